@@ -1,0 +1,1 @@
+"""Decides: pure functions and frozen values; touches nothing outside its arguments."""

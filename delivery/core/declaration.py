@@ -1,0 +1,231 @@
+"""The declaration: what delivery.toml says this project owns and where it goes, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from delivery.core.errors import DeclarationError
+
+__all__ = ["Build", "Declaration", "Image", "Registry", "Upstream", "parse"]
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+_Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+_Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")]
+
+# What pydantic's pattern messages cannot say: the rule in words, by field.
+_ALLOWED = {
+    "name": "lower-case letters, digits and single hyphens",
+    "image": "a name with a pinned tag, as in debian:trixie-slim",
+    "address": "a host with an optional port and path, as in localhost:5001 or docker.io/acme",
+    "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
+}
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        msg = "must be a path inside the project"
+        raise ValueError(msg)
+    return path
+
+
+_Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_inside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Registry(_Part):
+    """Where images are pushed: host[:port][/path]."""
+
+    address: _Address
+
+
+class Build(_Part):
+    """How images are built. epoch dates every file in them, in seconds since 1970."""
+
+    epoch: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Upstream(_Part):
+    """An image that others publish, and the folder of its recipe."""
+
+    image: _Reference
+    recipe: _Path
+
+
+class Image(_Part):
+    """An image of ours: its build context (a folder), the image that its final stage stands on, and its build stages' one.
+
+    An upstream image is handed to the Dockerfile as the build argument <NAME>_IMAGE; one of ours takes the place of its name.
+    """
+
+    context: _Path
+    base: _Name
+    builder: _Name | None = None
+
+
+class Declaration(_Part):
+    """The whole of delivery.toml."""
+
+    name: _Name
+    registry: Registry
+    build: Build
+    upstream: dict[_Name, Upstream]
+    images: dict[_Name, Image]
+
+    def parents_first(self) -> list[str]:
+        """The names of our images, each after the image it stands on."""
+        ordered: list[str] = []
+
+        def place(name: str) -> None:
+            if name in self.images and name not in ordered:
+                place(self.images[name].base)
+                ordered.append(name)
+
+        for name in self.images:
+            place(name)
+        return ordered
+
+    def arguments(self, name: str) -> dict[str, str]:
+        """The build arguments of one of our images, so far as the declaration decides them."""
+        image = self.images[name]
+        below = [upstream for upstream in (image.base, image.builder) if upstream in self.upstream]
+        named = {f"{upstream.upper().replace('-', '_')}_IMAGE": self.upstream[upstream].image for upstream in below}
+        return {"SOURCE_DATE_EPOCH": str(self.build.epoch), **named}
+
+
+def parse(text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]) -> Declaration:
+    """Read a declaration, or raise one DeclarationError that lists every mistake as file:line.
+
+    is_folder says whether a path inside the project is a folder.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        place = f"{file}:{line[1] if line else len(text.splitlines())}"
+        raise _mistakes(file, [f"{place}: not TOML: {error}"]) from error
+    try:
+        declaration = Declaration.model_validate(data)
+    except ValidationError as error:
+        found = [(_path(item["loc"]), _sentence(dict(item))) for item in error.errors()]
+    else:
+        found = _cross_checks(declaration, is_folder)
+        if not found:
+            return declaration
+    lines = _lines(text)
+    numbered = sorted((_line_of(path, lines), f"{'.'.join(path) or 'the file'}: {what}") for path, what in found)
+    raise _mistakes(file, [f"{file}:{number}: {what}" for number, what in numbered])
+
+
+def _mistakes(file: str, mistakes: list[str]) -> DeclarationError:
+    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return DeclarationError(
+        f"read {file}: {count}",
+        details="\n".join(mistakes),
+        hint=f"mend {'it' if len(mistakes) == 1 else 'them'} in {file}; docs/ARCHITECTURE.md describes every key",
+    )
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    return tuple(str(part) for part in loc if part != "[key]")
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    path = _path(error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = _fields_at(path[:-1])
+            close = difflib.get_close_matches(path[-1], allowed, n=1)
+            mean = f'; did you mean "{close[0]}"?' if close else ""
+            return f"not a key that is known here{mean} (allowed: {', '.join(allowed)})"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case kind:
+            if error["loc"][-1] == "[key]":
+                return f"not a name (allowed: {_ALLOWED['name']})"
+            rule = _ALLOWED.get(path[-1])
+            got = f"{error['input']!r} is not allowed" if kind != "dict_type" else "must be a table"
+            return f"{got} ({f'allowed: {rule}' if rule else error['msg']})"
+
+
+def _fields_at(path: tuple[str, ...]) -> list[str]:
+    """The keys that the table at this path may have."""
+    model: type[BaseModel] = Declaration
+    tables: dict[str, type[BaseModel]] = {
+        "registry": Registry,
+        "build": Build,
+        "upstream": Upstream,
+        "images": Image,
+    }
+    if path:
+        model = tables[path[0]]
+    return sorted(model.model_fields)
+
+
+def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
+    known = [*declaration.images, *declaration.upstream]
+    found: list[tuple[tuple[str, ...], str]] = [
+        (("images", name), "is the name of an upstream image too; a name stands for one image")
+        for name in sorted(set(declaration.images) & set(declaration.upstream))
+    ]
+    for name, image in declaration.images.items():
+        if image.base not in known:
+            found.append((("images", name, "base"), f'"{image.base}" is no image (known: {", ".join(sorted(known))})'))
+        elif _stands_on_itself(name, declaration):
+            found.append((("images", name, "base"), f'"{image.base}" stands on {name} itself'))
+        if image.builder is not None and image.builder not in declaration.upstream:
+            upstreams = ", ".join(sorted(declaration.upstream))
+            found.append((("images", name, "builder"), f'"{image.builder}" is no upstream image (known: {upstreams})'))
+        if not is_folder(image.context):
+            found.append((("images", name, "context"), f'there is no folder "{image.context}"'))
+    for name, upstream in declaration.upstream.items():
+        if not is_folder(upstream.recipe):
+            found.append((("upstream", name, "recipe"), f'there is no folder "{upstream.recipe}"'))
+    return found
+
+
+def _stands_on_itself(name: str, declaration: Declaration) -> bool:
+    seen: set[str] = set()
+    below = declaration.images[name].base
+    while below in declaration.images and below not in seen:
+        if below == name:
+            return True
+        seen.add(below)
+        below = declaration.images[below].base
+    return False
+
+
+_HEADER = re.compile(r"^\s*\[([^\[\]]+)\]")
+_KEY = re.compile(r"""^\s*(["']?)([A-Za-z0-9_-]+)\1\s*=""")
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line on which each table and key of plain TOML begins; tomllib does not tell."""
+    places: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            for end in range(1, len(table) + 1):
+                places.setdefault(table[:end], number)
+        elif key := _KEY.match(line):
+            places.setdefault((*table, key[2]), number)
+    return places
+
+
+def _line_of(path: tuple[str, ...], places: dict[tuple[str, ...], int]) -> int:
+    """The line of the nearest thing on the path that is in the file."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in places:
+            return places[path[:end]]
+    return 1

@@ -1,0 +1,98 @@
+"""What may go wrong, said the way a user needs it: what was being done, what is wrong, what to do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BuildError",
+    "CommandError",
+    "DeclarationError",
+    "DeliveryError",
+    "EngineError",
+    "PlatformError",
+    "PortTakenError",
+    "RegistryError",
+    "UpstreamError",
+]
+
+
+class DeliveryError(Exception):
+    """An error that a user can act on; the menu prints it without a traceback and exits with its class's code.
+
+    message names the action under way and what is wrong ("push api-rest: the registry answered 403"), hint what to do.
+    reference is the kebab-case name to search the documentation for.
+    """
+
+    exit_code: ClassVar[int] = 1
+    reference: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+
+class DeclarationError(DeliveryError):
+    """delivery.toml, an environment variable or a task's argument cannot be obeyed as written."""
+
+    exit_code = 2
+    reference = "bad-declaration"
+
+
+class EngineError(DeliveryError):
+    """There is no Docker engine to work with, or it is not fit for the work."""
+
+    exit_code = 3
+    reference = "no-engine"
+
+
+class RegistryError(DeliveryError):
+    """The image registry refused, failed, or holds something else than was sent."""
+
+    exit_code = 4
+    reference = "registry"
+
+    def __init__(self, message: str, *, hint: str = "", details: str = "", retriable: bool = False) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.retriable = retriable
+
+
+class BuildError(DeliveryError):
+    """An image could not be built."""
+
+    exit_code = 5
+    reference = "build"
+
+
+class UpstreamError(DeliveryError):
+    """An image that others publish could be neither found, pulled nor built from its recipe."""
+
+    exit_code = 6
+    reference = "upstream-image"
+
+
+class PlatformError(DeliveryError):
+    """The platform did not come up, or did not do its work once up."""
+
+    exit_code = 7
+    reference = "platform"
+
+
+class PortTakenError(PlatformError):
+    """A host port that the platform publishes is somebody else's."""
+
+    reference = "port-taken"
+
+
+class CommandError(DeliveryError):
+    """A command that we ran failed: argv, its exit code and the last lines it printed."""
+
+    reference = "command"
+
+    def __init__(self, message: str, *, argv: list[str], returncode: int, tail: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint, details=tail)
+        self.argv = argv
+        self.returncode = returncode
+        self.tail = tail

@@ -1,0 +1,40 @@
+"""Content keys: what an image is made of, as one name that is known before any build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["File", "image_key"]
+
+_TAG_LENGTH = 32  # hex digits: 128 bits, and short enough to read in a table
+
+
+@dataclass(frozen=True, order=True)
+class File:
+    """A file of a build context: path relative to it with forward slashes, mode, and SHA-256 of its bytes (hex).
+
+    mode is "644", "755" or "link": what a build can see and git keeps, so that an umask changes nothing.
+    """
+
+    path: str
+    mode: str
+    digest: str
+
+
+def image_key(files: Iterable[File], *, arguments: Mapping[str, str], platform: str, base: str) -> str:
+    """The key of an image: a hex name over everything that goes into it.
+
+    base is the key of the image below, or the pinned reference of an upstream image. Order, time, place and ignored files
+    change nothing.
+    """
+    content = {
+        "arguments": dict(arguments),
+        "base": base,
+        "files": [[file.path, file.mode, file.digest] for file in sorted(files)],
+        "platform": platform,
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_TAG_LENGTH]

@@ -1,0 +1,1 @@
+"""Carry a decision out, one step a module, with the tools below."""

@@ -1,0 +1,138 @@
+"""Run the platform here: the external dependencies from docker-compose.yaml, and both apps beside them, by digest."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
+from delivery.core.release import Release, read_release
+from delivery.steps import registry as registries
+from delivery.tools import files, screen
+from delivery.tools.compose import Compose, Service
+from delivery.tools.engine import Engine
+from delivery.tools.files import ROOT
+from delivery.tools.ledger import Ledger
+from delivery.tools.machine import user
+
+__all__ = ["Proof", "compose", "down", "logs", "prove", "released", "up"]
+
+_FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
+_STORED_SECONDS = 60
+# The variable that moves each port that the platform publishes.
+_PORT_VARIABLES = {"api-rest": "API_PORT", "kafka": "KAFKA_PORT", "database": "DATABASE_PORT"}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """An event that went the whole way: its id, and the seconds from the broker's answer until it could be read back."""
+
+    identifier: str
+    address: str
+    seconds: float
+
+
+def released(root: Path = ROOT) -> Release | None:
+    """The release that was published from this clone last, or None."""
+    file = files.output("release.json", root=root)
+    return read_release(file.read_text(encoding="utf-8"), file=str(file)) if file.exists() else None
+
+
+def compose(engine: Engine, declaration: Declaration, release: Release | None, root: Path = ROOT) -> Compose:
+    """The compose project of the platform, reading each of our images by digest."""
+    variables = {f"{name.upper()}_IMAGE": upstream.image for name, upstream in declaration.upstream.items()}
+    for name, image in (release.images if release else {}).items():
+        variables[f"{name.upper().replace('-', '_')}_IMAGE"] = image.pinned
+    return Compose(engine, root, _FILES, variables)
+
+
+def up(project: Compose) -> list[Service]:
+    """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
+    before = {service.name: service for service in project.services()}
+    _ports_are_free(project)
+    with screen.step("platform") as step:
+        project.up(step.line)
+        after = project.services()
+        went_on = [
+            one.name for one in after if (old := before.get(one.name)) and (old.id, old.state) == (one.id, "running")
+        ]
+        begun = [one.name for one in after if one.name not in went_on]
+        step.done(
+            f"{', '.join(begun)} started; all healthy" if begun else f"{', '.join(went_on)} already up and healthy"
+        )
+    return after
+
+
+def _ports_are_free(project: Compose) -> None:
+    """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
+    publishers = project.engine.publishers()
+    ours = {port for service in project.services() if service.state == "running" for port in service.ports}
+    for service, port in project.ports():
+        if port in ours or _free(port):
+            continue
+        holder = f"the container {publishers[port]}" if port in publishers else "another program"
+        variable = _PORT_VARIABLES.get(service, "the port")
+        raise PortTakenError(
+            f"bring the platform up: port {port}, which {service} is to publish, is taken by {holder}",
+            hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
+            f"{variable}={port + 1} ./run inv up",
+        )
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def prove(project: Compose, release: Release) -> Proof:
+    """Record in the ledger that api-rest runs here: taken by the API, carried by Kafka, stored by the worker, read back."""
+    port = dict(project.ports())["api-rest"]
+    ledger = Ledger(f"http://localhost:{port}")
+    with screen.step("prove") as step:
+        identifier = ledger.post(
+            {
+                "component": "api-rest",
+                "version": release.images["api-rest"].key,
+                "environment": "local",
+                "responsible": user(),
+                "stage": "verify",
+                "status": "succeeded",
+            }
+        )
+        stored, seconds = ledger.wait_for(identifier, seconds=_STORED_SECONDS)
+        if (stored["id"], stored["component"]) != (identifier, "api-rest"):
+            raise PlatformError(
+                f"prove the platform: event {identifier} came back as {stored}",
+                hint="`./run inv logs --service async-worker` says what was stored",
+            )
+        step.done(f"event {identifier} posted, carried by Kafka, stored by the worker, read back after {seconds:.2f} s")
+    return Proof(identifier, ledger.address, seconds)
+
+
+def down(project: Compose, *, volumes: bool) -> None:
+    """Stop and remove what `up` started: the platform's containers and the local registry; their data too when asked."""
+    with screen.step("platform") as step:
+        project.down(step.line, volumes=volumes)
+        step.done("down; its volumes are gone" if volumes else "down; its volumes stay")
+    with screen.step("registry") as step:
+        gone = project.engine.remove(registries.CONTAINER)
+        if volumes:
+            project.engine.remove_volume(registries.VOLUME)
+        step.done(("stopped" if gone else "none of ours runs") + ("; its images are gone" if volumes else ""))
+
+
+def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> None:
+    """Print what the services print; a service that is not ours is an error."""
+    known = project.declared()
+    if unknown := [name for name in services if name not in known]:
+        raise DeclarationError(
+            f"show the logs: there is no service {', '.join(unknown)}", hint=f"known: {', '.join(known)}"
+        )
+    project.logs(services, follow=follow, tail=tail)

@@ -1,0 +1,64 @@
+"""Have a registry to push to: the declared one, started here when it is a local one that does not answer."""
+
+from __future__ import annotations
+
+import time
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import EngineError, PortTakenError, RegistryError
+from delivery.tools import registry, screen
+from delivery.tools.engine import Engine
+from delivery.tools.registry import Registry
+
+__all__ = ["CONTAINER", "VOLUME", "ensure"]
+
+CONTAINER = "delivery-platform-registry"
+VOLUME = "delivery-platform-registry"
+_PATIENCE_SECONDS = 30
+
+
+def ensure(engine: Engine, declaration: Declaration) -> Registry:
+    """The registry of the declaration, answering."""
+    address = declaration.registry.address
+    with screen.step(f"registry {address}") as step:
+        if registry.answers(address):
+            step.done("answers")
+        elif registry.is_local(address):
+            _start(engine, declaration.upstream["registry"].image, address)
+            step.done(f"started, keeps its images in the volume {VOLUME}")
+        else:
+            raise RegistryError(
+                f"reach the registry {address}: it does not answer",
+                hint="check the address in delivery.toml (or DELIVERY_REGISTRY) and the network",
+            )
+    return Registry(address)
+
+
+def _start(engine: Engine, image: str, address: str) -> None:
+    port = int(address.partition("/")[0].partition(":")[2] or "80")
+    engine.remove(CONTAINER)  # one that stopped, or listens elsewhere; its images are in the volume
+    try:
+        engine.run(
+            image,
+            CONTAINER,
+            port=(5000, port),
+            volume=(VOLUME, "/var/lib/registry"),
+            environment={"REGISTRY_STORAGE_DELETE_ENABLED": "true"},
+        )
+    except EngineError as error:
+        engine.remove(CONTAINER)
+        if "port is already allocated" in error.message or "address already in use" in error.message:
+            raise PortTakenError(
+                f"start a registry at {address}: port {port} is taken",
+                hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
+                f"DELIVERY_REGISTRY=localhost:{port + 1} ./run inv up",
+            ) from error
+        raise
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not registry.answers(address):
+        if time.monotonic() > deadline:
+            raise RegistryError(
+                f"start a registry at {address}: it has not answered in {_PATIENCE_SECONDS} s",
+                hint=f"`docker logs {CONTAINER}` says why",
+            )
+        time.sleep(0.1)

@@ -1,0 +1,100 @@
+"""Look at what there is, changing nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeliveryError
+from delivery.steps import plan as planning
+from delivery.steps import platform as platforms
+from delivery.steps import upstream as upstreams
+from delivery.tools import engine as engines
+from delivery.tools import registry as registries
+from delivery.tools.compose import Service
+from delivery.tools.engine import Engine
+from delivery.tools.files import ROOT
+from delivery.tools.registry import Registry
+
+__all__ = ["Status", "look"]
+
+_Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class ImageStatus:
+    """An image of ours: its content key now, and whether the registry holds it ("" when no registry answers)."""
+
+    name: str
+    key: str
+    registry: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is: the engine, upstream images with the way they came, our images, the platform's containers."""
+
+    engine: str
+    upstream: tuple[tuple[str, str], ...]
+    images: tuple[ImageStatus, ...]
+    services: tuple[Service, ...]
+
+    def tables(self) -> list[_Table]:
+        """The status for people."""
+        return [
+            ("upstream images", ("image", "in the engine"), list(self.upstream)),
+            (
+                "our images",
+                ("image", "key", "in the registry"),
+                [(one.name, one.key, one.registry) for one in self.images],
+            ),
+            (
+                "the platform",
+                ("service", "state", "health", "ports", "image"),
+                [
+                    (one.name, one.state, one.health or "-", ", ".join(map(str, one.ports)) or "-", one.image)
+                    for one in self.services
+                ],
+            ),
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """The status for a machine."""
+        return asdict(self)
+
+
+def look(declaration: Declaration, root: Path = ROOT) -> Status:
+    """The status as it is now; what does not answer is said, not started."""
+    engine = engines.find()
+    return Status(
+        engine=engine.describe() if engine else "none answers; `./run inv up` finds or starts one",
+        upstream=_upstream(engine, declaration) if engine else (),
+        images=_images(declaration, root),
+        services=_services(engine, declaration, root) if engine else (),
+    )
+
+
+def _upstream(engine: Engine, declaration: Declaration) -> tuple[tuple[str, str], ...]:
+    labels = {upstream.image: engine.image_labels(upstream.image) for upstream in declaration.upstream.values()}
+    return tuple((image, "not there" if found is None else upstreams.way(found)) for image, found in labels.items())
+
+
+def _images(declaration: Declaration, root: Path) -> tuple[ImageStatus, ...]:
+    keys = planning.keys(declaration, root)
+    address = declaration.registry.address
+    if not registries.answers(address):
+        return tuple(ImageStatus(name, key, "the registry does not answer") for name, key in keys.items())
+    registry = Registry(address)
+    return tuple(ImageStatus(name, key, _held(registry, f"{address}/{name}", key)) for name, key in keys.items())
+
+
+def _held(registry: Registry, repository: str, key: str) -> str:
+    try:
+        return registry.digest(repository, key) or "not built yet"
+    except DeliveryError as error:
+        return error.message
+
+
+def _services(engine: Engine, declaration: Declaration, root: Path) -> tuple[Service, ...]:
+    return tuple(platforms.compose(engine, declaration, platforms.released(root), root).services())

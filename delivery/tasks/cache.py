@@ -1,0 +1,42 @@
+"""`inv cache.status`, `cache.clean`: what this project keeps for the user, outside every clone."""
+
+from __future__ import annotations
+
+import sys
+
+from invoke.context import Context
+
+from delivery.core.errors import DeclarationError
+from delivery.tasks.menu import item
+from delivery.tools import cache, dockerd, screen
+
+__all__ = ["clean", "status"]
+
+
+@item()
+def status(_context: Context) -> None:
+    """Show where the cache is and what it takes."""
+    screen.say(_describe())
+
+
+@item(help={"yes": "do not ask"})
+def clean(_context: Context, yes: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+    """Remove the cache, and the private engine in it.
+
+    That engine's images, containers and volumes go with it. Another engine is left alone.
+    """
+    screen.say(_describe())
+    if not yes:
+        if not sys.stdin.isatty():
+            raise DeclarationError("clean the cache: nobody is here to be asked", hint="say it with --yes")
+        if input("Remove all of it, the private engine's volumes too? [y/N] ").strip().lower() not in {"y", "yes"}:
+            screen.say("nothing is removed")
+            return
+    with screen.step("cache") as step:
+        dockerd.stop()
+        cache.clean()
+        step.done("removed")
+
+
+def _describe() -> str:
+    return f"{cache.folder()}: {cache.size() / 1e9:.1f} GB; the private engine {'runs' if dockerd.pid() else 'does not run'}"

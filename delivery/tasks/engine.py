@@ -1,0 +1,42 @@
+"""`inv engine.up`, `down`, `status`: the Docker engine that everything here runs on."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from delivery.steps import engine as engines
+from delivery.tasks.menu import item
+from delivery.tools import dockerd, engine, screen
+
+__all__ = ["down", "status", "up"]
+
+
+@item()
+def up(_context: Context) -> None:
+    """Find a Docker engine, or start a private one."""
+    found = engines.ensure()
+    if found.private:
+        screen.say(f"export DOCKER_HOST={found.address}")
+
+
+@item()
+def down(_context: Context) -> None:
+    """Stop the private engine; its images and data stay.
+
+    What runs there stops with it. Another engine is left alone.
+    """
+    with screen.step("private engine") as step:
+        step.done("stopped" if dockerd.stop() else "does not run")
+
+
+@item()
+def status(_context: Context) -> None:
+    """Show which engine answers, and how to talk to it."""
+    found = engine.find()
+    if not found:
+        screen.say("no Docker engine answers; `./run inv engine.up` finds or starts one")
+        return
+    screen.say(found.describe())
+    if found.private:
+        screen.say(f"process {dockerd.pid()}, log {dockerd.log()}")
+        screen.say(f"export DOCKER_HOST={found.address}")

@@ -1,0 +1,86 @@
+"""`inv up`, `down`, `status`, `logs`: the whole platform on this machine."""
+
+from __future__ import annotations
+
+import json
+
+from invoke.context import Context
+
+from delivery.steps import build as building
+from delivery.steps import engine as engines
+from delivery.steps import plan as planning
+from delivery.steps import platform as platforms
+from delivery.steps import publish as publishing
+from delivery.steps import registry as registries
+from delivery.steps import status as statuses
+from delivery.steps import upstream as upstreams
+from delivery.tasks.menu import item
+from delivery.tools import files, screen
+
+__all__ = ["down", "logs", "status", "up"]
+
+
+@item()
+def up(_context: Context) -> None:
+    """Bring the whole platform up and prove it.
+
+    Finds or starts an engine, gets every upstream image, builds and pushes ours, runs everything, sends an event through.
+    """
+    declaration = files.load_declaration()
+    engine = engines.ensure()
+    upstreams.ensure_all(engine, declaration)
+    registry = registries.ensure(engine, declaration)
+    plan = planning.look(declaration, registry)
+    layouts = building.build(engine, declaration, plan)
+    release = publishing.publish(engine, registry, plan, layouts)
+    project = platforms.compose(engine, declaration, release)
+    services = platforms.up(project)
+    proof = platforms.prove(project, release)
+    ports = {service.name: service.ports for service in services}
+    screen.say("")
+    screen.say(
+        f"the ledger     {proof.address}/deployments  (this event: {proof.address}/deployments/{proof.identifier})"
+    )
+    screen.say(f"Kafka          localhost:{ports['kafka'][0]}")
+    screen.say(f"database       localhost:{ports['database'][0]}")
+    screen.say(f"registry       {declaration.registry.address}")
+    if engine.private:
+        screen.say(f"engine         export DOCKER_HOST={engine.address}")
+    screen.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
+
+
+@item(help={"volumes": "also remove the data: Kafka's, the database's, and the local registry's images"})
+def down(_context: Context, volumes: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+    """Bring the platform down; its data stays."""
+    declaration = files.load_declaration()
+    project = platforms.compose(engines.require(), declaration, platforms.released())
+    platforms.down(project, volumes=volumes)
+    if project.engine.private:
+        screen.say("the private engine goes on; `./run inv engine.down` stops it")
+
+
+@item(help={"json": "print it for a machine to read"})
+def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+    """Show the engine, the images, and what runs."""
+    found = statuses.look(files.load_declaration())
+    if json_:
+        screen.say(json.dumps(found.as_json(), indent=2))
+        return
+    screen.say(f"engine: {found.engine}")
+    for title, columns, rows in found.tables():
+        screen.say("")
+        screen.table(title, columns, rows)
+
+
+@item(
+    help={
+        "service": "only this service (api-rest, async-worker, kafka, database); may be given several times",
+        "follow": "go on printing what comes",
+        "tail": "how many lines of each to begin with",
+    },
+    iterable=["service"],
+)
+def logs(_context: Context, service: list[str], follow: bool = False, tail: int = 50) -> None:  # noqa: FBT001, FBT002
+    """Show what the platform's containers print."""
+    project = platforms.compose(engines.require(), files.load_declaration(), platforms.released())
+    platforms.logs(project, service, follow=follow, tail=tail)

@@ -1,0 +1,79 @@
+"""The cache: one folder per user, as the XDG base directory specification says, shared by every clone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from delivery.core.errors import DeliveryError
+from delivery.tools import screen
+
+__all__ = ["clean", "folder", "lock", "size"]
+
+_NAME = "delivery-platform"
+_PATIENCE_SECONDS = 1800
+
+
+def folder(*parts: str) -> Path:
+    """The folder of these parts inside the cache, made if need be."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    # The specification: a relative XDG_CACHE_HOME is invalid and to be ignored.
+    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
+    path = base.joinpath(_NAME, *parts)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeliveryError(
+            f"make the cache folder {path}: {error.strerror}", hint="set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    return path
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold the user's lock of this name: of two clones that want the same thing, the second waits."""
+    held = FileLock(folder("locks") / f"{name}.lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        screen.say(f"… another run holds the lock {name!r}; waiting for it")
+        try:
+            held.acquire(timeout=_PATIENCE_SECONDS)
+        except Timeout as error:
+            raise DeliveryError(
+                f"wait for another run to free the lock {name!r}: it has not for {_PATIENCE_SECONDS // 60} minutes",
+                hint=f"end that run; `fuser {held.lock_file}` names it",
+            ) from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def size() -> int:
+    """How many bytes the cache takes on disk."""
+    total = 0
+    for place, _, names in os.walk(folder()):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH118  # a hot loop
+            except FileNotFoundError:  # somebody is at work in there
+                continue
+    return total
+
+
+def clean() -> None:
+    """Remove the cache with everything in it."""
+    root = folder()
+    try:
+        shutil.rmtree(root)
+    except OSError as error:
+        raise DeliveryError(
+            f"remove {root}: {error.strerror} ({error.filename})",
+            hint="see what still uses it with `fuser -vm`, or remove it by hand",
+        ) from error

@@ -1,0 +1,128 @@
+"""The platform's containers by `docker compose`: the external dependencies, and the apps beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from delivery.core.errors import CommandError, PlatformError
+from delivery.tools import command
+from delivery.tools.engine import Engine
+
+__all__ = ["Compose", "Service"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A container of the platform: its service's name, state, health ("" without a check), image, and published ports."""
+
+    name: str
+    id: str
+    state: str
+    health: str
+    image: str
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Compose:
+    """A compose project: the folder and files that declare it, and the variables they are read with."""
+
+    engine: Engine
+    folder: Path
+    files: tuple[str, ...]
+    variables: Mapping[str, str]
+
+    def up(self, on_line: Callable[[str], None], *, seconds: int = 300) -> None:
+        """Bring every service up and wait until all are healthy; what is up and unchanged is left alone."""
+        argv = ["up", "--detach", "--wait", "--wait-timeout", str(seconds), "--remove-orphans"]
+        try:
+            self._stream(argv, "bring the platform up", on_line)
+        except CommandError as error:
+            raise self._not_up(error) from error
+
+    def down(self, on_line: Callable[[str], None], *, volumes: bool) -> None:
+        """Stop and remove the containers and networks, and the volumes too when asked."""
+        self._stream(
+            ["down", "--remove-orphans", *(["--volumes"] if volumes else [])], "bring the platform down", on_line
+        )
+
+    def services(self) -> list[Service]:
+        """What runs, or has run, by name."""
+        printed = command.capture(
+            self._argv(["ps", "--all", "--format", "json"]),
+            doing="list the platform's containers",
+            cwd=self.folder,
+            env=self._environment(),
+        )
+        found = []
+        for line in printed.splitlines():
+            item = json.loads(line)
+            ports = sorted(
+                {int(port["PublishedPort"]) for port in item.get("Publishers") or [] if port["PublishedPort"]}
+            )
+            found.append(
+                Service(item["Service"], item["ID"], item["State"], item.get("Health", ""), item["Image"], tuple(ports))
+            )
+        return sorted(found, key=lambda service: service.name)
+
+    def declared(self) -> list[str]:
+        """The names of the services that the files declare."""
+        return sorted(self._config()["services"])
+
+    def ports(self) -> list[tuple[str, int]]:
+        """The host ports that the services are to publish, each with its service's name."""
+        return [
+            (name, int(port["published"]))
+            for name, service in self._config()["services"].items()
+            for port in service.get("ports") or ()
+        ]
+
+    def _config(self) -> dict[str, Any]:
+        printed = command.capture(
+            self._argv(["config", "--format", "json"]),
+            doing="read the compose files",
+            cwd=self.folder,
+            env=self._environment(),
+        )
+        return cast("dict[str, Any]", json.loads(printed))
+
+    def logs(self, services: Sequence[str], *, follow: bool, tail: int) -> None:
+        """Print the services' last lines to the user's terminal, and go on when asked."""
+        argv = ["logs", "--tail", str(tail), *(["--follow"] if follow else []), *services]
+        command.follow(self._argv(argv), doing="show the logs", cwd=self.folder, env=self._environment())
+
+    def _not_up(self, error: CommandError) -> PlatformError:
+        """Why the platform is not up: what compose said, and the last words of each service that is not well."""
+        details = [error.tail]
+        unwell = [one.name for one in self.services() if one.state != "running" or one.health not in {"", "healthy"}]
+        for name in unwell:
+            last = command.capture(
+                self._argv(["logs", "--no-color", "--no-log-prefix", "--tail", "15", name]),
+                doing=f"read the log of {name}",
+                cwd=self.folder,
+                env=self._environment(),
+            )
+            details.append(f"--- {name}, the last lines of its log\n{last.rstrip()}")
+        what = f"{', '.join(unwell)} did not become healthy" if unwell else "compose failed"
+        return PlatformError(
+            f"bring the platform up: {what}",
+            details="\n".join(details),
+            hint="`./run inv logs --service NAME` shows more; `./run inv up` goes on from here once it is mended",
+        )
+
+    def _stream(self, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
+        command.stream(self._argv(argv), doing=doing, on_line=on_line, cwd=self.folder, env=self._environment())
+
+    def _argv(self, argv: Sequence[str]) -> list[str]:
+        files = [word for file in self.files for word in ("--file", file)]
+        return ["docker", "compose", "--ansi", "never", "--progress", "plain", *files, *argv]
+
+    def _environment(self) -> dict[str, str]:
+        # A COMPOSE_FILE of the user's would change which project this is.
+        kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
+        return {**self.engine.environment, **self.variables, **kept}

@@ -1,0 +1,110 @@
+"""Debian's package manager: what the machine is, and installing what it lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from delivery.core.errors import EngineError
+from delivery.tools import cache, command
+
+__all__ = ["can_install", "install", "release"]
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
+# runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
+_NEWER = {"bookworm": "trixie"}
+_FROM_NEWER = ("docker.io", "docker-buildx", "docker-compose", "kind")
+
+
+def release() -> str:
+    """The code name of the Debian release we are on, or "" elsewhere."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        return ""
+    return system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
+
+
+def can_install() -> bool:
+    """Whether we may install packages here: root on a Debian that has what we need."""
+    return release() in {"bookworm", "trixie"} and os.geteuid() == 0
+
+
+def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
+    """Install these packages without starting any service, and without adding a source to the machine's own list."""
+    suite = release()
+    options = _options(suite) if suite in _NEWER else []
+    names = [f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name for name in packages]
+    environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    with cache.lock("apt"), _no_services():
+        command.stream(
+            ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, env=environment
+        )
+        command.stream(
+            ["apt-get", *options, "install", "--yes", "--no-install-recommends", *names],
+            doing=f"install {' '.join(packages)}",
+            on_line=on_line,
+            env=environment,
+        )
+
+
+def _options(suite: str) -> list[str]:
+    """Make apt read, for one call, this release and the newer one with a low priority; the machine's files stay as they are."""
+    home = cache.folder("apt")
+    sources = home / "sources.d"
+    lists = home / "lists"
+    for folder in (sources, lists / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    newer = _NEWER[suite]
+    (sources / "delivery.sources").write_text(
+        f"Types: deb\nURIs: {_mirror(suite)}\nSuites: {suite} {suite}-updates {newer}\n"
+        f"Components: main\nSigned-By: {_KEYRING}\n",
+        encoding="utf-8",
+    )
+    preferences = home / "preferences"
+    preferences.write_text(f"Package: *\nPin: release n={newer}\nPin-Priority: 100\n", encoding="utf-8")
+    settings = {
+        "Dir::Etc::SourceList": "/dev/null",
+        "Dir::Etc::SourceParts": sources,
+        "Dir::Etc::Preferences": preferences,
+        "Dir::Etc::PreferencesParts": "/dev/null",
+        "Dir::State::Lists": lists,
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _mirror(suite: str) -> str:
+    """The mirror that this machine gets the release from."""
+    listed = command.capture(
+        ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
+        doing="read which Debian mirror this machine uses",
+    )
+    found = re.search(rf"^{suite} (\S+)$", listed, re.MULTILINE)
+    if not found:
+        raise EngineError(
+            f"install Debian's packages: apt lists no source for {suite}",
+            hint=f"add Debian's {suite} main to apt's sources",
+        )
+    return found[1]
+
+
+@contextmanager
+def _no_services() -> Iterator[None]:
+    """Keep packages from starting services: we run our own engine, and leave the machine's others alone."""
+    if _POLICY.exists():
+        yield
+        return
+    try:
+        _POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+        _POLICY.chmod(0o755)
+        yield
+    except OSError as error:
+        raise EngineError(f"write {_POLICY}: {error.strerror}", hint="this needs to be run as root") from error
+    finally:
+        _POLICY.unlink(missing_ok=True)

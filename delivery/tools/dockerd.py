@@ -1,0 +1,121 @@
+"""A private Docker engine: Debian's dockerd with everything of its own inside the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from delivery.core.errors import EngineError
+from delivery.tools import cache, command, debian
+
+__all__ = ["PACKAGES", "address", "log", "pid", "start", "stop"]
+
+# iptables and runc are dependencies that the engine only recommends or takes from bookworm; naming them keeps that true.
+PACKAGES = ("docker.io", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
+_SOCKET_LIMIT = 104  # bytes of a Unix socket's path that every system takes
+_PATIENCE_SECONDS = 60
+
+_SETTINGS = {
+    # The containerd image store: digests that repeat, OCI layouts out of builds, pulls by digest as production does them.
+    "features": {"containerd-snapshotter": True},
+    "log-driver": "json-file",
+    "log-opts": {"max-size": "10m", "max-file": "3"},
+    "builder": {"gc": {"enabled": True, "defaultKeepStorage": "10GB"}},
+}
+
+
+def _home() -> Path:
+    return cache.folder("engine")
+
+
+def _socket() -> Path:
+    path = _home() / "docker.sock"
+    if len(os.fsencode(path)) > _SOCKET_LIMIT:
+        raise EngineError(
+            f"start a private engine: the path {path} is too long for a socket",
+            hint="set XDG_CACHE_HOME to a shorter path",
+        )
+    return path
+
+
+def address() -> str:
+    """Where the private engine listens, whether or not it runs."""
+    return f"unix://{_socket()}"
+
+
+def log() -> Path:
+    """The file that the private engine writes its log to."""
+    return _home() / "dockerd.log"
+
+
+def pid() -> int:
+    """The process id of our engine, or 0 when it does not run. A number that another program got since is not ours."""
+    try:
+        number = int((_home() / "dockerd.pid").read_text(encoding="ascii"))
+        words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return 0
+    return number if os.fsencode(address()) in words else 0
+
+
+def start(on_line: Callable[[str], None]) -> None:
+    """Start the private engine, installing Debian's where it is not there; return once it listens."""
+    if pid():
+        return
+    if not _installed():
+        debian.install(PACKAGES, on_line)
+    home = _home()
+    log().unlink(missing_ok=True)
+    settings = home / "daemon.json"
+    settings.write_text(json.dumps(_SETTINGS, indent=2), encoding="utf-8")
+    argv = [
+        "dockerd",
+        "--config-file",
+        str(settings),
+        "--data-root",
+        str(home / "data"),
+        "--exec-root",
+        str(home / "exec"),
+    ]
+    argv += ["--pidfile", str(home / "dockerd.pid"), "--host", address()]
+    process = command.detach(argv, doing="start a private engine", log=log())
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    # dockerd makes its socket early; "API listen" is when it answers there.
+    while b"API listen on" not in log().read_bytes():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise EngineError(
+                f"start a private engine: dockerd {'ended' if process.poll() is not None else 'has not come up'}",
+                details="\n".join(log().read_text(encoding="utf-8", errors="replace").splitlines()[-12:]),
+                hint=f"the whole log is {log()}; containers need root's capabilities, cgroups and iptables",
+            )
+        time.sleep(0.1)
+    process.returncode = 0  # it outlives us on purpose: keep Python from warning about it
+    on_line("dockerd listens")
+
+
+def _installed() -> bool:
+    plugins = ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins")
+    have = all(any(Path(folder, f"docker-{plugin}").exists() for folder in plugins) for plugin in ("buildx", "compose"))
+    return have and shutil.which("dockerd") is not None and shutil.which("iptables") is not None
+
+
+def stop() -> bool:
+    """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay."""
+    number = pid()
+    if not number:
+        return False
+    os.kill(number, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while pid() == number:
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"stop the private engine: process {number} has not ended in {_PATIENCE_SECONDS} s",
+                hint=f"see {log()}; `kill -9 {number}` ends it",
+            )
+        time.sleep(0.1)
+    return True

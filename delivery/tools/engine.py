@@ -1,0 +1,254 @@
+"""The Docker engine: everything asked of it but builds (buildx) and the platform's containers (compose)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker import errors
+from docker.context import ContextAPI
+from docker.models.containers import Container
+
+from delivery.core.errors import DeliveryError, EngineError, RegistryError
+from delivery.tools import dockerd
+
+__all__ = ["MANAGED", "Engine", "connect", "find"]
+
+# The label of what is ours; nothing without it is ever stopped or removed.
+MANAGED = "delivery-platform.managed"
+
+_OLDEST = 23
+_PING_SECONDS = 5
+_WORK_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers.
+
+    environment is what makes the docker command line talk to the same one; oci_layouts says whether its builder can write
+    an OCI layout, which needs the containerd image store.
+    """
+
+    client: docker.DockerClient
+    address: str
+    version: str
+    oci_layouts: bool
+    environment: Mapping[str, str]
+
+    @property
+    def private(self) -> bool:
+        """Whether it is the one that we start ourselves."""
+        return self.address == dockerd.address()
+
+    def describe(self) -> str:
+        """One line for people."""
+        store = "containerd" if self.oci_layouts else "classic"
+        return f"{'private ' if self.private else ''}Docker {self.version} at {self.address}, {store} image store"
+
+    def image_labels(self, reference: str) -> dict[str, str] | None:
+        """The labels of an image in the engine, or None when it is not there."""
+        with _asking(f"look for the image {reference}"):
+            try:
+                image = self.client.images.get(reference)
+            except errors.ImageNotFound:
+                return None
+        return dict(image.labels)
+
+    def image_digests(self, reference: str) -> list[str]:
+        """The manifest digests ("sha256:…") under which registries know an image of the engine."""
+        with _asking(f"read the digest of {reference}"):
+            image = self.client.images.get(reference)
+        return [name.partition("@")[2] for name in image.attrs.get("RepoDigests") or []]
+
+    def pull(self, reference: str, on_line: Callable[[str], None]) -> None:
+        """Pull an image; raise RegistryError, with the engine's own reason, when it cannot."""
+        with _asking(f"pull {reference}"):
+            for line in _messages(self.client.api.pull(reference, stream=True, decode=True), f"pull {reference}"):
+                on_line(line)
+
+    def push(self, reference: str, on_line: Callable[[str], None]) -> str:
+        """Push a tagged image and return the digest that the engine says it sent.
+
+        docker-py's push never raises by itself: the registry's refusal is one line of the stream.
+        """
+        digest = ""
+        with _asking(f"push {reference}"):
+            stream = self.client.api.push(reference, stream=True, decode=True)
+            for line in _messages(stream, f"push {reference}"):
+                on_line(line)
+                if found := re.search(r"digest: (sha256:[0-9a-f]{64})", line):
+                    digest = found[1]
+        if not digest:
+            raise RegistryError(
+                f"push {reference}: the engine ended the push without naming a digest",
+                hint="the engine's own log says more; then push again",
+                retriable=True,
+            )
+        return digest
+
+    def import_root(self, tar: Path, reference: str, labels: Mapping[str, str]) -> None:
+        """Make an image of a root file system in a tar archive; its command is bash, as the published Debian's is."""
+        repository, _, tag = reference.rpartition(":")
+        changes = ['CMD ["bash"]', *(f"LABEL {name}={value}" for name, value in labels.items())]
+        with _asking(f"import {tar.name} as {reference}"), tar.open("rb") as content:
+            answer = self.client.api.import_image_from_data(content, repository=repository, tag=tag, changes=changes)
+        if "error" in str(answer):
+            raise EngineError(f"import {tar.name} as {reference}: {answer}", hint="see the engine's log")
+
+    def container(self, name: str) -> Container | None:
+        """A container by its name, or None."""
+        with _asking(f"look for the container {name}"):
+            try:
+                return self.client.containers.get(name)
+            except errors.NotFound:
+                return None
+
+    def run(
+        self, image: str, name: str, *, port: tuple[int, int], volume: tuple[str, str], environment: Mapping[str, str]
+    ) -> None:
+        """Start a container of ours in the background.
+
+        port is (in the container, on the host's loopback), volume (its name, where it is mounted).
+        """
+        options: dict[str, Any] = {
+            "name": name,
+            "labels": {MANAGED: "true"},
+            "restart_policy": {"Name": "unless-stopped"},
+            "ports": {f"{port[0]}/tcp": ("127.0.0.1", port[1])},
+            "volumes": {volume[0]: {"bind": volume[1], "mode": "rw"}},
+            "environment": dict(environment),
+        }
+        with _asking(f"start {name}"):
+            self.client.containers.run(image, detach=True, **options)
+
+    def remove(self, name: str) -> bool:
+        """Stop and remove a container of ours; say whether it was there. Somebody else's is an error."""
+        container = self.container(name)
+        if container is None:
+            return False
+        if container.labels.get(MANAGED) != "true":
+            raise EngineError(
+                f"remove the container {name}: it is not this project's", hint="rename it, or remove it by hand"
+            )
+        with _asking(f"remove {name}"):
+            container.remove(force=True)
+        return True
+
+    def remove_volume(self, name: str) -> bool:
+        """Remove a volume; say whether it was there."""
+        with _asking(f"remove the volume {name}"):
+            try:
+                self.client.volumes.get(name).remove()
+            except errors.NotFound:
+                return False
+        return True
+
+    def publishers(self) -> dict[int, str]:
+        """The host ports that containers publish, with the container's name."""
+        with _asking("list what containers publish"):
+            containers = self.client.containers.list()
+        return {
+            int(binding["HostPort"]): container.name or ""
+            for container in containers
+            for bindings in container.ports.values()
+            for binding in bindings or ()
+        }
+
+
+def find() -> Engine | None:
+    """The engine that DOCKER_HOST, the Docker context or our private one names, or None when none answers."""
+    if os.environ.get("DOCKER_HOST"):
+        return _told()
+    context = ContextAPI.get_current_context()
+    found = _answering(lambda: docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=_PING_SECONDS))
+    if found:
+        return connect(found, context.Host or "", {"BUILDX_BUILDER": context.name})
+    private = dockerd.address()
+    if dockerd.pid() and (found := _answering(lambda: docker.DockerClient(base_url=private, timeout=_PING_SECONDS))):
+        return connect(found, private, {"DOCKER_HOST": private, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": "default"})
+    return None
+
+
+def _told() -> Engine:
+    """The engine of DOCKER_HOST: who names one means that one, so another is no answer."""
+    host = os.environ["DOCKER_HOST"]
+    found = _answering(lambda: docker.from_env(timeout=_PING_SECONDS))
+    if not found:
+        raise EngineError(
+            f"ask the Docker engine at DOCKER_HOST={host}: it does not answer",
+            hint="start it, or unset DOCKER_HOST to let this project find or start one",
+        )
+    return connect(found, host, {"BUILDX_BUILDER": "default"})
+
+
+def _answering(make: Callable[[], docker.DockerClient]) -> docker.DockerClient | None:
+    try:
+        client = make()
+        client.ping()
+    except (errors.DockerException, OSError):
+        return None
+    client.api.timeout = _WORK_SECONDS
+    return client
+
+
+def connect(client: docker.DockerClient, address: str, environment: Mapping[str, str]) -> Engine:
+    """Look at an engine that answers; raise EngineError when it is too old."""
+    with _asking("ask the Docker engine what it is"):
+        info = client.info()
+    version = str(info.get("ServerVersion", "0"))
+    if int(re.sub(r"\D.*", "", version) or 0) < _OLDEST:
+        raise EngineError(
+            f"use the Docker engine at {address}: it is {version}, and BuildKit as we use it came with {_OLDEST}",
+            hint=f"upgrade it to {_OLDEST} or newer",
+        )
+    status = [tuple(pair) for pair in info.get("DriverStatus") or []]
+    return Engine(
+        client=client,
+        address=address,
+        version=version,
+        oci_layouts=("driver-type", "io.containerd.snapshotter.v1") in status,
+        environment=dict(environment),
+    )
+
+
+@contextmanager
+def _asking(doing: str) -> Iterator[None]:
+    """Turn docker-py's errors into ours, with the action under way."""
+    try:
+        yield
+    except DeliveryError:
+        raise
+    except errors.APIError as error:
+        raise EngineError(
+            f"{doing}: the Docker engine answered: {error.explanation or error}", hint=_hint(str(error.explanation))
+        ) from error
+    except (errors.DockerException, OSError) as error:
+        raise EngineError(
+            f"{doing}: the Docker engine does not answer: {error}", hint="`./run inv engine.status` says what there is"
+        ) from error
+
+
+def _hint(reason: str) -> str:
+    if "no space left" in reason:
+        return "free disk space: `docker system df` shows what takes it, `./run inv cache.clean` frees this project's"
+    return "`./run inv engine.status` says which engine this is; its log says more"
+
+
+def _messages(stream: Iterator[dict[str, Any]], doing: str) -> Iterator[str]:
+    """The lines of a pull's or push's progress; its error line raises RegistryError."""
+    for message in stream:
+        if reason := message.get("error"):
+            status = re.search(r"\b(\d{3}) ", str(reason))
+            raise RegistryError(
+                f"{doing}: {reason}",
+                hint="check the name and the login (`docker login`)",
+                retriable=bool(status and status[1].startswith("5")),
+            )
+        yield f"{message.get('status', '')} {message.get('id', '')} {message.get('progress', '')}"

@@ -1,0 +1,95 @@
+"""The project's own files: the declaration, build contexts, and what the tasks leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+from docker.utils.build import exclude_paths
+
+from delivery.core.declaration import Declaration, parse
+from delivery.core.errors import DeclarationError
+from delivery.core.keys import File
+
+__all__ = ["ROOT", "context_files", "load_declaration", "output", "version"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_declaration(root: Path = ROOT) -> Declaration:
+    """Read and check delivery.toml; DELIVERY_REGISTRY overrides the registry's address."""
+    file = root / "delivery.toml"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeclarationError(
+            f"read {file}: {error.strerror}", hint="run this from a clone of the project, which has one"
+        ) from error
+    declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
+    address = os.environ.get("DELIVERY_REGISTRY")
+    if not address:
+        return declaration
+    try:
+        registry = type(declaration.registry)(address=address)
+    except ValueError as error:
+        raise DeclarationError(
+            f"read DELIVERY_REGISTRY: {address!r} is no registry's address",
+            hint="give a host with an optional port and path, as in localhost:5001 or docker.io/acme",
+        ) from error
+    return declaration.model_copy(update={"registry": registry})
+
+
+def context_files(folder: Path) -> list[File]:
+    """What a build of this folder can see, .dockerignore obeyed. A file that cannot be read is an error."""
+    try:
+        ignore = (folder / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        ignore = []
+    patterns = [line.strip() for line in ignore if line.strip() and not line.startswith("#")]
+    found = []
+    for path in sorted(exclude_paths(str(folder), patterns)):
+        file = folder / path
+        try:
+            mode = file.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            found.append(_file(file, path.replace(os.sep, "/"), mode))
+        except OSError as error:
+            raise DeclarationError(
+                f"take the key of {folder.name}: cannot read {path}: {error.strerror}",
+                hint="a key covers every file of the build context; make it readable or list it in .dockerignore",
+            ) from error
+    return found
+
+
+def _file(file: Path, path: str, mode: int) -> File:
+    if stat.S_ISLNK(mode):
+        return File(path, "link", hashlib.sha256(os.fsencode(file.readlink())).hexdigest())
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return File(path, "755" if mode & stat.S_IXUSR else "644", digest)
+
+
+def output(*parts: str, root: Path = ROOT) -> Path:
+    """A path inside the folder for what the tasks make here (ignored by git), its parent made if need be."""
+    path = root.joinpath(".delivery", *parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def version(folder: Path) -> str:
+    """The version of the subproject in this folder: of its pyproject.toml, or of its file VERSION."""
+    try:
+        return (folder / "VERSION").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        pass
+    try:
+        return str(tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise DeclarationError(
+            f"read the version of {folder.name}: neither VERSION nor pyproject.toml says one ({error})",
+            hint="write it as project.version in pyproject.toml",
+        ) from error

@@ -1,0 +1,27 @@
+"""The machine that we run on: its platform as images name it, and who works on it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform as system
+
+__all__ = ["platform", "user"]
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def platform() -> str:
+    """The platform that images are built for here, such as linux/amd64."""
+    machine = system.machine().lower()
+    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
+
+
+def user() -> str:
+    """Who is responsible for what is done here: DELIVERY_RESPONSIBLE, else the user's name."""
+    if name := os.environ.get("DELIVERY_RESPONSIBLE"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        return f"uid-{os.getuid()}"

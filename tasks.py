@@ -1,0 +1,17 @@
+"""The menu of `./run inv`: every task with its name. What a task does is in delivery/."""
+
+from invoke.collection import Collection
+
+from delivery.tasks import cache, engine, images, platform
+
+namespace = Collection(
+    platform.up,
+    platform.down,
+    platform.status,
+    platform.logs,
+    images.plan,
+    images.push,
+    images.sizes,
+)
+namespace.add_collection(Collection.from_module(engine), "engine")
+namespace.add_collection(Collection.from_module(cache), "cache")

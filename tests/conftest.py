@@ -1,0 +1,63 @@
+"""What the tests of delivery/ share."""
+
+from pathlib import Path
+
+import pytest
+
+from delivery.core.declaration import Declaration, parse
+
+DECLARATION = """
+name = "house"
+[registry]
+address = "localhost:5001"
+[build]
+epoch = 1767225600
+[upstream.debian]
+image = "debian:trixie-slim"
+recipe = "upstream/debian"
+[upstream.registry]
+image = "registry:2.8.3"
+recipe = "upstream/registry"
+[images.base-image]
+context = "base-image"
+base = "debian"
+[images.api-rest]
+context = "api-rest"
+base = "base-image"
+builder = "debian"
+"""
+
+
+@pytest.fixture
+def declaration() -> Declaration:
+    """A small declaration: one image of ours on another."""
+    return parse(DECLARATION, is_folder=lambda _path: True)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A folder laid out as that declaration says."""
+    for name in ("base-image", "api-rest", "upstream/debian", "upstream/registry"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "Dockerfile").write_text("FROM scratch\n")
+        (folder / "VERSION").write_text("0.1.0\n")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Keep unit tests out of the user's cache and settings; tests on the real engine use what is there."""
+    if request.node.get_closest_marker("engine"):
+        return
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    for name in (
+        "DELIVERY_REGISTRY",
+        "DELIVERY_REGISTRY_USERNAME",
+        "DELIVERY_BUILD_CA",
+        "DELIVERY_ECHO",
+        "DOCKER_HOST",
+    ):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,40 @@
+"""The private engine is known by its own address, never by a number alone."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from delivery.core.errors import EngineError
+from delivery.tools import cache, dockerd
+
+
+def test_lives_in_the_cache() -> None:
+    assert dockerd.address() == f"unix://{cache.folder('engine')}/docker.sock"
+
+
+def test_does_not_run_when_nothing_was_started() -> None:
+    assert dockerd.pid() == 0
+    assert dockerd.stop() is False
+
+
+def test_a_process_that_is_not_ours_is_never_taken_for_it() -> None:
+    (cache.folder("engine") / "dockerd.pid").write_text(str(os.getpid()))
+    assert dockerd.pid() == 0
+
+
+def test_a_path_too_long_for_a_socket_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 120)))
+    with pytest.raises(EngineError, match="too long for a socket"):
+        dockerd.address()
+
+
+def test_an_engine_that_ends_at_once_is_an_error_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "dockerd"
+    program.write_text("#!/bin/sh\necho failed to create bridge >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(dockerd, "_installed", lambda: True)
+    with pytest.raises(EngineError, match="dockerd ended") as caught:
+        dockerd.start(lambda _: None)
+    assert "failed to create bridge" in caught.value.details

@@ -1,0 +1,58 @@
+"""Finding an engine, and reading what it streams."""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from delivery.core.errors import EngineError, RegistryError
+from delivery.tools import engine
+
+
+class Client:
+    """As much of docker-py's client as looking at an engine needs."""
+
+    def __init__(self, **info: object) -> None:
+        self._info = {"ServerVersion": "26.1.5+dfsg1", **info}
+
+    def info(self) -> dict[str, Any]:
+        return self._info
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_engine_that_was_named_and_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(EngineError, match=r"DOCKER_HOST=unix:///nowhere/docker\.sock: it does not answer"):
+        engine.find()
+    gc.collect()  # docker-py leaves its socket open: let it be found missing here, not in another test
+
+
+def test_an_engine_that_is_too_old_is_an_error() -> None:
+    with pytest.raises(EngineError, match=r"it is 20\.10\.24"):
+        engine.connect(Client(ServerVersion="20.10.24"), "unix:///x", {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "layouts"),
+    [([["driver-type", "io.containerd.snapshotter.v1"]], True), ([["Backing Filesystem", "ext4"]], False)],
+)
+def test_knows_which_store_the_engine_has(status: list[list[str]], *, layouts: bool) -> None:
+    found = engine.connect(Client(DriverStatus=status), "unix:///x", {})  # type: ignore[arg-type]
+    assert found.oci_layouts is layouts
+    assert found.version == "26.1.5+dfsg1"
+
+
+def test_a_refusal_in_the_stream_is_an_error() -> None:
+    stream: Iterator[dict[str, Any]] = iter([{"status": "Preparing"}, {"error": "denied: requested access is denied"}])
+    with pytest.raises(RegistryError, match="push app: denied") as caught:
+        list(engine._messages(stream, "push app"))
+    assert not caught.value.retriable
+
+
+def test_a_server_error_in_the_stream_may_pass() -> None:
+    with pytest.raises(RegistryError) as caught:
+        list(
+            engine._messages(iter([{"error": "received unexpected HTTP status: 503 Service Unavailable"}]), "push app")
+        )
+    assert caught.value.retriable

@@ -1,0 +1,37 @@
+"""What a person reads."""
+
+import pytest
+
+from delivery.core.errors import EngineError
+from delivery.tools import screen
+
+
+def test_a_step_says_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen.step("push app") as step:
+        step.line("layer 1 of 9")
+        step.done("sha256:12 [read back]")
+    printed = capsys.readouterr().out
+    assert printed.startswith("✓ push app: sha256:12 [read back] (")
+    assert "layer" not in printed
+
+
+def test_a_step_that_fails_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EngineError), screen.step("push app"):
+        raise EngineError("no")
+    assert capsys.readouterr().out.startswith("✗ push app (")
+
+
+def test_a_long_step_speaks_now_and_then_in_ci(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "_QUIET_SECONDS", 0.0)
+    with screen.step("build") as step:
+        step.line("#7 RUN apt-get update")
+    assert "… build, 0 s: #7 RUN apt-get update" in capsys.readouterr().out
+
+
+def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.error(EngineError("find an engine: none [answers]", hint="start one", details="line 1\nline 2"))
+    assert capsys.readouterr().err == (
+        "  line 1\n  line 2\nerror (no-engine): find an engine: none [answers]\nto do: start one\n"
+    )
