@@ -116,15 +116,15 @@ def prove(project: Compose, release: Release) -> Proof:
     return Proof(identifier, ledger.address, seconds)
 
 
-def down(project: Compose, *, volumes: bool) -> None:
+def down(project: Compose, declaration: Declaration, *, volumes: bool) -> None:
     """Stop and remove what `up` started: the platform's containers and the local registry; their data too when asked."""
     with screen.step("platform") as step:
         project.down(step.line, volumes=volumes)
         step.done("down; its volumes are gone" if volumes else "down; its volumes stay")
     with screen.step("registry") as step:
-        gone = project.engine.remove(registries.CONTAINER)
+        gone = project.engine.remove(registries.name(declaration))
         if volumes:
-            project.engine.remove_volume(registries.VOLUME)
+            project.engine.remove_volume(registries.name(declaration))
         step.done(("stopped" if gone else "none of ours runs") + ("; its images are gone" if volumes else ""))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from delivery.core.declaration import Declaration
@@ -10,11 +11,14 @@ from delivery.tools import registry, screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
-__all__ = ["CONTAINER", "VOLUME", "ensure"]
+__all__ = ["ensure", "name"]
 
-CONTAINER = "delivery-platform-registry"
-VOLUME = "delivery-platform-registry"
 _PATIENCE_SECONDS = 30
+
+
+def name(declaration: Declaration) -> str:
+    """The name of the local registry's container and volume: one for each compose project."""
+    return f"{os.environ.get('COMPOSE_PROJECT_NAME') or declaration.name}-registry"
 
 
 def ensure(engine: Engine, declaration: Declaration) -> Registry:
@@ -24,8 +28,8 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
         if registry.answers(address):
             step.done("answers")
         elif registry.is_local(address):
-            _start(engine, declaration.upstream["registry"].image, address)
-            step.done(f"started, keeps its images in the volume {VOLUME}")
+            _start(engine, declaration.upstream["registry"].image, address, name(declaration))
+            step.done(f"started, keeps its images in the volume {name(declaration)}")
         else:
             raise RegistryError(
                 f"reach the registry {address}: it does not answer",
@@ -34,19 +38,19 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
     return Registry(address)
 
 
-def _start(engine: Engine, image: str, address: str) -> None:
+def _start(engine: Engine, image: str, address: str, container: str) -> None:
     port = int(address.partition("/")[0].partition(":")[2] or "80")
-    engine.remove(CONTAINER)  # one that stopped, or listens elsewhere; its images are in the volume
+    engine.remove(container)  # one that stopped, or listens elsewhere; its images are in the volume
     try:
         engine.run(
             image,
-            CONTAINER,
+            container,
             port=(5000, port),
-            volume=(VOLUME, "/var/lib/registry"),
+            volume=(container, "/var/lib/registry"),
             environment={"REGISTRY_STORAGE_DELETE_ENABLED": "true"},
         )
     except EngineError as error:
-        engine.remove(CONTAINER)
+        engine.remove(container)
         if "port is already allocated" in error.message or "address already in use" in error.message:
             raise PortTakenError(
                 f"start a registry at {address}: port {port} is taken",
@@ -59,6 +63,6 @@ def _start(engine: Engine, image: str, address: str) -> None:
         if time.monotonic() > deadline:
             raise RegistryError(
                 f"start a registry at {address}: it has not answered in {_PATIENCE_SECONDS} s",
-                hint=f"`docker logs {CONTAINER}` says why",
+                hint=f"`docker logs {container}` says why",
             )
         time.sleep(0.1)

@@ -8,7 +8,7 @@ from delivery.steps import engine as engines
 from delivery.tasks.menu import item
 from delivery.tools import dockerd, engine, screen
 
-__all__ = ["down", "status", "up"]
+__all__ = ["down", "env", "status", "up"]
 
 
 @item()
@@ -27,6 +27,14 @@ def down(_context: Context) -> None:
     """
     with screen.step("private engine") as step:
         step.done("stopped" if dockerd.stop() else "does not run")
+
+
+@item()
+def env(_context: Context) -> None:
+    """Print how to talk to it: eval "$(./run inv engine.env)"."""
+    found = engines.require()
+    told = found.environment.get("DOCKER_HOST")
+    screen.say(f"export DOCKER_HOST={told}" if told else ": the docker command line talks to it as it is")
 
 
 @item()

@@ -54,7 +54,7 @@ def down(_context: Context, volumes: bool = False) -> None:  # noqa: FBT001, FBT
     """Bring the platform down; its data stays."""
     declaration = files.load_declaration()
     project = platforms.compose(engines.require(), declaration, platforms.released())
-    platforms.down(project, volumes=volumes)
+    platforms.down(project, declaration, volumes=volumes)
     if project.engine.private:
         screen.say("the private engine goes on; `./run inv engine.down` stops it")
 

@@ -167,11 +167,13 @@ def find() -> Engine | None:
     if os.environ.get("DOCKER_HOST"):
         return _told()
     context = ContextAPI.get_current_context()
-    found = _answering(lambda: docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=_PING_SECONDS))
+    host = context.Host or ""
+    found = _answering(host, lambda: docker.DockerClient(base_url=host, tls=context.TLSConfig, timeout=_PING_SECONDS))
     if found:
-        return connect(found, context.Host or "", {"BUILDX_BUILDER": context.name})
+        return connect(found, host, {"BUILDX_BUILDER": context.name})
     private = dockerd.address()
-    if dockerd.pid() and (found := _answering(lambda: docker.DockerClient(base_url=private, timeout=_PING_SECONDS))):
+    found = _answering(private, lambda: docker.DockerClient(base_url=private, timeout=_PING_SECONDS))
+    if found:
         return connect(found, private, {"DOCKER_HOST": private, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": "default"})
     return None
 
@@ -179,7 +181,7 @@ def find() -> Engine | None:
 def _told() -> Engine:
     """The engine of DOCKER_HOST: who names one means that one, so another is no answer."""
     host = os.environ["DOCKER_HOST"]
-    found = _answering(lambda: docker.from_env(timeout=_PING_SECONDS))
+    found = _answering(host, lambda: docker.from_env(timeout=_PING_SECONDS))
     if not found:
         raise EngineError(
             f"ask the Docker engine at DOCKER_HOST={host}: it does not answer",
@@ -188,7 +190,10 @@ def _told() -> Engine:
     return connect(found, host, {"BUILDX_BUILDER": "default"})
 
 
-def _answering(make: Callable[[], docker.DockerClient]) -> docker.DockerClient | None:
+def _answering(host: str, make: Callable[[], docker.DockerClient]) -> docker.DockerClient | None:
+    """The client that make makes, if somebody answers it at this host."""
+    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
+        return None  # docker-py would ask, and leave the socket that it asked with open
     try:
         client = make()
         client.ping()

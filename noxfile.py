@@ -1,0 +1,133 @@
+"""The checks: `./run nox` runs them all, `./run nox --list` is the menu."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "tests"]
+
+HERE = Path(__file__).parent
+POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
+LOCKED_PROJECTS = ("delivery", "base-image")  # tested with locks/tests.txt
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Read everything: ruff, mypy, hadolint, yamllint, shellcheck, import-linter."""
+    _install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy", "delivery", "tests", "tasks.py", "noxfile.py")
+    session.run("mypy", "--config-file", "pyproject.toml", "base-image")
+    session.run("lint-imports")
+    session.run("hadolint", *_tracked("Dockerfile"))
+    session.run("yamllint", "--strict", ".")
+    session.run("shellcheck", *_shell_scripts())
+    for project in POETRY_PROJECTS:
+        session.notify(f"types(project='{project}')")
+
+
+@nox.session(default=False)
+def ruff(session: nox.Session) -> None:
+    """Run ruff alone: `nox -s ruff -- format`, `nox -s ruff -- check --fix`."""
+    _install(session, "lint")
+    session.run("ruff", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("project", POETRY_PROJECTS)
+def types(session: nox.Session, project: str) -> None:
+    """Check the types of an app, against what its own lock installs."""
+    _install_poetry_project(session, project)
+    session.chdir(project)
+    session.run("mypy", "src", "tests")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test: the unit tests of each part, then all on the real engine."""
+    for project in (*LOCKED_PROJECTS, *POETRY_PROJECTS):
+        session.notify(f"unit(project='{project}')")
+    session.notify("integration")
+
+
+@nox.session
+@nox.parametrize("project", (*LOCKED_PROJECTS, *POETRY_PROJECTS))
+def unit(session: nox.Session, project: str) -> None:
+    """Run the unit tests of one part; they need no engine and no network."""
+    arguments = ["-m", "not engine", *session.posargs]
+    if project in POETRY_PROJECTS:
+        _install_poetry_project(session, project)
+        session.chdir(project)
+        session.run("pytest", *arguments)
+        return
+    _install(session, "tests")
+    session.run("pytest", *arguments, "tests" if project == "delivery" else f"{project}/tests")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests on a real engine, registry, Kafka and database."""
+    _install(session, "tests")
+    # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
+    session.run("inv", "push", external=True)
+    session.run("pytest", "-m", "engine", *(session.posargs or ["tests", "base-image/tests"]))
+
+
+@nox.session(default=False)
+def locks(session: nox.Session) -> None:
+    """Write locks/ anew from pyproject.toml; `nox -s locks -- --upgrade` takes the newest."""
+    session.run("locks/make", *session.posargs, external=True)
+    for project in POETRY_PROJECTS:
+        session.run(_poetry(session), "--directory", project, "lock", external=True)
+
+
+def _install(session: nox.Session, lock: str) -> None:
+    """Install a lock of locks/, every file checked against its hash."""
+    session.install("--quiet", "--require-hashes", "--requirement", f"locks/{lock}.txt")
+
+
+def _install_poetry_project(session: nox.Session, project: str) -> None:
+    """Install what an app's poetry.lock names, its development group too, every file checked against its hash."""
+    requirements = Path(session.create_tmp()) / "requirements.txt"
+    options = ["--with", "dev", "--format", "requirements.txt", "--output", str(requirements)]
+    session.run(_poetry(session), "--directory", project, "export", "--quiet", *options, external=True)
+    session.install("--quiet", "--require-hashes", "--requirement", str(requirements))
+
+
+def _poetry(session: nox.Session) -> str:
+    """Poetry in an environment of its own: what it needs is not what the apps need."""
+    home = HERE / ".nox" / "poetry"
+    made = home / "made-from"
+    lock = (HERE / "locks" / "poetry.txt").read_text(encoding="utf-8")
+    if not made.exists() or made.read_text(encoding="utf-8") != lock:
+        session.run("uv", "venv", "--quiet", "--clear", str(home), external=True)
+        install = ["uv", "pip", "install", "--quiet", "--python", str(home), "--require-hashes"]
+        session.run(*install, "--requirement", "locks/poetry.txt", external=True)
+        made.write_text(lock, encoding="utf-8")
+    return str(home / "bin" / "poetry")
+
+
+def _tracked(*patterns: str) -> list[str]:
+    """The files that git knows, or would add, by pathspec."""
+    globs = [f":(glob)**/{pattern}" for pattern in patterns]
+    argv = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *globs]
+    listed = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, check=True).stdout
+    return [path for path in listed.splitlines() if (HERE / path).is_file()]
+
+
+def _shell_scripts() -> list[str]:
+    """Every shell script, known by its first line."""
+    return [path for path in _tracked("*") if _first_line(HERE / path).startswith(("#!/bin/sh", "#!/bin/bash"))]
+
+
+def _first_line(file: Path) -> str:
+    with file.open("rb") as content:
+        return content.readline(80).decode("utf-8", "replace")

@@ -1,0 +1,90 @@
+"""What the tests on the real engine share."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from delivery.core.declaration import Declaration
+from delivery.steps import engine as engines
+from delivery.tools import files
+from delivery.tools.engine import Engine
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine that `inv up` would use; there is none that these tests could do without."""
+    return engines.require()
+
+
+@pytest.fixture(scope="session")
+def project() -> Declaration:
+    """The declaration of this very project."""
+    return files.load_declaration()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Clone:
+    """A second platform: a copy of the project elsewhere, with a compose project, ports and a registry of its own."""
+
+    folder: Path
+    environment: dict[str, str]
+    registry: str
+    ports: dict[str, int]
+
+    def inv(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a task as a user would, in the copy."""
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    @staticmethod
+    def argv(*arguments: str) -> list[str]:
+        """The command line of a task."""
+        return [sys.executable, "-m", "invoke", *arguments]
+
+
+@pytest.fixture(scope="module")
+def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A second platform, gone again when the module's tests are done."""
+    folder = tmp_path_factory.mktemp("clone") / "another-place"
+    declared = "delivery.toml docker-compose.yaml docker-compose.apps.yaml base-image api-rest async-worker upstream"
+    for name in ("delivery", "tasks.py", *declared.split()):
+        copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(files.ROOT / name, folder / name)
+    ports = {name: free_port() for name in ("API_PORT", "KAFKA_PORT", "DATABASE_PORT", "REGISTRY_PORT")}
+    registry = f"localhost:{ports.pop('REGISTRY_PORT')}"
+    environment = {
+        **os.environ,
+        **engine.environment,
+        **{name: str(port) for name, port in ports.items()},
+        "COMPOSE_PROJECT_NAME": f"delivery-test-{uuid.uuid4().hex[:8]}",
+        "DELIVERY_REGISTRY": registry,
+        "CI": "true",
+    }
+    made = Clone(folder, environment, registry, ports)
+    try:
+        yield made
+    finally:
+        made.inv("down", "--volumes")
