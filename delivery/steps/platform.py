@@ -135,4 +135,4 @@ def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> N
         raise DeclarationError(
             f"show the logs: there is no service {', '.join(unknown)}", hint=f"known: {', '.join(known)}"
         )
-    project.logs(services, follow=follow, tail=tail)
+    project.logs(services, screen.say, follow=follow, tail=tail)

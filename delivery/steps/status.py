@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,13 +48,13 @@ class Status:
             (
                 "our images",
                 ("image", "key", "in the registry"),
-                [(one.name, one.key, one.registry) for one in self.images],
+                [(one.name, one.key, _short(one.registry)) for one in self.images],
             ),
             (
                 "the platform",
                 ("service", "state", "health", "ports", "image"),
                 [
-                    (one.name, one.state, one.health or "-", ", ".join(map(str, one.ports)) or "-", one.image)
+                    (one.name, one.state, one.health or "-", ", ".join(map(str, one.ports)) or "-", _short(one.image))
                     for one in self.services
                 ],
             ),
@@ -62,6 +63,11 @@ class Status:
     def as_json(self) -> dict[str, object]:
         """The status for a machine."""
         return asdict(self)
+
+
+def _short(text: str) -> str:
+    """A reference as people compare it: no registry, twelve digits of a digest."""
+    return re.sub(r"(?:\S+/)?(\S*sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", text)
 
 
 def look(declaration: Declaration, root: Path = ROOT) -> Status:

@@ -88,7 +88,7 @@ def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str]
 
 def hint_for(output: str) -> str:
     """What to do about a failed build, from what it printed last."""
-    if "no space left on device" in output:
+    if "no space left on device" in output.lower():
         return (
             "the engine's disk is full: `docker system df` shows what takes it, `docker builder prune` frees the build cache, "
             "`./run inv cache.clean` all that this project keeps; then run the same command again"

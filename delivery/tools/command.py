@@ -12,7 +12,7 @@ from pathlib import Path
 from delivery.core.errors import CommandError
 from delivery.tools import screen
 
-__all__ = ["capture", "detach", "follow", "stream"]
+__all__ = ["capture", "detach", "stream"]
 
 _TAIL_LINES = 40
 _GRACE_SECONDS = 10.0  # what a program gets to end by itself when we are interrupted
@@ -85,17 +85,6 @@ def stream(
             raise
     if returncode:
         raise _failed(argv, doing, returncode, list(tail))
-
-
-def follow(argv: Sequence[str], *, doing: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
-    """Run a command that talks to the user's own terminal, as `logs --follow` does."""
-    screen.command(argv)
-    try:
-        returncode = subprocess.run(list(argv), cwd=cwd, env=_environment(env), check=False).returncode
-    except FileNotFoundError as error:
-        raise _not_there(argv, doing) from error
-    if returncode:
-        raise _failed(argv, doing, returncode, [])
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -91,10 +92,12 @@ class Compose:
         )
         return cast("dict[str, Any]", json.loads(printed))
 
-    def logs(self, services: Sequence[str], *, follow: bool, tail: int) -> None:
-        """Print the services' last lines to the user's terminal, and go on when asked."""
+    def logs(self, services: Sequence[str], on_line: Callable[[str], None], *, follow: bool, tail: int) -> None:
+        """Give the services' last lines to on_line, and go on until interrupted when asked."""
         argv = ["logs", "--tail", str(tail), *(["--follow"] if follow else []), *services]
-        command.follow(self._argv(argv), doing="show the logs", cwd=self.folder, env=self._environment())
+        with suppress(KeyboardInterrupt):  # which is how one stops following
+            # Compose writes "erase this line" before each, terminal or not.
+            self._stream(argv, "show the logs", lambda line: on_line(line.rstrip("\n").removeprefix("\x1b[2K")))
 
     def _not_up(self, error: CommandError) -> PlatformError:
         """Why the platform is not up: what compose said, and the last words of each service that is not well."""

@@ -63,3 +63,10 @@ def test_reads_which_ports_are_to_be_published(project: Compose, fp: FakeProcess
     fp.register([*START, "config", "--format", "json"], stdout=[json.dumps(declared)], occurrences=2)
     assert project.ports() == [("kafka", 9092)]
     assert project.declared() == ["kafka", "worker"]
+
+
+def test_logs_are_plain_lines(project: Compose, fp: FakeProcess) -> None:
+    fp.register([*START, "logs", "--tail", "5", "--follow", "kafka"], stdout=["\x1b[2Kkafka-1  | started"])
+    lines: list[str] = []
+    project.logs(["kafka"], lines.append, follow=True, tail=5)
+    assert lines == ["kafka-1  | started"]

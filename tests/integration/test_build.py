@@ -1,0 +1,85 @@
+"""Builds on the real engine: what comes out, and what a user is told when none does."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import BuildError
+from delivery.tools import buildx, trust
+from delivery.tools.buildx import Target
+from delivery.tools.engine import Engine
+from tests.registries import sha256
+
+pytestmark = pytest.mark.engine
+
+
+def target(folder: Path, dockerfile: str, name: str = "trial") -> Target:
+    context = folder / "context"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text(dockerfile)
+    return Target(name, context, folder / name, f"localhost:5001/{name}:trial", {"SOURCE_DATE_EPOCH": "1767225600"})
+
+
+def bake(engine: Engine, one: Target) -> str:
+    """Build one image; the digest of its manifest."""
+    buildx.bake(engine, [one], file=one.layout.with_suffix(".json"), secrets=trust.secrets(), on_line=lambda _: None)
+    return str(json.loads((one.layout / "index.json").read_text())["manifests"][0]["digest"])
+
+
+def layers(one: Target, digest: str) -> list[str]:
+    """The digests of an image's layers, lowest first."""
+    manifest = (one.layout / "blobs" / "sha256" / digest[7:]).read_bytes()
+    assert sha256(manifest) == digest
+    return [layer["digest"] for layer in json.loads(manifest)["layers"]]
+
+
+def plain(blob: bytes) -> bytes:
+    """A blob's bytes, unpacked if they are packed."""
+    return gzip.decompress(blob) if blob.startswith(b"\x1f\x8b") else blob
+
+
+def test_the_same_files_give_the_same_layer_whenever_and_wherever(
+    engine: Engine, project: Declaration, tmp_path: Path
+) -> None:
+    debian = project.upstream["debian"].image
+    digests = set()
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        # A comment that differs makes BuildKit do the work anew, at another time.
+        one = target(tmp_path / place, f"FROM {debian}\nRUN : {place}; mkdir /new; touch /new/file; sleep 1\n")
+        digests.add(layers(one, bake(engine, one))[-1])
+    assert len(digests) == 1
+
+
+def test_a_failing_step_is_shown(engine: Engine, project: Declaration, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="build trial: ") as caught:
+        bake(engine, target(tmp_path, f"FROM {project.upstream['debian'].image}\nRUN echo 'the reason' && exit 3\n"))
+    assert "the reason" in caught.value.details
+    assert caught.value.exit_code == 5
+
+
+def test_a_full_disk_is_named_with_what_to_do(engine: Engine, project: Declaration, tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        bake(
+            engine,
+            target(tmp_path, f"FROM {project.upstream['debian'].image}\nRUN dd if=/dev/zero of=/dev/full count=1\n"),
+        )
+    assert caught.value.hint.startswith("the engine's disk is full")
+
+
+def test_a_secret_reaches_the_build_and_no_layer(engine: Engine, project: Declaration, tmp_path: Path) -> None:
+    secret = tmp_path / "ca.pem"
+    secret.write_text("a bundle of this very test")
+    one = target(
+        tmp_path,
+        f"FROM {project.upstream['debian'].image} AS build\n"
+        "RUN --mount=type=secret,id=build-ca wc --bytes < /run/secrets/build-ca > /size\n"
+        "FROM scratch\nCOPY --from=build /size /size\n",
+    )
+    buildx.bake(engine, [one], file=tmp_path / "bake.json", secrets={"build-ca": secret}, on_line=lambda _: None)
+    blobs = [plain(file.read_bytes()) for file in (one.layout / "blobs" / "sha256").iterdir()]
+    assert any(f"{len(secret.read_bytes())}\n".encode() in blob for blob in blobs)  # the build did read it
+    assert not any(secret.read_bytes() in blob for blob in blobs)

@@ -1,0 +1,97 @@
+"""Our images as they are in the registry: what they share, and what they are started with."""
+
+import json
+from typing import Any, cast
+
+import pytest
+import requests
+
+from delivery.core.declaration import Declaration
+from delivery.core.release import Release
+from delivery.steps import platform as platforms
+from delivery.tools import files
+from delivery.tools.engine import Engine
+
+pytestmark = pytest.mark.engine
+
+APPS = ("api-rest", "async-worker")
+
+
+@pytest.fixture(scope="module")
+def release(project: Declaration) -> Release:
+    """What `inv push` published last; nox runs it first."""
+    found = platforms.released()
+    assert found
+    assert set(found.images) == set(project.images)
+    return found
+
+
+def manifest(release: Release, name: str) -> dict[str, Any]:
+    image = release.images[name]
+    host, _, repository = image.repository.partition("/")
+    answer = requests.get(
+        f"http://{host}/v2/{repository}/manifests/{image.digest}",
+        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+        timeout=10,
+    )
+    return cast("dict[str, Any]", answer.json())
+
+
+def config(release: Release, name: str) -> dict[str, Any]:
+    image = release.images[name]
+    host, _, repository = image.repository.partition("/")
+    digest = manifest(release, name)["config"]["digest"]
+    return cast(
+        "dict[str, Any]", requests.get(f"http://{host}/v2/{repository}/blobs/{digest}", timeout=10).json()["config"]
+    )
+
+
+def layers(release: Release, name: str) -> list[str]:
+    return [layer["digest"] for layer in manifest(release, name)["layers"]]
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_stands_on_the_layers_of_the_base(release: Release, app: str) -> None:
+    base = layers(release, "base-image")
+    assert layers(release, app)[: len(base)] == base
+    assert len(layers(release, app)) == len(base) + 1
+
+
+@pytest.mark.parametrize(("app", "module"), [("api-rest", "api_rest"), ("async-worker", "async_worker")])
+def test_an_app_is_started_without_a_shell_and_not_as_root(release: Release, app: str, module: str) -> None:
+    started = config(release, app)
+    assert started["User"] == "65532:65532"
+    assert started["Entrypoint"] == ["/usr/bin/python3", "-m", module]
+    assert started["Healthcheck"]["Test"][0] == "CMD"  # CMD-SHELL would need a shell
+
+
+@pytest.mark.parametrize("name", ["base-image", *APPS])
+def test_an_image_says_what_it_is(release: Release, name: str) -> None:
+    labels = config(release, name)["Labels"]
+    assert labels["org.opencontainers.image.title"] == name
+    assert labels["org.opencontainers.image.version"] == files.version(files.ROOT / name)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_wrong_settings_are_all_named_at_once(engine: Engine, release: Release, app: str) -> None:
+    container = engine.client.containers.run(
+        release.images[app].pinned, detach=True, environment={"BROKER_URL": "http://nowhere", "DB_PORT": "many"}
+    )
+    try:
+        assert container.wait(timeout=30)["StatusCode"] == 2
+        said = container.logs().decode()
+    finally:
+        container.remove(force=True)
+    assert all(name in said for name in ("BROKER_URL", "DB_PORT"))
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["base-image", *APPS])
+def test_there_is_no_shell(engine: Engine, release: Release, name: str) -> None:
+    listed = engine.client.containers.run(
+        release.images[name].pinned,
+        entrypoint=["/usr/bin/python3", "-c"],
+        command=["import json, os; print(json.dumps(sorted({*os.listdir('/bin'), *os.listdir('/usr/bin')})))"],
+        remove=True,
+    )
+    assert not {"sh", "bash", "dash", "busybox", "apt", "dpkg", "pip"} & set(json.loads(listed))
