@@ -25,7 +25,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy", "delivery", "tests", "tasks.py", "noxfile.py")
-    session.run("mypy", "--config-file", "pyproject.toml", "base-image")
+    with session.chdir("base-image"):
+        session.run("mypy")
     session.run("lint-imports")
     session.run("hadolint", *_tracked("Dockerfile"))
     session.run("yamllint", "--strict", ".")
@@ -69,7 +70,9 @@ def unit(session: nox.Session, project: str) -> None:
         session.run("pytest", *arguments)
         return
     _install(session, "tests")
-    session.run("pytest", *arguments, "tests" if project == "delivery" else f"{project}/tests")
+    if project != "delivery":
+        session.chdir(project)
+    session.run("pytest", *arguments)
 
 
 @nox.session

@@ -1,0 +1,73 @@
+"""What the tests share: where things are, and certificates made to be right or wrong in one way."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+SUBPROJECT = Path(__file__).resolve().parent.parent
+
+measured_sizes = pytest.StashKey[str]()
+
+Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+CERTIFICATE_SIGN = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_identifier(key: Key) -> x509.SubjectKeyIdentifier:
+    return x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+
+
+def authority_extensions(key: Key) -> list[tuple[x509.ExtensionType, bool]]:
+    """Give what RFC 5280 asks of an authority's certificate, and whether it is critical."""
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    return [(constraints, True), (CERTIFICATE_SIGN, True), (key_identifier(key), False)]
+
+
+def certificate(
+    key: Key,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    begins: datetime = datetime(2020, 1, 1, tzinfo=UTC),
+    ends: datetime = datetime(2040, 1, 1, tzinfo=UTC),
+) -> bytes:
+    """Make a self-signed certificate, as PEM."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+    )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def authority(
+    begins: datetime = datetime(2020, 1, 1, tzinfo=UTC), ends: datetime = datetime(2040, 1, 1, tzinfo=UTC)
+) -> bytes:
+    """Make an authority's certificate with nothing wrong but, maybe, its dates."""
+    key = new_key()
+    return certificate(key, authority_extensions(key), begins, ends)
