@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -15,7 +20,8 @@ nox.options.sessions = ["lint", "tests"]
 
 HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
-LOCKED_PROJECTS = ("delivery", "base-image")  # tested with locks/tests.txt
+PROJECTS = ("delivery", "base-image", *POETRY_PROJECTS)
+FOLDERS = {"delivery": "."}  # where a project's tests are run, if not in the folder of its name
 
 
 @nox.session
@@ -53,35 +59,37 @@ def types(session: nox.Session, project: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test: the unit tests of each part, then all on the real engine."""
-    for project in (*LOCKED_PROJECTS, *POETRY_PROJECTS):
+    """Run every test: the unit tests of each part, then those on the real engine."""
+    for project in PROJECTS:
         session.notify(f"unit(project='{project}')")
-    session.notify("integration")
+    for project in PROJECTS:
+        session.notify(f"integration(project='{project}')")
 
 
 @nox.session
-@nox.parametrize("project", (*LOCKED_PROJECTS, *POETRY_PROJECTS))
+@nox.parametrize("project", PROJECTS)
 def unit(session: nox.Session, project: str) -> None:
     """Run the unit tests of one part; they need no engine and no network."""
-    arguments = ["-m", "not engine", *session.posargs]
-    if project in POETRY_PROJECTS:
-        _install_poetry_project(session, project)
-        session.chdir(project)
-        session.run("pytest", *arguments)
-        return
-    _install(session, "tests")
-    if project != "delivery":
-        session.chdir(project)
-    session.run("pytest", *arguments)
+    _install_for(session, project)
+    session.chdir(FOLDERS.get(project, project))
+    session.run("pytest", "-m", "not engine", *session.posargs)
 
 
 @nox.session
-def integration(session: nox.Session) -> None:
-    """Run the tests on a real engine, registry, Kafka and database."""
-    _install(session, "tests")
+@nox.parametrize("project", PROJECTS)
+def integration(session: nox.Session, project: str) -> None:
+    """Run the tests of one part on a real engine, registry, Kafka and database."""
+    _install_for(session, project)
     # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
     session.run("inv", "push", external=True)
-    session.run("pytest", "-m", "engine", *(session.posargs or ["tests", "base-image/tests"]))
+    environment = _engine_environment(session)
+    if project in POETRY_PROJECTS:
+        with _dependencies(session, environment) as addresses:
+            session.chdir(project)
+            session.run("pytest", "-m", "engine", *session.posargs, env={**environment, **addresses})
+        return
+    session.chdir(FOLDERS.get(project, project))
+    session.run("pytest", "-m", "engine", *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -95,6 +103,52 @@ def locks(session: nox.Session) -> None:
 def _install(session: nox.Session, lock: str) -> None:
     """Install a lock of locks/, every file checked against its hash."""
     session.install("--quiet", "--require-hashes", "--requirement", f"locks/{lock}.txt")
+
+
+def _install_for(session: nox.Session, project: str) -> None:
+    """Install what a project's tests need."""
+    if project in POETRY_PROJECTS:
+        _install_poetry_project(session, project)
+    else:
+        _install(session, "tests")
+
+
+def _engine_environment(session: nox.Session) -> dict[str, str]:
+    """The variables that lead the docker command line to the engine that the tasks use, and builds to this machine's CAs."""
+    told = str(session.run("inv", "engine.env", external=True, silent=True))
+    found = dict(re.findall(r"export (\w+)=(\S+)", told))
+    bundle = os.environ.get("DELIVERY_BUILD_CA", "/etc/ssl/certs/ca-certificates.crt")
+    return {**found, "BUILD_CA": bundle} if Path(bundle).is_file() else found
+
+
+@contextlib.contextmanager
+def _dependencies(session: nox.Session, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Kafka and the database from docker-compose.yaml, beside a user's own; where they are, as the apps are told."""
+    kafka, database = _free_port(), _free_port()
+    name = f"delivery-nox-{kafka}"
+    told = {**environment, "COMPOSE_PROJECT_NAME": name, "KAFKA_PORT": str(kafka), "DATABASE_PORT": str(database)}
+    compose = ["docker", "compose", "--ansi", "never", "--progress", "quiet"]
+    try:
+        session.run(*compose, "up", "--detach", "--wait", external=True, env=told)
+        yield {
+            "BROKER_URL": f"localhost:{kafka}",
+            "COMPOSE_PROJECT_NAME": name,
+            "DB_HOST": "127.0.0.1",
+            "DB_PORT": str(database),
+            "DB_DATABASE": "ledger",
+            "DB_USERNAME": "ledger",
+            "DB_PASSWORD": "ledger",
+        }
+    finally:
+        session.chdir(HERE)
+        session.run(*compose, "down", "--volumes", external=True, env=told)
+
+
+def _free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _install_poetry_project(session: nox.Session, project: str) -> None:

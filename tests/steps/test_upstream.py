@@ -1,0 +1,100 @@
+"""An upstream image is taken where it is, else pulled, else built from its recipe; and which it was is said."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import RegistryError, UpstreamError
+from delivery.steps import upstream as upstreams
+from delivery.tools import buildx, debian
+from delivery.tools.engine import Engine
+
+
+class Shelf:
+    """An engine as far as its images go; gives says which pulls succeed."""
+
+    def __init__(self, *, gives: bool = False) -> None:
+        self.images: dict[str, dict[str, str]] = {}
+        self.gives = gives
+        self.pulled: list[str] = []
+
+    def image_labels(self, reference: str) -> dict[str, str] | None:
+        return self.images.get(reference)
+
+    def pull(self, reference: str, _on_line: object) -> None:
+        self.pulled.append(reference)
+        if not self.gives:
+            raise RegistryError(f"pull {reference}: no such host")
+        self.images[reference] = {}
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The recipes that were built, which here only puts the image on the shelf."""
+    calls: list[dict[str, Any]] = []
+
+    def build(engine: Engine, **options: Any) -> None:  # noqa: ANN401  # as many as there are
+        calls.append(options)
+        cast("Shelf", engine).images[options["tag"]] = dict(options["labels"])
+
+    monkeypatch.setattr(buildx, "build", build)
+    return calls
+
+
+def ensure(shelf: Shelf, declaration: Declaration, house: Path, name: str = "registry") -> str:
+    return upstreams.ensure(cast("Engine", shelf), declaration, name, house)
+
+
+def test_what_the_engine_has_is_taken(declaration: Declaration, house: Path) -> None:
+    shelf = Shelf()
+    shelf.images["registry:2.8.3"] = {"maintainer": "somebody"}
+    assert ensure(shelf, declaration, house) == "already there"
+    assert shelf.pulled == []
+
+
+def test_what_is_published_is_pulled(declaration: Declaration, house: Path, built: list[dict[str, Any]]) -> None:
+    assert ensure(Shelf(gives=True), declaration, house) == "pulled"
+    assert built == []
+
+
+def test_where_no_registry_answers_the_recipe_is_built(
+    declaration: Declaration, house: Path, built: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf()
+    assert ensure(shelf, declaration, house) == "built from its recipe"
+    assert built[0]["arguments"] == {"DEBIAN_IMAGE": "debian:trixie-slim"}
+    assert "built from upstream/registry (no pull: no such host)" in capsys.readouterr().out
+    assert ensure(shelf, declaration, house) == "already there"
+    assert len(built) == 1
+
+
+def test_a_changed_recipe_is_built_anew_and_not_asked_for(
+    declaration: Declaration, house: Path, built: list[dict[str, Any]]
+) -> None:
+    shelf = Shelf()
+    ensure(shelf, declaration, house)
+    (house / "upstream" / "registry" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    assert ensure(shelf, declaration, house) == "built from its recipe"
+    assert len(built) == 2
+    assert len(shelf.pulled) == 1
+
+
+def test_a_changed_root_changes_what_is_built_on_it(
+    declaration: Declaration, house: Path, built: list[dict[str, Any]]
+) -> None:
+    shelf = Shelf()
+    ensure(shelf, declaration, house)
+    (house / "upstream" / "debian" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    ensure(shelf, declaration, house)
+    assert len(built) == 2
+
+
+def test_a_root_file_system_needs_root_on_debian(
+    declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (house / "upstream" / "debian" / "build").touch()
+    monkeypatch.setattr(debian, "can_install", lambda: False)
+    with pytest.raises(UpstreamError, match="no registry gave it, and its recipe needs root on Debian"):
+        ensure(Shelf(), declaration, house, "debian")
