@@ -153,7 +153,7 @@ def _free_port() -> int:
 
 def _install_poetry_project(session: nox.Session, project: str) -> None:
     """Install what an app's poetry.lock names, its development group too, every file checked against its hash."""
-    requirements = Path(session.create_tmp()) / "requirements.txt"
+    requirements = Path(session.create_tmp()).resolve() / "requirements.txt"
     options = ["--with", "dev", "--format", "requirements.txt", "--output", str(requirements)]
     session.run(_poetry(session), "--directory", project, "export", "--quiet", *options, external=True)
     session.install("--quiet", "--require-hashes", "--requirement", str(requirements))

@@ -1,0 +1,1 @@
+"""The deployment ledger over HTTP: takes deployment events, answers what was deployed where."""

@@ -1,0 +1,194 @@
+"""The HTTP side: routes, and one shape for every answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import structlog
+from bottle import Bottle, HTTPError, HTTPResponse, request
+
+from .errors import Problem, Unavailable
+from .event import FILTERS, accept, encode, parse_json, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .backends import Backends
+
+__all__ = ["create_app"]
+
+log = structlog.stdlib.get_logger(__name__)
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 500
+# Kafka's and the database's own reconnects take about this long.
+RETRY_AFTER_SECONDS = "5"
+# Asked every few seconds by machines; their answers are worth a log line only while debugging.
+PROBES = ("/health", "/ready")
+
+_CODES = {404: "not-found", 405: "method-not-allowed", 500: "internal-error"}
+_MESSAGES = {
+    404: "there is nothing at this address",
+    405: "this address does not take this method",
+    500: "something went wrong here; the log has the details",
+}
+
+
+class Ledger:
+    """The requests this app answers; one method a route."""
+
+    def __init__(self, backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool]) -> None:
+        self._backends = backends
+        self._max_body_bytes = max_body_bytes
+        self._draining = draining
+
+    def record(self) -> HTTPResponse:
+        """Take a deployment event: answer 202 once Kafka holds it."""
+        payload = self._payload()
+        wrong = validate(payload)
+        if wrong or not isinstance(payload, dict):
+            raise Problem(422, "invalid-fields", "some fields are wrong", fields=wrong)
+        event = accept(payload)
+        body = encode(event)
+        self._backends.broker.use(lambda broker: broker.publish(key=payload["component"], value=body))
+        log.info("deployment accepted", event_id=event["id"], component=event["component"], version=event["version"])
+        return _answer(
+            202,
+            {"id": event["id"], "received_at": event["received_at"]},
+            {"Location": f"/deployments/{event['id']}"},
+        )
+
+    def recent(self) -> HTTPResponse:
+        """List stored deployments, the newest first."""
+        filters, limit = parse_query(request.query_string)
+        found = self._backends.store.use(lambda store: store.recent(filters=filters, limit=limit))
+        return _answer(200, {"deployments": found})
+
+    def one(self, event_id: str) -> HTTPResponse:
+        """Show one stored deployment."""
+        found = None
+        if (canonical := _canonical_uuid(event_id)) is not None:
+            found = self._backends.store.use(lambda store: store.find(canonical))
+        if found is None:
+            raise Problem(404, "not-found", "there is no such deployment, or it is not stored yet")
+        return _answer(200, found)
+
+    def health(self) -> HTTPResponse:
+        """Tell that the process is alive, whatever it depends on."""
+        return _answer(200, {"status": "alive"})
+
+    def ready(self) -> HTTPResponse:
+        """Tell whether requests can be served now, and if not, why."""
+        if self._draining():
+            raise Problem(503, "draining", "this instance is shutting down")
+        if problems := self._backends.problems():
+            log.warning("not ready", reasons=problems)
+            return _answer(503, {"status": "not ready", "reasons": problems})
+        return _answer(200, {"status": "ready"})
+
+    def _payload(self) -> object:
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise Problem(415, "unsupported-media-type", "send the event as application/json")
+        if request.content_length > self._max_body_bytes:
+            raise Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
+        try:
+            return parse_json(request.body.read())
+        except ValueError as error:
+            raise Problem(400, "invalid-json", f"the body is not JSON: {error}") from None
+
+
+def parse_query(query: str) -> tuple[dict[str, str], int]:
+    """Return the filters and the limit of a listing's query, or raise a Problem that names every wrong parameter."""
+    filters: dict[str, str] = {}
+    limit = LIMIT_DEFAULT
+    wrong: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
+    except ValueError:
+        raise Problem(422, "invalid-query", "the query is not name=value pairs in UTF-8") from None
+    seen: set[str] = set()
+    for name, value in pairs:
+        if name in seen:
+            wrong[name] = "is given more than once"
+        elif name in FILTERS:
+            filters[name] = value
+        elif name != "limit":
+            wrong[name] = f"is not a parameter; there are limit, {', '.join(FILTERS)}"
+        elif value.isascii() and value.isdigit() and 1 <= int(value) <= LIMIT_MAX:
+            limit = int(value)
+        else:
+            wrong[name] = f"must be a whole number from 1 to {LIMIT_MAX}"
+        seen.add(name)
+    if wrong:
+        raise Problem(422, "invalid-query", "some parameters are wrong", fields=wrong)
+    return filters, limit
+
+
+def create_app(backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool]) -> Bottle:
+    """Return the WSGI application."""
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining)
+    app = Bottle()
+    app.install(_answered)
+    app.default_error_handler = _framework_error
+    app.route("/deployments", "POST", ledger.record)
+    app.route("/deployments", "GET", ledger.recent)
+    app.route("/deployments/<event_id>", "GET", ledger.one)
+    app.route("/health", "GET", ledger.health)
+    app.route("/ready", "GET", ledger.ready)
+    return app
+
+
+def _answered(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
+    """Turn what a route raises into its answer, and log the request: a Bottle plugin."""
+
+    def answered(**arguments: str) -> HTTPResponse:
+        started = time.perf_counter()
+        try:
+            response = handler(**arguments)
+        except Problem as problem:
+            response = _answer(problem.status, problem.body(), problem.headers)
+        except Unavailable as error:
+            log.warning("cannot serve", reason=str(error))
+            # The reason stays in the log: it may name hosts and users.
+            away = Problem(503, "unavailable", "Kafka or the database is away; try again")
+            response = _answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
+        except Exception:
+            log.exception("request failed")
+            response = _answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
+        log.log(
+            logging.DEBUG if request.path in PROBES else logging.INFO,
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        return response
+
+    return answered
+
+
+def _framework_error(error: HTTPError) -> str:
+    """Give Bottle's own errors (no such route, wrong method) the shape of ours."""
+    status = error.status_code
+    problem = Problem(status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line))
+    error.content_type = "application/json"
+    return json.dumps(problem.body())
+
+
+def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HTTPResponse:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return HTTPResponse(text, status=status, headers={"Content-Type": "application/json", **(headers or {})})
+
+
+def _canonical_uuid(text: str) -> str | None:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None

@@ -1,0 +1,148 @@
+"""Kafka and the database as the HTTP side sees them: there at once, connected when they can be.
+
+Both libraries are imported by background threads, so that the server listens 0.3 s earlier, and neither has to be
+up for this app to start.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import structlog
+
+from .errors import Unavailable
+from .gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .settings import Settings
+
+__all__ = ["Backends", "Broker", "Connecting", "Reader"]
+
+log = structlog.stdlib.get_logger(__name__)
+
+RETRY_AFTER = 1.0
+
+
+class Backend(Protocol):
+    """What can be checked and closed."""
+
+    def check(self) -> None:
+        """Raise Unavailable unless it can serve."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Broker(Backend, Protocol):
+    """Where events go."""
+
+    def publish(self, *, key: str, value: bytes) -> None:
+        """Return once the event is safe, or raise Unavailable."""
+
+
+class Reader(Backend, Protocol):
+    """Where stored events are read."""
+
+    def recent(self, *, filters: Mapping[str, str], limit: int) -> list[dict[str, Any]]:
+        """Return the newest deployments that match."""
+
+    def find(self, event_id: str) -> dict[str, Any] | None:
+        """Return one deployment, or None."""
+
+
+BackendT = TypeVar("BackendT", bound=Backend)
+ResultT = TypeVar("ResultT")
+
+
+class Connecting(Generic[BackendT]):
+    """A backend that a thread connects in the background, again and again until it is there."""
+
+    def __init__(self, name: str, connect: Callable[[], BackendT]) -> None:
+        self._name = name
+        self._connect = connect
+        self._backend: BackendT | None = None
+        self._reason = f"{name} is not connected yet"
+        self._gate = Gate()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"connect-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def use(self, action: Callable[[BackendT], ResultT]) -> ResultT:
+        """Return what the action makes of the backend, or raise Unavailable."""
+        if self._backend is None:
+            raise Unavailable(self._reason)
+        with self._gate.passing():
+            return action(self._backend)
+
+    def close(self) -> None:
+        """Stop connecting, or let go of what is connected."""
+        self._closing.set()
+        if self._backend is not None:
+            self._backend.close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._backend = self._connect()
+            except Unavailable as error:
+                self._reason = str(error)
+                log.warning("not connected yet, trying again", backend=self._name, reason=self._reason)
+                self._closing.wait(RETRY_AFTER)
+            except Exception as error:
+                # A bug or a setting that can never work: /ready tells, and a restart would not help.
+                self._reason = f"{self._name} cannot be used: {error!r}"
+                log.exception("cannot connect", backend=self._name)
+                return
+            else:
+                log.info("opened", backend=self._name)
+                return
+
+
+class Backends:
+    """Everything the HTTP side needs from outside the process."""
+
+    def __init__(self, broker: Connecting[Broker], store: Connecting[Reader]) -> None:
+        self.broker = broker
+        self.store = store
+
+    @classmethod
+    def of(cls, settings: Settings) -> Backends:
+        """Return the real ones, not started yet."""
+
+        def broker() -> Broker:
+            from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
+
+            return KafkaBroker(settings)
+
+        def store() -> Reader:
+            from .store import Store, database_engine  # noqa: PLC0415
+
+            return Store(database_engine(settings))
+
+        return cls(Connecting("Kafka", broker), Connecting("the database", store))
+
+    def start(self) -> None:
+        """Begin to connect to both."""
+        self.broker.start()
+        self.store.start()
+
+    def problems(self) -> list[str]:
+        """Return why requests cannot be served now; nothing when they can."""
+        found = []
+        for backend in (self.broker, self.store):
+            try:
+                backend.use(lambda connected: connected.check())
+            except Unavailable as error:
+                found.append(str(error))
+        return found
+
+    def close(self) -> None:
+        """Let go of both."""
+        self.broker.close()
+        self.store.close()

@@ -1,0 +1,37 @@
+"""What can go wrong, as the parts of this app tell each other. Imports nothing of ours."""
+# ruff: noqa: N818  named for what they say
+
+from collections.abc import Mapping
+
+__all__ = ["Problem", "Unavailable"]
+
+
+class Problem(Exception):
+    """A request that gets an error answer: the status, a code for programs, a message for people, the wrong fields."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        fields: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.fields = dict(fields or {})
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, object]:
+        """Return the JSON body, the same shape for every error this app answers with."""
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.fields:
+            error["fields"] = self.fields
+        return {"error": error}
+
+
+class Unavailable(Exception):
+    """Kafka or the database is away; it may come back, so the same request can be tried again."""

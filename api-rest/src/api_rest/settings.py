@@ -1,0 +1,35 @@
+"""Every setting of this app, declared once."""
+
+from dataclasses import dataclass
+
+from .config import BROKERS, TEXT, choice, setting, whole
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; the variables are the upper-case field names."""
+
+    broker_url: tuple[str, ...] = setting(BROKERS, "Kafka: kafka://host, host:port, or a comma list; the port is 9092")
+    db_host: str = setting(TEXT, "where the MySQL-compatible database is")
+    db_port: int = setting(whole(1, 65535), "its port", default="3306")
+    db_database: str = setting(TEXT, "the database's name")
+    db_username: str = setting(TEXT, "who reads it")
+    db_password: str = setting(TEXT, "that user's password", secret=True)
+    topic: str = setting(TEXT, "the Kafka topic of the events", default="deployments")
+    environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
+    log_level: str = setting(
+        choice("DEBUG", "INFO", "WARNING", "ERROR"), "the least serious log lines to write", default="INFO"
+    )
+    http_host: str = setting(TEXT, "the address to listen on", default="0.0.0.0")  # noqa: S104  a container's own network
+    http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
+    http_threads: int = setting(whole(2, 64), "requests worked on at the same time", default="8")
+    max_body_bytes: int = setting(whole(1024, 900_000), "the largest request body taken", default="65536")
+    delivery_timeout: int = setting(
+        whole(1, 60), "seconds until a POST that Kafka has not acknowledged gets 503", default="5"
+    )
+    shutdown_delay: int = setting(
+        whole(0, 60), "seconds to go on serving, but not ready, once told to stop", default="0"
+    )
+    shutdown_timeout: int = setting(whole(0, 300), "seconds that requests under way then have to finish", default="20")

@@ -1,0 +1,121 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from api_rest import backends
+from api_rest.backends import Backends, Connecting
+from api_rest.errors import Unavailable
+
+
+class Fake:
+    """A backend that can be told to be away."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        self.closed = False
+
+    def check(self) -> None:
+        if self.reason:
+            raise Unavailable(self.reason)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+
+
+def usable(connecting: Connecting[Fake]) -> bool:
+    try:
+        connecting.use(Fake.check)
+    except Unavailable:
+        return False
+    return True
+
+
+def test_before_it_is_connected_use_says_so() -> None:
+    with pytest.raises(Unavailable, match="Kafka is not connected yet"):
+        Connecting("Kafka", Fake).use(Fake.check)
+
+
+def test_start_returns_while_the_connection_is_being_made() -> None:
+    release = threading.Event()
+
+    def slowly() -> Fake:
+        release.wait(5)
+        return Fake()
+
+    connecting = Connecting("Kafka", slowly)
+    connecting.start()
+    assert not usable(connecting)
+    release.set()
+    eventually(lambda: usable(connecting))
+
+
+def test_it_tries_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "RETRY_AFTER", 0.001)
+    attempts = iter([Unavailable("no"), Unavailable("no"), None])
+
+    def connect() -> Fake:
+        if error := next(attempts):
+            raise error
+        return Fake()
+
+    connecting = Connecting("Kafka", connect)
+    connecting.start()
+    eventually(lambda: usable(connecting))
+
+
+def test_a_bug_while_connecting_is_told_by_use() -> None:
+    def broken() -> Fake:
+        raise TypeError("no such option")
+
+    connecting = Connecting("Kafka", broken)
+    connecting.start()
+
+    def told() -> bool:
+        with pytest.raises(Unavailable) as caught:
+            connecting.use(Fake.check)
+        return "no such option" in str(caught.value)
+
+    eventually(told)
+
+
+def test_close_ends_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "RETRY_AFTER", 60)
+
+    def away() -> Fake:
+        raise Unavailable("no")
+
+    connecting = Connecting("Kafka", away)
+    connecting.start()
+    connecting.close()
+    eventually(lambda: not connecting._thread.is_alive())
+
+
+def test_close_closes_what_is_connected() -> None:
+    fake = Fake()
+    connecting = Connecting("Kafka", lambda: fake)
+    connecting.start()
+    eventually(lambda: usable(connecting))
+    connecting.close()
+    assert fake.closed
+
+
+def test_problems_name_each_backend_that_is_away() -> None:
+    kafka, database = Fake("no leader"), Fake()
+    both = Backends(Connecting("Kafka", lambda: kafka), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
+    both.start()
+    eventually(lambda: both.problems() == ["no leader"])
+    kafka.reason, database.reason = "", "refused"
+    assert both.problems() == ["refused"]
+    database.reason = ""
+    assert both.problems() == []
+    both.close()
+    assert kafka.closed
+    assert database.closed

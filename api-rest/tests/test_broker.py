@@ -1,0 +1,145 @@
+"""Only kafka-python itself is replaced; tests/integration has the real thing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from api_rest import broker
+from api_rest.broker import KafkaBroker
+from api_rest.errors import Unavailable
+from api_rest.settings import Settings
+from kafka.errors import KafkaTimeoutError
+
+
+class Future:
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def get(self, timeout: float) -> None:
+        assert timeout > 0
+        if self.error:
+            raise self.error
+
+
+class Producer:
+    def __init__(self, **options: object) -> None:
+        self.options: dict[str, Any] = options
+        self.sent: list[tuple[str, dict[str, object]]] = []
+        self.error: Exception | None = None
+        self.closed = False
+
+    def send(self, topic: str, **message: object) -> Future:
+        self.sent.append((topic, message))
+        return Future(self.error)
+
+    def close(self, timeout: float) -> None:
+        assert timeout >= 0
+        self.closed = True
+
+
+class Admin:
+    def __init__(self, **options: object) -> None:
+        self.options: dict[str, Any] = options
+        self.topic: dict[str, Any] = {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": 1}]}
+        self.error: Exception | None = None
+        self.closed = False
+
+    def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        assert names == ["deployments"]
+        if self.error:
+            raise self.error
+        return [self.topic]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]) -> KafkaBroker:
+    monkeypatch.setattr(broker, "KafkaProducer", Producer)
+    monkeypatch.setattr(broker, "KafkaAdminClient", Admin)
+    return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"))
+
+
+def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(connected: KafkaBroker) -> None:
+    options = connected._producer.options
+    assert options["bootstrap_servers"] == ["a:9092", "b:1"]
+    assert options["acks"] == "all"
+    assert options["delivery_timeout_ms"] == 3000
+
+
+def test_an_event_is_keyed_by_its_component(connected: KafkaBroker) -> None:
+    connected.publish(key="api-rest", value=b"{}")
+    assert connected._producer.sent == [
+        ("deployments", {"value": b"{}", "key": b"api-rest", "headers": [("kind", b"deployment")]})
+    ]
+
+
+def test_an_event_that_is_not_acknowledged_is_not_accepted(connected: KafkaBroker) -> None:
+    connected._producer.error = KafkaTimeoutError("too late")
+    with pytest.raises(Unavailable, match="too late"):
+        connected.publish(key="api-rest", value=b"{}")
+
+
+def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:
+    connected.check()
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        {"error_code": 3, "partitions": []},
+        {"error_code": 0, "partitions": []},
+        {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": -1}]},
+    ],
+)
+def test_a_topic_that_cannot_be_written_is_a_problem(connected: KafkaBroker, topic: dict[str, Any]) -> None:
+    connected._admin.topic = topic
+    with pytest.raises(Unavailable):
+        connected.check()
+
+
+def test_kafka_that_does_not_answer_is_a_problem(connected: KafkaBroker) -> None:
+    connected._admin.error = KafkaTimeoutError()
+    with pytest.raises(Unavailable):
+        connected.check()
+
+
+def test_close_closes_both_connections(connected: KafkaBroker) -> None:
+    connected.close()
+    assert connected._producer.closed
+    assert connected._admin.closed
+
+
+def test_a_failed_admin_leaves_no_producer_behind(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> None:
+    made: list[Producer] = []
+
+    def producer(**options: object) -> Producer:
+        made.append(Producer(**options))
+        return made[0]
+
+    def admin(**_: object) -> Admin:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(broker, "KafkaProducer", producer)
+    monkeypatch.setattr(broker, "KafkaAdminClient", admin)
+    with pytest.raises(Unavailable):
+        KafkaBroker(make_settings())
+    assert made[0].closed
+
+
+def test_the_network_is_closed_when_no_broker_answers(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> None:
+    opened: list[Any] = []
+
+    def producer(*, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object) -> Producer:
+        opened.append(kafka_client(bootstrap_servers=bootstrap_servers))
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(broker, "KafkaProducer", producer)
+    with pytest.raises(Unavailable, match="no broker of a:9092 answers"):
+        KafkaBroker(make_settings(BROKER_URL="a"))
+    assert [client._net._closed for client in opened] == [True]

@@ -1,0 +1,75 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from api_rest.config import TEXT, SettingsError, choice, load, setting, table, whole
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str = setting(TEXT, "who")
+    password: str = setting(TEXT, "the password", secret=True)
+    port: int = setting(whole(1, 10), "a port", default="7")
+    level: str = setting(choice("LOW", "HIGH"), "how much", default="LOW")
+
+
+GOOD = {"NAME": "n", "PASSWORD": "p"}
+
+
+def problems(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(Sample, environ)
+    return caught.value.problems
+
+
+def test_values_come_from_the_environment_and_the_defaults() -> None:
+    assert load(Sample, {**GOOD, "LEVEL": "high"}) == Sample("n", "p", 7, "HIGH")
+
+
+def test_everything_wrong_is_reported_at_once() -> None:
+    found = problems({"NAME": " ", "PORT": "11", "LEVEL": "middle"})
+    assert [line.partition(":")[0] for line in found] == ["NAME", "PASSWORD", "PORT", "LEVEL"]
+
+
+@pytest.mark.parametrize("value", ["0", "11", "-1", "1.5", "", "one", "\uff11"])
+def test_a_number_out_of_its_range_is_refused(value: str) -> None:
+    assert problems({**GOOD, "PORT": value}) == ["PORT: it must be a whole number from 1 to 10"]
+
+
+def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from a file\n", encoding="utf-8")
+    assert load(Sample, {"NAME": "n", "PASSWORD_FILE": str(file)}).password == "from a file"
+
+
+def test_only_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "name"
+    file.write_text("n", encoding="utf-8")
+    assert problems({"NAME_FILE": str(file), "PASSWORD": "p"}) == ["NAME: it is not set (who)"]
+
+
+def test_a_secret_given_twice_is_refused_without_showing_it(tmp_path: Path) -> None:
+    found = problems({**GOOD, "PASSWORD": "hunter2", "PASSWORD_FILE": str(tmp_path)})
+    assert found == ["PASSWORD: set either it or PASSWORD_FILE, not both"]
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "absent"
+    assert problems({"NAME": "n", "PASSWORD_FILE": str(file)}) == [
+        f"PASSWORD: cannot read {file} that PASSWORD_FILE names (No such file or directory)"
+    ]
+
+
+def test_a_missing_secret_names_both_ways_to_set_it() -> None:
+    assert problems({"NAME": "n"}) == ["PASSWORD: it is not set, and neither is PASSWORD_FILE (the password)"]
+
+
+def test_the_table_tells_of_every_setting() -> None:
+    assert table(Sample).splitlines() == [
+        "| Variable | Values | Default | What it is |",
+        "| --- | --- | --- | --- |",
+        "| `NAME` | text | required | who |",
+        "| `PASSWORD` | text | required | the password (or in the file that `PASSWORD_FILE` names) |",
+        "| `PORT` | 1 to 10 | `7` | a port |",
+        "| `LEVEL` | LOW, HIGH | `LOW` | how much |",
+    ]

@@ -1,0 +1,59 @@
+import threading
+
+import pytest
+from api_rest.errors import Unavailable
+from api_rest.gate import Gate
+
+
+def fail(gate: Gate) -> None:
+    with pytest.raises(Unavailable, match="away"), gate.passing():
+        raise Unavailable("away")
+
+
+def test_a_well_dependency_takes_all_callers_at_once() -> None:
+    gate = Gate()
+    with gate.passing(), gate.passing():
+        pass
+
+
+def test_after_a_failure_only_one_caller_tries() -> None:
+    gate = Gate()
+    fail(gate)
+    with gate.passing(), pytest.raises(Unavailable, match="away"), gate.passing():
+        pytest.fail("a second caller got in")
+
+
+def test_a_refused_caller_does_not_end_the_trial_of_the_other() -> None:
+    gate = Gate()
+    fail(gate)
+    with gate.passing():
+        for _ in range(2):
+            with pytest.raises(Unavailable), gate.passing():
+                pytest.fail("a second caller got in")
+
+
+def test_the_gate_is_open_again_after_a_success() -> None:
+    gate = Gate()
+    fail(gate)
+    with gate.passing():
+        pass
+    with gate.passing(), gate.passing():
+        pass
+
+
+def test_the_next_trial_can_come_from_another_thread() -> None:
+    gate = Gate()
+    fail(gate)
+    thread = threading.Thread(target=fail, args=(gate,))
+    thread.start()
+    thread.join()
+    with gate.passing():
+        pass
+
+
+def test_a_bug_is_no_outage() -> None:
+    gate = Gate()
+    with pytest.raises(KeyError), gate.passing():
+        raise KeyError
+    with gate.passing(), gate.passing():
+        pass

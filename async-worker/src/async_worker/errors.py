@@ -1,0 +1,12 @@
+"""What can go wrong, as the parts of this app tell each other. Imports nothing of ours."""
+# ruff: noqa: N818  named for what they say
+
+__all__ = ["Unavailable", "Undecodable"]
+
+
+class Unavailable(Exception):
+    """Kafka or the database is away; it may come back, so the same work is tried again."""
+
+
+class Undecodable(Exception):
+    """A message that can never be processed, however often it is tried."""

@@ -1,0 +1,78 @@
+"""What several test modules need."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import structlog
+from async_worker import config
+from async_worker.event import Message
+from async_worker.settings import Settings
+
+MINIMUM = {
+    "BROKER_URL": "kafka.invalid",
+    "DB_HOST": "database.invalid",
+    "DB_DATABASE": "ledger",
+    "DB_USERNAME": "ledger",
+    "DB_PASSWORD": "secret",
+}
+
+
+@pytest.fixture
+def minimum() -> dict[str, str]:
+    """The variables that have no default."""
+    return dict(MINIMUM)
+
+
+@pytest.fixture
+def make_settings(minimum: dict[str, str]) -> Callable[..., Settings]:
+    def make(**changes: str) -> Settings:
+        return config.load(Settings, {**minimum, **changes})
+
+    return make
+
+
+@pytest.fixture
+def deployment() -> dict[str, Any]:
+    """A good event as it travels."""
+    return {
+        "id": "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11",
+        "component": "api-rest",
+        "version": "1.2.3",
+        "environment": "staging",
+        "responsible": "Zoë",
+        "stage": "deploy",
+        "status": "succeeded",
+        "received_at": "2026-01-02T03:04:05.000678Z",
+    }
+
+
+@pytest.fixture
+def make_message(deployment: dict[str, Any]) -> Callable[..., Message]:
+    """Make a message that carries the deployment, changed as told."""
+
+    def make(offset: int = 0, partition: int = 0, **changes: object) -> Message:
+        value = json.dumps({**deployment, **changes}).encode("utf-8")
+        return Message("deployments", partition, offset, b"api-rest", value, (("kind", b"deployment"),))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _plain_structlog() -> None:
+    """Hand log lines to the standard library as dictionaries, where caplog finds them."""
+    structlog.configure(
+        processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+@pytest.fixture
+def structured() -> Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]:
+    def structured(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+        return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+
+    return structured

@@ -1,0 +1,75 @@
+"""What api-rest writes and reads must be what this worker reads and writes; both live in one repository."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from async_worker import event, store
+
+HERE = Path(__file__).parents[1]
+OTHER = HERE.parent / "api-rest"
+
+pytestmark = pytest.mark.skipif(not OTHER.exists(), reason="api-rest is not beside this folder")
+
+
+@pytest.fixture
+def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another package's module
+    monkeypatch.syspath_prepend(OTHER / "src")
+    yield __import__("api_rest.event").event
+    for name in [name for name in sys.modules if name.partition(".")[0] == "api_rest"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["broker_url.py", "config.py", "logs.py"])
+def test_the_copies_are_equal(name: str) -> None:
+    ours, theirs = HERE / "src/async_worker" / name, OTHER / "src/api_rest" / name
+    assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
+
+
+def test_both_have_one_version() -> None:
+    def version(folder: Path) -> str:
+        lines = (folder / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith("version = "))
+
+    assert version(HERE) == version(OTHER)
+
+
+def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> None:  # noqa: ANN401
+    payload = {
+        **{name: "x" * limit for name, limit in event.LENGTHS.items()},
+        "stage": "build",
+        "status": "started",
+        "details": {"text": "é" * 1000, "number": 1e300},
+    }
+    assert api_event.validate(payload) == {}
+    accepted = api_event.accept(payload)
+    row = event.decode(api_event.encode(accepted))
+    assert {name: row[name] for name in payload} == payload
+    assert row["id"] == accepted["id"]
+    assert row["received_at"].isoformat(timespec="microseconds") + "Z" == accepted["received_at"]
+
+
+@pytest.mark.parametrize("name", list(event.LENGTHS))
+def test_both_know_the_same_lengths(api_event: Any, name: str) -> None:  # noqa: ANN401
+    wrong = api_event.validate({name: "x" * (event.LENGTHS[name] + 1)})
+    assert wrong[name] == f"must have at most {event.LENGTHS[name]} characters"
+    assert store.deployments.c[name].type.length == event.LENGTHS[name]  # type: ignore[attr-defined]
+
+
+def test_both_know_the_same_words(api_event: Any) -> None:  # noqa: ANN401
+    assert (api_event.STAGES, api_event.STATUSES) == (event.STAGES, event.STATUSES)
+
+
+def test_the_api_marks_its_events_as_no_heartbeat(api_event: Any) -> None:  # noqa: ANN401
+    assert not event.Message("t", 0, 0, None, b"", (api_event.KIND_HEADER,)).is_heartbeat
+    assert api_event.KIND_HEADER[0] == event.KIND
+
+
+@pytest.mark.usefixtures("api_event")
+def test_both_know_the_same_table() -> None:
+    theirs = __import__("api_rest.store").store.deployments
+    assert theirs.name == store.deployments.name
+    assert {column.name: type(column.type) for column in theirs.c} == {
+        column.name: type(column.type) for column in store.deployments.c
+    }
