@@ -1,0 +1,260 @@
+"""docker-compose.yaml brings up the external dependencies alone, for this machine and for containers beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaTimeoutError
+
+pytestmark = pytest.mark.engine
+
+FILE = Path(__file__).parents[2] / "docker-compose.yaml"
+KAFKA_BIN = "/opt/kafka/bin"
+
+
+def docker(
+    *arguments: str, check: bool = True, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        ["docker", *arguments],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Project:
+    """The compose file under a project name, and on ports, of its own."""
+
+    name: str
+    kafka_port: int
+    database_port: int
+    files: tuple[Path, ...] = (FILE,)
+
+    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "COMPOSE_PROJECT_NAME": self.name,
+            "KAFKA_PORT": str(self.kafka_port),
+            "DATABASE_PORT": str(self.database_port),
+        }
+        files = [argument for file in self.files for argument in ("--file", str(file))]
+        return docker("compose", *files, *arguments, check=check, environment=environment)
+
+    def up(self, *services: str) -> None:
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "180", *services)
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        (container,) = json.loads(docker("inspect", f"{self.name}-{service}-1").stdout)
+        return dict(container)
+
+    def in_network(self, image: str, command: str) -> str:
+        """Run a shell command in a container that joins the network; its output."""
+        network = f"--network={self.name}_default"
+        return docker(
+            "run", "--rm", network, "--entrypoint=sh", self.inspect(image)["Config"]["Image"], "-c", command
+        ).stdout
+
+    def leftovers(self) -> dict[str, str]:
+        mine = f"label=com.docker.compose.project={self.name}"
+        return {
+            "containers": docker("ps", "--all", "--quiet", "--filter", mine).stdout,
+            "networks": docker("network", "ls", "--quiet", "--filter", mine).stdout,
+            "volumes": docker("volume", "ls", "--quiet", "--filter", mine).stdout,
+        }
+
+    @property
+    def broker(self) -> str:
+        return f"localhost:{self.kafka_port}"
+
+    def query(self, sql: str) -> Any:  # noqa: ANN401
+        connection = pymysql.connect(
+            host="127.0.0.1",
+            port=self.database_port,
+            user="ledger",
+            password="ledger",
+            database="ledger",
+            autocommit=True,
+        )
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+
+    def create_topic(self, topic: str) -> None:
+        with closing(KafkaAdminClient(bootstrap_servers=self.broker)) as admin:
+            admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
+
+    def produce(self, topic: str, value: bytes) -> None:
+        with closing(KafkaProducer(bootstrap_servers=self.broker, acks="all")) as producer:
+            producer.send(topic, value).get(timeout=30)
+
+    def first(self, topic: str) -> bytes:
+        """The first record of the topic."""
+        with closing(KafkaConsumer(bootstrap_servers=self.broker, consumer_timeout_ms=15000)) as consumer:
+            consumer.assign([TopicPartition(topic, 0)])
+            consumer.seek_to_beginning()
+            return bytes(next(consumer).value)
+
+
+def new_project(*more_files: Path) -> Project:
+    return Project(f"up-{uuid.uuid4().hex[:8]}", free_port(), free_port(), (FILE, *more_files))
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Project]:
+    created = new_project()
+    try:
+        created.up()
+        yield created
+    finally:
+        created.compose("down", "--volumes")
+
+
+def test_everything_is_there_for_this_machine(project: Project) -> None:
+    project.create_topic("from-here")
+    project.produce("from-here", b"greeting")
+    assert project.first("from-here") == b"greeting"
+    assert project.query("SELECT CURRENT_USER(), @@character_set_database") == (("ledger@%", "utf8mb4"),)
+
+
+def test_everything_is_there_for_containers(project: Project) -> None:
+    server = "--bootstrap-server kafka:19092"
+    heard = project.in_network(
+        "kafka",
+        f"cd {KAFKA_BIN} && ./kafka-topics.sh {server} --create --topic from-inside --partitions 1 >&2"
+        f" && echo greeting | ./kafka-console-producer.sh {server} --topic from-inside"
+        f" && ./kafka-console-consumer.sh {server} --topic from-inside --from-beginning --max-messages 1",
+    )
+    assert heard == "greeting\n"
+    found = project.in_network(
+        "database",
+        "mariadb --host=database --user=ledger --password=ledger --batch --skip-column-names -e 'SELECT DATABASE()' ledger",
+    )
+    assert found == "ledger\n"
+
+
+def test_a_topic_is_made_only_on_purpose(project: Project) -> None:
+    with (
+        closing(KafkaProducer(bootstrap_servers=project.broker, max_block_ms=3000)) as producer,
+        pytest.raises(KafkaTimeoutError),
+    ):
+        producer.send("mistyped", b"lost")
+    with closing(KafkaAdminClient(bootstrap_servers=project.broker)) as admin:
+        assert "mistyped" not in admin.list_topics()
+
+
+def test_ports_are_open_to_this_machine_only(project: Project) -> None:
+    bindings = [
+        binding
+        for service in ("kafka", "database")
+        for bound in project.inspect(service)["NetworkSettings"]["Ports"].values()
+        for binding in bound or []
+    ]
+    assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}
+    assert {int(binding["HostPort"]) for binding in bindings} == {project.kafka_port, project.database_port}
+
+
+def test_everything_is_limited_labelled_and_named_by_the_project(project: Project) -> None:
+    for service in ("kafka", "database"):
+        container = project.inspect(service)
+        assert container["HostConfig"]["Memory"] > 0
+        assert container["HostConfig"]["LogConfig"]["Config"]["max-size"]
+        assert container["Config"]["Labels"]["delivery-platform.managed"] == "true"
+        volumes = {mount["Name"] for mount in container["Mounts"] if mount["Type"] == "volume"}
+        assert volumes == {f"{project.name}_{service}"}, "a nameless volume would be left behind by every start"
+
+
+def test_data_outlives_a_restart_and_goes_on_request() -> None:
+    project = new_project()
+    try:
+        project.up()
+        project.create_topic("kept")
+        project.produce("kept", b"before")
+        project.query("CREATE TABLE kept AS SELECT 'before' AS word")
+
+        project.compose("down")
+        assert {kind for kind, left in project.leftovers().items() if left} == {"volumes"}
+        project.up()
+        assert project.first("kept") == b"before"
+        assert project.query("SELECT word FROM kept") == (("before",),)
+    finally:
+        project.compose("down", "--volumes")
+    assert project.leftovers() == {"containers": "", "networks": "", "volumes": ""}
+
+
+@pytest.fixture
+def two_voters(tmp_path: Path) -> Iterator[Project]:
+    """Kafka with a second controller: neither is a majority by itself, and clients only ever speak to the first."""
+    kafka = json.loads(new_project().compose("config", "--format", "json").stdout)["services"]["kafka"]
+    quorum = {"KAFKA_CONTROLLER_QUORUM_VOTERS": "1@kafka:9093,2@second:9093"}
+    second = {
+        **{
+            name: kafka["environment"][name]
+            for name in ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
+        },
+        **quorum,
+        "KAFKA_NODE_ID": "2",
+        "KAFKA_PROCESS_ROLES": "controller",
+        "KAFKA_LISTENERS": "CONTROLLER://:9093",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT",
+        "KAFKA_HEAP_OPTS": "-Xmx256M",
+    }
+    override = tmp_path / "two-voters.json"
+    services = {
+        "kafka": {"environment": {**quorum, "KAFKA_LISTENERS": "CONTROLLER://:9093,INTERNAL://:19092,HOST://:9092"}},
+        "second": {"image": kafka["image"], "environment": second},
+    }
+    override.write_text(json.dumps({"services": services}))
+    created = new_project(override)
+    try:
+        created.up("kafka", "second")
+        yield created
+    finally:
+        created.compose("down", "--volumes")
+
+
+def test_kafka_is_not_healthy_without_a_leader_though_its_port_is_open(two_voters: Project) -> None:
+    command = two_voters.inspect("kafka")["Config"]["Healthcheck"]["Test"][1]
+
+    def healthy() -> bool:
+        return docker("exec", f"{two_voters.name}-kafka-1", "sh", "-c", command, check=False).returncode == 0
+
+    assert healthy()
+    two_voters.compose("kill", "second")
+    # A leader without followers steps down after one and a half of controller.quorum.fetch.timeout.ms: 3 seconds.
+    end = time.monotonic() + 30
+    while healthy() and time.monotonic() < end:
+        time.sleep(0.5)
+    assert not healthy()
+    with socket.create_connection(("127.0.0.1", two_voters.kafka_port), timeout=5):
+        pass
+
+    two_voters.compose("start", "second")
+    end = time.monotonic() + 60
+    while not healthy() and time.monotonic() < end:
+        time.sleep(0.5)
+    assert healthy()

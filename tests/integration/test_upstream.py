@@ -1,0 +1,662 @@
+"""The recipes keep the contracts of the images whose names they carry.
+
+Tests of what only a recipe promises skip a published image; no other test knows which of the two it has.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import socket
+import ssl
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import pymysql
+import pytest
+from docker.models.containers import Container
+from docker.models.volumes import Volume
+from kafka import KafkaConsumer, KafkaProducer
+
+KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
+RECIPES = Path(__file__).parents[2] / "upstream"
+KAFKA_BIN = "/opt/kafka/bin"
+INSIDE = "--bootstrap-server localhost:19092"
+JMX = "service:jmx:rmi:///jndi/rmi://localhost:9999/jmxrmi"
+STATE = "kafka.server:type=KafkaServer,name=BrokerState"
+CLUSTER_ID = "OUZK0efhTkiGz6XtqUSWGw"
+PASSWORD = r"it's \ `quoted` % \"well\""  # every character that SQL or a shell could trip over
+
+engine_test = pytest.mark.engine
+Run = Callable[..., Container]
+Mount = dict[str, dict[str, str]]  # as docker-py takes volumes
+
+
+def eventually(holds: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            pytest.fail(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.1)
+
+
+def shell(container: Container, command: str) -> tuple[int, str]:
+    """Run a shell command inside: its exit code and all it said."""
+    # A broker that does not answer is waited for a minute by default.
+    result: tuple[int, bytes] = container.exec_run(["timeout", "30", "sh", "-c", command])  # type: ignore[assignment]
+    return result[0], result[1].decode()
+
+
+def said(container: Container) -> str:
+    return container.logs().decode(errors="replace")
+
+
+def exit_code(container: Container, seconds: int = 30) -> int:
+    """Wait for its end."""
+    return int(container.wait(timeout=seconds)["StatusCode"])
+
+
+def stop(container: Container) -> int:
+    """SIGTERM, with SIGKILL (137) after 30 seconds; its exit code."""
+    container.stop(timeout=30)
+    return exit_code(container)
+
+
+def address(container: Container, port: int) -> tuple[str, int]:
+    """Where this machine finds the container's port."""
+    container.reload()
+    (binding,) = container.ports[f"{port}/tcp"] or []
+    return binding["HostIp"], int(binding["HostPort"])
+
+
+def put(container: Container, path: str, content: str) -> None:
+    """Write a file into a container that has not started."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size, entry.mode = len(content.encode()), 0o644
+        tar.addfile(entry, io.BytesIO(content.encode()))
+    container.put_archive("/", archive.getvalue())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    with closing(docker.from_env()) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def run(engine: docker.DockerClient) -> Iterator[Run]:
+    """Start containers; what is left of them goes with the module."""
+    started: list[Container] = []
+
+    def start(image: str, *, files: dict[str, str] | None = None, **options: Any) -> Container:  # noqa: ANN401
+        container = engine.containers.create(
+            image, name=f"up-{uuid.uuid4().hex[:12]}", labels={"delivery-platform.test": "upstream"}, **options
+        )
+        started.append(container)
+        for path, content in (files or {}).items():
+            put(container, path, content)
+        container.start()
+        return container
+
+    yield start
+    for container in started:
+        with suppress(docker.errors.NotFound):  # a test removed it
+            container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def _database_recipe(engine: docker.DockerClient) -> None:
+    labels = engine.images.get(DATABASE).labels
+    if "delivery-platform.recipe" not in labels:
+        pytest.skip(f"{DATABASE} is the published image here, and this is the recipe's own promise")
+
+
+@pytest.fixture
+def volume(engine: docker.DockerClient) -> Iterator[Callable[[str], Mount]]:
+    """Give a new volume as the mount for a path; its containers go before it does."""
+    created: list[Volume] = []
+
+    def create(path: str) -> Mount:
+        created.append(engine.volumes.create(f"up-{uuid.uuid4().hex[:12]}"))
+        return {created[-1].name: {"bind": path, "mode": "rw"}}
+
+    yield create
+    for one in created:
+        for container in engine.containers.list(all=True, filters={"volume": one.name}):
+            container.remove(force=True, v=True)
+        one.remove()
+
+
+# Kafka
+
+
+def kafka_environment(port: int, **more: str) -> dict[str, str]:
+    """One node, both roles, that tells clients it is at this port of this machine."""
+    return {
+        "CLUSTER_ID": CLUSTER_ID,
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "INSIDE",
+        "KAFKA_LISTENERS": "HOST://:9092,CONTROLLER://:9093,INSIDE://:19092",
+        "KAFKA_ADVERTISED_LISTENERS": f"HOST://localhost:{port},INSIDE://localhost:19092",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,HOST:PLAINTEXT,INSIDE:PLAINTEXT",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_LOG_DIRS": "/var/lib/kafka/data/log",
+        "KAFKA_HEAP_OPTS": "-Xms256M -Xmx256M",
+        **more,
+    }
+
+
+def start_kafka(run: Run, mount: Mount | None = None, **more: str) -> tuple[Container, str]:
+    """Start a broker and wait until it is one; the container and its address."""
+    port = free_port()
+    container = run(
+        KAFKA,
+        environment=kafka_environment(port, **more),
+        ports={"9092/tcp": ("127.0.0.1", port)},
+        volumes=mount or {},
+    )
+    eventually(lambda: "Kafka Server started" in said(container), f"the broker starts\n{said(container)}")
+    return container, f"localhost:{port}"
+
+
+def produce(broker: str, topic: str, *values: bytes) -> None:
+    with closing(KafkaProducer(bootstrap_servers=broker, acks="all")) as producer:
+        for value in values:
+            producer.send(topic, value).get(timeout=30)
+
+
+def consume(broker: str, topic: str) -> list[bytes]:
+    """All that the topic holds."""
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=broker, auto_offset_reset="earliest", group_id=None, consumer_timeout_ms=5000
+    )
+    with closing(consumer):
+        # The end is known: no need to wait for silence.
+        eventually(lambda: consumer.partitions_for_topic(topic), f"{topic} has partitions")
+        consumer.poll(0)
+        ends = consumer.end_offsets(consumer.assignment())
+        values: list[bytes] = []
+        while len(values) < sum(ends.values()):
+            values.append(next(consumer).value)
+        return values
+
+
+def broker_settings(container: Container, server: str) -> str:
+    return shell(
+        container, f"{KAFKA_BIN}/kafka-configs.sh {server} --entity-type brokers --entity-name 1 --describe --all"
+    )[1]
+
+
+@pytest.fixture(scope="module")
+def broker(run: Run) -> tuple[Container, str]:
+    return start_kafka(
+        run,
+        KAFKA_NUM_PARTITIONS="5",
+        KAFKA_LOG4J_LOGGERS="org.apache.kafka.image=DEBUG",
+        KAFKA_JMX_PORT="9999",
+        KAFKA_JMX_HOSTNAME="localhost",
+    )
+
+
+def test_the_lock_holds_the_kafka_that_the_recipe_is_named_after() -> None:
+    version = KAFKA.partition(":")[2]
+    properties = ET.parse(RECIPES / "kafka/pom.xml").find("{*}properties")  # noqa: S314  # our own file
+    assert properties is not None
+    assert properties.findtext("{*}kafka.version") == version
+
+    lines = (RECIPES / "kafka/jars.lock").read_text().splitlines()
+    assert all(re.fullmatch("[0-9a-f]{64}  [^ /]+[.]jar", line) for line in lines)
+    jars = [line.split()[1] for line in lines]
+    assert len(set(jars)) == len(jars)
+    assert [jar for jar in jars if jar.startswith("kafka") and not jar.endswith(f"-{version}.jar")] == []
+    assert f"kafka_2.13-{version}.jar" in jars
+
+
+@engine_test
+def test_kafka_formats_its_storage_with_the_cluster_id(broker: tuple[Container, str]) -> None:
+    _, properties = shell(broker[0], "cat /var/lib/kafka/data/log/meta.properties")
+    assert f"cluster.id={CLUSTER_ID}" in properties
+    assert "node.id=1" in properties
+
+
+@engine_test
+def test_kafka_takes_a_property_from_a_variable(broker: tuple[Container, str]) -> None:
+    described = broker_settings(broker[0], INSIDE)
+    assert "STATIC_BROKER_CONFIG:num.partitions=5" in described
+
+
+@engine_test
+def test_kafka_takes_log_levels_from_variables(broker: tuple[Container, str]) -> None:
+    logged = said(broker[0])
+    assert re.search(r"DEBUG .*\(org\.apache\.kafka\.image", logged)
+    assert not re.search(r"DEBUG .*\(kafka\.server", logged)
+
+
+@engine_test
+def test_kafka_runs_as_a_user_and_java_is_the_first_process(broker: tuple[Container, str]) -> None:
+    assert shell(broker[0], "id -u; id -un; cat /proc/1/comm")[1].split() == ["1000", "appuser", "java"]
+
+
+@engine_test
+def test_kafka_is_there_for_clients_on_the_host(broker: tuple[Container, str]) -> None:
+    produce(broker[1], "greetings", b"one", b"two")
+    assert sorted(consume(broker[1], "greetings")) == [b"one", b"two"]
+
+
+@engine_test
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (f"kafka-metadata-quorum.sh {INSIDE} describe --status", "LeaderId:               1"),
+        (f"kafka-broker-api-versions.sh {INSIDE}", "(id: 1 rack: null"),
+        ("kafka-storage.sh info --config /opt/kafka/config/server.properties", CLUSTER_ID),
+        ("kafka-run-class.sh kafka.Kafka --version", "4.1.1"),
+        (f"kafka-jmx.sh --jmx-url {JMX} --one-time --object-name {STATE} --attributes Value", f'"{STATE}:Value"'),
+    ],
+    ids=lambda value: value.split()[0] if ".sh" in value else "",
+)
+def test_kafka_has_its_commands(broker: tuple[Container, str], command: str, answer: str) -> None:
+    code, output = shell(broker[0], f"{KAFKA_BIN}/{command}")
+    assert code == 0, output
+    assert answer in output
+
+
+@engine_test
+def test_kafka_commands_work_together(broker: tuple[Container, str]) -> None:
+    code, output = shell(
+        broker[0],
+        f"""set -e; cd {KAFKA_BIN}
+        ./kafka-topics.sh {INSIDE} --create --topic spoken --partitions 1
+        echo heard | ./kafka-console-producer.sh {INSIDE} --topic spoken
+        ./kafka-console-consumer.sh {INSIDE} --topic spoken --from-beginning --max-messages 1 --group listeners
+        ./kafka-get-offsets.sh {INSIDE} --topic spoken
+        ./kafka-consumer-groups.sh {INSIDE} --list""",
+    )
+    assert code == 0, output
+    lines = output.splitlines()
+    assert [line for line in ("Created topic spoken.", "heard", "spoken:0:1", "listeners") if line not in lines] == []
+
+
+@engine_test
+def test_kafka_adds_variables_to_a_mounted_configuration(run: Run) -> None:
+    mounted = (RECIPES / "kafka/docker/server.properties").read_text() + "num.partitions=3\nnum.io.threads=9\n"
+    container = run(
+        KAFKA, files={"/mnt/shared/config/server.properties": mounted}, environment={"KAFKA_NUM_PARTITIONS": "7"}
+    )
+    eventually(lambda: "Kafka Server started" in said(container), "the broker starts")
+    described = broker_settings(container, "--bootstrap-server localhost:9092")
+    assert "num.io.threads=9 " in described
+    assert "num.partitions=7 " in described
+
+
+@engine_test
+def test_kafka_takes_variables_as_arguments_and_reads_key_stores_from_the_secrets(
+    run: Run, volume: Callable[[str], Mount]
+) -> None:
+    mount = volume("/etc/kafka/secrets")
+    make = (
+        "cd /etc/kafka/secrets && printf secret >password && keytool -genkeypair -alias kafka -keyalg EC -dname CN=localhost"
+        " -storetype PKCS12 -keystore kafka.p12 -storepass secret -keypass secret"
+    )
+    assert exit_code(run(KAFKA, command=["sh", "-c", make], volumes=mount)) == 0
+    arguments = {
+        "KAFKA_ADVERTISED_LISTENERS": "SSL://localhost:9092,INSIDE://localhost:19092",
+        "KAFKA_LISTENERS": "SSL://:9092,CONTROLLER://:9093,INSIDE://:19092",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,SSL:SSL,INSIDE:PLAINTEXT",
+        "KAFKA_SSL_KEYSTORE_FILENAME": "kafka.p12",
+        "KAFKA_SSL_KEYSTORE_TYPE": "PKCS12",
+        "KAFKA_SSL_KEYSTORE_CREDENTIALS": "password",
+        "KAFKA_SSL_KEY_CREDENTIALS": "password",
+    }
+    container = run(
+        KAFKA,
+        command=["/etc/kafka/docker/run", *(f"{name}={value}" for name, value in arguments.items())],
+        environment=kafka_environment(0),
+        ports={"9092/tcp": ("127.0.0.1", None)},
+        volumes=mount,
+    )
+    eventually(lambda: "Kafka Server started" in said(container), "the broker starts")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(address(container, 9092), timeout=10) as plain, context.wrap_socket(plain) as secured:
+        assert secured.version() == "TLSv1.3"
+
+
+@engine_test
+def test_kafka_refuses_a_controller_that_advertises(run: Run) -> None:
+    environment = {"KAFKA_PROCESS_ROLES": "controller", "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://here:9092"}
+    container = run(KAFKA, environment=environment)
+    assert exit_code(container) == 1
+    assert "KAFKA_ADVERTISED_LISTENERS" in said(container)
+
+
+@engine_test
+def test_kafka_stops_cleanly_and_its_data_outlives_the_container(run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/var/lib/kafka/data")
+    container, address = start_kafka(run, mount)
+    produce(address, "kept", b"before")
+    assert stop(container) in (0, 143)
+    container.remove(v=True)
+
+    container, address = start_kafka(run, mount)
+    assert "since clean shutdown file was found" in said(container)
+    assert "is already formatted" in said(container)
+    assert consume(address, "kept") == [b"before"]
+
+
+@engine_test
+def test_kafka_refuses_storage_of_another_cluster(run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/var/lib/kafka/data")
+    container, _ = start_kafka(run, mount)
+    stop(container)
+    other = run(KAFKA, environment=kafka_environment(9092, CLUSTER_ID="MkU3OEVBNTcwNTJENDM2Qg"), volumes=mount)
+    assert exit_code(other) == 1
+    assert "MkU3OEVBNTcwNTJENDM2Qg" in said(other)
+
+
+# Database
+
+
+def start_database(run: Run, mount: Mount | None = None, **options: Any) -> Container:  # noqa: ANN401
+    environment = {
+        "MARIADB_ROOT_PASSWORD": "root-secret",
+        "MARIADB_DATABASE": "ledger",
+        "MARIADB_USER": "ledger",
+        "MARIADB_PASSWORD": PASSWORD,
+        **options.pop("environment", {}),
+    }
+    return run(
+        DATABASE,
+        environment={name: value for name, value in environment.items() if value},
+        ports={"3306/tcp": ("127.0.0.1", None)},
+        volumes=mount or {},
+        **options,
+    )
+
+
+def healthy(container: Container) -> bool:
+    return shell(container, "healthcheck.sh --connect --innodb_initialized")[0] == 0
+
+
+def wait_healthy(container: Container) -> None:
+    def check() -> bool:
+        container.reload()
+        assert container.status == "running", said(container)
+        return healthy(container)
+
+    eventually(check, "the database is healthy")
+
+
+def query(
+    container: Container, sql: str, *, user: str = "ledger", password: str = PASSWORD, database: str = "ledger"
+) -> Any:  # noqa: ANN401
+    host, port = address(container, 3306)
+    connection = pymysql.connect(host=host, port=port, user=user, password=password, database=database, autocommit=True)
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+def query_as_root(container: Container, sql: str) -> Any:  # noqa: ANN401
+    return query(container, sql, user="root", password="root-secret", database="mysql")
+
+
+@pytest.fixture(scope="module")
+def database(run: Run) -> Container:
+    container = start_database(run)
+    wait_healthy(container)
+    return container
+
+
+@engine_test
+def test_database_makes_the_user_and_its_database(database: Container) -> None:
+    query(database, "CREATE TABLE mine (a INT)")
+    assert query(database, "SELECT @@character_set_database, VERSION() LIKE '11.8.%%'") == (("utf8mb4", 1),)
+
+
+@engine_test
+def test_database_gives_the_user_nothing_else(database: Container) -> None:
+    with pytest.raises(pymysql.err.OperationalError, match="denied"):
+        query(database, "SELECT * FROM mysql.global_priv")
+    with pytest.raises(pymysql.err.OperationalError, match="denied"):
+        query(database, "CREATE DATABASE other")
+
+
+@engine_test
+def test_database_has_no_account_without_a_password(database: Container) -> None:
+    accounts = query_as_root(
+        database, "SELECT CONCAT(User, '@', Host) FROM user WHERE User <> 'mariadb.sys' AND authentication_string = ''"
+    )
+    assert accounts == ()
+    with pytest.raises(pymysql.err.OperationalError, match="denied"):
+        query(database, "SELECT 1", password="wrong")
+
+
+@engine_test
+def test_database_runs_as_mysql(database: Container) -> None:
+    assert shell(database, "stat -c '%u %U' /proc/1; cat /proc/1/comm")[1].split() == ["999", "mysql", "mariadbd"]
+
+
+@engine_test
+def test_database_reads_its_settings_from_files(run: Run) -> None:
+    secrets = {"ROOT_PASSWORD": "root-secret", "DATABASE": "filed", "USER": "clerk", "PASSWORD": PASSWORD}
+    container = start_database(
+        run,
+        files={f"/secrets/{name}": f"{value}\n" for name, value in secrets.items()},
+        environment={f"MARIADB_{name}": "" for name in secrets}
+        | {f"MARIADB_{name}_FILE": f"/secrets/{name}" for name in secrets},
+    )
+    wait_healthy(container)
+    assert query(container, "SELECT DATABASE()", user="clerk", database="filed") == (("filed",),)
+    assert query_as_root(container, "SELECT 1") == ((1,),)
+
+
+@engine_test
+def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
+    container = start_database(run, environment={"MARIADB_ROOT_PASSWORD": "", "MARIADB_RANDOM_ROOT_PASSWORD": "yes"})
+    wait_healthy(container)
+    told = re.search(r"GENERATED ROOT PASSWORD: (\S+)", said(container))
+    assert told
+    assert query(container, "SELECT CURRENT_USER()", user="root", password=told[1], database="mysql") == (("root@%",),)
+
+
+@engine_test
+@pytest.mark.usefixtures("_database_recipe")
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"MARIADB_ROOT_PASSWORD": ""}, "no root password"),
+        ({"MARIADB_PASSWORD": ""}, "MARIADB_USER without MARIADB_PASSWORD"),
+        ({"MARIADB_PASSWORD_FILE": "/etc/hostname"}, "both it and MARIADB_PASSWORD_FILE are set"),
+        ({"MARIADB_PASSWORD": "", "MARIADB_PASSWORD_FILE": "/absent"}, "no readable file at /absent"),
+    ],
+)
+def test_database_says_which_setting_is_wrong(run: Run, environment: dict[str, str], reason: str) -> None:
+    container = start_database(run, environment=environment)
+    assert exit_code(container) == 1
+    assert reason in said(container)
+
+
+@engine_test
+def test_database_runs_init_files_once_and_is_not_healthy_before(run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/var/lib/mysql")
+    files = {
+        "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made (at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);",
+        "/docker-entrypoint-initdb.d/2.sql": "INSERT INTO made VALUES (); DO SLEEP(3);",
+    }
+    container = start_database(run, mount, files=files)
+    eventually(lambda: "running /docker-entrypoint-initdb.d/2.sql" in said(container), "the second file runs")
+    answers = [healthy(container) for _ in range(3)]
+    assert "initialised" not in said(container), "the checks came too late to prove anything"
+    assert answers == [False] * 3
+    wait_healthy(container)
+
+    container.restart()
+    wait_healthy(container)
+    assert query(container, "SELECT COUNT(*) FROM made") == ((1,),)
+
+
+@engine_test
+def test_database_stops_cleanly_and_its_data_outlives_the_container(run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/var/lib/mysql")
+    container = start_database(run, mount)
+    wait_healthy(container)
+    query(container, "CREATE TABLE kept AS SELECT 'before' AS word")
+    assert stop(container) == 0
+    container.remove(v=True)
+
+    container = start_database(run, mount)
+    wait_healthy(container)
+    assert "crash recovery" not in said(container)
+    assert query(container, "SELECT word FROM kept") == (("before",),)
+
+
+@engine_test
+@pytest.mark.usefixtures("_database_recipe")
+@pytest.mark.parametrize(
+    "moment", ["making the system tables", "ready for connections", "running /docker-entrypoint-initdb.d"]
+)
+def test_database_begins_again_after_a_kill_while_it_was_made(
+    run: Run, volume: Callable[[str], Mount], moment: str
+) -> None:
+    mount = volume("/var/lib/mysql")
+    files = {
+        "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made (a INT); DO SLEEP(5); INSERT INTO made VALUES (1);"
+    }
+    container = start_database(run, mount, files=files)
+    eventually(lambda: moment in said(container), moment)
+    container.kill("SIGKILL")
+    assert exit_code(container) == 137
+    assert "initialised" not in said(container), "the kill came too late to prove anything"
+
+    container.start()
+    wait_healthy(container)
+    assert "starting it afresh" in said(container)
+    assert query(container, "SELECT COUNT(*) FROM made") == ((1,),)
+
+
+@engine_test
+@pytest.mark.usefixtures("_database_recipe")
+def test_database_leaves_foreign_files_alone(run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/var/lib/mysql")
+    container = start_database(run, mount, files={"/var/lib/mysql/precious": "data"})
+    assert exit_code(container) == 1
+    assert "holds files but no database" in said(container)
+    looking = run(DATABASE, command=["cat", "/var/lib/mysql/precious"], volumes=mount)
+    assert exit_code(looking) == 0
+    assert said(looking) == "data"
+
+
+# Registry
+
+
+def answer(
+    method: str, url: str, *, credentials: str = "", accept: str = "application/vnd.oci.image.index.v1+json"
+) -> tuple[int, dict[str, str]]:
+    """Ask a registry: status and headers."""
+    request = urllib.request.Request(url, method=method, headers={"Accept": accept})  # noqa: S310  # http to this machine
+    if credentials:
+        request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            return response.status, dict(response.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers)
+
+
+def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
+    container = run(REGISTRY, ports={"5000/tcp": ("127.0.0.1", None)}, volumes=mount or {}, **options)
+    host, port = address(container, 5000)
+
+    def listens() -> bool:
+        try:
+            return bool(answer("GET", f"http://{host}:{port}/v2/")[0])
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    eventually(listens, "the registry listens")
+    return container, f"{host}:{port}"
+
+
+def push(engine: docker.DockerClient, address: str) -> str:
+    """Push the registry's own image to it; the digest."""
+    target = f"{address}/pushed"
+    engine.images.get(REGISTRY).tag(target, "1")
+    try:
+        for line in engine.images.push(target, "1", stream=True, decode=True):
+            assert "error" not in line, line
+    finally:
+        engine.images.remove(f"{target}:1")
+    status, headers = answer("HEAD", f"http://{address}/v2/pushed/manifests/1")
+    assert status == 200
+    return headers["Docker-Content-Digest"]
+
+
+@engine_test
+def test_registry_keeps_what_is_pushed(engine: docker.DockerClient, run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/var/lib/registry")
+    container, address = start_registry(run, mount)
+    digest = push(engine, address)
+    assert answer("HEAD", f"http://{address}/v2/pushed/manifests/absent")[0] == 404
+    assert stop(container) in (0, 2)  # 2: Go's answer to an unhandled SIGTERM, as published
+    container.remove(v=True)
+
+    _, address = start_registry(run, mount)
+    assert answer("HEAD", f"http://{address}/v2/pushed/manifests/{digest}")[0] == 200
+
+
+@engine_test
+@pytest.mark.parametrize(("enabled", "status"), [("true", 202), ("false", 405)])
+def test_registry_takes_settings_from_variables(
+    engine: docker.DockerClient, run: Run, enabled: str, status: int
+) -> None:
+    _, address = start_registry(run, environment={"REGISTRY_STORAGE_DELETE_ENABLED": enabled})
+    digest = push(engine, address)
+    assert answer("DELETE", f"http://{address}/v2/pushed/manifests/{digest}")[0] == status
+
+
+@engine_test
+def test_registry_asks_for_a_password(run: Run) -> None:
+    _, address = start_registry(
+        run,
+        files={"/auth/htpasswd": "reader:$2b$05$abcdefghijklmnopqrstuuZqHIDNb6/I1/LcJ3xmWE7PrREY18otK\n"},
+        environment={
+            "REGISTRY_AUTH": "htpasswd",
+            "REGISTRY_AUTH_HTPASSWD_REALM": "test",
+            "REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd",
+        },
+    )
+    status, headers = answer("GET", f"http://{address}/v2/")
+    assert (status, headers["Www-Authenticate"]) == (401, 'Basic realm="test"')
+    assert answer("GET", f"http://{address}/v2/", credentials="reader:wrong")[0] == 401
+    assert answer("GET", f"http://{address}/v2/", credentials="reader:reader")[0] == 200
+
+
+@engine_test
+def test_registry_runs_its_other_commands(run: Run) -> None:
+    container = run(REGISTRY, command=["garbage-collect", "--help"])
+    assert exit_code(container) == 0
+    assert "garbage-collect" in said(container)
