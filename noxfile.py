@@ -36,7 +36,7 @@ def lint(session: nox.Session) -> None:
     session.run("lint-imports")
     session.run("hadolint", *_tracked("Dockerfile"))
     session.run("yamllint", "--strict", ".")
-    session.run("shellcheck", *_shell_scripts())
+    session.run("shellcheck", "--external-sources", *_shell_scripts())
     for project in POETRY_PROJECTS:
         session.notify(f"types(project='{project}')")
 

@@ -112,7 +112,9 @@ def prove(project: Compose, release: Release) -> Proof:
                 f"prove the platform: event {identifier} came back as {stored}",
                 hint="`./run inv logs --service async-worker` says what was stored",
             )
-        step.done(f"event {identifier} posted, carried by Kafka, stored by the worker, read back after {seconds * 1000:.0f} ms")
+        step.done(
+            f"event {identifier} posted, carried by Kafka, stored by the worker, read back after {seconds * 1000:.0f} ms"
+        )
     return Proof(identifier, ledger.address, seconds)
 
 

@@ -18,10 +18,12 @@ from delivery.tools import files
 from delivery.tools.engine import Engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def engine() -> Engine:
-    """The engine that `inv up` would use; there is none that these tests could do without."""
-    return engines.require()
+    """The engine that `inv up` would use, for the docker command line too; no test here could do without one."""
+    found = engines.require()
+    os.environ.update(found.environment)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ from docker.models.containers import Container
 from docker.models.volumes import Volume
 from kafka import KafkaConsumer, KafkaProducer
 
+from delivery.tools.engine import Engine
+
 KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
 RECIPES = Path(__file__).parents[2] / "upstream"
 KAFKA_BIN = "/opt/kafka/bin"
@@ -97,18 +99,17 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    with closing(docker.from_env()) as client:
-        yield client
+def client(engine: Engine) -> docker.DockerClient:
+    return engine.client
 
 
 @pytest.fixture(scope="module")
-def run(engine: docker.DockerClient) -> Iterator[Run]:
+def run(client: docker.DockerClient) -> Iterator[Run]:
     """Start containers; what is left of them goes with the module."""
     started: list[Container] = []
 
     def start(image: str, *, files: dict[str, str] | None = None, **options: Any) -> Container:  # noqa: ANN401
-        container = engine.containers.create(
+        container = client.containers.create(
             image, name=f"up-{uuid.uuid4().hex[:12]}", labels={"delivery-platform.test": "upstream"}, **options
         )
         started.append(container)
@@ -124,24 +125,24 @@ def run(engine: docker.DockerClient) -> Iterator[Run]:
 
 
 @pytest.fixture
-def _database_recipe(engine: docker.DockerClient) -> None:
-    labels = engine.images.get(DATABASE).labels
+def _database_recipe(client: docker.DockerClient) -> None:
+    labels = client.images.get(DATABASE).labels
     if "delivery-platform.recipe" not in labels:
         pytest.skip(f"{DATABASE} is the published image here, and this is the recipe's own promise")
 
 
 @pytest.fixture
-def volume(engine: docker.DockerClient) -> Iterator[Callable[[str], Mount]]:
+def volume(client: docker.DockerClient) -> Iterator[Callable[[str], Mount]]:
     """Give a new volume as the mount for a path; its containers go before it does."""
     created: list[Volume] = []
 
     def create(path: str) -> Mount:
-        created.append(engine.volumes.create(f"up-{uuid.uuid4().hex[:12]}"))
+        created.append(client.volumes.create(f"up-{uuid.uuid4().hex[:12]}"))
         return {created[-1].name: {"bind": path, "mode": "rw"}}
 
     yield create
     for one in created:
-        for container in engine.containers.list(all=True, filters={"volume": one.name}):
+        for container in client.containers.list(all=True, filters={"volume": one.name}):
             container.remove(force=True, v=True)
         one.remove()
 
@@ -572,11 +573,21 @@ def test_database_leaves_foreign_files_alone(run: Run, volume: Callable[[str], M
 # Registry
 
 
-def answer(
-    method: str, url: str, *, credentials: str = "", accept: str = "application/vnd.oci.image.index.v1+json"
-) -> tuple[int, dict[str, str]]:
+# Every form in which an engine may push: a registry converts what is not accepted, and then names another digest.
+ACCEPT = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in (
+        "oci.image.manifest.v1",
+        "oci.image.index.v1",
+        "docker.distribution.manifest.v2",
+        "docker.distribution.manifest.list.v2",
+    )
+)
+
+
+def answer(method: str, url: str, *, credentials: str = "") -> tuple[int, dict[str, str]]:
     """Ask a registry: status and headers."""
-    request = urllib.request.Request(url, method=method, headers={"Accept": accept})  # noqa: S310  # http to this machine
+    request = urllib.request.Request(url, method=method, headers={"Accept": ACCEPT})  # noqa: S310  # http to this machine
     if credentials:
         request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
     try:
@@ -601,25 +612,25 @@ def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tupl
     return container, f"{host}:{port}"
 
 
-def push(engine: docker.DockerClient, address: str) -> str:
+def push(client: docker.DockerClient, address: str) -> str:
     """Push the registry's own image to it; the digest."""
     target = f"{address}/pushed"
-    engine.images.get(REGISTRY).tag(target, "1")
+    client.images.get(REGISTRY).tag(target, "1")
     try:
-        for line in engine.images.push(target, "1", stream=True, decode=True):
+        for line in client.images.push(target, "1", stream=True, decode=True):
             assert "error" not in line, line
     finally:
-        engine.images.remove(f"{target}:1")
+        client.images.remove(f"{target}:1")
     status, headers = answer("HEAD", f"http://{address}/v2/pushed/manifests/1")
     assert status == 200
     return headers["Docker-Content-Digest"]
 
 
 @engine_test
-def test_registry_keeps_what_is_pushed(engine: docker.DockerClient, run: Run, volume: Callable[[str], Mount]) -> None:
+def test_registry_keeps_what_is_pushed(client: docker.DockerClient, run: Run, volume: Callable[[str], Mount]) -> None:
     mount = volume("/var/lib/registry")
     container, address = start_registry(run, mount)
-    digest = push(engine, address)
+    digest = push(client, address)
     assert answer("HEAD", f"http://{address}/v2/pushed/manifests/absent")[0] == 404
     assert stop(container) in (0, 2)  # 2: Go's answer to an unhandled SIGTERM, as published
     container.remove(v=True)
@@ -631,10 +642,10 @@ def test_registry_keeps_what_is_pushed(engine: docker.DockerClient, run: Run, vo
 @engine_test
 @pytest.mark.parametrize(("enabled", "status"), [("true", 202), ("false", 405)])
 def test_registry_takes_settings_from_variables(
-    engine: docker.DockerClient, run: Run, enabled: str, status: int
+    client: docker.DockerClient, run: Run, enabled: str, status: int
 ) -> None:
     _, address = start_registry(run, environment={"REGISTRY_STORAGE_DELETE_ENABLED": enabled})
-    digest = push(engine, address)
+    digest = push(client, address)
     assert answer("DELETE", f"http://{address}/v2/pushed/manifests/{digest}")[0] == status
 
 
