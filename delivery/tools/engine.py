@@ -115,7 +115,7 @@ class Engine:
     ) -> None:
         """Start a container of ours in the background.
 
-        port is (in the container, on the host's loopback), volume (its name, where it is mounted).
+        port is (in the container, on the host's loopback), volume (its name, where it is mounted), which is made if need be.
         """
         options: dict[str, Any] = {
             "name": name,
@@ -126,6 +126,7 @@ class Engine:
             "environment": dict(environment),
         }
         with _asking(f"start {name}"):
+            self.client.volumes.create(volume[0], labels={MANAGED: "true"})
             self.client.containers.run(image, detach=True, **options)
 
     def remove(self, name: str) -> bool:
@@ -133,21 +134,20 @@ class Engine:
         container = self.container(name)
         if container is None:
             return False
-        if container.labels.get(MANAGED) != "true":
-            raise EngineError(
-                f"remove the container {name}: it is not this project's", hint="rename it, or remove it by hand"
-            )
+        _only_ours(f"remove the container {name}", container.labels)
         with _asking(f"remove {name}"):
-            container.remove(force=True)
+            container.remove(force=True, v=True)
         return True
 
     def remove_volume(self, name: str) -> bool:
-        """Remove a volume; say whether it was there."""
+        """Remove a volume of ours; say whether it was there. Somebody else's is an error."""
         with _asking(f"remove the volume {name}"):
             try:
-                self.client.volumes.get(name).remove()
+                volume = self.client.volumes.get(name)
             except errors.NotFound:
                 return False
+            _only_ours(f"remove the volume {name}", volume.attrs.get("Labels") or {})
+            volume.remove()
         return True
 
     def publishers(self) -> dict[int, str]:
@@ -221,6 +221,11 @@ def connect(client: docker.DockerClient, address: str, environment: Mapping[str,
         oci_layouts=("driver-type", "io.containerd.snapshotter.v1") in status,
         environment=dict(environment),
     )
+
+
+def _only_ours(doing: str, labels: Mapping[str, str]) -> None:
+    if labels.get(MANAGED) != "true":
+        raise EngineError(f"{doing}: it is not this project's", hint="rename it, or remove it by hand")
 
 
 @contextmanager

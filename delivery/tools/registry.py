@@ -24,6 +24,7 @@ from docker import auth
 from docker.errors import DockerException
 
 from delivery.core.errors import DeliveryError, RegistryError
+from delivery.tools.patience import patiently
 
 __all__ = ["Layer", "Registry", "answers", "is_local"]
 
@@ -33,7 +34,6 @@ _ACCEPT = (
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 )
 _TIMEOUT_SECONDS = (5, 120)  # to connect, between two pieces
-_ATTEMPTS = 5
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 
@@ -171,24 +171,13 @@ class Registry:
                     expect=(201,),
                 )
 
-        self._patiently(upload)
+        patiently(upload, pause=self._pause)
 
     def _path(self, repository: str, kind: str, reference: str) -> str:
         return f"{_url(self.address)}/v2/{_within(repository)}/{kind}/{reference}"
 
     def _ask(self, *arguments: Any, **options: Any) -> _Answer:  # noqa: ANN401  # _once's own
-        return self._patiently(lambda: self._once(*arguments, **options))
-
-    def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
-        """Ask again, a little later each time, while what went wrong may pass."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return ask()
-            except RegistryError as error:
-                if not error.retriable or attempt == _ATTEMPTS:
-                    raise
-                self._pause(0.25 * 2**attempt)
-        raise AssertionError  # the last attempt returns or raises
+        return patiently(lambda: self._once(*arguments, **options), pause=self._pause)
 
     def _once(
         self,
