@@ -289,6 +289,7 @@ def test_packages_can_be_added_for_one_build(engine: Engine) -> None:
     assert engine.run(extra, "-c", program) == "(1,)"
 
 
+@pytest.mark.usefixtures("layouts")
 def test_build_repeats_itself_and_keeps_nothing_of_its_secret(engine: Engine, context: Path, tmp_path: Path) -> None:
     secret = tmp_path / "build-ca.pem"
     trustme.CA().cert_pem.write_to_path(secret)
@@ -311,6 +312,7 @@ def test_build_repeats_itself_and_keeps_nothing_of_its_secret(engine: Engine, co
     assert not [name for name, content in images[1].contents.items() if body in b"".join(content.split())]
 
 
+@pytest.mark.usefixtures("layouts")
 def test_labels_say_what_the_image_is(engine: Engine, tmp_path: Path) -> None:
     archive = tmp_path / "labelled.tar"
     arguments = ("--build-arg=VERSION=1.2.3", "--build-arg=REVISION=abc", "--build-arg=SOURCE=https://example.org/base")
