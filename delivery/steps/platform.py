@@ -17,7 +17,7 @@ from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
 from delivery.tools.machine import user
 
-__all__ = ["Proof", "compose", "down", "logs", "prove", "released", "up"]
+__all__ = ["Proof", "check_ports", "compose", "down", "logs", "prove", "released", "up"]
 
 _FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
 _STORED_SECONDS = 60
@@ -51,7 +51,6 @@ def compose(engine: Engine, declaration: Declaration, release: Release | None, r
 def up(project: Compose) -> list[Service]:
     """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
     before = {service.name: service for service in project.services()}
-    _ports_are_free(project)
     with screen.step("platform") as step:
         project.up(step.line)
         after = project.services()
@@ -65,7 +64,7 @@ def up(project: Compose) -> list[Service]:
     return after
 
 
-def _ports_are_free(project: Compose) -> None:
+def check_ports(project: Compose) -> None:
     """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
     publishers = project.engine.publishers()
     ours = {port for service in project.services() if service.state == "running" for port in service.ports}

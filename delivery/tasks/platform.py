@@ -28,6 +28,8 @@ def up(_context: Context) -> None:
     """
     declaration = files.load_declaration()
     engine = engines.ensure()
+    # Before the long steps: nobody wants to hear of a taken port after minutes of building.
+    platforms.check_ports(platforms.compose(engine, declaration, platforms.released()))
     upstreams.ensure_all(engine, declaration)
     registry = registries.ensure(engine, declaration)
     plan = planning.look(declaration, registry)
