@@ -30,6 +30,11 @@ class PlannedImage:
         return not self.digest
 
     @property
+    def pinned(self) -> str:
+        """The reference by digest, once there is one."""
+        return f"{self.repository}@{self.digest}"
+
+    @property
     def tagged(self) -> str:
         """The reference by key."""
         return f"{self.repository}:{self.key}"
@@ -45,6 +50,12 @@ class Plan:
     def missing(self) -> tuple[PlannedImage, ...]:
         """The images that are to be built and pushed."""
         return tuple(image for image in self.images if image.missing)
+
+    @property
+    def bases(self) -> tuple[PlannedImage, ...]:
+        """The images that the registry holds and a missing one stands on."""
+        needed = {image.base for image in self.missing}
+        return tuple(image for image in self.images if image.name in needed and not image.missing)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, key and what is to be done, a row an image."""

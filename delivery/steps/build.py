@@ -8,6 +8,7 @@ from pathlib import Path
 from delivery.core.declaration import Declaration
 from delivery.core.plan import Plan, PlannedImage
 from delivery.steps import plan as planning
+from delivery.steps.registry import have
 from delivery.tools import buildx, files, screen, trust
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
@@ -25,6 +26,8 @@ def build(engine: Engine, declaration: Declaration, plan: Plan, root: Path = ROO
     with screen.step(f"build {', '.join(target.name for target in graph)}") as step:
         for target in graph:
             shutil.rmtree(target.layout, ignore_errors=True)
+        for base in plan.bases:
+            have(engine, base.pinned, step.line)
         buildx.bake(
             engine, graph, file=files.output("bake.json", root=root), secrets=trust.secrets(), on_line=step.line
         )
@@ -49,4 +52,4 @@ def targets(declaration: Declaration, plan: Plan, root: Path = ROOT) -> list[bui
 
 
 def _context(base: PlannedImage) -> str:
-    return f"target:{base.name}" if base.missing else f"docker-image://{base.repository}@{base.digest}"
+    return f"target:{base.name}" if base.missing else f"docker-image://{base.pinned}"

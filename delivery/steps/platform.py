@@ -10,6 +10,7 @@ from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
+from delivery.steps.registry import have
 from delivery.tools import files, screen
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
@@ -48,10 +49,12 @@ def compose(engine: Engine, declaration: Declaration, release: Release | None, r
     return Compose(engine, root, _FILES, variables)
 
 
-def up(project: Compose) -> list[Service]:
+def up(project: Compose, release: Release) -> list[Service]:
     """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
     before = {service.name: service for service in project.services()}
     with screen.step("platform") as step:
+        for image in release.images.values():
+            have(project.engine, image.pinned, step.line)
         project.up(step.line)
         after = project.services()
         went_on = [

@@ -11,7 +11,7 @@ from delivery.tools import files, screen
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from delivery.tools.patience import patiently
-from delivery.tools.registry import Registry
+from delivery.tools.registry import Registry, login
 
 __all__ = ["publish"]
 
@@ -29,7 +29,7 @@ def _push(engine: Engine, registry: Registry, image: PlannedImage, layout: Path)
         if engine.oci_layouts:
             digest = registry.push_layout(layout, image.repository, image.key, step.line)
         else:
-            digest = patiently(lambda: engine.push(image.tagged, step.line))
+            digest = patiently(lambda: engine.push(image.tagged, step.line, login=login(registry.address)))
             registry.verify(image.repository, image.key, digest)
         step.done(f"{image.repository}@{digest[:19]}…, read back and equal")
     return digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import EngineError, PortTakenError, RegistryError
@@ -11,7 +12,7 @@ from delivery.tools import registry, screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
-__all__ = ["ensure", "name"]
+__all__ = ["ensure", "have", "name"]
 
 _PATIENCE_SECONDS = 30
 
@@ -36,6 +37,12 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
                 hint="check the address in delivery.toml (or DELIVERY_REGISTRY) and the network",
             )
     return Registry(address)
+
+
+def have(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
+    """Have an image of ours in the engine. We pull it, since only we know a login that the environment gives."""
+    if engine.image_labels(pinned) is None:
+        engine.pull(pinned, on_line, login=registry.login(pinned))
 
 
 def _start(engine: Engine, image: str, address: str, container: str) -> None:

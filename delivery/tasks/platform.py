@@ -36,7 +36,7 @@ def up(_context: Context) -> None:
     layouts = building.build(engine, declaration, plan)
     release = publishing.publish(engine, registry, plan, layouts)
     project = platforms.compose(engine, declaration, release)
-    services = platforms.up(project)
+    services = platforms.up(project, release)
     proof = platforms.prove(project, release)
     ports = {service.name: service.ports for service in services}
     screen.say("")

@@ -67,20 +67,24 @@ class Engine:
             image = self.client.images.get(reference)
         return [name.partition("@")[2] for name in image.attrs.get("RepoDigests") or []]
 
-    def pull(self, reference: str, on_line: Callable[[str], None]) -> None:
-        """Pull an image; raise RegistryError, with the engine's own reason, when it cannot."""
+    def pull(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> None:
+        """Pull an image; raise RegistryError, with the engine's own reason, when it cannot.
+
+        login is (user, password); without one the Docker config is asked.
+        """
         with _asking(f"pull {reference}"):
-            for line in _messages(self.client.api.pull(reference, stream=True, decode=True), f"pull {reference}"):
+            stream = self.client.api.pull(reference, stream=True, decode=True, auth_config=_auth(login))
+            for line in _messages(stream, f"pull {reference}"):
                 on_line(line)
 
-    def push(self, reference: str, on_line: Callable[[str], None]) -> str:
+    def push(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> str:
         """Push a tagged image and return the digest that the engine says it sent.
 
         docker-py's push never raises by itself: the registry's refusal is one line of the stream.
         """
         digest = ""
         with _asking(f"push {reference}"):
-            stream = self.client.api.push(reference, stream=True, decode=True)
+            stream = self.client.api.push(reference, stream=True, decode=True, auth_config=_auth(login))
             for line in _messages(stream, f"push {reference}"):
                 on_line(line)
                 if found := re.search(r"digest: (sha256:[0-9a-f]{64})", line):
@@ -221,6 +225,10 @@ def connect(client: docker.DockerClient, address: str, environment: Mapping[str,
         oci_layouts=("driver-type", "io.containerd.snapshotter.v1") in status,
         environment=dict(environment),
     )
+
+
+def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
+    return {"username": login[0], "password": login[1]} if login else None
 
 
 def _only_ours(doing: str, labels: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ from docker.errors import DockerException
 from delivery.core.errors import DeliveryError, RegistryError
 from delivery.tools.patience import patiently
 
-__all__ = ["Layer", "Registry", "answers", "is_local"]
+__all__ = ["Layer", "Registry", "answers", "is_local", "login"]
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _ACCEPT = (
@@ -88,7 +88,7 @@ class Registry:
         self.address = address
         self._pause = pause
         self._http = requests.Session()
-        self._login = _login(address)
+        self._login = login(address)
         self._tokens: dict[str, str] = {}
 
     def digest(self, repository: str, reference: str) -> str:
@@ -245,7 +245,7 @@ def _within(repository: str) -> str:
     return repository.partition("/")[2]
 
 
-def _login(address: str) -> tuple[str, str] | None:
+def login(address: str) -> tuple[str, str] | None:
     """The user and password for a registry: from the environment, else from the Docker config and its helpers."""
     user = os.environ.get("DELIVERY_REGISTRY_USERNAME")
     if user:

@@ -33,3 +33,11 @@ def test_prints_as_json(planned: Plan) -> None:
 
 def test_an_image_is_tagged_with_its_key(planned: Plan) -> None:
     assert planned.images[1].tagged == "localhost:5001/api-rest:k2"
+
+
+def test_a_base_that_the_registry_holds_is_needed_for_what_stands_on_it(planned: Plan) -> None:
+    assert [base.pinned for base in planned.bases] == [f"localhost:5001/base-image@{DIGEST}"]
+
+
+def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Declaration) -> None:
+    assert make_plan(declaration, {"base-image": "k1", "api-rest": "k2"}, {}).bases == ()

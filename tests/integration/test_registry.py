@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import RegistryError
+from delivery.core.errors import EngineError, RegistryError
 from delivery.tools.engine import MANAGED, Engine
 from delivery.tools.registry import Registry, answers
 from tests.integration.conftest import free_port
@@ -136,3 +136,17 @@ def test_an_engines_push_that_is_refused_is_an_error(engine: Engine, project: De
             engine.push(reference, no_line)
     finally:
         engine.client.images.remove(reference)
+
+
+def test_an_engine_pushes_and_pulls_with_the_login_it_is_given(
+    engine: Engine, project: Declaration, locked: str
+) -> None:
+    reference = f"{locked}/with-login:k1"
+    engine.client.images.get(project.upstream["registry"].image).tag(reference)
+    digest = engine.push(reference, no_line, login=("me", "secret"))
+    engine.client.images.remove(reference)
+    pinned = f"{locked}/with-login@{digest}"
+    with pytest.raises((RegistryError, EngineError), match=f"pull {pinned}: "):
+        engine.pull(pinned, no_line)
+    engine.pull(pinned, no_line, login=("me", "secret"))
+    engine.client.images.remove(pinned)

@@ -31,7 +31,7 @@ class ClassicEngine:
     def __init__(self, digest: str) -> None:
         self.digest = digest
 
-    def push(self, _reference: str, _on_line: object) -> str:
+    def push(self, _reference: str, _on_line: object, **_: object) -> str:
         return self.digest
 
 
