@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -18,7 +19,8 @@ from delivery.core.errors import DeliveryError
 
 __all__ = ["Step", "command", "error", "out", "say", "step", "table"]
 
-_QUIET_SECONDS = 15.0  # in CI, how long a step may say nothing before it says that it goes on
+_LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
+_QUIET_SECONDS = 15.0  # how often a log says that one goes on
 
 out = Console(highlight=False, soft_wrap=True)
 _err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -27,23 +29,15 @@ _err = Console(highlight=False, soft_wrap=True, stderr=True)
 class Step:
     """One step under way: what its tools print passes through here."""
 
-    def __init__(self, title: str, status: Status | None) -> None:
+    def __init__(self, title: str) -> None:
         self.title = title
         self.detail = ""
-        self._status = status
-        self._began = self._spoke = time.monotonic()
+        self.latest = ""
+        self._began = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Take note of one line of a tool's output: the latest on a terminal, now and then one in CI."""
-        text = text.strip()
-        if not text:
-            return
-        if self._status:
-            width = max(20, out.width - len(self.title) - 16)
-            self._status.update(f"{escape(self.title)} [dim]{self.seconds:.0f} s {escape(text[:width])}[/]")
-        elif time.monotonic() - self._spoke > _QUIET_SECONDS:
-            self._spoke = time.monotonic()
-            out.print(f"  … {escape(self.title)}, {self.seconds:.0f} s: [dim]{escape(text[:160])}[/]")
+        """Take note of one line of a tool's output; the latest is shown until the next."""
+        self.latest = text.strip() or self.latest
 
     def done(self, detail: str) -> None:
         """Say what came of the step; printed when it ends."""
@@ -58,22 +52,52 @@ class Step:
 @contextmanager
 def step(title: str) -> Iterator[Step]:
     """Show a step from its beginning to its end, with what came of it and how long it took."""
-    live = out.is_terminal and not os.environ.get("CI")
-    status = out.status(escape(title)) if live else None
-    if status:
-        status.start()
-    now = Step(title, status)
+    now = Step(title)
     try:
-        yield now
+        with _shown(now):
+            yield now
     except BaseException:
-        if status:
-            status.stop()
         out.print(f"[red]✗[/] {escape(title)} [dim]({now.seconds:.1f} s)[/]")
         raise
-    if status:
-        status.stop()
     detail = f": {escape(now.detail)}" if now.detail else ""
     out.print(f"[green]✓[/] {escape(title)}{detail} [dim]({now.seconds:.1f} s)[/]")
+
+
+@contextmanager
+def _shown(now: Step) -> Iterator[None]:
+    """Show how a step gets on while it lasts: all the time on a terminal, now and then in CI, where a log is read afterwards."""
+    if out.is_terminal and not os.environ.get("CI"):
+        with out.status(escape(now.title)) as status, _ticking(_LIVE_SECONDS, lambda: _update(status, now)):
+            yield
+    else:
+        with _ticking(_QUIET_SECONDS, lambda: _report(now)):
+            yield
+
+
+def _update(status: Status, now: Step) -> None:
+    room = max(20, out.width - len(now.title) - 16)
+    status.update(f"{escape(now.title)} [dim]{now.seconds:.0f} s {escape(now.latest[:room])}[/]")
+
+
+def _report(now: Step) -> None:
+    out.print(f"  … {escape(now.title)}, {now.seconds:.0f} s: [dim]{escape(now.latest[:160])}[/]")
+
+
+@contextmanager
+def _ticking(seconds: float, tick: Callable[[], None]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            tick()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def say(text: str) -> None:

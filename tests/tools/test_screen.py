@@ -1,5 +1,7 @@
 """What a person reads."""
 
+import time
+
 import pytest
 
 from delivery.core.errors import EngineError
@@ -24,10 +26,12 @@ def test_a_step_that_fails_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_long_step_speaks_now_and_then_in_ci(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screen, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(screen, "_QUIET_SECONDS", 0.01)
     with screen.step("build") as step:
         step.line("#7 RUN apt-get update")
-    assert "… build, 0 s: #7 RUN apt-get update" in capsys.readouterr().out
+        step.line("\n")
+        time.sleep(0.2)
+    assert "… build, 0 s: #7 RUN apt-get update\n" in capsys.readouterr().out
 
 
 def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
