@@ -11,7 +11,7 @@ from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
 from delivery.steps.registry import have
-from delivery.tools import files, screen
+from delivery.tools import cache, files, screen
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
@@ -51,8 +51,8 @@ def compose(engine: Engine, declaration: Declaration, release: Release | None, r
 
 def up(project: Compose, release: Release) -> list[Service]:
     """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
-    before = {service.name: service for service in project.services()}
-    with screen.step("platform") as step:
+    with screen.step("platform") as step, cache.lock("platform"):
+        before = {service.name: service for service in project.services()}
         for image in release.images.values():
             have(project.engine, image.pinned, step.line)
         project.up(step.line)
@@ -122,7 +122,7 @@ def prove(project: Compose, release: Release) -> Proof:
 
 def down(project: Compose, declaration: Declaration, *, volumes: bool) -> None:
     """Stop and remove what `up` started: the platform's containers and the local registry; their data too when asked."""
-    with screen.step("platform") as step:
+    with screen.step("platform") as step, cache.lock("platform"):
         project.down(step.line, volumes=volumes)
         step.done("down; its volumes are gone" if volumes else "down; its volumes stay")
     with screen.step("registry") as step:

@@ -16,7 +16,7 @@ from delivery.tools import cache, command, debian
 __all__ = ["PACKAGES", "address", "log", "pid", "start", "stop"]
 
 # iptables and runc are dependencies that the engine only recommends or takes from bookworm; naming them keeps that true.
-PACKAGES = ("docker.io", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
+PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
 _SOCKET_LIMIT = 104  # bytes of a Unix socket's path that every system takes
 _PATIENCE_SECONDS = 60
 
@@ -101,7 +101,7 @@ def start(on_line: Callable[[str], None]) -> None:
 def _installed() -> bool:
     plugins = ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins")
     have = all(any(Path(folder, f"docker-{plugin}").exists() for folder in plugins) for plugin in ("buildx", "compose"))
-    return have and shutil.which("dockerd") is not None and shutil.which("iptables") is not None
+    return have and all(shutil.which(program) for program in ("dockerd", "docker", "iptables"))
 
 
 def stop() -> bool:

@@ -1,0 +1,89 @@
+"""Ports are looked at before anything is started, and what was released is what runs."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import PortTakenError
+from delivery.core.release import Release, ReleasedImage
+from delivery.steps import platform as platforms
+from delivery.tools.compose import Compose, Service
+from delivery.tools.engine import Engine
+
+PINNED = "sha256:" + "a" * 64
+
+
+class Project:
+    """A compose project whose api-rest is to publish this port."""
+
+    def __init__(self, port: int, *, running: bool = False, publishers: dict[int, str] | None = None) -> None:
+        self.port = port
+        self.running = running
+        self.engine = self
+        self._publishers = publishers or {}
+
+    def publishers(self) -> dict[int, str]:
+        return self._publishers
+
+    def ports(self) -> list[tuple[str, int]]:
+        return [("api-rest", self.port)]
+
+    def services(self) -> list[Service]:
+        return [Service("api-rest", "c1", "running", "healthy", "api-rest", (self.port,))] if self.running else []
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield int(listening.getsockname()[1])
+
+
+def check(project: Project) -> None:
+    platforms.check_ports(cast("Compose", project))
+
+
+def test_a_port_that_is_free_is_fine(taken: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    assert free != taken
+    check(Project(free))
+
+
+def test_our_own_container_may_have_it(taken: int) -> None:
+    check(Project(taken, running=True))
+
+
+@pytest.mark.parametrize(("names", "holder"), [({}, "another program"), ({0: "web"}, "the container web")])
+def test_a_taken_port_names_who_has_it(taken: int, names: dict[int, str], holder: str) -> None:
+    publishers = dict.fromkeys([taken], *names.values()) if names else {}
+    with pytest.raises(
+        PortTakenError, match=f"port {taken}, which api-rest is to publish, is taken by {holder}"
+    ) as caught:
+        check(Project(taken, publishers=publishers))
+    assert f"API_PORT={taken + 1} ./run inv up" in caught.value.hint
+
+
+def test_compose_reads_each_of_our_images_by_digest(declaration: Declaration, tmp_path: Path) -> None:
+    release = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
+    project = platforms.compose(cast("Engine", None), declaration, release, tmp_path)
+    assert project.variables["API_REST_IMAGE"] == f"localhost:5001/api-rest@{PINNED}"
+    assert project.variables["REGISTRY_IMAGE"] == "registry:2.8.3"
+
+
+def test_nothing_is_released_before_the_first_push(tmp_path: Path) -> None:
+    assert platforms.released(tmp_path) is None
+
+
+def test_what_was_released_is_read_back(tmp_path: Path) -> None:
+    release: Any = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
+    (tmp_path / ".delivery").mkdir()
+    (tmp_path / ".delivery" / "release.json").write_text(release.to_json())
+    assert platforms.released(tmp_path) == release
