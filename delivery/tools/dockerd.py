@@ -15,7 +15,7 @@ from delivery.tools import cache, command, debian
 
 __all__ = ["PACKAGES", "address", "log", "pid", "start", "stop"]
 
-# iptables and runc are dependencies that the engine only recommends or takes from bookworm; naming them keeps that true.
+# The engine itself, and what its package only recommends or is to take from this release rather than from the newer one.
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
 _SOCKET_LIMIT = 104  # bytes of a Unix socket's path that every system takes
 _PATIENCE_SECONDS = 60
