@@ -10,6 +10,7 @@ __all__ = [
     "DeclarationError",
     "DeliveryError",
     "EngineError",
+    "NotOursError",
     "PlatformError",
     "PortTakenError",
     "RegistryError",
@@ -46,6 +47,12 @@ class EngineError(DeliveryError):
 
     exit_code = 3
     reference = "no-engine"
+
+
+class NotOursError(DeliveryError):
+    """Something that we were to remove is not this project's."""
+
+    reference = "not-ours"
 
 
 class RegistryError(DeliveryError):

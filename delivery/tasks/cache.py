@@ -34,6 +34,7 @@ def clean(_context: Context, yes: bool = False) -> None:  # noqa: FBT001, FBT002
             return
     with screen.step("cache") as step:
         dockerd.stop()
+        dockerd.unmount()
         cache.clean()
         step.done("removed")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from delivery.core.errors import EngineError
 from delivery.tools import cache, command, debian
 
-__all__ = ["PACKAGES", "address", "log", "pid", "start", "stop"]
+__all__ = ["PACKAGES", "address", "log", "pid", "start", "stop", "unmount"]
 
 # The engine itself, and what its package only recommends or is to take from this release rather than from the newer one.
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
@@ -119,3 +119,14 @@ def stop() -> bool:
             )
         time.sleep(0.1)
     return True
+
+
+def unmount() -> None:
+    """Let go of what an engine that was killed left mounted in its folder; one that was stopped leaves nothing."""
+    table = Path("/proc/self/mounts")
+    if not table.exists():  # only Linux has a private engine, and mounts of it
+        return
+    home = str(_home())
+    mounted = [line.split()[1] for line in table.read_text(encoding="utf-8").splitlines()]
+    for place in sorted((place for place in mounted if place.startswith(f"{home}/")), reverse=True):
+        command.capture(["umount", "--lazy", place], doing=f"let go of {place}")

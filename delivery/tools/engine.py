@@ -15,7 +15,7 @@ from docker import errors
 from docker.context import ContextAPI
 from docker.models.containers import Container
 
-from delivery.core.errors import DeliveryError, EngineError, RegistryError
+from delivery.core.errors import DeliveryError, EngineError, NotOursError, RegistryError
 from delivery.tools import dockerd
 
 __all__ = ["MANAGED", "Engine", "connect", "find"]
@@ -233,7 +233,7 @@ def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
 
 def _only_ours(doing: str, labels: Mapping[str, str]) -> None:
     if labels.get(MANAGED) != "true":
-        raise EngineError(f"{doing}: it is not this project's", hint="rename it, or remove it by hand")
+        raise NotOursError(f"{doing}: it is not this project's", hint="rename it, or remove it by hand")
 
 
 @contextmanager

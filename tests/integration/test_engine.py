@@ -8,7 +8,7 @@ import pytest
 from docker.errors import NotFound
 
 from delivery.core.declaration import Declaration, Upstream
-from delivery.core.errors import EngineError, RegistryError
+from delivery.core.errors import EngineError, NotOursError, RegistryError
 from delivery.steps import upstream as upstreams
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
@@ -25,7 +25,7 @@ def name() -> str:
 def test_a_container_that_is_not_ours_is_never_removed(engine: Engine, project: Declaration, name: str) -> None:
     theirs = engine.client.containers.create(project.upstream["debian"].image, name=name)
     try:
-        with pytest.raises(EngineError, match=f"remove the container {name}: it is not this project's"):
+        with pytest.raises(NotOursError, match=f"remove the container {name}: it is not this project's"):
             engine.remove(name)
         assert engine.container(name) is not None
     finally:
@@ -35,7 +35,7 @@ def test_a_container_that_is_not_ours_is_never_removed(engine: Engine, project: 
 def test_a_volume_that_is_not_ours_is_never_removed(engine: Engine, name: str) -> None:
     theirs = engine.client.volumes.create(name)
     try:
-        with pytest.raises(EngineError, match=f"remove the volume {name}: it is not this project's"):
+        with pytest.raises(NotOursError, match=f"remove the volume {name}: it is not this project's"):
             engine.remove_volume(name)
         engine.client.volumes.get(name)
     finally:

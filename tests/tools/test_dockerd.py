@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pytest_subprocess import FakeProcess
 
 from delivery.core.errors import EngineError
 from delivery.tools import cache, dockerd
@@ -38,3 +39,19 @@ def test_an_engine_that_ends_at_once_is_an_error_with_its_log(tmp_path: Path, mo
     with pytest.raises(EngineError, match="dockerd ended") as caught:
         dockerd.start(lambda _: None)
     assert "failed to create bridge" in caught.value.details
+
+
+def test_what_a_killed_engine_left_mounted_is_let_go_deepest_first(
+    fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = cache.folder("engine")
+    mounts = ("/proc proc", f"{home}/data ext4", f"{home}/data/a/merged overlay", f"{home}-other ext4")
+    table = "".join(f"device {mount} rw 0 0\n" for mount in mounts)
+    monkeypatch.setattr(Path, "read_text", lambda _self, **_: table)
+    for place in (f"{home}/data/a/merged", f"{home}/data"):
+        fp.register(["umount", "--lazy", place])
+    dockerd.unmount()
+    assert [list(call) for call in fp.calls] == [
+        ["umount", "--lazy", f"{home}/data/a/merged"],
+        ["umount", "--lazy", f"{home}/data"],
+    ]
