@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -71,6 +72,8 @@ def start(on_line: Callable[[str], None]) -> None:
         debian.install(PACKAGES, on_line)
     home = _home()
     log().unlink(missing_ok=True)
+    # Left by one that was killed: dockerd would take whoever has its number now, or its unburied process, for another engine.
+    (home / "dockerd.pid").unlink(missing_ok=True)
     settings = home / "daemon.json"
     settings.write_text(json.dumps(_SETTINGS, indent=2), encoding="utf-8")
     argv = [
@@ -105,7 +108,12 @@ def _installed() -> bool:
 
 
 def stop() -> bool:
-    """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay."""
+    """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay.
+
+    Containers outlive an engine that was killed; only a new one of the same folder takes them over and can stop them.
+    """
+    if not pid() and _left_behind():
+        start(lambda _: None)
     number = pid()
     if not number:
         return False
@@ -119,6 +127,16 @@ def stop() -> bool:
             )
         time.sleep(0.1)
     return True
+
+
+def _left_behind() -> bool:
+    """Whether a process of our engine's still runs: each container's keeper names our folder on its command line."""
+    home = os.fsencode(_home()) + b"/"
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if home in file.read_bytes():
+                return True
+    return False
 
 
 def unmount() -> None:
