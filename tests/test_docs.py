@@ -1,0 +1,63 @@
+"""The documentation says what is there."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from invoke.collection import Collection
+from pydantic import BaseModel
+
+import tasks
+from delivery.core.declaration import Build, Declaration, Image, Registry, Upstream
+from delivery.tools.files import ROOT
+
+PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/errors.md")
+]
+PAGES += [ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "upstream")]
+
+
+def ids(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_task_that_is_named_is_on_the_menu(page: Path) -> None:
+    assert isinstance(tasks.namespace, Collection)
+    named = set(re.findall(r"\./run inv ([a-z][a-z.]*[a-z])", page.read_text()))
+    assert named - set(tasks.namespace.task_names) == set()
+
+
+def test_every_key_of_the_declaration_is_described() -> None:
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    described = set(re.findall(r"^\| `([a-z.A-Z]+)` \|", text, re.MULTILINE))
+    models: dict[str, type[BaseModel]] = {
+        "registry": Registry,
+        "build": Build,
+        "upstream.NAME": Upstream,
+        "images.NAME": Image,
+    }
+    assert set(Declaration.model_fields) == {"name", *(key.partition(".")[0] for key in models)}
+    assert described == {"name", *(f"{table}.{key}" for table, model in models.items() for key in model.model_fields)}
+
+
+def test_the_apps_have_one_version() -> None:
+    versions = {
+        tomllib.loads((ROOT / app / "pyproject.toml").read_text())["project"]["version"]
+        for app in ("api-rest", "async-worker")
+    }
+    assert len(versions) == 1
+
+
+def test_compose_and_the_declaration_name_the_same_images() -> None:
+    declared = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]
+    composed = (ROOT / "docker-compose.yaml").read_text()
+    assert f"${{KAFKA_IMAGE:-{declared['kafka']['image']}}}" in composed
+    assert f"${{DATABASE_IMAGE:-{declared['database']['image']}}}" in composed
