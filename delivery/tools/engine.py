@@ -168,23 +168,16 @@ class Engine:
 
 def find() -> Engine | None:
     """The engine that DOCKER_HOST, the Docker context or our private one names, or None when none answers."""
-    if os.environ.get("DOCKER_HOST"):
-        return _told()
-    context = ContextAPI.get_current_context()
-    host = context.Host or ""
-    found = _answering(host, lambda: docker.DockerClient(base_url=host, tls=context.TLSConfig, timeout=_PING_SECONDS))
-    if found:
-        return connect(found, host, {"BUILDX_BUILDER": context.name})
     private = dockerd.address()
-    found = _answering(private, lambda: docker.DockerClient(base_url=private, timeout=_PING_SECONDS))
-    if found:
-        return connect(found, private, {"DOCKER_HOST": private, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": "default"})
-    return None
+    told = os.environ.get("DOCKER_HOST")
+    if told and told != private:
+        return _told(told)
+    # Who exported the private engine's address may have stopped it since: that is no reason to give up.
+    return (None if told else _of_context()) or _private(private)
 
 
-def _told() -> Engine:
+def _told(host: str) -> Engine:
     """The engine of DOCKER_HOST: who names one means that one, so another is no answer."""
-    host = os.environ["DOCKER_HOST"]
     found = _answering(host, lambda: docker.from_env(timeout=_PING_SECONDS))
     if not found:
         raise EngineError(
@@ -192,6 +185,24 @@ def _told() -> Engine:
             hint="start it, or unset DOCKER_HOST to let this project find or start one",
         )
     return connect(found, host, {"BUILDX_BUILDER": "default"})
+
+
+def _of_context() -> Engine | None:
+    context = ContextAPI.get_current_context()
+    if context is None:
+        raise EngineError(
+            "read the current Docker context: the Docker config names one that does not exist",
+            hint="`docker context ls` shows those there are, `docker context use default` chooses one",
+        )
+    host = context.Host or ""
+    found = _answering(host, lambda: docker.DockerClient(base_url=host, tls=context.TLSConfig, timeout=_PING_SECONDS))
+    return connect(found, host, {"BUILDX_BUILDER": context.name}) if found else None
+
+
+def _private(address: str) -> Engine | None:
+    found = _answering(address, lambda: docker.DockerClient(base_url=address, timeout=_PING_SECONDS))
+    environment = {"DOCKER_HOST": address, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": "default"}
+    return connect(found, address, environment) if found else None
 
 
 def _answering(host: str, make: Callable[[], docker.DockerClient]) -> docker.DockerClient | None:

@@ -1,12 +1,13 @@
 """Finding an engine, and reading what it streams."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from delivery.core.errors import EngineError, RegistryError
-from delivery.tools import engine
+from delivery.tools import dockerd, engine
 
 
 class Client:
@@ -53,3 +54,17 @@ def test_a_server_error_in_the_stream_may_pass() -> None:
             engine._messages(iter([{"error": "received unexpected HTTP status: 503 Service Unavailable"}]), "push app")
         )
     assert caught.value.retriable
+
+
+def test_the_private_engines_own_address_may_have_been_exported_before_it_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", dockerd.address())
+    assert engine.find() is None
+
+
+def test_a_context_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"currentContext": "gone"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(EngineError, match="names one that does not exist"):
+        engine.find()
