@@ -114,6 +114,8 @@ def test_an_interrupted_up_is_finished_by_the_next(first: str, clone: Clone) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A script's background job, as CI may be, ignores Ctrl-C, and so do its children: a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no thread runs here
     )
     with running:
         assert running.stdout

@@ -15,7 +15,6 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -219,20 +218,6 @@ def broker(run: Run) -> tuple[Container, str]:
         KAFKA_JMX_PORT="9999",
         KAFKA_JMX_HOSTNAME="localhost",
     )
-
-
-def test_the_lock_holds_the_kafka_that_the_recipe_is_named_after() -> None:
-    version = KAFKA.partition(":")[2]
-    properties = ET.parse(RECIPES / "kafka/pom.xml").find("{*}properties")  # noqa: S314  # our own file
-    assert properties is not None
-    assert properties.findtext("{*}kafka.version") == version
-
-    lines = (RECIPES / "kafka/jars.lock").read_text().splitlines()
-    assert all(re.fullmatch("[0-9a-f]{64}  [^ /]+[.]jar", line) for line in lines)
-    jars = [line.split()[1] for line in lines]
-    assert len(set(jars)) == len(jars)
-    assert [jar for jar in jars if jar.startswith("kafka") and not jar.endswith(f"-{version}.jar")] == []
-    assert f"kafka_2.13-{version}.jar" in jars
 
 
 @engine_test
