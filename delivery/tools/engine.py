@@ -61,12 +61,6 @@ class Engine:
                 return None
         return dict(image.labels)
 
-    def image_digests(self, reference: str) -> list[str]:
-        """The manifest digests ("sha256:…") under which registries know an image of the engine."""
-        with _asking(f"read the digest of {reference}"):
-            image = self.client.images.get(reference)
-        return [name.partition("@")[2] for name in image.attrs.get("RepoDigests") or []]
-
     def pull(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> None:
         """Pull an image; raise RegistryError, with the engine's own reason, when it cannot.
 

@@ -1,13 +1,15 @@
 """A push is believed only when the registry gives the same bytes back."""
 
 import base64
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from delivery.core.errors import RegistryError
-from delivery.tools.registry import Registry, answers, is_local
+from delivery.tools.registry import Layer, Registry, answers, is_local
 from tests.registries import Fault, MemoryRegistry, failing, serving, sha256, write_layout
 
 TAG = "0123abcd"
@@ -83,6 +85,22 @@ def test_a_damaged_layout_is_not_pushed(tmp_path: Path) -> None:
     (tmp_path / "blobs" / "sha256" / digest.partition(":")[2]).write_bytes(b"{}")
     with pytest.raises(RegistryError, match="is damaged"):
         Registry("localhost:1").push_layout(tmp_path, "localhost:1/app", TAG, no_line)
+
+
+def test_layers_are_measured_packed_and_unpacked(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, size in (("a", 5_000), ("b", 700)):
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(b"x" * size))
+    write_layout(tmp_path, packed.getvalue())
+    with serving(MemoryRegistry()) as (address, _):
+        client = Registry(address)
+        digest = client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
+        assert client.layers(f"{address}/app", digest) == [
+            Layer(sha256(packed.getvalue()), packed=len(packed.getvalue()), unpacked=5_700)
+        ]
 
 
 def test_what_it_does_not_hold_has_no_digest() -> None:
