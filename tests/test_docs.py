@@ -49,14 +49,6 @@ def test_every_key_of_the_declaration_is_described() -> None:
     assert described == {"name", *(f"{table}.{key}" for table, model in models.items() for key in model.model_fields)}
 
 
-def test_the_apps_have_one_version() -> None:
-    versions = {
-        tomllib.loads((ROOT / app / "pyproject.toml").read_text())["project"]["version"]
-        for app in ("api-rest", "async-worker")
-    }
-    assert len(versions) == 1
-
-
 def test_compose_and_the_declaration_name_the_same_images() -> None:
     declared = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]
     composed = (ROOT / "docker-compose.yaml").read_text()

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from delivery.core.errors import DeclarationError
 
-__all__ = ["Build", "Declaration", "Image", "Registry", "Upstream", "parse"]
+__all__ = ["Build", "Declaration", "Image", "Registry", "Upstream", "image_variable", "parse"]
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -93,12 +93,21 @@ class Declaration(_Part):
             place(name)
         return ordered
 
+    def at(self, address: str) -> Declaration:
+        """The same, with another registry; raise ValueError when that is no registry's address."""
+        return self.model_copy(update={"registry": Registry(address=address)})
+
     def arguments(self, name: str) -> dict[str, str]:
         """The build arguments of one of our images, so far as the declaration decides them."""
         image = self.images[name]
         below = [upstream for upstream in (image.base, image.builder) if upstream in self.upstream]
-        named = {f"{upstream.upper().replace('-', '_')}_IMAGE": self.upstream[upstream].image for upstream in below}
+        named = {image_variable(upstream): self.upstream[upstream].image for upstream in below}
         return {"SOURCE_DATE_EPOCH": str(self.build.epoch), **named}
+
+
+def image_variable(name: str) -> str:
+    """The variable that tells Dockerfiles and compose files which image stands for this name."""
+    return f"{name.upper().replace('-', '_')}_IMAGE"
 
 
 def parse(text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]) -> Declaration:

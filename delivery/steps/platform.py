@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.core.declaration import Declaration
+from delivery.core.declaration import Declaration, image_variable
 from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
@@ -43,9 +43,9 @@ def released(root: Path = ROOT) -> Release | None:
 
 def compose(engine: Engine, declaration: Declaration, release: Release | None, root: Path = ROOT) -> Compose:
     """The compose project of the platform, reading each of our images by digest."""
-    variables = {f"{name.upper()}_IMAGE": upstream.image for name, upstream in declaration.upstream.items()}
+    variables = {image_variable(name): upstream.image for name, upstream in declaration.upstream.items()}
     for name, image in (release.images if release else {}).items():
-        variables[f"{name.upper().replace('-', '_')}_IMAGE"] = image.pinned
+        variables[image_variable(name)] = image.pinned
     return Compose(engine, root, _FILES, variables)
 
 
@@ -93,10 +93,9 @@ def _free(port: int) -> bool:
     return True
 
 
-def prove(project: Compose, release: Release) -> Proof:
+def prove(address: str, release: Release) -> Proof:
     """Record in the ledger that api-rest runs here: taken by the API, carried by Kafka, stored by the worker, read back."""
-    port = dict(project.ports())["api-rest"]
-    ledger = Ledger(f"http://localhost:{port}")
+    ledger = Ledger(address)
     with screen.step("prove") as step:
         identifier = ledger.post(
             {
@@ -117,7 +116,7 @@ def prove(project: Compose, release: Release) -> Proof:
         step.done(
             f"event {identifier} posted, carried by Kafka, stored by the worker, read back after {seconds * 1000:.0f} ms"
         )
-    return Proof(identifier, ledger.address, seconds)
+    return Proof(identifier, address, seconds)
 
 
 def down(project: Compose, declaration: Declaration, *, volumes: bool) -> None:

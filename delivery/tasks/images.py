@@ -7,13 +7,10 @@ import json
 from invoke.context import Context
 
 from delivery.core.errors import DeclarationError
-from delivery.steps import build as building
 from delivery.steps import engine as engines
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
-from delivery.steps import publish as publishing
-from delivery.steps import registry as registries
-from delivery.steps import upstream as upstreams
+from delivery.steps import release as releases
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
 from delivery.tools.registry import Registry
@@ -39,11 +36,7 @@ def push(_context: Context) -> None:
     Writes .delivery/release.json, which says what is deployed from then on.
     """
     declaration = files.load_declaration()
-    engine = engines.ensure()
-    upstreams.ensure_all(engine, declaration)
-    registry = registries.ensure(engine, declaration)
-    planned = planning.look(declaration, registry)
-    publishing.publish(engine, registry, planned, building.build(engine, declaration, planned))
+    releases.make(engines.ensure(), declaration)
 
 
 @item()

@@ -6,14 +6,10 @@ import json
 
 from invoke.context import Context
 
-from delivery.steps import build as building
 from delivery.steps import engine as engines
-from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
-from delivery.steps import publish as publishing
-from delivery.steps import registry as registries
+from delivery.steps import release as releases
 from delivery.steps import status as statuses
-from delivery.steps import upstream as upstreams
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
 
@@ -30,15 +26,10 @@ def up(_context: Context) -> None:
     engine = engines.ensure()
     # Before the long steps: nobody wants to hear of a taken port after minutes of building.
     platforms.check_ports(platforms.compose(engine, declaration, platforms.released()))
-    upstreams.ensure_all(engine, declaration)
-    registry = registries.ensure(engine, declaration)
-    plan = planning.look(declaration, registry)
-    layouts = building.build(engine, declaration, plan)
-    release = publishing.publish(engine, registry, plan, layouts)
-    project = platforms.compose(engine, declaration, release)
-    services = platforms.up(project, release)
-    proof = platforms.prove(project, release)
+    release = releases.make(engine, declaration)
+    services = platforms.up(platforms.compose(engine, declaration, release), release)
     ports = {service.name: service.ports for service in services}
+    proof = platforms.prove(f"http://localhost:{ports['api-rest'][0]}", release)
     screen.say("")
     screen.say(
         f"the ledger     {proof.address}/deployments  (this event: {proof.address}/deployments/{proof.identifier})"

@@ -33,13 +33,12 @@ def load_declaration(root: Path = ROOT) -> Declaration:
     if not address:
         return declaration
     try:
-        registry = type(declaration.registry)(address=address)
+        return declaration.at(address)
     except ValueError as error:
         raise DeclarationError(
             f"read DELIVERY_REGISTRY: {address!r} is no registry's address",
             hint="give a host with an optional port and path, as in localhost:5001 or docker.io/acme",
         ) from error
-    return declaration.model_copy(update={"registry": registry})
 
 
 def context_files(folder: Path) -> list[File]:

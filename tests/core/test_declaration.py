@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.core.declaration import Declaration, parse
+from delivery.core.declaration import Declaration, image_variable, parse
 from delivery.core.errors import DeclarationError
 
 GOOD = """\
@@ -104,3 +104,7 @@ def test_an_upstream_image_and_ours_do_not_share_a_name() -> None:
     assert mistakes(GOOD.replace("[upstream.debian]", "[upstream.ground]").replace('builder = "debian"\n', ""))[0] == (
         "delivery.toml:17: images.ground: is the name of an upstream image too; a name stands for one image"
     )
+
+
+def test_a_name_with_a_hyphen_still_makes_a_variable() -> None:
+    assert image_variable("async-worker") == "ASYNC_WORKER_IMAGE"

@@ -19,6 +19,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
+from tests.integration.conftest import free_port
+
 pytestmark = pytest.mark.engine
 
 FILE = Path(__file__).parents[2] / "docker-compose.yaml"
@@ -39,12 +41,6 @@ def docker(
     if check:
         assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

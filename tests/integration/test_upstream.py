@@ -28,6 +28,7 @@ from docker.models.volumes import Volume
 from kafka import KafkaConsumer, KafkaProducer
 
 from delivery.tools.engine import Engine
+from tests.integration.conftest import free_port
 
 KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
 RECIPES = Path(__file__).parents[2] / "upstream"
@@ -89,12 +90,6 @@ def put(container: Container, path: str, content: str) -> None:
         entry.size, entry.mode = len(content.encode()), 0o644
         tar.addfile(entry, io.BytesIO(content.encode()))
     container.put_archive("/", archive.getvalue())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

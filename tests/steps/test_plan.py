@@ -35,9 +35,6 @@ def test_asks_the_registry_one_question_an_image(declaration: Declaration, house
     keys = planning.keys(declaration, house)
     registry.manifests[keys["base-image"]] = b"manifest"
     with serving(registry) as (address, seen):
-        local = declaration.model_copy(
-            update={"registry": declaration.registry.model_copy(update={"address": address})}
-        )
-        plan = planning.look(local, Registry(address), house)
+        plan = planning.look(declaration.at(address), Registry(address), house)
     assert [image.digest for image in plan.images] == [sha256(b"manifest"), ""]
     assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]

@@ -36,8 +36,7 @@ class ClassicEngine:
 
 
 def planned(declaration: Declaration, address: str) -> Plan:
-    local = declaration.model_copy(update={"registry": declaration.registry.model_copy(update={"address": address})})
-    return make_plan(local, {"base-image": "k1", "api-rest": "k2"}, {"base-image": HELD})
+    return make_plan(declaration.at(address), {"base-image": "k1", "api-rest": "k2"}, {"base-image": HELD})
 
 
 def test_writes_down_what_is_deployed_from_then_on(declaration: Declaration, tmp_path: Path) -> None:

@@ -27,18 +27,14 @@ class Runner:
             raise EngineError(f"start {name}: the Docker engine answered: {self.refusal}")
 
 
-def at(declaration: Declaration, address: str) -> Declaration:
-    return declaration.model_copy(update={"registry": declaration.registry.model_copy(update={"address": address})})
-
-
 def test_one_that_answers_is_used_as_it_is(declaration: Declaration) -> None:
     with serving(MemoryRegistry()) as (address, _):
-        assert registries.ensure(cast("Engine", None), at(declaration, address)).address == address
+        assert registries.ensure(cast("Engine", None), declaration.at(address)).address == address
 
 
 def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
     with pytest.raises(RegistryError, match=r"reach the registry registry\.invalid/team: it does not answer"):
-        registries.ensure(cast("Engine", None), at(declaration, "registry.invalid/team"))
+        registries.ensure(cast("Engine", None), declaration.at("registry.invalid/team"))
 
 
 @pytest.mark.parametrize(
@@ -48,14 +44,14 @@ def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
 def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refusal: str) -> None:
     engine = Runner(refusal)
     with pytest.raises(PortTakenError, match="start a registry at localhost:1: port 1 is taken") as caught:
-        registries.ensure(cast("Engine", engine), at(declaration, "localhost:1"))
+        registries.ensure(cast("Engine", engine), declaration.at("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
     assert engine.removed == ["house-registry"] * 2  # what was there before, and what could not be started
 
 
 def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
     with pytest.raises(EngineError, match="no such image"):
-        registries.ensure(cast("Engine", Runner("no such image")), at(declaration, "localhost:1"))
+        registries.ensure(cast("Engine", Runner("no such image")), declaration.at("localhost:1"))
 
 
 def test_each_compose_project_has_a_registry_of_its_own(

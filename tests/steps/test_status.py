@@ -17,12 +17,8 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "find", lambda: None)
 
 
-def at(declaration: Declaration, address: str) -> Declaration:
-    return declaration.model_copy(update={"registry": declaration.registry.model_copy(update={"address": address})})
-
-
 def test_without_engine_and_registry_says_so(declaration: Declaration, house: Path) -> None:
-    found = status.look(at(declaration, "localhost:1"), house)
+    found = status.look(declaration.at("localhost:1"), house)
     assert found.engine.startswith("none answers")
     assert {image.registry for image in found.images} == {"the registry does not answer"}
     assert found.services == ()
@@ -32,7 +28,7 @@ def test_says_what_the_registry_holds(declaration: Declaration, house: Path) -> 
     registry = MemoryRegistry()
     registry.manifests[planning.keys(declaration, house)["base-image"]] = b"manifest"
     with serving(registry) as (address, _):
-        found = status.look(at(declaration, address), house)
+        found = status.look(declaration.at(address), house)
     assert [image.registry for image in found.images] == [sha256(b"manifest"), "not built yet"]
 
 
