@@ -220,7 +220,7 @@ def test_not_ready_while_draining(world: World) -> None:
 def test_requests_are_logged_and_probes_only_while_debugging(
     world: World, caplog: pytest.LogCaptureFixture, path: str, level: int
 ) -> None:
-    with caplog.at_level(logging.DEBUG, logger="api_rest.app"):
+    with caplog.at_level(logging.DEBUG, logger="api_rest.answers"):
         world.http.get(path)
     assert [record.levelno for record in caplog.records] == [level]
 

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from api_rest.config import TEXT, SettingsError, choice, load, setting, table, whole
+from api_rest.config import FLAG, OPTIONAL_URL, TEXT, SettingsError, choice, load, setting, table, whole
 
 
 @dataclass(frozen=True)
@@ -73,3 +73,20 @@ def test_the_table_tells_of_every_setting() -> None:
         "| `PORT` | 1 to 10 | `7` | a port |",
         "| `LEVEL` | LOW, HIGH | `LOW` | how much |",
     ]
+
+
+@pytest.mark.parametrize("value", ["", "http://h", "https://h:4318/a/b?c=d"])
+def test_an_optional_address_may_be_none(value: str) -> None:
+    assert OPTIONAL_URL.parse(value) == value
+
+
+@pytest.mark.parametrize("value", ["h", "h:1", "ftp://h", "http://", "http://h:0", "http://h:65536", "http://[h"])
+def test_what_is_no_address_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="like http://host:port/path"):
+        OPTIONAL_URL.parse(value)
+
+
+def test_a_flag_is_true_or_false() -> None:
+    assert (FLAG.parse("True"), FLAG.parse("false")) == (True, False)
+    with pytest.raises(ValueError, match="true or false"):
+        FLAG.parse("yes")

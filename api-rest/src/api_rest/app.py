@@ -1,22 +1,20 @@
-"""The HTTP side: routes, and one shape for every answer."""
+"""The HTTP side: one method a route."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import structlog
-from bottle import Bottle, HTTPError, HTTPResponse, request
+from bottle import Bottle, HTTPResponse, request
 
-from .errors import Problem, Unavailable
+from .answers import answer, answered, framework_error
+from .errors import Problem
 from .event import FILTERS, accept, encode, parse_json, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from .backends import Backends
 
@@ -26,17 +24,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
-# Kafka's and the database's own reconnects take about this long.
-RETRY_AFTER_SECONDS = "5"
-# Asked every few seconds by machines; their answers are worth a log line only while debugging.
-PROBES = ("/health", "/ready")
-
-_CODES = {404: "not-found", 405: "method-not-allowed", 500: "internal-error"}
-_MESSAGES = {
-    404: "there is nothing at this address",
-    405: "this address does not take this method",
-    500: "something went wrong here; the log has the details",
-}
 
 
 class Ledger:
@@ -57,7 +44,7 @@ class Ledger:
         body = encode(event)
         self._backends.broker.use(lambda broker: broker.publish(key=payload["component"], value=body))
         log.info("deployment accepted", event_id=event["id"], component=event["component"], version=event["version"])
-        return _answer(
+        return answer(
             202,
             {"id": event["id"], "received_at": event["received_at"]},
             {"Location": f"/deployments/{event['id']}"},
@@ -67,7 +54,7 @@ class Ledger:
         """List stored deployments, the newest first."""
         filters, limit = parse_query(request.query_string)
         found = self._backends.store.use(lambda store: store.recent(filters=filters, limit=limit))
-        return _answer(200, {"deployments": found})
+        return answer(200, {"deployments": found})
 
     def one(self, event_id: str) -> HTTPResponse:
         """Show one stored deployment."""
@@ -76,11 +63,11 @@ class Ledger:
             found = self._backends.store.use(lambda store: store.find(canonical))
         if found is None:
             raise Problem(404, "not-found", "there is no such deployment, or it is not stored yet")
-        return _answer(200, found)
+        return answer(200, found)
 
     def health(self) -> HTTPResponse:
         """Tell that the process is alive, whatever it depends on."""
-        return _answer(200, {"status": "alive"})
+        return answer(200, {"status": "alive"})
 
     def ready(self) -> HTTPResponse:
         """Tell whether requests can be served now, and if not, why."""
@@ -88,8 +75,8 @@ class Ledger:
             raise Problem(503, "draining", "this instance is shutting down")
         if problems := self._backends.problems():
             log.warning("not ready", reasons=problems)
-            return _answer(503, {"status": "not ready", "reasons": problems})
-        return _answer(200, {"status": "ready"})
+            return answer(503, {"status": "not ready", "reasons": problems})
+        return answer(200, {"status": "ready"})
 
     def _payload(self) -> object:
         media_type = request.content_type.partition(";")[0].strip().lower()
@@ -134,57 +121,14 @@ def create_app(backends: Backends, *, max_body_bytes: int, draining: Callable[[]
     """Return the WSGI application."""
     ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining)
     app = Bottle()
-    app.install(_answered)
-    app.default_error_handler = _framework_error
+    app.install(answered)
+    app.default_error_handler = framework_error
     app.route("/deployments", "POST", ledger.record)
     app.route("/deployments", "GET", ledger.recent)
     app.route("/deployments/<event_id>", "GET", ledger.one)
     app.route("/health", "GET", ledger.health)
     app.route("/ready", "GET", ledger.ready)
     return app
-
-
-def _answered(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-    """Turn what a route raises into its answer, and log the request: a Bottle plugin."""
-
-    def answered(**arguments: str) -> HTTPResponse:
-        started = time.perf_counter()
-        try:
-            response = handler(**arguments)
-        except Problem as problem:
-            response = _answer(problem.status, problem.body(), problem.headers)
-        except Unavailable as error:
-            log.warning("cannot serve", reason=str(error))
-            # The reason stays in the log: it may name hosts and users.
-            away = Problem(503, "unavailable", "Kafka or the database is away; try again")
-            response = _answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
-        except Exception:
-            log.exception("request failed")
-            response = _answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
-        log.log(
-            logging.DEBUG if request.path in PROBES else logging.INFO,
-            "request",
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
-        )
-        return response
-
-    return answered
-
-
-def _framework_error(error: HTTPError) -> str:
-    """Give Bottle's own errors (no such route, wrong method) the shape of ours."""
-    status = error.status_code
-    problem = Problem(status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line))
-    error.content_type = "application/json"
-    return json.dumps(problem.body())
-
-
-def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HTTPResponse:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return HTTPResponse(text, status=status, headers={"Content-Type": "application/json", **(headers or {})})
 
 
 def _canonical_uuid(text: str) -> str | None:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlsplit
 
 from .broker_url import parse_broker_url
 
 __all__ = [
     "BROKERS",
+    "FLAG",
+    "OPTIONAL_TEXT",
+    "OPTIONAL_URL",
     "TEXT",
     "Declaration",
     "Kind",
@@ -60,7 +64,27 @@ def _text(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = not value or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("it must be an address like http://host:port/path")
+    return value
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("it must be true or false")
+    return value.lower() == "true"
+
+
 TEXT = Kind("text", _text)
+OPTIONAL_TEXT = Kind("text", str)
+OPTIONAL_URL = Kind("URL", _url)
+FLAG = Kind("true, false", _flag)
 BROKERS = Kind("broker list", parse_broker_url)
 
 
@@ -145,9 +169,15 @@ def table(settings: type) -> str:
         (
             f"`{entry.name}`",
             entry.kind.label,
-            "required" if entry.default is None else f"`{entry.default}`",
+            _default(entry.default),
             entry.help + (f" (or in the file that `{entry.name}_FILE` names)" if entry.secret else ""),
         )
         for entry in declared(settings)
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+
+
+def _default(default: str | None) -> str:
+    if default is None:
+        return "required"
+    return f"`{default}`" if default else "none"

@@ -21,6 +21,8 @@ def configure(*, level: str, service: str, environment: str) -> None:
 
     shared: list[Processor] = [
         name_the_process,
+        # What is bound for the length of a request or a batch: its id, its trace.
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

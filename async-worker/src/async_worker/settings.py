@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .config import BROKERS, TEXT, choice, setting, whole
+from .config import BROKERS, OPTIONAL_URL, TEXT, choice, setting, whole
 
 __all__ = ["Settings"]
 
@@ -30,4 +30,10 @@ class Settings:
     environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
     log_level: str = setting(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "the least serious log lines to write", default="INFO"
+    )
+    webhook_url: str = setting(
+        OPTIONAL_URL, "who is told when a deployment ends, by a Slack-compatible POST", default="", secret=True
+    )
+    otel_exporter_otlp_endpoint: str = setting(
+        OPTIONAL_URL, "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself", default=""
     )
