@@ -7,6 +7,8 @@ import pytest
 from api_rest.app import create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.errors import Unavailable
+from api_rest.metrics import Metrics
+from api_rest.tracing import Tracing
 from webtest import TestApp, TestResponse
 
 EVENT_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
@@ -65,7 +67,13 @@ class World:
         for connecting in (broker, store):
             connecting.start()
             connecting._thread.join()
-        app = create_app(Backends(broker, store), max_body_bytes=2048, draining=lambda: self.draining)
+        app = create_app(
+            Backends(broker, store),
+            max_body_bytes=2048,
+            draining=lambda: self.draining,
+            metrics=Metrics("1"),
+            tracing=Tracing(),
+        )
         self.http = TestApp(app)
 
     def post(self, body: object, *, status: int, **options: object) -> TestResponse:

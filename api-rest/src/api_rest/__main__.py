@@ -38,15 +38,29 @@ def _serve(settings: Settings, stopping: threading.Event) -> int:
     # Imported only now, so that --help and wrong settings are answered at once.
     import structlog  # noqa: PLC0415
 
-    from . import logs  # noqa: PLC0415
+    from . import logs, tracing, version  # noqa: PLC0415
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
+    from .metrics import Metrics  # noqa: PLC0415
     from .server import Server  # noqa: PLC0415
 
     logs.configure(level=settings.log_level, service="api-rest", environment=settings.environment)
     log = structlog.stdlib.get_logger("api_rest")
+    metrics = Metrics(version.installed())
+    traces = tracing.start(
+        settings.otel_exporter_otlp_endpoint,
+        service="api-rest",
+        environment=settings.environment,
+        version=version.installed(),
+    )
     backends = Backends.of(settings)
-    app = create_app(backends, max_body_bytes=settings.max_body_bytes, draining=stopping.is_set)
+    app = create_app(
+        backends,
+        max_body_bytes=settings.max_body_bytes,
+        draining=stopping.is_set,
+        metrics=metrics,
+        tracing=traces,
+    )
     try:
         server = Server(app, settings, stopping)
     except OSError as error:
@@ -56,6 +70,7 @@ def _serve(settings: Settings, stopping: threading.Event) -> int:
     log.info("serving", host=settings.http_host, port=server.port)
     server.run()
     backends.close()
+    traces.close()
     log.info("stopped")
     return 0
 
@@ -67,9 +82,9 @@ def _command_line(arguments: Sequence[str]) -> int:
         print(config.table(Settings))
         return 0
     if arguments == ["--version"]:
-        from importlib.metadata import version  # noqa: PLC0415
+        from . import version  # noqa: PLC0415
 
-        print(version("api-rest"))
+        print(version.installed())
         return 0
     print(f"api-rest takes no arguments but --help and --version, not {' '.join(arguments)!r}", file=sys.stderr)
     return WRONG_SETTINGS

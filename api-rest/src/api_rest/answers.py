@@ -1,10 +1,12 @@
-"""One shape for every answer, and one log line for every request."""
+"""One shape for every answer; one log line, one measurement and, where wanted, one span for every request."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,14 +17,21 @@ from .errors import Problem, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["answer", "answered", "framework_error"]
+    from bottle import Route
+
+    from .metrics import Metrics
+    from .tracing import Tracing
+
+__all__ = ["Answering", "answer", "exposition", "request_id"]
 
 log = structlog.stdlib.get_logger(__name__)
 
 # Kafka's and the database's own reconnects take about this long.
 RETRY_AFTER_SECONDS = "5"
 # Asked every few seconds by machines; their answers are worth a log line only while debugging.
-PROBES = ("/health", "/ready")
+PROBES = ("/health", "/ready", "/metrics")
+# What a proxy in front may call a request; anything else is replaced, since it ends in logs and Kafka headers.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _CODES = {404: "not-found", 405: "method-not-allowed", 500: "internal-error"}
 _MESSAGES = {
@@ -32,42 +41,113 @@ _MESSAGES = {
 }
 
 
-def answered(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-    """Turn what a route raises into its answer, and log the request: a Bottle plugin."""
+class Answering:
+    """The Bottle plugin that every route runs in."""
 
-    def answered(**arguments: str) -> HTTPResponse:
-        started = time.perf_counter()
+    name = "answering"
+    api = 2
+
+    def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
+        self._metrics = metrics
+        self._tracing = tracing
+
+    def apply(self, handler: Callable[..., HTTPResponse], route: Route) -> Callable[..., HTTPResponse]:
+        """Turn what the route raises into its answer, and tell of the request."""
+        rule = route.rule.replace("<", "{").replace(">", "}")
+        traced = self._tracing.enabled and rule not in PROBES
+        respond = self._traced(handler, rule) if traced else _responding(handler)
+
+        def answered(**arguments: str) -> HTTPResponse:
+            started = time.perf_counter()
+            structlog.contextvars.clear_contextvars()
+            identity = request_id()
+            structlog.contextvars.bind_contextvars(request_id=identity)
+            response = respond(**arguments)
+            response.set_header("X-Request-ID", identity)
+            self._tell(rule, response.status_code, time.perf_counter() - started)
+            return response
+
+        return answered
+
+    def framework_error(self, error: HTTPError) -> str:
+        """Give Bottle's own errors (no such route, wrong method) the shape of ours."""
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id())
+        status = error.status_code
+        problem = Problem(status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line))
+        error.content_type = "application/json"
+        self._tell("none", status, 0.0)
+        return json.dumps(problem.body())
+
+    def _traced(self, handler: Callable[..., HTTPResponse], rule: str) -> Callable[..., HTTPResponse]:
+        respond = _responding(handler)
+
+        def traced(**arguments: str) -> HTTPResponse:
+            carrier = {name: value for name in ("traceparent", "tracestate") if (value := request.get_header(name))}
+            attributes: dict[str, str | int] = {
+                "http.request.method": request.method,
+                "http.route": rule,
+                "url.path": request.path,
+            }
+            with self._tracing.span(
+                f"{request.method} {rule}", "server", carrier=carrier, attributes=attributes
+            ) as span:
+                structlog.contextvars.bind_contextvars(trace_id=self._tracing.trace_id())
+                response = respond(**arguments)
+                span.set({"http.response.status_code": response.status_code})
+                if response.status_code >= 500:  # noqa: PLR2004  a client's mistake is no failure of this span
+                    span.fail(response.status_line)
+                return response
+
+        return traced
+
+    def _tell(self, rule: str, status: int, seconds: float) -> None:
+        self._metrics.observe(request.method, rule, status, seconds)
+        log.log(
+            logging.DEBUG if rule in PROBES else logging.INFO,
+            "request",
+            method=request.method,
+            path=request.path,
+            status=status,
+            duration_ms=round(seconds * 1000, 1),
+        )
+
+
+def request_id() -> str:
+    """Return what this request is called: the X-Request-ID it came with, else a new one."""
+    environ = request.environ
+    found: str | None = environ.get("api_rest.request_id")
+    if found is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        found = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        environ["api_rest.request_id"] = found
+    return found
+
+
+def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
+    """Turn what the handler raises into its answer."""
+
+    def respond(**arguments: str) -> HTTPResponse:
         try:
-            response = handler(**arguments)
+            return handler(**arguments)
         except Problem as problem:
-            response = answer(problem.status, problem.body(), problem.headers)
+            return answer(problem.status, problem.body(), problem.headers)
         except Unavailable as error:
             log.warning("cannot serve", reason=str(error))
             # The reason stays in the log: it may name hosts and users.
             away = Problem(503, "unavailable", "Kafka or the database is away; try again")
-            response = answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
+            return answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
         except Exception:
             log.exception("request failed")
-            response = answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
-        log.log(
-            logging.DEBUG if request.path in PROBES else logging.INFO,
-            "request",
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
-        )
-        return response
+            return answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
 
-    return answered
+    return respond
 
 
-def framework_error(error: HTTPError) -> str:
-    """Give Bottle's own errors (no such route, wrong method) the shape of ours."""
-    status = error.status_code
-    problem = Problem(status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line))
-    error.content_type = "application/json"
-    return json.dumps(problem.body())
+def exposition(metrics: Metrics) -> HTTPResponse:
+    """Return the measurements in the format that the client takes."""
+    content_type, body = metrics.render(request.get_header("Accept", ""))
+    return HTTPResponse(body, headers={"Content-Type": content_type})
 
 
 def answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HTTPResponse:

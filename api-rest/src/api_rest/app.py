@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import structlog
 from bottle import Bottle, HTTPResponse, request
 
-from .answers import answer, answered, framework_error
+from .answers import Answering, answer, exposition
 from .errors import Problem
 from .event import FILTERS, accept, encode, parse_json, validate
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .backends import Backends
+    from .metrics import Metrics
+    from .tracing import Tracing
 
 __all__ = ["create_app"]
 
@@ -117,17 +119,21 @@ def parse_query(query: str) -> tuple[dict[str, str], int]:
     return filters, limit
 
 
-def create_app(backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool]) -> Bottle:
+def create_app(
+    backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool], metrics: Metrics, tracing: Tracing
+) -> Bottle:
     """Return the WSGI application."""
     ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining)
     app = Bottle()
-    app.install(answered)
-    app.default_error_handler = framework_error
+    answering = Answering(metrics, tracing)
+    app.install(answering)
+    app.default_error_handler = answering.framework_error
     app.route("/deployments", "POST", ledger.record)
     app.route("/deployments", "GET", ledger.recent)
     app.route("/deployments/<event_id>", "GET", ledger.one)
     app.route("/health", "GET", ledger.health)
     app.route("/ready", "GET", ledger.ready)
+    app.route("/metrics", "GET", lambda: exposition(metrics))
     return app
 
 

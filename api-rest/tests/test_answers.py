@@ -1,0 +1,161 @@
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import structlog
+from api_rest.answers import Answering, answer, exposition, request_id
+from api_rest.errors import Problem, Unavailable
+from api_rest.metrics import Metrics
+from api_rest.tracing import OtlpTracing, Tracing
+from bottle import Bottle
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from webtest import TestApp
+
+Structured = Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]
+
+
+class World:
+    """An app of one route that does what a test wants."""
+
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        self.metrics = Metrics("1")
+        self.error: Exception | None = None
+        self.seen: dict[str, Any] = {}
+        app = Bottle()
+        answering = Answering(self.metrics, tracing or Tracing())
+        app.install(answering)
+        app.default_error_handler = answering.framework_error
+        app.route("/things/<name>", "GET", self.thing)
+        app.route("/health", "GET", self.thing)
+        app.route("/metrics", "GET", lambda: exposition(self.metrics))
+        self.http = TestApp(app)
+
+    def thing(self, name: str = "") -> Any:  # noqa: ANN401  Bottle is untyped
+        self.seen = {"request_id": request_id(), **structlog.contextvars.get_contextvars()}
+        if self.error:
+            raise self.error
+        return answer(200, {"name": name})
+
+    def measured(self) -> set[str]:
+        return set(self.metrics.render("")[1].decode().splitlines())
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_request_keeps_the_id_it_came_with(world: World) -> None:
+    response = world.http.get("/things/a", headers={"X-Request-ID": "proxy-1.a_b"})
+    assert response.headers["X-Request-ID"] == "proxy-1.a_b" == world.seen["request_id"]
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, 'a"b', "é".encode().decode("latin-1")])
+def test_an_id_that_is_no_word_is_replaced(world: World, given: str) -> None:
+    response = world.http.get("/things/a", headers={"X-Request-ID": given})
+    assert len(response.headers["X-Request-ID"]) == 32
+    assert response.headers["X-Request-ID"] == world.seen["request_id"]
+
+
+def test_log_lines_of_a_request_carry_its_id_and_the_next_ones_do_not(
+    world: World, caplog: pytest.LogCaptureFixture, structured: Structured
+) -> None:
+    with caplog.at_level(logging.INFO):
+        world.http.get("/things/a", headers={"X-Request-ID": "one"})
+        world.http.get("/things/b")
+    first, second = structured(caplog)
+    assert (first["path"], first["status"]) == ("/things/a", 200)
+    assert second["event"] == "request"
+    assert structlog.contextvars.get_contextvars()["request_id"] != "one"
+
+
+def test_probes_are_logged_only_while_debugging(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        world.http.get("/health")
+        world.http.get("/things/a")
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG, logging.INFO]
+
+
+def test_a_request_is_measured_by_its_rule(world: World) -> None:
+    world.http.get("/things/a")
+    world.http.get("/things/b")
+    assert 'http_requests_total{method="GET",route="/things/{name}",status="200"} 2.0' in world.measured()
+
+
+def test_what_bottle_refuses_is_measured_too(world: World) -> None:
+    world.http.get("/nowhere", status=404)
+    assert world.http.post("/things/a", status=405).headers["Allow"]
+    assert {
+        'http_requests_total{method="GET",route="none",status="404"} 1.0',
+        'http_requests_total{method="POST",route="none",status="405"} 1.0',
+    } <= world.measured()
+
+
+def test_the_measurements_are_served(world: World) -> None:
+    response = world.http.get("/metrics")
+    assert response.content_type == "text/plain"
+    assert "http_request_duration_seconds" in response.text
+
+
+def test_a_problem_is_its_own_answer(world: World) -> None:
+    world.error = Problem(422, "wrong", "no", fields={"a": "b"}, headers={"X-Reason": "r"})
+    response = world.http.get("/things/a", status=422)
+    assert response.json == {"error": {"code": "wrong", "message": "no", "fields": {"a": "b"}}}
+    assert response.headers["X-Reason"] == "r"
+
+
+def test_an_outage_is_503_and_keeps_its_reason_to_itself(world: World) -> None:
+    world.error = Unavailable("user root at db.internal")
+    response = world.http.get("/things/a", status=503)
+    assert response.headers["Retry-After"] == "5"
+    assert "root" not in response.text
+
+
+def test_a_mistake_of_ours_is_500_and_in_the_log_only(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.error = RuntimeError("secret")
+    response = world.http.get("/things/a", status=500)
+    assert response.json["error"]["code"] == "internal-error"
+    assert "secret" not in response.text
+    assert any(record.exc_info or "request failed" in str(record.msg) for record in caplog.records)
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> Any:  # noqa: ANN401  a span's type says little
+    tracing = OtlpTracing(exporter, service="api-rest", environment="test", version="1")
+    world = World(tracing)
+    world.error = error
+    carrier = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    world.http.get("/health", headers={"traceparent": carrier}, expect_errors=True)
+    world.http.get("/things/a", headers={"traceparent": carrier}, expect_errors=True)
+    tracing.close()
+    (span,) = exporter.get_finished_spans()
+    return span, world
+
+
+def test_a_request_continues_its_callers_trace_and_a_probe_makes_no_span(exporter: InMemorySpanExporter) -> None:
+    span, world = traced(exporter)
+    assert (span.name, span.kind) == ("GET /things/{name}", SpanKind.SERVER)
+    assert span.attributes == {
+        "http.request.method": "GET",
+        "http.route": "/things/{name}",
+        "url.path": "/things/a",
+        "http.response.status_code": 200,
+    }
+    assert span.parent.span_id == 0xB7AD6B7169203331
+    assert world.seen["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Problem(404, "c", "m"), StatusCode.UNSET), (Unavailable("x"), StatusCode.ERROR)]
+)
+def test_only_our_own_failures_fail_the_span(
+    exporter: InMemorySpanExporter, error: Exception, status: StatusCode
+) -> None:
+    span, _ = traced(exporter, error)
+    assert span.status.status_code == status

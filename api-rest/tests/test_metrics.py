@@ -1,0 +1,61 @@
+from types import SimpleNamespace
+
+import pytest
+from api_rest.metrics import Metrics
+
+
+def lines(metrics: Metrics) -> set[str]:
+    return set(metrics.render("")[1].decode().splitlines())
+
+
+def test_requests_are_counted_and_timed_by_route() -> None:
+    metrics = Metrics("1.2.3")
+    metrics.observe("GET", "/deployments/{event_id}", 200, 0.003)
+    metrics.observe("GET", "/deployments/{event_id}", 200, 0.03)
+    metrics.observe("GET", "/deployments/{event_id}", 404, 0.3)
+    labels = 'method="GET",route="/deployments/{event_id}"'
+    assert {
+        f'http_requests_total{{{labels},status="200"}} 2.0',
+        f'http_requests_total{{{labels},status="404"}} 1.0',
+        f"http_request_duration_seconds_count{{{labels}}} 3.0",
+        f'http_request_duration_seconds_bucket{{le="0.005",{labels}}} 1.0',
+        'api_rest_build_info{version="1.2.3"} 1.0',
+    } <= lines(metrics)
+
+
+def test_invented_methods_are_one_series() -> None:
+    metrics = Metrics("1")
+    for method in ("A", "B", "C"):
+        metrics.observe(method, "none", 405, 0.0)
+    assert 'http_requests_total{method="other",route="none",status="405"} 3.0' in lines(metrics)
+
+
+def test_the_server_is_told_of_as_it_is_when_asked() -> None:
+    metrics = Metrics("1")
+    server = SimpleNamespace(queued=1, connections=2, counters={"overloaded": 3})
+    metrics.watch(server)
+    server.queued = 5
+    assert {
+        "http_queued_requests 5.0",
+        "http_connections 2.0",
+        'http_refused_total{reason="overloaded"} 3.0',
+    } <= lines(metrics)
+
+
+def test_two_processes_in_one_test_do_not_collide() -> None:
+    Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
+    Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("", "text/plain"),
+        ("text/html", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text"),
+    ],
+)
+def test_the_format_is_what_the_client_takes(accept: str, media_type: str) -> None:
+    content_type, body = Metrics("1").render(accept)
+    assert content_type.partition(";")[0] == media_type
+    assert body.endswith(b"# EOF\n") == (media_type != "text/plain")
