@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from delivery.tasks import cache, engine, images, platform
+from delivery.tasks import cache, engine, images, platform, programs
 
 namespace = Collection(
     platform.up,
@@ -12,6 +12,7 @@ namespace = Collection(
     images.plan,
     images.push,
     images.sizes,
+    programs.program,
 )
 namespace.add_collection(Collection.from_module(engine), "engine")
 namespace.add_collection(Collection.from_module(cache), "cache")
