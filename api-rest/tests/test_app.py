@@ -8,7 +8,8 @@ from api_rest.app import create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.errors import Unavailable
 from api_rest.metrics import Metrics
-from api_rest.tracing import Tracing
+from api_rest.tracing import OtlpTracing, Tracing
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from webtest import TestApp, TestResponse
 
 EVENT_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
@@ -19,10 +20,11 @@ class Kafka:
         self.published: list[tuple[str, dict[str, Any]]] = []
         self.error: Exception | None = None
 
-    def publish(self, *, key: str, value: bytes) -> None:
+    def publish(self, *, key: str, value: bytes, headers: dict[str, str]) -> None:
         if self.error:
             raise self.error
         self.published.append((key, json.loads(value)))
+        self.headers = headers
 
     def check(self) -> None:
         if self.error:
@@ -58,7 +60,7 @@ class Database:
 class World:
     """The app with everything around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing | None = None) -> None:
         self.kafka = Kafka()
         self.database = Database()
         self.draining = False
@@ -72,7 +74,7 @@ class World:
             max_body_bytes=2048,
             draining=lambda: self.draining,
             metrics=Metrics("1"),
-            tracing=Tracing(),
+            tracing=tracing or Tracing(),
         )
         self.http = TestApp(app)
 
@@ -239,3 +241,23 @@ def test_the_log_names_the_event(
     with caplog.at_level(logging.INFO):
         event_id = world.post(deployment, status=202).json["id"]
     assert structured(caplog)[0]["event_id"] == event_id
+
+
+def test_the_event_carries_its_requests_id(world: World, deployment: dict[str, Any]) -> None:
+    response = world.post(deployment, status=202)
+    assert world.kafka.headers == {"request-id": response.headers["X-Request-ID"]}
+
+
+def test_a_trace_goes_on_in_the_events_headers(deployment: dict[str, Any]) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = OtlpTracing(exporter, service="api-rest", environment="test", version="1")
+    world = World(tracing)
+    world.post(deployment, status=202)
+    tracing.close()
+    send, post = exporter.get_finished_spans()
+    assert (send.name, post.name) == ("send deployments", "POST /deployments")
+    assert send.context is not None
+    assert world.kafka.headers["traceparent"].split("-")[1:3] == [
+        format(send.context.trace_id, "032x"),
+        format(send.context.span_id, "016x"),
+    ]

@@ -69,16 +69,15 @@ def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(connected
 
 
 def test_an_event_is_keyed_by_its_component(connected: KafkaBroker) -> None:
-    connected.publish(key="api-rest", value=b"{}")
-    assert connected._producer.sent == [
-        ("deployments", {"value": b"{}", "key": b"api-rest", "headers": [("kind", b"deployment")]})
-    ]
+    connected.publish(key="api-rest", value=b"{}", headers={"request-id": "r1"})
+    headers = [("kind", b"deployment"), ("request-id", b"r1")]
+    assert connected._producer.sent == [("deployments", {"value": b"{}", "key": b"api-rest", "headers": headers})]
 
 
 def test_an_event_that_is_not_acknowledged_is_not_accepted(connected: KafkaBroker) -> None:
     connected._producer.error = KafkaTimeoutError("too late")
     with pytest.raises(Unavailable, match="too late"):
-        connected.publish(key="api-rest", value=b"{}")
+        connected.publish(key="api-rest", value=b"{}", headers={})
 
 
 def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:

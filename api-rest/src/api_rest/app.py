@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import structlog
 from bottle import Bottle, HTTPResponse, request
 
-from .answers import Answering, answer, exposition
+from .answers import Answering, answer, exposition, request_id
 from .errors import Problem
 from .event import FILTERS, accept, encode, parse_json, validate
 
@@ -31,8 +31,11 @@ LIMIT_MAX = 500
 class Ledger:
     """The requests this app answers; one method a route."""
 
-    def __init__(self, backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool], tracing: Tracing
+    ) -> None:
         self._backends = backends
+        self._tracing = tracing
         self._max_body_bytes = max_body_bytes
         self._draining = draining
 
@@ -44,13 +47,20 @@ class Ledger:
             raise Problem(422, "invalid-fields", "some fields are wrong", fields=wrong)
         event = accept(payload)
         body = encode(event)
-        self._backends.broker.use(lambda broker: broker.publish(key=payload["component"], value=body))
+        self._publish(payload["component"], body, event["id"])
         log.info("deployment accepted", event_id=event["id"], component=event["component"], version=event["version"])
         return answer(
             202,
             {"id": event["id"], "received_at": event["received_at"]},
             {"Location": f"/deployments/{event['id']}"},
         )
+
+    def _publish(self, component: str, body: bytes, event_id: object) -> None:
+        """Hand an event to Kafka, with what connects the worker's log lines and spans to this request."""
+        attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.message.id": str(event_id)}
+        with self._tracing.span("send deployments", "producer", attributes=attributes):
+            headers = {"request-id": request_id(), **self._tracing.carrier()}
+            self._backends.broker.use(lambda broker: broker.publish(key=component, value=body, headers=headers))
 
     def recent(self) -> HTTPResponse:
         """List stored deployments, the newest first."""
@@ -123,7 +133,7 @@ def create_app(
     backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool], metrics: Metrics, tracing: Tracing
 ) -> Bottle:
     """Return the WSGI application."""
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining)
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining, tracing=tracing)
     app = Bottle()
     answering = Answering(metrics, tracing)
     app.install(answering)

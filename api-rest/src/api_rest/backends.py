@@ -39,7 +39,7 @@ class Backend(Protocol):
 class Broker(Backend, Protocol):
     """Where events go."""
 
-    def publish(self, *, key: str, value: bytes) -> None:
+    def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """Return once the event is safe, or raise Unavailable."""
 
 

@@ -1,6 +1,6 @@
 """Kafka: the only module that talks to it. Importing it costs 0.1 s, so `backends` does so in the background."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
@@ -48,10 +48,11 @@ class KafkaBroker:
             self._producer.close(timeout=0)
             raise
 
-    def publish(self, *, key: str, value: bytes) -> None:
-        """Return once every in-sync replica has the event, or raise Unavailable."""
+    def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
+        """Return once every in-sync replica has the event, with these headers, or raise Unavailable."""
+        carried = [KIND_HEADER, *((name, text.encode("ascii")) for name, text in headers.items())]
         try:
-            future = self._producer.send(self._topic, value=value, key=key.encode("utf-8"), headers=[KIND_HEADER])
+            future = self._producer.send(self._topic, value=value, key=key.encode("utf-8"), headers=carried)
             # The producer gives up by itself; the extra second only lets it be the one to say why.
             future.get(timeout=self._timeout + 1)
         except KafkaError as error:

@@ -62,7 +62,7 @@ def test_a_topic_that_is_not_there_is_a_problem_within_the_delivery_timeout() ->
         with pytest.raises(Unavailable, match="cannot be used"):
             broker.check()
         with pytest.raises(Unavailable, match="did not acknowledge"):
-            broker.publish(key="a", value=b"{}")
+            broker.publish(key="a", value=b"{}", headers={})
     finally:
         broker.close()
     assert time.monotonic() - started < 3
@@ -77,7 +77,9 @@ def test_published_events_are_on_the_topic_in_order_by_component(
     settings: Settings, topic: str, broker: KafkaBroker
 ) -> None:
     for number in range(20):
-        broker.publish(key=f"component-{number % 2}", value=json.dumps(number).encode())
+        broker.publish(
+            key=f"component-{number % 2}", value=json.dumps(number).encode(), headers={"request-id": str(number)}
+        )
     consumer = KafkaConsumer(bootstrap_servers=list(settings.broker_url), auto_offset_reset="earliest")
     consumer.assign([TopicPartition(topic, partition) for partition in range(3)])
     read: dict[bytes, list[int]] = {}
@@ -87,7 +89,7 @@ def test_published_events_are_on_the_topic_in_order_by_component(
         for records in consumer.poll(timeout_ms=500).values():
             for record in records:
                 read.setdefault(record.key, []).append(json.loads(record.value))
-                assert record.headers == [("kind", b"deployment")]
+                assert record.headers == [("kind", b"deployment"), ("request-id", record.value)]
     consumer.close()
     assert read == {b"component-0": list(range(0, 20, 2)), b"component-1": list(range(1, 20, 2))}
 
