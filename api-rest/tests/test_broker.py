@@ -13,12 +13,10 @@ from kafka.errors import KafkaTimeoutError
 
 class Future:
     def __init__(self, error: Exception | None) -> None:
-        self.error = error
+        self.exception = error
 
-    def get(self, timeout: float) -> None:
-        assert timeout > 0
-        if self.error:
-            raise self.error
+    def succeeded(self) -> bool:
+        return self.exception is None
 
 
 class Producer:
@@ -31,6 +29,9 @@ class Producer:
     def send(self, topic: str, **message: object) -> Future:
         self.sent.append((topic, message))
         return Future(self.error)
+
+    def flush(self, timeout: float) -> None:
+        assert timeout > 0
 
     def close(self, timeout: float) -> None:
         assert timeout >= 0

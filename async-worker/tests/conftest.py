@@ -1,14 +1,18 @@
 """What several test modules need."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 from async_worker import config
 from async_worker.event import Message
 from async_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from world import World
 
 MINIMUM = {
     "BROKER_URL": "kafka.invalid",
@@ -76,3 +80,12 @@ def structured() -> Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]:
         return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
 
     return structured
+
+
+@pytest.fixture
+def world() -> "Iterator[World]":
+    """The real Kafka and database, for tests/integration alone."""
+    from world import World  # noqa: PLC0415  it needs what BROKER_URL and DB_* name
+
+    with ExitStack() as stack:
+        yield World(stack)

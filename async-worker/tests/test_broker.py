@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 from async_worker import broker
 from async_worker.broker import KafkaBroker
-from async_worker.errors import Unavailable
+from async_worker.errors import Fatal, Unavailable, Undecodable
 from async_worker.event import Message
 from async_worker.settings import Settings
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     CommitFailedError,
+    GroupAuthorizationFailedError,
     InvalidReplicationFactorError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RebalanceInProgressError,
+    SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
 )
@@ -55,11 +59,14 @@ class Producer:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.deliveries: list[Delivery] = []
         self.error: Exception | None = None
+        self.limit = 0
         self.closed = False
 
     def send(self, topic: str, **message: object) -> Delivery:
         self.sent.append((topic, message))
         self.deliveries.append(Delivery())
+        if self.limit and len(str(message["value"])) > self.limit:
+            self.deliveries[-1].failure(MessageSizeTooLargeError())
         if self.error:
             self.deliveries[-1].failure(self.error)
         return self.deliveries[-1]
@@ -76,6 +83,8 @@ class Consumer:
         self.owned = {FIRST, SECOND}
         self.records: dict[TopicPartition, list[Any]] = {}
         self.committed: dict[TopicPartition, OffsetAndMetadata] = {}
+        self.commits: list[tuple[dict[TopicPartition, OffsetAndMetadata], Callable[..., None]]] = []
+        self.highwaters: dict[TopicPartition, int] = {}
         self.sought: list[tuple[TopicPartition, int]] = []
         self.paused: set[TopicPartition] = set()
         self.state = MemberState.STABLE
@@ -93,6 +102,22 @@ class Consumer:
         if self.error:
             raise self.error
         return self.records
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        return self.highwaters.get(partition)
+
+    def commit_async(self, offsets: dict[TopicPartition, OffsetAndMetadata], callback: Callable[..., None]) -> None:
+        self.commits.append((offsets, callback))
+
+    def answer(self, answer: object) -> None:
+        """Let Kafka answer the last commit."""
+        offsets, callback = self.commits[-1]
+        callback(offsets, answer)
+
+    def asked(self) -> list[dict[int, int]]:
+        return [
+            {partition.partition: kept.offset for partition, kept in offsets.items()} for offsets, _ in self.commits
+        ]
 
     def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata], timeout_ms: int) -> None:
         assert timeout_ms > 0
@@ -161,7 +186,7 @@ def test_too_few_brokers_yet_is_waited_out(make_settings: Callable[..., Settings
 
 def test_a_topic_that_may_not_be_made_is_fatal(make_settings: Callable[..., Settings]) -> None:
     Admin.error = TopicAuthorizationFailedError()
-    with pytest.raises(TopicAuthorizationFailedError):
+    with pytest.raises(Fatal, match="refuses to make the topics"):
         KafkaBroker(make_settings())
 
 
@@ -199,12 +224,13 @@ def test_the_network_is_closed_when_no_broker_answers(
     assert [client._net._closed for client in opened] == [True]
 
 
-def test_messages_come_in_the_order_of_their_partition(connected: KafkaBroker) -> None:
-    def record(partition: int, offset: int) -> SimpleNamespace:
-        return SimpleNamespace(
-            topic="deployments", partition=partition, offset=offset, key=b"k", value=b"v", headers=[("kind", b"x")]
-        )
+def record(partition: int, offset: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        topic="deployments", partition=partition, offset=offset, key=b"k", value=b"v", headers=[("kind", b"x")]
+    )
 
+
+def test_messages_come_in_the_order_of_their_partition(connected: KafkaBroker) -> None:
     connected._consumer.records = {SECOND: [record(1, 7), record(1, 8)], FIRST: [record(0, 3)]}
     assert [(message.partition, message.offset) for message in connected.poll(0.5)] == [(1, 7), (1, 8), (0, 3)]
     assert connected.poll(0.5)[0] == Message("deployments", 1, 7, b"k", b"v", (("kind", b"x"),))
@@ -218,15 +244,38 @@ def test_kafka_that_is_away_is_waited_out(connected: KafkaBroker) -> None:
 
 def test_an_error_that_stays_is_fatal(connected: KafkaBroker) -> None:
     connected._consumer.error = TopicAuthorizationFailedError()
-    with pytest.raises(TopicAuthorizationFailedError):
+    with pytest.raises(Fatal, match="refuses to be read"):
         connected.poll(0.5)
+
+
+def test_brokers_that_refuse_this_worker_are_fatal(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> None:
+    def admin(**_: object) -> Admin:
+        raise SaslAuthenticationFailedError
+
+    monkeypatch.setattr(broker, "KafkaAdminClient", admin)
+    with pytest.raises(Fatal, match=r"the brokers a:9092 refuse this worker: .*SaslAuthenticationFailed"):
+        KafkaBroker(make_settings(BROKER_URL="a"))
+
+
+def test_progress_is_known_without_asking_kafka(connected: KafkaBroker) -> None:
+    consumer = connected._consumer
+    consumer.records = {FIRST: [record(0, 3), record(0, 4)], SECOND: [record(1, 8)]}
+    consumer.highwaters = {FIRST: 9}
+    connected.poll(0.5)
+    assert connected.progress() == ({0: 5, 1: 9}, {0: 4}, 2)
+    connected.rewind([Message("deployments", 0, 3, None, None, ())])
+    assert connected.progress() == ({0: 3, 1: 9}, {0: 6}, 2)
+    consumer.owned = {SECOND}
+    assert connected.progress() == ({1: 9}, {}, 1)
 
 
 def test_commit_names_the_offset_after_the_last_of_each_partition(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     connected.commit([make_message(3), make_message(4), make_message(9, partition=1)])
-    assert {tp: kept.offset for tp, kept in connected._consumer.committed.items()} == {FIRST: 5, SECOND: 10}
+    assert connected._consumer.asked() == [{0: 5, 1: 10}]
 
 
 def test_commit_leaves_the_partitions_of_others_alone(
@@ -234,16 +283,67 @@ def test_commit_leaves_the_partitions_of_others_alone(
 ) -> None:
     connected._consumer.owned = {SECOND}
     connected.commit([make_message(3), make_message(9, partition=1)])
-    assert set(connected._consumer.committed) == {SECOND}
+    assert connected._consumer.asked() == [{1: 10}]
 
 
-@pytest.mark.parametrize("error", [KafkaTimeoutError(), CommitFailedError()])
+def test_one_commit_is_under_way_at_a_time_and_the_next_has_all_that_is_owed(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected.commit([make_message(4)])
+    connected.commit([make_message(9, partition=1)])
+    assert connected._consumer.asked() == [{0: 4}]
+    connected._consumer.answer(None)
+    connected.poll(0.5)
+    assert connected._consumer.asked()[1:] == [{0: 5, 1: 10}]
+    connected._consumer.answer(None)
+    connected.poll(0.5)
+    assert len(connected._consumer.commits) == 2, "what is committed is owed no more"
+
+
+def test_a_commit_that_is_never_answered_does_not_stop_the_next(
+    connected: KafkaBroker, make_message: Callable[..., Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    connected.commit([make_message(3)])
+    now += 4.9
+    connected.commit([make_message(4)])
+    assert len(connected._consumer.commits) == 1
+    now += 0.2
+    connected.commit([make_message(5)])
+    assert connected._consumer.asked() == [{0: 4}, {0: 6}]
+
+
+@pytest.mark.parametrize("error", [KafkaTimeoutError(), CommitFailedError(), RebalanceInProgressError()])
 def test_a_commit_that_fails_is_no_end(
     connected: KafkaBroker, make_message: Callable[..., Message], error: Exception
 ) -> None:
-    connected._consumer.error = error
+    connected.commit([make_message(3)])
+    connected._consumer.answer(error)
     with pytest.raises(Unavailable, match="offsets are not committed"):
-        connected.commit([make_message()])
+        connected.commit([make_message(4)])
+    connected.poll(0.5)
+    assert connected._consumer.asked()[-1] == {0: 5}
+
+
+def test_a_commit_that_fails_while_nothing_comes_is_sent_again(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected._consumer.answer(KafkaTimeoutError())
+    connected.poll(0.5)
+    connected.poll(0.5)
+    assert connected._consumer.asked() == [{0: 4}, {0: 4}]
+
+
+def test_a_commit_that_kafka_refuses_for_good_is_fatal(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected._consumer.answer(GroupAuthorizationFailedError())
+    with pytest.raises(Fatal, match="refuses the offsets"):
+        connected.poll(0.5)
 
 
 def test_rewind_goes_back_to_the_first_of_each_partition_owned(
@@ -263,13 +363,14 @@ def test_hold_and_release_reach_all_partitions(connected: KafkaBroker) -> None:
 
 def test_a_dead_letter_says_why_and_where_from(connected: KafkaBroker, make_message: Callable[..., Message]) -> None:
     message = make_message(7, partition=1)
-    connected.dead_letter(message, "no \ud800 JSON")
+    connected.dead_letter(message, Undecodable("no \ud800 JSON"))
     ((topic, sent),) = connected._producer.sent
     assert topic == "deployments.dead-letter"
     assert (sent["key"], sent["value"]) == (message.key, message.value)
     assert dict(sent["headers"]) == {
         "kind": b"deployment",
         "reason": rb"no \ud800 JSON",
+        "stack-class": b"Undecodable",
         "origin-topic": b"deployments",
         "origin-partition": b"1",
         "origin-offset": b"7",
@@ -277,7 +378,7 @@ def test_a_dead_letter_says_why_and_where_from(connected: KafkaBroker, make_mess
 
 
 def test_an_empty_message_without_a_key_can_be_put_aside(connected: KafkaBroker) -> None:
-    connected.dead_letter(Message("deployments", 0, 0, None, None, ()), "empty")
+    connected.dead_letter(Message("deployments", 0, 0, None, None, ()), Undecodable("empty"))
     assert connected._producer.sent[0][1]["value"] == b""
 
 
@@ -286,14 +387,40 @@ def test_a_dead_letter_that_is_not_taken_is_tried_again(
 ) -> None:
     connected._producer.error = KafkaTimeoutError()
     with pytest.raises(Unavailable):
-        connected.dead_letter(make_message(), "no JSON")
+        connected.dead_letter(make_message(), Undecodable("no JSON"))
+
+
+def test_a_dead_letter_that_may_never_be_written_is_fatal(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected._producer.error = TopicAuthorizationFailedError()
+    with pytest.raises(Fatal, match="refuses the dead letter"):
+        connected.dead_letter(make_message(), Undecodable("no JSON"))
+
+
+def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(connected: KafkaBroker) -> None:
+    connected._producer.limit = 100
+    connected.dead_letter(Message("deployments", 1, 7, b"k", b"x" * 200, ()), Undecodable("no JSON"))
+    _, (_, sent) = connected._producer.sent
+    assert (sent["key"], sent["value"]) == (b"k", b"")
+    assert dict(sent["headers"]).items() >= {"value-omitted": b"200", "origin-offset": b"7"}.items()
 
 
 def test_a_heartbeat_is_marked_by_its_header(connected: KafkaBroker) -> None:
     connected.heartbeat(b"{}", b"me")
-    assert connected._producer.sent == [
-        ("deployments", {"key": b"me", "value": b"{}", "headers": [("kind", b"heartbeat")]})
-    ]
+    ((topic, sent),) = connected._producer.sent
+    assert topic == "deployments"
+    assert (sent["key"], sent["value"], sent["headers"]) == (b"me", b"{}", [("kind", b"heartbeat")])
+
+
+def test_heartbeats_go_round_the_partitions_that_this_worker_reads(connected: KafkaBroker) -> None:
+    for _ in range(4):
+        connected.heartbeat(b"{}", b"me")
+        connected._producer.deliveries[-1].success(None)
+    assert sorted(sent["partition"] for _, sent in connected._producer.sent) == [0, 0, 1, 1]
+    connected._consumer.owned = set()
+    connected.heartbeat(b"{}", b"me")
+    assert connected._producer.sent[-1][1]["partition"] is None
 
 
 def test_heartbeats_do_not_pile_up(connected: KafkaBroker) -> None:
@@ -322,6 +449,25 @@ def test_delivering_follows_the_last_heartbeat(connected: KafkaBroker) -> None:
 def test_joined_means_a_settled_share(connected: KafkaBroker, state: str, expected: bool) -> None:  # noqa: FBT001
     connected._consumer.state = state
     assert connected.joined is expected
+
+
+def test_close_commits_what_is_owed_and_waits_for_it(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected.close()
+    assert {partition: kept.offset for partition, kept in connected._consumer.committed.items()} == {FIRST: 4}
+    assert connected._consumer.closed
+
+
+def test_a_last_commit_that_fails_keeps_nobody_in_the_group(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected._consumer.error = KafkaTimeoutError()
+    connected.close()
+    assert connected._consumer.closed
+    assert connected._producer.closed
 
 
 def test_close_leaves_the_group(connected: KafkaBroker) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from async_worker.errors import Unavailable
-from async_worker.health import STUCK_AFTER, HealthServer, Vitals
+from async_worker.health import STALLED_AFTER, STUCK_AFTER, HealthServer, Vitals
+from async_worker.metrics import Metrics
 
 
 class Clock:
@@ -35,7 +36,12 @@ def clock() -> Clock:
 
 @pytest.fixture
 def vitals(clock: Clock) -> Vitals:
-    return Vitals(clock)
+    return Vitals(clock, heartbeat_interval=10)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
 
 
 @pytest.fixture
@@ -44,8 +50,9 @@ def database() -> Database:
 
 
 @pytest.fixture
-def url(vitals: Vitals, database: Database) -> Iterator[str]:
-    server = HealthServer(0, vitals, lambda: database.check())  # noqa: PLW0108  tests replace it
+def url(vitals: Vitals, database: Database, metrics: Metrics) -> Iterator[str]:
+    check = lambda: database.check()  # noqa: E731, PLW0108  tests replace it
+    server = HealthServer(0, vitals, check, metrics, "deployments")
     server.serve()
     yield f"http://127.0.0.1:{server.port}"
     server.close()
@@ -101,6 +108,68 @@ def test_not_ready_while_stuck(url: str, vitals: Vitals, clock: Clock) -> None:
     vitals.turned(joined=True, delivering=True)
     clock.now += STUCK_AFTER + 1
     assert get(f"{url}/ready")[0] == 503
+
+
+def still_turning(vitals: Vitals, clock: Clock, seconds: float) -> None:
+    clock.now += seconds
+    vitals.turned(joined=True, delivering=True)
+
+
+def test_not_ready_while_a_partition_has_messages_that_are_not_read(url: str, vitals: Vitals, clock: Clock) -> None:
+    still_turning(vitals, clock, 0)
+    vitals.read({0: 5, 1: 7}, {0: 0, 1: 3}, owned=2, messages=1)
+    still_turning(vitals, clock, STALLED_AFTER)
+    vitals.read({0: 9, 1: 7}, {0: 0, 1: 8}, owned=2, messages=4)
+    assert get(f"{url}/ready")[0] == 200
+    still_turning(vitals, clock, 1)
+    status, body = get(f"{url}/ready")
+    assert (status, body["reasons"]) == (503, ["partition 1 has 8 messages, and none was read for 31 s"])
+    assert get(f"{url}/health")[0] == 200
+    vitals.read({0: 9, 1: 8}, {0: 0, 1: 7}, owned=2, messages=1)
+    assert get(f"{url}/ready")[0] == 200
+
+
+def test_a_partition_that_is_read_to_its_end_may_rest(url: str, vitals: Vitals, clock: Clock) -> None:
+    vitals.read({0: 5}, {0: 0}, owned=1, messages=1)
+    still_turning(vitals, clock, STALLED_AFTER + 1)
+    assert get(f"{url}/ready")[0] == 200
+
+
+def test_not_ready_when_not_even_its_own_heartbeats_come_back(url: str, vitals: Vitals, clock: Clock) -> None:
+    vitals.read({}, {}, owned=1, messages=0)
+    still_turning(vitals, clock, 60)
+    assert get(f"{url}/ready")[0] == 200
+    still_turning(vitals, clock, 1)
+    status, body = get(f"{url}/ready")
+    assert status == 503
+    assert "nothing was read for 61 s" in body["reasons"][0]
+
+
+def test_a_worker_without_a_partition_is_ready_to_take_one_over(url: str, vitals: Vitals, clock: Clock) -> None:
+    vitals.read({}, {}, owned=0, messages=0)
+    still_turning(vitals, clock, 3600)
+    assert get(f"{url}/ready")[0] == 200
+    vitals.read({}, {}, owned=1, messages=0)
+    assert get(f"{url}/ready")[0] == 200, "it was given time to read nothing of what it just got"
+
+
+def test_the_metrics_are_in_prometheus_format(url: str, vitals: Vitals, metrics: Metrics) -> None:
+    vitals.turned(joined=True, delivering=True)
+    vitals.read({0: 5, 2: 1}, {0: 4, 2: 0}, owned=2, messages=1)
+    metrics.messages.labels("stored").inc(3)
+    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as response:  # noqa: S310  our own server
+        assert response.headers["Content-Type"].startswith("text/plain")
+        lines = response.read().decode().splitlines()
+    assert 'worker_messages_total{outcome="stored"} 3.0' in lines
+    assert 'worker_consumer_lag_messages{partition="0",topic="deployments"} 4.0' in lines
+    assert "worker_ready 1.0" in lines
+    assert any(line.startswith("process_resident_memory_bytes") for line in lines)
+    vitals.turned(joined=False, delivering=True)
+    vitals.read({2: 1}, {2: 0}, owned=1, messages=0)
+    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as response:  # noqa: S310  our own server
+        page = response.read().decode()
+    assert 'partition="0"' not in page, "a partition that another worker has"
+    assert "worker_ready 0.0" in page
 
 
 def test_there_is_nothing_else(url: str) -> None:

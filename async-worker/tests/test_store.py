@@ -1,15 +1,26 @@
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from async_worker import store as store_module
 from async_worker.errors import Unavailable
+from async_worker.event import STAGES, STATUSES, Deployment
 from async_worker.settings import Settings
-from async_worker.store import Store, database_engine, deployments, metadata
-from sqlalchemy import Engine, create_engine, event, exc, select
-from sqlalchemy.dialects import mysql
+from async_worker.store import (
+    NEWS_FOR,
+    Notification,
+    Store,
+    database_engine,
+    deployments,
+    ended,
+    idempotency_keys,
+    notifications,
+)
+from sqlalchemy import Engine, create_engine, event, exc, insert, select
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.schema import CreateTable
+
+NOW = datetime.now(UTC).replace(tzinfo=None)
 
 
 @pytest.fixture
@@ -26,19 +37,17 @@ def store(engine: Engine) -> Store:
     return store
 
 
-def row(event_id: str, **changes: object) -> dict[str, Any]:
-    return {
-        "id": event_id,
-        "component": "api-rest",
-        "version": "1",
-        "environment": "staging",
-        "responsible": "me",
-        "stage": "deploy",
-        "status": "succeeded",
-        "received_at": datetime(2026, 1, 1),  # noqa: DTZ001  UTC without a zone, as the column
-        "details": None,
-        **changes,
-    }
+@pytest.fixture
+def telling(engine: Engine) -> Store:
+    """A store that notes what a webhook is to be told."""
+    store = Store(engine, notify=True)
+    store.prepare()
+    return store
+
+
+def row(event_id: str, **changes: Any) -> Deployment:  # noqa: ANN401  a wrong type is what some tests want
+    at = NOW.isoformat(sep=" ", timespec="microseconds")
+    return Deployment(event_id, "api-rest", "1", "staging", "me", "deploy", "succeeded", at, None)._replace(**changes)
 
 
 def stored(engine: Engine) -> dict[str, str]:
@@ -47,60 +56,68 @@ def stored(engine: Engine) -> dict[str, str]:
 
 
 def test_rows_are_stored(store: Store, engine: Engine) -> None:
-    assert store.add([row("a"), row("b", details={"who": "Zoë"})]) == []
+    added = store.add([row("a"), row("b", details='{"who":"Zoë"}')])
+    assert (added.rejected, added.duplicates) == ([], 0)
     assert stored(engine) == {"a": "1", "b": "1"}
+    with engine.connect() as connection:
+        found = connection.execute(select(deployments).order_by(deployments.c.id)).all()
+    assert [line.details for line in found] == [None, {"who": "Zoë"}]
+    assert found[0].received_at == NOW
 
 
 def test_nothing_to_store_asks_nothing(engine: Engine) -> None:
     engine.dispose()
-    assert Store(engine).add([]) == []
+    assert Store(engine).add([]).rejected == []
 
 
 def test_a_known_id_changes_nothing_and_stops_nothing(store: Store, engine: Engine) -> None:
     store.add([row("a", version="1")])
-    assert store.add([row("a", version="2"), row("b", version="2"), row("b", version="3")]) == []
+    added = store.add([row("a", version="2"), row("b", version="2"), row("b", version="3")])
+    assert (added.rejected, added.duplicates) == ([], 2)
     assert stored(engine) == {"a": "1", "b": "2"}
 
 
 def test_a_row_the_database_refuses_does_not_stop_the_others(store: Store, engine: Engine) -> None:
+    store.add([row("b")])
     bad = row("bad", version=None)
-    ((rejected, reason),) = store.add([row("a"), bad, row("b")])
-    assert rejected == bad
-    assert "NOT NULL" in reason
+    added = store.add([row("a"), bad, row("b")])
+    ((rejected, error),) = added.rejected
+    assert rejected is bad
+    assert type(error).__name__ == "IntegrityError"
+    assert str(error) == "NOT NULL constraint failed: deployments.version"
+    assert added.duplicates == 1
     assert stored(engine) == {"a": "1", "b": "1"}
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(store: Store, engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "code", [1153, 4025, 3819, 3140, 3157], ids=["packet", "check of MariaDB", "check of MySQL", "JSON", "deep JSON"]
+)
+def test_a_row_that_the_server_does_not_take_does_not_stop_the_others(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    add = store._add
+
+    def limited(rows: list[Deployment]) -> object:
+        if any(row.id == "large" for row in rows):
+            raise exc.OperationalError("INSERT", {}, Exception(code, "no"))
+        return add(rows)
+
+    monkeypatch.setattr(store, "_add", limited)
+    ((rejected, _),) = store.add([row("a"), row("large"), row("b")]).rejected
+    assert rejected.id == "large"
+    assert set(stored(engine)) == {"a", "b"}
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(telling: Store, engine: Engine) -> None:
     def fail(*_: object) -> None:
         raise exc.OperationalError("COMMIT", {}, Exception("gone"))
 
     event.listen(engine, "commit", fail)
     with pytest.raises(Unavailable, match="gone"):
-        store.add([row("a"), row("b")])
+        telling.add([row("a"), row("b")])
     event.remove(engine, "commit", fail)
     assert stored(engine) == {}
-
-
-def test_the_table_may_be_there_already(store: Store) -> None:
-    store.prepare()
-
-
-def refusing(code: int) -> Callable[..., None]:
-    def refuse(*_: object) -> None:
-        raise exc.OperationalError("CREATE TABLE", {}, Exception(code, "no"))
-
-    return refuse
-
-
-def test_another_worker_may_make_the_table_at_the_same_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "create_all", refusing(1050))
-    Store(engine).prepare()
-
-
-def test_a_database_that_is_away_at_the_start_is_unavailable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "create_all", refusing(2003))
-    with pytest.raises(Unavailable):
-        Store(engine).prepare()
+    assert telling.due(NOW + timedelta(hours=1), 9) == []
 
 
 def test_check_passes_on_an_empty_table(store: Store) -> None:
@@ -112,13 +129,108 @@ def test_check_fails_without_the_table(engine: Engine) -> None:
         Store(engine).check()
 
 
+def test_a_table_that_mysql_does_not_have_yet_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise exc.ProgrammingError("SELECT", {}, Exception(1146, "Table 'ledger.deployments' doesn't exist"))
+
+    monkeypatch.setattr(store._engine, "connect", missing)
+    with pytest.raises(Unavailable, match=r"the database is not ready: .*doesn't exist"):
+        store.check()
+
+
 def test_a_server_that_refuses_connections_is_unavailable(make_settings: Callable[..., Settings]) -> None:
     store = Store(database_engine(make_settings(DB_HOST="127.0.0.1", DB_PORT="1")))
-    with pytest.raises(Unavailable, match="does not answer"):
-        store.add([row("a")])
+    for ask in (lambda: store.add([row("a")]), store.prepare, store.check):
+        with pytest.raises(Unavailable, match="does not answer"):
+            ask()
 
 
-def test_mysql_keeps_microseconds_and_compares_exactly() -> None:
-    ddl = str(CreateTable(deployments).compile(dialect=mysql.dialect()))
-    assert "received_at DATETIME(6) NOT NULL" in ddl
-    assert "utf8mb4_bin" in ddl
+def test_values_are_quoted() -> None:
+    literal = store_module._literal(("it's", 'a "b" \\ \n', "100%s", None))
+    assert literal == r"""('it\'s','a \"b\" \\ \n','100%s',NULL)"""
+
+
+def test_rows_are_split_into_statements_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "STATEMENT_LIMIT", 10)
+    assert list(store_module._chunks(["(12345)", "(1)", "(2)", "(1234567890)", "(3)"])) == [
+        "(12345),(1)",
+        "(2)",
+        "(1234567890)",
+        "(3)",
+    ]
+
+
+ENDS = {
+    ("deploy", "succeeded"),
+    ("deploy", "failed"),
+    ("deploy", "rolled-back"),
+    ("verify", "failed"),
+    ("verify", "rolled-back"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_deployment_has_ended_when_it_is_out_or_failed_or_taken_back(stage: str, status: str) -> None:
+    assert ended(row("a", stage=stage, status=status)) is ((stage, status) in ENDS)
+
+
+def test_what_ended_is_noted_once_with_its_row(telling: Store) -> None:
+    old = (NOW - NEWS_FOR - timedelta(minutes=1)).isoformat(sep=" ", timespec="microseconds")
+    rows = [row("a"), row("b", status="started"), row("c", status="failed"), row("old", received_at=old)]
+    assert telling.add(rows).news == 2
+    assert telling.add(rows).news == 0
+    due = telling.due(NOW + timedelta(hours=1), 9)
+    assert {(found.deployment_id, found.status, found.attempts) for found in due} == {
+        ("a", "succeeded", 0),
+        ("c", "failed", 0),
+    }
+
+
+def test_nothing_is_noted_when_nobody_is_to_be_told(store: Store) -> None:
+    assert store.add([row("a")]).news == 0
+    assert store.due(NOW + timedelta(hours=1), 9) == []
+
+
+def only(store: Store, at: datetime) -> Notification:
+    (found,) = store.due(at, 9)
+    return found
+
+
+def test_a_notification_is_claimed_by_one_worker_and_comes_back_after_its_lease(telling: Store) -> None:
+    telling.add([row("a")])
+    soon, until = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    found = only(telling, soon)
+    assert telling.claim(found, until)
+    assert not telling.claim(found, until), "two workers have it"
+    assert telling.due(soon, 9) == []
+    assert only(telling, until).attempts == 1
+
+
+def test_what_is_sent_or_given_up_is_not_due_any_more(telling: Store, engine: Engine) -> None:
+    telling.add([row("a"), row("b"), row("c")])
+    later = NOW + timedelta(days=9)
+    for number, (found, sent, retry) in enumerate(
+        zip(telling.due(later, 9), (NOW, None, None), (None, None, later), strict=True)
+    ):
+        telling.settle(found, sent_at=sent, retry_at=retry, error=f"{number}" * 300)
+    assert only(telling, later).deployment_id == "c"
+    with engine.connect() as connection:
+        errors = connection.execute(select(notifications.c.last_error)).scalars().all()
+    assert {len(error) for error in errors if error} == {255}
+
+
+def test_only_what_is_old_and_done_is_purged(telling: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PURGE_STEP", 2)
+    telling.add([row("a"), row("b")])
+    done = telling.due(NOW + timedelta(days=1), 9)[0]
+    telling.settle(done, sent_at=NOW, retry_at=None, error=None)
+    keys = [
+        {"key_hash": f"{number}", "fingerprint": "f", "event_id": "e", "received_at": NOW - timedelta(days=number)}
+        for number in range(6)
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(idempotency_keys), keys)
+    assert telling.purge(NOW - timedelta(days=2)) == 3
+    assert telling.purge(NOW + timedelta(days=1)) == 3 + 1
+    assert only(telling, NOW + timedelta(days=1)).deployment_id != done.deployment_id

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from async_worker import worker
 from async_worker.errors import Unavailable
-from async_worker.event import Heartbeat, Message, encode_heartbeat
+from async_worker.event import Deployment, Heartbeat, Message, encode_heartbeat
 from async_worker.health import Vitals
+from async_worker.metrics import Metrics
+from async_worker.store import Stored
+from async_worker.tracing import Tracing
 from async_worker.worker import Worker
 
 
@@ -23,6 +26,7 @@ class Broker:
         self.held = False
         self.committed = 0
         self.dead: list[tuple[int, str]] = []
+        self.classes: list[str] = []
         self.beats: list[bytes] = []
         self.errors: dict[str, list[Exception]] = {}
 
@@ -37,6 +41,9 @@ class Broker:
             return []
         batch, self.position = self.log[self.position :], len(self.log)
         return batch
+
+    def progress(self) -> tuple[dict[int, int], dict[int, int], int]:
+        return {0: self.position}, {0: len(self.log) - self.position}, 1
 
     def commit(self, messages: Iterable[Message]) -> None:
         self._maybe_fail("commit")
@@ -53,35 +60,59 @@ class Broker:
     def release(self) -> None:
         self.held = False
 
-    def dead_letter(self, message: Message, reason: str) -> None:
+    def dead_letter(self, message: Message, error: Exception) -> None:
         self._maybe_fail("dead_letter")
         self.diary.append("dead letter")
-        self.dead.append((message.offset, reason))
+        self.dead.append((message.offset, str(error)))
+        self.classes.append(type(error).__name__)
 
     def heartbeat(self, value: bytes, key: bytes) -> None:
         assert key == b"me"
         self.beats.append(value)
 
 
+class DataError(Exception):
+    """A driver's error."""
+
+
 class Ledger:
     def __init__(self, diary: list[str]) -> None:
         self.diary = diary
-        self.rows: dict[str, Mapping[str, Any]] = {}
+        self.rows: dict[str, Deployment] = {}
         self.refused: set[str] = set()
         self.outage = 0
+        self.news = 0
         self.batches: list[int] = []
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
+    def add(self, rows: Sequence[Deployment]) -> Stored:
         self.check()
         self.diary.append("store")
         self.batches.append(len(rows))
-        self.rows.update({row["id"]: row for row in rows if row["id"] not in self.refused})
-        return [(row, "too strange") for row in rows if row["id"] in self.refused]
+        rejected: list[tuple[Deployment, Exception]] = [
+            (row, DataError("too strange")) for row in rows if row.id in self.refused
+        ]
+        new = {row.id: row for row in rows if row.id not in self.refused and row.id not in self.rows}
+        self.rows.update(new)
+        return Stored(rejected, len(rows) - len(rejected) - len(new), self.news)
 
     def check(self) -> None:
         if self.outage:
             self.outage -= 1
             raise Unavailable("refused")
+
+
+class Traces(Tracing):
+    """Notes the spans."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, str, int, Mapping[str, str], Mapping[str, Any]]] = []
+
+    def record(
+        self, name: str, kind: str, *, start_ns: int, carrier: Mapping[str, str], attributes: dict[str, str | int]
+    ) -> None:
+        self.spans.append((name, kind, start_ns, carrier, attributes))
 
 
 class World:
@@ -92,15 +123,29 @@ class World:
         self.broker = Broker(self.diary)
         self.ledger = Ledger(self.diary)
         self.vitals = Vitals()
+        self.metrics = Metrics()
         self.stop = False
-        self.worker = Worker(
+        self.ends = 0
+        self.worker = self.make_worker(Tracing())
+
+    def make_worker(self, tracing: Tracing) -> Worker:
+        return Worker(
             self.broker,
             self.ledger,
             self.vitals,
+            self.metrics,
+            tracing,
             instance="me",
             heartbeat_interval=3600,
             stopping=lambda: self.stop,
+            ended=self.end,
         )
+
+    def end(self) -> None:
+        self.ends += 1
+
+    def measured(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture(autouse=True)
@@ -204,9 +249,19 @@ def test_a_row_the_database_refuses_is_put_aside_with_its_reason(world: World, p
     put(2)
     world.ledger.refused = {event_id(0)}
     world.worker.turn()
-    assert world.broker.dead == [(0, "the database refuses it: too strange")]
+    assert world.broker.dead == [(0, "too strange")]
+    assert world.broker.classes == ["DataError"]
     assert list(world.ledger.rows) == [event_id(1)]
     assert world.broker.committed == 2
+
+
+def test_dead_letters_keep_their_order_whatever_is_wrong_with_them(world: World, put: Callable[..., None]) -> None:
+    put(1)
+    append(world, b"{")
+    put(1)
+    world.ledger.refused = {event_id(0), event_id(2)}
+    world.worker.turn()
+    assert [offset for offset, _ in world.broker.dead] == [0, 1, 2]
 
 
 def test_a_dead_letter_that_is_not_taken_is_not_skipped(world: World) -> None:
@@ -259,23 +314,120 @@ def test_a_heartbeat_is_sent_at_its_interval_only(world: World) -> None:
     assert len(world.broker.beats) == 2
 
 
-@pytest.mark.parametrize(("sender", "own"), [("me", True), ("another", False)])
-def test_a_heartbeat_is_measured_and_not_stored(
-    world: World,
-    caplog: pytest.LogCaptureFixture,
-    structured: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    sender: str,
-    own: bool,  # noqa: FBT001
-) -> None:
+def test_its_own_heartbeat_is_measured_and_not_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1000.25)
-    append(world, encode_heartbeat(Heartbeat(sender, 1000.0)), kind=b"heartbeat")
+    append(world, encode_heartbeat(Heartbeat("me", 1000.0)), kind=b"heartbeat")
+    world.worker.turn()
+    assert world.measured("worker_heartbeat_round_trip_seconds_sum") == 0.25
+    assert world.measured("worker_heartbeat_last_timestamp_seconds") == 1000.25
+    assert world.ledger.rows == {}
+    assert world.broker.committed == 1
+
+
+def test_another_workers_heartbeat_is_not_measured_by_this_ones_clock(world: World) -> None:
+    append(world, encode_heartbeat(Heartbeat("another", 1000.0)), kind=b"heartbeat")
+    world.worker.turn()
+    assert world.measured("worker_heartbeat_round_trip_seconds_count") == 0
+    assert world.measured("worker_messages_total", outcome="heartbeat") == 1
+    assert world.broker.committed == 1
+
+
+def test_every_message_is_counted_by_what_came_of_it(world: World, put: Callable[..., None]) -> None:
+    put(3)
+    world.broker.log.append(world.broker.log[0]._replace(offset=3))
+    append(world, b"{")
+    append(world, encode_heartbeat(Heartbeat("me", 1000.0)), kind=b"heartbeat")
+    world.ledger.refused = {event_id(1)}
+    world.worker.turn()
+    counts = {
+        outcome: world.measured("worker_messages_total", outcome=outcome)
+        for outcome in ("stored", "duplicate", "dead_letter", "heartbeat")
+    }
+    assert counts == {"stored": 2, "duplicate": 1, "dead_letter": 2, "heartbeat": 1}
+    assert world.measured("worker_dead_letters_total", reason="Undecodable") == 1
+    assert world.measured("worker_dead_letters_total", reason="DataError") == 1
+    assert world.measured("worker_batch_messages_sum") == 6
+    assert world.measured("worker_batch_seconds_count") == 1
+
+
+def test_outages_and_the_attempts_within_them_are_counted(world: World, put: Callable[..., None]) -> None:
+    put(1)
+    world.ledger.outage = 3
+    world.worker.turn()
+    assert world.measured("worker_outages_total") == 1
+    assert world.measured("worker_retries_total") == 2
+
+
+def test_offsets_that_are_not_taken_are_counted(world: World, put: Callable[..., None]) -> None:
+    put(1)
+    world.broker.errors["commit"] = [Unavailable("rebalancing")]
+    world.worker.turn()
+    assert world.measured("worker_commit_failures_total") == 1
+    assert world.measured("worker_outages_total") == 0
+
+
+def test_one_line_a_batch_and_each_event_only_when_debugging(
+    world: World, put: Callable[..., None], caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
+) -> None:
+    put(3)
     with caplog.at_level(logging.INFO):
         world.worker.turn()
     (line,) = structured(caplog)
-    assert line.items() >= {"event": "heartbeat", "own": own, "round_trip_ms": 250.0}.items()
-    assert world.ledger.rows == {}
-    assert world.broker.committed == 1
+    assert line.items() >= {"event": "batch stored", "stored": 3, "dead_letter": 0}.items()
+    caplog.clear()
+    put(2)
+    with caplog.at_level(logging.DEBUG, "async_worker"):
+        world.worker.turn()
+    assert [line["event_id"] for line in structured(caplog) if line["event"] == "deployment"] == [
+        event_id(3),
+        event_id(4),
+    ]
+
+
+def test_a_dead_letter_is_logged_with_its_request(
+    world: World, caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
+) -> None:
+    world.broker.log.append(Message("deployments", 0, 0, None, b"{", (("request-id", b"r-1"),)))
+    with caplog.at_level(logging.ERROR):
+        world.worker.turn()
+    (line,) = structured(caplog)
+    assert (line["event"], line["request_id"], line["offset"]) == ("dead letter", "r-1", 0)
+
+
+@pytest.mark.parametrize(("news", "ends"), [(0, 0), (2, 1)])
+def test_the_notifier_is_woken_when_a_deployment_has_ended(
+    world: World, put: Callable[..., None], news: int, ends: int
+) -> None:
+    put(3)
+    world.ledger.news = news
+    world.worker.turn()
+    assert world.ends == ends
+
+
+def test_each_event_is_a_span_below_its_request(
+    world: World, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 77)
+    put(2)
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    first = world.broker.log[0]
+    world.broker.log[0] = first._replace(headers=(*first.headers, ("traceparent", parent.encode())))
+    append(world, encode_heartbeat(Heartbeat("me", 1000.0)), kind=b"heartbeat")
+    traces = Traces()
+    world.make_worker(traces).turn()
+    assert [span[:4] for span in traces.spans] == [
+        ("process deployments", "consumer", 77, {"traceparent": parent}),
+        ("process deployments", "consumer", 77, {}),
+    ]
+    assert traces.spans[1][4]["deployment.id"] == event_id(1)
+    assert traces.spans[1][4]["messaging.kafka.offset"] == 1
+
+
+def test_what_was_read_shows_in_the_vitals(world: World, put: Callable[..., None]) -> None:
+    put(2)
+    world.worker.turn()
+    assert world.vitals.lags == {0: 0}
+    assert world.vitals._owned == 1
 
 
 def test_a_broken_heartbeat_is_put_aside(world: World) -> None:
@@ -296,7 +448,7 @@ def test_stopping_ends_the_run_after_the_batch(
     put(1)
     add = world.ledger.add
 
-    def stopped_meanwhile(rows: Sequence[Mapping[str, Any]]) -> object:
+    def stopped_meanwhile(rows: Sequence[Deployment]) -> object:
         world.stop = True
         return add(rows)
 

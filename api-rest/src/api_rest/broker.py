@@ -9,6 +9,7 @@ from kafka.net.compat import KafkaNetClient
 
 from .errors import Unavailable
 from .event import KIND_HEADER
+from .publisher import LINGER_MS, Publisher
 from .settings import Settings
 
 __all__ = ["KafkaBroker"]
@@ -40,21 +41,24 @@ class KafkaBroker:
             allow_auto_create_topics=False,
             max_block_ms=timeout_ms,
             delivery_timeout_ms=timeout_ms,
-            request_timeout_ms=timeout_ms,
+            # The whole of both must fit into the delivery timeout.
+            request_timeout_ms=timeout_ms - LINGER_MS,
+            linger_ms=LINGER_MS,
+            # Nobody reads them, and each event would pay for them.
+            metrics_enabled=False,
         )
         try:
             self._admin = _connect(KafkaAdminClient, settings, request_timeout_ms=PROBE_TIMEOUT_MS)
         except Unavailable:
             self._producer.close(timeout=0)
             raise
+        self._publisher = Publisher(self._producer, self._topic, self._timeout)
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """Return once every in-sync replica has the event, with these headers, or raise Unavailable."""
         carried = [KIND_HEADER, *((name, text.encode("ascii")) for name, text in headers.items())]
         try:
-            future = self._producer.send(self._topic, value=value, key=key.encode("utf-8"), headers=carried)
-            # The producer gives up by itself; the extra second only lets it be the one to say why.
-            future.get(timeout=self._timeout + 1)
+            self._publisher.publish(key.encode("utf-8"), value, carried)
         except KafkaError as error:
             raise Unavailable(f"Kafka did not acknowledge the event: {error!r}") from error
 
@@ -72,6 +76,7 @@ class KafkaBroker:
 
     def close(self) -> None:
         """Let go of both connections."""
+        self._publisher.close()
         self._producer.close(timeout=self._timeout)
         self._admin.close()
 

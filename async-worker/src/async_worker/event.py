@@ -2,15 +2,25 @@
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import Undecodable
 
-__all__ = ["KIND", "KIND_HEARTBEAT", "Heartbeat", "Message", "decode", "decode_heartbeat", "encode_heartbeat"]
+__all__ = [
+    "KIND",
+    "KIND_HEARTBEAT",
+    "Deployment",
+    "Heartbeat",
+    "Message",
+    "decode",
+    "decode_heartbeat",
+    "encode_heartbeat",
+]
 
 KIND = "kind"
 KIND_HEARTBEAT = b"heartbeat"
@@ -21,8 +31,7 @@ STATUSES = ("started", "succeeded", "failed", "rolled-back")
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One message as it came from Kafka."""
 
     topic: str
@@ -37,6 +46,27 @@ class Message:
         """Tell whether a worker sent it to itself."""
         return (KIND, KIND_HEARTBEAT) in self.headers
 
+    def text(self, header: str) -> str | None:
+        """Return a header as text, or None when it is not there."""
+        for name, value in self.headers:
+            if name == header and value is not None:
+                return value.decode("utf-8", "replace")
+        return None
+
+
+class Deployment(NamedTuple):
+    """One row of the table, each value as the database reads it: time as UTC in SQL's own form, details as JSON."""
+
+    id: str
+    component: str
+    version: str
+    environment: str
+    responsible: str
+    stage: str
+    status: str
+    received_at: str
+    details: str | None
+
 
 @dataclass(frozen=True)
 class Heartbeat:
@@ -46,25 +76,47 @@ class Heartbeat:
     sent_at: float
 
 
-def decode(value: bytes | None) -> dict[str, Any]:
-    """Return the table row of a deployment event, or raise Undecodable with the reason."""
+def _no_constant(word: str) -> object:
+    raise ValueError(f"{word} is not JSON")
+
+
+# Both are made once: json.loads and json.dumps make a new one at every call that has options.
+_read_json = json.JSONDecoder(parse_constant=_no_constant).decode
+_write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+# What api-rest writes; any other RFC 3339 form is taken too, at a higher price.
+_is_usual_time = re.compile(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z").fullmatch
+
+
+def decode(value: bytes | None) -> Deployment:
+    """Return the table row of a deployment event, or raise Undecodable with the reason.
+
+    Fields of a later version are ignored; of a name that is given twice the last value counts.
+    """
     payload = _object(value)
+    get = payload.get
+    # Only an escape spells half of a surrogate pair, which JSON can and no database stores.
+    escapes = value is not None and b"\\u" in value
     for name, limit in LENGTHS.items():
-        text = payload.get(name)
-        if not isinstance(text, str) or not text or len(text) > limit or not _encodable(text):
+        text = get(name)
+        if not isinstance(text, str) or not 0 < len(text) <= limit or (escapes and not _encodable(text)):
             raise Undecodable(f"{name} must be 1 to {limit} characters of text")
-    for name, words in (("stage", STAGES), ("status", STATUSES)):
-        if payload.get(name) not in words:
-            raise Undecodable(f"{name} must be one of {', '.join(words)}")
-    details = payload.get("details")
-    if details is not None and not (isinstance(details, dict) and _storable(details)):
-        raise Undecodable("details must be an object of plain JSON")
-    return {
-        "id": _uuid(payload.get("id")),
-        **{name: payload[name] for name in (*LENGTHS, "stage", "status")},
-        "received_at": _instant(payload.get("received_at")),
-        "details": details,
-    }
+    stage, status, details = get("stage"), get("status"), get("details")
+    if stage not in STAGES:
+        raise Undecodable(f"stage must be one of {', '.join(STAGES)}")
+    if status not in STATUSES:
+        raise Undecodable(f"status must be one of {', '.join(STATUSES)}")
+    return Deployment(
+        _uuid(get("id")),
+        payload["component"],
+        payload["version"],
+        payload["environment"],
+        payload["responsible"],
+        stage,
+        status,
+        _instant(get("received_at")),
+        None if details is None else _details(details, escapes=escapes),
+    )
 
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
@@ -76,7 +128,12 @@ def decode_heartbeat(value: bytes | None) -> Heartbeat:
     """Read a heartbeat, or raise Undecodable with the reason."""
     payload = _object(value)
     instance, sent_at = payload.get("instance"), payload.get("sent_at")
-    if not isinstance(instance, str) or not isinstance(sent_at, int | float) or not math.isfinite(sent_at):
+    if (
+        not isinstance(instance, str)
+        or not isinstance(sent_at, int | float)
+        or isinstance(sent_at, bool)
+        or not math.isfinite(sent_at)
+    ):
         raise Undecodable("a heartbeat needs instance, a text, and sent_at, a number")
     return Heartbeat(instance, float(sent_at))
 
@@ -85,7 +142,7 @@ def _object(value: bytes | None) -> Mapping[str, Any]:
     if value is None:
         raise Undecodable("the message is empty")
     try:
-        payload = json.loads(value.decode("utf-8"))
+        payload = _read_json(value.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"not JSON: {error}") from None
     if not isinstance(payload, dict):
@@ -94,27 +151,32 @@ def _object(value: bytes | None) -> Mapping[str, Any]:
 
 
 def _uuid(value: object) -> str:
-    try:
-        return str(uuid.UUID(value if isinstance(value, str) else ""))
-    except ValueError:
-        raise Undecodable("id must be a UUID") from None
+    if isinstance(value, str):
+        if _is_uuid(value):
+            return value
+        try:
+            return str(uuid.UUID(value))
+        except ValueError:
+            pass
+    raise Undecodable("id must be a UUID")
 
 
-def _instant(value: object) -> datetime:
+def _instant(value: object) -> str:
     """Return RFC 3339 time as UTC without a zone, which is what the column holds."""
-    wrong = Undecodable("received_at must be an RFC 3339 time with its offset")
     try:
         instant = datetime.fromisoformat(value if isinstance(value, str) else "")
-        utc = instant.astimezone(UTC).replace(tzinfo=None)
+        if isinstance(value, str) and _is_usual_time(value):
+            return f"{value[:10]} {value[11:26]}"
+        utc = instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else None
     except (ValueError, OverflowError):
-        raise wrong from None
-    if instant.tzinfo is None:
-        raise wrong
-    return utc
+        utc = None
+    if utc is None:
+        raise Undecodable("received_at must be an RFC 3339 time with its offset")
+    return utc.isoformat(sep=" ", timespec="microseconds")
 
 
 def _encodable(text: str) -> bool:
-    """Tell whether text has no lone surrogates, which JSON can spell but no database stores."""
+    """Tell whether text has no lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -122,8 +184,13 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _storable(details: dict[str, Any]) -> bool:
-    try:
-        return _encodable(json.dumps(details, allow_nan=False, ensure_ascii=False))
-    except (ValueError, RecursionError):
-        return False
+def _details(details: object, *, escapes: bool) -> str:
+    if isinstance(details, dict):
+        try:
+            text = _write_json(details)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if not escapes or _encodable(text):
+                return text
+    raise Undecodable("details must be an object of plain JSON")

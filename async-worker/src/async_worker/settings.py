@@ -15,7 +15,7 @@ class Settings:
     db_host: str = setting(TEXT, "where the MySQL-compatible database is")
     db_port: int = setting(whole(1, 65535), "its port", default="3306")
     db_database: str = setting(TEXT, "the database's name")
-    db_username: str = setting(TEXT, "who writes it; needs to create the table too")
+    db_username: str = setting(TEXT, "who writes it; needs to create and alter its tables too")
     db_password: str = setting(TEXT, "that user's password", secret=True)
     topic: str = setting(TEXT, "the Kafka topic of the events; made when it is not there", default="deployments")
     dead_letter_topic: str = setting(
@@ -24,9 +24,9 @@ class Settings:
     topic_partitions: int = setting(whole(1, 100), "partitions of the topic when it is made", default="3")
     topic_replication: int = setting(whole(1, 9), "replicas of both topics when they are made", default="1")
     group_id: str = setting(TEXT, "the consumer group that shares the work", default="async-worker")
-    batch_size: int = setting(whole(1, 5000), "messages stored in one transaction at most", default="500")
+    batch_size: int = setting(whole(1, 5000), "messages stored in one transaction at most", default="1000")
     heartbeat_interval: int = setting(whole(1, 3600), "seconds between heartbeat events", default="10")
-    health_port: int = setting(whole(1, 65535), "the port of /health and /ready", default="8001")
+    health_port: int = setting(whole(1, 65535), "the port of /health, /ready and /metrics", default="8001")
     environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
     log_level: str = setting(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "the least serious log lines to write", default="INFO"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from .errors import Unavailable, Undecodable
-from .event import Heartbeat, Message, decode, decode_heartbeat, encode_heartbeat
+from .event import Deployment, Heartbeat, Message, decode, decode_heartbeat, encode_heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .health import Vitals
-    from .store import Rejected
+    from .metrics import Metrics
+    from .store import Stored
+    from .tracing import Tracing
 
 __all__ = ["Broker", "Ledger", "Worker"]
 
@@ -24,6 +27,9 @@ log = structlog.stdlib.get_logger(__name__)
 # How long one look for messages may take: also how late the worker notices that it was told to stop.
 POLL_TIMEOUT = 0.5
 BACKOFF_MAX = 10.0
+# Headers of a message: which request it came by, and the trace it belongs to (W3C).
+REQUEST_ID = "request-id"
+TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 class Broker(Protocol):
@@ -40,6 +46,9 @@ class Broker(Protocol):
     def poll(self, timeout: float) -> list[Message]:
         """Return the next messages."""
 
+    def progress(self) -> tuple[dict[int, int], dict[int, int], int]:
+        """How far each partition is read, how much is left there, how many partitions are ours."""
+
     def commit(self, messages: Iterable[Message]) -> None:
         """Note that everything up to these messages is done."""
 
@@ -52,7 +61,7 @@ class Broker(Protocol):
     def release(self) -> None:
         """Read on."""
 
-    def dead_letter(self, message: Message, reason: str) -> None:
+    def dead_letter(self, message: Message, error: Exception) -> None:
         """Put a message aside."""
 
     def heartbeat(self, value: bytes, key: bytes) -> None:
@@ -62,8 +71,8 @@ class Broker(Protocol):
 class Ledger(Protocol):
     """What the worker needs of the database."""
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> Rejected:
-        """Store rows; return those that can never be stored."""
+    def add(self, rows: Sequence[Deployment]) -> Stored:
+        """Store rows; tell which of them can never be stored."""
 
     def check(self) -> None:
         """Raise Unavailable unless rows can be stored."""
@@ -73,9 +82,9 @@ class Ledger(Protocol):
 class Batch:
     """One poll's messages, sorted by what is to be done with them."""
 
-    rows: dict[Message, dict[str, Any]] = field(default_factory=dict)
+    deployments: list[tuple[Message, Deployment]] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
-    undecodable: list[tuple[Message, str]] = field(default_factory=list)
+    undecodable: list[tuple[Message, Exception]] = field(default_factory=list)
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Batch:
@@ -86,31 +95,38 @@ class Batch:
                 if message.is_heartbeat:
                     batch.heartbeats.append(decode_heartbeat(message.value))
                 else:
-                    batch.rows[message] = decode(message.value)
+                    batch.deployments.append((message, decode(message.value)))
             except Undecodable as error:
-                batch.undecodable.append((message, str(error)))
+                batch.undecodable.append((message, error))
         return batch
 
 
 class Worker:
     """Runs in the thread that owns the broker; other threads may read `vitals` only."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it works with, one by one
         self,
         broker: Broker,
         ledger: Ledger,
         vitals: Vitals,
+        metrics: Metrics,
+        tracing: Tracing,
         *,
         instance: str,
         heartbeat_interval: float,
         stopping: Callable[[], bool],
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
+        """Work until `stopping`; `ended` is called when a deployment has ended."""
         self._broker = broker
         self._ledger = ledger
         self._vitals = vitals
+        self._metrics = metrics
+        self._tracing = tracing
         self._instance = instance
         self._heartbeat_interval = heartbeat_interval
         self._stopping = stopping
+        self._ended = ended
         self._next_heartbeat = time.monotonic()
         self._backoff = POLL_TIMEOUT
 
@@ -125,9 +141,11 @@ class Worker:
         messages: list[Message] = []
         try:
             messages = self._broker.poll(POLL_TIMEOUT)
+            self._vitals.read(*self._broker.progress(), messages=len(messages))
             if messages:
                 self._process(messages)
         except Unavailable as error:
+            self._metrics.outages.inc()
             log.warning("waiting, nothing is lost", reason=str(error), seconds=self._backoff)
             self._broker.rewind(messages)
             self._wait_out()
@@ -135,27 +153,72 @@ class Worker:
             self._backoff = POLL_TIMEOUT
 
     def _process(self, messages: Sequence[Message]) -> None:
+        began, began_ns = time.perf_counter(), time.time_ns()
         batch = Batch.of(messages)
-        rejected = self._ledger.add(list(batch.rows.values()))
-        refused = {row["id"]: reason for row, reason in rejected}
-        aside = batch.undecodable + [
-            (message, f"the database refuses it: {refused[row['id']]}")
-            for message, row in batch.rows.items()
-            if row["id"] in refused
-        ]
-        for message, reason in aside:
-            self._broker.dead_letter(message, reason)
-            log.error("dead letter", reason=reason, partition=message.partition, offset=message.offset)
-        for row in batch.rows.values():
-            if row["id"] not in refused:
-                log.info("deployment stored", event_id=row["id"], component=row["component"], version=row["version"])
+        stored = self._ledger.add([row for _, row in batch.deployments])
+        aside = sorted(batch.undecodable + _refused(batch, stored), key=lambda put: (put[0].partition, put[0].offset))
+        for message, error in aside:
+            self._broker.dead_letter(message, error)
+            log.error(
+                "dead letter",
+                reason=str(error),
+                partition=message.partition,
+                offset=message.offset,
+                request_id=message.text(REQUEST_ID),
+            )
         for heartbeat in batch.heartbeats:
             self._measure(heartbeat)
+        seconds = time.perf_counter() - began
+        self._count(batch, stored, aside, seconds)
+        if self._tracing.enabled:
+            self._trace(batch, began_ns)
         try:
             self._broker.commit(messages)
         except Unavailable as error:
             # The next commit covers these too; until then they may be read again, which changes nothing.
+            self._metrics.commit_failures.inc()
             log.warning("offsets not committed", reason=str(error))
+
+    def _count(self, batch: Batch, stored: Stored, aside: Sequence[tuple[Message, Exception]], seconds: float) -> None:
+        new = len(batch.deployments) - len(stored.rejected) - stored.duplicates
+        outcomes = {
+            "stored": new,
+            "duplicate": stored.duplicates,
+            "dead_letter": len(aside),
+            "heartbeat": len(batch.heartbeats),
+        }
+        for outcome, count in outcomes.items():
+            self._metrics.messages.labels(outcome).inc(count)
+        for _, error in aside:
+            self._metrics.dead_letters.labels(type(error).__name__).inc()
+        self._metrics.batch_messages.observe(sum(outcomes.values()))
+        self._metrics.batch_seconds.observe(seconds)
+        if batch.deployments or aside:
+            log.info("batch stored", **outcomes, milliseconds=round(seconds * 1000, 1))
+        if log.isEnabledFor(logging.DEBUG):
+            for message, row in batch.deployments:
+                log.debug("deployment", event_id=row.id, component=row.component, request_id=message.text(REQUEST_ID))
+        if stored.news:
+            self._ended()
+
+    def _trace(self, batch: Batch, began_ns: int) -> None:
+        for message, row in batch.deployments:
+            carrier = {name: text for name in TRACE_HEADERS if (text := message.text(name)) is not None}
+            self._tracing.record(
+                f"process {message.topic}",
+                "consumer",
+                start_ns=began_ns,
+                carrier=carrier,
+                attributes={
+                    "messaging.system": "kafka",
+                    "messaging.operation.type": "process",
+                    "messaging.operation.name": "process",
+                    "messaging.destination.name": message.topic,
+                    "messaging.destination.partition.id": str(message.partition),
+                    "messaging.kafka.offset": message.offset,
+                    "deployment.id": row.id,
+                },
+            )
 
     def _wait_out(self) -> None:
         """Stay in the group without reading until the database answers again."""
@@ -167,6 +230,7 @@ class Worker:
             try:
                 self._ledger.check()
             except Unavailable as error:
+                self._metrics.retries.inc()
                 log.warning("still waiting", reason=str(error), seconds=self._backoff)
             else:
                 break
@@ -179,6 +243,7 @@ class Worker:
             # A rebalance may bring partitions that are not held yet: what they give is to be read again later.
             self._broker.rewind(self._broker.poll(timeout))
         except Unavailable as error:
+            self._metrics.retries.inc()
             log.warning("still waiting", reason=str(error))
             time.sleep(timeout)
 
@@ -192,11 +257,19 @@ class Worker:
             self._broker.heartbeat(encode_heartbeat(heartbeat), self._instance.encode("utf-8"))
 
     def _measure(self, heartbeat: Heartbeat) -> None:
-        # Another worker's clock may differ; its own heartbeats tell the truth.
-        round_trip = max(0.0, time.time() - heartbeat.sent_at)
-        log.info(
-            "heartbeat",
-            sender=heartbeat.instance,
-            own=heartbeat.instance == self._instance,
-            round_trip_ms=round(round_trip * 1000, 1),
-        )
+        # Another worker's clock may differ, so only a worker's own heartbeats tell the truth.
+        if heartbeat.instance != self._instance:
+            return
+        now = time.time()
+        round_trip = max(0.0, now - heartbeat.sent_at)
+        self._metrics.heartbeat_round_trip.observe(round_trip)
+        self._metrics.heartbeat_last.set(now)
+        log.info("heartbeat", round_trip_ms=round(round_trip * 1000, 1))
+
+
+def _refused(batch: Batch, stored: Stored) -> list[tuple[Message, Exception]]:
+    """Return the messages whose rows the database refused."""
+    if not stored.rejected:
+        return []
+    errors = {id(row): error for row, error in stored.rejected}
+    return [(message, errors[id(row)]) for message, row in batch.deployments if id(row) in errors]

@@ -1,0 +1,148 @@
+"""A batch at a time, and every request told of its own event; tests/integration has the real Kafka."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from api_rest.publisher import Publisher
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+
+
+class Future:
+    def __init__(self) -> None:
+        self.done = False
+        self.exception: Exception | None = None
+
+    def succeeded(self) -> bool:
+        return self.done and self.exception is None
+
+
+class Producer:
+    """Acknowledges on flush; holds the flush while told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.open: list[tuple[bytes, Future]] = []
+        self.refused: dict[bytes, Exception] = {}
+        self.failed: dict[bytes, Exception] = {}
+        self.silent = False
+        self.flushing = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def send(self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Future:
+        assert (topic, key, headers) == ("t", b"k", [("kind", b"deployment")])
+        if value in self.refused:
+            raise self.refused[value]
+        self.open.append((value, future := Future()))
+        return future
+
+    def flush(self, timeout: float) -> None:
+        assert timeout == 1
+        self.flushing.set()
+        assert self.go_on.wait(30)
+        batch, self.open = self.open, []
+        self.batches.append([value for value, _ in batch])
+        if self.silent:
+            raise KafkaTimeoutError("flush")
+        for value, future in batch:
+            future.exception = self.failed.get(value)
+            future.done = True
+
+
+@pytest.fixture
+def producer() -> Producer:
+    return Producer()
+
+
+@pytest.fixture
+def publisher(producer: Producer) -> Iterator[Publisher]:
+    publisher = Publisher(producer, "t", 1)
+    yield publisher
+    producer.go_on.set()
+    publisher.close()
+
+
+def publish(publisher: Publisher, value: bytes) -> None:
+    publisher.publish(b"k", value, [("kind", b"deployment")])
+
+
+def test_an_event_is_acknowledged(publisher: Publisher, producer: Producer) -> None:
+    publish(publisher, b"1")
+    assert producer.batches == [[b"1"]]
+
+
+def test_what_comes_while_a_batch_is_under_way_goes_together(publisher: Publisher, producer: Producer) -> None:
+    producer.go_on.clear()
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(publish, publisher, b"0")
+        assert producer.flushing.wait(30)
+        others = [pool.submit(publish, publisher, b"%d" % number) for number in range(1, 9)]
+        while publisher._waiting.qsize() < 8:
+            pass
+        assert not first.done()
+        producer.go_on.set()
+        for future in (first, *others):
+            future.result()
+    first_batch, second_batch = producer.batches
+    assert first_batch == [b"0"]
+    assert sorted(second_batch) == [b"%d" % number for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("how", ["refused", "failed"])
+def test_one_bad_event_fails_alone(publisher: Publisher, producer: Producer, how: str) -> None:
+    getattr(producer, how)[b"bad"] = MessageSizeTooLargeError("too large")
+    publish(publisher, b"1")
+    with pytest.raises(MessageSizeTooLargeError):
+        publish(publisher, b"bad")
+    publish(publisher, b"2")
+
+
+def test_an_event_without_an_answer_is_not_acknowledged(publisher: Publisher, producer: Producer) -> None:
+    producer.silent = True
+    with pytest.raises(KafkaTimeoutError):
+        publish(publisher, b"1")
+
+
+def test_what_was_given_up_while_it_waited_is_not_sent(producer: Producer) -> None:
+    publisher = Publisher(producer, "t", 1)
+    producer.go_on.clear()
+    errors: list[Any] = []
+
+    def late(value: bytes) -> None:
+        try:
+            publish(publisher, value)
+        except KafkaError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=late, args=(value,)) for value in (b"1", b"2")]
+    threads[0].start()
+    assert producer.flushing.wait(30)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 2
+    producer.go_on.set()
+    publisher.close()
+    assert producer.batches[0] == [b"1"]
+    assert b"2" not in {value for batch in producer.batches for value in batch}
+
+
+def test_closing_sends_what_waits(producer: Producer) -> None:
+    publisher = Publisher(producer, "t", 1)
+    producer.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(publish, publisher, b"1")
+        assert producer.flushing.wait(30)
+        second = pool.submit(publish, publisher, b"2")
+        while not publisher._waiting.qsize():
+            pass
+        closing = threading.Thread(target=publisher.close)
+        closing.start()
+        producer.go_on.set()
+        first.result()
+        second.result()
+        closing.join()
+    assert not publisher._thread.is_alive()

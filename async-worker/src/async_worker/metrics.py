@@ -1,0 +1,115 @@
+"""What the worker counts and measures, for GET /metrics. A registry of its own: nothing else gets into it."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CONTENT_TYPE", "Metrics", "app_version", "table"]
+
+# When each was created: Prometheus does not read it from this format, and it doubles the page.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+OUTCOMES = ("stored", "duplicate", "dead_letter", "heartbeat")
+NOTIFICATION_OUTCOMES = ("sent", "retried", "given_up")
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+ROUND_TRIPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+MESSAGES = (1, 5, 10, 50, 100, 250, 500, 1000, 2500, 5000)
+
+
+def app_version() -> str:
+    """Return this app's version; empty where it runs without being installed, as in its own tests."""
+    try:
+        return version("async-worker")
+    except PackageNotFoundError:
+        return ""
+
+
+class Metrics:
+    """Every metric of this worker."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.messages = Counter(
+            "worker_messages", "Messages done with, by what came of them", ["outcome"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "worker_dead_letters", "Messages put aside, by the class of the error", ["reason"], registry=registry
+        )
+        self.batch_messages = Histogram(
+            "worker_batch_messages", "Messages in a batch", buckets=MESSAGES, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "worker_batch_seconds", "Time from a batch's arrival to its effect", buckets=SECONDS, registry=registry
+        )
+        self.outages = Counter("worker_outages", "Times that Kafka or the database went away", registry=registry)
+        self.retries = Counter("worker_retries", "Attempts that failed while it was away", registry=registry)
+        self.commit_failures = Counter(
+            "worker_commit_failures", "Offsets that Kafka did not take at once", registry=registry
+        )
+        self.lag = Gauge(
+            "worker_consumer_lag_messages",
+            "Messages of a partition that are not read yet",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.heartbeat_round_trip = Histogram(
+            "worker_heartbeat_round_trip_seconds",
+            "Time from sending a heartbeat of this worker to reading it",
+            buckets=ROUND_TRIPS,
+            registry=registry,
+        )
+        self.heartbeat_last = Gauge(
+            "worker_heartbeat_last_timestamp_seconds",
+            "When this worker last read a heartbeat of its own, in Unix time",
+            registry=registry,
+        )
+        self.notifications = Counter(
+            "worker_notifications", "Attempts to tell the webhook, by what came of them", ["outcome"], registry=registry
+        )
+        self.purged = Counter("worker_purged_rows", "Rows deleted that nobody needs any more", registry=registry)
+        self.ready = Gauge("worker_ready", "1 while this worker consumes, else 0", registry=registry)
+        Gauge("worker_build_info", "Always 1; the version is in the label", ["version"], registry=registry).labels(
+            app_version()
+        ).set(1)
+        for outcome in OUTCOMES:
+            self.messages.labels(outcome)
+        for outcome in NOTIFICATION_OUTCOMES:
+            self.notifications.labels(outcome)
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def show_lag(self, topic: str, lags: Mapping[int, int]) -> None:
+        """Show the lag of the partitions that this worker reads, and of no other."""
+        self.lag.clear()
+        for partition, lag in lags.items():
+            self.lag.labels(topic, str(partition)).set(lag)
+
+    def page(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def table() -> str:
+    """Return the Markdown table of our own metrics, as the README holds it."""
+    families = [family for family in Metrics().registry.collect() if family.name.startswith("worker_")]
+    rows = [
+        (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation)
+        for family in families
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (("Metric", "Type", "What it is"), ("---",) * 3, *rows))

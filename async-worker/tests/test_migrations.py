@@ -1,0 +1,158 @@
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from async_worker import migrations
+from async_worker.errors import Unavailable
+from async_worker.store import Store, _lock, metadata
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.pool import StaticPool
+
+FOLDER = Path(migrations.__file__).parent
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    yield engine
+    engine.dispose()
+
+
+def differences(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+def run(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_they_make_what_is_declared(engine: Engine) -> None:
+    assert len(differences(engine)) > 3
+    Store(engine).prepare()
+    assert differences(engine) == []
+
+
+def test_the_last_step_is_declared_and_each_is_a_number() -> None:
+    script = ScriptDirectory(str(FOLDER))
+    assert script.get_heads() == [migrations.HEAD]
+    revisions = sorted(revision.revision for revision in script.walk_revisions())
+    assert revisions == [f"{number:04d}" for number in range(1, len(revisions) + 1)]
+    for path in FOLDER.glob("versions/v*.py"):
+        assert re.fullmatch(r"v\d{4}_[a-z_]+", path.stem)
+
+
+def test_a_second_time_asks_once_and_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(engine).prepare()
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    monkeypatch.setattr(migrations, "upgrade", None)
+    Store(engine).prepare()
+    assert asked == ["SELECT version_num FROM alembic_version"]
+
+
+# As `create_all` of the versions before migrations made it.
+EARLIER = (
+    """CREATE TABLE deployments (id VARCHAR(36) NOT NULL PRIMARY KEY, component VARCHAR(128) NOT NULL,
+    version VARCHAR(128) NOT NULL, environment VARCHAR(64) NOT NULL, responsible VARCHAR(256) NOT NULL,
+    stage VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL, received_at DATETIME NOT NULL, details JSON)""",
+    "CREATE INDEX ix_deployments_received_at ON deployments (received_at, id)",
+    "CREATE INDEX ix_deployments_component ON deployments (component, environment, received_at)",
+    "INSERT INTO deployments VALUES ('a', 'c', 'v', 'e', 'r', 'deploy', 'started', '2026-01-01 00:00:00', NULL)",
+)
+
+
+def test_the_table_of_earlier_versions_is_taken_over_with_its_rows(engine: Engine) -> None:
+    run(engine, *EARLIER)
+    Store(engine).prepare()
+    assert differences(engine) == []
+    assert rows(engine) == ["a"]
+
+
+class CutOff(Exception):  # noqa: N818
+    """The worker is killed here."""
+
+
+def rows(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("SELECT id FROM deployments")).scalars())
+
+
+def statements_of_a_whole_run() -> list[str]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    run(engine, *EARLIER)
+    made: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *arguments: made.append(arguments[2]))
+    Store(engine).prepare()
+    engine.dispose()
+    return [statement for statement in made if statement.lstrip().startswith(("CREATE", "DROP", "INSERT", "UPDATE"))]
+
+
+@pytest.mark.parametrize("done", range(len(statements_of_a_whole_run())))
+def test_a_run_that_was_cut_off_anywhere_is_finished_by_the_next(engine: Engine, done: int) -> None:
+    run(engine, *EARLIER)
+    count = 0
+
+    def cut_off(*arguments: Any) -> None:  # noqa: ANN401
+        nonlocal count
+        if arguments[2].lstrip().startswith(("CREATE", "DROP", "INSERT", "UPDATE")):
+            count += 1
+            if count > done:
+                raise CutOff
+
+    # What is done stays done, as with MySQL: nothing is rolled back.
+    with engine.connect() as connection:
+        connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
+    event.listen(engine, "before_cursor_execute", cut_off)
+    with pytest.raises(CutOff):
+        Store(engine).prepare()
+    event.remove(engine, "before_cursor_execute", cut_off)
+    Store(engine).prepare()
+    assert differences(engine) == []
+    assert rows(engine) == ["a"]
+
+
+def test_a_database_that_a_newer_worker_migrated_is_used_as_it_is(
+    engine: Engine, caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
+) -> None:
+    Store(engine).prepare()
+    run(engine, "UPDATE alembic_version SET version_num = '9999'")
+    with caplog.at_level(logging.WARNING):
+        Store(engine).prepare()
+    assert structured(caplog) == [
+        {"event": "the database is newer than this worker", "database": "9999", "worker": migrations.HEAD}
+        | structured(caplog)[0]
+    ]
+    assert inspect(engine).has_table("deployments")
+
+
+class Connection:
+    """Answers to GET_LOCK."""
+
+    def __init__(self, answer: int | None) -> None:
+        self.answer = answer
+        self.asked = ""
+
+    def execute(self, query: object, parameters: dict[str, int]) -> "Connection":
+        self.asked = f"{query} {parameters}"
+        return self
+
+    def scalar(self) -> int | None:
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [0, None])
+def test_while_another_worker_migrates_this_one_waits(answer: int | None) -> None:
+    connection = Connection(answer)
+    with pytest.raises(Unavailable, match="another worker is changing the database's schema"):
+        _lock(connection)  # type: ignore[arg-type]
+    assert "GET_LOCK" in connection.asked
+    assert "{'wait': 5}" in connection.asked

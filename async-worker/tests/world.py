@@ -1,0 +1,268 @@
+"""Workers as processes, and the real Kafka and database around them."""
+
+import json
+import os
+import select as select_
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from async_worker import config
+from async_worker.settings import Settings
+from async_worker.store import Store, database_engine, deployments, notifications
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from sqlalchemy import Engine, delete, func, select
+
+SOURCES = Path(__file__).parents[1] / "src"
+PATIENCE = 60
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+class Forwarder:
+    """A TCP port in front of another one that can be cut and joined again."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: list[socket.socket] = []
+        self._cut = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self._cut = True
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def join(self) -> None:
+        self._cut = False
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._cut:
+                near.close()
+                continue
+            far = socket.create_connection(self._target)
+            self._open += [near, far]
+            threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
+
+    @staticmethod
+    def _pump(near: socket.socket, far: socket.socket) -> None:
+        with near, far, suppress(OSError):
+            while True:
+                ready, _, _ = select_.select([near, far], [], [])
+                for source in ready:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    (far if source is near else near).sendall(data)
+
+
+class Worker:
+    """A worker process; its log lines as they come."""
+
+    def __init__(self, environ: dict[str, str], command: Sequence[str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        self._url = f"http://127.0.0.1:{port}"
+        self.lines: list[dict[str, Any]] = []
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **environ, "HEALTH_PORT": str(port), "PYTHONPATH": str(SOURCES)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+    def status(self, path: str) -> int:
+        try:
+            with urllib.request.urlopen(self._url + path, timeout=10) as response:  # noqa: S310  our own server
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
+    def ready(self) -> bool:
+        return self.status("/ready") == 200
+
+    def metric(self, line: str) -> float:
+        """Return the value of a metric, given as it is written there; 0 while it is not."""
+        with suppress(OSError), urllib.request.urlopen(self._url + "/metrics", timeout=10) as response:  # noqa: S310
+            for found in response.read().decode().splitlines():
+                name, _, value = found.rpartition(" ")
+                if name == line:
+                    return float(value)
+        return 0.0
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE)
+        self._reader.join()
+        assert self.process.stdout
+        self.process.stdout.close()
+        return code
+
+
+class World:
+    """A topic, a group and a component of their own on the real Kafka, and this component's rows in the real table."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        name = uuid.uuid4().hex
+        self._stack = stack
+        self.component = f"test-{name}"
+        self.environ = {
+            "TOPIC": f"{name}.deployments",
+            "DEAD_LETTER_TOPIC": f"{name}.dead-letter",
+            "GROUP_ID": name,
+            "BATCH_SIZE": "50",
+            "HEARTBEAT_INTERVAL": "1",
+        }
+        self.settings = config.load(Settings, {**os.environ, **self.environ})
+        self.engine: Engine = database_engine(self.settings)
+        stack.callback(self.engine.dispose)
+        Store(self.engine).prepare()
+        stack.callback(self._delete_rows)
+        self.servers = list(self.settings.broker_url)
+        self.admin = KafkaAdminClient(bootstrap_servers=self.servers)
+        stack.callback(self.admin.close)
+        self.admin.create_topics(
+            {
+                self.settings.topic: {"num_partitions": 3, "replication_factor": 1},
+                self.settings.dead_letter_topic: {"num_partitions": 1, "replication_factor": 1},
+            },
+            wait_for_metadata=True,
+        )
+        stack.callback(self.admin.delete_topics, [self.settings.topic, self.settings.dead_letter_topic])
+        self.producer = KafkaProducer(bootstrap_servers=self.servers, acks="all", max_request_size=2_000_000)
+        stack.callback(self.producer.close)
+
+    def _delete_rows(self) -> None:
+        with self.engine.begin() as connection:
+            ours = select(deployments.c.id).where(deployments.c.component == self.component)
+            connection.execute(delete(notifications).where(notifications.c.deployment_id.in_(ours)))
+            connection.execute(delete(deployments).where(deployments.c.component == self.component))
+
+    def start(self, *command: str, **changes: str) -> Worker:
+        """Start a worker; with a command, that instead of `-m async_worker`."""
+        worker = Worker({**self.environ, **changes}, command or ("-m", "async_worker"))
+
+        def kill() -> None:
+            if worker.process.returncode is None:
+                worker.end(signal.SIGKILL)
+
+        self._stack.callback(kill)
+        return worker
+
+    def event(self, version: str) -> dict[str, Any]:
+        return {
+            "id": str(uuid.uuid4()),
+            "component": self.component,
+            "version": version,
+            "environment": "test",
+            "responsible": "Zoë",
+            "stage": "deploy",
+            "status": "succeeded",
+            "received_at": "2026-01-02T03:04:05.000678Z",
+            "details": {"é": [1]},
+        }
+
+    def publish(self, *values: dict[str, Any] | bytes, keys: int = 1) -> None:
+        for number, value in enumerate(values):
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.producer.send(self.settings.topic, key=f"k{number % keys}".encode(), value=body)
+        self.producer.flush(PATIENCE)
+
+    def letters(self, count: int, topic: str | None = None) -> list[Any]:
+        """Wait for that many dead letters and return all there are."""
+        consumer = KafkaConsumer(
+            topic or self.settings.dead_letter_topic, bootstrap_servers=self.servers, auto_offset_reset="earliest"
+        )
+        found: list[Any] = []
+
+        def all_read() -> bool:
+            for records in consumer.poll(timeout_ms=500).values():
+                found.extend(records)
+            return len(found) >= count
+
+        try:
+            eventually(all_read, f"there are not {count} dead letters")
+        finally:
+            consumer.close()
+        return found
+
+    def redrive(self, *arguments: str) -> tuple[int, str]:
+        """Run the command; return its exit code and what it printed."""
+        command = subprocess.run(
+            [sys.executable, "-m", "async_worker", "redrive", *arguments],
+            env={**os.environ, **self.environ, "PYTHONPATH": str(SOURCES)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=2 * PATIENCE,
+        )
+        assert "Traceback" not in command.stderr
+        return command.returncode, command.stdout
+
+    def versions(self) -> list[str]:
+        query = select(deployments.c.version).where(deployments.c.component == self.component)
+        with self.engine.connect() as connection:
+            return sorted(connection.execute(query).scalars())
+
+    def count(self) -> int:
+        query = select(func.count()).where(deployments.c.component == self.component)
+        with self.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def ends(self) -> int:
+        """Return how many messages the topic has ever had."""
+        consumer = KafkaConsumer(bootstrap_servers=self.servers)
+        ends = consumer.end_offsets([TopicPartition(self.settings.topic, number) for number in range(3)])
+        consumer.close()
+        return int(sum(ends.values()))
+
+    def lag(self) -> int:
+        """Return how many messages the group has not committed yet."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.servers, group_id=self.settings.group_id, enable_auto_commit=False
+        )
+        partitions = [TopicPartition(self.settings.topic, number) for number in range(3)]
+        ends = consumer.end_offsets(partitions)
+        left = sum(ends[partition] - (consumer.committed(partition) or 0) for partition in partitions)
+        consumer.close()
+        return int(left)
