@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def integration(session: nox.Session, project: str) -> None:
     session.run("inv", "push", external=True)
     environment = _engine_environment(session)
     if project in POETRY_PROJECTS:
+        if project == "api-rest":
+            environment["CHROMIUM"] = _program(session, "chromium")
         with _dependencies(session, environment) as addresses:
             session.chdir(project)
             session.run("pytest", "-m", "engine", *session.posargs, env={**environment, **addresses})
@@ -110,6 +113,13 @@ def _install_for(session: nox.Session, project: str) -> None:
         _install_poetry_project(session, project)
     else:
         _install(session, "tests")
+
+
+def _program(session: nox.Session, name: str) -> str:
+    """Where a program is that tests drive; installed first where it is missing and can be."""
+    session.run("inv", "program", name, external=True)
+    ask = f"from delivery.steps import programs; print(programs.find({name!r}))"
+    return str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
 
 
 def _engine_environment(session: nox.Session) -> dict[str, str]:

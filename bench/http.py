@@ -1,0 +1,71 @@
+"""Single requests, and wrk for many."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from .stack import BenchError, run
+
+__all__ = ["PORT", "Load", "first_200", "load", "request"]
+
+PORT = 8000
+SCRIPTS = Path(__file__).parent / "load"
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run of wrk saw; times in seconds."""
+
+    answers: int
+    rate: float
+    p50: float
+    p99: float
+    errors: int
+
+
+def request(address: str, method: str, path: str, body: object = None, *, port: int = PORT) -> tuple[int, Any]:
+    """Return status and JSON of one answer."""
+    connection = HTTPConnection(address, port, timeout=5)
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        response = connection.getresponse()
+        text = response.read()
+    finally:
+        connection.close()
+    return response.status, json.loads(text or b"null")
+
+
+def first_200(address: str, path: str, *, port: int = PORT, patience: float = PATIENCE) -> float:
+    """Return when, by time.time(), an address first answered with 200."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            if request(address, "GET", path, port=port)[0] == 200:  # noqa: PLR2004
+                return time.time()
+        except (OSError, HTTPException):
+            pass
+        time.sleep(0.002)
+    raise BenchError(f"wait for {path} at {address}: no 200 within {patience:.0f} s")
+
+
+def load(address: str, path: str, *, script: str, connections: int, seconds: int) -> Load:
+    """Load one address with wrk, from one thread: it must not take the processor from what it measures."""
+    told = {"BENCH_REPORT": str(SCRIPTS / "report.lua")}
+    options = ["--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=10s"]
+    options.append(f"--script={SCRIPTS / script}.lua")
+    printed = run("wrk", *options, f"http://{address}:{PORT}{path}", env=told)
+    seen = json.loads(printed.splitlines()[-1])
+    return Load(
+        answers=seen["requests"],
+        rate=seen["requests"] / seen["duration"] * 1e6,
+        p50=seen["p50"] / 1e6,
+        p99=seen["p99"] / 1e6,
+        errors=seen["status"] + seen["socket"] + seen["timeout"],
+    )

@@ -1,0 +1,2 @@
+-- Gets what the address says.
+dofile(os.getenv("BENCH_REPORT"))

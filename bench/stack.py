@@ -1,0 +1,182 @@
+"""What is measured on: images, Kafka, the database, and containers with equal limits in one network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["BenchError", "Container", "Images", "Stack", "build_twins", "docker", "need", "run", "stack"]
+
+ROOT = Path(__file__).parent.parent
+PROJECT = "ledger-bench"
+NETWORK = f"{PROJECT}_default"
+LIMITS = ("--cpus", "1", "--memory", "256m")
+DATABASE = {"DB_HOST": "database", "DB_DATABASE": "ledger", "DB_USERNAME": "ledger", "DB_PASSWORD": "ledger"}
+SURROUNDINGS = {"BROKER_URL": "kafka:19092", **DATABASE}
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class BenchError(Exception):
+    """What cannot be measured, and why."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is measured, by reference."""
+
+    base: str
+    api_rest: str
+    async_worker: str
+    twins: str
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Images:
+        """Read them from the environment; the defaults are what the READMEs build."""
+        return cls(
+            base=environ.get("BASE_IMAGE", "base-image"),
+            api_rest=environ.get("API_REST_IMAGE", "api-rest"),
+            async_worker=environ.get("ASYNC_WORKER_IMAGE", "async-worker"),
+            twins=f"{PROJECT}-twins",
+        )
+
+
+@dataclass
+class Container:
+    """A container under measurement."""
+
+    name: str
+    pid: int
+    address: str
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that all its processes have used; the engine runs on this machine."""
+        for line in Path(f"/proc/{self.pid}/cgroup").read_text(encoding="ascii").splitlines():
+            _, controllers, path = line.split(":", 2)
+            usage = Path(f"/sys/fs/cgroup/cpuacct{path}/cpuacct.usage")
+            if "cpuacct" in controllers and usage.exists():
+                return int(usage.read_text(encoding="ascii")) / 1e9
+            stat = Path(f"/sys/fs/cgroup{path}/cpu.stat")
+            if not controllers and stat.exists():
+                found = dict(entry.split() for entry in stat.read_text(encoding="ascii").splitlines())
+                if "usage_usec" in found:
+                    return int(found["usage_usec"]) / 1e6
+        raise BenchError(f"read the processor time of {self.name}: this machine shows no cgroup of it")
+
+
+class Stack:
+    """Kafka and the database, and what is started beside them."""
+
+    def __init__(self, images: Images, *, kafka_port: int, database_port: int) -> None:
+        self.images = images
+        self.kafka_port = kafka_port
+        self.database_port = database_port
+
+    @contextmanager
+    def running(
+        self, name: str, image: str, *command: str, entrypoint: str = "", env: Mapping[str, str] | None = None
+    ) -> Iterator[Container]:
+        """Run a container and remove it afterwards."""
+        self.create(name, image, *command, entrypoint=entrypoint, env=env)
+        try:
+            docker("start", _named(name))
+            yield self.inspect(name)
+        finally:
+            self.remove(name)
+
+    def create(
+        self, name: str, image: str, *command: str, entrypoint: str = "", env: Mapping[str, str] | None = None
+    ) -> None:
+        """Make a container that is not started yet."""
+        self.remove(name)
+        variables = [f"--env={key}={value}" for key, value in {**SURROUNDINGS, **(env or {})}.items()]
+        hardening = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+        logs = ["--log-opt=max-size=10m", "--log-opt=max-file=2"]
+        start = [f"--entrypoint={entrypoint}"] if entrypoint else []
+        options = [f"--network={NETWORK}", *LIMITS, *hardening, *logs, *start, *variables]
+        docker("create", f"--name={_named(name)}", *options, image, *command)
+
+    def start(self, name: str) -> None:
+        """Start what was made."""
+        docker("start", _named(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a container, if there is one."""
+        docker("rm", "--force", "--volumes", _named(name))
+
+    def inspect(self, name: str) -> Container:
+        """Return where a container is."""
+        (found,) = json.loads(docker("inspect", _named(name)))
+        networks = found["NetworkSettings"]["Networks"]
+        if not found["State"]["Running"]:
+            raise BenchError(f"run {name}: it stopped. Its last words:\n{self.logs(name)}")
+        return Container(name, found["State"]["Pid"], networks[NETWORK]["IPAddress"])
+
+    def logs(self, name: str) -> str:
+        """Return the last lines of a container."""
+        argv = ["docker", "logs", "--tail", "15", _named(name)]
+        return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+
+    def dependency(self, service: str) -> Container:
+        """Return Kafka or the database."""
+        return self.inspect(f"{service}-1")
+
+
+@contextmanager
+def stack(images: Images, *, kafka_port: int, database_port: int) -> Iterator[Stack]:
+    """Start Kafka and the database, and remove them with all their data."""
+    told = {"COMPOSE_PROJECT_NAME": PROJECT, "KAFKA_PORT": str(kafka_port), "DATABASE_PORT": str(database_port)}
+    compose = [
+        "docker",
+        "compose",
+        "--ansi",
+        "never",
+        "--progress",
+        "quiet",
+        "--file",
+        str(ROOT / "docker-compose.yaml"),
+    ]
+    down = [*compose, "down", "--volumes", "--remove-orphans"]
+    try:
+        run(*down, env=told)  # what an interrupted run may have left
+        run(*compose, "up", "--detach", "--wait", env=told)
+        yield Stack(images, kafka_port=kafka_port, database_port=database_port)
+    finally:
+        run(*down, env=told)
+
+
+def build_twins(images: Images) -> None:
+    """Build the opponents on the same base image."""
+    bundle = os.environ.get("BUILD_CA", BUNDLE)
+    secret = [f"--secret=id=build-ca,src={bundle}"] if Path(bundle).exists() else []
+    contexts = [f"--build-context=locks={ROOT / 'locks'}", f"--build-arg=BASE_IMAGE={images.base}"]
+    docker("build", "--quiet", *secret, *contexts, f"--tag={images.twins}", str(ROOT / "bench" / "twins"))
+
+
+def need(tools: Mapping[str, str]) -> None:
+    """Raise BenchError unless these tools, each with its Debian package, are installed."""
+    missing = {tool: package for tool, package in tools.items() if shutil.which(tool) is None}
+    if missing:
+        raise BenchError(f"find {', '.join(missing)}; on Debian: apt-get install {' '.join(missing.values())}")
+
+
+def docker(*arguments: str) -> str:
+    """Return what a docker command prints."""
+    return run("docker", *arguments)
+
+
+def run(*argv: str, env: Mapping[str, str] | None = None) -> str:
+    """Return what a command prints, or raise BenchError with the end of what it complained of."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
+    if done.returncode:
+        raise BenchError(f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stderr.strip()[-800:]}")
+    return done.stdout
+
+
+def _named(name: str) -> str:
+    return f"{PROJECT}-{name}"

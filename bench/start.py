@@ -1,0 +1,67 @@
+"""How long a container takes from `docker start` to its first 200."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+from . import http
+from .stack import Stack
+from .tables import markdown, milliseconds
+
+__all__ = ["measure"]
+
+HEAD = ("container", "until", "median ms", "least ms", "above the floor, ms")
+# Answers every connection with 200 and nothing else: what the engine and Python themselves take.
+FLOOR = """
+import socket
+listening = socket.create_server(("", 8000), backlog=64)
+while True:
+    connection, _ = listening.accept()
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\nnull")
+    connection.close()
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is started, and what it is asked."""
+
+    title: str
+    image: str
+    path: str
+    command: tuple[str, ...] = ()
+    entrypoint: str = ""
+
+
+def measure(stack: Stack, *, times: int) -> str:
+    """Return the table of starts."""
+    cases = (
+        Case("the floor: Python and a socket", stack.images.base, "/health", ("-I", "-S", "-c", FLOOR)),
+        Case("api-rest", stack.images.api_rest, "/health"),
+        Case("api-rest", stack.images.api_rest, "/ready"),
+        Case("FastAPI, which listens once Kafka is connected", stack.images.twins, "/health", ("fastapi_twin",)),
+    )
+    taken: dict[Case, list[float]] = {case: [] for case in cases}
+    for _ in range(times):
+        for case in cases:
+            taken[case].append(_start(stack, case))
+    floor = median(taken[cases[0]])
+    rows = [
+        [case.title, case.path, milliseconds(median(side)), milliseconds(min(side)), milliseconds(median(side) - floor)]
+        for case, side in taken.items()
+    ]
+    return markdown(HEAD, rows)
+
+
+def _start(stack: Stack, case: Case) -> float:
+    stack.create("start", case.image, *case.command, env={"TOPIC": "deployments"})
+    try:
+        begun = time.time()
+        stack.start("start")
+        address = stack.inspect("start").address
+        return http.first_200(address, case.path) - begun
+    finally:
+        stack.remove("start")

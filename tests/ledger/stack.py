@@ -1,0 +1,220 @@
+"""The whole platform in a compose project of its own, two instances of each app, for tests that kill and stop them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from docker.models.containers import Container
+from kafka import KafkaConsumer, TopicPartition
+
+from delivery.tools.engine import Engine
+from delivery.tools.files import ROOT
+from tests.integration.conftest import free_port
+from tests.ledger.client import Address, get_status
+
+__all__ = ["APIS", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
+
+APIS = ("api-rest", "api-rest-2")
+WORKERS = ("async-worker", "async-worker-2")
+SERVICES = (*APIS, *WORKERS, "kafka", "database")
+
+_FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
+_GROUP = "async-worker"
+_TOPIC = "deployments"
+_PORTS = {"api-rest": 8000, "async-worker": 8001, "kafka": 9092, "database": 3306}
+_PATIENCE = 180.0
+_PROBE_TIMEOUT = 5.0
+
+
+def wait_for(what: str, met: Callable[[], bool], *, seconds: float = _PATIENCE, every: float = 0.2) -> float:
+    """Wait until a condition is met and return how long that took; an error says what did not come."""
+    started = time.monotonic()
+    while not met():
+        if time.monotonic() - started > seconds:
+            raise AssertionError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(every)
+    return time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Six containers, and what is asked of them."""
+
+    engine: Engine
+    name: str
+    file: Path
+    ports: Mapping[str, int]
+
+    def compose(self, *arguments: str) -> str:
+        """Run docker compose on this project."""
+        return _compose(self.engine, {}, "--project-name", self.name, "--file", str(self.file), *arguments)
+
+    def address(self, service: str) -> Address:
+        """Where a service is reached from here."""
+        return ("127.0.0.1", self.ports[service])
+
+    def container(self, service: str) -> Container:
+        """The container of a service, as it is now."""
+        return self.engine.client.containers.get(f"{self.name}-{service}-1")
+
+    def signal(self, service: str, signal: str) -> int:
+        """Send a signal that ends the container and return its exit code."""
+        container = self.container(service)
+        container.kill(signal=signal)
+        return int(container.wait(timeout=_PATIENCE)["StatusCode"])
+
+    def start(self, service: str) -> None:
+        """Start a container that has ended."""
+        self.container(service).start()
+
+    def is_ready(self, service: str) -> bool:
+        """Whether an app says that it can do its work."""
+        return get_status(self.address(service), "/ready", _PROBE_TIMEOUT) == 200
+
+    def wait_ready(self, service: str) -> float:
+        """Wait until an app is ready; return how long that took."""
+        return wait_for(f"{service} to be ready", lambda: self.is_ready(service))
+
+    def ended(self) -> dict[str, str]:
+        """The containers that do not run, each with its exit code and what it said last."""
+        found = {}
+        for service in SERVICES:
+            container = self.container(service)
+            if container.status != "running":
+                last = container.logs(tail=5).decode("utf-8", "replace")
+                found[service] = f"exit code {container.attrs['State']['ExitCode']}, last words:\n{last}"
+        return found
+
+    def save_logs(self, folder: Path) -> Path:
+        """Write each container's log to a file of its own."""
+        for service in SERVICES:
+            (folder / f"{service}.log").write_bytes(self.container(service).logs(timestamps=True))
+        return folder
+
+    def execute(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Run a statement in the ledger's database."""
+        connection = pymysql.connect(
+            host="127.0.0.1",
+            port=self.ports["database"],
+            user="ledger",
+            password="ledger",
+            database="ledger",
+            autocommit=True,
+            cursorclass=pymysql.cursors.DictCursor,
+        )
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return list(cursor.fetchall())
+
+    def count(self, run: str) -> int:
+        """How many rows a run has."""
+        (found,) = self.execute("SELECT COUNT(*) AS rows_ FROM deployments WHERE component LIKE %s", f"{run}/%")
+        return int(found["rows_"])
+
+    def rows(self, run: str) -> list[dict[str, Any]]:
+        """The rows of a run, known by their component or by what was sent in their details; values as in an answer."""
+        found = self.execute(
+            "SELECT * FROM deployments WHERE component LIKE %s OR JSON_VALUE(details, '$.run') = %s", f"{run}/%", run
+        )
+        for row in found:
+            row["received_at"] = row["received_at"].isoformat(timespec="microseconds") + "Z"
+            row["details"] = None if row["details"] is None else json.loads(row["details"])
+        return found
+
+    def settle(self, run: str) -> float:
+        """Wait until every record is consumed and no row comes any more; return how long that took."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=f"localhost:{self.ports['kafka']}", group_id=_GROUP, enable_auto_commit=False
+        )
+        seen = [-1]
+
+        def settled() -> bool:
+            seen.append(self.count(run))
+            return _lag(consumer) == 0 and seen[-1] == seen[-2]
+
+        with closing(consumer):
+            return wait_for("the consumer group to have read everything", settled, every=1)
+
+    def dead_letters(self) -> int:
+        """How many messages were put aside."""
+        with closing(KafkaConsumer(bootstrap_servers=f"localhost:{self.ports['kafka']}")) as consumer:
+            partition = TopicPartition("deployments.dead-letter", 0)
+            return int(consumer.end_offsets([partition])[partition])
+
+
+def _lag(consumer: KafkaConsumer) -> int:
+    partitions = [TopicPartition(_TOPIC, number) for number in consumer.partitions_for_topic(_TOPIC) or ()]
+    ends = consumer.end_offsets(partitions)
+    return sum(int(ends[partition]) - int(consumer.committed(partition) or 0) for partition in partitions)
+
+
+@contextmanager
+def running(
+    engine: Engine, name: str, folder: Path, *, images: Mapping[str, str], environment: Mapping[str, str]
+) -> Iterator[Stack]:
+    """Bring the platform up with these variables set in every app; it is gone afterwards, whatever happened."""
+    ports = {service: free_port() for service in SERVICES}
+    file = folder / "compose.json"
+    file.write_text(json.dumps(doubled(declared(engine, images, ports), ports, environment)), encoding="utf-8")
+    stack = Stack(engine, name, file, ports)
+    try:
+        try:
+            stack.compose("up", "--detach", "--wait", "--wait-timeout", "240")
+        except AssertionError as error:
+            error.add_note(stack.compose("logs", "--no-color", "--tail", "10", *APIS, *WORKERS))
+            raise
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--timeout", "5")
+
+
+def declared(engine: Engine, images: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, Any]:
+    """The project's compose files as one, with these images and Kafka's port, which it tells its clients."""
+    files = [word for name in _FILES for word in ("--file", str(ROOT / name))]
+    variables = {
+        "API_REST_IMAGE": images["api-rest"],
+        "ASYNC_WORKER_IMAGE": images["async-worker"],
+        "KAFKA_PORT": str(ports["kafka"]),
+    }
+    config: dict[str, Any] = json.loads(_compose(engine, variables, *files, "config", "--format", "json"))
+    return config
+
+
+def _compose(engine: Engine, variables: Mapping[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        ["docker", "compose", "--ansi", "never", *arguments],
+        env={**os.environ, **engine.environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"docker compose {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The project with a second instance of each app, on these ports, and these variables in every app."""
+    services = {}
+    for name in SERVICES:
+        original = name.removesuffix("-2")
+        service = dict(config["services"][original])
+        service["ports"] = [f"127.0.0.1:{ports[name]}:{_PORTS[original]}"]
+        if name in (*APIS, *WORKERS):
+            service["environment"] = {**service["environment"], **environment}
+        services[name] = service
+    return {
+        "services": services,
+        "networks": {"default": {"labels": config["networks"]["default"].get("labels", {})}},
+        "volumes": {name: {"labels": volume.get("labels", {})} for name, volume in config["volumes"].items()},
+    }
