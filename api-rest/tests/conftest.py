@@ -48,7 +48,10 @@ def deployment() -> dict[str, Any]:
 def _plain_structlog() -> None:
     """Hand log lines to the standard library as dictionaries, where caplog finds them."""
     structlog.configure(
-        processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,

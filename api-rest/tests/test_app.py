@@ -1,13 +1,23 @@
+import csv
+import io
 import json
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from api_rest import app as app_module
 from api_rest.app import create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.errors import Unavailable
+from api_rest.idempotency import Reservation
+from api_rest.listing import Position
 from api_rest.metrics import Metrics
+from api_rest.runs import Run, Running, runs
+from api_rest.tokens import Tokens
 from api_rest.tracing import OtlpTracing, Tracing
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from webtest import TestApp, TestResponse
@@ -36,18 +46,35 @@ class Kafka:
 
 class Database:
     def __init__(self) -> None:
-        self.asked: list[tuple[dict[str, str], int]] = []
+        self.asked: list[dict[str, Any]] = []
         self.events: dict[str, dict[str, Any]] = {}
+        self.places: list[Running] = []
+        self.keys: dict[str, Reservation] = {}
         self.error: Exception | None = None
 
-    def recent(self, *, filters: dict[str, str], limit: int) -> list[dict[str, Any]]:
+    def recent(self, *, limit: int, after: Position | None, **asked: object) -> list[dict[str, Any]]:
         self.check()
-        self.asked.append((filters, limit))
-        return list(self.events.values())
+        self.asked.append({"limit": limit, "after": after, **asked})
+        found = list(self.events.values())
+        start = 0 if after is None else [event["id"] for event in found].index(after.id) + 1
+        return found[start : start + limit]
 
     def find(self, event_id: str) -> dict[str, Any] | None:
         self.check()
         return self.events.get(event_id)
+
+    def running(self) -> list[Running]:
+        self.check()
+        return self.places
+
+    def recent_runs(self, limit: int) -> list[Run]:
+        self.check()
+        del limit
+        return []
+
+    def reserve(self, key_hash: str, wanted: Reservation) -> Reservation:
+        self.check()
+        return self.keys.setdefault(key_hash, wanted)
 
     def check(self) -> None:
         if self.error:
@@ -60,7 +87,7 @@ class Database:
 class World:
     """The app with everything around it."""
 
-    def __init__(self, tracing: Tracing | None = None) -> None:
+    def __init__(self, tracing: Tracing | None = None, tokens: Tokens | None = None) -> None:
         self.kafka = Kafka()
         self.database = Database()
         self.draining = False
@@ -75,6 +102,7 @@ class World:
             draining=lambda: self.draining,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
+            tokens=tokens,
         )
         self.http = TestApp(app)
 
@@ -144,38 +172,284 @@ def test_a_bug_is_500_in_the_same_shape_and_in_the_log(
     assert "request failed" in caplog.text
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"us-ascii"'])
+def test_another_charset_is_415(world: World, deployment: dict[str, Any], charset: str) -> None:
+    media_type = f"application/json; charset={charset}"
+    assert code(world.post(deployment, status=415, content_type=media_type)) == "unsupported-media-type"
+
+
+@pytest.mark.parametrize("media_type", ["application/json;charset=UTF-8", 'application/json; v=1; charset="utf8"'])
+def test_utf_8_by_any_of_its_names_is_taken(world: World, deployment: dict[str, Any], media_type: str) -> None:
+    world.post(deployment, status=202, content_type=media_type)
+
+
+def test_a_compressed_body_is_415_and_says_what_is_taken(world: World, deployment: dict[str, Any]) -> None:
+    response = world.post(deployment, status=415, headers={"Content-Encoding": "gzip"})
+    assert response.headers["Accept-Encoding"] == "identity"
+    world.post(deployment, status=202, headers={"Content-Encoding": "Identity"})
+
+
+def test_a_body_over_the_limit_is_413_though_no_length_was_given(world: World) -> None:
+    chunks = b"800\r\n" + b"x" * 2048 + b"\r\n1\r\nx\r\n0\r\n\r\n"
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": "",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input": io.BytesIO(chunks),
+    }
+    response = world.http.request("/deployments", environ=environ, status=413)
+    assert code(response) == "too-large"
+
+
+def test_the_client_never_sets_the_id_or_the_time(world: World, deployment: dict[str, Any]) -> None:
+    response = world.post({**deployment, "id": EVENT_ID, "received_at": "2026-01-01T00:00:00Z"}, status=422)
+    assert set(response.json["error"]["fields"]) == {"id", "received_at"}
+
+
+def test_an_answers_time_is_the_servers(world: World, deployment: dict[str, Any]) -> None:
+    headers = {"Date": "Thu, 01 Jan 1970 00:00:00 GMT", "Idempotency-Key": "k"}
+    received = datetime.fromisoformat(world.post(deployment, status=202, headers=headers).json["received_at"])
+    assert abs(datetime.now(UTC) - received) < timedelta(minutes=1)
+
+
+def keyed(world: World, body: object, key: str, *, status: int = 202, **headers: str) -> TestResponse:
+    return world.post(body, status=status, headers={"Idempotency-Key": key, **headers})
+
+
+def test_the_same_key_and_body_get_the_same_answer_and_are_one_event(world: World, deployment: dict[str, Any]) -> None:
+    first = keyed(world, deployment, "k")
+    # The order of the names is nothing of the body's meaning.
+    again = keyed(world, dict(reversed(deployment.items())), "k")
+    assert (again.json, again.headers["Location"]) == (first.json, first.headers["Location"])
+    # Published each time: the worker stores an id once.
+    assert [event for _, event in world.kafka.published] == [{**deployment, **first.json}] * 2
+
+
+def test_another_key_is_another_event(world: World, deployment: dict[str, Any]) -> None:
+    assert keyed(world, deployment, "k").json["id"] != keyed(world, deployment, "K").json["id"]
+
+
+def test_another_body_with_a_used_key_is_422_and_not_published(world: World, deployment: dict[str, Any]) -> None:
+    keyed(world, deployment, "k")
+    response = keyed(world, {**deployment, "version": "2"}, "k", status=422)
+    assert code(response) == "idempotency-key-reused"
+    assert len(world.kafka.published) == 1
+
+
+def test_a_key_whose_event_kafka_did_not_take_is_healed_by_the_next_try(
+    world: World, deployment: dict[str, Any]
+) -> None:
+    world.kafka.error = Unavailable("no leader")
+    keyed(world, deployment, "k", status=503)
+    (kept,) = world.database.keys.values()
+    world.kafka.error = None
+    assert keyed(world, deployment, "k").json["id"] == kept.event_id
+    assert world.kafka.published[0][1]["id"] == kept.event_id
+
+
+def test_a_wrong_key_is_400_before_the_body_is_looked_at(world: World) -> None:
+    assert code(keyed(world, b"{", "é".encode().decode("latin-1"), status=400)) == "invalid-idempotency-key"
+
+
+def test_bytes_that_are_no_utf_8_are_no_key(world: World, deployment: dict[str, Any]) -> None:
+    assert code(keyed(world, deployment, "\xd7", status=400)) == "invalid-idempotency-key"
+
+
+def test_a_wrong_body_takes_no_key(world: World, deployment: dict[str, Any]) -> None:
+    keyed(world, {**deployment, "stage": "pray"}, "k", status=422)
+    keyed(world, deployment, "k")
+
+
+def test_without_the_database_a_key_is_503_and_no_key_is_202(world: World, deployment: dict[str, Any]) -> None:
+    world.database.error = Unavailable("refused")
+    assert code(keyed(world, deployment, "k", status=503)) == "unavailable"
+    assert world.kafka.published == []
+    world.post(deployment, status=202)
+
+
+def test_tokens_guard_posts_and_each_client_has_its_own_keys(tmp_path: Path, deployment: dict[str, Any]) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("a write aaaa-0123456789abc\nb write bbbb-0123456789abc", encoding="utf-8")
+    world = World(tokens=Tokens(str(file)))
+    assert code(world.post(deployment, status=401)) == "unauthorized"
+    ids = {
+        keyed(world, deployment, "k", Authorization=f"Bearer {token}").json["id"]
+        for token in ("aaaa-0123456789abc", "bbbb-0123456789abc", "aaaa-0123456789abc")
+    }
+    assert len(ids) == 2
+    assert world.http.get("/openapi.json").json["paths"]["/deployments"]["post"]["security"] == [{"token": []}]
+
+
+def stored(number: int, **changes: object) -> dict[str, Any]:
+    return {
+        "id": str(uuid.UUID(int=number)),
+        "received_at": f"2026-01-01T00:00:00.{number:06}Z",
+        "component": "a",
+        **changes,
+    }
+
+
+def put(world: World, *events: dict[str, Any]) -> None:
+    world.database.events = {event["id"]: event for event in events}
+
+
 def test_the_listing_asks_for_the_newest_by_default(world: World) -> None:
-    world.database.events = {EVENT_ID: {"id": EVENT_ID}}
-    assert world.http.get("/deployments").json == {"deployments": [{"id": EVENT_ID}]}
-    assert world.database.asked == [({}, 50)]
+    put(world, stored(1))
+    response = world.http.get("/deployments")
+    assert response.json == {"deployments": [stored(1)], "next": None}
+    assert "Link" not in response.headers
+    nothing: dict[str, Any] = {"filters": {}, "since": None, "until": None, "after": None}
+    assert world.database.asked == [{"limit": 51, **nothing}]
 
 
-def test_filters_and_limit_reach_the_database_decoded(world: World) -> None:
-    world.http.get("/deployments?component=a%2Fb&version=%C3%A9+1&limit=500")
-    assert world.database.asked == [({"component": "a/b", "version": "é 1"}, 500)]
+def test_filters_span_and_limit_reach_the_database_decoded(world: World) -> None:
+    world.http.get("/deployments?component=a%2Fb&version=%C3%A9+1&limit=500&since=2026-01-01T00:00:00Z")
+    (asked,) = world.database.asked
+    assert asked["filters"] == {"component": "a/b", "version": "é 1"}
+    assert (asked["limit"], asked["since"]) == (501, datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-@pytest.mark.parametrize(
-    ("query", "wrong"),
-    [
-        ("colour=red&limit=5", {"colour"}),
-        ("limit=0", {"limit"}),
-        ("limit=501", {"limit"}),
-        ("limit=", {"limit"}),
-        ("limit=-1&id=1", {"limit", "id"}),
-        ("stage=a&stage=b", {"stage"}),
-        ("limit=1&limit=2", {"limit"}),
-    ],
-)
-def test_every_wrong_parameter_is_named(world: World, query: str, wrong: set[str]) -> None:
-    response = world.http.get(f"/deployments?{query}", status=422)
+@pytest.mark.parametrize("path", ["/deployments", "/deployments.csv"])
+def test_a_wrong_parameter_is_422(world: World, path: str) -> None:
+    response = world.http.get(f"{path}?limit=0&cursor=x", status=422)
     assert code(response) == "invalid-query"
-    assert set(response.json["error"]["fields"]) == wrong
+    assert set(response.json["error"]["fields"]) == {"limit", "cursor"}
 
 
-@pytest.mark.parametrize("query", ["version=%FF", "version", "&&"])
-def test_a_query_that_cannot_be_read_is_422(world: World, query: str) -> None:
-    assert code(world.http.get(f"/deployments?{query}", status=422)) == "invalid-query"
+def test_the_listing_takes_500_and_the_table_10000(world: World) -> None:
+    world.http.get("/deployments?limit=501", status=422)
+    world.http.get("/deployments.csv?limit=10000")
+    world.http.get("/deployments.csv?limit=10001", status=422)
+
+
+def link(response: TestResponse) -> str | None:
+    found = response.headers.get("Link")
+    return None if found is None else str(found).removeprefix("<").partition(">")[0]
+
+
+def test_pages_follow_one_another_to_the_last_one(world: World) -> None:
+    events = [stored(number) for number in range(5)]
+    put(world, *events)
+    seen: list[Any] = []
+    path: str | None = "/deployments?component=a&limit=2"
+    while path:
+        response = world.http.get(path)
+        seen.append(response.json["deployments"])
+        assert len(seen) <= 3
+        path = link(response)
+        assert (path is None) == (response.json["next"] is None)
+        assert path is None or path.endswith(f"?component=a&limit=2&cursor={response.json['next']}")
+    assert seen == [events[:2], events[2:4], events[4:]]
+
+
+def rows(response: TestResponse) -> list[Mapping[str, str]]:
+    return list(csv.DictReader(io.StringIO(response.body.decode("utf-8-sig"), newline=""), strict=True))
+
+
+def test_the_table_is_a_file_to_open(world: World) -> None:
+    put(world, stored(1, version="=1", details={"a": "é"}))
+    response = world.http.get("/deployments.csv")
+    assert response.content_type == "text/csv"
+    assert response.charset == "utf-8"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="deployments.csv"'
+    assert "Link" not in response.headers
+    ((row),) = rows(response)
+    assert (row["id"], row["version"], row["details"]) == (stored(1)["id"], "'=1", '{"a":"é"}')
+
+
+def test_a_long_table_is_read_in_batches_and_stops_at_its_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "CSV_BATCH", 2)
+    put(world, *(stored(number) for number in range(8)))
+    response = world.http.get("/deployments.csv?limit=5")
+    assert [row["id"] for row in rows(response)] == [stored(number)["id"] for number in range(5)]
+    assert [asked["limit"] for asked in world.database.asked] == [3, 3, 2]
+    rest = world.http.get(link(response))
+    assert [row["id"] for row in rows(rest)] == [stored(number)["id"] for number in range(5, 8)]
+    assert link(rest) is None
+
+
+@pytest.mark.parametrize("limit", [3, 4, 9])
+def test_a_table_that_holds_all_has_no_next(world: World, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(app_module, "CSV_BATCH", 2)
+    put(world, *(stored(number) for number in range(3)))
+    response = world.http.get(f"/deployments.csv?limit={limit}")
+    assert len(rows(response)) == 3
+    assert link(response) is None
+
+
+def test_a_table_that_would_be_too_large_is_cut_and_leads_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "CSV_BYTES", 500)
+    put(world, *(stored(number, version="x" * 100) for number in range(4)))
+    seen: list[str] = []
+    path: str | None = "/deployments.csv"
+    while path:
+        response = world.http.get(path)
+        assert len(response.body) <= 500
+        seen += [row["id"] for row in rows(response)]
+        assert len(seen) <= 4
+        path = link(response)
+    assert seen == [stored(number)["id"] for number in range(4)]
+
+
+def test_environments_tell_what_runs_where_since_when_and_how_long_it_took(world: World) -> None:
+    start = datetime(2026, 1, 1, 12)  # noqa: DTZ001
+    common = {"component": "api", "version": "1", "environment": "prod", "responsible": "Zoë", "id": ""}
+    (run,) = runs(
+        {**common, "stage": stage, "status": status, "received_at": start + timedelta(seconds=second)}
+        for second, stage, status in ((0, "deploy", "started"), (90, "deploy", "succeeded"), (91, "verify", "failed"))
+    )
+    since = start + timedelta(seconds=90)
+    world.database.places = [
+        Running("prod", "api", "1", since, "Zoë", run),
+        Running("prod", "web", "2", since, "ana", None),
+        Running("test", "api", "3", since, "ana", None),
+    ]
+    api, web = world.http.get("/environments").json["environments"][0]["components"]
+    assert api == {
+        "component": "api",
+        "version": "1",
+        "since": "2026-01-01T12:01:30.000000Z",
+        "responsible": "Zoë",
+        "stages": [
+            {
+                "stage": "deploy",
+                "status": "succeeded",
+                "started_at": "2026-01-01T12:00:00.000000Z",
+                "ended_at": "2026-01-01T12:01:30.000000Z",
+                "seconds": 90,
+            },
+            {
+                "stage": "verify",
+                "status": "failed",
+                "started_at": None,
+                "ended_at": "2026-01-01T12:01:31.000000Z",
+                "seconds": None,
+            },
+        ],
+    }
+    assert (web["component"], web["stages"]) == ("web", [])
+    names = [entry["environment"] for entry in world.http.get("/environments").json["environments"]]
+    assert names == ["prod", "test"]
+
+
+def test_the_page_shows_what_the_store_knows(world: World) -> None:
+    since = datetime(2026, 1, 1, 12)  # noqa: DTZ001
+    world.database.places = [Running("prod", "the-component", "1.2.3", since, "Zoë", None)]
+    response = world.http.get("/")
+    assert response.content_type == "text/html"
+    assert "the-component" in response.text
+
+
+GETS = ("/deployments", "/deployments.csv", "/environments", "/health", "/ready", "/metrics", "/openapi.json", "/")
+
+
+@pytest.mark.parametrize("path", [*GETS, f"/deployments/{EVENT_ID}"])
+def test_every_get_takes_head_too(world: World, path: str) -> None:
+    world.database.events = {EVENT_ID: stored(1)}
+    response = world.http.head(path, status=200)
+    assert response.body == b""
+    assert int(response.headers["Content-Length"]) > 0
 
 
 def test_a_stored_event_is_found_by_its_id_in_any_case(world: World) -> None:
@@ -188,7 +462,7 @@ def test_an_event_that_is_not_stored_is_404(world: World, event_id: str) -> None
     assert code(world.http.get(f"/deployments/{event_id}", status=404)) == "not-found"
 
 
-@pytest.mark.parametrize("path", ["/deployments", f"/deployments/{EVENT_ID}"])
+@pytest.mark.parametrize("path", ["/deployments", f"/deployments/{EVENT_ID}", "/deployments.csv", "/environments"])
 def test_reading_while_the_database_is_away_is_503(world: World, path: str) -> None:
     world.database.error = Unavailable("refused")
     response = world.http.get(path, status=503)
@@ -204,6 +478,7 @@ def test_a_wrong_method_is_405_and_names_the_right_ones(world: World) -> None:
     response = world.http.delete("/deployments", status=405)
     assert code(response) == "method-not-allowed"
     assert set(response.headers["Allow"].split(",")) >= {"GET", "POST"}
+    world.http.post("/environments", status=405)
 
 
 def test_health_depends_on_nothing(world: World) -> None:
@@ -240,7 +515,8 @@ def test_the_log_names_the_event(
 ) -> None:
     with caplog.at_level(logging.INFO):
         event_id = world.post(deployment, status=202).json["id"]
-    assert structured(caplog)[0]["event_id"] == event_id
+    (line,) = structured(caplog)
+    assert (line["event_id"], line["component"], line["status"]) == (event_id, deployment["component"], 202)
 
 
 def test_the_event_carries_its_requests_id(world: World, deployment: dict[str, Any]) -> None:

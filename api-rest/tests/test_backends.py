@@ -119,3 +119,27 @@ def test_problems_name_each_backend_that_is_away() -> None:
     both.close()
     assert kafka.closed
     assert database.closed
+
+
+def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backend_is_back() -> None:
+    kafka = Fake("away")
+    broker: Connecting[Fake] = Connecting("Kafka", lambda: kafka)
+    both = Backends(broker, Connecting("the database", Fake))  # type: ignore[arg-type]
+    both.start()
+    eventually(lambda: both.problems() == ["away"])
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(_: Fake) -> None:
+        entered.set()
+        release.wait(5)
+
+    thread = threading.Thread(target=broker.use, args=(hang,))
+    thread.start()
+    assert entered.wait(5)
+    assert not usable(broker)
+    kafka.reason = ""
+    assert both.problems() == []
+    assert usable(broker)
+    release.set()
+    thread.join(5)
+    both.close()

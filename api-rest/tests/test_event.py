@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from api_rest.event import DETAILS_LIMIT, FIELDS, FILTERS, accept, encode, parse_json, validate
+from api_rest.event import DETAILS_LIMIT, FIELDS, FILTERS, Field, accept, encode, parse_json, validate
 
 
 def test_a_good_event_has_no_wrong_field(deployment: dict[str, Any]) -> None:
@@ -30,6 +30,12 @@ def test_every_missing_field_is_named() -> None:
         ("version", "1\n"),
         ("version", "\x00"),
         ("version", "\ud800"),
+        ("version", "a\ud800b"),
+        ("version", "1 "),
+        ("version", "1\u00a0"),
+        ("version", "a\u202eb"),
+        ("version", "a\u200db"),
+        ("version", "\U000e0041"),
         ("environment", "a" * 65),
         ("responsible", "a" * 257),
         ("responsible", ["me"]),
@@ -48,6 +54,16 @@ def test_every_missing_field_is_named() -> None:
 )
 def test_only_the_wrong_field_is_named(deployment: dict[str, Any], name: str, value: object) -> None:
     assert list(validate({**deployment, name: value})) == [name]
+
+
+@pytest.mark.parametrize("text", ["1", "1 2", "a - b", "é", "日本語", "🚀", "a\u0301", "=1+1", '"'])
+def test_anything_that_can_be_seen_is_a_version(deployment: dict[str, Any], text: str) -> None:
+    assert validate({**deployment, "version": text}) == {}
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_example_is_a_good_value(field: Field) -> None:
+    assert field.check(field.example) is None
 
 
 @pytest.mark.parametrize("payload", [[], "text", 1, None, True])
@@ -84,6 +100,10 @@ def test_the_server_sets_the_id_and_the_time_in_utc(deployment: dict[str, Any]) 
     event = accept(deployment, now=local)
     assert event["received_at"] == "2026-01-02T01:04:05.000678Z"
     assert uuid.UUID(str(event["id"])).version == 4
+
+
+def test_an_event_that_was_there_before_keeps_its_id(deployment: dict[str, Any]) -> None:
+    assert accept(deployment, event_id="a")["id"] == "a"
 
 
 def test_two_events_have_two_ids(deployment: dict[str, Any]) -> None:

@@ -57,3 +57,21 @@ def test_a_bug_is_no_outage() -> None:
         raise KeyError
     with gate.passing(), gate.passing():
         pass
+
+
+def test_a_check_is_never_refused_and_opens_the_gate_for_others() -> None:
+    gate = Gate()
+    fail(gate)
+    with gate.passing():
+        with gate.checking():
+            pass
+        with gate.passing(), gate.passing():
+            pass
+
+
+def test_a_check_that_fails_closes_the_gate() -> None:
+    gate = Gate()
+    with pytest.raises(Unavailable), gate.checking():
+        raise Unavailable("away")
+    with gate.passing(), pytest.raises(Unavailable, match="away"), gate.passing():
+        pytest.fail("a second caller got in")

@@ -96,3 +96,32 @@ def test_a_port_in_use_is_said_without_a_traceback(process: subprocess.Popen[str
 def _environ_of(pid: int) -> dict[str, str]:
     entries = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+def test_a_second_signal_ends_it_at_once(process: subprocess.Popen[str], port: int) -> None:
+    assert get(f"http://127.0.0.1:{port}/health") == 200
+    # A request that does not become whole keeps it draining.
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HT")
+        process.send_signal(signal.SIGTERM)
+        wait_for_line(process, "draining")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=15)
+    assert process.returncode == 128 + signal.SIGINT
+    line = json.loads(output.splitlines()[-1])
+    assert (line["event"], line["signal"]) == ("ended at once by a second signal", "SIGINT")
+
+
+def wait_for_line(process: subprocess.Popen[str], event: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == event:
+            return
+    pytest.fail(f"it never logged {event!r}")
+
+
+def test_a_tokens_file_that_is_not_there_ends_with_2(
+    minimum: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], {**minimum, "TOKENS_FILE": str(tmp_path / "absent")}) == 2
+    assert "TOKENS_FILE" in capsys.readouterr().err

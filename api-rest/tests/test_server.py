@@ -5,27 +5,45 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import pytest
+from api_rest import server as server_module
 from api_rest.server import Server
 from api_rest.settings import Settings
 
 Served = tuple[int, threading.Event, threading.Thread]
-LIMIT = 10
+LIMIT = 20
+# More than the kernel takes for a client that does not read.
+BIG = 32 * 1024 * 1024
 
 
 class App:
     """Answers at once, or at /slow when told to."""
 
     def __init__(self) -> None:
+        self.server: Server
+        self._counting = threading.Lock()
+        self.calls = 0
         self.entered = threading.Event()
         self.release = threading.Event()
+        self.problems: list[str] = []
+
+    def missing(self) -> list[str]:
+        return self.problems
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._counting:
+            self.calls += 1
         if environ["PATH_INFO"] == "/slow":
             self.entered.set()
             self.release.wait(LIMIT)
+        if environ["PATH_INFO"] == "/big":
+            start_response("200 OK", [("Content-Length", str(BIG))])
+            return [bytes(BIG)]
+        if environ["PATH_INFO"] == "/broken":
+            raise ValueError("a bug")
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
 
@@ -42,7 +60,7 @@ def serve(app: App, make_settings: Callable[..., Settings]) -> Iterator[Callable
     def serve(**changes: str) -> Served:
         stopping = threading.Event()
         settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), HTTP_THREADS="2", **changes)
-        server = Server(app, settings, stopping)
+        app.server = server = Server(lambda _: (app, app.missing), settings, stopping)
         thread = threading.Thread(target=server.run)
         thread.start()
         running.append((server.port, stopping, thread))
@@ -90,7 +108,7 @@ def test_requests_are_answered(serve: Callable[..., Served]) -> None:
 def test_stop_ends_an_idle_server(serve: Callable[..., Served]) -> None:
     _, stopping, thread = serve()
     stopping.set()
-    thread.join(3)
+    thread.join(12)
     assert not thread.is_alive()
 
 
@@ -100,7 +118,7 @@ def test_an_idle_kept_connection_does_not_hold_up_the_end(serve: Callable[..., S
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 200"
         stopping.set()
-        thread.join(3)
+        thread.join(12)
         assert not thread.is_alive()
 
 
@@ -136,7 +154,7 @@ def test_a_request_that_never_ends_is_cut_after_the_limit(serve: Callable[..., S
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
         assert app.entered.wait(LIMIT)
         stopping.set()
-        thread.join(5)
+        thread.join(12)
         assert not thread.is_alive()
         assert answer(connection) == b""
 
@@ -165,7 +183,7 @@ def test_new_connections_are_taken_during_the_delay_and_refused_after(serve: Cal
     ("request_", "status", "code"),
     [
         (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", 400, "bad-request"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n", 413, "request-entity-too-large"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n", 413, "too-large"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not-implemented"),
     ],
 )
@@ -179,13 +197,378 @@ def test_what_waitress_refuses_is_json_too(
     assert json.loads(body)["error"]["code"] == code
 
 
-def test_a_hundred_stalled_clients_shut_nobody_out(serve: Callable[..., Served]) -> None:
-    port, _, _ = serve(SHUTDOWN_TIMEOUT="0")
-    stalled = [connect(port) for _ in range(120)]
+def exchange(connection: socket.socket, path: bytes = b"/", method: bytes = b"GET") -> tuple[int, bytes, bytes]:
+    """Send one request on a connection that stays open; return the answer's status, head and body."""
+    connection.sendall(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    return one_answer(connection, has_body=method != b"HEAD")
+
+
+def one_answer(connection: socket.socket, *, has_body: bool = True) -> tuple[int, bytes, bytes]:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(1)
+        assert part, f"closed after {received!r}"
+        received += part
+    length = int(received.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    body = b""
+    while has_body and len(body) < length:
+        part = connection.recv(length - len(body))
+        assert part, f"closed after {body!r}"
+        body += part
+    return int(received[9:12]), received, body
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "SWEEP", 0.02)
+    monkeypatch.setattr(server_module, "TURN", 0.02)
+
+
+def test_a_bug_in_the_app_is_500_in_json_without_a_traceback(serve: Callable[..., Served]) -> None:
+    port, _, _ = serve()
+    head, _, body = ask(port, b"GET /broken HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.split(b" ")[1] == b"500"
+    assert json.loads(body)["error"]["code"] == "internal-error"
+
+
+def test_an_app_that_cannot_be_loaded_ends_the_server(make_settings: Callable[..., Settings]) -> None:
+    def load(_: Server) -> NoReturn:
+        raise ValueError("a bug")
+
+    settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
+    server = Server(load, settings, threading.Event())
+    server.run()
+    assert server.failed
+
+
+# Probes and overload
+
+
+@pytest.fixture
+def overloaded(serve: Callable[..., Served], app: App) -> Iterator[int]:
+    """A server whose two threads hang and whose queue of two is full."""
+    port, _, _ = serve(QUEUE_LIMIT="2", SHUTDOWN_TIMEOUT="5")
+    # Until the app is loaded requests wait in the queue, too.
+    assert ask(port, GET).startswith(b"HTTP/1.0 200")
+    app.calls = 0
+    waiting = []
+    for _ in range(4):
+        waiting.append(connect(port))
+        waiting[-1].sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        eventually(lambda: app.calls + app.server.queued == len(waiting))
+    yield port
+    app.release.set()
+    for connection in waiting:
+        assert answer(connection).startswith(b"HTTP/1.0 200")
+        connection.close()
+
+
+@pytest.mark.parametrize(("path", "body"), [(b"/health", {"status": "alive"}), (b"/ready", {"status": "ready"})])
+def test_probes_are_answered_while_every_thread_hangs_and_the_queue_is_full(
+    overloaded: int, path: bytes, body: dict[str, str]
+) -> None:
+    with connect(overloaded) as connection:
+        status, head, got = exchange(connection, path)
+        assert (status, json.loads(got)) == (200, body)
+        assert b"Content-Type: application/json" in head
+        assert exchange(connection, path, b"HEAD")[::2] == (200, b"")
+        assert exchange(connection, path)[0] == 200
+
+
+def test_what_the_queue_cannot_hold_gets_503_at_once_and_may_try_again_on_the_same_connection(
+    overloaded: int, app: App
+) -> None:
+    with connect(overloaded) as connection:
+        for _ in range(3):
+            status, head, body = exchange(connection)
+            assert (status, json.loads(body)["error"]["code"]) == (503, "overloaded")
+            assert b"\r\nRetry-After: " in head
+        assert app.server.counters["overloaded"] == 3
+        app.release.set()
+        eventually(lambda: exchange(connection)[0] == 200)
+
+
+def test_ready_says_what_is_missing_and_asks_anew_each_time(serve: Callable[..., Served], app: App) -> None:
+    port, _, _ = serve()
+    with connect(port) as connection:
+        eventually(lambda: exchange(connection, b"/ready")[0] == 200)
+        app.problems = ["Kafka is away"]
+        status, _, body = exchange(connection, b"/ready")
+        assert (status, json.loads(body)) == (503, {"status": "not ready", "reasons": ["Kafka is away"]})
+        app.problems = []
+        assert exchange(connection, b"/ready")[0] == 200
+
+
+def test_before_the_app_is_loaded_it_is_alive_but_not_ready_and_requests_wait(
+    make_settings: Callable[..., Settings], app: App
+) -> None:
+    loading, stopping = threading.Event(), threading.Event()
+
+    def load(_: Server) -> tuple[App, Callable[[], list[str]]]:
+        loading.wait(LIMIT)
+        return app, list
+
+    settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
+    server = Server(load, settings, stopping)
+    thread = threading.Thread(target=server.run)
+    thread.start()
     try:
-        for connection in stalled:
-            connection.sendall(b"GET / HT")
-        assert ask(port, GET).startswith(b"HTTP/1.0 200")
+        with connect(server.port) as connection, connect(server.port) as early:
+            early.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert exchange(connection, b"/health")[0] == 200
+            assert exchange(connection, b"/ready")[0] == 503
+            loading.set()
+            assert one_answer(early)[0] == 200
     finally:
-        for connection in stalled:
+        loading.set()
+        stopping.set()
+        thread.join(LIMIT)
+
+
+# Slow clients
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"G", b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"],
+)
+@pytest.mark.usefixtures("fast")
+def test_a_request_that_does_not_become_whole_gets_408(serve: Callable[..., Served], app: App, sent: bytes) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="1")
+    head, _, body = ask(port, sent).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"\r\nConnection: close" in head
+    assert json.loads(body)["error"]["code"] == "request-timeout"
+    assert app.server.counters["stalled"] == 1
+
+
+@pytest.mark.usefixtures("fast")
+def test_dripping_bytes_does_not_buy_time(serve: Callable[..., Served]) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="1")
+    with connect(port) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+        connection.settimeout(0.05)
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                assert connection.recv(12) == b"HTTP/1.1 408"
+                break
+        else:
+            pytest.fail("it waits as long as bytes come")
+
+
+@pytest.mark.parametrize("requests", [0, 1])
+@pytest.mark.usefixtures("fast")
+def test_a_connection_that_rests_is_closed(serve: Callable[..., Served], requests: int) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="1")
+    with connect(port) as connection:
+        for _ in range(requests):
+            assert exchange(connection)[0] == 200
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_slow_app_is_not_taken_for_a_slow_client(serve: Callable[..., Served], app: App) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="1")
+    with connect(port) as connection:
+        connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        threading.Timer(2, app.release.set).start()
+        assert answer(connection).startswith(b"HTTP/1.0 200")
+
+
+@pytest.mark.usefixtures("fast")
+def test_clients_that_do_not_read_their_answers_are_cut_and_hold_no_thread(
+    serve: Callable[..., Served], app: App
+) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="1")
+    greedy = [connect(port) for _ in range(3)]
+    for connection in greedy:
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+    eventually(lambda: app.server.counters["stalled"] == 3)
+    assert ask(port, GET).startswith(b"HTTP/1.0 200")
+    for connection in greedy:
+        with suppress(ConnectionResetError):
+            assert len(answer(connection)) < BIG
+        connection.close()
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_client_that_reads_slowly_gets_all_of_it(serve: Callable[..., Served]) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="3")
+    with connect(port) as connection:
+        connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        received = 0
+        for _ in range(4):
+            time.sleep(1)
+            received += len(connection.recv(4 * 1024 * 1024, socket.MSG_WAITALL))
+        received += len(answer(connection))
+        assert received > BIG
+
+
+def test_at_the_connection_limit_those_that_stall_longest_make_room(
+    serve: Callable[..., Served], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "EVICTED_AT_ONCE", 1)
+    port, _, _ = serve(CONNECTION_LIMIT="16")
+    with connect(port) as busy, connect(port) as first:
+        busy.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        assert app.entered.wait(LIMIT)
+        first.sendall(b"GET / HT")
+        eventually(lambda: app.server.connections == 2)
+        others = [connect(port) for _ in range(14)]
+        eventually(lambda: app.server.connections == 16)
+        with connect(port) as last:
+            assert exchange(last)[0] == 200
+            with suppress(ConnectionResetError):
+                assert first.recv(1) == b""
+            assert app.server.counters["evicted"] == 1
+            assert exchange(others[-1])[0] == 200
+        app.release.set()
+        assert answer(busy).startswith(b"HTTP/1.0 200")
+        for connection in others:
             connection.close()
+
+
+def test_when_all_connections_work_a_new_one_gets_503(serve: Callable[..., Served], app: App) -> None:
+    port, _, _ = serve(CONNECTION_LIMIT="16")
+    working = [connect(port) for _ in range(16)]
+    for connection in working:
+        connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+    eventually(lambda: app.calls + app.server.queued == 16)
+    assert ask(port, b"").startswith(b"HTTP/1.1 503")
+    app.release.set()
+    for connection in working:
+        assert answer(connection).startswith(b"HTTP/1.0 200")
+        connection.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"])
+def test_a_thousand_slow_clients_shut_nobody_out(serve: Callable[..., Served], app: App, sent: bytes) -> None:
+    port, _, _ = serve(SHUTDOWN_TIMEOUT="0")
+    slow = [connect(port) for _ in range(1000)]
+    try:
+        for connection in slow:
+            connection.sendall(sent)
+        eventually(lambda: app.server.connections == 1000)
+        with connect(port) as connection:
+            for turn in range(100):
+                slow[turn].sendall(b"x" if sent.startswith(b"POST") else b"")
+                assert exchange(connection)[0] == 200
+        assert app.server.counters["evicted"] == 0
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_requests_that_come_together_are_answered_in_order(
+    serve: Callable[..., Served],
+    app: App,
+    more: bool,  # noqa: FBT001
+) -> None:
+    port, _, _ = serve()
+    with connect(port) as connection:
+        connection.sendall(
+            b"".join(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in (b"/1", b"/health", b"/2"))
+        )
+        if not more:
+            connection.shutdown(socket.SHUT_WR)
+        assert [one_answer(connection)[2] for _ in range(3)] == [b"ok", b'{"status":"alive"}', b"ok"]
+        if not more:
+            assert connection.recv(1) == b""
+    assert app.calls == 2
+
+
+# Draining
+
+
+def test_while_draining_it_is_not_ready_and_answers_tell_clients_to_connect_anew(
+    serve: Callable[..., Served],
+) -> None:
+    port, stopping, _ = serve(SHUTDOWN_DELAY="3")
+    with connect(port) as first, connect(port) as second:
+        assert b"Connection: close" not in exchange(first)[1]
+        assert exchange(second, b"/ready")[0] == 200
+        stopping.set()
+        status, head, body = exchange(second, b"/ready")
+        assert (status, json.loads(body)["error"]["code"]) == (503, "draining")
+        assert b"\r\nConnection: close\r\n" in head
+        status, head, _ = exchange(first)
+        assert status == 200
+        assert b"\r\nConnection: close\r\n" in head
+        assert first.recv(1) == b""
+
+
+def test_requests_in_the_queue_are_answered_before_the_end(serve: Callable[..., Served], app: App) -> None:
+    port, stopping, thread = serve()
+    waiting = [connect(port) for _ in range(6)]
+    for connection in waiting:
+        connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+    eventually(lambda: app.calls + app.server.queued == 6)
+    stopping.set()
+    app.release.set()
+    for connection in waiting:
+        assert answer(connection).startswith(b"HTTP/1.0 200")
+        connection.close()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+
+
+def test_a_connection_that_was_made_before_the_end_may_still_ask(serve: Callable[..., Served], app: App) -> None:
+    port, stopping, _ = serve()
+    with connect(port) as resting:
+        eventually(lambda: app.server.connections == 1)
+        stopping.set()
+        eventually(lambda: refused(port))
+        assert exchange(resting)[0] == 200
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_connections_that_the_kernel_took_before_the_end_are_served(
+    make_settings: Callable[..., Settings],
+    app: App,
+    monkeypatch: pytest.MonkeyPatch,
+    filters: bool,  # noqa: FBT001
+) -> None:
+    if not filters:
+        monkeypatch.setattr(server_module, "_SO_ATTACH_FILTER", -1)
+    stopping = threading.Event()
+    settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
+    server = Server(lambda _: (app, list), settings, stopping)
+    waiting = [connect(server.port) for _ in range(200)]
+    stopping.set()
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    for connection in waiting:
+        connection.sendall(GET)
+        assert answer(connection).startswith(b"HTTP/1.0 200")
+        connection.close()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("soft", "hard", "expected"), [(256, 20_000, 2128), (256, 1024, 1024), (20_000, 20_000, None)])
+def test_as_many_open_files_as_the_connection_limit_needs_are_asked_for(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, expected: int | None
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: asked.append(limits))
+    serve(CONNECTION_LIMIT="2000")
+    assert asked == ([(expected, hard)] if expected else [])
+
+
+def refused(port: int) -> bool:
+    try:
+        connect(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False

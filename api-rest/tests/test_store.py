@@ -1,12 +1,20 @@
+import threading
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pymysql  # type: ignore[import-untyped]
 import pytest
+from api_rest import store as store_module
 from api_rest.errors import Unavailable
+from api_rest.idempotency import Reservation
+from api_rest.listing import Position
 from api_rest.settings import Settings
-from api_rest.store import Store, database_engine, deployments
-from sqlalchemy import Engine, create_engine, exc, insert
+from api_rest.store import Store, database_engine, deployments, idempotency_keys
+from sqlalchemy import Engine, create_engine, exc, insert, select
 from sqlalchemy.pool import StaticPool
 
 START = datetime(2026, 1, 1, 12, 0, 0, 1)  # noqa: DTZ001  the column holds UTC without a zone
@@ -80,6 +88,182 @@ def test_every_filter_must_match(store: Store, put: Callable[..., None]) -> None
     assert ids(store.recent(filters={"component": "x", "status": "failed"}, limit=10)) == ["a"]
 
 
+def test_a_span_of_time_has_its_start_and_not_its_end(store: Store, put: Callable[..., None]) -> None:
+    for minute in range(4):
+        put(str(minute), received_at=START + timedelta(minutes=minute))
+    found = store.recent(filters={}, limit=9, since=START + timedelta(minutes=1), until=START + timedelta(minutes=3))
+    assert ids(found) == ["2", "1"]
+
+
+def position(event: dict[str, Any]) -> Position:
+    return Position(datetime.fromisoformat(event["received_at"]).replace(tzinfo=None), event["id"])
+
+
+@pytest.mark.parametrize("filters", [{}, {"component": "x"}])
+def test_pages_show_every_event_once_though_new_ones_arrive(
+    store: Store, put: Callable[..., None], filters: dict[str, str]
+) -> None:
+    for number in range(10):
+        # Three to a moment, so that pages end within one.
+        put(f"{number % 7}{number}", received_at=START + timedelta(seconds=number // 3), component="x")
+    expected = ids(store.recent(filters=filters, limit=100))
+    seen: list[str] = []
+    after = None
+    while found := store.recent(filters=filters, limit=2, after=after):
+        seen += ids(found)
+        assert len(seen) <= 10
+        after = position(found[-1])
+        put(f"new-{len(seen)}", received_at=START + timedelta(hours=1), component="x")
+    assert seen == expected
+    assert len(seen) == 10
+
+
+def deploy(put: Callable[..., None], second: int, status: str = "succeeded", **changes: object) -> None:
+    values = {"stage": "deploy", "version": "1", **changes}
+    put(str(uuid.uuid4()), received_at=START + timedelta(seconds=second), status=status, **values)
+
+
+def places(store: Store) -> list[tuple[str, str, str, float]]:
+    return [
+        (found.environment, found.component, found.version, (found.since - START).total_seconds())
+        for found in store.running()
+    ]
+
+
+def test_what_runs_is_the_newest_success_of_each_place_sorted(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 1, component="b", responsible="ana")
+    deploy(put, 2, component="a")
+    deploy(put, 3, component="a", version="2")
+    deploy(put, 4, component="a", version="3", status="failed")
+    deploy(put, 5, component="a", version="4", status="started")
+    deploy(put, 6, component="a", version="5", stage="verify")
+    deploy(put, 7, component="a", environment="production")
+    assert places(store) == [("production", "a", "1", 7), ("staging", "a", "2", 3), ("staging", "b", "1", 1)]
+    assert store.running()[2].responsible == "ana"
+
+
+@pytest.mark.parametrize("stage", ["deploy", "verify"])
+def test_a_rollback_takes_its_version_away_and_leaves_the_one_before(
+    store: Store, put: Callable[..., None], stage: str
+) -> None:
+    deploy(put, 1)
+    deploy(put, 2, version="2")
+    deploy(put, 3, version="2")
+    deploy(put, 4, version="2", stage=stage, status="rolled-back")
+    assert places(store) == [("staging", "api-rest", "1", 1)]
+
+
+def test_a_rollback_of_something_else_takes_nothing_away(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 1, status="rolled-back")
+    deploy(put, 2)
+    for number, other in enumerate(({"version": "2"}, {"component": "b"}, {"environment": "qa"}, {"stage": "test"})):
+        deploy(put, 3 + number, status="rolled-back", **other)
+    assert places(store) == [("staging", "api-rest", "1", 2)]
+
+
+def test_a_place_whose_only_version_was_rolled_back_has_nothing(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 1)
+    deploy(put, 1, status="rolled-back")
+    assert places(store) == []
+
+
+def test_a_version_deployed_again_after_its_rollback_runs(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 1)
+    deploy(put, 2, status="rolled-back")
+    deploy(put, 3)
+    assert places(store) == [("staging", "api-rest", "1", 3)]
+
+
+def test_what_runs_comes_with_the_run_that_brought_it(store: Store, put: Callable[..., None]) -> None:
+    for second, stage, status in (
+        (0, "build", "started"),
+        (5, "build", "succeeded"),
+        (6, "deploy", "started"),
+        (9, "deploy", "succeeded"),
+        (12, "verify", "succeeded"),
+    ):
+        deploy(put, second, status, stage=stage)
+        deploy(put, second, status, stage=stage, environment="production")
+    # Another run of the same version, which did not arrive yet.
+    deploy(put, 20, "started", stage="build")
+    deploy(put, 21, "started")
+    deploy(put, 1, "started", stage="test", version="2")
+    for found in store.running():
+        assert found.run is not None
+        assert [(stage.stage, stage.seconds) for stage in found.run.stages] == [
+            ("build", 5),
+            ("deploy", 3),
+            ("verify", None),
+        ]
+
+
+def test_a_run_reaches_a_day_from_its_deployment(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 0)
+    deploy(put, -86_400, stage="test")
+    deploy(put, -86_401, stage="build")
+    deploy(put, 86_400, stage="verify")
+    (found,) = store.running()
+    assert found.run is not None
+    assert [stage.stage for stage in found.run.stages] == ["test", "deploy", "verify"]
+
+
+def test_many_places_are_asked_for_in_several_statements(store: Store, put: Callable[..., None]) -> None:
+    count = store_module.PLACES_AT_ONCE * 2 + 3
+    for number in range(count):
+        deploy(put, number, component=f"c{number:03}")
+    found = store.running()
+    assert len(found) == count
+    assert all(place.run and place.run.component == place.component for place in found)
+
+
+def test_of_a_versions_events_only_the_newest_are_read(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 0, "started", stage="build")
+    for second in range(1, store_module.RUN_EVENTS):
+        deploy(put, second, "failed", stage="test")
+    deploy(put, 1000)
+    (found,) = store.running()
+    assert found.run is not None
+    assert "build" not in [stage.stage for stage in found.run.stages]
+
+
+def test_recent_runs_are_the_newest_ones(store: Store, put: Callable[..., None]) -> None:
+    for number in range(5):
+        deploy(put, number, version=str(number))
+    assert [run.version for run in store.recent_runs(3)] == ["4", "3", "2"]
+
+
+def test_nothing_stored_is_nothing_running(store: Store) -> None:
+    assert (store.running(), store.recent_runs(5)) == ([], [])
+
+
+def wanted(fingerprint: str = "f" * 64) -> Reservation:
+    return Reservation(fingerprint, str(uuid.uuid4()), datetime(2026, 1, 2, 3, 4, 5, 678_901))  # noqa: DTZ001
+
+
+def test_the_first_reservation_of_a_key_stays(store: Store) -> None:
+    first, second = wanted(), wanted("e" * 64)
+    assert store.reserve("k1", first) == first
+    assert store.reserve("k1", second) == first
+    assert store.reserve("k2", second) == second
+
+
+def test_concurrent_reservations_agree(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/ledger.db", connect_args={"timeout": 30})
+    idempotency_keys.metadata.create_all(engine)
+    together = threading.Barrier(8)
+
+    def reserve(_: int) -> Reservation:
+        together.wait(30)
+        return Store(engine).reserve("k", wanted())
+
+    with ThreadPoolExecutor(8) as pool:
+        held = set(pool.map(reserve, range(8)))
+    with engine.connect() as connection:
+        kept = connection.execute(select(idempotency_keys)).all()
+    engine.dispose()
+    assert len(held) == len(kept) == 1
+
+
 def test_check_passes_on_an_empty_table(store: Store) -> None:
     store.check()
 
@@ -121,3 +305,95 @@ def test_a_server_that_refuses_connections_is_unavailable(make_settings: Callabl
 def test_any_password_reaches_the_driver_as_it_is(make_settings: Callable[..., Settings]) -> None:
     engine = database_engine(make_settings(DB_PASSWORD="p@ss:/?#%word"))
     assert engine.dialect.create_connect_args(engine.url)[1]["password"] == "p@ss:/?#%word"
+
+
+class LostError(Exception):
+    """What a driver raises."""
+
+
+def lost(*, invalidated: bool = True, cause: Exception | None = None, code: int = 2013) -> exc.OperationalError:
+    original = LostError(code, "Lost connection")
+    original.__context__ = cause
+    return exc.OperationalError("SELECT 1", {}, original, connection_invalidated=invalidated)
+
+
+def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> list[int]:
+    """Have the first uses of a connection fail; return where the tries are counted."""
+    connect, left, tries = Engine.connect, list(errors), list[int]()
+
+    def once(self: Engine) -> Any:  # noqa: ANN401  what Engine.connect returns
+        tries.append(1)
+        if left:
+            raise left.pop(0)
+        return connect(self)
+
+    del engine
+    monkeypatch.setattr(Engine, "connect", once)
+    return tries
+
+
+@pytest.mark.parametrize("error", [lost(), lost(invalidated=False, code=1213)])
+def test_a_connection_that_turned_out_dead_and_a_deadlock_are_tried_again_once(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    answering(engine, monkeypatch, error)
+    assert store.find("a") is None
+    answering(engine, monkeypatch, error, error)
+    with pytest.raises(Unavailable):
+        store.find("a")
+
+
+@pytest.mark.parametrize("error", [lost(invalidated=False), lost(cause=TimeoutError())])
+def test_what_would_only_fail_or_wait_again_is_not_tried_again(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tries = answering(engine, monkeypatch, error)
+    with pytest.raises(Unavailable):
+        store.find("a")
+    assert len(tries) == 1
+
+
+class Connection:
+    """Stands in for the driver's."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.pings = 0
+
+    def ping(self, *, reconnect: bool) -> None:
+        assert not reconnect
+        self.pings += 1
+        if self.error:
+            raise self.error
+
+
+class Record:
+    def __init__(self) -> None:
+        self.info: dict[str, float] = {}
+
+
+@pytest.mark.parametrize(("rested", "pings"), [(None, 0), (1.0, 0), (store_module.PING_AFTER + 1, 1)])
+def test_only_a_connection_that_rested_is_asked_whether_it_lives(
+    monkeypatch: pytest.MonkeyPatch, rested: float | None, pings: int
+) -> None:
+    connection, record, now = Connection(), Record(), 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    if rested is not None:
+        store_module._note_rest(connection, record)
+        now += rested
+    store_module._ping_if_rested(connection, record, None)
+    assert connection.pings == pings
+
+
+@pytest.mark.parametrize("error", [pymysql.OperationalError(2006, "gone"), OSError()])
+def test_a_connection_that_died_while_it_rested_is_replaced(error: Exception) -> None:
+    record = Record()
+    record.info["rests_since"] = float("-inf")
+    with pytest.raises(exc.DisconnectionError):
+        store_module._ping_if_rested(Connection(error), record, None)
+
+
+def test_the_pool_asks(make_settings: Callable[..., Settings]) -> None:
+    engine = database_engine(make_settings())
+    assert store_module._ping_if_rested in list(engine.pool.dispatch.checkout)
+    assert store_module._note_rest in list(engine.pool.dispatch.checkin)

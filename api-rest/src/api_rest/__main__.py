@@ -1,18 +1,31 @@
 """Runs the app: `python -m api_rest`."""
 # ruff: noqa: T201  a command line speaks by print
 
+from __future__ import annotations
+
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from . import config
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .server import Loaded, Server
+    from .tokens import Tokens
+
 __all__ = ["main"]
 
+FAILED = 1
 WRONG_SETTINGS = 2
+# As a shell counts: a process that a signal ended.
+SIGNALLED = 128
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -22,57 +35,101 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         return _command_line(arguments)
     try:
         settings = config.load(Settings, os.environ if environ is None else environ)
+        tokens = _tokens(settings)
     except config.SettingsError as error:
         print("api-rest cannot start, these settings are wrong:", file=sys.stderr)
         print(*(f"  {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
         print("`python -m api_rest --help` lists all of them.", file=sys.stderr)
         return WRONG_SETTINGS
+    return _serve(settings, tokens)
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    if not (settings.tokens_file or settings.protect_reads):
+        return None
+    from .tokens import configured  # noqa: PLC0415  only where they are wanted
+
+    return configured(settings)
+
+
+def _serve(settings: Settings, tokens: Tokens | None) -> int:
+    from .server import Server  # noqa: PLC0415  so that --help and wrong settings are answered at once
+
     stopping = threading.Event()
-    # As PID 1 a process gets no default handling of signals: without handlers SIGTERM would be ignored.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    return _serve(settings, stopping)
+    with ExitStack() as closing:
+        try:
+            server = Server(
+                lambda server: _load(settings, tokens, server, closing), settings, stopping, lambda: _log(settings)
+            )
+        except OSError as error:
+            _log(settings).error(
+                "cannot listen", host=settings.http_host, port=settings.http_port, reason=error.strerror or str(error)
+            )
+            return FAILED
+        # As PID 1 a process gets no default handling of signals: without handlers SIGTERM would be ignored.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: _stop(number, stopping, server))
+        server.run()
+    _log(settings).info("stopped")
+    return FAILED if server.failed else 0
 
 
-def _serve(settings: Settings, stopping: threading.Event) -> int:
-    # Imported only now, so that --help and wrong settings are answered at once.
-    import structlog  # noqa: PLC0415
-
-    from . import logs, tracing, version  # noqa: PLC0415
+def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: ExitStack) -> Loaded:
+    """Return the app, and what tells why it cannot serve. The process listens already; imports wait for that."""
+    log = _log(settings)
+    from . import tracing, version  # noqa: PLC0415
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
-    from .server import Server  # noqa: PLC0415
+    from .readiness import Readiness  # noqa: PLC0415
 
-    logs.configure(level=settings.log_level, service="api-rest", environment=settings.environment)
-    log = structlog.stdlib.get_logger("api_rest")
-    metrics = Metrics(version.installed())
     traces = tracing.start(
         settings.otel_exporter_otlp_endpoint,
         service="api-rest",
         environment=settings.environment,
         version=version.installed(),
     )
+    closing.callback(traces.close)
+    metrics = Metrics(version.installed())
+    metrics.watch(server)
     backends = Backends.of(settings)
+    closing.callback(backends.close)
+    readiness = Readiness(backends.problems)
+    closing.callback(readiness.close)
+    backends.start()
+    readiness.start()
     app = create_app(
         backends,
         max_body_bytes=settings.max_body_bytes,
-        draining=stopping.is_set,
+        draining=lambda: server.draining,
         metrics=metrics,
         tracing=traces,
+        tokens=tokens,
+        protect_reads=settings.protect_reads,
     )
-    try:
-        server = Server(app, settings, stopping)
-    except OSError as error:
-        log.error("cannot listen", host=settings.http_host, port=settings.http_port, reason=str(error))  # noqa: TRY400
-        return 1
-    backends.start()
     log.info("serving", host=settings.http_host, port=server.port)
-    server.run()
-    backends.close()
-    traces.close()
-    log.info("stopped")
-    return 0
+    return app, readiness.problems
+
+
+def _stop(number: int, stopping: threading.Event, server: Server) -> None:
+    """Drain on the first signal, end at once on the second."""
+    if stopping.is_set():
+        # Whatever the process was doing, a log line included: only what is safe inside of that.
+        line = {"event": "ended at once by a second signal", "level": "warning", "signal": signal.Signals(number).name}
+        os.write(sys.stdout.fileno(), f"{json.dumps(line)}\n".encode())
+        os._exit(SIGNALLED + number)
+    stopping.set()
+    server.wake()
+
+
+def _log(settings: Settings) -> Any:  # noqa: ANN401  structlog's own type
+    import structlog  # noqa: PLC0415
+
+    from . import logs  # noqa: PLC0415
+
+    if not structlog.is_configured():
+        logs.configure(level=settings.log_level, service="api-rest", environment=settings.environment)
+    return structlog.stdlib.get_logger("api_rest")
 
 
 def _command_line(arguments: Sequence[str]) -> int:

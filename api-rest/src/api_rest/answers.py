@@ -76,6 +76,7 @@ class Answering:
         status = error.status_code
         problem = Problem(status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line))
         error.content_type = "application/json"
+        error.set_header("X-Request-ID", request_id())
         self._tell("none", status, 0.0)
         return json.dumps(problem.body())
 
@@ -83,7 +84,11 @@ class Answering:
         respond = _responding(handler)
 
         def traced(**arguments: str) -> HTTPResponse:
-            carrier = {name: value for name in ("traceparent", "tracestate") if (value := request.get_header(name))}
+            # Not get_header(), which raises on bytes that are not UTF-8.
+            environ = request.environ
+            carrier = {
+                name: value for name in ("traceparent", "tracestate") if (value := environ.get(f"HTTP_{name.upper()}"))
+            }
             attributes: dict[str, str | int] = {
                 "http.request.method": request.method,
                 "http.route": rule,
@@ -146,7 +151,7 @@ def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPRespo
 
 def exposition(metrics: Metrics) -> HTTPResponse:
     """Return the measurements in the format that the client takes."""
-    content_type, body = metrics.render(request.get_header("Accept", ""))
+    content_type, body = metrics.render(request.environ.get("HTTP_ACCEPT", ""))
     return HTTPResponse(body, headers={"Content-Type": content_type})
 
 

@@ -3,29 +3,76 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from bottle import Bottle, HTTPResponse, request
+from structlog.contextvars import bind_contextvars
 
+from . import idempotency
 from .answers import Answering, answer, exposition, request_id
 from .errors import Problem
-from .event import FILTERS, accept, encode, parse_json, validate
+from .event import accept, encode, parse_json, rfc3339, validate
+from .idempotency import Reservation
+from .listing import Listing, Position, next_link, parameters, parse
+from .page import Overview, mount
+from .tokens import Access, Tokens, client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .backends import Backends
     from .metrics import Metrics
+    from .runs import Run, Running
+    from .table import Table
     from .tracing import Tracing
 
-__all__ = ["create_app"]
+__all__ = ["Reader", "create_app"]
 
 log = structlog.stdlib.get_logger(__name__)
 
-LIMIT_DEFAULT = 50
-LIMIT_MAX = 500
+LIMIT_DEFAULT, LIMIT_MAX = 50, 500
+CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
+LISTED = parameters(limit_default=LIMIT_DEFAULT, limit_max=LIMIT_MAX)
+EXPORTED = parameters(limit_default=CSV_LIMIT_DEFAULT, limit_max=CSV_LIMIT_MAX)
+CSV_BYTES = 16 * 1024 * 1024
+# Rows that are read for a CSV at a time: all of them at once could be hundreds of megabytes.
+CSV_BATCH = 500
+RECENT_RUNS = 30
+UTF_8 = ("utf-8", "utf8")
+
+
+class Reader(idempotency.Reserver, Protocol):
+    """The database as the requests use it."""
+
+    def recent(
+        self,
+        *,
+        filters: Mapping[str, str],
+        limit: int,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: Position | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest deployments that match, of a span of time, after the end of the page before."""
+
+    def find(self, event_id: str) -> dict[str, Any] | None:
+        """Return one deployment, or None."""
+
+    def running(self) -> list[Running]:
+        """Return what each environment has of each component."""
+
+    def recent_runs(self, limit: int) -> list[Run]:
+        """Return the newest runs."""
+
+    def check(self) -> None:
+        """Raise Unavailable unless it can serve."""
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class Ledger:
@@ -35,25 +82,41 @@ class Ledger:
         self, backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool], tracing: Tracing
     ) -> None:
         self._backends = backends
+        self._store = backends.store
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
         self._draining = draining
 
     def record(self) -> HTTPResponse:
         """Take a deployment event: answer 202 once Kafka holds it."""
+        key = idempotency.parse_key(request.environ.get(idempotency.VARIABLE))
         payload = self._payload()
         wrong = validate(payload)
         if wrong or not isinstance(payload, dict):
             raise Problem(422, "invalid-fields", "some fields are wrong", fields=wrong)
-        event = accept(payload)
+        event = accept(payload) if key is None else self._reserved(key, payload)
         body = encode(event)
         self._publish(payload["component"], body, event["id"])
-        log.info("deployment accepted", event_id=event["id"], component=event["component"], version=event["version"])
+        # On the request's own line: a second one would cost as much as all of the rest.
+        bind_contextvars(event_id=event["id"], component=event["component"], version=event["version"])
         return answer(
             202,
             {"id": event["id"], "received_at": event["received_at"]},
             {"Location": f"/deployments/{event['id']}"},
         )
+
+    def _reserved(self, key: str, payload: dict[str, object]) -> dict[str, object]:
+        """Return the event that the key stands for: of the first request with it, or of this one.
+
+        It is published each time: the worker stores an id once, so a repetition heals a crash before the first publishing.
+        """
+        now = datetime.now(UTC).replace(tzinfo=None)
+        wanted = Reservation(idempotency.fingerprint(payload), str(uuid.uuid4()), now)
+        hashed = idempotency.key_hash(client(), key)
+        held = self._store.use(lambda store: store.reserve(hashed, wanted))
+        if held.fingerprint != wanted.fingerprint:
+            raise Problem(422, "idempotency-key-reused", "another body was sent with this Idempotency-Key before")
+        return accept(payload, event_id=held.event_id, now=held.received_at.replace(tzinfo=UTC))
 
     def _publish(self, component: str, body: bytes, event_id: object) -> None:
         """Hand an event to Kafka, with what connects the worker's log lines and spans to this request."""
@@ -63,19 +126,80 @@ class Ledger:
             self._backends.broker.use(lambda broker: broker.publish(key=component, value=body, headers=headers))
 
     def recent(self) -> HTTPResponse:
-        """List stored deployments, the newest first."""
-        filters, limit = parse_query(request.query_string)
-        found = self._backends.store.use(lambda store: store.recent(filters=filters, limit=limit))
-        return answer(200, {"deployments": found})
+        """List stored deployments, the newest first, a page at a time."""
+        listing = parse(request.query_string, LISTED, limit_default=LIMIT_DEFAULT)
+        found, more = self._page(listing)
+        cursor = _position(found[-1]).cursor() if more else None
+        return answer(200, {"deployments": found, "next": cursor}, _link("/deployments", cursor))
+
+    def export(self) -> HTTPResponse:
+        """Return stored deployments as a table for spreadsheets, up to so many rows and bytes."""
+        from .table import Table  # noqa: PLC0415  few ask for it
+
+        listing = parse(request.query_string, EXPORTED, limit_default=CSV_LIMIT_DEFAULT)
+        table = Table(CSV_BYTES)
+        more = self._fill(table, listing)
+        cursor = _position(table.last).cursor() if more and table.last is not None else None
+        headers = {
+            "Content-Type": "text/csv; charset=utf-8; header=present",
+            "Content-Disposition": 'attachment; filename="deployments.csv"',
+            **_link("/deployments.csv", cursor),
+        }
+        return HTTPResponse(table.body(), headers=headers)
+
+    def _fill(self, table: Table, listing: Listing) -> bool:
+        """Read what is listed into the table; tell whether there is more than it took."""
+        left, after = listing.limit, listing.after
+        while True:
+            size = min(left, CSV_BATCH)
+            found, more = self._page(replace(listing, limit=size, after=after))
+            if not table.add(found):
+                return True
+            left -= size
+            if not more or not left:
+                return more
+            after = _position(found[-1])
+
+    def _page(self, listing: Listing) -> tuple[list[dict[str, Any]], bool]:
+        """Return what is listed, and whether there is more."""
+        # One more than wanted tells.
+        found = self._store.use(
+            lambda store: store.recent(
+                filters=listing.filters,
+                limit=listing.limit + 1,
+                since=listing.since,
+                until=listing.until,
+                after=listing.after,
+            )
+        )
+        more = len(found) > listing.limit
+        del found[listing.limit :]
+        return found, more
 
     def one(self, event_id: str) -> HTTPResponse:
         """Show one stored deployment."""
         found = None
         if (canonical := _canonical_uuid(event_id)) is not None:
-            found = self._backends.store.use(lambda store: store.find(canonical))
+            found = self._store.use(lambda store: store.find(canonical))
         if found is None:
             raise Problem(404, "not-found", "there is no such deployment, or it is not stored yet")
         return answer(200, found)
+
+    def environments(self) -> HTTPResponse:
+        """Tell which version of each component every environment has, since when, by whom, and how its run went."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for running in self._store.use(lambda store: store.running()):
+            found.setdefault(running.environment, []).append(_running(running))
+        return answer(
+            200,
+            {"environments": [{"environment": name, "components": components} for name, components in found.items()]},
+        )
+
+    def overview(self) -> Overview:
+        """Return what the page shows."""
+        return self._store.use(
+            lambda store: Overview(store.running(), store.recent_runs(RECENT_RUNS), datetime.now(UTC))
+        )
 
     def health(self) -> HTTPResponse:
         """Tell that the process is alive, whatever it depends on."""
@@ -91,60 +215,108 @@ class Ledger:
         return answer(200, {"status": "ready"})
 
     def _payload(self) -> object:
-        media_type = request.content_type.partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise Problem(415, "unsupported-media-type", "send the event as application/json")
+        _refuse_other_media()
         if request.content_length > self._max_body_bytes:
-            raise Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
+            raise self._too_large()
+        # One byte more than allowed tells, even where no length was given or it was a wrong one.
+        body = request.body.read(self._max_body_bytes + 1)
+        if len(body) > self._max_body_bytes:
+            raise self._too_large()
         try:
-            return parse_json(request.body.read())
+            return parse_json(body)
         except ValueError as error:
             raise Problem(400, "invalid-json", f"the body is not JSON: {error}") from None
 
-
-def parse_query(query: str) -> tuple[dict[str, str], int]:
-    """Return the filters and the limit of a listing's query, or raise a Problem that names every wrong parameter."""
-    filters: dict[str, str] = {}
-    limit = LIMIT_DEFAULT
-    wrong: dict[str, str] = {}
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
-    except ValueError:
-        raise Problem(422, "invalid-query", "the query is not name=value pairs in UTF-8") from None
-    seen: set[str] = set()
-    for name, value in pairs:
-        if name in seen:
-            wrong[name] = "is given more than once"
-        elif name in FILTERS:
-            filters[name] = value
-        elif name != "limit":
-            wrong[name] = f"is not a parameter; there are limit, {', '.join(FILTERS)}"
-        elif value.isascii() and value.isdigit() and 1 <= int(value) <= LIMIT_MAX:
-            limit = int(value)
-        else:
-            wrong[name] = f"must be a whole number from 1 to {LIMIT_MAX}"
-        seen.add(name)
-    if wrong:
-        raise Problem(422, "invalid-query", "some parameters are wrong", fields=wrong)
-    return filters, limit
+    def _too_large(self) -> Problem:
+        return Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
 
 
 def create_app(
-    backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool], metrics: Metrics, tracing: Tracing
+    backends: Backends,
+    *,
+    max_body_bytes: int,
+    draining: Callable[[], bool],
+    metrics: Metrics,
+    tracing: Tracing,
+    tokens: Tokens | None = None,
+    protect_reads: bool = False,
 ) -> Bottle:
-    """Return the WSGI application."""
+    """Return the WSGI application; without tokens everybody may do everything."""
     ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining, tracing=tracing)
     app = Bottle()
     answering = Answering(metrics, tracing)
     app.install(answering)
+    if tokens is not None:
+        app.install(Access(tokens, protect_reads=protect_reads))
     app.default_error_handler = answering.framework_error
     app.route("/deployments", "POST", ledger.record)
     app.route("/deployments", "GET", ledger.recent)
+    app.route("/deployments.csv", "GET", ledger.export)
     app.route("/deployments/<event_id>", "GET", ledger.one)
+    app.route("/environments", "GET", ledger.environments)
     app.route("/health", "GET", ledger.health)
     app.route("/ready", "GET", ledger.ready)
     app.route("/metrics", "GET", lambda: exposition(metrics))
+    contract = cache(
+        lambda: _contract(max_body_bytes, writes=tokens is not None, reads=tokens is not None and protect_reads)
+    )
+    app.route("/openapi.json", "GET", lambda: answer(200, contract()))
+    mount(app, ledger.overview)
     return app
+
+
+def _contract(max_body_bytes: int, *, writes: bool, reads: bool) -> dict[str, Any]:
+    from . import openapi, version  # noqa: PLC0415  few ask for it
+
+    return openapi.document(
+        version=version.installed(),
+        max_body_bytes=max_body_bytes,
+        listed=LISTED,
+        exported=EXPORTED,
+        protect_writes=writes,
+        protect_reads=reads,
+    )
+
+
+def _refuse_other_media() -> None:
+    """Raise a Problem unless the body is plain JSON in UTF-8 by its headers."""
+    media_type, *rest = (part.strip().lower() for part in request.content_type.split(";"))
+    if media_type != "application/json":
+        raise Problem(415, "unsupported-media-type", "send the event as application/json")
+    for parameter in rest:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in UTF_8:
+            raise Problem(415, "unsupported-media-type", "send the event in UTF-8")
+    if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:
+        headers = {"Accept-Encoding": "identity"}
+        raise Problem(415, "unsupported-media-type", "send the event uncompressed", headers=headers)
+
+
+def _link(path: str, cursor: str | None) -> dict[str, str]:
+    return {} if cursor is None else {"Link": next_link(path, request.query_string, cursor)}
+
+
+def _position(event: Mapping[str, Any]) -> Position:
+    return Position(datetime.fromisoformat(event["received_at"]).replace(tzinfo=None), event["id"])
+
+
+def _running(running: Running) -> dict[str, Any]:
+    return {
+        "component": running.component,
+        "version": running.version,
+        "since": rfc3339(running.since),
+        "responsible": running.responsible,
+        "stages": [
+            {
+                "stage": stage.stage,
+                "status": stage.status,
+                "started_at": stage.started_at and rfc3339(stage.started_at),
+                "ended_at": stage.ended_at and rfc3339(stage.ended_at),
+                "seconds": stage.seconds,
+            }
+            for stage in (running.run.stages if running.run else ())
+        ],
+    }
 
 
 def _canonical_uuid(text: str) -> str | None:

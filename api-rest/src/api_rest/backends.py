@@ -7,7 +7,7 @@ up for this app to start.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -17,6 +17,7 @@ from .gate import Gate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .app import Reader
     from .settings import Settings
 
 __all__ = ["Backends", "Broker", "Connecting", "Reader"]
@@ -41,16 +42,6 @@ class Broker(Backend, Protocol):
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """Return once the event is safe, or raise Unavailable."""
-
-
-class Reader(Backend, Protocol):
-    """Where stored events are read."""
-
-    def recent(self, *, filters: Mapping[str, str], limit: int) -> list[dict[str, Any]]:
-        """Return the newest deployments that match."""
-
-    def find(self, event_id: str) -> dict[str, Any] | None:
-        """Return one deployment, or None."""
 
 
 BackendT = TypeVar("BackendT", bound=Backend)
@@ -79,6 +70,13 @@ class Connecting(Generic[BackendT]):
             raise Unavailable(self._reason)
         with self._gate.passing():
             return action(self._backend)
+
+    def check(self) -> None:
+        """Raise Unavailable unless the backend can serve; whoever uses it next benefits from what was found."""
+        if self._backend is None:
+            raise Unavailable(self._reason)
+        with self._gate.checking():
+            self._backend.check()
 
     def close(self) -> None:
         """Stop connecting, or let go of what is connected."""
@@ -137,7 +135,7 @@ class Backends:
         found = []
         for backend in (self.broker, self.store):
             try:
-                backend.use(lambda connected: connected.check())
+                backend.check()
             except Unavailable as error:
                 found.append(str(error))
         return found

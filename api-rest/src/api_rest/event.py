@@ -3,11 +3,23 @@
 import json
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["FIELDS", "FILTERS", "STAGES", "STATUSES", "Field", "accept", "encode", "parse_json", "validate"]
+__all__ = [
+    "FIELDS",
+    "FILTERS",
+    "STAGES",
+    "STATUSES",
+    "Field",
+    "accept",
+    "encode",
+    "parse_json",
+    "rfc3339",
+    "validate",
+]
 
 STAGES = ("build", "test", "push", "deploy", "verify")
 STATUSES = ("started", "succeeded", "failed", "rolled-back")
@@ -17,16 +29,18 @@ KIND_HEADER = ("kind", b"deployment")
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the request body: what it is for, and the check that returns what is wrong, or None."""
+    """One field of the request body: what it is for, what it may hold, and the check of that: what is wrong, or None."""
 
     name: str
     help: str
+    schema: Mapping[str, Any]
     check: Callable[[object], str | None]
+    example: object
     required: bool = True
 
 
-def _text(limit: int, pattern: str | None = None, form: str = "") -> Callable[[object], str | None]:
-    compiled = re.compile(pattern) if pattern else None
+def _text(limit: int, pattern: str, form: str) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
+    matches = re.compile(pattern).fullmatch
 
     def check(value: object) -> str | None:
         if not isinstance(value, str):
@@ -35,20 +49,28 @@ def _text(limit: int, pattern: str | None = None, form: str = "") -> Callable[[o
             return "must not be empty"
         if len(value) > limit:
             return f"must have at most {limit} characters"
-        if not value.isprintable() or value != value.strip():
-            return "must be printable, with no space at either end"
-        if compiled and not compiled.fullmatch(value):
+        if not matches(value) or not _encodable(value):
             return f"must be {form}"
         return None
 
-    return check
+    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": pattern}, check
 
 
-def _choice(words: tuple[str, ...]) -> Callable[[object], str | None]:
+def _encodable(text: str) -> bool:
+    """Tell whether text has no half of a surrogate pair, which JSON can spell but UTF-8 cannot."""
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def _choice(words: tuple[str, ...]) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
     def check(value: object) -> str | None:
         return None if isinstance(value, str) and value in words else f"must be one of {', '.join(words)}"
 
-    return check
+    return {"type": "string", "enum": list(words)}, check
 
 
 def _details(value: object) -> str | None:
@@ -61,19 +83,35 @@ def _details(value: object) -> str | None:
     return None if size <= DETAILS_LIMIT else f"must be at most {DETAILS_LIMIT} bytes of JSON"
 
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._/-]*"
-_NAME_FORM = "letters, digits and ._/- only, a letter or digit first"
+_NAME = (r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "letters, digits and ._/- only, a letter or digit first")
+# Controls, spaces but the usual one, marks that are not seen or turn the direction of the text.
+_UNSEEN = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+    r"\ufeff\ufff0-\uffff"
+    "\U000e0000-\U000e007f"
+)
+_PRINTABLE = (
+    rf"^[^ {_UNSEEN}]([^{_UNSEEN}]*[^ {_UNSEEN}])?$",
+    "printable, with no space at either end",
+)
 
 FIELDS = (
-    Field("component", "what was deployed", _text(128, _NAME, _NAME_FORM)),
-    Field("version", "which version of it", _text(128)),
-    Field("environment", "where to", _text(64, _NAME, _NAME_FORM)),
-    Field("responsible", "who did it", _text(256)),
-    Field("stage", "which stage of the pipeline", _choice(STAGES)),
-    Field("status", "how that stage stands", _choice(STATUSES)),
-    Field("details", "anything else worth keeping", _details, required=False),
+    Field("component", "what was deployed", *_text(128, *_NAME), "api-rest"),
+    Field("version", "which version of it", *_text(128, *_PRINTABLE), "1.2.3"),
+    Field("environment", "where to", *_text(64, *_NAME), "staging"),
+    Field("responsible", "who did it", *_text(256, *_PRINTABLE), "Zoë"),
+    Field("stage", "which stage of the pipeline", *_choice(STAGES), "deploy"),
+    Field("status", "how that stage stands", *_choice(STATUSES), "succeeded"),
+    Field(
+        "details",
+        f"anything else worth keeping, at most {DETAILS_LIMIT} bytes of JSON",
+        {"type": "object"},
+        _details,
+        {"commit": "0a1b2c3"},
+        required=False,
+    ),
 )
-FILTERS = ("component", "environment", "version", "status", "stage")
+FILTERS = ("component", "environment", "version", "status", "stage", "responsible")
 _BY_NAME = {field.name: field for field in FIELDS}
 _SET_BY_SERVER = ("id", "received_at")
 
@@ -115,14 +153,20 @@ def validate(payload: object) -> dict[str, str]:
     return wrong
 
 
-def accept(payload: dict[str, object], *, now: datetime | None = None) -> dict[str, object]:
+def accept(
+    payload: dict[str, object], *, event_id: str | None = None, now: datetime | None = None
+) -> dict[str, object]:
     """Return the event of a validated payload, with the id and the time that the server sets."""
-    received = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
     return {
-        "id": str(uuid.uuid4()),
+        "id": event_id or str(uuid.uuid4()),
         **payload,
-        "received_at": received.isoformat(timespec="microseconds") + "Z",
+        "received_at": rfc3339((now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)),
     }
+
+
+def rfc3339(utc: datetime) -> str:
+    """Return UTC that has no zone, as the database holds it, the way that answers and events spell it."""
+    return utc.isoformat(timespec="microseconds") + "Z"
 
 
 def encode(event: dict[str, object]) -> bytes:

@@ -12,7 +12,7 @@ __all__ = ["Gate"]
 class Gate:
     """After a failure lets one caller at a time try the dependency; the others are refused at once.
 
-    Without it, requests that each wait out their timeout would take all threads, and /health would stop answering.
+    Without it, requests that each wait out their timeout would take all threads.
     """
 
     def __init__(self) -> None:
@@ -26,12 +26,19 @@ class Gate:
         if trying and not self._trial.acquire(blocking=False):
             raise Unavailable(self._failure)
         try:
+            with self.checking():
+                yield
+        finally:
+            if trying:
+                self._trial.release()
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Run the body in any case, and let it decide for the callers that come after."""
+        try:
             yield
         except Unavailable as error:
             self._failure = str(error)
             raise
         else:
             self._failure = None
-        finally:
-            if trying:
-                self._trial.release()

@@ -1,122 +1,356 @@
-"""waitress, started and stopped the way a container needs."""
+"""Serves a WSGI app the way a container needs: waitress runs the app, this runs the sockets and the threads.
+
+waitress' own server is not used. It looks at every connection in every turn, lets its queue grow without end, counts
+only silence as a stall, stops accepting once enough connections stall, and drops its queue when it is stopped.
+"""
 
 from __future__ import annotations
 
-import json
+import array
+import heapq
+import resource
+import socket
+import struct
+import threading
 import time
+from collections import deque
+from contextlib import suppress
+from queue import SimpleQueue
+from selectors import EVENT_READ, DefaultSelector
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-from waitress import create_server, wasyncore
-from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
-
+from .connection import Answer, Connection, refusal
 from .errors import Problem
+from .framing import Request
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from .settings import Settings
 
+    # A WSGI app, and what tells, without waiting, why requests cannot be served.
+    Loaded = tuple[Callable[..., Any], Callable[[], list[str]]]
+
 __all__ = ["Server"]
 
-log = structlog.stdlib.get_logger(__name__)
-
-# waitress' own default of 100 open connections lets a hundred stalled clients shut everybody else out.
-CONNECTION_LIMIT = 1000
-# A connection that sends nothing for so long is closed.
-CHANNEL_TIMEOUT = 30
-# How long one look at the sockets may take: also how late it notices that it was told to stop.
+BACKLOG = 1024
+# How long one look at the sockets may take: also how late it notices that it was told to stop by another thread.
 TURN = 0.5
+# How often connections are looked over for those that take too long.
+SWEEP = 1.0
+# At the connection limit so many make room at once, so that the search for them is worth its time.
+EVICTED_AT_ONCE = 16
+# Connections taken in one turn; the others wait for the next.
+ACCEPTED_AT_ONCE = 128
+# While draining, a connection that rests is closed only after so long: a client may be about to use it.
+REST_WHILE_DRAINING = 1.0
+# How long handshakes that have begun may take to end before the listening socket is closed.
+HANDSHAKE = 0.1
+# Files that are open besides the connections.
+OTHER_FILES = 128
+
+ALIVE = Answer(200, {"status": "alive"})
+READY = Answer(200, {"status": "ready"})
+DRAINING = refusal(Problem(503, "draining", "this instance is shutting down"))
+OVERLOADED = refusal(
+    Problem(503, "overloaded", "too many requests are waiting; try again", headers={"Retry-After": "1"})
+)
+PROBES = frozenset({"/health", "/ready"})
+
+_SO_ATTACH_FILTER = 26
+# A packet filter: drop what has TCP's SYN flag set.
+_NO_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),  # load the byte with the flags
+    (0x54, 0, 0, 0x02),  # of which only SYN
+    (0x15, 0, 1, 0),  # is it 0?
+    (0x06, 0, 0, 0xFFFFFFFF),  # yes: keep the packet
+    (0x06, 0, 0, 0),  # no: drop it
+)
+
+
+def _logger() -> Any:  # noqa: ANN401  structlog's own type
+    import structlog  # noqa: PLC0415
+
+    return structlog.stdlib.get_logger(__name__)
 
 
 class Server:
-    """Listens from the moment it is made; serves while `run` runs; drains and returns once `stopping` is set."""
+    """Listens from the moment it is made; serves while `run` runs; drains and returns once `stopping` is set.
 
-    def __init__(self, app: Callable[..., Any], settings: Settings, stopping: threading.Event) -> None:
+    `load` is called with this server by the first thread, so that /health is answered before the app is imported.
+    """
+
+    server_name = "api-rest"
+
+    def __init__(
+        self,
+        load: Callable[[Server], Loaded],
+        settings: Settings,
+        stopping: threading.Event,
+        log: Callable[[], Any] = _logger,
+    ) -> None:
+        self._load = load
+        # A function, since importing structlog takes longer than all that is needed to listen and to answer /health.
+        self._log = log
         self._settings = settings
         self._stopping = stopping
-        self._sockets: dict[int, Any] = {}
-        self._server = create_server(
-            app,
-            map=self._sockets,
-            host=settings.http_host,
-            port=settings.http_port,
-            threads=settings.http_threads,
-            connection_limit=CONNECTION_LIMIT,
-            channel_timeout=CHANNEL_TIMEOUT,
-            # select() cannot watch file descriptors above 1023.
-            asyncore_use_poll=True,
-            # The app answers 413 itself, in JSON; waitress only stops what is far beyond.
-            max_request_body_size=settings.max_body_bytes * 2,
-            ident=None,
-        )
-        self._server.channel_class = _JsonChannel
+        self._problems: Callable[[], list[str]] = lambda: ["the app is being loaded"]
+        self.application: Callable[..., Any] = _not_loaded
+        self.task: Callable[..., Any] = _not_loaded
+        self.failed = False
+        self.adj = SimpleNamespace(ident=None, url_prefix="")
+        self.counters = {"overloaded": 0, "stalled": 0, "evicted": 0, "malformed": 0}
+        self._queue: SimpleQueue[Connection | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._connections: set[Connection] = set()
+        self._resumed: deque[Connection] = deque()
+        self._next_sweep = 0.0
+        self._listener = _listen(settings.http_host, settings.http_port)
+        self.effective_port = int(self._listener.getsockname()[1])
+        self._selector = DefaultSelector()
+        self._selector.register(self._listener, EVENT_READ, self._accept)
+        self._woken, self._waker = socket.socketpair()
+        self._woken.settimeout(0)
+        self._waker.settimeout(0)
+        self._selector.register(self._woken, EVENT_READ, self._wake_up)
+        wanted = settings.connection_limit + OTHER_FILES
+        allowed = _allow_files(wanted)
+        if allowed < wanted:
+            self._log().warning(
+                "fewer open files are allowed than CONNECTION_LIMIT needs", allowed=allowed, needed=wanted
+            )
+        self._connection_limit = allowed - OTHER_FILES
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._server.effective_port)
+        return self.effective_port
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a thread."""
+        return self._queue.qsize()
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    @property
+    def draining(self) -> bool:
+        """Whether clients are to go elsewhere."""
+        return self._stopping.is_set()
+
+    def wake(self) -> None:
+        """Have the I/O thread look around now: safe in a signal handler."""
+        with suppress(OSError):
+            self._waker.send(b"w")
 
     def run(self) -> None:
         """Serve until told to stop, then be unready for a while, finish what is under way, and return."""
+        self._start_thread(self._load_and_work)
         while not self._stopping.is_set():
             self._turn(TURN)
-        log.info("draining", delay=self._settings.shutdown_delay, timeout=self._settings.shutdown_timeout)
-        self._turn_until(time.monotonic() + self._settings.shutdown_delay)
-        # Only the listening socket: the trigger must live on, since the worker threads pull it when they are done.
-        wasyncore.dispatcher.close(self._server)
-        deadline = time.monotonic() + self._settings.shutdown_timeout
-        self._turn_until(deadline, done=self._all_answered)
-        if busy := self._close_idle():
-            log.warning("cutting requests that did not finish in time", requests=busy)
-        self._server.task_dispatcher.shutdown(timeout=max(0, deadline - time.monotonic()))
-        wasyncore.close_all(self._sockets)
+        settings = self._settings
+        self._log().info("draining", delay=settings.shutdown_delay, timeout=settings.shutdown_timeout)
+        self._turn_until(time.monotonic() + settings.shutdown_delay)
+        deadline = time.monotonic() + settings.shutdown_timeout
+        self._stop_listening()
+        began = time.monotonic()
+        self._turn_until(deadline, done=lambda: self._all_answered(began))
+        if unanswered := [connection for connection in self._connections if not _may_go(connection)]:
+            self._log().warning("cutting requests that did not finish in time", requests=len(unanswered))
+        self._queue.put(None)
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
+        for connection in list(self._connections):
+            connection.close()
+        for closing in (self._selector, self._woken, self._waker):
+            closing.close()
+
+    # What connections need.
+
+    def new_request(self) -> Request:
+        """Return an empty request."""
+        return Request(max_header_bytes=self._settings.max_header_bytes, max_body_bytes=self._settings.max_body_bytes)
+
+    def instant(self, request: Request) -> Answer | None:
+        """Return the answer if no thread is needed for it: refusals, and what probes ask."""
+        if request.error:
+            self.counters["malformed"] += 1
+            return refusal(request.error)
+        if request.path in PROBES and request.command in {"GET", "HEAD"}:
+            return ALIVE if request.path == "/health" else self._readiness()
+        if self._queue.qsize() >= self._settings.queue_limit:
+            self.counters["overloaded"] += 1
+            return OVERLOADED
+        return None
+
+    def submit(self, connection: Connection) -> None:
+        """Have a worker thread answer."""
+        self._queue.put(connection)
+
+    def resume(self, connection: Connection) -> None:
+        """Have the I/O thread go on with a connection."""
+        self._resumed.append(connection)
+        self.wake()
+
+    def watch(self, connection: Connection, before: int, after: int) -> None:
+        """Change which events of a connection's socket are waited for; any thread may."""
+        if not after:
+            self._selector.unregister(connection.socket)
+        elif before:
+            self._selector.modify(connection.socket, after, connection.handle)
+        else:
+            self._selector.register(connection.socket, after, connection.handle)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a closed connection."""
+        self._connections.discard(connection)
+
+    def report(self, what: str) -> None:
+        """Log the exception at hand."""
+        self._log().exception(what)
+
+    # The I/O thread.
+
+    def _turn(self, timeout: float) -> None:
+        for key, events in self._selector.select(timeout):
+            try:
+                key.data(events)
+            except Exception:  # noqa: BLE001  logged
+                self._log().exception("a connection failed")
+                owner = getattr(key.data, "__self__", None)
+                if isinstance(owner, Connection):
+                    owner.close()
+        while self._resumed:
+            self._resumed.popleft().go_on()
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            for connection in list(self._connections):
+                connection.expire(now, self._settings.request_timeout)
 
     def _turn_until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> None:
         while (left := deadline - time.monotonic()) > 0 and not done():
-            self._turn(min(left, TURN))
+            self._turn(min(left, TURN / 10))
 
-    def _turn(self, timeout: float) -> None:
-        wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+    def _wake_up(self, _: int) -> None:
+        with suppress(BlockingIOError):
+            self._woken.recv(4096)
 
-    def _all_answered(self) -> bool:
-        return self._close_idle() == 0
+    def _accept(self, _: int) -> None:
+        for _turn in range(ACCEPTED_AT_ONCE):
+            try:
+                client, addr = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._log().warning("cannot accept a connection", reason=str(error))
+                return
+            client.settimeout(0)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            full = len(self._connections) >= self._connection_limit and not self._evict()
+            connection = Connection(self, client, addr)
+            self._connections.add(connection)
+            if full:
+                self.counters["overloaded"] += 1
+                connection.refuse(OVERLOADED)
 
-    def _close_idle(self) -> int:
-        """Close connections that wait for nothing and return how many still have a request under way."""
-        busy = 0
-        for channel in list(self._server.active_channels.values()):
-            if channel.requests or channel.request or channel.total_outbufs_len:
-                busy += 1
-            else:
-                channel.will_close = True
-        return busy
+    def _evict(self) -> int:
+        stalled = (connection for connection in self._connections if connection.stalls)
+        longest = heapq.nsmallest(EVICTED_AT_ONCE, stalled, key=lambda connection: connection.since)
+        for connection in longest:
+            connection.close()
+        self.counters["evicted"] += len(longest)
+        return len(longest)
+
+    def _readiness(self) -> Answer:
+        if self.draining:
+            return DRAINING
+        if problems := self._problems():
+            return Answer(503, {"status": "not ready", "reasons": problems})
+        return READY
+
+    def _stop_listening(self) -> None:
+        """Refuse new connections, and lose none that the kernel has taken for this process."""
+        with suppress(OSError):
+            _attach_filter(self._listener, _NO_NEW_CONNECTIONS)
+            self._turn_until(time.monotonic() + HANDSHAKE)
+        for _ in range(0, BACKLOG, ACCEPTED_AT_ONCE):
+            self._accept(0)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+
+    def _all_answered(self, began: float) -> bool:
+        now = time.monotonic()
+        for connection in list(self._connections):
+            if connection.resting and now - max(connection.since, began) > REST_WHILE_DRAINING:
+                connection.close()
+        return all(map(_may_go, self._connections))
+
+    # The worker threads.
+
+    def _start_thread(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=f"worker-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _load_and_work(self) -> None:
+        try:
+            from .wsgi import Task  # noqa: PLC0415  so that listening does not wait for waitress
+
+            self.application, self._problems = self._load(self)
+            self.task = Task
+        except Exception:  # noqa: BLE001  logged
+            self._log().exception("the app cannot be loaded")
+            self.failed = True
+            self._stopping.set()
+            self.wake()
+            return
+        for _ in range(self._settings.http_threads - 1):
+            self._start_thread(self._work)
+        self._work()
+
+    def _work(self) -> None:
+        while connection := self._queue.get():
+            try:
+                connection.serve()
+            except Exception:  # noqa: BLE001  logged
+                self._log().exception("a thread failed")
+        # Each thread tells the next one that this is the end.
+        self._queue.put(None)
 
 
-class _JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
-    """Answers what waitress itself refuses, a malformed request for one, in the shape of the app's errors."""
-
-    def __init__(self, channel: Any, request: Any) -> None:  # noqa: ANN401  waitress' own signature
-        request.error = _JsonError(request.error)
-        super().__init__(channel, request)
+def _may_go(connection: Connection) -> bool:
+    return connection.lingering
 
 
-class _JsonError:
-    """Stands in for a waitress.utilities.Error."""
-
-    def __init__(self, error: Any) -> None:  # noqa: ANN401
-        self._error = error
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Return status, headers and body."""
-        del ident
-        code = self._error.reason.lower().replace(" ", "-")
-        problem = Problem(self._error.code, code, str(self._error.body))
-        body = json.dumps(problem.body()).encode("utf-8")
-        return f"{self._error.code} {self._error.reason}", [("Content-Type", "application/json")], body
+def _not_loaded(*_: object) -> Any:  # noqa: ANN401
+    raise RuntimeError("the app is not loaded yet")
 
 
-class _JsonChannel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
-    error_task_class = _JsonErrorTask
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+    listener.settimeout(0)
+    return listener
+
+
+def _attach_filter(listener: socket.socket, instructions: tuple[tuple[int, int, int, int], ...]) -> None:
+    """Filter what the kernel takes in for a socket (Linux: classic BPF); OSError where that cannot be done."""
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
+    held = array.array("B", code)
+    option = struct.pack("HP", len(instructions), held.buffer_info()[0])
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
+
+
+def _allow_files(wanted: int) -> int:
+    """Raise the limit of open files to what is wanted, as far as allowed, and return what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit

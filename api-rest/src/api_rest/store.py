@@ -1,34 +1,61 @@
-"""The database: reads the table that async-worker keeps, and never writes it."""
+"""The database: reads the table that async-worker keeps; writes nothing but what idempotency keys stand for."""
 
-from collections.abc import Iterator, Mapping
+from __future__ import annotations
+
+import time
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import pymysql  # type: ignore[import-untyped]
 from sqlalchemy import (
     JSON,
     URL,
     Column,
+    ColumnElement,
+    Connection,
     DateTime,
     Engine,
+    Executable,
     MetaData,
-    RowMapping,
+    Row,
+    Select,
     String,
     Table,
+    and_,
+    bindparam,
     create_engine,
+    event,
     exc,
     func,
+    or_,
     select,
 )
+from sqlalchemy.dialects import mysql, sqlite
 
 from .errors import Unavailable
-from .settings import Settings
+from .event import rfc3339
+from .idempotency import Reservation
+from .runs import Run, Running, runs
 
-__all__ = ["Store", "database_engine", "deployments"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
-# As async-worker makes it; only what is read here. One table, two readers: a test compares them.
+    from .listing import Position
+    from .settings import Settings
+
+__all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
+
+ResultT = TypeVar("ResultT")
+metadata = MetaData()
+INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+# As async-worker makes them; only what is used here. One table, two readers: a test compares them.
 deployments = Table(
     "deployments",
-    MetaData(),
+    metadata,
     Column("id", String(36), primary_key=True),
     Column("component", String(128)),
     Column("version", String(128)),
@@ -36,16 +63,38 @@ deployments = Table(
     Column("responsible", String(256)),
     Column("stage", String(16)),
     Column("status", String(16)),
-    Column("received_at", DateTime),
+    Column("received_at", INSTANT),
     Column("details", JSON(none_as_null=True)),
+)
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("event_id", String(36), nullable=False),
+    Column("received_at", INSTANT, nullable=False),
 )
 
 CONNECT_TIMEOUT = 3
+# More threads than these wait for Kafka, not for the database, which has connections for several replicas.
+CONNECTIONS = 8
 QUERY_TIMEOUT = 5
 # Shorter than the idle timeouts of usual databases and of what stands between.
 RECYCLE_AFTER = 600
+# A connection that rested for longer is asked whether it still lives; asking each time would double every read's round trips.
+PING_AFTER = 5.0
 # MySQL's and MariaDB's "no such table": async-worker has not made it yet.
 NO_SUCH_TABLE = 1146
+# They give way to another statement by refusing one, which may simply be sent again.
+DEADLOCK = 1213
+
+# How far a run reaches to either side of the deployment that it is about: it bounds what is read of a component's past.
+RUN_REACH = timedelta(days=1)
+RUN_EVENTS = 50
+RECENT_EVENTS = 500
+# As many places as are asked for in one statement, and as are known at all.
+PLACES_AT_ONCE = 32
+PLACES_MAX = 2000
 
 
 def database_engine(settings: Settings) -> Engine:
@@ -59,14 +108,15 @@ def database_engine(settings: Settings) -> Engine:
         database=settings.db_database,
         query={"charset": "utf8mb4"},
     )
-    return create_engine(
+    engine = create_engine(
         url,
-        # Single reads need no transaction, and without one each costs two round trips less.
+        # Single statements need no transaction; without one and its ROLLBACK each costs two round trips less.
         isolation_level="AUTOCOMMIT",
-        pool_size=settings.http_threads,
+        skip_autocommit_rollback=True,
+        pool_reset_on_return=None,
+        pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT,
-        pool_pre_ping=True,
         pool_recycle=RECYCLE_AFTER,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
@@ -74,6 +124,134 @@ def database_engine(settings: Settings) -> Engine:
             "write_timeout": QUERY_TIMEOUT,
         },
     )
+    event.listen(engine, "checkin", _note_rest)
+    event.listen(engine, "checkout", _ping_if_rested)
+    return engine
+
+
+def _note_rest(_: object, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own signature
+    record.info["rests_since"] = time.monotonic()
+
+
+def _ping_if_rested(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401
+    """Have the pool replace a connection that died while it rested."""
+    if time.monotonic() - record.info.get("rests_since", float("inf")) < PING_AFTER:
+        return
+    try:
+        connection.ping(reconnect=False)
+    except (pymysql.Error, OSError) as error:
+        raise exc.DisconnectionError from error
+
+
+_NEWEST_FIRST = (deployments.c.received_at.desc(), deployments.c.id.desc())
+_FIND = select(deployments).where(deployments.c.id == bindparam("event_id"))
+_CHECK = select(func.count()).select_from(select(deployments.c.id).limit(1).subquery())
+_RECENT_EVENTS = (
+    select(*(column for column in deployments.c if column.name != "details"))
+    .order_by(*_NEWEST_FIRST)
+    .limit(RECENT_EVENTS)
+)
+_RESERVED = select(idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at).where(
+    idempotency_keys.c.key_hash == bindparam("reserved")
+)
+# Setting the key to itself is MySQL's way to do nothing for a known key; INSERT IGNORE would hide other errors too.
+_RESERVE = {
+    "sqlite": sqlite.insert(idempotency_keys).on_conflict_do_nothing(index_elements=["key_hash"]),
+    "mysql": mysql.insert(idempotency_keys).on_duplicate_key_update(key_hash=idempotency_keys.c.key_hash),
+}
+
+
+@lru_cache(maxsize=512)
+def _listing(filters: tuple[str, ...], *, since: bool, until: bool, after: bool) -> Select[Any]:
+    """Return the statement of a listing that has these conditions; the values are bound later."""
+    column = deployments.c
+    conditions = [column[name] == bindparam(name) for name in filters]
+    if since:
+        conditions.append(column.received_at >= bindparam("since"))
+    if until:
+        conditions.append(column.received_at < bindparam("until"))
+    if after:
+        # Not `(received_at, id) < (…)`: MySQL would read the index from its end.
+        conditions.append(column.received_at <= bindparam("after"))
+        conditions.append(or_(column.received_at < bindparam("after"), column.id < bindparam("after_id")))
+    return select(deployments).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
+
+
+def _running() -> Select[Any]:
+    """Return the statement that finds what runs: for each place the newest deployment that was not rolled back."""
+    places = (
+        select(deployments.c.environment, deployments.c.component)
+        .where(deployments.c.stage == "deploy", deployments.c.status == "succeeded")
+        .group_by(deployments.c.environment, deployments.c.component)
+        .order_by(deployments.c.environment, deployments.c.component)
+        .limit(PLACES_MAX)
+        .subquery("places")
+    )
+    deployed, found = deployments.alias("deployed"), deployments.alias("found")
+
+    def undone(stage: str) -> ColumnElement[bool]:
+        undoing = deployments.alias(f"{stage}_undone")
+        return (
+            select(undoing.c.id)
+            .where(
+                undoing.c.stage == stage,
+                undoing.c.status == "rolled-back",
+                undoing.c.environment == deployed.c.environment,
+                undoing.c.component == deployed.c.component,
+                undoing.c.received_at >= deployed.c.received_at,
+                undoing.c.version == deployed.c.version,
+            )
+            .exists()
+        )
+
+    newest = (
+        select(deployed.c.id)
+        .where(
+            deployed.c.stage == "deploy",
+            deployed.c.status == "succeeded",
+            deployed.c.environment == places.c.environment,
+            deployed.c.component == places.c.component,
+            # Two questions, not one with IN: each then has its own few rows of the index.
+            ~undone("deploy"),
+            ~undone("verify"),
+        )
+        .order_by(deployed.c.received_at.desc(), deployed.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    ids = select(newest.label("id")).select_from(places).subquery("ids")
+    return (
+        select(found.c.environment, found.c.component, found.c.version, found.c.received_at, found.c.responsible)
+        .join(ids, ids.c.id == found.c.id)
+        .order_by(found.c.environment, found.c.component)
+    )
+
+
+def _around() -> Select[Any]:
+    """Return the statement that reads the newest events around the deployments of PLACES_AT_ONCE places."""
+    column = deployments.c
+    places = [
+        and_(
+            column.component == bindparam(f"component_{number}"),
+            column.environment == bindparam(f"environment_{number}"),
+            column.version == bindparam(f"version_{number}"),
+            column.received_at.between(bindparam(f"since_{number}"), bindparam(f"until_{number}")),
+        )
+        for number in range(PLACES_AT_ONCE)
+    ]
+    place = func.row_number().over(
+        partition_by=(column.component, column.environment, column.version), order_by=_NEWEST_FIRST
+    )
+    events = (
+        select(*(entry for entry in column if entry.name != "details"), place.label("place"))
+        .where(or_(*places))
+        .subquery()
+    )
+    return select(events).where(events.c.place <= RUN_EVENTS)
+
+
+_RUNNING = _running()
+_AROUND = _around()
 
 
 class Store:
@@ -82,32 +260,123 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def recent(self, *, filters: Mapping[str, str], limit: int) -> list[dict[str, Any]]:
-        """Return the newest deployments whose columns equal the filters."""
-        query = (
-            select(deployments)
-            .where(*(deployments.c[name] == value for name, value in filters.items()))
-            .order_by(deployments.c.received_at.desc(), deployments.c.id.desc())
-            .limit(limit)
-        )
-        with _translated(), self._engine.connect() as connection:
-            return [_event(row) for row in connection.execute(query).mappings()]
+    def recent(
+        self,
+        *,
+        filters: Mapping[str, str],
+        limit: int,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: Position | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest deployments whose columns equal the filters, since <= received_at < until, after a position."""
+        values: dict[str, Any] = {**filters, "at_most": limit}
+        if since is not None:
+            values["since"] = since
+        if until is not None:
+            values["until"] = until
+        if after is not None:
+            values.update(after=after.received_at, after_id=after.id)
+        statement = _listing(tuple(filters), since=since is not None, until=until is not None, after=after is not None)
+        return [_event(row) for row in self._read(statement, values)]
 
     def find(self, event_id: str) -> dict[str, Any] | None:
         """Return one deployment, or None when it is not stored (yet)."""
-        query = select(deployments).where(deployments.c.id == event_id)
-        with _translated(), self._engine.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _event(row)
+        found = self._read(_FIND, {"event_id": event_id})
+        return _event(found[0]) if found else None
+
+    def running(self) -> list[Running]:
+        """Return what each environment has of each component, and the run that brought it there."""
+        rows = self._read(_RUNNING, {})
+        known: dict[tuple[str, str], list[Run]] = {}
+        for start in range(0, len(rows), PLACES_AT_ONCE):
+            events = self._read(_AROUND, _around_values(rows[start : start + PLACES_AT_ONCE]))
+            for run in runs(_mappings(events)):
+                known.setdefault((run.environment, run.component), []).append(run)
+        return [_running_of(row, known.get((row.environment, row.component), [])) for row in rows]
+
+    def recent_runs(self, limit: int) -> list[Run]:
+        """Return the newest runs, of those that the newest events tell of."""
+        return runs(_mappings(self._read(_RECENT_EVENTS, {})))[:limit]
+
+    def reserve(self, key_hash: str, wanted: Reservation) -> Reservation:
+        """Keep what a key stands for, unless it stands for something already; return what it stands for."""
+        row = {
+            "key_hash": key_hash,
+            "fingerprint": wanted.fingerprint,
+            "event_id": wanted.event_id,
+            "received_at": wanted.received_at,
+        }
+        dialect = "sqlite" if self._engine.dialect.name == "sqlite" else "mysql"
+
+        def reserve(connection: Connection) -> Reservation:
+            connection.execute(_RESERVE[dialect], row)
+            found = connection.execute(_RESERVED, {"reserved": key_hash}).one()
+            connection.commit()
+            return Reservation(*found)
+
+        return self._use(reserve)
 
     def check(self) -> None:
         """Raise Unavailable unless the table can be read."""
-        with _translated(), self._engine.connect() as connection:
-            connection.execute(select(func.count()).select_from(select(deployments.c.id).limit(1).subquery()))
+        self._read(_CHECK, {})
 
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+    def _read(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
+        return self._use(lambda connection: connection.execute(statement, values).all())
+
+    def _use(self, action: Callable[[Connection], ResultT]) -> ResultT:
+        """Return what the action, which may be repeated, makes of a connection; a dead one is replaced once."""
+        with _translated():
+            try:
+                with self._engine.connect() as connection:
+                    return action(connection)
+            except exc.DBAPIError as error:
+                if not _worth_repeating(error):
+                    raise
+            with self._engine.connect() as connection:
+                return action(connection)
+
+
+def _worth_repeating(error: exc.DBAPIError) -> bool:
+    """Tell whether another try may go better at once; after a timeout it would only take as long again."""
+    if error.orig is None:
+        return False
+    if error.connection_invalidated:
+        return not isinstance(error.orig.__context__, TimeoutError)
+    return error.orig.args[:1] == (DEADLOCK,)
+
+
+def _around_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
+    # The last one repeated: always the same statement, and a place asked for twice is found once.
+    padded = [*places, *([places[-1]] * (PLACES_AT_ONCE - len(places)))]
+    values: dict[str, Any] = {}
+    for number, place in enumerate(padded):
+        values[f"component_{number}"] = place.component
+        values[f"environment_{number}"] = place.environment
+        values[f"version_{number}"] = place.version
+        values[f"since_{number}"] = place.received_at - RUN_REACH
+        values[f"until_{number}"] = place.received_at + RUN_REACH
+    return values
+
+
+def _running_of(row: Row[Any], newest_first: list[Run]) -> Running:
+    run = next(
+        (
+            run
+            for run in newest_first
+            if run.started_at <= row.received_at and any(stage.stage == "deploy" for stage in run.stages)
+        ),
+        None,
+    )
+    return Running(row.environment, row.component, row.version, row.received_at, row.responsible, run)
+
+
+def _mappings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001  SQLAlchemy's public name for it
 
 
 @contextmanager
@@ -120,7 +389,7 @@ def _translated() -> Iterator[None]:
     except exc.ProgrammingError as error:
         if error.orig is None or error.orig.args[:1] != (NO_SUCH_TABLE,):
             raise
-        raise Unavailable(f"the table {deployments.name} does not exist yet; async-worker makes it") from error
+        raise Unavailable("a table of the ledger does not exist yet; async-worker makes it") from error
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:
@@ -128,9 +397,12 @@ def _cause(error: exc.SQLAlchemyError) -> str:
     return str(error.orig) if isinstance(error, exc.DBAPIError) else str(error)
 
 
-def _event(row: RowMapping) -> dict[str, Any]:
-    event = dict(row)
-    event["received_at"] = event["received_at"].isoformat(timespec="microseconds") + "Z"
-    if event["details"] is None:
-        del event["details"]
-    return event
+_COLUMNS = tuple(deployments.c.keys())
+
+
+def _event(row: Row[Any]) -> dict[str, Any]:
+    found = dict(zip(_COLUMNS, row, strict=True))
+    found["received_at"] = rfc3339(found["received_at"])
+    if found["details"] is None:
+        del found["details"]
+    return found

@@ -1,23 +1,40 @@
 """The app's own classes against the real Kafka and database."""
 
+import contextlib
 import json
 import os
+import socket
+import subprocess
+import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import schemathesis
 from api_rest import config
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Unavailable
+from api_rest.idempotency import Reservation
 from api_rest.settings import Settings
-from api_rest.store import Store, database_engine, deployments
+from api_rest.store import Store, database_engine, deployments, idempotency_keys
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis.errors import Unsatisfiable
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from sqlalchemy import Engine, create_engine, insert, text
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, select, text
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
+
+SOURCES = Path(__file__).parents[2] / "src"
 
 pytestmark = pytest.mark.engine
 
@@ -113,3 +130,154 @@ def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
     store = Store(database_engine(config.load(Settings, {**os.environ, "DB_PASSWORD": "wrong"})))
     with pytest.raises(Unavailable, match="Access denied"):
         store.check()
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Engine]:
+    """The app's own engine on the real tables, which async-worker may have made already; what a test adds is its own."""
+    engine = database_engine(settings)
+    deployments.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_concurrent_requests_with_one_key_agree_on_one_event(ledger: Engine) -> None:
+    keys = [uuid.uuid4().hex * 2 for _ in range(20)]
+    together = threading.Barrier(8)
+
+    def reserve(_: int) -> list[Reservation]:
+        together.wait(30)
+        store = Store(ledger)
+        return [store.reserve(key, Reservation("f" * 64, str(uuid.uuid4()), now())) for key in keys]
+
+    def now() -> datetime:
+        return datetime(2026, 1, 2, 3, 4, 5, 678_901)  # noqa: DTZ001
+
+    mine = idempotency_keys.c.key_hash.in_(keys)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            held = list(pool.map(reserve, range(8)))
+        with ledger.connect() as connection:
+            kept = connection.scalar(select(func.count()).select_from(idempotency_keys).where(mine))
+    finally:
+        with ledger.connect() as connection:
+            connection.execute(delete(idempotency_keys).where(mine))
+    assert all(answers == held[0] for answers in held)
+    assert kept == len(keys)
+    assert held[0][0].received_at.microsecond == 678_901
+
+
+def asked(connection: Connection) -> int:
+    """How many statements this connection's server has had from it."""
+    return int(connection.execute(text("SHOW SESSION STATUS LIKE 'Questions'")).one()[1])
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_read_is_one_statement() -> None:
+    alone = database_engine(config.load(Settings, {**os.environ, "HTTP_THREADS": "2"}))
+    store = Store(alone)
+    with alone.connect() as connection:
+        before = asked(connection)
+    for _ in range(10):
+        store.find(str(uuid.uuid4()))
+    with alone.connect() as connection:
+        # The ten reads, and the question itself.
+        assert asked(connection) - before == 11
+    alone.dispose()
+
+
+@pytest.mark.parametrize("rested", [False, True])
+def test_a_connection_that_the_server_closed_costs_no_request(
+    ledger: Engine, monkeypatch: pytest.MonkeyPatch, *, rested: bool
+) -> None:
+    if rested:
+        monkeypatch.setattr("api_rest.store.PING_AFTER", -1.0)
+    store = Store(ledger)
+    with ledger.connect() as first, ledger.connect() as second:
+        doomed = [connection.connection.driver_connection.thread_id() for connection in (first, second)]  # type: ignore[union-attr]
+    killer = create_engine(ledger.url)
+    with killer.connect() as connection:
+        for number in doomed:
+            connection.execute(text(f"KILL {number}"))
+    killer.dispose()
+    for _ in range(3):
+        assert store.find(str(uuid.uuid4())) is None
+
+
+@pytest.fixture
+def address(topic: str, ledger: Engine, tmp_path: Path) -> Iterator[str]:
+    """A real server process on the real Kafka and database."""
+    del ledger
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    environ = {
+        **os.environ,
+        "TOPIC": topic,
+        "HTTP_PORT": str(port),
+        "HTTP_HOST": "127.0.0.1",
+        "PYTHONPATH": str(SOURCES),
+    }
+    url = f"http://127.0.0.1:{port}"
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([sys.executable, "-m", "api_rest"], env=environ, stdout=log, stderr=log) as process,
+    ):
+        try:
+            until(lambda: requests.get(f"{url}/ready", timeout=5).status_code == 200)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert b"request failed" not in (tmp_path / "log").read_bytes()
+
+
+def until(condition: Any) -> None:  # noqa: ANN401
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if condition():
+                return
+        except requests.ConnectionError:
+            pass
+        assert time.monotonic() < deadline, "it never became ready"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_a_real_server_answers_as_promised(address: str, mode: GenerationMode) -> None:
+    contract = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    few = hypothesis_settings(
+        max_examples=10,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+    def answers(case: schemathesis.Case[Any]) -> None:
+        # A key that an earlier example sent with another body would be refused rightly.
+        if mode is GenerationMode.POSITIVE and case.headers:
+            case.headers.pop("Idempotency-Key", None)
+        case.call_and_validate()
+
+    for result in contract.get_all_operations():
+        assert isinstance(result, Ok)
+        with contextlib.suppress(Unsatisfiable):  # nothing about GET /health can be wrong
+            few(given(case=result.ok().as_strategy(generation_mode=mode))(answers))()
+
+
+def test_a_key_is_one_answer_to_requests_sent_together(address: str, deployment: dict[str, Any]) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    url = f"{address}/deployments"
+
+    def post(_: int) -> dict[str, Any]:
+        response = requests.post(url, json=deployment, headers=key, timeout=30)
+        assert response.status_code == 202, response.text
+        return dict(response.json())
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(post, range(8)))
+    assert all(answer == answers[0] for answer in answers)
+    other = requests.post(url, json={**deployment, "version": "2"}, headers=key, timeout=30)
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency-key-reused")

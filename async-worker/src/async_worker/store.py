@@ -66,6 +66,8 @@ deployments = Table(
     Index("ix_deployments_received_at", "received_at", "id"),
     Index("ix_deployments_component_newest", "component", "received_at", "id"),
     Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
+    Index("ix_deployments_version", "version", "received_at", "id"),
+    Index("ix_deployments_responsible", "responsible", "received_at", "id"),
     Index("ix_deployments_running", "stage", "status", "environment", "component", "received_at"),
 )
 

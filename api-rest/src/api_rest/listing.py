@@ -1,0 +1,177 @@
+"""What a listing may be asked for: filters, a span of time, a limit, and where the page before it ended."""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from .errors import Problem
+from .event import FIELDS, FILTERS
+
+__all__ = ["Listing", "Parameter", "Position", "next_link", "parameters", "parse"]
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the database holds UTC without a zone
+MICROSECOND = timedelta(microseconds=1)
+# 24 bytes: microseconds since 1970 in 8, of which the pattern keeps the upper 7 bits 0 (until the year 6536); the id in 16.
+CURSOR_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{30}$"
+CURSOR = re.compile(CURSOR_PATTERN)
+
+
+class Position(NamedTuple):
+    """Where a page ended: the time and the id of its last event."""
+
+    received_at: datetime
+    id: str
+
+    def cursor(self) -> str:
+        """Return what leads back here; opaque to those who use it."""
+        micros = (self.received_at - EPOCH) // MICROSECOND
+        return base64.urlsafe_b64encode(micros.to_bytes(8, "big") + uuid.UUID(self.id).bytes).decode("ascii")
+
+    @classmethod
+    def parse(cls, cursor: str) -> Position:
+        """Read a cursor, or raise ValueError."""
+        if not CURSOR.fullmatch(cursor):
+            raise ValueError("must be the `next` of an earlier answer")
+        raw = base64.urlsafe_b64decode(cursor)
+        return cls(EPOCH + int.from_bytes(raw[:8], "big") * MICROSECOND, str(uuid.UUID(bytes=raw[8:])))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A listing that was asked for, the newest first; times are UTC without a zone, since <= received_at < until."""
+
+    filters: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    after: Position | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of the query: what it is for, what it may hold, and what reads it or raises ValueError."""
+
+    name: str
+    help: str
+    schema: Mapping[str, Any]
+    parse: Callable[[str], Any]
+    example: object
+
+
+def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
+    """Return what a listing takes."""
+    return (
+        *(
+            Parameter(
+                entry.name,
+                f"only events whose {entry.name} is exactly this",
+                entry.schema,
+                _checked(entry.check),
+                entry.example,
+            )
+            for entry in FIELDS
+            if entry.name in FILTERS
+        ),
+        Parameter("since", "only events received at this time or later", _TIME, _time, "2026-01-31T12:00:00Z"),
+        Parameter("until", "only events received before this time", _TIME, _time, "2026-02-01T00:00:00+01:00"),
+        Parameter(
+            "limit",
+            "how many at most",
+            {"type": "integer", "minimum": 1, "maximum": limit_max, "default": limit_default},
+            _whole(1, limit_max),
+            min(100, limit_max),
+        ),
+        Parameter(
+            "cursor",
+            "go on where the page ended whose `next` this is",
+            {"type": "string", "pattern": CURSOR_PATTERN},
+            Position.parse,
+            Position(datetime(2026, 1, 31, 12), "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11").cursor(),  # noqa: DTZ001
+        ),
+    )
+
+
+def parse(query: str, known: tuple[Parameter, ...], *, limit_default: int) -> Listing:
+    """Read a query, or raise a Problem that names every wrong parameter."""
+    by_name = {parameter.name: parameter for parameter in known}
+    found: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for name, value in _pairs(query):
+        if name in found:
+            wrong[name] = "is given more than once"
+        elif name not in by_name:
+            wrong[name if name.isprintable() else ascii(name)] = f"is not a parameter; there are {', '.join(by_name)}"
+        else:
+            found[name] = value
+            try:
+                found[name] = by_name[name].parse(value)
+            except ValueError as error:
+                wrong[name] = str(error)
+    if wrong:
+        raise Problem(422, "invalid-query", "some parameters are wrong", fields=wrong)
+    return Listing(
+        filters={name: found[name] for name in FILTERS if name in found},
+        since=found.get("since"),
+        until=found.get("until"),
+        limit=found.get("limit", limit_default),
+        after=found.get("cursor"),
+    )
+
+
+def next_link(path: str, query: str, cursor: str) -> str:
+    """Return the Link header that leads to the next page of the same listing."""
+    pairs = [(name, value) for name, value in _pairs(query) if name != "cursor"]
+    return f'<{path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
+    except ValueError:
+        raise Problem(422, "invalid-query", "the query is not name=value pairs in UTF-8") from None
+
+
+def _checked(check: Callable[[object], str | None]) -> Callable[[str], str]:
+    def parse_text(value: str) -> str:
+        if reason := check(value):
+            raise ValueError(reason)
+        return value
+
+    return parse_text
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse_whole(value: str) -> int:
+        # Few digits only: int() refuses thousands of them with a ValueError of its own words.
+        if not (value.isascii() and value.isdigit() and len(value) <= len(str(high)) and low <= int(value) <= high):
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    return parse_whole
+
+
+_TIME = {"type": "string", "format": "date-time"}
+
+
+def _time(value: str) -> datetime:
+    try:
+        # What is no RFC 3339 becomes what fromisoformat() does not take either.
+        return _utc(datetime.fromisoformat(value.upper() if RFC3339.fullmatch(value) else ""))
+    except ValueError:
+        raise ValueError("must be RFC 3339, like 2026-01-31T12:00:00Z; a + in it is sent as %2B") from None
+
+
+def _utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        # The offset leads out of the years that there are: as far as one can go.
+        return datetime.min if instant.year == 1 else datetime.max  # noqa: DTZ901

@@ -1,0 +1,439 @@
+"""The contract as OpenAPI 3.1, made of the same declarations that requests are checked against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .event import FIELDS, STAGES, STATUSES
+from .idempotency import HEADER, KEY_LIMIT, KEY_PATTERN
+from .listing import CURSOR_PATTERN
+from .table import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .listing import Parameter
+
+__all__ = ["document"]
+
+Json = dict[str, Any]
+
+EXAMPLE_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
+EXAMPLE_TIME = "2026-01-31T12:00:00.000000Z"
+EXAMPLE_EVENT: Json = {
+    "id": EXAMPLE_ID,
+    **{field.name: field.example for field in FIELDS},
+    "received_at": EXAMPLE_TIME,
+}
+# Exactly as Python's uuid.UUID() reads it, but for braces and urn:uuid:, which nobody needs to know of.
+UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+DESCRIPTION = """Who put which version of what where, when, with what outcome, and how long each stage took.
+
+Events are taken when Kafka has them and can be read once async-worker has stored them, usually within a second.
+Every error has the same shape, 404 and 405 for unknown addresses and methods too. 422 names every wrong field or parameter.
+503 means: try again after Retry-After seconds."""
+
+# What each refusal means; the bodies all have the same shape.
+REFUSALS = {
+    "400": "The request is malformed, its body is no JSON, or the Idempotency-Key cannot be one",
+    "401": "No token, or one that nobody has",
+    "403": "A token that may only read",
+    "404": "No such deployment, or not stored yet",
+    "413": "The body is too large",
+    "415": "The body is not plain JSON in UTF-8 by its headers",
+    "422": "Fields or parameters are wrong, or the Idempotency-Key came with another body before",
+    "500": "A mistake here",
+    "503": "Kafka or the database is away, the server is overloaded, or it shuts down",
+}
+
+
+def document(
+    *,
+    version: str,
+    max_body_bytes: int,
+    listed: Iterable[Parameter],
+    exported: Iterable[Parameter],
+    protect_writes: bool,
+    protect_reads: bool,
+) -> Json:
+    """Return the document of a server that runs with these limits."""
+    record = _record(max_body_bytes)
+    reads: dict[str, Json] = {
+        "/deployments": _recent(listed),
+        "/deployments.csv": _export(exported),
+        "/deployments/{event_id}": _one(),
+        "/environments": _environments(),
+        "/": _page(),
+    }
+    if protect_writes:
+        _protect(record, "401", "403")
+    if protect_reads:
+        for operation in reads.values():
+            _protect(operation, "401")
+    paths: dict[str, Json] = {path: {"get": operation} for path, operation in {**reads, **_probes()}.items()}
+    paths["/deployments"]["post"] = record
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Deployment ledger",
+            "version": version,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "headers": _headers(),
+            "responses": {f"Error{status}": _refusal(status, meaning) for status, meaning in REFUSALS.items()},
+            "parameters": {"RequestId": _request_id()},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "A token of the server's TOKENS_FILE"}
+            },
+        },
+    }
+
+
+def _protect(operation: Json, *refusals: str) -> None:
+    operation["security"] = [{"token": []}]
+    operation["responses"].update(_errors(*refusals))
+
+
+def _record(max_body_bytes: int) -> Json:
+    links = {
+        "stored": {
+            "operationId": "getDeployment",
+            "parameters": {"event_id": "$response.body#/id"},
+            "description": "The deployment, once it is stored",
+        }
+    }
+    return _operation(
+        "recordDeployment",
+        "Record a deployment event",
+        f"The body may have at most {max_body_bytes} bytes. The same {HEADER} with the same body gets the same answer and "
+        "has one effect; without one, sending again after a 503 may record the event twice. Keys are kept for a week.",
+        {
+            "202": {
+                "description": "Every in-sync replica of Kafka has the event",
+                "headers": {**_common_headers(), "Location": {"$ref": "#/components/headers/Location"}},
+                "content": _json("#/components/schemas/Accepted"),
+                "links": links,
+            },
+            **_errors("413", "415", "422", "500", "503"),
+        },
+        parameters=[
+            {
+                "name": HEADER,
+                "in": "header",
+                "description": "What the client calls this event, to send it again safely",
+                "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LIMIT, "pattern": KEY_PATTERN},
+                "example": "deploy-4711",
+            }
+        ],
+        requestBody={"required": True, "content": _json("#/components/schemas/NewDeployment")},
+    )
+
+
+def _recent(parameters: Iterable[Parameter]) -> Json:
+    return _operation(
+        "listDeployments",
+        "List deployments, the newest first",
+        "A page holds up to `limit` events. `next` leads to the following one and stays right while new events arrive.",
+        {
+            "200": {
+                "description": "One page",
+                "headers": {**_common_headers(), "Link": {"$ref": "#/components/headers/Link"}},
+                "content": _json("#/components/schemas/Page"),
+                "links": {
+                    "next": {"operationId": "listDeployments", "parameters": {"cursor": "$response.body#/next"}},
+                    "first": {
+                        "operationId": "getDeployment",
+                        "parameters": {"event_id": "$response.body#/deployments/0/id"},
+                    },
+                },
+            },
+            **_errors("422", "500", "503"),
+        },
+        parameters=[_query(parameter) for parameter in parameters],
+    )
+
+
+def _export(parameters: Iterable[Parameter]) -> Json:
+    return _operation(
+        "exportDeployments",
+        "List deployments as CSV",
+        "UTF-8 with a byte order mark, CRLF, RFC 4180, one header row; `details` is one column of JSON. A cell that a "
+        "spreadsheet would take for a formula begins with an apostrophe. Cut at 16 MiB; the Link header leads on.",
+        {
+            "200": {
+                "description": "The table",
+                "headers": {
+                    **_common_headers(),
+                    "Link": {"$ref": "#/components/headers/Link"},
+                    "Content-Disposition": {"$ref": "#/components/headers/ContentDisposition"},
+                },
+                "content": {"text/csv": {"schema": {"type": "string"}, "example": ",".join(COLUMNS) + "\r\n"}},
+            },
+            **_errors("422", "500", "503"),
+        },
+        parameters=[_query(parameter) for parameter in parameters],
+    )
+
+
+def _one() -> Json:
+    return _operation(
+        "getDeployment",
+        "Show one deployment",
+        "An event can be read once it is stored.",
+        {"200": _answer("The deployment", "#/components/schemas/Deployment"), **_errors("404", "500", "503")},
+        parameters=[
+            {
+                "name": "event_id",
+                "in": "path",
+                "required": True,
+                "description": "The id that POST answered with",
+                "schema": {"type": "string", "format": "uuid", "pattern": UUID_PATTERN},
+                "example": EXAMPLE_ID,
+            }
+        ],
+    )
+
+
+def _environments() -> Json:
+    return _operation(
+        "listEnvironments",
+        "Tell what runs where",
+        "The newest `deploy succeeded` of each component in each environment that no later rollback undid, "
+        "and how its stages went.",
+        {
+            "200": _answer("Every environment that has something", "#/components/schemas/Environments"),
+            **_errors("500", "503"),
+        },
+    )
+
+
+def _page() -> Json:
+    html = {"text/html": {"schema": {"type": "string"}}}
+    return _operation(
+        "showPage",
+        "Show the same as a page for people",
+        "It refreshes itself, and works without JavaScript.",
+        {
+            "200": {"description": "The page", "headers": _common_headers(), "content": html},
+            "304": {
+                "description": "Nothing is new since the ETag that If-None-Match names",
+                "headers": _common_headers(),
+            },
+            "503": {
+                "description": "The database is away; the page says so",
+                "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+                "content": html,
+            },
+            **_errors("500"),
+        },
+    )
+
+
+def _probes() -> dict[str, Json]:
+    not_ready = _refusal("503", "Not ready; the reasons are told")
+    not_ready["content"]["application/json"]["schema"] = {
+        "anyOf": [{"$ref": "#/components/schemas/NotReady"}, {"$ref": "#/components/schemas/Error"}]
+    }
+    del not_ready["headers"]["Retry-After"]
+    text = {"schema": {"type": "string"}}
+    return {
+        "/health": _operation(
+            "getHealth",
+            "Tell that the process is alive",
+            "Depends on nothing.",
+            {"200": _answer("Alive", "#/components/schemas/Health"), **_errors("500")},
+        ),
+        "/ready": _operation(
+            "getReadiness",
+            "Tell whether requests can be served",
+            "503 while Kafka or the database is away, and while the server shuts down.",
+            {"200": _answer("Ready", "#/components/schemas/Ready"), "503": not_ready, **_errors("500")},
+        ),
+        "/metrics": _operation(
+            "getMetrics",
+            "Show measurements for Prometheus",
+            "In the newest format of those that the Accept header names.",
+            {
+                "200": {
+                    "description": "The measurements",
+                    "headers": _common_headers(),
+                    "content": {"text/plain": text, "application/openmetrics-text": text},
+                },
+                **_errors("500"),
+            },
+        ),
+        "/openapi.json": _operation(
+            "getContract",
+            "Show this document",
+            "",
+            {"200": _answer("This document", {"type": "object", "required": ["openapi", "paths"]}), **_errors("500")},
+        ),
+    }
+
+
+def _operation(identity: str, summary: str, description: str, responses: Json, **more: object) -> Json:
+    # The server in front of the routes refuses what is malformed, whatever it was for.
+    answers = {**responses, **_errors("400")}
+    operation: Json = {"operationId": identity, "summary": summary, "responses": answers, **more}
+    if description:
+        operation["description"] = description
+    operation["parameters"] = [*operation.get("parameters", ()), {"$ref": "#/components/parameters/RequestId"}]
+    return operation
+
+
+def _query(parameter: Parameter) -> Json:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.help,
+        "schema": dict(parameter.schema),
+        "example": parameter.example,
+    }
+
+
+def _answer(description: str, schema: str | Json) -> Json:
+    return {"description": description, "headers": _common_headers(), "content": _json(schema)}
+
+
+def _json(schema: str | Json) -> Json:
+    return {"application/json": {"schema": {"$ref": schema} if isinstance(schema, str) else schema}}
+
+
+def _errors(*statuses: str) -> Json:
+    return {status: {"$ref": f"#/components/responses/Error{status}"} for status in statuses}
+
+
+def _refusal(status: str, meaning: str) -> Json:
+    headers = _common_headers()
+    if status in {"401", "403"}:
+        headers["WWW-Authenticate"] = {"$ref": "#/components/headers/WWWAuthenticate"}
+    if status == "503":
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return {"description": meaning, "headers": headers, "content": _json("#/components/schemas/Error")}
+
+
+def _common_headers() -> Json:
+    return {"X-Request-ID": {"$ref": "#/components/headers/XRequestID"}}
+
+
+def _request_id() -> Json:
+    return {
+        "name": "X-Request-ID",
+        "in": "header",
+        "description": "What to call the request in logs and traces; replaced if it is not 1 to 64 letters, digits and ._-",
+        "schema": {"type": "string"},
+        "example": "build-4711",
+    }
+
+
+def _headers() -> Json:
+    return {
+        "XRequestID": {
+            "description": "What the request is called in the log",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        },
+        "Location": {"description": "Where the deployment can be read once it is stored", "schema": {"type": "string"}},
+        "Link": {"description": 'The next page, rel="next"; absent on the last one', "schema": {"type": "string"}},
+        "ContentDisposition": {"description": "The file's name", "schema": {"type": "string"}},
+        "RetryAfter": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}},
+        "WWWAuthenticate": {"description": "Bearer, and what was wrong", "schema": {"type": "string"}},
+    }
+
+
+def _schemas() -> Json:
+    fields = {field.name: {**field.schema, "description": field.help} for field in FIELDS}
+    required = [field.name for field in FIELDS if field.required]
+    instant = {"type": "string", "format": "date-time"}
+    maybe_instant = {"type": ["string", "null"], "format": "date-time"}
+    set_by_server: Json = {
+        "id": {"type": "string", "format": "uuid", "description": "set by the server"},
+        "received_at": {**instant, "description": "UTC, set by the server"},
+    }
+    # What another producer of the topic recorded may be held to less: reading promises the type alone.
+    stored = {name: {"type": schema["type"], "description": schema["description"]} for name, schema in fields.items()}
+    stage = _object(
+        {
+            "stage": {"type": "string", "enum": list(STAGES)},
+            "status": {"type": "string", "enum": list(STATUSES)},
+            "started_at": maybe_instant,
+            "ended_at": maybe_instant,
+            "seconds": {"type": ["number", "null"]},
+        }
+    )
+    running = _object(
+        {
+            "component": stored["component"],
+            "version": stored["version"],
+            "since": instant,
+            "responsible": stored["responsible"],
+            "stages": {"type": "array", "items": stage},
+        }
+    )
+    environment = _object({"environment": stored["environment"], "components": {"type": "array", "items": running}})
+    deployment = _object({**set_by_server, **stored}, required=["id", *required, "received_at"])
+    example = {name: value for name, value in EXAMPLE_EVENT.items() if name in fields}
+    return {
+        "NewDeployment": {**_object(fields, required=required), "examples": [example]},
+        "Accepted": {
+            **_object(set_by_server),
+            "examples": [{"id": EXAMPLE_ID, "received_at": EXAMPLE_TIME}],
+        },
+        "Deployment": {**deployment, "examples": [EXAMPLE_EVENT]},
+        "Page": _object(
+            {
+                "deployments": {"type": "array", "items": {"$ref": "#/components/schemas/Deployment"}},
+                "next": {
+                    "type": ["string", "null"],
+                    "pattern": CURSOR_PATTERN,
+                    "description": "the cursor of the next page; null on the last one",
+                },
+            }
+        ),
+        "Environments": _object({"environments": {"type": "array", "items": environment}}),
+        "Health": _object({"status": {"const": "alive"}}),
+        "Ready": _object({"status": {"const": "ready"}}),
+        "NotReady": _object(
+            {"status": {"const": "not ready"}, "reasons": {"type": "array", "items": {"type": "string"}}}
+        ),
+        "Error": {
+            **_object(
+                {
+                    "error": _object(
+                        {
+                            "code": {"type": "string", "description": "for programs"},
+                            "message": {"type": "string", "description": "for people"},
+                            "fields": {
+                                "type": "object",
+                                "additionalProperties": {"type": "string"},
+                                "description": "what is wrong with each field or parameter",
+                            },
+                        },
+                        required=["code", "message"],
+                    )
+                }
+            ),
+            "examples": [
+                {
+                    "error": {
+                        "code": "invalid-fields",
+                        "message": "some fields are wrong",
+                        "fields": {"stage": f"must be one of {', '.join(STAGES)}"},
+                    }
+                }
+            ],
+        },
+    }
+
+
+def _object(properties: Json, *, required: list[str] | None = None) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if required is None else required,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,164 @@
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import pytest
+from api_rest.errors import Problem
+from api_rest.event import FILTERS
+from api_rest.listing import EPOCH, Listing, Position, next_link, parameters, parse
+
+KNOWN = parameters(limit_default=50, limit_max=500)
+EVENT_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
+MOMENT = datetime(2026, 1, 31, 11, 0, 0, 123456)  # noqa: DTZ001  the database holds UTC without a zone
+
+
+def read(query: str) -> Listing:
+    return parse(query, KNOWN, limit_default=50)
+
+
+def wrong(query: str) -> dict[str, str]:
+    with pytest.raises(Problem) as caught:
+        read(query)
+    assert (caught.value.status, caught.value.code) == (422, "invalid-query")
+    return caught.value.fields
+
+
+def test_nothing_asked_for_is_the_newest() -> None:
+    assert read("") == Listing(filters={}, limit=50)
+
+
+def test_everything_that_can_be_asked_for() -> None:
+    cursor = Position(MOMENT, EVENT_ID).cursor()
+    query = (
+        "component=a%2Fb&environment=prod&version=%C3%A9+1&status=failed&stage=deploy&responsible=Zo%C3%AB"
+        f"&since=2026-01-31T12:00:00%2B01:00&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}"
+    )
+    assert read(query) == Listing(
+        filters={
+            "component": "a/b",
+            "environment": "prod",
+            "version": "é 1",
+            "status": "failed",
+            "stage": "deploy",
+            "responsible": "Zoë",
+        },
+        since=datetime(2026, 1, 31, 11),  # noqa: DTZ001
+        until=datetime(2026, 1, 31, 11, 0, 0, 500_000),  # noqa: DTZ001
+        limit=500,
+        after=Position(MOMENT, EVENT_ID),
+    )
+
+
+def test_filters_have_one_order_whatever_was_asked_first() -> None:
+    assert list(read("stage=deploy&component=a").filters) == list(read("component=a&stage=deploy").filters)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("colour=red&limit=5", {"colour"}),
+        ("limit=0", {"limit"}),
+        ("limit=501", {"limit"}),
+        ("limit=", {"limit"}),
+        ("limit=+5", {"limit"}),
+        ("limit=%D9%A5", {"limit"}),
+        (f"limit={'1' * 5000}", {"limit"}),
+        ("limit=-1&id=1", {"limit", "id"}),
+        ("stage=deploy&stage=test", {"stage"}),
+        ("limit=1&limit=2", {"limit"}),
+        ("stage=pray&status=&component=a%20b", {"stage", "status", "component"}),
+        ("version=%00", {"version"}),
+        ("cursor=", {"cursor"}),
+        ("cursor=abc", {"cursor"}),
+        ("%0A=1", {"'\\n'"}),
+    ],
+)
+def test_every_wrong_parameter_is_named(query: str, names: set[str]) -> None:
+    assert set(wrong(query)) == names
+
+
+def test_a_limit_of_thousands_of_digits_is_told_as_any_other() -> None:
+    assert "1 to 500" in wrong(f"limit={'1' * 5000}")["limit"]
+
+
+@pytest.mark.parametrize("query", ["version=%FF", "version", "&&"])
+def test_a_query_that_cannot_be_read_is_a_problem(query: str) -> None:
+    assert wrong(query) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31",
+        "2026-01-31T12:00:00",
+        "2026-01-31 12:00:00Z",
+        "2026-01-31T12:00Z",
+        "20260131T120000Z",
+        "2026-W05-6T12:00:00Z",
+        "2026-02-30T12:00:00Z",
+        "2026-01-31T24:00:01Z",
+        "2026-01-31T12:00:00 01:00",  # what a plus becomes that was not quoted
+        "0000-01-01T00:00:00Z",
+        "2026-01-31T12:00:00+25:00",
+        "\u0662026-01-31T12:00:00Z",
+        "now",
+        "",
+    ],
+)
+def test_a_time_without_its_whole_form_is_named(text: str) -> None:
+    assert "RFC 3339" in wrong(f"since={quote(text)}")["since"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-31t11:00:00.123456789z", MOMENT),
+        ("2026-01-31T05:00:00.123456-06:00", MOMENT),
+        ("0001-01-01T00:00:00+01:00", datetime.min),  # noqa: DTZ901
+        ("9999-12-31T23:59:59-01:00", datetime.max),  # noqa: DTZ901
+    ],
+)
+def test_times_are_understood_as_utc(text: str, expected: datetime) -> None:
+    assert read(f"until={quote(text)}").until == expected
+
+
+@pytest.mark.parametrize("moment", [EPOCH, MOMENT, datetime(6535, 12, 31, 23, 59, 59, 999_999)])  # noqa: DTZ001
+def test_a_cursor_leads_back(moment: datetime) -> None:
+    position = Position(moment, str(uuid.uuid4()))
+    assert Position.parse(position.cursor()) == position
+
+
+def test_a_cursor_that_was_changed_a_little_is_still_a_place_or_refused() -> None:
+    cursor = Position(MOMENT, EVENT_ID).cursor()
+    for index in range(len(cursor)):
+        for letter in "A_z-9=+/ é":
+            changed = cursor[:index] + letter + cursor[index + 1 :]
+            try:
+                position = Position.parse(changed)
+            except ValueError as error:
+                assert "`next`" in str(error)  # noqa: PT017  either is right
+            else:
+                assert position.cursor() == changed
+
+
+def test_the_largest_cursor_is_a_time() -> None:
+    assert Position.parse("Af" + "_" * 30).received_at - EPOCH < timedelta(days=366 * 4600)
+
+
+def test_the_next_page_is_of_the_same_listing() -> None:
+    link = next_link("/deployments", "version=%C3%A9+1&cursor=old&limit=2", "new")
+    address, _, relation = link.partition(">; ")
+    assert relation == 'rel="next"'
+    path, _, query = address.removeprefix("<").partition("?")
+    assert path == "/deployments"
+    assert parse_qsl(query) == [("version", "é 1"), ("limit", "2"), ("cursor", "new")]
+
+
+def test_a_link_cannot_be_broken_out_of() -> None:
+    assert next_link("/x", "version=%3E%22%0D%0A", "c") == '</x?version=%3E%22%0D%0A&cursor=c>; rel="next"'
+
+
+def test_every_example_is_a_good_value() -> None:
+    examples: dict[str, Any] = {parameter.name: parameter.parse(str(parameter.example)) for parameter in KNOWN}
+    assert set(examples) == {*FILTERS, "since", "until", "limit", "cursor"}

@@ -1,0 +1,207 @@
+"""The document, and the app held to it: valid and invalid requests of many kinds, in-process over SQLite."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from api_rest.app import EXPORTED, LISTED, create_app
+from api_rest.backends import Backends, Connecting
+from api_rest.event import FIELDS
+from api_rest.metrics import Metrics
+from api_rest.openapi import document
+from api_rest.store import Store, deployments, idempotency_keys, metadata
+from api_rest.tokens import Tokens
+from api_rest.tracing import Tracing
+from bottle import Bottle
+from hypothesis import HealthCheck, Phase, settings
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from schemathesis.config import SchemathesisConfig
+from schemathesis.generation.stateful import run_state_machine_as_test
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+from sqlalchemy import Engine, create_engine, delete, insert
+from sqlalchemy.pool import StaticPool
+from webtest import TestApp
+
+EXAMPLES = 50
+PHASES = (Phase.explicit, Phase.generate)
+TOKEN = "write-0123456789abcdef"
+
+
+class Kafka:
+    """Stores what is published, as async-worker would."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def publish(self, *, key: str, value: bytes, headers: dict[str, str]) -> None:
+        del key, headers
+        event = {"details": None, **json.loads(value)}
+        event["received_at"] = datetime.fromisoformat(event["received_at"]).replace(tzinfo=None)
+        with self._engine.begin() as connection:
+            connection.execute(delete(deployments).where(deployments.c.id == event["id"]))
+            connection.execute(insert(deployments), event)
+
+    def check(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    metadata.create_all(engine)
+    broker: Connecting[Any] = Connecting("Kafka", lambda: Kafka(engine))
+    store: Connecting[Any] = Connecting("the database", lambda: Store(engine))
+    for connecting in (broker, store):
+        connecting.start()
+        connecting._thread.join()
+    app = create_app(
+        Backends(broker, store),
+        max_body_bytes=65536,
+        draining=lambda: False,
+        metrics=Metrics("1"),
+        tracing=Tracing(),
+        tokens=tokens,
+        protect_reads=tokens is not None,
+    )
+    return app, engine
+
+
+def contract(app: Bottle) -> schemathesis.BaseSchema:
+    config = {"generation": {"deterministic": True, "database": "none"}}
+    return schemathesis.openapi.from_wsgi("/openapi.json", app, config=SchemathesisConfig.from_dict(config))
+
+
+APP, ENGINE = application()
+SCHEMA = contract(APP)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _database() -> Iterator[None]:
+    yield
+    ENGINE.dispose()
+
+
+def forget_keys() -> None:
+    """Let each case be for itself: a key that an earlier one used with another body is refused rightly."""
+    with ENGINE.begin() as connection:
+        connection.execute(delete(idempotency_keys))
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+def test_answers_are_as_promised(case: schemathesis.Case[Any]) -> None:
+    forget_keys()
+    case.call_and_validate()
+
+
+def test_links_lead_where_they_say() -> None:
+    class Chains(SCHEMA.as_state_machine()):  # type: ignore[misc]  # made at run time
+        def before_call(self, case: schemathesis.Case[Any]) -> None:
+            del case
+            forget_keys()
+
+    chains = settings(
+        max_examples=10,
+        stateful_step_count=4,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Chains, settings=chains)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    file = tmp_path / "tokens"
+    file.write_text(f"ci write {TOKEN}", encoding="utf-8")
+    return Tokens(str(file))
+
+
+def test_protected_calls_are_refused_as_promised(tokens: Tokens) -> None:
+    app, engine = application(tokens)
+    http = TestApp(app)
+    paths = http.get("/openapi.json").json["paths"]
+    protected = {
+        (method, path) for path, operations in paths.items() for method, it in operations.items() if "security" in it
+    }
+    assert protected == {
+        ("post", "/deployments"),
+        *(
+            ("get", path)
+            for path in ("/", "/deployments", "/deployments.csv", "/deployments/{event_id}", "/environments")
+        ),
+    }
+    for method, path in protected:
+        http.request(path, method=method.upper(), status=401)
+        assert "401" in paths[path][method]["responses"]
+    engine.dispose()
+
+
+def described(*, protect_writes: bool = True, protect_reads: bool = True) -> dict[str, Any]:
+    return document(
+        version="1.2.3",
+        max_body_bytes=1000,
+        listed=LISTED,
+        exported=EXPORTED,
+        protect_writes=protect_writes,
+        protect_reads=protect_reads,
+    )
+
+
+@pytest.mark.parametrize("protect", [False, True])
+def test_it_is_openapi_3_1(*, protect: bool) -> None:
+    OPENAPI_31_VALIDATOR.validate(described(protect_writes=protect, protect_reads=protect))
+
+
+def objects(node: object) -> Iterator[dict[str, Any]]:
+    """Every object of the document."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from objects(child)
+
+
+def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
+    whole = described()
+    used = {node["$ref"] for node in objects(whole) if "$ref" in node}
+    there = {f"#/components/{kind}/{name}" for kind, entries in whole["components"].items() for name in entries}
+    assert used <= there
+    # The scheme is used by its name.
+    assert there - used == {"#/components/securitySchemes/token"}
+
+
+def test_every_schema_is_one_and_takes_its_examples() -> None:
+    schemas = described()["components"]["schemas"]
+    for schema in schemas.values():
+        validator = Draft202012Validator({**schema, "components": {"schemas": schemas}})
+        validator.check_schema(schema)
+        for example in schema.get("examples", ()):
+            validator.validate(example)
+
+
+def test_what_can_be_sent_is_what_is_declared() -> None:
+    whole = described()
+    body = whole["components"]["schemas"]["NewDeployment"]
+    assert set(body["properties"]) == {field.name for field in FIELDS}
+    assert set(body["required"]) == {field.name for field in FIELDS if field.required}
+    for path, known in (("/deployments", LISTED), ("/deployments.csv", EXPORTED)):
+        queries = {
+            entry["name"]: entry["schema"] for entry in whole["paths"][path]["get"]["parameters"] if "name" in entry
+        }
+        assert queries == {parameter.name: parameter.schema for parameter in known}
+    assert "1000 bytes" in whole["paths"]["/deployments"]["post"]["description"]
+
+
+def test_every_route_is_described() -> None:
+    served = {(route.rule.replace("<", "{").replace(">", "}"), route.method.lower()) for route in APP.routes}
+    told = {(path, method) for path, operations in described()["paths"].items() for method in operations}
+    assert served - told == {("/assets/{name}", "get")}
+    assert told <= served

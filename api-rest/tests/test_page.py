@@ -1,0 +1,557 @@
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from importlib import resources
+from typing import Any
+
+import pytest
+from api_rest.answers import Answering
+from api_rest.errors import Unavailable
+from api_rest.metrics import Metrics
+from api_rest.page import Overview, age, duration, in_pipeline_order, mount
+from api_rest.runs import STAGES, Run, Running, StageTime, runs
+from api_rest.tracing import Tracing
+from bottle import Bottle
+from webtest import TestApp
+
+NOW = datetime(2026, 1, 10, 12)  # noqa: DTZ001  the column holds UTC without a zone
+HOSTILE = "</td><script>alert(1)</script>\"' onload=alert(1) x='&amp;{{7*7}}"
+NONE = "\N{EN DASH}"
+NOT_DEPLOYED = f"{NONE}not deployed"
+VOID = {"meta", "link", "path", "rect", "use"}
+
+
+def ago(**span: float) -> datetime:
+    return NOW - timedelta(**span)
+
+
+def event(at: datetime, stage: str, status: str, **changes: str) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "component": "api-rest",
+        "version": "1.2.3",
+        "environment": "staging",
+        "responsible": "Zoë",
+        "received_at": at,
+        "stage": stage,
+        "status": status,
+        **changes,
+    }
+
+
+def stage(name: str, status: str, seconds: float = 60) -> StageTime:
+    return StageTime(name, status, ago(seconds=seconds), None if status == "started" else NOW)
+
+
+def running(
+    environment: str = "staging", component: str = "api-rest", version: str = "1.2.3", **span: float
+) -> Running:
+    return Running(environment, component, version, ago(**(span or {"hours": 3})), "Zoë", None)
+
+
+def run(*stages: StageTime, **changes: Any) -> Run:  # noqa: ANN401
+    one = Run("api-rest", "1.2.4", "staging", "Ana", ago(minutes=5), ago(minutes=1), stages)
+    return replace(one, **changes)
+
+
+class World:
+    """The page over what a test wants it to show."""
+
+    def __init__(self) -> None:
+        self.overview = Overview([], [], NOW)
+        self.error: Exception | None = None
+        app = Bottle()
+        app.install(Answering(Metrics("1"), Tracing()))
+        mount(app, self._overview)
+        self.http = TestApp(app)
+
+    def _overview(self) -> Overview:
+        if self.error:
+            raise self.error
+        return self.overview
+
+    def shows(self, running: list[Running], recent: list[Run], now: datetime = NOW) -> "Page":
+        self.overview = Overview(running, recent, now)
+        return Page(self.http.get("/").text)
+
+
+class Page(HTMLParser):
+    """The elements of a page, each with its attributes and the text inside it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
+        self._open: list[tuple[str, dict[str, str], list[str]]] = []
+        self.feed(html)
+        assert [tag for tag, _, _ in self._open] == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element: tuple[str, dict[str, str], list[str]] = (tag, {name: value or "" for name, value in attrs}, [])
+        self.elements.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}, []))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        for _, _, texts in self._open:
+            texts.append(data)
+
+    def texts(self, tag: str, **attributes: str) -> list[str]:
+        return [
+            " ".join("".join(texts).split())
+            for name, attrs, texts in self.elements
+            if name == tag and all(value in attrs.get(key.rstrip("_"), "").split() for key, value in attributes.items())
+        ]
+
+    def values(self, tag: str, attribute: str) -> list[str]:
+        return [attrs[attribute] for name, attrs, _ in self.elements if name == tag and attribute in attrs]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# ---- what it shows
+
+
+def test_a_cell_says_version_age_and_who(world: World) -> None:
+    page = world.shows([running()], [])
+    assert page.texts("td") == ["1.2.3 3 h agoZoë"]
+    assert page.texts("th", scope="row") == ["api-rest"]
+    assert page.values("time", "datetime") == ["2026-01-10T09:00:00.000Z"]
+
+
+def test_components_are_rows_and_environments_columns_in_the_order_of_the_pipeline(world: World) -> None:
+    where = [("production", "b"), ("qa", "B"), ("develop", "a"), ("staging", "a")]
+    page = world.shows([running(*place) for place in where], [])
+    assert page.texts("th", scope="col") == ["Component", "develop", "staging", "production", "qa"]
+    assert page.texts("th", scope="row") == ["a", "B", "b"]
+    full = [cell != NOT_DEPLOYED for cell in page.texts("td")]
+    assert full == [True, True, False, False, False, False, False, True, False, False, True, False]
+
+
+def test_unknown_environments_come_last_by_name() -> None:
+    given = ["qa", "Prod", "production", "Alpha", "staging", "dev", "beta"]
+    assert in_pipeline_order(given) == ["dev", "staging", "Prod", "production", "Alpha", "beta", "qa"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ((stage("build", "succeeded"), stage("deploy", "started")), "Deploying 1.2.4"),
+        ((stage("test", "failed"),), "Failed in test 1.2.4"),
+        ((stage("deploy", "succeeded"), stage("verify", "rolled-back")), "Rolled back 1.2.4"),
+    ],
+)
+def test_a_cell_tells_of_a_newer_run_that_has_not_arrived(
+    world: World, stages: tuple[StageTime, ...], words: str
+) -> None:
+    page = world.shows([running()], [run(*stages)])
+    assert words in page.texts("td")[0]
+
+
+@pytest.mark.parametrize(
+    "recent",
+    [
+        run(stage("deploy", "succeeded")),
+        run(stage("deploy", "failed"), updated_at=ago(hours=4)),
+        run(stage("deploy", "failed"), environment="production"),
+        run(stage("deploy", "failed"), component="other"),
+    ],
+    ids=["arrived", "older than what runs", "elsewhere", "of another component"],
+)
+def test_a_cell_tells_of_no_other_run(world: World, recent: Run) -> None:
+    assert world.shows([running()], [recent]).texts("td")[0] == "1.2.3 3 h agoZoë"
+
+
+def test_only_the_newest_run_is_told_of(world: World) -> None:
+    older = run(stage("test", "failed"), started_at=ago(minutes=50))
+    page = world.shows([running()], [run(stage("deploy", "succeeded")), older])
+    assert page.texts("td")[0] == "1.2.3 3 h agoZoë"
+
+
+@pytest.mark.parametrize(
+    ("stages", "look", "words"),
+    [
+        ((stage("deploy", "succeeded"),), "succeeded", "Succeeded"),
+        ((stage("build", "succeeded"),), "succeeded", "Built"),
+        ((stage("build", "succeeded"), stage("push", "succeeded")), "succeeded", "Pushed"),
+        ((stage("build", "succeeded"), stage("test", "started")), "started", "Testing"),
+        ((stage("build", "failed"), stage("verify", "succeeded")), "failed", "Failed in build"),
+        ((stage("deploy", "rolled-back"),), "rolled-back", "Rolled back"),
+    ],
+)
+def test_a_result_is_told_by_colour_shape_and_words(
+    world: World, stages: tuple[StageTime, ...], look: str, words: str
+) -> None:
+    page = world.shows([], [run(*stages)])
+    assert page.texts("span", class_="pill") == [words]
+    assert page.texts("span", class_=look) == [words]
+    assert f"#{look}" in page.values("use", "href")
+
+
+def test_a_run_that_said_nothing_for_a_day_is_not_under_way(world: World) -> None:
+    page = world.shows([], [run(stage("push", "started"), started_at=ago(days=3), updated_at=ago(days=2))])
+    assert page.texts("span", class_="pill") == ["No end recorded"]
+    assert page.texts("td", class_="stage")[2] == "no end recorded"
+    assert page.values("time", "data-elapsed") == []
+
+
+def test_a_stage_left_open_by_a_run_that_failed_is_not_under_way(world: World) -> None:
+    page = world.shows([], [run(stage("deploy", "started", 500), stage("verify", "failed"))])
+    assert page.texts("td", class_="stage")[3] == "no end recorded"
+    assert page.values("time", "data-elapsed") == []
+
+
+def test_every_stage_says_how_it_stands_and_how_long_it_took(world: World) -> None:
+    (shown,) = runs(
+        [
+            event(ago(seconds=200), "build", "started"),
+            event(ago(seconds=125), "build", "succeeded"),
+            event(ago(seconds=124), "test", "succeeded"),
+            event(ago(seconds=30), "deploy", "started"),
+        ]
+    )
+    page = world.shows([], [shown])
+    assert page.texts("td", class_="stage") == [
+        "succeeded1 min 15 s",
+        "succeeded",
+        f"{NONE}not recorded",
+        "under way30 s",
+        f"{NONE}not recorded",
+    ]
+    assert page.texts("td", class_="total") == [NONE]
+
+
+def test_the_bars_of_a_column_compare(world: World) -> None:
+    page = world.shows(
+        [],
+        [
+            run(stage("build", "succeeded", 100), stage("test", "failed", 10)),
+            run(stage("build", "succeeded", 25), stage("test", "succeeded", 0), version="2"),
+        ],
+    )
+    widths = [attrs["width"] for tag, attrs, _ in page.elements if tag == "rect" and attrs.get("class") == "fill"]
+    assert widths == ["100.0%", "100.0%", "25.0%", "0.0%"]
+
+
+def test_a_column_of_no_length_has_no_full_bars(world: World) -> None:
+    page = world.shows([], [run(stage("build", "succeeded", 0))])
+    assert [a["width"] for t, a, _ in page.elements if t == "rect" and a.get("class") == "fill"] == ["0%"]
+
+
+def test_the_headings_sum_up(world: World) -> None:
+    recent = [
+        run(stage("test", "failed")),
+        run(stage("build", "started"), version="2"),
+        run(stage("verify", "succeeded")),
+    ]
+    text = world.shows([running()], recent).html
+    assert "1 component in 1 environment<" in text
+    assert "1 under way, 1 failed<" in text
+    assert "all succeeded<" in world.shows([], recent[2:]).html
+
+
+def test_an_empty_ledger_says_how_to_record_the_first_deployment(world: World) -> None:
+    page = world.shows([], [])
+    assert "Nothing is recorded yet" in page.texts("h2")
+    (command,) = page.texts("pre")
+    assert command.startswith("curl --json '{")
+    assert command.endswith("http://localhost:80/deployments")
+    assert page.texts("table") == []
+
+
+def test_the_example_is_an_event_that_the_api_takes(world: World) -> None:
+    from api_rest.event import parse_json, validate  # noqa: PLC0415
+
+    (command,) = world.shows([], []).texts("pre")
+    assert validate(parse_json(command.split("'")[1].encode())) == {}
+
+
+@pytest.mark.parametrize("host", ["evil.test/$(reboot)", "'; reboot '", "<b>", ""])
+def test_a_strange_host_is_not_put_into_the_example(world: World, host: str) -> None:
+    text = world.http.get("/", headers={"Host": host}).text
+    assert "reboot" not in text
+    assert "<b>" not in text
+
+
+def test_runs_without_anything_running_still_show(world: World) -> None:
+    page = world.shows([], [run(stage("build", "failed"))])
+    assert "No deployment has succeeded yet." in page.texts("p")
+    assert page.texts("th", scope="row") == ["api-rest 1.2.4"]
+
+
+def test_what_programs_read_is_linked(world: World) -> None:
+    links = world.shows([], []).values("a", "href")
+    assert {"deployments.csv", "openapi.json"} <= set(links)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "just now"),
+        (4.9, "just now"),
+        (5, "5 s ago"),
+        (59.9, "59 s ago"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (3600, "1 h ago"),
+        (86_400, "1 d ago"),
+        (59 * 86_400, "59 d ago"),
+        (60 * 86_400, "2 mo ago"),
+        (730 * 86_400, "2 y ago"),
+    ],
+)
+def test_ages_read_well(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.04, "0 s"),
+        (0.84, "0.8 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (80, "1 min 20 s"),
+        (3600, "1 h"),
+        (3900, "1 h 5 min"),
+        (3659, "1 h"),
+        (93_600, "1 d 2 h"),
+    ],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+# ---- hostile text
+
+
+@pytest.mark.parametrize("field", ["component", "version", "environment", "responsible"])
+def test_markup_in_a_field_is_text(world: World, field: str) -> None:
+    hostile: Any = {field: HOSTILE}
+    shown = run(stage("build", "failed"), **hostile)
+    page = world.shows([replace(running(), **hostile)], [shown, run(stage("test", "started"), **hostile)])
+    harmless = world.shows([running()], [run(stage("build", "failed")), run(stage("test", "started"))])
+    tags = [tag for tag, _, _ in page.elements]
+    assert tags.count("script") == 1
+    assert set(tags) == {tag for tag, _, _ in harmless.elements}
+    assert not [attrs for _, attrs, _ in page.elements if "onload" in attrs]
+    assert any(HOSTILE in "".join(texts) for _, _, texts in page.elements)
+
+
+def test_the_template_never_writes_unescaped() -> None:
+    template = resources.files("api_rest").joinpath("assets", "page.html").read_text("utf-8")
+    assert "{{!" not in template
+    assert not re.search(r"\sstyle=|\son[a-z]+=|<style|javascript:", template)
+
+
+# ---- how it is served
+
+
+@pytest.fixture(params=["/", "/assets/page.css", "/assets/page.js", "/assets/favicon.svg", "away", "304"])
+def answer(request: pytest.FixtureRequest, world: World) -> Any:  # noqa: ANN401
+    if request.param == "away":
+        world.error = Unavailable("refused")
+        return world.http.get("/", status=503)
+    if request.param == "304":
+        return world.http.get("/", headers={"If-None-Match": world.http.get("/").headers["ETag"]}, status=304)
+    return world.http.get(request.param)
+
+
+def test_every_answer_is_locked_down(answer: Any) -> None:  # noqa: ANN401
+    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'",
+        "style-src": "'self'",
+        "script-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "geolocation=()" in answer.headers["Permissions-Policy"]
+
+
+def test_the_page_is_html_that_nobody_keeps(world: World) -> None:
+    response = world.http.get("/")
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.text.startswith("<!doctype html>")
+
+
+def test_the_page_is_not_sent_again_until_it_shows_something_else(world: World) -> None:
+    world.shows([running()], [])
+    known = {"If-None-Match": world.http.get("/").headers["ETag"]}
+    world.overview = replace(world.overview, now=NOW + timedelta(minutes=1))
+    assert world.http.get("/", headers=known, status=304).body == b""
+    world.overview = replace(world.overview, running=[running(version="1.2.4")])
+    world.http.get("/", headers=known, status=200)
+    world.overview = Overview([running()], [run(stage("build", "failed"))], NOW)
+    world.http.get("/", headers=known, status=200)
+
+
+def test_the_page_knows_the_name_of_what_it_shows(world: World) -> None:
+    response = world.http.get("/")
+    assert Page(response.text).values("main", "data-etag") == [response.headers["ETag"]]
+
+
+def test_a_run_under_way_makes_the_page_new_as_time_passes(world: World) -> None:
+    world.shows([], [run(stage("build", "started"))])
+    known = {"If-None-Match": world.http.get("/").headers["ETag"]}
+    world.overview = replace(world.overview, now=NOW + timedelta(seconds=30))
+    world.http.get("/", headers=known, status=200)
+
+
+def test_a_time_with_a_zone_is_the_same_moment(world: World) -> None:
+    page = world.shows([running()], [], NOW.replace(tzinfo=UTC))
+    assert page.texts("td") == ["1.2.3 3 h agoZoë"]
+    assert page.values("main", "data-now") == ["1768046400000"]
+
+
+@pytest.mark.parametrize("path", ["/", "/assets/page.css"])
+def test_head_has_the_headers_alone(world: World, path: str) -> None:
+    response = world.http.head(path)
+    assert response.body == b""
+    assert response.headers["Content-Type"] == world.http.get(path).headers["Content-Type"]
+    assert int(response.headers["Content-Length"]) > 0
+
+
+def test_the_assets_are_kept_under_the_address_that_the_page_gives(world: World) -> None:
+    page = world.shows([], [])
+    addresses = page.values("link", "href") + page.values("script", "src")
+    assert len(addresses) == 3
+    for address in addresses:
+        assert "immutable" in world.http.get(f"/{address}").headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("query", ["", "?v=", "?v=other"])
+def test_an_asset_of_another_build_is_not_kept(world: World, query: str) -> None:
+    assert world.http.get(f"/assets/page.js{query}").headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("page.css", "text/css"), ("page.js", "text/javascript"), ("favicon.svg", "image/svg+xml")],
+)
+def test_assets_have_their_media_types(world: World, name: str, media_type: str) -> None:
+    assert world.http.get(f"/assets/{name}").content_type == media_type
+
+
+@pytest.mark.parametrize("name", ["page.html", "nothing.js", "..%2Fpage.py", "%2e%2e"])
+def test_nothing_else_is_an_asset(world: World, name: str) -> None:
+    world.http.get(f"/assets/{name}", status=404)
+
+
+def test_an_unreadable_store_is_a_page_that_says_so_and_tries_again(world: World) -> None:
+    world.error = Unavailable("database-0.internal refuses ledger")
+    response = world.http.get("/", status=503)
+    assert response.content_type == "text/html"
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["Cache-Control"] == "no-store"
+    page = Page(response.text)
+    assert "The ledger cannot be read just now" in page.texts("h2")
+    assert "internal" not in response.text
+    assert page.values("main", "data-etag") == []
+    assert int(page.values("meta", "http-equiv").count("refresh")) == 1
+
+
+def test_a_bug_is_no_page(world: World) -> None:
+    world.error = KeyError("a bug")
+    assert "a bug" not in world.http.get("/", status=500).text
+
+
+# ---- for everybody
+
+
+def test_the_page_is_marked_up_for_assistive_technology(world: World) -> None:
+    page = world.shows([running()], [run(*(stage(name, "succeeded") for name in STAGES))])
+    tags = [tag for tag, _, _ in page.elements]
+    assert page.values("html", "lang") == ["en"]
+    assert page.texts("title") == ["Deployment ledger"]
+    assert [tags.count(tag) for tag in ("header", "main", "footer", "nav", "h1")] == [1, 1, 1, 1, 1]
+    assert page.texts("caption") == [
+        "The version of each component in each environment",
+        "The newest deployments and how long each of their stages took",
+    ]
+    assert all("scope" in attrs for tag, attrs, _ in page.elements if tag == "th")
+    assert {attrs["href"] for tag, attrs, _ in page.elements if attrs.get("class") == "skip"} == {"#main"}
+    regions = [attrs for _, attrs, _ in page.elements if "scroll" in attrs.get("class", "").split()]
+    assert len(regions) == 2
+    assert all(region["tabindex"] == "0" and region["role"] == "region" for region in regions)
+
+
+def test_ids_are_there_once_and_what_refers_to_them_finds_them(world: World) -> None:
+    page = world.shows([running()], [run(stage("build", "started"))])
+    ids = [attrs["id"] for _, attrs, _ in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    used = [value for _, attrs, _ in page.elements for key, value in attrs.items() if key == "aria-labelledby"]
+    used += [value[1:] for value in page.values("use", "href")]
+    assert set(used) <= set(ids)
+
+
+def colours(css: str) -> dict[str, str]:
+    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", css))
+
+
+def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+LOOKS = ("succeeded", "failed", "rolled-back", "started", "silent")
+TEXT_PAIRS = [
+    *((text, ground) for text in ("text", "muted", "accent") for ground in ("ground", "surface")),
+    ("text", "raised"),
+    ("on-accent", "accent"),
+    *((look, "surface") for look in LOOKS),
+    ("failed", "ground"),
+    *((look, f"{look}-soft") for look in LOOKS if look != "succeeded"),
+]
+SHAPE_PAIRS = [("bar", "surface"), ("accent", "ground"), ("succeeded", "ground")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("pair", "least"), [(pair, 4.5) for pair in TEXT_PAIRS] + [(pair, 3.0) for pair in SHAPE_PAIRS]
+)
+def test_contrast_is_enough(scheme: str, pair: tuple[str, str], least: float) -> None:
+    css = resources.files("api_rest").joinpath("assets", "page.css").read_text("utf-8")
+    light, dark, _ = re.split(r"@media \(prefers-color-scheme: dark\) \{|\n\* \{", css, maxsplit=2)
+    assert set(colours(light)) == set(colours(dark))
+    palette = colours({"light": light, "dark": dark}[scheme])
+    assert contrast(palette[pair[0]], palette[pair[1]]) >= least
+
+
+def test_contrast_is_computed_as_wcag_does() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+
+# ---- cost
+
+
+def test_the_assets_are_small() -> None:
+    folder = resources.files("api_rest").joinpath("assets")
+    assert sum(len(file.read_bytes()) for file in folder.iterdir() if file.name != "page.html") < 20_000

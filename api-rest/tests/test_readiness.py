@@ -1,0 +1,115 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from api_rest import readiness
+from api_rest.readiness import Readiness
+
+
+class Backends:
+    """Has what problems it is told to have."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+        self.found: list[str] = []
+        self.hangs = threading.Event()
+        self.hangs.set()
+        self.error: Exception | None = None
+
+    def problems(self) -> list[str]:
+        self.hangs.wait(10)
+        self.checks += 1
+        if self.error:
+            raise self.error
+        return self.found
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def backends() -> Backends:
+    return Backends()
+
+
+@pytest.fixture
+def known(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> Iterator[Readiness]:
+    monkeypatch.setattr(readiness, "INTERVAL", 0.005)
+    monkeypatch.setattr(readiness, "INTERVAL_NOT_READY", 0.005)
+    known = Readiness(backends.problems)
+    yield known
+    known.close()
+    backends.hangs.set()
+    if known._thread.ident:
+        known._thread.join(10)
+        assert not known._thread.is_alive()
+
+
+def test_it_is_not_ready_until_something_was_checked(known: Readiness, backends: Backends) -> None:
+    backends.hangs.clear()
+    known.start()
+    assert known.problems() == ["nothing was checked yet"]
+    backends.hangs.set()
+    eventually(lambda: known.problems() == [])
+
+
+def test_it_follows_what_is_found(known: Readiness, backends: Backends) -> None:
+    known.start()
+    eventually(lambda: known.problems() == [])
+    backends.found = ["Kafka is away"]
+    eventually(lambda: known.problems() == ["Kafka is away"])
+    backends.found = []
+    eventually(lambda: known.problems() == [])
+
+
+def test_it_asks_more_often_while_something_is_missing(
+    known: Readiness, backends: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "INTERVAL", 60)
+    backends.found = ["Kafka is away"]
+    known.start()
+    eventually(lambda: backends.checks > 2)
+    backends.found = []
+    eventually(lambda: known.problems() == [])
+
+
+def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(known: Readiness, backends: Backends) -> None:
+    backends.error = KeyError("leader")
+    known.start()
+    eventually(lambda: any("KeyError('leader')" in problem for problem in known.problems()))
+    backends.error = None
+    eventually(lambda: known.problems() == [])
+
+
+def test_what_was_found_is_believed_for_a_while_only(
+    known: Readiness, backends: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.start()
+    eventually(lambda: known.problems() == [])
+    monkeypatch.setattr(readiness, "BELIEVED", 0.05)
+    backends.hangs.clear()
+    eventually(lambda: any("the last check has not ended" in problem for problem in known.problems()))
+    backends.hangs.set()
+    monkeypatch.setattr(readiness, "BELIEVED", 10.0)
+    eventually(lambda: known.problems() == [])
+
+
+def test_changes_are_logged_once(
+    known: Readiness,
+    backends: Backends,
+    caplog: pytest.LogCaptureFixture,
+    structured: Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]],
+) -> None:
+    caplog.set_level("INFO")
+    backends.found = ["away"]
+    known.start()
+    eventually(lambda: backends.checks > 3)
+    backends.found = []
+    eventually(lambda: known.problems() == [])
+    assert [line["event"] for line in structured(caplog)] == ["not ready", "ready"]

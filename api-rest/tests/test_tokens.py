@@ -1,0 +1,266 @@
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_rest.answers import Answering, answer
+from api_rest.config import SettingsError
+from api_rest.metrics import Metrics
+from api_rest.settings import Settings
+from api_rest.tokens import Access, Tokens, client, configured, parse
+from api_rest.tracing import Tracing
+from bottle import Bottle
+from webtest import TestApp
+
+READER, WRITER, NEW = "reader-0123456789", "writer-0123456789", "newer-0123456789a"
+FILE = f"""
+# who may do what
+dashboard read {READER}
+
+  ci  write\t{WRITER}
+"""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "tokens"
+    file.write_text(FILE, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def tokens(file: Path, clock: Clock) -> Tokens:
+    return Tokens(str(file), clock=clock)
+
+
+def names(tokens: Tokens, *presented: str) -> list[str | None]:
+    return [found.name if (found := tokens.find(one)) else None for one in presented]
+
+
+def test_lines_are_name_scope_and_token() -> None:
+    assert [(token.name, token.scope) for token in parse(FILE)] == [("dashboard", "read"), ("ci", "write")]
+
+
+def test_a_client_may_have_two_tokens_while_one_replaces_the_other() -> None:
+    assert len(parse(f"ci write {WRITER}\nci write {NEW}")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("", ["holds no token"]),
+        ("# nothing\n", ["holds no token"]),
+        ("ci write", ["line 1"]),
+        (f"ci write {WRITER} more", ["line 1"]),
+        (f"ci admin {WRITER}", ["scope must be read or write"]),
+        (f"c:i write {WRITER}", ["name must be"]),
+        ("ci write 0123456789abcde", ["16 to 512"]),
+        ("ci write é123456789abcdef", ["16 to 512"]),
+        (f"a read {WRITER}\nb write {WRITER}", ["line 2: this token is there already"]),
+        (f"a what {READER}\n\nb write short", ["line 1", "line 3"]),
+    ],
+)
+def test_every_wrong_line_is_named_and_no_token_repeated(text: str, problems: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(text)
+    assert len(caught.value.problems) == len(problems)
+    for told, expected in zip(caught.value.problems, problems, strict=True):
+        assert told.startswith("TOKENS_FILE: ")
+        assert expected in told
+        assert WRITER not in told
+        assert "short" not in told
+
+
+def test_only_the_whole_token_is_one(tokens: Tokens) -> None:
+    assert names(tokens, READER, WRITER, WRITER[:-1], f"{WRITER}x", WRITER.upper(), "", "\udcff") == [
+        "dashboard",
+        "ci",
+        *[None] * 5,
+    ]
+
+
+def test_every_entry_is_compared_whichever_matches(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def compare(known: bytes, presented: bytes) -> bool:
+        compared.append(known)
+        return known == presented
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    assert names(tokens, READER) == ["dashboard"]
+    assert len(compared) == 2
+
+
+def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="TOKENS_FILE: cannot read"):
+        Tokens(str(tmp_path / "absent"))
+
+
+def test_bytes_that_are_no_text_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        Tokens(str(tmp_path / "tokens"))
+
+
+def test_a_changed_file_is_read_again_but_looked_at_once_a_second(tokens: Tokens, file: Path, clock: Clock) -> None:
+    file.write_text(f"new write {NEW}", encoding="utf-8")
+    clock.now += 0.9
+    assert names(tokens, NEW, WRITER) == [None, "ci"]
+    clock.now += 0.2
+    assert names(tokens, NEW, WRITER) == ["new", None]
+
+
+def test_a_new_file_of_the_same_time_and_size_is_seen(tokens: Tokens, file: Path, clock: Clock) -> None:
+    before = file.stat()
+    other = file.with_name("other")
+    other.write_text(FILE.replace(WRITER, NEW), encoding="utf-8")
+    assert other.stat().st_size == before.st_size
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(file)
+    clock.now += 2
+    assert names(tokens, NEW) == ["ci"]
+
+
+def test_a_kubernetes_secrets_turned_link_is_seen(tmp_path: Path, clock: Clock) -> None:
+    for folder, token in (("..1", WRITER), ("..2", NEW)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tokens").write_text(f"ci write {token}", encoding="utf-8")
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "tokens").symlink_to("..data/tokens")
+    tokens = Tokens(str(tmp_path / "tokens"), clock=clock)
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+    clock.now += 2
+    assert names(tokens, WRITER, NEW) == [None, "ci"]
+
+
+@pytest.mark.parametrize("broken", ["ci write short", None])
+def test_a_broken_new_version_changes_nothing_and_is_told_once(
+    tokens: Tokens, file: Path, clock: Clock, caplog: pytest.LogCaptureFixture, broken: str | None
+) -> None:
+    file.unlink() if broken is None else file.write_text(broken, encoding="utf-8")
+    for _ in range(3):
+        clock.now += 2
+        assert names(tokens, WRITER, READER) == ["ci", "dashboard"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "short" not in caplog.text
+    file.write_text(f"new write {NEW}", encoding="utf-8")
+    clock.now += 2
+    assert names(tokens, NEW) == ["new"]
+
+
+def test_settings_without_a_file_have_no_tokens(make_settings: Callable[..., Settings], file: Path) -> None:
+    assert configured(make_settings()) is None
+    assert configured(make_settings(TOKENS_FILE=str(file))) is not None
+
+
+def test_protected_reads_need_a_file(make_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(SettingsError, match="PROTECT_READS"):
+        configured(make_settings(PROTECT_READS="true"))
+
+
+@pytest.fixture(params=[False, True])
+def protect_reads(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def http(tokens: Tokens, *, protect_reads: bool) -> TestApp:
+    app = Bottle()
+    app.install(Answering(Metrics("1"), Tracing()))
+    app.install(Access(tokens, protect_reads=protect_reads))
+    for path in ("/", "/deployments", "/health", "/ready", "/metrics", "/openapi.json", "/assets/<name>"):
+        app.route(path, ["GET"], lambda name="": answer(200, {"client": client(), "name": name}))
+    app.route("/deployments", ["POST"], lambda: answer(202, {"client": client()}))
+    return TestApp(app)
+
+
+def authorization(token: str, scheme: str = "Bearer") -> dict[str, str]:
+    return {"Authorization": f"{scheme} {token}"}
+
+
+def test_a_write_token_may_post_and_its_name_is_known(http: TestApp) -> None:
+    assert http.post("/deployments", headers=authorization(WRITER)).json == {"client": "ci"}
+    assert http.post("/deployments", headers=authorization(WRITER, "bEaReR")).json == {"client": "ci"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "challenge"),
+    [
+        ({}, 'Bearer realm="ledger"'),
+        (authorization(WRITER, "Basic"), 'Bearer realm="ledger"'),
+        ({"Authorization": WRITER}, 'Bearer realm="ledger"'),
+        (authorization("nobody-0123456789"), 'Bearer realm="ledger", error="invalid_token"'),
+        (authorization("\u00d7"), 'Bearer realm="ledger", error="invalid_token"'),
+        (authorization(""), 'Bearer realm="ledger", error="invalid_token"'),
+    ],
+)
+def test_without_a_known_token_a_post_is_401(http: TestApp, headers: dict[str, Any], challenge: str) -> None:
+    response = http.post("/deployments", headers=headers, status=401)
+    assert response.headers["WWW-Authenticate"] == challenge
+    assert response.json["error"]["code"] == "unauthorized"
+
+
+def test_a_read_token_may_not_post(http: TestApp) -> None:
+    response = http.post("/deployments", headers=authorization(READER), status=403)
+    assert 'error="insufficient_scope"' in response.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("path", ["/", "/deployments"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_reads_need_a_token_only_where_they_are_protected(
+    http: TestApp, path: str, method: str, *, protect_reads: bool
+) -> None:
+    http.request(path, method=method, status=401 if protect_reads else 200)
+    for token in (READER, WRITER):
+        http.request(path, method=method, headers=authorization(token), status=200)
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json", "/assets/page.css"])
+def test_some_addresses_stay_open(http: TestApp, path: str) -> None:
+    http.get(path, status=200)
+
+
+def test_a_refused_body_is_not_read(http: TestApp) -> None:
+    class Body:
+        def read(self, *_: object) -> bytes:
+            raise AssertionError("it was read")
+
+    http.post("/deployments", status=401, extra_environ={"wsgi.input": Body()})
+
+
+def test_the_log_names_the_client_and_no_token(http: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+    bound: list[dict[str, Any]] = []
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            import structlog  # noqa: PLC0415
+
+            bound.append({**structlog.contextvars.get_contextvars(), "message": str(record.msg)})
+
+    handler = Keeping()
+    logging.getLogger("api_rest.answers").addHandler(handler)
+    try:
+        with caplog.at_level(logging.DEBUG):
+            http.post("/deployments", headers=authorization(WRITER))
+            http.post("/deployments", headers=authorization("nobody-0123456789"), status=401)
+    finally:
+        logging.getLogger("api_rest.answers").removeHandler(handler)
+    assert [line.get("client") for line in bound] == ["ci", None]
+    assert WRITER not in str(bound)
+    assert "nobody-0123456789" not in str(bound)
