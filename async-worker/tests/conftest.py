@@ -69,7 +69,7 @@ def _plain_structlog() -> None:
     structlog.configure(
         processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger("DEBUG"),
         cache_logger_on_first_use=False,
     )
 

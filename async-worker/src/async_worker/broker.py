@@ -49,6 +49,7 @@ COMMIT_TIMEOUT_MS = 5_000
 CLOSE_TIMEOUT = 5
 # How long the others wait before they take over from a worker that died without a word.
 SESSION_TIMEOUT_MS = 8_000
+HEARTBEAT_INTERVAL_MS = 2_000
 # A dead letter is larger than the message by its headers, and the largest that a broker takes by default is 1 MiB.
 DEAD_LETTER_BYTES = 2_097_152
 # What goes with a dead letter, and is taken off again when it is put back.
@@ -102,6 +103,7 @@ class KafkaBroker:
                 max_partition_fetch_bytes=FETCH_BYTES,
                 fetch_max_bytes=FETCH_BYTES_ALL,
                 session_timeout_ms=SESSION_TIMEOUT_MS,
+                heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             )
             self._consumer.subscribe([settings.topic])
             opened.pop_all()

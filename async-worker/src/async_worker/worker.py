@@ -195,7 +195,7 @@ class Worker:
         self._metrics.batch_seconds.observe(seconds)
         if batch.deployments or aside:
             log.info("batch stored", **outcomes, milliseconds=round(seconds * 1000, 1))
-        if log.isEnabledFor(logging.DEBUG):
+        if log.is_enabled_for(logging.DEBUG):
             for message, row in batch.deployments:
                 log.debug("deployment", event_id=row.id, component=row.component, request_id=message.text(REQUEST_ID))
         if stored.news:
