@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import subprocess
@@ -95,11 +96,49 @@ def integration(session: nox.Session, project: str) -> None:
 
 
 @nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """Kill api, worker, broker and database at random under 100,000 events: `nox -s chaos -- --events 10000 --seed 2`."""
+    _prove_ledger(session, "test_chaos.py", "--events=100000", "--kills=40", "--rate=400")
+
+
+@nox.session(default=False)
+def shutdown(session: nox.Session) -> None:
+    """Stop instances under load, 200 times: `nox -s shutdown -- --rounds 20`."""
+    _prove_ledger(session, "test_shutdown.py", "--rounds=200")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the apps beside twins in one run: `nox -s bench -- --quick`; docs/benchmarks.md has what came of it."""
+    _install(session, "bench")
+    session.run("inv", "push", external=True)
+    environment = {**_engine_environment(session), **_images(), "WRK": _program(session, "wrk")}
+    session.run("python", "-m", "bench", *session.posargs, env=environment)
+
+
+@nox.session(default=False)
 def locks(session: nox.Session) -> None:
     """Write locks/ anew from pyproject.toml; `nox -s locks -- --upgrade` takes the newest."""
     session.run("locks/make", *session.posargs, external=True)
     for project in POETRY_PROJECTS:
         session.run(_poetry(session), "--directory", project, "lock", external=True)
+
+
+def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
+    """Run a proof of the ledger on this clone's own images; what the command line says overrides the options."""
+    _install(session, "tests")
+    session.run("inv", "push", external=True)
+    environment = _engine_environment(session)
+    session.run("pytest", "-m", "engine", f"tests/ledger/{file}", *options, *session.posargs, env=environment)
+
+
+def _images() -> dict[str, str]:
+    """The images that `inv push` told of last, by digest, each in the variable that compose reads."""
+    images = json.loads((HERE / ".delivery" / "release.json").read_text(encoding="utf-8"))["images"]
+    return {
+        f"{name.removesuffix('-image').upper().replace('-', '_')}_IMAGE": f"{image['repository']}@{image['digest']}"
+        for name, image in images.items()
+    }
 
 
 def _install(session: nox.Session, lock: str) -> None:

@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import threading
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 import structlog
 from api_rest import logs
+
+writers: list[logs.Writer] = []
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +24,12 @@ def _restore() -> Iterator[None]:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    writers[-1].flush()
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def configure(level: str = "INFO") -> None:
-    logs.configure(level=level, service="api-rest", environment="test")
+    writers.append(logs.configure(level=level, service="api-rest", environment="test"))
 
 
 def test_our_lines_are_json_and_name_the_process(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +81,55 @@ def test_kafkas_chatter_is_dropped(capsys: pytest.CaptureFixture[str], name: str
     configure("DEBUG")
     logging.getLogger(name).log(level, "again")
     assert lines(capsys) == []
+
+
+class Stream(io.StringIO):
+    """Counts writes, and tells of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.written = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        self.written.set()
+        return super().write(text)
+
+
+def test_lines_of_a_moment_are_written_together_and_none_is_lost() -> None:
+    stream = Stream()
+    writer = logs.Writer(stream)
+
+    def write(name: str) -> None:
+        for number in range(500):
+            writer.write(f"{name} {number}\n")
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.flush()
+    found = stream.getvalue().splitlines()
+    assert len(found) == 2000
+    for name in "abcd":
+        assert [line for line in found if line[0] == name] == [f"{name} {number}" for number in range(500)]
+    assert stream.writes < 500
+
+
+def test_a_line_is_written_without_being_asked_for() -> None:
+    stream = Stream()
+    logs.Writer(stream).write("alone\n")
+    assert stream.written.wait(30)
+
+
+def test_what_is_serious_is_written_at_once_behind_what_came_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "TOGETHER", 3600)
+    configure()
+    log = structlog.stdlib.get_logger("ours")
+    log.info("first")
+    log.error("second")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["first", "second"]

@@ -26,7 +26,7 @@ class Settings:
     http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
     http_threads: int = setting(whole(2, 64), "requests worked on at the same time", default="8")
     queue_limit: int = setting(
-        whole(1, 100_000), "requests that may wait for a thread; what comes beyond gets 503 at once", default="256"
+        whole(1, 100_000), "requests that may wait for a thread; what comes beyond gets 503 at once", default="512"
     )
     connection_limit: int = setting(
         whole(16, 100_000), "open connections; beyond, those that stall longest are closed", default="2000"
