@@ -24,7 +24,7 @@ class Settings:
     )
     http_host: str = setting(TEXT, "the address to listen on", default="0.0.0.0")  # noqa: S104  a container's own network
     http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
-    http_threads: int = setting(whole(2, 64), "requests worked on at the same time", default="8")
+    http_threads: int = setting(whole(2, 64), "requests worked on at the same time", default="16")
     queue_limit: int = setting(
         whole(1, 100_000), "requests that may wait for a thread; what comes beyond gets 503 at once", default="512"
     )
