@@ -15,7 +15,7 @@ from delivery.tools.files import ROOT
 PAGES = [
     ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/errors.md")
 ]
-PAGES += [ROOT / "docs" / "benchmarks.md"]
+PAGES += [ROOT / "docs" / "benchmarks.md", ROOT / "api-rest" / "docs" / "hostile-http.md", ROOT / "bench" / "README.md"]
 PAGES += [ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "upstream")]
 
 

@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,3 +61,13 @@ def test_the_format_is_what_the_client_takes(accept: str, media_type: str) -> No
     content_type, body = Metrics("1").render(accept)
     assert content_type.partition(";")[0] == media_type
     assert body.endswith(b"# EOF\n") == (media_type != "text/plain")
+
+
+def test_the_readme_names_every_metric() -> None:
+    metrics = Metrics("1")
+    metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"overloaded": 0}))
+    metrics.observe("GET", "/", 200, 0.1)
+    told = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
+    ours = {found for found in told if not found[0].startswith(("process_", "python_gc_"))}
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|", readme, re.MULTILINE)) == ours
