@@ -95,3 +95,10 @@ def test_there_is_no_shell(engine: Engine, release: Release, name: str) -> None:
         remove=True,
     )
     assert not {"sh", "bash", "dash", "busybox", "apt", "dpkg", "pip"} & set(json.loads(listed))
+
+
+def test_the_worker_is_a_command_too(engine: Engine, release: Release) -> None:
+    said = engine.client.containers.run(
+        release.images["async-worker"].pinned, entrypoint=["async-worker"], command=["redrive", "--help"], remove=True
+    )
+    assert b"usage: async-worker redrive" in said
