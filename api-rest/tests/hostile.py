@@ -1,11 +1,14 @@
 """Requests that two readers could take for different things, each with what a strict server does about it."""
 
+import re
 from dataclasses import dataclass
 
-__all__ = ["CASES", "Case"]
+__all__ = ["AFTER", "CASES", "GROUPS", "SMUGGLED", "STATUS", "Case"]
 
 HOST = b"Host: a\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+AFTER = b"GET /after HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 BIG = 65_536
 HELLO = bytes.fromhex("16030100c0010000bc0303") + bytes(range(1, 9)) * 8
@@ -330,4 +333,12 @@ SEQUENCES = [
     refused("a refused body that is a request", post(b"Content-Length: 99999999\r\n", SMUGGLED), 413),
 ]
 
-CASES = [*LENGTHS, *CODINGS, *CHUNKS, *LINES, *FIELDS, *SEQUENCES]
+GROUPS = {
+    "Content-Length and bodies": LENGTHS,
+    "Transfer-Encoding": CODINGS,
+    "Chunks": CHUNKS,
+    "Request lines": LINES,
+    "Headers": FIELDS,
+    "Sequences": SEQUENCES,
+}
+CASES = [case for group in GROUPS.values() for case in group]

@@ -1,7 +1,6 @@
 """Hostile requests, byte by byte, on real sockets; hostile.py has the table."""
 
 import json
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,11 +11,9 @@ from api_rest import config
 from api_rest.framing import Request
 from api_rest.server import Server
 from api_rest.settings import Settings
-from hostile import CASES, SMUGGLED, Case
+from hostile import AFTER, CASES, SMUGGLED, STATUS, Case
 
 LIMIT = 20
-AFTER = b"GET /after HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
 
 
 class Recorder:
