@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from . import api, start, worker
-from .http import first_200
+from .http import first_200, wrk
 from .stack import BenchError, Images, Stack, build_twins, need, stack
 
 __all__ = ["main"]
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = Images.of(os.environ)
     ports = {"kafka_port": options.kafka_port, "database_port": options.database_port}
     try:
-        need({"docker": "docker-cli", "wrk": "wrk"})
+        need({"docker": "docker-cli", wrk(): "wrk"}, ("aiokafka", "pymysql"))
         _say("building the twins")
         build_twins(images)
         _say("starting Kafka and the database")

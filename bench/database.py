@@ -5,9 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import pymysql
-from pymysql.cursors import Cursor
+if TYPE_CHECKING:
+    from pymysql.cursors import Cursor
 
 __all__ = ["checksum", "connected", "count", "empty", "held", "insert"]
 
@@ -15,6 +16,8 @@ __all__ = ["checksum", "connected", "count", "empty", "held", "insert"]
 @contextmanager
 def connected(port: int) -> Iterator[Cursor]:
     """Connect, with every statement its own transaction."""
+    import pymysql  # noqa: PLC0415  `need` tells where it is missing
+
     connection = pymysql.connect(
         host="127.0.0.1",
         port=port,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -11,7 +12,7 @@ from typing import Any
 
 from .stack import BenchError, run
 
-__all__ = ["PORT", "Load", "first_200", "load", "request"]
+__all__ = ["PORT", "Load", "first_200", "load", "request", "wrk"]
 
 PORT = 8000
 SCRIPTS = Path(__file__).parent / "load"
@@ -55,12 +56,17 @@ def first_200(address: str, path: str, *, port: int = PORT, patience: float = PA
     raise BenchError(f"wait for {path} at {address}: no 200 within {patience:.0f} s")
 
 
+def wrk() -> str:
+    """Return the program that makes load: the one that WRK names, else the one on PATH."""
+    return os.environ.get("WRK") or "wrk"
+
+
 def load(address: str, path: str, *, script: str, connections: int, seconds: int) -> Load:
     """Load one address with wrk, from one thread: it must not take the processor from what it measures."""
     told = {"BENCH_REPORT": str(SCRIPTS / "report.lua")}
     options = ["--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=10s"]
     options.append(f"--script={SCRIPTS / script}.lua")
-    printed = run("wrk", *options, f"http://{address}:{PORT}{path}", env=told)
+    printed = run(wrk(), *options, f"http://{address}:{PORT}{path}", env=told)
     seen = json.loads(printed.splitlines()[-1])
     return Load(
         answers=seen["requests"],

@@ -9,11 +9,9 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
 __all__ = ["PARTITIONS", "end_offset", "events", "fill", "make"]
 
+# aiokafka is imported where it is used: without it, what can be said without it still is, and `need` tells of it.
 PARTITIONS = 3
 # A topic that was made a moment ago has no leader yet: a retry later it has, and nobody needs to read of it.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -21,6 +19,7 @@ logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 def make(port: int, topics: Iterable[str]) -> None:
     """Make topics."""
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-not-found]  # noqa: PLC0415
 
     async def work() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
@@ -35,6 +34,7 @@ def make(port: int, topics: Iterable[str]) -> None:
 
 def fill(port: int, topic: str, values: Iterable[dict[str, str]]) -> None:
     """Write events and wait until Kafka has all of them."""
+    from aiokafka import AIOKafkaProducer  # type: ignore[import-not-found]  # noqa: PLC0415
 
     async def work() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", acks="all", linger_ms=20)
@@ -55,6 +55,7 @@ def fill(port: int, topic: str, values: Iterable[dict[str, str]]) -> None:
 
 def end_offset(port: int, topic: str) -> int:
     """Return how many messages a topic has ever had."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
 
     async def work() -> int:
         consumer = AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{port}")
@@ -63,7 +64,7 @@ def end_offset(port: int, topic: str) -> int:
             ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(PARTITIONS)])
         finally:
             await consumer.stop()
-        return sum(ends.values())
+        return int(sum(ends.values()))
 
     return asyncio.run(work())
 

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["BenchError", "Container", "Images", "Stack", "build_twins", "docker", "need", "run", "stack"]
@@ -19,6 +20,8 @@ NETWORK = f"{PROJECT}_default"
 LIMITS = ("--cpus", "1", "--memory", "256m")
 DATABASE = {"DB_HOST": "database", "DB_DATABASE": "ledger", "DB_USERNAME": "ledger", "DB_PASSWORD": "ledger"}
 SURROUNDINGS = {"BROKER_URL": "kafka:19092", **DATABASE}
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -56,12 +59,12 @@ class Container:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that all its processes have used; the engine runs on this machine."""
-        for line in Path(f"/proc/{self.pid}/cgroup").read_text(encoding="ascii").splitlines():
+        for line in (PROC / str(self.pid) / "cgroup").read_text(encoding="ascii").splitlines():
             _, controllers, path = line.split(":", 2)
-            usage = Path(f"/sys/fs/cgroup/cpuacct{path}/cpuacct.usage")
+            usage = CGROUPS / "cpuacct" / path.lstrip("/") / "cpuacct.usage"
             if "cpuacct" in controllers and usage.exists():
                 return int(usage.read_text(encoding="ascii")) / 1e9
-            stat = Path(f"/sys/fs/cgroup{path}/cpu.stat")
+            stat = CGROUPS / path.lstrip("/") / "cpu.stat"
             if not controllers and stat.exists():
                 found = dict(entry.split() for entry in stat.read_text(encoding="ascii").splitlines())
                 if "usage_usec" in found:
@@ -158,11 +161,14 @@ def build_twins(images: Images) -> None:
     docker("build", "--quiet", *secret, *contexts, f"--tag={images.twins}", str(ROOT / "bench" / "twins"))
 
 
-def need(tools: Mapping[str, str]) -> None:
-    """Raise BenchError unless these tools, each with its Debian package, are installed."""
+def need(tools: Mapping[str, str], modules: Sequence[str] = ()) -> None:
+    """Raise BenchError unless these tools, each with its Debian package, and these modules are installed."""
     missing = {tool: package for tool, package in tools.items() if shutil.which(tool) is None}
     if missing:
         raise BenchError(f"find {', '.join(missing)}; on Debian: apt-get install {' '.join(missing.values())}")
+    absent = [module for module in modules if find_spec(module) is None]
+    if absent:
+        raise BenchError(f"find {', '.join(absent)}, which are in an environment of their own: `./run nox -s bench`")
 
 
 def docker(*arguments: str) -> str:

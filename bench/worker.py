@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-
-from pymysql.cursors import Cursor
+from typing import TYPE_CHECKING
 
 from . import database, kafka
 from .stack import BenchError, Container, Stack
 from .tables import markdown
+
+if TYPE_CHECKING:
+    from pymysql.cursors import Cursor
 
 __all__ = ["measure"]
 
@@ -45,19 +47,8 @@ def measure(stack: Stack, *, count: int, rounds: int) -> str:
         for number in range(rounds):
             for title, side in turns.items():
                 side.append(_turn(stack, cursor, title, f"{title}-{number}", expected))
-    rates = {title: median(count / turn.storing for turn in side) for title, side in turns.items()}
-    rows = [
-        [
-            title,
-            f"{rates[title]:.0f}",
-            f"{median(turn.storing for turn in side):.1f}",
-            f"{median(turn.total for turn in side):.1f}",
-            f"{median(turn.cpu for turn in side) / count * 1e6:.0f}",
-            f"{rates[title] / rates['faust-streaming']:.2f}",
-        ]
-        for title, side in turns.items()
-    ]
-    return "\n".join([markdown(HEAD, rows), "", "Processors used, of the cores:", "", *_limits(turns)])
+    table = markdown(HEAD, _rows(count, turns))
+    return "\n".join([table, "", "Processors used, of the cores:", "", *_limits(turns)])
 
 
 def _turn(stack: Stack, cursor: Cursor, title: str, group: str, expected: tuple[int, int]) -> Turn:
@@ -101,6 +92,19 @@ def _wait(stack: Stack, cursor: Cursor, title: str, rows: int) -> float:
         stack.inspect("consumer")
         time.sleep(LOOK if rows > 1 else LOOK / 20)
     return time.monotonic()
+
+
+def _rows(count: int, turns: dict[str, list[Turn]]) -> Iterator[list[str]]:
+    rates = {title: median(count / turn.storing for turn in side) for title, side in turns.items()}
+    for title, side in turns.items():
+        yield [
+            title,
+            f"{rates[title]:.0f}",
+            f"{median(turn.storing for turn in side):.1f}",
+            f"{median(turn.total for turn in side):.1f}",
+            f"{median(turn.cpu for turn in side) / count * 1e6:.0f}",
+            f"{rates[title] / rates['faust-streaming']:.2f}",
+        ]
 
 
 def _limits(turns: dict[str, list[Turn]]) -> Iterator[str]:

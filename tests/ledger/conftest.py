@@ -3,18 +3,26 @@
 import os
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from delivery.steps import engine as engines
 from delivery.steps.platform import released
-from tests.ledger.stack import Stack, running
+from tests.ledger.stack import SERVICES, Stack, running
 
 Say = Callable[[str], None]
-Bring = Callable[[Mapping[str, str]], AbstractContextManager[Stack]]
+
+
+class Bring(Protocol):
+    """Brings services up with variables for the apps among them."""
+
+    def __call__(
+        self, environment: Mapping[str, str], services: Sequence[str] = SERVICES
+    ) -> AbstractContextManager[Stack]: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,11 +80,16 @@ def images() -> dict[str, str]:
 def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, say: Say) -> Bring:
     """Brings up a platform of its own, with variables for its apps."""
 
-    def bring(environment: Mapping[str, str]) -> AbstractContextManager[Stack]:
+    def bring(environment: Mapping[str, str], services: Sequence[str] = SERVICES) -> AbstractContextManager[Stack]:
         name = f"ledger-test-{uuid.uuid4().hex[:8]}"
         say(f"bring up {name}: {', '.join(images.values())}")
         return running(
-            engines.require(), name, tmp_path_factory.mktemp("stack"), images=images, environment=environment
+            engines.require(),
+            name,
+            tmp_path_factory.mktemp("stack"),
+            images=images,
+            environment=environment,
+            services=services,
         )
 
     return bring

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,13 @@ from delivery.tools.files import ROOT
 from tests.integration.conftest import free_port
 from tests.ledger.client import Address, get_status
 
-__all__ = ["APIS", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
+__all__ = ["APIS", "HOST", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
 
 APIS = ("api-rest", "api-rest-2")
 WORKERS = ("async-worker", "async-worker-2")
 SERVICES = (*APIS, *WORKERS, "kafka", "database")
+# What the apps call the machine that the tests run on.
+HOST = "host.docker.internal"
 
 _FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
 _GROUP = "async-worker"
@@ -159,16 +161,22 @@ def _lag(consumer: KafkaConsumer) -> int:
 
 @contextmanager
 def running(
-    engine: Engine, name: str, folder: Path, *, images: Mapping[str, str], environment: Mapping[str, str]
+    engine: Engine,
+    name: str,
+    folder: Path,
+    *,
+    images: Mapping[str, str],
+    environment: Mapping[str, str],
+    services: Sequence[str] = SERVICES,
 ) -> Iterator[Stack]:
-    """Bring the platform up with these variables set in every app; it is gone afterwards, whatever happened."""
+    """Bring services up, and what they depend on, with these variables set in every app; all is gone afterwards."""
     ports = {service: free_port() for service in SERVICES}
     file = folder / "compose.json"
     file.write_text(json.dumps(doubled(declared(engine, images, ports), ports, environment)), encoding="utf-8")
     stack = Stack(engine, name, file, ports)
     try:
         try:
-            stack.compose("up", "--detach", "--wait", "--wait-timeout", "240")
+            stack.compose("up", "--detach", "--wait", "--wait-timeout", "240", *services)
         except AssertionError as error:
             error.add_note(stack.compose("logs", "--no-color", "--tail", "10", *APIS, *WORKERS))
             raise
@@ -212,6 +220,7 @@ def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Ma
         service["ports"] = [f"127.0.0.1:{ports[name]}:{_PORTS[original]}"]
         if name in (*APIS, *WORKERS):
             service["environment"] = {**service["environment"], **environment}
+            service["extra_hosts"] = [f"{HOST}:host-gateway"]
         services[name] = service
     return {
         "services": services,

@@ -1,0 +1,113 @@
+"""The rows of api-rest's table, and when a comparison is none."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench import http, kafka
+from bench.api import Server, Turn, _limits, _rows, _same_answers, _turn
+from bench.stack import BenchError, Container, Images, Stack
+
+STACK = Stack(Images.of({}), kafka_port=1, database_port=2)
+SERVERS = tuple(Server(title, Container(title, 1, title), "topic") for title in ("api-rest", "FastAPI"))
+
+
+def turn(rate: float, p50: float = 0.001, p99: float = 0.2, errors: int = 0, cpu: float = 0.0005) -> Turn:
+    return Turn(http.Load(100, rate, p50, p99, errors), cpu, {"server": rate / 1000, "Kafka": 0.25})
+
+
+def test_rows_are_medians_beside_the_last_side_and_errors_are_added_up() -> None:
+    turns = {
+        "api-rest": [turn(900, errors=1), turn(100, 0.003, 0.3, 2, 0.0007), turn(300, 0.002, 0.25)],
+        "FastAPI": [turn(200)] * 3,
+    }
+    assert list(_rows("POST", 64, turns)) == [
+        ["POST", "64", "api-rest", "300", "2.0", "250", "3", "500", "1.50"],
+        ["POST", "64", "FastAPI", "200", "1.0", "200", "0", "500", "1.00"],
+    ]
+
+
+def test_what_each_part_used_is_a_median_too() -> None:
+    turns = {"api-rest": [turn(900), turn(100), turn(300)], "FastAPI": [turn(200)]}
+    assert _limits("GET one", 8, turns) == (
+        "- GET one, 8 connections: api-rest server 0.30, Kafka 0.25; FastAPI server 0.20, Kafka 0.25"
+    )
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, theirs: dict[str, tuple[int, Any]]) -> None:
+    """api-rest answers as it should, the other side too but for these."""
+    ours = {"GET": (200, {"id": "1"}), "POST": (202, {"id": "1", "received_at": "now"}), "wrong": (422, {})}
+
+    def request(address: str, method: str, _path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        kind = "wrong" if body is not None and body["component"] == "?" else method
+        return {**ours, **(theirs if address == "FastAPI" else {})}[kind]
+
+    monkeypatch.setattr(http, "request", request)
+
+
+PATHS = {"POST": "/deployments", "GET one": "/deployments/1"}
+
+
+def test_sides_that_answer_alike_are_compared_whatever_id_each_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, {"POST": (202, {"id": "2", "received_at": "then"})})
+    _same_answers(SERVERS, PATHS)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "complaint"),
+    [
+        ({"GET": (200, {"id": "2"})}, "compare GET one: the answers differ"),
+        ({"GET": (404, {"id": "1"})}, "compare GET one: the answers differ"),
+        ({"POST": (202, {"id": "1"})}, "compare POST: the answers differ"),
+        ({"POST": (200, {"id": "1", "received_at": "now"})}, "compare POST: the answers differ"),
+        ({"wrong": (202, {})}, r"compare a wrong POST: the answers are \[422, 202\]"),
+    ],
+)
+def test_sides_that_answer_otherwise_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch, theirs: dict[str, tuple[int, Any]], complaint: str
+) -> None:
+    answering(monkeypatch, theirs)
+    with pytest.raises(BenchError, match=complaint):
+        _same_answers(SERVERS, PATHS)
+
+
+class Used(Container):
+    """Uses two seconds of the processor between any two looks."""
+
+    def __init__(self) -> None:
+        super().__init__("used", 1, "used")
+        self.looks: Iterator[float] = iter([1.0, 3.0])
+
+    def cpu_seconds(self) -> float:
+        return next(self.looks)
+
+
+def post(monkeypatch: pytest.MonkeyPatch, *, written: int, errors: int = 0) -> Turn:
+    """One turn of 8 connections that sees 100 answers, while so many events get to Kafka."""
+    offsets = iter([1000, 1000 + written])
+    monkeypatch.setattr(kafka, "end_offset", lambda *_: next(offsets))
+    monkeypatch.setattr(http, "load", lambda *_, **__: http.Load(100, 25.0, 0.1, 0.2, errors))
+    monkeypatch.setattr(STACK, "dependency", lambda _: Used())
+    return _turn(STACK, Server("api-rest", Used(), "topic"), "POST", "/deployments", connections=8, seconds=4)
+
+
+def test_a_turn_tells_the_processor_time_of_an_answer_and_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = post(monkeypatch, written=100)
+    assert found.cpu == 0.02
+    assert found.share == {"server": 0.5, "Kafka": 0.5, "database": 0.5}
+
+
+@pytest.mark.parametrize(("written", "errors"), [(100, 0), (108, 0), (90, 10)])
+def test_what_is_under_way_at_the_end_may_be_written(
+    monkeypatch: pytest.MonkeyPatch, written: int, errors: int
+) -> None:
+    assert post(monkeypatch, written=written, errors=errors).load.answers == 100
+
+
+@pytest.mark.parametrize(("written", "errors"), [(99, 0), (109, 0), (89, 10)])
+def test_events_that_were_answered_and_not_written_end_it(
+    monkeypatch: pytest.MonkeyPatch, written: int, errors: int
+) -> None:
+    with pytest.raises(BenchError, match=f"count api-rest's events: 100 answers, {written} events on Kafka"):
+        post(monkeypatch, written=written, errors=errors)
