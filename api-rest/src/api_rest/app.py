@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from bottle import Bottle, HTTPResponse, request
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from .backends import Backends
     from .metrics import Metrics
-    from .runs import Run, Running
+    from .runs import Running
     from .table import Table
     from .tracing import Tracing
 
-__all__ = ["Reader", "create_app"]
+__all__ = ["create_app"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -43,36 +43,6 @@ CSV_BYTES = 16 * 1024 * 1024
 CSV_BATCH = 500
 RECENT_RUNS = 30
 UTF_8 = ("utf-8", "utf8")
-
-
-class Reader(idempotency.Reserver, Protocol):
-    """The database as the requests use it."""
-
-    def recent(
-        self,
-        *,
-        filters: Mapping[str, str],
-        limit: int,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: Position | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the newest deployments that match, of a span of time, after the end of the page before."""
-
-    def find(self, event_id: str) -> dict[str, Any] | None:
-        """Return one deployment, or None."""
-
-    def running(self) -> list[Running]:
-        """Return what each environment has of each component."""
-
-    def recent_runs(self, limit: int) -> list[Run]:
-        """Return the newest runs."""
-
-    def check(self) -> None:
-        """Raise Unavailable unless it can serve."""
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 class Ledger:

@@ -7,17 +7,20 @@ up for this app to start.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from .errors import Unavailable
 from .gate import Gate
+from .idempotency import Reserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
-    from .app import Reader
+    from .listing import Position
+    from .runs import Run, Running
     from .settings import Settings
 
 __all__ = ["Backends", "Broker", "Connecting", "Reader"]
@@ -42,6 +45,30 @@ class Broker(Backend, Protocol):
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """Return once the event is safe, or raise Unavailable."""
+
+
+class Reader(Backend, Reserver, Protocol):
+    """The database as the requests use it."""
+
+    def recent(
+        self,
+        *,
+        filters: Mapping[str, str],
+        limit: int,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: Position | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest deployments that match, of a span of time, after the end of the page before."""
+
+    def find(self, event_id: str) -> dict[str, Any] | None:
+        """Return one deployment, or None."""
+
+    def running(self) -> list[Running]:
+        """Return what each environment has of each component."""
+
+    def recent_runs(self, limit: int) -> list[Run]:
+        """Return the newest runs."""
 
 
 BackendT = TypeVar("BackendT", bound=Backend)
