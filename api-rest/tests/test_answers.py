@@ -36,6 +36,7 @@ class World:
         self.seen = {"request_id": request_id(), **structlog.contextvars.get_contextvars()}
         if self.error:
             raise self.error
+        structlog.contextvars.bind_contextvars(name=name)
         return answer(200, {"name": name})
 
     def measured(self) -> set[str]:
@@ -69,6 +70,15 @@ def test_log_lines_of_a_request_carry_its_id_and_the_next_ones_do_not(
     assert (first["path"], first["status"]) == ("/things/a", 200)
     assert second["event"] == "request"
     assert structlog.contextvars.get_contextvars()["request_id"] != "one"
+
+
+def test_what_a_request_binds_to_its_lines_is_not_on_the_next_ones(world: World) -> None:
+    world.http.get("/things/a")
+    world.http.get("/things/b")
+    assert "name" not in world.seen
+    world.http.get("/things/c")
+    world.http.get("/nowhere", status=404)
+    assert "name" not in structlog.contextvars.get_contextvars()
 
 
 def test_probes_are_logged_only_while_debugging(world: World, caplog: pytest.LogCaptureFixture) -> None:
