@@ -31,9 +31,7 @@ def up(_context: Context) -> None:
     ports = {service.name: service.ports for service in services}
     proof = platforms.prove(f"http://localhost:{ports['api-rest'][0]}", release)
     screen.say("")
-    screen.say(
-        f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})"
-    )
+    screen.say(f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})")
     screen.say(f"Kafka          localhost:{ports['kafka'][0]}")
     screen.say(f"database       localhost:{ports['database'][0]}")
     screen.say(f"registry       {declaration.registry.address}")
