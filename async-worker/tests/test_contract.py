@@ -22,7 +22,7 @@ def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another 
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["broker_url.py", "config.py", "logs.py", "tracing.py"])
+@pytest.mark.parametrize("name", ["broker_url.py", "config.py", "logs.py", "tracing.py", "version.py"])
 def test_the_copies_are_equal(name: str) -> None:
     ours, theirs = HERE / "src/async_worker" / name, OTHER / "src/api_rest" / name
     assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")

@@ -83,14 +83,15 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     from .metrics import Metrics  # noqa: PLC0415
     from .readiness import Readiness  # noqa: PLC0415
 
+    running = version.installed()
     traces = tracing.start(
         settings.otel_exporter_otlp_endpoint,
         service="api-rest",
         environment=settings.environment,
-        version=version.installed(),
+        version=running,
     )
     closing.callback(traces.close)
-    metrics = Metrics(version.installed())
+    metrics = Metrics(running)
     metrics.watch(server)
     backends = Backends.of(settings)
     closing.callback(backends.close)

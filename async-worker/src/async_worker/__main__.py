@@ -87,10 +87,10 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
 
     import structlog  # noqa: PLC0415
 
-    from . import logs, notifier, tracing  # noqa: PLC0415
+    from . import logs, notifier, tracing, version  # noqa: PLC0415
     from .errors import Fatal  # noqa: PLC0415
     from .health import HealthServer, Vitals  # noqa: PLC0415
-    from .metrics import Metrics, app_version  # noqa: PLC0415
+    from .metrics import Metrics  # noqa: PLC0415
     from .store import Store, database_engine  # noqa: PLC0415
     from .worker import Worker  # noqa: PLC0415
 
@@ -118,7 +118,7 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
                 settings.otel_exporter_otlp_endpoint,
                 service="async-worker",
                 environment=settings.environment,
-                version=app_version(),
+                version=version.installed(),
             )
             opened.callback(traces.close)
             broker = _connect(settings, store, vitals, stopping)
@@ -205,9 +205,9 @@ def _command_line(arguments: Sequence[str]) -> int:
         print(config.table(Settings))
         return 0
     if arguments == ["--version"]:
-        from importlib.metadata import version  # noqa: PLC0415
+        from . import version  # noqa: PLC0415
 
-        print(version("async-worker"))
+        print(version.installed())
         return 0
     print(f"async-worker does not know {' '.join(arguments)!r}. Usage: {USAGE}", file=sys.stderr)
     return WRONG_SETTINGS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -16,10 +15,12 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from . import version
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONTENT_TYPE", "Metrics", "app_version", "table"]
+__all__ = ["CONTENT_TYPE", "Metrics", "table"]
 
 # When each was created: Prometheus does not read it from this format, and it doubles the page.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -30,14 +31,6 @@ NOTIFICATION_OUTCOMES = ("sent", "retried", "given_up")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROUND_TRIPS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 MESSAGES = (1, 5, 10, 50, 100, 250, 500, 1000, 2500, 5000)
-
-
-def app_version() -> str:
-    """Return this app's version; empty where it runs without being installed, as in its own tests."""
-    try:
-        return version("async-worker")
-    except PackageNotFoundError:
-        return ""
 
 
 class Metrics:
@@ -85,7 +78,7 @@ class Metrics:
         self.purged = Counter("worker_purged_rows", "Rows deleted that nobody needs any more", registry=registry)
         self.ready = Gauge("worker_ready", "1 while this worker consumes, else 0", registry=registry)
         Gauge("worker_build_info", "Always 1; the version is in the label", ["version"], registry=registry).labels(
-            app_version()
+            version.installed()
         ).set(1)
         for outcome in OUTCOMES:
             self.messages.labels(outcome)

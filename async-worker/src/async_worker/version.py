@@ -1,0 +1,13 @@
+"""Which version this is: the installed package's."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["installed"]
+
+
+def installed() -> str:
+    """Return the version, or "unversioned" where the sources run without being installed."""
+    try:
+        return version((__package__ or "").replace("_", "-"))
+    except PackageNotFoundError:
+        return "unversioned"
