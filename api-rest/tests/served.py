@@ -10,6 +10,7 @@ from typing import Any
 from api_rest import config
 from api_rest.server import Server
 from api_rest.settings import Settings
+from api_rest.state import State
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -23,7 +24,7 @@ def main(port: str) -> None:
     needed = dict.fromkeys(("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused")
     settings = config.load(Settings, {**needed, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": port, "HTTP_THREADS": "4"})
     stopping = threading.Event()
-    server = Server(lambda _: (app, list), settings, stopping)
+    server = Server(lambda _: (app, lambda: State(ready=True)), settings, stopping)
 
     def stop(*_: object) -> None:
         stopping.set()

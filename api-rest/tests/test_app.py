@@ -17,6 +17,7 @@ from api_rest.idempotency import Reservation
 from api_rest.listing import Position
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
+from api_rest.state import State
 from api_rest.tokens import Tokens
 from api_rest.tracing import OtlpTracing, Tracing
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -91,6 +92,7 @@ class World:
         self.kafka = Kafka()
         self.database = Database()
         self.draining = False
+        self.state = State(ready=True)
         broker: Connecting[Any] = Connecting("Kafka", lambda: self.kafka)
         store: Connecting[Any] = Connecting("the database", lambda: self.database)
         for connecting in (broker, store):
@@ -100,6 +102,7 @@ class World:
             Backends(broker, store),
             max_body_bytes=2048,
             draining=lambda: self.draining,
+            state=lambda: self.state,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
             tokens=tokens,
@@ -487,13 +490,14 @@ def test_health_depends_on_nothing(world: World) -> None:
     assert world.http.get("/health").json == {"status": "alive"}
 
 
-def test_ready_while_both_are_well(world: World) -> None:
+def test_ready_while_nothing_is_missing(world: World) -> None:
     assert world.http.get("/ready").json == {"status": "ready"}
 
 
-def test_not_ready_says_why(world: World) -> None:
-    world.kafka.error, world.database.error = Unavailable("no leader"), Unavailable("refused")
-    assert world.http.get("/ready", status=503).json == {"status": "not ready", "reasons": ["no leader", "refused"]}
+@pytest.mark.parametrize(("ready", "status", "word"), [(False, 503, "not ready"), (True, 200, "degraded")])
+def test_ready_says_what_is_missing(world: World, word: str, status: int, *, ready: bool) -> None:
+    world.state = State(ready=ready, missing=["no leader", "refused"])
+    assert world.http.get("/ready", status=status).json == {"status": word, "reasons": ["no leader", "refused"]}
 
 
 def test_not_ready_while_draining(world: World) -> None:

@@ -114,6 +114,7 @@ def test_problems_name_each_backend_that_is_away() -> None:
     eventually(lambda: both.problems() == ["no leader"])
     kafka.reason, database.reason = "", "refused"
     assert both.problems() == ["refused"]
+    assert both.well == {"kafka": True, "database": False}
     database.reason = ""
     assert both.problems() == []
     both.close()

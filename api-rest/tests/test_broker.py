@@ -8,7 +8,7 @@ from api_rest import broker
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Unavailable
 from api_rest.settings import Settings
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, NodeNotReadyError
 
 
 class Future:
@@ -105,6 +105,13 @@ def test_kafka_that_does_not_answer_is_a_problem(connected: KafkaBroker) -> None
         connected.check()
 
 
+def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroker) -> None:
+    for error in (KafkaTimeoutError("invalid credentials"), NodeNotReadyError("No node_id provided")):
+        connected._admin.error = error
+        with pytest.raises(Unavailable, match="invalid credentials"):
+            connected.check()
+
+
 def test_close_closes_both_connections(connected: KafkaBroker) -> None:
     connected.close()
     assert connected._producer.closed
@@ -140,6 +147,6 @@ def test_the_network_is_closed_when_no_broker_answers(
         raise KafkaTimeoutError
 
     monkeypatch.setattr(broker, "KafkaProducer", producer)
-    with pytest.raises(Unavailable, match="no broker of a:9092 answers"):
+    with pytest.raises(Unavailable, match="cannot connect to a:9092"):
         KafkaBroker(make_settings(BROKER_URL="a"))
     assert [client._net._closed for client in opened] == [True]

@@ -124,6 +124,16 @@ def test_a_line_is_written_without_being_asked_for() -> None:
     assert stream.written.wait(30)
 
 
+def test_once_closed_it_writes_nothing_any_more() -> None:
+    stream = Stream()
+    writer = logs.Writer(stream)
+    writer.write("last\n")
+    writer.close()
+    writer.write("too late\n")
+    writer.flush()
+    assert stream.getvalue() == "last\n"
+
+
 def test_what_is_serious_is_written_at_once_behind_what_came_before(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

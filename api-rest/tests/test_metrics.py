@@ -44,6 +44,15 @@ def test_the_server_is_told_of_as_it_is_when_asked() -> None:
     } <= lines(metrics)
 
 
+def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
+    metrics = Metrics("1")
+    well = {"kafka": True, "database": False}
+    metrics.watch_backends(well)
+    assert {'api_rest_backend_up{backend="kafka"} 1.0', 'api_rest_backend_up{backend="database"} 0.0'} <= lines(metrics)
+    well["kafka"] = False
+    assert 'api_rest_backend_up{backend="kafka"} 0.0' in lines(metrics)
+
+
 def test_two_processes_in_one_test_do_not_collide() -> None:
     Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
     Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
@@ -66,6 +75,7 @@ def test_the_format_is_what_the_client_takes(accept: str, media_type: str) -> No
 def test_the_readme_names_every_metric() -> None:
     metrics = Metrics("1")
     metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"overloaded": 0}))
+    metrics.watch_backends({"kafka": True})
     metrics.observe("GET", "/", 200, 0.1)
     told = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
     ours = {found for found in told if not found[0].startswith(("process_", "python_gc_"))}

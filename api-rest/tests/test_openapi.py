@@ -13,6 +13,7 @@ from api_rest.backends import Backends, Connecting
 from api_rest.event import FIELDS
 from api_rest.metrics import Metrics
 from api_rest.openapi import document
+from api_rest.state import State
 from api_rest.store import Store, deployments, idempotency_keys, metadata
 from api_rest.tokens import Tokens
 from api_rest.tracing import Tracing
@@ -64,6 +65,7 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
         Backends(broker, store),
         max_body_bytes=65536,
         draining=lambda: False,
+        state=lambda: State(ready=True),
         metrics=Metrics("1"),
         tracing=Tracing(),
         tokens=tokens,

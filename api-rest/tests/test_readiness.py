@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from api_rest import readiness
 from api_rest.readiness import Readiness
+from api_rest.state import State
 
 
 class Backends:
@@ -54,18 +55,31 @@ def known(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> Iterator[Readi
 def test_it_is_not_ready_until_something_was_checked(known: Readiness, backends: Backends) -> None:
     backends.hangs.clear()
     known.start()
-    assert known.problems() == ["nothing was checked yet"]
+    assert known.state().missing == ["nothing was checked yet"]
     backends.hangs.set()
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
 
 
 def test_it_follows_what_is_found(known: Readiness, backends: Backends) -> None:
     known.start()
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
     backends.found = ["Kafka is away"]
-    eventually(lambda: known.problems() == ["Kafka is away"])
+    eventually(lambda: known.state().missing == ["Kafka is away"])
     backends.found = []
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
+
+
+def test_once_nothing_was_missing_it_stays_ready_and_tells_what_is_missing_now(
+    known: Readiness, backends: Backends
+) -> None:
+    backends.found = ["Kafka is away"]
+    known.start()
+    eventually(lambda: backends.checks > 2)
+    assert known.state() == State(ready=False, missing=["Kafka is away"])
+    backends.found = []
+    eventually(lambda: known.state() == State(ready=True))
+    backends.found = ["Kafka is away", "the database is away"]
+    eventually(lambda: known.state() == State(ready=True, missing=backends.found))
 
 
 def test_it_asks_more_often_while_something_is_missing(
@@ -76,28 +90,28 @@ def test_it_asks_more_often_while_something_is_missing(
     known.start()
     eventually(lambda: backends.checks > 2)
     backends.found = []
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
 
 
 def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(known: Readiness, backends: Backends) -> None:
     backends.error = KeyError("leader")
     known.start()
-    eventually(lambda: any("KeyError('leader')" in problem for problem in known.problems()))
+    eventually(lambda: any("KeyError('leader')" in problem for problem in known.state().missing))
     backends.error = None
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
 
 
 def test_what_was_found_is_believed_for_a_while_only(
     known: Readiness, backends: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known.start()
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
     monkeypatch.setattr(readiness, "BELIEVED", 0.05)
     backends.hangs.clear()
-    eventually(lambda: any("the last check has not ended" in problem for problem in known.problems()))
+    eventually(lambda: any("the last check has not ended" in problem for problem in known.state().missing))
     backends.hangs.set()
     monkeypatch.setattr(readiness, "BELIEVED", 10.0)
-    eventually(lambda: known.problems() == [])
+    eventually(lambda: known.state().missing == [])
 
 
 def test_changes_are_logged_once(
@@ -111,5 +125,7 @@ def test_changes_are_logged_once(
     known.start()
     eventually(lambda: backends.checks > 3)
     backends.found = []
-    eventually(lambda: known.problems() == [])
-    assert [line["event"] for line in structured(caplog)] == ["not ready", "ready"]
+    eventually(lambda: known.state().missing == [])
+    backends.found = ["away"]
+    eventually(lambda: known.state().missing == ["away"])
+    assert [line["event"] for line in structured(caplog)] == ["not ready", "ready", "degraded"]

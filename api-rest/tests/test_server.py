@@ -12,6 +12,7 @@ import pytest
 from api_rest import server as server_module
 from api_rest.server import Server
 from api_rest.settings import Settings
+from api_rest.state import State
 
 Served = tuple[int, threading.Event, threading.Thread]
 LIMIT = 20
@@ -28,10 +29,7 @@ class App:
         self.calls = 0
         self.entered = threading.Event()
         self.release = threading.Event()
-        self.problems: list[str] = []
-
-    def missing(self) -> list[str]:
-        return self.problems
+        self.state = State(ready=True)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         with self._counting:
@@ -60,7 +58,7 @@ def serve(app: App, make_settings: Callable[..., Settings]) -> Iterator[Callable
     def serve(**changes: str) -> Served:
         stopping = threading.Event()
         settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), HTTP_THREADS="2", **changes)
-        app.server = server = Server(lambda _: (app, app.missing), settings, stopping)
+        app.server = server = Server(lambda _: (app, lambda: app.state), settings, stopping)
         thread = threading.Thread(target=server.run)
         thread.start()
         running.append((server.port, stopping, thread))
@@ -299,11 +297,13 @@ def test_ready_says_what_is_missing_and_asks_anew_each_time(serve: Callable[...,
     port, _, _ = serve()
     with connect(port) as connection:
         eventually(lambda: exchange(connection, b"/ready")[0] == 200)
-        app.problems = ["Kafka is away"]
-        status, _, body = exchange(connection, b"/ready")
-        assert (status, json.loads(body)) == (503, {"status": "not ready", "reasons": ["Kafka is away"]})
-        app.problems = []
-        assert exchange(connection, b"/ready")[0] == 200
+        for ready, status, word in ((False, 503, "not ready"), (True, 200, "degraded")):
+            app.state = State(ready=ready, missing=["Kafka is away"])
+            found, _, body = exchange(connection, b"/ready")
+            assert (found, json.loads(body)) == (status, {"status": word, "reasons": ["Kafka is away"]})
+        app.state = State(ready=True)
+        _, _, body = exchange(connection, b"/ready")
+        assert json.loads(body) == {"status": "ready"}
 
 
 def test_before_the_app_is_loaded_it_is_alive_but_not_ready_and_requests_wait(
@@ -311,9 +311,9 @@ def test_before_the_app_is_loaded_it_is_alive_but_not_ready_and_requests_wait(
 ) -> None:
     loading, stopping = threading.Event(), threading.Event()
 
-    def load(_: Server) -> tuple[App, Callable[[], list[str]]]:
+    def load(_: Server) -> tuple[App, Callable[[], State]]:
         loading.wait(LIMIT)
-        return app, list
+        return app, lambda: app.state
 
     settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
     server = Server(load, settings, stopping)
@@ -542,7 +542,7 @@ def test_connections_that_the_kernel_took_before_the_end_are_served(
         monkeypatch.setattr(server_module, "_SO_ATTACH_FILTER", -1)
     stopping = threading.Event()
     settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
-    server = Server(lambda _: (app, list), settings, stopping)
+    server = Server(lambda _: (app, lambda: app.state), settings, stopping)
     waiting = [connect(server.port) for _ in range(200)]
     stopping.set()
     thread = threading.Thread(target=server.run)

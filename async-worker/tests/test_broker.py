@@ -13,6 +13,7 @@ from async_worker.settings import Settings
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    ClusterAuthorizationFailedError,
     CommitFailedError,
     GroupAuthorizationFailedError,
     InvalidReplicationFactorError,
@@ -219,7 +220,7 @@ def test_the_network_is_closed_when_no_broker_answers(
         raise KafkaTimeoutError
 
     monkeypatch.setattr(broker, "KafkaAdminClient", admin)
-    with pytest.raises(Unavailable, match="no broker of a:9092 answers"):
+    with pytest.raises(Unavailable, match="cannot connect to a:9092"):
         KafkaBroker(make_settings(BROKER_URL="a"))
     assert [client._net._closed for client in opened] == [True]
 
@@ -252,11 +253,28 @@ def test_brokers_that_refuse_this_worker_are_fatal(
     monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
 ) -> None:
     def admin(**_: object) -> Admin:
-        raise SaslAuthenticationFailedError
+        raise ClusterAuthorizationFailedError
 
     monkeypatch.setattr(broker, "KafkaAdminClient", admin)
-    with pytest.raises(Fatal, match=r"the brokers a:9092 refuse this worker: .*SaslAuthenticationFailed"):
+    with pytest.raises(Fatal, match=r"the brokers a:9092 refuse this worker: .*ClusterAuthorizationFailed"):
         KafkaBroker(make_settings(BROKER_URL="a"))
+
+
+def test_a_login_that_is_refused_is_waited_out(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> None:
+    def admin(**_: object) -> Admin:
+        raise SaslAuthenticationFailedError("invalid credentials")
+
+    monkeypatch.setattr(broker, "KafkaAdminClient", admin)
+    with pytest.raises(Unavailable, match=r"cannot connect to a:9092: .*invalid credentials"):
+        KafkaBroker(make_settings(BROKER_URL="a"))
+
+
+def test_a_login_that_is_refused_later_is_waited_out(connected: KafkaBroker) -> None:
+    connected._consumer.error = SaslAuthenticationFailedError("invalid credentials")
+    with pytest.raises(Unavailable, match="invalid credentials"):
+        connected.poll(0.5)
 
 
 def test_progress_is_known_without_asking_kafka(connected: KafkaBroker) -> None:

@@ -22,9 +22,17 @@ def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another 
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["broker_url.py", "config.py", "logs.py", "tracing.py", "version.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["broker_network.py", "broker_security.py", "broker_url.py", "config.py", "logs.py", "tracing.py", "version.py"],
+)
 def test_the_copies_are_equal(name: str) -> None:
     ours, theirs = HERE / "src/async_worker" / name, OTHER / "src/api_rest" / name
+    assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
+
+
+def test_the_copies_of_what_tests_share_are_equal() -> None:
+    ours, theirs = (folder / "tests/secure_kafka.py" for folder in (HERE, OTHER))
     assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
 
 

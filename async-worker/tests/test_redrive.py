@@ -84,5 +84,5 @@ def test_kafka_that_is_away_is_said_in_a_sentence(minimum: dict[str, str]) -> No
     assert command.returncode == 1
     assert command.stdout == "0 were put back, 0 cannot be.\n"
     first, second = command.stderr.splitlines()
-    assert first.startswith("redrive stopped: no broker of 127.0.0.1:1 answers")
+    assert first.startswith("redrive stopped: cannot connect to 127.0.0.1:1")
     assert second == "What is not counted below is still there; run it again."

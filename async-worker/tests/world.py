@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from async_worker import config
+from async_worker.broker_network import open_client
 from async_worker.settings import Settings
 from async_worker.store import Store, database_engine, deployments, notifications
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -158,8 +159,7 @@ class World:
         stack.callback(self.engine.dispose)
         Store(self.engine).prepare()
         stack.callback(self._delete_rows)
-        self.servers = list(self.settings.broker_url)
-        self.admin = KafkaAdminClient(bootstrap_servers=self.servers)
+        self.admin = open_client(KafkaAdminClient, self.settings)
         stack.callback(self.admin.close)
         self.admin.create_topics(
             {
@@ -169,7 +169,7 @@ class World:
             wait_for_metadata=True,
         )
         stack.callback(self.admin.delete_topics, [self.settings.topic, self.settings.dead_letter_topic])
-        self.producer = KafkaProducer(bootstrap_servers=self.servers, acks="all", max_request_size=2_000_000)
+        self.producer = open_client(KafkaProducer, self.settings, acks="all", max_request_size=2_000_000)
         stack.callback(self.producer.close)
 
     def _delete_rows(self) -> None:
@@ -210,9 +210,8 @@ class World:
 
     def letters(self, count: int, topic: str | None = None) -> list[Any]:
         """Wait for that many dead letters and return all there are."""
-        consumer = KafkaConsumer(
-            topic or self.settings.dead_letter_topic, bootstrap_servers=self.servers, auto_offset_reset="earliest"
-        )
+        consumer = open_client(KafkaConsumer, self.settings, auto_offset_reset="earliest")
+        consumer.subscribe([topic or self.settings.dead_letter_topic])
         found: list[Any] = []
 
         def all_read() -> bool:
@@ -251,16 +250,14 @@ class World:
 
     def ends(self) -> int:
         """Return how many messages the topic has ever had."""
-        consumer = KafkaConsumer(bootstrap_servers=self.servers)
+        consumer = open_client(KafkaConsumer, self.settings)
         ends = consumer.end_offsets([TopicPartition(self.settings.topic, number) for number in range(3)])
         consumer.close()
         return int(sum(ends.values()))
 
     def lag(self) -> int:
         """Return how many messages the group has not committed yet."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.servers, group_id=self.settings.group_id, enable_auto_commit=False
-        )
+        consumer = open_client(KafkaConsumer, self.settings, group_id=self.settings.group_id, enable_auto_commit=False)
         partitions = [TopicPartition(self.settings.topic, number) for number in range(3)]
         ends = consumer.end_offsets(partitions)
         left = sum(ends[partition] - (consumer.committed(partition) or 0) for partition in partitions)

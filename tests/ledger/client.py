@@ -10,10 +10,11 @@ from typing import Any
 
 from tests.ledger.history import Answer
 
-__all__ = ["Address", "Client", "get_status"]
+__all__ = ["Address", "Client", "get_status", "says_ready"]
 
 Address = tuple[str, int]
 
+OK = 200
 ACCEPTED = 202
 # Longer than the API may wait for Kafka and the database together.
 TIMEOUT = 15.0
@@ -71,13 +72,25 @@ def classify(status: int, body: bytes) -> Answer:
 
 def get_status(address: Address, path: str, timeout: float) -> int | None:
     """The status that a path is answered with, or None without an answer."""
+    answer = _get(address, path, timeout)
+    return answer and answer[0]
+
+
+def says_ready(address: Address, timeout: float) -> bool:
+    """Whether /ready says that nothing is missing; api-rest answers 200 while it is degraded, too."""
+    answer = _get(address, "/ready", timeout)
+    if answer is None or answer[0] != OK:
+        return False
+    return bool(json.loads(answer[1])["status"] == "ready")
+
+
+def _get(address: Address, path: str, timeout: float) -> tuple[int, bytes] | None:
     connection = HTTPConnection(*address, timeout=timeout)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        response.read()
+        return response.status, response.read()
     except (OSError, HTTPException):
         return None
     finally:
         connection.close()
-    return response.status

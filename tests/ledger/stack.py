@@ -19,7 +19,7 @@ from kafka import KafkaConsumer, TopicPartition
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from tests.integration.conftest import free_port
-from tests.ledger.client import Address, get_status
+from tests.ledger.client import Address, says_ready
 
 __all__ = ["APIS", "HOST", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
 
@@ -79,8 +79,8 @@ class Stack:
         self.container(service).start()
 
     def is_ready(self, service: str) -> bool:
-        """Whether an app says that it can do its work."""
-        return get_status(self.address(service), "/ready", _PROBE_TIMEOUT) == 200
+        """Whether an app says that nothing is missing for its work."""
+        return says_ready(self.address(service), _PROBE_TIMEOUT)
 
     def wait_ready(self, service: str) -> float:
         """Wait until an app is ready; return how long that took."""

@@ -4,11 +4,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from tests.integration.conftest import free_port
-from tests.ledger.client import Address, Client, classify, get_status
+from tests.ledger.client import Address, Client, classify, get_status, says_ready
 
 PAYLOAD = {"component": "é"}
 GOOD = b'HTTP/1.1 202 Accepted\r\nContent-Length: 32\r\n\r\n{"id": "one", "received_at": "t"}'.replace(b"32", b"33")
@@ -131,3 +132,26 @@ def test_a_202_without_id_and_time_is_no_acceptance(body: bytes) -> None:
 
 def test_no_answer_has_no_status() -> None:
     assert get_status(("127.0.0.1", free_port()), "/ready", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ready"),
+    [
+        (200, b'{"status": "ready"}', True),
+        (200, b'{"status": "degraded", "reasons": ["Kafka is away"]}', False),
+        (503, b'{"status": "ready"}', False),
+    ],
+)
+def test_ready_is_what_misses_nothing(status: int, body: bytes, ready: bool) -> None:  # noqa: FBT001
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.handle_request).start()
+        assert says_ready(("127.0.0.1", served.server_port), 5) is ready

@@ -75,7 +75,7 @@ def _serve(settings: Settings, tokens: Tokens | None) -> int:
 
 
 def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: ExitStack) -> Loaded:
-    """Return the app, and what tells why it cannot serve. The process listens already; imports wait for that."""
+    """Return the app, and what tells whether it can serve. The process listens already; imports wait for that."""
     log = _log(settings)
     from . import tracing, version  # noqa: PLC0415
     from .app import create_app  # noqa: PLC0415
@@ -97,19 +97,21 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     closing.callback(backends.close)
     readiness = Readiness(backends.problems)
     closing.callback(readiness.close)
+    metrics.watch_backends(backends.well)
     backends.start()
     readiness.start()
     app = create_app(
         backends,
         max_body_bytes=settings.max_body_bytes,
         draining=lambda: server.draining,
+        state=readiness.state,
         metrics=metrics,
         tracing=traces,
         tokens=tokens,
         protect_reads=settings.protect_reads,
     )
     log.info("serving", host=settings.http_host, port=server.port)
-    return app, readiness.problems
+    return app, readiness.state
 
 
 def _stop(number: int, stopping: threading.Event, server: Server) -> None:

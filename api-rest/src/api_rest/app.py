@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from bottle import Bottle, HTTPResponse, request
 from structlog.contextvars import bind_contextvars
 
@@ -27,12 +26,11 @@ if TYPE_CHECKING:
     from .backends import Backends
     from .metrics import Metrics
     from .runs import Running
+    from .state import State
     from .table import Table
     from .tracing import Tracing
 
 __all__ = ["create_app"]
-
-log = structlog.stdlib.get_logger(__name__)
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
@@ -49,13 +47,20 @@ class Ledger:
     """The requests this app answers; one method a route."""
 
     def __init__(
-        self, backends: Backends, *, max_body_bytes: int, draining: Callable[[], bool], tracing: Tracing
+        self,
+        backends: Backends,
+        *,
+        max_body_bytes: int,
+        draining: Callable[[], bool],
+        state: Callable[[], State],
+        tracing: Tracing,
     ) -> None:
         self._backends = backends
         self._store = backends.store
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
         self._draining = draining
+        self._state = state
 
     def record(self) -> HTTPResponse:
         """Take a deployment event: answer 202 once Kafka holds it."""
@@ -176,13 +181,11 @@ class Ledger:
         return answer(200, {"status": "alive"})
 
     def ready(self) -> HTTPResponse:
-        """Tell whether requests can be served now, and if not, why."""
+        """Tell whether requests are to come to this instance, and what they would miss."""
         if self._draining():
             raise Problem(503, "draining", "this instance is shutting down")
-        if problems := self._backends.problems():
-            log.warning("not ready", reasons=problems)
-            return answer(503, {"status": "not ready", "reasons": problems})
-        return answer(200, {"status": "ready"})
+        state = self._state()
+        return answer(state.status, state.body())
 
     def _payload(self) -> object:
         _refuse_other_media()
@@ -206,13 +209,14 @@ def create_app(
     *,
     max_body_bytes: int,
     draining: Callable[[], bool],
+    state: Callable[[], State],
     metrics: Metrics,
     tracing: Tracing,
     tokens: Tokens | None = None,
     protect_reads: bool = False,
 ) -> Bottle:
     """Return the WSGI application; without tokens everybody may do everything."""
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining, tracing=tracing)
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining, state=state, tracing=tracing)
     app = Bottle()
     answering = Answering(metrics, tracing)
     app.install(answering)

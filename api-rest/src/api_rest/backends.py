@@ -135,6 +135,8 @@ class Backends:
     def __init__(self, broker: Connecting[Broker], store: Connecting[Reader]) -> None:
         self.broker = broker
         self.store = store
+        # Which of them answered when last checked.
+        self.well = {"kafka": False, "database": False}
 
     @classmethod
     def of(cls, settings: Settings) -> Backends:
@@ -160,11 +162,14 @@ class Backends:
     def problems(self) -> list[str]:
         """Return why requests cannot be served now; nothing when they can."""
         found = []
-        for backend in (self.broker, self.store):
+        for name, backend in (("kafka", self.broker), ("database", self.store)):
             try:
                 backend.check()
             except Unavailable as error:
                 found.append(str(error))
+                self.well[name] = False
+            else:
+                self.well[name] = True
         return found
 
     def close(self) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError
-from kafka.net.compat import KafkaNetClient
+from kafka.errors import KafkaError, NodeNotReadyError
 
+from .broker_network import open_client
 from .errors import Unavailable
 from .event import KIND_HEADER
 from .publisher import LINGER_MS, Publisher
@@ -16,11 +16,8 @@ __all__ = ["KafkaBroker"]
 
 # How long one attempt to reach any broker may take before the next one.
 BOOTSTRAP_TIMEOUT_MS = 5_000
-RECONNECT_BACKOFF_MAX_MS = 2_000
 # Short enough for a readiness probe: an answer that takes longer is as good as none.
 PROBE_TIMEOUT_MS = 2_000
-# kafka-python's own default waits up to 30 s for a host that swallows packets.
-CONNECT_TIMEOUTS = {"socket_connection_setup_timeout_ms": 2_000, "socket_connection_setup_timeout_max_ms": 2_000}
 
 
 class KafkaBroker:
@@ -30,6 +27,7 @@ class KafkaBroker:
         """Connect, or raise Unavailable when no broker answers in time."""
         self._topic = settings.topic
         self._timeout = settings.delivery_timeout
+        self._reason = "Kafka does not answer"
         timeout_ms = settings.delivery_timeout * 1000
         # kafka-python retries by itself until the delivery timeout. Without Kafka's idempotence a retry may be
         # written twice: harmless, since the worker stores an event id once, and it saves a round trip at start.
@@ -66,8 +64,12 @@ class KafkaBroker:
         """Raise Unavailable unless every partition of the topic has a leader that this app can be told of."""
         try:
             (topic,) = self._admin.describe_topics([self._topic])
+        except NodeNotReadyError:
+            # It rests between two attempts: the last one says more.
+            raise Unavailable(self._reason) from None
         except KafkaError as error:
-            raise Unavailable(f"Kafka does not answer: {error!r}") from error
+            self._reason = f"Kafka does not answer: {error!r}"
+            raise Unavailable(self._reason) from error
         leaderless = [entry["partition_index"] for entry in topic["partitions"] if entry["leader_id"] < 0]
         if topic["error_code"] or not topic["partitions"]:
             raise Unavailable(f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})")
@@ -83,22 +85,7 @@ class KafkaBroker:
 
 def _connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped
     """Build a kafka-python client, or raise Unavailable; nothing is left behind when its constructor fails."""
-    network: list[Any] = []
-
-    def remember(**arguments: object) -> Any:  # noqa: ANN401
-        network.append(KafkaNetClient(**arguments, **CONNECT_TIMEOUTS))
-        return network[-1]
-
     try:
-        return client(
-            bootstrap_servers=list(settings.broker_url),
-            bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
-            reconnect_backoff_max_ms=RECONNECT_BACKOFF_MAX_MS,
-            client_id="api-rest",
-            kafka_client=remember,
-            **options,
-        )
+        return open_client(client, settings, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, client_id="api-rest", **options)
     except KafkaError as error:
-        for opened in network:
-            opened.close()
-        raise Unavailable(f"no broker of {', '.join(settings.broker_url)} answers: {error!r}") from error
+        raise Unavailable(f"cannot connect to {', '.join(settings.broker_url)}: {error!r}") from error

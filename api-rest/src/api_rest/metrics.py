@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import (
@@ -73,6 +74,12 @@ class Metrics:
         connections = Gauge("http_connections", "Open connections", registry=self._registry)
         connections.set_function(lambda: server.connections)
         self._registry.register(_Refusals(server))
+
+    def watch_backends(self, well: Mapping[str, bool]) -> None:
+        """Tell which of what this app depends on answers."""
+        up = Gauge("api_rest_backend_up", "1 while the app can use it, else 0", ["backend"], registry=self._registry)
+        for name in well:
+            up.labels(name).set_function(partial(well.__getitem__, name))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; the route is the rule that matched, never the address itself."""

@@ -250,8 +250,9 @@ def _probes() -> dict[str, Json]:
         ),
         "/ready": _operation(
             "getReadiness",
-            "Tell whether requests can be served",
-            "503 while Kafka or the database is away, and while the server shuts down.",
+            "Tell whether requests are to come to this instance",
+            "503 until Kafka and the database were there once, and while the server shuts down. After that 200, with what is "
+            "missing now: all instances miss the same, and what does not need it is still served.",
             {"200": _answer("Ready", "#/components/schemas/Ready"), "503": not_ready, **_errors("500")},
         ),
         "/metrics": _operation(
@@ -374,6 +375,7 @@ def _schemas() -> Json:
             "stages": {"type": "array", "items": stage},
         }
     )
+    reasons: Json = {"type": "array", "items": {"type": "string"}}
     environment = _object({"environment": stored["environment"], "components": {"type": "array", "items": running}})
     deployment = _object({**set_by_server, **stored}, required=["id", *required, "received_at"])
     example = {name: value for name, value in EXAMPLE_EVENT.items() if name in fields}
@@ -396,10 +398,13 @@ def _schemas() -> Json:
         ),
         "Environments": _object({"environments": {"type": "array", "items": environment}}),
         "Health": _object({"status": {"const": "alive"}}),
-        "Ready": _object({"status": {"const": "ready"}}),
-        "NotReady": _object(
-            {"status": {"const": "not ready"}, "reasons": {"type": "array", "items": {"type": "string"}}}
-        ),
+        "Ready": {
+            "oneOf": [
+                _object({"status": {"const": "ready"}}),
+                _object({"status": {"const": "degraded"}, "reasons": reasons}),
+            ]
+        },
+        "NotReady": _object({"status": {"const": "not ready"}, "reasons": reasons}),
         "Error": {
             **_object(
                 {

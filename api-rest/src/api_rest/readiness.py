@@ -1,4 +1,9 @@
-"""Knows at any time whether requests can be served: a thread asks, so that whoever wants to know never waits."""
+"""Knows at any time whether requests can be served: a thread asks, so that whoever wants to know never waits.
+
+What is missing keeps an instance out only until nothing was once. Kafka and the database are the same for all of them: were each
+to call itself not ready while one is away, a balancer would have nobody left, and clients a refused connection instead of what
+still works and a 503 with Retry-After for the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
+
+from .state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +35,7 @@ class Readiness:
     def __init__(self, probe: Callable[[], list[str]]) -> None:
         self._probe = probe
         self._found = ["nothing was checked yet"]
+        self._complete = False
         self._checked = time.monotonic()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
@@ -36,12 +44,12 @@ class Readiness:
         """Begin to ask; returns at once."""
         self._thread.start()
 
-    def problems(self) -> list[str]:
-        """Return why requests cannot be served; nothing when they can. Never waits."""
-        age = time.monotonic() - self._checked
+    def state(self) -> State:
+        """Return whether requests are to come here, and what is missing now. Never waits."""
+        missing, age = self._found, time.monotonic() - self._checked
         if age > BELIEVED:
-            return [*self._found, f"the last check has not ended for {age:.0f} s"]
-        return self._found
+            missing = [*missing, f"the last check has not ended for {age:.0f} s"]
+        return State(self._complete, missing)
 
     def close(self) -> None:
         """Stop asking."""
@@ -59,7 +67,8 @@ class Readiness:
             log.exception("the check of the backends failed")
             found = [f"the check of the backends failed: {error!r}"]
         if found and found != self._found:
-            log.warning("not ready", reasons=found)
+            log.warning("degraded" if self._complete else "not ready", reasons=found)
         elif self._found and not found:
             log.info("ready")
         self._found, self._checked = found, time.monotonic()
+        self._complete = self._complete or not found

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 from .connection import Answer, Connection, refusal
 from .errors import Problem
 from .framing import Request
+from .state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .settings import Settings
 
-    # A WSGI app, and what tells, without waiting, why requests cannot be served.
-    Loaded = tuple[Callable[..., Any], Callable[[], list[str]]]
+    # A WSGI app, and what tells, without waiting, whether requests are to come here.
+    Loaded = tuple[Callable[..., Any], Callable[[], State]]
 
 __all__ = ["Server"]
 
@@ -51,7 +52,6 @@ HANDSHAKE = 0.1
 OTHER_FILES = 128
 
 ALIVE = Answer(200, {"status": "alive"})
-READY = Answer(200, {"status": "ready"})
 DRAINING = refusal(Problem(503, "draining", "this instance is shutting down"))
 OVERLOADED = refusal(
     Problem(503, "overloaded", "too many requests are waiting; try again", headers={"Retry-After": "1"})
@@ -95,7 +95,7 @@ class Server:
         self._log = log
         self._settings = settings
         self._stopping = stopping
-        self._problems: Callable[[], list[str]] = lambda: ["the app is being loaded"]
+        self._state: Callable[[], State] = lambda: State(ready=False, missing=["the app is being loaded"])
         self.application: Callable[..., Any] = _not_loaded
         self.task: Callable[..., Any] = _not_loaded
         self.failed = False
@@ -269,9 +269,8 @@ class Server:
     def _readiness(self) -> Answer:
         if self.draining:
             return DRAINING
-        if problems := self._problems():
-            return Answer(503, {"status": "not ready", "reasons": problems})
-        return READY
+        state = self._state()
+        return Answer(state.status, state.body())
 
     def _stop_listening(self) -> None:
         """Refuse new connections, and lose none that the kernel has taken for this process."""
@@ -301,7 +300,7 @@ class Server:
         try:
             from .wsgi import Task  # noqa: PLC0415  so that listening does not wait for waitress
 
-            self.application, self._problems = self._load(self)
+            self.application, self._state = self._load(self)
             self.task = Task
         except Exception:  # noqa: BLE001  logged
             self._log().exception("the app cannot be loaded")

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from .config import BROKERS, FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, setting, whole
+from .broker_security import BrokerSettings
+from .config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, setting, whole
 
 __all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(BrokerSettings):
     """What the environment says; the variables are the upper-case field names."""
 
-    broker_url: tuple[str, ...] = setting(BROKERS, "Kafka: kafka://host, host:port, or a comma list; the port is 9092")
     db_host: str = setting(TEXT, "where the MySQL-compatible database is")
     db_port: int = setting(whole(1, 65535), "its port", default="3306")
     db_database: str = setting(TEXT, "the database's name")

@@ -12,16 +12,19 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
+    IllegalSaslStateError,
     InvalidReplicationFactorError,
     KafkaError,
     MessageSizeTooLargeError,
     RebalanceInProgressError,
+    SaslAuthenticationFailedError,
     TopicAlreadyExistsError,
     UnknownMemberIdError,
+    UnsupportedSaslMechanismError,
 )
-from kafka.net.compat import KafkaNetClient
 from kafka.structs import MemberState
 
+from .broker_network import open_client
 from .errors import Fatal, Unavailable
 from .event import KIND, KIND_HEARTBEAT, Message
 
@@ -38,9 +41,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 # How long one attempt to reach any broker may take; between attempts the worker looks whether it was told to stop.
 BOOTSTRAP_TIMEOUT_MS = 3_000
-RECONNECT_BACKOFF_MAX_MS = 2_000
-# kafka-python's own default waits up to 30 s for a host that swallows packets.
-CONNECT_TIMEOUTS = {"socket_connection_setup_timeout_ms": 2_000, "socket_connection_setup_timeout_max_ms": 2_000}
 FETCH_BYTES = 4_194_304
 # All partitions together: what one fetch can take of the memory.
 FETCH_BYTES_ALL = 16_777_216
@@ -57,6 +57,9 @@ REASON, STACK_CLASS, VALUE_OMITTED = "reason", "stack-class", "value-omitted"
 ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET = "origin-topic", "origin-partition", "origin-offset"
 # The group has moved on: somebody else reads these messages again, which changes nothing.
 SUPERSEDED = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+
+# A password is changed here and there one after the other; until both are done, waiting is right.
+LOGIN_REFUSED = (IllegalSaslStateError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
 
 
 class KafkaBroker:
@@ -130,7 +133,7 @@ class KafkaBroker:
                 timeout_ms=int(timeout * 1000)
             )
         except KafkaError as error:
-            if not error.retriable:
+            if _hopeless(error):
                 raise Fatal(f"Kafka refuses to be read: {error!r}") from error
             raise Unavailable(f"Kafka cannot be read: {error!r}") from error
         for partition, records in polled.items():
@@ -162,7 +165,7 @@ class KafkaBroker:
         """Raise what became of the last commit, if it failed, and send what is owed by now."""
         error, self._refused = self._refused, None
         if error is not None:
-            if not error.retriable and not isinstance(error, SUPERSEDED):
+            if _hopeless(error) and not isinstance(error, SUPERSEDED):
                 raise Fatal(f"Kafka refuses the offsets: {error!r}") from error
             raise Unavailable(f"offsets are not committed: {error!r}")
         now = time.monotonic()
@@ -219,7 +222,7 @@ class KafkaBroker:
                 size = str(len(message.value or b"")).encode("ascii")
                 self._put_aside(message.key, b"", [*headers, (VALUE_OMITTED, size)])
         except KafkaError as failure:
-            if not failure.retriable:
+            if _hopeless(failure):
                 raise Fatal(f"Kafka refuses the dead letter: {failure!r}") from failure
             raise Unavailable(f"Kafka did not take the dead letter: {failure!r}") from failure
 
@@ -298,11 +301,16 @@ def _make_topics(settings: Settings) -> None:
                 continue
     except KafkaError as error:
         # Brokers register one by one: what cannot be replicated yet can be in a moment.
-        if not error.retriable and not isinstance(error, InvalidReplicationFactorError):
+        if _hopeless(error) and not isinstance(error, InvalidReplicationFactorError):
             raise Fatal(f"Kafka refuses to make the topics: {error!r}") from error
         raise Unavailable(f"the topics cannot be made yet: {error!r}") from error
     finally:
         admin.close()
+
+
+def _hopeless(error: KafkaError) -> bool:
+    """Tell whether no waiting heals it."""
+    return not error.retriable and not isinstance(error, LOGIN_REFUSED)
 
 
 def message_of(record: ConsumerRecord) -> Message:
@@ -324,24 +332,12 @@ def dead_letter_headers(message: Message, error: Exception) -> list[tuple[str, b
 
 def connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped
     """Build a kafka-python client, or raise Unavailable; nothing is left behind when its constructor fails."""
-    network: list[Any] = []
-
-    def remember(**arguments: object) -> Any:  # noqa: ANN401
-        network.append(KafkaNetClient(**arguments, **CONNECT_TIMEOUTS))
-        return network[-1]
-
+    brokers = ", ".join(settings.broker_url)
     try:
-        return client(
-            bootstrap_servers=list(settings.broker_url),
-            bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
-            reconnect_backoff_max_ms=RECONNECT_BACKOFF_MAX_MS,
-            client_id="async-worker",
-            kafka_client=remember,
-            **options,
+        return open_client(
+            client, settings, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, client_id="async-worker", **options
         )
     except KafkaError as error:
-        for opened in network:
-            opened.close()
-        if not error.retriable:
-            raise Fatal(f"the brokers {', '.join(settings.broker_url)} refuse this worker: {error!r}") from error
-        raise Unavailable(f"no broker of {', '.join(settings.broker_url)} answers: {error!r}") from error
+        if _hopeless(error):
+            raise Fatal(f"the brokers {brokers} refuse this worker: {error!r}") from error
+        raise Unavailable(f"cannot connect to {brokers}: {error!r}") from error

@@ -114,7 +114,8 @@ def choice(*words: str) -> Kind[str]:
 def setting(kind: Kind[T], help_: str, *, default: str | None = None, secret: bool = False) -> T:
     """Declare a field of a settings class. A secret may also come from the file that NAME_FILE names."""
     # The cast lets a field be annotated with what it holds, as dataclasses.field() itself does.
-    return cast("T", field(metadata={"kind": kind, "help": help_, "default": default, "secret": secret}))
+    metadata = {"kind": kind, "help": help_, "default": default, "secret": secret}
+    return cast("T", field(metadata=metadata, repr=not secret))
 
 
 def declared(settings: type) -> list[Declaration]:
@@ -127,7 +128,11 @@ def _declaration(entry: Field[Any]) -> Declaration:
 
 
 def load(settings: type[T], environ: Mapping[str, str]) -> T:
-    """Read a settings class from the environment, or raise SettingsError with all that is wrong."""
+    """Read a settings class from the environment, or raise SettingsError with all that is wrong.
+
+    What is wrong between its settings, a class says itself: in `contradictions`, which gets the values that are right by
+    themselves.
+    """
     values: dict[str, object] = {}
     problems: list[str] = []
     for declaration in declared(settings):
@@ -135,6 +140,8 @@ def load(settings: type[T], environ: Mapping[str, str]) -> T:
             values[declaration.name.lower()] = declaration.kind.parse(_raw(declaration, environ))
         except ValueError as error:
             problems.append(f"{declaration.name}: {error}")
+    if contradictions := getattr(settings, "contradictions", None):
+        problems += contradictions(values)
     if problems:
         raise SettingsError(problems)
     return settings(**values)

@@ -74,8 +74,9 @@ class Writer:
         self._lines: deque[str] = deque()
         self._some = threading.Event()
         self._writing = threading.Lock()
+        self._closed = False
         threading.Thread(target=self._run, name="log", daemon=True).start()
-        atexit.register(self.flush)
+        atexit.register(self.close)
 
     def write(self, text: str) -> None:
         """Write it within a moment."""
@@ -86,10 +87,19 @@ class Writer:
     def flush(self) -> None:
         """Write what waits, now."""
         with self._writing:
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            if lines:
-                self._stream.write("".join(lines))
-                self._stream.flush()
+            self._write_waiting()
+
+    def close(self) -> None:
+        """Write what waits, and nothing after that: Python aborts if a thread is still writing when it ends."""
+        with self._writing:
+            self._write_waiting()
+            self._closed = True
+
+    def _write_waiting(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if lines and not self._closed:
+            self._stream.write("".join(lines))
+            self._stream.flush()
 
     def _run(self) -> None:
         while self._some.wait():

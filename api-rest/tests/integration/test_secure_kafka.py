@@ -1,0 +1,128 @@
+"""The app as a process against a Kafka that is encrypted and wants a login."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from api_rest import config
+from api_rest.broker_network import open_client
+from api_rest.settings import Settings
+from kafka import KafkaConsumer, TopicPartition
+from secure_kafka import PASSWORD, SecureKafka
+
+SOURCES = Path(__file__).parents[2] / "src"
+PATIENCE = 120
+WRONG = "another password"
+
+pytestmark = pytest.mark.engine
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    broker = SecureKafka(tmp_path_factory.mktemp("secure"), free_port())
+    yield broker
+    broker.close()
+
+
+class Api:
+    """The app as a process."""
+
+    def __init__(self, environ: dict[str, str], log: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+        self._file = log.open("wb")
+        told = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(port), "LOG_LEVEL": "DEBUG", "PYTHONPATH": str(SOURCES)}
+        command = [sys.executable, "-m", "api_rest"]
+        environ = {**os.environ, **environ, **told}
+        self._process = subprocess.Popen(command, env=environ, stdout=self._file, stderr=self._file)
+
+    def ready(self) -> tuple[int, Any]:
+        with contextlib.suppress(requests.ConnectionError):
+            answer = requests.get(f"{self.url}/ready", timeout=10)
+            return answer.status_code, answer.json()
+        return 0, {}
+
+    def told(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def end(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(PATIENCE)
+        self._file.close()
+        return code
+
+
+@pytest.fixture
+def start(kafka: SecureKafka, tmp_path: Path) -> Iterator[Callable[..., Api]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(**changes: str) -> Api:
+            api = Api({**kafka.environ, **changes}, tmp_path / "log")
+            stack.callback(lambda: api._process.returncode is None and api.end())
+            return api
+
+        yield start
+
+
+def read(kafka: SecureKafka, topic: str) -> list[Any]:
+    settings = config.load(Settings, {**os.environ, **kafka.environ})
+    consumer = open_client(KafkaConsumer, settings, auto_offset_reset="earliest")
+    consumer.assign([TopicPartition(topic, 0)])
+    found: list[Any] = []
+
+    def some() -> bool:
+        for records in consumer.poll(timeout_ms=500).values():
+            found.extend(json.loads(record.value) for record in records)
+        return bool(found)
+
+    try:
+        eventually(some, "nothing is on the topic")
+    finally:
+        consumer.close()
+    return found
+
+
+def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
+    kafka: SecureKafka, start: Callable[..., Api], deployment: dict[str, Any]
+) -> None:
+    admin = kafka.admin()
+    admin.create_topics({"secured": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.close()
+    api = start(TOPIC="secured", BROKER_PASSWORD=WRONG)
+    eventually(lambda: "invalid credentials" in str(api.ready()), "it does not say what is wrong")
+    assert api.ready()[0] == 503
+    refused = requests.post(f"{api.url}/deployments", json=deployment, timeout=30)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    kafka.change_password(WRONG)
+    eventually(lambda: "Kafka" not in str(api.ready()), "it does not log in once its password is right")
+    accepted = requests.post(f"{api.url}/deployments", json=deployment, timeout=30)
+    assert accepted.status_code == 202, accepted.text
+    kafka.change_password(PASSWORD)
+    eventually(lambda: "invalid credentials" in str(api.ready()), "it does not notice that its password was changed")
+    assert api.end() == 0
+    assert "invalid credentials" in api.told()
+    assert WRONG not in api.told()
+    assert [event["id"] for event in read(kafka, "secured")] == [accepted.json()["id"]]

@@ -1,0 +1,146 @@
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from async_worker.broker_security import client_options
+from async_worker.config import SettingsError
+from async_worker.settings import Settings
+
+LOGIN = {"BROKER_USERNAME": "ledger", "BROKER_PASSWORD": "hunter2"}
+
+
+@pytest.fixture
+def ca_file(tmp_path: Path) -> str:
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    return str(file)
+
+
+def test_by_default_nothing_is_encrypted_and_nobody_logs_in(make_settings: Callable[..., Settings]) -> None:
+    assert client_options(make_settings()) == {"security_protocol": "PLAINTEXT"}
+
+
+@pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
+def test_a_broker_has_to_prove_its_name_by_tls_1_2_or_newer(
+    make_settings: Callable[..., Settings], ca_file: str, protocol: str
+) -> None:
+    login = LOGIN if protocol == "SASL_SSL" else {}
+    options = client_options(make_settings(BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login))
+    context = options["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert (options["security_protocol"], context.minimum_version) == (protocol, ssl.TLSVersion.TLSv1_2)
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+    assert len(context.get_ca_certs()) == 1
+
+
+def test_without_a_file_the_systems_cas_are_trusted(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, ca_file: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(ca_file).parent / "none"))
+    context = client_options(make_settings(BROKER_SECURITY_PROTOCOL="SSL"))["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_who_logs_in_is_handed_on(make_settings: Callable[..., Settings], protocol: str) -> None:
+    options = client_options(make_settings(BROKER_SECURITY_PROTOCOL=protocol, **LOGIN))
+    assert ("ssl_context" in options) == (protocol == "SASL_SSL")
+    assert {name: value for name, value in options.items() if name.startswith("sasl")} == {
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "ledger",
+        "sasl_plain_password": "hunter2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "written"), [("SCRAM-SHA-512", "a=3Db=2Cc"), ("SCRAM-SHA-256", "a=3Db=2Cc"), ("PLAIN", "a=b,c")]
+)
+def test_a_name_is_written_as_the_mechanism_wants_it(
+    make_settings: Callable[..., Settings], mechanism: str, written: str
+) -> None:
+    login = {**LOGIN, "BROKER_USERNAME": "a=b,c", "BROKER_SASL_MECHANISM": mechanism}
+    options = client_options(make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **login))
+    assert (options["sasl_mechanism"], options["sasl_plain_username"]) == (mechanism, written)
+
+
+def test_the_password_may_come_from_a_file_and_is_not_shown(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2\n", encoding="utf-8")
+    told = {"BROKER_USERNAME": "ledger", "BROKER_PASSWORD_FILE": str(file)}
+    settings = make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **told)
+    assert settings.broker_password == "hunter2"
+    assert "hunter2" not in repr(settings)
+    assert settings.db_password not in repr(settings)
+
+
+def problems(make_settings: Callable[..., Settings], **changes: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(**changes)
+    assert "hunter2" not in str(caught.value)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_a_login_needs_name_and_password(make_settings: Callable[..., Settings], protocol: str) -> None:
+    assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol) == [
+        f"BROKER_USERNAME: BROKER_SECURITY_PROTOCOL={protocol} needs it",
+        f"BROKER_PASSWORD: BROKER_SECURITY_PROTOCOL={protocol} needs it",
+    ]
+
+
+@pytest.mark.parametrize(("protocol", "other"), [("PLAINTEXT", "SASL_SSL or SASL_PLAINTEXT"), ("SSL", "SASL_SSL")])
+def test_a_login_that_would_not_be_used_is_a_mistake(
+    make_settings: Callable[..., Settings], protocol: str, other: str
+) -> None:
+    assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol, **LOGIN) == [
+        f"{name}: BROKER_SECURITY_PROTOCOL={protocol} logs nobody in; unset it, or set {other}" for name in LOGIN
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "login", "other"), [("PLAINTEXT", {}, "SSL or SASL_SSL"), ("SASL_PLAINTEXT", LOGIN, "SASL_SSL")]
+)
+def test_a_ca_that_would_not_be_asked_for_is_a_mistake(
+    make_settings: Callable[..., Settings], ca_file: str, protocol: str, login: dict[str, str], other: str
+) -> None:
+    assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login) == [
+        f"BROKER_CA_FILE: BROKER_SECURITY_PROTOCOL={protocol} does not encrypt; unset it, or set {other}"
+    ]
+
+
+def test_a_ca_file_that_cannot_be_read_is_named(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    file = tmp_path / "absent"
+    assert problems(make_settings, BROKER_SECURITY_PROTOCOL="SSL", BROKER_CA_FILE=str(file)) == [
+        f"BROKER_CA_FILE: cannot read {file} (No such file or directory)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+    ids=["empty", "binary", "broken"],
+)
+def test_a_ca_file_without_a_certificate_is_named(
+    make_settings: Callable[..., Settings], tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(content)
+    assert problems(make_settings, BROKER_SECURITY_PROTOCOL="SSL", BROKER_CA_FILE=str(file)) == [
+        f"BROKER_CA_FILE: {file} holds no certificate in PEM, or a broken one"
+    ]
+
+
+def test_contradictions_are_told_with_all_other_mistakes(make_settings: Callable[..., Settings]) -> None:
+    found = problems(make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x", DB_PORT="0")
+    assert [line.partition(":")[0] for line in found] == ["BROKER_URL", "DB_PORT", "BROKER_USERNAME", "BROKER_PASSWORD"]
+
+
+def test_a_protocol_that_is_none_is_one_mistake_and_not_three(make_settings: Callable[..., Settings]) -> None:
+    found = problems(make_settings, BROKER_SECURITY_PROTOCOL="TLS", **LOGIN)
+    assert [line.partition(":")[0] for line in found] == ["BROKER_SECURITY_PROTOCOL"]
