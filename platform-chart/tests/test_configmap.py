@@ -1,0 +1,21 @@
+"""templates/components/configmap.yaml."""
+
+from __future__ import annotations
+
+from support import alone, find, names, render
+
+
+def test_config_is_a_config_map_of_texts() -> None:
+    documents = render(alone(config={"PORT": 3306, "BIG": 1000000, "ON": True, "NONE": None}))
+    data = find(documents, "ConfigMap", "platform-web")["data"]
+    assert data == {"PORT": "3306", "BIG": "1000000", "ON": "true"}
+
+
+def test_files_are_a_config_map_for_their_volume() -> None:
+    content = "[a]\nb = {{ not.helm }}\n"
+    documents = render(alone(volumes={"settings": {"mountPath": "/etc/web", "files": {"web.ini": content}}}))
+    assert find(documents, "ConfigMap", "platform-web-settings")["data"] == {"web.ini": content}
+
+
+def test_there_is_none_without_config() -> None:
+    assert names(render(alone()), "ConfigMap") == []

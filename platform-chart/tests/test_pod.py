@@ -1,0 +1,230 @@
+"""templates/_pod.tpl: the pods of a component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support import alone, container, pod, render
+
+
+def web(**values: object) -> dict[str, Any]:
+    return container(render(alone(**values)), "platform-web")
+
+
+def web_pod(**values: object) -> dict[str, Any]:
+    return pod(render(alone(**values)), "platform-web")
+
+
+def variables(**values: object) -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in web(**values).get("env", [])}
+
+
+def test_command_arguments_and_folder_are_the_images_own_if_not_given() -> None:
+    assert not {"command", "args", "workingDir", "env", "envFrom", "ports", "lifecycle"} & web().keys()
+    own = web(command=["a"], args=["--b", "c d"], workingDir="/w")
+    assert (own["command"], own["args"], own["workingDir"]) == (["a"], ["--b", "c d"], "/w")
+
+
+def test_ports_have_names_and_protocols() -> None:
+    assert web(ports={"http": 80, "dns": {"port": 53, "protocol": "UDP"}})["ports"] == [
+        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        {"name": "http", "containerPort": 80, "protocol": "TCP"},
+    ]
+
+
+def test_literal_variables_are_text() -> None:
+    given = {"A": 1000000, "B": True, "C": "x: {y}", "D": 1.5, "E": ""}
+    assert variables(env=given) == {"A": "1000000", "B": "true", "C": "x: {y}", "D": "1.5", "E": ""}
+
+
+def test_null_takes_a_variable_away() -> None:
+    assert variables(env={"A": None, "B": "b"}) == {"B": "b"}
+
+
+def test_variables_in_kubernetes_own_way_come_last() -> None:
+    extra = {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    assert web(env={"Z": "z"}, extraEnv=[extra])["env"] == [{"name": "Z", "value": "z"}, extra]
+
+
+def test_secrets_become_variables_before_literal_ones() -> None:
+    secrets = {"PASSWORD": {"secret": "login"}, "USER_NAME": {"secret": "login", "key": "user", "optional": True}}
+    assert web(secrets=secrets, env={"A_URL": "x://$(USER_NAME)"})["env"] == [
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "PASSWORD"}}},
+        {"name": "USER_NAME", "valueFrom": {"secretKeyRef": {"name": "login", "key": "user", "optional": True}}},
+        {"name": "A_URL", "value": "x://$(USER_NAME)"},
+    ]
+
+
+def test_a_secret_by_value_is_read_from_the_charts_own() -> None:
+    reference = {"secretKeyRef": {"name": "platform-web", "key": "TOKEN"}}
+    assert variables(secrets={"TOKEN": {"value": "t"}}) == {"TOKEN": reference}
+
+
+def test_a_secret_of_another_component_is_read_from_there() -> None:
+    values = alone(secrets={"PASSWORD": {"value": "p"}})
+    values["components"]["store"] = {
+        "image": {"repository": "store", "tag": "1"},
+        "secrets": {"STORE_PASSWORD": {"from": "web", "key": "PASSWORD"}, "PASSWORD": {"from": "web"}},
+    }
+    reference = {"secretKeyRef": {"name": "platform-web", "key": "PASSWORD"}}
+    env = container(render(values), "platform-store")["env"]
+    assert env == [
+        {"name": "PASSWORD", "valueFrom": reference},
+        {"name": "STORE_PASSWORD", "valueFrom": reference},
+    ]
+
+
+def test_whole_config_maps_and_secrets_become_variables_and_the_components_own_wins() -> None:
+    assert web(configFrom=["a"], secretsFrom=["b"], config={"C": 1})["envFrom"] == [
+        {"configMapRef": {"name": "a"}},
+        {"secretRef": {"name": "b"}},
+        {"configMapRef": {"name": "platform-web"}},
+    ]
+
+
+def test_the_platforms_parts_become_variables_and_what_is_given_wins() -> None:
+    documents = render({"components": {"api-rest": {"env": {"DB_HOST": "elsewhere"}}}})
+    env = container(documents, "platform-api-rest", "api-rest")["env"]
+    names = [each["name"] for each in env]
+    assert len(names) == len(set(names))
+    told = {"BROKER_URL", "DB_HOST", "DB_PORT", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"}
+    assert told <= set(names)
+    assert {"name": "DB_HOST", "value": "elsewhere"} in env
+
+
+def test_the_environment_is_told_under_the_name_that_the_app_knows() -> None:
+    values = {**alone(variables={"environment": "STAGE"}), "environment": "staging"}
+    assert container(render(values), "platform-web")["env"] == [{"name": "STAGE", "value": "staging"}]
+
+
+def test_probes_are_as_given_and_distinct_for_both_apps() -> None:
+    probe = {"tcpSocket": {"port": "http"}, "periodSeconds": 3}
+    own = web(ports={"http": 80}, probes={"liveness": probe})
+    assert own["livenessProbe"] == probe
+    assert not {"readinessProbe", "startupProbe"} & own.keys()
+    for name in ("api-rest", "async-worker"):
+        app = container(render(), f"platform-{name}", name)
+        asked = {kind: app[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
+        assert asked == {"startup": "/health", "liveness": "/health", "readiness": "/ready"}
+
+
+def test_a_probe_gives_way_to_another_kind() -> None:
+    probes = {"readiness": {"httpGet": None, "tcpSocket": {"port": "http"}}}
+    app = container(render({"components": {"api-rest": {"probes": probes}}}), "platform-api-rest", "api-rest")
+    assert app["readinessProbe"]["tcpSocket"] == {"port": "http"}
+    assert "httpGet" not in app["readinessProbe"]
+
+
+def test_an_app_that_does_not_linger_by_itself_is_kept_serving_by_a_sleep() -> None:
+    assert web(shutdown={"linger": 5})["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    assert "lifecycle" not in web(shutdown={"linger": 5}, variables={"linger": "DELAY"})
+    hook = {"preStop": {"exec": {"command": ["true"]}}}
+    assert web(shutdown={"linger": 5}, lifecycle=hook)["lifecycle"] == hook
+
+
+def test_the_pod_is_what_a_restricted_namespace_admits() -> None:
+    spec = web_pod(user=1234)
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 1234,
+        "runAsGroup": 1234,
+        "fsGroup": 1234,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert spec["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_pod_has_no_token_and_no_links() -> None:
+    spec = web_pod()
+    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
+
+
+def test_security_contexts_are_merged_with_the_components_own() -> None:
+    spec = web_pod(securityContext={"readOnlyRootFilesystem": False}, podSecurityContext={"supplementalGroups": [5]})
+    assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is False
+    assert spec["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+    assert spec["securityContext"]["supplementalGroups"] == [5]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+
+
+def test_tmp_is_writable_until_it_is_taken_away() -> None:
+    assert web()["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    assert web_pod()["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+    without = web_pod(volumes={"tmp": None})
+    assert "volumes" not in without
+    assert "volumeMounts" not in without["containers"][0]
+
+
+def test_volumes_of_every_kind() -> None:
+    spec = web_pod(
+        volumes={
+            "tmp": None,
+            "a": {"mountPath": "/a", "files": {"f.ini": "x"}, "subPath": "f.ini"},
+            "b": {"mountPath": "/b", "secretFiles": {"token": "t"}, "defaultMode": 288},
+            "c": {"mountPath": "/c", "configMap": "settings", "items": {"k": "p"}, "optional": True},
+            "d": {"mountPath": "/d", "secret": "login"},
+            "e": {"mountPath": "/e", "claim": "shared", "readOnly": True},
+            "f": {"mountPath": "/f", "source": {"nfs": {"server": "s", "path": "/"}}},
+            "g": {"mountPath": "/g", "emptyDir": {"medium": "Memory"}},
+        }
+    )
+    assert spec["volumes"] == [
+        {"name": "a", "configMap": {"name": "platform-web-a"}},
+        {"name": "b", "secret": {"secretName": "platform-web-b", "defaultMode": 288}},
+        {"name": "c", "configMap": {"name": "settings", "items": [{"key": "k", "path": "p"}], "optional": True}},
+        {"name": "d", "secret": {"secretName": "login"}},
+        {"name": "e", "persistentVolumeClaim": {"claimName": "shared"}},
+        {"name": "f", "nfs": {"server": "s", "path": "/"}},
+        {"name": "g", "emptyDir": {"medium": "Memory"}},
+    ]
+    mounts = {each["name"]: each for each in spec["containers"][0]["volumeMounts"]}
+    assert mounts["a"] == {"name": "a", "mountPath": "/a", "subPath": "f.ini", "readOnly": True}
+    assert mounts["e"] == {"name": "e", "mountPath": "/e", "readOnly": True}
+    assert mounts["g"] == {"name": "g", "mountPath": "/g"}
+
+
+def test_containers_of_the_users_own_are_hardened_and_run_beside() -> None:
+    own = {"name": "own", "image": "own:1", "securityContext": {"runAsUser": 7}}
+    spec = web_pod(initContainers=[own], extraContainers=[own])
+    hardened = {
+        "runAsUser": 7,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["initContainers"] == [{"name": "own", "image": "own:1", "securityContext": hardened}]
+    assert [each["name"] for each in spec["containers"]] == ["web", "own"]
+    assert spec["containers"][1]["securityContext"] == hardened
+
+
+def test_the_proxy_starts_after_the_users_own_init_containers() -> None:
+    own = {"name": "own", "image": "own:1"}
+    spec = pod(render({"components": {"api-rest": {"initContainers": [own]}}}), "platform-api-rest")
+    assert [each["name"] for each in spec["initContainers"]] == ["own", "proxy"]
+
+
+def test_where_and_how_pods_run_is_handed_on() -> None:
+    toleration = {"key": "k", "operator": "Exists", "effect": "NoSchedule"}
+    alias = {"ip": "10.0.0.1", "hostnames": ["h"]}
+    spec = web_pod(
+        nodeSelector={"disk": "ssd", "gen": 2}, tolerations=[toleration], hostAliases=[alias], priorityClassName="p"
+    )
+    assert spec["nodeSelector"] == {"disk": "ssd", "gen": "2"}
+    assert (spec["tolerations"], spec["hostAliases"], spec["priorityClassName"]) == ([toleration], [alias], "p")
+
+
+def test_pull_policy_and_secrets_are_those_of_all_images() -> None:
+    spec = pod(render({**alone(), "image": {"pullPolicy": "Always", "pullSecrets": ["login"]}}), "platform-web")
+    assert spec["imagePullSecrets"] == [{"name": "login"}]
+    assert spec["containers"][0]["imagePullPolicy"] == "Always"
+
+
+def test_resources_are_the_components_over_the_defaults() -> None:
+    own = web(resources={"limits": {"cpu": 2, "ephemeral-storage": "1Gi"}})["resources"]
+    assert own["limits"] == {"cpu": 2, "memory": "128Mi", "ephemeral-storage": "1Gi"}
+    assert own["requests"] == {"cpu": "50m", "memory": "64Mi"}

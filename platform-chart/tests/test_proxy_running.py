@@ -1,0 +1,331 @@
+"""The proxy's files on a real HAProxy: what it does with connections, headers, certificates and its end."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import alone, container, find, render
+from test_monitoring import PROXY_METRICS
+
+pytestmark = pytest.mark.engine
+
+IMAGE = os.environ.get("HAPROXY_IMAGE", "haproxy:3.0")
+PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "")
+NAME = "platform-web.test.svc"
+WEB = {
+    "ports": {"http": 8000},
+    "service": {"enabled": True},
+    "tls": {"enabled": True, "backendPort": "http"},
+    "shutdown": {"linger": 3},
+}
+PROXY = {"limits": {"connections": 6, "requestsPerSecond": 1}, "timeouts": {"request": 2, "response": 4}}
+PATIENCE = 30.0
+
+# The app behind the proxy: says what reached it.
+APP = """
+import http.server, json, time
+class App(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/slow":
+            time.sleep(3)
+        if self.path == "/late":
+            time.sleep(60)
+        body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("127.0.0.1", 8000), App).serve_forever()
+"""
+
+
+def docker(*arguments: str) -> str:
+    result = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip() + result.stderr.strip()
+
+
+def until(what: Callable[[], Any]) -> Any:  # noqa: ANN401  whatever the caller asks for
+    """Ask until there is an answer that counts; what is wrong in between is told at the end."""
+    deadline = time.monotonic() + PATIENCE
+    problem: BaseException | None = None
+    while time.monotonic() < deadline:
+        try:
+            if answer := what():
+                return answer
+        except (OSError, http.client.HTTPException) as error:
+            problem = error
+        time.sleep(0.1)
+    raise AssertionError(problem or "it did not come")
+
+
+class Proxy:
+    """HAProxy and an app in one network namespace, as in a pod."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.documents = render(alone(**WEB) | {"proxy": PROXY})
+        held = find(self.documents, "ConfigMap", "platform-proxy")["data"]
+        (folder / "proxy").mkdir()
+        for name, text in held.items():
+            (folder / "proxy" / name).write_text(text)
+        (folder / "certificate").mkdir()
+        self.put_certificate(self.documents)
+        (folder / "ca.crt").write_bytes(self.secret(self.documents, "platform-ca")["ca.crt"])
+        self.name = f"chart-proxy-{uuid.uuid4().hex[:8]}"
+        sidecar = container(self.documents, "platform-web", "proxy")
+        user = sidecar["securityContext"]["runAsUser"]
+        mounts = [f"--volume={folder}/{mount['name']}:{mount['mountPath']}:ro" for mount in sidecar["volumeMounts"]]
+        environment = [f"--env={each['name']}={each['value']}" for each in sidecar["env"]]
+        command, *arguments = sidecar["command"]
+        restricted = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--user={user}:{user}"]
+        docker(
+            "run",
+            "--detach",
+            "--name",
+            self.name,
+            *restricted,
+            *mounts,
+            *environment,
+            "--entrypoint",
+            command,
+            IMAGE,
+            *arguments,
+        )
+        self.address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", self.name)
+        docker(
+            "run",
+            "--detach",
+            "--name",
+            f"{self.name}-app",
+            f"--network=container:{self.name}",
+            "--entrypoint",
+            "python3",
+            PYTHON_IMAGE,
+            "-c",
+            APP,
+        )
+        until(lambda: self.ask()[0] == 200)
+
+    @staticmethod
+    def secret(documents: list[dict[str, Any]], name: str) -> dict[str, bytes]:
+        return {key: base64.b64decode(value) for key, value in find(documents, "Secret", name)["data"].items()}
+
+    def put_certificate(self, documents: list[dict[str, Any]]) -> None:
+        """Replace both files at once, as the kubelet does."""
+        made = self.secret(documents, "platform-tls")
+        new = self.folder / "certificate" / f"..{uuid.uuid4().hex}"
+        new.mkdir(mode=0o755)
+        (new / "certificate.pem").write_bytes(made["tls.crt"])
+        (new / "certificate.pem.key").write_bytes(made["tls.key"])
+        link = self.folder / "certificate" / "..new"
+        link.symlink_to(new.name)
+        link.rename(self.folder / "certificate" / "..data")
+        for name in ("certificate.pem", "certificate.pem.key"):
+            if not (self.folder / "certificate" / name).is_symlink():
+                (self.folder / "certificate" / name).symlink_to(f"..data/{name}")
+
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+
+    def connect(self, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(NAME, timeout=10)
+        plain = socket.create_connection((self.address, 8443), 10)
+        try:
+            connection.sock = (context or self.context()).wrap_socket(plain, server_hostname=NAME)
+        except OSError:
+            plain.close()
+            raise
+        return connection
+
+    def ask(
+        self,
+        path: str = "/",
+        headers: dict[str, str] | None = None,
+        connection: http.client.HTTPSConnection | None = None,
+    ) -> tuple[int, bytes, http.client.HTTPMessage]:
+        own = connection or self.connect()
+        own.request("GET", path, headers=headers or {})
+        answer = own.getresponse()
+        found = answer.status, answer.read(), answer.headers
+        if connection is None:
+            own.close()
+        return found
+
+    def serial(self) -> str:
+        connection = self.connect(unverified())
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        text = ssl.DER_cert_to_PEM_cert(connection.sock.getpeercert(binary_form=True) or b"")
+        connection.close()
+        return text
+
+    def log(self) -> str:
+        return docker("logs", self.name)
+
+    def remove(self) -> None:
+        docker("rm", "--force", self.name, f"{self.name}-app")
+
+
+def unverified() -> ssl.SSLContext:
+    """A client that only looks: which certificate is served, after it was replaced by one of another CA."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@pytest.fixture(name="proxy")
+def _proxy(tmp_path: Path) -> Iterator[Proxy]:
+    if not PYTHON_IMAGE:
+        pytest.skip("PYTHON_IMAGE names no image with Python")
+    assert shutil.which("docker")
+    tmp_path.chmod(0o755)
+    proxy = Proxy(tmp_path)
+    yield proxy
+    proxy.remove()
+
+
+def test_requests_reach_the_app_with_the_proxys_word_for_who_asks(proxy: Proxy) -> None:
+    lies = {
+        "X-Forwarded-For": "1.2.3.4",
+        "X-Forwarded-Proto": "http",
+        "Forwarded": "for=1.2.3.4",
+        "X-Real-IP": "1.2.3.4",
+    }
+    status, body, _ = proxy.ask(headers=lies | {"X-Other": "kept"})
+    assert status == 200
+    seen = json.loads(body)
+    assert [name for name, _ in seen if name in {"forwarded", "x-real-ip"}] == []
+    assert [value for name, value in seen if name == "x-forwarded-proto"] == ["https"]
+    assert [value for name, value in seen if name == "x-other"] == ["kept"]
+    (client,) = [value for name, value in seen if name == "x-forwarded-for"]
+    assert client != "1.2.3.4"
+
+
+def test_tls_1_2_is_the_oldest_and_http_1_1_all_that_is_spoken(proxy: Proxy) -> None:
+    old = proxy.context()
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
+    connection = proxy.connect(old)
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    assert connection.sock.version() == "TLSv1.2"
+    connection.close()
+    newer = proxy.context()
+    newer.set_alpn_protocols(["h2", "http/1.1"])
+    connection = proxy.connect(newer)
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    assert connection.sock.selected_alpn_protocol() == "http/1.1"
+    connection.close()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+def test_tls_1_1_is_refused(proxy: Proxy) -> None:
+    older = proxy.context()
+    older.set_ciphers("ALL:@SECLEVEL=0")
+    older.minimum_version = older.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
+        proxy.connect(older)
+
+
+def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(proxy: Proxy) -> None:
+    kept = proxy.connect()
+    assert proxy.ask(connection=kept)[0] == 200
+    first = proxy.serial()
+    proxy.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["second.example"]}}))
+    second = until(lambda: (now := proxy.serial()) != first and now)
+    # The key of another certificate: HAProxy must not take it, nor end.
+    broken = render(alone(**WEB) | {"tls": {"extraNames": ["third.example"]}})
+    other = find(render(alone(**WEB) | {"tls": {"extraNames": ["fourth.example"]}}), "Secret", "platform-tls")
+    find(broken, "Secret", "platform-tls")["data"] = find(broken, "Secret", "platform-tls")["data"] | {
+        "tls.key": other["data"]["tls.key"]
+    }
+    proxy.put_certificate(broken)
+    until(lambda: "the new certificate is unusable, the old one stays in use" in proxy.log())
+    assert proxy.serial() == second
+    proxy.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["fifth.example"]}}))
+    until(lambda: proxy.serial() != second)
+    assert proxy.ask(connection=kept)[0] == 200
+    kept.close()
+    assert proxy.log().count("the new certificate is in use") == 2
+    assert proxy.log().count("the new certificate is unusable") == 1
+
+
+def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_answered(proxy: Proxy) -> None:
+    resting, asking, slow = proxy.connect(), proxy.connect(), proxy.connect()
+    assert proxy.ask(connection=resting)[2]["Connection"] is None
+    hook = container(proxy.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"]["command"]
+    telling = subprocess.Popen(["docker", "exec", proxy.name, *hook], stderr=subprocess.DEVNULL)
+    until(lambda: proxy.ask()[2]["Connection"] == "close")
+    assert proxy.ask(connection=asking)[2]["Connection"] == "close"
+    slow.request("GET", "/slow")
+    assert resting.sock.recv(1) == b""  # closed, in order
+    with pytest.raises(OSError, match=r".+"):
+        proxy.connect()
+    answer = slow.getresponse()
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert answer.read()
+    for connection in (resting, asking, slow):
+        connection.close()
+    telling.wait()
+    assert docker("wait", proxy.name) == "0"
+
+
+def test_an_address_may_ask_only_so_often(proxy: Proxy) -> None:
+    statuses = []
+    connection = proxy.connect()
+    for _ in range(15):
+        status, body, headers = proxy.ask(connection=connection)
+        statuses.append(status)
+    connection.close()
+    assert statuses[0] == 200
+    assert (statuses[-1], headers["Retry-After"]) == (429, "1")
+    assert json.loads(body)["error"]["code"] == "too-many-requests"
+
+
+def test_an_address_may_have_only_so_many_connections(proxy: Proxy) -> None:
+    held = [proxy.connect() for _ in range(6)]
+    with pytest.raises(OSError, match=r".+"):
+        proxy.connect()
+    for connection in held:
+        connection.close()
+    until(lambda: proxy.ask()[0] == 200)
+
+
+def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(proxy: Proxy) -> None:
+    stalled = proxy.connect()
+    stalled.sock.sendall(b"GET / HTTP/1.1\r\n")
+    assert proxy.ask("/late")[0] == 504
+    assert b" 408 " in stalled.sock.recv(100)
+    stalled.close()
+
+
+def test_an_app_that_is_gone_is_said_in_json(proxy: Proxy) -> None:
+    docker("kill", f"{proxy.name}-app")
+    status, body, headers = proxy.ask()
+    assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/json", "1")
+    assert json.loads(body)["error"]["code"] == "unavailable"
+    assert '"status": 503' in proxy.log()
+
+
+def test_its_own_metrics_are_those_that_alerts_and_dashboard_ask_for(proxy: Proxy) -> None:
+    connection = http.client.HTTPConnection(proxy.address, 8404, timeout=10)
+    connection.request("GET", "/metrics")
+    there = set(re.findall(r"^# TYPE (\S+)", connection.getresponse().read().decode(), re.MULTILINE))
+    assert PROXY_METRICS - there == set()
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200
+    connection.close()

@@ -1,0 +1,48 @@
+"""README.md names every value."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import yaml
+from support import CHART, EXAMPLES
+
+README = (CHART / "README.md").read_text(encoding="utf-8")
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+
+def table(head: str) -> set[str]:
+    """The names in the first column of the table whose head begins so."""
+    rows = README.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+
+
+def test_every_value_at_the_top_is_in_the_table() -> None:
+    assert table("Values") == SCHEMA["properties"].keys() - {"global"}
+
+
+def test_every_key_of_a_component_is_in_the_table() -> None:
+    assert table("Key") == SCHEMA["$defs"]["component"]["properties"].keys()
+
+
+def test_every_example_is_in_the_table() -> None:
+    rows = README.split("\n| File |", 1)[1].split("\n\n", 1)[0]
+    assert sorted(re.findall(r"\]\((examples/[^)]+)\)", rows)) == sorted(EXAMPLES)
+
+
+def test_the_label_of_the_commands_is_the_charts() -> None:
+    label = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["capacityTypeLabel"]
+    said = set(re.findall(r"kubectl label node \S+ (\S+)=", README))
+    assert said == {label}
+
+
+def test_every_link_leads_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", line[3:]).lower().replace(" ", "-") for line in README.splitlines() if line[:3] == "## "
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in headings
+        elif not target.startswith("../"):
+            assert (CHART / target).exists(), target

@@ -1,0 +1,134 @@
+"""templates/components/workload.yaml: what runs, and how it is replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support import alone, container, find, names, of_kind, pod, pod_annotations, render
+
+
+def workload(**values: object) -> dict[str, Any]:
+    return find(render(alone(**values)), str(values.get("kind", "Deployment")), "platform-web")
+
+
+def test_the_defaults_are_the_api_and_the_worker() -> None:
+    assert names(render(), "Deployment") == ["platform-api-rest", "platform-async-worker"]
+
+
+def test_a_component_is_added_by_values_alone() -> None:
+    added = render({"components": {"web": {"image": {"repository": "web", "tag": "1"}}}})
+    assert names(added, "Deployment") == ["platform-api-rest", "platform-async-worker", "platform-web"]
+
+
+@pytest.mark.parametrize("off", [{"enabled": False}, None])
+def test_a_default_component_is_taken_out(off: dict[str, bool] | None) -> None:
+    left = render({"components": {"api-rest": off}})
+    assert names(left, "Deployment") == ["platform-async-worker"]
+    assert not [each for each in left if each["metadata"]["name"] == "platform-api-rest"]
+
+
+def test_a_name_comes_from_the_release_or_its_override() -> None:
+    assert names(render(alone(), release="other"), "Deployment") == ["other-web"]
+    assert names(render({**alone(), "fullnameOverride": "own"}), "Deployment") == ["own-web"]
+
+
+def test_a_digest_wins_over_a_tag() -> None:
+    digest = f"sha256:{'a' * 64}"
+    by_digest = render(alone(image={"repository": "r:5000/web", "tag": "1", "digest": digest}))
+    assert container(by_digest, "platform-web")["image"] == f"r:5000/web@{digest}"
+    assert container(render(alone(image={"repository": "web", "tag": 1.5})), "platform-web")["image"] == "web:1.5"
+
+
+def test_a_new_version_surges_by_one_and_takes_nothing_away() -> None:
+    for name in ("platform-api-rest", "platform-async-worker"):
+        strategy = find(render(), "Deployment", name)["spec"]["strategy"]
+        assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_recreate_has_no_rolling_update() -> None:
+    assert workload(rollout={"strategy": "Recreate"})["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_rollout_settings_reach_the_deployment() -> None:
+    rollout = {"minReadySeconds": 7, "progressDeadlineSeconds": 99, "revisionHistoryLimit": 3, "maxSurge": "25%"}
+    spec = workload(rollout=rollout)["spec"]
+    assert (spec["minReadySeconds"], spec["progressDeadlineSeconds"], spec["revisionHistoryLimit"]) == (7, 99, 3)
+    assert spec["strategy"]["rollingUpdate"]["maxSurge"] == "25%"
+
+
+def test_replicas_are_left_to_the_autoscaler() -> None:
+    assert workload(replicas=4)["spec"]["replicas"] == 4
+    assert "replicas" not in workload(scaling={"enabled": True})["spec"]
+
+
+def test_none_is_a_number_of_replicas() -> None:
+    assert workload(replicas=0)["spec"]["replicas"] == 0
+
+
+def test_the_selector_matches_the_pods_and_no_other_components() -> None:
+    documents = render()
+    selectors = []
+    for each in of_kind(documents, "Deployment"):
+        selector = each["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= each["spec"]["template"]["metadata"]["labels"].items()
+        selectors.append(selector)
+    assert selectors[0] != selectors[1]
+
+
+def test_a_statefulset_has_its_service_and_claims() -> None:
+    claims = {"data": {"mountPath": "/data", "size": "1Gi", "storageClass": "fast"}}
+    spec = workload(kind="StatefulSet", claims=claims, replicas=3)["spec"]
+    assert spec["serviceName"] == "platform-web"
+    assert spec["podManagementPolicy"] == "OrderedReady"
+    assert spec["updateStrategy"] == {"type": "RollingUpdate"}
+    (template,) = spec["volumeClaimTemplates"]
+    assert template["metadata"]["name"] == "data"
+    assert template["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+
+
+def test_a_statefulset_names_nothing_that_only_a_deployment_has() -> None:
+    spec = workload(kind="StatefulSet")["spec"]
+    assert not {"strategy", "progressDeadlineSeconds"} & spec.keys()
+
+
+def test_claim_templates_never_change_with_the_chart() -> None:
+    claims = {"data": {"mountPath": "/data", "size": "1Gi"}}
+    labels = workload(kind="StatefulSet", claims=claims)["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"]
+    assert labels == {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "platform"}
+
+
+def test_annotations_are_the_workloads_and_the_pods() -> None:
+    documents = render(alone(annotations={"a": 1}, podAnnotations={"b": True}, podLabels={"c": "d"}))
+    deployment = find(documents, "Deployment", "platform-web")
+    assert deployment["metadata"]["annotations"] == {"a": "1"}
+    assert pod_annotations(documents, "platform-web") == {"b": "true"}
+    assert deployment["spec"]["template"]["metadata"]["labels"]["c"] == "d"
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "variables"),
+    [
+        ("api-rest", 5 + 7 + 3, {"SHUTDOWN_DELAY": "5", "SHUTDOWN_TIMEOUT": "7"}),
+        ("async-worker", 5 + 7 + 3, {}),
+    ],
+)
+def test_grace_and_the_apps_times_come_from_one_place(name: str, seconds: int, variables: dict[str, str]) -> None:
+    shutdown = {"linger": 5, "drain": 7, "margin": 3}
+    documents = render({"components": {name: {"shutdown": shutdown}}})
+    assert pod(documents, f"platform-{name}")["terminationGracePeriodSeconds"] == seconds
+    env = {each["name"]: each.get("value") for each in container(documents, f"platform-{name}", name)["env"]}
+    assert {key: value for key, value in env.items() if key.startswith("SHUTDOWN_")} == variables
+
+
+def test_component_defaults_reach_every_component_that_says_nothing_else() -> None:
+    documents = render({"componentDefaults": {"shutdown": {"margin": 50}, "priorityClassName": "high"}})
+    assert pod(documents, "platform-async-worker")["terminationGracePeriodSeconds"] == 35 + 10
+    assert pod(documents, "platform-api-rest")["priorityClassName"] == "high"
+    assert pod(render({**alone(), "componentDefaults": {"shutdown": {"margin": 50}}}), "platform-web")[
+        "terminationGracePeriodSeconds"
+    ] == (20 + 50)
