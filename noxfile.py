@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -21,7 +22,7 @@ nox.options.sessions = ["lint", "tests"]
 
 HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
-PROJECTS = ("delivery", "base-image", *POETRY_PROJECTS)
+PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
 FOLDERS = {"delivery": "."}  # where a project's tests are run, if not in the folder of its name
 
 
@@ -34,6 +35,8 @@ def lint(session: nox.Session) -> None:
     session.run("mypy", "delivery", "tests", "tasks.py", "noxfile.py")
     with session.chdir("base-image"):
         session.run("mypy")
+    with session.chdir("platform-chart"):
+        session.run("mypy", "tests")
     session.run("lint-imports")
     session.run("hadolint", *_tracked("Dockerfile"))
     session.run("yamllint", "--strict", ".")
@@ -60,20 +63,22 @@ def types(session: nox.Session, project: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test: the unit tests of each part, then those on the real engine."""
+    """Run every test: the unit tests of each part, those on the real engine, and those on a real cluster."""
     for project in PROJECTS:
         session.notify(f"unit(project='{project}')")
     for project in PROJECTS:
         session.notify(f"integration(project='{project}')")
+    session.notify("e2e")
 
 
 @nox.session
 @nox.parametrize("project", PROJECTS)
 def unit(session: nox.Session, project: str) -> None:
-    """Run the unit tests of one part; they need no engine and no network."""
+    """Run the unit tests of one part; they need no engine, no cluster and no network."""
     _install_for(session, project)
+    environment = {"HELM": _helms(session)} if project == "platform-chart" else {}
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", "-m", "not engine", *session.posargs)
+    session.run("pytest", "-m", "not engine and not cluster", *session.posargs, env=environment)
 
 
 @nox.session
@@ -91,8 +96,21 @@ def integration(session: nox.Session, project: str) -> None:
             session.chdir(project)
             session.run("pytest", "-m", "engine", *session.posargs, env={**environment, **addresses})
         return
+    if project == "platform-chart":
+        environment |= {"PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", "-m", "engine", *session.posargs, env=environment)
+    session.run("pytest", "-m", "engine and not cluster", *session.posargs, env=environment)
+
+
+@nox.session(default=False)
+def e2e(session: nox.Session) -> None:
+    """Prove the platform on a cluster made for it: `nox -s e2e -- --keep -k drain` leaves it, and goes on with it."""
+    _install(session, "tests")
+    session.run("inv", "push", external=True)
+    environment = _engine_environment(session)
+    # What a proof leaves behind after it failed would fail the others too, each after minutes of waiting.
+    options = ["--maxfail=3", "--verbosity=1", *session.posargs]
+    session.run("pytest", "-m", "cluster", "tests/e2e", *options, env=environment)
 
 
 @nox.session(default=False)
@@ -159,6 +177,17 @@ def _program(session: nox.Session, name: str) -> str:
     session.run("inv", "program", name, external=True)
     ask = f"from delivery.steps import programs; print(programs.find({name!r}))"
     return str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
+
+
+def _helms(session: nox.Session) -> str:
+    """Both helms that the chart is for, separated as PATH is; one that this machine cannot have is left out, and said."""
+    found = []
+    for name in ("helm", "helm3"):
+        try:
+            found.append(_program(session, name))
+        except nox.command.CommandFailed:
+            session.warn(f"the chart is not tested with {name}: see above how to have it")
+    return os.pathsep.join(found)
 
 
 def _engine_environment(session: nox.Session) -> dict[str, str]:

@@ -18,6 +18,9 @@ recipe = "upstream/debian"
 [upstream.registry]
 image = "registry:2.8.3"
 recipe = "upstream/registry"
+[upstream.kind-node]
+image = "kindest/node:v1.34.4"
+recipe = "upstream/kind-node"
 [images.base-image]
 context = "base-image"
 base = "debian"
@@ -25,6 +28,14 @@ base = "debian"
 context = "api-rest"
 base = "base-image"
 builder = "debian"
+[cluster]
+name = "house"
+node = "kind-node"
+pods = "198.18.0.0/17"
+services = "198.18.128.0/17"
+[cluster.workers]
+spot = { "shipay.com.br/capacity-type" = "spot" }
+unlabelled = {}
 """
 
 
@@ -37,7 +48,7 @@ def declaration() -> Declaration:
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A folder laid out as that declaration says."""
-    for name in ("base-image", "api-rest", "upstream/debian", "upstream/registry"):
+    for name in ("base-image", "api-rest", "upstream/debian", "upstream/registry", "upstream/kind-node"):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         (folder / "Dockerfile").write_text("FROM scratch\n")

@@ -9,14 +9,20 @@ from invoke.collection import Collection
 from pydantic import BaseModel
 
 import tasks
-from delivery.core.declaration import Build, Declaration, Image, Registry, Upstream
+from delivery.core.declaration import Build, Cluster, Declaration, Environment, Image, Registry, Upstream
 from delivery.tools.files import ROOT
 
 PAGES = [
     ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/errors.md")
 ]
-PAGES += [ROOT / "docs" / "benchmarks.md", ROOT / "api-rest" / "docs" / "hostile-http.md", ROOT / "bench" / "README.md"]
-PAGES += [ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "upstream")]
+PAGES += [ROOT / "docs" / "cluster.md"]
+PAGES += [
+    ROOT / "docs" / "benchmarks.md",
+    ROOT / "docs" / "operations.md",
+    ROOT / "api-rest" / "docs" / "hostile-http.md",
+    ROOT / "bench" / "README.md",
+]
+PAGES += [ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "upstream")]
 
 
 def ids(page: Path) -> str:
@@ -44,6 +50,8 @@ def test_every_key_of_the_declaration_is_described() -> None:
         "build": Build,
         "upstream.NAME": Upstream,
         "images.NAME": Image,
+        "cluster": Cluster,
+        "environments.NAME": Environment,
     }
     assert set(Declaration.model_fields) == {"name", *(key.partition(".")[0] for key in models)}
     assert described == {"name", *(f"{table}.{key}" for table, model in models.items() for key in model.model_fields)}
@@ -54,3 +62,12 @@ def test_compose_and_the_declaration_name_the_same_images() -> None:
     composed = (ROOT / "docker-compose.yaml").read_text()
     assert f"${{KAFKA_IMAGE:-{declared['kafka']['image']}}}" in composed
     assert f"${{DATABASE_IMAGE:-{declared['database']['image']}}}" in composed
+
+
+def test_the_charts_alerts_are_tested_against_the_metrics_that_there_are() -> None:
+    told: set[str] = set()
+    for app in ("api-rest", "async-worker"):
+        text = (ROOT / app / "README.md").read_text()
+        for name, kind in re.findall(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|", text, re.MULTILINE):
+            told |= {f"{name}_{part}" for part in ("bucket", "count", "sum")} if kind == "histogram" else {name}
+    assert sorted(told) == (ROOT / "platform-chart" / "tests" / "metrics.txt").read_text().split()

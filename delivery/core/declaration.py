@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable
@@ -12,7 +13,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from delivery.core.errors import DeclarationError
 
-__all__ = ["Build", "Declaration", "Image", "Registry", "Upstream", "image_variable", "parse"]
+__all__ = [
+    "Build",
+    "Cluster",
+    "Declaration",
+    "Environment",
+    "Image",
+    "Registry",
+    "Upstream",
+    "image_variable",
+    "parse",
+]
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -23,6 +34,8 @@ _ALLOWED = {
     "name": "lower-case letters, digits and single hyphens",
     "image": "a name with a pinned tag, as in debian:trixie-slim",
     "address": "a host with an optional port and path, as in localhost:5001 or docker.io/acme",
+    "contexts": 'a list of kube contexts, as in ["kind-delivery-platform"]',
+    "namespace": "lower-case letters, digits and hyphens, at most 63",
     "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
 }
 
@@ -35,6 +48,25 @@ def _inside(path: str) -> str:
 
 
 _Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_inside)]
+
+
+def _subnet(text: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        msg = f"{text!r} is not an IPv4 subnet ({error})"
+        raise ValueError(msg) from error
+    if not _WIDEST <= network.prefixlen <= _NARROWEST:
+        msg = f"{text!r} is not fit: from /{_WIDEST} to /{_NARROWEST} is allowed, so that each node has a /24 of it"
+        raise ValueError(msg)
+    return text
+
+
+_WIDEST, _NARROWEST = 12, 20
+_Subnet = Annotated[str, AfterValidator(_subnet)]
+_Label = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
 
 
 class _Part(BaseModel):
@@ -71,6 +103,32 @@ class Image(_Part):
     builder: _Name | None = None
 
 
+class Cluster(_Part):
+    """The local Kubernetes cluster: its name, the upstream image of its nodes, its subnets, and its workers' labels.
+
+    A worker's own name is for people: Kubernetes calls the nodes by the cluster's name.
+    """
+
+    name: Annotated[_Name, StringConstraints(max_length=50)]
+    node: _Name
+    pods: _Subnet
+    services: _Subnet
+    workers: dict[_Name, dict[_Label, _Label]]
+
+
+class Environment(_Part):
+    """Where a release is deployed to: which kube contexts lead there, the namespace, the chart's values for it (a file).
+
+    confirm: who deploys there says so once more. test: the chart's tests are run after a deploy.
+    """
+
+    contexts: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    values: _Path
+    confirm: bool = False
+    test: bool = False
+
+
 class Declaration(_Part):
     """The whole of delivery.toml."""
 
@@ -79,6 +137,8 @@ class Declaration(_Part):
     build: Build
     upstream: dict[_Name, Upstream]
     images: dict[_Name, Image]
+    cluster: Cluster
+    environments: dict[_Name, Environment] = Field(default_factory=dict)
 
     def parents_first(self) -> list[str]:
         """The names of our images, each after the image it stands on."""
@@ -175,6 +235,8 @@ def _fields_at(path: tuple[str, ...]) -> list[str]:
         "build": Build,
         "upstream": Upstream,
         "images": Image,
+        "cluster": Cluster,
+        "environments": Environment,
     }
     if path:
         model = tables[path[0]]
@@ -197,9 +259,20 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
             found.append((("images", name, "builder"), f'"{image.builder}" is no upstream image (known: {upstreams})'))
         if not is_folder(image.context):
             found.append((("images", name, "context"), f'there is no folder "{image.context}"'))
+    found += _cluster_checks(declaration)
     for name, upstream in declaration.upstream.items():
         if not is_folder(upstream.recipe):
             found.append((("upstream", name, "recipe"), f'there is no folder "{upstream.recipe}"'))
+    return found
+
+
+def _cluster_checks(declaration: Declaration) -> list[tuple[tuple[str, ...], str]]:
+    cluster, found = declaration.cluster, list[tuple[tuple[str, ...], str]]()
+    if cluster.node not in declaration.upstream:
+        upstreams = ", ".join(sorted(declaration.upstream))
+        found.append((("cluster", "node"), f'"{cluster.node}" is no upstream image (known: {upstreams})'))
+    if ipaddress.IPv4Network(cluster.pods).overlaps(ipaddress.IPv4Network(cluster.services)):
+        found.append((("cluster", "services"), f"{cluster.services} overlaps with pods, {cluster.pods}"))
     return found
 
 

@@ -6,9 +6,11 @@ from typing import ClassVar
 
 __all__ = [
     "BuildError",
+    "ClusterError",
     "CommandError",
     "DeclarationError",
     "DeliveryError",
+    "DeployError",
     "EngineError",
     "NotOursError",
     "PlatformError",
@@ -91,6 +93,20 @@ class PortTakenError(PlatformError):
     """A host port that the platform publishes is somebody else's."""
 
     reference = "port-taken"
+
+
+class DeployError(DeliveryError):
+    """A deploy, rollback or removal on Kubernetes did not come to a good end."""
+
+    exit_code = 8
+    reference = "deploy"
+
+
+class ClusterError(DeliveryError):
+    """The local Kubernetes cluster could not be made, or did not become ready."""
+
+    exit_code = 9
+    reference = "cluster"
 
 
 class CommandError(DeliveryError):

@@ -1,28 +1,51 @@
-"""Have a program that tests or benchmarks drive: the one that is there, or Debian's."""
+"""Have a program that we or our tests drive: the one that is there if it is fit, else Debian's, else the one a wheel carries."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.core.errors import DeclarationError, DeliveryError
-from delivery.tools import debian, screen
+from delivery.core.errors import CommandError, DeclarationError, DeliveryError
+from delivery.tools import cache, command, debian, screen, wheel
+from delivery.tools.files import ROOT
+from delivery.tools.machine import platform
 
-__all__ = ["PROGRAMS", "ensure", "find"]
+__all__ = ["PROGRAMS", "ensure", "find", "require"]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Which versions are fit: the arguments that make the program say its own, the oldest, and the first that is too new."""
+
+    ask: Sequence[str]
+    oldest: tuple[int, int]
+    below: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return f"{_dotted(self.oldest)} or newer" + (f", below {_dotted(self.below)}," if self.below else "")
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program: the variable that names it, what it may be called, Debian's packages of it."""
+    """One program: the variable that names it, what it may be called, and where it comes from when it is missing.
+
+    packages are Debian's of it, wheel is the lock in locks/ of the wheel that carries it as the first of its names.
+    """
 
     variable: str
     names: Sequence[str]
-    packages: Sequence[str]
+    packages: Sequence[str] = ()
+    wheel: str = ""
+    versions: Versions | None = None
 
+
+_HELM = ("version", "--short")
 
 PROGRAMS = {
     "chromium": Program(
@@ -34,46 +57,118 @@ PROGRAMS = {
             "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         ),
         # A browser without a font draws boxes.
-        ("chromium", "fonts-dejavu-core"),
+        packages=("chromium", "fonts-dejavu-core"),
     ),
-    "wrk": Program("WRK", ("wrk",), ("wrk",)),
+    "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
+    # 0.27 is the first that speaks to the containerd 2 of today's node images.
+    "kind": Program("KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))),
+    "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 14))),
+    "helm3": Program("HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 14), (4, 0))),
+    # Kubernetes promises that kubectl works with clusters one minor version older or newer: ours is the node image's.
+    "kubectl": Program(
+        "KUBECTL",
+        ("kubectl",),
+        wheel="kubernetes",
+        versions=Versions(("version", "--client", "--output=json"), (1, 33), (1, 36)),
+    ),
 }
 
 
 def find(name: str) -> str | None:
     """Return where a program is, or None; a name that is not known here is an error."""
-    program = _known(name)
-    if told := os.environ.get(program.variable):
-        if not shutil.which(told):
-            raise DeclarationError(
-                f"use {name}: {program.variable}={told} is no program", hint=f"correct or unset {program.variable}"
-            )
-        return told
-    for candidate in program.names:
-        if found := shutil.which(candidate):
-            return str(Path(found))
-    return None
+    return _look(name, _known(name), [])
+
+
+def require(name: str) -> str:
+    """Return where a program is; an error where there is none. Nothing is installed, and nothing printed."""
+    program, unfit = _known(name), list[str]()
+    found = _look(name, program, unfit)
+    if found is None:
+        raise _missing(name, program, unfit)
+    return found
 
 
 def ensure(name: str) -> str:
-    """Return where a program is; where it is missing, Debian's is installed."""
+    """Return where a program is; where it is missing, or not fit, it is installed for us."""
     program = _known(name)
+    unfit: list[str] = []
     with screen.step(name) as step:
-        found = find(name)
-        if found is None and debian.can_install():
+        found = _look(name, program, unfit)
+        if found is None and program.packages and debian.can_install():
             debian.install(program.packages, step.line)
             found = find(name)
+        if found is None and program.wheel and platform() == wheel.ARCHITECTURE:
+            with cache.lock(f"program-{program.wheel}"):
+                if not _unpacked(program).exists():
+                    wheel.unpack(_lock(program), _unpacked(program).parent, step.line)
+            found = find(name)
         if found is None:
-            raise DeliveryError(f"look for {name}: it is not installed", hint=_hint(name, program))
+            raise _missing(name, program, unfit)
         step.done(found)
     return found
 
 
+def _missing(name: str, program: Program, unfit: list[str]) -> DeliveryError:
+    reason = "; ".join(unfit) or "it is not installed"
+    return DeliveryError(f"look for {name}: {reason}", hint=_hint(name, program))
+
+
+def _look(name: str, program: Program, unfit: list[str]) -> str | None:
+    """Where a fit one is: where its variable says, on PATH, or unpacked here. Why others do not serve goes to unfit."""
+    if told := os.environ.get(program.variable):
+        reason = _unfit(told, program) if shutil.which(told) else "is no program"
+        if reason:
+            raise DeclarationError(
+                f"use {name}: {program.variable}={told} {reason}", hint=f"correct or unset {program.variable}"
+            )
+        return told
+    for candidate in program.names:
+        if found := shutil.which(candidate):
+            reason = _unfit(found, program)
+            if not reason:
+                return str(Path(found))
+            unfit.append(f"{found} {reason}")
+    return str(_unpacked(program)) if program.wheel and _unpacked(program).exists() else None
+
+
+def _unfit(path: str, program: Program) -> str:
+    """Why this one does not serve; "" if it does."""
+    wanted = program.versions
+    if wanted is None:
+        return ""
+    try:
+        said = command.capture([path, *wanted.ask], doing=f"ask {path} for its version")
+    except (CommandError, OSError):
+        said = ""
+    version = re.search(r"(\d+)\.(\d+)", said)
+    if not version:
+        return "does not say which version it is"
+    number = (int(version[1]), int(version[2]))
+    if number < wanted.oldest or (wanted.below and number >= wanted.below):
+        return f"is {_dotted(number)}, and {wanted} is needed"
+    return ""
+
+
+def _unpacked(program: Program) -> Path:
+    """Where the wheel's program is once unpacked: another lock, another folder."""
+    key = hashlib.sha256(_lock(program).read_bytes()).hexdigest()[:16]
+    return cache.folder("programs") / f"{program.wheel}-{key}" / program.names[0]
+
+
+def _lock(program: Program) -> Path:
+    return ROOT / "locks" / f"{program.wheel}.txt"
+
+
 def _hint(name: str, program: Program) -> str:
-    if debian.release() and os.geteuid() != 0:
+    if program.packages and debian.release() and os.geteuid() != 0:
         return f"as root: apt-get install {' '.join(program.packages)}"
-    brew = "brew install, or " if sys.platform == "darwin" else ""
-    return f"{brew}install {name} with this system's package manager, or set {program.variable} to where it is"
+    which = f" {program.versions}" if program.versions else ""
+    brew = f"brew install {program.names[0]}, or " if sys.platform == "darwin" else ""
+    return f"{brew}install {name}{which} with this system's package manager, or set {program.variable} to where it is"
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def _known(name: str) -> Program:

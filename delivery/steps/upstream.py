@@ -21,15 +21,24 @@ _ROOT_IMAGE = "debian"  # the recipe that the others are built on
 
 
 def ensure_all(engine: Engine, declaration: Declaration) -> None:
-    """Have every upstream image of the declaration, what the recipes stand on first."""
+    """Have every upstream image that our images and the platform need, what the recipes stand on first.
+
+    The cluster's nodes are left out: their image is large, and only a cluster needs it.
+    """
     for name in sorted(declaration.upstream, key=lambda one: one != _ROOT_IMAGE):
-        ensure(engine, declaration, name)
+        if name != declaration.cluster.node:
+            ensure(engine, declaration, name)
 
 
 def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROOT) -> str:
     """Have one upstream image; say which way it came: "already there", "pulled" or "built from its recipe"."""
+    with screen.step(f"upstream image {declaration.upstream[name].image}") as step:
+        return _ensure(engine, declaration, name, root, step)
+
+
+def _ensure(engine: Engine, declaration: Declaration, name: str, root: Path, step: screen.Step) -> str:
     upstream = declaration.upstream[name]
-    with screen.step(f"upstream image {upstream.image}") as step, cache.lock(f"upstream-{name}"):
+    with cache.lock(f"upstream-{name}"):
         key = _recipe_key(declaration, name, root)
         labels = engine.image_labels(upstream.image)
         if labels is not None and labels.get(RECIPE_KEY, key) == key:
@@ -41,6 +50,8 @@ def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROO
             if not refused:
                 step.done("pulled")
                 return "pulled"
+        if name != _ROOT_IMAGE:  # what recipes stand on; whoever wants one image alone may not have it yet
+            _ensure(engine, declaration, _ROOT_IMAGE, root, step)
         _build(engine, declaration, name, key, root, step)
         step.done(
             f"built from {upstream.recipe}" + (f" (no pull: {refused})" if refused else " (the recipe has changed)")

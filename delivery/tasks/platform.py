@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from invoke.context import Context
 
+from delivery.core.declaration import Declaration
+from delivery.core.release import Release
 from delivery.steps import engine as engines
 from delivery.steps import platform as platforms
 from delivery.steps import release as releases
 from delivery.steps import status as statuses
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
+from delivery.tools.engine import Engine
 
-__all__ = ["down", "logs", "status", "up"]
+__all__ = ["bring_up", "down", "logs", "status", "up"]
 
 
 @item()
@@ -23,10 +27,15 @@ def up(_context: Context) -> None:
     Finds or starts an engine, gets every upstream image, builds and pushes ours, runs everything, sends an event through.
     """
     declaration = files.load_declaration()
+    bring_up(declaration, lambda engine: releases.make(engine, declaration))
+
+
+def bring_up(declaration: Declaration, make: Callable[[Engine], Release]) -> None:
+    """Run what make releases, beside what it depends on, and prove it; say where everything is."""
     engine = engines.ensure()
     # Before the long steps: nobody wants to hear of a taken port after minutes of building.
     platforms.check_ports(platforms.compose(engine, declaration, platforms.released()))
-    release = releases.make(engine, declaration)
+    release = make(engine)
     services = platforms.up(platforms.compose(engine, declaration, release), release)
     ports = {service.name: service.ports for service in services}
     proof = platforms.prove(f"http://localhost:{ports['api-rest'][0]}", release)

@@ -1,4 +1,4 @@
-"""`inv program`: what tests and benchmarks drive."""
+"""`inv program`: what we and our tests drive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from delivery.tasks.menu import item
 __all__ = ["program"]
 
 
-@item(help={"name": "chromium (the page's tests) or wrk (the benchmarks)"})
+@item(help={"name": f"one of {', '.join(programs.PROGRAMS)}"})
 def program(_context: Context, name: str) -> None:
-    """Find a program that tests need, or install Debian's."""
+    """Find a program that we or our tests drive, or install it."""
     programs.ensure(name)

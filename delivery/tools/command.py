@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from delivery.core.errors import CommandError
 from delivery.tools import screen
 
-__all__ = ["capture", "detach", "stream"]
+__all__ = ["capture", "detach", "stream", "watch"]
 
 _TAIL_LINES = 40
 _GRACE_SECONDS = 10.0  # what a program gets to end by itself when we are interrupted
@@ -25,8 +26,9 @@ def capture(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = 60,
+    text: str | None = None,
 ) -> str:
-    """Run a short command and return its standard output.
+    """Run a short command and return its standard output; text is what it reads.
 
     doing names the action for the error, as in "read the engine's context". Raises CommandError when the program is not
     there, takes longer than timeout seconds, or exits with anything but 0.
@@ -34,7 +36,14 @@ def capture(
     screen.command(argv)
     try:
         done = subprocess.run(
-            list(argv), cwd=cwd, env=_environment(env), capture_output=True, text=True, timeout=timeout, check=False
+            list(argv),
+            cwd=cwd,
+            env=_environment(env),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except FileNotFoundError as error:
         raise _not_there(argv, doing) from error
@@ -61,20 +70,7 @@ def stream(
     """
     screen.command(argv)
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=_environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except FileNotFoundError as error:
-        raise _not_there(argv, doing) from error
-    with process:
+    with _started(argv, doing, cwd, env) as process:
         try:
             for line in process.stdout or ():
                 tail.append(line.rstrip())
@@ -83,6 +79,42 @@ def stream(
         except BaseException:
             _end(process)
             raise
+    if returncode:
+        raise _failed(argv, doing, returncode, list(tail))
+
+
+def watch(
+    argv: Sequence[str],
+    *,
+    doing: str,
+    on_line: Callable[[str], None],
+    tick: Callable[[], None],
+    every: float,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run a long command, calling tick every so many seconds beside it; what tick raises ends the command first.
+
+    Raises CommandError, with the last lines, when it exits with anything but 0.
+    """
+    screen.command(argv)
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+
+    def read(lines: Iterable[str]) -> None:
+        for line in lines:
+            tail.append(line.rstrip())
+            on_line(line)
+
+    with _started(argv, doing, None, env) as process:
+        reader = threading.Thread(target=read, args=(process.stdout or (),), daemon=True)
+        reader.start()
+        try:
+            while (returncode := _ended(process, every)) is None:
+                tick()
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            reader.join()
     if returncode:
         raise _failed(argv, doing, returncode, list(tail))
 
@@ -97,6 +129,30 @@ def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[by
             )
     except FileNotFoundError as error:
         raise _not_there(argv, doing) from error
+
+
+def _started(argv: Sequence[str], doing: str, cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=_environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise _not_there(argv, doing) from error
+
+
+def _ended(process: subprocess.Popen[str], seconds: float) -> int | None:
+    """The exit code of a program that ends within this time, else None."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker
 from docker import errors
@@ -60,6 +60,16 @@ class Engine:
             except errors.ImageNotFound:
                 return None
         return dict(image.labels)
+
+    def image_digests(self, reference: str) -> list[str]:
+        """The references by digest that the engine knows an image by, as registries have it."""
+        with _asking(f"look for the image {reference}"):
+            return list(self.client.images.get(reference).attrs.get("RepoDigests") or ())
+
+    def tag(self, reference: str, repository: str, tag: str) -> None:
+        """Give an image another name."""
+        with _asking(f"tag {reference} as {repository}:{tag}"):
+            self.client.images.get(reference).tag(repository, tag)
 
     def pull(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> None:
         """Pull an image; raise RegistryError, with the engine's own reason, when it cannot.
@@ -126,6 +136,87 @@ class Engine:
         with _asking(f"start {name}"):
             self.client.volumes.create(volume[0], labels={MANAGED: "true"})
             self.client.containers.run(image, detach=True, **options)
+
+    def once(self, image: str, argv: Sequence[str], *, network: str, capabilities: Sequence[str]) -> str:
+        """Run one command in a container that is gone afterwards; what it prints."""
+        with _asking(f"run {argv[0]} in a container of {image}"):
+            printed: bytes = self.client.containers.run(
+                image,
+                list(argv[1:]),
+                entrypoint=[argv[0]],
+                network_mode=network,
+                cap_add=list(capabilities),
+                labels={MANAGED: "true"},
+                remove=True,
+            )
+        return printed.decode(errors="replace")
+
+    def labelled(self, label: str) -> list[Container]:
+        """The containers with a label ("name=value"), running or not, by name."""
+        with _asking(f"list the containers labelled {label}"):
+            found = self.client.containers.list(all=True, filters={"label": label})
+        return sorted(found, key=lambda one: one.name or "")
+
+    def execute(self, name: str, argv: Sequence[str]) -> str:
+        """Run a command inside a container; what it prints. Raises EngineError when it exits with anything but 0."""
+        doing = f"run {argv[0]} in {name}"
+        with _asking(doing):
+            code, printed = self.client.containers.get(name).exec_run(list(argv))
+        said = cast("bytes", printed).decode(errors="replace")
+        if code:
+            raise EngineError(f"{doing}: it exited with {code}: {said.strip()}", hint=f"`docker logs {name}` says more")
+        return said
+
+    def start(self, name: str) -> None:
+        """Start a container that has stopped."""
+        with _asking(f"start {name}"):
+            self.client.containers.get(name).start()
+
+    def has_file(self, name: str, path: str) -> bool:
+        """Whether a container, running or not, has this file."""
+        with _asking(f"look for {path} in {name}"):
+            try:
+                self.client.containers.get(name).get_archive(path)
+            except errors.NotFound:
+                return False
+        return True
+
+    def join(self, network: str, name: str) -> bool:
+        """Connect a container to a network; say whether it was not connected before."""
+        with _asking(f"connect {name} to the network {network}"):
+            if network in self.client.containers.get(name).attrs["NetworkSettings"]["Networks"]:
+                return False
+            self.client.networks.get(network).connect(name)
+        return True
+
+    def note(self, name: str, labels: Mapping[str, str]) -> None:
+        """Leave a note of ours with the engine: labels on an empty volume, which outlive what they tell of."""
+        with _asking(f"make the volume {name}"):
+            self.client.volumes.create(name, labels={MANAGED: "true", **labels})
+
+    def noted(self, name: str) -> dict[str, str] | None:
+        """The labels of a note of ours, or None where there is none."""
+        with _asking(f"look for the volume {name}"):
+            try:
+                labels = dict(self.client.volumes.get(name).attrs.get("Labels") or {})
+            except errors.NotFound:
+                return None
+        return labels if labels.get(MANAGED) == "true" else None
+
+    def memory(self) -> int:
+        """How many bytes of memory the engine's machine has."""
+        with _asking("ask the Docker engine what it is"):
+            return int(self.client.info().get("MemTotal", 0))
+
+    def publisher(self, port: int) -> tuple[str, int] | None:
+        """Which running container publishes a host port, and its own port."""
+        with _asking("list what containers publish"):
+            containers = self.client.containers.list()
+        for container in containers:
+            for inside, bindings in container.ports.items():
+                if any(int(binding["HostPort"]) == port for binding in bindings or ()):
+                    return container.name or "", int(inside.partition("/")[0])
+        return None
 
     def remove(self, name: str) -> bool:
         """Stop and remove a container of ours; say whether it was there. Somebody else's is an error."""

@@ -35,6 +35,7 @@ _ACCEPT = (
 )
 _TIMEOUT_SECONDS = (5, 120)  # to connect, between two pieces
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
 _LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 
 
@@ -100,6 +101,20 @@ class Registry:
         if found := answer.headers.get("Docker-Content-Digest"):
             return found
         return _sha256(self._manifest(repository, reference, doing))
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository; none when the registry does not know it."""
+        doing, url = f"list the tags of {repository}", f"{_url(self.address)}/v2/{_within(repository)}/tags/list"
+        found: list[str] = []
+        while url:
+            answer = self._ask("GET", url, repository, doing, expect=(200, 404))
+            if answer.status == requests.codes.not_found:
+                return []
+            found += json.loads(answer.body).get("tags") or []
+            # A long list comes in pages, each with the address of the next.
+            following = _NEXT.match(answer.headers.get("Link", ""))
+            url = urljoin(url, following[1]) if following else ""
+        return found
 
     def push_layout(self, layout: Path, repository: str, tag: str, on_line: Callable[[str], None]) -> str:
         """Push the one image of an OCI layout (https://github.com/opencontainers/image-spec) and return its digest.

@@ -26,6 +26,16 @@ builder = "debian"
 [images.ground]
 context = "ground"
 base = "debian"
+
+[cluster]
+name = "house"
+node = "debian"
+pods = "198.18.0.0/17"
+services = "198.18.128.0/17"
+
+[cluster.workers]
+spot = { "example.com/capacity-type" = "spot" }
+plain = {}
 """
 
 
@@ -90,6 +100,16 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
             "name = 7",
             "1: name: 7 is not allowed (allowed: lower-case letters, digits and single hyphens)",
         ),
+        ('node = "debian"', 'node = "ground"', '24: cluster.node: "ground" is no upstream image (known: debian)'),
+        ('pods = "198.18.0.0/17"', 'pods = "198.18.1.0/17"', "25: cluster.pods: '198.18.1.0/17' is not an IPv4 subnet"),
+        ('pods = "198.18.0.0/17"', 'pods = "198.18.0.0/24"', "25: cluster.pods: '198.18.0.0/24' is not fit: from /12"),
+        (
+            '"198.18.128.0/17"',
+            '"198.18.0.0/18"',
+            "26: cluster.services: 198.18.0.0/18 overlaps with pods, 198.18.0.0/17",
+        ),
+        ('= "spot"', '= "a b"', "29: cluster.workers.spot.example.com/capacity-type: 'a b' is not allowed"),
+        ("[cluster]", "[clusters]", "22: clusters: not a key that is known here"),
         ("[registry]", "[registri]", '3: registri: not a key that is known here; did you mean "registry"?'),
         ("epoch = 1767225600", "epoch = ", "7: not TOML: Invalid value"),
     ],

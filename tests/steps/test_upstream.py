@@ -16,7 +16,7 @@ class Shelf:
     """An engine as far as its images go; gives says which pulls succeed."""
 
     def __init__(self, *, gives: bool = False) -> None:
-        self.images: dict[str, dict[str, str]] = {}
+        self.images: dict[str, dict[str, str]] = {"debian:trixie-slim": {}}
         self.gives = gives
         self.pulled: list[str] = []
 
@@ -91,10 +91,25 @@ def test_a_changed_root_changes_what_is_built_on_it(
     assert len(built) == 2
 
 
+def test_the_root_of_a_recipe_is_had_first(declaration: Declaration, house: Path, built: list[dict[str, Any]]) -> None:
+    shelf = Shelf()
+    del shelf.images["debian:trixie-slim"]
+    ensure(shelf, declaration, house)
+    assert [one["tag"] for one in built] == ["debian:trixie-slim", "registry:2.8.3"]
+
+
+def test_all_that_is_needed_without_a_cluster_leaves_its_nodes_out(declaration: Declaration) -> None:
+    shelf = Shelf(gives=True)
+    upstreams.ensure_all(cast("Engine", shelf), declaration)
+    assert shelf.pulled == ["registry:2.8.3"]
+
+
 def test_a_root_file_system_needs_root_on_debian(
     declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (house / "upstream" / "debian" / "build").touch()
+    shelf = Shelf()
+    shelf.images.clear()
     monkeypatch.setattr(debian, "can_install", lambda: False)
     with pytest.raises(UpstreamError, match="no registry gave it, and its recipe needs root on Debian"):
-        ensure(Shelf(), declaration, house, "debian")
+        ensure(shelf, declaration, house, "debian")

@@ -69,6 +69,46 @@ def test_an_interrupt_ends_the_command_first(tmp_path: Path) -> None:
     assert ended.exists()
 
 
+def test_hands_a_command_what_it_reads() -> None:
+    assert command.capture([PYTHON, "-c", "print(input())"], doing="try", text="said\n") == "said\n"
+
+
+def test_ticks_beside_a_command_until_it_ends(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    code = (
+        "import pathlib, time\nprint('ready', flush=True)\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\nprint('done')"
+    )
+    lines: list[str] = []
+    command.watch([PYTHON, "-c", code], doing="try", on_line=lines.append, tick=go.touch, every=0.05)
+    assert [line.strip() for line in lines] == ["ready", "done"]
+
+
+def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
+    ready, ended = tmp_path / "ready", tmp_path / "ended"
+    code = (
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()))\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "time.sleep(30)"
+    )
+
+    def tick() -> None:
+        if ready.exists():
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        command.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, tick=tick, every=0.01)
+    assert ended.exists()
+
+
+def test_a_watched_failure_keeps_the_last_lines_and_the_signal() -> None:
+    code = "import os, signal; print('the reason', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(CommandError) as caught:
+        command.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, tick=lambda: None, every=0.05)
+    assert (caught.value.returncode, caught.value.tail) == (-9, "the reason")
+
+
 def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = command.detach([PYTHON, "-c", "print('hello')"], doing="try", log=log)

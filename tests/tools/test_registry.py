@@ -120,6 +120,20 @@ def test_one_that_is_not_there_is_an_error() -> None:
     assert not answers("localhost:1")
 
 
+def test_tags_come_in_pages() -> None:
+    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if path == "/v2/app/tags/list":
+            return 200, {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'}, b'{"tags": ["a", "b"]}'
+        if path == "/v2/app/tags/list?last=b&n=2":
+            return 200, {}, b'{"tags": ["c"]}'
+        return (200, {}, b'{"tags": null}') if "empty" in path else (404, {}, b"")
+
+    with serving(answer) as (address, _):
+        registry = Registry(address)
+        assert registry.tags(f"{address}/app") == ["a", "b", "c"]
+        assert registry.tags(f"{address}/empty") == registry.tags(f"{address}/unknown") == []
+
+
 def challenge(
     scheme: str, accepted: str
 ) -> Callable[[str, str, dict[str, str], bytes], tuple[int, dict[str, str], bytes]]:

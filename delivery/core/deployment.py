@@ -1,0 +1,191 @@
+"""The deployment: what a release's history, the cluster and the arguments say is to be done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from delivery.core.declaration import Environment
+from delivery.core.errors import DeclarationError
+from delivery.core.release import Release
+
+__all__ = [
+    "Manifest",
+    "Revision",
+    "adrift",
+    "chart_values",
+    "check_context",
+    "common_versions",
+    "deployed",
+    "objects",
+    "pending",
+    "rollback_target",
+    "seconds",
+]
+
+_PENDING = "pending-"
+_ROLLED_BACK = re.compile(r"Rollback to (\d+)")
+_DURATION = re.compile(r"(\d+)([smh]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(.*)")
+# What the cluster itself writes into an object's metadata.
+_CLUSTERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision of a release, as helm's history has it."""
+
+    number: int
+    status: str
+    updated: datetime
+    chart: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a revision puts into the cluster: its objects, and its hooks, each as YAML."""
+
+    objects: str
+    hooks: str
+
+
+def deployed(history: Sequence[Revision]) -> Revision | None:
+    """The revision that serves: the last one that went well."""
+    return next((one for one in reversed(history) if one.status == "deployed"), None)
+
+
+def pending(history: Sequence[Revision]) -> Revision | None:
+    """The last revision, when helm was at it and has not said how it ended: no other can be made before that is cleared."""
+    return history[-1] if history and history[-1].status.startswith(_PENDING) else None
+
+
+def rollback_target(history: Sequence[Revision], told: int = 0) -> Revision:
+    """The revision to go back to: the one told, or the last good one before the one that serves.
+
+    Going back twice goes back two: a revision that is itself a rollback counts as the one that it repeated.
+    """
+    good = [one for one in history if one.status in {"superseded", "deployed"}]
+    serving = deployed(history)
+    known = ", ".join(
+        f"{one.number} ({one.chart}, {one.updated:%Y-%m-%d %H:%M:%S})" for one in good if one is not serving
+    )
+    if told:
+        for one in good:
+            if one.number == told:
+                return one
+        raise DeclarationError(
+            f"roll back to revision {told}: there is none that went well", hint=f"those that did: {known or 'none'}"
+        )
+    before = _origin(serving, history) if serving else (history[-1].number + 1 if history else 0)
+    for one in reversed(good):
+        if one.number < before:
+            return one
+    raise DeclarationError(
+        "roll back: there is no earlier revision that went well",
+        hint=f"--revision takes one of: {known}" if known else "`./run inv deploy` deploys another version",
+    )
+
+
+def _origin(revision: Revision, history: Sequence[Revision]) -> int:
+    """The number of the revision that this one is, or repeats."""
+    by_number = {one.number: one for one in history}
+    number = revision.number
+    while found := _ROLLED_BACK.match(by_number[number].description if number in by_number else ""):
+        number = int(found[1])
+    return number
+
+
+def check_context(environment: str, declared: Environment, context: str, known: Collection[str]) -> None:
+    """Raise DeclarationError unless this context may be used for the environment, and exists."""
+    allowed = ", ".join(declared.contexts)
+    doing = f"deploy to {environment}"
+    if not context:
+        raise DeclarationError(
+            f"{doing}: no context is told, and the kubeconfig has no current one",
+            hint=f"--context takes one of {allowed}; `./run inv cluster.up` makes the local one",
+        )
+    if context not in declared.contexts:
+        there = [one for one in declared.contexts if one in known]
+        raise DeclarationError(
+            f"{doing}: the context {context} is not one of this environment's ({allowed})",
+            hint=f"--context {there[0]}" if there else _no_context(environment, allowed),
+        )
+    if context not in known:
+        raise DeclarationError(
+            f"{doing}: the kubeconfig has no context {context}", hint=_no_context(environment, allowed)
+        )
+
+
+def _no_context(environment: str, allowed: str) -> str:
+    up = "`./run inv cluster.up` makes the local one; else " if environment == "local" else ""
+    return f"{up}add one of {allowed} to the kubeconfig, or list yours as environments.{environment}.contexts in delivery.toml"
+
+
+def chart_values(
+    release: Release, components: Iterable[str], mirrored: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    """The values that name images by digest: each component's, and the upstream images that were pushed beside them.
+
+    mirrored has (repository, digest) by the chart's key. Nothing here changes unless an image does.
+    """
+    ours = {
+        name: {"image": {"repository": release.images[name].repository, "digest": release.images[name].digest}}
+        for name in components
+    }
+    theirs = {
+        key: {"image": {"repository": repository, "digest": digest}} for key, (repository, digest) in mirrored.items()
+    }
+    return {"components": ours, **theirs}
+
+
+def common_versions(tags: Mapping[str, Collection[str]]) -> list[str]:
+    """The tags that every image has, newest version first; tags that are no version come last."""
+    common = set.intersection(*(set(one) for one in tags.values())) if tags else set()
+    return sorted(sorted(common), key=_by_version, reverse=True)
+
+
+def _by_version(tag: str) -> tuple[int, int, int, int, str]:
+    found = _VERSION.fullmatch(tag)
+    if not found:
+        return (-1, 0, 0, 0, tag)
+    # 1.2.0 comes after its own candidates 1.2.0-rc.1.
+    return (int(found[1]), int(found[2]), int(found[3]), not found[4], found[4])
+
+
+def adrift(would_be: Sequence[Mapping[str, Any]], live: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The objects, as kind/name, that differ from what the release declares, or that the cluster lacks."""
+    there = {_name(one): _declared(one) for one in live}
+    return [_name(one) for one in would_be if there.get(_name(one)) != _declared(one)]
+
+
+def objects(manifest: str) -> list[tuple[str, str]]:
+    """The (kind, name) of each object of a manifest, read without a YAML parser: helm writes one object a document."""
+    found = []
+    for document in re.split(r"^---\s*$", manifest, flags=re.MULTILINE):
+        kind = re.search(r"^kind: *[\"']?([\w.]+)", document, re.MULTILINE)
+        name = re.search(r"^metadata:\n(?:[ #].*\n)*?  name: *[\"']?([^\s\"']+)", document, re.MULTILINE)
+        if kind and name:
+            found.append((kind[1], name[1]))
+    return found
+
+
+def _name(thing: Mapping[str, Any]) -> str:
+    return f"{thing['kind']}/{thing['metadata']['name']}"
+
+
+def _declared(thing: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {key: value for key, value in thing["metadata"].items() if key not in _CLUSTERS_OWN}
+    return {**{key: value for key, value in thing.items() if key != "status"}, "metadata": metadata}
+
+
+def seconds(text: str, flag: str) -> int:
+    """The seconds of a duration such as 90, 90s, 10m or 1h; raise DeclarationError when it is none."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        raise DeclarationError(f"read {flag}: {text!r} is no duration", hint="seconds, or as in 90s, 10m, 1h")
+    return int(found[1]) * _SECONDS[found[2]]

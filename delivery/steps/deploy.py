@@ -1,0 +1,372 @@
+"""Deploy the chart: look, repair, compare, upgrade, follow; and tell why before anything is rolled back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from delivery.core.declaration import Declaration, Environment
+from delivery.core.deployment import (
+    Manifest,
+    Revision,
+    adrift,
+    check_context,
+    deployed,
+    objects,
+    pending,
+    rollback_target,
+)
+from delivery.core.errors import CommandError, DeclarationError, DeployError
+from delivery.core.release import Release, ReleasedImage
+from delivery.steps import programs, rollout
+from delivery.steps.lock import Turn, hold
+from delivery.tools import files, helm, kubernetes, screen
+from delivery.tools.files import ROOT
+from delivery.tools.helm import Helm, Watcher
+from delivery.tools.kubernetes import Kubernetes
+
+__all__ = ["RELEASE", "Options", "Target", "deploy", "environment", "remove", "roll_back", "running", "target"]
+
+RELEASE = "platform"
+_CHART = "platform-chart"
+# Not helm's own name: what helm adds to a manifest would count as taken away again.
+_COMPARER = "delivery-platform-compare"
+_ENFORCED = "pod-security.kubernetes.io/enforce"
+# A helm that is not ours may be at work: it gets this long, from when it began, before its revision counts as cut off.
+_FOREIGN_SECONDS = 600
+_ROLLBACK_SECONDS = 300
+_INSTANCE = f"app.kubernetes.io/instance={RELEASE}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a deploy is done: the time for everything to be ready, for another deploy to end, and whether failure is undone."""
+
+    seconds: int = 600
+    lock_seconds: int = 1800
+    rollback: bool = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to deploy: the environment, and the cluster's namespace by both of its programs."""
+
+    name: str
+    declared: Environment
+    helm: Helm
+    kubernetes: Kubernetes
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kubernetes.context}, namespace {self.kubernetes.namespace})"
+
+
+def environment(declaration: Declaration, name: str) -> Environment:
+    """The environment of this name; raise DeclarationError when there is none."""
+    try:
+        return declaration.environments[name]
+    except KeyError:
+        raise DeclarationError(
+            f"look for the environment {name}: delivery.toml has none of that name",
+            hint=f"--environment takes one of {', '.join(declaration.environments) or 'none: it declares none'}",
+        ) from None
+
+
+def target(declaration: Declaration, name: str, context: str = "") -> Target:
+    """The cluster of an environment, answering; the context is the one told, else the kubeconfig's current one."""
+    declared = environment(declaration, name)
+    program, kubectl = programs.ensure("helm"), programs.ensure("kubectl")
+    with screen.step("cluster") as step:
+        chosen = context or kubernetes.current_context(kubectl)
+        check_context(name, declared, chosen, kubernetes.contexts(kubectl))
+        reached = Kubernetes(kubectl, chosen, declared.namespace)
+        version = json.loads(reached.reach())["gitVersion"]
+        step.done(f"{chosen} answers, Kubernetes {version}; namespace {declared.namespace}")
+    return Target(name, declared, Helm(program, helm.probe(program), chosen, declared.namespace), reached)
+
+
+def running(place: Target) -> Release | None:
+    """The images of ours that serve now, as the release's values name them; None when nothing is deployed."""
+    serving = deployed(place.helm.history(RELEASE))
+    if serving is None:
+        return None
+    components = place.helm.values(RELEASE, serving.number).get("components", {})
+    images = {
+        name: ReleasedImage(one["image"]["repository"], f"revision {serving.number}", one["image"]["digest"])
+        for name, one in (components.items() if isinstance(components, dict) else ())
+        if one.get("image", {}).get("digest")
+    }
+    return Release(images) if images else None
+
+
+def deploy(place: Target, values: dict[str, object], options: Options, root: Path = ROOT) -> bool:
+    """Bring the chart with these values to the cluster; whether there was anything to do."""
+    file = files.output(f"values-{place.name}.json", root=root)
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    work = _Work(place, root / _CHART, (_values_file(place, root), file), options)
+    with _turn(place, options) as turn:
+        return work.run(turn)
+
+
+def roll_back(place: Target, told: int, options: Options) -> None:
+    """Deploy an earlier revision once more: the one told, or the last good one before the one that serves."""
+    with _turn(place, options) as turn:
+        _repair(place, turn)
+        history = _history(place)
+        chosen = rollback_target(history, told)
+        serving = deployed(history)
+        with _following(place, f"roll back to revision {chosen.number}", turn, options) as watcher:
+            place.helm.rollback(RELEASE, chosen.number, seconds=options.seconds, watcher=watcher)
+        screen.say(
+            f"{place}: revision {chosen.number} serves again" + (f" in place of {serving.number}" if serving else "")
+        )
+
+
+def remove(place: Target, options: Options, *, data: bool, may_delete: Callable[[list[str]], bool]) -> None:
+    """Remove the release; its claims, and the Secrets that belong to them, stay unless data. What is not there is well."""
+    if place.kubernetes.find("namespace", place.kubernetes.namespace) is None:
+        screen.say(f"{place}: there is no such namespace, so nothing to remove")
+        return
+    with _turn(place, options) as turn:
+        with screen.step("remove the release") as step:
+            if place.helm.history(RELEASE):
+                watcher = Watcher(on_line=step.line, tick=turn.check)
+                place.helm.uninstall(RELEASE, seconds=options.seconds, watcher=watcher)
+                step.done("gone")
+            else:
+                step.done("there is none")
+        # Helm leaves the pods of its tests.
+        place.kubernetes.delete("pods", [one["metadata"]["name"] for one in place.kubernetes.all("pods", _INSTANCE)])
+        left = _data(place)
+        names = [f"{kind}/{name}" for kind, one in left.items() for name in one]
+        if not names:
+            screen.say("no data is left")
+        elif not data:
+            screen.say(f"kept: {', '.join(names)}; --data removes them")
+        elif may_delete(names):
+            with screen.step("remove the data") as step:
+                for kind, one in left.items():
+                    place.kubernetes.delete(kind, one)
+                step.done(", ".join(names))
+
+
+def _data(place: Target) -> dict[str, list[str]]:
+    """What an uninstalled release leaves: claims, and the Secrets that the chart keeps for them, by kind."""
+    kinds = ("persistentvolumeclaims", "secrets", "configmaps")
+    return {kind: [one["metadata"]["name"] for one in place.kubernetes.all(kind, _INSTANCE)] for kind in kinds}
+
+
+@contextmanager
+def _turn(place: Target, options: Options) -> Iterator[Turn]:
+    _have_namespace(place)
+    with hold(place.kubernetes, f"{RELEASE}-deploy", seconds=options.lock_seconds) as turn:
+        yield turn
+
+
+def _have_namespace(place: Target) -> None:
+    name = place.kubernetes.namespace
+    found = place.kubernetes.find("namespace", name)
+    if found is None:
+        labels = {_ENFORCED: "restricted"}
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        with screen.step(f"namespace {name}") as step:
+            place.kubernetes.create(made)
+            step.done("made; it enforces Pod Security restricted")
+    elif _ENFORCED not in found["metadata"].get("labels", {}):
+        screen.say(
+            f"the namespace {name} enforces no Pod Security; `kubectl label namespace {name} {_ENFORCED}=restricted`"
+        )
+
+
+def _values_file(place: Target, root: Path) -> Path:
+    file = root / place.declared.values
+    if not file.is_file():
+        raise DeclarationError(
+            f"read environments.{place.name}.values: there is no file {place.declared.values}",
+            hint="correct it in delivery.toml",
+        )
+    return file
+
+
+def _history(place: Target) -> tuple[Revision, ...]:
+    return place.helm.history(RELEASE)
+
+
+def _repair(place: Target, turn: Turn, *, ours: bool = False) -> str:
+    """Clear a revision that helm was at when it was killed; its manifest, for what it may have left behind.
+
+    While we have the turn no other deploy of this project is at work. A helm that somebody runs by hand may be: its revision is
+    cleared only once it is too old for that.
+    """
+    told = False
+    while stuck := pending(_history(place)):
+        age = datetime.now(UTC) - stuck.updated
+        ours = ours or (turn.dead is not None and turn.dead.covers(stuck.updated))
+        if ours or age > timedelta(seconds=_FOREIGN_SECONDS):
+            with screen.step(f"repair revision {stuck.number}") as step:
+                left = place.helm.manifest(RELEASE, stuck.number).objects
+                place.kubernetes.delete("secret", [f"sh.helm.release.v1.{RELEASE}.v{stuck.number}"])
+                step.done(
+                    f"it was {stuck.status} since {stuck.updated:%H:%M:%S} with nobody at it; taken out of the history"
+                )
+            return left
+        if not told:
+            until = stuck.updated + timedelta(seconds=_FOREIGN_SECONDS)
+            screen.say(
+                f"… revision {stuck.number} is {stuck.status} since {stuck.updated:%H:%M:%S}, and not by `inv deploy`; "
+                f"waiting for it to end, until {until:%H:%M:%S} at most"
+            )
+            told = True
+        turn.check()
+        time.sleep(2)
+    return ""
+
+
+@contextmanager
+def _following(place: Target, title: str, turn: Turn, options: Options) -> Iterator[Watcher]:
+    """Follow a helm command; when it fails, tell why, and raise DeployError."""
+    since = datetime.now(UTC).replace(microsecond=0)
+    before = rollout.uids(place.kubernetes, RELEASE)
+    try:
+        with screen.step(title) as step:
+            watch = rollout.Watch(place.kubernetes, RELEASE, step, turn, before)
+            yield Watcher(on_line=lambda _line: None, tick=watch.tick)
+            step.done(f"all ready on {place}")
+    except (CommandError, rollout.HopelessError) as error:
+        rollout.report(place.kubernetes, RELEASE, since)
+        raise DeployError(f"{title} on {place}: {_reason(error, options)}", hint=error.hint or _hint(error)) from error
+
+
+def _hint(error: CommandError | rollout.HopelessError) -> str:
+    if isinstance(error, CommandError) and error.returncode < 0:
+        return "it was not the release's fault: run the same command again"
+    return "mend what the lines above say, and run the same command again"
+
+
+def _reason(error: CommandError | rollout.HopelessError, options: Options) -> str:
+    if isinstance(error, rollout.HopelessError):
+        return error.message
+    if error.returncode < 0:
+        return f"helm was ended by signal {-error.returncode}"
+    said = [line for line in error.tail.splitlines() if line.startswith("Error")]
+    reason = said[-1] if said else error.message
+    return f"not ready after {options.seconds} s ({reason})" if "deadline" in reason else reason
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One deploy: the chart and its values, in this order, the later before the earlier."""
+
+    place: Target
+    chart: Path
+    values: tuple[Path, ...]
+    options: Options
+
+    def run(self, turn: Turn) -> bool:
+        """Do it; whether there was anything to do."""
+        left = _repair(self.place, turn)
+        serving = deployed(_history(self.place))
+        if serving and not left and self._unchanged(serving, turn):
+            return False
+        try:
+            self._upgrade(serving, turn)
+            if self.place.declared.test:
+                self._test(turn)
+        except DeployError as error:
+            self._undo(serving, turn, error)
+        self._tidy(left)
+        screen.say("")
+        screen.say(self.place.helm.notes(RELEASE))
+        return True
+
+    def _unchanged(self, serving: Revision, turn: Turn) -> bool:
+        """Whether the cluster has already what would be deployed. What is not ready then is waited for."""
+        with screen.step("compare") as step:
+            wanted = self._render()
+            if wanted != self.place.helm.manifest(RELEASE, serving.number):
+                step.done(f"not what revision {serving.number} is")
+                return False
+            drifted = adrift(
+                self.place.kubernetes.would_be(wanted.objects, _COMPARER), self.place.kubernetes.live(wanted.objects)
+            )
+            if drifted:
+                step.done(f"revision {serving.number}, but changed in the cluster since: {', '.join(drifted)}")
+                return False
+            step.done(f"nothing to do: revision {serving.number} is this already")
+        since = datetime.now(UTC) - timedelta(minutes=10)
+        try:
+            with screen.step("ready") as step:
+                rollout.Watch(self.place.kubernetes, RELEASE, step, turn).wait(self.options.seconds)
+                step.done(f"all ready on {self.place}")
+        except rollout.HopelessError as error:
+            rollout.report(self.place.kubernetes, RELEASE, since)
+            raise DeployError(
+                f"deploy to {self.place}: revision {serving.number} is this already, but {error.message}",
+                hint=error.hint
+                or "mend what the lines above say; `./run inv rollback` goes back to the revision before",
+            ) from error
+        return True
+
+    def _render(self) -> Manifest:
+        try:
+            return self.place.helm.preview(RELEASE, self.chart, self.values)
+        except CommandError as error:
+            raise DeployError(
+                f"render {self.chart.name} for {self.place}: the chart refuses it",
+                details=error.tail,
+                hint=f"correct {self.place.declared.values}; nothing was changed in the cluster",
+            ) from error
+
+    def _upgrade(self, serving: Revision | None, turn: Turn) -> None:
+        title = "upgrade" if serving else "install"
+        with _following(self.place, title, turn, self.options) as watcher:
+            self.place.helm.upgrade(RELEASE, self.chart, self.values, seconds=self.options.seconds, watcher=watcher)
+
+    def _test(self, turn: Turn) -> None:
+        lines: list[str] = []
+
+        def on_line(line: str) -> None:
+            lines.append(line)
+            step.line(line)
+
+        since = datetime.now(UTC).replace(microsecond=0)
+        try:
+            with screen.step("helm test") as step:
+                watcher = Watcher(on_line=on_line, tick=turn.check)
+                self.place.helm.test(RELEASE, seconds=self.options.seconds, watcher=watcher)
+                step.done(f"{sum(line.startswith('Phase:') for line in lines)} passed")
+        except CommandError as error:
+            screen.say("".join(lines))
+            rollout.report(self.place.kubernetes, RELEASE, since)
+            raise DeployError(
+                f"test {self.place}: the chart's tests failed",
+                hint="mend what the lines above say, and run the same command again",
+            ) from error
+
+    def _undo(self, serving: Revision | None, turn: Turn, error: DeployError) -> None:
+        """Go back to what served before, then raise what happened."""
+        turn.check()
+        _repair(self.place, turn, ours=True)
+        if serving is None:
+            state = "nothing served before, so what came of it stays to be looked at; `./run inv undeploy` removes it"
+        elif not self.options.rollback:
+            state = f"nothing is rolled back; `./run inv rollback --revision {serving.number}` does it"
+        else:
+            with _following(self.place, f"roll back to revision {serving.number}", turn, self.options) as watcher:
+                self.place.helm.rollback(RELEASE, serving.number, seconds=_ROLLBACK_SECONDS, watcher=watcher)
+            state = f"revision {serving.number} serves on"
+        raise DeployError(f"{error.message}; {state}", hint=error.hint) from error
+
+    def _tidy(self, left: str) -> None:
+        """Delete what a revision that was cut off made, and the one that serves now does not have."""
+        if not left:
+            return
+        serving = deployed(_history(self.place))
+        kept = objects(self.place.helm.manifest(RELEASE, serving.number).objects) if serving else objects(left)
+        for kind, name in objects(left):
+            if (kind, name) not in kept:
+                self.place.kubernetes.delete(kind, [name])

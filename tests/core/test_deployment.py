@@ -1,0 +1,167 @@
+"""What is to be done follows from the history, the cluster and the arguments alone."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from delivery.core import deployment
+from delivery.core.declaration import Environment
+from delivery.core.deployment import Revision
+from delivery.core.errors import DeclarationError
+from delivery.core.release import Release, ReleasedImage
+
+LOCAL = Environment(contexts=("kind-house", "minikube"), namespace="platform", values="values-local.yaml")
+
+
+def history(*states: str) -> list[Revision]:
+    """Revisions from 1 on; "deployed:Rollback to 2" has a description."""
+    when = datetime(2026, 11, 21, tzinfo=UTC)
+    return [
+        Revision(number, state.partition(":")[0], when, "platform-0.1.0", state.partition(":")[2])
+        for number, state in enumerate(states, start=1)
+    ]
+
+
+def test_what_serves_is_the_last_that_went_well() -> None:
+    found = deployment.deployed(history("superseded", "deployed", "failed"))
+    assert found is not None
+    assert found.number == 2
+    assert deployment.deployed(history("failed")) is None
+
+
+@pytest.mark.parametrize(
+    ("states", "number"),
+    [
+        (("deployed", "pending-upgrade"), 2),
+        (("pending-install",), 1),
+        (("superseded", "deployed", "pending-rollback"), 3),
+        (("pending-upgrade", "deployed"), None),
+        ((), None),
+    ],
+)
+def test_only_the_last_revision_can_be_stuck(states: tuple[str, ...], number: int | None) -> None:
+    found = deployment.pending(history(*states))
+    assert (found.number if found else None) == number
+
+
+@pytest.mark.parametrize(
+    ("states", "number"),
+    [
+        (("superseded", "deployed"), 1),
+        (("superseded", "failed", "deployed"), 1),
+        (("superseded", "superseded", "superseded", "deployed:Rollback to 2"), 1),
+        (("superseded", "superseded", "superseded:Rollback to 1", "deployed"), 3),
+        (("superseded", "deployed", "failed"), 1),
+        (("superseded", "failed"), 1),
+    ],
+)
+def test_goes_back_to_the_last_good_one_before(states: tuple[str, ...], number: int) -> None:
+    assert deployment.rollback_target(history(*states)).number == number
+
+
+def test_goes_back_to_the_one_that_is_told_if_it_went_well() -> None:
+    revisions = history("superseded", "failed", "superseded", "deployed")
+    assert deployment.rollback_target(revisions, 1).number == 1
+    with pytest.raises(DeclarationError, match="revision 2: there is none that went well") as caught:
+        deployment.rollback_target(revisions, 2)
+    assert "1 (platform-0.1.0" in caught.value.hint
+    assert "3 (platform-0.1.0" in caught.value.hint
+
+
+@pytest.mark.parametrize("states", [("deployed",), ("failed", "deployed"), ()])
+def test_there_may_be_nothing_to_go_back_to(states: tuple[str, ...]) -> None:
+    with pytest.raises(DeclarationError, match="no earlier revision"):
+        deployment.rollback_target(history(*states))
+
+
+def test_a_context_of_the_environment_that_exists_is_fine() -> None:
+    deployment.check_context("local", LOCAL, "minikube", ["minikube", "work"])
+
+
+@pytest.mark.parametrize(
+    ("context", "known", "said", "hint"),
+    [
+        ("", [], "no context is told", "takes one of kind-house, minikube"),
+        (
+            "work",
+            ["work", "minikube"],
+            r"the context work is not one of .*\(kind-house, minikube\)",
+            "--context minikube",
+        ),
+        ("work", ["work"], "the context work is not one of", "./run inv cluster.up"),
+        ("kind-house", ["work"], "the kubeconfig has no context kind-house", "./run inv cluster.up"),
+    ],
+)
+def test_another_context_is_refused(context: str, known: list[str], said: str, hint: str) -> None:
+    with pytest.raises(DeclarationError, match=said) as caught:
+        deployment.check_context("local", LOCAL, context, known)
+    assert hint in caught.value.hint
+
+
+def test_values_name_every_image_by_digest_and_nothing_else() -> None:
+    release = Release({name: ReleasedImage(f"localhost:5001/{name}", "k", "sha256:a") for name in ("api-rest", "base")})
+    assert deployment.chart_values(release, ["api-rest"], {"kafka": ("localhost:5001/kafka", "sha256:b")}) == {
+        "components": {"api-rest": {"image": {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}}},
+        "kafka": {"image": {"repository": "localhost:5001/kafka", "digest": "sha256:b"}},
+    }
+
+
+def test_versions_are_those_that_every_image_has_newest_first() -> None:
+    tags = {
+        "api-rest": ["1.2.0", "1.10.0", "1.10.0-rc.1", "0a1b", "latest", "1.3.0"],
+        "async-worker": ["latest", "1.10.0-rc.1", "1.10.0", "1.2.0"],
+    }
+    assert deployment.common_versions(tags) == ["1.10.0", "1.10.0-rc.1", "1.2.0", "latest"]
+    assert deployment.common_versions({}) == []
+
+
+def config_map(name: str, data: str, **metadata: object) -> dict[str, object]:
+    return {"kind": "ConfigMap", "metadata": {"name": name, **metadata}, "data": {"key": data}}
+
+
+def test_what_somebody_changed_or_deleted_has_drifted() -> None:
+    wanted = [config_map("same", "1", uid="a", generation=2), config_map("changed", "1"), config_map("gone", "1")]
+    live = [config_map("same", "1", uid="b", resourceVersion="9"), config_map("changed", "2")]
+    assert deployment.adrift(wanted, live) == ["ConfigMap/changed", "ConfigMap/gone"]
+
+
+def test_what_the_cluster_reports_has_not_drifted() -> None:
+    wanted, live = config_map("same", "1"), {**config_map("same", "1"), "status": {"ready": 1}}
+    assert deployment.adrift([wanted], [live]) == []
+    assert deployment.adrift([config_map("same", "1", labels={"a": "1"})], [live]) == ["ConfigMap/same"]
+
+
+def test_reads_kinds_and_names_of_a_manifest() -> None:
+    manifest = """---
+# Source: platform/templates/a.yaml
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  labels:
+    name: not-this
+  name: "config"
+data:
+  kind: none
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  template:
+    metadata:
+      name: nor-this
+"""
+    assert deployment.objects(manifest) == [("ConfigMap", "config"), ("Deployment", "web")]
+    assert deployment.objects("") == []
+
+
+@pytest.mark.parametrize(("text", "length"), [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3600)])
+def test_reads_durations(text: str, length: int) -> None:
+    assert deployment.seconds(text, "--timeout") == length
+
+
+@pytest.mark.parametrize("text", ["soon", "", "-5", "0", "1.5m", "10 m"])
+def test_what_is_no_duration_is_an_error(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"read --timeout: .* is no duration"):
+        deployment.seconds(text, "--timeout")

@@ -1,0 +1,95 @@
+"""Another image becomes a component by values alone: the chart's example of an app beside a MySQL-compatible database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.platform import API, DATABASE, Platform
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+
+IMAGE = "localhost:5001/delivery-e2e-notes"
+NAMESPACE = "notes"
+LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
+STORE = """
+import json, urllib.request
+data = json.dumps({"text": "bought milk"}).encode()
+print(urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/notes", data), timeout=10).status)
+"""
+LIST = """
+import urllib.request
+print(urllib.request.urlopen("http://notes-app/notes", timeout=10).read().decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def image(platform: Platform) -> str:
+    """The example's app, built on the API's image and pushed, by digest."""
+    folder = platform.house.folder / "platform-chart" / "tests" / "apps" / "notes"
+    base = f"BASE_IMAGE={platform.image(API)}"
+    docker(platform, "build", "--quiet", "--provenance=false", "--build-arg", base, "--tag", IMAGE, str(folder))
+    docker(platform, "push", "--quiet", IMAGE)
+    told = docker(platform, "image", "inspect", "--format", "{{json .RepoDigests}}", IMAGE)
+    return str(next(one for one in json.loads(told) if one.startswith(f"{IMAGE}@")))
+
+
+@pytest.fixture(scope="module")
+def notes(platform: Platform, image: str) -> Iterator[Cluster]:
+    """The example as its own comment says, in a namespace of its own that enforces restricted."""
+    cluster = replace(platform.cluster, namespace=NAMESPACE, release="notes")
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}})
+    literals = {"DB_DATABASE": "notes", "DB_USERNAME": "notes", "DB_PASSWORD": "not-a-secret"}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "notes-database"}, "stringData": literals}
+    )
+    chart = platform.house.folder / "platform-chart"
+    names = {"components.app.image": image, "components.mysql.image": database_image(platform)}
+    values = [part for path, name in names.items() for part in named(path, name)]
+    cluster.helm(
+        *("install", "notes", str(chart), "--values", str(chart / "examples" / "notes-mysql.yaml")),
+        *("--wait", "--timeout", "150s", *values),
+    )
+    yield cluster
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def test_the_app_keeps_what_it_is_told_in_its_database(notes: Cluster) -> None:
+    pods = notes.pods("app")
+    assert len(pods) == 2
+    assert ask(notes, pods[0].name, STORE) == "201"
+    assert json.loads(ask(notes, pods[1].name, LIST)) == {"notes": ["bought milk"]}
+
+
+def test_what_it_was_told_survives_its_database(notes: Cluster) -> None:
+    notes.kubectl("delete", "pod", notes.pod("mysql").name)
+    notes.settle()
+    assert json.loads(ask(notes, notes.pods("app")[0].name, LIST)) == {"notes": ["bought milk"]}
+
+
+def ask(notes: Cluster, pod: str, code: str) -> str:
+    return notes.kubectl("exec", pod, "--", "/usr/bin/python3", "-c", code).strip()
+
+
+def database_image(platform: Platform) -> str:
+    (container,) = platform.cluster.pod(DATABASE).manifest["spec"]["containers"]
+    return str(container["image"])
+
+
+def named(path: str, image: str) -> list[str]:
+    """An image by digest as helm is told it."""
+    repository, _, digest = image.partition("@")
+    return ["--set", f"{path}.repository={repository}", "--set", f"{path}.digest={digest}"]
+
+
+def docker(platform: Platform, *arguments: str) -> str:
+    told = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, env=dict(platform.house.environment)
+    )
+    assert told.returncode == 0, told.stderr
+    return told.stdout

@@ -1,0 +1,181 @@
+"""200 requests a second over HTTPS while the platform is changed in every ordinary way: none fails, no event is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from tests.e2e.cluster import wait_for
+from tests.e2e.conftest import Say
+from tests.e2e.ledger import judge
+from tests.e2e.load import Traffic, traffic
+from tests.e2e.platform import API, Authority, Client, Platform
+from tests.e2e.traffic import Phase, Recording, Summary, failures, serials, summarise, table
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+
+RUN = "load"
+QUIET_SECONDS = 10
+# What a phase lasts at least, so that slow requests are under way in each.
+AFTERMATH = 6
+
+PHASES = ("nothing", "rollout restart", "upgrade", "drain", "scale in", "certificate rotation")
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What a generator saw of it all."""
+
+    recording: Recording
+    phases: list[Phase]
+    summaries: dict[str, Summary]
+    new_serial: str
+
+
+def rest(_platform: Platform) -> None:
+    """Nothing happens: what the other phases are compared with."""
+    time.sleep(QUIET_SECONDS)
+
+
+def restart(platform: Platform) -> None:
+    """Every pod of the API is replaced."""
+    before = {pod.uid for pod in platform.cluster.pods(API)}
+    platform.cluster.kubectl("rollout", "restart", "deployment", platform.name(API))
+    platform.cluster.settle()
+    assert not before & {pod.uid for pod in platform.cluster.pods(API)}
+
+
+def upgrade(platform: Platform) -> None:
+    """A new revision with another configuration."""
+    before = {pod.uid for pod in platform.cluster.pods(API)}
+    platform.upgrade(f"components.{API}.config.LOG_LEVEL=WARNING")
+    platform.cluster.settle()
+    assert not before & {pod.uid for pod in platform.cluster.pods(API)}
+
+
+def drain(platform: Platform) -> None:
+    """The spot node is taken away, as spot nodes are; the API leaves it and comes back later."""
+    cluster = platform.cluster
+    (node,) = cluster.nodes("spot")
+    assert [pod for pod in cluster.pods(API) if pod.node == node], f"no pod of the API is on {node}: {cluster.table()}"
+    try:
+        cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+        cluster.settle()
+        assert [pod.name for pod in cluster.pods() if pod.node == node] == []
+    finally:
+        cluster.kubectl("uncordon", node)
+
+
+def scale_in(platform: Platform) -> None:
+    """From three pods to one, and back to what it was."""
+    cluster, deployment = platform.cluster, platform.name(API)
+    replicas = int(cluster.one("deployment", deployment)["spec"]["replicas"])
+    for count in (3, 1, replicas):
+        cluster.kubectl("scale", "deployment", deployment, f"--replicas={count}")
+        cluster.settle()
+
+
+CHANGES: dict[str, Callable[[Platform], None]] = {
+    "nothing": rest,
+    "rollout restart": restart,
+    "upgrade": upgrade,
+    "drain": drain,
+    "scale in": scale_in,
+}
+
+
+def rotate(platform: Platform, authority: Authority, client: Client) -> str:
+    """Put another certificate into the Secret, and wait until every pod of the API serves it; return its serial."""
+    cluster = platform.cluster
+    patch = json.dumps({"data": authority.issue(platform.names)})
+
+    def served() -> set[str]:
+        return client.serials(cluster.pods(API), platform.host)
+
+    old = served()
+    cluster.kubectl("patch", "secret", f"{cluster.release}-tls", "--patch", patch)
+    for pod in cluster.pods(API):
+        # The kubelet looks at Secrets about once a minute; a change of the pod makes it look now.
+        cluster.kubectl("annotate", "pod", pod.name, f"e2e/looked-at={time.time():.0f}", "--overwrite")
+
+    wait_for("the new certificate on every pod of the API", lambda: not old & served(), seconds=150, every=2)
+    (serial,) = served()
+    return serial
+
+
+@pytest.fixture(scope="module")
+def storm(platform: Platform, authority: Authority, client: Client, rate: float, say: Say) -> Storm:
+    """Everything that is done to the platform, one after the other, under one load."""
+    cluster = platform.cluster
+    cluster.settle()
+    (node,) = cluster.nodes()
+    new: list[str] = []
+    options = ["--name", platform.host, "--run", RUN, "--rate", str(rate)]
+    with traffic(cluster, "load", platform.image(API), node, authority.certificate, options) as running:
+        for name, change in CHANGES.items():
+            blow(running, name, partial(change, platform), say)
+        blow(running, "certificate rotation", lambda: new.append(rotate(platform, authority, client)), say)
+        recording = running.finish()
+    summaries = {one.phase: one for one in summarise(recording, running.phases)}
+    say(table(summaries.values()))
+    late = max(one.latest for one in summaries.values())
+    say(
+        f"the generator took {recording.cpu:.0f} s of processor time, and began its requests {late:.0f} ms late at most"
+    )
+    for failure in failures(recording, running.phases)[:20]:
+        say(str(failure))
+    return Storm(recording, running.phases, summaries, new[0])
+
+
+def blow(running: Traffic, name: str, change: Callable[[], None], say: Say) -> None:
+    """One phase: the change, and what comes after it."""
+    with running.phase(name):
+        change()
+        time.sleep(AFTERMATH)
+    phase = running.phases[-1]
+    say(f"{name}: {phase.until - phase.since:.0f} s")
+
+
+def test_the_generator_was_not_what_failed(storm: Storm) -> None:
+    starved = [str(one) for one in failures(storm.recording, storm.phases) if one.fault == "generator"]
+    assert starved == [], "this run proves nothing: the machine is too busy for the generator"
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_no_request_fails_during(storm: Storm, phase: str) -> None:
+    failed = [str(one) for one in failures(storm.recording, storm.phases) if one.phase == phase]
+    assert failed == []
+
+
+def test_no_request_failed_at_all(storm: Storm) -> None:
+    assert [str(one) for one in failures(storm.recording, storm.phases)] == []
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_there_was_load_of_every_kind_during(storm: Storm, rate: float, phase: str) -> None:
+    """What was promised was answered, in every phase: a generator or a server that fell behind would miss it."""
+    summary = storm.summaries[phase]
+    assert summary.requests >= 0.95 * rate * summary.seconds
+    assert summary.fresh == pytest.approx(summary.requests / 2, rel=0.1)
+    assert summary.slow >= 1
+
+
+def test_the_new_certificate_is_served_and_the_old_one_no_more(storm: Storm) -> None:
+    """Seen by the requests themselves: only the old one before, only the new one at the end."""
+    rotation = storm.phases[-1]
+    before = serials(storm.recording, storm.phases[0].since, rotation.since)
+    after = serials(storm.recording, rotation.until - AFTERMATH, rotation.until)
+    assert storm.new_serial not in before
+    assert set(after) == {storm.new_serial}
+
+
+def test_every_accepted_event_is_stored_once(storm: Storm, platform: Platform, say: Say) -> None:
+    verdict = judge(platform.cluster, storm.recording, RUN)
+    say(verdict.describe())
+    assert verdict.findings == (), verdict.describe()
+    assert verdict.counts.accepted == sum(request.kind != "GET" for request in storm.recording.requests)

@@ -1,0 +1,92 @@
+"""Where pods run: the API prefers spot nodes and spreads, the worker runs on demand only; without such a node it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.cluster import CAPACITY, Pod, wait_for
+from tests.e2e.conftest import Say
+from tests.e2e.platform import API, WORKER, Platform
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+
+
+@pytest.fixture(autouse=True)
+def _settled(platform: Platform) -> None:
+    platform.cluster.settle()
+
+
+def test_the_api_uses_the_spot_node_and_spreads(platform: Platform, say: Say) -> None:
+    cluster = platform.cluster
+    say(cluster.table())
+    (spot,) = cluster.nodes("spot")
+    nodes = [pod.node for pod in cluster.pods(API)]
+    assert spot in nodes
+    assert len(set(nodes)) == len(nodes) == 2
+
+
+def test_with_the_spot_node_cordoned_the_api_runs_elsewhere_and_comes_back_when_it_can(
+    platform: Platform, say: Say
+) -> None:
+    cluster = platform.cluster
+    (spot,) = cluster.nodes("spot")
+    with cluster.cordoned(spot):
+        remove(platform, [pod for pod in cluster.pods(API) if pod.node == spot])
+        say(f"spot cordoned\n{cluster.table()}")
+        pods = cluster.pods(API)
+        assert len(pods) == 2
+        assert spot not in {pod.node for pod in pods}
+    # Two nodes are free of it now, spot and another: it is the preference that decides.
+    remove(platform, cluster.pods(API)[:1])
+    say(f"spot back\n{cluster.table()}")
+    assert spot in {pod.node for pod in cluster.pods(API)}
+
+
+def test_the_worker_runs_on_demand_only(platform: Platform) -> None:
+    assert [pod.node for pod in platform.cluster.pods(WORKER)] == platform.cluster.nodes("ondemand")
+
+
+def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_do(platform: Platform, say: Say) -> None:
+    cluster = platform.cluster
+    (node,) = cluster.nodes("ondemand")
+    with unlabelled(platform, node):
+        cluster.kubectl("delete", "pod", cluster.pod(WORKER).name)
+        waiting = cluster.pod(WORKER)
+        wait_for(
+            "the scheduler to refuse the new worker",
+            lambda: "FailedScheduling" in events(platform, waiting),
+            seconds=60,
+        )
+        say(f"no ondemand node\n{cluster.table()}\n{events(platform, waiting)}")
+        assert cluster.pod(WORKER).phase == "Pending"
+        chart = str(platform.house.folder / "platform-chart")
+        told = cluster.helm("upgrade", cluster.release, chart, "--reuse-values", "--dry-run=server")
+        notes = told.partition("NOTES:")[2]
+        assert "label node" in notes, notes
+        assert f"{CAPACITY}=ondemand" in notes, notes
+    cluster.settle()
+    assert [pod.node for pod in cluster.pods(WORKER)] == [node]
+
+
+def remove(platform: Platform, pods: list[Pod]) -> None:
+    """Delete pods and wait for those that come instead."""
+    assert pods
+    platform.cluster.kubectl("delete", "pod", *(pod.name for pod in pods))
+    platform.cluster.settle()
+
+
+def events(platform: Platform, pod: Pod) -> str:
+    return platform.cluster.kubectl("get", "events", "--field-selector", f"involvedObject.uid={pod.uid}")
+
+
+@contextmanager
+def unlabelled(platform: Platform, node: str) -> Iterator[None]:
+    """A node that is not what it was for as long as the body runs."""
+    platform.cluster.kubectl("label", "node", node, f"{CAPACITY}-")
+    try:
+        yield
+    finally:
+        platform.cluster.kubectl("label", "node", node, f"{CAPACITY}=ondemand")

@@ -1,0 +1,104 @@
+"""A cluster of one node goes the whole way: made, pulled into, stopped, mended, removed."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.core.declaration import Cluster, Declaration
+from delivery.core.errors import EngineError
+from delivery.core.subnets import missing
+from delivery.steps import cluster as clusters
+from delivery.steps import platform as platforms
+from delivery.tools import command, routes
+from delivery.tools.engine import Engine
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def small(project: Declaration) -> Declaration:
+    """The project with a cluster of its own: one node, in another part of the range that the project's is in."""
+    name = f"delivery-test-{uuid.uuid4().hex[:8]}"
+    cluster = Cluster(name=name, node=project.cluster.node, pods="198.19.0.0/20", services="198.19.16.0/20", workers={})
+    return project.model_copy(update={"cluster": cluster})
+
+
+@pytest.fixture(scope="module")
+def cluster(engine: Engine, small: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster]:
+    """That cluster, made; gone when the module's tests are done."""
+    before = os.environ.get("KUBECONFIG")
+    os.environ["KUBECONFIG"] = str(tmp_path_factory.mktemp("kube") / "config")
+    try:
+        yield clusters.up(engine, small)
+    finally:
+        clusters.down(engine, small)
+        os.environ.pop("KUBECONFIG")
+        if before is not None:
+            os.environ["KUBECONFIG"] = before
+
+
+def kubectl(cluster: clusters.Cluster, *arguments: str) -> str:
+    """Ask by the context that `up` wrote to the user's kubeconfig."""
+    argv = [cluster.kubectl, "--context", cluster.context, *arguments]
+    return command.capture(argv, doing=f"kubectl {arguments[0]}", timeout=180)
+
+
+def test_its_node_is_ready_by_the_context_in_the_kubeconfig(cluster: clusters.Cluster) -> None:
+    assert kubectl(cluster, "get", "nodes", "--no-headers").split()[:2] == [f"{cluster.name}-control-plane", "Ready"]
+    found = clusters.look(cluster.engine, cluster.declaration)
+    assert [(one.role, one.state, one.ready) for one in found.nodes] == [("control-plane", "running", "ready")]
+    assert found.kept
+
+
+def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(cluster: clusters.Cluster) -> None:
+    assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
+    with pytest.raises(EngineError, match=r"No route to host|unreachable|Couldn't connect"):
+        cluster.engine.execute(
+            f"{cluster.name}-control-plane", ["curl", "--silent", "--show-error", "http://198.19.15.254:9"]
+        )
+    with pytest.raises(EngineError, match=r"No route to host|unreachable"):
+        cluster.engine.once(
+            cluster.image, ["ip", "route", "get", "198.19.15.254"], network="host", capabilities=["NET_ADMIN"]
+        )
+
+
+def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: clusters.Cluster) -> None:
+    release = platforms.released()
+    assert release, "`inv push` goes before these tests"
+    kubectl(cluster, "run", "pulled", "--image", release.images["api-rest"].pinned, "--command", "--", "sleep", "600")
+    kubectl(cluster, "wait", "--for=condition=Ready", "--timeout=170s", "pod/pulled")
+    pod: dict[str, Any] = json.loads(kubectl(cluster, "get", "pod", "pulled", "--output=json"))
+    assert pod["status"]["containerStatuses"][0]["imageID"].endswith(release.images["api-rest"].digest)
+
+
+def test_a_second_up_changes_nothing(cluster: clusters.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    before = cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id
+    clusters.up(cluster.engine, cluster.declaration)
+    assert "already up, every node ready" in capsys.readouterr().out
+    assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id == before
+
+
+def test_a_node_that_was_killed_is_started_again_with_what_ran_there(
+    cluster: clusters.Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    container = cluster.engine.container(f"{cluster.name}-control-plane")
+    assert container
+    container.kill()
+    routes.allow(cluster.engine, cluster.image, cluster.subnets)  # as a reboot does
+    clusters.up(cluster.engine, cluster.declaration)
+    assert f"{cluster.name}-control-plane started; all ready" in capsys.readouterr().out
+    assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
+    assert "pulled" in kubectl(cluster, "get", "pods", "--output=name")
+
+
+def test_down_leaves_nothing_behind(cluster: clusters.Cluster) -> None:
+    clusters.down(cluster.engine, cluster.declaration)
+    assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}") == []
+    assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == cluster.subnets
+    assert cluster.engine.noted(cluster.note) is None
+    assert cluster.context not in Path(os.environ["KUBECONFIG"]).read_text()

@@ -1,0 +1,388 @@
+"""Deploys on a real cluster: the kubeconfig's current context, a namespace of their own, and a small chart."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import requests
+
+from delivery.core.declaration import Declaration
+from delivery.steps import platform as platforms
+from delivery.steps import programs
+from delivery.tools import files
+from delivery.tools.engine import Engine
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+
+HERE = Path(__file__).parent
+OCI = "application/vnd.oci.image.manifest.v1+json"
+ENVIRONMENTS = """
+[environments.local]
+contexts = ["{context}"]
+namespace = "{namespace}"
+values = "platform-chart/values-local.yaml"
+test = true
+
+[environments.staging]
+contexts = ["no-such-context"]
+namespace = "{namespace}"
+values = "platform-chart/values-local.yaml"
+
+[environments.production]
+contexts = ["{context}"]
+namespace = "{namespace}"
+values = "platform-chart/values-local.yaml"
+confirm = true
+"""
+
+
+@dataclass
+class Place:
+    """A clone of the project whose environments are one namespace of the cluster."""
+
+    folder: Path
+    namespace: str
+    environment: dict[str, str]
+    programs: dict[str, str]
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def values(self, **values: object) -> None:
+        """Change what the chart is told."""
+        (self.folder / "platform-chart" / "values-local.yaml").write_text(json.dumps(values))
+
+    def start(self, *arguments: str, helm: str = "helm") -> subprocess.Popen[str]:
+        """Start a task as a user would, in a session of its own."""
+        started = subprocess.Popen(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=self.folder,
+            env={**self.environment, "HELM": self.programs[helm]},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.running.append(started)
+        return started
+
+    def inv(self, *arguments: str, helm: str = "helm") -> tuple[int, str]:
+        """Run a task to its end: its exit code and what it printed."""
+        started = self.start(*arguments, helm=helm)
+        printed, _ = started.communicate(timeout=600)
+        return started.returncode, printed
+
+    def kubectl(self, *arguments: str) -> str:
+        """Ask the cluster."""
+        return run(self.programs["kubectl"], f"--namespace={self.namespace}", *arguments)
+
+    def helm(self, *arguments: str) -> str:
+        """Ask helm."""
+        return run(self.programs["helm"], *arguments, f"--namespace={self.namespace}")
+
+    def history(self) -> list[tuple[int, str]]:
+        """The revisions with their states."""
+        found = json.loads(self.helm("history", "platform", "--output=json"))
+        return [(one["revision"], one["status"]) for one in found]
+
+    def pods(self) -> dict[str, dict[str, Any]]:
+        """The components' pods by UID."""
+        found = json.loads(self.kubectl("get", "pods", "--selector=app.kubernetes.io/name", "--output=json"))["items"]
+        return {one["metadata"]["uid"]: one for one in found}
+
+
+def run(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
+def tag(address: str, name: str, digest: str, repository: str, version: str) -> None:
+    """Give an image that the registry holds another name there."""
+    base = f"http://{address}"
+    manifest = requests.get(f"{base}/v2/{name}/manifests/{digest}", headers={"Accept": OCI}, timeout=30)
+    for blob in (manifest.json()["config"], *manifest.json()["layers"]):
+        mount = f"{base}/v2/{repository}/blobs/uploads/?mount={blob['digest']}&from={name}"
+        assert requests.post(mount, timeout=30).status_code == 201
+    put = requests.put(
+        f"{base}/v2/{repository}/manifests/{version}",
+        data=manifest.content,
+        headers={"Content-Type": OCI},
+        timeout=30,
+    )
+    assert put.status_code == 201
+
+
+@pytest.fixture(scope="module")
+def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The namespace, gone again when the module's tests are done. The nodes reach the declaration's registry."""
+    release = platforms.released()
+    assert release, "`./run inv push` comes first"
+    found = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
+    context = run(found["kubectl"], "config", "current-context").strip()
+    namespace = f"deploy-{uuid.uuid4().hex[:8]}"
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("delivery", "locks", "base-image", "api-rest", "async-worker", "upstream"):
+        shutil.copytree(files.ROOT / name, folder / name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    shutil.copytree(HERE / "chart", folder / "platform-chart")
+    shutil.copy2(files.ROOT / "tasks.py", folder)
+    declared = (files.ROOT / "delivery.toml").read_text().partition("\n[environments.")[0]
+    ours = ENVIRONMENTS.format(context=context, namespace=namespace)
+    (folder / "delivery.toml").write_text(declared + ours)
+    address = project.registry.address
+    for name in ("api-rest", "async-worker"):
+        image = release.images[name]
+        for version in ("1.0.0", "1.1.0") if name == "api-rest" else ("1.0.0",):
+            tag(address, name, image.digest, f"deploy-test/{name}", version)
+    environment = {
+        **os.environ,
+        **engine.environment,
+        "DELIVERY_REGISTRY": f"{address}/deploy-test",
+        "KUBECTL": found["kubectl"],
+        "CI": "true",
+    }
+    made = Place(folder, namespace, environment, found)
+    try:
+        yield made
+    finally:
+        for one in made.running:
+            one.kill()
+            one.communicate()
+        made.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture
+def served(place: Place) -> Place:
+    """The same, with version 1.0.0 deployed and nothing odd about it."""
+    place.values()
+    code, printed = place.inv("deploy", "--version", "1.0.0")
+    assert code == 0, printed
+    return place
+
+
+def test_deploys_tests_and_says_how_to_use_it(served: Place) -> None:
+    served.kubectl("delete", "deployment", "platform-async-worker")
+    code, printed = served.inv("deploy", "--version", "1.0.0")
+    assert code == 0, printed
+    assert "changed in the cluster since: Deployment/platform-async-worker" in printed
+    assert "helm test: 1 passed" in printed
+    assert printed.rstrip().endswith("It says hello.")
+    assert all(ready(pod) for pod in served.pods().values())
+    assert len(served.pods()) == 2
+    enforced = served.kubectl("get", "namespace", served.namespace, "--output=json")
+    assert json.loads(enforced)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(served: Place) -> None:
+    before = served.history(), set(served.pods())
+    code, printed = served.inv("deploy", "--version", "1.0.0")
+    assert code == 0, printed
+    assert f"nothing to do: revision {before[0][-1][0]} is this already" in printed
+    assert (served.history(), set(served.pods())) == before
+
+
+@contextmanager
+def looking(place: Place) -> Iterator[list[bool]]:
+    """Look all the time whether one of api-rest's pods serves."""
+    seen: list[bool] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.5):
+            seen.append(any(ready(pod) for pod in place.pods().values() if "api-rest" in pod["metadata"]["name"]))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("helm", ["helm", "helm3"])
+def test_one_that_crashes_is_shown_and_rolled_back_while_the_old_one_serves(served: Place, helm: str) -> None:
+    serving = served.history()[-1][0]
+    before = set(served.pods())
+    served.values(greeting="crash")
+    with looking(served) as seen:
+        code, printed = served.inv("deploy", "--version", "1.0.0", helm=helm)
+    assert code == 8, printed
+    shown, rolled_back = printed.find("\ncrash is no greeting"), printed.find(f"✓ roll back to revision {serving}")
+    assert 0 < shown < rolled_back
+    assert "died 3 times" in printed
+    assert printed.find("BackOff") < rolled_back
+    assert f"; revision {serving} serves on" in printed
+    assert seen
+    assert all(seen)
+    assert set(served.pods()) >= before
+    assert [status for _, status in served.history()][-2:] == ["failed", "deployed"]
+
+
+def test_an_image_that_is_not_there_is_shown_at_once_and_may_be_left(served: Place) -> None:
+    serving = served.history()[-1][0]
+    served.values(extra="localhost:5001/no-such-image:1.0.0")
+    code, printed = served.inv("deploy", "--version", "1.0.0", "--no-rollback")
+    assert code == 8, printed
+    assert "ErrImagePull" in printed or "ImagePullBackOff" in printed
+    assert "nothing is rolled back" in printed
+    assert served.history()[-1] == (serving + 1, "failed")
+    code, printed = served.inv("rollback", "--revision", str(serving))
+    assert code == 0, printed
+    until(lambda: len(served.pods()) == 2)
+
+
+def test_one_that_fails_its_test_is_rolled_back(served: Place) -> None:
+    served.values(greeting="rude")
+    code, printed = served.inv("deploy", "--version", "1.0.0")
+    assert code == 8, printed
+    assert printed.find("a greeting that no test likes") < printed.find("✓ roll back to revision")
+
+
+def mid_upgrade(place: Place) -> subprocess.Popen[str]:
+    """A deploy whose helm is at work."""
+    place.values(greeting=uuid.uuid4().hex, slow=15)
+    started = place.start("deploy", "--version", "1.0.0")
+    until(lambda: place.history()[-1][1] == "pending-upgrade")
+    return started
+
+
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def helm_of(session: int) -> int:
+    """The process of helm in a session."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            line = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[3]) == session and b"\0upgrade\0" in line:
+            return int(folder.name)
+    raise AssertionError
+
+
+def test_a_deploy_that_was_killed_is_repaired_by_the_next(served: Place) -> None:
+    started = mid_upgrade(served)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert served.history()[-1][1] == "pending-upgrade"
+    code, printed = served.inv("deploy", "--version", "1.0.0")
+    assert code == 0, printed
+    assert "repair revision" in printed
+    assert served.history()[-1][1] == "deployed"
+    assert all(ready(pod) for pod in served.pods().values())
+
+
+def test_a_helm_that_was_killed_leaves_nothing_stuck(served: Place) -> None:
+    started = mid_upgrade(served)
+    os.kill(helm_of(started.pid), signal.SIGKILL)
+    printed, _ = started.communicate(timeout=300)
+    assert started.returncode == 8, printed
+    assert "helm was ended by signal 9" in printed
+    code, printed = served.inv("deploy", "--version", "1.0.0")
+    assert code == 0, printed
+    assert served.history()[-1][1] == "deployed"
+
+
+def test_an_interrupt_ends_helm_and_gives_the_turn_back(served: Place) -> None:
+    started = mid_upgrade(served)
+    os.killpg(started.pid, signal.SIGINT)
+    printed, _ = started.communicate(timeout=60)
+    assert started.returncode == 130, printed
+    assert served.history()[-1][1] == "failed"
+    lease = json.loads(served.kubectl("get", "lease", "platform-deploy", "--output=json"))
+    assert not lease["spec"].get("holderIdentity")
+
+
+def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
+    started = mid_upgrade(served)
+    code, second = served.inv("deploy", "--version", "1.0.0")
+    first, _ = started.communicate(timeout=300)
+    assert (started.returncode, code) == (0, 0), first + second
+    assert f"pid {started.pid} is at platform-deploy since" in second
+    assert "nothing to do" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--environment", "staging", "--version", "1.0.0"), "is not one of this environment's (no-such-context)"),
+        (("--environment", "staging", "--context", "no-such-context", "--version", "1.0.0"), "has no context no-such"),
+        (("--environment", "production", "--version", "1.0.0"), "nobody is here to confirm it"),
+        (("--environment", "production", "--yes"), "no version is told"),
+        (("--version", "1.1.0"), "holds no async-worker of it"),
+    ],
+)
+def test_what_may_not_be_is_refused_and_nothing_changes(served: Place, arguments: tuple[str, ...], said: str) -> None:
+    before = served.history()
+    code, printed = served.inv("deploy", *arguments)
+    assert code == 2
+    assert said in printed
+    assert served.history() == before
+
+
+def test_asks_on_a_terminal(served: Place) -> None:
+    leader, follower = pty.openpty()
+    started = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "deploy"],
+        cwd=served.folder,
+        env={**served.environment, "HELM": served.programs["helm"]},
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    os.close(follower)
+    os.write(leader, b"1\n7\ndeployed\n")
+    printed, _ = started.communicate(timeout=300)
+    os.close(leader)
+    assert started.returncode == 0, printed
+    assert "Which platform?" in printed
+    assert "1) current: this clone's sources as they are (Enter)" in printed
+    assert "3) 1.0.0" in printed
+    assert "7 is none of them" in printed
+    assert "nothing to do" in printed
+
+
+def test_goes_back_and_back_again_and_then_is_removed_with_its_data(served: Place) -> None:
+    for greeting in ("one", "two"):
+        served.values(greeting=greeting)
+        assert served.inv("deploy", "--version", "1.0.0")[0] == 0
+    assert served.inv("rollback")[0] == 0
+    assert said(served) == "one"
+    assert served.inv("rollback")[0] == 0
+    assert said(served) == "hello"
+    code, printed = served.inv("undeploy")
+    assert code == 0, printed
+    assert "kept: secrets/platform-data" in printed
+    assert served.inv("undeploy", "--data")[0] == 2
+    code, printed = served.inv("undeploy", "--data", "--yes")
+    assert code == 0, printed
+    assert "platform-data" not in served.kubectl("get", "secrets")
+    assert "no data is left" in served.inv("undeploy")[1]
+
+
+def said(place: Place) -> str:
+    found = json.loads(place.kubectl("get", "configmap", "platform-api-rest", "--output=json"))
+    return cast("str", found["data"]["greeting"])

@@ -1,0 +1,375 @@
+"""A deploy looks, repairs, compares, upgrades and tells why, in this order; only then it rolls back."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.core import lease
+from delivery.core.declaration import Environment
+from delivery.core.deployment import Manifest, Revision
+from delivery.core.errors import CommandError, DeclarationError, DeployError
+from delivery.steps import deploy as deploys
+from delivery.steps import rollout
+from delivery.steps.deploy import Options, Target
+from delivery.steps.lock import Turn
+from delivery.tools.helm import Helm, Watcher
+from delivery.tools.kubernetes import Kubernetes
+
+OLD, NEW = Manifest("kind: Old\nmetadata:\n  name: old\n", ""), Manifest("kind: New\nmetadata:\n  name: new\n", "")
+LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+
+
+class House:
+    """Helm, a namespace and a lock in one; done is what was asked of them, in order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.revisions: list[Revision] = []
+        self.manifests: dict[int, Manifest] = {}
+        self.rendered = NEW
+        self.fails: dict[str, CommandError | rollout.HopelessError] = {}
+        self.live_objects: list[dict[str, Any]] = []
+        self.left: dict[str, list[str]] = {}
+        self.namespaces: dict[str, dict[str, Any]] = {"platform": labelled("pod-security.kubernetes.io/enforce")}
+        self.dead: lease.Holding | None = None
+        self.namespace = "platform"
+        self.context = "kind-house"
+
+    def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO) -> None:
+        number = len(self.revisions) + 1
+        self.revisions.append(Revision(number, status, updated, "platform-0.1.0", ""))
+        self.manifests[number] = manifest
+
+    # Helm
+    def history(self, _release: str) -> tuple[Revision, ...]:
+        return tuple(self.revisions)
+
+    def manifest(self, _release: str, revision: int) -> Manifest:
+        return self.manifests[revision]
+
+    def preview(self, _release: str, _chart: Path, _values: Sequence[Path]) -> Manifest:
+        self._may_fail("preview")
+        return self.rendered
+
+    def upgrade(self, _release: str, _chart: Path, values: Sequence[Path], *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        assert [file.name for file in values] == ["values-local.yaml", "values-local.json"]
+        self.done.append("upgrade")
+        error = self.fails.get("upgrade")
+        killed = isinstance(error, CommandError) and error.returncode < 0
+        self.add("pending-upgrade" if killed else "failed" if error else "deployed", self.rendered, datetime.now(UTC))
+        watcher.tick()
+        self._may_fail("upgrade")
+
+    def rollback(self, _release: str, revision: int, *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        watcher.tick()
+        self.done.append(f"rollback {revision}")
+
+    def uninstall(self, _release: str, *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        watcher.tick()
+        self.done.append("uninstall")
+
+    def test(self, _release: str, *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        self.done.append("test")
+        watcher.on_line("Phase: Succeeded\n")
+        self._may_fail("test")
+
+    def notes(self, _release: str) -> str:
+        return "Say hello."
+
+    def values(self, _release: str, _revision: int) -> dict[str, object]:
+        image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
+        return {"components": {"api-rest": {"image": image}, "other": {}}}
+
+    # Kubernetes
+    def find(self, _kind: str, name: str) -> dict[str, Any] | None:
+        return self.namespaces.get(name)
+
+    def create(self, made: dict[str, Any]) -> None:
+        self.done.append(f"create {made['metadata']['name']} {made['metadata']['labels']}")
+
+    def delete(self, kind: str, names: list[str]) -> None:
+        if names:
+            self.done.append(f"delete {kind} {' '.join(names)}")
+        if kind == "secret":
+            assert names == [f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"]
+            self.revisions.pop()
+
+    def would_be(self, _manifest: str, _manager: str) -> list[dict[str, Any]]:
+        return [{"kind": "Service", "metadata": {"name": "web"}}]
+
+    def live(self, _manifest: str) -> list[dict[str, Any]]:
+        return self.live_objects
+
+    def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
+        return [{"metadata": {"name": name}} for name in self.left.get(kind, [])]
+
+    def _may_fail(self, what: str) -> None:
+        if error := self.fails.pop(what, None):
+            raise error
+
+
+def labelled(*labels: str) -> dict[str, Any]:
+    return {"metadata": {"labels": dict.fromkeys(labels, "restricted")}}
+
+
+def failed(tail: str = "Error: UPGRADE FAILED: oh no", returncode: int = 1) -> CommandError:
+    return CommandError("deploy platform", argv=["helm"], returncode=returncode, tail=tail)
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    """A namespace where revision 1 serves, nothing has drifted, and everything is ready."""
+    made = House()
+    made.add("deployed", OLD)
+    made.live_objects = made.would_be("", "")
+
+    @contextmanager
+    def hold(*_arguments: object, **_options: object) -> Iterator[Turn]:
+        yield Turn("platform-deploy", made.dead)
+
+    monkeypatch.setattr(deploys, "hold", hold)
+    monkeypatch.setattr(rollout, "report", lambda *_: made.done.append("report"))
+    monkeypatch.setattr(rollout.Watch, "look", lambda _self: True)
+    return made
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A clone with a chart."""
+    (tmp_path / "platform-chart").mkdir()
+    (tmp_path / "platform-chart" / "values-local.yaml").touch()
+    return tmp_path
+
+
+def place(house: House, *, test: bool = False) -> Target:
+    values = "platform-chart/values-local.yaml"
+    declared = Environment(contexts=("kind-house",), namespace="platform", values=values, test=test)
+    return Target("local", declared, cast("Helm", house), cast("Kubernetes", house))
+
+
+def deploy(house: House, root: Path, *, test: bool = False, rollback: bool = True) -> bool:
+    return deploys.deploy(place(house, test=test), {"components": {}}, Options(rollback=rollback), root)
+
+
+def test_a_new_version_is_upgraded_to_and_tested(house: House, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy(house, root, test=True)
+    assert house.done == ["upgrade", "test"]
+    printed = capsys.readouterr().out
+    assert "helm test: 1 passed" in printed
+    assert printed.rstrip().endswith("Say hello.")
+
+
+def test_what_is_deployed_already_is_left_alone(house: House, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    house.rendered = OLD
+    assert not deploy(house, root, test=True)
+    assert house.done == []
+    assert "nothing to do: revision 1 is this already" in capsys.readouterr().out
+
+
+def test_another_hook_is_another_release(house: House, root: Path) -> None:
+    house.rendered = Manifest(OLD.objects, "kind: Job")
+    assert deploy(house, root)
+
+
+def test_what_somebody_changed_in_the_cluster_is_mended(
+    house: House, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.rendered, house.live_objects = OLD, []
+    assert deploy(house, root)
+    assert house.done == ["upgrade"]
+    assert "changed in the cluster since: Service/web" in capsys.readouterr().out
+
+
+def test_an_unchanged_release_that_is_not_ready_is_an_error_without_a_new_revision(
+    house: House, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(_self: object) -> bool:
+        raise rollout.HopelessError("web-1 died 3 times")
+
+    monkeypatch.setattr(rollout.Watch, "look", look)
+    house.rendered = OLD
+    with pytest.raises(DeployError, match="revision 1 is this already, but web-1 died 3 times"):
+        deploy(house, root)
+    assert house.done == ["report"]
+
+
+def test_a_chart_that_refuses_changes_nothing(house: House, root: Path) -> None:
+    house.fails["preview"] = failed("Error: execution error at validate.yaml: tls wants one of …")
+    with pytest.raises(DeployError, match="the chart refuses it") as caught:
+        deploy(house, root)
+    assert "tls wants one of" in caught.value.details
+    assert house.done == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (failed(), "UPGRADE FAILED: oh no"),
+        (failed("Error: UPGRADE FAILED: context deadline exceeded"), "not ready after 600 s"),
+        (rollout.HopelessError("web-1 died 3 times"), "web-1 died 3 times"),
+    ],
+)
+def test_a_failure_is_told_before_it_is_rolled_back(
+    house: House, root: Path, error: CommandError | rollout.HopelessError, said: str
+) -> None:
+    house.fails["upgrade"] = error
+    with pytest.raises(DeployError, match=f"{said}.*; revision 1 serves on") as caught:
+        deploy(house, root)
+    assert house.done == ["upgrade", "report", "rollback 1"]
+    assert caught.value.exit_code == 8
+
+
+def test_a_failure_may_be_left_in_place(house: House, root: Path) -> None:
+    house.fails["upgrade"] = failed()
+    with pytest.raises(DeployError, match=r"nothing is rolled back; `\./run inv rollback --revision 1`"):
+        deploy(house, root, rollback=False)
+    assert house.done == ["upgrade", "report"]
+
+
+def test_a_first_install_that_fails_stays_to_be_looked_at(house: House, root: Path) -> None:
+    house.revisions = []
+    house.fails["upgrade"] = failed()
+    with pytest.raises(DeployError, match="nothing served before"):
+        deploy(house, root)
+    assert house.done == ["upgrade", "report"]
+
+
+def test_a_version_that_fails_its_test_is_rolled_back(house: House, root: Path) -> None:
+    house.fails["test"] = failed()
+    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on"):
+        deploy(house, root, test=True)
+    assert house.done == ["upgrade", "test", "report", "rollback 1"]
+
+
+def test_a_helm_that_is_killed_leaves_nothing_stuck(house: House, root: Path) -> None:
+    house.fails["upgrade"] = failed(returncode=-9)
+    with pytest.raises(DeployError, match="helm was ended by signal 9; revision 1 serves on") as caught:
+        deploy(house, root)
+    assert house.done == ["upgrade", "report", "delete secret sh.helm.release.v1.platform.v2", "rollback 1"]
+    assert "run the same command again" in caught.value.hint
+
+
+def test_a_revision_that_a_dead_deploy_left_is_repaired_at_once(house: House, root: Path) -> None:
+    now = datetime.now(UTC)
+    house.dead = lease.Holding("you", now - timedelta(seconds=30), now, "1")
+    house.rendered = OLD
+    house.add("pending-upgrade", NEW, now)
+    assert deploy(house, root)
+    # What it may have changed is applied anew, what only it made is deleted.
+    assert house.done == ["delete secret sh.helm.release.v1.platform.v2", "upgrade", "delete New new"]
+
+
+def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(house: House, root: Path) -> None:
+    house.revisions = []
+    house.add("pending-install", NEW, datetime.now(UTC) - timedelta(seconds=601))
+    assert deploy(house, root)
+    assert house.done == ["delete secret sh.helm.release.v1.platform.v1", "upgrade"]
+
+
+def test_a_helm_that_is_not_ours_is_waited_for(
+    house: House, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.add("pending-upgrade", NEW, datetime.now(UTC))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            house.revisions.pop()
+            house.add("deployed", NEW, datetime.now(UTC))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert not deploy(house, root)
+    assert (len(waited), house.done) == (3, [])
+    assert capsys.readouterr().out.count("and not by `inv deploy`") == 1
+
+
+def test_a_namespace_is_made_that_enforces_pod_security(house: House, root: Path) -> None:
+    house.namespaces = {}
+    deploy(house, root)
+    assert house.done[0] == "create platform {'pod-security.kubernetes.io/enforce': 'restricted'}"
+
+
+def test_a_namespace_that_is_there_is_left_as_it_is(
+    house: House, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.namespaces = {"platform": labelled()}
+    deploy(house, root)
+    assert house.done == ["upgrade"]
+    assert "enforces no Pod Security" in capsys.readouterr().out
+
+
+def test_values_that_are_not_there_are_named(house: House, root: Path) -> None:
+    (root / "platform-chart" / "values-local.yaml").unlink()
+    with pytest.raises(DeclarationError, match=r"environments\.local\.values: there is no file"):
+        deploy(house, root)
+    assert house.done == []
+
+
+def test_goes_back_to_the_revision_before(house: House) -> None:
+    house.revisions = []
+    house.add("superseded", OLD)
+    house.add("deployed", NEW)
+    deploys.roll_back(place(house), 0, Options())
+    assert house.done == ["rollback 1"]
+
+
+def remove(house: House, *, data: bool, may: Callable[[list[str]], bool] = lambda _names: True) -> None:
+    deploys.remove(place(house), Options(), data=data, may_delete=may)
+
+
+def test_removing_keeps_the_data(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.left = {"persistentvolumeclaims": ["data-kafka-0"]}
+    remove(house, data=False)
+    assert house.done == ["uninstall"]
+    assert "kept: persistentvolumeclaims/data-kafka-0; --data removes them" in capsys.readouterr().out
+
+
+def test_the_data_goes_when_told_and_allowed(house: House) -> None:
+    house.left = {"persistentvolumeclaims": ["data-kafka-0"], "secrets": ["platform-database"]}
+    asked: list[list[str]] = []
+
+    def refuse(names: list[str]) -> bool:
+        asked.append(names)
+        return False
+
+    remove(house, data=True, may=refuse)
+    assert house.done == ["uninstall"]
+    assert asked == [["persistentvolumeclaims/data-kafka-0", "secrets/platform-database"]]
+    house.left.pop("secrets")
+    remove(house, data=True)
+    assert house.done == ["uninstall", "uninstall", "delete persistentvolumeclaims data-kafka-0"]
+
+
+def test_removing_takes_the_pods_of_tests_along(house: House) -> None:
+    house.left = {"pods": ["platform-test"]}
+    remove(house, data=False)
+    assert house.done == ["uninstall", "delete pods platform-test"]
+
+
+def test_removing_what_is_not_there_is_well(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.revisions = []
+    remove(house, data=False)
+    house.namespaces = {}
+    remove(house, data=True)
+    assert house.done == []
+    assert "there is no such namespace" in capsys.readouterr().out
+
+
+def test_reads_what_runs_now(house: House) -> None:
+    release = deploys.running(place(house))
+    assert release is not None
+    assert {name: image.pinned for name, image in release.images.items()} == {
+        "api-rest": "localhost:5001/api-rest@sha256:a"
+    }
+    house.revisions = []
+    assert deploys.running(place(house)) is None

@@ -1,0 +1,129 @@
+"""A rollout is followed until it is settled or hopeless, and told with everything that helps."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from delivery.core.errors import CommandError, DeployError
+from delivery.steps import rollout
+from delivery.steps.lock import Turn
+from delivery.tools.kubernetes import Kubernetes
+from delivery.tools.screen import Step
+
+NOW = datetime.now(UTC)
+
+
+class Cluster:
+    """A namespace with one Deployment of one pod."""
+
+    def __init__(self, *, restarts: int = 0, ready: bool = True, reason: str = "") -> None:
+        self.ready = ready
+        self.busy = False
+        state = {"waiting": {"reason": reason}} if reason else {"running": {}}
+        status = {"name": "web", "ready": ready, "restartCount": restarts, "state": state}
+        self.pod = {
+            "metadata": {"name": "web-1", "uid": "u1"},
+            "spec": {"nodeName": "node-a"},
+            "status": {"phase": "Running", "containerStatuses": [status]},
+        }
+
+    def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        if self.busy:
+            raise CommandError("list the pods", argv=["kubectl"], returncode=1, tail="too many requests")
+        if kind == "events":
+            about = {"kind": "Pod", "name": "web-1"}
+            event = {
+                "type": "Warning",
+                "reason": "BackOff",
+                "message": "back-off",
+                "involvedObject": about,
+                "metadata": {},
+            }
+            return [{**event, "lastTimestamp": NOW.isoformat()}]
+        assert selector == "app.kubernetes.io/instance=platform"
+        ready = int(self.ready)
+        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": ready}
+        workload = {"kind": "Deployment", "metadata": {"name": "web", "generation": 1}, "spec": {}, "status": status}
+        return [self.pod] if kind == "pods" else [workload]
+
+    def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
+        assert (pod, container, lines) == ("web-1", "web", 15)
+        return "died before\n" if previous else "the reason\n"
+
+
+def watch(cluster: Cluster, *, before: tuple[str, ...] = (), turn: Turn | None = None) -> tuple[rollout.Watch, Step]:
+    step = Step("upgrade")
+    turn = turn or Turn("platform-deploy", None)
+    return rollout.Watch(cast("Kubernetes", cluster), "platform", step, turn, before), step
+
+
+def test_is_settled_when_all_is_ready() -> None:
+    watched, step = watch(Cluster())
+    assert watched.look()
+    assert step.latest == "ready: 1 settled"
+
+
+def test_says_how_far_it_is() -> None:
+    watched, step = watch(Cluster(ready=False, restarts=1))
+    assert not watched.look()
+    assert step.latest == "ready: web 0/1"
+
+
+def test_is_given_up_when_it_is_hopeless() -> None:
+    watched, _ = watch(Cluster(ready=False, restarts=3, reason="CrashLoopBackOff"))
+    with pytest.raises(rollout.HopelessError, match="web-1/web: died 3 times"):
+        watched.look()
+
+
+def test_what_was_unwell_before_is_watched_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    watched, step = watch(Cluster(ready=False, restarts=3, reason="CrashLoopBackOff"), before=("u1",))
+    assert not watched.look()
+    assert "died 3 times" in step.latest
+    clock[0] += 60
+    with pytest.raises(rollout.HopelessError):
+        watched.look()
+
+
+def test_a_busy_cluster_is_asked_again() -> None:
+    cluster = Cluster()
+    cluster.busy = True
+    watched, _ = watch(cluster)
+    assert not watched.look()
+    cluster.busy = False
+    assert watched.look()
+
+
+def test_ends_when_the_turn_is_lost() -> None:
+    turn = Turn("platform-deploy", None)
+    turn.lost.set()
+    watched, _ = watch(Cluster(), turn=turn)
+    with pytest.raises(DeployError, match="somebody else's now"):
+        watched.look()
+
+
+def test_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    watched, _ = watch(Cluster(ready=False))
+    with pytest.raises(rollout.HopelessError, match="not everything is ready after -1 s"):
+        watched.wait(-1)
+
+
+def test_tells_pods_events_and_both_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = Cluster(ready=False, restarts=3, reason="CrashLoopBackOff")
+    rollout.report(cast("Kubernetes", cluster), "platform", NOW - timedelta(minutes=1))
+    printed = capsys.readouterr().out
+    assert "web-1  node-a  0/1    3         CrashLoopBackOff" in printed
+    assert "Pod/web-1: BackOff: back-off" in printed
+    assert "the reason" in printed
+    assert "died before" in printed
+
+
+def test_what_is_well_needs_no_log(capsys: pytest.CaptureFixture[str]) -> None:
+    rollout.report(cast("Kubernetes", Cluster(restarts=2)), "platform", NOW + timedelta(minutes=1))
+    printed = capsys.readouterr().out
+    assert "the reason" not in printed
+    assert "BackOff" not in printed

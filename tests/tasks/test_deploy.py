@@ -1,0 +1,229 @@
+"""What is not said is asked for on a terminal, and has a default or is an error elsewhere."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+from delivery.core.declaration import Declaration, Environment
+from delivery.core.errors import DeclarationError
+from delivery.core.release import Release, ReleasedImage
+from delivery.steps import deploy as deploys
+from delivery.steps import engine as engines
+from delivery.steps import mirror as mirrors
+from delivery.steps import registry as registries
+from delivery.steps import release as releases
+from delivery.steps import versions
+from delivery.steps.deploy import Options, Target
+from delivery.tasks import deploy as tasks
+from delivery.tasks import platform as platforms
+from delivery.tasks import questions
+from delivery.tools import files
+
+NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
+SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "b" * 64)})
+TAGGED = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "1.0.0", "sha256:" + "c" * 64)})
+
+
+class Done:
+    """What the tasks asked for."""
+
+    def __init__(self) -> None:
+        self.deployed: list[tuple[str, str, Options]] = []
+        self.docker: list[Release] = []
+        self.removed: list[tuple[bool, bool]] = []
+        self.rolled_back: list[int] = []
+        self.answers: Iterator[str] = iter(())
+        self.terminal = False
+        self.now: Release | None = NOW
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
+    """Every step below the tasks, noting what it is asked for."""
+    made = Done()
+    environments = {
+        name: Environment(contexts=("kind-house",), namespace="platform", values="v", confirm=name == "production")
+        for name in ("local", "staging", "production")
+    }
+
+    def target(_declaration: Declaration, name: str, _context: str) -> Target:
+        return Target(name, environments[name], cast("Any", None), cast("Any", Namespace()))
+
+    def deploy(place: Target, values: dict[str, Any], options: Options) -> None:
+        made.deployed.append((place.name, values["components"]["api-rest"]["image"]["digest"][7], options))
+
+    def remove(_place: Target, _options: Options, *, data: bool, may_delete: Callable[[list[str]], bool]) -> None:
+        made.removed.append((data, may_delete(["persistentvolumeclaims/data"]) if data else False))
+
+    def answer(_prompt: str) -> str:
+        try:
+            return next(made.answers)
+        except StopIteration:
+            raise EOFError from None
+
+    declared = declaration.model_copy(update={"environments": environments})
+    monkeypatch.setattr(files, "load_declaration", lambda: declared)
+    monkeypatch.setattr(deploys, "target", target)
+    monkeypatch.setattr(deploys, "running", lambda _place: made.now)
+    monkeypatch.setattr(deploys, "deploy", deploy)
+    monkeypatch.setattr(deploys, "roll_back", lambda _place, told, _options: made.rolled_back.append(told))
+    monkeypatch.setattr(deploys, "remove", remove)
+    monkeypatch.setattr(engines, "ensure", lambda: "the engine")
+    monkeypatch.setattr(registries, "ensure", lambda *_: None)
+    monkeypatch.setattr(releases, "make", lambda _engine, _declaration: SOURCES)
+    monkeypatch.setattr(mirrors, "mirror", lambda *_: {})
+    monkeypatch.setattr(versions, "held", lambda *_: TAGGED)
+    monkeypatch.setattr(versions, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
+    monkeypatch.setattr(versions, "refuse_changes", refuse)
+    monkeypatch.setattr(platforms, "bring_up", lambda _declaration, make: made.docker.append(make(None)))
+    monkeypatch.setattr(questions, "someone", lambda: made.terminal)
+    monkeypatch.setattr("builtins.input", answer)
+    return made
+
+
+class Namespace:
+    """What a target is printed with."""
+
+    context = "kind-house"
+    namespace = "platform"
+
+
+def refuse(environment: str) -> None:
+    raise DeclarationError(f"{environment}: not committed")
+
+
+def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
+    task.body.__wrapped__(None, **arguments)
+
+
+def at_terminal(done: Done, *answers: str) -> None:
+    done.terminal = True
+    done.answers = iter(answers)
+
+
+def test_without_a_terminal_the_sources_go_to_the_local_cluster(done: Done) -> None:
+    run(tasks.deploy)
+    assert done.deployed == [("local", "b", Options(600, 1800, rollback=True))]
+
+
+def test_every_flag_is_passed_on(done: Done) -> None:
+    run(tasks.deploy, version="1.0.0", timeout="90s", lock_timeout="1m", rollback=False)
+    assert done.deployed == [("local", "c", Options(90, 60, rollback=False))]
+
+
+def test_what_is_deployed_can_be_deployed_again(done: Done) -> None:
+    run(tasks.deploy, environment="staging", version="deployed")
+    assert done.deployed[0][:2] == ("staging", "a")
+    done.now = None
+    with pytest.raises(DeclarationError, match="nothing is"):
+        run(tasks.deploy, version="deployed")
+
+
+def test_elsewhere_a_version_has_to_be_said(done: Done) -> None:
+    with pytest.raises(DeclarationError, match="deploy to staging: no version is told"):
+        run(tasks.deploy, environment="staging")
+    assert done.deployed == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "digest"),
+    [
+        (("", ""), "b"),
+        (("1", "2"), "a"),
+        (("kubernetes", "deployed"), "a"),
+        (("1", "9", "x", "3"), "c"),
+        (("", "1.0.0"), "c"),
+    ],
+)
+def test_on_a_terminal_platform_and_version_are_asked(
+    done: Done, answers: tuple[str, ...], digest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_terminal(done, *answers)
+    run(tasks.deploy)
+    assert done.deployed[0][:2] == ("local", digest)
+    printed = capsys.readouterr().out
+    assert "1) current: this clone's sources as they are (Enter)" in printed
+    assert "2) deployed: what runs now: revision 3, api-rest aaaaaaaaaaaa" in printed
+    assert "4) 0.9.0" in printed
+
+
+def test_nobody_is_asked_what_is_said_or_with_yes(done: Done) -> None:
+    at_terminal(done)
+    run(tasks.deploy, platform="kubernetes", version="current")
+    run(tasks.deploy, yes=True)
+    assert [digest for _, digest, _ in done.deployed] == ["b", "b"]
+
+
+def test_a_terminal_that_closes_is_an_error(done: Done) -> None:
+    at_terminal(done, "1")
+    with pytest.raises(DeclarationError, match="nobody answers"):
+        run(tasks.deploy)
+
+
+def test_docker_is_asked_for_a_version_too_and_touches_no_cluster(done: Done) -> None:
+    at_terminal(done, "docker", "current")
+    run(tasks.deploy)
+    run(tasks.deploy, platform="docker", version="1.0.0", yes=True)
+    assert done.docker == [SOURCES, TAGGED]
+    assert done.deployed == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"platform": "vm"}, "--platform vm is not known"),
+        ({"platform": "docker", "environment": "staging"}, "docker is for local only"),
+        ({"platform": "docker", "context": "kind-house"}, "--context names a cluster"),
+        ({"environment": "nowhere"}, "the environment nowhere"),
+        ({"timeout": "soon"}, "read --timeout"),
+        ({"lock_timeout": "soon"}, "read --lock-timeout"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(done: Done, flags: dict[str, str], said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        run(tasks.deploy, **flags)
+    assert done.deployed == []
+
+
+def test_production_takes_a_confirmation(done: Done) -> None:
+    production = {"environment": "production", "version": "1.0.0"}
+    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+        run(tasks.deploy, **production)
+    at_terminal(done, "y")
+    with pytest.raises(DeclarationError, match="not confirmed"):
+        run(tasks.deploy, **production)
+    assert done.deployed == []
+    at_terminal(done, "production")
+    run(tasks.deploy, **production)
+    done.terminal = False
+    run(tasks.deploy, **production, yes=True)
+    assert [name for name, _, _ in done.deployed] == ["production", "production"]
+
+
+def test_production_takes_no_sources_that_are_not_committed(done: Done) -> None:
+    with pytest.raises(DeclarationError, match="production: not committed"):
+        run(tasks.deploy, environment="production", version="current", yes=True)
+    run(tasks.deploy, environment="staging", version="current")
+    assert [name for name, _, _ in done.deployed] == ["staging"]
+
+
+def test_going_back_and_removing_are_confirmed_too(done: Done) -> None:
+    for task in (tasks.rollback, tasks.undeploy):
+        with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+            run(task, environment="production")
+        run(task, environment="production", yes=True)
+    run(tasks.rollback, revision=2)
+    assert done.rolled_back == [0, 2]
+    assert done.removed == [(False, False)]
+
+
+def test_data_is_removed_by_who_says_so(done: Done) -> None:
+    with pytest.raises(DeclarationError, match="nobody is here to be asked"):
+        run(tasks.undeploy, data=True)
+    run(tasks.undeploy, data=True, yes=True)
+    at_terminal(done, "yes")
+    run(tasks.undeploy, data=True)
+    at_terminal(done, "local")
+    run(tasks.undeploy, data=True)
+    assert done.removed == [(True, True), (True, False), (True, True)]
