@@ -110,7 +110,11 @@ def e2e(session: nox.Session) -> None:
     environment = _engine_environment(session)
     # What a proof leaves behind after it failed would fail the others too, each after minutes of waiting.
     options = ["--maxfail=3", "--verbosity=1", *session.posargs]
-    session.run("pytest", "-m", "cluster", "tests/e2e", *options, env=environment)
+    # Not the user's own: the cluster is of these tests alone.
+    kubeconfig = str(Path(session.create_tmp()).resolve() / "kubeconfig")
+    environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
+    folders = ["tests/e2e", "tests/integration/test_deploy.py"]
+    session.run("pytest", "-m", "cluster", *folders, *options, env=environment)
 
 
 @nox.session(default=False)

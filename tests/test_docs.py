@@ -22,7 +22,9 @@ PAGES += [
     ROOT / "api-rest" / "docs" / "hostile-http.md",
     ROOT / "bench" / "README.md",
 ]
-PAGES += [ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "upstream")]
+PAGES += [
+    ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "upstream")
+]
 
 
 def ids(page: Path) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "read_pod",
     "read_workload",
     "recent",
+    "superseded",
     "troubles",
 ]
 
@@ -61,7 +62,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod with its containers, those that start before the others too."""
+    """A pod with its containers, those that start before the others too; template is the hash of what it was made from."""
 
     uid: str
     name: str
@@ -71,6 +72,7 @@ class Pod:
     containers: tuple[Container, ...]
     unschedulable: str = ""
     leaving: bool = False
+    template: str = ""
 
     @property
     def well(self) -> bool:
@@ -140,7 +142,25 @@ def read_pod(pod: Mapping[str, Any]) -> Pod:
         containers=tuple(begun),
         unschedulable=unscheduled[0] if unscheduled else "",
         leaving="deletionTimestamp" in pod["metadata"],
+        template=_template(pod),
     )
+
+
+def superseded(replica_sets: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The hashes of the templates that their Deployments have a newer one than."""
+    newest: dict[str, int] = {}
+    seen = []
+    for one in replica_sets:
+        owner: Mapping[str, Any] = next(iter(one["metadata"].get("ownerReferences") or ()), {})
+        revision = int((one["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision", 0))
+        deployment = str(owner.get("uid", ""))
+        newest[deployment] = max(revision, newest.get(deployment, 0))
+        seen.append((deployment, revision, _template(one)))
+    return frozenset(template for deployment, revision, template in seen if revision < newest[deployment])
+
+
+def _template(thing: Mapping[str, Any]) -> str:
+    return str((thing["metadata"].get("labels") or {}).get("pod-template-hash", ""))
 
 
 def _container(status: Mapping[str, Any], *, init: bool) -> Container:
@@ -191,24 +211,29 @@ def progress(workloads: Sequence[Workload]) -> str:
     return f"ready: {told}{' and ' if told and rest else ''}{f'{rest} settled' if rest else ''}" if workloads else ""
 
 
-def troubles(pods: Sequence[Pod], workloads: Sequence[Workload], before: Collection[str]) -> list[Trouble]:
-    """What keeps the pods from becoming ready; before has the UIDs of those that were there before the deploy."""
+def troubles(
+    pods: Sequence[Pod], workloads: Sequence[Workload], before: Collection[str], old: Collection[str] = ()
+) -> list[Trouble]:
+    """What keeps the pods from becoming ready; before has the UIDs of those that were there before the deploy.
+
+    Pods of templates in old do not count: a Deployment keeps them, well or not, until a new one is ready.
+    """
     found = [
         Trouble(f"{one.name} FailedCreate", f"{one.name} gets no pods: {one.failure}", _GRACE_SECONDS["FailedCreate"])
         for one in workloads
         if one.failure
     ]
     for pod in pods:
-        if pod.leaving or pod.owner == "Job":  # a Job counts its own failures
+        if pod.leaving or pod.owner == "Job" or pod.template in old:  # a Job counts its own failures
             continue
-        old = _OLD_GRACE_SECONDS if pod.uid in before else 0
+        extra = _OLD_GRACE_SECONDS if pod.uid in before else 0
         if pod.unschedulable:
-            found.append(_unschedulable(pod, old))
+            found.append(_unschedulable(pod, extra))
         for container in pod.containers:
             grace = _grace(container)
             if grace is not None:
                 text = f"{pod.name}/{container.name}: {_reason(container)}"
-                found.append(Trouble(f"{pod.uid} {container.name}", text, grace + old))
+                found.append(Trouble(f"{pod.uid} {container.name}", text, grace + extra))
     return found
 
 

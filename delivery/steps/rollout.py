@@ -17,11 +17,12 @@ from delivery.core.rollout import (
     read_pod,
     read_workload,
     recent,
+    superseded,
     troubles,
 )
 from delivery.steps.lock import Turn
 from delivery.tools import screen
-from delivery.tools.kubernetes import Kubernetes
+from delivery.tools.kubernetes import Kubernetes, Object
 
 __all__ = ["HopelessError", "Watch", "report", "uids"]
 
@@ -57,11 +58,13 @@ class Watch:
         self._turn.check()
         try:
             pods = _pods(self._kubernetes, self._release)
-            workloads = _workloads(self._kubernetes, self._release)
+            things = _things(self._kubernetes, self._release)
         except CommandError as error:  # a cluster that is busy just now; who waits for us has a time limit
             self._step.line(error.message)
             return False
-        found = troubles(pods, workloads, self._before)
+        workloads = _workloads(things)
+        old = superseded([one for one in things if one["kind"] == "ReplicaSet"])
+        found = troubles(pods, workloads, self._before, old)
         now = time.monotonic()
         self._since = {one.key: self._since.get(one.key, now) for one in found}
         if lost := hopeless(found, self._since, now):
@@ -92,7 +95,7 @@ def report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
     pods = _pods(kubernetes, release)
     screen.say("")
     _say_rows([("POD", "NODE", "READY", "RESTARTS", "STATE"), *(pod.row() for pod in pods)])
-    for workload in _workloads(kubernetes, release):
+    for workload in _workloads(_things(kubernetes, release)):
         if workload.failure:
             screen.say(f"{workload.name}: {workload.failure}")
     events = recent(kubernetes.all("events"), since)[-_EVENTS:]
@@ -128,8 +131,12 @@ def _pods(kubernetes: Kubernetes, release: str) -> list[Pod]:
     return [read_pod(one) for one in kubernetes.all("pods", _selector(release))]
 
 
-def _workloads(kubernetes: Kubernetes, release: str) -> list[Workload]:
-    return [read_workload(one) for one in kubernetes.all("deployments,statefulsets", _selector(release))]
+def _things(kubernetes: Kubernetes, release: str) -> list[Object]:
+    return kubernetes.all("deployments,statefulsets,replicasets", _selector(release))
+
+
+def _workloads(things: list[Object]) -> list[Workload]:
+    return [read_workload(one) for one in things if one["kind"] != "ReplicaSet"]
 
 
 def _selector(release: str) -> str:

@@ -31,13 +31,13 @@ def up(_context: Context) -> None:
 
 @item()
 def down(_context: Context) -> None:
-    """Remove the local Kubernetes cluster, with all that runs there."""
+    """Remove the local Kubernetes cluster and what runs in it."""
     clusters.down(engines.require(), files.load_declaration())
 
 
 @item(help={"json": "print it for a machine to read"})
 def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
-    """Show the local Kubernetes cluster's nodes, and where their image came from."""
+    """Show the nodes of the local Kubernetes cluster."""
     found = clusters.look(engines.require(), files.load_declaration())
     if json_:
         screen.say(json.dumps(found.as_json(), indent=2))

@@ -96,5 +96,7 @@ def test_the_tests_are_named_where_there_are_some(enabled: bool) -> None:  # noq
 
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_a_login_without_tls_is_warned_of(encrypted: bool) -> None:  # noqa: FBT001
-    told = "kafka.tls.enabled encrypts it" in notes({"kafka": {"auth": {"enabled": True}, "tls": {"enabled": encrypted}}})
+    told = "kafka.tls.enabled encrypts it" in notes(
+        {"kafka": {"auth": {"enabled": True}, "tls": {"enabled": encrypted}}}
+    )
     assert told is not encrypted

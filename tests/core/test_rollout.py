@@ -157,3 +157,25 @@ def test_only_warnings_since_then_are_told_each_once_in_order() -> None:
     ]
     since = datetime(2026, 11, 21, 12, tzinfo=UTC)
     assert rollout.recent(events, since) == [("Pod/web-1", "R", "earlier"), ("Pod/web-1", "R", "later")]
+
+
+def replica_set(template: str, revision: int, deployment: str = "d1") -> dict[str, Any]:
+    return {
+        "metadata": {
+            "labels": {"pod-template-hash": template},
+            "annotations": {"deployment.kubernetes.io/revision": str(revision)},
+            "ownerReferences": [{"kind": "Deployment", "uid": deployment}],
+        }
+    }
+
+
+def test_a_template_is_superseded_by_a_newer_one_of_the_same_deployment() -> None:
+    found = rollout.superseded([replica_set("a", 9), replica_set("b", 10), replica_set("c", 1, deployment="d2")])
+    assert found == {"a"}
+
+
+def test_a_pod_of_a_superseded_template_is_no_trouble() -> None:
+    ill = container("ImagePullBackOff", message="not found")
+    old = pod(ill, metadata={"labels": {"pod-template-hash": "a"}})
+    new = pod(ill, metadata={"labels": {"pod-template-hash": "b"}})
+    assert len(rollout.troubles([old, new, pod(ill)], [], (), {"a"})) == 2

@@ -30,6 +30,7 @@ ORDER = (
     "test_component",
     "test_no_request_fails",
     "test_deploys",
+    "test_deploy",  # tests/integration: what the task does, on the same cluster
     "test_crashes",
 )
 

@@ -60,7 +60,7 @@ class House:
     @property
     def kubeconfig(self) -> Path:
         """Where the cluster is known; not in the user's file."""
-        return self.folder.parent / "kubeconfig"
+        return Path(self.environment["KUBECONFIG"])
 
     def inv(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a task to its end; its output is both streams together, as on a screen."""
@@ -109,7 +109,8 @@ def copy_house(folder: Path, environment: Mapping[str, str]) -> House:
             raise AssertionError(f"delivery.toml does not say {old} once: DECLARED in {__file__} is to follow it")
         declaration = declaration.replace(old, new)
     (folder / "delivery.toml").write_text(declaration, encoding="utf-8")
-    own = {"KUBECONFIG": str(folder.parent / "kubeconfig"), "CI": "true"}
+    # nox names the file, so that proofs elsewhere can go to the same cluster; never the user's own.
+    own = {"KUBECONFIG": os.environ.get("E2E_KUBECONFIG") or str(folder.parent / "kubeconfig"), "CI": "true"}
     return House(folder, {**os.environ, **environment, **own})
 
 

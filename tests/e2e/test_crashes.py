@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from tests.ledger.checker import Verdict
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-RUN = "crash"
+RUN = f"crash-{uuid.uuid4().hex[:8]}"
 RATE = 20
 AT_ONCE = 32
 AFTERMATH = 4

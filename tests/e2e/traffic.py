@@ -185,7 +185,7 @@ def summarise(recording: Recording, phases: Sequence[Phase]) -> list[Summary]:
     for request in recording.requests:
         grouped.setdefault(_phase_of(request, phases), []).append(request)
     lengths = {phase.name: phase.until - phase.since for phase in phases}
-    return [_summary(name, lengths.get(name), requests) for name, requests in grouped.items()]
+    return [_summary(name, lengths.get(name, 0.0), requests) for name, requests in grouped.items()]
 
 
 def table(summaries: Iterable[Summary]) -> str:
@@ -244,15 +244,12 @@ def _fault(request: Request, lags: Iterable[Lag]) -> str:
     return SERVER
 
 
-def _summary(name: str, seconds: float | None, requests: Sequence[Request]) -> Summary:
+def _summary(name: str, seconds: float, requests: Sequence[Request]) -> Summary:
     quick = sorted(request.seconds * MILLISECONDS for request in requests if request.kind != "slow POST")
     kinds = Counter(request.kind for request in requests)
-    span = seconds
-    if span is None:
-        span = max(one.due for one in requests) - min(one.due for one in requests)
     return Summary(
         phase=name,
-        seconds=span,
+        seconds=seconds,
         requests=len(requests),
         fresh=sum(request.fresh for request in requests),
         slow=kinds["slow POST"],

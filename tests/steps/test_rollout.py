@@ -21,6 +21,7 @@ class Cluster:
     def __init__(self, *, restarts: int = 0, ready: bool = True, reason: str = "") -> None:
         self.ready = ready
         self.busy = False
+        self.sets: list[dict[str, Any]] = []
         state = {"waiting": {"reason": reason}} if reason else {"running": {}}
         status = {"name": "web", "ready": ready, "restartCount": restarts, "state": state}
         self.pod = {
@@ -46,7 +47,7 @@ class Cluster:
         ready = int(self.ready)
         status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": ready}
         workload = {"kind": "Deployment", "metadata": {"name": "web", "generation": 1}, "spec": {}, "status": status}
-        return [self.pod] if kind == "pods" else [workload]
+        return [self.pod] if kind == "pods" else [workload, *self.sets]
 
     def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
         assert (pod, container, lines) == ("web-1", "web", 15)
@@ -127,3 +128,22 @@ def test_what_is_well_needs_no_log(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "the reason" not in printed
     assert "BackOff" not in printed
+
+
+def test_what_a_deployment_has_left_behind_it_is_no_reason_to_give_up() -> None:
+    cluster = Cluster(ready=False, restarts=3, reason="CrashLoopBackOff")
+    cluster.pod["metadata"] = {"name": "web-1", "uid": "u1", "labels": {"pod-template-hash": "old"}}
+    cluster.sets = [replica_set("old", 1), replica_set("new", 2)]
+    watched, _ = watch(cluster)
+    assert not watched.look()
+
+
+def replica_set(template: str, revision: int) -> dict[str, Any]:
+    return {
+        "kind": "ReplicaSet",
+        "metadata": {
+            "labels": {"pod-template-hash": template},
+            "annotations": {"deployment.kubernetes.io/revision": str(revision)},
+            "ownerReferences": [{"kind": "Deployment", "uid": "d1"}],
+        },
+    }
