@@ -62,8 +62,8 @@ PROGRAMS = {
     "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
     # 0.27 is the first that speaks to the containerd 2 of today's node images.
     "kind": Program("KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))),
-    "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 14))),
-    "helm3": Program("HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 14), (4, 0))),
+    "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 18))),
+    "helm3": Program("HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))),
     # Kubernetes promises that kubectl works with clusters one minor version older or newer: ours is the node image's.
     "kubectl": Program(
         "KUBECTL",

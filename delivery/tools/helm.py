@@ -1,4 +1,4 @@
-"""Helm by its command line, 3.14 and newer or 4: one release's namespace and context, named on every command line."""
+"""Helm by its command line, 3.18 and newer or 4: one release's namespace and context, named on every command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from delivery.tools import command
 
 __all__ = ["Helm", "Watcher", "probe"]
 
-_OLDEST = (3, 14)
+_OLDEST = (3, 18)
 _SERVER_SIDE = (4, 0)  # the first that applies on the server, and waits by kstatus
 _QUICK_SECONDS = 120
 # Every deploy leaves one revision; what is older than these cannot be rolled back to.
@@ -40,7 +40,7 @@ def probe(program: str) -> tuple[int, int]:
     version = (int(found[1]), int(found[2])) if found else (0, 0)
     if version < _OLDEST:
         raise DeployError(
-            f"use {program}: it is {printed.strip() or 'no helm'}, and 3.14 or newer is needed",
+            f"use {program}: it is {printed.strip() or 'no helm'}, and 3.18 or newer is needed",
             hint="install a newer helm, or unset HELM to let this project find one",
         )
     return version

@@ -123,7 +123,7 @@ def test_where_it_cannot_be_installed_the_error_says_what_to_do(
     ("name", "answer"),
     [
         ("kind", "kind version 0.27.0"),
-        ("helm", "v3.14.0+g5be7e7a"),
+        ("helm", "v3.18.0+gcc58e3f"),
         ("helm", "v4.1.4+g05fa379"),
         ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.33.9"}}'),
         ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.35.0"}}'),

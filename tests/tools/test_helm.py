@@ -11,21 +11,21 @@ from delivery.core.errors import CommandError, DeployError
 from delivery.tools.helm import Helm, Watcher, probe
 
 SCOPE = ["--namespace=platform", "--kube-context=kind-house"]
-THREE = Helm("helm", (3, 14), "kind-house", "platform")
+THREE = Helm("helm", (3, 18), "kind-house", "platform")
 FOUR = Helm("helm", (4, 1), "kind-house", "platform")
 QUIET = Watcher(on_line=lambda _: None, tick=lambda: None, every=0.01)
 
 
-@pytest.mark.parametrize(("printed", "version"), [("v3.14.4+g81c902a", (3, 14)), ("v4.1.4+g05fa379", (4, 1))])
+@pytest.mark.parametrize(("printed", "version"), [("v3.18.4+gd80839c", (3, 18)), ("v4.1.4+g05fa379", (4, 1))])
 def test_reads_its_version(fp: FakeProcess, printed: str, version: tuple[int, int]) -> None:
     fp.register(["helm", "version", "--short"], stdout=[printed])
     assert probe("helm") == version
 
 
-@pytest.mark.parametrize("printed", ["v3.13.3+g1", "v2.17.0", "hello"])
+@pytest.mark.parametrize("printed", ["v3.17.9+g1", "v2.17.0", "hello"])
 def test_refuses_one_that_is_too_old_or_no_helm(fp: FakeProcess, printed: str) -> None:
     fp.register(["helm", "version", "--short"], stdout=[printed])
-    with pytest.raises(DeployError, match=r"3\.14 or newer is needed"):
+    with pytest.raises(DeployError, match=r"3\.18 or newer is needed"):
         probe("helm")
 
 
