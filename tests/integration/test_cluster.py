@@ -70,8 +70,10 @@ def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(clus
 def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: clusters.Cluster) -> None:
     release = platforms.released()
     assert release, "`inv push` goes before these tests"
-    kubectl(cluster, "run", "pulled", "--image", release.images["api-rest"].pinned, "--command", "--", "sleep", "600")
-    kubectl(cluster, "wait", "--for=condition=Ready", "--timeout=170s", "pod/pulled")
+    # The image has no shell, and no sleep either.
+    rest = ["/usr/bin/python3", "-c", "import time; time.sleep(3600)"]
+    kubectl(cluster, "run", "pulled", "--image", release.images["api-rest"].pinned, "--command", "--", *rest)
+    kubectl(cluster, "wait", "--for=condition=Ready", "--timeout=120s", "pod/pulled")
     pod: dict[str, Any] = json.loads(kubectl(cluster, "get", "pod", "pulled", "--output=json"))
     assert pod["status"]["containerStatuses"][0]["imageID"].endswith(release.images["api-rest"].digest)
 
