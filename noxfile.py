@@ -98,7 +98,7 @@ def integration(session: nox.Session, project: str) -> None:
             session.run("pytest", "-m", "engine", *session.posargs, env={**environment, **addresses})
         return
     if project == "platform-chart":
-        environment |= {"PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
+        environment |= {"HELM": _helms(session), "PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
     session.chdir(FOLDERS.get(project, project))
     session.run("pytest", "-m", _without_cluster("engine", project), *session.posargs, env=environment)
 
