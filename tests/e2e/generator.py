@@ -103,12 +103,13 @@ def request(load: Load, number: int, known: deque[str]) -> Request:
 
 
 def _path(number: int, known: deque[str], run: str) -> str:
-    turn = number // 4 % 10
+    # Of 40 reading requests one for the page and one for what it shows: a person's, among those of pipelines.
+    turn = number // 4 % 40
     if turn == 0:
         return "/"
     if turn == 1:
         return "/environments"
-    if turn in (2, 3) or not known:
+    if turn % 5 == 2 or not known:
         return f"/deployments?limit=10&component={run}/part-{number % COMPONENTS}"
     return f"/deployments/{known[number % len(known)]}"
 

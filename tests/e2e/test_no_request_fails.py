@@ -23,6 +23,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 # A platform that was kept has the keys of runs before; a key that comes again is answered as before.
 RUN = f"load-{uuid.uuid4().hex[:8]}"
 QUIET_SECONDS = 10
+# values-local.yaml fits a laptop, where 250 millicores do not carry this load: throttled pods would be all that is proved.
+CAPACITY = [
+    f"components.{API}.resources.limits.cpu=1",
+    "database.resources.limits.cpu=1",
+    "proxy.resources.limits.cpu=1",
+]
 # What a phase lasts at least, so that slow requests are under way in each.
 AFTERMATH = 6
 
@@ -114,6 +120,7 @@ def rotate(platform: Platform, authority: Authority, client: Client) -> str:
 def storm(platform: Platform, authority: Authority, client: Client, rate: float, say: Say) -> Storm:
     """Everything that is done to the platform, one after the other, under one load."""
     cluster = platform.cluster
+    platform.upgrade(*CAPACITY)
     cluster.settle()
     (node,) = cluster.nodes()
     new: list[str] = []
