@@ -258,7 +258,8 @@ def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(
     assert proxy.serial() == second
     proxy.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["fifth.example"]}}))
     until(lambda: proxy.serial() != second)
-    assert proxy.ask(connection=kept)[0] == 200
+    # Asking for it again and again has used up this address' rate; a connection that had broken would not come back.
+    until(lambda: proxy.ask(connection=kept)[0] == 200)
     kept.close()
     assert proxy.log().count("the new certificate is in use") == 2
     assert proxy.log().count("the new certificate is unusable") == 1
@@ -296,6 +297,8 @@ def test_an_address_may_ask_only_so_often(proxy: Proxy) -> None:
     assert json.loads(body)["error"]["code"] == "too-many-requests"
 
 
+# Python 3.11 leaves a socket open that was reset before its handshake began.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_address_may_have_only_so_many_connections(proxy: Proxy) -> None:
     held = [proxy.connect() for _ in range(6)]
     with pytest.raises(OSError, match=r".+"):
