@@ -258,8 +258,8 @@ def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(
     assert proxy.serial() == second
     proxy.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["fifth.example"]}}))
     until(lambda: proxy.serial() != second)
-    # Asking for it again and again has used up this address' rate; a connection that had broken would not come back.
-    until(lambda: proxy.ask(connection=kept)[0] == 200)
+    # Any answer tells that the connection lives; asking for serials again and again may have used up this address' rate.
+    assert proxy.ask(connection=kept)[0] in {200, 429}
     kept.close()
     assert proxy.log().count("the new certificate is in use") == 2
     assert proxy.log().count("the new certificate is unusable") == 1
