@@ -7,12 +7,13 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import ClusterError, CommandError, NotOursError
+from delivery.core.errors import ClusterError, CommandError, EngineError, NotOursError
 from delivery.core.subnets import in_the_way, missing
 from delivery.steps import programs
 from delivery.steps import registry as registries
@@ -169,7 +170,7 @@ def down(engine: Engine, declaration: Declaration) -> None:
         if noted is None:
             step.done("there is none")
             return
-        cluster.kind.delete(cluster.name, step.line)
+        _delete(cluster, step)
         if engine.image_labels(cluster.image) is not None:
             routes.allow(engine, cluster.image, json.loads(noted.get(_SUBNETS, "[]")))
         engine.remove_volume(cluster.note)
@@ -232,7 +233,7 @@ def _have_nodes(cluster: Cluster, step: screen.Step) -> str:
         else:
             return f"{', '.join(stopped)} started; all ready" if stopped else "already up, every node ready"
     if nodes:
-        cluster.kind.delete(cluster.name, step.line)
+        _delete(cluster, step)
     _create(cluster, step)
     return f"made anew, since {why}" if nodes else f"{len(kind.node_names(cluster.declaration.cluster))} nodes ready"
 
@@ -247,6 +248,20 @@ def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
     if not cluster.engine.has_file(f"{cluster.name}-control-plane", _COMPLETE):
         return "it was interrupted while it was made"
     return ""
+
+
+def _delete(cluster: Cluster, step: screen.Step) -> None:
+    """Remove the nodes, at rest first.
+
+    On cgroup v1 a container is frozen for a moment while it is made; one whose node is killed just then stays frozen, and no
+    engine can end the node any more.
+    """
+    for node in cluster.kind.nodes(cluster.name):
+        if node.state == "running":
+            step.line(f"stop what {node.name} runs")
+            with suppress(EngineError):  # one that does not even do that is removed all the same
+                cluster.engine.execute(node.name, ["systemctl", "stop", "kubelet", "containerd"])
+    cluster.kind.delete(cluster.name, step.line)
 
 
 def _create(cluster: Cluster, step: screen.Step) -> None:
