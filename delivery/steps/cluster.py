@@ -30,6 +30,10 @@ _KEY, _SUBNETS = "delivery-platform.cluster-key", "delivery-platform.cluster-sub
 _PATIENCE_SECONDS = 240
 _TO_THE_SECOND = len("2026-01-01T00:00:00")
 _LEAST_MEMORY = 4_000_000_000
+_REST = (
+    "timeout 20 systemctl stop kubelet containerd;"
+    " find /sys/fs/cgroup/freezer -name freezer.state 2>/dev/null | while read -r state; do echo THAWED >$state; done"
+)
 # Kernels begin with 128 inotify instances a user, and every node is root's: kube-proxy ends with "too many open files". Only a
 # privileged container can raise that on any engine's host, and a node is one.
 _RAISE_LIMITS = (
@@ -253,14 +257,14 @@ def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
 def _delete(cluster: Cluster, step: screen.Step) -> None:
     """Remove the nodes, at rest first.
 
-    On cgroup v1 a container is frozen for a moment while it is made; one whose node is killed just then stays frozen, and no
-    engine can end the node any more.
+    On cgroup v1 a container is frozen for a moment while it is made or changed; one whose node is killed just then stays frozen,
+    and no engine can end the node any more.
     """
     for node in cluster.kind.nodes(cluster.name):
         if node.state == "running":
             step.line(f"stop what {node.name} runs")
             with suppress(EngineError):  # one that does not even do that is removed all the same
-                cluster.engine.execute(node.name, ["systemctl", "stop", "kubelet", "containerd"])
+                cluster.engine.execute(node.name, ["sh", "-c", _REST])
     cluster.kind.delete(cluster.name, step.line)
 
 
