@@ -119,22 +119,6 @@ def e2e(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def brokers(session: nox.Session) -> None:
-    """Prove three brokers with login and TLS on the local cluster: rolled under load, all gone at once, one without its disk."""
-    _install(session, "tests")
-    session.run("inv", "push", external=True)
-    environment = _engine_environment(session)
-    environment["KUBECONFIG"] = str(Path(session.create_tmp()).resolve() / "kubeconfig")
-    session.run("inv", "cluster.up", external=True, env=environment)
-    image = "localhost:5001/apache/kafka:4.1.1"
-    session.run("docker", "tag", "apache/kafka:4.1.1", image, external=True, env=environment)
-    session.run("docker", "push", "--quiet", image, external=True, env=environment)
-    environment |= {"HELM": _program(session, "helm"), "KUBECTL": _program(session, "kubectl")}
-    session.chdir("platform-chart")
-    session.run("pytest", "-m", "cluster", "tests/test_kafka_cluster.py", *session.posargs, env=environment)
-
-
-@nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """Kill api, worker, broker and database at random under 100,000 events: `nox -s chaos -- --events 10000 --seed 2`."""
     _prove_ledger(session, "test_chaos.py", "--events=100000", "--kills=40", "--rate=400")
