@@ -1,5 +1,6 @@
 """What the tests of delivery/ share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,18 @@ def _own_cache(
         "DOCKER_HOST",
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Print at once, captured or not: for tests that take their time."""
+    manager = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        if manager is None:
+            print(text, flush=True)  # noqa: T201
+            return
+        with manager.global_and_fixture_disabled():
+            print(f"\n{text}", end="", flush=True)  # noqa: T201
+
+    return say

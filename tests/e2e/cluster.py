@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests import waiting
 
 __all__ = ["CAPACITY", "Cluster", "Pod", "wait_for"]
 
@@ -18,14 +20,8 @@ CAPACITY = "shipay.com.br/capacity-type"
 PATIENCE = 180.0
 
 
-def wait_for(what: str, met: Callable[[], bool], *, seconds: float = PATIENCE, every: float = 1.0) -> float:
-    """Wait until a condition is met and return how long that took; an error says what did not come."""
-    started = time.monotonic()
-    while not met():
-        if time.monotonic() - started > seconds:
-            raise AssertionError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(every)
-    return time.monotonic() - started
+# A look at the cluster is a program that is started: no oftener than once a second.
+wait_for = functools.partial(waiting.wait_for, every=1.0)
 
 
 @dataclass(frozen=True)

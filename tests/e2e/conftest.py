@@ -40,21 +40,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def say(pytestconfig: pytest.Config) -> Say:
-    """Print at once, captured or not: these tests take their time."""
-    manager = pytestconfig.pluginmanager.getplugin("capturemanager")
-
-    def say(text: str) -> None:
-        if manager is None:
-            print(text, flush=True)  # noqa: T201
-            return
-        with manager.global_and_fixture_disabled():
-            print(f"\n{text}", end="", flush=True)  # noqa: T201
-
-    return say
-
-
-@pytest.fixture(scope="session")
 def rate(pytestconfig: pytest.Config) -> float:
     """Requests a second; these options are only known to a run that names this folder."""
     told = pytestconfig.getoption("load", default=None)

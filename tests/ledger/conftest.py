@@ -47,21 +47,6 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
-def say(pytestconfig: pytest.Config) -> Say:
-    """Print at once, captured or not: these tests take their time."""
-    manager = pytestconfig.pluginmanager.getplugin("capturemanager")
-
-    def say(text: str) -> None:
-        if manager is None:
-            print(text, flush=True)  # noqa: T201
-            return
-        with manager.global_and_fixture_disabled():
-            print(f"\n{text}", end="", flush=True)  # noqa: T201
-
-    return say
-
-
-@pytest.fixture(scope="session")
 def images() -> dict[str, str]:
     """The apps' images: the variables' that the compose file reads, else what was published from this clone last."""
     release = released()

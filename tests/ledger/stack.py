@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from tests.integration.conftest import free_port
 from tests.ledger.client import Address, says_ready
+from tests.waiting import wait_for
 
 __all__ = ["APIS", "HOST", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
 
@@ -35,16 +35,6 @@ _TOPIC = "deployments"
 _PORTS = {"api-rest": 8000, "async-worker": 8001, "kafka": 9092, "database": 3306}
 _PATIENCE = 180.0
 _PROBE_TIMEOUT = 5.0
-
-
-def wait_for(what: str, met: Callable[[], bool], *, seconds: float = _PATIENCE, every: float = 0.2) -> float:
-    """Wait until a condition is met and return how long that took; an error says what did not come."""
-    started = time.monotonic()
-    while not met():
-        if time.monotonic() - started > seconds:
-            raise AssertionError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(every)
-    return time.monotonic() - started
 
 
 @dataclass(frozen=True)
