@@ -17,6 +17,7 @@ from docker.models.containers import Container
 
 from delivery.core.errors import DeliveryError, EngineError, NotOursError, RegistryError
 from delivery.tools import dockerd
+from delivery.tools.registry_http import IDENTITY
 
 __all__ = ["MANAGED", "Engine", "connect", "find"]
 
@@ -74,7 +75,7 @@ class Engine:
     def pull(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> None:
         """Pull an image; raise RegistryError, with the engine's own reason, when it cannot.
 
-        login is (user, password); without one the Docker config is asked.
+        login is (user, password), as registry.login has it; without one the Docker config is asked.
         """
         with _asking(f"pull {reference}"):
             stream = self.client.api.pull(reference, stream=True, decode=True, auth_config=_auth(login))
@@ -137,8 +138,16 @@ class Engine:
             self.client.volumes.create(volume[0], labels={MANAGED: "true"})
             self.client.containers.run(image, detach=True, **options)
 
-    def once(self, image: str, argv: Sequence[str], *, network: str, capabilities: Sequence[str]) -> str:
-        """Run one command in a container that is gone afterwards; what it prints."""
+    def once(
+        self,
+        image: str,
+        argv: Sequence[str],
+        *,
+        network: str,
+        capabilities: Sequence[str],
+        volumes: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run one command in a container that is gone afterwards; what it prints. volumes has where each is mounted."""
         with _asking(f"run {argv[0]} in a container of {image}"):
             printed: bytes = self.client.containers.run(
                 image,
@@ -147,6 +156,7 @@ class Engine:
                 network_mode=network,
                 cap_add=list(capabilities),
                 labels={MANAGED: "true"},
+                volumes={name: {"bind": path, "mode": "rw"} for name, path in (volumes or {}).items()},
                 remove=True,
             )
         return printed.decode(errors="replace")
@@ -171,6 +181,14 @@ class Engine:
         """Start a container that has stopped."""
         with _asking(f"start {name}"):
             self.client.containers.get(name).start()
+
+    def stop(self, name: str) -> None:
+        """Stop a container of ours, which stays and can be started again. Somebody else's is an error."""
+        with _asking(f"stop {name}"):
+            container = self.client.containers.get(name)
+        _only_ours(f"stop the container {name}", container.labels)
+        with _asking(f"stop {name}"):
+            container.stop()
 
     def has_file(self, name: str, path: str) -> bool:
         """Whether a container, running or not, has this file."""
@@ -324,7 +342,10 @@ def connect(client: docker.DockerClient, address: str, environment: Mapping[str,
 
 
 def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
-    return {"username": login[0], "password": login[1]} if login else None
+    if not login:
+        return None
+    user, password = login
+    return {"identitytoken": password} if user == IDENTITY else {"username": user, "password": password}
 
 
 def _only_ours(doing: str, labels: Mapping[str, str]) -> None:

@@ -8,59 +8,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
-from docker import auth
-from docker.errors import DockerException
 
-from delivery.core.errors import DeliveryError, RegistryError
-from delivery.tools.patience import patiently
+from delivery.core.errors import RegistryError
+from delivery.tools.registry_http import TIMEOUT_SECONDS, Answer, Conversation, answers, is_local, login, url_of, within
 
-__all__ = ["Layer", "Registry", "answers", "is_local", "login"]
+__all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "is_local", "login"]
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_ACCEPT = (
-    f"{_MANIFEST}, application/vnd.oci.image.index.v1+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
-)
-_TIMEOUT_SECONDS = (5, 120)  # to connect, between two pieces
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_EMPTY = "application/vnd.oci.empty.v1+json"
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
-_LOCAL = {"localhost", "127.0.0.1", "[::1]"}
-
-
-def is_local(address: str) -> bool:
-    """Whether a registry's address is this machine, which Docker speaks plain HTTP with."""
-    return _host(address).rpartition(":")[0] in _LOCAL or _host(address) in _LOCAL
-
-
-def answers(address: str) -> bool:
-    """Whether a registry answers at this address; one that asks for a login does."""
-    try:
-        return requests.get(f"{_url(address)}/v2/", timeout=_TIMEOUT_SECONDS).status_code in {200, 401}
-    except requests.RequestException:
-        return False
-
-
-def _host(address: str) -> str:
-    return address.partition("/")[0]
-
-
-def _url(address: str) -> str:
-    host = _host(address)
-    if host == auth.INDEX_NAME:  # Docker Hub's API has another host than its image names
-        host = urlsplit(auth.INDEX_URL).netloc
-    return f"{'http' if is_local(address) else 'https'}://{host}"
+# What registries whose tags are immutable answer to a PUT on one that is there; each has its own way.
+_IMMUTABLE = {400, 403, 409, 412}
+_NO_REFERRERS_API = (400, 404, 405)
 
 
 @dataclass(frozen=True)
@@ -73,29 +43,83 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+class Blob:
+    """A part of an artefact: its media type, its bytes, and what its descriptor is annotated with."""
+
+    media_type: str
+    content: bytes
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """What it is known by."""
+        return _sha256(self.content)
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return _descriptor(self.media_type, self.content, self.annotations)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A manifest as a registry gave it: its digest, its media type, its bytes, and what they say."""
+
+    digest: str
+    media_type: str
+    content: bytes
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Referrer:
+    """What is attached to a manifest (an SBOM, a signature): the digest, type, size and annotations of its own manifest."""
+
+    digest: str
+    artifact_type: str
+    size: int
+    annotations: Mapping[str, str]
 
 
 class Registry:
     """One registry, host[:port][/path]; every method names repositories by their whole name, the address included.
 
-    Refusals, faults that outlast the retries, and content that is not what was sent raise RegistryError.
+    Refusals, faults that outlast the retries, and content that is not what was sent raise RegistryError. timeout is the
+    seconds to connect, and between two pieces of an answer.
     """
 
-    def __init__(self, address: str, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        timeout: tuple[float, float] = TIMEOUT_SECONDS,
+    ) -> None:
         self.address = address
-        self._pause = pause
-        self._http = requests.Session()
-        self._login = login(address)
-        self._tokens: dict[str, str] = {}
+        self._http = Conversation(address, pause=pause, timeout=timeout)
+        self._without_referrers: set[str] = set()
+
+    @property
+    def requests(self) -> int:
+        """The requests made so far, those for tokens among them."""
+        return self._http.requests
+
+    @property
+    def sent(self) -> int:
+        """The bytes of the bodies sent so far."""
+        return self._http.sent
+
+    @property
+    def received(self) -> int:
+        """The bytes of the bodies received so far."""
+        return self._http.received
 
     def digest(self, repository: str, reference: str) -> str:
         """The digest of a manifest that the registry holds under a tag or digest, or "" when it holds none."""
-        doing = f"look for {repository}:{reference}"
-        answer = self._ask("HEAD", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404))
+        doing = f"look for {_spelled(repository, reference)}"
+        answer = self._http.ask(
+            "HEAD", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404)
+        )
         if answer.status == requests.codes.not_found:
             return ""
         if found := answer.headers.get("Docker-Content-Digest"):
@@ -104,42 +128,138 @@ class Registry:
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none when the registry does not know it."""
-        doing, url = f"list the tags of {repository}", f"{_url(self.address)}/v2/{_within(repository)}/tags/list"
+        doing, url = f"list the tags of {repository}", f"{url_of(self.address)}/v2/{within(repository)}/tags/list"
         found: list[str] = []
-        while url:
-            answer = self._ask("GET", url, repository, doing, expect=(200, 404))
-            if answer.status == requests.codes.not_found:
-                return []
-            found += json.loads(answer.body).get("tags") or []
-            # A long list comes in pages, each with the address of the next.
-            following = _NEXT.match(answer.headers.get("Link", ""))
-            url = urljoin(url, following[1]) if following else ""
+        for page in self._pages(url, repository, doing, (404,)) or ():
+            found += page.get("tags") or []
         return found
 
-    def push_layout(self, layout: Path, repository: str, tag: str, on_line: Callable[[str], None]) -> str:
+    def fetch(self, repository: str, reference: str) -> Artifact | None:
+        """The manifest under a tag or digest, its bytes checked against the digest; None when the registry holds none."""
+        doing = f"read {_spelled(repository, reference)}"
+        answer = self._http.ask(
+            "GET", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404)
+        )
+        if answer.status == requests.codes.not_found:
+            return None
+        told = reference if ":" in reference else answer.headers.get("Docker-Content-Digest", "")
+        digest = _sha256(answer.body)
+        if told and told != digest:
+            raise _not_as_told(doing, told, digest)
+        try:
+            manifest = json.loads(answer.body)
+            media_type = answer.headers.get("Content-Type") or manifest.get("mediaType", _MANIFEST)
+        except (ValueError, AttributeError) as error:
+            raise RegistryError(
+                f"{doing}: that is no manifest", hint="see what else answers at this address"
+            ) from error
+        return Artifact(digest, media_type.partition(";")[0], answer.body, manifest)
+
+    def blob(self, repository: str, digest: str) -> bytes:
+        """The bytes of a blob, checked against its digest."""
+        doing = f"read {repository}: blob {digest[7:19]}"
+        content = self._http.ask("GET", self._path(repository, "blobs", digest), repository, doing).body
+        if _sha256(content) != digest:
+            raise _not_as_told(doing, digest, _sha256(content))
+        return content
+
+    def referrers(self, repository: str, digest: str) -> list[Referrer]:
+        """What is attached to a manifest: as the registry's API says, else as the tag that stands in for it does."""
+        if repository not in self._without_referrers:
+            url, doing = (
+                self._path(repository, "referrers", digest),
+                f"list what is attached to {repository}@{digest[:19]}",
+            )
+            pages = self._pages(url, repository, doing, _NO_REFERRERS_API)
+            if pages is not None:
+                return [_referrer(one) for page in pages for one in page.get("manifests") or ()]
+            self._without_referrers.add(repository)
+        return [_referrer(one) for one in self._listed(repository, _fallback(digest))]
+
+    def put_tag(self, repository: str, tag: str, digest: str) -> bool:
+        """Give a manifest that the repository holds another tag; whether that was to be done. No blob is moved.
+
+        A tag is never moved from one manifest to another: that is a RegistryError.
+        """
+        if self._holds(repository, tag, digest):
+            return False
+        doing = f"tag {repository}@{digest[:19]} as {tag}"
+        held = self.fetch(repository, digest)
+        if held is None:
+            raise RegistryError(
+                f"{doing}: the registry holds no {digest}", hint="build and push it anew; somebody has deleted it"
+            )
+        self._put_manifest(repository, tag, held.content, held.media_type)
+        return True
+
+    def push_artifact(
+        self,
+        repository: str,
+        *,
+        artifact_type: str,
+        layers: Sequence[Blob],
+        tag: str = "",
+        config: Blob | None = None,
+        annotations: Mapping[str, str] | None = None,
+        subject: str = "",
+        overwrite: bool = False,
+    ) -> str:
+        """Push an OCI artefact and return its digest; the same content has the same digest.
+
+        Without a tag it is known by its digest alone. A tag that holds other content is an error, unless overwrite. subject
+        is the digest of a manifest in the same repository that it is to be attached to.
+        """
+        parts = config or Blob(_EMPTY, b"{}"), *(layers or (Blob(_EMPTY, b"{}"),))
+        about = self._described(repository, subject) if subject else None
+        content = _artifact(artifact_type, config, parts, about, annotations or {})
+        digest = _sha256(content)
+        there = self._holds(repository, tag or digest, digest, overwrite=overwrite)
+        # One that was cut off between the two may be there, and not be attached.
+        if there and (not subject or digest in {one.digest for one in self.referrers(repository, subject)}):
+            return digest
+        for part in dict.fromkeys((one.digest, one.content) for one in parts):
+            self._push_blob(repository, part[0], len(part[1]), _reader(part[1]))
+        answer = self._put_manifest(repository, tag or digest, content, _MANIFEST, overwrite=overwrite)
+        if subject and "OCI-Subject" not in answer.headers:
+            artifact = artifact_type or (config.media_type if config else "")
+            entry = {**_descriptor(_MANIFEST, content, annotations or {}), "artifactType": artifact}
+            self._http.patiently(lambda: self._attach(repository, subject, entry))
+        return digest
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Delete a manifest, and so every tag of it. One that is not there is well; a registry that deletes nothing is an error.
+
+        The tag that stands in for the list of what is attached to another manifest is not changed.
+        """
+        doing = f"delete {repository}@{digest[:19]}"
+        expect = (200, 202, 404)
+        self._http.ask("DELETE", self._path(repository, "manifests", digest), repository, doing, expect=expect)
+
+    def push_layout(
+        self,
+        layout: Path,
+        repository: str,
+        tag: str,
+        on_line: Callable[[str], None],
+        *,
+        mount_from: Sequence[str] = (),
+    ) -> str:
         """Push the one image of an OCI layout (https://github.com/opencontainers/image-spec) and return its digest.
 
-        The tag is put last, and then read back: what the registry serves under it must be the bytes that were sent.
+        The tag is put last, and then read back: what the registry serves under it must be the bytes that were sent. Blobs that a
+        repository of mount_from has are taken over from there, without sending them.
         """
         digest, manifest = _read_layout(layout, repository)
         parts = json.loads(manifest)
         for part in (*parts["layers"], parts["config"]):
-            self._push_blob(layout, repository, part["digest"], part["size"], on_line)
-        self._ask(
-            "PUT",
-            self._path(repository, "manifests", tag),
-            repository,
-            f"push {repository}:{tag}",
-            data=manifest,
-            headers={"Content-Type": parts.get("mediaType", _MANIFEST)},
-            expect=(201,),
-        )
-        self.verify(repository, tag, digest)
+            file = layout / "blobs" / "sha256" / part["digest"].partition(":")[2]
+            self._push_blob(repository, part["digest"], part["size"], _opener(file), on_line, mount_from)
+        self._put_manifest(repository, tag, manifest, parts.get("mediaType", _MANIFEST), overwrite=True)
         return digest
 
     def verify(self, repository: str, tag: str, digest: str) -> None:
         """Read a pushed manifest back; raise RegistryError unless its bytes have this digest."""
-        doing = f"read back {repository}:{tag}"
+        doing = f"read back {_spelled(repository, tag)}"
         held = _sha256(self._manifest(repository, tag, doing))
         if held != digest:
             raise RegistryError(
@@ -152,169 +272,202 @@ class Registry:
         doing = f"read the layers of {repository}"
         found = []
         for part in json.loads(self._manifest(repository, digest, doing))["layers"]:
-            blob = self._ask("GET", self._path(repository, "blobs", part["digest"]), repository, doing).body
+            blob = self.blob(repository, part["digest"])
             with tarfile.open(fileobj=io.BytesIO(blob), mode="r:*") as tar:
                 unpacked = sum(member.size for member in tar if member.isreg())
             found.append(Layer(part["digest"], len(blob), unpacked))
         return found
 
     def _manifest(self, repository: str, reference: str, doing: str) -> bytes:
-        return self._ask("GET", self._path(repository, "manifests", reference), repository, doing).body
+        return self._http.ask("GET", self._path(repository, "manifests", reference), repository, doing).body
 
-    def _push_blob(self, layout: Path, repository: str, digest: str, size: int, on_line: Callable[[str], None]) -> None:
-        doing = f"push {repository}: layer {digest[7:19]}"
-        there = self._ask("HEAD", self._path(repository, "blobs", digest), repository, doing, expect=(200, 404))
-        if there.status == requests.codes.ok:
-            on_line(f"layer {digest[7:19]} is there")
-            return
-        on_line(f"layer {digest[7:19]}, {size / 1e6:.1f} MB")
-        blob = layout / "blobs" / "sha256" / digest.partition(":")[2]
+    def _pages(self, url: str, repository: str, doing: str, none: Sequence[int]) -> list[Mapping[str, Any]] | None:
+        """The pages of a list: a long one comes in several, each with the address of the next. None when none is answered."""
+        found: list[Mapping[str, Any]] = []
+        while url:
+            answer = self._http.ask("GET", url, repository, doing, expect=(200, *none))
+            if answer.status in none:
+                return None
+            found.append(json.loads(answer.body))
+            following = _NEXT.match(answer.headers.get("Link", ""))
+            url = urljoin(url, following[1]) if following else ""
+        return found
 
-        def upload() -> _Answer:
-            # A retried upload starts anew: the place given for the first one is spent.
-            place = self._once("POST", self._path(repository, "blobs", "uploads/"), repository, doing, expect=(202,))
-            url = urljoin(_url(self.address), place.headers["Location"])
-            joined = f"{url}{'&' if urlsplit(url).query else '?'}digest={digest}"
-            with blob.open("rb") as content:
-                return self._once(
-                    "PUT",
-                    joined,
-                    repository,
-                    doing,
-                    data=content,
-                    headers={"Content-Type": "application/octet-stream"},
-                    expect=(201,),
-                )
+    def _holds(self, repository: str, reference: str, digest: str, *, overwrite: bool = False) -> bool:
+        """Whether the registry holds this manifest under a tag; raise RegistryError when it holds another."""
+        held = self.digest(repository, reference)
+        if held not in {"", digest} and not overwrite:
+            raise RegistryError(
+                f"put {_spelled(repository, reference)}: it is {held} already, and would be {digest}",
+                hint="version tags are never overwritten: other content needs another version",
+            )
+        return held == digest
 
-        patiently(upload, pause=self._pause)
-
-    def _path(self, repository: str, kind: str, reference: str) -> str:
-        return f"{_url(self.address)}/v2/{_within(repository)}/{kind}/{reference}"
-
-    def _ask(self, *arguments: Any, **options: Any) -> _Answer:  # noqa: ANN401  # _once's own
-        return patiently(lambda: self._once(*arguments, **options), pause=self._pause)
-
-    def _once(
-        self,
-        method: str,
-        url: str,
-        repository: str,
-        doing: str,
-        *,
-        expect: tuple[int, ...] = (200,),
-        data: Any = None,  # noqa: ANN401  # bytes, or a file that can be read again
-        headers: Mapping[str, str] | None = None,
-    ) -> _Answer:
-        def send() -> _Answer:
-            if hasattr(data, "seek"):
-                data.seek(0)
-            with _talking(doing):
-                answer = self._http.request(
-                    method,
-                    url,
-                    data=data,
-                    headers={"Accept": _ACCEPT, **self._authorization(repository), **(headers or {})},
-                    timeout=_TIMEOUT_SECONDS,
-                    allow_redirects=method in {"GET", "HEAD"},
-                )
-            return _Answer(answer.status_code, answer.headers, answer.content)
-
-        answer = send()
-        if answer.status == requests.codes.unauthorized and self._log_in(repository, answer, doing):
-            answer = send()
-        if answer.status not in expect:
-            raise _refused(doing, self.address, answer, known=bool(self._login))
+    def _put_manifest(
+        self, repository: str, reference: str, content: bytes, media_type: str, *, overwrite: bool = False
+    ) -> Answer:
+        """Put a manifest and read it back. A registry of immutable tags may refuse one that somebody else has just put."""
+        answer = self._put(repository, reference, content, media_type, (201, *_IMMUTABLE))
+        if answer.status in _IMMUTABLE and not self._holds(
+            repository, reference, _sha256(content), overwrite=overwrite
+        ):
+            raise self._http.refused(f"push {_spelled(repository, reference)}", answer)
+        self.verify(repository, reference, _sha256(content))
         return answer
 
-    def _authorization(self, repository: str) -> dict[str, str]:
-        token = self._tokens.get(repository)
-        return {"Authorization": token} if token else {}
+    def _put(
+        self, repository: str, reference: str, content: bytes, media_type: str, expect: Sequence[int] = (201,)
+    ) -> Answer:
+        return self._http.ask(
+            "PUT",
+            self._path(repository, "manifests", reference),
+            repository,
+            f"push {_spelled(repository, reference)}",
+            data=content,
+            headers={"Content-Type": media_type},
+            expect=expect,
+        )
 
-    def _log_in(self, repository: str, answer: _Answer, doing: str) -> bool:
-        """Answer a 401's challenge, also when a token has run out; say whether it is worth asking again."""
-        challenge = answer.headers.get("WWW-Authenticate", "")
-        scheme, _, rest = challenge.partition(" ")
-        if scheme.lower() == "basic" and self._login and repository not in self._tokens:
-            basic = requests.Request("GET", "http://x", auth=self._login).prepare().headers["Authorization"]
-            self._tokens[repository] = str(basic)
-            return True
-        if scheme.lower() != "bearer":
-            return False
-        asked = dict(_CHALLENGE.findall(rest))
-        with _talking(f"{doing}: log in"):
-            given = self._http.get(
-                asked["realm"],
-                params={"service": asked.get("service", ""), "scope": f"repository:{_within(repository)}:pull,push"},
-                auth=self._login,
-                timeout=_TIMEOUT_SECONDS,
+    def _attach(self, repository: str, subject: str, entry: Mapping[str, Any]) -> None:
+        """Add to the list that a tag keeps of what is attached to a manifest.
+
+        Nothing keeps two from changing the list at the same time: who is lost from it adds itself again.
+        """
+        tag = _fallback(subject)
+        listed = self._listed(repository, tag)
+        if entry["digest"] not in {one["digest"] for one in listed}:
+            index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [*listed, entry]}
+            self._put(repository, tag, _compact(index), _INDEX)
+            if entry["digest"] not in {one["digest"] for one in self._listed(repository, tag)}:
+                raise RegistryError(
+                    f"attach to {repository}@{subject[:19]}: the tag {tag} does not keep what is added to it",
+                    hint="something else writes to this tag, or the registry is broken; push again once it is settled",
+                    retriable=True,
+                )
+
+    def _listed(self, repository: str, tag: str) -> list[dict[str, Any]]:
+        index = self.fetch(repository, tag)
+        return list(index.manifest.get("manifests") or ()) if index else []
+
+    def _described(self, repository: str, digest: str) -> dict[str, Any]:
+        """The descriptor of a manifest that the repository holds."""
+        held = self.fetch(repository, digest)
+        if held is None:
+            raise RegistryError(
+                f"attach to {repository}@{digest[:19]}: the registry does not hold it",
+                hint="push it before what belongs to it",
             )
-        if given.status_code != requests.codes.ok:
-            return False
-        token = given.json()
-        self._tokens[repository] = f"Bearer {token.get('token') or token.get('access_token')}"
-        return True
+        return _descriptor(held.media_type, held.content, {})
+
+    def _push_blob(
+        self,
+        repository: str,
+        digest: str,
+        size: int,
+        content: Callable[[], BinaryIO],
+        on_line: Callable[[str], None] = lambda _line: None,
+        mount_from: Sequence[str] = (),
+    ) -> None:
+        doing, name = f"push {repository}: layer {digest[7:19]}", f"layer {digest[7:19]}"
+        if self._has_blob(repository, digest, doing):
+            on_line(f"{name} is there")
+            return
+        for sibling in mount_from:
+            if sibling != repository and self._has_blob(sibling, digest, doing):
+                if self._mount(repository, digest, sibling, doing):
+                    on_line(f"{name} taken over from {sibling}")
+                    return
+                break
+        on_line(f"{name}, {size / 1e6:.1f} MB")
+
+        def upload() -> Answer:
+            # A retried upload starts anew: the place given for the first one is spent.
+            start = self._path(repository, "blobs", "uploads/")
+            place = self._http.once("POST", start, repository, doing, expect=(202,))
+            url = urljoin(start, place.headers["Location"])
+            joined = f"{url}{'&' if urlsplit(url).query else '?'}digest={digest}"
+            headers = {"Content-Type": "application/octet-stream"}
+            with content() as opened:
+                return self._http.once("PUT", joined, repository, doing, data=opened, headers=headers, expect=(201,))
+
+        self._http.patiently(upload)
+
+    def _has_blob(self, repository: str, digest: str, doing: str) -> bool:
+        path = self._path(repository, "blobs", digest)
+        return bool(self._http.ask("HEAD", path, repository, doing, expect=(200, 404)).status == requests.codes.ok)
+
+    def _mount(self, repository: str, digest: str, sibling: str, doing: str) -> bool:
+        """Take a blob over from another repository, if the registry does that, and for this login."""
+        path = self._path(repository, "blobs", "uploads/") + f"?mount={digest}&from={quote(within(sibling), safe='/')}"
+        expect = (201, 202, 400, 401, 403, 404, 405)
+        answer = self._http.ask("POST", path, repository, doing, expect=expect, pulls=sibling)
+        return bool(answer.status == requests.codes.created)
+
+    def _path(self, repository: str, kind: str, reference: str) -> str:
+        return f"{url_of(self.address)}/v2/{within(repository)}/{kind}/{reference}"
 
 
-def _within(repository: str) -> str:
-    """A repository's name as its registry knows it: without the host."""
-    return repository.partition("/")[2]
+def _reader(content: bytes) -> Callable[[], BinaryIO]:
+    return lambda: io.BytesIO(content)
 
 
-def login(address: str) -> tuple[str, str] | None:
-    """The user and password for a registry: from the environment, else from the Docker config and its helpers."""
-    user = os.environ.get("DELIVERY_REGISTRY_USERNAME")
-    if user:
-        return user, os.environ.get("DELIVERY_REGISTRY_PASSWORD", "")
-    try:
-        known = auth.load_config().resolve_authconfig(_host(address))
-    except DockerException as error:
-        raise RegistryError(
-            f"read the login for {_host(address)} from the Docker config: {error}",
-            hint="`docker login` writes it anew; DELIVERY_REGISTRY_USERNAME and _PASSWORD go before it",
-        ) from error
-    if not known:
-        return None
-    return known.get("username", known.get("Username", "")), known.get("password", known.get("Secret", ""))
+def _opener(file: Path) -> Callable[[], BinaryIO]:
+    return lambda: file.open("rb")
 
 
-@contextmanager
-def _talking(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except DeliveryError:
-        raise
-    except requests.exceptions.SSLError as error:
-        raise RegistryError(
-            f"{doing}: the registry's certificate is not trusted: {error}",
-            hint="name the bundle that trusts its CA in REQUESTS_CA_BUNDLE",
-        ) from error
-    except requests.RequestException as error:
-        raise RegistryError(
-            f"{doing}: the registry does not answer: {error}",
-            hint="check the registry's address in delivery.toml (or DELIVERY_REGISTRY), and that it runs",
-            retriable=True,
-        ) from error
+def _spelled(repository: str, reference: str) -> str:
+    return f"{repository}@{reference[:19]}" if ":" in reference else f"{repository}:{reference}"
 
 
-def _refused(doing: str, address: str, answer: _Answer, *, known: bool) -> RegistryError:
-    reason = answer.body.decode("utf-8", "replace").strip()[:300]
-    with suppress(ValueError, KeyError, TypeError):  # not every refusal comes as the specification's JSON
-        reason = "; ".join(f"{one['code']}: {one.get('message', '')}" for one in json.loads(reason)["errors"])
-    host = _host(address)
-    hints = {
-        401: f"the login for {host} is wrong" if known else f"there is no login for {host}",
-        403: "this login may not do that; ask for push rights on the repository",
-        404: "the registry does not know the repository; some want it made first",
-        413: "a proxy before the registry limits the size of uploads; raise its limit",
-        429: "too many requests; wait, or log in for a higher limit",
-    }
-    hint = hints.get(answer.status, "see the registry's own log")
-    if answer.status == requests.codes.unauthorized:
-        hint += f": `docker login {host}`, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD"
+def _fallback(digest: str) -> str:
+    """The tag that lists what is attached to a manifest where the registry itself does not."""
+    return digest.replace(":", "-")
+
+
+def _referrer(entry: Mapping[str, Any]) -> Referrer:
+    return Referrer(
+        digest=entry["digest"],
+        artifact_type=entry.get("artifactType", ""),
+        size=int(entry.get("size", 0)),
+        annotations=entry.get("annotations") or {},
+    )
+
+
+def _artifact(
+    artifact_type: str,
+    config: Blob | None,
+    parts: Sequence[Blob],
+    subject: Mapping[str, Any] | None,
+    annotations: Mapping[str, str],
+) -> bytes:
+    """The bytes of an artefact's manifest; parts are its config and its layers."""
+    own_type = artifact_type if config is None or artifact_type != config.media_type else ""
+    return _compact(
+        {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            **({"artifactType": own_type} if own_type else {}),
+            "config": parts[0].descriptor,
+            "layers": [part.descriptor for part in parts[1:]],
+            **({"subject": subject} if subject else {}),
+            **({"annotations": dict(sorted(annotations.items()))} if annotations else {}),
+        }
+    )
+
+
+def _descriptor(media_type: str, content: bytes, annotations: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"mediaType": media_type, "digest": _sha256(content), "size": len(content)}
+    return {**found, "annotations": dict(sorted(annotations.items()))} if annotations else found
+
+
+def _compact(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def _not_as_told(doing: str, told: str, found: str) -> RegistryError:
     return RegistryError(
-        f"{doing}: the registry answered {answer.status}{f' ({reason})' if reason else ''}",
-        hint=hint,
-        retriable=answer.status >= requests.codes.server_error or answer.status == requests.codes.too_many_requests,
+        f"{doing}: the registry says {told} and gives {found}",
+        hint="the registry, or a proxy before it, is broken; nothing was taken from it",
     )
 
 

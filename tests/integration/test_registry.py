@@ -1,24 +1,41 @@
 """Pushes to a real registry, also with faults before it."""
 
-from collections.abc import Iterator
+import io
+import json
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import bcrypt
 import pytest
 import requests
+import trustme
+from invoke.exceptions import Exit
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import EngineError, RegistryError
+from delivery.steps import programs
+from delivery.tasks.menu import item
 from delivery.tools.engine import MANAGED, Engine
-from delivery.tools.registry import Registry, answers
+from delivery.tools.registry import Blob, Registry, answers
 from tests.integration.conftest import free_port
-from tests.registries import failing, forward_to, serving, write_layout
+from tests.registries import Answer, Break, Fault, failing, forward_to, serving, sha256, write_layout
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
 def address(engine: Engine, project: Declaration) -> Iterator[str]:
+    yield from _registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"})
+
+
+@pytest.fixture(scope="module")
+def keeping(engine: Engine, project: Declaration) -> Iterator[str]:
+    """A registry that deletes nothing."""
     yield from _registry(engine, project, {})
 
 
@@ -27,19 +44,44 @@ def locked(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPa
     """A registry that wants a login."""
     users = tmp_path_factory.mktemp("auth") / "htpasswd"
     users.write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
-    users.chmod(0o644)
-    users.parent.chmod(0o755)
     environment = {
         "REGISTRY_AUTH": "htpasswd",
         "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-        "REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
     }
     yield from _registry(engine, project, environment, users.parent)
 
 
+@dataclass(frozen=True)
+class Encrypted:
+    """A registry that speaks TLS alone, as registry.test, and the authority that its certificate is from."""
+
+    address: str
+    authority: trustme.CA
+
+
+@pytest.fixture(scope="module")
+def encrypted(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("registry.test")
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    issued.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    environment = {
+        "REGISTRY_HTTP_TLS_CERTIFICATE": "/told/cert.pem",
+        "REGISTRY_HTTP_TLS_KEY": "/told/key.pem",
+    }
+    for local in _registry(engine, project, environment, folder):
+        yield Encrypted(local.replace("localhost", "registry.test"), authority)
+
+
 def _registry(
-    engine: Engine, project: Declaration, environment: dict[str, str], users: Path | None = None
+    engine: Engine, project: Declaration, environment: Mapping[str, str], told: Path | None = None
 ) -> Iterator[str]:
+    """A registry of its own; what it is told besides is in a folder, at /told in it."""
+    if told:
+        told.chmod(0o755)
+        for file in told.iterdir():
+            file.chmod(0o644)
     port = free_port()
     container = engine.client.containers.run(
         project.upstream["registry"].image,
@@ -47,16 +89,25 @@ def _registry(
         remove=True,
         labels={MANAGED: "true"},
         ports={"5000/tcp": ("127.0.0.1", port)},
-        environment=environment,
-        volumes={str(users): {"bind": "/auth", "mode": "ro"}} if users else {},
+        environment=dict(environment),
+        volumes={str(told): {"bind": "/told", "mode": "ro"}} if told else {},
     )
     try:
-        while not answers(f"localhost:{port}"):
+        while not _listens(port):
             container.reload()
             assert container.status in {"created", "running"}, container.logs().decode()
         yield f"localhost:{port}"
     finally:
         container.kill()
+
+
+def _listens(port: int) -> bool:
+    """Whether it answers at all; one that wants TLS says so to who speaks plainly."""
+    try:
+        return requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code in {200, 400, 401}
+    except requests.RequestException:
+        time.sleep(0.05)
+        return False
 
 
 def no_line(_text: str) -> None:
@@ -84,16 +135,110 @@ def test_what_was_never_pushed_is_not_there(address: str) -> None:
     assert Registry(address).digest(f"{address}/nothing", "k1") == ""
 
 
+def drill(proxy: str, layout: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Push as a task does: its exit code, and what it prints for the user."""
+
+    @item()
+    def push(_context: object) -> None:
+        Registry(proxy, pause=lambda _seconds: None, timeout=(5, 0.5)).push_layout(
+            layout, f"{proxy}/drill", "k1", no_line
+        )
+
+    capsys.readouterr()
+    code = 0
+    try:
+        push.body(None)
+    except Exit as ended:
+        code = ended.code
+    return code, capsys.readouterr().err
+
+
+def refusing(status: int, code: str, headers: dict[str, str] | None = None) -> Answer:
+    return status, headers or {}, json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
+
+
 @pytest.mark.parametrize(
-    ("method", "part"), [("POST", "/uploads/"), ("PUT", "/uploads/"), ("PUT", "/manifests/"), ("GET", "/manifests/")]
+    "fault",
+    [
+        failing(2, "POST", "/uploads/", (503, {}, b"")),
+        failing(2, "PUT", "/uploads/", (503, {}, b"come back later")),
+        failing(2, "PUT", "/manifests/", (503, {}, b"")),
+        failing(2, "GET", "/manifests/", (503, {}, b"")),
+        failing(1, "HEAD", "/blobs/", (429, {"Retry-After": "1"}, b"")),
+        failing(2, "PUT", "/uploads/", Break("request")),
+        failing(2, "PUT", "/uploads/", Break("answer")),
+        failing(2, "PUT", "/manifests/", Break("request")),
+        failing(2, "GET", "/manifests/", Break("answer")),
+        failing(2, "GET", "/manifests/", Break("stall", 1.0)),
+        failing(2, "PUT", "/uploads/", Break("stall", 1.0)),
+    ],
+    ids=[
+        "503-start",
+        "503-upload",
+        "503-manifest",
+        "503-read-back",
+        "429",
+        "reset-in-upload",
+        "reset-after-upload",
+        "reset-in-manifest",
+        "cut-answer",
+        "slow-answer",
+        "slow-upload",
+    ],
 )
-def test_two_server_errors_are_waited_out(address: str, tmp_path: Path, method: str, part: str) -> None:
-    built = write_layout(tmp_path, f"{method} {part}".encode())
-    fault = failing(2, method, part, (503, {}, b"come back later"))
-    with serving(forward_to(f"http://{address}"), fault) as (proxy, seen):
-        assert Registry(proxy).push_layout(tmp_path, f"{proxy}/patient", "k1", no_line) == built
-    assert len([line for line in seen if line.startswith(method) and part in line]) >= 3
-    assert held(address, "patient", "k1") == built
+def test_what_passes_is_waited_out(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, request: pytest.FixtureRequest
+) -> None:
+    built = write_layout(tmp_path, request.node.name.encode() * 5000)
+    with serving(forward_to(f"http://{address}"), fault) as (proxy, _):
+        assert drill(proxy, tmp_path, capsys) == (0, "")
+    assert held(address, "drill", "k1") == built
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "hint"),
+    [
+        (failing(9, "HEAD", "/blobs/", refusing(401, "UNAUTHORIZED")), "answered 401", "there is no login for"),
+        (
+            failing(9, "POST", "/uploads/", refusing(403, "DENIED")),
+            "answered 403 (DENIED: no)",
+            "ask for push rights on the repository",
+        ),
+        (failing(9, "GET", "/manifests/", refusing(404, "MANIFEST_UNKNOWN")), "read back", "some want it made first"),
+        (failing(9, "PUT", "/uploads/", (503, {}, b"oh no")), "answered 503 (oh no)", "the registry's own log"),
+        (
+            failing(9, "PUT", "/manifests/", refusing(429, "TOOMANYREQUESTS", {"Retry-After": "1"})),
+            "answered 429 (TOOMANYREQUESTS: no)",
+            "log in for a higher limit",
+        ),
+        (failing(9, "PUT", "/uploads/", Break("request")), "the registry does not answer", "check the registry's"),
+        (failing(9, "GET", "/manifests/", Break("stall", 1.0)), "the registry has stalled", "it may be overloaded"),
+        (failing(9, "GET", "/manifests/", (200, {}, b"{}")), "the registry holds sha256:44136fa3", "push again"),
+    ],
+    ids=["401", "403", "404-after-push", "503", "429", "dropped", "stalled", "other-bytes"],
+)
+def test_what_does_not_pass_ends_the_task_with_4_and_says_what_to_do(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, message: str, hint: str
+) -> None:
+    write_layout(tmp_path, message.encode() * 5000)
+    with serving(forward_to(f"http://{address}"), fault) as (proxy, _):
+        code, printed = drill(proxy, tmp_path, capsys)
+    assert code == 4
+    assert "error (registry): " in printed
+    assert message in printed
+    assert hint in printed
+
+
+def test_a_wrong_digest_in_an_answers_header_is_caught(address: str, tmp_path: Path) -> None:
+    built = write_layout(tmp_path, b"header")
+    Registry(address).push_layout(tmp_path, f"{address}/header", "k1", no_line)
+    manifest = (tmp_path / "blobs" / "sha256" / built.partition(":")[2]).read_bytes()
+    fault = failing(1, "GET", "/manifests/", (200, {"Docker-Content-Digest": sha256(b"x")}, manifest))
+    with (
+        serving(forward_to(f"http://{address}"), fault) as (proxy, _),
+        pytest.raises(RegistryError, match=f"the registry says {sha256(b'x')} and gives {built}"),
+    ):
+        Registry(proxy).fetch(f"{proxy}/header", "k1")
 
 
 def test_a_manifest_that_does_not_stay_is_caught(address: str, tmp_path: Path) -> None:
@@ -150,3 +295,156 @@ def test_an_engine_pushes_and_pulls_with_the_login_it_is_given(
         engine.pull(pinned, no_line)
     engine.pull(pinned, no_line, login=("me", "secret"))
     engine.client.images.remove(pinned)
+
+
+def test_a_tag_is_put_and_never_moved(address: str, tmp_path: Path) -> None:
+    one, two = write_layout(tmp_path / "one", b"one"), write_layout(tmp_path / "two", b"two")
+    client, app = Registry(address), f"{address}/tagged"
+    client.push_layout(tmp_path / "one", app, "k1", no_line)
+    client.push_layout(tmp_path / "two", app, "k2", no_line)
+    sent = client.sent
+    assert client.put_tag(app, "1.0.0", one)
+    assert client.sent - sent < 1000  # the manifest alone
+    assert not client.put_tag(app, "1.0.0", one)
+    with pytest.raises(RegistryError, match=f"it is {one} already, and would be {two}"):
+        client.put_tag(app, "1.0.0", two)
+    assert held(address, "tagged", "1.0.0") == one
+
+
+def test_a_registry_of_immutable_tags_is_respected(address: str, tmp_path: Path) -> None:
+    one = write_layout(tmp_path / "one", b"one")
+    upstream = forward_to(f"http://{address}")
+
+    def immutable(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if method == "PUT" and "/manifests/" in path and upstream("HEAD", path, headers, b"")[0] == 200:
+            return refusing(400, "TAG_INVALID")
+        return upstream(method, path, headers, body)
+
+    def somebody_is_faster(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("/1.0.0"):
+            Registry(address).put_tag(f"{address}/immutable", "1.0.0", one)
+
+    with serving(immutable, somebody_is_faster) as (proxy, _):
+        client, app = Registry(proxy), f"{proxy}/immutable"
+        client.push_layout(tmp_path / "one", app, "k1", no_line)
+        client.push_layout(tmp_path / "one", app, "k1", no_line)
+        assert client.put_tag(app, "1.0.0", one)
+        assert not client.put_tag(app, "1.0.0", one)
+    assert held(address, "immutable", "1.0.0") == one
+
+
+def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) -> None:
+    image = write_layout(tmp_path)
+    client, app = Registry(address), f"{address}/attached"
+    client.push_layout(tmp_path, app, "k1", no_line)
+    assert client.referrers(app, image) == []
+    pushed = [
+        client.push_artifact(
+            app, artifact_type=f"text/{kind}", layers=[Blob("text/plain", kind.encode())], subject=image
+        )
+        for kind in ("sbom", "signature", "sbom")
+    ]
+    assert pushed[0] == pushed[2]
+    assert [(one.digest, one.artifact_type) for one in client.referrers(app, image)] == [
+        (pushed[0], "text/sbom"),
+        (pushed[1], "text/signature"),
+    ]
+    sbom = client.fetch(app, pushed[0])
+    assert sbom
+    assert client.blob(app, sbom.manifest["layers"][0]["digest"]) == b"sbom"
+
+
+def test_an_artefact_is_overwritten_only_when_told_to(address: str) -> None:
+    client, app = Registry(address), f"{address}/artefact"
+
+    def push(content: bytes, *, overwrite: bool = False) -> str:
+        layers = [Blob("text/plain", content)]
+        return client.push_artifact(app, artifact_type="x/y", layers=layers, tag="1", overwrite=overwrite)
+
+    one = push(b"one")
+    with pytest.raises(RegistryError, match=f"it is {one} already"):
+        push(b"two")
+    assert held(address, "artefact", "1") == one
+    assert push(b"two", overwrite=True) == held(address, "artefact", "1")
+
+
+def test_what_is_deleted_is_gone_with_its_tags_and_can_be_pushed_again(address: str, tmp_path: Path) -> None:
+    image = write_layout(tmp_path)
+    client, app = Registry(address), f"{address}/deleted"
+    for _ in range(2):
+        client.push_layout(tmp_path, app, "k1", no_line)
+        client.put_tag(app, "1.0.0", image)
+        client.delete(app, image)
+        assert client.tags(app) == []
+        assert client.fetch(app, image) is None
+    client.delete(app, image)
+
+
+def test_a_registry_that_deletes_nothing_says_how_it_would(keeping: str, tmp_path: Path) -> None:
+    image = write_layout(tmp_path)
+    Registry(keeping).push_layout(tmp_path, f"{keeping}/app", "k1", no_line)
+    with pytest.raises(RegistryError, match="answered 405") as caught:
+        Registry(keeping).delete(f"{keeping}/app", image)
+    assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
+
+
+def test_blobs_are_taken_over_from_a_sibling(address: str, tmp_path: Path) -> None:
+    image = write_layout(tmp_path, b"base" * 10_000)
+    client = Registry(address)
+    client.push_layout(tmp_path, f"{address}/sibling", "k1", no_line)
+    sent = client.sent
+    mount_from = [f"{address}/nothing", f"{address}/sibling"]
+    assert client.push_layout(tmp_path, f"{address}/taker", "k1", no_line, mount_from=mount_from) == image
+    assert client.sent - sent < 1000
+    assert client.blob(f"{address}/taker", sha256(b"base" * 10_000)) == b"base" * 10_000
+
+
+@pytest.mark.usefixtures("named")
+def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(encrypted: Encrypted, tmp_path: Path) -> None:
+    image = write_layout(tmp_path / "image")
+    address = encrypted.address
+    with pytest.raises(RegistryError, match="certificate is not trusted"):
+        Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line)
+    folder = tmp_path / "home" / ".docker" / "certs.d" / address
+    folder.mkdir(parents=True)
+    encrypted.authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    assert answers(address)
+    assert Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line) == image
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """registry.test leads here, and the user's home is empty."""
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more, **options: look_up("127.0.0.1" if host == "registry.test" else host, *more, **options),
+    )
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "registry.test,localhost,127.0.0.1")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+
+
+def test_helm_pulls_a_chart_that_was_pushed_as_an_artefact(address: str, tmp_path: Path) -> None:
+    chart = b"apiVersion: v2\nname: tiny\nversion: 1.2.3\n"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("tiny/Chart.yaml")
+        entry.size = len(chart)
+        tar.addfile(entry, io.BytesIO(chart))
+    config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"tiny","version":"1.2.3","apiVersion":"v2"}')
+    layer = Blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", packed.getvalue())
+    digest = Registry(address).push_artifact(
+        f"{address}/charts/tiny", artifact_type=config.media_type, layers=[layer], tag="1.2.3", config=config
+    )
+    argv = ["pull", f"oci://{address}/charts/tiny", "--version=1.2.3", "--plain-http", f"--destination={tmp_path}"]
+    pulled = subprocess.run(
+        [programs.ensure("helm"), *argv],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert digest in pulled.stdout + pulled.stderr
+    assert (tmp_path / "tiny-1.2.3.tgz").read_bytes() == packed.getvalue()

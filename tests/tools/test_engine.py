@@ -1,12 +1,16 @@
 """Finding an engine, and reading what it streams."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import docker
 import pytest
 
-from delivery.core.errors import EngineError, RegistryError
+from delivery.core.errors import EngineError, NotOursError, RegistryError
 from delivery.tools import dockerd, engine
 
 
@@ -68,3 +72,59 @@ def test_a_context_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with pytest.raises(EngineError, match="names one that does not exist"):
         engine.find()
+
+
+class Api:
+    """What docker-py is told when something is pulled or pushed."""
+
+    def __init__(self) -> None:
+        self.logins: list[dict[str, str] | None] = []
+
+    def pull(self, _reference: str, *, auth_config: dict[str, str] | None, **_: object) -> Iterator[dict[str, Any]]:
+        self.logins.append(auth_config)
+        return iter(())
+
+
+class Stopping:
+    """A container that can be stopped, with these labels."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self.labels = labels
+        self.stopped = False
+
+    def get(self, _name: str) -> Stopping:
+        return self
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def with_client(**parts: object) -> engine.Engine:
+    return engine.Engine(cast("docker.DockerClient", SimpleNamespace(**parts)), "unix:///x", "26.1", True, {})  # noqa: FBT003
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        (("me", "secret"), {"username": "me", "password": "secret"}),
+        (("<token>", "identity"), {"identitytoken": "identity"}),
+        (None, None),
+    ],
+)
+def test_an_engine_gets_a_login_as_it_takes_it(login: tuple[str, str] | None, told: dict[str, str] | None) -> None:
+    api = Api()
+    with_client(api=api).pull("registry.test/app", lambda _line: None, login=login)
+    assert api.logins == [told]
+
+
+def test_a_container_of_ours_is_stopped() -> None:
+    ours = Stopping({engine.MANAGED: "true"})
+    with_client(containers=ours).stop("registry")
+    assert ours.stopped
+
+
+def test_somebody_elses_container_is_not_stopped() -> None:
+    theirs = Stopping({})
+    with pytest.raises(NotOursError, match="stop the container registry: it is not this project's"):
+        with_client(containers=theirs).stop("registry")
+    assert not theirs.stopped
