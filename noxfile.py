@@ -38,7 +38,7 @@ def lint(session: nox.Session) -> None:
         session.run("mypy")
     with session.chdir("platform-chart"):
         session.run("mypy", "tests")
-    session.run("lint-imports")
+    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(f"{app}/src" for app in POETRY_PROJECTS)})
     session.run("hadolint", *_tracked("Dockerfile"))
     session.run("yamllint", "--strict", ".")
     session.run("shellcheck", "--external-sources", *_shell_scripts())
@@ -88,7 +88,7 @@ def integration(session: nox.Session, project: str) -> None:
     """Run the tests of one part on a real engine, registry, Kafka and database."""
     _install_for(session, project)
     # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
-    session.run("inv", "push", external=True)
+    session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
     if project in POETRY_PROJECTS:
         if project == "api-rest":
@@ -107,7 +107,7 @@ def integration(session: nox.Session, project: str) -> None:
 def e2e(session: nox.Session) -> None:
     """Prove the platform on a cluster made for it: `nox -s e2e -- --keep -k drain` leaves it, and goes on with it."""
     _install(session, "tests")
-    session.run("inv", "push", external=True)
+    session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
     # What a proof leaves behind after it failed would fail the others too, each after minutes of waiting.
     options = ["--maxfail=3", "--verbosity=1", *session.posargs]
@@ -134,7 +134,7 @@ def shutdown(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the apps beside twins in one run: `nox -s bench -- --quick`; docs/benchmarks.md has what came of it."""
     _install(session, "bench")
-    session.run("inv", "push", external=True)
+    session.run("inv", "cache.fill", external=True)
     environment = {**_engine_environment(session), **_images(), "WRK": _program(session, "wrk")}
     session.run("python", "-m", "bench", *session.posargs, env=environment)
 
@@ -150,7 +150,7 @@ def locks(session: nox.Session) -> None:
 def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     """Run a proof of the ledger on this clone's own images; what the command line says overrides the options."""
     _install(session, "tests")
-    session.run("inv", "push", external=True)
+    session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
     session.run("pytest", "-m", "engine", f"tests/ledger/{file}", *options, *session.posargs, env=environment)
 

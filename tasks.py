@@ -2,21 +2,36 @@
 
 from invoke.collection import Collection
 
-from delivery.tasks import cache, cluster, deploy, engine, images, platform, programs
+from delivery.tasks import (
+    cache,
+    cluster,
+    deploy,
+    engine,
+    images,
+    platform,
+    programs,
+    registry,
+    release,
+    repos,
+    supply,
+)
 
 namespace = Collection(
     platform.up,
     platform.down,
     platform.status,
     platform.logs,
+    images.plan,
+    images.build,
+    images.push,
+    images.sizes,
+    supply.sbom,
     deploy.deploy,
     deploy.rollback,
     deploy.undeploy,
-    images.plan,
-    images.push,
-    images.sizes,
+    registry.prune,
     programs.program,
 )
-namespace.add_collection(Collection.from_module(engine), "engine")
-namespace.add_collection(Collection.from_module(cluster), "cluster")
-namespace.add_collection(Collection.from_module(cache), "cache")
+namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
+for module in (release, repos, cluster, engine, cache):
+    namespace.add_collection(Collection.from_module(module))

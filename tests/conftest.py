@@ -29,6 +29,27 @@ base = "debian"
 context = "api-rest"
 base = "base-image"
 builder = "debian"
+[chart]
+folder = "platform-chart"
+[subprojects.base-image]
+folders = ["base-image"]
+changelog = "base-image/CHANGELOG.md"
+[subprojects.apps]
+folders = ["api-rest"]
+changelog = "api-rest/CHANGELOG.md"
+after = ["base-image"]
+[subprojects.platform-chart]
+folders = ["platform-chart"]
+changelog = "platform-chart/CHANGELOG.md"
+after = ["apps"]
+[gitflow]
+develop = ["develop", "desenvolvimento"]
+candidate = ["release/*", "hotfix/*"]
+release = ["main", "master"]
+[gitflow.deploys]
+develop = "develop"
+candidate = "staging"
+release = "production"
 [cluster]
 name = "house"
 node = "kind-node"
@@ -37,6 +58,19 @@ services = "198.18.128.0/17"
 [cluster.workers]
 spot = { "shipay.com.br/capacity-type" = "spot" }
 unlabelled = {}
+[environments.develop]
+contexts = ["develop"]
+namespace = "platform"
+values = "platform-chart/values-develop.yaml"
+[environments.staging]
+contexts = ["staging"]
+namespace = "platform"
+values = "platform-chart/values-staging.yaml"
+[environments.production]
+contexts = ["production"]
+namespace = "platform"
+values = "platform-chart/values-production.yaml"
+confirm = true
 """
 
 
@@ -49,7 +83,14 @@ def declaration() -> Declaration:
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A folder laid out as that declaration says."""
-    for name in ("base-image", "api-rest", "upstream/debian", "upstream/registry", "upstream/kind-node"):
+    for name in (
+        "base-image",
+        "api-rest",
+        "upstream/debian",
+        "upstream/registry",
+        "upstream/kind-node",
+        "platform-chart",
+    ):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         (folder / "Dockerfile").write_text("FROM scratch\n")

@@ -9,19 +9,24 @@ from invoke.collection import Collection
 from pydantic import BaseModel
 
 import tasks
-from delivery.core.declaration import Build, Cluster, Declaration, Environment, Image, Registry, Upstream
+from delivery.core.declaration import (
+    Build,
+    Chart,
+    Cluster,
+    Declaration,
+    Environment,
+    Gitflow,
+    Image,
+    Prune,
+    Registry,
+    Signing,
+    Subproject,
+    Upstream,
+)
 from delivery.tools.files import ROOT
 
-PAGES = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/errors.md")
-]
-PAGES += [ROOT / "docs" / "cluster.md"]
-PAGES += [
-    ROOT / "docs" / "benchmarks.md",
-    ROOT / "docs" / "operations.md",
-    ROOT / "api-rest" / "docs" / "hostile-http.md",
-    ROOT / "bench" / "README.md",
-]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("api-rest/docs/*.md"))
 PAGES += [
     ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "upstream")
 ]
@@ -46,12 +51,17 @@ def test_every_task_that_is_named_is_on_the_menu(page: Path) -> None:
 
 def test_every_key_of_the_declaration_is_described() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-    described = set(re.findall(r"^\| `([a-z.A-Z]+)` \|", text, re.MULTILINE))
+    described = set(re.findall(r"^\| `([a-z._A-Z]+)` \|", text, re.MULTILINE))
     models: dict[str, type[BaseModel]] = {
         "registry": Registry,
         "build": Build,
         "upstream.NAME": Upstream,
         "images.NAME": Image,
+        "chart": Chart,
+        "subprojects.NAME": Subproject,
+        "gitflow": Gitflow,
+        "prune": Prune,
+        "signing": Signing,
         "cluster": Cluster,
         "environments.NAME": Environment,
     }

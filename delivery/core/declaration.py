@@ -7,7 +7,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -15,11 +15,16 @@ from delivery.core.errors import DeclarationError
 
 __all__ = [
     "Build",
+    "Chart",
     "Cluster",
     "Declaration",
     "Environment",
+    "Gitflow",
     "Image",
+    "Prune",
     "Registry",
+    "Signing",
+    "Subproject",
     "Upstream",
     "image_variable",
     "parse",
@@ -36,6 +41,12 @@ _ALLOWED = {
     "address": "a host with an optional port and path, as in localhost:5001 or docker.io/acme",
     "contexts": 'a list of kube contexts, as in ["kind-delivery-platform"]',
     "namespace": "lower-case letters, digits and hyphens, at most 63",
+    "develop": "a list of branches, or a whole number of releases to keep",
+    "candidate": "a list of branches or patterns, as in release/*, or a whole number of releases to keep",
+    "release": 'a list of branches, as in ["main", "master"]',
+    "folders": "a list of folders inside the project",
+    "after": "a list of subprojects",
+    "public_key": "a file inside the project",
     "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
 }
 
@@ -64,6 +75,8 @@ def _subnet(text: str) -> str:
 
 _WIDEST, _NARROWEST = 12, 20
 _Subnet = Annotated[str, AfterValidator(_subnet)]
+# A pattern is a branch's name with at most one *, at its end.
+_Branch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\*?$")]
 _Label = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
 ]
@@ -116,10 +129,51 @@ class Cluster(_Part):
     workers: dict[_Name, dict[_Label, _Label]]
 
 
+class Chart(_Part):
+    """The Helm chart that runs our images: its folder. It is published beside them, under the folder's name."""
+
+    folder: _Path
+
+
+class Subproject(_Part):
+    """What is versioned, tagged and split off by itself: its folders, its CHANGELOG, and the subprojects that it is made from.
+
+    Its git tags are NAME-vX.Y.Z. A new version of what it is made from gives it a patch of its own.
+    """
+
+    folders: Annotated[tuple[_Path, ...], Field(min_length=1, strict=False)]
+    changelog: _Path
+    after: Annotated[tuple[_Name, ...], Field(strict=False)] = ()
+
+
+class Gitflow(_Part):
+    """Which branches are of which line, by name or by pattern (release/*), and which environment each line is deployed to."""
+
+    develop: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
+    candidate: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
+    release: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
+    deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(default_factory=dict)
+
+
+class Signing(_Part):
+    """The public key (a file in PEM) that published images, charts and releases are signed for."""
+
+    public_key: _Path
+
+
+class Prune(_Part):
+    """How much of each line the registry keeps, newest first, and the days before what no release names is removed."""
+
+    develop: Annotated[int, Field(ge=1)] = 20
+    candidate: Annotated[int, Field(ge=1)] = 20
+    days: Annotated[int, Field(ge=0)] = 7
+
+
 class Environment(_Part):
     """Where a release is deployed to: which kube contexts lead there, the namespace, the chart's values for it (a file).
 
-    confirm: who deploys there says so once more. test: the chart's tests are run after a deploy.
+    confirm: who deploys there says so once more. test: the chart's tests are run after a deploy. signed: only what is signed for
+    signing.public_key is deployed there.
     """
 
     contexts: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -127,6 +181,7 @@ class Environment(_Part):
     values: _Path
     confirm: bool = False
     test: bool = False
+    signed: bool = False
 
 
 class Declaration(_Part):
@@ -137,8 +192,13 @@ class Declaration(_Part):
     build: Build
     upstream: dict[_Name, Upstream]
     images: dict[_Name, Image]
+    chart: Chart
+    subprojects: dict[_Name, Subproject]
+    gitflow: Gitflow
     cluster: Cluster
     environments: dict[_Name, Environment] = Field(default_factory=dict)
+    prune: Prune = Prune()
+    signing: Signing | None = None
 
     def parents_first(self) -> list[str]:
         """The names of our images, each after the image it stands on."""
@@ -150,6 +210,29 @@ class Declaration(_Part):
                 ordered.append(name)
 
         for name in self.images:
+            place(name)
+        return ordered
+
+    def components(self) -> list[str]:
+        """Our images that run: those that none other of ours stands on."""
+        below = {image.base for image in self.images.values()}
+        return [name for name in self.images if name not in below]
+
+    def subproject_of(self, folder: str) -> str:
+        """The subproject that a folder belongs to."""
+        return next(name for name, one in self.subprojects.items() if folder in one.folders)
+
+    def subprojects_in_order(self) -> list[str]:
+        """The names of the subprojects, each after those that it is made from."""
+        ordered: list[str] = []
+
+        def place(name: str) -> None:
+            if name not in ordered:
+                for before in self.subprojects[name].after:
+                    place(before)
+                ordered.append(name)
+
+        for name in self.subprojects:
             place(name)
         return ordered
 
@@ -221,6 +304,8 @@ def _sentence(error: dict[str, Any]) -> str:
             return str(error["ctx"]["error"])
         case kind:
             if error["loc"][-1] == "[key]":
+                if kind == "literal_error":
+                    return f"not a key that is known here (allowed: {error['ctx']['expected']})"
                 return f"not a name (allowed: {_ALLOWED['name']})"
             rule = _ALLOWED.get(path[-1])
             got = f"{error['input']!r} is not allowed" if kind != "dict_type" else "must be a table"
@@ -235,8 +320,13 @@ def _fields_at(path: tuple[str, ...]) -> list[str]:
         "build": Build,
         "upstream": Upstream,
         "images": Image,
+        "chart": Chart,
+        "subprojects": Subproject,
+        "gitflow": Gitflow,
         "cluster": Cluster,
         "environments": Environment,
+        "prune": Prune,
+        "signing": Signing,
     }
     if path:
         model = tables[path[0]]
@@ -260,9 +350,65 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
         if not is_folder(image.context):
             found.append((("images", name, "context"), f'there is no folder "{image.context}"'))
     found += _cluster_checks(declaration)
+    found += _subproject_checks(declaration, is_folder)
+    found += _environment_checks(declaration)
     for name, upstream in declaration.upstream.items():
         if not is_folder(upstream.recipe):
             found.append((("upstream", name, "recipe"), f'there is no folder "{upstream.recipe}"'))
+    return found
+
+
+def _subproject_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
+    found = list[tuple[tuple[str, ...], str]]()
+    if not is_folder(declaration.chart.folder):
+        found.append((("chart", "folder"), f'there is no folder "{declaration.chart.folder}"'))
+    owned = [folder for one in declaration.subprojects.values() for folder in one.folders]
+    for name, one in declaration.subprojects.items():
+        for folder in one.folders:
+            if not is_folder(folder):
+                found.append((("subprojects", name, "folders"), f'there is no folder "{folder}"'))
+            elif owned.count(folder) > 1:
+                found.append((("subprojects", name, "folders"), f'"{folder}" belongs to another subproject too'))
+        for before in one.after:
+            if before not in declaration.subprojects:
+                known = ", ".join(sorted(declaration.subprojects))
+                found.append((("subprojects", name, "after"), f'"{before}" is no subproject (known: {known})'))
+            elif _comes_before_itself(name, declaration):
+                found.append((("subprojects", name, "after"), f'"{before}" is made from {name} itself'))
+    wanted: list[tuple[tuple[str, ...], str]] = [
+        (("images", name, "context"), image.context) for name, image in declaration.images.items()
+    ]
+    wanted.append((("chart", "folder"), declaration.chart.folder))
+    return found + [
+        (path, f'the folder "{folder}" belongs to no subproject') for path, folder in wanted if folder not in owned
+    ]
+
+
+def _comes_before_itself(name: str, declaration: Declaration) -> bool:
+    seen: set[str] = set()
+    waiting = list(declaration.subprojects[name].after)
+    while waiting:
+        before = waiting.pop()
+        if before == name:
+            return True
+        if before in declaration.subprojects and before not in seen:
+            seen.add(before)
+            waiting += declaration.subprojects[before].after
+    return False
+
+
+def _environment_checks(declaration: Declaration) -> list[tuple[tuple[str, ...], str]]:
+    known = ", ".join(declaration.environments) or "none"
+    found: list[tuple[tuple[str, ...], str]] = [
+        (("gitflow", "deploys", line), f'"{environment}" is no environment (known: {known})')
+        for line, environment in declaration.gitflow.deploys.items()
+        if environment not in declaration.environments
+    ]
+    found += [
+        (("environments", name, "signed"), "there is no signing.public_key to hold signatures against")
+        for name, one in declaration.environments.items()
+        if one.signed and declaration.signing is None
+    ]
     return found
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from delivery.core.declaration import Environment
+import semver
+
+from delivery.core.declaration import Declaration, Environment
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 
@@ -16,9 +18,10 @@ __all__ = [
     "Manifest",
     "Revision",
     "adrift",
+    "by_version",
     "chart_values",
     "check_context",
-    "common_versions",
+    "check_line",
     "deployed",
     "objects",
     "pending",
@@ -30,7 +33,6 @@ _PENDING = "pending-"
 _ROLLED_BACK = re.compile(r"Rollback to (\d+)")
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(.*)")
 # What the cluster itself writes into an object's metadata.
 _CLUSTERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
@@ -143,18 +145,21 @@ def chart_values(
     return {"components": ours, **theirs}
 
 
-def common_versions(tags: Mapping[str, Collection[str]]) -> list[str]:
-    """The tags that every image has, newest version first; tags that are no version come last."""
-    common = set.intersection(*(set(one) for one in tags.values())) if tags else set()
-    return sorted(sorted(common), key=_by_version, reverse=True)
+def by_version(tags: Iterable[str]) -> list[str]:
+    """The tags that are versions, newest first."""
+    return sorted((tag for tag in tags if semver.Version.is_valid(tag)), key=semver.Version.parse, reverse=True)
 
 
-def _by_version(tag: str) -> tuple[int, int, int, int, str]:
-    found = _VERSION.fullmatch(tag)
-    if not found:
-        return (-1, 0, 0, 0, tag)
-    # 1.2.0 comes after its own candidates 1.2.0-rc.1.
-    return (int(found[1]), int(found[2]), int(found[3]), not found[4], found[4])
+def check_line(environment: str, release: Release, declaration: Declaration) -> None:
+    """Raise DeclarationError when an environment takes releases alone, and this is what comes before one.
+
+    That is the environment that the release line is deployed to. What it takes may be deployed to any other.
+    """
+    if environment == declaration.gitflow.deploys.get("release") and "-" in release.version:
+        raise DeclarationError(
+            f"deploy {release.version} to {environment}: it comes from the {release.line} line, and {environment} takes releases",
+            hint="merge it into the release branch, whose pipeline publishes the same images as a release",
+        )
 
 
 def adrift(would_be: Sequence[Mapping[str, Any]], live: Sequence[Mapping[str, Any]]) -> list[str]:

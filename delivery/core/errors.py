@@ -16,6 +16,7 @@ __all__ = [
     "PlatformError",
     "PortTakenError",
     "RegistryError",
+    "SignatureError",
     "UpstreamError",
 ]
 
@@ -107,6 +108,13 @@ class ClusterError(DeliveryError):
 
     exit_code = 9
     reference = "cluster"
+
+
+class SignatureError(DeliveryError):
+    """Something published is not signed as it has to be, or cannot be signed with the key at hand."""
+
+    exit_code = 10
+    reference = "signature"
 
 
 class CommandError(DeliveryError):

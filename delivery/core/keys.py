@@ -1,4 +1,4 @@
-"""Content keys: what an image is made of, as one name that is known before any build."""
+"""Content keys: what an image or a packaged chart is made of, as one name that is known before any build."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["File", "image_key"]
+__all__ = ["File", "chart_key", "image_key"]
 
 _TAG_LENGTH = 32  # hex digits: 128 bits, and short enough to read in a table
 
@@ -30,11 +30,18 @@ def image_key(files: Iterable[File], *, arguments: Mapping[str, str], platform: 
     base is the key of the image below, or the pinned reference of an upstream image. Order, time, place and ignored files
     change nothing.
     """
-    content = {
-        "arguments": dict(arguments),
-        "base": base,
-        "files": [[file.path, file.mode, file.digest] for file in sorted(files)],
-        "platform": platform,
-    }
+    return _key({"arguments": dict(arguments), "base": base, "files": _listed(files), "platform": platform})
+
+
+def chart_key(files: Iterable[File], *, version: str, images: Mapping[str, str], epoch: int) -> str:
+    """The key of a packaged chart: its files, the version that it says, and the images that it names (name → reference)."""
+    return _key({"epoch": epoch, "files": _listed(files), "images": dict(images), "version": version})
+
+
+def _listed(files: Iterable[File]) -> list[list[str]]:
+    return [[file.path, file.mode, file.digest] for file in sorted(files)]
+
+
+def _key(content: Mapping[str, object]) -> str:
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:_TAG_LENGTH]

@@ -1,4 +1,4 @@
-"""The release: which image is which bytes, as the one thing that every environment deploys."""
+"""The release: which image and which chart are which bytes, as the one thing that every environment deploys."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from delivery.core.errors import DeclarationError
-from delivery.core.plan import Plan
 
-__all__ = ["Release", "ReleasedImage", "make_release", "read_release"]
+__all__ = ["Release", "ReleasedChart", "ReleasedImage", "read_release"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class ReleasedImage:
-    """An image in a registry: repository, content key, and the digest of its manifest ("sha256:…")."""
+    """An image in a registry: repository, content key, the digest of its manifest ("sha256:…"), and its version."""
 
     repository: str
     key: str
     digest: str
+    version: str = ""
+
+    @property
+    def pinned(self) -> str:
+        """The reference that always means these bytes."""
+        return f"{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True)
+class ReleasedChart:
+    """The packaged chart in a registry, as an image is."""
+
+    repository: str
+    key: str
+    digest: str
+    version: str
 
     @property
     def pinned(self) -> str:
@@ -31,35 +46,58 @@ class ReleasedImage:
 
 @dataclass(frozen=True)
 class Release:
-    """The images of one build by name."""
+    """What one build published, by name, with the chart that runs it; where it came from: commit, branch, builder.
+
+    version is the chart's, since everything else's new version gives it one too. Images alone, without a version and a chart, are
+    what a clone runs for itself (`inv up`).
+    """
 
     images: Mapping[str, ReleasedImage]
+    version: str = ""
+    chart: ReleasedChart | None = None
+    line: str = ""
+    branch: str = ""
+    commit: str = ""
+    builder: str = ""
 
     def to_json(self) -> str:
         """The text of release.json."""
-        return json.dumps({"images": {name: asdict(image) for name, image in self.images.items()}}, indent=2) + "\n"
+        return json.dumps(asdict(self), indent=2) + "\n"
 
+    @property
+    def parts(self) -> list[ReleasedImage | ReleasedChart]:
+        """Every image, and the chart if there is one."""
+        return [*self.images.values(), *([self.chart] if self.chart else ())]
 
-def make_release(plan: Plan, pushed: Mapping[str, str]) -> Release:
-    """The release of a plan, once every missing image is pushed (name → digest)."""
-    return Release(
-        {
-            image.name: ReleasedImage(image.repository, image.key, image.digest or pushed[image.name])
-            for image in plan.images
+    @property
+    def pins(self) -> list[str]:
+        """The images and the chart by digest."""
+        return [part.pinned for part in self.parts]
+
+    @property
+    def content(self) -> dict[str, tuple[str, str, str]]:
+        """What it is, apart from who made it when: (version, key, digest) of each image and of the chart, by name."""
+        parts: dict[str, ReleasedImage | ReleasedChart] = {
+            **self.images,
+            **({"chart": self.chart} if self.chart else {}),
         }
-    )
+        return {name: (part.version, part.key, part.digest) for name, part in parts.items()}
 
 
 def read_release(text: str, *, file: str) -> Release:
     """Read release.json; raise DeclarationError when it is not one."""
     try:
-        images = {name: ReleasedImage(**image) for name, image in json.loads(text)["images"].items()}
-        wrong = [name for name, image in images.items() if not _DIGEST.fullmatch(image.digest)]
+        told = json.loads(text)
+        images = {name: ReleasedImage(**image) for name, image in told.pop("images").items()}
+        chart = ReleasedChart(**told.pop("chart")) if told.get("chart") else told.pop("chart", None)
+        release = Release(images=images, chart=chart, **told)
+        digests = {name: image.digest for name, image in images.items()} | ({"chart": chart.digest} if chart else {})
+        wrong = [name for name, digest in digests.items() if not _DIGEST.fullmatch(digest)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _no_release(file, f"it is not a release ({type(error).__name__}: {error})") from error
     if wrong:
         raise _no_release(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
-    return Release(images)
+    return release
 
 
 def _no_release(file: str, what: str) -> DeclarationError:

@@ -1,54 +1,98 @@
-"""Build the images that the plan misses, all in one BuildKit graph."""
+"""Build the images that the registry lacks, all in one BuildKit graph."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from delivery.core.declaration import Declaration
-from delivery.core.plan import Plan, PlannedImage
+from delivery.core.plan import Images, PlannedImage
 from delivery.steps import plan as planning
+from delivery.steps import upstream as upstreams
 from delivery.steps.registry import have
 from delivery.tools import buildx, files, screen, trust
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 
-__all__ = ["build", "targets"]
+__all__ = ["build", "say_nothing_to_do", "targets"]
+
+_UNFINISHED = ".part"
 
 
-def build(engine: Engine, declaration: Declaration, plan: Plan, root: Path = ROOT) -> dict[str, Path]:
-    """Build what is missing; the OCI layout of each, by name (empty folders' names where the engine keeps the images)."""
-    if not plan.missing:
+def say_nothing_to_do(images: Images) -> None:
+    """Say that the registry holds every image."""
+    with screen.step("build") as step:
+        step.done(f"nothing to do: the registry holds all {len(images.all)} images under their keys")
+
+
+def build(engine: Engine, declaration: Declaration, images: Images, root: Path = ROOT) -> dict[str, Path]:
+    """Build what is missing and was not built before; the OCI layout of each, by name.
+
+    Where the engine keeps images itself it has each under its key, and no layout is there.
+    """
+    layouts = {image.name: _layout(image, root) for image in images.missing}
+    left = [image for image in images.missing if not _is_built(engine, image, layouts[image.name])]
+    if not left:
         with screen.step("build") as step:
-            step.done(f"nothing to do: the registry holds all {len(plan.images)} images under their keys")
-        return {}
-    graph = targets(declaration, plan, root)
+            step.done(f"nothing to do: {', '.join(layouts)} built before")
+        return layouts
+    for name in _stands_on(declaration, left):
+        upstreams.ensure(engine, declaration, name, root)
+    graph = targets(declaration, images, left, root)
     with screen.step(f"build {', '.join(target.name for target in graph)}") as step:
         for target in graph:
-            shutil.rmtree(target.layout, ignore_errors=True)
-        for base in plan.bases:
+            for old in target.layout.parent.glob(f"{target.name}@*"):
+                shutil.rmtree(old)
+        for base in images.bases:
             have(engine, base.pinned, step.line)
         buildx.bake(
             engine, graph, file=files.output("bake.json", root=root), secrets=trust.secrets(), on_line=step.line
         )
+        if engine.oci_layouts:  # a folder of the final name is a layout that was finished
+            for target in graph:
+                target.layout.rename(layouts[target.name])
         step.done("in one graph")
-    return {target.name: target.layout for target in graph}
+    return layouts
 
 
-def targets(declaration: Declaration, plan: Plan, root: Path = ROOT) -> list[buildx.Target]:
-    """The bake targets for what is missing; a base of ours is the target itself or what the registry holds, never a stale one."""
-    known = {image.name: image for image in plan.images}
+def targets(
+    declaration: Declaration, images: Images, left: Sequence[PlannedImage], root: Path = ROOT
+) -> list[buildx.Target]:
+    """The bake targets for what is left; a base of ours is the target itself or what the registry holds, never a stale one.
+
+    What others of them stand on is among them, even when it was built before: the builder knows it still.
+    """
+    known = {image.name: image for image in images.all}
+    wanted = {image.name for image in left}
+    for image in reversed(images.missing):  # what stands on others comes first
+        wanted |= {image.base} if image.name in wanted else set()
     return [
         buildx.Target(
             name=image.name,
             context=root / declaration.images[image.name].context,
-            layout=files.output("layouts", image.name, root=root),
+            layout=_layout(image, root).with_suffix(_UNFINISHED),
             tag=image.tagged,
             arguments=planning.arguments(declaration, image.name, root),
             contexts={image.base: _context(known[image.base])} if image.base in known else {},
         )
-        for image in plan.missing
+        for image in images.missing
+        if image.name in wanted
     ]
+
+
+def _layout(image: PlannedImage, root: Path) -> Path:
+    return files.output("layouts", f"{image.name}@{image.key}", root=root)
+
+
+def _is_built(engine: Engine, image: PlannedImage, layout: Path) -> bool:
+    return layout.is_dir() if engine.oci_layouts else engine.image_labels(image.tagged) is not None
+
+
+def _stands_on(declaration: Declaration, left: Sequence[PlannedImage]) -> list[str]:
+    """The upstream images that these are built on and with."""
+    used = [name for image in left for name in (image.base, declaration.images[image.name].builder)]
+    return [name for name in declaration.upstream if name in used]
 
 
 def _context(base: PlannedImage) -> str:

@@ -25,6 +25,7 @@ from delivery.core.errors import CommandError, DeclarationError, DeployError
 from delivery.core.release import Release, ReleasedImage
 from delivery.steps import programs, rollout
 from delivery.steps.lock import Turn, hold
+from delivery.tools import chart as charts
 from delivery.tools import files, helm, kubernetes, screen
 from delivery.tools.files import ROOT
 from delivery.tools.helm import Helm, Watcher
@@ -33,7 +34,6 @@ from delivery.tools.kubernetes import Kubernetes
 __all__ = ["RELEASE", "Options", "Target", "deploy", "environment", "remove", "roll_back", "running", "target"]
 
 RELEASE = "platform"
-_CHART = "platform-chart"
 # Not helm's own name: what helm adds to a manifest would count as taken away again.
 _COMPARER = "delivery-platform-compare"
 _ENFORCED = "pod-security.kubernetes.io/enforce"
@@ -103,11 +103,26 @@ def running(place: Target) -> Release | None:
     return Release(images) if images else None
 
 
-def deploy(place: Target, values: dict[str, object], options: Options, root: Path = ROOT) -> bool:
-    """Bring the chart with these values to the cluster; whether there was anything to do."""
+def deploy(
+    place: Target,
+    values: dict[str, object],
+    options: Options,
+    chart: Path,
+    packed: bytes | None = None,
+    root: Path = ROOT,
+) -> bool:
+    """Bring the chart with these values to the cluster; whether there was anything to do.
+
+    chart is its folder in this clone, relative to the root; packed is a release's packaged one, which is deployed instead, with
+    the environment's values as they were packaged with it.
+    """
     file = files.output(f"values-{place.name}.json", root=root)
     file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    work = _Work(place, root / _CHART, (_values_file(place, root), file), options)
+    declared = _values_file(place, chart, packed, root)
+    if packed is not None:
+        unpacked = files.output(f"chart-{place.name}.tgz", root=root)
+        unpacked.write_bytes(packed)
+    work = _Work(place, root / chart if packed is None else unpacked, (declared, file), options)
     with _turn(place, options) as turn:
         return work.run(turn)
 
@@ -182,14 +197,26 @@ def _have_namespace(place: Target) -> None:
         )
 
 
-def _values_file(place: Target, root: Path) -> Path:
-    file = root / place.declared.values
-    if not file.is_file():
-        raise DeclarationError(
-            f"read environments.{place.name}.values: there is no file {place.declared.values}",
-            hint="correct it in delivery.toml",
-        )
+def _values_file(place: Target, chart: Path, packed: bytes | None, root: Path) -> Path:
+    """The environment's values: of the packaged chart where they are in the chart's folder, else this clone's."""
+    told = Path(place.declared.values)
+    if packed is None or not told.is_relative_to(chart):
+        if not (root / told).is_file():
+            raise _no_values(place, "")
+        return root / told
+    text = charts.read_file(packed, told.relative_to(chart).as_posix())
+    if text is None:
+        raise _no_values(place, " in the packaged chart")
+    file = files.output(f"declared-{place.name}.yaml", root=root)
+    file.write_text(text, encoding="utf-8")
     return file
+
+
+def _no_values(place: Target, where: str) -> DeclarationError:
+    return DeclarationError(
+        f"read environments.{place.name}.values: there is no file {place.declared.values}{where}",
+        hint="correct it in delivery.toml",
+    )
 
 
 def _history(place: Target) -> tuple[Revision, ...]:

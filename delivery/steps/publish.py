@@ -1,33 +1,193 @@
-"""Push what was built, believing no push before the registry has given the same bytes back."""
+"""Publish whole or not at all: content under keys first, version tags once all of it is there, the release last.
+
+No push is believed before the registry has given the same bytes back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from delivery.core.plan import Plan, PlannedImage
-from delivery.core.release import Release, make_release
+from delivery.core.chart import with_images, with_versions
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError, RegistryError
+from delivery.core.plan import Images, Plan, PlannedImage, make_release
+from delivery.core.release import Release
+from delivery.steps import sbom as sboms
+from delivery.steps import sign as signing
+from delivery.steps import versions
+from delivery.tools import chart as charts
 from delivery.tools import files, screen
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
+from delivery.tools.machine import builder
 from delivery.tools.patience import patiently
 from delivery.tools.registry import Registry, login
 
-__all__ = ["publish"]
+__all__ = ["publish", "push_images", "write"]
 
 
-def publish(engine: Engine, registry: Registry, plan: Plan, layouts: Mapping[str, Path], root: Path = ROOT) -> Release:
-    """Push every missing image under its key, and write release.json for what is deployed from now on."""
-    pushed = {image.name: _push(engine, registry, image, layouts[image.name]) for image in plan.missing}
-    release = make_release(plan, pushed)
+def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
+    """Push every missing image under its key; the digest of each, by name."""
+    below = [image.repository for image in images.all]
+    return {image.name: _push(engine, registry, image, layouts[image.name], below) for image in images.missing}
+
+
+def publish(
+    engine: Engine | None,
+    registry: Registry,
+    declaration: Declaration,
+    plan: Plan,
+    layouts: Mapping[str, Path],
+    root: Path = ROOT,
+) -> Release:
+    """Make the plan's release true in the registry, and write release.json.
+
+    What fails before the end leaves no release that was not there before. One of the same content is taken as it is, whoever
+    published it; one of other content is never replaced.
+    """
+    refuse(plan)
+    pushed = push_images(engine, registry, plan.images, layouts) if engine else {}
+    chart = plan.chart.digest or _push_chart(registry, declaration, plan, pushed, root)
+    release = make_release(plan, pushed, chart, builder())
+    held = versions.find(registry, plan.version)
+    if held is not None:
+        return write(_the_same(held, release, plan), root, f"release {plan.version} is published already, and the same")
+    if not plan.chart.tag and plan.decision.ref.kind != "tag":
+        raise DeclarationError(
+            f"publish {plan.version}: nothing has changed since, but {registry.address} does not hold that release",
+            hint=f"only a release line may publish it: run `./run inv push` where {plan.version} was made, on its tag or on main",
+        )
+    bills = _attach_sboms(registry, declaration, release, layouts, root)
+    signing.sign(declaration, [*release.pins, *bills])
+    _put_tags(registry, plan, release)
+    if not plan.chart.tag:
+        screen.say(f"no release {plan.version}: {plan.decision.because}, and a release goes by the chart's version")
+        return release
+    with screen.step(f"release {plan.version}") as step:
+        digest = versions.put(registry, release)
+        step.done(
+            f"{registry.address}/{versions.REPOSITORY}:{plan.version}, {registry.requests} requests to the registry"
+        )
+    signing.sign(declaration, [f"{registry.address}/{versions.REPOSITORY}@{digest}"])
+    return write(release, root)
+
+
+def refuse(plan: Plan) -> None:
+    """Raise DeclarationError when the plan has problems, or its line publishes nothing."""
+    if not plan.decision.pushes:
+        raise DeclarationError(
+            f"publish {plan.decision.ref.name or plan.commit[:12]}: {plan.decision.because}",
+            hint="merge it; `./run inv cache.fill` puts the images where this machine's platform and cluster take them from",
+        )
+    if plan.problems:
+        count = "one thing is" if len(plan.problems) == 1 else f"{len(plan.problems)} things are"
+        raise DeclarationError(
+            f"publish {plan.version}: {count} in the way",
+            details="\n".join(plan.problems),
+            hint="settle what the lines above say; `./run inv plan` shows what is left",
+        )
+
+
+def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
+    """Write release.json, which says what is deployed from now on."""
     files.output("release.json", root=root).write_text(release.to_json(), encoding="utf-8")
+    if said:
+        with screen.step("publish") as step:
+            step.done(said)
     return release
 
 
-def _push(engine: Engine, registry: Registry, image: PlannedImage, layout: Path) -> str:
+def _the_same(held: Release, release: Release, plan: Plan) -> Release:
+    """The release that is held; raise DeclarationError when it is another one."""
+    if held.content == release.content:
+        return held
+    other = [
+        name for name in {**held.content, **release.content} if held.content.get(name) != release.content.get(name)
+    ]
+    raise DeclarationError(
+        f"publish {plan.version}: that release is published with other content ({', '.join(other)}), from commit "
+        f"{held.commit[:12]} by {held.builder}",
+        hint="a published version is never changed: a new commit gets a new version",
+    )
+
+
+def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
+    """Put every version tag, after a look at all of them: one that is taken by other content leaves the others unput."""
+    wanted = [
+        (image.repository, image.tag, release.images[image.name].digest) for image in plan.images.all if image.tag
+    ]
+    if release.chart and plan.chart.tag:
+        wanted.append((plan.chart.repository, plan.chart.tag, release.chart.digest))
+    with screen.step("version tags") as step:
+        held = {(repository, tag): registry.digest(repository, tag) for repository, tag, _ in wanted}
+        taken = [
+            f"{repository}:{tag} is {held[repository, tag]}, not {digest}"
+            for repository, tag, digest in wanted
+            if held[repository, tag] not in {"", digest}
+        ]
+        if taken:
+            raise RegistryError(
+                f"put the version tags of {plan.version}: a version is never overwritten",
+                details="\n".join(taken),
+                hint="a published version is never changed: a new commit gets a new version",
+            )
+        new = [f"{repository.rpartition('/')[2]}:{tag}" for repository, tag, _ in wanted if not held[repository, tag]]
+        for repository, tag, digest in wanted:
+            registry.put_tag(repository, tag, digest)
+        step.done(f"{', '.join(new)} put" if new else "all there")
+
+
+def _attach_sboms(
+    registry: Registry, declaration: Declaration, release: Release, layouts: Mapping[str, Path], root: Path
+) -> list[str]:
+    """Attach a bill of materials to each image that has none; all of them, by digest."""
+    found = []
+    with screen.step("bills of materials") as step:
+        for name, image in release.images.items():
+            layout = layouts.get(name)
+            # What the image says of itself: the same bytes are a candidate first, and a release later.
+            version = files.version(root / declaration.images[name].context)
+            there = layout if layout and layout.is_dir() else None
+            digest = sboms.attach(registry, image.repository, image.digest, name, version, there)
+            found.append(f"{image.repository}@{digest}")
+        step.done(f"attached to {', '.join(release.images)}")
+    return found
+
+
+def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path) -> str:
+    folder = root / declaration.chart.folder
+    with screen.step(f"push {declaration.chart.folder}") as step:
+        images = plan.images.released(pushed)
+        named = {
+            name: (images[name].repository, images[name].version, images[name].digest)
+            for name in declaration.components()
+        }
+        replaced = {
+            "Chart.yaml": with_versions(_text(folder, "Chart.yaml"), plan.chart.packaged),
+            "values.yaml": with_images(_text(folder, "values.yaml"), named),
+        }
+        packed = charts.package(folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch)
+        digest = charts.push(registry, plan.chart.repository, plan.chart.key, packed)
+        step.done(f"{plan.chart.repository}@{digest[:19]}…, read back and equal")
+    return digest
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeclarationError(
+            f"package the chart: cannot read {name}: {error.strerror}",
+            hint="chart.folder in delivery.toml names a chart",
+        ) from error
+
+
+def _push(engine: Engine, registry: Registry, image: PlannedImage, layout: Path, siblings: list[str]) -> str:
     with screen.step(f"push {image.name}") as step:
         if engine.oci_layouts:
-            digest = registry.push_layout(layout, image.repository, image.key, step.line)
+            others = [one for one in siblings if one != image.repository]
+            digest = registry.push_layout(layout, image.repository, image.key, step.line, mount_from=others)
         else:
             digest = patiently(lambda: engine.push(image.tagged, step.line, login=login(registry.address)))
             registry.verify(image.repository, image.key, digest)

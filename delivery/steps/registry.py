@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import EngineError, PortTakenError, RegistryError
+from delivery.steps import engine as engines
+from delivery.steps import upstream as upstreams
 from delivery.tools import registry, screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
-__all__ = ["ensure", "have", "name"]
+__all__ = ["ensure", "have", "name", "reach"]
 
 _PATIENCE_SECONDS = 30
 
@@ -32,17 +34,32 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
             _start(engine, declaration.upstream["registry"].image, address, name(declaration))
             step.done(f"started, keeps its images in the volume {name(declaration)}")
         else:
-            raise RegistryError(
-                f"reach the registry {address}: it does not answer",
-                hint="check the address in delivery.toml (or DELIVERY_REGISTRY) and the network",
-            )
+            raise _silent(address)
     return Registry(address)
+
+
+def reach(declaration: Declaration) -> Registry:
+    """The registry of the declaration, answering; an engine is asked only where a local one is to be started."""
+    if registry.answers(declaration.registry.address):
+        return Registry(declaration.registry.address)
+    if not registry.is_local(declaration.registry.address):
+        raise _silent(declaration.registry.address)
+    engine = engines.ensure()
+    upstreams.ensure(engine, declaration, "registry")
+    return ensure(engine, declaration)
 
 
 def have(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
     """Have an image of ours in the engine. We pull it, since only we know a login that the environment gives."""
     if engine.image_labels(pinned) is None:
         engine.pull(pinned, on_line, login=registry.login(pinned))
+
+
+def _silent(address: str) -> RegistryError:
+    return RegistryError(
+        f"reach the registry {address}: it does not answer",
+        hint="check the address in delivery.toml (or DELIVERY_REGISTRY) and the network",
+    )
 
 
 def _start(engine: Engine, image: str, address: str, container: str) -> None:

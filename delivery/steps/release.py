@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from delivery.core.declaration import Declaration
+from delivery.core.plan import Images, Plan
 from delivery.core.release import Release
 from delivery.steps import build as building
+from delivery.steps import engine as engines
 from delivery.steps import plan as planning
 from delivery.steps import publish as publishing
 from delivery.steps import registry as registries
 from delivery.steps import upstream as upstreams
 from delivery.tools.engine import Engine
+from delivery.tools.registry import Registry
 
-__all__ = ["make"]
+__all__ = ["build", "make", "publish"]
 
 
 def make(engine: Engine, declaration: Declaration) -> Release:
-    """Get the upstream images, build and push what the registry lacks, and write down what is deployed from then on."""
+    """What a clone runs for itself: upstream images, and its own under their keys, as they are now; no version, no chart.
+
+    Written down as what `inv up` and `inv status` go by.
+    """
     upstreams.ensure_all(engine, declaration)
     registry = registries.ensure(engine, declaration)
-    plan = planning.look(declaration, registry)
-    layouts = building.build(engine, declaration, plan)
-    return publishing.publish(engine, registry, plan, layouts)
+    images = planning.look_at_images(declaration, registry)
+    if not images.missing:
+        building.say_nothing_to_do(images)
+        return publishing.write(Release(images.released({})))
+    layouts = building.build(engine, declaration, images)
+    return publishing.write(Release(images.released(publishing.push_images(engine, registry, images, layouts))))
+
+
+def build(declaration: Declaration, images: Images) -> None:
+    """Build what the registry lacks, and push nothing. Without anything to build no engine is asked."""
+    if images.missing:
+        building.build(engines.ensure(), declaration, images)
+    else:
+        building.say_nothing_to_do(images)
+
+
+def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release:
+    """Build what the registry lacks and was not built before, and publish the plan's release."""
+    publishing.refuse(plan)
+    if not plan.images.missing:
+        return publishing.publish(None, registry, declaration, plan, {})
+    engine = engines.ensure()
+    return publishing.publish(engine, registry, declaration, plan, building.build(engine, declaration, plan.images))

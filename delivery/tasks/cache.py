@@ -1,4 +1,4 @@
-"""`inv cache.status`, `cache.clean`: what this project keeps for the user, outside every clone."""
+"""`inv cache.fill`, `cache.status`, `cache.clean`: what this project keeps for the user, outside every clone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ import sys
 from invoke.context import Context
 
 from delivery.core.errors import DeclarationError
+from delivery.steps import engine as engines
+from delivery.steps import release as releases
 from delivery.tasks.menu import item
-from delivery.tools import cache, dockerd, screen
+from delivery.tools import cache, dockerd, files, screen
 
-__all__ = ["clean", "status"]
+__all__ = ["clean", "fill", "status"]
+
+
+@item()
+def fill(_context: Context) -> None:
+    """Have every image that the platform needs: upstream ones in the engine, ours in the registry under their keys.
+
+    What is missing is built and pushed; nothing is published. Writes .delivery/release.json, which the platform runs by.
+    """
+    releases.make(engines.ensure(), files.load_declaration())
 
 
 @item()

@@ -6,7 +6,6 @@ import json
 
 from invoke.context import Context
 
-from delivery.steps import cluster as clusters
 from delivery.steps import engine as engines
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
@@ -20,6 +19,8 @@ def up(_context: Context) -> None:
 
     One worker for spot, one for on-demand, one without a label. Its nodes pull from the local registry.
     """
+    from delivery.steps import cluster as clusters  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     engine = engines.ensure()
     cluster = clusters.up(engine, files.load_declaration())
     screen.say("")
@@ -32,12 +33,16 @@ def up(_context: Context) -> None:
 @item()
 def down(_context: Context) -> None:
     """Remove the local Kubernetes cluster and what runs in it."""
+    from delivery.steps import cluster as clusters  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     clusters.down(engines.require(), files.load_declaration())
 
 
 @item(help={"json": "print it for a machine to read"})
 def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
     """Show the nodes of the local Kubernetes cluster."""
+    from delivery.steps import cluster as clusters  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     found = clusters.look(engines.require(), files.load_declaration())
     if json_:
         screen.say(json.dumps(found.as_json(), indent=2))

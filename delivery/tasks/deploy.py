@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from invoke.context import Context
 
 from delivery.core.declaration import Declaration
-from delivery.core.deployment import chart_values, seconds
+from delivery.core.deployment import chart_values, check_line, seconds
 from delivery.core.errors import DeclarationError
-from delivery.core.release import Release
-from delivery.steps import deploy as deploys
+from delivery.core.release import Release, read_release
 from delivery.steps import engine as engines
-from delivery.steps import mirror as mirrors
+from delivery.steps import plan as planning
 from delivery.steps import registry as registries
 from delivery.steps import release as releases
+from delivery.steps import sign as signing
 from delivery.steps import versions
 from delivery.tasks import platform as platforms
 from delivery.tasks import questions
 from delivery.tasks.menu import item
+from delivery.tools import chart as charts
 from delivery.tools import files, screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry, is_local
@@ -26,6 +28,7 @@ from delivery.tools.registry import Registry, is_local
 __all__ = ["deploy", "rollback", "undeploy"]
 
 _LOCAL = "local"
+_SOURCES = (versions.CURRENT, versions.DEPLOYED)  # what is no release
 _PLATFORMS = {
     "kubernetes": "the chart, in a cluster",
     "docker": "docker compose, on this machine",
@@ -43,15 +46,21 @@ _HELP = {
     help={
         **_HELP,
         "platform": "kubernetes (the default) or docker",
-        "version": "a tag that the registry holds for every component; current: this clone's sources; deployed: what runs now",
+        "version": "a release that the registry holds; for local also current: this clone's sources, deployed: what runs now",
+        "release": "a release.json; the registry has to hold that very release",
+        "signed": "refuse what is not signed for signing.public_key, also where the environment does not",
+        "plan": "a plan that `inv plan --json` wrote: deploy what it publishes to where it says, or nothing",
         "rollback": "--no-rollback leaves a failed revision in place",
     }
 )
-def deploy(  # each is a flag
+def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     _context: Context,
-    environment: str = _LOCAL,
+    environment: str = "",
     platform: str = "",
     version: str = "",
+    release: str = "",
+    plan: str = "",
+    signed: bool = False,  # noqa: FBT001, FBT002
     context: str = "",
     yes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
     timeout: str = "10m",
@@ -62,28 +71,43 @@ def deploy(  # each is a flag
 
     On a terminal it asks what is not said. A version that does not become ready is rolled back, after its pods were shown.
     """
+    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.steps import mirror as mirrors  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
     declaration = files.load_declaration()
+    environment, told = _told(declaration, environment, release, plan, version)
     declared = deploys.environment(declaration, environment)
     ask = questions.someone() and not yes
     platform = platform or (_ask_platform() if ask and environment == _LOCAL else "kubernetes")
     _check_platform(platform, environment, context)
     if platform == "docker":
-        _on_docker(declaration, version or (_ask_version(declaration, {}) if ask else versions.CURRENT))
+        _on_docker(declaration, told, version or ("" if told else _version_for_docker(declaration, ask=ask)))
         return
     place = deploys.target(declaration, environment, context)
     now = deploys.running(place)
-    version = version or (_ask_version(declaration, _deployed(now)) if ask else _default(environment))
-    if version == versions.CURRENT and declared.confirm:
-        versions.refuse_changes(environment)
-    if declared.confirm:
-        _confirm(f"deploy {version} to {place}", environment, yes=yes)
-    release, engine = _release(declaration, version, now)
+    if told is None and not version:
+        version = _ask_version(declaration, environment, _deployed(now)) if ask else _default(environment)
     registry = Registry(declaration.registry.address)
+    if version not in _SOURCES:
+        told = told or versions.held(declaration, registry, version)
+        check_line(environment, told, declaration)
+        if signed or declared.signed:
+            signing.verify(declaration, versions.pins(registry, told))
+    elif environment != _LOCAL:
+        raise DeclarationError(
+            f"deploy {version} to {environment}: that is no release",
+            hint="--version X.Y.Z, or --release FILE; only local takes what is not published",
+        )
+    if declared.confirm:
+        _confirm(f"deploy {told.version if told else version} to {place}", environment, yes=yes)
+    images, engine = (told, None) if told else _unreleased(declaration, version, now)
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
     mirrored = mirrors.mirror(engine, declaration, registry) if engine else {}
-    deploys.deploy(place, chart_values(release, versions.components(declaration), mirrored), options)
+    values = chart_values(images, declaration.components(), mirrored)
+    packed = charts.fetch(registry, told.chart.repository, told.chart.digest) if told and told.chart else None
+    deploys.deploy(place, values, options, Path(declaration.chart.folder), packed)
 
 
 @item(
@@ -102,6 +126,8 @@ def rollback(  # each is a flag
     lock_timeout: str = "30m",
 ) -> None:
     """Go back to an earlier revision of a deployment."""
+    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
     declaration = files.load_declaration()
     declared = deploys.environment(declaration, environment)
@@ -122,6 +148,8 @@ def undeploy(  # each is a flag
     lock_timeout: str = "30m",
 ) -> None:
     """Remove a deployment; its data stays."""
+    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
     declaration = files.load_declaration()
     declared = deploys.environment(declaration, environment)
@@ -164,13 +192,53 @@ def _check_platform(platform: str, environment: str, context: str) -> None:
         )
 
 
+def _told(declaration: Declaration, environment: str, file: str, plan: str, version: str) -> tuple[str, Release | None]:
+    """The environment, and the release that a file or a plan tells of; they may not contradict each other."""
+    if sum(map(bool, (file, plan, version))) > 1:
+        raise DeclarationError(
+            "deploy: --version, --release and --plan each say what is deployed", hint="give one of the three"
+        )
+    if not file and not plan:
+        return environment or _LOCAL, None
+    registry = Registry(declaration.registry.address)
+    if file:
+        return environment or _LOCAL, versions.check(declaration, registry, _read(file), file)
+    found = planning.look(declaration, registry)
+    planning.keep_to(Path(plan), found)
+    if not found.decision.environment:
+        raise DeclarationError(
+            f"deploy {plan}: {found.decision.because}; it is deployed nowhere",
+            hint="--environment and --version deploy a release by hand",
+        )
+    if environment and environment != found.decision.environment:
+        raise DeclarationError(
+            f"deploy {plan} to {environment}: the plan says {found.decision.environment}",
+            hint="leave --environment out, or give --version instead of --plan",
+        )
+    release = versions.held(declaration, registry, found.version)
+    planned = {image.name: image.key for image in found.images.all}
+    if (other := {name: image.key for name, image in release.images.items()}) != planned:
+        raise DeclarationError(
+            f"deploy {plan}: the registry's release {found.version} has other images ({other})", hint="plan anew"
+        )
+    return found.decision.environment, release
+
+
+def _read(file: str) -> Release:
+    try:
+        return read_release(Path(file).read_text(encoding="utf-8"), file=file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(
+            f"read the release {file}: {error}", hint="`./run inv push` writes .delivery/release.json"
+        ) from error
+
+
 def _default(environment: str) -> str:
     """The version that is meant when nobody says one and nobody can be asked."""
     if environment == _LOCAL:
         return versions.CURRENT
     raise DeclarationError(
-        f"deploy to {environment}: no version is told",
-        hint=f"--version X.Y.Z, or --version {versions.CURRENT} for this clone's sources",
+        f"deploy to {environment}: no version is told", hint="--version X.Y.Z, --release FILE, or --plan FILE"
     )
 
 
@@ -186,10 +254,18 @@ def _deployed(now: Release | None) -> dict[str, str]:
     return {versions.DEPLOYED: f"what runs now: {next(iter(now.images.values())).key}, {images}"}
 
 
-def _ask_version(declaration: Declaration, now: dict[str, str]) -> str:
-    there = versions.offered(declaration)
-    answers = {versions.CURRENT: "this clone's sources as they are", **now, **dict.fromkeys(there, "")}
-    return questions.choose("Which version?", answers, versions.CURRENT)
+def _ask_version(declaration: Declaration, environment: str, now: dict[str, str]) -> str:
+    there = dict.fromkeys(versions.offered(declaration), "")
+    if environment == _LOCAL:
+        answers = {versions.CURRENT: "this clone's sources as they are", **now, **there}
+        return questions.choose("Which version?", answers, versions.CURRENT)
+    if not there:
+        return _default(environment)
+    return questions.choose("Which version?", there, next(iter(there)))
+
+
+def _version_for_docker(declaration: Declaration, *, ask: bool) -> str:
+    return _ask_version(declaration, _LOCAL, {}) if ask else versions.CURRENT
 
 
 def _confirm(doing: str, environment: str, *, yes: bool) -> None:
@@ -201,22 +277,20 @@ def _confirm(doing: str, environment: str, *, yes: bool) -> None:
         raise DeclarationError(f"{doing}: not confirmed", hint=f"type {environment}, or say --yes")
 
 
-def _release(declaration: Declaration, version: str, now: Release | None) -> tuple[Release, Engine | None]:
-    """The release of a version; the engine too, where making it took one."""
+def _unreleased(declaration: Declaration, version: str, now: Release | None) -> tuple[Release, Engine | None]:
+    """What this clone's sources make, or what is deployed; the engine too, where making it took one."""
     if version == versions.CURRENT:
         engine = engines.ensure()
         return releases.make(engine, declaration), engine
-    if version == versions.DEPLOYED:
-        if now is None:
-            raise DeclarationError(
-                "deploy what is deployed: nothing is", hint=f"--version {versions.CURRENT}, or X.Y.Z"
-            )
-        return now, None
-    return versions.held(declaration, Registry(declaration.registry.address), version), None
+    if now is None:
+        raise DeclarationError("deploy what is deployed: nothing is", hint=f"--version {versions.CURRENT}, or X.Y.Z")
+    return now, None
 
 
-def _on_docker(declaration: Declaration, version: str) -> None:
+def _on_docker(declaration: Declaration, told: Release | None, version: str) -> None:
     def make(engine: Engine) -> Release:
+        if told is not None:
+            return told
         if version == versions.CURRENT:
             return releases.make(engine, declaration)
         return versions.held(declaration, registries.ensure(engine, declaration), version)

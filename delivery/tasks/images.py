@@ -1,42 +1,90 @@
-"""`inv plan`, `push`, `sizes`: our images, without running them."""
+"""`inv plan`, `build`, `push`, `sizes`: our images, without running them."""
 
 from __future__ import annotations
 
-import json
+import functools
+from pathlib import Path
 
 from invoke.context import Context
 
+from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError
-from delivery.steps import engine as engines
+from delivery.core.plan import Plan
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
+from delivery.steps import registry as registries
 from delivery.steps import release as releases
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
-from delivery.tools.registry import Registry
+from delivery.tools.registry import Registry, answers
 
-__all__ = ["plan", "push", "sizes"]
-
-
-@item(help={"json": "print it for a machine to read"})
-def plan(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
-    """Show what would be built and pushed."""
-    declaration = files.load_declaration()
-    found = planning.look(declaration, Registry(declaration.registry.address))
-    if json_:
-        screen.say(json.dumps(found.as_json(), indent=2))
-    else:
-        screen.table("plan", ("image", "key", "to do"), found.rows())
+__all__ = ["build", "plan", "push", "sizes"]
 
 
-@item()
-def push(_context: Context) -> None:
-    """Build and push what the registry lacks.
+_KEEP = "a plan that `inv plan --json` wrote; do nothing unless it still holds"
 
-    Writes .delivery/release.json, which says what is deployed from then on.
+
+@item(
+    help={
+        "branch": "decide as for this branch, instead of what is checked out or the CI server says",
+        "json": "print it for a machine to read, and for --plan",
+    }
+)
+def plan(_context: Context, branch: str = "", json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+    """Show what this commit is published as, what would be built, pushed and tagged, and where it would go.
+
+    It decides by gitflow and Conventional Commits; nothing is changed anywhere.
     """
     declaration = files.load_declaration()
-    releases.make(engines.ensure(), declaration)
+    address = declaration.registry.address
+    found = planning.look(declaration, Registry(address) if answers(address) else None, branch)
+    if json_:
+        screen.say(found.to_json().rstrip())
+        return
+    for sentence in found.sentences():
+        screen.say(sentence)
+    for title, columns, rows in found.tables():
+        screen.table(title, columns, rows)
+    for note in found.notes:
+        screen.say(f"note: {note}")
+    for problem in found.problems:
+        screen.say(f"in the way: {problem}")
+
+
+@item(help={"plan": _KEEP})
+def build(_context: Context, plan: str = "") -> None:
+    """Build what the registry lacks, and push nothing."""
+    declaration, _, found = _looked()
+    _keep_to(plan, found)
+    releases.build(declaration, found.images)
+
+
+@item(help={"plan": _KEEP})
+def push(_context: Context, plan: str = "") -> None:
+    """Build what the registry lacks, and publish it whole: images and chart, then version tags, then the release.
+
+    Writes .delivery/release.json. A branch that gitflow publishes nowhere is left alone.
+    """
+    declaration, registry, found = _looked()
+    _keep_to(plan, found)
+    if not found.decision.pushes:
+        screen.say(f"nothing is pushed: {found.decision.because}")
+        return
+    releases.publish(declaration, registry, found)
+
+
+@functools.cache
+def _looked() -> tuple[Declaration, Registry, Plan]:
+    """What there is to do; `inv build push` looks once, so that what is built is what is pushed."""
+    declaration = files.load_declaration()
+    registry = registries.reach(declaration)
+    return declaration, registry, planning.look(declaration, registry)
+
+
+def _keep_to(file: str, found: Plan) -> None:
+    """Raise DeclarationError unless the plan in a file, if one is told, is still what there is to do."""
+    if file:
+        planning.keep_to(Path(file), found)
 
 
 @item()

@@ -12,7 +12,6 @@ from delivery.core.release import Release
 from delivery.steps import engine as engines
 from delivery.steps import platform as platforms
 from delivery.steps import release as releases
-from delivery.steps import status as statuses
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
 from delivery.tools.engine import Engine
@@ -62,6 +61,8 @@ def down(_context: Context, volumes: bool = False) -> None:  # noqa: FBT001, FBT
 @item(help={"json": "print it for a machine to read"})
 def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
     """Show the engine, the images, and what runs."""
+    from delivery.steps import status as statuses  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     found = statuses.look(files.load_declaration())
     if json_:
         screen.say(json.dumps(found.as_json(), indent=2))

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from delivery.core.errors import DeliveryError
 from delivery.tools import screen
 
@@ -37,6 +35,8 @@ def folder(*parts: str) -> Path:
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold the user's lock of this name: of two clones that want the same thing, the second waits."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     held = FileLock(folder("locks") / f"{name}.lock")
     try:
         held.acquire(timeout=0)

@@ -41,7 +41,8 @@ def capture(
             env=_environment(env),
             input=text,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=timeout,
             check=False,
         )

@@ -19,7 +19,7 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
 # runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
 _NEWER = {"bookworm": "trixie"}
-_FROM_NEWER = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "kind")
+_FROM_NEWER = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "kind", "cosign")
 
 
 def release() -> str:

@@ -13,8 +13,9 @@ from docker.utils.build import exclude_paths
 from delivery.core.declaration import Declaration, parse
 from delivery.core.errors import DeclarationError
 from delivery.core.keys import File
+from delivery.tools import ignores
 
-__all__ = ["ROOT", "context_files", "load_declaration", "output", "version"]
+__all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +62,17 @@ def context_files(folder: Path) -> list[File]:
                 f"take the key of {folder.name}: cannot read {path}: {error.strerror}",
                 hint="a key covers every file of the build context; make it readable or list it in .dockerignore",
             ) from error
+    return found
+
+
+def chart_files(folder: Path) -> list[File]:
+    """What the packaged chart in this folder has, .helmignore obeyed. A file that cannot be read is an error."""
+    ignored = ignores.of_chart(folder)
+    found = []
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder).as_posix()
+        if file.is_file() and not ignored(path):
+            found.append(_file(file, path, file.lstat().st_mode))
     return found
 
 

@@ -6,8 +6,9 @@ import getpass
 import os
 import platform as system
 
-__all__ = ["platform", "user"]
+__all__ = ["builder", "platform", "user"]
 
+_BUILDS = ("BUILD_URL", "CI_JOB_URL")  # of Jenkins, of GitLab
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -25,3 +26,10 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as containers have
         return f"uid-{os.getuid()}"
+
+
+def builder() -> str:
+    """Who builds, for a release's record: the CI server's build by its address, else the user and this machine."""
+    if told := next((os.environ[name] for name in _BUILDS if os.environ.get(name)), ""):
+        return told
+    return f"{user()}@{system.node() or 'unknown'}"

@@ -36,11 +36,42 @@ services = "198.18.128.0/17"
 [cluster.workers]
 spot = { "example.com/capacity-type" = "spot" }
 plain = {}
+
+[chart]
+folder = "chart"
+
+[subprojects.ground]
+folders = ["ground"]
+changelog = "ground/CHANGELOG.md"
+
+[subprojects.app]
+folders = ["app"]
+changelog = "app/CHANGELOG.md"
+after = ["ground"]
+
+[subprojects.chart]
+folders = ["chart"]
+changelog = "chart/CHANGELOG.md"
+after = ["app"]
+
+[gitflow]
+develop = ["develop"]
+candidate = ["release/*"]
+release = ["main"]
+
+[gitflow.deploys]
+release = "production"
+
+[environments.production]
+contexts = ["production"]
+namespace = "platform"
+values = "chart/values.yaml"
 """
+FOLDERS = {"app", "ground", "chart", "upstream/debian"}
 
 
 def read(text: str) -> Declaration:
-    return parse(text, is_folder=lambda path: path in {"app", "ground", "upstream/debian"})
+    return parse(text, is_folder=lambda path: path in FOLDERS)
 
 
 def mistakes(text: str) -> list[str]:
@@ -57,6 +88,28 @@ def test_reads_what_is_declared() -> None:
 
 def test_orders_images_after_what_they_stand_on() -> None:
     assert read(GOOD).parents_first() == ["ground", "app"]
+
+
+def test_orders_subprojects_after_what_they_are_made_from() -> None:
+    text = GOOD.replace("[subprojects.ground]", "[subprojects.a-last]").replace(
+        'after = ["ground"]', 'after = ["a-last"]'
+    )
+    assert read(text).subprojects_in_order() == ["a-last", "app", "chart"]
+    assert read(
+        GOOD.replace('after = ["ground"]', 'after = ["chart"]').replace('after = ["app"]', "")
+    ).subprojects_in_order() == [
+        "ground",
+        "chart",
+        "app",
+    ]
+
+
+def test_components_are_the_images_that_no_other_stands_on() -> None:
+    assert read(GOOD).components() == ["app"]
+
+
+def test_an_image_belongs_to_the_subproject_of_its_folder() -> None:
+    assert [read(GOOD).subproject_of(folder) for folder in ("ground", "app", "chart")] == ["ground", "app", "chart"]
 
 
 def test_hands_upstream_images_to_the_build_as_arguments() -> None:
@@ -112,12 +165,49 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
         ("[cluster]", "[clusters]", "22: clusters: not a key that is known here"),
         ("[registry]", "[registri]", '3: registri: not a key that is known here; did you mean "registry"?'),
         ("epoch = 1767225600", "epoch = ", "7: not TOML: Invalid value"),
+        ('folder = "chart"', 'folder = "charts"', '33: chart.folder: there is no folder "charts"'),
+        (
+            'folders = ["chart"]',
+            'folders = ["app"]',
+            '40: subprojects.app.folders: "app" belongs to another subproject too',
+        ),
+        ('folders = ["chart"]', 'folders = ["attic"]', '45: subprojects.chart.folders: there is no folder "attic"'),
+        ('folders = ["app"]', 'folders = "app"', "40: subprojects.app.folders: 'app' is not allowed (allowed: a list"),
+        (
+            'after = ["ground"]',
+            'after = ["cellar"]',
+            '42: subprojects.app.after: "cellar" is no subproject (known: app, chart',
+        ),
+        ('after = ["ground"]', 'after = ["chart"]', '42: subprojects.app.after: "chart" is made from app itself'),
+        ('after = ["ground"]', 'after = ["app"]', '42: subprojects.app.after: "app" is made from app itself'),
+        ('"release/*"', '"release/*/x"', "51: gitflow.candidate.0: 'release/*/x' is not allowed"),
+        (
+            'release = "production"',
+            'release = "prod"',
+            '55: gitflow.deploys.release: "prod" is no environment (known: production)',
+        ),
+        (
+            'release = "production"',
+            'releases = "production"',
+            "55: gitflow.deploys.releases: not a key that is known here (allowed: 'develop', 'candidate' or",
+        ),
+        (
+            'values = "chart/values.yaml"',
+            'values = "v"\nsigned = true',
+            "61: environments.production.signed: there is no",
+        ),
     ],
 )
 def test_says_what_is_wrong(old: str, new: str, expected: str) -> None:
     assert any(line.startswith(f"delivery.toml:{expected}") for line in mistakes(GOOD.replace(old, new))), mistakes(
         GOOD.replace(old, new)
     )
+
+
+def test_every_folder_of_ours_belongs_to_a_subproject() -> None:
+    assert mistakes(GOOD.replace('folders = ["app"]', 'folders = ["upstream/debian"]')) == [
+        'delivery.toml:14: images.app.context: the folder "app" belongs to no subproject'
+    ]
 
 
 def test_an_upstream_image_and_ours_do_not_share_a_name() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.core import deployment
-from delivery.core.declaration import Environment
+from delivery.core.declaration import Declaration, Environment
 from delivery.core.deployment import Revision
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, ReleasedImage
@@ -106,13 +106,31 @@ def test_values_name_every_image_by_digest_and_nothing_else() -> None:
     }
 
 
-def test_versions_are_those_that_every_image_has_newest_first() -> None:
-    tags = {
-        "api-rest": ["1.2.0", "1.10.0", "1.10.0-rc.1", "0a1b", "latest", "1.3.0"],
-        "async-worker": ["latest", "1.10.0-rc.1", "1.10.0", "1.2.0"],
-    }
-    assert deployment.common_versions(tags) == ["1.10.0", "1.10.0-rc.1", "1.2.0", "latest"]
-    assert deployment.common_versions({}) == []
+def test_versions_are_told_newest_first() -> None:
+    tags = ["1.2.0", "1.10.0-rc.9", "1.10.0-rc.10", "latest", "1.10.0", "0a1b", "1.10", "01.1.1"]
+    assert deployment.by_version(tags) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "version", "taken"),
+    [
+        ("production", "1.2.0", True),
+        ("production", "1.2.0-rc.1", False),
+        ("production", "1.2.0-dev.7", False),
+        ("staging", "1.2.0-rc.1", True),
+        ("staging", "1.2.0-dev.7", True),
+        ("develop", "1.2.0", True),
+    ],
+)
+def test_production_takes_releases_alone(
+    declaration: Declaration, environment: str, version: str, *, taken: bool
+) -> None:
+    release = Release({}, version=version, line="candidate")
+    if taken:
+        deployment.check_line(environment, release, declaration)
+    else:
+        with pytest.raises(DeclarationError, match="it comes from the candidate line, and production takes releases"):
+            deployment.check_line(environment, release, declaration)
 
 
 def config_map(name: str, data: str, **metadata: object) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.core.keys import File, image_key
+from delivery.core.keys import File, chart_key, image_key
 
 FILES = (File("Dockerfile", "644", "aa"), File("src/app.py", "644", "bb"))
 
@@ -45,3 +45,12 @@ def test_parts_never_run_into_each_other(left: str, right: str) -> None:
     one = image_key([File(left, right, "")], arguments={}, platform="", base="")
     other = image_key([File(left + right, "", "")], arguments={}, platform="", base="")
     assert (one == other) == (right == "")
+
+
+def test_everything_that_a_packaged_chart_is_made_of_changes_its_key() -> None:
+    def chart(files: tuple[File, ...] = FILES, version: str = "1.0.0", image: str = "r/app:k", epoch: int = 1) -> str:
+        return chart_key(files, version=version, images={"app": image}, epoch=epoch)
+
+    assert chart(FILES[::-1]) == chart()
+    others = {chart(FILES[:1]), chart(version="1.0.1"), chart(image="r/app:l"), chart(epoch=2)}
+    assert len(others | {chart()}) == 5

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from delivery.core.declaration import Declaration
 from delivery.steps import engine as engines
 from delivery.tools import files
-from delivery.tools.engine import Engine
+from delivery.tools.engine import MANAGED, Engine
+from delivery.tools.registry import answers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +39,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_registry(
+    engine: Engine, project: Declaration, environment: Mapping[str, str] | None = None, users: Path | None = None
+) -> Iterator[str]:
+    """A registry of this test's own, at a free port; users is a folder that it sees as /auth."""
+    port = free_port()
+    container = engine.client.containers.run(
+        project.upstream["registry"].image,
+        detach=True,
+        remove=True,
+        labels={MANAGED: "true"},
+        ports={"5000/tcp": ("127.0.0.1", port)},
+        environment=dict(environment or {}),
+        volumes={str(users): {"bind": "/auth", "mode": "ro"}} if users else {},
+    )
+    try:
+        while not answers(f"localhost:{port}"):
+            container.reload()
+            assert container.status in {"created", "running"}, container.logs().decode()
+        yield f"localhost:{port}"
+    finally:
+        container.kill()
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Deploys on a real cluster: the kubeconfig's current context, a namespace of their own, and a small chart."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -19,34 +20,53 @@ from typing import Any, cast
 import pytest
 import requests
 
+from delivery.core.chart import with_images
 from delivery.core.declaration import Declaration
+from delivery.core.release import Release, ReleasedChart
 from delivery.steps import platform as platforms
-from delivery.steps import programs
+from delivery.steps import programs, versions
+from delivery.tools import chart as charts
 from delivery.tools import files
 from delivery.tools.engine import Engine
+from delivery.tools.registry import Registry
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 HERE = Path(__file__).parent
 OCI = "application/vnd.oci.image.manifest.v1+json"
 ENVIRONMENTS = """
+[signing]
+public_key = "cosign.pub"
+
 [environments.local]
 contexts = ["{context}"]
 namespace = "{namespace}"
-values = "platform-chart/values-local.yaml"
+values = "chosen.yaml"
 test = true
 
-[environments.staging]
+[environments.elsewhere]
 contexts = ["no-such-context"]
 namespace = "{namespace}"
-values = "platform-chart/values-local.yaml"
+values = "chosen.yaml"
+
+[environments.develop]
+contexts = ["{context}"]
+namespace = "{namespace}-develop"
+values = "platform-chart/values.yaml"
+
+[environments.staging]
+contexts = ["{context}"]
+namespace = "{namespace}-staging"
+values = "platform-chart/values.yaml"
+signed = {signed}
 
 [environments.production]
 contexts = ["{context}"]
-namespace = "{namespace}"
-values = "platform-chart/values-local.yaml"
+namespace = "{namespace}-production"
+values = "platform-chart/values.yaml"
 confirm = true
 """
+PROMOTED = ("develop", "staging", "production")
 
 
 @dataclass
@@ -57,11 +77,12 @@ class Place:
     namespace: str
     environment: dict[str, str]
     programs: dict[str, str]
+    release: Release
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def values(self, **values: object) -> None:
         """Change what the chart is told."""
-        (self.folder / "platform-chart" / "values-local.yaml").write_text(json.dumps(values))
+        (self.folder / "chosen.yaml").write_text(json.dumps(values))
 
     def start(self, *arguments: str, helm: str = "helm") -> subprocess.Popen[str]:
         """Start a task as a user would, in a session of its own."""
@@ -114,15 +135,33 @@ def ready(pod: dict[str, Any]) -> bool:
     return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
-def tag(address: str, name: str, digest: str, repository: str, version: str) -> None:
-    """Give an image that the registry holds another name there."""
+def publish(registry: Registry, made: Release, version: str, line: str = "release") -> Release:
+    """Publish these images, and the small chart, as a release in repositories of this test's own."""
+    images = {}
+    for name in ("api-rest", "async-worker"):
+        repository, image = f"{registry.address}/{name}", made.images[name]
+        _mount(registry.address.partition("/")[0], name, image.digest, f"deploy-test/{name}")
+        images[name] = dataclasses.replace(image, repository=repository, version=version)
+    named = {name: (image.repository, version, image.digest) for name, image in images.items()}
+    folder = HERE / "chart"
+    replaced = {"values.yaml": with_images((folder / "values.yaml").read_text(), named)}
+    packed = charts.package(folder, files.chart_files(folder), replaced, epoch=0)
+    repository = f"{registry.address}/platform-chart"
+    chart = ReleasedChart(repository, version, charts.push(registry, repository, version, packed), version)
+    release = Release(images, version, chart, line, "main", "c0ffee", "a test")
+    versions.put(registry, release)
+    return release
+
+
+def _mount(address: str, name: str, digest: str, repository: str) -> None:
+    """Have an image that the registry holds in another repository too."""
     base = f"http://{address}"
     manifest = requests.get(f"{base}/v2/{name}/manifests/{digest}", headers={"Accept": OCI}, timeout=30)
     for blob in (manifest.json()["config"], *manifest.json()["layers"]):
         mount = f"{base}/v2/{repository}/blobs/uploads/?mount={blob['digest']}&from={name}"
         assert requests.post(mount, timeout=30).status_code == 201
     put = requests.put(
-        f"{base}/v2/{repository}/manifests/{version}",
+        f"{base}/v2/{repository}/manifests/{digest}",
         data=manifest.content,
         headers={"Content-Type": OCI},
         timeout=30,
@@ -133,8 +172,8 @@ def tag(address: str, name: str, digest: str, repository: str, version: str) -> 
 @pytest.fixture(scope="module")
 def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The namespace, gone again when the module's tests are done. The nodes reach the declaration's registry."""
-    release = platforms.released()
-    assert release, "`./run inv push` comes first"
+    made = platforms.released()
+    assert made, "`./run inv cache.fill` comes first"
     found = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
     context = run(found["kubectl"], "config", "current-context").strip()
     namespace = f"deploy-{uuid.uuid4().hex[:8]}"
@@ -144,13 +183,18 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)
     declared = (files.ROOT / "delivery.toml").read_text().partition("\n[environments.")[0]
-    ours = ENVIRONMENTS.format(context=context, namespace=namespace)
-    (folder / "delivery.toml").write_text(declared + ours)
+    for signed in ("false", "true"):
+        ours = ENVIRONMENTS.format(context=context, namespace=namespace, signed=signed)
+        (folder / f"delivery-{signed}.toml").write_text(declared + ours)
+    shutil.copy2(folder / "delivery-false.toml", folder / "delivery.toml")
     address = project.registry.address
-    for name in ("api-rest", "async-worker"):
-        image = release.images[name]
-        for version in ("1.0.0", "1.1.0") if name == "api-rest" else ("1.0.0",):
-            tag(address, name, image.digest, f"deploy-test/{name}", version)
+    registry = Registry(f"{address}/deploy-test")
+    release = publish(registry, made, "1.0.0")
+    publish(registry, made, "1.2.0-rc.1", "candidate")
+    gone = dataclasses.replace(release.images["async-worker"], digest="sha256:" + "0" * 64)
+    versions.put(
+        registry, dataclasses.replace(release, version="1.1.0", images={**release.images, "async-worker": gone})
+    )
     environment = {
         **os.environ,
         **engine.environment,
@@ -158,14 +202,15 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
         "KUBECTL": found["kubectl"],
         "CI": "true",
     }
-    made = Place(folder, namespace, environment, found)
+    place = Place(folder, namespace, environment, found, release)
     try:
-        yield made
+        yield place
     finally:
-        for one in made.running:
+        for one in place.running:
             one.kill()
             one.communicate()
-        made.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+        namespaces = [namespace, *(f"{namespace}-{name}" for name in PROMOTED)]
+        place.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture
@@ -329,11 +374,18 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--environment", "staging", "--version", "1.0.0"), "is not one of this environment's (no-such-context)"),
-        (("--environment", "staging", "--context", "no-such-context", "--version", "1.0.0"), "has no context no-such"),
+        (("--environment", "elsewhere", "--version", "1.0.0"), "is not one of this environment's (no-such-context)"),
+        (
+            ("--environment", "elsewhere", "--context", "no-such-context", "--version", "1.0.0"),
+            "has no context no-such",
+        ),
         (("--environment", "production", "--version", "1.0.0"), "nobody is here to confirm it"),
         (("--environment", "production", "--yes"), "no version is told"),
-        (("--version", "1.1.0"), "holds no async-worker of it"),
+        (("--version", "1.1.0"), "no longer holds"),
+        (("--version", "1.3.0"), "holds no such release"),
+        (("--environment", "staging", "--version", "current"), "that is no release"),
+        (("--environment", "production", "--version", "1.2.0-rc.1", "--yes"), "production takes releases"),
+        (("--version", "1.0.0", "--release", "release.json"), "each say what is deployed"),
     ],
 )
 def test_what_may_not_be_is_refused_and_nothing_changes(served: Place, arguments: tuple[str, ...], said: str) -> None:
@@ -388,3 +440,64 @@ def test_goes_back_and_back_again_and_then_is_removed_with_its_data(served: Plac
 def said(place: Place) -> str:
     found = json.loads(place.kubectl("get", "configmap", "platform-api-rest", "--output=json"))
     return cast("str", found["data"]["greeting"])
+
+
+def image_ids(place: Place, environment: str) -> dict[str, str]:
+    """The digests that the nodes say run in an environment's namespace, by component."""
+    argv = ["--selector=app.kubernetes.io/name", "--output=json", f"--namespace={place.namespace}-{environment}"]
+    pods = json.loads(run(place.programs["kubectl"], "get", "pods", *argv))["items"]
+    return {
+        one["metadata"]["labels"]["app.kubernetes.io/name"]: one["status"]["containerStatuses"][0][
+            "imageID"
+        ].rpartition("@")[2]
+        for one in pods
+        if ready(one)
+    }
+
+
+def test_one_release_runs_as_the_same_bytes_wherever_it_is_promoted_to(
+    place: Place, say: Callable[[str], None]
+) -> None:
+    file = place.folder / "release.json"
+    file.write_text(place.release.to_json())
+    found = {}
+    for environment in PROMOTED:
+        code, printed = place.inv("deploy", "--environment", environment, "--release", str(file), "--yes")
+        assert code == 0, printed
+        found[environment] = image_ids(place, environment)
+        say(f"  {environment}: {found[environment]}")
+    expected = {name: image.digest for name, image in place.release.images.items()}
+    assert found == dict.fromkeys(PROMOTED, expected)
+
+
+def test_a_tampered_release_is_refused_and_nothing_changes(place: Place) -> None:
+    other = place.release.images["async-worker"].digest
+    tampered = place.release.to_json().replace(place.release.images["api-rest"].digest, other)
+    file = place.folder / "tampered.json"
+    file.write_text(tampered)
+    code, printed = place.inv("deploy", "--environment", "develop", "--release", str(file))
+    assert code == 2
+    assert "it is not what was published as 1.0.0 (differs: api-rest)" in printed
+    if found := image_ids(place, "develop"):
+        assert found["api-rest"] != other
+
+
+def test_an_environment_that_wants_signatures_takes_nothing_else(place: Place) -> None:
+    shutil.copy2(place.folder / "delivery-true.toml", place.folder / "delivery.toml")
+    try:
+        cosign = programs.ensure("cosign")
+        password = {**os.environ, "COSIGN_PASSWORD": "test"}
+        subprocess.run([cosign, "generate-key-pair"], cwd=place.folder, env=password, check=True, capture_output=True)
+        deploy = ("deploy", "--environment", "staging", "--version", "1.0.0")
+        code, printed = place.inv(*deploy)
+        assert code == 10, printed
+        assert "/deploy-test/api-rest@" in printed
+        place.environment |= {"DELIVERY_SIGNING_KEY": str(place.folder / "cosign.key"), "COSIGN_PASSWORD": "test"}
+        (place.folder / ".delivery").mkdir(exist_ok=True)
+        (place.folder / ".delivery" / "release.json").write_text(place.release.to_json())
+        code, printed = place.inv("signing.sign")
+        assert code == 0, printed
+        code, printed = place.inv(*deploy)
+        assert code == 0, printed
+    finally:
+        shutil.copy2(place.folder / "delivery-false.toml", place.folder / "delivery.toml")

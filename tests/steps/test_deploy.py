@@ -1,5 +1,6 @@
 """A deploy looks, repairs, compares, upgrades and tells why, in this order; only then it rolls back."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,14 +14,17 @@ from delivery.core import lease
 from delivery.core.declaration import Environment
 from delivery.core.deployment import Manifest, Revision
 from delivery.core.errors import CommandError, DeclarationError, DeployError
+from delivery.core.keys import File
 from delivery.steps import deploy as deploys
 from delivery.steps import rollout
 from delivery.steps.deploy import Options, Target
 from delivery.steps.lock import Turn
+from delivery.tools import chart as charts
 from delivery.tools.helm import Helm, Watcher
 from delivery.tools.kubernetes import Kubernetes
 
 OLD, NEW = Manifest("kind: Old\nmetadata:\n  name: old\n", ""), Manifest("kind: New\nmetadata:\n  name: new\n", "")
+CHART = Path("platform-chart")
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 
 
@@ -39,6 +43,8 @@ class House:
         self.dead: lease.Holding | None = None
         self.namespace = "platform"
         self.context = "kind-house"
+        self.chart = Path()
+        self.values_text = ""
 
     def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO) -> None:
         number = len(self.revisions) + 1
@@ -56,9 +62,10 @@ class House:
         self._may_fail("preview")
         return self.rendered
 
-    def upgrade(self, _release: str, _chart: Path, values: Sequence[Path], *, seconds: int, watcher: Watcher) -> None:
+    def upgrade(self, _release: str, chart: Path, values: Sequence[Path], *, seconds: int, watcher: Watcher) -> None:
         assert seconds
-        assert [file.name for file in values] == ["values-local.yaml", "values-local.json"]
+        assert [file.name for file in values][1:] == ["values-local.json"]
+        self.chart, self.values_text = chart, values[0].read_text()
         self.done.append("upgrade")
         error = self.fails.get("upgrade")
         killed = isinstance(error, CommandError) and error.returncode < 0
@@ -156,8 +163,8 @@ def place(house: House, *, test: bool = False) -> Target:
     return Target("local", declared, cast("Helm", house), cast("Kubernetes", house))
 
 
-def deploy(house: House, root: Path, *, test: bool = False, rollback: bool = True) -> bool:
-    return deploys.deploy(place(house, test=test), {"components": {}}, Options(rollback=rollback), root)
+def deploy(house: House, root: Path, *, test: bool = False, rollback: bool = True, packed: bytes | None = None) -> bool:
+    return deploys.deploy(place(house, test=test), {"components": {}}, Options(rollback=rollback), CHART, packed, root)
 
 
 def test_a_new_version_is_upgraded_to_and_tested(house: House, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,6 +320,44 @@ def test_values_that_are_not_there_are_named(house: House, root: Path) -> None:
     with pytest.raises(DeclarationError, match=r"environments\.local\.values: there is no file"):
         deploy(house, root)
     assert house.done == []
+
+
+def packed(root: Path, *names: str) -> bytes:
+    """A packaged chart whose files say that they are of the package."""
+    folder = root / "package"
+    folder.mkdir()
+    (folder / "Chart.yaml").write_text("name: platform\nversion: 1.0.0\n")
+    for name in names:
+        (folder / name).write_text("of: the package\n")
+    return charts.package(folder, [File(name, "644", "") for name in ("Chart.yaml", *names)], {}, epoch=0)
+
+
+def test_a_clones_chart_is_deployed_with_the_clones_values(house: House, root: Path) -> None:
+    deploy(house, root)
+    assert (house.chart, house.values_text) == (root / CHART, "")
+
+
+def test_a_releases_chart_is_deployed_with_the_values_that_it_was_packaged_with(house: House, root: Path) -> None:
+    release = packed(root, "values-local.yaml")
+    deploy(house, root, packed=release)
+    assert house.chart.read_bytes() == release
+    assert house.values_text == "of: the package\n"
+
+
+def test_a_releases_chart_without_the_environments_values_is_refused(house: House, root: Path) -> None:
+    with pytest.raises(
+        DeclarationError, match=r"there is no file platform-chart/values-local\.yaml in the packaged chart"
+    ):
+        deploy(house, root, packed=packed(root))
+    assert house.done == []
+
+
+def test_values_beside_the_chart_are_the_clones_also_for_a_release(house: House, root: Path) -> None:
+    (root / "chosen.yaml").write_text("of: the clone\n")
+    declared = place(house).declared.model_copy(update={"values": "chosen.yaml"})
+    chosen = dataclasses.replace(place(house), declared=declared)
+    deploys.deploy(chosen, {"components": {}}, Options(), CHART, packed(root), root)
+    assert house.values_text == "of: the clone\n"
 
 
 def test_goes_back_to_the_revision_before(house: House) -> None:

@@ -123,6 +123,8 @@ def test_where_it_cannot_be_installed_the_error_says_what_to_do(
     ("name", "answer"),
     [
         ("kind", "kind version 0.27.0"),
+        ("cosign", '{"gitVersion": "v2.6.1", "goVersion": "go1.25.0"}'),
+        ("cosign", '{"gitVersion": "devel", "goVersion": "go1.24.4"}'),
         ("helm", "v3.18.0+gcc58e3f"),
         ("helm", "v4.1.4+g05fa379"),
         ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.33.9"}}'),
@@ -158,6 +160,24 @@ def test_one_that_is_not_fit_is_passed_over(
     assert found.is_relative_to(cache.folder("programs"))
     assert found.name == program
     assert unpacking == ["helm3.txt" if name == "helm3" else "kubernetes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('{"gitVersion": "v3.0.2", "goVersion": "go2.5.0"}', r"is 3\.0, and 2\.4 or newer, below 3\.0, is needed"),
+        ('{"gitVersion": "v1.13.6", "goVersion": "go1.24.4"}', r"is 1\.13, and 2\.4 or newer, below 3\.0, is needed"),
+        ('{"gitVersion": "unknown", "goVersion": "go2.5.0"}', "does not say which version it is"),
+    ],
+)
+@pytest.mark.usefixtures("installing")
+def test_a_cosign_that_signs_in_another_way_is_not_taken(
+    there: set[str], says: dict[str, str], answer: str, reason: str
+) -> None:
+    there.add("cosign")
+    says["/usr/bin/cosign"] = answer
+    with pytest.raises(DeliveryError, match=f"/usr/bin/cosign {reason}"):
+        programs.ensure("cosign")
 
 
 @pytest.mark.usefixtures("there", "says")

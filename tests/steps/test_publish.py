@@ -1,20 +1,28 @@
-"""What is missing is pushed, and release.json says what there is then."""
+"""Published whole or not at all: nothing that fails leaves a new version, and no version changes."""
 
+import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import RegistryError
-from delivery.core.plan import Plan, make_plan
-from delivery.core.release import read_release
-from delivery.steps.publish import publish
+from delivery.core.errors import DeclarationError, RegistryError
+from delivery.core.facts import Ref
+from delivery.core.gitflow import Decision, Line
+from delivery.core.plan import Plan, make_images, make_plan
+from delivery.core.release import Release, read_release
+from delivery.core.versions import Version
+from delivery.steps import publish as publishing
+from delivery.steps import sbom, sign, versions
+from delivery.tools import chart as charts
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
-from tests.registries import MemoryRegistry, failing, serving, sha256, write_layout
+from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
 
-HELD = "sha256:" + "a" * 64
+KEYS = {"base-image": "k1", "api-rest": "k2"}
+NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
 
 
 class LayoutEngine:
@@ -35,50 +43,259 @@ class ClassicEngine:
         return self.digest
 
 
-def planned(declaration: Declaration, address: str) -> Plan:
-    return make_plan(declaration.at(address), {"base-image": "k1", "api-rest": "k2"}, {"base-image": HELD})
+@dataclass
+class Place:
+    """A registry, a clone with a chart, and two built images."""
 
+    declaration: Declaration
+    root: Path
+    held: FullRegistry = field(default_factory=FullRegistry)
+    attached: list[str] = field(default_factory=list)
+    signed: list[list[str]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
 
-def test_writes_down_what_is_deployed_from_then_on(declaration: Declaration, tmp_path: Path) -> None:
-    built = write_layout(tmp_path / "layout")
-    with serving(MemoryRegistry()) as (address, _):
-        release = publish(
-            cast("Engine", LayoutEngine()),
-            Registry(address),
-            planned(declaration, address),
-            {"api-rest": tmp_path / "layout"},
-            tmp_path,
+    def plan(self, address: str, line: Line = Line.DEVELOP) -> Plan:
+        """A plan for what the registry holds now, everything changed."""
+        declaration = self.declaration.at(address)
+        decision = Decision(
+            Ref("branch", "develop"), line, "develop is develop", line is not Line.FEATURE, "dev", "develop", ()
         )
-    assert {name: image.digest for name, image in release.images.items()} == {"base-image": HELD, "api-rest": built}
-    file = tmp_path / ".delivery" / "release.json"
-    assert read_release(file.read_text(), file="release.json") == release
-
-
-def test_a_failed_push_leaves_the_last_release(declaration: Declaration, tmp_path: Path) -> None:
-    write_layout(tmp_path / "layout")
-    fault = failing(1, "PUT", "/manifests/", (403, {}, b""))
-    with serving(MemoryRegistry(), fault) as (address, _), pytest.raises(RegistryError):
-        publish(
-            cast("Engine", LayoutEngine()),
-            Registry(address),
-            planned(declaration, address),
-            {"api-rest": tmp_path / "layout"},
-            tmp_path,
+        found = {
+            name: Version(name, "0.1.0", "0.1.0", one.partition("-")[0], one, "minor", "", ())
+            for name, one in NUMBERS.items()
+        }
+        registry = Registry(address)
+        held = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
+        images = make_images(declaration, KEYS, held, found, decision)
+        return make_plan(
+            declaration, "c0ffee", decision, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
         )
-    assert not (tmp_path / ".delivery" / "release.json").exists()
+
+    def publish(self, fault: Fault | None = None) -> Release:
+        """Publish what is planned."""
+        with serving(self.held, fault) as (address, seen):
+            plan = self.plan(address)
+            registry = Registry(address, pause=lambda _seconds: None, timeout=(1, 0.3))
+            seen.clear()
+            self.seen = seen
+            layouts = {name: self.root / "layouts" / name for name in KEYS}
+            engine = cast("Engine", LayoutEngine())
+            return publishing.publish(engine, registry, self.declaration.at(address), plan, layouts, self.root)
+
+    def version_tags(self) -> list[str]:
+        """What is published, as the registry has it."""
+        return sorted(f"{repository}:{tag}" for repository, tag in self.held.tags if "." in tag)
+
+    def written(self) -> Release:
+        """What release.json says."""
+        file = self.root / ".delivery" / "release.json"
+        return read_release(file.read_text(), file="release.json")
+
+
+@pytest.fixture
+def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    chart = house / "platform-chart"
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
+    (chart / "values.yaml").write_text('image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n')
+    for name in KEYS:
+        write_layout(house / "layouts" / name, name.encode())
+    made = Place(declaration, house)
+
+    def attach(_registry: object, repository: str, _digest: str, _name: str, version: str, _layout: object) -> str:
+        made.attached.append(f"{repository.rpartition('/')[2]} {version}")
+        return "sha256:bill"
+
+    monkeypatch.setattr(sbom, "attach", attach)
+    monkeypatch.setattr(sign, "sign", lambda _declaration, pinned: made.signed.append(list(pinned)))
+    return made
+
+
+def test_everything_is_there_under_its_version_and_by_digest(place: Place) -> None:
+    release = place.publish()
+    assert place.version_tags() == [
+        "api-rest:2.0.0-dev.2",
+        "base-image:1.0.0-dev.2",
+        "platform-chart:0.4.0-dev.2",
+        "release:0.4.0-dev.2",
+    ]
+    for name, image in release.images.items():
+        assert place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
+    assert place.written() == release
+
+
+def test_the_release_comes_last_and_version_tags_after_all_content(place: Place) -> None:
+    place.publish()
+    puts = [line.rpartition("/v2/")[2] for line in place.seen if line.startswith("PUT") and "/manifests/" in line]
+    assert puts == [
+        "base-image/manifests/k1",
+        "api-rest/manifests/k2",
+        "platform-chart/manifests/k3",
+        "base-image/manifests/1.0.0-dev.2",
+        "api-rest/manifests/2.0.0-dev.2",
+        "platform-chart/manifests/0.4.0-dev.2",
+        "release/manifests/0.4.0-dev.2",
+    ]
+
+
+def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
+    release = place.publish()
+    assert release.chart
+    with serving(place.held) as (address, _):
+        packed = charts.fetch(Registry(address), f"{address}/platform-chart", release.chart.digest)
+    values = charts.read_file(packed, "values.yaml")
+    assert values
+    assert f'/api-rest, tag: "2.0.0-dev.2", digest: "{release.images["api-rest"].digest}"' in values
+    assert "version: 0.4.0-dev.2\n" in (charts.read_file(packed, "Chart.yaml") or "")
+
+
+def test_images_get_their_bills_with_the_version_that_they_say_themselves(place: Place) -> None:
+    place.publish()
+    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"]
+
+
+def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Place) -> None:
+    release = place.publish()
+    assert release.chart
+    images = [one.pinned for one in release.images.values()]
+    bills = [f"{one.repository}@sha256:bill" for one in release.images.values()]
+    assert place.signed[0] == [*images, release.chart.pinned, *bills]
+    assert [one.partition("@")[0].rpartition("/")[2] for one in place.signed[1]] == ["release"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["/base-image/manifests/k1", "/api-rest/manifests/k2", "/api-rest/blobs/uploads", "/platform-chart/manifests/k3"],
+)
+def test_a_part_that_cannot_be_pushed_leaves_no_new_version(place: Place, part: str) -> None:
+    method = "POST" if "uploads" in part else "PUT"
+    with pytest.raises(RegistryError):
+        place.publish(failing(99, method, part, (403, {}, b"")))
+    assert place.version_tags() == []
+    assert not (place.root / ".delivery" / "release.json").exists()
+
+
+def test_what_failed_is_finished_by_the_next_run(place: Place) -> None:
+    with pytest.raises(RegistryError):
+        place.publish(failing(99, "PUT", "/api-rest/manifests/2.0.0", (500, {}, b"")))
+    assert place.version_tags() == ["base-image:1.0.0-dev.2"]  # a tag alone is no release: nothing deploys by it
+    place.publish()
+    assert len(place.version_tags()) == 4
+    assert not [line for line in place.seen if "uploads" in line and "/release/" not in line]
+
+
+def test_a_broken_line_is_waited_out(place: Place) -> None:
+    left = [Break("answer"), Break("request"), Break("answer")]
+
+    def fault(method: str, path: str) -> Break | None:
+        return left.pop() if left and method == "PUT" and "/manifests/2.0.0" in path else None
+
+    place.publish(fault)
+    assert len(place.version_tags()) == 4
+
+
+def test_publishing_again_changes_nothing(place: Place) -> None:
+    first = place.publish()
+    before = dict(place.held.tags)
+    assert place.publish() == first
+    assert place.held.tags == before
+    assert not [line for line in place.seen if line.split()[0] not in {"HEAD", "GET"}]
+
+
+def test_a_version_tag_that_is_taken_leaves_the_others_unput(place: Place) -> None:
+    content = b'{"layers": [], "taken": true}'
+    place.held.manifests["api-rest", sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
+    place.held.tags["api-rest", "2.0.0-dev.2"] = sha256(content)
+    with pytest.raises(RegistryError, match="a version is never overwritten") as caught:
+        place.publish()
+    assert f"/api-rest:2.0.0-dev.2 is {sha256(content)}, not sha256:" in caught.value.details
+    assert place.version_tags() == ["api-rest:2.0.0-dev.2"]
+    assert place.held.tags["api-rest", "2.0.0-dev.2"] == sha256(content)
+
+
+def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
+    first = place.publish()
+    (place.root / "layouts" / "api-rest" / "index.json").unlink()
+    (place.root / "layouts" / "api-rest").rename(place.root / "layouts" / "old")
+    write_layout(place.root / "layouts" / "api-rest", b"other")
+    for tag in (("api-rest", "k2"), ("platform-chart", "k3")):
+        del place.held.tags[tag]
+    with pytest.raises(DeclarationError, match=r"published with other content \(api-rest, chart\), from commit c0ffee"):
+        place.publish()
+    assert place.held.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
+
+
+def test_what_others_published_is_taken_as_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = place.publish()
+    monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
+    assert place.publish().builder == first.builder
+
+
+def test_an_unchanged_release_that_a_registry_lacks_is_left_to_its_own_line(place: Place) -> None:
+    with serving(place.held) as (address, _):
+        plan = place.plan(address)
+        untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
+        layouts = {name: place.root / "layouts" / name for name in KEYS}
+        with pytest.raises(DeclarationError, match=r"nothing has changed since, but .* does not hold that release"):
+            publishing.publish(
+                cast("Engine", LayoutEngine()),
+                Registry(address),
+                place.declaration.at(address),
+                untouched,
+                layouts,
+                place.root,
+            )
+
+
+def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> None:
+    with serving(place.held) as (address, _):
+        plan = place.plan(address)
+        tagged = dataclasses.replace(
+            plan,
+            chart=dataclasses.replace(plan.chart, tag=""),
+            decision=dataclasses.replace(plan.decision, ref=Ref("tag", "apps-v2.0.0")),
+        )
+        layouts = {name: place.root / "layouts" / name for name in KEYS}
+        engine, declaration = cast("Engine", LayoutEngine()), place.declaration.at(address)
+        publishing.publish(engine, Registry(address), declaration, tagged, layouts, place.root)
+    assert place.version_tags() == ["api-rest:2.0.0-dev.2", "base-image:1.0.0-dev.2"]
+    assert not (place.root / ".delivery" / "release.json").exists()
+
+
+def test_a_feature_is_not_published(place: Place) -> None:
+    with pytest.raises(DeclarationError, match="publish develop: develop is develop"):
+        publishing.refuse(planned(place, Line.FEATURE))
+
+
+def test_problems_are_told_all_at_once(place: Place) -> None:
+    plan = dataclasses.replace(planned(place, Line.DEVELOP), problems=("one thing", "another"))
+    with pytest.raises(DeclarationError, match="2 things are in the way") as caught:
+        publishing.refuse(plan)
+    assert caught.value.details == "one thing\nanother"
+
+
+def planned(place: Place, line: Line) -> Plan:
+    with serving(place.held) as (address, _):
+        return place.plan(address, line=line)
 
 
 @pytest.mark.parametrize("honest", [True, False])
-def test_the_engines_own_word_for_a_push_is_not_believed(
-    declaration: Declaration, tmp_path: Path, *, honest: bool
-) -> None:
-    registry = MemoryRegistry()
-    registry.manifests["k2"] = b"manifest"
-    engine = cast("Engine", ClassicEngine(sha256(b"manifest" if honest else b"another")))
-    with serving(registry) as (address, _):
-        client, plan = Registry(address), planned(declaration, address)
+def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest: bool) -> None:
+    content = b'{"layers": []}'
+    for name, key in KEYS.items():
+        place.held.manifests[name, sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
+        place.held.tags[name, key] = sha256(content)
+    with serving(place.held) as (address, _):
+        images = make_images(place.declaration.at(address), KEYS, {})
+        engine = cast("Engine", ClassicEngine(sha256(content if honest else b"another")))
         if honest:
-            assert publish(engine, client, plan, {"api-rest": tmp_path}, tmp_path).images["api-rest"].digest
+            assert publishing.push_images(engine, Registry(address), images, dict.fromkeys(KEYS, place.root))
         else:
             with pytest.raises(RegistryError, match="was sent"):
-                publish(engine, client, plan, {"api-rest": tmp_path}, tmp_path)
+                publishing.push_images(engine, Registry(address), images, dict.fromkeys(KEYS, place.root))
+
+
+def test_a_release_is_found_under_its_version(place: Place) -> None:
+    release = place.publish()
+    with serving(place.held) as (address, _):
+        assert versions.find(Registry(address), "0.4.0-dev.2") == release
+        assert versions.find(Registry(address), "0.4.0") is None

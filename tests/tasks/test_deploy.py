@@ -1,28 +1,42 @@
 """What is not said is asked for on a terminal, and has a default or is an error elsewhere."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from delivery.core.declaration import Declaration, Environment
-from delivery.core.errors import DeclarationError
-from delivery.core.release import Release, ReleasedImage
+from delivery.core.errors import DeclarationError, SignatureError
+from delivery.core.facts import Ref
+from delivery.core.gitflow import Decision, Line
+from delivery.core.plan import Images, Plan, make_images, make_plan
+from delivery.core.release import Release, ReleasedChart, ReleasedImage
+from delivery.core.versions import Version
 from delivery.steps import deploy as deploys
 from delivery.steps import engine as engines
 from delivery.steps import mirror as mirrors
+from delivery.steps import plan as planning
 from delivery.steps import registry as registries
 from delivery.steps import release as releases
+from delivery.steps import sign as signing
 from delivery.steps import versions
 from delivery.steps.deploy import Options, Target
 from delivery.tasks import deploy as tasks
 from delivery.tasks import platform as platforms
 from delivery.tasks import questions
+from delivery.tools import chart as charts
 from delivery.tools import files
 
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
 SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "b" * 64)})
-TAGGED = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "1.0.0", "sha256:" + "c" * 64)})
+PUBLISHED = Release(
+    {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "c" * 64, "2.0.0")},
+    "1.0.0",
+    ReleasedChart("localhost:5001/platform-chart", "k", "sha256:" + "d" * 64, "1.0.0"),
+    "release",
+)
 
 
 class Done:
@@ -30,6 +44,8 @@ class Done:
 
     def __init__(self) -> None:
         self.deployed: list[tuple[str, str, Options]] = []
+        self.charts: list[bytes | None] = []
+        self.verified: list[list[str]] = []
         self.docker: list[Release] = []
         self.removed: list[tuple[bool, bool]] = []
         self.rolled_back: list[int] = []
@@ -43,14 +59,22 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     """Every step below the tasks, noting what it is asked for."""
     made = Done()
     environments = {
-        name: Environment(contexts=("kind-house",), namespace="platform", values="v", confirm=name == "production")
-        for name in ("local", "staging", "production")
+        name: Environment(
+            contexts=("kind-house",),
+            namespace="platform",
+            values="v",
+            confirm=name == "production",
+            signed=name == "develop",
+        )
+        for name in ("local", "develop", "staging", "production")
     }
 
     def target(_declaration: Declaration, name: str, _context: str) -> Target:
         return Target(name, environments[name], cast("Any", None), cast("Any", Namespace()))
 
-    def deploy(place: Target, values: dict[str, Any], options: Options) -> None:
+    def deploy(place: Target, values: dict[str, Any], options: Options, chart: Path, packed: bytes | None) -> None:
+        assert chart == Path("platform-chart")
+        made.charts.append(packed)
         made.deployed.append((place.name, values["components"]["api-rest"]["image"]["digest"][7], options))
 
     def remove(_place: Target, _options: Options, *, data: bool, may_delete: Callable[[list[str]], bool]) -> None:
@@ -73,9 +97,12 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(registries, "ensure", lambda *_: None)
     monkeypatch.setattr(releases, "make", lambda _engine, _declaration: SOURCES)
     monkeypatch.setattr(mirrors, "mirror", lambda *_: {})
-    monkeypatch.setattr(versions, "held", lambda *_: TAGGED)
+    monkeypatch.setattr(versions, "held", lambda _declaration, _registry, version: replace(PUBLISHED, version=version))
+    monkeypatch.setattr(versions, "check", lambda _declaration, _registry, release, _file: release)
+    monkeypatch.setattr(versions, "pins", lambda _registry, release: [release.version])
+    monkeypatch.setattr(signing, "verify", lambda _declaration, pinned: made.verified.append(pinned))
+    monkeypatch.setattr(charts, "fetch", lambda _registry, _repository, digest: digest.encode())
     monkeypatch.setattr(versions, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
-    monkeypatch.setattr(versions, "refuse_changes", refuse)
     monkeypatch.setattr(platforms, "bring_up", lambda _declaration, make: made.docker.append(make(None)))
     monkeypatch.setattr(questions, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", answer)
@@ -87,10 +114,6 @@ class Namespace:
 
     context = "kind-house"
     namespace = "platform"
-
-
-def refuse(environment: str) -> None:
-    raise DeclarationError(f"{environment}: not committed")
 
 
 def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
@@ -113,8 +136,8 @@ def test_every_flag_is_passed_on(done: Done) -> None:
 
 
 def test_what_is_deployed_can_be_deployed_again(done: Done) -> None:
-    run(tasks.deploy, environment="staging", version="deployed")
-    assert done.deployed[0][:2] == ("staging", "a")
+    run(tasks.deploy, version="deployed")
+    assert done.deployed[0][:2] == ("local", "a")
     done.now = None
     with pytest.raises(DeclarationError, match="nothing is"):
         run(tasks.deploy, version="deployed")
@@ -165,7 +188,7 @@ def test_docker_is_asked_for_a_version_too_and_touches_no_cluster(done: Done) ->
     at_terminal(done, "docker", "current")
     run(tasks.deploy)
     run(tasks.deploy, platform="docker", version="1.0.0", yes=True)
-    assert done.docker == [SOURCES, TAGGED]
+    assert done.docker == [SOURCES, PUBLISHED]
     assert done.deployed == []
 
 
@@ -201,11 +224,122 @@ def test_production_takes_a_confirmation(done: Done) -> None:
     assert [name for name, _, _ in done.deployed] == ["production", "production"]
 
 
-def test_production_takes_no_sources_that_are_not_committed(done: Done) -> None:
-    with pytest.raises(DeclarationError, match="production: not committed"):
-        run(tasks.deploy, environment="production", version="current", yes=True)
-    run(tasks.deploy, environment="staging", version="current")
+@pytest.mark.parametrize("environment", ["develop", "staging", "production"])
+@pytest.mark.parametrize("version", ["current", "deployed"])
+def test_only_local_takes_what_is_no_release(done: Done, environment: str, version: str) -> None:
+    with pytest.raises(DeclarationError, match=f"deploy {version} to {environment}: that is no release"):
+        run(tasks.deploy, environment=environment, version=version, yes=True)
+    assert done.deployed == []
+
+
+def test_a_release_brings_its_own_chart_and_a_clone_its_folder(done: Done) -> None:
+    run(tasks.deploy, environment="staging", version="1.0.0")
+    run(tasks.deploy, version="current")
+    assert done.charts == [b"sha256:" + b"d" * 64, None]
+
+
+def test_production_takes_no_candidate(done: Done) -> None:
+    with pytest.raises(DeclarationError, match="production takes releases"):
+        run(tasks.deploy, environment="production", version="1.0.0-rc.1", yes=True)
+    run(tasks.deploy, environment="staging", version="1.0.0-rc.1")
     assert [name for name, _, _ in done.deployed] == ["staging"]
+
+
+def test_signatures_are_asked_for_where_the_environment_or_the_user_wants_them(done: Done) -> None:
+    run(tasks.deploy, environment="staging", version="1.0.0")
+    assert done.verified == []
+    run(tasks.deploy, environment="develop", version="1.1.0")
+    run(tasks.deploy, environment="staging", version="1.2.0", signed=True)
+    assert done.verified == [["1.1.0"], ["1.2.0"]]
+
+
+def test_what_is_not_signed_is_not_deployed(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_declaration: object, _pinned: object) -> None:
+        raise SignatureError("verify: unsigned")
+
+    monkeypatch.setattr(signing, "verify", refuse)
+    with pytest.raises(SignatureError):
+        run(tasks.deploy, environment="develop", version="1.1.0")
+    assert done.deployed == []
+
+
+def test_a_release_file_says_what_is_deployed(done: Done, tmp_path: Path) -> None:
+    file = tmp_path / "release.json"
+    file.write_text(PUBLISHED.to_json())
+    run(tasks.deploy, environment="staging", release=str(file))
+    assert done.deployed[0][:2] == ("staging", "c")
+    for text in ("{}", None):
+        (file.write_text(text) if text else file.unlink())
+        with pytest.raises(DeclarationError, match="read "):
+            run(tasks.deploy, environment="staging", release=str(file))
+
+
+def test_one_thing_says_what_is_deployed(done: Done) -> None:
+    with pytest.raises(DeclarationError, match="each say what is deployed"):
+        run(tasks.deploy, version="1.0.0", release="release.json")
+    assert done.deployed == []
+
+
+def planned(declaration: Declaration, line: Line, environment: str, key: str = "k") -> Plan:
+    decision = Decision(Ref("branch", "b"), line, "b is b", line is not Line.FEATURE, "", environment, ("checks",))
+    versions = {
+        name: Version(name, "0.9.0", "1.0.0", "1.0.0", "1.0.0", "minor", "", ())
+        for name in ("base-image", "apps", "platform-chart")
+    }
+    images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, versions, decision)
+    images = Images(tuple(image for image in images.all if image.name == "api-rest"))
+    return make_plan(declaration, "c", decision, versions, images, ("k", ""))
+
+
+def test_a_plan_says_where_and_what(
+    done: Done, declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(declaration, Line.CANDIDATE, "staging")
+    monkeypatch.setattr(planning, "look", lambda *_: plan)
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    run(tasks.deploy, plan=str(file))
+    run(tasks.deploy, plan=str(file), environment="staging")
+    assert [one[:2] for one in done.deployed] == [("staging", "c"), ("staging", "c")]
+    with pytest.raises(DeclarationError, match="to develop: the plan says staging"):
+        run(tasks.deploy, plan=str(file), environment="develop")
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ((Line.DEVELOP, "develop", "k"), "it does not hold any more"),
+        ((Line.CANDIDATE, "staging", "other"), "it does not hold any more"),
+        (None, "is deployed nowhere"),
+    ],
+)
+def test_a_plan_that_does_not_hold_deploys_nothing(
+    done: Done,
+    declaration: Declaration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    now: tuple[Line, str, str] | None,
+    said: str,
+) -> None:
+    told = planned(declaration, Line.CANDIDATE if now else Line.FEATURE, "staging" if now else "")
+    monkeypatch.setattr(planning, "look", lambda *_: planned(declaration, *now) if now else told)
+    file = tmp_path / "plan.json"
+    file.write_text(told.to_json())
+    with pytest.raises(DeclarationError, match=said):
+        run(tasks.deploy, plan=str(file))
+    assert done.deployed == []
+
+
+def test_a_plan_whose_release_has_other_images_is_refused(
+    done: Done, declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(declaration, Line.CANDIDATE, "staging", "other")
+    monkeypatch.setattr(planning, "look", lambda *_: plan)
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    with pytest.raises(DeclarationError, match="has other images"):
+        run(tasks.deploy, plan=str(file))
+    assert done.deployed == []
 
 
 def test_going_back_and_removing_are_confirmed_too(done: Done) -> None:

@@ -1,0 +1,62 @@
+"""The bill of materials beside each image in the registry: made from the image's own layers, attached once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from delivery.core import sbom
+from delivery.core.sbom import Image
+from delivery.tools import layers
+from delivery.tools.registry import Blob, Registry
+
+__all__ = ["attach", "attached", "make", "reference"]
+
+
+def attach(registry: Registry, repository: str, digest: str, name: str, version: str, layout: Path | None) -> str:
+    """Attach an image's bill of materials to it, unless it has one; the digest of the artefact that holds the bill.
+
+    The image is read from its layout where there is one, else out of the registry.
+    """
+    there = _attached(registry, repository, digest)
+    if there:
+        return there
+    bill = make(registry, Image(name, version, repository, digest), layout)
+    title = {"org.opencontainers.image.title": f"{name}.cdx.json"}
+    return registry.push_artifact(
+        repository,
+        artifact_type=sbom.MEDIA_TYPE,
+        layers=[Blob(sbom.MEDIA_TYPE, bill.encode(), title)],
+        subject=digest,
+    )
+
+
+def attached(registry: Registry, repository: str, digest: str) -> str:
+    """The bill of materials that is attached to an image, or "" where there is none."""
+    there = _attached(registry, repository, digest)
+    found = registry.fetch(repository, there) if there else None
+    if found is None:
+        return ""
+    (layer,) = found.manifest["layers"]
+    return registry.blob(repository, layer["digest"]).decode()
+
+
+def reference(registry: Registry, repository: str, digest: str) -> str:
+    """REPOSITORY@sha256:… of the artefact with an image's bill, for who signs or checks that too; "" where there is none."""
+    there = _attached(registry, repository, digest)
+    return f"{repository}@{there}" if there else ""
+
+
+def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
+    """The bill of materials of an image, from its layout where there is one, else out of the registry."""
+    files = (
+        layers.in_layout(layout, sbom.is_record)
+        if layout
+        else layers.in_registry(registry, image.repository, image.digest, sbom.is_record)
+    )
+    return sbom.document(image, sbom.packages_in(files))
+
+
+def _attached(registry: Registry, repository: str, digest: str) -> str:
+    """The artefact with the bill. Of several, which only a race makes, every run takes the same one."""
+    found = (one.digest for one in registry.referrers(repository, digest) if one.artifact_type == sbom.MEDIA_TYPE)
+    return min(found, default="")

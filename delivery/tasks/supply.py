@@ -1,0 +1,126 @@
+"""`inv sbom`, `signing.keys`, `signing.sign`, `signing.verify`: what our images are made of, and who says that they are ours."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+
+from invoke.context import Context
+
+from delivery.core import sbom as bills
+from delivery.core.errors import DeclarationError
+from delivery.core.release import Release, ReleasedImage
+from delivery.core.sbom import Image
+from delivery.steps import platform as platforms
+from delivery.steps import sbom as sboms
+from delivery.steps import sign as signing
+from delivery.steps import versions
+from delivery.tasks.menu import item
+from delivery.tools import cosign, files, screen
+from delivery.tools.registry import Registry
+
+__all__ = ["keys", "sbom", "sign", "verify"]
+
+
+_VERSION = "of this release; without it, of the one that was published from this clone last"
+
+
+@item(
+    help={
+        "image": "one of ours, as delivery.toml names it",
+        "version": _VERSION,
+        "json": "print the CycloneDX document itself",
+    }
+)
+def sbom(
+    _context: Context,
+    image: str,
+    version: str = "",
+    json_: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
+) -> None:
+    """Show every package that one of our images has in it.
+
+    It is the bill of materials that is attached to the image in the registry; where there is none, one is made now.
+    """
+    known = _release("show a bill of materials", _registry(), version).images
+    if image not in known:
+        raise DeclarationError(
+            f"show a bill of materials: {image} is no image of ours", hint=f"one of {', '.join(known)}"
+        )
+    text, made = _bill(image, known[image])
+    if json_:
+        screen.say(text.rstrip("\n"))
+        return
+    title = f"{known[image].pinned}{' (made now: none is attached)' if made else ''}"
+    screen.table(title, ("kind", "name", "version", "licences"), bills.rows(bills.packages(text)))
+
+
+@item(help={"to": "the folder that the two files go to"})
+def keys(_context: Context, to: str) -> None:
+    """Make a key pair to sign with.
+
+    The private half is locked by the password in COSIGN_PASSWORD, else it is asked for.
+    """
+    signing.key_pair(Path(to), _password())
+
+
+@item(help={"version": _VERSION})
+def sign(_context: Context, version: str = "") -> None:
+    """Sign a release, so far as it is not signed yet: its images, its chart, and itself."""
+    if not cosign.signing_key():
+        raise DeclarationError(
+            f"sign: {cosign.KEY} is not set",
+            hint="set it to the private key, a file or its text; `./run inv signing.keys --to DIR` makes one",
+        )
+    signing.sign(files.load_declaration(), _parts("sign", version))
+
+
+@item(help={"version": _VERSION})
+def verify(_context: Context, version: str = "") -> None:
+    """Check that a release is signed for the key in delivery.toml."""
+    signing.verify(files.load_declaration(), _parts("check signatures", version))
+
+
+def _bill(name: str, image: ReleasedImage) -> tuple[str, bool]:
+    """The bill that is attached, else one that is made now; whether it was made."""
+    registry = Registry(image.repository)
+    there = sboms.attached(registry, image.repository, image.digest)
+    if there:
+        return there, False
+    return sboms.make(registry, Image(name, image.version, image.repository, image.digest)), True
+
+
+def _registry() -> Registry:
+    return Registry(files.load_declaration().registry.address)
+
+
+def _release(doing: str, registry: Registry, version: str) -> Release:
+    release = versions.find(registry, version) if version else platforms.released()
+    if release is None:
+        where = (
+            f"{registry.address} holds no release {version}" if version else "nothing is released from this clone yet"
+        )
+        raise DeclarationError(f"{doing}: {where}", hint="`./run inv push` publishes one")
+    return release
+
+
+def _parts(doing: str, version: str) -> list[str]:
+    """What is signed of a release; what a clone made for itself is images alone."""
+    registry = _registry()
+    release = _release(doing, registry, version)
+    return versions.pins(registry, release) if release.version else [one.pinned for one in release.images.values()]
+
+
+def _password() -> str:
+    if cosign.PASSWORD in os.environ:
+        return os.environ[cosign.PASSWORD]
+    if not sys.stdin.isatty():
+        raise DeclarationError(
+            "make a key pair: nobody is here to be asked for a password", hint=f"set {cosign.PASSWORD}"
+        )
+    told = getpass.getpass("Password for the private key: ")
+    if told != getpass.getpass("The same once more: "):
+        raise DeclarationError("make a key pair: the passwords differ", hint="run it again")
+    return told

@@ -1,0 +1,173 @@
+"""A small project for tests on a real engine and registry: three images of a file each, a chart, and a git history."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from delivery.tools import files
+
+HERE = Path(__file__).parent
+IMAGES = ("base-image", "api-rest", "async-worker")
+DECLARATION = """
+name = "small"
+[registry]
+address = "localhost:1"
+[build]
+epoch = 1767225600
+[upstream.debian]
+image = "{debian}"
+recipe = "upstream/debian"
+[upstream.registry]
+image = "{registry}"
+recipe = "upstream/registry"
+[upstream.kind-node]
+image = "kindest/node:none"
+recipe = "upstream/kind-node"
+[images.base-image]
+context = "base-image"
+base = "debian"
+[images.api-rest]
+context = "api-rest"
+base = "base-image"
+[images.async-worker]
+context = "async-worker"
+base = "base-image"
+[chart]
+folder = "platform-chart"
+[subprojects.base-image]
+folders = ["base-image"]
+changelog = "base-image/CHANGELOG.md"
+[subprojects.apps]
+folders = ["api-rest", "async-worker"]
+changelog = "api-rest/CHANGELOG.md"
+after = ["base-image"]
+[subprojects.platform-chart]
+folders = ["platform-chart"]
+changelog = "platform-chart/CHANGELOG.md"
+after = ["apps"]
+[gitflow]
+develop = ["develop"]
+candidate = ["release/*", "hotfix/*"]
+release = ["main"]
+[gitflow.deploys]
+develop = "develop"
+candidate = "staging"
+release = "production"
+[cluster]
+name = "small"
+node = "kind-node"
+pods = "198.18.0.0/17"
+services = "198.18.128.0/17"
+workers = {{}}
+"""
+ENVIRONMENT = """
+[environments.{name}]
+contexts = ["{context}"]
+namespace = "{namespace}"
+values = "values-{name}.yaml"
+confirm = {confirm}
+"""
+CHANGELOG = "# Changelog\n\n## [Unreleased]\n"
+# What a CI server, or a user's shell, says that would be taken for the project's own.
+_FOREIGN = (
+    "BRANCH_NAME",
+    "CHANGE_ID",
+    "TAG_NAME",
+    "GITHUB_REF",
+    "CI_COMMIT_BRANCH",
+    "CI_COMMIT_TAG",
+    "DELIVERY_SIGNING_KEY",
+)
+
+
+@dataclass(frozen=True)
+class Small:
+    """The project in a folder, published to a registry."""
+
+    folder: Path
+    registry: str
+
+    def inv(self, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Run tasks as a user would: the exit code, and what was printed."""
+        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=self.folder,
+            env={**kept, "DELIVERY_REGISTRY": self.registry, "CI": "true", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def git(self, *arguments: str) -> str:
+        """Run git there."""
+        argv = ["git", "-c", "user.name=Somebody", "-c", "user.email=somebody@example.com", *arguments]
+        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit(self, message: str, changes: Mapping[str, str] | None = None) -> None:
+        """Write these files, and commit everything."""
+        for path, text in (changes or {}).items():
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def released(self) -> dict[str, Any]:
+        """What release.json says."""
+        return dict(json.loads((self.folder / ".delivery" / "release.json").read_text()))
+
+    def clone(self, folder: Path) -> Small:
+        """A fresh clone elsewhere, on the same branch."""
+        subprocess.run(["git", "clone", "--quiet", str(self.folder), str(folder)], check=True)
+        return Small(folder, self.registry)
+
+    def at(self, registry: str) -> Small:
+        """The same, with another registry."""
+        return Small(self.folder, registry)
+
+
+def make(folder: Path, registry: str, environments: Mapping[str, tuple[str, str]] | None = None) -> Small:
+    """Make the project, on develop with one commit; environments by name: (kube context, namespace)."""
+    declared = files.load_declaration()
+    shutil.copytree(files.ROOT / "delivery", folder / "delivery", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(files.ROOT / "locks", folder / "locks")
+    shutil.copy2(files.ROOT / "tasks.py", folder / "tasks.py")
+    shutil.copytree(HERE / "chart", folder / "platform-chart")
+    for name in IMAGES:
+        (folder / name).mkdir()
+        # Not on Debian, which is declared: its layer would be packed anew for each test.
+        below = "scratch" if name == "base-image" else "base-image"
+        (folder / name / "Dockerfile").write_text(f"FROM {below}\nCOPY file /{name}\n")
+        (folder / name / "file").write_text(name)
+        (folder / name / "VERSION").write_text("0.1.0\n")
+        (folder / name / "CHANGELOG.md").write_text(CHANGELOG)
+        (folder / name / ".dockerignore").write_text("CHANGELOG.md\nVERSION\n")
+    (folder / "platform-chart" / "CHANGELOG.md").write_text(CHANGELOG)
+    (folder / "platform-chart" / ".helmignore").write_text("CHANGELOG.md\n")
+    # The real recipes: an upstream image of another recipe would be made anew, under the name that everybody uses.
+    shutil.copytree(files.ROOT / "upstream", folder / "upstream")
+    upstream = {name: declared.upstream[name].image for name in ("debian", "registry")}
+    told = environments or dict.fromkeys(("develop", "staging", "production"), ("none", "none"))
+    text = DECLARATION.format(**upstream)
+    for name, (context, namespace) in told.items():
+        confirm = "true" if name == "production" else "false"
+        text += ENVIRONMENT.format(name=name, context=context, namespace=namespace, confirm=confirm)
+        (folder / f"values-{name}.yaml").write_text("{}\n")
+    (folder / "delivery.toml").write_text(text)
+    (folder / ".gitignore").write_text(".delivery/\n__pycache__/\n")
+    made = Small(folder, registry)
+    made.git("init", "--quiet", "--initial-branch=develop")
+    made.commit("feat: everything")
+    return made

@@ -1,0 +1,103 @@
+"""A clean-up of a real registry: what is removed is gone, what stays can be pulled, and the bytes are free."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from delivery.core.declaration import Declaration, Prune
+from delivery.core.release import Release, ReleasedChart, ReleasedImage
+from delivery.steps import prune as pruning
+from delivery.steps import registry as registries
+from delivery.steps import versions
+from delivery.tools.engine import Engine
+from delivery.tools.registry import Blob, Registry
+from tests.integration.conftest import free_port
+from tests.registries import write_layout
+
+pytestmark = pytest.mark.engine
+
+TODAY = date(2026, 11, 21)
+
+
+@pytest.fixture
+def declared(engine: Engine, project: Declaration, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declaration]:
+    """This project with a registry of its own, started as `inv up` starts one."""
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"delivery-test-{uuid.uuid4().hex[:8]}")
+    made = project.at(f"localhost:{free_port()}").model_copy(update={"prune": Prune(develop=1, candidate=1, days=7)})
+    try:
+        registries.ensure(engine, made)
+        yield made
+    finally:
+        engine.remove(registries.name(made))
+        engine.remove_volume(registries.name(made))
+
+
+def publish(declaration: Declaration, registry: Registry, version: str, folder: Path) -> Release:
+    """Publish a release of one image with a layer of a megabyte, something attached to it, and a chart."""
+    name = declaration.components()[0]
+    repository, chart = f"{registry.address}/{name}", f"{registry.address}/{declaration.chart.folder}"
+    write_layout(folder / version, version.encode() * 200_000)
+    image = registry.push_layout(folder / version, repository, f"key-{version}", lambda _line: None)
+    registry.push_artifact(repository, artifact_type="x/sbom", layers=[Blob("x/y", version.encode())], subject=image)
+    registry.put_tag(repository, version, image)
+    packed = registry.push_artifact(chart, artifact_type="x/chart", layers=[Blob("x/y", version.encode())], tag=version)
+    made = Release(
+        {name: ReleasedImage(repository, f"key-{version}", image, version)},
+        version,
+        ReleasedChart(chart, f"key-{version}", packed, version),
+    )
+    versions.put(registry, made)
+    return made
+
+
+def volume_bytes(engine: Engine, declaration: Declaration) -> int:
+    """What the registry's volume holds."""
+    said = engine.execute(registries.name(declaration), ["du", "-s", "-k", "/var/lib/registry"])
+    return int(said.split()[0]) * 1024
+
+
+def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
+    engine: Engine, declared: Declaration, tmp_path: Path
+) -> None:
+    registry = Registry(declared.registry.address)
+    old = publish(declared, registry, "1.0.0-dev.1", tmp_path)
+    kept = [publish(declared, registry, version, tmp_path) for version in ("1.0.0-dev.2", "1.0.0-rc.1", "1.0.0")]
+    (image,) = old.images.values()
+    write_layout(tmp_path / "pushing", b"pushing")
+    pushing = registry.push_layout(tmp_path / "pushing", image.repository, "key-pushing", lambda _line: None)
+
+    def look(days: int = 0) -> pruning.Found:
+        return pruning.look(
+            declared, registry, today=TODAY + timedelta(days=days), without=list(declared.environments), root=tmp_path
+        )
+
+    before = volume_bytes(engine, declared)
+    found = look()
+    assert len(found.outcome.going) == 5  # the release, its chart, its image, what is attached to that, and the list
+    assert pruning.act(declared, registry, found) == 5
+    assert registry.fetch(image.repository, image.digest) is None
+    assert versions.known(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
+    for release in kept:
+        (one,) = release.images.values()
+        assert registry.blob(one.repository, _layer(registry, one))
+        assert len(registry.referrers(one.repository, one.digest)) == 1
+    assert registry.digest(image.repository, "key-pushing") == pushing
+    pruning.collect(engine, declared)
+    assert before - volume_bytes(engine, declared) > 2_000_000
+    for release in kept:
+        (one,) = release.images.values()
+        assert registry.blob(one.repository, _layer(registry, one))
+    assert look(6).outcome.going == ()
+    later = look(7)
+    assert [held.digest for held in later.outcome.going] == [pushing]
+    pruning.act(declared, registry, later)
+    assert registry.digest(image.repository, "key-pushing") == ""
+
+
+def _layer(registry: Registry, image: ReleasedImage) -> str:
+    held = registry.fetch(image.repository, image.digest)
+    assert held
+    return str(held.manifest["layers"][0]["digest"])

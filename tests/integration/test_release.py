@@ -1,0 +1,253 @@
+"""Publishing on a real engine and a real registry: whole or not at all, once, and the same everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from delivery.core.declaration import Declaration
+from delivery.tools.engine import Engine
+from delivery.tools.registry import Registry
+from tests.integration import small
+from tests.integration.conftest import running_registry
+from tests.integration.small import Small
+from tests.registries import Answer, Break, Fault, failing, forward_to, serving
+
+pytestmark = pytest.mark.engine
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+PARTS = (*small.IMAGES, "platform-chart", "release")
+NOTHING: dict[str, list[str]] = {name: [] for name in PARTS}
+FIRST = {name: ["0.1.0-dev.1"] for name in PARTS}
+
+
+@pytest.fixture(scope="module")
+def address(engine: Engine, project: Declaration) -> Iterator[str]:
+    """A registry that is ours alone."""
+    with running_registry(engine, project) as found:
+        yield found
+
+
+@pytest.fixture
+def place(address: str, tmp_path: Path) -> Small:
+    """The small project, publishing to repositories of its own."""
+    return small.make(tmp_path / "place", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}")
+
+
+def published(place: Small) -> dict[str, list[str]]:
+    """The version tags of each repository."""
+    registry = Registry(place.registry)
+    tags = {name: registry.tags(f"{place.registry}/{name}") for name in PARTS}
+    return {name: sorted(tag for tag in one if "." in tag) for name, one in tags.items()}
+
+
+def digests(place: Small) -> dict[str, str]:
+    told = place.released()
+    return {name: one["digest"] for name, one in {**told["images"], "chart": told["chart"]}.items()}
+
+
+def succeed(place: Small, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    code, printed = place.inv(*arguments, environment=environment)
+    assert code == 0, printed
+    return printed
+
+
+def test_everything_is_published_under_its_version(place: Small) -> None:
+    succeed(place, "build", "push")
+    assert published(place) == FIRST
+    registry, told = Registry(place.registry), place.released()
+    for name, digest in digests(place).items():
+        repository = told["images"].get(name, told["chart"])["repository"]
+        assert registry.digest(repository, "0.1.0-dev.1") == digest
+    assert (told["line"], told["branch"], told["commit"]) == ("develop", "develop", place.git("rev-parse", "HEAD"))
+
+
+def test_a_fresh_clone_without_an_engine_finds_nothing_to_do(place: Small, tmp_path: Path) -> None:
+    succeed(place, "push")
+    there = place.clone(tmp_path / "elsewhere")
+    printed = succeed(there, "build", "push", environment=NO_ENGINE)
+    assert "build: nothing to do: the registry holds all 3 images" in printed
+    assert "release 0.1.0-dev.1 is published already, and the same" in printed
+    assert there.released() == place.released()
+
+
+def test_a_change_builds_what_stands_on_it_and_nothing_else(place: Small) -> None:
+    succeed(place, "push")
+    before = digests(place)
+    place.commit("fix(apps): better", {"api-rest/file": "better"})
+    printed = succeed(place, "build", "push")
+    assert "build api-rest: in one graph" in printed
+    after = digests(place)
+    assert {name for name in after if after[name] != before[name]} == {"api-rest", "chart"}
+    assert place.released()["images"]["base-image"]["version"] == "0.1.0-dev.1"
+    assert published(place)["async-worker"] == ["0.1.0-dev.1", "0.1.0-dev.2"]  # the apps have one version
+
+
+def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
+    place.git("switch", "--quiet", "--create", "feature/Ünïcode")
+    printed = succeed(place, "build", "push")
+    assert "build base-image, api-rest, async-worker: in one graph" in printed
+    assert "nothing is pushed" in printed
+    assert published(place) == NOTHING
+    # What was built then is pushed once it is on a line that is published.
+    place.git("switch", "--quiet", "develop")
+    place.git("merge", "--quiet", "feature/Ünïcode")
+    assert "build: nothing to do: base-image, api-rest, async-worker built before" in succeed(place, "push")
+
+
+def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
+    file = place.folder / ".delivery" / "plan.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(succeed(place, "plan", "--json"))
+    succeed(place, "build", "push", "--plan", str(file))
+    succeed(place, "push", "--plan", str(file))
+    place.commit("fix(apps): other", {"api-rest/file": "other"})
+    code, printed = place.inv("push", "--plan", str(file))
+    assert code == 2
+    assert "commit: " in printed
+    assert "/api-rest: the key " in printed
+    assert published(place) == FIRST
+
+
+def test_a_third_image_that_does_not_build_leaves_no_new_version(place: Small) -> None:
+    succeed(place, "push")
+    place.commit("feat: both", {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"})
+    code, printed = place.inv("build", "push")
+    assert code == 5, printed
+    assert published(place) == FIRST
+
+
+def test_a_third_image_that_cannot_be_pushed_leaves_no_new_version(place: Small, address: str) -> None:
+    refusal: Answer = (403, {}, b'{"errors": [{"code": "DENIED", "message": "not you"}]}')
+    with serving(forward_to(f"http://{address}"), failing(99, "PUT", "/async-worker/manifests/", refusal)) as (
+        proxy,
+        _,
+    ):
+        behind = place.at(place.registry.replace(address, proxy))
+        code, printed = behind.inv("push")
+    assert code == 4
+    assert "/async-worker:" in printed
+    assert "answered 403 (DENIED: not you)" in printed
+    assert published(place) == NOTHING
+    # Nothing of it is lost: the next run sends what was not there.
+    assert "push async-worker" in succeed(place, "push")
+
+
+def test_uncommitted_sources_are_not_published(place: Small) -> None:
+    (place.folder / "api-rest" / "file").write_text("mine")
+    code, printed = place.inv("push")
+    assert code == 2
+    assert "api-rest/file" in printed
+    assert published(place) == NOTHING
+
+
+def test_a_version_is_never_given_other_content(place: Small) -> None:
+    succeed(place, "push")
+    before = digests(place)
+    place.commit("fix(apps): other", {"api-rest/file": "other"})
+    place.git("checkout", "--quiet", "--orphan", "rewritten")
+    place.commit("feat: history was rewritten")
+    place.git("branch", "--force", "develop", "HEAD")
+    place.git("switch", "--quiet", "develop")
+    code, printed = place.inv("push")
+    assert code == 2
+    assert "is published with other content (api-rest, chart)" in printed
+    registry = Registry(place.registry)
+    assert registry.digest(f"{place.registry}/api-rest", "0.1.0-dev.1") == before["api-rest"]
+
+
+def test_a_candidate_becomes_the_release_without_a_byte_sent_again(place: Small, address: str) -> None:
+    with serving(forward_to(f"http://{address}")) as (proxy, seen):
+        through = place.at(place.registry.replace(address, proxy))
+        succeed(through, "push")
+        through.git("switch", "--quiet", "--create", "release/0.1")
+        succeed(through, "push")
+        candidate = digests(through)
+        through.git("switch", "--quiet", "--create", "main")
+        seen.clear()
+        succeed(through, "push", environment=NO_ENGINE)
+        sent = [line for line in seen if line.split()[0] in {"POST", "PUT", "PATCH"}]
+    assert digests(through) == candidate
+    assert through.released()["version"] == "0.1.0"
+    # The release itself is new; what it names is only tagged.
+    assert [line for line in sent if "/uploads/" in line and "/release/" not in line] == []
+    assert published(place)["api-rest"] == ["0.1.0", "0.1.0-dev.1", "0.1.0-rc.1"]
+
+
+Breaking = Callable[[], Fault]
+
+
+def dropped(where: str, times: int, method: str, part: str) -> Fault:
+    left = [times]
+
+    def fault(asked: str, path: str) -> Break | None:
+        if asked == method and part in path and left[0]:
+            left[0] -= 1
+            return Break(where)
+        return None
+
+    return fault
+
+
+DRILLS: dict[str, tuple[Breaking, int, str]] = {
+    "401": (lambda: failing(99, "POST", "/uploads/", (401, {}, b"")), 4, "there is no login for"),
+    "403": (lambda: failing(99, "POST", "/uploads/", (403, {}, b"")), 4, "ask for push rights"),
+    "404 after the push": (lambda: failing(99, "GET", "/api-rest/manifests/", (404, {}, b"")), 4, "read back"),
+    "500 for ever": (lambda: failing(99, "PUT", "/manifests/", (500, {}, b"disk")), 4, "answered 500 (disk)"),
+    "503 twice": (lambda: failing(2, "PUT", "/manifests/", (503, {}, b"")), 0, "release 0.1.0-dev.1"),
+    "429 with Retry-After": (
+        lambda: failing(2, "POST", "/uploads/", (429, {"Retry-After": "1"}, b"")),
+        0,
+        "release 0.1.0-dev.1",
+    ),
+    "an upload cut off": (lambda: dropped("request", 2, "PUT", "/uploads/"), 0, "release 0.1.0-dev.1"),
+    "an answer cut off": (lambda: dropped("answer", 2, "GET", "/manifests/"), 0, "release 0.1.0-dev.1"),
+    "other bytes than were sent": (
+        lambda: failing(1, "GET", "/base-image/manifests/", (200, {}, b'{"other": 1}')),
+        4,
+        "was sent",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def built(address: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The small project, built once and published nowhere yet."""
+    made = small.make(tmp_path_factory.mktemp("drills") / "place", address)
+    succeed(made, "build")
+    return made
+
+
+@pytest.mark.parametrize("drill", DRILLS)
+def test_what_goes_wrong_at_the_registry_is_waited_out_or_told(
+    built: Small, address: str, drill: str, say: Callable[[str], None]
+) -> None:
+    fault, code, told = DRILLS[drill]
+    place = built.at(f"{address}/{drill.lower().replace(' ', '-')}")
+    with serving(forward_to(f"http://{address}"), fault()) as (proxy, _):
+        found, printed = place.at(place.registry.replace(address, proxy)).inv("push")
+        lines = [line for line in printed.splitlines() if line.startswith(("error", "to do", "✓ release"))]
+        say(f"  {drill}: exit {found}; {' / '.join(lines)}")
+        assert (found, told in printed) == (code, True), printed
+        assert "Traceback" not in printed
+    if code:
+        assert published(place)["release"] == []
+        assert succeed(place, "push")
+
+
+def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(place: Small, tmp_path: Path) -> None:
+    succeed(place, "push")
+    there = place.clone(tmp_path / "a much longer path").at(f"{place.registry}-again")
+    assert "build base-image, api-rest, async-worker" in succeed(there, "push")
+    assert {name: one for name, one in digests(there).items() if name != "chart"} == {
+        name: one for name, one in digests(place).items() if name != "chart"
+    }
+
+
+def test_what_is_published_can_be_read_as_json(place: Small) -> None:
+    plan = json.loads(succeed(place, "plan", "--json"))
+    assert plan["decision"]["line"] == "develop"
+    assert [one["published"] for one in plan["versions"]] == ["0.1.0-dev.1"] * 3

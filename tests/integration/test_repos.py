@@ -1,0 +1,71 @@
+"""The real subprojects, split off, do what their READMEs say: built and linted, every test of theirs found."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from delivery.steps import repos
+from delivery.tools import files, git_write, poetry
+from delivery.tools.files import ROOT
+from tests.repositories import environment
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this one in which the files are committed as they are now."""
+    to = tmp_path_factory.mktemp("house") / "clone"
+
+    def git(*arguments: str) -> str:
+        argv = ["git", *arguments]
+        return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment()).stdout
+
+    git("clone", "--quiet", "--no-local", str(ROOT), str(to))
+    git("-C", str(to), "remote", "remove", "origin")
+    git("-C", str(to), "rm", "--quiet", "-r", "--cached", ".")
+    listed = git("-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for path in filter(None, listed.split("\0")):
+        (to / path).unlink(missing_ok=True)
+        if (ROOT / path).exists():
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, to / path, follow_symlinks=False)
+    git("-C", str(to), "add", "--all")
+    git("-C", str(to), "commit", "--quiet", "--allow-empty", "--message", "chore: as it is")
+    git("-C", str(to), "tag", "apps-v0.0.1")
+    return to
+
+
+def images() -> set[str]:
+    """What the engine holds of a check."""
+    argv = ["docker", "image", "ls", "--format", "{{.Repository}}"]
+    told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
+    return {name for name in told if name.startswith("repos-check-")}
+
+
+@pytest.mark.parametrize("name", ["base-image", "apps", "platform-chart"])
+def test_each_subproject_stands_alone_and_leaves_no_image(house: Path, name: str) -> None:
+    before = images()
+    found = repos.check(files.load_declaration(), only=name, quick=True, root=house)
+    assert [f"{one.what}: {one.found}" for one in found if not one.good] == []
+    told = {one.what: one.found for one in found}
+    built = {"base-image": {"base-image"}, "apps": {"api-rest", "async-worker"}, "platform-chart": {"none of its own"}}
+    assert set(told["images"].split(", ")) == built[name]
+    assert told["tags"] == ("apps-v0.0.1" if name == "apps" else "none yet")
+    assert all("collected" in said for what, said in told.items() if what.startswith("tests"))
+    assert images() <= before
+
+
+def test_the_real_history_splits_into_the_same_commits_each_time(house: Path, tmp_path: Path) -> None:
+    first = [git_write.head(one) for one in repos.split(files.load_declaration(), tmp_path / "first", root=house)]
+    again = [git_write.head(one) for one in repos.split(files.load_declaration(), tmp_path / "again", root=house)]
+    assert first == again
+
+
+def test_poetry_is_there_once_with_its_export() -> None:
+    folder = poetry.ensure(print)
+    told = subprocess.run([folder / "poetry", "export", "--help"], check=True, capture_output=True, text=True).stdout
+    assert "requirements.txt" in told
+    assert poetry.ensure(lambda line: pytest.fail(f"installed again: {line}")) == folder

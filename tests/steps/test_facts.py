@@ -1,0 +1,432 @@
+"""What is seen of a clone, on real repositories."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from delivery.core import gitflow, versions
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError
+from delivery.core.facts import Facts, Ref
+from delivery.steps import facts
+from tests.conftest import DECLARATION
+from tests.repositories import Repository, environment
+
+TAGS = ("base-image-v1.0.0", "apps-v1.0.0", "platform-chart-v1.0.0")
+SAID = (
+    "CHANGE_ID",
+    "TAG_NAME",
+    "BRANCH_NAME",
+    "GITHUB_REF",
+    "CI_COMMIT_TAG",
+    "CI_COMMIT_BRANCH",
+    "CI_MERGE_REQUEST_IID",
+)
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*(name for name in os.environ if name.startswith("GIT_")), *SAID]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A clone with everything at 1.0.0, tagged."""
+    made = Repository(tmp_path / "house")
+    made.write("base-image/VERSION", "1.0.0\n")
+    made.write("base-image/.dockerignore", "*\n!rootfs\n")
+    made.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n!VERSION\n")
+    made.write("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "1.0.0"\n')
+    made.write("platform-chart/Chart.yaml", "apiVersion: v2\nname: platform\nversion: 1.0.0\n")
+    made.write("platform-chart/.helmignore", "/tests/\n.helmignore\n")
+    made.write("delivery.toml", DECLARATION)
+    made.commit("feat: begin")
+    made.tag(*TAGS)
+    return made
+
+
+def subjects(found: Facts, name: str = "apps") -> list[str]:
+    return [commit.subject for commit in found.since[name]]
+
+
+def test_what_is_checked_out_is_decided_for(declaration: Declaration, repository: Repository) -> None:
+    repository.branch("feature/x")
+    found = facts.look(declaration, repository.root)
+    assert (found.ref, found.checked_out) == (Ref("branch", "feature/x"), "feature/x")
+    assert found.commit == repository.git("rev-parse", "HEAD")
+
+
+def test_nothing_says_what_a_detached_head_is(declaration: Declaration, repository: Repository) -> None:
+    repository.switch("apps-v1.0.0")
+    assert facts.look(declaration, repository.root).ref == Ref("", "")
+
+
+def test_a_ci_server_says_it(declaration: Declaration, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRANCH_NAME", "develop")
+    assert facts.look(declaration, repository.root).ref == Ref("branch", "develop")
+    assert facts.look(declaration, repository.root, "main").ref == Ref("branch", "main")
+
+
+def test_commits_are_those_since_a_subproject_s_own_tag(declaration: Declaration, repository: Repository) -> None:
+    repository.commit("fix: one", "api-rest/src/a")
+    repository.tag("apps-v1.0.1")
+    repository.commit("fix: two", "api-rest/src/a")
+    found = facts.look(declaration, repository.root)
+    assert subjects(found) == ["fix: two"]
+    assert subjects(found, "platform-chart") == ["fix: two", "fix: one"]
+
+
+def test_tags_that_are_no_versions_are_not_seen(declaration: Declaration, repository: Repository) -> None:
+    for name in ("v2.0.0", "apps-v1.2", "apps-v2.0.0-rc.1", "other-v2.0.0"):
+        repository.tag(name)
+    repository.branch("apps-v3.0.0")
+    assert sorted(tag.name for tag in facts.look(declaration, repository.root).tags) == sorted(TAGS)
+
+
+def test_a_tag_that_head_lacks_is_not_reached(declaration: Declaration, repository: Repository) -> None:
+    repository.branch("hotfix/x")
+    sha = repository.commit("fix: x", "api-rest/src/a")
+    repository.tag("apps-v1.0.1")
+    repository.switch("main")
+    tags = {tag.name: tag for tag in facts.look(declaration, repository.root).tags}
+    assert (tags["apps-v1.0.0"].reached, tags["apps-v1.0.1"].reached) == (True, False)
+    assert tags["apps-v1.0.1"].commit == sha
+
+
+def test_a_tag_on_a_merge_of_what_head_has_is_reached(declaration: Declaration, repository: Repository) -> None:
+    repository.branch("release/1.0.1")
+    repository.commit("fix: x", "api-rest/src/a")
+    repository.switch("main")
+    repository.merge("release/1.0.1")
+    repository.tag("apps-v1.0.1")
+    repository.switch("release/1.0.1")
+    found = facts.look(declaration, repository.root)
+    assert all(tag.reached for tag in found.tags)
+    assert subjects(found) == []
+
+
+def test_a_tag_on_a_merge_that_changed_something_itself_is_not(
+    declaration: Declaration, repository: Repository
+) -> None:
+    repository.branch("release/1.0.1")
+    repository.commit("fix: x", "api-rest/src/a")
+    repository.switch("main")
+    repository.git("merge", "--quiet", "--no-commit", "--no-ff", "release/1.0.1")
+    repository.commit("merged, and more", "api-rest/src/evil")
+    repository.tag("apps-v1.0.1")
+    repository.switch("release/1.0.1")
+    assert [tag.name for tag in facts.look(declaration, repository.root).tags if not tag.reached] == ["apps-v1.0.1"]
+
+
+def test_only_what_is_published_is_covered(declaration: Declaration, repository: Repository) -> None:
+    paths = {
+        "base-image": ["base-image/rootfs/etc/x", "base-image/.dockerignore"],
+        "apps": ["api-rest/src/deep/a.py", "api-rest/pyproject.toml", "api-rest/Dockerfile"],
+        "platform-chart": ["platform-chart/Chart.yaml", "platform-chart/templates/a", "platform-chart/.helmignore"],
+    }
+    more = [
+        "README.md",
+        "base-image/VERSION",
+        "base-image/README.md",
+        "api-rest/tests/x",
+        "platform-chart/tests/x",
+        "api-rest-2/src/x",
+    ]
+    for path in [*(one for found in paths.values() for one in found), *more]:
+        file = repository.root / path
+        repository.write(path, f"{file.read_text() if file.exists() else ''}\n")
+    repository.commit("chore: everything")
+    assert facts.look(declaration, repository.root).covered == {name: frozenset(found) for name, found in paths.items()}
+
+
+def test_a_version_s_file_is_no_content_even_where_the_build_sees_it(
+    declaration: Declaration, repository: Repository
+) -> None:
+    repository.commit("chore: x", **{"api-rest/VERSION": "1.0.0\n"})
+    assert facts.look(declaration, repository.root).covered["apps"] == frozenset()
+
+
+def test_a_file_that_is_gone_is_covered(declaration: Declaration, repository: Repository) -> None:
+    repository.commit("feat: x", "api-rest/src/a")
+    repository.git("rm", "--quiet", "api-rest/src/a")
+    repository.commit("fix: no x")
+    assert facts.look(declaration, repository.root).covered["apps"] == {"api-rest/src/a"}
+
+
+def test_a_folder_that_is_no_image_counts_whole(declaration: Declaration, repository: Repository) -> None:
+    apps = declaration.subprojects["apps"].model_copy(update={"folders": ("api-rest", "notes")})
+    wider = declaration.model_copy(update={"subprojects": {**declaration.subprojects, "apps": apps}})
+    repository.write("notes/VERSION", "1.0.0\n")
+    repository.commit("docs: x", "notes/a")
+    assert facts.look(wider, repository.root).covered["apps"] == {"notes/a", "notes/VERSION"}
+
+
+def test_versions_are_read_from_the_files(declaration: Declaration, repository: Repository) -> None:
+    repository.write("base-image/VERSION", "1.1.0\n")
+    repository.write("api-rest/pyproject.toml", '[project]\nversion = "1.2.0"\n')
+    repository.write("platform-chart/Chart.yaml", 'version: "1.3.0" # new\n')
+    assert facts.look(declaration, repository.root).written == {
+        "base-image": "1.1.0",
+        "apps": "1.2.0",
+        "platform-chart": "1.3.0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "what"),
+    [
+        ("base-image/VERSION", "next\n", "'next' is no version"),
+        ("api-rest/pyproject.toml", '[project]\nversion = "1.2.0.dev1"\n', "'1.2.0.dev1' is no version"),
+        ("platform-chart/Chart.yaml", "name: x\n", "Chart.yaml does not say it"),
+        ("platform-chart/Chart.yaml", "- : [", "Chart.yaml does not say it"),
+        ("platform-chart/Chart.yaml", "version: 1.2\n", "'1.2' is no version"),
+    ],
+)
+def test_files_that_say_no_version_are_an_error(
+    declaration: Declaration, repository: Repository, path: str, text: str, what: str
+) -> None:
+    repository.write(path, text)
+    with pytest.raises(DeclarationError, match=what):
+        facts.look(declaration, repository.root)
+
+
+def test_folders_of_a_subproject_that_do_not_agree_are_an_error(
+    declaration: Declaration, repository: Repository
+) -> None:
+    repository.write("worker/VERSION", "1.1.0\n")
+    apps = declaration.subprojects["apps"].model_copy(update={"folders": ("api-rest", "worker")})
+    wider = declaration.model_copy(update={"subprojects": {**declaration.subprojects, "apps": apps}})
+    with pytest.raises(DeclarationError, match=r"api-rest says 1\.0\.0, worker says 1\.1\.0"):
+        facts.look(wider, repository.root)
+
+
+@pytest.mark.parametrize(
+    ("then", "anew"),
+    [
+        (DECLARATION, set()),
+        (DECLARATION.replace("spot = {", "other = {"), set()),
+        (DECLARATION.replace("epoch = 1767225600", "epoch = 1"), {"base-image", "apps", "platform-chart"}),
+        (DECLARATION.replace("debian:trixie-slim", "debian:old"), {"base-image", "apps", "platform-chart"}),
+        (DECLARATION.replace('builder = "debian"', ""), {"apps", "platform-chart"}),
+        (DECLARATION.replace("registry:2.8.3", "registry:2"), set()),
+        (DECLARATION.replace('recipe = "upstream/debian"', 'recipe = "elsewhere"\nolder = "key"'), set()),
+        (DECLARATION.replace("[cluster]", "[unknown]"), set()),
+        ("not TOML", {"base-image", "apps", "platform-chart"}),
+        ("[build]\nepoch = 1767225600\n", {"base-image", "apps", "platform-chart"}),
+    ],
+)
+def test_other_build_arguments_are_seen_against_an_older_declaration(
+    declaration: Declaration, repository: Repository, then: str, anew: set[str]
+) -> None:
+    repository.commit("chore: as it was", **{"delivery.toml": then})
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    repository.commit("chore: as it is", **{"delivery.toml": DECLARATION})
+    assert facts.look(declaration, repository.root).declared_anew == anew
+
+
+def test_a_tag_from_before_there_was_a_declaration_is_different(
+    declaration: Declaration, repository: Repository
+) -> None:
+    repository.git("rm", "--quiet", "delivery.toml")
+    repository.commit("chore: none")
+    repository.tag("base-image-v1.0.1")
+    repository.commit("chore: one", **{"delivery.toml": DECLARATION})
+    assert facts.look(declaration, repository.root).declared_anew == {"base-image"}
+
+
+def hotfix(repository: Repository) -> str:
+    repository.branch("develop")
+    repository.branch("hotfix/1.0.1", "main")
+    sha = repository.commit("fix: urgent", "api-rest/src/a")
+    repository.switch("main")
+    repository.merge("hotfix/1.0.1")
+    return sha
+
+
+@pytest.mark.parametrize("branch", ["develop", "main"])
+def test_what_main_has_and_develop_lacks_is_unmerged(
+    declaration: Declaration, repository: Repository, branch: str
+) -> None:
+    sha = hotfix(repository)
+    repository.switch(branch)
+    assert facts.look(declaration, repository.root).unmerged == (f"{sha} fix: urgent",)
+
+
+def test_a_release_branch_is_told_what_it_lacks(declaration: Declaration, repository: Repository) -> None:
+    sha = hotfix(repository)
+    repository.branch("release/1.1", "develop")
+    assert facts.look(declaration, repository.root).unmerged == (f"{sha} fix: urgent",)
+
+
+def test_a_feature_is_not(declaration: Declaration, repository: Repository) -> None:
+    hotfix(repository)
+    repository.branch("feature/x", "develop")
+    assert facts.look(declaration, repository.root).unmerged == ()
+
+
+def test_what_is_merged_back_is_not_unmerged(declaration: Declaration, repository: Repository) -> None:
+    hotfix(repository)
+    repository.switch("develop")
+    repository.merge("hotfix/1.0.1")
+    assert facts.look(declaration, repository.root).unmerged == ()
+
+
+def test_branches_of_the_remote_serve_where_there_are_no_local_ones(
+    declaration: Declaration, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = hotfix(repository)
+    repository.git("branch", "-m", "main", "master")
+    repository.git("branch", "-m", "develop", "desenvolvimento")
+    repository.git("clone", "--quiet", f"file://{repository.root}", str(tmp_path / "clone"))
+    clone = tmp_path / "clone"
+    repository.git("-C", str(clone), "checkout", "--quiet", "--detach", "origin/desenvolvimento")
+    repository.git("-C", str(clone), "branch", "--quiet", "-D", "master")
+    monkeypatch.setenv("BRANCH_NAME", "desenvolvimento")
+    assert facts.look(declaration, clone).unmerged == (f"{sha} fix: urgent",)
+    repository.git("-C", str(clone), "checkout", "--quiet", "--detach", "origin/master")
+    monkeypatch.setenv("BRANCH_NAME", "master")
+    assert facts.look(declaration, clone).unmerged == (f"{sha} fix: urgent",)
+
+
+def test_main_without_any_develop_lacks_nothing(declaration: Declaration, repository: Repository) -> None:
+    repository.commit("fix: x", "a")
+    assert facts.look(declaration, repository.root).unmerged == ()
+
+
+def test_what_is_not_committed_is_seen(declaration: Declaration, repository: Repository) -> None:
+    repository.write("new", "x")
+    assert facts.look(declaration, repository.root).uncommitted == ("new",)
+
+
+def shallow(repository: Repository, depth: int, to: Path, *more: str) -> Path:
+    repository.git("clone", "--quiet", "--depth", str(depth), *more, f"file://{repository.root}", str(to))
+    return to
+
+
+def test_a_shallow_clone_that_reaches_its_tags_needs_no_network(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit("fix: x", "api-rest/src/a")
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    repository.commit("fix: y", "api-rest/src/a")
+    clone = shallow(repository, 2, tmp_path / "clone")
+    repository.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
+    found = facts.look(declaration, clone)
+    assert [subjects(found, name) for name in found.since] == [["fix: y"]] * 3
+
+
+@pytest.mark.parametrize("more", [(), ("--no-tags",)])
+def test_a_shallow_clone_that_does_not_is_deepened_and_that_is_said(
+    declaration: Declaration,
+    repository: Repository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+) -> None:
+    for number in range(3):
+        repository.commit(f"fix: {number}", "api-rest/src/a")
+    clone = shallow(repository, 1, tmp_path / "clone", *more)
+    assert subjects(facts.look(declaration, clone)) == ["fix: 2", "fix: 1", "fix: 0"]
+    assert "`git fetch --unshallow --tags`" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_shallow_clone_whose_remote_is_away_is_an_error_that_says_what_to_run(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit("fix: x", "api-rest/src/a")
+    clone = shallow(repository, 1, tmp_path / "clone")
+    repository.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
+    with pytest.raises(DeclarationError, match="last version of base-image, apps, platform-chart") as caught:
+        facts.look(declaration, clone)
+    assert caught.value.hint.startswith("`git fetch --unshallow --tags`")
+    assert "/nowhere" in caught.value.details
+
+
+def test_a_shallow_clone_of_a_shallow_clone_is_an_error(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit("fix: x", "api-rest/src/a")
+    between = shallow(repository, 1, tmp_path / "between")
+    clone = shallow(repository, 1, tmp_path / "clone")
+    repository.git("-C", str(clone), "remote", "set-url", "origin", f"file://{between}")
+    with pytest.raises(DeclarationError, match="nor does the remote's"):
+        facts.look(declaration, clone)
+
+
+def test_a_number_that_goes_back_further_than_a_shallow_clone_has_it_deepened(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit("fix: x", "api-rest/src/a")
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    repository.commit("feat: y", "api-rest/src/a")
+    repository.branch("develop")
+    clone = shallow(repository, 2, tmp_path / "clone")
+    found = facts.look(declaration, clone)
+    decided = versions.decide(declaration, found, gitflow.decide(found.ref, declaration))
+    assert decided["apps"].published == "1.1.0-dev.2"
+
+
+def test_a_side_that_a_shallow_clone_cuts_off_has_it_deepened(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    repository.branch("side")
+    for number in range(3):
+        repository.commit(f"fix: {number}", f"api-rest/src/{number}")
+    repository.switch("main")
+    repository.commit("fix: x", "api-rest/src/x")
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    repository.merge("side")
+    found = facts.look(declaration, shallow(repository, 2, tmp_path / "clone"))
+    assert subjects(found)[1:] == ["fix: 2", "fix: 1", "fix: 0"]
+
+
+def test_a_newer_tag_that_a_shallow_clone_does_not_seem_to_have_has_it_deepened(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    repository.branch("hotfix/x")
+    repository.commit("fix: x", "api-rest/src/x")
+    repository.tag("apps-v1.0.2")
+    repository.switch("main")
+    repository.commit("fix: y", "api-rest/src/y")
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    clone = shallow(repository, 1, tmp_path / "clone", "--no-single-branch")
+    facts.look(declaration, clone)
+    assert repository.git("-C", str(clone), "rev-parse", "--is-shallow-repository") == "false"
+
+
+def test_a_branch_that_a_shallow_clone_cannot_compare_is_not_called_unmerged(
+    declaration: Declaration, repository: Repository, tmp_path: Path
+) -> None:
+    hotfix(repository)
+    repository.switch("develop")
+    repository.merge("main")
+    repository.commit("fix: x", "api-rest/src/x")
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    repository.commit("fix: y", "api-rest/src/x")
+    clone = shallow(repository, 2, tmp_path / "clone", "--no-single-branch")
+    found = facts.look(declaration, clone)
+    assert (found.unmerged, found.ref) == ((), Ref("branch", "develop"))
+
+
+def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
+    declaration: Declaration, repository: Repository
+) -> None:
+    stream = []
+    for number in range(10_000):
+        after = f"from {repository.git('rev-parse', 'HEAD')}\n" if number == 0 else ""
+        stream.append(
+            f"commit refs/heads/main\ncommitter a <a@b> {1767300000 + number} +0000\ndata 7\nfix: x\n\n{after}"
+            f"M 100644 inline api-rest/src/f{number % 300}\ndata {len(str(number))}\n{number}\n"
+        )
+    repository.git("fast-import", "--quiet", text="".join(stream))
+    repository.git("reset", "--quiet", "--hard")
+    before = os.times()
+    found = facts.look(declaration, repository.root)
+    after_ = os.times()
+    assert len(found.since["apps"]) == 10_000
+    spent = sum(after_[:4]) - sum(before[:4])  # ours and git's: what others do on this machine does not count
+    assert spent < 2

@@ -1,0 +1,107 @@
+"""Nothing is removed that nobody agreed to."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.parser import Parser
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError
+from delivery.core.prune import Held, Outcome, Registered, Verdict
+from delivery.steps import engine as engines
+from delivery.steps import prune as pruning
+from delivery.tasks import questions
+from delivery.tasks import registry as tasks
+from delivery.tools import files
+
+GOES = Held("localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000})
+
+
+@dataclass
+class Done:
+    """What the task asked for, and who is there."""
+
+    told: dict[str, Any] = field(default_factory=dict)
+    acted: list[str] = field(default_factory=list)
+    terminal: bool = False
+    typed: str = ""
+    goes: bool = True
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
+    made = Done()
+
+    def look(*_: object, **told: Any) -> pruning.Found:  # noqa: ANN401  # look's own
+        made.told = told
+        outcome = Outcome((Verdict(GOES, made.goes, "no release names it"),), {})
+        return pruning.Found(Registered((), (GOES,), {}, {}), (), date(2026, 11, 21), outcome)
+
+    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+    monkeypatch.setattr(pruning, "look", look)
+    monkeypatch.setattr(pruning, "act", lambda *_: made.acted.append("act"))
+    monkeypatch.setattr(pruning, "collect", lambda *_: made.acted.append("collect"))
+    monkeypatch.setattr(engines, "ensure", lambda: None)
+    monkeypatch.setattr(questions, "someone", lambda: made.terminal)
+    monkeypatch.setattr("builtins.input", lambda _prompt: made.typed)
+    return made
+
+
+def run(**arguments: Any) -> None:  # noqa: ANN401  # the task's flags
+    task: Any = tasks.prune
+    task.body.__wrapped__(None, **arguments)
+
+
+def test_where_nobody_can_be_asked_nothing_is_removed(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    assert done.acted == []
+    printed = capsys.readouterr().out
+    assert "k1" in printed
+    assert "no release names it" in printed
+    assert "1 manifests go, with 2.5 MB that nothing else needs" in printed
+    assert "--yes is not said" in printed
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_yes_is_enough(done: Done, *, terminal: bool) -> None:
+    done.terminal = terminal
+    run(yes=True)
+    assert done.acted == ["act"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_dry_run_removes_nothing_whatever_else_is_said(done: Done, *, terminal: bool) -> None:
+    done.terminal = terminal
+    run(yes=True, dry_run=True, collect=True)
+    assert done.acted == []
+
+
+def test_at_a_terminal_it_is_typed(done: Done) -> None:
+    done.terminal, done.typed = True, "yes"
+    with pytest.raises(DeclarationError, match="not confirmed"):
+        run()
+    done.typed = "prune"
+    run()
+    assert done.acted == ["act"]
+
+
+def test_nothing_to_remove_is_no_question_but_is_remembered(done: Done) -> None:
+    done.terminal, done.goes = True, False
+    run()
+    assert done.acted == ["act"]
+
+
+def test_bytes_are_collected_when_asked(done: Done) -> None:
+    run(yes=True, collect=True)
+    assert done.acted == ["act", "collect"]
+
+
+def test_flags_that_may_be_said_several_times_reach_the_step(done: Done) -> None:
+    line = ["prune", "--without", "staging", "--in-use=release.json", "--without", "local"]
+    (context,) = Parser(Collection(tasks.prune).to_contexts()).parse_argv(line)
+    run(**context.as_kwargs)
+    assert done.told["without"] == ["staging", "local"]
+    assert done.told["in_use"] == ["release.json"]

@@ -1,0 +1,176 @@
+"""What is to be done is said first, and done after a yes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.program import Program
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError
+from delivery.core.finishing import NewTag
+from delivery.core.preparation import Preparation
+from delivery.core.versions import Version
+from delivery.steps import finish as finishing
+from delivery.steps import prepare as preparing
+from delivery.steps.finish import Finish
+from delivery.tasks import questions
+from delivery.tasks import release as tasks
+from delivery.tools import files, git_write
+
+APPS = Version("apps", "1.0.0", "1.0.0", "1.1.0", "1.1.0", "minor", "feat: a page", ("feat: a page",))
+PREPARED = Preparation(
+    {"apps": APPS}, {"api-rest/pyproject.toml": ""}, "chore(release): apps 1.1.0", {"apps": ("file",)}
+)
+TAG = NewTag("apps-v1.1.0", "apps", "1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n")
+
+
+class Done:
+    """What the tasks asked for, and what they find."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.told: Sequence[str] = ()
+        self.prepared = PREPARED
+        self.found = Finish((TAG,), "1.1.0", ())
+        self.unpublished = False
+        self.answer: bool | None = None
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
+    made = Done()
+
+    def prepare(_declaration: Declaration, told: Sequence[str]) -> Preparation:
+        made.told = told
+        return made.prepared
+
+    def finish(_declaration: Declaration, *, published: Any) -> Finish:  # noqa: ANN401  # a function or None
+        made.unpublished = published is None
+        return made.found
+
+    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+    monkeypatch.setattr(preparing, "look", prepare)
+    monkeypatch.setattr(preparing, "write", lambda prepared: made.did.append(prepared.subject))
+    monkeypatch.setattr(finishing, "look", finish)
+    monkeypatch.setattr(finishing, "make", lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"))
+    monkeypatch.setattr(finishing, "address", lambda remote: f"https://example.com/{remote}")
+    monkeypatch.setattr(finishing, "push", lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"))
+    monkeypatch.setattr(git_write, "branches", lambda _root: ("main", {}))
+    monkeypatch.setattr(questions, "someone", lambda: made.answer is not None)
+    monkeypatch.setattr(questions, "typed", lambda _question, _wanted: made.answer)
+    return made
+
+
+def prepare(**flags: Any) -> None:  # noqa: ANN401  # the task's own
+    tasks.prepare.body.__wrapped__(Context(), **flags)
+
+
+def finish(**flags: Any) -> None:  # noqa: ANN401  # the task's own
+    tasks.finish.body.__wrapped__(Context(), **flags)
+
+
+def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    done.answer = True
+    prepare(subproject=["apps=1.1.0"])
+    assert (done.told, done.did) == (["apps=1.1.0"], ["chore(release): apps 1.1.0"])
+    assert "feat: a page" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ([], ()),
+        (["--subproject", "apps=1.1.0", "--subproject", "base-image=2.0.0"], ["apps=1.1.0", "base-image=2.0.0"]),
+    ],
+)
+def test_a_command_line_may_name_several_subprojects(done: Done, line: list[str], told: Sequence[str]) -> None:
+    Program(namespace=Collection(tasks.prepare)).run(["inv", "prepare", "--dry-run", *line], exit=False)
+    assert done.told == told
+
+
+def test_yes_need_not_be_asked_for(done: Done) -> None:
+    prepare(yes=True)
+    assert done.did == ["chore(release): apps 1.1.0"]
+
+
+@pytest.mark.parametrize("task", [prepare, finish])
+def test_a_no_does_nothing(done: Done, task: Any) -> None:  # noqa: ANN401  # one of the two
+    done.answer = False
+    with pytest.raises(DeclarationError, match="not confirmed"):
+        task()
+    assert done.did == []
+
+
+@pytest.mark.parametrize("task", [prepare, finish])
+def test_where_nobody_is_it_has_to_be_said(done: Done, task: Any) -> None:  # noqa: ANN401  # one of the two
+    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+        task()
+    assert done.did == []
+
+
+def test_a_dry_run_says_the_commit_and_makes_none(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(dry_run=True, yes=True)
+    assert done.did == []
+    assert "it would be committed as: chore(release): apps 1.1.0" in capsys.readouterr().out
+
+
+def test_nothing_to_prepare_is_said_and_not_asked(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    done.prepared = Preparation({"apps": APPS}, {}, "", {"apps": ()})
+    prepare()
+    assert done.did == []
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_tags_are_made_and_what_is_left_is_said(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(yes=True)
+    assert done.did == ["tag apps-v1.1.0"]
+    said = capsys.readouterr().out
+    assert "- A page." in said
+    assert "git push --atomic origin apps-v1.1.0" in said
+    assert "git merge --no-ff main" in said
+
+
+def test_tags_are_pushed_when_that_is_asked_for(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(yes=True, push="origin")
+    assert done.did == ["tag apps-v1.1.0", "push apps-v1.1.0 to origin"]
+    said = capsys.readouterr().out
+    assert "to be pushed to origin, which is https://example.com/origin: apps-v1.1.0" in said
+    assert "git push --atomic" not in said
+
+
+def test_a_remote_that_is_not_there_stops_it_before_a_tag_is_made(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    def address(_remote: str) -> str:
+        raise DeclarationError("push the tags to nowhere: it is no remote")
+
+    monkeypatch.setattr(finishing, "address", address)
+    with pytest.raises(DeclarationError, match="it is no remote"):
+        finish(yes=True, push="nowhere")
+    assert done.did == []
+
+
+def test_tags_that_are_there_are_pushed_without_being_made_again(done: Done) -> None:
+    done.found = Finish((), "1.1.0", ("apps-v1.1.0",))
+    finish(yes=True, push="origin")
+    assert done.did == ["push apps-v1.1.0 to origin"]
+
+
+def test_a_dry_run_makes_no_tag_and_says_the_push_that_is_left(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(dry_run=True, push="origin", yes=True)
+    assert done.did == []
+    assert "git push --atomic origin apps-v1.1.0" in capsys.readouterr().out
+
+
+def test_nothing_to_tag_asks_nobody(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    done.found = Finish((), "1.1.0", ())
+    finish()
+    assert done.did == []
+    assert "nothing to tag: nothing changed since the last tags" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("unpublished", [True, False])
+def test_the_registry_is_asked_unless_that_is_left_out(done: Done, *, unpublished: bool) -> None:
+    finish(yes=True, unpublished=unpublished)
+    assert done.unpublished is unpublished

@@ -1,0 +1,296 @@
+"""Gitflow from the first feature to a hotfix, on a real repository: which version everything has at every step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from delivery.core import gitflow, versions
+from delivery.core.declaration import Declaration, parse
+from delivery.core.versions import Version
+from delivery.steps import facts
+from delivery.tools import ignores
+from delivery.tools.files import ROOT
+from tests.conftest import DECLARATION
+from tests.pages import hold, table
+from tests.repositories import Repository
+
+PAGE = ROOT / "docs" / "gitflow.md"
+COLUMNS = ("step", "branch", "base-image", "apps", "platform-chart", "deployed to")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is decided at a step."""
+
+    step: str
+    branch: str
+    decision: gitflow.Decision
+    versions: dict[str, Version]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    content: dict[str, str]
+
+    @property
+    def published(self) -> tuple[str, str, str]:
+        base, apps, chart = (one.published for one in self.versions.values())
+        return base, apps, chart
+
+    def cells(self) -> list[str]:
+        where = self.decision.environment or ("nowhere" if self.decision.pushes else "nothing is pushed")
+        if self.problems:
+            where = "refused: not prepared"
+        shown = [f"**{one.published}**" if one.changed else one.published for one in self.versions.values()]
+        return [self.step, f"`{self.branch}`", *shown, where]
+
+
+class Story:
+    """A repository that a team works in; every step is looked at as a CI server would."""
+
+    def __init__(self, root: Path, declaration: Declaration) -> None:
+        self.repository = Repository(root)
+        self.declaration = declaration
+        self.rows: list[Row] = []
+
+    def look(self, step: str, branch: str = "") -> Row:
+        found = facts.look(self.declaration, self.repository.root, branch)
+        decision = gitflow.decide(found.ref, self.declaration)
+        decided = versions.decide(self.declaration, found, decision)
+        told = (self.declaration, found, decision, decided)
+        row = Row(
+            step,
+            found.ref.name,
+            decision,
+            decided,
+            tuple(versions.problems(*told)),
+            tuple(versions.notes(*told)),
+            self.content(),
+        )
+        self.rows.append(row)
+        return row
+
+    def content(self) -> dict[str, str]:
+        """What each subproject's users get: its files as git has them, those of what it is made from, and its VERSION."""
+        tree = [line.split("\t", 1) for line in self.repository.git("ls-tree", "-r", "HEAD").split("\n")]
+        found: dict[str, str] = {}
+        below = ""
+        for name, folder in (("base-image", "base-image"), ("apps", "api-rest"), ("platform-chart", "platform-chart")):
+            rules = ignores.of_chart if name == "platform-chart" else ignores.of_image
+            ignored = rules(self.repository.root / folder)
+            own = [(path.removeprefix(f"{folder}/"), blob) for blob, path in tree if path.startswith(f"{folder}/")]
+            kept = [one for one in own if one[0] == "VERSION" or not ignored(one[0])]
+            below = found[name] = f"{kept}{below}"
+        return found
+
+    def prepare(self) -> None:
+        """What release.prepare writes: the next versions, into the files."""
+        found = facts.look(self.declaration, self.repository.root)
+        decided = versions.decide(self.declaration, found, gitflow.decide(found.ref, self.declaration))
+        self.write({name: one.next for name, one in decided.items() if one.changed})
+        self.repository.commit("chore(release): prepare")
+
+    def write(self, wanted: dict[str, str]) -> None:
+        paths = {
+            "base-image": ("base-image/VERSION", "{}\n"),
+            "apps": ("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "{}"\n'),
+            "platform-chart": ("platform-chart/Chart.yaml", "apiVersion: v2\nname: platform\nversion: {}\n"),
+        }
+        for name, version in wanted.items():
+            path, text = paths[name]
+            self.repository.write(path, text.format(version))
+
+    def finish(self) -> None:
+        """What release.finish does: a tag for everything that has a new version."""
+        self.repository.tag(*(f"{name}-v{one.next}" for name, one in self.rows[-1].versions.items() if one.changed))
+
+
+def begun(story: Story) -> None:
+    repository = story.repository
+    story.write({"base-image": "1.0.0", "apps": "1.0.0", "platform-chart": "1.0.0"})
+    repository.write("delivery.toml", DECLARATION)
+    repository.write("base-image/.dockerignore", "*\n!rootfs\n")
+    repository.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n")
+    repository.write("platform-chart/.helmignore", "/tests/\n")
+    repository.commit(
+        "feat: begin", "base-image/rootfs/etc", "api-rest/src/app.py", "platform-chart/values.yaml", "README.md"
+    )
+
+
+def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one go
+    """The whole story."""
+    repository, look = story.repository, story.look
+    begun(story)
+    look("the first commit")
+    story.finish()
+    look("its versions are tagged")
+
+    repository.branch("develop")
+    repository.branch("feature/search")
+    repository.commit("feat(api-rest): search", "api-rest/src/search.py")
+    look("a feature of the apps")
+    repository.commit("test(api-rest): search", "api-rest/tests/test_search.py")
+    look("tests for it, which no image holds")
+    repository.switch("develop")
+    repository.merge("feature/search")
+    look("the feature is merged")
+    repository.commit("docs: how to search", "README.md")
+    look("a page of documentation")
+    repository.commit("feat(platform-chart): a probe", "platform-chart/values.yaml")
+    look("a feature of the chart")
+
+    repository.branch("release/1.1")
+    look("a release branch")
+    story.prepare()
+    look("`release.prepare` writes the versions")
+    repository.commit("fix(api-rest): search for nothing", "api-rest/src/search.py")
+    look("a fix on it")
+    repository.switch("develop")
+    repository.commit("feat(base-image): time zones", "base-image/rootfs/zones")
+    look("meanwhile a feature of the base image")
+
+    repository.switch("main")
+    repository.merge("release/1.1")
+    look("the release is merged")
+    story.finish()
+    look("`release.finish` tags it")
+    repository.switch("apps-v1.1.0")
+    look("the tag is built", "refs/tags/apps-v1.1.0")
+    repository.switch("develop")
+    look("develop, before it has the release")
+    repository.merge("main")
+    look("main is merged back")
+
+    repository.branch("hotfix/1.1.1", "main")
+    repository.commit("fix(api-rest): an answer that leaks", "api-rest/src/app.py")
+    look("a hotfix")
+    story.prepare()
+    look("it is prepared")
+    repository.switch("main")
+    repository.merge("hotfix/1.1.1")
+    look("it is merged")
+    story.finish()
+    look("it is tagged")
+    repository.switch("develop")
+    look("develop lacks it")
+    repository.commit("fix(api-rest): a typo", "api-rest/src/text.py")
+    look("a fix, above the hotfix' number")
+    repository.merge("main")
+    look("the hotfix is merged back")
+
+    repository.branch("release/2.0")
+    repository.commit("feat(api-rest)!: no more XML", "api-rest/src/xml.py")
+    story.prepare()
+    look("a breaking change, released from here")
+    repository.switch("main")
+    repository.merge("release/2.0")
+    look("the breaking release is merged")
+    story.finish()
+    repository.switch("develop")
+    repository.merge("release/2.0")
+    look("the release branch, not main, is merged back")
+    return story.rows
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    with pytest.MonkeyPatch.context() as patch:
+        alone(patch)
+        story = Story(tmp_path_factory.mktemp("story") / "house", parse(DECLARATION, is_folder=lambda _: True))
+        return told(story)
+
+
+def at(rows: list[Row], step: str) -> Row:
+    return next(row for row in rows if row.step == step)
+
+
+def test_the_page_tells_this_story(rows: list[Row]) -> None:
+    hold(PAGE, "story", table(COLUMNS, [row.cells() for row in rows]))
+
+
+@pytest.mark.parametrize(
+    ("step", "published"),
+    [
+        ("its versions are tagged", ("1.0.0", "1.0.0", "1.0.0")),
+        ("a feature of the apps", ("1.0.0", "1.1.0-dev.1", "1.0.1-dev.1")),
+        ("tests for it, which no image holds", ("1.0.0", "1.1.0-dev.1", "1.0.1-dev.1")),
+        ("the feature is merged", ("1.0.0", "1.1.0-dev.2", "1.0.1-dev.2")),
+        ("a page of documentation", ("1.0.0", "1.1.0-dev.2", "1.0.1-dev.2")),
+        ("a feature of the chart", ("1.0.0", "1.1.0-dev.2", "1.1.0-dev.3")),
+        ("`release.prepare` writes the versions", ("1.0.0", "1.1.0-rc.3", "1.1.0-rc.4")),
+        ("the release is merged", ("1.0.0", "1.1.0", "1.1.0")),
+        ("`release.finish` tags it", ("1.0.0", "1.1.0", "1.1.0")),
+        ("the tag is built", ("1.0.0", "1.1.0", "1.1.0")),
+        ("it is prepared", ("1.0.0", "1.1.1-rc.2", "1.1.1-rc.2")),
+        ("it is merged", ("1.0.0", "1.1.1", "1.1.1")),
+        ("a fix, above the hotfix' number", ("1.1.0-dev.2", "1.1.2-dev.3", "1.1.2-dev.3")),
+        ("the breaking release is merged", ("1.1.0", "2.0.0", "1.1.2")),
+        ("the release branch, not main, is merged back", ("1.1.0", "2.0.0", "1.1.2")),
+    ],
+)
+def test_what_is_published(rows: list[Row], step: str, published: tuple[str, str, str]) -> None:
+    assert at(rows, step).published == published
+
+
+def test_a_version_that_is_published_never_gets_other_content(rows: list[Row]) -> None:
+    contents: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row.decision.pushes and not row.problems:
+            for name, version in row.versions.items():
+                contents.setdefault((name, version.published), set()).add(row.content[name])
+    assert len(contents) > 30
+    assert {one: len(found) for one, found in contents.items() if len(found) > 1} == {}
+
+
+def test_only_what_is_not_prepared_is_refused(rows: list[Row]) -> None:
+    assert [row.step for row in rows if row.problems] == ["a release branch", "a hotfix"]
+
+
+def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[Row]) -> None:
+    told_at = [row.step for row in rows if any("develop lacks" in note for note in row.notes)]
+    assert told_at == [
+        "the release is merged",
+        "`release.finish` tags it",
+        "develop, before it has the release",
+        "it is merged",
+        "it is tagged",
+        "develop lacks it",
+        "a fix, above the hotfix' number",
+        "the breaking release is merged",
+    ]
+
+
+def test_a_number_goes_on_when_a_release_is_cut_and_a_feature_lands_before_its_tag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: Declaration
+) -> None:
+    alone(monkeypatch)
+    story = Story(tmp_path / "house", declaration)
+    begun(story)
+    story.look("begun")
+    story.finish()
+    repository = story.repository
+    repository.branch("develop")
+    repository.commit("fix(platform-chart): a", "platform-chart/a")
+    repository.commit("fix(platform-chart): b", "platform-chart/b")
+    repository.branch("release/1.0.1")
+    repository.switch("develop")
+    repository.commit("feat(platform-chart): c", "platform-chart/c")
+    found = [story.look("a feature lands").published[2]]
+    repository.switch("release/1.0.1")
+    story.prepare()
+    repository.switch("main")
+    repository.merge("release/1.0.1")
+    story.look("released")
+    story.finish()
+    repository.switch("develop")
+    found.append(story.look("the release is tagged").published[2])
+    repository.merge("main")
+    found.append(story.look("and merged back").published[2])
+    assert found == ["1.1.0-dev.3", "1.1.0-dev.3", "1.1.0-dev.6"]
+
+
+def alone(patch: pytest.MonkeyPatch) -> None:
+    """What a CI server says of these tests is not about their repositories."""
+    for name in ("CHANGE_ID", "TAG_NAME", "BRANCH_NAME", "GITHUB_REF"):
+        patch.delenv(name, raising=False)
+    for name in ("CI_COMMIT_TAG", "CI_COMMIT_BRANCH", "CI_MERGE_REQUEST_IID"):
+        patch.delenv(name, raising=False)
