@@ -9,21 +9,25 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from . import api, start, worker
+from . import api, delivery, start, worker
 from .http import first_200, wrk
 from .stack import BenchError, Images, Stack, build_twins, need, stack
 
 __all__ = ["main"]
 
 SECTIONS = ("api", "worker", "start")
+DELIVERY = "delivery"  # goes by itself: it needs neither the stack nor the twins
 FAILED = 1
 WORKER_PORT = 8001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for and print the tables."""
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if told[:1] == [DELIVERY]:
+        return delivery.main(told[1:])
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(told)
     if unknown := [section for section in options.section if section not in SECTIONS]:
         parser.error(f"there is no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
     if options.quick:
@@ -80,7 +84,8 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench",
-        description="Measure the apps beside their twins. API_REST_IMAGE, ASYNC_WORKER_IMAGE and BASE_IMAGE name the images.",
+        description="Measure the apps beside their twins. API_REST_IMAGE, ASYNC_WORKER_IMAGE and BASE_IMAGE name the images. "
+        "`bench delivery` measures `inv build push` beside its peers; it has options of its own.",
     )
     parser.add_argument("section", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none means all")
     parser.add_argument("--quick", action="store_true", help="a smoke run of a minute; its figures mean nothing")

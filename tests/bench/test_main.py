@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as module
+from bench import delivery
 from bench.__main__ import FAILED, SECTIONS, _measures, _parser, _titles, main
 from bench.stack import BenchError, Images, Stack
 from delivery.tools.files import ROOT
@@ -65,6 +66,18 @@ def test_what_goes_wrong_ends_with_a_line(
     monkeypatch.setattr(module, "build_twins", build)
     assert main(["api"]) == FAILED
     assert capsys.readouterr().err.splitlines()[-1].startswith(said)
+
+
+def test_delivery_goes_by_itself_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+
+    def measure(arguments: list[str]) -> int:
+        told.append(arguments)
+        return 7
+
+    monkeypatch.setattr(delivery, "main", measure)
+    assert main(["delivery", "--rounds", "2"]) == 7
+    assert told == [["--rounds", "2"]]
 
 
 def test_every_section_has_a_title_and_a_measurement() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from delivery.core.declaration import Declaration
+from delivery.steps import programs
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 from tests.integration import small
@@ -245,6 +247,17 @@ def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time
     assert {name: one for name, one in digests(there).items() if name != "chart"} == {
         name: one for name, one in digests(place).items() if name != "chart"
     }
+
+
+def test_helm_installs_the_published_chart_with_the_images_by_digest(place: Small) -> None:
+    succeed(place, "push")
+    told = place.released()
+    chart = f"oci://{place.registry}/platform-chart"
+    argv = [programs.ensure("helm"), "template", "house", chart, "--version", told["version"], "--plain-http"]
+    rendered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    for name in ("api-rest", "async-worker"):
+        image = told["images"][name]
+        assert f"image: {image['repository']}@{image['digest']}" in rendered
 
 
 def test_what_is_published_can_be_read_as_json(place: Small) -> None:

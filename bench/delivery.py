@@ -1,0 +1,343 @@
+"""What `inv build push` costs, beside `docker buildx bake --push` and `docker compose build` and `push`."""
+# ruff: noqa: T201  a command line speaks by print
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from .relay import Relay, Traffic, relay
+from .stack import BUNDLE, ROOT, BenchError, docker, need, run
+from .tables import markdown
+
+__all__ = ["Contender", "Result", "Run", "contenders", "main", "steps", "table"]
+
+FAILED = 1
+IMAGES = ("base-image", "api-rest", "async-worker")
+CHANGED = "api-rest/src/api_rest/version.py"
+OURS = "inv build push"
+AGAIN = "the same, again in that clone"
+PEERS = Path("bench") / "peers"
+NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+HEAD = ("nothing to do", "min s", "median s", "max s", "times ours", "requests", "kB sent", "kB received")
+# Were this run's registry to die, the tasks would start a local one under the project's name, in place of the user's own.
+APART = {"COMPOSE_PROJECT_NAME": "delivery-bench"}
+# What a shell or a CI server says of itself would be taken for the clone's.
+FOREIGN = {
+    "BRANCH_NAME",
+    "CHANGE_ID",
+    "TAG_NAME",
+    "GITHUB_REF",
+    "CI_COMMIT_BRANCH",
+    "CI_COMMIT_TAG",
+    "DELIVERY_SIGNING_KEY",
+}
+# Python is to keep bytecode as it does by itself.
+FOREIGN |= {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
+_STEP = re.compile(r"^✓ (.+?)(?:: .*)? \((\d+\.\d) s\)$", re.MULTILINE)
+_VERSION = re.compile(r" \d+\.\d+\.\d+\S*$")
+_ACCEPT = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way from a clone to pushed images: its commands, and where in the registry its images go."""
+
+    title: str
+    path: str
+    commands: tuple[tuple[str, ...], ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: how long it took, what passed between it and the registry, and what it printed."""
+
+    seconds: float
+    traffic: Traffic
+    printed: str = ""
+
+
+@dataclass
+class Result:
+    """All runs of one kind, by contender."""
+
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    def add(self, title: str, run: Run) -> None:
+        """Take note of a run."""
+        self.runs.setdefault(title, []).append(run)
+
+
+@dataclass
+class Sources:
+    """A copy of the working tree in a git repository of its own, and where the registry is."""
+
+    folder: Path
+    relay: Relay
+    direct: int
+    bundle: str
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        run("git", "-C", str(self.folder), "add", "--all")
+        who = ("-c", "user.name=Bench", "-c", "user.email=bench@example.com")
+        run("git", "-C", str(self.folder), *who, "commit", "--quiet", "--message", message)
+
+    def change(self) -> None:
+        """Add a line to api-rest that was never there: nobody is served what another contender, or an earlier run, has built."""
+        with (self.folder / CHANGED).open("a", encoding="utf-8") as file:
+            file.write(f"# {uuid.uuid4()}\n")
+        self.commit("fix(api-rest): a line")
+
+    @contextmanager
+    def clone(self) -> Iterator[Path]:
+        """A fresh clone. Its .venv is this project's own: the making of it is not measured."""
+        with tempfile.TemporaryDirectory(prefix="delivery-bench-clone-") as parent:
+            folder = Path(parent) / "clone"
+            run("git", "clone", "--quiet", str(self.folder), str(folder))
+            (folder / ".venv").symlink_to(ROOT / ".venv")
+            with (folder / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
+                file.write(".venv\n")
+            yield folder
+
+    def go(self, contender: Contender, clone: Path) -> Run:
+        """Have a contender push what this clone has, and see that it did."""
+        address = f"localhost:{self.relay.port}/{contender.path}"
+        commit = run("git", "-C", str(clone), "rev-parse", "HEAD").strip()
+        told = {"REGISTRY": address, "TAG": commit[:12], "BUILD_CA": self.bundle, **contender.environment}
+        ours = {"DELIVERY_REGISTRY": address, "DELIVERY_BUILD_CA": self.bundle, "CI": "true", **APART}
+        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | told | ours
+        self.relay.take()
+        begun = time.perf_counter()
+        printed = "".join(_output(argv, clone, environment) for argv in contender.commands)
+        taken = Run(time.perf_counter() - begun, self.relay.take(), printed)
+        self._look(contender, clone, commit)
+        return taken
+
+    def _look(self, contender: Contender, clone: Path, commit: str) -> None:
+        """Raise BenchError unless everything is there, asked past the relay, and no .venv was made for it."""
+        if not (clone / ".venv").is_symlink():
+            raise BenchError("go on: .venv is not of this lock; `./run inv --list` makes it anew")
+        tags = dict.fromkeys(IMAGES, commit[:12])
+        if contender.title == OURS:
+            released = json.loads((clone / ".delivery" / "release.json").read_text(encoding="utf-8"))
+            if released["commit"] != commit:
+                raise BenchError(
+                    f"go on: {contender.title} left the release of {released['commit'][:12]}, not of {commit[:12]}"
+                )
+            tags = dict.fromkeys(("platform-chart", "release"), released["version"])
+            tags |= {name: image["digest"] for name, image in released["images"].items()}
+        for name, tag in tags.items():
+            if not _holds(f"http://127.0.0.1:{self.direct}/v2/{contender.path}/{name}/manifests/{tag}"):
+                raise BenchError(f"go on: {contender.title} has not pushed {name}:{tag}")
+
+
+def contenders() -> tuple[Contender, ...]:
+    """Who is measured: this project first, then the peers, each as it comes and without its provenance."""
+    bake = ("docker", "buildx", "bake", "--file", str(PEERS / "docker-bake.hcl"), "--push")
+    compose = ("docker", "compose", "--file", str(PEERS / "compose.yaml"), "--project-directory", ".")
+    both = ((*compose, "build"), (*compose, "push"))
+    return (
+        Contender(OURS, "ours", (("./run", "inv", "build", "push"),)),
+        Contender("docker buildx bake --push", "bake", (bake,)),
+        Contender("the same, --provenance=false", "bake-plain", ((*bake, "--provenance=false"),)),
+        Contender("docker compose build, push", "compose", both),
+        Contender("the same, without provenance", "compose-plain", both, NO_ATTESTATIONS),
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(prog="bench delivery", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each has nothing to do (5)")
+    parser.add_argument("--changes", type=int, default=3, help="how often each gets a change of a line (3)")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or options.changes < 0:
+        parser.error("--rounds is 1 or more, --changes 0 or more")
+    try:
+        need({"docker": "docker-cli", "git": "git"})
+        with _sources() as sources:
+            print(_measure(sources, options.rounds, options.changes), flush=True)
+    except BenchError as error:
+        print(f"bench cannot {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("bench was interrupted; its registry is removed", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _measure(sources: Sources, rounds: int, changes: int) -> str:
+    _say("filling every cache, twice")
+    for contender in contenders():
+        for _ in range(2):
+            with sources.clone() as clone:
+                sources.go(contender, clone)
+    idle = Result()
+    for number in range(rounds):
+        _say(f"nothing to do: round {number + 1} of {rounds}")
+        for contender in contenders():
+            with sources.clone() as clone:
+                idle.add(contender.title, sources.go(contender, clone))
+                if contender.title == OURS:
+                    idle.add(AGAIN, sources.go(contender, clone))
+    told = [table(HEAD, idle), *_told(idle)]
+    changed = Result()
+    for number in range(changes):
+        _say(f"one line changed: round {number + 1} of {changes}")
+        for contender in contenders():
+            sources.change()
+            with sources.clone() as clone:
+                changed.add(contender.title, sources.go(contender, clone))
+    if changes:
+        told += [table(("one line changed", *HEAD[1:]), changed), *_told(changed), _spent(changed.runs[OURS])]
+    return "\n\n".join(told)
+
+
+def table(head: Sequence[str], result: Result) -> str:
+    """Return a table of all contenders; ratios are of medians."""
+    ours = median(run.seconds for run in result.runs[OURS])
+    return markdown(head, [[title, *_cells(runs, ours)] for title, runs in result.runs.items()])
+
+
+def _cells(runs: Sequence[Run], ours: float) -> list[str]:
+    seconds = [run.seconds for run in runs]
+    times = [f"{value:.2f}" for value in (min(seconds), median(seconds), max(seconds), median(seconds) / ours)]
+    requests = median(run.traffic.requests.total() for run in runs)
+    sent, received = (
+        median(values) for values in zip(*((one.traffic.sent, one.traffic.received) for one in runs), strict=True)
+    )
+    return [*times, f"{requests:.0f}", f"{sent / 1000:.1f}", f"{received / 1000:.1f}"]
+
+
+def _told(result: Result) -> list[str]:
+    """The requests of each contender's last run, by kind."""
+    lines = [
+        f"- {title}: {', '.join(f'{count} {kind}' for kind, count in sorted(runs[-1].traffic.requests.items()))}"
+        for title, runs in result.runs.items()
+        if title != AGAIN
+    ]
+    return ["Requests, by kind, in the last round:", "\n".join(lines)]
+
+
+def _spent(runs: Sequence[Run]) -> str:
+    """What ours spent its time on, as it says itself; the rest is start-up, git, keys and questions to the registry."""
+    found = [steps(run.printed) for run in runs]
+    named = {title: median(one.get(title, 0.0) for one in found) for title in found[0]}
+    rest = median(run.seconds - sum(one.values()) for run, one in zip(runs, found, strict=True))
+    told = ", ".join(f"{title} {seconds:.1f}" for title, seconds in named.items())
+    return f"`{OURS}` spent, in seconds (medians): {told}, everything else {rest:.1f}."
+
+
+def steps(printed: str) -> dict[str, float]:
+    """The seconds of each step that our tasks printed; those of one title are added up, whatever version it is of."""
+    found: dict[str, float] = {}
+    for told, seconds in _STEP.findall(printed):
+        title = _VERSION.sub("", told)
+        found[title] = found.get(title, 0.0) + float(seconds)
+    return found
+
+
+@contextmanager
+def _sources() -> Iterator[Sources]:
+    """The working tree as a repository on develop, a registry, and a relay before it; all of it gone afterwards."""
+    bundle = os.environ.get("BUILD_CA", BUNDLE)
+    if not Path(bundle).is_file():
+        raise BenchError(f"find a bundle of CAs: there is no {bundle}; BUILD_CA names one")
+    _compile_venv()
+    with tempfile.TemporaryDirectory(prefix="delivery-bench-") as parent, _registry() as port, relay(port) as counting:
+        sources = Sources(Path(parent) / "sources", counting, port, bundle)
+        _copy_of_the_working_tree(sources.folder)
+        run("git", "-C", str(sources.folder), "init", "--quiet", "--initial-branch=develop")
+        sources.commit("feat: everything")
+        try:
+            yield sources
+        finally:
+            _forget_images(f"localhost:{counting.port}/")
+
+
+def _compile_venv() -> None:
+    """Give .venv the bytecode that pip leaves when `./run` makes it: other installers leave none."""
+    venv = ROOT / ".venv"
+    if not venv.is_dir():
+        raise BenchError("find .venv: `./run inv --list` makes it")
+    # Exits with 1 for the templates among the packages' files that are no Python.
+    subprocess.run([venv / "bin" / "python", "-m", "compileall", "-qq", venv / "lib"], check=False)
+
+
+def _copy_of_the_working_tree(folder: Path) -> None:
+    listed = run("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for path in filter(None, listed.split("\0")):
+        if (ROOT / path).is_file():  # one that is deleted is still listed
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, folder / path, follow_symlinks=False)
+
+
+@contextmanager
+def _registry() -> Iterator[int]:
+    """A registry of this run's own; the port that it answers at."""
+    declared = tomllib.loads((ROOT / "delivery.toml").read_text(encoding="utf-8"))
+    image = declared["upstream"]["registry"]["image"]
+    container = docker("run", "--detach", "--rm", "--publish", "127.0.0.1::5000", image).strip()
+    try:
+        port = int(docker("port", container, "5000/tcp").splitlines()[0].rpartition(":")[2])
+        deadline = time.monotonic() + 30
+        while not _holds(f"http://127.0.0.1:{port}/v2/"):
+            if time.monotonic() > deadline:
+                raise BenchError(f"start a registry: it does not answer. Its last words:\n{docker('logs', container)}")
+            time.sleep(0.05)
+        yield port
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+def _forget_images(prefix: str) -> None:
+    """Take this run's names off the engine's images; what nothing else names goes with them."""
+    listed = docker("image", "ls", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}").splitlines()
+    for repository, tag, digest in (line.split(" ") for line in listed if line.startswith(prefix)):
+        if tag != "<none>" or digest:  # the engine names some by nothing that it would take
+            docker("image", "rm", f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
+
+
+def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> str:
+    """What a command prints, or raise BenchError with the end of it."""
+    done = subprocess.run(
+        argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise BenchError(f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stdout.strip()[-1500:]}")
+    return done.stdout
+
+
+def _holds(url: str) -> bool:
+    request = urllib.request.Request(url, headers={"Accept": _ACCEPT}, method="HEAD" if "/manifests/" in url else "GET")  # noqa: S310  # http to this machine
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return int(answer.status) == 200  # noqa: PLR2004
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S', time.gmtime())} {text}", file=sys.stderr, flush=True)

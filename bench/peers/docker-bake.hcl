@@ -1,0 +1,23 @@
+# The same three images by `docker buildx bake --push`, as a project without this one's tasks would have them.
+variable "REGISTRY" {}
+variable "TAG" {}
+variable "BUILD_CA" {}
+
+group "default" {
+  targets = ["base-image", "api-rest", "async-worker"]
+}
+
+target "base-image" {
+  context = "base-image"
+  tags    = ["${REGISTRY}/base-image:${TAG}"]
+  secret  = ["id=build-ca,src=${BUILD_CA}"]
+}
+
+target "app" {
+  name       = app
+  matrix     = { app = ["api-rest", "async-worker"] }
+  context    = app
+  contexts   = { base-image = "target:base-image" }
+  tags       = ["${REGISTRY}/${app}:${TAG}"]
+  secret     = ["id=build-ca,src=${BUILD_CA}"]
+}

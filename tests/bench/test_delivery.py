@@ -1,0 +1,196 @@
+"""`bench delivery`: what it runs, what it reads from what was printed, and the tables."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import delivery as module
+from bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Result, Run, Sources, contenders, main, steps, table
+from bench.relay import Relay, Traffic
+from bench.stack import BenchError
+from delivery.tools.files import ROOT
+
+PRINTED = """
+✓ engine: private Docker 26.1.5+dfsg1 at unix:///engine/docker.sock (a socket), containerd image store (0.3 s)
+  … build api-rest, 15 s: #39 exporting layers 0.0s done
+✓ build api-rest: in one graph (10.5 s)
+✓ engine: private Docker 26.1.5+dfsg1 (0.2 s)
+✓ sign (1.0 s)
+✗ push api-rest (3.0 s)
+sign: DELIVERY_SIGNING_KEY is not set, so nothing is signed
+"""
+
+
+def one(seconds: float, requests: int, sent: int, received: int) -> Run:
+    return Run(seconds, Traffic(Counter({"HEAD manifest": requests}), sent, received))
+
+
+def test_steps_are_read_from_what_the_tasks_print() -> None:
+    assert steps(PRINTED) == {"engine": 0.5, "build api-rest": 10.5, "sign": 1.0}
+
+
+def test_a_step_has_the_same_title_in_every_version() -> None:
+    runs = [Run(1.0, Traffic(), f"✓ release 0.1.0-dev.{number}: put (0.{number} s)\n") for number in (2, 3, 4)]
+    assert module._spent(runs) == "`inv build push` spent, in seconds (medians): release 0.3, everything else 0.7."
+
+
+def test_nothing_printed_has_no_steps() -> None:
+    assert steps("") == {}
+
+
+def test_ratios_are_of_medians_to_ours() -> None:
+    result = Result()
+    for seconds in (1.0, 9.0, 2.0):
+        result.add(OURS, one(seconds, 12, 4_100, 6_000))
+        result.add("bake", one(seconds * 2, 40, 20_000, 32_949))
+    *_, ours, bake = table(HEAD, result).splitlines()
+    assert ours == "| inv build push | 1.00 | 2.00 | 9.00 | 1.00 | 12 | 4.1 | 6.0 |"
+    assert bake == "| bake | 2.00 | 4.00 | 18.00 | 2.00 | 40 | 20.0 | 32.9 |"
+
+
+def test_requests_are_told_by_kind_and_the_second_run_of_ours_not_again() -> None:
+    result = Result()
+    for title in (OURS, AGAIN, "bake"):
+        result.add(title, Run(1.0, Traffic(Counter({"PUT manifest": 1, "GET /v2/": 2}))))
+    told = module._told(result)[1]
+    assert told == f"- {OURS}: 2 GET /v2/, 1 PUT manifest\n- bake: 2 GET /v2/, 1 PUT manifest"
+
+
+def test_what_no_step_names_is_the_rest() -> None:
+    runs = [Run(4.0, Traffic(), "✓ build: x (1.0 s)\n✓ sign (0.5 s)\n"), Run(6.0, Traffic(), "✓ build: x (2.0 s)\n")]
+    assert module._spent(runs).endswith("build 1.5, sign 0.2, everything else 3.2.")
+
+
+def test_every_contender_has_a_place_of_its_own_and_ours_is_first() -> None:
+    found = contenders()
+    assert found[0].title == OURS
+    assert len({one.path for one in found}) == len({one.title for one in found}) == len(found)
+
+
+def test_peers_build_what_we_do() -> None:
+    composed = yaml.safe_load((ROOT / module.PEERS / "compose.yaml").read_text())
+    assert sorted(composed["services"]) == sorted(IMAGES)
+    assert {name: one["build"]["context"] for name, one in composed["services"].items()} == {
+        name: name for name in IMAGES
+    }
+    baked = (ROOT / module.PEERS / "docker-bake.hcl").read_text()
+    assert 'targets = ["base-image", "api-rest", "async-worker"]' in baked
+    assert all((ROOT / name / "Dockerfile").is_file() for name in IMAGES)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    """A repository with the one file that is changed."""
+    made = Sources(tmp_path / "sources", Relay(1), 1, "")
+    file = made.folder / module.CHANGED
+    file.parent.mkdir(parents=True)
+    file.write_text("VERSION = 1\n")
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=develop", made.folder], check=True)
+    made.commit("feat: everything")
+    return made
+
+
+def test_each_change_is_a_commit_of_one_new_line(sources: Sources) -> None:
+    sources.change()
+    sources.change()
+    argv = ["git", "-C", str(sources.folder), "log", "--format=%s", "--numstat", "--max-count=1"]
+    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    assert told == ["fix(api-rest):", "a", "line", "1", "0", module.CHANGED]
+
+
+def test_no_change_is_ever_made_twice(sources: Sources, tmp_path: Path) -> None:
+    """An engine keeps what an earlier run has built: the same line again would be served from there."""
+    another = Sources(tmp_path / "another", Relay(1), 1, "")
+    shutil.copytree(sources.folder, another.folder)
+    for one in (sources, another):
+        one.change()
+        one.change()
+    lines = [line for one in (sources, another) for line in (one.folder / module.CHANGED).read_text().splitlines()[1:]]
+    assert len(set(lines)) == len(lines) == 4
+
+
+def test_a_clone_is_clean_with_its_venv_and_goes_afterwards(sources: Sources) -> None:
+    with sources.clone() as clone:
+        assert (clone / ".venv").readlink() == ROOT / ".venv"
+        argv = ["git", "-C", str(clone), "status", "--porcelain", "--branch"]
+        assert (
+            subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "## develop...origin/develop\n"
+        )
+    assert not clone.exists()
+
+
+def test_a_contender_that_pushed_nothing_is_not_measured(sources: Sources) -> None:
+    nothing = module.Contender("idle", "idle", (("true",),))
+    with sources.clone() as clone, pytest.raises(BenchError, match="idle has not pushed base-image:"):
+        sources.go(nothing, clone)
+
+
+def test_a_run_that_made_a_venv_is_not_measured(sources: Sources) -> None:
+    making = module.Contender("slow", "slow", (("sh", "-c", "rm .venv; mkdir .venv"),))
+    with sources.clone() as clone, pytest.raises(BenchError, match=r"\.venv is not of this lock"):
+        sources.go(making, clone)
+
+
+def test_a_contender_that_fails_is_told_with_its_last_words(sources: Sources) -> None:
+    failing = module.Contender("bad", "bad", (("sh", "-c", "echo no $TAG; exit 3"),))
+    with (
+        sources.clone() as clone,
+        pytest.raises(BenchError, match=r"sh -c echo no \$TAG; exit 3: exit 3: no [0-9a-f]{12}$"),
+    ):
+        sources.go(failing, clone)
+
+
+def test_what_a_ci_server_says_does_not_reach_a_contender(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in module.FOREIGN:
+        monkeypatch.setenv(name, "here")
+    monkeypatch.setattr(Sources, "_look", lambda *_: None)
+    with sources.clone() as clone:
+        printed = sources.go(module.Contender("env", "env", (("env",),), {"ITS": "own"}), clone).printed.splitlines()
+    assert not module.FOREIGN & {line.partition("=")[0] for line in printed}
+    assert {
+        "DELIVERY_REGISTRY=localhost:0/env",
+        "REGISTRY=localhost:0/env",
+        "COMPOSE_PROJECT_NAME=delivery-bench",
+        "ITS=own",
+    } <= set(printed)
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--changes", "-1"], ["--rounds", "many"]])
+def test_wrong_numbers_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "--rounds" in capsys.readouterr().err
+
+
+def test_a_missing_bundle_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BUILD_CA", "/nowhere/bundle.crt")
+    monkeypatch.setattr(module, "need", lambda *_: None)
+    assert main([]) == FAILED
+    assert (
+        capsys.readouterr().err
+        == "bench cannot find a bundle of CAs: there is no /nowhere/bundle.crt; BUILD_CA names one\n"
+    )
+
+
+def test_only_this_runs_names_are_taken_off_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = "localhost:5/a/x 1 sha256:a\nlocalhost:5/a/y <none> sha256:b\nlocalhost:5/a/z <none> \n"
+    listed = f"{ours}localhost:50/z 1 sha256:c\nregistry 2 sha256:d\n"
+    removed: list[str] = []
+
+    def docker(*arguments: str) -> str:
+        if arguments[:2] == ("image", "rm"):
+            removed.append(arguments[-1])
+        return listed
+
+    monkeypatch.setattr(module, "docker", docker)
+    module._forget_images("localhost:5/")
+    assert removed == ["localhost:5/a/x:1", "localhost:5/a/y@sha256:b"]

@@ -1,0 +1,182 @@
+"""The relay before a registry: what passes is what was sent, and all of it is counted."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.relay import Traffic, kind, reading, relay
+from tests.registries import Answer, serving
+
+PUT = b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+PIECES = b"5\r\nGET /\r\n3;x=y\r\n\n\r\n\r\n0\r\nT: 1\r\n\r\n"
+CHUNKED = b"PATCH /v2/a/blobs/uploads/1 HTTP/1.1\r\ntransfer-encoding: Chunked\r\n\r\n" + PIECES
+GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+SEEN = ["PUT /v2/a/manifests/1", "PATCH /v2/a/blobs/uploads/1", "GET /v2/"]
+
+
+def read(*pieces: bytes) -> list[str]:
+    seen: list[str] = []
+    watch = reading(lambda method, path: seen.append(f"{method} {path}"))
+    next(watch)
+    for piece in pieces:
+        watch.send(piece)
+    return seen
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 4096])
+def test_requests_are_read_from_pieces_of_any_size(size: int) -> None:
+    stream = PUT + CHUNKED + GET
+    assert read(*(stream[at : at + size] for at in range(0, len(stream), size))) == SEEN
+
+
+def test_a_body_that_looks_like_a_request_is_none() -> None:
+    body = GET * 3
+    head = f"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nCONTENT-LENGTH: {len(body)}\r\n\r\n".encode()
+    assert read(head + body, GET) == ["POST /v2/a/blobs/uploads/", "GET /v2/"]
+
+
+def test_an_empty_line_between_requests_is_no_request() -> None:
+    assert read(GET + b"\r\n" + GET) == ["GET /v2/", "GET /v2/"]
+
+
+def test_an_attempt_at_tls_is_no_request() -> None:
+    assert read(b"\x16\x03\x01\x00\xa5\n", b"GET / HTTP/1.1\r\n\r\n") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("GET", "/v2/", "GET /v2/"),
+        ("HEAD", "/v2/b/api-rest/manifests/1.0.0", "HEAD manifest"),
+        ("PUT", "/v2/a/manifests/sha256:12", "PUT manifest"),
+        ("POST", "/v2/a/blobs/uploads/?mount=sha256:1&from=a/b", "POST upload"),
+        ("PATCH", "/v2/a/blobs/uploads/0-1?_state=x/y", "PATCH upload"),
+        ("HEAD", "/v2/a/blobs/sha256:12", "HEAD blob"),
+        ("GET", "/v2/a/tags/list?n=5", "GET tags"),
+        ("GET", "/v2/a/referrers/sha256:12", "GET referrers"),
+        ("GET", "/token?scope=x", "GET /token"),
+    ],
+)
+def test_a_request_is_known_by_its_kind(method: str, path: str, known: str) -> None:
+    assert kind(method, path) == known
+
+
+def echo(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
+    return 201, {}, body[::-1]
+
+
+def ask(port: int, count: int = 1) -> list[bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    answers = []
+    for _ in range(count):
+        connection.request("PUT", "/v2/a/manifests/1", body=b"0123456789" * 20_000)
+        answers.append(connection.getresponse().read())
+    connection.close()
+    return answers
+
+
+@contextmanager
+def counted(upstream: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server of one connection, by hand; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                upstream(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_what_passes_is_what_was_sent() -> None:
+    with serving(echo) as (address, seen), relay(int(address.rpartition(":")[2])) as between:
+        assert ask(between.port, 3) == [b"9876543210" * 20_000] * 3
+        taken = between.take()
+    assert seen == ["PUT /v2/a/manifests/1"] * 3
+    assert taken.requests == {"PUT manifest": 3}
+
+
+def test_every_byte_of_either_way_is_counted() -> None:
+    got = bytearray()
+
+    def answer(connection: socket.socket) -> None:
+        while len(got) < len(PUT):
+            got.extend(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    with counted(answer) as port, relay(port) as between:
+        with socket.create_connection(("127.0.0.1", between.port), timeout=10) as client:
+            client.sendall(PUT)
+            answered = b""
+            while piece := client.recv(4096):  # to the end that the server makes
+                answered += piece
+        taken = between.take()
+    assert (bytes(got), taken.sent) == (PUT, len(PUT))
+    assert taken.received == len(answered) == 43
+
+
+def test_each_take_begins_anew() -> None:
+    with serving(echo) as (address, _), relay(int(address.rpartition(":")[2])) as between:
+        ask(between.port)
+        assert between.take().requests.total() == 1
+        assert between.take() == Traffic()
+
+
+def test_connections_at_the_same_time_are_counted_together() -> None:
+    with serving(echo) as (address, _), relay(int(address.rpartition(":")[2])) as between:
+        threads = [threading.Thread(target=ask, args=(between.port, 5)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert between.take().requests == {"PUT manifest": 40}
+
+
+def test_a_client_that_has_ended_its_side_still_gets_its_answer() -> None:
+    def answer(connection: socket.socket) -> None:
+        got = b""
+        while piece := connection.recv(4096):
+            got += piece
+        connection.sendall(b"%d bytes" % len(got))
+
+    with (
+        counted(answer) as port,
+        relay(port) as between,
+        socket.create_connection(("127.0.0.1", between.port), timeout=10) as client,
+    ):
+        client.sendall(GET)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(4096) == b"%d bytes" % len(GET)
+
+
+def test_a_registry_that_is_not_there_ends_the_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with relay(port) as between, socket.create_connection(("127.0.0.1", between.port), timeout=10) as client:
+        assert client.recv(10) == b""
+
+
+def test_the_end_of_the_relay_ends_its_connections(caplog: pytest.LogCaptureFixture) -> None:
+    reached = threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        reached.set()
+        assert connection.recv(10) == b""
+
+    with counted(wait) as port:
+        with relay(port) as between:
+            client = socket.create_connection(("127.0.0.1", between.port), timeout=10)
+            assert reached.wait(10)
+        with client:
+            assert client.recv(10) == b""
+    assert caplog.messages == []
