@@ -64,7 +64,14 @@ def _silent(address: str) -> RegistryError:
 
 def _start(engine: Engine, image: str, address: str, container: str) -> None:
     port = int(address.partition("/")[0].partition(":")[2] or "80")
-    engine.remove(container)  # one that stopped, or listens elsewhere; its images are in the volume
+    elsewhere = [taken for taken, holder in engine.publishers().items() if holder == container]
+    if elsewhere:
+        raise RegistryError(
+            f"start a registry at {address}: this project's runs at localhost:{elsewhere[0]}, and others may be using it",
+            hint=f"DELIVERY_REGISTRY=localhost:{elsewhere[0]}; or `./run inv down` first, which leaves its images; or another "
+            "COMPOSE_PROJECT_NAME, for one beside it",
+        )
+    engine.remove(container)  # one that stopped; its images are in the volume
     try:
         engine.run(
             image,

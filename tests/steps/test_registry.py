@@ -17,6 +17,10 @@ class Runner:
     def __init__(self, refusal: str = "") -> None:
         self.refusal = refusal
         self.removed: list[str] = []
+        self.running: dict[int, str] = {}
+
+    def publishers(self) -> dict[int, str]:
+        return self.running
 
     def remove(self, name: str) -> bool:
         self.removed.append(name)
@@ -60,3 +64,12 @@ def test_each_compose_project_has_a_registry_of_its_own(
     assert registries.name(declaration) == "house-registry"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
     assert registries.name(declaration) == "other-registry"
+
+
+def test_one_that_runs_at_another_port_is_not_taken_away_from_others(declaration: Declaration) -> None:
+    runner = Runner()
+    runner.running = {5001: "house-registry"}
+    with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:
+        registries.ensure(cast("Engine", runner), declaration.at("localhost:1"))
+    assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint
+    assert runner.removed == []
