@@ -1,6 +1,7 @@
 """The image as built and run by a Docker engine."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
