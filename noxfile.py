@@ -132,7 +132,7 @@ def shutdown(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure the apps beside twins in one run: `nox -s bench -- --quick`; docs/benchmarks.md has what came of it."""
+    """Measure the apps beside twins, `nox -s bench -- --quick`; or what a build costs beside bake, `nox -s bench -- delivery`."""
     _install(session, "bench")
     session.run("inv", "cache.fill", external=True)
     environment = {**_engine_environment(session), **_images(), "WRK": _program(session, "wrk")}
