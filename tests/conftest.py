@@ -72,6 +72,18 @@ namespace = "platform"
 values = "platform-chart/values-production.yaml"
 confirm = true
 """
+# What a CI server or a user's shell says, and a project of the tests' own would take for itself.
+FOREIGN = (
+    "BRANCH_NAME",
+    "CHANGE_ID",
+    "TAG_NAME",
+    "GITHUB_REF",
+    "CI_COMMIT_BRANCH",
+    "CI_COMMIT_TAG",
+    "CI_MERGE_REQUEST_IID",
+    "DELIVERY_REGISTRY",
+    "DELIVERY_SIGNING_KEY",
+)
 
 
 @pytest.fixture
@@ -106,13 +118,7 @@ def _own_cache(
     if request.node.get_closest_marker("engine"):
         return
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    for name in (
-        "DELIVERY_REGISTRY",
-        "DELIVERY_REGISTRY_USERNAME",
-        "DELIVERY_BUILD_CA",
-        "DELIVERY_ECHO",
-        "DOCKER_HOST",
-    ):
+    for name in ("DELIVERY_REGISTRY_USERNAME", "DELIVERY_BUILD_CA", "DELIVERY_ECHO", "DOCKER_HOST", *FOREIGN):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from delivery.tools import files
+from tests.conftest import FOREIGN
 
 HERE = Path(__file__).parent
 IMAGES = ("base-image", "api-rest", "async-worker")
@@ -76,16 +77,6 @@ values = "values-{name}.yaml"
 confirm = {confirm}
 """
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n"
-# What a CI server, or a user's shell, says that would be taken for the project's own.
-_FOREIGN = (
-    "BRANCH_NAME",
-    "CHANGE_ID",
-    "TAG_NAME",
-    "GITHUB_REF",
-    "CI_COMMIT_BRANCH",
-    "CI_COMMIT_TAG",
-    "DELIVERY_SIGNING_KEY",
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ class Small:
 
     def inv(self, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run tasks as a user would: the exit code, and what was printed."""
-        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         done = subprocess.run(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
