@@ -89,24 +89,15 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     if told is None and not version:
         version = _ask_version(declaration, environment, _deployed(now)) if ask else _default(environment)
     registry = Registry(declaration.registry.address)
-    if version not in _SOURCES:
-        told = told or versions.held(declaration, registry, version)
-        check_line(environment, told, declaration)
-        if signed or declared.signed:
-            signing.verify(declaration, versions.pins(registry, told))
-    elif environment != _LOCAL:
-        raise DeclarationError(
-            f"deploy {version} to {environment}: that is no release",
-            hint="--version X.Y.Z, or --release FILE; only local takes what is not published",
-        )
+    chosen = _release(declaration, environment, told, version, signed=signed or declared.signed)
     if declared.confirm:
-        _confirm(f"deploy {told.version if told else version} to {place}", environment, yes=yes)
-    images, engine = (told, None) if told else _unreleased(declaration, version, now)
+        _confirm(f"deploy {chosen.version if chosen else version} to {place}", environment, yes=yes)
+    images, engine = (chosen, None) if chosen else _unreleased(declaration, version, now)
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
     mirrored = mirrors.mirror(engine, declaration, registry) if engine else {}
     values = chart_values(images, declaration.components(), mirrored)
-    packed = charts.fetch(registry, told.chart.repository, told.chart.digest) if told and told.chart else None
+    packed = charts.fetch(registry, chosen.chart.repository, chosen.chart.digest) if chosen and chosen.chart else None
     deploys.deploy(place, values, options, Path(declaration.chart.folder), packed)
 
 
@@ -222,6 +213,26 @@ def _told(declaration: Declaration, environment: str, file: str, plan: str, vers
             f"deploy {plan}: the registry's release {found.version} has other images ({other})", hint="plan anew"
         )
     return found.decision.environment, release
+
+
+def _release(
+    declaration: Declaration, environment: str, told: Release | None, version: str, *, signed: bool
+) -> Release | None:
+    """The release to deploy, fit for the environment; None for what is none, which only local takes."""
+    if told is None and version in _SOURCES:
+        if environment != _LOCAL or signed:
+            why = "--signed, or the environment, asks for signatures" if signed else "only local takes what is none"
+            raise DeclarationError(
+                f"deploy {version} to {environment}: that is no release, and {why}",
+                hint="--version X.Y.Z, --release FILE, or --plan FILE",
+            )
+        return None
+    registry = Registry(declaration.registry.address)
+    release = told or versions.held(declaration, registry, version)
+    check_line(environment, release, declaration)
+    if signed:
+        signing.verify(declaration, versions.pins(registry, release))
+    return release
 
 
 def _read(file: str) -> Release:

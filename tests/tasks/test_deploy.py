@@ -232,6 +232,12 @@ def test_only_local_takes_what_is_no_release(done: Done, environment: str, versi
     assert done.deployed == []
 
 
+def test_what_is_no_release_has_no_signatures_to_ask_for(done: Done) -> None:
+    with pytest.raises(DeclarationError, match="asks for signatures"):
+        run(tasks.deploy, version="current", signed=True)
+    assert done.deployed == []
+
+
 def test_a_release_brings_its_own_chart_and_a_clone_its_folder(done: Done) -> None:
     run(tasks.deploy, environment="staging", version="1.0.0")
     run(tasks.deploy, version="current")
