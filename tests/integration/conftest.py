@@ -5,19 +5,21 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import pytest
+import requests
 
 from delivery.core.declaration import Declaration
 from delivery.steps import engine as engines
 from delivery.tools import files
 from delivery.tools.engine import MANAGED, Engine
-from delivery.tools.registry import answers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,9 +45,12 @@ def free_port() -> int:
 
 @contextmanager
 def running_registry(
-    engine: Engine, project: Declaration, environment: Mapping[str, str] | None = None, users: Path | None = None
+    engine: Engine, project: Declaration, environment: Mapping[str, str] | None = None, told: Path | None = None
 ) -> Iterator[str]:
-    """A registry of this test's own, at a free port; users is a folder that it sees as /auth."""
+    """A registry of this test's own, at a free port; what it is told besides is in a folder, at /told in it."""
+    for file in told.iterdir() if told else ():
+        file.chmod(0o644)
+        file.parent.chmod(0o755)
     port = free_port()
     container = engine.client.containers.run(
         project.upstream["registry"].image,
@@ -54,15 +59,38 @@ def running_registry(
         labels={MANAGED: "true"},
         ports={"5000/tcp": ("127.0.0.1", port)},
         environment=dict(environment or {}),
-        volumes={str(users): {"bind": "/auth", "mode": "ro"}} if users else {},
+        volumes={str(told): {"bind": "/told", "mode": "ro"}} if told else {},
     )
     try:
-        while not answers(f"localhost:{port}"):
+        while not _listens(port):
             container.reload()
             assert container.status in {"created", "running"}, container.logs().decode()
         yield f"localhost:{port}"
     finally:
         container.kill()
+
+
+def _listens(port: int) -> bool:
+    """Whether it answers at all; one that wants TLS says so to who speaks plainly."""
+    try:
+        return requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code in {200, 400, 401}
+    except requests.RequestException:
+        time.sleep(0.05)
+        return False
+
+
+@pytest.fixture(scope="module")
+def locked(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that wants a login: me, secret."""
+    folder = tmp_path_factory.mktemp("auth")
+    (folder / "htpasswd").write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
+    environment = {
+        "REGISTRY_AUTH": "htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
+        "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
+    }
+    with running_registry(engine, project, environment, folder) as address:
+        yield address
 
 
 @dataclass

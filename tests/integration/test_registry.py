@@ -5,12 +5,10 @@ import json
 import socket
 import subprocess
 import tarfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import bcrypt
 import pytest
 import requests
 import trustme
@@ -20,9 +18,9 @@ from delivery.core.declaration import Declaration
 from delivery.core.errors import EngineError, RegistryError
 from delivery.steps import programs
 from delivery.tasks.menu import item
-from delivery.tools.engine import MANAGED, Engine
+from delivery.tools.engine import Engine
 from delivery.tools.registry import Blob, Registry, answers
-from tests.integration.conftest import free_port
+from tests.integration.conftest import running_registry
 from tests.registries import Answer, Break, Fault, failing, forward_to, serving, sha256, write_layout
 
 pytestmark = pytest.mark.engine
@@ -30,26 +28,15 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def address(engine: Engine, project: Declaration) -> Iterator[str]:
-    yield from _registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"})
+    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def keeping(engine: Engine, project: Declaration) -> Iterator[str]:
     """A registry that deletes nothing."""
-    yield from _registry(engine, project, {})
-
-
-@pytest.fixture(scope="module")
-def locked(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that wants a login."""
-    users = tmp_path_factory.mktemp("auth") / "htpasswd"
-    users.write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
-    environment = {
-        "REGISTRY_AUTH": "htpasswd",
-        "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-        "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
-    }
-    yield from _registry(engine, project, environment, users.parent)
+    with running_registry(engine, project) as found:
+        yield found
 
 
 @dataclass(frozen=True)
@@ -70,44 +57,8 @@ def encrypted(engine: Engine, project: Declaration, tmp_path_factory: pytest.Tem
         "REGISTRY_HTTP_TLS_CERTIFICATE": "/told/cert.pem",
         "REGISTRY_HTTP_TLS_KEY": "/told/key.pem",
     }
-    for local in _registry(engine, project, environment, folder):
+    with running_registry(engine, project, environment, folder) as local:
         yield Encrypted(local.replace("localhost", "registry.test"), authority)
-
-
-def _registry(
-    engine: Engine, project: Declaration, environment: Mapping[str, str], told: Path | None = None
-) -> Iterator[str]:
-    """A registry of its own; what it is told besides is in a folder, at /told in it."""
-    if told:
-        told.chmod(0o755)
-        for file in told.iterdir():
-            file.chmod(0o644)
-    port = free_port()
-    container = engine.client.containers.run(
-        project.upstream["registry"].image,
-        detach=True,
-        remove=True,
-        labels={MANAGED: "true"},
-        ports={"5000/tcp": ("127.0.0.1", port)},
-        environment=dict(environment),
-        volumes={str(told): {"bind": "/told", "mode": "ro"}} if told else {},
-    )
-    try:
-        while not _listens(port):
-            container.reload()
-            assert container.status in {"created", "running"}, container.logs().decode()
-        yield f"localhost:{port}"
-    finally:
-        container.kill()
-
-
-def _listens(port: int) -> bool:
-    """Whether it answers at all; one that wants TLS says so to who speaks plainly."""
-    try:
-        return requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code in {200, 400, 401}
-    except requests.RequestException:
-        time.sleep(0.05)
-        return False
 
 
 def no_line(_text: str) -> None:

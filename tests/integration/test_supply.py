@@ -11,7 +11,6 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import cast
 
-import bcrypt
 import pytest
 import requests
 from cyclonedx.schema import SchemaVersion
@@ -27,59 +26,18 @@ from delivery.steps import programs
 from delivery.steps import sbom as sboms
 from delivery.steps import sign as signing
 from delivery.tools import cosign, files
-from delivery.tools.engine import MANAGED, Engine
-from delivery.tools.registry import Registry, answers
-from tests.integration.conftest import free_port
+from delivery.tools.engine import Engine
+from delivery.tools.registry import Registry
+from tests.integration.conftest import running_registry
 from tests.registries import forward_to, serving, write_layout
 
 pytestmark = pytest.mark.engine
 
 
-def started(
-    engine: Engine, project: Declaration, environment: dict[str, str] | None = None, mounted: Path | None = None
-) -> Iterator[str]:
-    """A registry of one's own on a free port."""
-    port = free_port()
-    container = engine.client.containers.run(
-        project.upstream["registry"].image,
-        detach=True,
-        remove=True,
-        labels={MANAGED: "true"},
-        ports={"5000/tcp": ("127.0.0.1", port)},
-        environment=environment or {},
-        volumes={str(mounted): {"bind": "/mounted", "mode": "ro"}} if mounted else {},
-    )
-    try:
-        yield f"localhost:{port}"
-    finally:
-        container.kill()
-
-
-def until_it_answers(address: str) -> str:
-    while not answers(address):
-        pass
-    return address
-
-
 @pytest.fixture(scope="module")
 def address(engine: Engine, project: Declaration) -> Iterator[str]:
-    for one in started(engine, project):
-        yield until_it_answers(one)
-
-
-@pytest.fixture(scope="module")
-def locked(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that wants a login."""
-    folder = tmp_path_factory.mktemp("auth")
-    folder.chmod(0o755)
-    (folder / "htpasswd").write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
-    environment = {
-        "REGISTRY_AUTH": "htpasswd",
-        "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-        "REGISTRY_AUTH_HTPASSWD_PATH": "/mounted/htpasswd",
-    }
-    for one in started(engine, project, environment, folder):
-        yield until_it_answers(one)
+    with running_registry(engine, project) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -318,12 +276,12 @@ def test_a_registry_with_a_private_ca_is_trusted_as_our_own_requests_trust_it(
     authority.cert_pem.write_to_path(folder / "ca.crt")
     for path in (folder, *folder.iterdir()):
         path.chmod(0o755)
-    environment = {"REGISTRY_HTTP_TLS_CERTIFICATE": "/mounted/tls.crt", "REGISTRY_HTTP_TLS_KEY": "/mounted/tls.key"}
+    environment = {"REGISTRY_HTTP_TLS_CERTIFICATE": "/told/tls.crt", "REGISTRY_HTTP_TLS_KEY": "/told/tls.key"}
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
     program = cosign.Cosign(programs.require("cosign"), pause=lambda _seconds: None)
     public = ROOT / (house.signing.public_key if house.signing else "")
-    for address in started(engine, project, environment, folder):
+    with running_registry(engine, project, environment, folder) as address:
         while not reachable(address, folder / "ca.crt"):
             pass
         pinned = [f"{address}/app@sha256:{'ab' * 32}"]
