@@ -124,7 +124,7 @@ class Clone:
 def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A second platform, gone again when the module's tests are done."""
     folder = tmp_path_factory.mktemp("clone") / "another-place"
-    folders = "delivery base-image api-rest async-worker platform-chart upstream".split()
+    folders = ["delivery", "base-image", "api-rest", "async-worker", "platform-chart", "upstream"]
     for name in ("tasks.py", "delivery.toml", "docker-compose.yaml", "docker-compose.apps.yaml", *folders):
         copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
