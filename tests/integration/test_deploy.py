@@ -140,7 +140,7 @@ def publish(registry: Registry, made: Release, version: str, line: str = "releas
     images = {}
     for name in ("api-rest", "async-worker"):
         repository, image = f"{registry.address}/{name}", made.images[name]
-        _mount(registry.address.partition("/")[0], name, image.digest, f"deploy-test/{name}")
+        _mount(registry.address, name, image.digest)
         images[name] = dataclasses.replace(image, repository=repository, version=version)
     named = {name: (image.repository, version, image.digest) for name, image in images.items()}
     folder = HERE / "chart"
@@ -148,14 +148,22 @@ def publish(registry: Registry, made: Release, version: str, line: str = "releas
     packed = charts.package(folder, files.chart_files(folder), replaced, epoch=0)
     repository = f"{registry.address}/platform-chart"
     chart = ReleasedChart(repository, version, charts.push(registry, repository, version, packed), version)
-    release = Release(images, version, chart, line, "main", "c0ffee", "a test")
+    return put(registry, Release(images, version, chart, line, "main", "c0ffee", "a test"))
+
+
+def put(registry: Registry, release: Release) -> Release:
+    """Publish a release, in place of an earlier run's."""
+    repository = f"{registry.address}/{versions.REPOSITORY}"
+    if held := registry.digest(repository, release.version):
+        registry.delete(repository, held)
     versions.put(registry, release)
     return release
 
 
-def _mount(address: str, name: str, digest: str, repository: str) -> None:
-    """Have an image that the registry holds in another repository too."""
-    base = f"http://{address}"
+def _mount(place: str, name: str, digest: str) -> None:
+    """Have an image that the registry holds in another repository too, below a path."""
+    address, _, path = place.partition("/")
+    base, repository = f"http://{address}", f"{path}/{name}"
     manifest = requests.get(f"{base}/v2/{name}/manifests/{digest}", headers={"Accept": OCI}, timeout=30)
     for blob in (manifest.json()["config"], *manifest.json()["layers"]):
         mount = f"{base}/v2/{repository}/blobs/uploads/?mount={blob['digest']}&from={name}"
@@ -188,17 +196,16 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
         (folder / f"delivery-{signed}.toml").write_text(declared + ours)
     shutil.copy2(folder / "delivery-false.toml", folder / "delivery.toml")
     address = project.registry.address
+    # The same for every run, so that what the nodes cannot pull is not pushed anew.
     registry = Registry(f"{address}/deploy-test")
     release = publish(registry, made, "1.0.0")
     publish(registry, made, "1.2.0-rc.1", "candidate")
     gone = dataclasses.replace(release.images["async-worker"], digest="sha256:" + "0" * 64)
-    versions.put(
-        registry, dataclasses.replace(release, version="1.1.0", images={**release.images, "async-worker": gone})
-    )
+    put(registry, dataclasses.replace(release, version="1.1.0", images={**release.images, "async-worker": gone}))
     environment = {
         **os.environ,
         **engine.environment,
-        "DELIVERY_REGISTRY": f"{address}/deploy-test",
+        "DELIVERY_REGISTRY": registry.address,
         "KUBECTL": found["kubectl"],
         "CI": "true",
     }
@@ -491,7 +498,7 @@ def test_an_environment_that_wants_signatures_takes_nothing_else(place: Place) -
         deploy = ("deploy", "--environment", "staging", "--version", "1.0.0")
         code, printed = place.inv(*deploy)
         assert code == 10, printed
-        assert "/deploy-test/api-rest@" in printed
+        assert "/api-rest@" in printed
         place.environment |= {"DELIVERY_SIGNING_KEY": str(place.folder / "cosign.key"), "COSIGN_PASSWORD": "test"}
         (place.folder / ".delivery").mkdir(exist_ok=True)
         (place.folder / ".delivery" / "release.json").write_text(place.release.to_json())
