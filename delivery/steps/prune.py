@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -24,14 +23,13 @@ from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from delivery.tools.helm import Helm
 from delivery.tools.kubernetes import Kubernetes
-from delivery.tools.registry import Artifact, Blob, Registry, answers, is_local
+from delivery.tools.registry import Artifact, Blob, Registry, is_local
 
 __all__ = ["Found", "act", "collect", "look", "remember"]
 
 _STATE_TYPE = "application/vnd.delivery-platform.prune-state.v1+json"
 _CHART_VERSION = re.compile(r"-(\d+\.\d+\.\d+.*)$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_PATIENCE_SECONDS = 30
 _COLLECTED = re.compile(r"(\d+) blobs(?: and \d+ manifests)? eligible for deletion")
 
 
@@ -126,21 +124,10 @@ def collect(engine: Engine, declaration: Declaration) -> str:
             )
         finally:
             engine.start(name)
-            _wait(address, name)
+            registries.wait(address, name, f"start {name} again")
         counted = _COLLECTED.search(said)
         step.done(f"{counted[1] if counted else 'no'} blobs freed; {address} answers again")
     return said
-
-
-def _wait(address: str, name: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not answers(address):
-        if time.monotonic() > deadline:
-            raise RegistryError(
-                f"start {name} again: it has not answered in {_PATIENCE_SECONDS} s",
-                hint=f"`docker logs {name}` says why",
-            )
-        time.sleep(0.1)
 
 
 def _registered(declaration: Declaration, registry: Registry, on_line: Callable[[str], None]) -> Registered:

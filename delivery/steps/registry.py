@@ -14,7 +14,7 @@ from delivery.tools import registry, screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
-__all__ = ["ensure", "have", "name", "reach"]
+__all__ = ["ensure", "have", "name", "reach", "wait"]
 
 _PATIENCE_SECONDS = 30
 
@@ -89,11 +89,15 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
                 f"DELIVERY_REGISTRY=localhost:{port + 1} ./run inv up",
             ) from error
         raise
+    wait(address, container, f"start a registry at {address}")
+
+
+def wait(address: str, container: str, doing: str) -> None:
+    """Wait until the registry in a container of ours answers; raise RegistryError when it does not in time."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not registry.answers(address):
         if time.monotonic() > deadline:
             raise RegistryError(
-                f"start a registry at {address}: it has not answered in {_PATIENCE_SECONDS} s",
-                hint=f"`docker logs {container}` says why",
+                f"{doing}: it has not answered in {_PATIENCE_SECONDS} s", hint=f"`docker logs {container}` says why"
             )
         time.sleep(0.1)

@@ -89,7 +89,7 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     if told is None and not version:
         version = _ask_version(declaration, environment, _deployed(now)) if ask else _default(environment)
     registry = Registry(declaration.registry.address)
-    chosen = _release(declaration, environment, told, version, signed=signed or declared.signed)
+    chosen = _release(declaration, registry, environment, told, version, signed=signed or declared.signed)
     if declared.confirm:
         _confirm(f"deploy {chosen.version if chosen else version} to {place}", environment, yes=yes)
     images, engine = (chosen, None) if chosen else _unreleased(declaration, version, now)
@@ -216,7 +216,7 @@ def _told(declaration: Declaration, environment: str, file: str, plan: str, vers
 
 
 def _release(
-    declaration: Declaration, environment: str, told: Release | None, version: str, *, signed: bool
+    declaration: Declaration, registry: Registry, environment: str, told: Release | None, version: str, *, signed: bool
 ) -> Release | None:
     """The release to deploy, fit for the environment; None for what is none, which only local takes."""
     if told is None and version in _SOURCES:
@@ -227,7 +227,6 @@ def _release(
                 hint="--version X.Y.Z, --release FILE, or --plan FILE",
             )
         return None
-    registry = Registry(declaration.registry.address)
     release = told or versions.held(declaration, registry, version)
     check_line(environment, release, declaration)
     if signed:

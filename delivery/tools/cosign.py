@@ -22,6 +22,7 @@ from delivery.core.errors import CommandError, DeclarationError, DeliveryError, 
 from delivery.tools import command
 from delivery.tools.patience import patiently
 from delivery.tools.registry import login
+from delivery.tools.registry_http import certificate_folders
 
 __all__ = [
     "KEY",
@@ -37,7 +38,6 @@ __all__ = [
 KEY = "DELIVERY_SIGNING_KEY"
 PASSWORD = "COSIGN_PASSWORD"  # noqa: S105  # the name of the variable; cosign reads it by itself
 _SECONDS = 300
-_CERTIFICATES = Path("/etc/docker/certs.d")  # https://docs.docker.com/engine/security/certificates/
 _UNSIGNED, _UNFIT = 10, 12  # cosign's own exit codes: https://docs.sigstore.dev/cosign/system_config/exit_codes/
 _WITHOUT_LOG = "--private-infrastructure=true"  # asks no transparency log, nor for the keys of the public one
 
@@ -148,8 +148,8 @@ def _password() -> dict[str, str]:
 
 def _trust(hosts: Iterable[str], folder: Path) -> dict[str, str]:
     """Let cosign trust what our own requests trust, beside what it trusts anyway: Go reads all of SSL_CERT_DIR's folders."""
-    kept = (_CERTIFICATES, Path.home() / ".docker" / "certs.d")
-    found = [file for place in kept for host in sorted(hosts) for file in sorted((place / host).glob("*.crt"))]
+    kept = [place for host in sorted(hosts) for place in certificate_folders(host)]
+    found = [file for place in kept for file in sorted(place.glob("*.crt"))]
     folders = [one for one in os.environ.get("SSL_CERT_DIR", "").split(":") if one]
     bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
     if Path(bundle).is_file():

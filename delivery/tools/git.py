@@ -98,12 +98,12 @@ def changes(root: Path) -> list[str]:
 
 
 def text_at(clone: Clone, commit: str, path: str) -> str | None:
-    """The text of a file of the project as a commit has it; None when it has none that is text."""
+    """The text of a file of the project as a commit has it; None when it has none."""
     try:
         return _git(
             clone.root, "cat-file", "blob", f"{commit}:{clone.prefix}{path}", doing=f"read {path} as of {commit[:12]}"
         )
-    except (CommandError, UnicodeDecodeError):
+    except CommandError:
         return None
 
 

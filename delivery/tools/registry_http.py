@@ -25,7 +25,18 @@ from requests.adapters import HTTPAdapter
 from delivery.core.errors import DeliveryError, RegistryError
 from delivery.tools.patience import BusyError, patiently, retry_after
 
-__all__ = ["IDENTITY", "TIMEOUT_SECONDS", "Answer", "Conversation", "answers", "is_local", "login", "url_of", "within"]
+__all__ = [
+    "IDENTITY",
+    "TIMEOUT_SECONDS",
+    "Answer",
+    "Conversation",
+    "answers",
+    "certificate_folders",
+    "is_local",
+    "login",
+    "url_of",
+    "within",
+]
 
 IDENTITY = "<token>"
 TIMEOUT_SECONDS = (5.0, 120.0)  # to connect, between two pieces
@@ -304,14 +315,19 @@ def _host(address: str) -> str:
 def _session(host: str) -> requests.Session:
     """A session that trusts, and shows, the certificates that Docker keeps for this host."""
     session = requests.Session()
-    folders = [folder for folder in (*_CERTIFICATES, Path.home() / ".docker" / "certs.d") if (folder / host).is_dir()]
-    if folders:
-        session.mount("https://", _Trusting(_context([folder / host for folder in folders])))
+    if folders := certificate_folders(host):
+        session.mount("https://", _Trusting(_context(folders)))
     return session
 
 
 # https://docs.docker.com/engine/security/certificates/
-_CERTIFICATES = (Path("/etc/docker/certs.d"),)
+_CERTIFICATES = Path("/etc/docker/certs.d")
+
+
+def certificate_folders(host: str) -> list[Path]:
+    """The folders that Docker keeps a registry's certificates in (HOST or HOST:PORT), the machine's before the user's."""
+    found = [folder / host for folder in (_CERTIFICATES, Path.home() / ".docker" / "certs.d")]
+    return [folder for folder in found if folder.is_dir()]
 
 
 class _Trusting(HTTPAdapter):

@@ -11,7 +11,7 @@ import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery.core.errors import CommandError, DeclarationError, DeliveryError, RegistryError, SignatureError
-from delivery.tools import command, cosign
+from delivery.tools import command, cosign, registry_http
 from delivery.tools.cosign import Cosign, Verdict
 
 A, B = (f"localhost:5001/{name}@sha256:{name * 64}" for name in ("a", "b"))
@@ -33,7 +33,7 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cosign, "_CERTIFICATES", tmp_path / "certs.d")
+    monkeypatch.setattr(registry_http, "_CERTIFICATES", tmp_path / "certs.d")
 
 
 @dataclasses.dataclass
