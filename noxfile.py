@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nox
+from filelock import FileLock
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -25,9 +26,15 @@ POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its
 PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
 ON_A_CLUSTER = ("delivery", "platform-chart")  # those with tests that need a cluster; `nox -s e2e` runs them
 FOLDERS = {"delivery": "."}  # where a project's tests are run, if not in the folder of its name
+# What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
+# needs an engine, which would be in its own way in two sessions at once.
+ENGINE_ROOM = "delivery-platform"
+APPS = "apps"
+PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
+UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
 
 
-@nox.session
+@nox.session(tags=[ENGINE_ROOM])
 def lint(session: nox.Session) -> None:
     """Read everything: ruff, mypy, hadolint, yamllint, shellcheck, import-linter."""
     _install(session, "lint")
@@ -73,16 +80,17 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("project", PROJECTS)
+@nox.parametrize("project", UNITS)
 def unit(session: nox.Session, project: str) -> None:
     """Run the unit tests of one part; they need no engine, no cluster and no network."""
     _install_for(session, project)
     environment = {"HELM": _helms(session)} if project == "platform-chart" else {}
+    report = _report(f"unit-{project}")
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", "-m", _without_cluster("not engine", project), *session.posargs, env=environment)
+    session.run("pytest", "-m", _without_cluster("not engine", project), report, *session.posargs, env=environment)
 
 
-@nox.session
+@nox.session(tags=[ENGINE_ROOM])
 @nox.parametrize("project", PROJECTS)
 def integration(session: nox.Session, project: str) -> None:
     """Run the tests of one part on a real engine, registry, Kafka and database."""
@@ -90,17 +98,18 @@ def integration(session: nox.Session, project: str) -> None:
     # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
+    report = _report(f"integration-{project}")
     if project in POETRY_PROJECTS:
         if project == "api-rest":
             environment["CHROMIUM"] = _program(session, "chromium")
         with _dependencies(session, environment) as addresses:
             session.chdir(project)
-            session.run("pytest", "-m", "engine", *session.posargs, env={**environment, **addresses})
+            session.run("pytest", "-m", "engine", report, *session.posargs, env={**environment, **addresses})
         return
     if project == "platform-chart":
         environment |= {"HELM": _helms(session), "PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", "-m", _without_cluster("engine", project), *session.posargs, env=environment)
+    session.run("pytest", "-m", _without_cluster("engine", project), report, *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -115,7 +124,7 @@ def e2e(session: nox.Session) -> None:
     kubeconfig = str(Path(session.create_tmp()).resolve() / "kubeconfig")
     environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
     folders = ["tests/e2e", "tests/integration/test_deploy.py"]
-    session.run("pytest", "-m", "cluster", *folders, *options, env=environment)
+    session.run("pytest", "-m", "cluster", _report("e2e"), *folders, *options, env=environment)
 
 
 @nox.session(default=False)
@@ -153,6 +162,11 @@ def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
     session.run("pytest", "-m", "engine", f"tests/ledger/{file}", *options, *session.posargs, env=environment)
+
+
+def _report(name: str) -> str:
+    """The option that makes pytest write what a CI server reads."""
+    return f"--junit-xml={HERE / '.delivery' / 'reports' / name}.xml"
 
 
 def _images() -> dict[str, str]:
@@ -252,11 +266,14 @@ def _poetry(session: nox.Session) -> str:
     home = HERE / ".nox" / "poetry"
     made = home / "made-from"
     lock = (HERE / "locks" / "poetry.txt").read_text(encoding="utf-8")
-    if not made.exists() or made.read_text(encoding="utf-8") != lock:
-        session.run("uv", "venv", "--quiet", "--clear", str(home), external=True)
-        install = ["uv", "pip", "install", "--quiet", "--python", str(home), "--require-hashes"]
-        session.run(*install, "--requirement", "locks/poetry.txt", external=True)
-        made.write_text(lock, encoding="utf-8")
+    # The pipeline runs sessions that need it side by side.
+    (HERE / ".nox").mkdir(exist_ok=True)
+    with FileLock(HERE / ".nox" / "poetry.lock"):
+        if not made.exists() or made.read_text(encoding="utf-8") != lock:
+            session.run("uv", "venv", "--quiet", "--clear", str(home), external=True)
+            install = ["uv", "pip", "install", "--quiet", "--python", str(home), "--require-hashes"]
+            session.run(*install, "--requirement", "locks/poetry.txt", external=True)
+            made.write_text(lock, encoding="utf-8")
     return str(home / "bin" / "poetry")
 
 

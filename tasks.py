@@ -4,6 +4,7 @@ from invoke.collection import Collection
 
 from delivery.tasks import (
     cache,
+    checks,
     cluster,
     deploy,
     engine,
@@ -14,6 +15,7 @@ from delivery.tasks import (
     release,
     repos,
     supply,
+    verify,
 )
 
 namespace = Collection(
@@ -21,12 +23,14 @@ namespace = Collection(
     platform.down,
     platform.status,
     platform.logs,
+    checks.check,
     images.plan,
     images.build,
     images.push,
     images.sizes,
     supply.sbom,
     deploy.deploy,
+    verify.verify,
     deploy.rollback,
     deploy.undeploy,
     registry.prune,

@@ -1,6 +1,6 @@
 """What the tests of delivery/ share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,8 +81,15 @@ FOREIGN = (
     "CI_COMMIT_BRANCH",
     "CI_COMMIT_TAG",
     "CI_MERGE_REQUEST_IID",
+    "BUILD_URL",
+    "CI_JOB_URL",
+    "CHANGE_AUTHOR",
+    "STAGE_NAME",
+    "DELIVERY_LEDGER_TOKEN",
     "DELIVERY_REGISTRY",
+    "DELIVERY_RESPONSIBLE",
     "DELIVERY_SIGNING_KEY",
+    "DELIVERY_WEBHOOK",
 )
 
 
@@ -108,6 +115,15 @@ def house(tmp_path: Path) -> Path:
         (folder / "Dockerfile").write_text("FROM scratch\n")
         (folder / "VERSION").write_text("0.1.0\n")
     return tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests deploy out of the user's outbox, and out of a ledger that runs here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DELIVERY_OUTBOX", str(tmp_path_factory.mktemp("outbox")))
+        patch.setenv("DELIVERY_LEDGER", "http://127.0.0.1:9")  # discard: nobody answers
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 
 __all__ = [
+    "Deployment",
     "Manifest",
     "Revision",
     "adrift",
@@ -25,6 +27,7 @@ __all__ = [
     "deployed",
     "objects",
     "pending",
+    "read_deployment",
     "rollback_target",
     "seconds",
 ]
@@ -54,6 +57,40 @@ class Manifest:
 
     objects: str
     hooks: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a deploy came to: where, the revision that serves since, and the one before (0: none).
+
+    changed is False where there was nothing to do: revision and before are the same then.
+    """
+
+    environment: str
+    context: str
+    namespace: str
+    revision: int
+    before: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether the deploy made a revision."""
+        return self.revision != self.before
+
+    def to_json(self) -> str:
+        """The text of deployment.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_deployment(text: str, *, file: str) -> Deployment:
+    """Read deployment.json; raise DeclarationError when it is none."""
+    try:
+        return Deployment(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise DeclarationError(
+            f"read {file}: it is no deployment ({type(error).__name__}: {error})",
+            hint="`./run inv deploy` writes it anew",
+        ) from error
 
 
 def deployed(history: Sequence[Revision]) -> Revision | None:

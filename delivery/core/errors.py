@@ -17,6 +17,7 @@ __all__ = [
     "PortTakenError",
     "RegistryError",
     "SignatureError",
+    "TestError",
     "UpstreamError",
 ]
 
@@ -97,10 +98,17 @@ class PortTakenError(PlatformError):
 
 
 class DeployError(DeliveryError):
-    """A deploy, rollback or removal on Kubernetes did not come to a good end."""
+    """A deploy, rollback, test or removal on Kubernetes did not come to a good end.
+
+    rolled_back: what served before serves again.
+    """
 
     exit_code = 8
     reference = "deploy"
+
+    def __init__(self, message: str, *, hint: str = "", details: str = "", rolled_back: bool = False) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.rolled_back = rolled_back
 
 
 class ClusterError(DeliveryError):
@@ -115,6 +123,14 @@ class SignatureError(DeliveryError):
 
     exit_code = 10
     reference = "signature"
+
+
+class TestError(DeliveryError):
+    """What was checked does not hold."""
+
+    exit_code = 12
+    reference = "checks"
+    __test__ = False  # pytest takes classes of this name for tests
 
 
 class CommandError(DeliveryError):

@@ -250,7 +250,7 @@ def read_plan(text: str, *, file: str) -> Plan:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeclarationError(
             f"read the plan {file}: it is none ({type(error).__name__}: {error})",
-            hint="`./run inv plan --json > plan.json` writes one",
+            hint="`./run inv plan --file plan.json` writes one",
         ) from error
 
 

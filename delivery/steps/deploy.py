@@ -12,6 +12,7 @@ from pathlib import Path
 
 from delivery.core.declaration import Declaration, Environment
 from delivery.core.deployment import (
+    Deployment,
     Manifest,
     Revision,
     adrift,
@@ -19,6 +20,7 @@ from delivery.core.deployment import (
     deployed,
     objects,
     pending,
+    read_deployment,
     rollback_target,
 )
 from delivery.core.errors import CommandError, DeclarationError, DeployError
@@ -31,7 +33,18 @@ from delivery.tools.files import ROOT
 from delivery.tools.helm import Helm, Watcher
 from delivery.tools.kubernetes import Kubernetes
 
-__all__ = ["RELEASE", "Options", "Target", "deploy", "environment", "remove", "roll_back", "running", "target"]
+__all__ = [
+    "RELEASE",
+    "Options",
+    "Target",
+    "deploy",
+    "environment",
+    "remove",
+    "roll_back",
+    "running",
+    "target",
+    "verify",
+]
 
 RELEASE = "platform"
 # Not helm's own name: what helm adds to a manifest would count as taken away again.
@@ -41,6 +54,7 @@ _ENFORCED = "pod-security.kubernetes.io/enforce"
 _FOREIGN_SECONDS = 600
 _ROLLBACK_SECONDS = 300
 _INSTANCE = f"app.kubernetes.io/instance={RELEASE}"
+_DEPLOYMENT = "deployment.json"
 
 
 @dataclass(frozen=True)
@@ -123,8 +137,52 @@ def deploy(
         unpacked = files.output(f"chart-{place.name}.tgz", root=root)
         unpacked.write_bytes(packed)
     work = _Work(place, root / chart if packed is None else unpacked, (declared, file), options)
+    told = files.output(_DEPLOYMENT, root=root)
+    told.unlink(missing_ok=True)
     with _turn(place, options) as turn:
-        return work.run(turn)
+        before = deployed(_history(place))
+        changed = work.run(turn)
+        after = deployed(_history(place)) or before
+    if after:
+        made = Deployment(
+            place.name,
+            place.kubernetes.context,
+            place.kubernetes.namespace,
+            after.number,
+            before.number if before else 0,
+        )
+        told.write_text(made.to_json(), encoding="utf-8")
+    return changed
+
+
+def verify(place: Target, options: Options, root: Path = ROOT) -> None:
+    """Run the chart's tests against what serves.
+
+    When they fail, and what serves is what this clone's last deploy put there, the revision before serves again.
+    """
+    with _turn(place, options) as turn:
+        history = _history(place)
+        serving = deployed(history)
+        if serving is None:
+            raise DeployError(f"verify {place}: nothing is deployed there", hint="`./run inv deploy` deploys")
+        try:
+            _test(place, turn, options)
+        except DeployError as error:
+            before = _before(place, serving, root)
+            if before is None:
+                raise DeployError(f"{error.message}; revision {serving.number} serves on", hint=error.hint) from error
+            _undo(place, next((one for one in history if one.number == before), None), turn, options, error)
+
+
+def _before(place: Target, serving: Revision, root: Path) -> int | None:
+    """The revision that the last deploy from this clone replaced by the one that serves (0: none); None where it made another."""
+    file = files.output(_DEPLOYMENT, root=root)
+    if not file.exists():
+        return None
+    made = read_deployment(file.read_text(encoding="utf-8"), file=str(file))
+    ours = (made.environment, made.context, made.namespace, made.revision)
+    here = (place.name, place.kubernetes.context, place.kubernetes.namespace, serving.number)
+    return made.before if made.changed and ours == here else None
 
 
 def roll_back(place: Target, told: int, options: Options) -> None:
@@ -302,9 +360,9 @@ class _Work:
         try:
             self._upgrade(serving, turn)
             if self.place.declared.test:
-                self._test(turn)
+                _test(self.place, turn, self.options)
         except DeployError as error:
-            self._undo(serving, turn, error)
+            _undo(self.place, serving, turn, self.options, error)
         self._tidy(left)
         screen.say("")
         screen.say(self.place.helm.notes(RELEASE))
@@ -353,41 +411,6 @@ class _Work:
         with _following(self.place, title, turn, self.options) as watcher:
             self.place.helm.upgrade(RELEASE, self.chart, self.values, seconds=self.options.seconds, watcher=watcher)
 
-    def _test(self, turn: Turn) -> None:
-        lines: list[str] = []
-
-        def on_line(line: str) -> None:
-            lines.append(line)
-            step.line(line)
-
-        since = datetime.now(UTC).replace(microsecond=0)
-        try:
-            with screen.step("helm test") as step:
-                watcher = Watcher(on_line=on_line, tick=turn.check)
-                self.place.helm.test(RELEASE, seconds=self.options.seconds, watcher=watcher)
-                step.done(f"{sum(line.startswith('Phase:') for line in lines)} passed")
-        except CommandError as error:
-            screen.say("".join(lines))
-            rollout.report(self.place.kubernetes, RELEASE, since)
-            raise DeployError(
-                f"test {self.place}: the chart's tests failed",
-                hint="mend what the lines above say, and run the same command again",
-            ) from error
-
-    def _undo(self, serving: Revision | None, turn: Turn, error: DeployError) -> None:
-        """Go back to what served before, then raise what happened."""
-        turn.check()
-        _repair(self.place, turn, ours=True)
-        if serving is None:
-            state = "nothing served before, so what came of it stays to be looked at; `./run inv undeploy` removes it"
-        elif not self.options.rollback:
-            state = f"nothing is rolled back; `./run inv rollback --revision {serving.number}` does it"
-        else:
-            with _following(self.place, f"roll back to revision {serving.number}", turn, self.options) as watcher:
-                self.place.helm.rollback(RELEASE, serving.number, seconds=_ROLLBACK_SECONDS, watcher=watcher)
-            state = f"revision {serving.number} serves on"
-        raise DeployError(f"{error.message}; {state}", hint=error.hint) from error
-
     def _tidy(self, left: str) -> None:
         """Delete what a revision that was cut off made, and the one that serves now does not have."""
         if not left:
@@ -397,3 +420,43 @@ class _Work:
         for kind, name in objects(left):
             if (kind, name) not in kept:
                 self.place.kubernetes.delete(kind, [name])
+
+
+def _test(place: Target, turn: Turn, options: Options) -> None:
+    """Run the chart's tests; raise DeployError, after their output and the pods were shown, when one fails."""
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        step.line(line)
+
+    since = datetime.now(UTC).replace(microsecond=0)
+    try:
+        with screen.step("helm test") as step:
+            watcher = Watcher(on_line=on_line, tick=turn.check)
+            place.helm.test(RELEASE, seconds=options.seconds, watcher=watcher)
+            step.done(f"{sum(line.startswith('Phase:') for line in lines)} passed")
+    except CommandError as error:
+        screen.say("".join(lines))
+        rollout.report(place.kubernetes, RELEASE, since)
+        raise DeployError(
+            f"test {place}: the chart's tests failed",
+            hint="mend what the lines above say, and run the same command again",
+        ) from error
+
+
+def _undo(place: Target, serving: Revision | None, turn: Turn, options: Options, error: DeployError) -> None:
+    """Go back to what served before, then raise what happened."""
+    turn.check()
+    _repair(place, turn, ours=True)
+    rolled_back = False
+    if serving is None:
+        state = "nothing served before, so what came of it stays to be looked at; `./run inv undeploy` removes it"
+    elif not options.rollback:
+        state = f"nothing is rolled back; `./run inv rollback --revision {serving.number}` does it"
+    else:
+        with _following(place, f"roll back to revision {serving.number}", turn, options) as watcher:
+            place.helm.rollback(RELEASE, serving.number, seconds=_ROLLBACK_SECONDS, watcher=watcher)
+        state = f"revision {serving.number} serves on"
+        rolled_back = True
+    raise DeployError(f"{error.message}; {state}", hint=error.hint, rolled_back=rolled_back) from error

@@ -49,9 +49,18 @@ def look(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Facts
     return facts
 
 
+def ref(root: Path = ROOT, branch: str = "") -> Ref:
+    """What a decision is made for: what the user says, else the CI server, else git."""
+    return _ref(git.look(root), branch)
+
+
+def _ref(clone: Clone, branch: str) -> Ref:
+    return core.told(os.environ, branch) or _checked_out(clone)
+
+
 def _look(declaration: Declaration, root: Path, branch: str) -> tuple[Clone, Facts]:
     clone = git.look(root)
-    ref = core.told(os.environ, branch) or _checked_out(clone)
+    ref = _ref(clone, branch)
     history = git.history(clone, _starts(declaration, clone))
     tags = _tags(declaration, clone, history)
     lacks = {sha: _apart(clone, history, sha) for sha in {tag.commit for tag in _anchors(declaration, tags)}}

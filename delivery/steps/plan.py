@@ -18,7 +18,7 @@ from delivery.tools.files import ROOT
 from delivery.tools.machine import platform
 from delivery.tools.registry import Registry
 
-__all__ = ["arguments", "keep_to", "keys", "look", "look_at_images"]
+__all__ = ["arguments", "decide", "keep_to", "keys", "look", "look_at_images", "read", "write"]
 
 
 def look(declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT) -> Plan:
@@ -54,19 +54,39 @@ def look_at_images(declaration: Declaration, registry: Registry, root: Path = RO
     return make_images(declaration, named, _held(declaration, registry, named))
 
 
-def keep_to(file: Path, found: Plan) -> None:
-    """Raise DeclarationError unless a plan that was written before is still what there is to do."""
+def decide(declaration: Declaration, branch: str = "", root: Path = ROOT) -> gitflow.Decision:
+    """What gitflow says of a branch, or of what is checked out, by git alone."""
+    return gitflow.decide(looking.ref(root, branch), declaration)
+
+
+def write(plan: Plan, file: Path) -> None:
+    """Write a plan for --plan to read."""
     try:
-        told = read_plan(file.read_text(encoding="utf-8"), file=str(file))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(plan.to_json(), encoding="utf-8")
     except OSError as error:
         raise DeclarationError(
-            f"read the plan {file}: {error.strerror}", hint="`./run inv plan --json > plan.json` writes one"
+            f"write the plan {file}: {error.strerror}", hint="--file names a file that can be written"
         ) from error
-    if lines := differences(told, found):
+
+
+def read(file: Path) -> Plan:
+    """A plan that was written before; raise DeclarationError when it is none."""
+    try:
+        return read_plan(file.read_text(encoding="utf-8"), file=str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(
+            f"read the plan {file}: {error}", hint="`./run inv plan --file plan.json` writes one"
+        ) from error
+
+
+def keep_to(file: Path, found: Plan) -> None:
+    """Raise DeclarationError unless a plan that was written before is still what there is to do."""
+    if lines := differences(read(file), found):
         raise DeclarationError(
             f"keep to the plan {file}: it does not hold any more",
             details="\n".join(lines),
-            hint="plan anew: `./run inv plan --json > plan.json`",
+            hint="plan anew: `./run inv plan --file plan.json`",
         )
 
 

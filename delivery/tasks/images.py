@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from invoke.context import Context
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError
+from delivery.core.gitflow import Decision
 from delivery.core.plan import Plan
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
@@ -21,23 +23,36 @@ from delivery.tools.registry import Registry, answers
 __all__ = ["build", "plan", "push", "sizes"]
 
 
-_KEEP = "a plan that `inv plan --json` wrote; do nothing unless it still holds"
+_KEEP = "a plan that `inv plan --file` wrote; do nothing unless it still holds"
+# What a pipeline has to know of a plan to choose its stages.
+_SAYS: dict[str, Callable[[Decision], str]] = {
+    "pushes": lambda decision: str(decision.pushes).lower(),
+    "environment": lambda decision: decision.environment,
+    "approval": lambda decision: str("approval" in decision.gates).lower(),
+}
 
 
 @item(
     help={
         "branch": "decide as for this branch, instead of what is checked out or the CI server says",
         "json": "print it for a machine to read, and for --plan",
-    }
+        "file": "also write it to this file, for --plan",
+        "say": f"print one thing alone, without asking the registry: {', '.join(_SAYS)}",
+    },
 )
-def plan(_context: Context, branch: str = "", json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = "") -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
     """Show what this commit is published as, what would be built, pushed and tagged, and where it would go.
 
     It decides by gitflow and Conventional Commits; nothing is changed anywhere.
     """
     declaration = files.load_declaration()
+    if say:
+        _say(say, declaration, branch)
+        return
     address = declaration.registry.address
     found = planning.look(declaration, Registry(address) if answers(address) else None, branch)
+    if file:
+        planning.write(found, Path(file))
     if json_:
         screen.say(found.to_json().rstrip())
         return
@@ -71,6 +86,12 @@ def push(_context: Context, plan: str = "") -> None:
         screen.say(f"nothing is pushed: {found.decision.because}")
         return
     releases.publish(declaration, registry, found)
+
+
+def _say(what: str, declaration: Declaration, branch: str) -> None:
+    if what not in _SAYS:
+        raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=f"one of {', '.join(_SAYS)}")
+    screen.say(_SAYS[what](planning.decide(declaration, branch)))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import pytest
 
 from delivery.core import deployment
 from delivery.core.declaration import Declaration, Environment
-from delivery.core.deployment import Revision
+from delivery.core.deployment import Deployment, Revision, read_deployment
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, ReleasedImage
 
@@ -183,3 +183,15 @@ def test_reads_durations(text: str, length: int) -> None:
 def test_what_is_no_duration_is_an_error(text: str) -> None:
     with pytest.raises(DeclarationError, match=r"read --timeout: .* is no duration"):
         deployment.seconds(text, "--timeout")
+
+
+def test_a_deployment_is_read_as_it_was_written() -> None:
+    made = Deployment("develop", "kind-house", "platform", 3, 2)
+    assert read_deployment(made.to_json(), file="deployment.json") == made
+    assert (made.changed, Deployment("develop", "kind-house", "platform", 3, 3).changed) == (True, False)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"environment": "develop", "else": 1}'])
+def test_what_is_no_deployment_is_an_error(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"read deployment\.json: it is no deployment"):
+        read_deployment(text, file="deployment.json")

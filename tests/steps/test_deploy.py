@@ -257,6 +257,74 @@ def test_a_version_that_fails_its_test_is_rolled_back(house: House, root: Path) 
     assert house.done == ["upgrade", "test", "report", "rollback 1"]
 
 
+def verify(house: House, root: Path, *, rollback: bool = True) -> None:
+    deploys.verify(place(house), Options(rollback=rollback), root)
+
+
+def test_what_serves_is_verified(house: House, root: Path) -> None:
+    verify(house, root)
+    assert house.done == ["test"]
+
+
+def test_what_a_deploy_put_there_is_taken_back_when_it_fails_later(house: House, root: Path) -> None:
+    deploy(house, root)
+    house.fails["test"] = failed()
+    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on") as caught:
+        verify(house, root)
+    assert house.done == ["upgrade", "test", "report", "rollback 1"]
+    assert caught.value.rolled_back
+
+
+@pytest.mark.parametrize("what", ["nothing deployed here", "nothing changed", "deployed since", "another place"])
+def test_what_others_put_there_stays_though_it_fails(house: House, root: Path, what: str) -> None:
+    if what != "nothing deployed here":
+        house.rendered = OLD if what == "nothing changed" else NEW
+        deploy(house, root)
+    if what == "deployed since":
+        house.add("deployed", NEW)
+    if what == "another place":
+        house.context = "kind-other"
+    house.fails["test"] = failed()
+    before = list(house.done)
+    with pytest.raises(DeployError, match=f"revision {len(house.revisions)} serves on") as caught:
+        verify(house, root)
+    assert house.done == [*before, "test", "report"]
+    assert not caught.value.rolled_back
+
+
+def test_a_failed_deploy_leaves_nothing_for_a_later_verify_to_take_back(house: House, root: Path) -> None:
+    deploy(house, root)
+    house.fails["preview"] = failed("Error: no")
+    with pytest.raises(DeployError):
+        deploy(house, root)
+    house.fails["test"] = failed()
+    with pytest.raises(DeployError, match="revision 2 serves on"):
+        verify(house, root)
+    assert "rollback 1" not in house.done
+
+
+def test_a_first_install_that_fails_later_stays_to_be_looked_at(house: House, root: Path) -> None:
+    house.revisions = []
+    deploy(house, root)
+    house.fails["test"] = failed()
+    with pytest.raises(DeployError, match="nothing served before"):
+        verify(house, root)
+
+
+def test_one_that_fails_later_may_be_left_in_place(house: House, root: Path) -> None:
+    deploy(house, root)
+    house.fails["test"] = failed()
+    with pytest.raises(DeployError, match="nothing is rolled back"):
+        verify(house, root, rollback=False)
+
+
+def test_there_has_to_be_something_to_verify(house: House, root: Path) -> None:
+    house.revisions = []
+    with pytest.raises(DeployError, match="nothing is deployed there"):
+        verify(house, root)
+    assert house.done == []
+
+
 def test_a_helm_that_is_killed_leaves_nothing_stuck(house: House, root: Path) -> None:
     house.fails["upgrade"] = failed(returncode=-9)
     with pytest.raises(DeployError, match="helm was ended by signal 9; revision 1 serves on") as caught:

@@ -1,0 +1,47 @@
+"""`inv check`: what is to hold before anything is published."""
+
+from __future__ import annotations
+
+import sys
+
+from invoke.context import Context
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import CommandError, DeclarationError, TestError
+from delivery.tasks.menu import item
+from delivery.tools import command, files, screen
+from delivery.tools.registry import is_local
+
+__all__ = ["check"]
+
+_LOCAL_REGISTRY = "localhost:5001"
+
+
+@item(
+    help={
+        "of": "one of the subprojects, or the project's own name: lint, types, the engine room, and every test on an engine"
+    }
+)
+def check(_context: Context, of: str) -> None:
+    """Run the nox sessions of a part, as a stage of the pipeline does.
+
+    Nothing goes to the declared registry: what is tested may not have been reviewed yet.
+    """
+    declaration = files.load_declaration()
+    parts = [*declaration.subprojects, declaration.name]
+    if of not in parts:
+        raise DeclarationError(f"check {of}: there is no such part", hint=f"--of takes one of {', '.join(parts)}")
+    environment = {"DELIVERY_REGISTRY": _registry(declaration)}
+    try:
+        argv = [sys.executable, "-m", "nox", "--tags", of]
+        command.stream(argv, doing=f"check {of}", on_line=lambda line: screen.say(line.rstrip("\n")), env=environment)
+    except CommandError as error:
+        raise TestError(
+            f"check {of}: it does not hold", hint=f"`./run nox -t {of}` runs the same; see above"
+        ) from error
+
+
+def _registry(declaration: Declaration) -> str:
+    """Where the tests put images: a registry of this machine."""
+    address = declaration.registry.address
+    return address if is_local(address) else _LOCAL_REGISTRY

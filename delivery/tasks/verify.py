@@ -1,0 +1,64 @@
+"""`inv verify`: whether what was deployed does its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invoke.context import Context
+
+from delivery.core.deployment import seconds
+from delivery.core.errors import DeclarationError
+from delivery.steps import plan as planning
+from delivery.tasks.menu import item
+from delivery.tools import files, screen
+
+__all__ = ["verify"]
+
+
+@item(
+    help={
+        "environment": "local, develop, staging or production",
+        "plan": "a plan that `inv plan --file` wrote, instead of an environment: verify where it deploys to",
+        "context": "the kube context; without it the current one. It has to be one of the environment's",
+        "timeout": "how long the tests may take: 90s, 10m",
+        "lock-timeout": "how long to wait for a deploy that is at it",
+        "rollback": "--no-rollback leaves a revision that fails in place",
+    }
+)
+def verify(  # each is a flag
+    _context: Context,
+    environment: str = "",
+    plan: str = "",
+    context: str = "",
+    timeout: str = "10m",
+    lock_timeout: str = "10m",
+    rollback: bool = True,  # noqa: FBT001, FBT002  # how invoke declares a flag
+) -> None:
+    """Run the chart's tests where a release is deployed: TLS, and an event from end to end.
+
+    When they fail, and this clone's last deploy put there what serves, the revision before serves again.
+    """
+    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
+    options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
+    place = deploys.target(files.load_declaration(), _environment(environment, plan), context)
+    deploys.verify(place, options)
+    screen.say(f"{place}: verified")
+
+
+def _environment(environment: str, plan: str) -> str:
+    """The environment that is told, or that the plan in this file deploys to; they may not contradict each other."""
+    if not plan:
+        if not environment:
+            raise DeclarationError("verify: no environment is told", hint="--environment NAME, or --plan FILE")
+        return environment
+    planned = planning.read(Path(plan)).decision
+    if not planned.environment:
+        raise DeclarationError(
+            f"verify {plan}: {planned.because}; it is deployed nowhere", hint="--environment NAME, instead of --plan"
+        )
+    if environment not in {"", planned.environment}:
+        raise DeclarationError(
+            f"verify {environment}: the plan {plan} says {planned.environment}", hint="leave one of the two out"
+        )
+    return planned.environment

@@ -1,0 +1,66 @@
+"""`inv plan` says one thing alone where it is asked for that, and writes what --plan reads."""
+
+from pathlib import Path
+
+import pytest
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError
+from delivery.core.facts import Ref
+from delivery.core.gitflow import decide
+from delivery.core.plan import Images, Plan, PlannedChart
+from delivery.steps import facts as looking
+from delivery.steps import plan as planning
+from delivery.tasks import images
+from delivery.tools import files
+
+
+@pytest.fixture(autouse=True)
+def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
+    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+    monkeypatch.setattr(looking, "ref", lambda _root, branch: Ref("branch", branch))
+    monkeypatch.setattr(images, "answers", lambda _address: False)
+
+
+@pytest.mark.parametrize(
+    ("branch", "pushes", "environment", "approval"),
+    [
+        ("feature/x", "false", "", "false"),
+        ("develop", "true", "develop", "false"),
+        ("release/1.2", "true", "staging", "false"),
+        ("main", "true", "production", "true"),
+    ],
+)
+def test_one_thing_is_said_alone(
+    capsys: pytest.CaptureFixture[str], branch: str, pushes: str, environment: str, approval: str
+) -> None:
+    for what, said in (("pushes", pushes), ("environment", environment), ("approval", approval)):
+        images.plan.body.__wrapped__(None, branch=branch, say=what)
+        assert capsys.readouterr().out == f"{said}\n"
+
+
+def test_another_thing_is_an_error() -> None:
+    with pytest.raises(DeclarationError) as caught:
+        images.plan.body.__wrapped__(None, say="weather")
+    assert caught.value.hint == "one of pushes, environment, approval"
+
+
+def test_the_file_is_what_plan_reads(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path) -> None:
+    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
+    plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
+    monkeypatch.setattr(planning, "look", lambda *_arguments: plan)
+    file = tmp_path / "new" / "plan.json"
+    images.plan.body.__wrapped__(None, file=str(file))
+    assert planning.read(file) == plan
+    planning.keep_to(file, plan)
+
+
+def test_a_file_that_cannot_be_written_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
+) -> None:
+    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
+    plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
+    monkeypatch.setattr(planning, "look", lambda *_arguments: plan)
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(DeclarationError, match="write the plan"):
+        images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
