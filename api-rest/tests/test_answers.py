@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import structlog
-from api_rest.answers import Answering, answer, exposition, request_id
+from api_rest.answers import Answering, address, answer, exposition, request_id
 from api_rest.errors import Problem, Unavailable
 from api_rest.metrics import Metrics
 from api_rest.tracing import OtlpTracing, Tracing
@@ -92,6 +92,10 @@ def test_a_request_is_measured_by_its_rule(world: World) -> None:
     world.http.get("/things/a")
     world.http.get("/things/b")
     assert 'http_requests_total{method="GET",route="/things/{name}",status="200"} 2.0' in world.measured()
+
+
+def test_a_filter_of_a_rule_is_not_part_of_its_name() -> None:
+    assert address("/badges/<environment>/<component:path>.svg") == "/badges/{environment}/{component}.svg"
 
 
 def test_what_bottle_refuses_is_measured_too(world: World) -> None:

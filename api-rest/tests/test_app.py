@@ -68,6 +68,11 @@ class Database:
         self.check()
         return self.places
 
+    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+        self.check()
+        place = (environment, component)
+        return next((one for one in self.places if (one.environment, one.component) == place), None), None
+
     def recent_runs(self, limit: int) -> list[Run]:
         self.check()
         del limit
@@ -444,7 +449,25 @@ def test_the_page_shows_what_the_store_knows(world: World) -> None:
     assert "the-component" in response.text
 
 
-GETS = ("/deployments", "/deployments.csv", "/environments", "/health", "/ready", "/metrics", "/openapi.json", "/")
+def test_a_badge_shows_what_the_store_knows(world: World) -> None:
+    since = datetime(2026, 1, 1, 12)  # noqa: DTZ001
+    world.database.places = [Running("prod", "team/api", "1.2.3", since, "Zoë", None)]
+    response = world.http.get("/badges/prod/team/api.svg")
+    assert response.content_type == "image/svg+xml"
+    assert "prod: 1.2.3" in response.text
+
+
+GETS = (
+    "/deployments",
+    "/deployments.csv",
+    "/environments",
+    "/badges/prod/api.svg",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/",
+)
 
 
 @pytest.mark.parametrize("path", [*GETS, f"/deployments/{EVENT_ID}"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from api_rest.answers import address
 from api_rest.app import EXPORTED, LISTED, create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.event import FIELDS
@@ -138,7 +139,14 @@ def test_protected_calls_are_refused_as_promised(tokens: Tokens) -> None:
         ("post", "/deployments"),
         *(
             ("get", path)
-            for path in ("/", "/deployments", "/deployments.csv", "/deployments/{event_id}", "/environments")
+            for path in (
+                "/",
+                "/badges/{environment}/{component}.svg",
+                "/deployments",
+                "/deployments.csv",
+                "/deployments/{event_id}",
+                "/environments",
+            )
         ),
     }
     for method, path in protected:
@@ -203,7 +211,7 @@ def test_what_can_be_sent_is_what_is_declared() -> None:
 
 
 def test_every_route_is_described() -> None:
-    served = {(route.rule.replace("<", "{").replace(">", "}"), route.method.lower()) for route in APP.routes}
+    served = {(address(route.rule), route.method.lower()) for route in APP.routes}
     told = {(path, method) for path, operations in described()["paths"].items() for method in operations}
     assert served - told == {("/assets/{name}", "get")}
     assert told <= served

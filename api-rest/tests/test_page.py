@@ -183,6 +183,8 @@ def test_only_the_newest_run_is_told_of(world: World) -> None:
     [
         ((stage("deploy", "succeeded"),), "succeeded", "Succeeded"),
         ((stage("build", "succeeded"),), "succeeded", "Built"),
+        ((stage("prepare", "succeeded"), stage("plan", "started")), "started", "Planning"),
+        ((stage("deploy", "succeeded"), stage("record", "succeeded")), "succeeded", "Succeeded"),
         ((stage("build", "succeeded"), stage("push", "succeeded")), "succeeded", "Pushed"),
         ((stage("build", "succeeded"), stage("test", "started")), "started", "Testing"),
         ((stage("build", "failed"), stage("verify", "succeeded")), "failed", "Failed in build"),
@@ -201,13 +203,13 @@ def test_a_result_is_told_by_colour_shape_and_words(
 def test_a_run_that_said_nothing_for_a_day_is_not_under_way(world: World) -> None:
     page = world.shows([], [run(stage("push", "started"), started_at=ago(days=3), updated_at=ago(days=2))])
     assert page.texts("span", class_="pill") == ["No end recorded"]
-    assert page.texts("td", class_="stage")[2] == "no end recorded"
+    assert page.texts("td", class_="stage") == ["no end recorded"]
     assert page.values("time", "data-elapsed") == []
 
 
 def test_a_stage_left_open_by_a_run_that_failed_is_not_under_way(world: World) -> None:
     page = world.shows([], [run(stage("deploy", "started", 500), stage("verify", "failed"))])
-    assert page.texts("td", class_="stage")[3] == "no end recorded"
+    assert page.texts("td", class_="stage")[0] == "no end recorded"
     assert page.values("time", "data-elapsed") == []
 
 
@@ -221,22 +223,36 @@ def test_every_stage_says_how_it_stands_and_how_long_it_took(world: World) -> No
         ]
     )
     page = world.shows([], [shown])
-    assert page.texts("td", class_="stage") == [
-        "succeeded1 min 15 s",
-        "succeeded",
-        f"{NONE}not recorded",
-        "under way30 s",
-        f"{NONE}not recorded",
-    ]
+    assert page.texts("td", class_="stage") == ["succeeded", "succeeded1 min 15 s", "under way30 s"]
     assert page.texts("td", class_="total") == [NONE]
+
+
+def test_stages_are_columns_in_the_order_of_the_pipeline_if_anybody_reports_them(world: World) -> None:
+    page = world.shows(
+        [], [run(stage("record", "succeeded"), stage("scan", "failed")), run(stage("prepare", "started"))]
+    )
+    assert page.texts("th", class_="stage") == ["prepare", "scan", "record"]
+    none = f"{NONE}not recorded"
+    assert page.texts("td", class_="stage") == [none, "failed1 min", "succeeded1 min", "under way1 min", none, none]
+
+
+def test_the_empty_page_names_every_stage(world: World) -> None:
+    assert "prepare, test, plan, build, scan, push, deploy, verify and record" in " ".join(
+        world.shows([], []).texts("p")
+    )
+
+
+def test_a_run_that_arrived_is_not_coming_though_fault_was_found_with_it_before(world: World) -> None:
+    found = run(stage("scan", "failed"), stage("deploy", "succeeded"), stage("verify", "succeeded"))
+    assert world.shows([running()], [found]).texts("td")[0] == "1.2.3 3 h agoZoë"
 
 
 def test_the_bars_of_a_column_compare(world: World) -> None:
     page = world.shows(
         [],
         [
-            run(stage("build", "succeeded", 100), stage("test", "failed", 10)),
-            run(stage("build", "succeeded", 25), stage("test", "succeeded", 0), version="2"),
+            run(stage("build", "succeeded", 100), stage("scan", "failed", 10)),
+            run(stage("build", "succeeded", 25), stage("scan", "succeeded", 0), version="2"),
         ],
     )
     widths = [attrs["width"] for tag, attrs, _ in page.elements if tag == "rect" and attrs.get("class") == "fill"]

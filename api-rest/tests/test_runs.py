@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from api_rest.event import STAGES as EVENT_STAGES
-from api_rest.runs import STAGES, Run, StageTime, runs
+from api_rest.runs import STAGES, Run, StageTime, happened_at, runs
 
 START = datetime(2026, 1, 1, 12)  # noqa: DTZ001  the column holds UTC without a zone
 
@@ -13,7 +13,12 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def event(seconds: float, stage: str, status: str, **changes: str) -> dict[str, Any]:
+def said(seconds: float) -> str:
+    """A moment as a client spells it."""
+    return at(seconds).isoformat(timespec="milliseconds") + "Z"
+
+
+def event(seconds: float, stage: str, status: str, **changes: str | None) -> dict[str, Any]:
     return {
         "id": f"{seconds:09.3f}",
         "component": "api-rest",
@@ -149,4 +154,207 @@ def test_a_run_is_as_good_as_its_worst_stage(said: tuple[str, ...], status: str)
 
 def test_a_stage_under_way_has_no_length_and_nor_has_its_run() -> None:
     (run,) = runs([event(0, "build", "started"), event(5, "build", "succeeded"), event(6, "test", "started")])
-    assert (run.stages[1].seconds, run.seconds) == (None, None)
+    assert (run.stages[0].seconds, run.seconds) == (None, None)
+
+
+# ---- a pipeline's runs: several steps to a stage, each with its start and its end
+
+
+def build(seconds: float, status: str, step: str | None = None, stage: str = "scan", **changes: str) -> dict[str, Any]:
+    return event(seconds, stage, status, pipeline="https://ci/1", step=step, **changes)
+
+
+def test_a_stage_of_several_steps_lasts_from_the_first_start_to_the_last_end() -> None:
+    (run,) = runs(
+        [
+            build(0, "started", "secrets"),
+            build(4, "succeeded", "secrets"),
+            build(5, "started", "packages"),
+            build(9, "succeeded", "packages"),
+        ]
+    )
+    assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
+
+
+def test_steps_at_the_same_time_are_over_when_the_last_one_is() -> None:
+    events = [
+        build(0, "started", "lint"),
+        build(1, "started", "unit"),
+        build(3, "succeeded", "lint"),
+        build(8, "succeeded", "unit"),
+    ]
+    (half,) = runs(events[:3])
+    assert half.stages == (StageTime("scan", "started", at(0), None),)
+    assert (half.status, half.seconds) == ("started", None)
+    assert runs(events)[0].stages == (StageTime("scan", "succeeded", at(0), at(8)),)
+
+
+@pytest.mark.parametrize("began", [1, 5], ids=["at the same time", "afterwards"])
+def test_a_step_that_failed_is_not_hidden_by_another_one_that_succeeds(began: float) -> None:
+    (run,) = runs(
+        [
+            build(0, "started", "lint"),
+            build(4, "failed", "lint"),
+            build(began, "started", "unit"),
+            build(8, "succeeded", "unit"),
+        ]
+    )
+    assert (run.status, run.stages[0].seconds) == ("failed", 8)
+
+
+def test_a_step_under_way_does_not_hide_one_that_failed() -> None:
+    (run,) = runs([build(0, "started", "lint"), build(4, "failed", "lint"), build(5, "started", "unit")])
+    assert run.stages == (StageTime("scan", "failed", at(0), None),)
+    assert run.seconds is None
+
+
+@pytest.mark.parametrize("step", ["lint", "", None])
+def test_a_failure_counts_until_the_same_step_is_begun_again(step: str | None) -> None:
+    events = [build(0, "started", step), build(4, "failed", step), build(5, "succeeded", step)]
+    (run,) = runs(events)
+    assert (run.status, run.stages[0].seconds) == ("failed", 4)
+    again = [*events, build(6, "started", step), build(9, "succeeded", step)]
+    assert runs(again[:-1])[0].status == "started"
+    (run,) = runs(again)
+    assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
+
+
+def test_a_step_cut_off_and_begun_again_is_over_when_it_ends() -> None:
+    (run,) = runs([build(0, "started", "a"), build(5, "started", "a"), build(9, "succeeded", "a")])
+    assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
+
+
+def test_a_pipelines_events_are_one_run_and_another_pipelines_are_another() -> None:
+    again, first = runs(
+        [
+            event(0, "test", "started", pipeline="https://ci/1"),
+            event(1, "test", "started", pipeline="https://ci/2"),
+            event(5, "test", "failed", pipeline="https://ci/1"),
+            event(6, "test", "succeeded", pipeline="https://ci/2"),
+            event(7, "record", "succeeded", pipeline="https://ci/1"),
+        ]
+    )
+    assert statuses(first) == {"test": "failed", "record": "succeeded"}
+    assert statuses(again) == {"test": "succeeded"}
+
+
+def test_what_names_no_pipeline_belongs_to_the_newest_run_unless_it_begins_again() -> None:
+    deploy = [build(0, "started", "inv deploy", "deploy"), build(9, "succeeded", "inv deploy", "deploy")]
+    (run,) = runs([*deploy, event(12, "verify", "succeeded")])
+    assert statuses(run) == {"deploy": "succeeded", "verify": "succeeded"}
+    assert len(runs([*deploy, event(20, "deploy", "started", step="inv deploy")])) == 2
+    assert len(runs([*deploy, event(20, "deploy", "started")])) == 2
+    assert len(runs([*deploy, event(20, "deploy", "started", step="another")])) == 1
+
+
+def test_a_step_by_hand_after_a_stage_without_one_may_be_the_same_and_begins_a_new_run() -> None:
+    found = runs([event(0, "deploy", "started"), event(1, "deploy", "failed"), event(2, "deploy", "started", step="x")])
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("pipeline", ["", "https://ci/2"], ids=["by hand", "by another pipeline"])
+def test_a_version_taken_back_is_so_in_the_run_that_brought_it(pipeline: str) -> None:
+    (run,) = runs(
+        [
+            build(0, "started", "inv deploy", "deploy"),
+            build(9, "succeeded", "inv deploy", "deploy"),
+            event(3600, "deploy", "rolled-back", pipeline=pipeline, step="inv rollback"),
+        ]
+    )
+    assert (run.status, run.stages[0].seconds, run.updated_at) == ("rolled-back", 9, at(3600))
+
+
+def test_a_pipelines_own_rollback_is_its_own() -> None:
+    second, first = runs(
+        [
+            build(0, "started", "x", "deploy"),
+            build(1, "succeeded", "x", "deploy"),
+            event(2, "deploy", "started", pipeline="https://ci/2", step="x"),
+            event(3, "deploy", "rolled-back", pipeline="https://ci/2", step="x"),
+        ]
+    )
+    assert (first.status, second.status, second.stages[0].seconds) == ("succeeded", "rolled-back", 1)
+
+
+@pytest.mark.parametrize(("field", "word"), [("stage", "pray"), ("status", "maybe")])
+def test_what_a_later_version_recorded_is_left_out(field: str, word: str) -> None:
+    events = [event(0, "build", "succeeded"), {**event(1, "test", "started"), field: word}]
+    (run,) = runs(events)
+    assert statuses(run) == {"build": "succeeded"}
+
+
+def test_what_only_a_later_version_knows_is_no_run() -> None:
+    assert runs([event(0, "pray", "started")]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "arrived"),
+    [
+        ({"deploy": "succeeded"}, True),
+        ({"scan": "failed", "deploy": "succeeded", "record": "succeeded"}, True),
+        ({"deploy": "succeeded", "verify": "failed"}, False),
+        ({"deploy": "succeeded", "verify": "started"}, False),
+        ({"deploy": "rolled-back"}, False),
+        ({"push": "succeeded", "verify": "succeeded"}, False),
+    ],
+)
+def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(said: dict[str, str], *, arrived: bool) -> None:
+    (run,) = runs([event(number, stage, status) for number, (stage, status) in enumerate(said.items())])
+    assert run.arrived is arrived
+
+
+# ---- when it happened
+
+
+def test_what_waited_in_an_outbox_has_its_own_times_in_stages_and_the_servers_in_the_run() -> None:
+    (run,) = runs(
+        [
+            build(3600, "started", at=said(0)),
+            build(3600.5, "succeeded", at=said(30)),
+            build(3601, "started", stage="push", at=said(31)),
+            build(3602, "succeeded", stage="push", at=said(40)),
+        ]
+    )
+    assert [stage.seconds for stage in run.stages] == [30, 9]
+    assert (run.started_at, run.updated_at, run.seconds) == (at(3600), at(3602), 40)
+
+
+def test_what_servers_of_differing_clocks_received_all_at_once_stays_in_order() -> None:
+    (run,) = runs(
+        [
+            build(3600.002, "started", at=said(0)),
+            build(3600.001, "failed", at=said(5)),
+            build(3600.004, "started", at=said(6)),
+            build(3600.003, "succeeded", at=said(9)),
+        ]
+    )
+    assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
+    assert (run.started_at, run.updated_at) == (at(3600.001), at(3600.004))
+
+
+WEEK = 7 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (said(-1), -1),
+        (said(0), 0),
+        (said(-WEEK), -WEEK),
+        ("2026-01-01T13:59:59+02:00", -1),
+        (said(0.001), 0),
+        (said(-WEEK - 0.001), 0),
+        ("2026-01-01T11:59:59", 0),
+        ("yesterday", 0),
+        ("0001-01-01T00:00:00+23:59", 0),
+        ("", 0),
+        (None, 0),
+        (7, 0),
+    ],
+)
+def test_a_senders_time_is_believed_within_bounds(text: object, seconds: float) -> None:
+    assert happened_at(text, START) == at(seconds)
+
+
+def test_clocks_that_disagree_make_no_stage_shorter_than_nothing() -> None:
+    assert StageTime("build", "succeeded", at(5), at(0)).seconds == 0

@@ -197,6 +197,20 @@ def test_what_runs_comes_with_the_run_that_brought_it(store: Store, put: Callabl
         ]
 
 
+def test_a_run_that_only_began_to_deploy_brought_nothing_unless_it_is_the_only_one(
+    store: Store, put: Callable[..., None]
+) -> None:
+    deploy(put, 0, "started", details={"pipeline": "https://ci/1"})
+    deploy(put, 5, "started", details={"pipeline": "https://ci/2"})
+    deploy(put, 9, "succeeded", details={"pipeline": "https://ci/1"})
+    (found,) = store.running()
+    assert found.run is not None
+    assert found.run.seconds == 9
+    deploy(put, 20, "started", details={"pipeline": "https://ci/1"})
+    (found,) = store.running()
+    assert found.run is not None
+
+
 def test_a_run_reaches_a_day_from_its_deployment(store: Store, put: Callable[..., None]) -> None:
     deploy(put, 0)
     deploy(put, -86_400, stage="test")
@@ -224,6 +238,81 @@ def test_of_a_versions_events_only_the_newest_are_read(store: Store, put: Callab
     (found,) = store.running()
     assert found.run is not None
     assert "build" not in [stage.stage for stage in found.run.stages]
+
+
+def test_what_details_say_of_a_run_is_read_with_it(store: Store, put: Callable[..., None]) -> None:
+    # Received after an hour in an outbox, all at once.
+    for second, status in ((0, "started"), (30, "succeeded")):
+        at = f"2026-01-01T12:00:{second:02}.000Z"
+        for number in (1, 2):
+            details = {"at": at, "pipeline": f"https://ci/{number}", "step": "inv build", "commit": "0a1b2c3"}
+            deploy(put, 3600, status, stage="build", details=details)
+    both = store.recent_runs(9)
+    assert [(stage.stage, stage.seconds) for run in both for stage in run.stages] == [("build", 30), ("build", 30)]
+    deploy(put, 3601)
+    (found,) = store.running()
+    assert found.run is not None
+    assert [(stage.stage, stage.seconds) for stage in found.run.stages] == [("build", 30), ("deploy", None)]
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        None,
+        {},
+        {"at": None, "pipeline": None, "step": None},
+        {"at": 7, "pipeline": [1], "step": {"a": 1}},
+        {"at": "noon"},
+    ],
+)
+def test_details_that_say_nothing_of_a_run_are_no_hindrance(
+    store: Store, put: Callable[..., None], details: dict[str, Any] | None
+) -> None:
+    deploy(put, 0, "started", details=details)
+    deploy(put, 5, "succeeded", details=details)
+    (run,) = store.recent_runs(9)
+    assert (run.status, run.seconds) == ("succeeded", 5)
+
+
+def test_large_details_are_not_searched(store: Store, put: Callable[..., None]) -> None:
+    for length, seconds in ((0, 3600), (store_module.SEARCHED_DETAILS, 5)):
+        for second, status, at in ((0, "started", "11:00:00"), (5, "succeeded", "12:00:00")):
+            details = {"at": f"2026-01-01T{at}Z", "log": "x" * length}
+            deploy(put, second, status, version=str(length), details=details)
+        (run,) = (run for run in store.recent_runs(9) if run.version == str(length))
+        assert run.seconds == seconds
+
+
+def standing(store: Store, component: str = "api-rest") -> tuple[str | None, str | None]:
+    there, newest = store.standing("staging", component)
+    return there.version if there else None, newest.version if newest else None
+
+
+def test_how_a_place_stands_is_what_runs_there_and_the_newest_run_towards_it(
+    store: Store, put: Callable[..., None]
+) -> None:
+    assert standing(store) == (None, None)
+    deploy(put, 1)
+    deploy(put, 2, version="2")
+    deploy(put, 3, version="3", environment="production")
+    deploy(put, 3, version="4", component="b")
+    deploy(put, 4, "started", version="5", stage="build")
+    assert standing(store) == ("2", "5")
+    deploy(put, 5, "rolled-back", version="2")
+    assert standing(store) == ("1", "5")
+    there, _ = store.standing("staging", "api-rest")
+    assert there == next(one for one in store.running() if (one.environment, one.component) == ("staging", "api-rest"))
+
+
+def test_the_newest_run_towards_a_place_is_looked_for_among_so_many_events_of_its_component(
+    store: Store, put: Callable[..., None]
+) -> None:
+    deploy(put, 0)
+    for second in range(store_module.STANDING_EVENTS - 1):
+        deploy(put, 1 + second, "failed", environment="none", stage="test")
+    assert standing(store) == ("1", "1")
+    deploy(put, 2000, "failed", environment="none", stage="test")
+    assert standing(store) == ("1", None)
 
 
 def test_recent_runs_are_the_newest_ones(store: Store, put: Callable[..., None]) -> None:

@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,13 @@ class World:
         query = select(deployments.c.version).where(deployments.c.component == self.component)
         with self.engine.connect() as connection:
             return sorted(connection.execute(query).scalars())
+
+    def ids(self, *, received_at: str) -> list[str]:
+        """Return the ids of what the table has of that time."""
+        at = datetime.fromisoformat(received_at).replace(tzinfo=None)
+        ours = (deployments.c.component == self.component, deployments.c.received_at == at)
+        with self.engine.connect() as connection:
+            return list(connection.execute(select(deployments.c.id).where(*ours)).scalars())
 
     def count(self) -> int:
         query = select(func.count()).where(deployments.c.component == self.component)

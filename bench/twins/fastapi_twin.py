@@ -56,7 +56,7 @@ class Deployment(BaseModel):
     version: Annotated[str, StringConstraints(min_length=1, max_length=128), Tidy]
     environment: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NAME)]
     responsible: Annotated[str, StringConstraints(min_length=1, max_length=256), Tidy]
-    stage: Literal["build", "test", "push", "deploy", "verify"]
+    stage: Literal["prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record"]
     status: Literal["started", "succeeded", "failed", "rolled-back"]
     details: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
 

@@ -34,7 +34,7 @@ SAY = 5.0
 REMEMBERED = 500
 RETRY_PAUSE = 0.5
 ACCEPTED = 202
-STAGES = ("build", "test", "push", "deploy", "verify")
+STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 STATUSES = ("started", "succeeded", "failed", "rolled-back")
 # Each component is posted by requests that may overlap; more of them make fewer wait for a common row.
 COMPONENTS = 8

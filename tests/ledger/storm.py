@@ -39,6 +39,8 @@ RETRY_AFTER = (0.1, 1.0)
 PAUSE_AFTER_FAILURE = 0.5
 REPEATS = 0.02
 LOOK = 0.02
+# As the apps have them.
+STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def event(run: str, number: int, client: int, rng: random.Random) -> dict[str, A
         "version": f"1.{client}.{number}",
         "environment": rng.choice(("develop", "staging", "production")),
         "responsible": rng.choice(("Zoë", "李雷", "ops@example.com", 'O\'Neil \\ "Sons"')),
-        "stage": rng.choice(("build", "test", "push", "deploy", "verify")),
+        "stage": rng.choice(STAGES),
         "status": rng.choice(("started", "succeeded", "failed", "rolled-back")),
         "details": {
             "run": run,

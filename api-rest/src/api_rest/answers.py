@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .tracing import Tracing
 
-__all__ = ["Answering", "answer", "exposition", "request_id"]
+__all__ = ["Answering", "address", "answer", "exposition", "request_id"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -33,6 +33,7 @@ PROBES = ("/health", "/ready", "/metrics")
 # What a proxy in front may call a request; anything else is replaced, since it ends in logs and Kafka headers.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+_PLACEHOLDER = re.compile(r"<(\w+)[^>]*>")
 _CODES = {404: "not-found", 405: "method-not-allowed", 500: "internal-error"}
 _MESSAGES = {
     404: "there is nothing at this address",
@@ -53,7 +54,7 @@ class Answering:
 
     def apply(self, handler: Callable[..., HTTPResponse], route: Route) -> Callable[..., HTTPResponse]:
         """Turn what the route raises into its answer, and tell of the request."""
-        rule = route.rule.replace("<", "{").replace(">", "}")
+        rule = address(route.rule)
         traced = self._tracing.enabled and rule not in PROBES
         respond = self._traced(handler, rule) if traced else _responding(handler)
 
@@ -116,6 +117,11 @@ class Answering:
             status=status,
             duration_ms=round(seconds * 1000, 1),
         )
+
+
+def address(rule: str) -> str:
+    """Return a route's rule as OpenAPI spells it, for measurements and traces too."""
+    return _PLACEHOLDER.sub(r"{\1}", rule)
 
 
 def request_id() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bottle import Bottle, HTTPResponse, request
 from structlog.contextvars import bind_contextvars
 
-from . import idempotency
+from . import badge, idempotency
 from .answers import Answering, answer, exposition, request_id
 from .errors import Problem
 from .event import accept, encode, parse_json, rfc3339, validate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .backends import Backends
     from .metrics import Metrics
-    from .runs import Running
+    from .runs import Run, Running
     from .state import State
     from .table import Table
     from .tracing import Tracing
@@ -176,6 +176,10 @@ class Ledger:
             lambda store: Overview(store.running(), store.recent_runs(RECENT_RUNS), datetime.now(UTC))
         )
 
+    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+        """Return what a badge shows."""
+        return self._store.use(lambda store: store.standing(environment, component))
+
     def health(self) -> HTTPResponse:
         """Tell that the process is alive, whatever it depends on."""
         return answer(200, {"status": "alive"})
@@ -236,6 +240,7 @@ def create_app(
     )
     app.route("/openapi.json", "GET", lambda: answer(200, contract()))
     mount(app, ledger.overview)
+    badge.mount(app, ledger.standing, lambda: datetime.now(UTC).replace(tzinfo=None))
     return app
 
 

@@ -67,6 +67,9 @@ class Reader(Backend, Reserver, Protocol):
     def running(self) -> list[Running]:
         """Return what each environment has of each component."""
 
+    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+        """Return what an environment has of a component, and the newest run towards it."""
+
     def recent_runs(self, limit: int) -> list[Run]:
         """Return the newest runs."""
 

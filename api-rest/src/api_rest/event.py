@@ -17,11 +17,12 @@ __all__ = [
     "accept",
     "encode",
     "parse_json",
+    "printable",
     "rfc3339",
     "validate",
 ]
 
-STAGES = ("build", "test", "push", "deploy", "verify")
+STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 STATUSES = ("started", "succeeded", "failed", "rolled-back")
 DETAILS_LIMIT = 32_768
 KIND_HEADER = ("kind", b"deployment")
@@ -95,6 +96,13 @@ _PRINTABLE = (
     "printable, with no space at either end",
 )
 
+
+def printable(limit: int) -> tuple[Callable[[object], str | None], Mapping[str, Any]]:
+    """Return the check and the schema of a text that people read."""
+    schema, check = _text(limit, *_PRINTABLE)
+    return check, schema
+
+
 FIELDS = (
     Field("component", "what was deployed", *_text(128, *_NAME), "api-rest"),
     Field("version", "which version of it", *_text(128, *_PRINTABLE), "1.2.3"),
@@ -104,7 +112,8 @@ FIELDS = (
     Field("status", "how that stage stands", *_choice(STATUSES), "succeeded"),
     Field(
         "details",
-        f"anything else worth keeping, at most {DETAILS_LIMIT} bytes of JSON",
+        f"anything else worth keeping, at most {DETAILS_LIMIT} bytes of JSON; `pipeline`, `step` and `at` say to which run and "
+        "to which step of the stage it belongs, and when it happened",
         {"type": "object"},
         _details,
         {"commit": "0a1b2c3"},

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from .errors import Problem
 from .event import FIELDS, FILTERS
 
-__all__ = ["Listing", "Parameter", "Position", "next_link", "parameters", "parse"]
+__all__ = ["Listing", "Parameter", "Position", "checked", "next_link", "parameters", "parse", "read"]
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the database holds UTC without a zone
@@ -74,7 +74,7 @@ def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
                 entry.name,
                 f"only events whose {entry.name} is exactly this",
                 entry.schema,
-                _checked(entry.check),
+                checked(entry.check),
                 entry.example,
             )
             for entry in FIELDS
@@ -100,6 +100,18 @@ def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
 
 
 def parse(query: str, known: tuple[Parameter, ...], *, limit_default: int) -> Listing:
+    """Read the query of a listing, or raise a Problem that names every wrong parameter."""
+    found = read(query, known)
+    return Listing(
+        filters={name: found[name] for name in FILTERS if name in found},
+        since=found.get("since"),
+        until=found.get("until"),
+        limit=found.get("limit", limit_default),
+        after=found.get("cursor"),
+    )
+
+
+def read(query: str, known: tuple[Parameter, ...]) -> dict[str, Any]:
     """Read a query, or raise a Problem that names every wrong parameter."""
     by_name = {parameter.name: parameter for parameter in known}
     found: dict[str, Any] = {}
@@ -117,13 +129,7 @@ def parse(query: str, known: tuple[Parameter, ...], *, limit_default: int) -> Li
                 wrong[name] = str(error)
     if wrong:
         raise Problem(422, "invalid-query", "some parameters are wrong", fields=wrong)
-    return Listing(
-        filters={name: found[name] for name in FILTERS if name in found},
-        since=found.get("since"),
-        until=found.get("until"),
-        limit=found.get("limit", limit_default),
-        after=found.get("cursor"),
-    )
+    return found
 
 
 def next_link(path: str, query: str, cursor: str) -> str:
@@ -139,7 +145,9 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         raise Problem(422, "invalid-query", "the query is not name=value pairs in UTF-8") from None
 
 
-def _checked(check: Callable[[object], str | None]) -> Callable[[str], str]:
+def checked(check: Callable[[object], str | None]) -> Callable[[str], str]:
+    """Return what reads a text of which there is a check."""
+
     def parse_text(value: str) -> str:
         if reason := check(value):
             raise ValueError(reason)

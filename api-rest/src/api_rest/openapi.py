@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .badge import PARAMETERS
 from .event import FIELDS, STAGES, STATUSES
 from .idempotency import HEADER, KEY_LIMIT, KEY_PATTERN
 from .listing import CURSOR_PATTERN
@@ -27,6 +28,8 @@ EXAMPLE_EVENT: Json = {
 }
 # Exactly as Python's uuid.UUID() reads it, but for braces and urn:uuid:, which nobody needs to know of.
 UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+# A name in one segment of an address.
+SEGMENT_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 DESCRIPTION = """Who put which version of what where, when, with what outcome, and how long each stage took.
 
 Events are taken when Kafka has them and can be read once async-worker has stored them, usually within a second.
@@ -38,7 +41,7 @@ REFUSALS = {
     "400": "The request is malformed, its body is no JSON, or the Idempotency-Key cannot be one",
     "401": "No token, or one that nobody has",
     "403": "A token that may only read",
-    "404": "No such deployment, or not stored yet",
+    "404": "No such deployment, or not stored yet; or a name that nothing can have",
     "413": "The body is too large",
     "415": "The body is not plain JSON in UTF-8 by its headers",
     "422": "Fields or parameters are wrong, or the Idempotency-Key came with another body before",
@@ -64,6 +67,7 @@ def document(
         "/deployments/{event_id}": _one(),
         "/environments": _environments(),
         "/": _page(),
+        "/badges/{environment}/{component}.svg": _badge(),
     }
     if protect_writes:
         _protect(record, "401", "403")
@@ -204,7 +208,8 @@ def _environments() -> Json:
         "listEnvironments",
         "Tell what runs where",
         "The newest `deploy succeeded` of each component in each environment that no later rollback undid, "
-        "and how its stages went.",
+        "and how its stages went. `since` is the server's time; a stage began and ended at the `at` of its events' details, "
+        "unless that is none, later than the server's time or a week before it.",
         {
             "200": _answer("Every environment that has something", "#/components/schemas/Environments"),
             **_errors("500", "503"),
@@ -231,6 +236,55 @@ def _page() -> Json:
             },
             **_errors("500"),
         },
+    )
+
+
+def _badge() -> Json:
+    svg = {"image/svg+xml": {"schema": {"type": "string"}}}
+    fields = {field.name: field for field in FIELDS}
+    environment, component = fields["environment"], fields["component"]
+    kept = {
+        "ETag": {"$ref": "#/components/headers/ETag"},
+        "Cache-Control": {"$ref": "#/components/headers/CacheControl"},
+    }
+    return _operation(
+        "showBadge",
+        "Show how a component stands in an environment, as a badge",
+        "For a README. Green with the version that runs; amber while a newer run is under way, red once it failed or was "
+        "rolled back, and the words say so; grey where nothing is deployed, or a run was cut off. An environment whose name has "
+        "a slash has none. The JSON errors are for whoever writes the address down: with a good one there is always a picture.",
+        {
+            "200": {"description": "The badge", "headers": {**_common_headers(), **kept}, "content": svg},
+            "304": {
+                "description": "Nothing is new since the ETag that If-None-Match names",
+                "headers": {**_common_headers(), **kept},
+            },
+            "503": {
+                "description": "The database is away: a badge that says `unknown`; or the server is overloaded or shuts down",
+                "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+                "content": {**svg, **_json("#/components/schemas/Error")},
+            },
+            **_errors("404", "422", "500"),
+        },
+        parameters=[
+            {
+                "name": "environment",
+                "in": "path",
+                "required": True,
+                "description": "where",
+                "schema": {**environment.schema, "pattern": SEGMENT_PATTERN},
+                "example": environment.example,
+            },
+            {
+                "name": "component",
+                "in": "path",
+                "required": True,
+                "description": "what",
+                "schema": dict(component.schema),
+                "example": component.example,
+            },
+            *(_query(parameter) for parameter in PARAMETERS),
+        ],
     )
 
 
@@ -341,6 +395,8 @@ def _headers() -> Json:
         "Location": {"description": "Where the deployment can be read once it is stored", "schema": {"type": "string"}},
         "Link": {"description": 'The next page, rel="next"; absent on the last one', "schema": {"type": "string"}},
         "ContentDisposition": {"description": "The file's name", "schema": {"type": "string"}},
+        "ETag": {"description": "The name of just this answer", "schema": {"type": "string"}},
+        "CacheControl": {"description": "How long it may be kept", "schema": {"type": "string"}},
         "RetryAfter": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}},
         "WWWAuthenticate": {"description": "Bearer, and what was wrong", "schema": {"type": "string"}},
     }

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -15,6 +15,7 @@ from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
 from .errors import Problem, Unavailable
 from .runs import STAGES, Run, Running, StageTime
+from .standing import Coming, coming, result, under_way
 
 __all__ = ["Overview", "mount"]
 
@@ -37,8 +38,6 @@ REFRESH_SECONDS = 30
 RETRY_SECONDS = 10
 # Elapsed times of what is under way make the page new this often.
 TURN_SECONDS = 10
-# A stage that said nothing for so long was most likely cut off: nobody deploys for a day.
-SILENT_AFTER = timedelta(days=1)
 AWAY = "The database behind it does not answer."
 
 # The order that versions travel in; other environments follow by name.
@@ -52,8 +51,6 @@ PIPELINE = {
     "production": 2,
     "prod": 2,
 }
-DOING = dict(zip(STAGES, ("Building", "Testing", "Pushing", "Deploying", "Verifying"), strict=True))
-DONE = dict(zip(STAGES, ("Built", "Tested", "Pushed", "Succeeded", "Succeeded"), strict=True))
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 # From how many seconds on, counted in what, called what. assets/page.js has both tables too, to let the times tick.
@@ -98,15 +95,6 @@ class Since:
     since: str
     since_text: str
     age: str
-
-
-@dataclass(frozen=True)
-class Coming:
-    """A newer run towards the same cell that has not arrived: under way, failed, or rolled back."""
-
-    version: str
-    look: str
-    words: str
 
 
 @dataclass(frozen=True)
@@ -191,7 +179,10 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
     environments = in_pipeline_order({one.environment for one in overview.running})
     rows = _matrix(overview, environments)
     longest = _longest(overview)
-    shown = [_run_row(run, overview.now, longest) for run in overview.recent]
+    # Nine columns are many: what nobody reports has none.
+    reported = {stage.stage for run in overview.recent for stage in run.stages}
+    columns = [stage for stage in STAGES if stage in reported]
+    shown = [_run_row(run, overview.now, columns, longest) for run in overview.recent]
     return {
         "title": "Deployment ledger",
         "problem": "",
@@ -200,7 +191,7 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
         "now": _epoch_ms(overview.now),
         "origin": origin,
         "empty": not rows and not shown,
-        "stages": STAGES,
+        "stages": columns,
         "stages_text": f"{', '.join(STAGES[:-1])} and {STAGES[-1]}",
         "environments": environments,
         "rows": rows,
@@ -262,13 +253,11 @@ def _cell(environment: str, running: Running | None, newest: Run | None, now: da
             _text(running.since),
             age((now - running.since).total_seconds()),
         )
-    arrived = newest is None or newest.status == "succeeded" or (running and newest.updated_at <= running.since)
-    coming = None if newest is None or arrived else Coming(newest.version, *_result(newest, now))
-    return Cell(environment, since, coming)
+    return Cell(environment, since, coming(running, newest, now))
 
 
-def _run_row(run: Run, now: datetime, longest: dict[str, float]) -> RunRow:
-    look, words = _result(run, now)
+def _run_row(run: Run, now: datetime, columns: Iterable[str], longest: dict[str, float]) -> RunRow:
+    look, words = result(run, now)
     known = {stage.stage: stage for stage in run.stages}
     return RunRow(
         key=f"{run.component} {run.environment} {run.version} {_iso(run.started_at)}",
@@ -278,7 +267,7 @@ def _run_row(run: Run, now: datetime, longest: dict[str, float]) -> RunRow:
         responsible=run.responsible,
         look=look,
         words=words,
-        stages=[_stage_cell(name, known.get(name), look, now, longest) for name in STAGES],
+        stages=[_stage_cell(name, known.get(name), look, now, longest) for name in columns],
         took="" if run.seconds is None else duration(run.seconds),
         at=_iso(run.started_at),
         at_text=_text(run.started_at),
@@ -316,27 +305,9 @@ def _longest(overview: Overview) -> dict[str, float]:
     longest = dict.fromkeys(STAGES, 0.0)
     for run in overview.recent:
         for stage in run.stages:
-            if stage.status != "started" or _under_way(run, overview.now):
+            if stage.status != "started" or under_way(run, overview.now):
                 longest[stage.stage] = max(longest[stage.stage], _elapsed(stage, overview.now) or 0)
     return longest
-
-
-def _result(run: Run, now: datetime) -> tuple[str, str]:
-    """Return how a run looks and what is said of it."""
-    if run.status == "started" and not _under_way(run, now):
-        return "silent", "No end recorded"
-    last = run.stages[-1].stage
-    if run.status == "started":
-        return "started", DOING[next(stage.stage for stage in reversed(run.stages) if stage.status == "started")]
-    if run.status == "failed":
-        return "failed", f"Failed in {next(stage.stage for stage in run.stages if stage.status == 'failed')}"
-    if run.status == "rolled-back":
-        return "rolled-back", "Rolled back"
-    return "succeeded", DONE[last]
-
-
-def _under_way(run: Run, now: datetime) -> bool:
-    return run.status == "started" and now - run.updated_at <= SILENT_AFTER
 
 
 def _summary(rows: list[RunRow]) -> str:
@@ -368,8 +339,8 @@ def _naive(moment: datetime) -> datetime:
 
 def _etag(overview: Overview, build: str) -> str:
     """Name what is shown, ages left out: they tick by themselves, and a page without JavaScript is never cached."""
-    under_way = any(_under_way(run, overview.now) for run in overview.recent)
-    turn = _epoch_ms(overview.now) // (TURN_SECONDS * 1000) if under_way else 0
+    ticking = any(under_way(run, overview.now) for run in overview.recent)
+    turn = _epoch_ms(overview.now) // (TURN_SECONDS * 1000) if ticking else 0
     return f'W/"{_digest(build, repr(overview.running), repr(overview.recent), str(turn))}"'
 
 

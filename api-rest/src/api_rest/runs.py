@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .event import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
-__all__ = ["STAGES", "Run", "Running", "StageTime", "runs"]
+__all__ = ["STAGES", "Run", "Running", "StageTime", "happened_at", "runs"]
+
+# From the worst: what several things together are called.
+WORST_FIRST = ("rolled-back", "failed", "started", "succeeded")
+# A client's own time counts if it is as late as an outbox may be, and not later than the server's.
+LATE_BY_AT_MOST = timedelta(days=7)
+DEPLOYED = STAGES.index("deploy")
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """How one stage of a run stands, and when that was said."""
+    """How one stage of a run stands, and when it began and ended."""
 
     stage: str
     status: str
@@ -28,12 +34,12 @@ class StageTime:
         """How long it took; None while it runs, or when its start or its end was never recorded."""
         if self.started_at is None or self.ended_at is None:
             return None
-        return (self.ended_at - self.started_at).total_seconds()
+        return max(0.0, (self.ended_at - self.started_at).total_seconds())
 
 
 @dataclass(frozen=True)
 class Run:
-    """One way of one version of a component towards an environment."""
+    """One way of one version of a component towards an environment; when it was first and last heard of."""
 
     component: str
     version: str
@@ -46,15 +52,20 @@ class Run:
     @property
     def status(self) -> str:
         """The worst that a stage says; `started` while one of them runs."""
-        said = {stage.status for stage in self.stages}
-        return next((status for status in ("rolled-back", "failed", "started") if status in said), "succeeded")
+        return _worst(stage.status for stage in self.stages)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether it is deployed, and all is well from there on, whatever was found fault with before."""
+        since = {stage.stage: stage.status for stage in self.stages if STAGES.index(stage.stage) >= DEPLOYED}
+        return "deploy" in since and set(since.values()) == {"succeeded"}
 
     @property
     def seconds(self) -> float | None:
         """From the first recorded start to the last end; None while a stage runs, or when no start was recorded."""
         starts = [stage.started_at for stage in self.stages if stage.started_at]
         ends = [stage.ended_at for stage in self.stages if stage.ended_at]
-        if not starts or not ends or any(stage.status == "started" for stage in self.stages):
+        if not starts or len(ends) < len(self.stages):
             return None
         return max(0.0, (max(ends) - min(starts)).total_seconds())
 
@@ -72,30 +83,144 @@ class Running:
 
 
 def runs(events: Iterable[Mapping[str, Any]]) -> list[Run]:
-    """Put events, in any order, together into runs, the newest first."""
-    open_runs: dict[tuple[str, str, str], Run] = {}
-    done: list[Run] = []
-    for event in sorted(events, key=_moment):
-        key = (event["component"], event["version"], event["environment"])
-        run = open_runs.get(key)
-        if run is not None and _begins_another(run, event):
-            done.append(run)
-            run = None
-        open_runs[key] = _with_event(run or _empty(event), event)
+    """Put events, in any order, together into runs, the newest first.
+
+    What an event's details say of it, its `pipeline`, its `step` and the time `at` which it happened, is looked for beside its
+    own fields.
+    """
+    every: list[_Run] = []
+    newest: dict[tuple[str, str, str], _Run] = {}
+    by_pipeline: dict[tuple[str, str, str, str], _Run] = {}
+    # What a later version of the apps recorded is left out: this one may be what was rolled back to.
+    known = (event for event in events if event["stage"] in STAGES and event["status"] in WORST_FIRST)
+    for event in sorted(known, key=_order):
+        place = (event["component"], event["version"], event["environment"])
+        pipeline = event.get("pipeline") or ""
+        last = newest.get(place)
+        run = by_pipeline.get((*place, pipeline)) if pipeline else last
+        if event["status"] == "rolled-back" and last and (run is None or event["stage"] not in run.stages):
+            # Whoever takes a version back takes back what another run brought.
+            run = last
+        if run is None or (not pipeline and _begins_another(run, event)):
+            run = _Run(event)
+            every.append(run)
+            newest[place] = run
+            if pipeline:
+                by_pipeline[*place, pipeline] = run
+        run.add(event)
     return sorted(
-        [*done, *open_runs.values()], key=lambda run: (run.started_at, run.component, run.environment), reverse=True
+        (run.read() for run in every), key=lambda run: (run.started_at, run.component, run.environment), reverse=True
     )
 
 
-def _moment(event: Mapping[str, Any]) -> tuple[datetime, bool, str]:
-    """Order by time; where that is equal, a start comes before its end."""
-    return event["received_at"], event["status"] != "started", event["id"]
+def happened_at(said: object, received_at: datetime) -> datetime:
+    """Return when an event happened: what its sender says, unless that cannot be; else when it was received.
+
+    An event may have waited in its sender's outbox, and then says more of the outbox than of the stage. But clocks are wrong at
+    times: one that is ahead, or late by more than an event is kept for, is not believed.
+    """
+    if not isinstance(said, str):
+        return received_at
+    try:
+        at = datetime.fromisoformat(said)
+        if at.tzinfo is None:
+            return received_at
+        at = at.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return received_at
+    return at if received_at - LATE_BY_AT_MOST <= at <= received_at else received_at
 
 
-def _begins_another(run: Run, event: Mapping[str, Any]) -> bool:
-    """Tell whether the event belongs to a new run of the same version."""
-    known = next((stage for stage in run.stages if stage.stage == event["stage"]), None)
-    if known is None:
+@dataclass
+class _Step:
+    """One step of a stage; one that is not named is the whole stage."""
+
+    status: str
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    def begin(self, at: datetime) -> None:
+        """Begin, or begin again: what became of it before does not count any more."""
+        self.status = "started"
+        self.started_at = self.started_at or at
+        self.ended_at = None
+
+    def end(self, status: str, at: datetime) -> None:
+        """End; what was bad stays bad until it begins again."""
+        self.status = status if self.status == "started" else _worst((self.status, status))
+        # The first end is when it was over; what comes later only says how it turned out.
+        self.ended_at = self.ended_at or at
+
+
+@dataclass
+class _Stage:
+    """One stage of a run, by its steps."""
+
+    steps: dict[str, _Step] = field(default_factory=dict)
+
+    def add(self, step: str, status: str, at: datetime) -> None:
+        """Take in what an event says of a step."""
+        if status == "rolled-back" and self.steps and step not in self.steps:
+            # It says how the stage turned out, and does not make it longer.
+            self.steps[step] = _Step(status)
+            return
+        found = self.steps.setdefault(step, _Step("started"))
+        if status == "started":
+            found.begin(at)
+        else:
+            found.end(status, at)
+
+    def knows(self, step: str) -> bool:
+        """Tell whether this may be a step that was there already."""
+        return not step or step in self.steps or "" in self.steps
+
+    @property
+    def started_at(self) -> datetime | None:
+        return min((step.started_at for step in self.steps.values() if step.started_at), default=None)
+
+    def read(self, name: str) -> StageTime:
+        """Return the stage as it stands: from the first start to the last end."""
+        steps = self.steps.values()
+        under_way = any(step.status == "started" for step in steps)
+        ended_at = None if under_way else max((step.ended_at for step in steps if step.ended_at), default=None)
+        return StageTime(name, _worst(step.status for step in steps), self.started_at, ended_at)
+
+
+class _Run:
+    """A run while its events are put together."""
+
+    def __init__(self, first: Mapping[str, Any]) -> None:
+        self.first = first
+        self.started_at: datetime = first["received_at"]
+        self.updated_at: datetime = first["received_at"]
+        self.stages: dict[str, _Stage] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take in an event."""
+        self.started_at = min(self.started_at, event["received_at"])
+        self.updated_at = max(self.updated_at, event["received_at"])
+        stage = self.stages.setdefault(event["stage"], _Stage())
+        stage.add(event.get("step") or "", event["status"], happened_at(event.get("at"), event["received_at"]))
+
+    def read(self) -> Run:
+        """Return the run as it stands."""
+        first = self.first
+        stages = tuple(self.stages[name].read(name) for name in STAGES if name in self.stages)
+        return Run(
+            first["component"],
+            first["version"],
+            first["environment"],
+            first["responsible"],
+            self.started_at,
+            self.updated_at,
+            stages,
+        )
+
+
+def _begins_another(run: _Run, event: Mapping[str, Any]) -> bool:
+    """Tell whether the event, which names no pipeline, belongs to a new run of the same version."""
+    known = run.stages.get(event["stage"])
+    if known is None or not known.knows(event.get("step") or ""):
         return False
     if event["status"] == "started":
         return True
@@ -103,28 +228,14 @@ def _begins_another(run: Run, event: Mapping[str, Any]) -> bool:
     return known.started_at is None and event["status"] != "rolled-back"
 
 
-def _empty(event: Mapping[str, Any]) -> Run:
-    return Run(
-        event["component"],
-        event["version"],
-        event["environment"],
-        event["responsible"],
-        event["received_at"],
-        event["received_at"],
-        (),
-    )
+def _order(event: Mapping[str, Any]) -> tuple[datetime, bool, str]:
+    """Order by when it happened; where that is equal, a start comes before its end.
+
+    What waited in an outbox is received all at once, by servers whose clocks differ: its own times keep it in order.
+    """
+    return happened_at(event.get("at"), event["received_at"]), event["status"] != "started", event["id"]
 
 
-def _with_event(run: Run, event: Mapping[str, Any]) -> Run:
-    stages = {stage.stage: stage for stage in run.stages}
-    stage = stages.get(event["stage"]) or StageTime(event["stage"], event["status"], None, None)
-    at = event["received_at"]
-    if event["status"] == "started":
-        stage = replace(stage, started_at=at)
-    else:
-        # The first end is when the stage was over; what comes later only says how it turned out.
-        stage = replace(stage, status=event["status"], ended_at=stage.ended_at or at)
-    stages[stage.stage] = stage
-    return replace(
-        run, updated_at=at, stages=tuple(sorted(stages.values(), key=lambda stage: STAGES.index(stage.stage)))
-    )
+def _worst(statuses: Iterable[str]) -> str:
+    said = set(statuses)
+    return next((status for status in WORST_FIRST if status in said), "succeeded")

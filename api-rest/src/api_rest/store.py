@@ -23,8 +23,11 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
     and_,
     bindparam,
+    case,
+    cast,
     create_engine,
     event,
     exc,
@@ -90,8 +93,13 @@ DEADLOCK = 1213
 
 # How far a run reaches to either side of the deployment that it is about: it bounds what is read of a component's past.
 RUN_REACH = timedelta(days=1)
-RUN_EVENTS = 50
-RECENT_EVENTS = 500
+RUN_EVENTS = 100
+# A run has some 25 events where a pipeline reports every stage and step: enough for the runs that the page shows.
+RECENT_EVENTS = 1000
+# What a pipeline says of itself is short; a thousand times 32 KB would take the database half a second to search.
+SEARCHED_DETAILS = 4096
+# Among how many of a component's newest events the newest run towards an environment is looked for.
+STANDING_EVENTS = 1000
 # As many places as are asked for in one statement, and as are known at all.
 PLACES_AT_ONCE = 32
 PLACES_MAX = 2000
@@ -146,11 +154,23 @@ def _ping_if_rested(connection: Any, record: Any, _: object) -> None:  # noqa: A
 _NEWEST_FIRST = (deployments.c.received_at.desc(), deployments.c.id.desc())
 _FIND = select(deployments).where(deployments.c.id == bindparam("event_id"))
 _CHECK = select(func.count()).select_from(select(deployments.c.id).limit(1).subquery())
-_RECENT_EVENTS = (
-    select(*(column for column in deployments.c if column.name != "details"))
-    .order_by(*_NEWEST_FIRST)
-    .limit(RECENT_EVENTS)
+
+
+def _said(name: str, limit: int) -> ColumnElement[Any]:
+    """Return what an event's details say under a name, as text, cut; large ones are not searched."""
+    details = deployments.c.details
+    small = func.length(cast(details, Text)) <= SEARCHED_DETAILS
+    return case((small, func.substr(details[name].as_string(), 1, limit))).label(name)
+
+
+# What runs are made of: of the details, which may be large, only what says to which run and stage an event belongs, and when.
+_OF_RUNS = (
+    *(column for column in deployments.c if column.name != "details"),
+    _said("pipeline", 500),
+    _said("step", 100),
+    _said("at", 40),
 )
+_RECENT_EVENTS = select(*_OF_RUNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
 _RESERVED = select(idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at).where(
     idempotency_keys.c.key_hash == bindparam("reserved")
 )
@@ -177,17 +197,9 @@ def _listing(filters: tuple[str, ...], *, since: bool, until: bool, after: bool)
     return select(deployments).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
 
 
-def _running() -> Select[Any]:
-    """Return the statement that finds what runs: for each place the newest deployment that was not rolled back."""
-    places = (
-        select(deployments.c.environment, deployments.c.component)
-        .where(deployments.c.stage == "deploy", deployments.c.status == "succeeded")
-        .group_by(deployments.c.environment, deployments.c.component)
-        .order_by(deployments.c.environment, deployments.c.component)
-        .limit(PLACES_MAX)
-        .subquery("places")
-    )
-    deployed, found = deployments.alias("deployed"), deployments.alias("found")
+def _deployed(environment: ColumnElement[str], component: ColumnElement[str]) -> Select[Any]:
+    """Return the statement that finds the id of a place's newest deployment that was not rolled back."""
+    deployed = deployments.alias("deployed")
 
     def undone(stage: str) -> ColumnElement[bool]:
         undoing = deployments.alias(f"{stage}_undone")
@@ -204,26 +216,62 @@ def _running() -> Select[Any]:
             .exists()
         )
 
-    newest = (
+    return (
         select(deployed.c.id)
         .where(
             deployed.c.stage == "deploy",
             deployed.c.status == "succeeded",
-            deployed.c.environment == places.c.environment,
-            deployed.c.component == places.c.component,
+            deployed.c.environment == environment,
+            deployed.c.component == component,
             # Two questions, not one with IN: each then has its own few rows of the index.
             ~undone("deploy"),
             ~undone("verify"),
         )
         .order_by(deployed.c.received_at.desc(), deployed.c.id.desc())
         .limit(1)
-        .scalar_subquery()
     )
+
+
+def _running() -> Select[Any]:
+    """Return the statement that finds what runs: for each place the newest deployment that was not rolled back."""
+    places = (
+        select(deployments.c.environment, deployments.c.component)
+        .where(deployments.c.stage == "deploy", deployments.c.status == "succeeded")
+        .group_by(deployments.c.environment, deployments.c.component)
+        .order_by(deployments.c.environment, deployments.c.component)
+        .limit(PLACES_MAX)
+        .subquery("places")
+    )
+    found = deployments.alias("found")
+    newest = _deployed(places.c.environment, places.c.component).scalar_subquery()
     ids = select(newest.label("id")).select_from(places).subquery("ids")
     return (
         select(found.c.environment, found.c.component, found.c.version, found.c.received_at, found.c.responsible)
         .join(ids, ids.c.id == found.c.id)
         .order_by(found.c.environment, found.c.component)
+    )
+
+
+def _running_there() -> Select[Any]:
+    """Return the same statement for one place."""
+    found = deployments.c
+    newest = _deployed(bindparam("environment", type_=String), bindparam("component", type_=String)).scalar_subquery()
+    columns = (found.environment, found.component, found.version, found.received_at, found.responsible)
+    return select(*columns).where(found.id == newest)
+
+
+def _towards() -> Select[Any]:
+    """Return the statement that reads, of a component's newest events, those of one environment."""
+    column = deployments.c
+    newest = (
+        select(column.id)
+        .where(column.component == bindparam("component"))
+        .order_by(*_NEWEST_FIRST)
+        .limit(STANDING_EVENTS)
+        .subquery("newest")
+    )
+    return (
+        select(*_OF_RUNS).join(newest, newest.c.id == column.id).where(column.environment == bindparam("environment"))
     )
 
 
@@ -242,15 +290,13 @@ def _around() -> Select[Any]:
     place = func.row_number().over(
         partition_by=(column.component, column.environment, column.version), order_by=_NEWEST_FIRST
     )
-    events = (
-        select(*(entry for entry in column if entry.name != "details"), place.label("place"))
-        .where(or_(*places))
-        .subquery()
-    )
+    events = select(*_OF_RUNS, place.label("place")).where(or_(*places)).subquery()
     return select(events).where(events.c.place <= RUN_EVENTS)
 
 
 _RUNNING = _running()
+_RUNNING_THERE = _running_there()
+_TOWARDS = _towards()
 _AROUND = _around()
 
 
@@ -294,6 +340,13 @@ class Store:
             for run in runs(_mappings(events)):
                 known.setdefault((run.environment, run.component), []).append(run)
         return [_running_of(row, known.get((row.environment, row.component), [])) for row in rows]
+
+    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+        """Return what an environment has of a component, and the newest run towards it."""
+        place = {"environment": environment, "component": component}
+        there = self._read(_RUNNING_THERE, place)
+        towards = runs(_mappings(self._read(_TOWARDS, place)))
+        return _running_of(there[0], towards) if there else None, towards[0] if towards else None
 
     def recent_runs(self, limit: int) -> list[Run]:
         """Return the newest runs, of those that the newest events tell of."""
@@ -364,15 +417,15 @@ def _around_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
 
 
 def _running_of(row: Row[Any], newest_first: list[Run]) -> Running:
-    run = next(
-        (
-            run
-            for run in newest_first
-            if run.started_at <= row.received_at and any(stage.stage == "deploy" for stage in run.stages)
-        ),
-        None,
-    )
-    return Running(row.environment, row.component, row.version, row.received_at, row.responsible, run)
+    """Return what runs with the run that brought it: the newest of those before that deployed, or else that began to."""
+    deploys = [
+        (run, stage.status)
+        for run in newest_first
+        for stage in run.stages
+        if run.started_at <= row.received_at and stage.stage == "deploy"
+    ]
+    found = next((run for run, status in deploys if status != "started"), deploys[0][0] if deploys else None)
+    return Running(row.environment, row.component, row.version, row.received_at, row.responsible, found)
 
 
 def _mappings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+from api_rest import badge
 from api_rest.answers import Answering
 from api_rest.errors import Unavailable
 from api_rest.metrics import Metrics
@@ -55,6 +56,7 @@ class World:
         self._app = Bottle()
         self._app.install(Answering(Metrics("1"), Tracing()))
         mount(self._app, self._overview)
+        badge.mount(self._app, lambda *_: (self.running[0], None), lambda: self.now)
         self.start()
 
     def ago(self, **span: float) -> datetime:
@@ -351,6 +353,47 @@ def test_no_width_scrolls_the_whole_page_sideways(context: BrowserContext, world
     page.goto(world.url)
     expect(page.locator(".runs tbody tr")).to_have_count(10)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_nine_stages_fit_side_by_side(page: Page) -> None:
+    expect(page.locator(".runs thead .stage")).to_have_count(len(STAGES))
+    assert page.evaluate("runs.scrollWidth <= runs.clientWidth")
+
+
+@pytest.fixture
+def elsewhere(world: World) -> Iterator[str]:
+    """Another site, as far as a browser knows, whose page shows a badge and a thing that only the ledger's own may show."""
+    images = "".join(f'<img src="{world.url}{path}">' for path in ("badges/develop/api-rest.svg", "assets/favicon.svg"))
+
+    def app(_: object, start_response: Any) -> list[bytes]:  # noqa: ANN401  WSGI's own
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [images.encode()]
+
+    server = make_server("127.0.0.1", 0, app, _Server, _Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_badge_shows_on_another_sites_page(context: BrowserContext, elsewhere: str) -> None:
+    page = context.new_page()
+    page.goto(elsewhere)
+    shown, other = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.naturalHeight])")
+    assert (shown[0] > 80, shown[1], other) == (True, 20, [0, 0])
+
+
+def test_a_badges_texts_are_as_wide_as_it_says(context: BrowserContext, world: World) -> None:
+    page = context.new_page()
+    page.goto(f"{world.url}badges/develop/api-rest.svg?label=api+WWW+iii")
+    ratios = page.evaluate(
+        "[...document.querySelectorAll('text')].map(text => { const said = text.textLength.baseVal.value;"
+        " text.removeAttribute('textLength'); return text.getComputedTextLength() / said; })"
+    )
+    # It is drawn as wide as it says, stretched where need be: unseen as long as both are near.
+    assert ratios == pytest.approx([1, 1], abs=0.1)
 
 
 class TestOnAPhone:

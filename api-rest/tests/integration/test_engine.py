@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,33 @@ def test_the_real_database_gives_back_what_was_stored(engine: Engine, deployment
     assert (newest["received_at"], newest["details"]) == ("2026-01-02T00:00:00.000000Z", {"é": 2})
     assert oldest == store.find(str(rows[0]["id"]))
     assert oldest["responsible"] == "Zoë"
+
+
+def test_the_real_database_finds_what_details_say_of_a_run(engine: Engine, deployment: dict[str, Any]) -> None:
+    noon = datetime(2026, 1, 1, 12)  # noqa: DTZ001
+    said = {"pipeline": "https://ci/é/1", "step": "inv deploy"}
+    told: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("1", "started", {**said, "at": "2026-01-01T11:00:00.000Z"}),
+        ("1", "started", {**said, "pipeline": "https://ci/é/2"}),
+        ("1", "succeeded", {**said, "at": "2026-01-01T11:00:30.000Z", "log": "x" * 1000}),
+        # These say nothing: too large, no text, or not there; so each one's time is when it was received.
+        ("2", "started", {"at": "2026-01-01T11:00:00.000Z", "log": "x" * 32_000}),
+        ("2", "succeeded", {"pipeline": None, "step": None, "at": 7}),
+        ("2", "rolled-back", None),
+    ]
+    with engine.begin() as connection:
+        for number, (version, status, details) in enumerate(told):
+            row = {**deployment, "id": str(uuid.uuid4()), "received_at": noon + timedelta(seconds=number)}
+            row.update(version=version, status=status, details=details)
+            connection.execute(insert(deployments), row)
+    store = Store(engine)
+    found = [(run.version, run.status, run.stages[0].seconds) for run in store.recent_runs(9)]
+    assert found == [("2", "rolled-back", 1), ("1", "started", None), ("1", "succeeded", 30)]
+    there, newest = store.standing(deployment["environment"], deployment["component"])
+    assert there is not None
+    assert there == store.running()[0]
+    assert (there.version, there.run and there.run.seconds) == ("1", 30)
+    assert newest == store.recent_runs(1)[0]
 
 
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:

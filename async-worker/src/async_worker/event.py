@@ -25,7 +25,7 @@ __all__ = [
 KIND = "kind"
 KIND_HEARTBEAT = b"heartbeat"
 
-STAGES = ("build", "test", "push", "deploy", "verify")
+STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 STATUSES = ("started", "succeeded", "failed", "rolled-back")
 # The widths of the table's columns: what is longer could not be stored as it is.
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}

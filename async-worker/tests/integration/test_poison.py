@@ -132,6 +132,31 @@ def test_dead_letters_go_back_once_and_again_when_they_fail_again(world: World) 
     assert [[name for name, _ in letter.headers].count("reason") for letter in again] == [1, 1]
 
 
+# The worker as it was when there were five stages.
+BEFORE = """
+import sys
+from async_worker import __main__, event
+event.STAGES = ("build", "test", "push", "deploy", "verify")
+sys.exit(__main__.main([]))
+"""
+
+
+def test_a_stage_that_an_older_worker_does_not_know_is_stored_by_a_newer_one_after_a_redrive(world: World) -> None:
+    scan = {**world.event("2"), "stage": "scan"}
+    world.publish(world.event("1"), scan, world.event("3"))
+    older = world.start("-c", BEFORE)
+    (letter,) = world.letters(1)
+    assert b"stage must be one of build, test" in dict(letter.headers)["reason"]
+    eventually(lambda: world.versions() == ["1", "3"], "the events that it knows are not stored")
+    assert older.end(signal.SIGTERM) == 0
+
+    world.start()
+    code, printed = world.redrive()
+    assert (code, "1 were put back, 0 cannot be." in printed) == (0, True), printed
+    eventually(lambda: world.versions() == ["1", "2", "3"], "what was put back is not stored")
+    assert scan["id"] in world.ids(received_at=scan["received_at"])
+
+
 def test_a_redrive_of_many_moves_each_once(world: World) -> None:
     count = 1200
     world.publish(*(f"{{{number}".encode() for number in range(count)))

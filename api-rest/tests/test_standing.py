@@ -1,0 +1,55 @@
+from datetime import datetime, timedelta
+
+import pytest
+from api_rest.runs import STAGES, Run, Running, StageTime
+from api_rest.standing import coming, result, under_way
+
+NOW = datetime(2026, 1, 10, 12)  # noqa: DTZ001  the column holds UTC without a zone
+DAY = timedelta(days=1)
+
+
+def run(*stages: tuple[str, str], ago: timedelta = timedelta(minutes=1)) -> Run:
+    made = tuple(StageTime(stage, status, NOW, None) for stage, status in stages)
+    return Run("api-rest", "1.2.4", "staging", "Ana", NOW - ago, NOW - ago, made)
+
+
+def running(ago: timedelta) -> Running:
+    return Running("staging", "api-rest", "1.2.3", NOW - ago, "Zoë", None)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_its_words(stage: str) -> None:
+    (doing, done) = (result(run((stage, status)), NOW)[1] for status in ("started", "succeeded"))
+    assert doing.endswith("ing")
+    assert done.endswith(("ed", "lt"))
+
+
+def test_what_is_done_now_is_the_last_stage_under_way() -> None:
+    assert result(run(("test", "started"), ("build", "started"), ("scan", "succeeded")), NOW)[1] == "Building"
+
+
+def test_what_failed_is_the_first_stage_that_did() -> None:
+    assert result(run(("test", "succeeded"), ("build", "failed"), ("scan", "failed")), NOW)[1] == "Failed in build"
+
+
+@pytest.mark.parametrize(("ago", "goes_on"), [(DAY, True), (DAY + timedelta(microseconds=1), False)])
+def test_a_run_that_says_nothing_for_a_day_is_cut_off(ago: timedelta, *, goes_on: bool) -> None:
+    silent = run(("build", "started"), ago=ago)
+    assert under_way(silent, NOW) is goes_on
+    assert result(silent, NOW)[0] == ("started" if goes_on else "silent")
+
+
+@pytest.mark.parametrize("since", [timedelta(minutes=1), timedelta(seconds=59)])
+def test_what_is_older_than_what_runs_is_not_coming(since: timedelta) -> None:
+    assert coming(running(since), run(("deploy", "failed")), NOW) is None
+
+
+def test_what_is_newer_than_what_runs_is_coming() -> None:
+    found = coming(running(timedelta(minutes=2)), run(("deploy", "failed")), NOW)
+    assert found is not None
+    assert (found.version, found.look, found.words) == ("1.2.4", "failed", "Failed in deploy")
+
+
+@pytest.mark.parametrize("stages", [(("push", "succeeded"),), (("scan", "failed"), ("deploy", "succeeded"))])
+def test_what_went_well_or_arrived_is_not_coming(stages: tuple[tuple[str, str], ...]) -> None:
+    assert coming(None, run(*stages), NOW) is None
