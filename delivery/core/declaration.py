@@ -22,6 +22,7 @@ __all__ = [
     "Gitflow",
     "Image",
     "Prune",
+    "Records",
     "Registry",
     "Signing",
     "Subproject",
@@ -32,6 +33,7 @@ __all__ = [
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+_Url = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$")]
 _Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")]
 
 # What pydantic's pattern messages cannot say: the rule in words, by field.
@@ -47,6 +49,7 @@ _ALLOWED = {
     "folders": "a list of folders inside the project",
     "after": "a list of subprojects",
     "public_key": "a file inside the project",
+    "ledger": "an address as in http://localhost:8000 or https://ledger.example.com/api, without a login",
     "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
 }
 
@@ -99,10 +102,11 @@ class Build(_Part):
 
 
 class Upstream(_Part):
-    """An image that others publish, and the folder of its recipe."""
+    """An image that others publish, and the folder of its recipe. optional: it is had only where it is asked for by name."""
 
     image: _Reference
     recipe: _Path
+    optional: bool = False
 
 
 class Image(_Part):
@@ -161,6 +165,12 @@ class Signing(_Part):
     public_key: _Path
 
 
+class Records(_Part):
+    """The deployment ledger that stages and deploys are told to: its address."""
+
+    ledger: _Url
+
+
 class Prune(_Part):
     """How much of each line the registry keeps, newest first, and the days before what no release names is removed."""
 
@@ -199,6 +209,7 @@ class Declaration(_Part):
     environments: dict[_Name, Environment] = Field(default_factory=dict)
     prune: Prune = Prune()
     signing: Signing | None = None
+    records: Records | None = None
 
     def parents_first(self) -> list[str]:
         """The names of our images, each after the image it stands on."""
@@ -327,6 +338,7 @@ def _fields_at(path: tuple[str, ...]) -> list[str]:
         "environments": Environment,
         "prune": Prune,
         "signing": Signing,
+        "records": Records,
     }
     if path:
         model = tables[path[0]]

@@ -23,7 +23,12 @@ __all__ = ["Proof", "check_ports", "compose", "down", "logs", "prove", "released
 _FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
 _STORED_SECONDS = 60
 # The variable that moves each port that the platform publishes.
-_PORT_VARIABLES = {"api-rest": "API_PORT", "kafka": "KAFKA_PORT", "database": "DATABASE_PORT"}
+_PORT_VARIABLES = {
+    "api-rest": "API_PORT",
+    "kafka": "KAFKA_PORT",
+    "database": "DATABASE_PORT",
+    "prometheus": "PROMETHEUS_PORT",
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ def released(root: Path = ROOT) -> Release | None:
     return read_release(file.read_text(encoding="utf-8"), file=str(file)) if file.exists() else None
 
 
-def compose(engine: Engine, declaration: Declaration, release: Release | None, root: Path = ROOT) -> Compose:
-    """The compose project of the platform, reading each of our images by digest."""
+def compose(
+    engine: Engine, declaration: Declaration, release: Release | None, root: Path = ROOT, *, monitoring: bool = False
+) -> Compose:
+    """The compose project of the platform, reading each of our images by digest; monitoring: Prometheus is brought up too."""
     variables = {image_variable(name): upstream.image for name, upstream in declaration.upstream.items()}
     for name, image in (release.images if release else {}).items():
         variables[image_variable(name)] = image.pinned
-    return Compose(engine, root, _FILES, variables)
+    return Compose(engine, root, _FILES, variables, ("monitoring",) if monitoring else ())
 
 
 def up(project: Compose, release: Release) -> list[Service]:

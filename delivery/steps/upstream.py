@@ -23,10 +23,10 @@ _ROOT_IMAGE = "debian"  # the recipe that the others are built on
 def ensure_all(engine: Engine, declaration: Declaration) -> None:
     """Have every upstream image that our images and the platform need, what the recipes stand on first.
 
-    The cluster's nodes are left out: their image is large, and only a cluster needs it.
+    The cluster's nodes are left out: their image is large, and only a cluster needs it. So is what is optional.
     """
     for name in sorted(declaration.upstream, key=lambda one: one != _ROOT_IMAGE):
-        if name != declaration.cluster.node:
+        if name != declaration.cluster.node and not declaration.upstream[name].optional:
             ensure(engine, declaration, name)
 
 

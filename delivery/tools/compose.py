@@ -16,6 +16,8 @@ from delivery.tools.engine import Engine
 
 __all__ = ["Compose", "Service"]
 
+_ALL = ("*",)  # every profile that the files declare
+
 
 @dataclass(frozen=True)
 class Service:
@@ -31,18 +33,22 @@ class Service:
 
 @dataclass(frozen=True)
 class Compose:
-    """A compose project: the folder and files that declare it, and the variables they are read with."""
+    """A compose project: the folder and files that declare it, the variables they are read with, and the profiles that are on.
+
+    Profiles say what is brought up; whatever looks at the project, or takes it down, means all of it.
+    """
 
     engine: Engine
     folder: Path
     files: tuple[str, ...]
     variables: Mapping[str, str]
+    profiles: tuple[str, ...] = ()
 
     def up(self, on_line: Callable[[str], None], *, seconds: int = 300) -> None:
-        """Bring every service up and wait until all are healthy; what is up and unchanged is left alone."""
+        """Bring every service of the profiles up and wait until all are healthy; what is up and unchanged is left alone."""
         argv = ["up", "--detach", "--wait", "--wait-timeout", str(seconds), "--remove-orphans"]
         try:
-            self._stream(argv, "bring the platform up", on_line)
+            self._stream(argv, "bring the platform up", on_line, self.profiles)
         except CommandError as error:
             raise self._not_up(error) from error
 
@@ -73,19 +79,19 @@ class Compose:
 
     def declared(self) -> list[str]:
         """The names of the services that the files declare."""
-        return sorted(self._config()["services"])
+        return sorted(self._config(_ALL)["services"])
 
     def ports(self) -> list[tuple[str, int]]:
         """The host ports that the services are to publish, each with its service's name."""
         return [
             (name, int(port["published"]))
-            for name, service in self._config()["services"].items()
+            for name, service in self._config(self.profiles)["services"].items()
             for port in service.get("ports") or ()
         ]
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, profiles: Sequence[str]) -> dict[str, Any]:
         printed = command.capture(
-            self._argv(["config", "--format", "json"]),
+            self._argv(["config", "--format", "json"], profiles),
             doing="read the compose files",
             cwd=self.folder,
             env=self._environment(),
@@ -118,12 +124,16 @@ class Compose:
             hint="`./run inv logs --service NAME` shows more; `./run inv up` goes on from here once it is mended",
         )
 
-    def _stream(self, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
-        command.stream(self._argv(argv), doing=doing, on_line=on_line, cwd=self.folder, env=self._environment())
+    def _stream(
+        self, argv: list[str], doing: str, on_line: Callable[[str], None], profiles: Sequence[str] = _ALL
+    ) -> None:
+        line = self._argv(argv, profiles)
+        command.stream(line, doing=doing, on_line=on_line, cwd=self.folder, env=self._environment())
 
-    def _argv(self, argv: Sequence[str]) -> list[str]:
+    def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
-        return ["docker", "compose", "--ansi", "never", "--progress", "plain", *files, *argv]
+        chosen = [word for profile in profiles for word in ("--profile", profile)]
+        return ["docker", "compose", "--ansi", "never", "--progress", "plain", *files, *chosen, *argv]
 
     def _environment(self) -> dict[str, str]:
         # A COMPOSE_FILE of the user's would change which project this is.

@@ -148,6 +148,46 @@ def test_panels_do_not_overlap_and_have_their_own_ids() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
+def test_every_panel_is_asked_of_the_chosen_prometheus_and_has_a_unit() -> None:
+    board = dashboard()
+    assert (board["uid"], board.get("id")) == ("delivery-platform", None)
+    variables = {variable["name"]: variable for variable in board["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["namespace"]["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            assert not panel.get("targets"), panel["title"]
+            continue
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in {"s", "reqps", "short", "percentunit"}, panel["title"]
+        assert panel["targets"], panel["title"]
+
+
+def test_every_query_of_a_panel_has_a_name_of_its_own_and_known_variables() -> None:
+    board = dashboard()
+    known = {variable["name"] for variable in board["templating"]["list"]} | {"__rate_interval"}
+    for panel in board["panels"]:
+        targets = panel.get("targets", [])
+        assert len({target["refId"] for target in targets}) == len(targets), panel["title"]
+        for target in targets:
+            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= known, panel["title"]
+            # What a legend quotes is left by the expression: summed up by it, or not summed up at all.
+            for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+                summed = re.search(r"\bby \(([^)]*)\)", target["expr"])
+                assert summed is None or label in summed[1].split(", "), panel["title"]
+
+
+def test_panels_are_in_the_row_that_they_belong_to() -> None:
+    rows: dict[str, set[str]] = {}
+    for panel in sorted(dashboard()["panels"], key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"])):
+        if panel["type"] == "row":
+            row = panel["title"]
+        for target in panel.get("targets", []):
+            rows.setdefault(row, set()).update(metric.partition("_")[0] for metric in used_metrics(target["expr"]))
+    assert rows == {"api-rest": {"http", "api", "worker"}, "async-worker": {"worker"}, "proxy": {"haproxy"}}
+
+
 def test_the_list_of_the_apps_metrics_is_sorted() -> None:
     listed = Path(APP_METRICS).read_text().split()
     assert listed == sorted(set(listed))

@@ -196,12 +196,26 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
             'values = "v"\nsigned = true',
             "61: environments.production.signed: there is no",
         ),
+        (
+            "[cluster]",
+            '[records]\nledger = "ledger:8000"\n[cluster]',
+            "23: records.ledger: 'ledger:8000' is not allowed (allowed: an address as in http://localhost:8000",
+        ),
+        ("[cluster]", '[records]\nledger = "https://me:secret@x"\n[cluster]', "23: records.ledger: 'https://me:"),
+        ("[cluster]", "[records]\n[cluster]", "22: records.ledger: is missing"),
     ],
 )
 def test_says_what_is_wrong(old: str, new: str, expected: str) -> None:
     assert any(line.startswith(f"delivery.toml:{expected}") for line in mistakes(GOOD.replace(old, new))), mistakes(
         GOOD.replace(old, new)
     )
+
+
+def test_the_ledger_is_declared_or_not() -> None:
+    assert read(GOOD).records is None
+    told = read(GOOD + '[records]\nledger = "https://ledger.example.com:8443/api"\n').records
+    assert told is not None
+    assert told.ledger == "https://ledger.example.com:8443/api"
 
 
 def test_every_folder_of_ours_belongs_to_a_subproject() -> None:

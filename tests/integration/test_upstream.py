@@ -23,14 +23,18 @@ from typing import Any
 import docker
 import pymysql
 import pytest
+import requests
 from docker.models.containers import Container
 from docker.models.volumes import Volume
 from kafka import KafkaConsumer, KafkaProducer
 
+from delivery.core.declaration import Declaration
+from delivery.steps import upstream
 from delivery.tools.engine import Engine
 from tests.integration.conftest import free_port
 
 KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
+PROMETHEUS = "prom/prometheus:v2.53.3"
 RECIPES = Path(__file__).parents[2] / "upstream"
 KAFKA_BIN = "/opt/kafka/bin"
 INSIDE = "--bootstrap-server localhost:19092"
@@ -651,3 +655,70 @@ def test_registry_runs_its_other_commands(run: Run) -> None:
     container = run(REGISTRY, command=["garbage-collect", "--help"])
     assert exit_code(container) == 0
     assert "garbage-collect" in said(container)
+
+
+# Prometheus
+
+
+def start_prometheus(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
+    """Start it and wait until it answers; the container and its address."""
+    container = run(PROMETHEUS, ports={"9090/tcp": ("127.0.0.1", 0)}, volumes=mount or {}, **options)
+    host, port = address(container, 9090)
+
+    def ready() -> bool:
+        with suppress(OSError):
+            return answer("GET", f"http://{host}:{port}/-/ready")[0] == 200
+        return False
+
+    eventually(ready, f"Prometheus answers\n{said(container)}")
+    return container, f"http://{host}:{port}"
+
+
+def told(url: str) -> dict[str, Any]:
+    """What Prometheus' API answers."""
+    found: dict[str, Any] = requests.get(url, timeout=10).json()["data"]
+    return found
+
+
+def measured(base: str, expression: str) -> list[Any]:
+    return list(told(f"{base}/api/v1/query?query={expression}")["result"])
+
+
+@pytest.fixture(scope="module")
+def _prometheus(engine: Engine, project: Declaration) -> None:
+    """Have the image: nobody has it who did not ask for it."""
+    upstream.ensure(engine, project, "prometheus")
+
+
+@engine_test
+@pytest.mark.usefixtures("_prometheus")
+def test_prometheus_reads_itself_as_nobody_and_keeps_what_it_read(run: Run, volume: Callable[[str], Mount]) -> None:
+    mount = volume("/prometheus")
+    container, base = start_prometheus(run, mount, read_only=True, cap_drop=["ALL"])
+    assert shell(container, "id -u; id -g; pwd") == (0, "65534\n65534\n/prometheus\n")
+    eventually(lambda: measured(base, "up"), "it has read itself")
+    before = measured(base, "prometheus_build_info")
+    assert before[0]["metric"]["version"].startswith(PROMETHEUS.rpartition(":v")[2])
+    assert stop(container) == 0
+    container.remove(v=True)
+
+    # What it read before it stopped is there as soon as it answers again.
+    _, base = start_prometheus(run, mount, read_only=True, cap_drop=["ALL"])
+    assert measured(base, "count_over_time(up[10m])")
+
+
+@engine_test
+@pytest.mark.usefixtures("_prometheus")
+def test_prometheus_takes_options_and_files_where_the_published_image_has_them(run: Run) -> None:
+    files = {"/etc/prometheus/prometheus.yml": "global: {scrape_interval: 1s, external_labels: {from: here}}\n"}
+    options = [
+        "--config.file=/etc/prometheus/prometheus.yml",
+        "--storage.tsdb.path=/prometheus",
+        "--web.enable-lifecycle",
+    ]
+    container, base = start_prometheus(run, files=files, command=options)
+    assert "from: here" in told(f"{base}/api/v1/status/config")["yaml"]
+    assert answer("POST", f"{base}/-/reload")[0] == 200
+    assert shell(container, "promtool check config /etc/prometheus/prometheus.yml")[0] == 0
+    assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (0, "Prometheus Server is Healthy.\n")
+    assert answer("GET", f"{base}/graph")[0] == 200

@@ -18,10 +18,18 @@ PINNED = "sha256:" + "a" * 64
 
 
 class Project:
-    """A compose project whose api-rest is to publish this port."""
+    """A compose project of which one service is to publish this port."""
 
-    def __init__(self, port: int, *, running: bool = False, publishers: dict[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        running: bool = False,
+        publishers: dict[int, str] | None = None,
+        service: str = "api-rest",
+    ) -> None:
         self.port = port
+        self.service = service
         self.running = running
         self.engine = self
         self._publishers = publishers or {}
@@ -30,7 +38,7 @@ class Project:
         return self._publishers
 
     def ports(self) -> list[tuple[str, int]]:
-        return [("api-rest", self.port)]
+        return [(self.service, self.port)]
 
     def services(self) -> list[Service]:
         return [Service("api-rest", "c1", "running", "healthy", "api-rest", (self.port,))] if self.running else []
@@ -71,11 +79,28 @@ def test_a_taken_port_names_who_has_it(taken: int, names: dict[int, str], holder
     assert f"API_PORT={taken + 1} ./run inv up" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [("kafka", "KAFKA_PORT"), ("database", "DATABASE_PORT"), ("prometheus", "PROMETHEUS_PORT")],
+)
+def test_another_port_is_chosen_by_the_services_variable(taken: int, service: str, variable: str) -> None:
+    with pytest.raises(PortTakenError) as caught:
+        check(Project(taken, service=service))
+    assert f"{variable}={taken + 1}" in caught.value.hint
+
+
 def test_compose_reads_each_of_our_images_by_digest(declaration: Declaration, tmp_path: Path) -> None:
     release = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
     project = platforms.compose(cast("Engine", None), declaration, release, tmp_path)
     assert project.variables["API_REST_IMAGE"] == f"localhost:5001/api-rest@{PINNED}"
     assert project.variables["REGISTRY_IMAGE"] == "registry:2.8.3"
+
+
+def test_prometheus_is_part_of_it_when_it_is_asked_for(declaration: Declaration, tmp_path: Path) -> None:
+    assert platforms.compose(cast("Engine", None), declaration, None, tmp_path).profiles == ()
+    assert platforms.compose(cast("Engine", None), declaration, None, tmp_path, monitoring=True).profiles == (
+        "monitoring",
+    )
 
 
 def test_nothing_is_released_before_the_first_push(tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ def test_all_that_is_needed_without_a_cluster_leaves_its_nodes_out(declaration: 
     assert shelf.pulled == ["registry:2.8.3"]
 
 
+def test_what_is_optional_is_had_by_name_alone(declaration: Declaration, house: Path) -> None:
+    extra = declaration.upstream["registry"].model_copy(update={"image": "prom/prometheus:v1", "optional": True})
+    more = declaration.model_copy(update={"upstream": {**declaration.upstream, "prometheus": extra}})
+    shelf = Shelf(gives=True)
+    upstreams.ensure_all(cast("Engine", shelf), more)
+    assert shelf.pulled == ["registry:2.8.3"]
+    assert ensure(shelf, more, house, "prometheus") == "pulled"
+    assert shelf.pulled == ["registry:2.8.3", "prom/prometheus:v1"]
+
+
 def test_a_root_file_system_needs_root_on_debian(
     declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

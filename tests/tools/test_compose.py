@@ -1,6 +1,7 @@
 """The exact lines that compose is given, and what is read from what it prints."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -11,8 +12,10 @@ from delivery.core.errors import PlatformError
 from delivery.tools.compose import Compose
 from delivery.tools.engine import Engine
 
-START = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--file", "docker-compose.yaml"]
-UP = [*START, "up", "--detach", "--wait", "--wait-timeout", "300", "--remove-orphans"]
+PLAIN = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--file", "docker-compose.yaml"]
+START = [*PLAIN, "--profile", "*"]
+BRING_UP = ["up", "--detach", "--wait", "--wait-timeout", "300", "--remove-orphans"]
+UP = [*PLAIN, *BRING_UP]
 CONTAINER = {
     "Service": "kafka",
     "ID": "c1",
@@ -60,9 +63,19 @@ def test_reads_what_runs(project: Compose, fp: FakeProcess) -> None:
 
 def test_reads_which_ports_are_to_be_published(project: Compose, fp: FakeProcess) -> None:
     declared = {"services": {"kafka": {"ports": [{"published": "9092"}]}, "worker": {"ports": None}}}
-    fp.register([*START, "config", "--format", "json"], stdout=[json.dumps(declared)], occurrences=2)
+    fp.register([*PLAIN, "config", "--format", "json"], stdout=[json.dumps(declared)])
     assert project.ports() == [("kafka", 9092)]
+    fp.register([*START, "config", "--format", "json"], stdout=[json.dumps(declared)])
     assert project.declared() == ["kafka", "worker"]
+
+
+def test_profiles_say_what_is_brought_up_and_which_ports_that_takes(project: Compose, fp: FakeProcess) -> None:
+    monitored = replace(project, profiles=("monitoring",))
+    fp.register([*PLAIN, "--profile", "monitoring", "config", "--format", "json"], stdout=['{"services": {}}'])
+    assert monitored.ports() == []
+    fp.register([*PLAIN, "--profile", "monitoring", *BRING_UP])
+    monitored.up(lambda _: None)
+    assert fp.call_count([*PLAIN, "--profile", "monitoring", *BRING_UP]) == 1
 
 
 def test_logs_are_plain_lines(project: Compose, fp: FakeProcess) -> None:

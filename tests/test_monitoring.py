@@ -1,0 +1,101 @@
+"""monitoring/ fits what it is made from: the chart's alerts, the declaration's image, the apps' ports."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from delivery.tools.files import ROOT, load_declaration
+from monitoring import make_rules
+
+COMPOSE = ROOT / "docker-compose.apps.yaml"
+
+
+def read(path: str) -> Any:  # noqa: ANN401  # whatever YAML holds
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def chart_rules() -> dict[str, str]:
+    """Each alert of the chart and its lines, without asking helm."""
+    text = (ROOT / "platform-chart" / "files" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
+    return {part.splitlines()[0]: part for part in re.split(r"^- alert: ", text, flags=re.MULTILINE)[1:]}
+
+
+def test_the_alerts_are_made_from_the_charts() -> None:
+    text = make_rules.FILE.read_text(encoding="utf-8")
+    assert text == make_rules.made(), "python monitoring/make_rules.py makes it anew"
+    # Only a label's value has braces of Prometheus' own; nothing of helm's is left.
+    assert re.findall(r"\{\{(.*?)\}\}", text) == [f" $labels.{name} " for name in re.findall(r"\$labels\.(\w+)", text)]
+
+
+def test_only_alerts_on_the_proxy_are_left_out() -> None:
+    (group,) = read("monitoring/rules.yaml")["groups"]
+    kept = [rule["alert"] for rule in group["rules"]]
+    of_the_proxy = [name for name, lines in chart_rules().items() if "haproxy_" in lines]
+    assert of_the_proxy
+    assert kept == [name for name in chart_rules() if name not in of_the_proxy]
+    head = make_rules.FILE.read_text(encoding="utf-8").partition("groups:")[0]
+    assert [name for name in chart_rules() if name in head] == of_the_proxy
+
+
+def test_every_selector_keeps_to_what_prometheus_labels_so() -> None:
+    apps = next(one for one in read("monitoring/prometheus.yaml")["scrape_configs"] if one["job_name"] == "apps")
+    (targets,) = apps["static_configs"]
+    (label,) = [f'{name}="{value}"' for name, value in targets["labels"].items()]
+    (group,) = read("monitoring/rules.yaml")["groups"]
+    for rule in group["rules"]:
+        selectors = re.findall(r"\{([^}]*)\}", rule["expr"])
+        assert selectors
+        assert [selector for selector in selectors if not selector.startswith(label)] == []
+
+
+def test_compose_runs_the_declared_image_and_only_when_asked() -> None:
+    declared = load_declaration().upstream["prometheus"]
+    service = read("docker-compose.apps.yaml")["services"]["prometheus"]
+    assert service["image"] == f"${{PROMETHEUS_IMAGE:-{declared.image}}}"
+    assert declared.optional
+    assert service["profiles"] == ["monitoring"]
+
+
+def test_the_recipe_is_of_the_declared_version() -> None:
+    version = load_declaration().upstream["prometheus"].image.rpartition(":v")[2]
+    recipe = (ROOT / "upstream" / "prometheus" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"'prometheus, version {version}+'" in recipe
+    assert f"prom/prometheus:v{version} image" in recipe
+
+
+def test_the_collectors_values_and_the_apps_name_the_same_address() -> None:
+    collector, apps = read("monitoring/collector-values.yaml"), read("monitoring/traces-values.yaml")["components"]
+    port = collector["config"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
+    assert collector["ports"]["otlp-http"]["enabled"]
+    assert set(apps) == set(load_declaration().components())
+    for app in apps.values():
+        assert app["config"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == (
+            f"http://{collector['fullnameOverride']}.observability.svc:{port}"
+        )
+        (rule,) = app["networkPolicy"]["egress"]
+        assert [str(one["port"]) for one in rule["ports"]] == [port]
+
+
+def test_what_the_collectors_pipelines_name_is_there() -> None:
+    values = read("monitoring/collector-values.yaml")
+    config = values["config"]
+    # What the chart has by itself, and what its presets bring.
+    known = {"batch", "k8sattributes"} | {
+        name for part in ("receivers", "processors", "exporters") for name in config[part]
+    }
+    for name, pipeline in config["service"]["pipelines"].items():
+        if pipeline is None:
+            continue
+        assert {one for part in pipeline.values() for one in part} <= known, name
+        assert pipeline["processors"] == ["memory_limiter", "k8sattributes", "batch"]
+    told = {one["name"] for one in values["extraEnvs"]}
+    assert {f"${{env:{name}}}" for name in told} == {exporter["endpoint"] for exporter in config["exporters"].values()}
+
+
+def test_the_collectors_modules_are_of_one_version() -> None:
+    text = (ROOT / "monitoring" / "collector" / "go.mod").read_text(encoding="utf-8")
+    direct = [line.split() for line in text.splitlines() if line.startswith("\t") and "// indirect" not in line]
+    assert {version for _name, version in direct if version.startswith("v0.")} == {"v0.160.0"}
