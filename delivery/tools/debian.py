@@ -7,19 +7,28 @@ import platform
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.core.errors import EngineError
+from delivery.core.errors import DeliveryError, EngineError
 from delivery.tools import cache, command
 
-__all__ = ["can_install", "install", "release"]
+__all__ = ["Offered", "can_install", "install", "offered", "release"]
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
 # runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
 _NEWER = {"bookworm": "trixie"}
-_FROM_NEWER = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "kind", "cosign")
+_FROM_NEWER = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "kind", "cosign", "gitleaks")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A version that Debian offers, and whether it is a security update."""
+
+    version: str
+    security: bool
 
 
 def release() -> str:
@@ -52,6 +61,59 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
             on_line=on_line,
             env=environment,
         )
+
+
+def offered(
+    suite: str, architecture: str, names: Sequence[str], on_line: Callable[[str], None]
+) -> dict[str, list[Offered]]:
+    """What a release of Debian offers of these packages, newest first, security updates among it, by lists that are read anew.
+
+    Any Debian can say that of any other, and no rights are needed. What is offered by nobody has no entry.
+    """
+    here = release()
+    if not here:
+        raise DeliveryError("read Debian's package lists: this machine is no Debian", hint="run this on one")
+    home = cache.folder("apt", f"{suite}-{architecture}")
+    with cache.lock(f"apt-{suite}-{architecture}"):
+        options = _lists_of(suite, architecture, here, home)
+        # An update that got only some of the lists is an error, not a success with yesterday's.
+        update = ["apt-get", *options, "-o", "APT::Update::Error-Mode=any", "update"]
+        command.stream(update, doing=f"read the package lists of {suite}", on_line=on_line)
+        listed = command.capture(
+            ["apt-cache", *options, "madison", *names], doing=f"read what {suite} offers", env={"LC_ALL": "C"}
+        )
+    found: dict[str, list[Offered]] = {}
+    for name, version, origin in re.findall(r"^ *(\S+) \| +(\S+) \| (.*) Packages$", listed, re.MULTILINE):
+        found.setdefault(name, []).append(Offered(version, f" {suite}-security/" in origin))
+    return found
+
+
+def _lists_of(suite: str, architecture: str, here: str, home: Path) -> list[str]:
+    """Make apt read, for one call, this release alone, from the mirrors of the machine's own, as if nothing were installed."""
+    (home / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+    sources = home / "delivery.sources"
+    places = {_mirror(here): f"{suite} {suite}-updates", _mirror(f"{here}-security"): f"{suite}-security"}
+    sources.write_text(
+        "\n".join(
+            f"Types: deb\nURIs: {place}\nSuites: {suites}\nComponents: main\nArchitectures: {architecture}\n"
+            f"Signed-By: {_KEYRING}\n"
+            for place, suites in places.items()
+        ),
+        encoding="utf-8",
+    )
+    settings = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::Etc::Preferences": "/dev/null",
+        "Dir::Etc::PreferencesParts": "/dev/null",
+        "Dir::State::Lists": home / "lists",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": home,
+        "APT::Architecture": architecture,
+        "Acquire::Languages": "none",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
 def _options(suite: str) -> list[str]:
@@ -88,7 +150,7 @@ def _mirror(suite: str) -> str:
     found = re.search(rf"^{suite} (\S+)$", listed, re.MULTILINE)
     if not found:
         raise EngineError(
-            f"install Debian's packages: apt lists no source for {suite}",
+            f"read which Debian mirror this machine uses: apt lists no source for {suite}",
             hint=f"add Debian's {suite} main to apt's sources",
         )
     return found[1]

@@ -125,6 +125,8 @@ def test_where_it_cannot_be_installed_the_error_says_what_to_do(
         ("kind", "kind version 0.27.0"),
         ("cosign", '{"gitVersion": "v2.6.1", "goVersion": "go1.25.0"}'),
         ("cosign", '{"gitVersion": "devel", "goVersion": "go1.24.4"}'),
+        ("gitleaks", "version is set by build process"),
+        ("gitleaks", "8.16.0"),
         ("helm", "v3.18.0+gcc58e3f"),
         ("helm", "v4.1.4+g05fa379"),
         ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.33.9"}}'),
