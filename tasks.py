@@ -11,9 +11,11 @@ from delivery.tasks import (
     images,
     platform,
     programs,
+    records,
     registry,
     release,
     repos,
+    scan,
     supply,
     verify,
 )
@@ -33,9 +35,14 @@ namespace = Collection(
     verify.verify,
     deploy.rollback,
     deploy.undeploy,
+    records.notify,
     registry.prune,
     programs.program,
 )
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
+namespace.add_collection(Collection("scan", scan.secrets, scan.packages))
+recorded = Collection("records", records.deliver, records.waiting)
+recorded.add_task(records.records, name="show", default=True)
+namespace.add_collection(recorded)
 for module in (release, repos, cluster, engine, cache):
     namespace.add_collection(Collection.from_module(module))

@@ -18,9 +18,11 @@ _LOCAL_REGISTRY = "localhost:5001"
 
 
 @item(
+    stage="test",
+    about="of",
     help={
         "of": "one of the subprojects, or the project's own name: lint, types, the engine room, and every test on an engine"
-    }
+    },
 )
 def check(_context: Context, of: str) -> None:
     """Run the nox sessions of a part, as a stage of the pipeline does.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
@@ -24,6 +26,10 @@ from delivery.tools import chart as charts
 from delivery.tools import files, screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry, is_local
+
+if TYPE_CHECKING:  # a command that does not need them starts sooner
+    from delivery.steps.deploy import Options, Target
+    from delivery.steps.records import Deploy
 
 __all__ = ["deploy", "rollback", "undeploy"]
 
@@ -72,33 +78,59 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     On a terminal it asks what is not said. A version that does not become ready is rolled back, after its pods were shown.
     """
     from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import mirror as mirrors  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.steps import records  # noqa: PLC0415
 
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
     declaration = files.load_declaration()
-    environment, told = _told(declaration, environment, release, plan, version)
-    declared = deploys.environment(declaration, environment)
-    ask = questions.someone() and not yes
-    platform = platform or (_ask_platform() if ask and environment == _LOCAL else "kubernetes")
-    _check_platform(platform, environment, context)
-    if platform == "docker":
-        _on_docker(declaration, told, version or ("" if told else _version_for_docker(declaration, ask=ask)))
-        return
-    place = deploys.target(declaration, environment, context)
+    with records.deploying(declaration, "deploy") as recording:
+        environment, told = _told(declaration, environment, release, plan, version)
+        deploys.environment(declaration, environment)
+        ask = questions.someone() and not yes
+        platform = platform or (_ask_platform() if ask and environment == _LOCAL else "kubernetes")
+        _check_platform(platform, environment, context)
+        if platform == "docker":
+            version = version or ("" if told else _version_for_docker(declaration, ask=ask))
+            _on_docker(declaration, told, version, recording)
+            return
+        place = deploys.target(declaration, environment, context)
+        _on_kubernetes(declaration, place, options, _Wish(told, version, signed=signed, ask=ask, yes=yes), recording)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is to be deployed: the release that a file or a plan tells of, else a version; whether it may be asked for."""
+
+    told: Release | None
+    version: str
+    signed: bool
+    ask: bool
+    yes: bool
+
+
+def _on_kubernetes(declaration: Declaration, place: Target, options: Options, wish: _Wish, recording: Deploy) -> None:
+    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.steps import mirror as mirrors  # noqa: PLC0415
+    from delivery.steps import serving  # noqa: PLC0415
+
+    environment, declared, version = place.name, place.declared, wish.version
     now = deploys.running(place)
-    if told is None and not version:
-        version = _ask_version(declaration, environment, _deployed(now)) if ask else _default(environment)
+    if wish.told is None and not version:
+        version = _ask_version(declaration, environment, _deployed(now)) if wish.ask else _default(environment)
     registry = Registry(declaration.registry.address)
-    chosen = _release(declaration, registry, environment, told, version, signed=signed or declared.signed)
+    chosen = _release(declaration, registry, environment, wish.told, version, signed=wish.signed or declared.signed)
     if declared.confirm:
-        _confirm(f"deploy {chosen.version if chosen else version} to {place}", environment, yes=yes)
+        _confirm(f"deploy {chosen.version if chosen else version} to {place}", environment, yes=wish.yes)
     images, engine = (chosen, None) if chosen else _unreleased(declaration, version, now)
+    with recording.quietly():
+        recording.begin(environment, serving.versions(declaration, images), images)
+        recording.unchanged(serving.unchanged(declaration, place, now, images))
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
     mirrored = mirrors.mirror(engine, declaration, registry) if engine else {}
     values = chart_values(images, declaration.components(), mirrored)
     packed = charts.fetch(registry, chosen.chart.repository, chosen.chart.digest) if chosen and chosen.chart else None
-    deploys.deploy(place, values, options, Path(declaration.chart.folder), packed)
+    if not deploys.deploy(place, values, options, Path(declaration.chart.folder), packed):
+        recording.unchanged()
 
 
 @item(
@@ -118,6 +150,7 @@ def rollback(  # each is a flag
 ) -> None:
     """Go back to an earlier revision of a deployment."""
     from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.steps import records, serving  # noqa: PLC0415
 
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
     declaration = files.load_declaration()
@@ -125,7 +158,12 @@ def rollback(  # each is a flag
     place = deploys.target(declaration, environment, context)
     if declared.confirm:
         _confirm(f"roll back {place}", environment, yes=yes)
-    deploys.roll_back(place, revision, options)
+    with records.deploying(declaration, "rollback") as recording:
+        with recording.quietly():
+            back, served = serving.going_back(declaration, place, revision)
+            recording.begin(environment, back)
+            recording.goes_back(served)
+        deploys.roll_back(place, revision, options)
 
 
 @item(help={**_HELP, "data": "also remove the claims, and so Kafka's and the database's data"})
@@ -297,12 +335,22 @@ def _unreleased(declaration: Declaration, version: str, now: Release | None) -> 
     return now, None
 
 
-def _on_docker(declaration: Declaration, told: Release | None, version: str) -> None:
-    def make(engine: Engine) -> Release:
+def _on_docker(declaration: Declaration, told: Release | None, version: str, recording: Deploy) -> None:
+    from delivery.steps import serving  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
+    def chosen(engine: Engine) -> Release:
         if told is not None:
             return told
         if version == versions.CURRENT:
             return releases.make(engine, declaration)
         return versions.held(declaration, registries.ensure(engine, declaration), version)
+
+    def make(engine: Engine) -> Release:
+        release = chosen(engine)
+        with recording.quietly():
+            found = serving.versions(declaration, release)
+            # Compose runs the images without the chart.
+            recording.begin(_LOCAL, {name: found[name] for name in declaration.components()}, release)
+        return release
 
     platforms.bring_up(declaration, make)

@@ -11,7 +11,7 @@ from delivery.tools import dockerd, engine, screen
 __all__ = ["down", "env", "status", "up"]
 
 
-@item()
+@item(stage="prepare", step="engine.up")
 def up(_context: Context) -> None:
     """Find a Docker engine, or start a private one."""
     found = engines.ensure()

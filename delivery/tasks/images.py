@@ -33,6 +33,8 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
 
 
 @item(
+    stage="plan",
+    unless="say",
     help={
         "branch": "decide as for this branch, instead of what is checked out or the CI server says",
         "json": "print it for a machine to read, and for --plan",
@@ -66,7 +68,7 @@ def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "
         screen.say(f"in the way: {problem}")
 
 
-@item(help={"plan": _KEEP})
+@item(stage="build", help={"plan": _KEEP})
 def build(_context: Context, plan: str = "") -> None:
     """Build what the registry lacks, and push nothing."""
     declaration, _, found = _looked()
@@ -74,7 +76,7 @@ def build(_context: Context, plan: str = "") -> None:
     releases.build(declaration, found.images)
 
 
-@item(help={"plan": _KEEP})
+@item(stage="push", help={"plan": _KEEP})
 def push(_context: Context, plan: str = "") -> None:
     """Build what the registry lacks, and publish it whole: images and chart, then version tags, then the release.
 

@@ -5,37 +5,52 @@ from __future__ import annotations
 import functools
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from delivery.core.errors import DeliveryError
+from delivery.core.records import TerminatedError
 from delivery.tools import files, screen
 
 __all__ = ["item"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_TERMINATED = 143  # 128 + SIGTERM
 _OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
-def item(**options: Any) -> Callable[[_F], Any]:  # noqa: ANN401  # invoke's own options
-    """Make a function a task of the menu."""
+def item(
+    *,
+    stage: str = "",
+    step: str = "",
+    about: str = "",
+    unless: str = "",
+    **options: Any,  # noqa: ANN401  # invoke's own
+) -> Callable[[_F], Any]:
+    """Make a function a task of the menu.
+
+    stage is the stage of the pipeline that it is, and is told to the ledger as such, under the name `step` (else the function's
+    own): of the component or subproject that the argument `about` names, else of all; not when the argument `unless` has a value.
+    """
 
     def make(function: _F) -> Any:  # noqa: ANN401  # an invoke task
         @functools.wraps(function)
         def guarded(*arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # the task's own
             try:
-                function(*arguments, **keywords)
+                with _recorded(stage, step or function.__name__, keywords, about, unless):
+                    function(*arguments, **keywords)
             except DeliveryError as error:
                 screen.error(error)
                 raise Exit(code=error.exit_code) from error
             except KeyboardInterrupt as error:
                 screen.error(_interrupted(function.__name__))
-                raise Exit(code=_INTERRUPTED) from error
+                raise Exit(code=_TERMINATED if isinstance(error, TerminatedError) else _INTERRUPTED) from error
             except Exit:
                 raise
             except Exception as error:
@@ -47,6 +62,17 @@ def item(**options: Any) -> Callable[[_F], Any]:  # noqa: ANN401  # invoke's own
         return task(**options)(guarded)
 
     return make
+
+
+def _recorded(
+    stage: str, step: str, keywords: Mapping[str, Any], about: str, unless: str
+) -> AbstractContextManager[None]:
+    if not stage or (unless and keywords.get(unless)):
+        return nullcontext()
+    from delivery.steps import records  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
+    named = (str(keywords[about]),) if about and keywords.get(about) else ()
+    return records.stage(stage, components=named, step=step)
 
 
 def _interrupted(name: str) -> DeliveryError:

@@ -16,6 +16,7 @@ __all__ = ["verify"]
 
 
 @item(
+    stage="verify",
     help={
         "environment": "local, develop, staging or production",
         "plan": "a plan that `inv plan --file` wrote, instead of an environment: verify where it deploys to",
@@ -23,7 +24,7 @@ __all__ = ["verify"]
         "timeout": "how long the tests may take: 90s, 10m",
         "lock-timeout": "how long to wait for a deploy that is at it",
         "rollback": "--no-rollback leaves a revision that fails in place",
-    }
+    },
 )
 def verify(  # each is a flag
     _context: Context,

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
 
 from delivery.core.errors import PlatformError
+from delivery.core.records import same
 
 __all__ = ["Ledger"]
 
 _TIMEOUT_SECONDS = 10
+_CONNECT_SECONDS = 2.0
+_PAGE = 500
+_SHOWN = 300  # characters of an answer that an error quotes
 
 
 class Ledger:
-    """The ledger at a base address such as http://localhost:8000."""
+    """The ledger at a base address such as http://localhost:8000; token is a bearer token, where it wants one."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, token: str = "") -> None:
+        self.address = address.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def post(self, event: dict[str, Any]) -> str:
         """Hand in a deployment event; return the id that the ledger gave it once the broker has it."""
@@ -26,6 +32,72 @@ class Ledger:
         if answer.status_code != requests.codes.accepted:
             raise _unexpected("post an event to the ledger", answer)
         return str(answer.json()["id"])
+
+    def offer(self, event: Mapping[str, Any], key: str, *, seconds: float) -> tuple[int, str]:
+        """Hand in an event under its Idempotency-Key: the answer's HTTP status (0: there is none), and what it says.
+
+        Nothing is followed to another address, which would be told the token.
+        """
+        try:
+            answer = requests.post(
+                f"{self.address}/deployments",
+                json=event,
+                headers={**self._headers, "Idempotency-Key": key},
+                timeout=(min(_CONNECT_SECONDS, seconds), seconds),
+                allow_redirects=False,
+            )
+        except requests.Timeout:
+            return 0, "it does not answer in time"
+        except requests.ConnectionError:
+            return 0, "nobody answers there"
+        except (requests.RequestException, ValueError) as error:
+            return 0, f"it cannot be asked ({type(error).__name__})"
+        return answer.status_code, _said(answer)
+
+    def answers(self) -> str:
+        """How the ledger answers to who reads from it, in a line."""
+        try:
+            answer = self._ask(
+                "GET", "/deployments", "ask", params={"limit": "1"}, timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS)
+            )
+        except PlatformError:
+            return "it does not answer"
+        return "it answers" if answer.status_code == requests.codes.ok else _said(answer)
+
+    def holds(self, event: Mapping[str, Any], since: str, *, seconds: float) -> bool | None:
+        """Whether the ledger has stored this event since a time; None when it does not say."""
+        fields = ("component", "environment", "version", "stage", "status", "responsible")
+        query = {**{name: str(event[name]) for name in fields if name in event}, "since": since}
+        try:
+            return any(same(event, one) for one in self._pages(query, seconds))
+        except PlatformError:
+            return None
+
+    def events(self, filters: Mapping[str, str], since: str) -> list[dict[str, Any]]:
+        """Every stored event since a time, the newest first."""
+        return list(self._pages({**filters, "since": since}, _TIMEOUT_SECONDS))
+
+    def _pages(self, query: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
+        doing = "read deployments from the ledger"
+        asked: dict[str, str] = {**query, "limit": str(_PAGE)}
+        while True:
+            answer = self._ask(
+                "GET", "/deployments", doing, params=asked, timeout=(min(_CONNECT_SECONDS, seconds), seconds)
+            )
+            if answer.status_code != requests.codes.ok:
+                raise _unexpected(doing, answer)
+            try:
+                page = answer.json()
+                found, cursor = list(page["deployments"]), page["next"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise PlatformError(
+                    f"{doing}: {self.address} answers, but is no ledger",
+                    hint="`records.ledger` in delivery.toml, or DELIVERY_LEDGER, is the address of an api-rest",
+                ) from error
+            yield from found
+            if not cursor:
+                return
+            asked["cursor"] = str(cursor)
 
     def wait_for(self, identifier: str, *, seconds: float) -> tuple[dict[str, Any], float]:
         """Read an event back, waiting until the worker has stored it; the event, and how many seconds that took."""
@@ -45,16 +117,32 @@ class Ledger:
             time.sleep(0.1)
 
     def _ask(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:  # noqa: ANN401  # requests' own
+        told: dict[str, Any] = {"timeout": _TIMEOUT_SECONDS, "headers": self._headers, "allow_redirects": False}
         try:
-            return requests.request(method, f"{self.address}{path}", timeout=_TIMEOUT_SECONDS, **options)
+            return requests.request(method, f"{self.address}{path}", **{**told, **options})  # noqa: S113  # told has one
         except requests.RequestException as error:
             raise PlatformError(
                 f"{doing}: {self.address} does not answer: {error}", hint="`./run inv status` says what runs"
             ) from error
 
 
+def _said(answer: requests.Response) -> str:
+    """What an answer that is no 202 says, in a line: the ledger's own words where they can be read."""
+    try:
+        told = answer.json()["error"]
+        fields = "; ".join(f"{name} {why}" for name, why in told.get("fields", {}).items())
+        text = f"{told['message']}{f' ({fields})' if fields else ''}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        text = " ".join(answer.text.split())
+    return f"it answered {answer.status_code}{f': {text[:_SHOWN]}' if text else ''}"
+
+
 def _unexpected(doing: str, answer: requests.Response) -> PlatformError:
+    hints = {
+        401: "set DELIVERY_LEDGER_TOKEN to a token that the ledger knows",
+        403: "DELIVERY_LEDGER_TOKEN is of no use for this: api-rest's TOKENS_FILE says what it may do",
+    }
     return PlatformError(
-        f"{doing}: it answered {answer.status_code}: {answer.text[:300]}",
-        hint="`./run inv logs --service api-rest` says more",
+        f"{doing}: it answered {answer.status_code}: {answer.text[:_SHOWN]}",
+        hint=hints.get(answer.status_code, "`./run inv logs --service api-rest` says more"),
     )

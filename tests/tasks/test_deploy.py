@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from delivery.core.declaration import Declaration, Environment
-from delivery.core.errors import DeclarationError, SignatureError
+from delivery.core.errors import DeclarationError, DeployError, SignatureError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, Line
 from delivery.core.plan import Images, Plan, make_images, make_plan
@@ -20,14 +20,14 @@ from delivery.steps import mirror as mirrors
 from delivery.steps import plan as planning
 from delivery.steps import registry as registries
 from delivery.steps import release as releases
+from delivery.steps import serving, versions
 from delivery.steps import sign as signing
-from delivery.steps import versions
 from delivery.steps.deploy import Options, Target
 from delivery.tasks import deploy as tasks
 from delivery.tasks import platform as platforms
 from delivery.tasks import questions
 from delivery.tools import chart as charts
-from delivery.tools import files
+from delivery.tools import files, outbox
 
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
 SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "b" * 64)})
@@ -52,10 +52,12 @@ class Done:
         self.answers: Iterator[str] = iter(())
         self.terminal = False
         self.now: Release | None = NOW
+        self.fails: Exception | None = None
+        self.changes = True
 
 
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
+def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path) -> Done:
     """Every step below the tasks, noting what it is asked for."""
     made = Done()
     environments = {
@@ -72,10 +74,13 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     def target(_declaration: Declaration, name: str, _context: str) -> Target:
         return Target(name, environments[name], cast("Any", None), cast("Any", Namespace()))
 
-    def deploy(place: Target, values: dict[str, Any], options: Options, chart: Path, packed: bytes | None) -> None:
+    def deploy(place: Target, values: dict[str, Any], options: Options, chart: Path, packed: bytes | None) -> bool:
         assert chart == Path("platform-chart")
         made.charts.append(packed)
         made.deployed.append((place.name, values["components"]["api-rest"]["image"]["digest"][7], options))
+        if made.fails:
+            raise made.fails
+        return made.changes
 
     def remove(_place: Target, _options: Options, *, data: bool, may_delete: Callable[[list[str]], bool]) -> None:
         made.removed.append((data, may_delete(["persistentvolumeclaims/data"]) if data else False))
@@ -106,6 +111,10 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(platforms, "bring_up", lambda _declaration, make: made.docker.append(make(None)))
     monkeypatch.setattr(questions, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
+    monkeypatch.setattr(serving, "unchanged", lambda *_: set())
+    monkeypatch.setattr(serving, "going_back", lambda *_: ({"api-rest": "1.0.0"}, {"api-rest": "2.0.0"}))
     return made
 
 
@@ -367,3 +376,83 @@ def test_data_is_removed_by_who_says_so(done: Done) -> None:
     at_terminal(done, "local")
     run(tasks.undeploy, data=True)
     assert done.removed == [(True, True), (True, False), (True, True)]
+
+
+def recorded(*names: str) -> list[tuple[Any, ...]]:
+    """What was told to the ledger, by these fields of it."""
+    return [tuple(one.event.get(name, one.event["details"].get(name)) for name in names) for one in outbox.waiting()]
+
+
+def test_a_deploy_is_recorded_with_the_releases_versions(done: Done) -> None:
+    del done
+    run(tasks.deploy, environment="staging", version="1.0.0")
+    told = recorded("component", "version", "environment", "stage", "status", "changed")
+    assert told == [
+        ("api-rest", "2.0.0", "staging", "deploy", "started", None),
+        ("platform-chart", "1.0.0", "staging", "deploy", "started", None),
+        ("api-rest", "2.0.0", "staging", "deploy", "succeeded", True),
+        ("platform-chart", "1.0.0", "staging", "deploy", "succeeded", True),
+    ]
+    assert set(recorded("line", "step")) == {("", "deploy")}
+
+
+def test_what_is_no_release_is_recorded_by_its_content(done: Done) -> None:
+    run(tasks.deploy, version="current")
+    run(tasks.deploy, version="deployed")
+    assert recorded("component", "version")[0] == ("api-rest", "k")
+    assert recorded("component", "version")[4] == ("api-rest", "sha256:aaaaaaaaaaaa")
+    assert [name for name, _ in recorded("component", "version")] == ["api-rest", "platform-chart"] * 4
+    assert len(done.deployed) == 2
+
+
+def test_nothing_to_do_is_no_change(done: Done) -> None:
+    done.changes = False
+    run(tasks.deploy, version="1.0.0")
+    assert recorded("status", "changed")[2:] == [("succeeded", False)] * 2
+
+
+def test_a_deploy_that_fails_is_recorded_and_fails(done: Done) -> None:
+    done.fails = DeployError("upgrade: not ready", rolled_back=True)
+    with pytest.raises(DeployError):
+        run(tasks.deploy, environment="staging", version="1.0.0")
+    assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + ["rolled-back"] * 2
+
+
+def test_what_is_refused_or_not_confirmed_is_no_deploy(done: Done) -> None:
+    at_terminal(done, "no")
+    for how in ({"environment": "production", "version": "1.0.0"}, {"platform": "vm"}):
+        with pytest.raises(DeclarationError):
+            run(tasks.deploy, **how)
+    assert outbox.waiting() == []
+
+
+def test_what_cannot_be_named_is_deployed_all_the_same(
+    done: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(serving, "versions", broken)
+    run(tasks.deploy, version="1.0.0")
+    assert len(done.deployed) == 1
+    assert outbox.waiting() == []
+    assert "records: not recorded: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_docker_is_recorded_without_the_chart(done: Done) -> None:
+    run(tasks.deploy, platform="docker", version="1.0.0", yes=True)
+    assert recorded("component", "environment", "status") == [
+        ("api-rest", "local", "started"),
+        ("api-rest", "local", "succeeded"),
+    ]
+    assert len(done.docker) == 1
+
+
+def test_going_back_is_recorded(done: Done) -> None:
+    run(tasks.rollback, revision=2)
+    assert done.rolled_back == [2]
+    assert recorded("version", "status", "restored", "step") == [
+        ("1.0.0", "started", None, "rollback"),
+        ("2.0.0", "rolled-back", None, "rollback"),
+        ("1.0.0", "succeeded", True, "rollback"),
+    ]

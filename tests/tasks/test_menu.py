@@ -2,26 +2,31 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
 from delivery.core.errors import EngineError
+from delivery.core.records import TerminatedError
+from delivery.steps import records
 from delivery.tasks.menu import item
 from delivery.tools.files import ROOT
 
 
-def run(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> int:
+def run(error: BaseException | None, monkeypatch: pytest.MonkeyPatch, *arguments: str, **stage: str) -> int:
     monkeypatch.delenv("DELIVERY_TRACEBACK", raising=False)
 
-    def work(_context: object) -> None:
+    def work(_context: object, of: str = "", say: str = "") -> None:
         """Work."""
+        del of, say
         if error:
             raise error
 
     try:
-        Program(namespace=Collection(item()(work))).run(["inv", "work"])
+        Program(namespace=Collection(item(**stage)(work))).run(["inv", "work", *arguments])
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
@@ -33,6 +38,7 @@ def run(error: BaseException | None, monkeypatch: pytest.MonkeyPatch) -> int:
         (None, 0, ""),
         (EngineError("find an engine: none", hint="start one"), 3, "error (no-engine): find an engine: none"),
         (KeyboardInterrupt(), 130, "work: interrupted"),
+        (TerminatedError(), 143, "work: interrupted"),
         (ZeroDivisionError("oops"), 70, "work: a mistake of this project's own: ZeroDivisionError: oops"),
     ],
 )
@@ -47,6 +53,50 @@ def test_exits_as_the_error_says(
     printed = capsys.readouterr().err
     assert said in printed
     assert "Traceback" not in printed
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...], str, str]]:
+    """The stages that were recorded: name, components, step, and what ended it."""
+    found: list[tuple[str, tuple[str, ...], str, str]] = []
+
+    @contextmanager
+    def stage(name: str, *, components: Sequence[str], step: str) -> Iterator[None]:
+        ended = ""
+        try:
+            yield
+        except BaseException as error:
+            ended = type(error).__name__
+            raise
+        finally:
+            found.append((name, tuple(components), step, ended))
+
+    monkeypatch.setattr(records, "stage", stage)
+    return found
+
+
+def test_a_task_that_is_a_stage_is_recorded(
+    recorded: list[tuple[str, tuple[str, ...], str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(None, monkeypatch, stage="build") == 0
+    assert run(EngineError("none"), monkeypatch, stage="scan", step="scan.secrets") == 3
+    assert run(KeyboardInterrupt(), monkeypatch, stage="push") == 130
+    assert run(None, monkeypatch) == 0
+    assert recorded == [
+        ("build", (), "work", ""),
+        ("scan", (), "scan.secrets", "EngineError"),
+        ("push", (), "work", "KeyboardInterrupt"),
+    ]
+
+
+def test_a_stage_is_about_what_an_argument_says_unless_another_one_is_given(
+    recorded: list[tuple[str, tuple[str, ...], str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"stage": "test", "about": "of", "unless": "say"}
+    assert run(None, monkeypatch, "--of", "apps", **how) == 0
+    assert run(None, monkeypatch, **how) == 0
+    assert run(None, monkeypatch, "--say", "pushes", **how) == 0
+    assert recorded == [("test", ("apps",), "work", ""), ("test", (), "work", "")]
 
 
 def test_every_task_is_on_the_menu_with_a_line_of_help() -> None:

@@ -1,0 +1,479 @@
+"""Tell the ledger of stages and deploys: into the outbox first, which is then delivered as far as it goes.
+
+Nothing here fails what it records: what cannot be recorded is said in a line, on standard error, and that is all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from delivery.core import gitflow
+from delivery.core import records as core
+from delivery.core import versions as versioning
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeclarationError, DeliveryError, DeployError
+from delivery.core.records import Fate, Origin, Run, TerminatedError
+from delivery.core.release import Release
+from delivery.steps import facts as looking
+from delivery.tools import files, git_log, machine, outbox
+from delivery.tools.files import ROOT
+from delivery.tools.ledger import Ledger
+from delivery.tools.outbox import Report, Waiting
+
+__all__ = [
+    "Deploy",
+    "address",
+    "deliver",
+    "deploying",
+    "journal",
+    "ledger",
+    "pipeline",
+    "source",
+    "stage",
+    "state",
+]
+
+_ADDRESS = "DELIVERY_LEDGER"
+_TOKEN = "DELIVERY_LEDGER_TOKEN"  # noqa: S105  # a variable's name
+_BUILDS = ("BUILD_URL", "CI_PIPELINE_URL", "CI_JOB_URL")  # of Jenkins, of GitLab: the whole pipeline before a job of it
+_FIRST_SECONDS = 3.0  # before the work
+_LAST_SECONDS = 10.0  # after it
+_REQUEST_SECONDS = 6.0  # the ledger gives itself 5 s to have Kafka's answer
+_MARGIN_SECONDS = 1.0
+# The ledger knows an Idempotency-Key for a week: before then it is asked whether it has the event.
+_OLD = timedelta(days=6)
+_SKEW = timedelta(days=1)  # how far two clocks may be apart
+_said: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What this clone is: its declaration, what gitflow decides for it, its components' versions, where events come from."""
+
+    declaration: Declaration
+    decision: gitflow.Decision
+    versions: Mapping[str, str]
+    origin: Origin
+    subject: str
+
+
+def pipeline() -> str:
+    """The address of the build that this runs in; "" by hand."""
+    return next((os.environ[name] for name in _BUILDS if os.environ.get(name)), "")
+
+
+def address(declaration: Declaration) -> str:
+    """The ledger's address: DELIVERY_LEDGER, else the declaration's; "" where there is none."""
+    told = os.environ.get(_ADDRESS, "").strip()
+    if told and not told.startswith(("http://", "https://")):
+        raise DeclarationError(
+            f"read {_ADDRESS}: {told!r} is no address", hint="as in http://localhost:8000 or https://ledger.example.com"
+        )
+    return (told or (declaration.records.ledger if declaration.records else "")).rstrip("/")
+
+
+def ledger(declaration: Declaration) -> Ledger:
+    """The ledger to read from; raise DeclarationError when nobody says where it is."""
+    at = address(declaration)
+    if not at:
+        raise DeclarationError(
+            "read the ledger: nothing says where it is", hint=f"`records.ledger` in delivery.toml, or {_ADDRESS}"
+        )
+    return Ledger(at, os.environ.get(_TOKEN, ""))
+
+
+def source(root: Path = ROOT) -> Source:
+    """What this clone is, by git and its files alone."""
+    declaration = files.load_declaration(root)
+    facts = looking.look(declaration, root)
+    decision = gitflow.decide(facts.ref, declaration)
+    decided = versioning.decide(declaration, facts, decision)
+    versions = {
+        name: decided[declaration.subproject_of(image.context)].published for name, image in declaration.images.items()
+    }
+    folder = declaration.chart.folder
+    versions[folder] = versions[declaration.name] = decided[declaration.subproject_of(folder)].published
+    described = git_log.describe(root, facts.commit)
+    origin = Origin(
+        responsible=_responsible(described.author if described else ""),
+        pipeline=pipeline(),
+        commit=facts.commit,
+        branch=facts.ref.name,
+        line=decision.line.value,
+        committed_at=described.committed_at if described else "",
+    )
+    return Source(declaration, decision, versions, origin, described.subject if described else "")
+
+
+def _responsible(author: str) -> str:
+    """Who is responsible: who is told, else who made the change that a pipeline runs for, else the user."""
+    if not os.environ.get("DELIVERY_RESPONSIBLE") and pipeline():
+        return os.environ.get("CHANGE_AUTHOR") or author or machine.user()
+    return machine.user()
+
+
+@contextmanager
+def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Path = ROOT) -> Iterator[None]:
+    """Record what is done inside as a stage of the pipeline: started, then how it ended. By hand nothing is recorded.
+
+    components are images, the chart's folder, subprojects or the project's own name; without any, all that the stage is about. A
+    second step of a stage in one pipeline records its end alone.
+    """
+    if not pipeline():
+        yield
+        return
+    recording = _Recording(root)
+    with recording.guard():
+        found = source(root)
+        everything = _deployed(found.declaration) if name == "verify" else ()
+        named = core.components(found.declaration, components or everything)
+        recording.begin(
+            found.declaration,
+            Run(
+                str(uuid.uuid4()),
+                name,
+                step,
+                found.decision.environment,
+                _of(found.versions, named),
+                found.origin,
+                _now(),
+            ),
+            once=True,
+        )
+    if name == "verify":
+        with recording.guard():
+            recording.unchanged = core.kept_components(journal(root))
+    with recording.until_it_ends():
+        yield
+
+
+def _of(versions: Mapping[str, str], named: Iterable[str]) -> dict[str, str]:
+    return {name: versions[name] for name in named}
+
+
+def _deployed(declaration: Declaration) -> list[str]:
+    """What is deployed: the images that run, and the chart."""
+    return [*declaration.components(), declaration.chart.folder]
+
+
+class Deploy:
+    """The recording of a deploy, which begins once it is known what is deployed where."""
+
+    def __init__(self, declaration: Declaration, step: str, root: Path) -> None:
+        self._declaration = declaration
+        self._step = step
+        self._entered = _now()
+        self._recording = _Recording(root)
+        self._root = root
+
+    def quietly(self) -> AbstractContextManager[None]:
+        """Let nothing that goes wrong in finding out what to record be felt; it is said."""
+        return self._recording.guard()
+
+    def begin(self, environment: str, versions: Mapping[str, str], release: Release | None = None) -> None:
+        """Record that these versions are being deployed; what comes of it is recorded at the end."""
+        with self._recording.guard():
+            origin = self._origin(release)
+            run = Run(str(uuid.uuid4()), "deploy", self._step, environment, dict(versions), origin, _now())
+            self._recording.begin(self._declaration, run)
+            self._recording.deliver(_FIRST_SECONDS)
+
+    def unchanged(self, components: Iterable[str] | None = None) -> None:
+        """Note what serves as it did before; without names it is everything, for there was nothing to do."""
+        run = self._recording.run
+        self._recording.unchanged |= set((run.versions if run else ()) if components is None else components)
+
+    def goes_back(self, served: Mapping[str, str]) -> None:
+        """Note that these versions, which serve now, are to be replaced by earlier ones."""
+        self._recording.served = dict(served)
+        run = self._recording.run
+        self.unchanged(name for name, version in served.items() if run and run.versions.get(name) == version)
+
+    def _origin(self, release: Release | None) -> Origin:
+        commit = release.commit if release and release.commit else "HEAD"
+        described = git_log.describe(self._root, commit)
+        origin = Origin(_responsible(described.author if described else ""), pipeline())
+        if release and release.commit:
+            origin = replace(origin, commit=release.commit, branch=release.branch, line=release.line)
+        elif described:
+            origin = replace(origin, commit=described.sha)
+        return replace(origin, committed_at=described.committed_at if described else "")
+
+    def _failed_early(self) -> None:
+        """In a pipeline a deploy that ends before it is known what is deployed is a stage that failed, too."""
+        if self._recording.run is None and pipeline():
+            with self._recording.guard():
+                found = source(self._root)
+                named = _deployed(found.declaration)
+                environment = found.decision.environment
+                run = Run(
+                    str(uuid.uuid4()),
+                    "deploy",
+                    self._step,
+                    environment,
+                    _of(found.versions, named),
+                    found.origin,
+                    self._entered,
+                )
+                self._recording.begin(found.declaration, run)
+
+    @contextmanager
+    def _until_it_ends(self) -> Iterator[None]:
+        with self._recording.until_it_ends(before_failing=self._failed_early):
+            yield
+
+
+@contextmanager
+def deploying(declaration: Declaration, step: str, root: Path = ROOT) -> Iterator[Deploy]:
+    """Record a deploy, by hand too: what is done inside calls `begin` on what it is given."""
+    made = Deploy(declaration, step, root)
+    with made._until_it_ends():  # noqa: SLF001  # the two are one
+        yield made
+
+
+@dataclass
+class _Recording:
+    """One run that is told to the ledger. Before `begin`, and where that failed, nothing is."""
+
+    root: Path
+    run: Run | None = None
+    to: str = ""
+    unchanged: set[str] = field(default_factory=set)
+    served: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Let nothing that goes wrong in recording be felt; it is said."""
+        try:
+            yield
+        except DeliveryError as error:
+            _say(f"not recorded: {error.message}")
+        except Exception as error:  # noqa: BLE001  # whatever it is, the work goes on
+            _say(f"not recorded: {type(error).__name__}: {error}")
+
+    def begin(self, declaration: Declaration, run: Run, *, once: bool = False) -> None:
+        """Record the start; once: not of what this pipeline has begun before."""
+        self.to = address(declaration)
+        before = journal(self.root) if once else []
+        starting = [name for name in run.versions if not core.begun(before, run, name)]
+        self.run = run
+        self._keep([run.event(name, "started", run.began) for name in starting])
+
+    @contextmanager
+    def until_it_ends(self, before_failing: Any = None) -> Iterator[None]:  # noqa: ANN401  # a callable
+        """Record how what is done inside ends, SIGTERM included, and deliver before and after."""
+        try:
+            with _terminable():
+                if self.run is None or self.run.stage != "record":  # which delivers itself, and says what came of it
+                    self.deliver(_FIRST_SECONDS)
+                yield
+        except BaseException as error:
+            if _ended_well(error):
+                self.end(advice=error.message if isinstance(error, DeliveryError) else "")
+            else:
+                if before_failing:
+                    before_failing()
+                self.end(error)
+            raise
+        self.end()
+
+    def end(self, error: BaseException | None = None, advice: str = "") -> None:
+        """Record the end; advice is what is to be known of one that went well."""
+        if self.run is None:
+            return
+        with self.guard():
+            at = _now()
+            self._keep(self._failed(self.run, error, at) if error else self._succeeded(self.run, at, advice))
+        self.deliver(_LAST_SECONDS)
+
+    def _succeeded(self, run: Run, at: datetime, advice: str) -> list[dict[str, Any]]:
+        events = []
+        if self.served:
+            events = self._rolled_back(run, self.served, at)
+        for name in run.versions:
+            more: dict[str, Any] = {"changed": name not in self.unchanged} if run.stage == "deploy" else {}
+            if self.served:
+                more["restored"] = True
+            events.append(run.event(name, "succeeded", at, error=advice, **more))
+        return events
+
+    def _failed(self, run: Run, error: BaseException, at: datetime) -> list[dict[str, Any]]:
+        told = _told(error)
+        more: dict[str, dict[str, Any]] = {
+            name: {"changed": False} if name in self.unchanged else {} for name in run.versions
+        }
+        events = [run.event(name, "failed", at, error=told, **more[name]) for name in run.versions]
+        if isinstance(error, DeployError) and error.rolled_back and not self.served:
+            # A version that served before, too, was not rolled back: to say so would take its earlier success away.
+            changed = {name: version for name, version in run.versions.items() if name not in self.unchanged}
+            events += self._rolled_back(run, changed, at, error=told)
+        return events
+
+    def _rolled_back(
+        self, run: Run, versions: Mapping[str, str], at: datetime, error: str = ""
+    ) -> list[dict[str, Any]]:
+        of = replace(run, versions=versions)
+        names = [name for name in versions if name not in self.unchanged]
+        return [of.event(name, "rolled-back", at, error=error) for name in names]
+
+    def _keep(self, events: Sequence[Mapping[str, Any]]) -> None:
+        with self.guard():
+            if self.to:
+                outbox.add(self.to, events)
+        with self.guard():
+            if build := pipeline():
+                _append(_journal(build, self.root), events)
+
+    def deliver(self, seconds: float) -> None:
+        """Send what waits, within this time; say what was refused, and why the rest waits."""
+        if not self.to:
+            return
+        with self.guard():
+            report = deliver(seconds=seconds)
+            for one in report.rejected:
+                _say(f"the ledger will never take an event, which was put aside as {one.file}: {one.why}")
+            for ledger_, why in report.reasons.items():
+                waits = "1 event waits" if report.waiting == 1 else f"{report.waiting} events wait"
+                _say(f"{waits} in the outbox: {ledger_}: {why}; `./run inv records.waiting` shows more", once=ledger_)
+
+
+def _ended_well(error: BaseException) -> bool:
+    """Whether an exception only carries the exit code 0, or advice."""
+    return getattr(error, "code", None) == 0 or getattr(error, "advisory", False)
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, TerminatedError):
+        return "interrupted (SIGTERM)"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, DeliveryError):
+        return error.message
+    return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, as SIGINT is one, so that what was begun is ended in good order."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def journal(root: Path = ROOT) -> list[dict[str, Any]]:
+    """What this pipeline has recorded so far, in the order in which they came; none by hand."""
+    build = pipeline()
+    if not build:
+        return []
+    try:
+        text = _journal(build, root).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    events: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):  # a line that was cut off
+            told = json.loads(line)
+            if isinstance(told, dict):
+                events.append(told)
+    return events
+
+
+def _journal(build: str, root: Path) -> Path:
+    return files.output("records", core.journal_name(build), root=root)
+
+
+def _append(file: Path, events: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines in one write, so that those of parallel steps do not mix."""
+    if not events:
+        return
+    text = "".join(f"{json.dumps(event)}\n" for event in events)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
+
+
+def deliver(*, seconds: float, wait: float = 0.0) -> Report:
+    """Send what waits in the outbox, within this time whatever a network does; what is not sent then waits on."""
+    found: list[Report] = []
+    wrong: list[DeliveryError] = []
+    token = os.environ.get(_TOKEN, "")
+    ends = _monotonic() + seconds
+
+    def run() -> None:
+        try:
+            found.append(outbox.deliver(lambda one: _send(one, token, ends), seconds=seconds, wait=wait))
+        except DeliveryError as error:
+            wrong.append(error)
+        except Exception as error:  # noqa: BLE001  # a thread has nobody to tell
+            wrong.append(DeliveryError(f"deliver what waits: {type(error).__name__}: {error}"))
+
+    # Not even a name server that does not answer holds a deploy up.
+    thread = threading.Thread(target=run, name="outbox", daemon=True)
+    thread.start()
+    thread.join(seconds + wait + _MARGIN_SECONDS)
+    if wrong:
+        raise wrong[0]
+    return found[0] if found else Report(waiting=len(outbox.waiting()), late=True)
+
+
+def state(at: str) -> str:
+    """Why events wait for a ledger: how it answers now."""
+    return Ledger(at, os.environ.get(_TOKEN, "")).answers()
+
+
+def _send(one: Waiting, token: str, ends: float) -> tuple[Fate, str]:
+    left = max(0.1, min(_REQUEST_SECONDS, ends - _monotonic()))
+    at = Ledger(one.ledger, token)
+    if _now() - one.since > _OLD:
+        stored = at.holds(one.event, core.rfc3339(one.since - _SKEW), seconds=left)
+        if stored is None:
+            return Fate.AWAY, "it does not say whether it has an event that is older than its memory of keys"
+        if stored:
+            return Fate.DELIVERED, ""
+    status, said = at.offer(one.event, one.key, seconds=left)
+    return core.fate(status), said
+
+
+def _monotonic() -> float:
+    from time import monotonic  # noqa: PLC0415  # tests stand in for this function alone
+
+    return monotonic()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _say(text: str, once: str = "") -> None:
+    """Print a line beside the output, which a pipeline may read; the same matter is said once."""
+    if (once or text) not in _said:
+        _said.add(once or text)
+        sys.stderr.write(f"records: {text}\n")
+        sys.stderr.flush()

@@ -1,0 +1,162 @@
+"""Deploys are recorded in the real ledger, once each, whether it was there or not."""
+
+import csv
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from delivery.core.declaration import Declaration, parse
+from delivery.core.errors import DeployError
+from delivery.core.release import Release
+from delivery.steps import records as recording
+from delivery.steps.platform import released
+from delivery.tasks import records as tasks
+from delivery.tools import files, outbox, screen
+from delivery.tools.engine import Engine
+from tests.conftest import DECLARATION
+from tests.ledger.stack import Stack, running, wait_for
+from tests.repositories import Repository
+
+pytestmark = pytest.mark.engine
+
+ENVIRONMENT = "staging"
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The real api-rest and async-worker, of the release that was published from this clone last."""
+    release = released()
+    assert release, "no images: `./run inv push` publishes them"
+    images = {name: image.pinned for name, image in release.images.items()}
+    name, folder = f"records-test-{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("stack")
+    with running(engine, name, folder, images=images, environment={}, services=("api-rest", "async-worker")) as brought:
+        brought.wait_ready("api-rest")
+        yield brought
+
+
+@pytest.fixture
+def house(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A clone whose deploys are recorded in that ledger."""
+    monkeypatch.setenv("DELIVERY_LEDGER", f"http://127.0.0.1:{stack.ports['api-rest']}")
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DELIVERY_RESPONSIBLE", "Zoë")
+    for name in ("BUILD_URL", "CI_JOB_URL", "DELIVERY_LEDGER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    made = Repository(tmp_path / "house")
+    made.commit("feat: begin")
+    return made
+
+
+class Deploys:
+    """Deploys that end as they are told to, recorded as `inv deploy` does it."""
+
+    def __init__(self, house: Repository, component: str) -> None:
+        self.declaration: Declaration = parse(DECLARATION, is_folder=lambda _path: True)
+        self.house = house
+        self.component = component
+        self.release = Release({}, commit=house.git("rev-parse", "HEAD"))
+
+    def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
+        with recording.deploying(self.declaration, "deploy", self.house.root) as told:
+            told.begin(ENVIRONMENT, {self.component: version}, self.release)
+            if served:
+                told.goes_back({self.component: served})
+            if error:
+                raise error
+
+
+def serves(stack: Stack, component: str) -> str:
+    """The version of a component that the ledger says runs."""
+    address = f"http://127.0.0.1:{stack.ports['api-rest']}/environments"
+    told: dict[str, Any] = requests.get(address, timeout=10).json()
+    (version,) = (
+        one["version"]
+        for environment in told["environments"]
+        if environment["environment"] == ENVIRONMENT
+        for one in environment["components"]
+        if one["component"] == component
+    )
+    return str(version)
+
+
+def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
+    stack: Stack, house: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component = f"run-{uuid.uuid4().hex[:8]}"
+    deploy = Deploys(house, component)
+    ledger = recording.ledger(deploy.declaration)
+
+    def stored() -> list[dict[str, Any]]:
+        return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
+
+    deploy("1.0.0")
+    assert outbox.waiting() == []  # it is there, so nothing waits
+    stack.compose("stop", "api-rest")
+    with pytest.raises(DeployError):
+        deploy("1.1.0", DeployError("upgrade: not ready", rolled_back=True))
+    deploy("1.2.0")
+    assert len(outbox.waiting()) == 5
+    assert "waits in the outbox: http://127.0.0.1" in capsys.readouterr().err
+    waiting = [one.event for one in outbox.waiting()]
+
+    stack.compose("start", "api-rest")
+    stack.wait_ready("api-rest")
+    tasks.deliver.body.__wrapped__(None)
+    tasks.deliver.body.__wrapped__(None)
+    said = capsys.readouterr().out
+    assert "5 events delivered, 0 waiting" in said
+    assert "0 events delivered, 0 waiting" in said
+    wait_for("the worker to have stored all", lambda: len(stored()) >= 7)
+    assert serves(stack, component) == "1.2.0"
+
+    deploy("1.0.0", served="1.2.0")
+    wait_for("the worker to have stored the way back", lambda: len(stored()) >= 10)
+    assert serves(stack, component) == "1.0.0"
+    events = stored()
+    assert len(events) == 10
+    told = [{name: one[name] for name in waiting[0]} for one in reversed(events)]
+    assert told[2:7] == waiting
+
+    monkeypatch.setattr(files, "load_declaration", lambda: deploy.declaration)
+    monkeypatch.setattr(screen.out, "width", 200)
+    capsys.readouterr()
+    tasks.records.body.__wrapped__(None, component=component)
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(row.endswith(f"{component} 1.1.0 staging rolled-back Zoë") for row in rows)
+    # 1.0.0 went well; 1.1.0 failed at once, 1.2.0 later.
+    assert any(row.startswith(f"{component} staging 0.033 a day (1)") and "67% (2 of 3)" in row for row in rows), rows
+    file = tmp_path / "records.csv"
+    tasks.records.body.__wrapped__(None, component=component, csv=str(file))
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        cells = list(csv.DictReader(text))
+    assert [cell["id"] for cell in cells] == [one["id"] for one in events]
+    assert json.loads(cells[0]["details"])["commit"] == deploy.release.commit
+
+
+def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(stack: Stack, house: Repository) -> None:
+    component = f"run-{uuid.uuid4().hex[:8]}"
+    deploy = Deploys(house, component)
+    deploy("1.0.0")
+    with recording.deploying(deploy.declaration, "deploy", house.root) as told:
+        stack.compose("stop", "api-rest")
+        told.begin(ENVIRONMENT, {component: "1.1.0"}, deploy.release)
+        stack.compose("start", "api-rest")
+        stack.wait_ready("api-rest")
+        (one,) = outbox.waiting()
+        # What a process that was killed after the answer leaves: the ledger has it, and the outbox, too.
+        content = one.file.read_bytes()
+        assert recording.deliver(seconds=10).sent == 1
+        one.file.write_bytes(content)
+    ledger = recording.ledger(deploy.declaration)
+
+    def stored() -> int:
+        return len(ledger.events({"component": component}, "2020-01-01T00:00:00Z"))
+
+    wait_for("the worker to have stored all", lambda: stored() >= 4)
+    assert outbox.waiting() == []
+    assert stored() == 4
