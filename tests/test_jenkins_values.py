@@ -1,0 +1,492 @@
+"""What jenkins/ installs has what the Jenkinsfile asks for, and no more rights than it needs."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+
+from delivery.tools import files
+
+JENKINS = files.ROOT / "jenkins"
+PIPELINE = (files.ROOT / "Jenkinsfile").read_text(encoding="utf-8")
+# What reads the repository is the job's, not the pipeline's.
+OF_THE_JOB = {"delivery-git"}
+# Which plugin brings a step or option of the pipeline; None for Jenkins itself. workflow-aggregator brings the Pipeline plugins.
+PLUGINS = {
+    "archiveArtifacts": None,
+    "buildDiscarder": None,
+    "logRotator": None,
+    "catchError": "workflow-aggregator",
+    "checkout": "workflow-aggregator",
+    "credentials": "credentials-binding",
+    "disableConcurrentBuilds": "workflow-aggregator",
+    "junit": "junit",
+    "lock": "lockable-resources",
+    "node": "workflow-aggregator",
+    "sh": "workflow-aggregator",
+    "stash": "workflow-aggregator",
+    "string": "credentials-binding",
+    "timeout": "workflow-aggregator",
+    "timestamps": "timestamper",
+    "unstash": "workflow-aggregator",
+    "withCredentials": "credentials-binding",
+}
+# The pipeline's own structure, and Groovy's: no plugin but the one that reads declarative pipelines.
+LANGUAGE = {
+    *(
+        "stage",
+        "stages",
+        "steps",
+        "agent",
+        "options",
+        "environment",
+        "parallel",
+        "post",
+        "always",
+        "when",
+        "not",
+        "script",
+        "trim",
+    ),
+    *(
+        "pipeline",
+        "input",
+        "success",
+        "failure",
+        "unstable",
+        "cleanup",
+        "beforeAgent",
+        "beforeInput",
+        "anyOf",
+        "allOf",
+        "expression",
+    ),
+}
+# What values.yaml itself is for: pod templates, this configuration, its job, its rights and its people.
+OF_THE_VALUES = {
+    "kubernetes",
+    "configuration-as-code",
+    "git",
+    "job-dsl",
+    "basic-branch-build-strategies",
+    "matrix-auth",
+    "ldap",
+}
+CLUSTER_WIDE = {
+    *(
+        "nodes",
+        "clusterroles",
+        "clusterrolebindings",
+        "customresourcedefinitions",
+        "persistentvolumes",
+        "storageclasses",
+    ),
+    *(
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "priorityclasses",
+        "certificatesigningrequests",
+    ),
+}
+# With one of these a service account could give itself the rest, or run commands in what others run.
+ESCALATING = {"roles", "rolebindings", "serviceaccounts/token", "pods/exec", "pods/attach", "pods/ephemeralcontainers"}
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    return [one for one in yaml.safe_load_all((JENKINS / name).read_text(encoding="utf-8")) if one]
+
+
+def values() -> dict[str, Any]:
+    (found,) = load("values.yaml")
+    return found
+
+
+def configuration(name: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
+    return yaml.safe_load(values()["controller"]["JCasC"]["configScripts"][name])
+
+
+def templates() -> dict[str, dict[str, Any]]:
+    """The pod templates by label."""
+    found = [one for text in values()["agent"]["podTemplates"].values() for one in yaml.safe_load(text)]
+    return {one["label"]: one for one in found}
+
+
+def pod(label: str) -> dict[str, Any]:
+    """The pod of a label's agents."""
+    return dict(yaml.safe_load(templates()[label]["yaml"])["spec"])
+
+
+def plugins() -> dict[str, str]:
+    return dict(one.split(":", 1) for one in values()["controller"]["installPlugins"])
+
+
+def credentials() -> dict[str, str]:
+    """The kind of each declared credential, by id."""
+    (domain,) = configuration("credentials")["credentials"]["system"]["domainCredentials"]
+    return {one["id"]: kind for entry in domain["credentials"] for kind, one in entry.items()}
+
+
+def asked() -> set[str]:
+    """The credential ids that the pipeline names; one that is made from the environment's name is one for each environment."""
+    told = re.findall(r"""credentials\(\s*["']([^"']+)["']\s*\)|credentialsId:\s*["']([^"']+)["']""", PIPELINE)
+    environments = set(files.load_declaration().gitflow.deploys.values())
+    found = set[str]()
+    for name in (first or second for first, second in told):
+        found |= {name.replace("${env.DELIVERY_ENVIRONMENT}", one) for one in environments}
+    return found
+
+
+def test_the_credentials_are_those_that_the_pipeline_asks_for() -> None:
+    assert asked()
+    assert set(credentials()) - OF_THE_JOB == asked()
+
+
+def test_the_pipelines_kinds_of_credentials_are_what_it_does_with_them() -> None:
+    kinds = credentials()
+    files_ = {name for name, kind in kinds.items() if kind == "file"}
+    assert files_ == {"delivery-signing-key", *(name for name in kinds if "kubeconfig" in name)}
+    assert {name for name, kind in kinds.items() if kind == "usernamePassword"} == {
+        "delivery-registry",
+        "delivery-registry-read",
+        "delivery-git",
+    }
+
+
+def test_each_secret_that_is_read_is_mounted_and_the_guide_makes_it() -> None:
+    mounted = {f"{one['name']}-{one['keyName']}" for one in values()["controller"]["additionalExistingSecrets"]}
+    (local,) = load("values-local-accounts.yaml")
+    besides = {f"{one['name']}-{one['keyName']}" for one in local["controller"]["additionalExistingSecrets"]}
+    text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", text))
+    assert read == mounted
+    read_locally = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(local)))
+    assert besides == mounted | read_locally
+    guide = (files.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    made = {f"jenkins-credentials-{one}" for one in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)}
+    assert made == besides
+
+
+def test_no_secret_stands_in_the_files() -> None:
+    for file in JENKINS.rglob("*"):
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            assert "PRIVATE KEY" not in text, file
+            assert not re.findall(r"(?:password|secret|token): (?![\"']?\$|\{|$)(\S+)", text, re.MULTILINE), file
+
+
+def test_the_labels_are_those_that_the_pipeline_asks_for() -> None:
+    wanted = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE))
+    assert wanted == set(templates())
+
+
+def test_each_step_of_the_pipeline_has_its_plugin_and_each_plugin_is_used() -> None:
+    code = re.sub(r"//[^\n]*", "", PIPELINE)
+    without_text = re.sub(r"""'[^'\n]*'|"[^"\n]*\"""", "''", code)
+    used = set(re.findall(r"^\s*([a-zA-Z]+)\s*(?:\(|'|\w+:|scm\b)", without_text, re.MULTILINE))
+    used |= set(re.findall(r"(?:=\s*|\[|\(|\{ )([a-zA-Z]+)\(", without_text))
+    unknown = used - set(PLUGINS) - LANGUAGE - {"message", "ok", "submitter", "submitterParameter", "label"}
+    assert not unknown, "add it to PLUGINS with the plugin that brings it"
+    wanted = {plugin for step, plugin in PLUGINS.items() if step in used and plugin}
+    assert wanted | OF_THE_VALUES == set(plugins())
+
+
+def test_everything_is_pinned() -> None:
+    assert all(re.fullmatch(r"[0-9][\w.]+", version) for version in plugins().values()), plugins()
+    assert re.fullmatch(r"[0-9.]+-jdk21", values()["controller"]["image"]["tag"])
+    assert not values()["controller"]["installLatestPlugins"]
+    images = {one["image"] for label in templates() for one in pod(label)["containers"]}
+    assert len(images) == 1
+    for file in JENKINS.rglob("*"):
+        if file.is_file():
+            assert ":latest" not in file.read_text(encoding="utf-8"), file
+
+
+def test_nothing_is_built_beside_the_credentials() -> None:
+    assert values()["controller"]["numExecutors"] == 0
+    assert values()["agent"]["disableDefaultAgent"] is True
+
+
+def test_nobody_may_do_anything_unnamed() -> None:
+    for text in (
+        configuration("security"),
+        yaml.safe_load(load("values-local-accounts.yaml")[0]["controller"]["JCasC"]["configScripts"]["security"]),
+    ):
+        entries = text["jenkins"]["authorizationStrategy"]["globalMatrix"]["entries"]
+        named = {who["name"]: who["permissions"] for one in entries for who in one.values()}
+        assert "anonymous" not in named
+        administrators = [name for name, allowed in named.items() if "Overall/Administer" in allowed]
+        assert len(administrators) == 1
+        assert "releasers" in named
+        assert not text["jenkins"]["securityRealm"].get("local", {}).get("allowsSignup", False)
+        assert all(
+            one.startswith(("Overall/Read", "Job/"))
+            for name, told in named.items()
+            if name not in administrators
+            for one in told
+        )
+
+
+def test_the_approval_is_the_releasers() -> None:
+    assert re.search(r"submitter 'releasers'", PIPELINE)
+
+
+def test_agents_are_told_the_same_addresses_everywhere() -> None:
+    (properties,) = configuration("environment")["jenkins"]["globalNodeProperties"]
+    told = {one["key"]: one["value"] for one in properties["envVars"]["env"]}
+    assert told == {name: f"${{{name}}}" for name in ("DELIVERY_REGISTRY", "DELIVERY_LEDGER")}
+    known = {one["name"] for one in values()["controller"]["containerEnv"]}
+    text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\{(DELIVERY_\w+)\}", text)) == known
+
+
+def test_no_node_lends_its_own_engine_or_folders() -> None:
+    for file in JENKINS.rglob("*"):
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            assert "hostPath" not in text, file
+            assert "/var/run/docker.sock" not in text, file
+    for label in templates():
+        told = pod(label)
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(told)
+        assert all(set(one) & {"emptyDir", "persistentVolumeClaim"} for one in told["volumes"])
+        assert all("sizeLimit" in one["emptyDir"] for one in told["volumes"] if "emptyDir" in one)
+
+
+def test_one_container_is_privileged_on_nodes_and_in_a_namespace_of_its_own() -> None:
+    privileged = [
+        (label, one["name"])
+        for label in templates()
+        for one in pod(label)["containers"]
+        if one["securityContext"].get("privileged") or one["securityContext"].get("runAsUser") == 0
+    ]
+    assert privileged == [("delivery-build", "engine")]
+    enforced = {
+        one["metadata"]["name"]: one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for one in load("namespaces.yaml")
+    }
+    lax = {name for name, level in enforced.items() if level != "restricted"}
+    assert lax == {templates()["delivery-build"]["namespace"]} == {"jenkins-agents"}
+    assert pod("delivery-build")["nodeSelector"] == {"delivery/agents": "build"}
+    (toleration,) = pod("delivery-build")["tolerations"]
+    assert (toleration["key"], toleration["value"], toleration["effect"]) == ("delivery/agents", "build", "NoSchedule")
+    assert enforced[templates()["delivery-deploy"]["namespace"]] == "restricted"
+
+
+def test_an_agent_that_deploys_has_no_privilege() -> None:
+    told = pod("delivery-deploy")
+    assert told["securityContext"]["runAsNonRoot"] is True
+    assert told["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = told["containers"]
+    expected = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == expected
+    assert "DOCKER_HOST" not in {one["name"] for one in container["env"]}
+
+
+def test_no_agent_has_a_token_of_the_cluster() -> None:
+    accounts = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]): one
+        for one in load("rights.yaml")
+        if one["kind"] == "ServiceAccount"
+    }
+    for label, template in templates().items():
+        assert pod(label)["automountServiceAccountToken"] is False
+        account = accounts[template["namespace"], template["serviceAccount"]]
+        assert account["automountServiceAccountToken"] is False
+    subjects = {
+        (one["namespace"], one["name"]) for binding in load("rights.yaml") for one in binding.get("subjects", ())
+    }
+    assert not subjects & {(template["namespace"], template["serviceAccount"]) for template in templates().values()}
+
+
+def test_all_agents_end_and_leave_their_records() -> None:
+    claims = {one["metadata"]["namespace"] for one in load("volumes.yaml")}
+    for label, template in templates().items():
+        assert template["podRetention"] == "never"
+        assert template["activeDeadlineSeconds"] >= 2 * 3600
+        agent = next(one for one in pod(label)["containers"] if one["name"] == "jnlp")
+        assert {"name": "DELIVERY_OUTBOX", "value": "/outbox"} in agent["env"]
+        assert {"name": "outbox", "mountPath": "/outbox"} in agent["volumeMounts"]
+        assert template["namespace"] in claims
+        assert all({"requests", "limits"} <= set(one["resources"]) for one in pod(label)["containers"])
+
+
+def test_an_agent_and_its_engine_share_the_socket() -> None:
+    agent, engine = pod("delivery-build")["containers"]
+    assert {"name": "DOCKER_HOST", "value": "unix:///run/engine/docker.sock"} in agent["env"]
+    for one in (agent, engine):
+        assert {"name": "engine", "mountPath": "/run/engine"} in one["volumeMounts"]
+        # What is bound from the workspace into a container has to have the same path for both.
+        assert one["workingDir"] == "/home/jenkins/agent"
+    script = (JENKINS / "agent" / "engine").read_text(encoding="utf-8")
+    assert re.findall(r"--host=(\S+)", script) == ["unix:///run/engine/docker.sock"]
+    assert "--data-root=/var/lib/engine" in script
+    assert {"name": "images", "mountPath": "/var/lib/engine"} in engine["volumeMounts"]
+
+
+def test_each_environment_that_is_deployed_to_has_its_namespace_and_its_deployer() -> None:
+    declaration = files.load_declaration()
+    spaces = {name: declaration.environments[name].namespace for name in declaration.gitflow.deploys.values()}
+    assert len(set(spaces.values())) == len(spaces)
+    enforced = {one["metadata"]["name"]: one["metadata"]["labels"] for one in load("namespaces.yaml")}
+    accounts = {
+        one["metadata"]["namespace"] for one in load("rights.yaml") if one["metadata"]["name"] == "jenkins-deployer"
+    }
+    assert accounts == set(spaces.values())
+    for name, namespace in spaces.items():
+        assert enforced[namespace] == {"pod-security.kubernetes.io/enforce": "restricted"}
+        # jenkins/kubeconfig names the context as the environment.
+        assert name in declaration.environments[name].contexts
+
+
+def rules() -> list[tuple[str, str, dict[str, Any]]]:
+    """Each rule with its Role's namespace and name."""
+    roles = [one for one in load("rights.yaml") if one["kind"] == "Role"]
+    return [(one["metadata"]["namespace"], one["metadata"]["name"], rule) for one in roles for rule in one["rules"]]
+
+
+def test_the_rights_are_of_namespaces_and_name_what_they_allow() -> None:
+    assert {one["kind"] for one in load("rights.yaml")} == {"ServiceAccount", "Role", "RoleBinding"}
+    for _namespace, _name, rule in rules():
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert not set(rule["resources"]) & (CLUSTER_WIDE | ESCALATING)
+        assert not set(rule["verbs"]) & {"bind", "escalate", "impersonate", "deletecollection"}
+
+
+def test_a_deployer_sees_its_own_namespace_alone() -> None:
+    for namespace, name, rule in rules():
+        if "namespaces" in rule["resources"]:
+            assert (name, rule["resourceNames"], rule["verbs"]) == ("jenkins-deployer", [namespace], ["get"])
+    for one in load("rights.yaml"):
+        for subject in one.get("subjects", ()):
+            if subject["name"] == "jenkins-deployer":
+                assert subject["namespace"] == one["metadata"]["namespace"]
+
+
+def test_the_deployers_are_alike() -> None:
+    texts = set()
+    for one in load("rights.yaml"):
+        if one["kind"] == "Role" and one["metadata"]["name"] == "jenkins-deployer":
+            texts.add(str(one).replace(one["metadata"]["namespace"], "NAMESPACE"))
+    assert len(texts) == 1
+
+
+def test_a_deployer_may_make_each_kind_that_the_chart_makes() -> None:
+    allowed = {
+        resource
+        for namespace, _name, rule in rules()
+        if namespace == "platform-production"
+        for resource in rule["resources"]
+    }
+    made = set[str]()
+    for file in (files.ROOT / "platform-chart" / "templates").rglob("*"):
+        if file.is_file():
+            made |= set(re.findall(r"^kind: (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE))
+    plural = {"NetworkPolicy": "networkpolicies"}
+    assert {plural.get(kind, f"{kind.lower()}s") for kind in made} - {"pods"} <= allowed
+    assert "deployments" in allowed, "the chart names that kind by its values"
+
+
+def test_nobody_reaches_an_agent_and_no_agent_reaches_the_nodes_identity() -> None:
+    policies = {one["metadata"]["namespace"]: one["spec"] for one in load("network-policy.yaml")}
+    for template in templates().values():
+        spec = policies[template["namespace"]]
+        assert spec["podSelector"] == {}
+        assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+        assert spec["ingress"] == []
+        blocks = [to["ipBlock"] for rule in spec["egress"] for to in rule["to"] if "ipBlock" in to]
+        assert blocks
+        assert all("169.254.0.0/16" in block["except"] for block in blocks)
+        assert all(rule["to"] for rule in spec["egress"])
+
+
+def test_the_guide_installs_the_chart_that_the_values_are_for() -> None:
+    (version,) = set(re.findall(r"jenkins (\d+\.\d+\.\d+) of", (JENKINS / "values.yaml").read_text(encoding="utf-8")))
+    guide = (files.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert re.findall(r"jenkins/jenkins --version (\S+)", guide) == [version]
+
+
+class Controller(http.server.BaseHTTPRequestHandler):
+    """Jenkins, as far as an agent that starts sees it: the first answer is that it is not ready."""
+
+    answered: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:  # its name is http.server's
+        self.answered.append(self.path)
+        self.send_response(503 if len(self.answered) == 1 else 200)
+        self.end_headers()
+        self.wfile.write(b"a jar")
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def controller() -> Iterator[str]:
+    Controller.answered.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Controller) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def started(tmp_path: Path, controller: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The agent's script, with a java that says what it was told, and a docker that answers when asked again."""
+    programs = {
+        "java": 'echo "$@"',
+        "docker": f"[ -e {tmp_path}/up ] || {{ touch {tmp_path}/up; exit 1; }}; echo docker answers >&2",
+        "sleep": "exit 0",
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    told = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "JENKINS_URL": controller,
+        "JENKINS_SECRET": "hush",
+        "JENKINS_AGENT_NAME": "delivery-build-1",
+        "JENKINS_AGENT_WORKDIR": str(tmp_path),
+        "AGENT_RETRY_SECONDS": "0",
+        "no_proxy": "*",
+        **environment,
+    }
+    argv = ["sh", str(JENKINS / "agent" / "agent")]
+    return subprocess.run(argv, env=told, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_an_agent_fetches_its_program_from_the_controller_and_connects(tmp_path: Path, controller: str) -> None:
+    done = started(tmp_path, controller)
+    assert done.returncode == 0, done.stderr
+    assert Controller.answered == ["/jnlpJars/agent.jar"] * 2
+    assert (tmp_path / "agent.jar").read_text() == "a jar"
+    expected = f"-jar {tmp_path}/agent.jar -webSocket -url {controller} -name delivery-build-1 -secret hush -workDir {tmp_path}"
+    assert done.stdout.strip() == expected
+    assert not (tmp_path / "up").exists(), "without an engine none is asked"
+
+
+def test_an_agent_waits_for_its_engine(tmp_path: Path, controller: str) -> None:
+    done = started(tmp_path, controller, DOCKER_HOST="unix:///run/engine/docker.sock")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "up").exists()
+
+
+def test_an_agent_whose_engine_never_answers_says_so(tmp_path: Path, controller: str) -> None:
+    (tmp_path / "up").mkdir()
+    (tmp_path / "seq").write_text("#!/bin/sh\necho 1 2\n")
+    (tmp_path / "seq").chmod(0o755)
+    environment = {"DOCKER_HOST": "unix:///run/engine/docker.sock"}
+    (tmp_path / "never").mkdir()
+    (tmp_path / "never" / "docker").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "never" / "docker").chmod(0o755)
+    done = started(tmp_path, controller, **environment, PATH=f"{tmp_path / 'never'}:{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 1
+    assert "no engine answers at unix:///run/engine/docker.sock" in done.stderr
+    assert not Controller.answered
