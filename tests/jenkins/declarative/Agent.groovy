@@ -1,0 +1,9 @@
+package declarative
+
+/** A node that a stage was given, with a workspace of its own. */
+class Agent {
+    String label
+    int number
+    File workspace
+    volatile boolean lost
+}

@@ -1,0 +1,8 @@
+package declarative
+
+class When {
+    List<Condition> conditions = []
+    boolean beforeAgent
+    boolean beforeInput
+    boolean beforeOptions
+}

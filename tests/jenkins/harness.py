@@ -1,0 +1,344 @@
+"""The Jenkinsfile without Jenkins: what it would do for a branch, a request or a tag, and doing it.
+
+`record` runs nothing and says what would be run, in order; `perform` runs it, in clones, with real shells. What is known of a
+Jenkinsfile is in declarative/: Jenkins' semantics of the part of them that ours uses. Anything else is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+import yaml
+
+from delivery.core.declaration import Declaration
+from delivery.core.errors import DeliveryError
+from delivery.core.facts import Ref
+from delivery.core.gitflow import Decision, decide
+from delivery.steps import programs
+
+__all__ = [
+    "REFUSED",
+    "Approval",
+    "Case",
+    "Credential",
+    "Event",
+    "Run",
+    "answers",
+    "configured",
+    "decided",
+    "listing",
+    "perform",
+    "record",
+]
+
+REFUSED = 64  # the exit code where the file has something that the runner does not know, or Jenkins does not take
+_HERE = Path(__file__).parent
+_INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A credential of Jenkins: kind is "string" or "file" (with a value, a file also by its path), or "usernamePassword"."""
+
+    kind: str = "string"
+    value: str = "secret"
+    path: str = ""
+    username: str = "someone"
+    password: str = "secret"
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What is answered where the pipeline asks: somebody approves, or refuses (by is ""). No Approval: nobody answers."""
+
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one build is started with.
+
+    answers are what commands print that are asked for their output, failures the exit codes of those that fail, lost the
+    command during which the agent goes away. target and source are a pull request's branches.
+    """
+
+    ref: Ref
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    approval: Approval | None = None
+    lost: str = ""
+    target: str = "develop"
+    source: str = "feature/x"
+    job: str = "delivery-platform"
+    number: int = 1
+
+    def variables(self) -> dict[str, str]:
+        """What a multibranch job tells its build; nothing about a branch where it is none (kind "")."""
+        name = f"PR-{self.ref.name}" if self.ref.kind == "pull-request" else self.ref.name
+        job = f"{self.job}/{quote(name, safe='')}" if self.ref.kind else self.job
+        path = "/job/".join(quote(part, safe="") for part in job.split("/", 1))
+        found = {
+            "JOB_NAME": job,
+            "BUILD_NUMBER": str(self.number),
+            "BUILD_URL": f"https://jenkins.example/job/{path}/{self.number}/",
+        }
+        if self.ref.kind:
+            found["BRANCH_NAME"] = name
+        if self.ref.kind == "tag":
+            found["TAG_NAME"] = name
+        if self.ref.kind == "pull-request":
+            found |= {"CHANGE_ID": self.ref.name, "CHANGE_TARGET": self.target, "CHANGE_BRANCH": self.source}
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a build: its result, or the error for which it never began; everything that happened, in order; the exit code.
+
+    log is what a real run printed.
+    """
+
+    result: str
+    error: str
+    events: tuple[Event, ...]
+    exit: int
+    log: str = ""
+
+    def of(self, *what: str) -> list[Event]:
+        """The events of these kinds, in order."""
+        return [event for event in self.events if event["what"] in what]
+
+    @property
+    def commands(self) -> list[str]:
+        """What was run, in order."""
+        return [event["command"] for event in self.of("sh")]
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that ran, each with those around it, in the order in which they began."""
+        return [event["stage"] for event in self.of("stage") if not self.skipped(event["stage"])]
+
+    def skipped(self, stage: str) -> bool:
+        """Whether a stage was skipped."""
+        return any(event["stage"] == stage for event in self.of("skipped"))
+
+
+def answers(decision: Decision) -> dict[str, str]:
+    """What `inv plan --say` prints for a decision."""
+
+    def yes(value: object) -> str:
+        return "true" if value else "false"
+
+    said = {
+        "pushes": yes(decision.pushes),
+        "environment": decision.environment,
+        "approval": yes("approval" in decision.gates),
+    }
+    return {f"./run inv plan --say {what}": f"{value}\n" for what, value in said.items()}
+
+
+def decided(ref: Ref, declaration: Declaration) -> dict[str, str]:
+    """What `inv plan --say` prints for a ref."""
+    return answers(decide(ref, declaration))
+
+
+def configured(values: Path) -> dict[str, Credential]:
+    """The credentials that Jenkins is given by the values of its chart: ids and kinds; what they are worth is made up."""
+    scripts = yaml.safe_load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"].values()
+    found: dict[str, Credential] = {}
+    for script in scripts:
+        for domain in (yaml.safe_load(script).get("credentials") or {}).get("system", {}).get("domainCredentials", ()):
+            for one in domain["credentials"]:
+                ((kind, told),) = one.items()
+                name = told["id"]
+                found[name] = Credential(kind, value=f"<{name}>", username=f"<{name} user>", password=f"<{name} word>")
+    return found
+
+
+def record(builds: Iterable[tuple[str, Case]]) -> list[Run]:
+    """What each of these builds, a Jenkinsfile's text and a case, would do; all of them in one process."""
+    texts: dict[str, int] = {}
+    runs = [
+        {"text": texts.setdefault(text, len(texts)), "conditions": _conditions(case)} for text, case in list(builds)
+    ]
+    with tempfile.TemporaryDirectory(prefix="jenkinsfile-") as made:
+        request, answer = Path(made) / "request.json", Path(made) / "answer.json"
+        request.write_text(json.dumps({"texts": list(texts), "runs": runs, "real": False}), encoding="utf-8")
+        done = subprocess.run(_argv(request, answer), env=_environment(), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise _broken(done.returncode, done.stdout + done.stderr)
+        return [_run(one) for one in json.loads(answer.read_text(encoding="utf-8"))]
+
+
+def perform(  # noqa: PLR0913  # all that a build is made of, by name
+    text: str,
+    case: Case,
+    *,
+    project: Path,
+    commit: str,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    checkout: Sequence[str] | None = None,
+    threads: bool = True,
+    on_line: Callable[[str], None] = lambda _line: None,
+) -> Run:
+    """Really run a build, and say line by line what it prints.
+
+    Each agent's workspace, in `folder`, is a clone of the project at the commit, with a detached HEAD as Jenkins leaves it, or
+    what the commands of `checkout` make of it. environment is what the agents have beside PATH, HOME and the like. threads is
+    whether parallel stages run at the same time. Artifacts and test reports are kept in `folder`, under those names.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    told = _conditions(case) | {
+        "folder": str(folder.resolve()),
+        "environment": {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(environment or {}),
+        "checkout": list(checkout) if checkout is not None else _clone(project, commit),
+        "threads": threads,
+    }
+    with tempfile.TemporaryDirectory(prefix="jenkinsfile-") as made:
+        request, answer = Path(made) / "request.json", Path(made) / "answer.json"
+        request.touch(mode=0o600)  # it has the credentials
+        request.write_text(
+            json.dumps({"texts": [text], "runs": [{"text": 0, "conditions": told}], "real": True}), encoding="utf-8"
+        )
+        lines: list[str] = []
+        with subprocess.Popen(
+            _argv(request, answer),
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process:
+            try:
+                for line in cast("Iterable[str]", process.stdout):
+                    lines.append(line)
+                    on_line(line.rstrip("\n"))
+            except BaseException:
+                process.terminate()  # which ends what it runs, too
+                raise
+        if not answer.exists():
+            raise _broken(process.returncode, "".join(lines))
+        (one,) = json.loads(answer.read_text(encoding="utf-8"))
+    return _run(one, "".join(lines))
+
+
+def listing(run: Run) -> list[str]:
+    """What a build did, for people: stage by stage, each step on a line of its own, indented by the stages around it."""
+    if run.error:
+        return [f"refused: {run.error}"]
+    lines: list[str] = []
+    for event in run.events:
+        line = _line(event)
+        if line:
+            inside = event["what"] not in {"stage", "skipped", "options", "result"} and bool(event["stage"])
+            depth = event["stage"].count(" / ") + inside
+            lines.append(f"{'  ' * depth}{line}")
+    return _without_skipped_beginnings(lines)
+
+
+def _without_skipped_beginnings(lines: list[str]) -> list[str]:
+    """A stage that its `when` skips is said once: skipped, not begun and then skipped."""
+    return [
+        line for line, after in zip(lines, [*lines[1:], ""], strict=True) if not after.startswith(f"{line} (skipped")
+    ]
+
+
+def _line(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one line for each kind
+    match event["what"]:
+        case "stage":
+            return str(event["stage"].rpartition(" / ")[2])
+        case "skipped":
+            return f"{event['stage'].rpartition(' / ')[2]} (skipped: {event['why']})"
+        case "sh":
+            return f"{event['command']}" + (f"  -> exit {event['exit']}" if event.get("exit") else "")
+        case "agent":
+            return f"agent {event['label']}"
+        case "lock":
+            return f"lock {event['resource']}"
+        case "unlock":
+            return f"unlock {event['resource']}"
+        case "credential":
+            return f"credential {event['id']} as {', '.join(event['variables'])}"
+        case "input":
+            return f"input by {event['submitter']}: {event['message']} {event['answer']}"
+        case "stash" | "unstash":
+            return f"{event['what']} {event['name']}"
+        case "junit":
+            return f"reports {event['results']}"
+        case "archive":
+            return f"archive {event['artifacts']}"
+        case "set":
+            return f"{event['name']}={event['value']}"
+        case "caught":
+            return f"caught: {event['message']} ({event['result']})"
+        case "post":
+            return f"post {event['condition']}"
+        case "result":
+            return str(event["result"])
+    return ""
+
+
+def _conditions(case: Case) -> dict[str, Any]:
+    return {
+        "variables": case.variables(),
+        "credentials": {name: vars(one) for name, one in case.credentials.items()},
+        "answers": dict(case.answers),
+        "failures": dict(case.failures),
+        "approval": None if case.approval is None else {"by": case.approval.by},
+        "lost": case.lost,
+    }
+
+
+def _clone(project: Path, commit: str) -> list[str]:
+    return [
+        f"git clone --quiet --no-checkout {shlex.quote(str(project))} .",
+        f"git checkout --quiet --detach {shlex.quote(commit)}",
+    ]
+
+
+def _run(one: Mapping[str, Any], log: str = "") -> Run:
+    return Run(
+        result=one["result"] or "", error=one["error"] or "", events=tuple(one["events"]), exit=one["exit"], log=log
+    )
+
+
+def _argv(request: Path, answer: Path) -> list[str]:
+    return [programs.require("groovy"), "-cp", str(_HERE), str(_HERE / "runner.groovy"), str(request), str(answer)]
+
+
+def _environment() -> dict[str, str]:
+    """Our own, and where Java is: Debian's groovy knows the default one only, which a JDK of somebody else's does not bring."""
+    found = {"JAVA_OPTS": "-XX:TieredStopAtLevel=1 -Xshare:auto -Dfile.encoding=UTF-8", **os.environ}
+    if not found.get("JAVA_HOME"):
+        java = shutil.which("java")
+        if java is None:
+            raise DeliveryError(
+                "run the Jenkinsfile: groovy is here, and no Java for it",
+                hint="as root: apt-get install default-jre-headless; elsewhere set JAVA_HOME",
+            )
+        found["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
+    return found
+
+
+def _broken(code: int, said: str) -> DeliveryError:
+    ours = [line for line in said.strip().splitlines() if not line.startswith("\tat ") or "declarative" in line]
+    tail = "\n".join(ours[:20])
+    return DeliveryError(
+        f"run the Jenkinsfile: the runner itself ended with {code}: {tail or 'it says nothing'}",
+        hint="this is a mistake in tests/jenkins, not in the Jenkinsfile",
+    )

@@ -1,0 +1,379 @@
+"""The runner has Jenkins' semantics for the part of a Jenkinsfile that it knows, and refuses the rest with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from textwrap import indent
+
+import pytest
+
+from delivery.core.facts import Ref
+from tests.jenkins.harness import REFUSED, Approval, Case, Credential, Run, listing, record
+
+CREDENTIALS = {
+    "word": Credential(value="w"),
+    "pair": Credential("usernamePassword", username="u", password="p"),
+    "paper": Credential("file"),
+}
+MAIN = Ref("branch", "main")
+
+
+def case(ref: Ref = MAIN, **changes: object) -> Case:
+    return Case(**{"ref": ref, "credentials": CREDENTIALS, **changes})  # type: ignore[arg-type]
+
+
+def pipeline(stages: str, *, agent: str = "agent { label 'a' }", more: str = "") -> str:
+    return f"pipeline {{\n{agent}\n{more}\nstages {{\n{stages}\n}}\n}}\n"
+
+
+def stage(name: str, steps: str = "", more: str = "") -> str:
+    """A stage; without told steps it runs its own name."""
+    return f"stage('{name}') {{\n{indent(more, '  ')}\nsteps {{ {steps or f'''sh '{name}' '''} }}\n}}\n"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A Jenkinsfile, a case, and what came of it: the commands, the result, or what is said where it is refused."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    result: str = "SUCCESS"
+    case: Case = field(default_factory=case)
+    error: str = ""
+
+
+FAIL = case(failures={"x": 1})
+EXAMPLES: dict[str, Example] = {
+    "stages come one after the other": Example(pipeline(stage("a") + stage("b")), ("a", "b")),
+    "stages may stand in stages": Example(
+        pipeline(f"stage('o') {{ stages {{ {stage('a')} {stage('b')} }} }}\n{stage('c')}"), ("a", "b", "c")
+    ),
+    "a failure ends the stages, and post runs": Example(
+        pipeline(stage("x") + stage("b"), more="post { always { sh 'p' } }"), ("x", "p"), "FAILURE", FAIL
+    ),
+    "post has Jenkins' order, whatever order it is written in": Example(
+        pipeline(
+            stage("x"),
+            more="post { cleanup { sh 'c' }\n unsuccessful { sh 'u' }\n success { sh 's' }\n"
+            " failure { sh 'f' }\n always { sh 'a' } }",
+        ),
+        ("x", "a", "f", "u", "c"),
+        "FAILURE",
+        FAIL,
+    ),
+    "post when it went well": Example(
+        pipeline(stage("a"), more="post { failure { sh 'f' }\n success { sh 's' }\n always { sh 'p' } }"),
+        ("a", "p", "s"),
+    ),
+    "a stage's post comes before the next stage": Example(
+        pipeline(stage("a", more="post { success { sh 'p' } }") + stage("b")), ("a", "p", "b")
+    ),
+    "a failure in post is one, and the other conditions still run": Example(
+        pipeline(stage("a"), more="post { always { sh 'x' }\n cleanup { sh 'c' } }"), ("a", "x", "c"), "FAILURE", FAIL
+    ),
+    "a skipped stage has no post": Example(
+        pipeline(stage("a", more="when { branch 'develop' }\npost { always { sh 'p' } }") + stage("b")), ("b",)
+    ),
+    "parallel branches all run when one fails": Example(
+        pipeline(
+            f"stage('o') {{ parallel {{ {stage('x')} {stage('b')} }}\n post {{ failure {{ sh 'p' }} }} }}\n{stage('c')}"
+        ),
+        ("x", "b", "p"),
+        "FAILURE",
+        FAIL,
+    ),
+    "unstable goes on": Example(
+        pipeline(
+            stage("a", "catchError(buildResult: 'UNSTABLE', stageResult: 'UNSTABLE') { sh 'x' }\nsh 'y'") + stage("b")
+        ),
+        ("x", "y", "b"),
+        "UNSTABLE",
+        FAIL,
+    ),
+    "catchError fails the build unless it says otherwise": Example(
+        pipeline(stage("a", "catchError { sh 'x' }\nsh 'y'") + stage("b")), ("x", "y", "b"), "FAILURE", FAIL
+    ),
+    "an error is one": Example(pipeline(stage("a", "error 'no'\nsh 'y'")), (), "FAILURE"),
+    "returnStatus is no failure": Example(
+        pipeline(stage("a", "script { env.S = sh(script: 'x', returnStatus: true) }\nsh \"y ${env.S}\"")),
+        ("x", "y 1"),
+        case=FAIL,
+    ),
+    "output is asked of the case": Example(
+        pipeline(stage("a", "script { env.S = sh(script: 'q', returnStdout: true).trim() }\nsh \"y ${S}\"")),
+        ("q", "y 7"),
+        case=case(answers={"q": " 7\n"}),
+    ),
+    "output that no case has": Example(
+        pipeline(stage("a", "script { env.S = sh(script: 'q', returnStdout: true) }")), ("q",), "FAILURE"
+    ),
+    "the environment of a stage wins over the pipeline's, and over what a script sets": Example(
+        pipeline(
+            stage("a", "script { env.V = 'script' }\nsh \"$V ${env.W}\"", "environment { V = 'stage' }")
+            + stage("b", 'sh "$V"'),
+            more="environment { V = 'all'\n W = \"${V}!\" }",
+        ),
+        ("stage all!", "all"),
+    ),
+    "a script's variable stays where nobody else has one": Example(
+        pipeline(stage("a", "script { env.V = 'one' }") + stage("b", 'sh "$V"')), ("one",)
+    ),
+    "an empty variable is none": Example(
+        pipeline(stage("a", "script { env.V = '' }") + stage("b", 'sh "${env.V}"') + stage("c", 'sh "$V"')),
+        ("null",),
+        "FAILURE",
+    ),
+    "a variable that nobody set": Example(pipeline(stage("a", 'sh "$NOBODY"')), (), "FAILURE"),
+    "credentials of three kinds": Example(
+        pipeline(
+            stage("a", 'sh "$W $P_USR $P_PSW $P $F $X"'),
+            more="environment { X = \"<$W>\"\n W = credentials('word')\n P = credentials('pair')\n F = credentials('paper') }",
+        ),
+        ("w u p u:p /secrets/paper <w>",),
+    ),
+    "credentials for some steps": Example(
+        pipeline(
+            stage(
+                "a",
+                "withCredentials([string(credentialsId: 'word', variable: 'W'),"
+                " usernamePassword(credentialsId: 'pair', usernameVariable: 'U', passwordVariable: 'P')]) { sh \"$W $U $P\" }\n"
+                'sh "${env.W}"',
+            )
+        ),
+        ("w u p", "null"),
+    ),
+    "a credential that there is not": Example(
+        pipeline(stage("a", more="environment { W = credentials('nobody') }")), (), "FAILURE"
+    ),
+    "a credential of another kind": Example(
+        pipeline(stage("a", "withCredentials([file(credentialsId: 'word', variable: 'W')]) { sh 'x' }")), (), "FAILURE"
+    ),
+    "a file needs a disk": Example(
+        pipeline(stage("a", "echo 'x'", "environment { F = credentials('paper') }"), agent="agent none"), (), "FAILURE"
+    ),
+    "no agent, no shell": Example(pipeline(stage("a"), agent="agent none"), (), "FAILURE"),
+    "no agent, no stash": Example(pipeline(stage("a", "stash name: 's'"), agent="agent none"), (), "FAILURE"),
+    "a node of its own": Example(pipeline(stage("a", "node('b') { sh 'x' }"), agent="agent none"), ("x",)),
+    "what was never stashed": Example(pipeline(stage("a", "unstash 's'")), (), "FAILURE"),
+    "a stash is there for those after it": Example(
+        pipeline(stage("a", "stash name: 's', allowEmpty: true") + stage("b", "unstash 's'\nsh 'x'")), ("x",)
+    ),
+    "when is asked of the branch": Example(
+        pipeline(stage("a", more="when { branch 'release/*' }") + stage("b", more="when { branch 'ma*' }")), ("b",)
+    ),
+    "a pattern's star stays in its folder": Example(
+        pipeline(stage("a", more="when { branch 're*' }") + stage("b", more="when { branch 're*/**' }")),
+        ("b",),
+        case=case(Ref("branch", "release/1/2")),
+    ),
+    "when is asked of a tag": Example(
+        pipeline(
+            stage("a", more="when { tag 'v*' }")
+            + stage("b", more="when { buildingTag() }")
+            + stage("c", more="when { tag pattern: 'w\\\\d', comparator: 'REGEXP' }")
+        ),
+        ("a", "b"),
+        case=case(Ref("tag", "v1")),
+    ),
+    "a branch is no tag": Example(pipeline(stage("a", more="when { buildingTag() }") + stage("b")), ("b",)),
+    "when is asked of a request": Example(
+        pipeline(
+            stage("a", more="when { changeRequest() }")
+            + stage("b", more="when { changeRequest target: 'develop' }")
+            + stage("c", more="when { changeRequest target: 'main' }")
+            + stage("d", more="when { branch 'PR-7' }")
+        ),
+        ("a", "b", "d"),
+        case=case(Ref("pull-request", "7")),
+    ),
+    "conditions are joined": Example(
+        pipeline(
+            stage("a", more="when { not { branch 'main' } }")
+            + stage("b", more="when { anyOf { branch 'main'\n branch 'x' } }")
+            + stage("c", more="when { allOf { branch 'main'\n branch 'x' } }")
+            + stage("d", more="when { branch 'main'\n branch 'x' }")
+            + stage("e", more="when { environment name: 'NOBODY', value: '' }")
+            + stage("f", more="when { expression { env.BRANCH_NAME == 'main' && !(env.TAG_NAME != null) } }")
+        ),
+        ("b", "e", "f"),
+    ),
+    "a stage's own environment is not there yet when it is asked": Example(
+        pipeline(stage("a", more="when { environment name: 'V', value: '1' }\nenvironment { V = '1' }") + stage("b")),
+        ("b",),
+    ),
+    "the names of things": Example(
+        pipeline(stage("a", 'sh "$STAGE_NAME $BRANCH_NAME $CHANGE_ID $JOB_NAME"')),
+        ("a PR-7 7 delivery-platform/PR-7",),
+        case=case(Ref("pull-request", "7")),
+    ),
+    "nobody answers": Example(
+        pipeline(stage("a", more="options { timeout(time: 1, unit: 'HOURS') }\ninput { message 'go?' }") + stage("b")),
+        (),
+        "ABORTED",
+    ),
+    "somebody refuses": Example(
+        pipeline(stage("a", more="input { message 'go?' }") + stage("b")), (), "ABORTED", case(approval=Approval())
+    ),
+    "somebody approves": Example(
+        pipeline(
+            stage("a", 'sh "$WHO"', "input { message 'go?'\n submitterParameter 'WHO' }")
+            + stage("b", 'sh "${env.WHO}"')
+        ),
+        ("ana", "null"),
+        case=case(approval=Approval("ana")),
+    ),
+    "nobody answers, for ever": Example(
+        pipeline(stage("a", more="input { message 'go?' }")), error="nothing ends the wait"
+    ),
+    "an aborted build is not unstable or failed": Example(
+        pipeline(
+            stage("a", more="input { message 'go?' }"),
+            more="post { aborted { sh 'a' }\n failure { sh 'f' }\n unsuccessful { sh 'u' } }",
+        ),
+        ("a", "u"),
+        "ABORTED",
+        case(approval=Approval()),
+    ),
+    "the result is known in post": Example(
+        pipeline(stage("x"), more='post { always { sh "now ${currentBuild.currentResult}" } }'),
+        ("x", "now FAILURE"),
+        "FAILURE",
+        FAIL,
+    ),
+    "an agent that is lost": Example(
+        pipeline(stage("a", "sh 'x'\nsh 'y'", "post { always { sh 'z' } }"), agent="agent { label 'a' }"),
+        ("x",),
+        "ABORTED",
+        case(lost="x"),
+    ),
+}
+REFUSALS = {
+    "": "only one pipeline block",
+    "node { sh 'x' }": "has to begin with pipeline, not node",
+    "def x = 1": "a section or a step is expected",
+    "import java.util.Date\n" + pipeline(stage("a")): "no imports",
+    "def f() { }\n" + pipeline(stage("a")): "no imports, functions",
+    "pipeline {": "this is not Groovy",
+    pipeline(stage("a"), agent=""): "line 1: the pipeline has no agent",
+    pipeline(stage("a"), agent="agent any"): "line 2: agent is none, or { label '...' }, not any",
+    pipeline(stage("a"), agent="agent { docker 'x' }"): "line 2: agent { docker } is not known",
+    "pipeline { agent none }": "the pipeline has no stages",
+    pipeline(""): "stages has no stage",
+    pipeline(stage("a"), more="tools { maven 'x' }"): "line 3: tools is not known in the pipeline",
+    pipeline(stage("a"), more="triggers { cron 'x' }"): "triggers is not known",
+    pipeline(stage("a"), more="parameters { string(name: 'x') }"): "parameters is not known",
+    pipeline(stage("a"), more="when { branch 'x' }"): "when is not known in the pipeline",
+    pipeline(stage("a"), more="agent none"): "the pipeline has agent twice",
+    pipeline(stage("a"), more="options { }"): "options is empty",
+    pipeline(stage("a"), more="options { retry(2) }"): "retry is not known in the pipeline's options",
+    pipeline(stage("a"), more="options { timestamps()\n timestamps() }"): "option timestamps is there twice",
+    pipeline(stage("a"), more="options { timeout(time: 2, unit: 'WEEKS') }"): "a timeout's unit is one of SECONDS",
+    pipeline(stage("a"), more="options { timeout(time: 'x') }"): "a time, which is a number",
+    pipeline(stage("a"), more="options { timeout(time: 2, activity: true) }"): "timeout has no parameter activity",
+    pipeline(stage("a"), more="options { lock(resource: 'x') }"): "lock is not known in the pipeline's options",
+    pipeline(stage("a"), more="options { buildDiscarder(logRotator(keep: '1')) }"): "logRotator has no parameter keep",
+    pipeline(stage("a"), more="environment { X = 1 }"): "X is given a text in quotes",
+    pipeline(stage("a"), more="environment { X = env.Y }"): "X is given a text in quotes",
+    pipeline(stage("a"), more="environment { X = sh('y') }"): "sh is not known in environment",
+    pipeline(stage("a"), more="environment { X = 'a'\n X = 'b' }"): "environment has X twice",
+    pipeline(stage("a"), more='environment { X = "$Y"\n Y = "$X" }'): "are made from each other",
+    pipeline(stage("a"), more="post { changed { sh 'x' } }"): "changed is not known in post",
+    pipeline(stage("a"), more="post { always { } }"): "there is no step in this block",
+    pipeline(stage("a") + stage("a")): "there are two stages called 'a'",
+    pipeline("stage('a') { }"): "needs one of steps, stages and parallel, and has 0",
+    pipeline("stage('a') { steps { sh 'x' }\n stages { stage('b') { steps { sh 'x' } } } }"): "and has 2",
+    pipeline("stage('a') { steps { sh 'x' }\n steps { sh 'y' } }"): "stage 'a' has steps twice",
+    pipeline("stage('a') { matrix { } }"): "matrix is not known in stage 'a'",
+    pipeline(f"stage('a') {{ agent none\n parallel {{ {stage('b')} }} }}"): "Jenkins takes no agent there",
+    pipeline(
+        f"stage('a') {{ parallel {{ stage('b') {{ parallel {{ {stage('c')} }} }} }} }}"
+    ): "Jenkins takes no parallel within a parallel",
+    pipeline(f"stage('a') {{ failFast true\n parallel {{ {stage('b')} }} }}"): "failFast is not known",
+    pipeline(stage("a", more="when { changeset '**' }")): "changeset is refused: it is empty on a branch's first build",
+    pipeline(stage("a", more="when { not { changeset '**' } }")): "changeset is refused",
+    pipeline(stage("a", more="when { triggeredBy 'x' }")): "triggeredBy is not known in when",
+    pipeline(stage("a", more="when { beforeAgent true }")): "when has no condition",
+    pipeline(stage("a", more="when { beforeAgent 'yes'\n branch 'x' }")): "true or false is expected",
+    pipeline(stage("a", more="when { environment name: 'X' }")): "has a name and a value",
+    pipeline(stage("a", more="when { not { branch 'x'\n branch 'y' } }")): "not takes one condition",
+    pipeline(stage("a", more="when { expression { currentBuild.number > 3 } }")): "> is not known in an expression",
+    pipeline(stage("a", more="when { branch pattern: 'x', comparator: 'LIKE' }")): "a comparator is one of",
+    pipeline(stage("a", more="input { message 'x'\n parameters { } }")): "parameters is not known in input",
+    pipeline(stage("a", more="input { ok 'x' }")): "input has no message",
+    pipeline(stage("a", more='input { message "to $WHERE?" }')): "when the build begins, and WHERE is not set by then",
+    pipeline(stage("a", more='options { lock(resource: "l-${env.E}") }')): "and env.E is not set by then",
+    pipeline(stage("a", "bat 'x'")): "step bat is not known",
+    pipeline(stage("a", "sh 'x', 'y'")): "sh has its parameters by name",
+    pipeline(stage("a", "sh script: 'x', encoding: 'y'")): "sh has no parameter encoding",
+    pipeline(stage("a", "sh returnStdout: true")): "step sh needs script",
+    pipeline(stage("a", "sh(script: 'x', returnStdout: true, returnStatus: true)")): "not both",
+    pipeline(stage("a", "sh 'x' + 'y'")): "is not known as a value",
+    pipeline(stage("a", 'sh "${params.x}"')): "is not known as a value",
+    pipeline(stage("a", "sh('x') { echo 'y' }")): "step sh has no block",
+    pipeline(stage("a", "node('x')")): "step node needs a block",
+    pipeline(stage("a", "checkout([$class: 'GitSCM'])")): "checkout has no parameter $class",
+    pipeline(stage("a", "if (env.X) { sh 'x' }")): "a section or a step is expected",
+    pipeline(stage("a", "script { if (env.X) { sh 'x' } }")): "a script has env.NAME = value and sh",
+    pipeline(stage("a", "script { def x = 1 }")): "a script has env.NAME = value and sh",
+    pipeline(stage("a", "script { env.X = sh(script: 'x') }")): "a script may ask sh",
+    pipeline(stage("a", "script { currentBuild.result = 'SUCCESS' }")): "a script has env.NAME = value and sh",
+    pipeline(stage("a", "catchError(buildResult: 'FINE') { sh 'x' }")): "buildResult is one of",
+    pipeline(
+        stage("a", "withCredentials([sshUserPrivateKey(credentialsId: 'x')]) { sh 'x' }")
+    ): "is not known in withCredentials",
+    pipeline(stage("a", "withCredentials([string(credentialsId: 'x')]) { sh 'x' }")): "string needs variable",
+    # Also where no build comes by.
+    pipeline(stage("a", "bat 'x'", "when { branch 'nobody' }")): "step bat is not known",
+}
+
+
+@pytest.fixture(scope="module")
+def runs() -> Mapping[str, Run]:
+    """Every example and every refusal, made in one process."""
+    builds = {name: (one.text, one.case) for name, one in EXAMPLES.items()}
+    builds |= {text: (text, case()) for text in (*REFUSALS, *ORDERS)}
+    return dict(zip(builds, record(builds.values()), strict=True))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_runs(runs: Mapping[str, Run], name: str) -> None:
+    run, example = runs[name], EXAMPLES[name]
+    if example.error:
+        assert example.error in run.error
+        return
+    assert (run.error, tuple(run.commands), run.result) == ("", example.commands, example.result)
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_refuses(runs: Mapping[str, Run], text: str) -> None:
+    assert REFUSALS[text] in runs[text].error
+    assert runs[text].exit == REFUSED
+    assert runs[text].commands == []
+    assert runs[text].error.startswith("line ")
+
+
+LOCK = "options { lock(resource: 'l') }"
+OTHER = "branch 'develop'"
+# What is taken before `when` is asked: options, then the input, then the agent, unless `when` comes before them.
+ORDERS = {
+    pipeline(stage("a", more=f"when {{ {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"): [
+        *("a", "  lock l", "  agent b", "  unlock l", "a (skipped: when)", "SUCCESS")
+    ],
+    pipeline(
+        stage("a", more=f"when {{ beforeAgent true\n {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"
+    ): [*("a", "  lock l", "  unlock l", "a (skipped: when)", "SUCCESS")],
+    pipeline(
+        stage("a", more=f"when {{ beforeOptions true\n {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"
+    ): [*("a (skipped: when)", "SUCCESS")],
+    pipeline(
+        stage("a", more=f"when {{ beforeInput true\n {OTHER} }}\ninput {{ message 'm' }}\n{LOCK}"), agent="agent none"
+    ): [*("a", "  lock l", "  unlock l", "a (skipped: when)", "SUCCESS")],
+    pipeline(stage("a", "lock('l') { sh 'x' }")): ["agent a", "a", "  lock l", "  x", "  unlock l", "SUCCESS"],
+    pipeline(stage("a", more="agent none")): ["agent a", "a", "  a", "SUCCESS"],
+}
+
+
+@pytest.mark.parametrize("text", ORDERS)
+def test_takes_things_in_jenkins_order(runs: Mapping[str, Run], text: str) -> None:
+    assert listing(runs[text]) == ORDERS[text]
