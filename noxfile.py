@@ -40,7 +40,7 @@ def lint(session: nox.Session) -> None:
     _install(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("mypy", "delivery", "tests", "tasks.py", "noxfile.py")
+    session.run("mypy", "delivery", "monitoring", "tests", "tasks.py", "noxfile.py")
     with session.chdir("base-image"):
         session.run("mypy")
     with session.chdir("platform-chart"):
@@ -84,7 +84,11 @@ def tests(session: nox.Session) -> None:
 def unit(session: nox.Session, project: str) -> None:
     """Run the unit tests of one part; they need no engine, no cluster and no network."""
     _install_for(session, project)
-    environment = {"HELM": _helms(session)} if project == "platform-chart" else {}
+    environment = {}
+    if project == "platform-chart":
+        environment["HELM"] = _helms(session)
+    elif project == "delivery":
+        environment["GROOVY"] = _program(session, "groovy")
     report = _report(f"unit-{project}")
     session.chdir(FOLDERS.get(project, project))
     session.run("pytest", "-m", _without_cluster("not engine", project), report, *session.posargs, env=environment)
@@ -123,7 +127,8 @@ def e2e(session: nox.Session) -> None:
     # Not the user's own: the cluster is of these tests alone.
     kubeconfig = str(Path(session.create_tmp()).resolve() / "kubeconfig")
     environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
-    folders = ["tests/e2e", "tests/integration/test_deploy.py"]
+    environment["GROOVY"] = _program(session, "groovy")
+    folders = ["tests/e2e", "tests/integration/test_deploy.py", "tests/integration/test_rights.py"]
     session.run("pytest", "-m", "cluster", _report("e2e"), *folders, *options, env=environment)
 
 
@@ -146,6 +151,18 @@ def bench(session: nox.Session) -> None:
     session.run("inv", "cache.fill", external=True)
     environment = {**_engine_environment(session), **_images(), "WRK": _program(session, "wrk")}
     session.run("python", "-m", "bench", *session.posargs, env=environment)
+
+
+@nox.session(default=False)
+def collector(session: nox.Session) -> None:
+    """Show logs and traces on the real OpenTelemetry Collector, compiled here: needs Go 1.26, takes about three minutes."""
+    _install(session, "tests")
+    session.run("inv", "cache.fill", external=True)
+    program = str(Path(session.create_tmp()).resolve() / "collector")
+    build = ["-C", "monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", program, "."]
+    session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
+    environment = {**_engine_environment(session), "COLLECTOR": program}
+    session.run("pytest", "-s", "-m", "engine", "monitoring/tests", *session.posargs, env=environment)
 
 
 @nox.session(default=False)

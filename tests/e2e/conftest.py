@@ -28,6 +28,7 @@ ORDER = (
     "test_security",
     "test_placement",
     "test_component",
+    "test_pipeline",
     "test_no_request_fails",
     "test_deploys",
     "test_deploy",  # tests/integration: what the task does, on the same cluster
