@@ -96,6 +96,8 @@ class Shop:
                 ref=named(branch),
                 credentials=self.credentials,
                 approval=Approval(approved_by) if approved_by else None,
+                # A ledger that an earlier run left has builds of other names.
+                job=self.project.registry.rpartition("/")[2],
                 number=number,
             ),
             project=self.project.folder,
@@ -130,8 +132,12 @@ class Shop:
         """Which version the ledger says an environment runs, by component."""
         answer = requests.get(f"{self.environment['DELIVERY_LEDGER']}/environments", timeout=30)
         answer.raise_for_status()
-        found = [one for one in answer.json()["environments"] if one["environment"] == environment]
-        return {one["component"]: one["version"] for one in found}
+        return {
+            one["component"]: one["version"]
+            for place in answer.json()["environments"]
+            if place["environment"] == environment
+            for one in place["components"]
+        }
 
 
 def make(folder: Path, registry: str, base: str, context: str, environment: Mapping[str, str]) -> small.Small:
