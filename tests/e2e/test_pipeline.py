@@ -135,7 +135,7 @@ def test_a_version_that_cannot_run_is_told_and_the_old_one_serves_on(shop: Shop,
     assert (delivery.run.result, delivery.run.exit) == ("FAILURE", 1)
     assert "crash is no greeting" in delivery.run.log
     assert shop.serving("staging") == before[0]
-    assert delivery.run.skipped("deliver / to the environment / verify")
+    assert delivery.run.skipped("staging / verify staging")
     wait_for(
         "the records of the failure",
         lambda: ("deploy", "rolled-back") in stages(shop, delivery.build, "api-rest", "staging"),
