@@ -30,6 +30,7 @@ __all__ = [
 NO_DATA = "no data"
 COLUMNS = ("id", "received_at", "component", "version", "environment", "responsible", "stage", "status", "details")
 _DAY = 86400.0
+_LONGEST = 366 * _DAY  # what says that it took longer is wrong
 _ORDER = ("started", "failed", "rolled-back", "succeeded")
 # What spreadsheets begin a formula with; they may skip whitespace before it.
 _FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
@@ -132,18 +133,38 @@ def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping
 
 
 def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
-    """How long each stage of each component took, of the runs that came to an end."""
-    taken: dict[tuple[str, str], list[float]] = {}
-    for event in events:
-        seconds = _details(event).get("seconds")
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not math.isfinite(seconds):
+    """How long each stage of each component took, of the runs that came to an end.
+
+    In a pipeline a stage lasts from its first step's start to its last step's end, as the ledger has it.
+    """
+    spans: dict[tuple[str, str], dict[object, tuple[datetime, datetime]]] = {}
+    for number, event in enumerate(events):
+        details = _details(event)
+        seconds = details.get("seconds")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST:
             continue
-        if event.get("status") in {"succeeded", "failed"} and not _details(event).get("restored"):
-            taken.setdefault((str(event.get("component")), str(event.get("stage"))), []).append(float(seconds))
+        if event.get("status") not in {"succeeded", "failed"} or details.get("restored"):
+            continue
+        ours = spans.setdefault((str(event.get("component")), str(event.get("stage"))), {})
+        build = str(details.get("pipeline") or "")
+        run = (build, event.get("version"), event.get("environment")) if build else number
+        end = _when(event)
+        first, last = ours.get(run, (end, end))
+        ours[run] = min(first, end - timedelta(seconds=float(seconds))), max(last, end)
     return [
-        Duration(component, stage, len(times), median(times), _p90(times))
-        for (component, stage), times in sorted(taken.items(), key=lambda one: (one[0][0], _order(one[0][1])))
+        _duration(component, stage, list(ours.values()))
+        for (component, stage), ours in sorted(spans.items(), key=_by_stage)
     ]
+
+
+def _by_stage(spans: tuple[tuple[str, str], object]) -> tuple[str, int]:
+    (component, stage), _ = spans
+    return component, _order(stage)
+
+
+def _duration(component: str, stage: str, spans: Sequence[tuple[datetime, datetime]]) -> Duration:
+    times = [(last - first).total_seconds() for first, last in spans]
+    return Duration(component, stage, len(times), median(times), _p90(times))
 
 
 def _order(stage: str) -> int:

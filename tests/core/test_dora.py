@@ -203,6 +203,12 @@ def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:
     ]
 
 
+def test_a_stage_of_several_steps_lasts_from_the_first_start_to_the_last_end() -> None:
+    steps = [event(hours, "succeeded", stage="scan", seconds=60.0, pipeline="b/1") for hours in (3, 5)]
+    other = event(9, "succeeded", stage="scan", seconds=60.0, pipeline="b/2")
+    assert dora.durations([*steps, other]) == [dora.Duration("api-rest", "scan", 2, (7260 + 60) / 2, 7260.0)]
+
+
 def test_the_last_deployments_are_the_ends_of_deploys() -> None:
     events = [event(1, "succeeded"), event(3, "started"), event(2, "failed"), event(4, "succeeded", stage="verify")]
     assert [each["status"] for each in dora.deployments(events, 5)] == ["failed", "succeeded"]
