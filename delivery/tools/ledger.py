@@ -122,7 +122,8 @@ class Ledger:
             return requests.request(method, f"{self.address}{path}", **{**told, **options})  # noqa: S113  # told has one
         except requests.RequestException as error:
             raise PlatformError(
-                f"{doing}: {self.address} does not answer: {error}", hint="`./run inv status` says what runs"
+                f"{doing}: {self.address} does not answer: {_reason(error)}",
+                hint="`./run inv status` says what runs here; DELIVERY_LEDGER, or records.ledger in delivery.toml, names another",
             ) from error
 
 
@@ -146,3 +147,12 @@ def _unexpected(doing: str, answer: requests.Response) -> PlatformError:
         f"{doing}: it answered {answer.status_code}: {answer.text[:_SHOWN]}",
         hint=hints.get(answer.status_code, "`./run inv logs --service api-rest` says more"),
     )
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Why a request got no answer, without what the library was about to do."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted"
+    if isinstance(error, requests.Timeout):
+        return "it took too long"
+    return "nobody is there" if isinstance(error, requests.ConnectionError) else str(error)
