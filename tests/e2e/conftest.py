@@ -32,6 +32,7 @@ ORDER = (
     "test_no_request_fails",
     "test_deploys",
     "test_deploy",  # tests/integration: what the task does, on the same cluster
+    "test_rights",
     "test_crashes",
 )
 
