@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from delivery.core.errors import DeclarationError
-from delivery.core.records import NOWHERE, STAGES, moment
+from delivery.core.records import NOWHERE, STAGES, details_of, instant, moment
 
 __all__ = [
     "COLUMNS",
@@ -139,7 +139,7 @@ def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
     """
     spans: dict[tuple[str, str], dict[object, tuple[datetime, datetime]]] = {}
     for number, event in enumerate(events):
-        details = _details(event)
+        details = details_of(event)
         seconds = details.get("seconds")
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST:
             continue
@@ -235,7 +235,7 @@ class _History:
     def take(self, event: Mapping[str, Any]) -> None:
         """Go on by one event."""
         version, status, at = str(event.get("version")), event.get("status"), _when(event)
-        if status in {"failed", "rolled-back"} and _details(event).get("changed") is False:
+        if status in {"failed", "rolled-back"} and details_of(event).get("changed") is False:
             self._started.pop(version, None)
             return  # what failed was a change of something else
         if event.get("stage") == "verify":
@@ -257,7 +257,7 @@ class _History:
 
     def _succeed(self, event: Mapping[str, Any], version: str, at: datetime) -> None:
         began = self._started.pop(version, at)
-        details = _details(event)
+        details = details_of(event)
         self._restored(at)
         again = details.get("changed") is False and version == self._serving
         self._serving = version
@@ -280,11 +280,8 @@ class _History:
 
 
 def _lead(details: Mapping[str, Any], at: datetime) -> float | None:
-    try:
-        committed = datetime.fromisoformat(str(details.get("committed_at")))
-    except ValueError:
-        return None
-    seconds = (at - (committed if committed.tzinfo else committed.replace(tzinfo=UTC))).total_seconds()
+    committed = instant(details.get("committed_at"))
+    seconds = (at - committed).total_seconds() if committed else -1.0
     return seconds if seconds >= 0 else None
 
 
@@ -296,8 +293,3 @@ def _turn(event: Mapping[str, Any]) -> tuple[datetime, int]:
 
 def _when(event: Mapping[str, Any]) -> datetime:
     return moment(event) or datetime.fromtimestamp(0, UTC)
-
-
-def _details(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    details = event.get("details")
-    return details if isinstance(details, Mapping) else {}

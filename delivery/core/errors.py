@@ -138,7 +138,7 @@ class TestError(DeliveryError):
 
 
 class ScanError(DeliveryError):
-    """A scan found something: a secret, or a package that is out of date; or it could not look at all of it."""
+    """A scan found a secret, or could not look at what it was to look at."""
 
     exit_code = 11
     reference = "scan"

@@ -23,7 +23,9 @@ __all__ = [
     "TerminatedError",
     "begun",
     "components",
+    "details_of",
     "fate",
+    "instant",
     "journal_name",
     "kept_components",
     "moment",
@@ -185,7 +187,7 @@ def _place(event: Mapping[str, Any]) -> tuple[str, str, str]:
 def kept_components(events: Iterable[Mapping[str, Any]]) -> set[str]:
     """The components that the last deploy, of those that ended well, left as they were."""
     last = {
-        str(event["component"]): _details(event).get("changed") is False
+        str(event["component"]): details_of(event).get("changed") is False
         for event in events
         if (event.get("stage"), event.get("status")) == ("deploy", "succeeded")
     }
@@ -194,16 +196,20 @@ def kept_components(events: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def moment(event: Mapping[str, Any]) -> datetime | None:
     """When an event happened, else when the ledger took it; None when neither can be read."""
-    for told in (_details(event).get("at"), event.get("received_at")):
-        try:
-            at = datetime.fromisoformat(str(told))
-        except ValueError:
-            continue
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-    return None
+    return instant(details_of(event).get("at")) or instant(event.get("received_at"))
 
 
-def _details(event: Mapping[str, Any]) -> Mapping[str, Any]:
+def instant(told: object) -> datetime | None:
+    """The time that a text means, in UTC where it names no zone; None when it is none."""
+    try:
+        at = datetime.fromisoformat(str(told))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def details_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event's details; none where it has none, or something else in their place."""
     details = event.get("details")
     return details if isinstance(details, Mapping) else {}
 
@@ -230,8 +236,8 @@ def _status(events: Sequence[Mapping[str, Any]]) -> str:
     for status in ("rolled-back", "failed"):
         if status in statuses:
             return status
-    ended = {_details(event).get("run") for event in events if event.get("status") in _ENDS}
-    going = {_details(event).get("run") for event in events} - ended
+    ended = {details_of(event).get("run") for event in events if event.get("status") in _ENDS}
+    going = {details_of(event).get("run") for event in events} - ended
     return "started" if going else "succeeded"
 
 

@@ -15,7 +15,7 @@ from delivery.tools import buildx, files, screen, trust
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 
-__all__ = ["build", "say_nothing_to_do", "targets"]
+__all__ = ["build", "layout", "say_nothing_to_do", "targets"]
 
 _UNFINISHED = ".part"
 
@@ -31,7 +31,7 @@ def build(engine: Engine, declaration: Declaration, images: Images, root: Path =
 
     Where the engine keeps images itself it has each under its key, and no layout is there.
     """
-    layouts = {image.name: _layout(image, root) for image in images.missing}
+    layouts = {image.name: layout(image, root) for image in images.missing}
     left = [image for image in images.missing if not _is_built(engine, image, layouts[image.name])]
     if not left:
         with screen.step("build") as step:
@@ -71,7 +71,7 @@ def targets(
         buildx.Target(
             name=image.name,
             context=root / declaration.images[image.name].context,
-            layout=_layout(image, root).with_suffix(_UNFINISHED),
+            layout=layout(image, root).with_suffix(_UNFINISHED),
             tag=image.tagged,
             arguments=planning.arguments(declaration, image.name, root),
             contexts={image.base: _context(known[image.base])} if image.base in known else {},
@@ -81,7 +81,8 @@ def targets(
     ]
 
 
-def _layout(image: PlannedImage, root: Path) -> Path:
+def layout(image: PlannedImage, root: Path = ROOT) -> Path:
+    """Where an image that was built here is, as an OCI layout."""
     return files.output("layouts", f"{image.name}@{image.key}", root=root)
 
 

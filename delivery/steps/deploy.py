@@ -140,19 +140,9 @@ def deploy(
     told = files.output(_DEPLOYMENT, root=root)
     told.unlink(missing_ok=True)
     with _turn(place, options) as turn:
-        before = deployed(_history(place))
-        changed = work.run(turn)
-        after = deployed(_history(place)) or before
-    if after:
-        made = Deployment(
-            place.name,
-            place.kubernetes.context,
-            place.kubernetes.namespace,
-            after.number,
-            before.number if before else 0,
-        )
-        told.write_text(made.to_json(), encoding="utf-8")
-    return changed
+        made = work.run(turn)
+    told.write_text(made.to_json(), encoding="utf-8")
+    return made.changed
 
 
 def verify(place: Target, options: Options, root: Path = ROOT) -> None:
@@ -351,12 +341,12 @@ class _Work:
     values: tuple[Path, ...]
     options: Options
 
-    def run(self, turn: Turn) -> bool:
-        """Do it; whether there was anything to do."""
+    def run(self, turn: Turn) -> Deployment:
+        """Do it; what it came to."""
         left = _repair(self.place, turn)
         serving = deployed(_history(self.place))
         if serving and not left and self._unchanged(serving, turn):
-            return False
+            return self._came_to(serving, serving)
         try:
             self._upgrade(serving, turn)
             if self.place.declared.test:
@@ -366,7 +356,11 @@ class _Work:
         self._tidy(left)
         screen.say("")
         screen.say(self.place.helm.notes(RELEASE))
-        return True
+        return self._came_to(deployed(_history(self.place)), serving)
+
+    def _came_to(self, after: Revision | None, before: Revision | None) -> Deployment:
+        where = (self.place.name, self.place.kubernetes.context, self.place.kubernetes.namespace)
+        return Deployment(*where, after.number if after else 0, before.number if before else 0)
 
     def _unchanged(self, serving: Revision, turn: Turn) -> bool:
         """Whether the cluster has already what would be deployed. What is not ready then is waited for."""

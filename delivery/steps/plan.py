@@ -48,10 +48,10 @@ def look(declaration: Declaration, registry: Registry | None, branch: str = "", 
     )
 
 
-def look_at_images(declaration: Declaration, registry: Registry, root: Path = ROOT) -> Images:
-    """The images that a clone makes for itself: keys from the files, and one question an image to the registry."""
+def look_at_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
+    """The images that a clone makes for itself: keys from the files, and one question an image to the registry, if it answers."""
     named = keys(declaration, root)
-    return make_images(declaration, named, _held(declaration, registry, named))
+    return make_images(declaration, named, _held(declaration, registry, named) if registry else {})
 
 
 def decide(declaration: Declaration, branch: str = "", root: Path = ROOT) -> gitflow.Decision:

@@ -140,19 +140,7 @@ def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Pa
         found = source(root)
         everything = _deployed(found.declaration) if name == "verify" else ()
         named = core.components(found.declaration, components or everything)
-        recording.begin(
-            found.declaration,
-            Run(
-                str(uuid.uuid4()),
-                name,
-                step,
-                found.decision.environment,
-                _of(found.versions, named),
-                found.origin,
-                _now(),
-            ),
-            once=True,
-        )
+        recording.begin(found.declaration, _run(found, name, step, named, _now()), once=True)
     if name == "verify":
         with recording.guard():
             recording.unchanged = core.kept_components(journal(root))
@@ -160,8 +148,10 @@ def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Pa
         yield
 
 
-def _of(versions: Mapping[str, str], named: Iterable[str]) -> dict[str, str]:
-    return {name: versions[name] for name in named}
+def _run(found: Source, stage: str, step: str, components: Iterable[str], began: datetime) -> Run:
+    """A run of a stage for these components of a clone, with the versions and the environment that git says."""
+    versions = {name: found.versions[name] for name in components}
+    return Run(str(uuid.uuid4()), stage, step, found.decision.environment, versions, found.origin, began)
 
 
 def _deployed(declaration: Declaration) -> list[str]:
@@ -218,17 +208,7 @@ class Deploy:
             with self._recording.guard():
                 found = source(self._root)
                 named = _deployed(found.declaration)
-                environment = found.decision.environment
-                run = Run(
-                    str(uuid.uuid4()),
-                    "deploy",
-                    self._step,
-                    environment,
-                    _of(found.versions, named),
-                    found.origin,
-                    self._entered,
-                )
-                self._recording.begin(found.declaration, run)
+                self._recording.begin(found.declaration, _run(found, "deploy", self._step, named, self._entered))
 
     @contextmanager
     def _until_it_ends(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +9,15 @@ from pathlib import Path
 from delivery.core import sbom as bills
 from delivery.core import scan as scanning
 from delivery.core.declaration import Declaration
-from delivery.core.errors import CommandError, DeliveryError, RegistryError, ScanError
-from delivery.core.plan import PlannedImage, make_images
+from delivery.core.errors import CommandError, DeliveryError, ScanError
+from delivery.core.plan import PlannedImage
 from delivery.core.sbom import Image
 from delivery.core.scan import Checked, Finding, Index, Offer
+from delivery.steps import build as building
 from delivery.steps import plan as planning
 from delivery.steps import programs
 from delivery.steps import sbom as sboms
-from delivery.tools import debian, files, git, pypi, screen
+from delivery.tools import debian, files, git, layers, pypi, screen
 from delivery.tools.files import ROOT
 from delivery.tools.gitleaks import Gitleaks
 from delivery.tools.registry import Registry, answers
@@ -50,11 +50,10 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
 def packages(declaration: Declaration, root: Path = ROOT) -> list[Checked]:
     """Every package of our images beside the newest that can be had. Writes each image's bill, and packages.json."""
     address = declaration.registry.address
-    registry, named = Registry(address), planning.keys(declaration, root)
-    held = {name: registry.digest(f"{address}/{name}", key) for name, key in named.items()} if answers(address) else {}
+    registry = Registry(address)
     found = {}
     with screen.step("bills of materials") as step:
-        for image in make_images(declaration, named, held).all:
+        for image in planning.look_at_images(declaration, registry if answers(address) else None, root).all:
             bill = _bill(declaration, registry, image, root)
             _write(f"{image.name}.cdx.json", bill, root)
             found[image.name] = bills.packages(bill)
@@ -69,7 +68,7 @@ def packages(declaration: Declaration, root: Path = ROOT) -> list[Checked]:
 def _bill(declaration: Declaration, registry: Registry, image: PlannedImage, root: Path) -> str:
     """The bill of an image that is built here or published: the same bytes that a push attaches, or has attached."""
     version = files.version(root / declaration.images[image.name].context)
-    layout = files.output("layouts", f"{image.name}@{image.key}", root=root)  # where `inv build` leaves it
+    layout = building.layout(image, root)
     if image.digest:
         whole = Image(image.name, version, image.repository, image.digest)
         return sboms.attached(registry, image.repository, image.digest) or sboms.make(registry, whole)
@@ -78,17 +77,7 @@ def _bill(declaration: Declaration, registry: Registry, image: PlannedImage, roo
             f"look for packages that are out of date: {image.name} is not to be had as it is now",
             hint="`./run inv build` builds it; an engine with the classic image store keeps it to itself until `./run inv push`",
         )
-    return sboms.make(registry, Image(image.name, version, image.repository, _digest(layout)), layout)
-
-
-def _digest(layout: Path) -> str:
-    try:
-        (entry,) = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"]
-        return str(entry["digest"])
-    except (OSError, ValueError, KeyError) as error:
-        raise RegistryError(
-            f"read {layout}: it is not an OCI layout with one image ({error})", hint="build it anew"
-        ) from error
+    return sboms.make(registry, Image(image.name, version, image.repository, layers.digest(layout)), layout)
 
 
 def _distribution(context: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from delivery.core.errors import RegistryError
 from delivery.tools.registry import Registry
 
-__all__ = ["in_layout", "in_registry", "union"]
+__all__ = ["digest", "in_layout", "in_registry", "union"]
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"  # whoever wrote it wants nothing of this folder from the layers below
@@ -38,16 +38,29 @@ def in_layout(layout: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     doing = f"read the image in {layout}"
     blobs = layout / "blobs" / "sha256"
 
-    def blob(digest: str) -> bytes:
-        return (blobs / digest.partition(":")[2]).read_bytes()
+    def blob(name: str) -> bytes:
+        return (blobs / name.partition(":")[2]).read_bytes()
 
+    manifest = digest(layout)
+    try:
+        return union((blob(layer) for layer in _layers(json.loads(blob(manifest)), doing)), wanted, doing)
+    except (OSError, ValueError, KeyError) as error:
+        raise _no_layout(layout, error) from error
+
+
+def digest(layout: Path) -> str:
+    """The digest of the one image of an OCI layout; RegistryError where it is none."""
     try:
         (entry,) = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"]
-        return union((blob(digest) for digest in _layers(json.loads(blob(entry["digest"])), doing)), wanted, doing)
+        return str(entry["digest"])
     except (OSError, ValueError, KeyError) as error:
-        raise RegistryError(
-            f"{doing}: it is not an OCI layout with one image ({error})", hint="build it anew"
-        ) from error
+        raise _no_layout(layout, error) from error
+
+
+def _no_layout(layout: Path, error: Exception) -> RegistryError:
+    return RegistryError(
+        f"read the image in {layout}: it is not an OCI layout with one image ({error})", hint="build it anew"
+    )
 
 
 def in_registry(registry: Registry, repository: str, digest: str, wanted: Callable[[str], bool]) -> dict[str, bytes]:
