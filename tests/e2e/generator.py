@@ -34,6 +34,7 @@ SAY = 5.0
 REMEMBERED = 500
 RETRY_PAUSE = 0.5
 ACCEPTED = 202
+UNABLE = 500
 STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 STATUSES = ("started", "succeeded", "failed", "rolled-back")
 # Each component is posted by requests that may overlap; more of them make fewer wait for a common row.
@@ -222,7 +223,7 @@ class Generator:
         wanted = request(self.load, number, self._known)
         for attempt in range(sys.maxsize):
             line = await self._attempt(wanted, due if attempt == 0 else self.clock(), attempt)
-            good = line["status"] is not None and line["status"] < 500
+            good = line["status"] is not None and line["status"] < UNABLE
             if good or not self.load.insist or self.stopped.is_set():
                 return
             await asyncio.sleep(RETRY_PAUSE)
@@ -264,7 +265,7 @@ class Generator:
                 else:
                     connection.close()
         line["ended"] = self.clock()
-        self._poor += line["error"] is not None or line["status"] >= 500
+        self._poor += line["error"] is not None or line["status"] >= UNABLE
         self._lines += 1
         self._write(line)
         return line
@@ -283,11 +284,13 @@ class Generator:
         return await Connection.open(self.target)
 
     def _note(self, line: dict[str, Any], body: bytes) -> None:
-        """Keep what an accepted event was answered with."""
+        """Keep what an accepted event was answered with, and what a server that cannot serve says of itself."""
         if line["status"] == ACCEPTED:
             answer = json.loads(body)
             line["id"], line["received_at"] = str(answer["id"]), str(answer["received_at"])
             self._known.append(line["id"])
+        elif line["status"] >= UNABLE:
+            line["said"] = _said(body)
 
     async def _tick(self) -> None:
         """Write down when this process itself was late, so that nobody takes its delays for the server's; flush; talk."""
@@ -307,6 +310,14 @@ class Generator:
 
     def _write(self, line: dict[str, Any]) -> None:
         self.out.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _said(body: bytes) -> str:
+    """The message of an error answer, or else its first bytes."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:100].decode("utf-8", "replace")
 
 
 def _serialised(wanted: Request, host: str) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.cluster import Cluster, Pod, wait_for
-from tests.e2e.traffic import Phase, Recording, parse
+from tests.e2e.traffic import OVERLOADED, Phase, Recording, parse
 
 __all__ = ["Traffic", "client_pod", "traffic"]
 
@@ -53,6 +53,10 @@ class Traffic:
     def read(self) -> str:
         """What was written so far."""
         return zlib.decompress(base64.b64decode(self._python(_READ.format(_RESULTS)))).decode()
+
+    def overloaded(self) -> bool:
+        """Whether a request was turned away so far because too many waited before it."""
+        return OVERLOADED in self.read()
 
     def _python(self, code: str) -> str:
         return self.cluster.kubectl("exec", self.pod, "--", "/usr/bin/python3", "-c", code)

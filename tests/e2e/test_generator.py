@@ -148,7 +148,9 @@ def test_a_slow_post_takes_its_time_to_send(authority: trustme.CA) -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (answer(503, b"{}"), "status 503"),
+        (answer(503, b"{}"), "status 503, {}"),
+        (answer(503, b'{"error": {"message": "too many are waiting"}}'), "status 503, too many are waiting"),
+        (answer(502, b"<html>"), "status 502, <html>"),
         (b"", "IncompleteReadError"),
         (b"HTTP/1.1 202 A\r\nContent-Length: 50\r\n\r\nshort", "IncompleteReadError"),
         (b"HTTP/1.1 202 A\r\n\r\n", "KeyError('content-length')"),

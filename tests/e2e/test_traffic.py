@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delivery.tools.files import ROOT
 from tests.e2e.traffic import (
+    OVERLOADED,
     Failure,
     Lag,
     Phase,
@@ -90,6 +92,7 @@ def test_every_planted_failure_is_found_and_nothing_else_is(planted: set[int]) -
         ({"status": 200, "error": "IncompleteReadError"}, "IncompleteReadError at receive"),
         ({"status": 500}, "status 500"),
         ({"status": 503}, "status 503"),
+        ({"status": 503, "said": "shutting down"}, "status 503, shutting down"),
         ({"status": 408}, "status 408"),
         ({"status": 200}, "status 200"),
         ({"id": None}, "an answer without an id"),
@@ -242,3 +245,7 @@ def test_the_ledgers_checker_finds_an_accepted_event_that_is_not_stored() -> Non
 def test_how_sure_an_attempt_can_be(changes: dict[str, Any], outcome: str) -> None:
     (attempt,) = attempts(recording(one(2, **changes)), "run")
     assert attempt.answer.outcome == outcome
+
+
+def test_an_overload_is_known_by_what_the_api_says() -> None:
+    assert OVERLOADED in (ROOT / "api-rest" / "src" / "api_rest" / "server.py").read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from tests.e2e.generator import event
 from tests.ledger.history import Answer, Attempt
 
 __all__ = [
+    "OVERLOADED",
     "Failure",
     "Lag",
     "Phase",
@@ -31,6 +32,8 @@ __all__ = [
 
 # What a request of each kind may be answered with. 404: an event that is accepted and not yet stored.
 ALLOWED = {"POST": {202}, "slow POST": {202}, "GET": {200, 404}}
+# What api-rest says of itself then; tests/e2e/test_traffic.py asks it.
+OVERLOADED = "too many requests are waiting"
 STARVED = "generator"
 SERVER = "server"
 # What the generator's own machine may lack; no server can cause these.
@@ -60,6 +63,7 @@ class Request:
     serial: str | None = None
     id: str | None = None
     received_at: str | None = None
+    said: str | None = None
 
     @property
     def problem(self) -> str | None:
@@ -67,7 +71,7 @@ class Request:
         if self.error is not None:
             return f"{self.error} at {self.step}"
         if self.status not in ALLOWED[self.kind] or (self.status == 404 and not _by_id(self.path)):
-            return f"status {self.status}"
+            return f"status {self.status}" + (f", {self.said}" if self.said else "")
         if self.kind != "GET" and not self.id:
             return "an answer without an id"
         return None
