@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nox
@@ -69,14 +70,19 @@ def types(session: nox.Session, project: str) -> None:
     session.run("mypy", "src", "tests")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run every test: the unit tests of each part, those on the real engine, and those on a real cluster."""
-    for project in PROJECTS:
-        session.notify(f"unit(project='{project}')")
-    for project in PROJECTS:
-        session.notify(f"integration(project='{project}')")
+    """Run every test: in two lanes side by side the unit tests and those on the real engine, then those on a real cluster."""
     session.notify("e2e")
+    # Both lanes come to it, and two at once would build everything twice.
+    session.run("inv", "cache.fill", external=True)
+    # Much of it waits, for containers or for time to pass. The engine room is half of it.
+    engine_room, *others = PROJECTS
+    with _beside(session, _lane(session, others)) as beside:
+        here = subprocess.run(_lane(session, [engine_room]), cwd=HERE, check=False)
+        session.log("what ran beside it is waited for")
+    if here.returncode or beside.returncode:
+        session.error("tests failed, see above")
 
 
 @nox.session
@@ -179,6 +185,30 @@ def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
     session.run("pytest", "-m", "engine", f"tests/ledger/{file}", *options, *session.posargs, env=environment)
+
+
+def _lane(session: nox.Session, projects: Sequence[str]) -> list[str]:
+    """The command that runs the unit tests of these projects, then those on the engine."""
+    names = [f"{kind}(project='{project}')" for kind in ("unit", "integration") for project in projects]
+    return [sys.executable, "-m", "nox", "--sessions", *names, "--", *session.posargs]
+
+
+@contextlib.contextmanager
+def _beside(session: nox.Session, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command beside the body; it has ended afterwards, and what it printed is shown in one piece."""
+    log = HERE / ".delivery" / "reports" / "beside.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, cwd=HERE, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        session.log(f"beside what follows, into {log.relative_to(HERE)}: {' '.join(argv[2:])}")
+        try:
+            yield process
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # as from a terminal: pytest and compose clean up
+            raise
+        finally:
+            process.wait()
+    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
 
 
 def _report(name: str) -> str:
