@@ -161,6 +161,69 @@ def test_a_rollback_of_something_else_takes_nothing_away(store: Store, put: Call
     assert places(store) == [("staging", "api-rest", "1", 2)]
 
 
+def at(second: int) -> dict[str, str]:
+    return {"at": f"{(START + timedelta(seconds=second)).isoformat()}Z"}
+
+
+def both(store: Store) -> tuple[list[str], str | None]:
+    """What runs at the one place there is, as the page and as a badge say it."""
+    return [found.version for found in store.running()], standing(store)[0]
+
+
+@pytest.mark.parametrize("waited", [61, 3600, 6 * 86_400])
+def test_a_deployment_that_waited_in_an_outbox_does_not_win_over_one_that_happened_after_it(
+    store: Store, put: Callable[..., None], waited: int
+) -> None:
+    deploy(put, -100, version="0", details=at(-100))
+    deploy(put, 5, version="2", details=at(4))
+    deploy(put, waited, version="1", details=at(0))
+    assert both(store) == (["2"], "2")
+
+
+def test_a_deployment_that_waited_and_happened_last_is_what_runs(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 5, version="1", details=at(4))
+    deploy(put, 900, version="2", details=at(6))
+    assert both(store) == (["2"], "2")
+    deploy(put, 901, version="3", details=at(5))
+    assert both(store) == (["2"], "2")
+
+
+def test_what_overtook_a_deployment_that_waited_counts_unless_it_was_rolled_back(
+    store: Store, put: Callable[..., None]
+) -> None:
+    deploy(put, 5, version="2", details=at(4))
+    deploy(put, 6, "failed", version="3", details=at(6))
+    deploy(put, 6, version="4", stage="verify", details=at(6))
+    deploy(put, 900, version="1", details=at(0))
+    deploy(put, 910, "rolled-back", version="2", details=at(910))
+    assert both(store) == (["1"], "1")
+
+
+def test_only_deployments_of_the_same_place_overtake(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 5, version="2", component="b")
+    deploy(put, 5, version="3", environment="production")
+    deploy(put, 900, version="1", details=at(0))
+    assert both(store) == (["3", "1", "2"], "1")
+
+
+def test_a_time_that_is_not_believed_waited_for_nothing(store: Store, put: Callable[..., None]) -> None:
+    deploy(put, 5, version="2", details=at(4))
+    deploy(put, 8 * 86_400, version="1", details=at(0))
+    assert both(store) == (["1"], "1")
+
+
+def test_many_places_whose_deployments_waited_are_asked_for_in_several_statements(
+    store: Store, put: Callable[..., None]
+) -> None:
+    count = store_module.PLACES_AT_ONCE * 2 + 3
+    for number in range(count):
+        deploy(put, 5, component=f"c{number:03}", version="2")
+        deploy(put, 900, component=f"c{number:03}", version="1", details=at(0))
+    assert [(found.component, found.version) for found in store.running()] == [
+        (f"c{number:03}", "2") for number in range(count)
+    ]
+
+
 def test_a_place_whose_only_version_was_rolled_back_has_nothing(store: Store, put: Callable[..., None]) -> None:
     deploy(put, 1)
     deploy(put, 1, status="rolled-back")

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pymysql  # type: ignore[import-untyped]
 from sqlalchemy import (
@@ -40,11 +40,13 @@ from sqlalchemy.dialects import mysql, sqlite
 from .errors import Unavailable
 from .event import rfc3339
 from .idempotency import Reservation
-from .runs import Run, Running, runs
+from .runs import Run, Running, happened_at, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
     from .listing import Position
     from .settings import Settings
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
 
 ResultT = TypeVar("ResultT")
+_Columns: TypeAlias = "ReadOnlyColumnCollection[str, Column[Any]]"
 metadata = MetaData()
 INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
@@ -100,6 +103,10 @@ RECENT_EVENTS = 1000
 SEARCHED_DETAILS = 4096
 # Among how many of a component's newest events the newest run towards an environment is looked for.
 STANDING_EVENTS = 1000
+# What takes longer to arrive has waited in an outbox. Two deployments of one place are further apart.
+ARRIVES_WITHIN = timedelta(minutes=1)
+# How many deployments to the places that are asked for at once may have overtaken such ones, as far as is looked.
+DEPLOYMENTS_BETWEEN = 1000
 # As many places as are asked for in one statement, and as are known at all.
 PLACES_AT_ONCE = 32
 PLACES_MAX = 2000
@@ -156,9 +163,9 @@ _FIND = select(deployments).where(deployments.c.id == bindparam("event_id"))
 _CHECK = select(func.count()).select_from(select(deployments.c.id).limit(1).subquery())
 
 
-def _said(name: str, limit: int) -> ColumnElement[Any]:
+def _said(name: str, limit: int, column: _Columns = deployments.c) -> ColumnElement[Any]:
     """Return what an event's details say under a name, as text, cut; large ones are not searched."""
-    details = deployments.c.details
+    details = column.details
     small = func.length(cast(details, Text)) <= SEARCHED_DETAILS
     return case((small, func.substr(details[name].as_string(), 1, limit))).label(name)
 
@@ -197,9 +204,8 @@ def _listing(filters: tuple[str, ...], *, since: bool, until: bool, after: bool)
     return select(deployments).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
 
 
-def _deployed(environment: ColumnElement[str], component: ColumnElement[str]) -> Select[Any]:
-    """Return the statement that finds the id of a place's newest deployment that was not rolled back."""
-    deployed = deployments.alias("deployed")
+def _stands(deployed: _Columns) -> list[ColumnElement[bool]]:
+    """Return what makes an event a deployment that was not rolled back."""
 
     def undone(stage: str) -> ColumnElement[bool]:
         undoing = deployments.alias(f"{stage}_undone")
@@ -208,28 +214,38 @@ def _deployed(environment: ColumnElement[str], component: ColumnElement[str]) ->
             .where(
                 undoing.c.stage == stage,
                 undoing.c.status == "rolled-back",
-                undoing.c.environment == deployed.c.environment,
-                undoing.c.component == deployed.c.component,
-                undoing.c.received_at >= deployed.c.received_at,
-                undoing.c.version == deployed.c.version,
+                undoing.c.environment == deployed.environment,
+                undoing.c.component == deployed.component,
+                undoing.c.received_at >= deployed.received_at,
+                undoing.c.version == deployed.version,
             )
             .exists()
         )
 
+    return [
+        deployed.stage == "deploy",
+        deployed.status == "succeeded",
+        # Two questions, not one with IN: each then has its own few rows of the index.
+        ~undone("deploy"),
+        ~undone("verify"),
+    ]
+
+
+def _deployed(environment: ColumnElement[str], component: ColumnElement[str]) -> Select[Any]:
+    """Return the statement that finds the id of the newest deployment of a place that was not rolled back."""
+    deployed = deployments.alias("deployed")
     return (
         select(deployed.c.id)
-        .where(
-            deployed.c.stage == "deploy",
-            deployed.c.status == "succeeded",
-            deployed.c.environment == environment,
-            deployed.c.component == component,
-            # Two questions, not one with IN: each then has its own few rows of the index.
-            ~undone("deploy"),
-            ~undone("verify"),
-        )
+        .where(*_stands(deployed.c), deployed.c.environment == environment, deployed.c.component == component)
         .order_by(deployed.c.received_at.desc(), deployed.c.id.desc())
         .limit(1)
     )
+
+
+def _of_running(column: _Columns) -> tuple[ColumnElement[Any], ...]:
+    """Return what is read of a deployment that may be what runs."""
+    told = (column.environment, column.component, column.version, column.received_at, column.responsible)
+    return (*told, _said("at", 40, column))
 
 
 def _running() -> Select[Any]:
@@ -246,9 +262,7 @@ def _running() -> Select[Any]:
     newest = _deployed(places.c.environment, places.c.component).scalar_subquery()
     ids = select(newest.label("id")).select_from(places).subquery("ids")
     return (
-        select(found.c.environment, found.c.component, found.c.version, found.c.received_at, found.c.responsible)
-        .join(ids, ids.c.id == found.c.id)
-        .order_by(found.c.environment, found.c.component)
+        select(*_of_running(found.c)).join(ids, ids.c.id == found.c.id).order_by(found.c.environment, found.c.component)
     )
 
 
@@ -256,8 +270,27 @@ def _running_there() -> Select[Any]:
     """Return the same statement for one place."""
     found = deployments.c
     newest = _deployed(bindparam("environment", type_=String), bindparam("component", type_=String)).scalar_subquery()
-    columns = (found.environment, found.component, found.version, found.received_at, found.responsible)
-    return select(*columns).where(found.id == newest)
+    return select(*_of_running(found)).where(found.id == newest)
+
+
+def _between() -> Select[Any]:
+    """Return the statement that reads the deployments of PLACES_AT_ONCE places in a span of time, the newest first."""
+    deployed = deployments.alias("deployed")
+    column = deployed.c
+    places = [
+        and_(
+            column.environment == bindparam(f"environment_{number}"),
+            column.component == bindparam(f"component_{number}"),
+            column.received_at.between(bindparam(f"since_{number}"), bindparam(f"until_{number}")),
+        )
+        for number in range(PLACES_AT_ONCE)
+    ]
+    return (
+        select(*_of_running(column))
+        .where(*_stands(column), or_(*places))
+        .order_by(column.received_at.desc(), column.id.desc())
+        .limit(DEPLOYMENTS_BETWEEN)
+    )
 
 
 def _towards() -> Select[Any]:
@@ -296,6 +329,7 @@ def _around() -> Select[Any]:
 
 _RUNNING = _running()
 _RUNNING_THERE = _running_there()
+_BETWEEN = _between()
 _TOWARDS = _towards()
 _AROUND = _around()
 
@@ -333,7 +367,7 @@ class Store:
 
     def running(self) -> list[Running]:
         """Return what each environment has of each component, and the run that brought it there."""
-        rows = self._read(_RUNNING, {})
+        rows = self._happened_last(self._read(_RUNNING, {}))
         known: dict[tuple[str, str], list[Run]] = {}
         for start in range(0, len(rows), PLACES_AT_ONCE):
             events = self._read(_AROUND, _around_values(rows[start : start + PLACES_AT_ONCE]))
@@ -344,7 +378,7 @@ class Store:
     def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         """Return what an environment has of a component, and the newest run towards it."""
         place = {"environment": environment, "component": component}
-        there = self._read(_RUNNING_THERE, place)
+        there = self._happened_last(self._read(_RUNNING_THERE, place))
         towards = runs(_mappings(self._read(_TOWARDS, place)))
         return _running_of(there[0], towards) if there else None, towards[0] if towards else None
 
@@ -378,6 +412,16 @@ class Store:
         """Let go of all connections."""
         self._engine.dispose()
 
+    def _happened_last(self, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+        """Return the deployments that happened last: each place's newest, unless it waited and was overtaken meanwhile."""
+        late = [row for row in rows if row.received_at - _happened(row) > ARRIVES_WITHIN]
+        last = {(row.environment, row.component): row for row in rows}
+        for start in range(0, len(late), PLACES_AT_ONCE):
+            for row in self._read(_BETWEEN, _between_values(late[start : start + PLACES_AT_ONCE])):
+                place = (row.environment, row.component)
+                last[place] = max(last[place], row, key=_happened)
+        return list(last.values())
+
     def _read(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
         return self._use(lambda connection: connection.execute(statement, values).all())
 
@@ -403,11 +447,28 @@ def _worth_repeating(error: exc.DBAPIError) -> bool:
     return error.orig.args[:1] == (DEADLOCK,)
 
 
-def _around_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
+def _happened(row: Row[Any]) -> datetime:
+    return happened_at(row.at, row.received_at)
+
+
+def _padded(places: Sequence[Row[Any]]) -> list[Row[Any]]:
     # The last one repeated: always the same statement, and a place asked for twice is found once.
-    padded = [*places, *([places[-1]] * (PLACES_AT_ONCE - len(places)))]
+    return [*places, *([places[-1]] * (PLACES_AT_ONCE - len(places)))]
+
+
+def _between_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for number, place in enumerate(padded):
+    for number, place in enumerate(_padded(places)):
+        values[f"environment_{number}"] = place.environment
+        values[f"component_{number}"] = place.component
+        values[f"since_{number}"] = _happened(place)
+        values[f"until_{number}"] = place.received_at
+    return values
+
+
+def _around_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for number, place in enumerate(_padded(places)):
         values[f"component_{number}"] = place.component
         values[f"environment_{number}"] = place.environment
         values[f"version_{number}"] = place.version

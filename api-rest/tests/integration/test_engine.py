@@ -153,6 +153,25 @@ def test_the_real_database_finds_what_details_say_of_a_run(engine: Engine, deplo
     assert newest == store.recent_runs(1)[0]
 
 
+def test_the_real_database_finds_what_overtook_a_deployment_that_waited(
+    engine: Engine, deployment: dict[str, Any]
+) -> None:
+    began = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  the column holds UTC without a zone
+    place = {**deployment, "stage": "deploy", "status": "succeeded"}
+
+    def told(version: str, received: int, happened: int) -> dict[str, Any]:
+        details = {"at": f"{(began + timedelta(seconds=happened)).isoformat()}.000Z"}
+        received_at = began + timedelta(seconds=received)
+        return {**place, "id": str(uuid.uuid4()), "version": version, "received_at": received_at, "details": details}
+
+    with engine.begin() as connection:
+        connection.execute(insert(deployments), [told("2", 11, 10), told("1", 3600, 0)])
+    store = Store(engine)
+    assert [one.version for one in store.running()] == ["2"]
+    there, _ = store.standing(place["environment"], place["component"])
+    assert there == store.running()[0]
+
+
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
     store = Store(database_engine(config.load(Settings, {**os.environ, "DB_PASSWORD": "wrong"})))
     with pytest.raises(Unavailable, match="Access denied"):
