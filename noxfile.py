@@ -26,12 +26,15 @@ HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
 PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
 ON_A_CLUSTER = ("delivery", "platform-chart")  # those with tests that need a cluster; `nox -s e2e` runs them
-FOLDERS = {"delivery": "."}  # where a project's tests are run, if not in the folder of its name
+FOLDERS = {"delivery": ".", "ledger": "."}  # where a project's tests are run, if not in the folder of its name
 # What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
 # needs an engine, which would be in its own way in two sessions at once.
 ENGINE_ROOM = "delivery-platform"
 APPS = "apps"
 PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
+# The engine room's other half on the engine, in the lane that has less to do.
+LEDGER = "ledger"
+ON_ENGINE = {"delivery": ["--ignore=tests/ledger"], LEDGER: ["tests/ledger"]}
 UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
 
 
@@ -76,10 +79,10 @@ def tests(session: nox.Session) -> None:
     session.notify("e2e")
     # Both lanes come to it, and two at once would build everything twice.
     session.run("inv", "cache.fill", external=True)
-    # Much of it waits, for containers or for time to pass. The engine room is half of it.
+    # Much of it waits, for containers or for time to pass.
     engine_room, *others = PROJECTS
-    with _beside(session, _lane(session, others)) as beside:
-        here = subprocess.run(_lane(session, [engine_room]), cwd=HERE, check=False)
+    with _beside(session, _lane(session, others, [*others, LEDGER])) as beside:
+        here = subprocess.run(_lane(session, [engine_room], [engine_room]), cwd=HERE, check=False)
         session.log("what ran beside it is waited for")
     if here.returncode or beside.returncode:
         session.error("tests failed, see above")
@@ -101,7 +104,7 @@ def unit(session: nox.Session, project: str) -> None:
 
 
 @nox.session(tags=[ENGINE_ROOM])
-@nox.parametrize("project", PROJECTS)
+@nox.parametrize("project", [*PROJECTS, LEDGER])
 def integration(session: nox.Session, project: str) -> None:
     """Run the tests of one part on a real engine, registry, Kafka and database."""
     _install_for(session, project)
@@ -119,7 +122,8 @@ def integration(session: nox.Session, project: str) -> None:
     if project == "platform-chart":
         environment |= {"HELM": _helms(session), "PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", "-m", _without_cluster("engine", project), report, *session.posargs, env=environment)
+    where = ON_ENGINE.get(project, [])
+    session.run("pytest", "-m", _without_cluster("engine", project), report, *where, *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -187,9 +191,10 @@ def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     session.run("pytest", "-m", "engine", f"tests/ledger/{file}", *options, *session.posargs, env=environment)
 
 
-def _lane(session: nox.Session, projects: Sequence[str]) -> list[str]:
-    """The command that runs the unit tests of these projects, then those on the engine."""
-    names = [f"{kind}(project='{project}')" for kind in ("unit", "integration") for project in projects]
+def _lane(session: nox.Session, units: Sequence[str], integrations: Sequence[str]) -> list[str]:
+    """The command that runs the unit tests of some parts, then tests on the engine."""
+    names = [f"unit(project='{project}')" for project in units]
+    names += [f"integration(project='{project}')" for project in integrations]
     return [sys.executable, "-m", "nox", "--sessions", *names, "--", *session.posargs]
 
 
