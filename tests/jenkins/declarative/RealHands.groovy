@@ -141,11 +141,12 @@ class RealHands extends Hands {
     }
 
     private static void kill(Process process) {
-        def children = process.descendants().iterator().toList()
-        children.each { it.destroy() }
-        process.destroy()
-        if (!process.waitFor(PATIENCE, java.util.concurrent.TimeUnit.SECONDS)) process.destroyForcibly()
-        children.findAll { it.alive }.each { it.destroyForcibly() }
+        // The last first, and none is killed while it may still be tidying up after the signal, whoever started it having ended or not.
+        def all = process.descendants().iterator().toList() + [process.toHandle()]
+        all.each { it.destroy() }
+        long end = System.nanoTime() + java.util.concurrent.TimeUnit.SECONDS.toNanos(PATIENCE)
+        while (all.any { it.alive } && System.nanoTime() < end) Thread.sleep(20)
+        all.findAll { it.alive }.each { it.destroyForcibly() }
     }
 
     @Override
