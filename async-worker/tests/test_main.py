@@ -59,7 +59,7 @@ def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str
 
 
 def get(url: str) -> int:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  our own server

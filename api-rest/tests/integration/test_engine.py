@@ -82,7 +82,7 @@ def test_a_topic_that_is_not_there_is_a_problem_within_the_delivery_timeout() ->
             broker.publish(key="a", value=b"{}", headers={})
     finally:
         broker.close()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15  # what it would wait by itself is a minute
 
 
 @pytest.mark.usefixtures("topic")
