@@ -308,7 +308,7 @@ def _towards() -> Select[Any]:
     )
 
 
-def _around() -> Select[Any]:
+def _events_around() -> Select[Any]:
     """Return the statement that reads the newest events around the deployments of PLACES_AT_ONCE places."""
     column = deployments.c
     places = [
@@ -331,7 +331,7 @@ _RUNNING = _running()
 _RUNNING_THERE = _running_there()
 _BETWEEN = _between()
 _TOWARDS = _towards()
-_AROUND = _around()
+_AROUND = _events_around()
 
 
 class Store:
@@ -369,10 +369,8 @@ class Store:
         """Return what each environment has of each component, and the run that brought it there."""
         rows = self._happened_last(self._read(_RUNNING, {}))
         known: dict[tuple[str, str], list[Run]] = {}
-        for start in range(0, len(rows), PLACES_AT_ONCE):
-            events = self._read(_AROUND, _around_values(rows[start : start + PLACES_AT_ONCE]))
-            for run in runs(_mappings(events)):
-                known.setdefault((run.environment, run.component), []).append(run)
+        for run in runs(_mappings(self._read_of(rows, _AROUND, _around))):
+            known.setdefault((run.environment, run.component), []).append(run)
         return [_running_of(row, known.get((row.environment, row.component), [])) for row in rows]
 
     def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
@@ -416,11 +414,25 @@ class Store:
         """Return the deployments that happened last: each place's newest, unless it waited and was overtaken meanwhile."""
         late = [row for row in rows if row.received_at - _happened(row) > ARRIVES_WITHIN]
         last = {(row.environment, row.component): row for row in rows}
-        for start in range(0, len(late), PLACES_AT_ONCE):
-            for row in self._read(_BETWEEN, _between_values(late[start : start + PLACES_AT_ONCE])):
-                place = (row.environment, row.component)
-                last[place] = max(last[place], row, key=_happened)
+        for row in self._read_of(late, _BETWEEN, _meanwhile):
+            place = (row.environment, row.component)
+            last[place] = max(last[place], row, key=_happened)
         return list(last.values())
+
+    def _read_of(
+        self, places: Sequence[Row[Any]], statement: Executable, values: Callable[[Row[Any]], dict[str, Any]]
+    ) -> Iterator[Row[Any]]:
+        """Read what a statement about PLACES_AT_ONCE places finds, with these values of each, for any number of them."""
+        for start in range(0, len(places), PLACES_AT_ONCE):
+            some = places[start : start + PLACES_AT_ONCE]
+            # The last one repeated: always the same statement, and a place asked for twice is found once.
+            padded = [*some, *([some[-1]] * (PLACES_AT_ONCE - len(some)))]
+            bound = {
+                f"{name}_{number}": value
+                for number, place in enumerate(padded)
+                for name, value in values(place).items()
+            }
+            yield from self._read(statement, bound)
 
     def _read(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
         return self._use(lambda connection: connection.execute(statement, values).all())
@@ -451,30 +463,25 @@ def _happened(row: Row[Any]) -> datetime:
     return happened_at(row.at, row.received_at)
 
 
-def _padded(places: Sequence[Row[Any]]) -> list[Row[Any]]:
-    # The last one repeated: always the same statement, and a place asked for twice is found once.
-    return [*places, *([places[-1]] * (PLACES_AT_ONCE - len(places)))]
+def _meanwhile(row: Row[Any]) -> dict[str, Any]:
+    """Return the place of a deployment, and the time from when it happened until it was received."""
+    return {
+        "environment": row.environment,
+        "component": row.component,
+        "since": _happened(row),
+        "until": row.received_at,
+    }
 
 
-def _between_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for number, place in enumerate(_padded(places)):
-        values[f"environment_{number}"] = place.environment
-        values[f"component_{number}"] = place.component
-        values[f"since_{number}"] = _happened(place)
-        values[f"until_{number}"] = place.received_at
-    return values
-
-
-def _around_values(places: Sequence[Row[Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for number, place in enumerate(_padded(places)):
-        values[f"component_{number}"] = place.component
-        values[f"environment_{number}"] = place.environment
-        values[f"version_{number}"] = place.version
-        values[f"since_{number}"] = place.received_at - RUN_REACH
-        values[f"until_{number}"] = place.received_at + RUN_REACH
-    return values
+def _around(row: Row[Any]) -> dict[str, Any]:
+    """Return the place and version of a deployment, and the time around it."""
+    return {
+        "component": row.component,
+        "environment": row.environment,
+        "version": row.version,
+        "since": row.received_at - RUN_REACH,
+        "until": row.received_at + RUN_REACH,
+    }
 
 
 def _running_of(row: Row[Any], newest_first: list[Run]) -> Running:
