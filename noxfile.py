@@ -26,14 +26,14 @@ HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
 PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
 ON_A_CLUSTER = ("delivery", "platform-chart")  # those with tests that need a cluster; `nox -s e2e` runs them
-FOLDERS = {"delivery": ".", "ledger": "."}  # where a project's tests are run, if not in the folder of its name
+# The engine room's other half on the engine, in the lane that has less to do.
+LEDGER = "ledger"
+FOLDERS = {"delivery": ".", LEDGER: "."}  # where a project's tests are run, if not in the folder of its name
 # What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
 # needs an engine, which would be in its own way in two sessions at once.
 ENGINE_ROOM = "delivery-platform"
 APPS = "apps"
 PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
-# The engine room's other half on the engine, in the lane that has less to do.
-LEDGER = "ledger"
 ON_ENGINE = {"delivery": ["--ignore=tests/ledger"], LEDGER: ["tests/ledger"]}
 UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
 

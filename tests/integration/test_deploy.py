@@ -223,15 +223,16 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def served(place: Place) -> Place:
     """The same, with version 1.0.0 deployed and nothing odd about it."""
-    place.values()
-    code, printed = place.inv("deploy", "--version", "1.0.0")
-    assert code == 0, printed
-    return place
+    return serve(place)
 
 
 @pytest.fixture(scope="module")
 def standing(place: Place) -> Place:
     """The same, deployed once for all that is to change nothing."""
+    return serve(place)
+
+
+def serve(place: Place) -> Place:
     place.values()
     code, printed = place.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
