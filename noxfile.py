@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-import re
-import signal
+import random
+import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -20,14 +21,13 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "tests"]
+nox.options.sessions = ["checks"]
 
 HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
 PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
 ON_A_CLUSTER = ("delivery", "platform-chart")  # those with tests that need a cluster; `nox -s e2e` runs them
-# The engine room's other half on the engine, in the lane that has less to do.
-LEDGER = "ledger"
+LEDGER = "ledger"  # both apps together, by tests of delivery's
 FOLDERS = {"delivery": ".", LEDGER: "."}  # where a project's tests are run, if not in the folder of its name
 # What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
 # needs an engine, which would be in its own way in two sessions at once.
@@ -36,6 +36,17 @@ APPS = "apps"
 PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
 ON_ENGINE = {"delivery": ["--ignore=tests/ledger"], LEDGER: ["tests/ledger"]}
 UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
+# What `nox` runs, two at once: the first waits for containers for minutes, and what computes runs meanwhile.
+CHECKS = (
+    "integration(project='delivery')",
+    "lint",
+    *(f"types(project='{project}')" for project in POETRY_PROJECTS),
+    *(f"unit(project='{project}')" for project in PROJECTS),
+    *(
+        f"integration(project='{project}')"
+        for project in ("async-worker", "api-rest", LEDGER, "base-image", "platform-chart")
+    ),
+)
 
 
 @nox.session(tags=[ENGINE_ROOM])
@@ -53,8 +64,6 @@ def lint(session: nox.Session) -> None:
     session.run("hadolint", *_tracked("Dockerfile"))
     session.run("yamllint", "--strict", ".")
     session.run("shellcheck", "--external-sources", *_shell_scripts())
-    for project in POETRY_PROJECTS:
-        session.notify(f"types(project='{project}')")
 
 
 @nox.session(default=False)
@@ -64,7 +73,7 @@ def ruff(session: nox.Session) -> None:
     session.run("ruff", *session.posargs)
 
 
-@nox.session
+@nox.session(tags=[APPS])
 @nox.parametrize("project", POETRY_PROJECTS)
 def types(session: nox.Session, project: str) -> None:
     """Check the types of an app, against what its own lock installs."""
@@ -74,18 +83,12 @@ def types(session: nox.Session, project: str) -> None:
 
 
 @nox.session(venv_backend="none")
-def tests(session: nox.Session) -> None:
-    """Run every test: in two lanes side by side the unit tests and those on the real engine, then those on a real cluster."""
-    session.notify("e2e")
-    # Both lanes come to it, and two at once would build everything twice.
+def checks(session: nox.Session) -> None:
+    """Lint, check types, run the unit tests and those on the real engine, two sessions at once."""
+    # Two sessions come to it, and both would build everything.
     session.run("inv", "cache.fill", external=True)
-    # Much of it waits, for containers or for time to pass.
-    engine_room, *others = PROJECTS
-    with _beside(session, _lane(session, others, [*others, LEDGER])) as beside:
-        here = subprocess.run(_lane(session, [engine_room], [engine_room]), cwd=HERE, check=False)
-        session.log("what ran beside it is waited for")
-    if here.returncode or beside.returncode:
-        session.error("tests failed, see above")
+    arguments = [*CHECKS, "--", *session.posargs]
+    session.run(sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=60)
 
 
 @nox.session
@@ -98,9 +101,9 @@ def unit(session: nox.Session, project: str) -> None:
         environment["HELM"] = _helms(session)
     elif project == "delivery":
         environment["GROOVY"] = _program(session, "groovy")
-    report = _report(f"unit-{project}")
+    options = _options(f"unit-{project}", _without_cluster("not engine", project))
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", "-m", _without_cluster("not engine", project), report, *session.posargs, env=environment)
+    session.run("pytest", *options, *session.posargs, env=environment)
 
 
 @nox.session(tags=[ENGINE_ROOM])
@@ -111,19 +114,18 @@ def integration(session: nox.Session, project: str) -> None:
     # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
-    report = _report(f"integration-{project}")
+    options = _options(f"integration-{project}", _without_cluster("engine", project))
     if project in POETRY_PROJECTS:
         if project == "api-rest":
             environment["CHROMIUM"] = _program(session, "chromium")
         with _dependencies(session, environment) as addresses:
             session.chdir(project)
-            session.run("pytest", "-m", "engine", report, *session.posargs, env={**environment, **addresses})
+            session.run("pytest", *options, *session.posargs, env={**environment, **addresses})
         return
     if project == "platform-chart":
         environment |= {"HELM": _helms(session), "PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
     session.chdir(FOLDERS.get(project, project))
-    where = ON_ENGINE.get(project, [])
-    session.run("pytest", "-m", _without_cluster("engine", project), report, *where, *session.posargs, env=environment)
+    session.run("pytest", *options, *ON_ENGINE.get(project, []), *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -135,11 +137,11 @@ def e2e(session: nox.Session) -> None:
     # What a proof leaves behind after it failed would fail the others too, each after minutes of waiting.
     options = ["--maxfail=3", "--verbosity=1", *session.posargs]
     # Not the user's own: the cluster is of these tests alone.
-    kubeconfig = str(Path(session.create_tmp()).resolve() / "kubeconfig")
+    kubeconfig = str(_own_file(session, "kubeconfig"))
     environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
     environment["GROOVY"] = _program(session, "groovy")
-    folders = ["tests/e2e", "tests/integration/test_deploy.py", "tests/integration/test_rights.py"]
-    session.run("pytest", "-m", "cluster", _report("e2e"), *folders, *options, env=environment)
+    folders = ["tests/e2e", "tests/integration"]
+    session.run("pytest", *_options("e2e", "cluster"), *folders, *options, env=environment)
 
 
 @nox.session(default=False)
@@ -152,6 +154,18 @@ def chaos(session: nox.Session) -> None:
 def shutdown(session: nox.Session) -> None:
     """Stop instances under load, 200 times: `nox -s shutdown -- --rounds 20`."""
     _prove_ledger(session, "test_shutdown.py", "--rounds=200")
+
+
+@nox.session(default=False, venv_backend="none")
+def slim(session: nox.Session) -> None:
+    """Lint and run the unit tests of the last commit in a container that has Python, venv and git, nothing else."""
+    session.run("inv", "cache.fill", external=True)
+    environment = _engine_environment(session)
+    bundle = environment.get("BUILD_CA", "")
+    session.run("docker", "build", "--quiet", "--tag", "delivery-slim", "tests/slim", external=True, env=environment)
+    trusted = [*_mounted(bundle, "/build-ca"), "--env", "PIP_CERT=/build-ca", "--env", "SSL_CERT_FILE=/build-ca"]
+    container = ["docker", "run", "--rm", *_mounted(str(HERE), "/source"), *(trusted if bundle else [])]
+    session.run(*container, "delivery-slim", *session.posargs, external=True, env=environment)
 
 
 @nox.session(default=False)
@@ -168,7 +182,7 @@ def collector(session: nox.Session) -> None:
     """Show logs and traces on the real OpenTelemetry Collector, compiled here: needs Go 1.26, takes about three minutes."""
     _install(session, "tests")
     session.run("inv", "cache.fill", external=True)
-    program = str(Path(session.create_tmp()).resolve() / "collector")
+    program = str(_own_file(session, "collector"))
     build = ["-C", "monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", program, "."]
     session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
     environment = {**_engine_environment(session), "COLLECTOR": program}
@@ -188,37 +202,28 @@ def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     _install(session, "tests")
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
-    session.run("pytest", "-m", "engine", f"tests/ledger/{file}", *options, *session.posargs, env=environment)
+    proof = [*_options(session.name, "engine"), f"tests/ledger/{file}", *options]
+    session.run("pytest", *proof, *session.posargs, env=environment)
 
 
-def _lane(session: nox.Session, units: Sequence[str], integrations: Sequence[str]) -> list[str]:
-    """The command that runs the unit tests of some parts, then tests on the engine."""
-    names = [f"unit(project='{project}')" for project in units]
-    names += [f"integration(project='{project}')" for project in integrations]
-    return [sys.executable, "-m", "nox", "--sessions", *names, "--", *session.posargs]
+def _mounted(path: str, at: str) -> list[str]:
+    """The option that shows a container a file or folder of this machine; commas in the path are escaped as CSV has it."""
+    return ["--mount", f'type=bind,"source={path}",target={at},readonly']
 
 
-@contextlib.contextmanager
-def _beside(session: nox.Session, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command beside the body; it has ended afterwards, and what it printed is shown in one piece."""
-    log = HERE / ".delivery" / "reports" / "beside.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, cwd=HERE, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        session.log(f"beside what follows, into {log.relative_to(HERE)}: {' '.join(argv[2:])}")
-        try:
-            yield process
-        except BaseException:
-            process.send_signal(signal.SIGINT)  # as from a terminal: pytest and compose clean up
-            raise
-        finally:
-            process.wait()
-    sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
+def _options(name: str, marks: str) -> list[str]:
+    """The options that every run of pytest has.
+
+    Tests of these marks, how many of how many at the end of each line, a failure at once, and a
+    report in JUnit's form for a CI server.
+    """
+    report = HERE / ".delivery" / "reports" / f"{name}.xml"
+    return ["-m", marks, "-o", "console_output_style=count", "--instafail", f"--junit-xml={report}"]
 
 
-def _report(name: str) -> str:
-    """The option that makes pytest write what a CI server reads."""
-    return f"--junit-xml={HERE / '.delivery' / 'reports' / name}.xml"
+def _own_file(session: nox.Session, name: str) -> Path:
+    """A file of this session's own. Not by create_tmp(), which also moves TMPDIR there: a socket's path is short."""
+    return Path(session.virtualenv.location).resolve() / name
 
 
 def _images() -> dict[str, str]:
@@ -269,9 +274,10 @@ def _helms(session: nox.Session) -> str:
 def _engine_environment(session: nox.Session) -> dict[str, str]:
     """The variables that lead the docker command line to the engine that the tasks use, and builds to this machine's CAs."""
     told = str(session.run("inv", "engine.env", external=True, silent=True))
-    found = dict(re.findall(r"export (\w+)=(\S+)", told))
+    words = shlex.split(told)
+    found = dict(word.split("=", 1) for export, word in itertools.pairwise(words) if export == "export")
     ask = "from delivery.tools import trust; print(trust.secrets().get('build-ca', ''))"
-    bundle = str(session.run("python", "-c", ask, silent=True)).strip()
+    bundle = str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
     return {**found, "BUILD_CA": bundle} if bundle else found
 
 
@@ -299,15 +305,17 @@ def _dependencies(session: nox.Session, environment: dict[str, str]) -> Iterator
 
 
 def _free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel gives to connections: one of those may be taken again."""
+    while True:
+        port = random.randrange(20_000, 30_000)  # noqa: S311  # guards nothing
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _install_poetry_project(session: nox.Session, project: str) -> None:
     """Install what an app's poetry.lock names, its development group too, every file checked against its hash."""
-    requirements = Path(session.create_tmp()).resolve() / "requirements.txt"
+    requirements = _own_file(session, "requirements.txt")
     options = ["--with", "dev", "--format", "requirements.txt", "--output", str(requirements)]
     session.run(_poetry(session), "--directory", project, "export", "--quiet", *options, external=True)
     session.install("--quiet", "--require-hashes", "--requirement", str(requirements))

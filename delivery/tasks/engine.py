@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from invoke.context import Context
 
 from delivery.steps import engine as engines
@@ -34,7 +36,7 @@ def env(_context: Context) -> None:
     """Print how to talk to it: eval "$(./run inv engine.env)"."""
     found = engines.require()
     told = found.environment.get("DOCKER_HOST")
-    screen.say(f"export DOCKER_HOST={told}" if told else ": the docker command line talks to it as it is")
+    screen.say(f"export DOCKER_HOST={shlex.quote(told)}" if told else ": the docker command line talks to it as it is")
 
 
 @item()

@@ -1,0 +1,143 @@
+"""Run nox sessions side by side: `python -m tests.lanes SESSION... [-- OPTION...]`, options for pytest.
+
+Each line that a session prints is shown at once behind the session's name, so that a failure is
+seen when it happens. Meanwhile a status line says which sessions run, how far their tests are, how
+many sessions are left, and how long all of it has taken. Exit code 1 when a session failed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from delivery.tools import screen
+
+__all__ = ["Run", "main", "run_all", "status", "summary"]
+
+WIDTH = 2  # how many sessions run at once
+
+_COUNT = re.compile(r"\[ *(\d+/\d+)\]$")  # pytest's console_output_style=count, at the end of a line
+_FAILED = re.compile(r"(FAILED|ERROR) \S+::")  # a line of pytest's short summary
+
+
+@dataclass
+class Run:
+    """One session: how far it is, what failed in it, and in the end its exit code and seconds."""
+
+    session: str
+    count: str = ""
+    failed: list[str] = field(default_factory=list)
+    began: float = 0.0
+    seconds: float = 0.0
+    returncode: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The session without nox's punctuation: "unit api-rest" for unit(project='api-rest')."""
+        return re.sub(r"\(\w+='(.*)'\)", r" \1", self.session)
+
+    def read(self, line: str) -> None:
+        """Take note of how far the session is, and of what failed, from one line of its output."""
+        if counted := _COUNT.search(line):
+            self.count = counted[1]
+        if _FAILED.match(line):
+            self.failed.append(line)
+
+
+def status(runs: Sequence[Run]) -> str:
+    """Which sessions run, how far each is, and how many are left."""
+    ended = [run for run in runs if run.returncode is not None]
+    running = [run for run in runs if run.began and run.returncode is None]
+    parts = [f"{run.name} {run.count}".rstrip() for run in running]
+    failed = sum(bool(run.returncode) for run in ended)
+    return (
+        f"{len(ended)} of {len(runs)} done"
+        + (f", {failed} failed" if failed else "")
+        + (f"; running: {', '.join(parts)}" if parts else "")
+    )
+
+
+def summary(runs: Sequence[Run]) -> list[list[str]]:
+    """A row for each session: its name, how it ended, its seconds."""
+    return [[run.name, "failed" if run.returncode else "passed", f"{run.seconds:.0f}"] for run in runs]
+
+
+def run_all(runs: Sequence[Run], command: Callable[[Run], Sequence[str]], width: int = WIDTH) -> None:
+    """Run the command of every session, so many at once, in this order; an interrupt ends them."""
+    processes: set[subprocess.Popen[str]] = set()
+    stopped = threading.Event()
+    with screen.step("checks") as step, ThreadPoolExecutor(width) as pool:
+
+        def work(run: Run) -> None:
+            if stopped.is_set():
+                return
+            run.began = time.monotonic()
+            process = _start(command(run))
+            processes.add(process)
+            step.line(status(runs))
+            with process:
+                for line in process.stdout or ():
+                    text = line.rstrip("\n")
+                    run.read(text)
+                    screen.say(f"{run.name:<{_widest(runs)}} │ {text}")
+                    step.line(status(runs))
+            processes.discard(process)
+            run.returncode, run.seconds = process.returncode, time.monotonic() - run.began
+            step.line(status(runs))
+
+        submitted = [pool.submit(work, run) for run in runs]
+        try:
+            for future in submitted:
+                future.result()
+        except BaseException:
+            stopped.set()
+            for process in list(processes):
+                os.killpg(process.pid, signal.SIGINT)  # as from a terminal: pytest and compose clean up
+            raise
+        step.done(status(runs))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the sessions that the arguments name; 1 when one of them failed, 130 when interrupted."""
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    runs = [Run(session) for session in arguments[:cut]]
+    nox = [sys.executable, "-m", "nox", "--session"]
+    try:
+        run_all(runs, lambda run: [*nox, run.session, *arguments[cut:]])
+    except KeyboardInterrupt:
+        return 130
+    screen.table("sessions", ["session", "outcome", "seconds"], summary(runs))
+    for run in runs:
+        for line in run.failed:
+            screen.say(f"{run.name:<{_widest(runs)}} │ {line}")
+    return 1 if any(run.returncode for run in runs) else 0
+
+
+def _start(argv: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a session in a process group of its own, its output line by line."""
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+
+
+def _widest(runs: Sequence[Run]) -> int:
+    return max(len(run.name) for run in runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from delivery.tools import screen
+from tests import lanes
+from tests.lanes import Run, run_all, status, summary
+
+# A session that waits until this test has made a file: what it printed was seen before it ended.
+WAITS = """
+import pathlib, sys, time
+deadline = time.monotonic() + 60
+print("FAILED tests/test_a.py::test_a - it broke", flush=True)
+while not pathlib.Path(sys.argv[1]).exists():
+    if time.monotonic() > deadline: sys.exit("nobody has seen it")
+    time.sleep(0.01)
+"""
+INTERRUPTED = """
+import pathlib, signal, sys
+def tidy(*_): pathlib.Path(sys.argv[1]).touch(); sys.exit(3)
+signal.signal(signal.SIGINT, tidy)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def command(code: str, *arguments: str) -> Callable[[Run], list[str]]:
+    return lambda _run: [sys.executable, "-c", code, *arguments]
+
+
+@pytest.mark.parametrize(("session", "name"), [("lint", "lint"), ("unit(project='api-rest')", "unit api-rest")])
+def test_a_session_is_named_without_punctuation(session: str, name: str) -> None:
+    assert Run(session).name == name
+
+
+def test_the_count_of_tests_is_read_from_the_end_of_a_line() -> None:
+    run = Run("lint")
+    run.read("tests/test_a.py ..........                 [ 72/635]")
+    assert run.count == "72/635"
+    run.read("nox > pytest -m 'not engine'")
+    assert run.count == "72/635"
+
+
+def test_what_failed_is_read_from_the_short_summary() -> None:
+    run = Run("lint")
+    for line in ("FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b", "ERROR: no", "1 failed"):
+        run.read(line)
+    assert run.failed == ["FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b"]
+
+
+def test_the_status_says_what_runs_how_far_it_is_and_how_many_are_done() -> None:
+    runs = [Run("lint", began=1, returncode=0), Run("unit(project='apps')", "7/9", began=1), Run("types")]
+    assert status(runs) == "1 of 3 done; running: unit apps 7/9"
+    runs[1].returncode = 1
+    assert status(runs) == "2 of 3 done, 1 failed"
+
+
+def test_the_summary_has_a_row_for_each_session() -> None:
+    assert summary([Run("lint", seconds=7.6, returncode=0), Run("types", seconds=1, returncode=2)]) == [
+        ["lint", "passed", "8"],
+        ["types", "failed", "1"],
+    ]
+
+
+def test_a_failure_is_shown_before_its_session_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = tmp_path / "seen"
+    monkeypatch.setattr(screen, "say", lambda text: seen.touch() if "it broke" in text else None)
+    run = Run("lint")
+    run_all([run], command(WAITS, str(seen)))
+    assert run.returncode == 0
+    assert len(run.failed) == 1
+
+
+def test_all_are_run_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(screen, "say", shown.append)
+    runs = [Run("lint"), Run("types"), Run("unit")]
+    run_all(runs, lambda run: [sys.executable, "-c", f"print({run.name!r}); raise SystemExit({run.name == 'lint':d})"])
+    assert [run.returncode for run in runs] == [1, 0, 0]
+    assert sorted(shown) == ["lint  │ lint", "types │ types", "unit  │ unit"]
+
+
+def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied = tmp_path / "tidied"
+    main_thread = threading.main_thread().ident or 0
+    monkeypatch.setattr(screen, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT))
+    runs = [Run("lint"), Run("types")]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, command(INTERRUPTED, str(tidied)), width=1)
+    assert tidied.exists()
+    assert [run.returncode for run in runs] == [3, None]
+
+
+def test_the_exit_code_says_whether_a_session_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fake(runs: list[Run], command: Callable[[Run], list[str]]) -> None:
+        assert command(runs[0])[1:] == ["-m", "nox", "--session", "lint", "--", "-k", "x"]
+        for run in runs:
+            run.returncode = int(run.session == "types")
+            run.failed = ["FAILED a::b"] * run.returncode
+
+    monkeypatch.setattr(lanes, "run_all", fake)
+    assert lanes.main(["lint", "--", "-k", "x"]) == 0
+    assert lanes.main(["lint", "types", "--", "-k", "x"]) == 1
+    assert "FAILED a::b" in capsys.readouterr().out
