@@ -91,7 +91,7 @@ def refuse(plan: Plan) -> None:
 
 def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
     """Write release.json, which says what is deployed from now on."""
-    files.output("release.json", root=root).write_text(release.to_json(), encoding="utf-8")
+    files.write(files.output("release.json", root=root), release.to_json())
     if said:
         with screen.step("publish") as step:
             step.done(said)

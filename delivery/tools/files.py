@@ -15,7 +15,7 @@ from delivery.core.errors import DeclarationError
 from delivery.core.keys import File
 from delivery.tools import ignores
 
-__all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version"]
+__all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,6 +89,13 @@ def output(*parts: str, root: Path = ROOT) -> Path:
     path = root.joinpath(".delivery", *parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that others may read at any moment: they find the old text or the new one, whole."""
+    begun = path.with_name(f"{path.name}.{os.getpid()}")  # two processes may write it at once
+    begun.write_text(text, encoding="utf-8")
+    begun.replace(path)
 
 
 def version(folder: Path) -> str:

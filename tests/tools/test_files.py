@@ -94,3 +94,13 @@ def test_a_subproject_without_a_version_is_an_error(tmp_path: Path) -> None:
 
 def test_the_projects_own_declaration_is_good() -> None:
     assert files.load_declaration().parents_first() == ["base-image", "api-rest", "async-worker"]
+
+
+def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "release.json"
+    files.write(file, "old")
+    with file.open(encoding="utf-8") as reader:
+        files.write(file, "new")
+        assert reader.read() == "old"
+    assert file.read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [file]
