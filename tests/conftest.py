@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from pytest_subprocess.process_dispatcher import ProcessDispatcher
 
 from delivery.core.declaration import Declaration, parse
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
+
+# No real process has such a high ID, so ending a fake one never signals a real one.
+ProcessDispatcher._pid = 2**30
 
 DECLARATION = """
 name = "house"

@@ -50,7 +50,7 @@ _ENDS = ("succeeded", "failed", "rolled-back")
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM, as a CI server ends a stage that it aborts: handled as Ctrl-C is."""
+    """A signal that ends us, such as SIGTERM by which a CI server aborts a stage; args has its name."""
 
 
 class Fate(StrEnum):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 import threading
 import uuid
@@ -17,7 +16,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from delivery.core import gitflow
@@ -28,7 +26,7 @@ from delivery.core.errors import DeclarationError, DeliveryError, DeployError
 from delivery.core.records import Fate, Origin, Run, TerminatedError
 from delivery.core.release import Release
 from delivery.steps import facts as looking
-from delivery.tools import files, git_log, machine, outbox
+from delivery.tools import command, files, git_log, machine, outbox
 from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
 from delivery.tools.outbox import Report, Waiting
@@ -256,7 +254,7 @@ class _Recording:
     def until_it_ends(self, before_failing: Any = None) -> Iterator[None]:  # noqa: ANN401  # a callable
         """Record how what is done inside ends, SIGTERM included, and deliver before and after."""
         try:
-            with _terminable():
+            with command.terminable():
                 if self.run is None or self.run.stage != "record":  # which delivers itself, and says what came of it
                     self.deliver(_FIRST_SECONDS)
                 yield
@@ -337,32 +335,12 @@ def _ended_well(error: BaseException) -> bool:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, TerminatedError):
-        return "interrupted (SIGTERM)"
+        return f"interrupted ({error})"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, DeliveryError):
         return error.message
     return f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, as SIGINT is one, so that what was begun is ended in good order."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        raise TerminatedError
-
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def journal(root: Path = ROOT) -> list[dict[str, Any]]:

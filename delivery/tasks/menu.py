@@ -14,12 +14,12 @@ from invoke.tasks import task
 
 from delivery.core.errors import DeliveryError
 from delivery.core.records import TerminatedError
-from delivery.tools import files, screen
+from delivery.tools import command, files, screen
 
 __all__ = ["item"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-_TERMINATED = 143  # 128 + SIGTERM
+_TERMINATED = 143  # 128 + SIGTERM; SIGHUP counts as the same
 _OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 _F = TypeVar("_F", bound=Callable[..., None])
@@ -43,7 +43,7 @@ def item(
         @functools.wraps(function)
         def guarded(*arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # the task's own
             try:
-                with _recorded(stage, step or function.__name__, keywords, about, unless):
+                with command.terminable(), _recorded(stage, step or function.__name__, keywords, about, unless):
                     function(*arguments, **keywords)
             except DeliveryError as error:
                 screen.error(error)

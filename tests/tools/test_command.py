@@ -1,7 +1,14 @@
 """Programs are started in one place, and what went wrong with them can be acted on."""
 
+import os
+import select
+import signal
+import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -122,3 +129,186 @@ def test_echoes_a_line_that_can_be_pasted(capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setenv("DELIVERY_ECHO", "1")
     command.capture([PYTHON, "-c", "pass # a b"], doing="try")
     assert f"$ {PYTHON} -c 'pass # a b'" in capsys.readouterr().err
+
+
+@dataclass
+class Family:
+    """A shell that starts another program, which alone holds the fifo open as long as it lives."""
+
+    fifo: Path
+    pipe: int
+    written: bytes = b""
+
+    def argv(self, grandchild: str, shell: str = "wait") -> list[str]:
+        """The command line of a shell that starts the grandchild, and then does what shell says."""
+        return ["sh", "-c", f'(exec 3>"$1"; {grandchild}) & {shell}', "sh", str(self.fifo)]
+
+    def read(self) -> bool:
+        """Wait for the program to write or end; whether it lives."""
+        assert select.select([self.pipe], [], [], 30)[0], f"the program still runs; it wrote {self.written!r}"
+        chunk = os.read(self.pipe, 4096)
+        self.written += chunk
+        return bool(chunk)
+
+    def last_words(self) -> str:
+        """What the program has written, once it has ended."""
+        while self.read():
+            pass
+        return self.written.decode()
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    pipe = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    yield Family(fifo, pipe)
+    os.close(pipe)
+
+
+def stream(argv: list[str]) -> None:
+    command.stream(argv, doing="try", on_line=lambda _: None)
+
+
+def watch(argv: list[str]) -> None:
+    command.watch(argv, doing="try", on_line=lambda _: None, tick=lambda: None, every=0.05)
+
+
+def capture(argv: list[str]) -> None:
+    command.capture(argv, doing="try")
+
+
+every_way = pytest.mark.parametrize("run", [stream, watch, capture])
+
+
+def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Family) -> None:
+    """Run a command, and interrupt this process as soon as the grandchild has written something."""
+
+    def interrupt() -> None:
+        family.read()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # A background job ignores Ctrl-C, and these tests may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(argv)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+
+
+@every_way
+def test_what_a_command_has_started_is_ended_with_it(run: Callable[[list[str]], None], family: Family) -> None:
+    interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+def test_what_a_command_has_started_gets_time_to_end_in_order(family: Family) -> None:
+    # The shell itself ends at once.
+    grandchild = "trap 'sleep 0.2; echo tidied >&3; exit' TERM; echo begun >&3; while :; do sleep 0.1; done"
+    interrupted(stream, family.argv(grandchild), family)
+    assert family.last_words() == "begun\ntidied\n"
+
+
+@every_way
+def test_what_will_not_end_is_killed(
+    run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "GRACE_SECONDS", 0.1)
+    interrupted(run, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    interrupted(stream, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+def test_what_a_command_has_started_is_ended_when_it_takes_too_long(family: Family) -> None:
+    with pytest.raises(CommandError, match="has not answered"):
+        command.capture(family.argv("echo begun >&3; exec sleep 60"), doing="try", timeout=0.5)
+    os.close(os.open(family.fifo, os.O_WRONLY))  # on a slow machine the program has not begun
+    family.last_words()
+
+
+LEFT = 'read -r _ < "$2"; printf "the last words"'  # when the program has begun, it is left behind
+
+
+def left(family: Family) -> list[str]:
+    """A shell that ends while the grandchild lives on and holds the shell's output open."""
+    go = family.fifo.with_name("go")
+    os.mkfifo(go)
+    return [*family.argv('echo $$ >&3; echo go > "$2"; exec sleep 60', LEFT), str(go)]
+
+
+@pytest.fixture
+def _ended(family: Family) -> Iterator[None]:
+    yield
+    family.read()
+    os.killpg(int(family.written), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("_ended")
+def test_an_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_OPEN_SECONDS", 0.1)
+    lines: list[str] = []
+    command.stream(left(family), doing="try", on_line=lines.append)
+    assert lines == ["the last words"]
+
+
+@pytest.mark.usefixtures("_ended")
+def test_a_captured_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_OPEN_SECONDS", 0.1)
+    assert command.capture(left(family), doing="try") == "the last words"
+
+
+SCRIPT = """
+import sys
+from invoke import Context, Exit
+from delivery.tasks.menu import item
+from delivery.tools import command
+
+@item()
+def work(_context):
+    command.stream(sys.argv[1:], doing="try", on_line=lambda _: None)
+
+try:
+    work(Context())
+except Exit as error:
+    sys.exit(error.code)
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str)
+def test_a_task_that_is_ended_ends_what_it_started(sent: signal.Signals, code: int, family: Family) -> None:
+    argv = family.argv("echo begun >&3; exec sleep 60")
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *argv],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        family.read()
+        process.send_signal(sent)
+        assert process.wait(30) == code
+    assert family.last_words() == "begun\n"
+
+
+def test_a_command_reads_nothing_from_the_terminal() -> None:
+    assert command.capture([PYTHON, "-c", "import sys; print(sys.stdin.read())"], doing="try", timeout=30) == "\n"
+
+
+def test_a_line_may_come_in_pieces_and_end_in_each_way() -> None:
+    code = (
+        "import os, sys\n"
+        "for piece in (b'a\\xc3', b'\\xa9\\r', b'\\nb\\rc\\n\\xff'): os.write(1, piece); sys.stdin.readline()"
+    )
+    lines: list[str] = []
+    command.stream([PYTHON, "-c", code], doing="try", on_line=lines.append)
+    assert lines == ["aé\n", "b\n", "c\n", "\ufffd"]
