@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
-from delivery.core.declaration import Declaration
+from delivery.core.declaration import Declaration, Gitflow
 from delivery.core.facts import Ref
 
-__all__ = ["Decision", "Line", "decide", "is_version", "line_of", "version_tag"]
+__all__ = ["Decision", "Line", "Rules", "decide", "is_version", "line_of", "rules", "version_tag"]
 
 # Nine digits a number: whatever is made of it is far from the 128 characters that a Docker tag may have.
 _NUMBER = r"(?:0|[1-9][0-9]{0,8})"
@@ -17,7 +18,7 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 class Line(StrEnum):
-    """The four lines of docs/ARCHITECTURE.md's table."""
+    """The four lines of docs/ARCHITECTURE.md's table; `rules` has what each of them does."""
 
     FEATURE = "feature"
     DEVELOP = "develop"
@@ -25,14 +26,60 @@ class Line(StrEnum):
     RELEASE = "release"
 
 
-_SUFFIXES = {Line.DEVELOP: "dev", Line.CANDIDATE: "rc"}
+@dataclass(frozen=True)
+class Rules:
+    """What a line does with a commit.
+
+    suffix is what follows X.Y.Z in its versions. prepared: it publishes only what release.prepare
+    has written. branches are its names and patterns, none for the line of every other branch.
+    environment is where it is deployed to, "" for nowhere.
+    """
+
+    pushes: bool
+    suffix: str
+    prepared: bool
+    branches: tuple[str, ...] = ()
+    environment: str = ""
+
+
+def rules(line: Line, gitflow: Gitflow) -> Rules:
+    """What a line does. Each is written out, so that a new one pushes nothing unless it says so."""
+    match line:
+        case Line.FEATURE:
+            return Rules(pushes=False, suffix="dev", prepared=False)
+        case Line.DEVELOP:
+            return Rules(
+                pushes=True,
+                suffix="dev",
+                prepared=False,
+                branches=gitflow.develop,
+                environment=gitflow.deploys.get("develop", ""),
+            )
+        case Line.CANDIDATE:
+            return Rules(
+                pushes=True,
+                suffix="rc",
+                prepared=True,
+                branches=gitflow.candidate,
+                environment=gitflow.deploys.get("candidate", ""),
+            )
+        case Line.RELEASE:
+            return Rules(
+                pushes=True,
+                suffix="",
+                prepared=True,
+                branches=gitflow.release,
+                environment=gitflow.deploys.get("release", ""),
+            )
+        case _:
+            assert_never(line)
 
 
 @dataclass(frozen=True)
 class Decision:
     """What is to happen for a ref: its line and why, whether images are pushed, where to, and what stands before that.
 
-    suffix is what follows X.Y.Z in version tags ("dev", "rc", or "" for releases and for what gets no tags). environment is ""
+    suffix is what follows X.Y.Z in versions ("dev", "rc", or "" for releases). environment is ""
     where nothing is deployed. gates are in order: "checks" always, "approval" where the environment wants a confirmation.
     """
 
@@ -48,15 +95,15 @@ class Decision:
 def decide(ref: Ref, declaration: Declaration) -> Decision:
     """The decision for a ref; pure, and the same on a laptop and on a CI server."""
     line, because = _line(ref, declaration)
-    deploys = {str(of): environment for of, environment in declaration.gitflow.deploys.items()}
-    environment = "" if ref.kind == "tag" else deploys.get(line, "")
+    does = rules(line, declaration.gitflow)
+    environment = "" if ref.kind == "tag" else does.environment
     approval = bool(environment) and declaration.environments[environment].confirm
     return Decision(
         ref=ref,
         line=line,
         because=because,
-        pushes=line is not Line.FEATURE,
-        suffix=_SUFFIXES.get(line, ""),
+        pushes=does.pushes,
+        suffix=does.suffix,
         environment=environment,
         gates=("checks", "approval") if approval else ("checks",),
     )
@@ -67,18 +114,14 @@ def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
 
     A name goes before patterns, a longer pattern before a shorter one; of equals the line that goes less far is taken.
     """
-    rules = [
+    matching = [
         (pattern, line)
-        for line, patterns in (
-            (Line.DEVELOP, declaration.gitflow.develop),
-            (Line.CANDIDATE, declaration.gitflow.candidate),
-            (Line.RELEASE, declaration.gitflow.release),
-        )
-        for pattern in patterns
+        for line in Line
+        for pattern in rules(line, declaration.gitflow).branches
         if _matches(branch, pattern)
     ]
     # max() keeps the first of equals.
-    pattern, line = max(rules, key=lambda rule: (not rule[0].endswith("*"), len(rule[0])), default=("", Line.FEATURE))
+    pattern, line = max(matching, key=lambda rule: _rank(rule[0]), default=("", Line.FEATURE))
     return line, pattern
 
 
@@ -91,6 +134,10 @@ def version_tag(name: str, declaration: Declaration) -> tuple[str, str] | None:
 def is_version(text: str) -> bool:
     """Whether this is a version X.Y.Z, with nothing before or behind."""
     return bool(_VERSION.fullmatch(text))
+
+
+def _rank(pattern: str) -> tuple[bool, int]:
+    return not pattern.endswith("*"), len(pattern)
 
 
 def _matches(branch: str, pattern: str) -> bool:

@@ -10,7 +10,7 @@ from semver import Version as Number
 
 from delivery.core.declaration import Declaration
 from delivery.core.facts import Commit, Facts, Tag
-from delivery.core.gitflow import Decision, Line, version_tag
+from delivery.core.gitflow import Decision, Line, rules, version_tag
 
 __all__ = ["Version", "concerned", "decide", "later", "level", "newest", "notes", "problems"]
 
@@ -73,7 +73,7 @@ def problems(declaration: Declaration, facts: Facts, decision: Decision, version
         found.append(f"{told}: what is pushed has to be in git; commit, undo or ignore them")
     if decision.ref.kind == "tag":
         found += _problems_of_tag(declaration, facts, decision, versions)
-    if decision.line in {Line.CANDIDATE, Line.RELEASE}:
+    if rules(decision.line, declaration.gitflow).prepared:
         for name in concerned(declaration, decision):
             found += _problems_of_version(facts, versions[name])
     return found
@@ -144,7 +144,7 @@ def _decide(
     if not reason.level and last:
         because = f"nothing of it has changed since {last.name}"
         return Version(name, last.version, written, last.version, last.version, "", because, ())
-    suffix = decision.suffix or ("dev" if decision.line is Line.FEATURE else "")
+    suffix = decision.suffix
     number = max(1, _number(declaration, facts, name, base and anchor(facts.tags, base, reason.level)))
     return Version(
         subproject=name,
@@ -165,7 +165,7 @@ def _base(declaration: Declaration, facts: Facts, decision: Decision, name: str)
     was before that release was.
     """
     last = newest(facts.tags, name)
-    if decision.line in {Line.FEATURE, Line.DEVELOP}:
+    if not rules(decision.line, declaration.gitflow).prepared:
         for tag in later(facts.tags, name):
             if _number(declaration, facts, name, tag):
                 return tag

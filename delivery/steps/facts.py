@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import yaml
 from pydantic import ValidationError
@@ -179,12 +179,19 @@ def _unmerged(declaration: Declaration, clone: Clone, history: _History, ref: Re
 
     A branch counts wherever it is, here or at the remote: what either release branch has is looked for in all that develop has.
     """
-    line = decide(ref, declaration).line
-    releases = list(_ends(declaration, clone, Line.RELEASE).values())
-    develops = list(_ends(declaration, clone, Line.DEVELOP).values())
-    if ref.kind != "branch" or line is Line.FEATURE or (line is Line.RELEASE and not develops):
+    if ref.kind != "branch":
         return ()
-    ahead, behind = ([clone.commit], develops) if line is Line.RELEASE else (releases, [clone.commit])
+    match decide(ref, declaration).line:
+        case Line.FEATURE:
+            return ()
+        case Line.DEVELOP | Line.CANDIDATE:
+            ahead, behind = list(_ends(declaration, clone, Line.RELEASE).values()), [clone.commit]
+        case Line.RELEASE:
+            ahead, behind = [clone.commit], list(_ends(declaration, clone, Line.DEVELOP).values())
+            if not behind:
+                return ()
+        case line:
+            assert_never(line)
     missing = ancestry(history, ahead, ancestry(history, behind))
     if clone.ends:  # what seems to be missing may be in the part of the history that is not here
         return ()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delivery.core.declaration import Declaration, parse
 from delivery.core.facts import Commit, Facts, Ref, Tag, told
-from delivery.core.gitflow import Decision, Line, decide, is_version, line_of, version_tag
+from delivery.core.gitflow import Decision, Line, decide, is_version, line_of, rules, version_tag
 from delivery.core.versions import decide as decide_versions
 from delivery.tools.files import ROOT
 from tests.conftest import DECLARATION
@@ -51,6 +51,13 @@ def at(
     return Case(why, line, tags, environment, gates, checked_out=branch)
 
 
+# What each line does: (pushes, version tags, deployed to, gate). Tests below walk every Line.
+LINES = {
+    Line.FEATURE: ("no", "none", "nowhere", "no"),
+    Line.DEVELOP: ("yes", "X.Y.Z-dev.N", "develop", "no"),
+    Line.CANDIDATE: ("yes", "X.Y.Z-rc.N", "staging", "no"),
+    Line.RELEASE: ("yes", "X.Y.Z", "production", "approval"),
+}
 DEVELOP = ("develop", "X.Y.Z-dev.N", "develop")
 CANDIDATE = ("candidate", "X.Y.Z-rc.N", "staging")
 RELEASE = ("release", "X.Y.Z", "production", "checks, approval")
@@ -112,7 +119,7 @@ def test_what_is_to_happen(case: Case) -> None:
     decision = decide(case.ref, HOUSE)
     assert (decision.line, tags(decision)) == (case.line, case.tags)
     assert (decision.environment or "nowhere", ", ".join(decision.gates)) == (case.environment, case.gates)
-    assert decision.pushes is (case.line != "feature")
+    assert decision.pushes is (case.tags != "none")
 
 
 def tags(decision: Decision) -> str:
@@ -127,14 +134,88 @@ def test_the_page_shows_these_cases() -> None:
     hold(PAGE, "cases", table(columns, rows).replace("x" * 300, "xxx…"))
 
 
-def test_every_row_of_the_architectures_table_is_a_case() -> None:
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-    rows = re.findall(
-        r"^\| .* \| (feature|develop|candidate|release) \| yes \| .* \| (\w+) \| \S+ \|$", text, re.MULTILINE
-    )
-    found = {(case.line, case.environment) for case in CASES}
-    assert len(rows) == 5
-    assert set(rows) == found
+def does(ref: Ref) -> tuple[str, str, str, str]:
+    """What is decided for a ref, as LINES has it."""
+    decision = decide(ref, HOUSE)
+    gate = "approval" if "approval" in decision.gates else "no"
+    pushes = "yes" if decision.pushes else "no"
+    return pushes, tags(decision), decision.environment or "nowhere", gate
+
+
+@pytest.mark.parametrize("line", Line)
+def test_every_line_is_listed_with_what_it_does(line: Line) -> None:
+    branches = getattr(HOUSE.gitflow, line, ("whatever",))
+    ref = Ref("branch", branches[0].replace("*", "x"))
+    assert decide(ref, HOUSE).line is line
+    assert does(ref) == LINES[line]
+
+
+def test_what_is_published_unprepared_is_listed() -> None:
+    unprepared = {line for line in Line if not rules(line, HOUSE.gitflow).prepared}
+    assert unprepared == {Line.FEATURE, Line.DEVELOP}
+
+
+def test_the_declaration_knows_each_line_that_has_branches() -> None:
+    declared = {line for line in Line if rules(line, HOUSE.gitflow).branches}
+    assert declared == set(Line) - {Line.FEATURE}
+    assert set(HOUSE.gitflow.deploys) == declared
+    assert set(type(HOUSE.gitflow).model_fields) == {*declared, "deploys"}
+
+
+def test_every_line_has_a_case() -> None:
+    assert {case.line for case in CASES} == set(Line)
+
+
+def refs(cell: str) -> list[Ref]:
+    """The refs that a row of a table is about."""
+    found = []
+    for name in cell.split(", "):
+        match name.split():
+            case ["tag", *_]:
+                found.append(Ref("tag", "apps-v1.2.0"))
+            case ["foreign", "tags"]:
+                found.append(Ref("tag", "v1"))
+            case ["pull", "requests"]:
+                found.append(Ref("pull-request", "7"))
+            case ["anything", "else"] | ["any", "other", "branch"]:
+                found.append(Ref("branch", "whatever"))
+            case [branch]:
+                found.append(Ref("branch", branch.replace("*", "x")))
+            case _:
+                raise AssertionError(name)
+    return found
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """The rows of a table of a page, by how its first line begins."""
+    lines = (ROOT / "docs" / page).read_text().split("\n")
+    first = next(at for at, line in enumerate(lines) if line.startswith(heading)) + 2
+    last = next(at for at in range(first, len(lines)) if not lines[at].startswith("|"))
+    rows = [line.replace("\N{EN DASH}", "no").strip("|").split("|") for line in lines[first:last]]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_the_architectures_table_has_every_line_and_says_what_is_decided() -> None:
+    rows = rows_of("ARCHITECTURE.md", "| branch (aliases) | line |")
+    assert {line for _, line, *_ in rows} == set(Line)
+    for names, line, checks, _builds, pushes, versions, environment, gate in rows:
+        for ref in refs(names):
+            said = (line, "yes", pushes, re.split(r"[ ,]", versions)[0], environment, gate)
+            assert said == (decide(ref, HOUSE).line, checks, *does(ref)), ref
+
+
+def test_the_pipelines_table_has_every_line_and_says_what_is_decided() -> None:
+    rows = rows_of("pipeline.md", "| line | checks, plan, build, scan |")
+    named = [(line, names) for line, _, names in (row[0].partition(": ") for row in rows)]
+    assert {line for line, _ in named if line != "tag of a version"} == set(Line)
+    for (line, names), row in zip(named, rows, strict=True):
+        _, checks, pushes, approval, environment, records = row
+        where = "nowhere" if environment == "no" else environment
+        gate = "approval" if approval == "yes" else approval
+        for ref in refs(names or line):
+            expected_pushes, _, expected_where, expected_gate = does(ref)
+            assert (checks, pushes) == ("yes", expected_pushes), ref
+            assert (where, gate, records) == (expected_where, expected_gate, "yes"), ref
 
 
 def test_a_line_without_an_environment_goes_nowhere(declaration: Declaration) -> None:

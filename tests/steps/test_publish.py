@@ -58,7 +58,13 @@ class Place:
         """A plan for what the registry holds now, everything changed."""
         declaration = self.declaration.at(address)
         decision = Decision(
-            Ref("branch", "develop"), line, "develop is develop", line is not Line.FEATURE, "dev", "develop", ()
+            Ref("branch", "develop"),
+            line,
+            "develop is develop",
+            line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
+            "dev",
+            "develop",
+            (),
         )
         found = {
             name: Version(name, "0.1.0", "0.1.0", one.partition("-")[0], one, "minor", "", ())

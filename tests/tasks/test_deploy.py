@@ -296,7 +296,15 @@ def test_one_thing_says_what_is_deployed(done: Done) -> None:
 
 
 def planned(declaration: Declaration, line: Line, environment: str, key: str = "k") -> Plan:
-    decision = Decision(Ref("branch", "b"), line, "b is b", line is not Line.FEATURE, "", environment, ("checks",))
+    decision = Decision(
+        Ref("branch", "b"),
+        line,
+        "b is b",
+        line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
+        "",
+        environment,
+        ("checks",),
+    )
     versions = {
         name: Version(name, "0.9.0", "1.0.0", "1.0.0", "1.0.0", "minor", "", ())
         for name in ("base-image", "apps", "platform-chart")
