@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from delivery.tools import files
+from tests.jenkins.harness import with_tags
 
 JENKINS = files.ROOT / "jenkins"
 PIPELINE = (files.ROOT / "Jenkinsfile").read_text(encoding="utf-8")
@@ -208,6 +209,15 @@ def test_everything_is_pinned() -> None:
     for file in JENKINS.rglob("*"):
         if file.is_file():
             assert ":latest" not in file.read_text(encoding="utf-8"), file
+
+
+def test_branches_are_fetched_with_the_tags_that_versions_are_counted_from() -> None:
+    assert with_tags(JENKINS / "values.yaml")
+    github = re.search(
+        r"#     github \{.*?^      #     \}", (JENKINS / "values.yaml").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert github
+    assert "noTags false" in github[0], "a source with traits of its own needs the option, too"
 
 
 def test_nothing_is_built_beside_the_credentials() -> None:

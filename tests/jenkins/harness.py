@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -34,15 +35,18 @@ __all__ = [
     "Event",
     "Run",
     "answers",
+    "checkout",
     "configured",
     "decided",
     "listing",
     "perform",
     "record",
+    "with_tags",
 ]
 
 REFUSED = 64  # the exit code where the file has something that the runner does not know, or Jenkins does not take
 _HERE = Path(__file__).parent
+VALUES = _HERE.parent.parent / "jenkins" / "values.yaml"
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 Event = dict[str, Any]
@@ -168,6 +172,28 @@ def configured(values: Path) -> dict[str, Credential]:
     return found
 
 
+def with_tags(values: Path) -> bool:
+    """Whether the job in the values of Jenkins' chart fetches branches with their tags.
+
+    The git plugin leaves tags out (GitSCMSourceDefaults) unless the job has a clone option.
+    """
+    scripts = yaml.safe_load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"]
+    option = re.search(r"^\s*cloneOption \{\s*extension \{(.*?)\}", scripts["job"], re.DOTALL | re.MULTILINE)
+    return bool(option and re.search(r"^\s*noTags false$", option[1], re.MULTILINE))
+
+
+def checkout(project: Path, commit: str, *, tags: bool) -> list[str]:
+    """The commands by which Jenkins' git plugin checks a commit out, into the current folder."""
+    address, refs = shlex.quote(project.as_uri()), shlex.quote("+refs/heads/*:refs/remotes/origin/*")
+    return [
+        "git init --quiet .",
+        f"git fetch --quiet {'--tags' if tags else '--no-tags'} --force -- {address} {refs}",
+        f"git config remote.origin.url {address}",
+        f"git config --add remote.origin.fetch {refs}",
+        f"git checkout --quiet --force {shlex.quote(commit)}",
+    ]
+
+
 def record(builds: Iterable[tuple[str, Case]]) -> list[Run]:
     """What each of these builds, a Jenkinsfile's text and a case, would do; all of them in one process."""
     texts: dict[str, int] = {}
@@ -183,7 +209,7 @@ def record(builds: Iterable[tuple[str, Case]]) -> list[Run]:
         return [_run(one) for one in json.loads(answer.read_text(encoding="utf-8"))]
 
 
-def perform(  # noqa: PLR0913  # all that a build is made of, by name
+def perform(
     text: str,
     case: Case,
     *,
@@ -191,21 +217,20 @@ def perform(  # noqa: PLR0913  # all that a build is made of, by name
     commit: str,
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    checkout: Sequence[str] | None = None,
     threads: bool = True,
     on_line: Callable[[str], None] = lambda _line: None,
 ) -> Run:
     """Really run a build, and say line by line what it prints.
 
-    Each agent's workspace, in `folder`, is a clone of the project at the commit, with a detached HEAD as Jenkins leaves it, or
-    what the commands of `checkout` make of it. environment is what the agents have beside PATH, HOME and the like. threads is
+    Each agent's workspace, in `folder`, is the project's commit as the job of jenkins/values.yaml
+    checks it out. environment is what the agents have beside PATH, HOME and the like. threads is
     whether parallel stages run at the same time. Artifacts and test reports are kept in `folder`, under those names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = _conditions(case) | {
         "folder": str(folder.resolve()),
         "environment": {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(environment or {}),
-        "checkout": list(checkout) if checkout is not None else _clone(project, commit),
+        "checkout": checkout(project, commit, tags=case.ref.kind == "tag" or with_tags(VALUES)),
         "threads": threads,
     }
     with tempfile.TemporaryDirectory(prefix="jenkinsfile-") as made:
@@ -302,13 +327,6 @@ def _conditions(case: Case) -> dict[str, Any]:
         "approval": None if case.approval is None else {"by": case.approval.by},
         "lost": case.lost,
     }
-
-
-def _clone(project: Path, commit: str) -> list[str]:
-    return [
-        f"git clone --quiet --no-checkout {shlex.quote(str(project))} .",
-        f"git checkout --quiet --detach {shlex.quote(commit)}",
-    ]
 
 
 def _run(one: Mapping[str, Any], log: str = "") -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from delivery.core.errors import DeliveryError
 from delivery.core.facts import Ref
 from delivery.steps import programs
+from delivery.tools.files import ROOT
 from tests.jenkins import __main__ as command_line
 from tests.jenkins import harness
 from tests.jenkins.harness import Approval, Case, Credential, Run, listing, perform, record
@@ -122,6 +124,24 @@ def test_every_agent_has_a_clone_of_its_own_and_no_branch_checked_out(
     )
     done = run(text, project, tmp_path, Case(Ref("branch", "main")))
     assert (done.result, f"[s] {project[1]}" in done.log, "[s] detached" in done.log) == ("SUCCESS", True, True)
+
+
+@pytest.mark.parametrize("option", [True, False])
+def test_branches_have_tags_only_by_the_jobs_clone_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, option: bool
+) -> None:
+    repository = Repository(tmp_path / "project")
+    made = repository.root, repository.commit("begin", what="something\n")
+    repository.tag("apps-v1.0.0")
+    values = (ROOT / "jenkins" / "values.yaml").read_text()
+    file = tmp_path / "values.yaml"
+    file.write_text(values if option else re.sub(r"(?m)^ +noTags false$", "", values))
+    monkeypatch.setattr(harness, "VALUES", file)
+    text = simple("""sh 'echo "tags:$(git tag) branches:$(git branch --remotes)"'""")
+    for ref, tags in (("branch", option), ("tag", True)):
+        done = run(text, made, tmp_path / ref, Case(Ref(ref, "main")))
+        said = f"tags:{'apps-v1.0.0' if tags else ''} branches:  origin/main"
+        assert said in done.log, done.log
 
 
 def test_agents_know_nothing_of_ours(
