@@ -28,18 +28,23 @@ _History = dict[str, tuple[str, ...]]
 _REMOTE = "refs/remotes/origin/"
 _LOCAL = "refs/heads/"
 _TAGS = "refs/tags/"
+_SHOWN = 3  # so many examples make a sentence; the rest is counted
 _RULES = (
     ".dockerignore",
     ".helmignore",
 )  # these decide on other files, so a change of them may change what is published
 
 
-def look(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Facts:
+def look(declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: bool = True) -> Facts:
     """The facts of a clone; branch is what the user says it is, else the CI server, else git.
 
-    A shallow clone is deepened when its history does not reach the tags that versions are counted from, and that is said. Raises
-    DeclarationError when this is no clone, has no commit, cannot be deepened, or its files do not say their versions.
+    On a line that pushes the remote is asked for its version tags, unless `ask` is False, and the
+    missing ones are fetched. A shallow clone is deepened when its history does not reach the tags
+    that versions are counted from. Both are said. Raises DeclarationError when this is no clone,
+    has no commit, its tags or history cannot be fetched, or its files do not say their versions.
     """
+    if ask:
+        _fetch_missing_tags(declaration, root, branch)
     clone, facts = _look(declaration, root, branch)
     if lacking := _lacking(declaration, clone, facts):
         _deepen(root, lacking)
@@ -152,6 +157,47 @@ def _is_cut(clone: Clone, facts: Facts, name: str, bump: str) -> bool:
     # A series begins with a zero; where that tag is not here, it may be with the history that is not here.
     known = first.version.endswith({"major": ".0.0", "minor": ".0"}.get(bump, ""))
     return not known or not clone.ends.isdisjoint(facts.apart[first.name])
+
+
+def _fetch_missing_tags(declaration: Declaration, root: Path, branch: str) -> None:
+    """Fetch the version tags that the remote has and this clone lacks, where it would be published.
+
+    A remote that does not answer is said and no error: it may be away while a build has all tags.
+    """
+    clone = git.look(root)
+    if not decide(_ref(clone, branch), declaration).pushes or not git.has_remote(root):
+        return
+    try:
+        tags = git.remote_tags(root)
+    except CommandError as error:
+        reason = (error.tail or error.message).partition("\n")[0]
+        screen.say(f"… the remote cannot be asked for version tags, and those of this clone count: {reason}")
+        return
+    if not (missing := _missing_tags(declaration, clone, tags)):
+        return
+    screen.say(f"… this clone {_lacks_tags(missing)}: `{' '.join(git.FETCH_TAGS)}`")
+    details = ""
+    try:
+        git.fetch_tags(root)
+    except CommandError as error:  # for which one tag is enough that is another here
+        details = error.tail
+    if missing := _missing_tags(declaration, git.look(root), tags):
+        raise DeclarationError(
+            f"cannot decide on versions: this clone {_lacks_tags(missing)}",
+            hint=f"`{' '.join(git.FETCH_TAGS)}`, or clone with tags (Jenkins: cloneOption, noTags)",
+            details=details,
+        )
+
+
+def _missing_tags(declaration: Declaration, clone: Clone, tags: Iterable[str]) -> list[str]:
+    ours = (name for name in tags if version_tag(name, declaration))
+    return sorted(name for name in ours if f"{_TAGS}{name}" not in clone.refs)
+
+
+def _lacks_tags(missing: list[str]) -> str:
+    tags = "1 version tag" if len(missing) == 1 else f"{len(missing)} version tags"
+    shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
+    return f"lacks {tags} of the remote ({shown})"
 
 
 def _deepen(root: Path, lacking: list[str]) -> None:

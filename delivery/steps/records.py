@@ -96,7 +96,7 @@ def ledger(declaration: Declaration) -> Ledger:
 def source(root: Path = ROOT) -> Source:
     """What this clone is, by git and its files alone."""
     declaration = files.load_declaration(root)
-    facts = looking.look(declaration, root)
+    facts = looking.look(declaration, root, ask=False)  # each stage of a pipeline records
     decision = gitflow.decide(facts.ref, declaration)
     decided = versioning.decide(declaration, facts, decision)
     versions = {

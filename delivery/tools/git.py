@@ -1,4 +1,4 @@
-"""The clone, by git: it only looks, and deepens a shallow clone when it is told to."""
+"""The clone, by git: it only looks, and fetches tags or older history when it is told to."""
 
 from __future__ import annotations
 
@@ -14,10 +14,25 @@ from delivery.core.errors import CommandError, DeclarationError
 from delivery.core.facts import Commit
 from delivery.tools import command
 
-__all__ = ["DEEPEN", "Clone", "changes", "commits", "deepen", "history", "look", "text_at"]
+__all__ = [
+    "DEEPEN",
+    "FETCH_TAGS",
+    "Clone",
+    "changes",
+    "commits",
+    "deepen",
+    "fetch_tags",
+    "has_remote",
+    "history",
+    "look",
+    "remote_tags",
+    "text_at",
+]
 
 DEEPEN = ("git", "fetch", "--unshallow", "--tags")
+FETCH_TAGS = ("git", "fetch", "--tags", "origin")
 _SECONDS = 60
+_ASK_SECONDS = 20  # a remote that takes longer to list its tags is away
 _FETCH_SECONDS = 900
 # What a user has set up for git changes nothing that is read here: neither old grafts nor replacements, no language but git's
 # own, no fsmonitor; and looking takes no locks from who works there.
@@ -110,6 +125,27 @@ def text_at(clone: Clone, commit: str, path: str) -> str | None:
 def deepen(root: Path) -> None:
     """Fetch the history that a shallow clone lacks, with all tags; raise CommandError when that fails."""
     _git(root, *DEEPEN[1:], doing="fetch the history that this shallow clone lacks", timeout=_FETCH_SECONDS)
+
+
+def has_remote(root: Path) -> bool:
+    """Whether the clone has a remote `origin`."""
+    try:
+        _git(root, "config", "--get", "remote.origin.url", doing="read the remote's address")
+    except CommandError:
+        return False
+    return True
+
+
+def remote_tags(root: Path) -> set[str]:
+    """The names of the remote's tags; raise CommandError when it does not answer."""
+    argv = ("ls-remote", "--tags", "--refs", "origin")
+    printed = _git(root, *argv, doing="ask the remote for its tags", timeout=_ASK_SECONDS)
+    return {line.partition("\trefs/tags/")[2] for line in _rows(printed)}
+
+
+def fetch_tags(root: Path) -> None:
+    """Fetch the remote's tags; raise CommandError when one of them cannot be fetched."""
+    _git(root, *FETCH_TAGS[1:], doing="fetch the remote's tags", timeout=_FETCH_SECONDS)
 
 
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None, timeout: float = _SECONDS) -> str:

@@ -1,6 +1,9 @@
 """What is seen of a clone, on real repositories."""
 
 import os
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from delivery.core.errors import DeclarationError
 from delivery.core.facts import Facts, Ref
 from delivery.steps import facts
 from tests.conftest import DECLARATION
+from tests.jenkins.harness import checkout
 from tests.repositories import Repository, environment
 
 TAGS = ("base-image-v1.0.0", "apps-v1.0.0", "platform-chart-v1.0.0")
@@ -410,6 +414,131 @@ def test_a_branch_that_a_shallow_clone_cannot_compare_is_not_called_unmerged(
     clone = shallow(repository, 2, tmp_path / "clone", "--no-single-branch")
     found = facts.look(declaration, clone)
     assert (found.unmerged, found.ref) == ((), Ref("branch", "develop"))
+
+
+def cloned(repository: Repository, to: Path, *how: str) -> Path:
+    repository.git("clone", "--quiet", *how, repository.root.as_uri(), str(to))
+    return to
+
+
+def jenkins(repository: Repository, to: Path, *, tags: bool) -> Path:
+    """A checkout as Jenkins' git plugin makes it."""
+    to.mkdir()
+    for argv in checkout(repository.root, repository.git("rev-parse", "HEAD"), tags=tags):
+        subprocess.run(["sh", "-c", argv], cwd=to, check=True)
+    return to
+
+
+def published(declaration: Declaration, clone: Path) -> list[str]:
+    """The versions that a clone is published as."""
+    found = facts.look(declaration, clone)
+    decided = versions.decide(declaration, found, gitflow.decide(found.ref, declaration))
+    return [one.published for one in decided.values()]
+
+
+@pytest.fixture
+def released(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """1.0.0 is tagged, and develop has a feature and a hotfix' tag that it lacks."""
+    repository.branch("develop")
+    repository.commit("feat: x", "api-rest/src/x")
+    repository.switch("main")
+    repository.commit("fix: y", "platform-chart/y")
+    repository.tag("platform-chart-v1.0.1")
+    repository.switch("develop")
+    repository.commit("fix: z", "platform-chart/z")
+    monkeypatch.setenv("BRANCH_NAME", "develop")
+    return repository
+
+
+CLONES: dict[str, Callable[[Repository, Path], Path]] = {
+    "whole": cloned,
+    "without tags": lambda repository, to: cloned(repository, to, "--no-tags"),
+    "shallow": lambda repository, to: cloned(repository, to, "--depth=1"),
+    "shallow, without tags": lambda repository, to: cloned(repository, to, "--depth=1", "--no-tags"),
+    "of one branch": lambda repository, to: cloned(repository, to, "--single-branch", "--no-tags"),
+    "Jenkins'": lambda repository, to: jenkins(repository, to, tags=True),
+    "Jenkins' without a clone option": lambda repository, to: jenkins(repository, to, tags=False),
+}
+
+
+@pytest.mark.parametrize("how", CLONES)
+def test_versions_are_the_same_in_every_kind_of_clone(
+    declaration: Declaration, released: Repository, tmp_path: Path, how: str
+) -> None:
+    expected = ["1.0.0", "1.1.0-dev.1", "1.0.2-dev.2"]
+    assert published(declaration, released.root) == expected
+    assert published(declaration, CLONES[how](released, tmp_path / "a clone")) == expected
+
+
+def test_tags_that_the_remote_has_are_fetched_and_that_is_said(
+    declaration: Declaration, released: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone = jenkins(released, tmp_path / "clone", tags=False)
+    facts.look(declaration, clone)
+    said = capsys.readouterr().out
+    assert "lacks 4 version tags of the remote" in said
+    assert "`git fetch --tags origin`" in said
+    facts.look(declaration, clone)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_newer_tag_alone_is_missed(declaration: Declaration, released: Repository, tmp_path: Path) -> None:
+    clone = cloned(released, tmp_path / "clone")
+    released.tag("apps-v2.0.0", "not-a-version")
+    assert "apps-v2.0.0" in {tag.name for tag in facts.look(declaration, clone).tags}
+
+
+def test_tags_that_cannot_be_fetched_are_an_error(
+    declaration: Declaration, released: Repository, tmp_path: Path
+) -> None:
+    clone = jenkins(released, tmp_path / "clone", tags=False)
+    lock = clone / ".git" / "refs" / "tags" / "apps-v1.0.0.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+    with pytest.raises(DeclarationError, match=r"lacks 1 version tag of the remote \(apps-v1.0.0\)") as caught:
+        facts.look(declaration, clone)
+    assert "`git fetch --tags origin`" in caught.value.hint
+    assert "apps-v1.0.0" in caught.value.details
+
+
+def test_a_tag_that_differs_from_the_remotes_keeps_no_other_from_being_fetched(
+    declaration: Declaration, released: Repository, tmp_path: Path
+) -> None:
+    clone = cloned(released, tmp_path / "clone", "--no-tags")
+    released.git("-C", str(clone), "tag", "base-image-v1.0.0", "HEAD~1")
+    assert {tag.name for tag in facts.look(declaration, clone).tags} >= {"apps-v1.0.0", "platform-chart-v1.0.1"}
+
+
+def test_a_remote_that_does_not_answer_is_said_and_no_error(
+    declaration: Declaration, released: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone = cloned(released, tmp_path / "clone")
+    released.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
+    assert published(declaration, clone)[1] == "1.1.0-dev.1"
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "the remote cannot be asked for version tags" in said
+    assert "/nowhere" in said
+
+
+@pytest.mark.parametrize(("branch", "asked"), [("feature/x", 0), ("develop", 1), ("release/1", 1), ("main", 1)])
+def test_the_remote_is_asked_once_where_something_is_pushed(
+    declaration: Declaration,
+    released: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    branch: str,
+    asked: int,
+) -> None:
+    clone = cloned(released, tmp_path / "clone", "--no-tags")
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("GIT_TRACE", str(trace))
+    facts.look(declaration, clone, branch)
+    assert len(re.findall(r"built-in: git .*ls-remote", trace.read_text())) == asked
+
+
+def test_recording_asks_no_remote(declaration: Declaration, released: Repository, tmp_path: Path) -> None:
+    clone = jenkins(released, tmp_path / "clone", tags=False)
+    assert facts.look(declaration, clone, ask=False).tags == ()
 
 
 def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
