@@ -45,7 +45,7 @@ def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT
 
     found = clusters.look(engines.require(), files.load_declaration())
     if json_:
-        screen.say(json.dumps(found.as_json(), indent=2))
+        screen.data(json.dumps(found.as_json(), indent=2))
         return
     if not found.nodes:
         screen.say(f"there is no cluster {found.name}; `./run inv cluster.up` makes one")

@@ -56,7 +56,7 @@ def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "
     if file:
         planning.write(found, Path(file))
     if json_:
-        screen.say(found.to_json().rstrip())
+        screen.data(found.to_json())
         return
     for sentence in found.sentences():
         screen.say(sentence)

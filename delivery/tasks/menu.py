@@ -37,13 +37,18 @@ def item(
 
     stage is the stage of the pipeline that it is, and is told to the ledger as such, under the name `step` (else the function's
     own): of the component or subproject that the argument `about` names, else of all; not when the argument `unless` has a value.
+    With --json everything but screen.data goes to stderr.
     """
 
     def make(function: _F) -> Any:  # noqa: ANN401  # an invoke task
         @functools.wraps(function)
         def guarded(*arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # the task's own
             try:
-                with command.terminable(), _recorded(stage, step or function.__name__, keywords, about, unless):
+                with (
+                    command.terminable(),
+                    screen.aside() if keywords.get("json_") else nullcontext(),
+                    _recorded(stage, step or function.__name__, keywords, about, unless),
+                ):
                     function(*arguments, **keywords)
             except DeliveryError as error:
                 screen.error(error)

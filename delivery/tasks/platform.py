@@ -70,7 +70,7 @@ def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT
 
     found = statuses.look(files.load_declaration())
     if json_:
-        screen.say(json.dumps(found.as_json(), indent=2))
+        screen.data(json.dumps(found.as_json(), indent=2))
         return
     screen.say(f"engine: {found.engine}")
     for title, columns, rows in found.tables():

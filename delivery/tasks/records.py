@@ -57,7 +57,7 @@ def records(
         _write(Path(csv), events)
         screen.say(f"{len(events)} events written to {csv}")
     if json_:
-        screen.say(json.dumps(_told(events, begin, until), indent=2))
+        screen.data(json.dumps(_told(events, begin, until), indent=2))
     elif not csv:
         _show(events, begin, until, f"{ledger.address}, the last {since}")
 

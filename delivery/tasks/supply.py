@@ -51,7 +51,7 @@ def sbom(
         )
     text, made = _bill(image, known[image])
     if json_:
-        screen.say(text.rstrip("\n"))
+        screen.data(text)
         return
     title = f"{known[image].pinned}{' (made now: none is attached)' if made else ''}"
     screen.table(title, ("kind", "name", "version", "licences"), bills.rows(bills.packages(text)))

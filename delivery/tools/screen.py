@@ -17,7 +17,7 @@ from rich.table import Table
 
 from delivery.core.errors import DeliveryError
 
-__all__ = ["Step", "command", "error", "out", "say", "step", "table"]
+__all__ = ["Step", "aside", "command", "data", "error", "out", "say", "step", "table"]
 
 _LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
 _QUIET_SECONDS = 15.0  # how often a log says that one goes on
@@ -98,6 +98,21 @@ def _ticking(seconds: float, tick: Callable[[], None]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Print to stderr meanwhile, so that stdout has nothing but what `data` prints."""
+    before, out.stderr = out.stderr, True
+    try:
+        yield
+    finally:
+        out.stderr = before
+
+
+def data(text: str) -> None:
+    """Print what a machine reads, to stdout."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 
 import pytest
 from invoke.collection import Collection
@@ -13,7 +14,9 @@ from delivery.core.errors import EngineError
 from delivery.core.records import TerminatedError
 from delivery.steps import records
 from delivery.tasks.menu import item
+from delivery.tools import screen
 from delivery.tools.files import ROOT
+from tasks import namespace
 
 
 def run(error: BaseException | None, monkeypatch: pytest.MonkeyPatch, *arguments: str, **stage: str) -> int:
@@ -107,3 +110,32 @@ def test_every_task_is_on_the_menu_with_a_line_of_help() -> None:
     assert {line.split()[0] for line in lines} >= {"up", "down", "status", "logs", "engine.up", "cache.clean"}
     assert all(len(line.split()) > 2 for line in lines)
     assert all(len(line) < 80 for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_with_json_nothing_else_is_on_stdout(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_context: object, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # invoke's
+        """Work."""
+        screen.say("… fetching")
+        with screen.step("install"):
+            pass
+        if json_:
+            screen.data("{}\n")
+
+    Program(namespace=Collection(item()(work))).run(["inv", "work", *arguments])
+    printed = capsys.readouterr()
+    noise, other = (printed.err, printed.out) if arguments else (printed.out, printed.err)
+    assert noise.startswith("… fetching\n✓ install (")
+    assert other == ("{}\n" if arguments else "")
+    screen.say("afterwards")
+    assert capsys.readouterr().out == "afterwards\n"
+
+
+def test_every_task_with_json_prints_it_as_data() -> None:
+    with_json = {
+        name: task.body.__wrapped__
+        for name in namespace.task_names
+        if "json_" in signature((task := namespace[name]).body.__wrapped__).parameters
+    }
+    assert len(with_json) >= 5
+    assert [name for name, body in with_json.items() if "data" not in body.__code__.co_names] == []
