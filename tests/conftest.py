@@ -139,10 +139,11 @@ def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _own_cache(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Keep unit tests out of the user's cache and settings; tests on the real engine use what is there."""
+    """Keep unit tests out of the user's folders and settings; tests on the real engine use what is there."""
     if request.node.get_closest_marker("engine"):
         return
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     for name in ("DELIVERY_REGISTRY_USERNAME", "DELIVERY_BUILD_CA", "DELIVERY_ECHO", "DOCKER_HOST", *FOREIGN):
         monkeypatch.delenv(name, raising=False)
 

@@ -6,11 +6,11 @@ import sys
 
 from invoke.context import Context
 
-from delivery.core.errors import DeclarationError
+from delivery.core.errors import DeclarationError, DeliveryError
 from delivery.steps import engine as engines
 from delivery.steps import release as releases
 from delivery.tasks.menu import item
-from delivery.tools import cache, dockerd, files, screen
+from delivery.tools import cache, dockerd, files, outbox, screen
 
 __all__ = ["clean", "fill", "status"]
 
@@ -34,9 +34,11 @@ def status(_context: Context) -> None:
 def clean(_context: Context, yes: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
     """Remove the cache, and the private engine in it.
 
-    That engine's images, containers and volumes go with it. Another engine is left alone.
+    That engine's images, containers and volumes go with it. Another engine is left alone. Events
+    that the ledger does not have yet stay.
     """
     screen.say(_describe())
+    _keep_events()
     if not yes:
         if not sys.stdin.isatty():
             raise DeclarationError("clean the cache: nobody is here to be asked", hint="say it with --yes")
@@ -48,6 +50,18 @@ def clean(_context: Context, yes: bool = False) -> None:  # noqa: FBT001, FBT002
         dockerd.unmount()
         cache.clean()
         step.done("removed")
+
+
+def _keep_events() -> None:
+    """Take events that were not delivered out of the cache; refuse to go on where they belong there."""
+    outbox.take_over()
+    if events := outbox.undelivered_in(cache.folder()):
+        count = "1 event in it was" if len(events) == 1 else f"{len(events)} events in it were"
+        raise DeliveryError(
+            f"cannot remove the cache: {count} not delivered ({events[0].parent})",
+            hint="`./run inv records.deliver` sends what waits, `./run inv records.waiting` shows it; "
+            "DELIVERY_OUTBOX or XDG_STATE_HOME names a folder outside the cache",
+        )
 
 
 def _describe() -> str:

@@ -9,20 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from delivery.core.errors import DeliveryError
-from delivery.tools import screen
+from delivery.tools import screen, xdg
 
 __all__ = ["clean", "folder", "lock", "size"]
 
-_NAME = "delivery-platform"
 _PATIENCE_SECONDS = 1800
 
 
 def folder(*parts: str) -> Path:
     """The folder of these parts inside the cache, made if need be."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification: a relative XDG_CACHE_HOME is invalid and to be ignored.
-    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
-    path = base.joinpath(_NAME, *parts)
+    path = xdg.cache().joinpath(*parts)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,12 +1,13 @@
 """The outbox: events for the ledger, each a file that is there whole or not at all, until the ledger has taken it.
 
-One folder for every clone of a user, or the one that DELIVERY_OUTBOX names. Names sort by time. Whoever delivers holds a lock;
-whoever adds needs none.
+One folder for every clone of a user, outside the cache, or the one that DELIVERY_OUTBOX names. Names sort by time. Whoever
+delivers holds a lock; whoever adds needs none.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -19,14 +20,27 @@ from typing import Any
 
 from delivery.core.errors import DeliveryError
 from delivery.core.records import Fate
-from delivery.tools import cache
+from delivery.tools import xdg
 
-__all__ = ["Rejected", "Report", "Waiting", "add", "again", "deliver", "folder", "rejected", "waiting"]
+__all__ = [
+    "Rejected",
+    "Report",
+    "Waiting",
+    "add",
+    "again",
+    "deliver",
+    "folder",
+    "rejected",
+    "take_over",
+    "undelivered_in",
+    "waiting",
+]
 
 _VARIABLE = "DELIVERY_OUTBOX"
 _REJECTED = "rejected"
 _ENDING = ".json"
 _UNDER_WAY = ".tmp"
+_TAKE_OVER_SECONDS = 10  # how long another process may take to move a few files
 _LEFT_SECONDS = 3600  # a file that was begun so long ago is of a process that was killed
 _last = [0]  # the stamp of the event that was added last
 
@@ -70,13 +84,71 @@ Send = Callable[[Waiting], tuple[Fate, str]]
 
 
 def folder() -> Path:
-    """Where events wait, made if need be."""
-    told = os.environ.get(_VARIABLE)
-    if not told:
-        return cache.folder("outbox")
-    with _saying(f"make the outbox {told}"):
-        Path(told).mkdir(parents=True, exist_ok=True)
-    return Path(told)
+    """Where events wait, made if need be, with what waited where earlier versions kept it."""
+    path = _folder()
+    with _saying(f"make the outbox {path}"):
+        path.mkdir(parents=True, exist_ok=True)
+    if not os.environ.get(_VARIABLE):
+        take_over()
+    return path
+
+
+def _folder() -> Path:
+    requested = os.environ.get(_VARIABLE)
+    return Path(requested) if requested else _default()
+
+
+def _default() -> Path:
+    return xdg.state() / "outbox"
+
+
+def _former() -> Path:
+    """Where the outbox was in earlier versions, which another clone may still run: in the cache."""
+    return xdg.cache() / "outbox"
+
+
+def take_over() -> None:
+    """Move events from the cache, where earlier versions kept them, to the default outbox.
+
+    Each file is moved whole, under its name. Of two processes one moves; the other waits for it.
+    """
+    source, target = _former(), _default()
+    folders = [(source, target), (source / _REJECTED, target / _REJECTED)]
+    if source.resolve() == target.resolve() or not any(_files(old) for old, _ in folders):
+        return
+    from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
+    with _saying(f"take over the events in {source}"):
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(target / ".take-over.lock", timeout=_TAKE_OVER_SECONDS):
+                for old, new in folders:
+                    _move(_files(old), new)
+        except Timeout as error:
+            raise OSError(errno.EBUSY, "another process holds them") from error
+
+
+def _move(files: Iterable[Path], target: Path) -> None:
+    """Move files into a folder; one that an earlier version delivers meanwhile is gone."""
+    target.mkdir(exist_ok=True)
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                file.rename(target / file.name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # Another file system: there twice for a moment, which its key makes up for.
+                _write_bytes(target / file.name, file.read_bytes())
+                file.unlink()
+    _sync(target)
+
+
+def undelivered_in(folder: Path) -> list[Path]:
+    """The files of the events, waiting or rejected, that are inside a folder."""
+    places = {place.resolve() for place in (_folder(), _default(), _former())}
+    inside = sorted(place for place in places if place.is_relative_to(folder.resolve()))
+    return [file for place in inside for file in (*_files(place), *_files(place / _REJECTED))]
 
 
 def add(ledger: str, events: Iterable[Mapping[str, Any]]) -> None:
@@ -221,12 +293,16 @@ def _set_aside(place: Path, one: Rejected) -> Rejected:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that is there whole or not at all, on the disk when this returns."""
+    """Write an event's file that is there whole or not at all, on the disk when this returns."""
+    _write_bytes(file, json.dumps(content).encode())
+
+
+def _write_bytes(file: Path, content: bytes) -> None:
     begun = file.with_name(f".{file.name}{_UNDER_WAY}")
     try:
         # Only for who owns it: details may say more than everybody is to know.
         with os.fdopen(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(json.dumps(content).encode())
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         begun.replace(file)

@@ -14,13 +14,6 @@ def test_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert cache.folder("engine") == tmp_path / "delivery-platform" / "engine"
 
 
-@pytest.mark.parametrize("told", ["", "relative/path"])
-def test_is_in_the_home_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", told)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.folder() == tmp_path / ".cache" / "delivery-platform"
-
-
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -1,5 +1,6 @@
 """Events wait on the disk until the ledger has them: whole, in order, each under one key."""
 
+import errno
 import json
 import os
 import random
@@ -194,10 +195,119 @@ def test_a_full_disk_leaves_nothing_half_written(place: Path, monkeypatch: pytes
     assert list(place.iterdir()) == []
 
 
-def test_without_being_told_it_is_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the outbox is when DELIVERY_OUTBOX names none."""
     monkeypatch.delenv("DELIVERY_OUTBOX")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert outbox.folder() == tmp_path / "delivery-platform" / "outbox"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "state" / "delivery-platform" / "outbox"
+
+
+@pytest.fixture
+def former(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The outbox in the cache, as earlier versions had it: two events wait, one was rejected."""
+    del state
+    folder = tmp_path / "cache" / "delivery-platform" / "outbox"
+    with monkeypatch.context() as patch:
+        patch.setenv("DELIVERY_OUTBOX", str(folder))
+        outbox.add(LEDGER, events("bad", "a", "b"))
+        outbox.deliver(Taking({"bad": (Fate.REJECTED, "no"), "a": (Fate.AWAY, "away")}), seconds=5)
+    return folder
+
+
+def test_by_default_it_is_in_the_users_state_not_in_the_cache(state: Path) -> None:
+    assert outbox.folder() == state
+
+
+def test_events_in_the_cache_are_taken_over_by_whoever_opens_it_next(former: Path, state: Path) -> None:
+    outbox.add(LEDGER, events("c"))
+    assert [one.event["status"] for one in outbox.waiting()] == ["a", "b", "c"]
+    assert [one.why for one in outbox.rejected()] == ["no"]
+    assert {one.file.parent for one in outbox.waiting()} == {state}
+    assert list(former.rglob("*.json")) == []
+
+
+def test_events_in_the_cache_are_taken_over_from_another_file_system(
+    former: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {file.name: file.read_bytes() for file in former.rglob("*.json")}
+    rename = os.rename
+
+    def across(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr("delivery.tools.outbox.os.rename", across)
+    outbox.folder()
+    assert {file.name: file.read_bytes() for file in state.rglob("*.json")} == files
+    assert {stat.S_IMODE(file.stat().st_mode) for file in state.rglob("*.json")} == {0o600}
+    assert list(former.rglob("*.json")) == []
+
+
+def test_with_a_folder_of_its_own_nothing_is_taken_over(
+    former: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(place))
+    assert outbox.folder() == place
+    assert len(list(former.rglob("*.json"))) == 3
+
+
+def test_one_folder_for_cache_and_state_has_nothing_to_be_taken_over(
+    former: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "cache"))
+    assert outbox.folder() == former
+    assert len(outbox.waiting()) == 2
+
+
+OPENING = """
+from delivery.tools import outbox
+print("ready", flush=True)
+input()
+outbox.folder()
+print(*[one.event["status"] for one in outbox.waiting()])
+"""
+
+
+def test_processes_that_take_over_at_once_lose_and_double_nothing(former: Path, state: Path) -> None:
+    names = [str(number) for number in range(50)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DELIVERY_OUTBOX", str(former))
+        outbox.add(LEDGER, events(*names))
+    processes = at_work((OPENING,), (OPENING,))
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    seen = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert seen == [["a", "b", *names]] * 2
+    assert len(list(state.rglob("*.json"))) == 53
+    assert list(former.rglob("*.json")) == []
+
+
+def test_an_event_that_is_delivered_while_it_is_taken_over_is_no_error(former: Path, tmp_path: Path) -> None:
+    gone, there = former / "1-gone.json", next(former.glob("*.json"))
+    outbox._move([gone, there], tmp_path / "new")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == [there.name]
+
+
+def test_what_cannot_be_taken_over_is_an_error(former: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("delivery.tools.outbox.os.rename", refuse)
+    with pytest.raises(DeliveryError, match=f"take over the events in {former}: Permission denied"):
+        outbox.folder()
+
+
+def test_knows_which_undelivered_events_are_in_a_folder(former: Path, state: Path, tmp_path: Path) -> None:
+    del former
+    assert len(outbox.undelivered_in(tmp_path / "cache")) == 3
+    outbox.folder()
+    assert outbox.undelivered_in(tmp_path / "cache") == []
+    assert len(outbox.undelivered_in(state)) == 3
 
 
 ADDING = """
@@ -226,7 +336,12 @@ def at_work(*commands: tuple[str, ...]) -> list[subprocess.Popen[str]]:
     """Processes of these scripts and arguments, each once it has said that it is at work."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", *command],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for command in commands
     ]
