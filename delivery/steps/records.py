@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +29,7 @@ from delivery.steps import facts as looking
 from delivery.tools import command, files, git_log, machine, outbox
 from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
+from delivery.tools.origin import origin
 from delivery.tools.outbox import Report, Waiting
 
 __all__ = [
@@ -320,7 +321,7 @@ class _Recording:
         if not self.to:
             return
         with self.guard():
-            report = deliver(seconds=seconds)
+            report = deliver(seconds=seconds, root=self.root)
             for one in report.rejected:
                 _say(f"the ledger will never take an event, which was put aside as {one.file}: {one.why}")
             for ledger_, why in report.reasons.items():
@@ -377,16 +378,19 @@ def _append(file: Path, events: Sequence[Mapping[str, Any]]) -> None:
         os.close(handle)
 
 
-def deliver(*, seconds: float, wait: float = 0.0) -> Report:
+def deliver(*, seconds: float, wait: float = 0.0, root: Path = ROOT) -> Report:
     """Send what waits in the outbox, within this time whatever a network does; what is not sent then waits on."""
     found: list[Report] = []
     wrong: list[DeliveryError] = []
-    token = os.environ.get(_TOKEN, "")
+    token_for = _token_for(root)
     ends = _monotonic() + seconds
+
+    def send(one: Waiting) -> tuple[Fate, str]:
+        return _send(one, token_for(one.ledger), ends)
 
     def run() -> None:
         try:
-            found.append(outbox.deliver(lambda one: _send(one, token, ends), seconds=seconds, wait=wait))
+            found.append(outbox.deliver(send, seconds=seconds, wait=wait))
         except DeliveryError as error:
             wrong.append(error)
         except Exception as error:  # noqa: BLE001  # a thread has nobody to tell
@@ -401,9 +405,28 @@ def deliver(*, seconds: float, wait: float = 0.0) -> Report:
     return found[0] if found else Report(waiting=len(outbox.waiting()), late=True)
 
 
-def state(at: str) -> str:
+def state(at: str, root: Path = ROOT) -> str:
     """Why events wait for a ledger: how it answers now."""
-    return Ledger(at, os.environ.get(_TOKEN, "")).answers()
+    return Ledger(at, _token_for(root)(at)).answers()
+
+
+def _token_for(root: Path) -> Callable[[str], str]:
+    """Which token a ledger sees: DELIVERY_LEDGER_TOKEN is for the one that is declared now.
+
+    Others may be in the outbox: those of other clones, and of another day.
+    """
+    token, declared = os.environ.get(_TOKEN, ""), ""
+    if token:
+        with contextlib.suppress(DeclarationError):  # it is for none, then
+            declared = address(files.load_declaration(root))
+
+    def find(ledger: str) -> str:
+        with contextlib.suppress(ValueError):  # what is no address is asked without
+            if declared and origin(ledger) == origin(declared):
+                return token
+        return ""
+
+    return find
 
 
 def _send(one: Waiting, token: str, ends: float) -> tuple[Fate, str]:

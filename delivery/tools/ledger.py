@@ -36,7 +36,7 @@ class Ledger:
     def offer(self, event: Mapping[str, Any], key: str, *, seconds: float) -> tuple[int, str]:
         """Hand in an event under its Idempotency-Key: the answer's HTTP status (0: there is none), and what it says.
 
-        Nothing is followed to another address, which would be told the token.
+        Nothing is followed to another address, which would see the token.
         """
         try:
             answer = requests.post(

@@ -1,6 +1,10 @@
 """The conversation with an image registry: logins, certificates, faults that are waited out, and a count of what was sent.
 
 What is said in it is `registry`'s. Logins: https://distribution.github.io/distribution/spec/auth/token/
+
+A registry may name other addresses: for an upload, for the next page, by a redirect. They are asked
+without its login, and never unencrypted where the registry itself is encrypted. A login goes to the
+registry and to the token service that the registry itself names, to nobody else.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from docker import auth
@@ -23,6 +28,7 @@ from docker.errors import DockerException
 from requests.adapters import HTTPAdapter
 
 from delivery.core.errors import DeliveryError, RegistryError
+from delivery.tools.origin import Origin, origin
 from delivery.tools.patience import BusyError, patiently, retry_after
 
 __all__ = [
@@ -46,6 +52,7 @@ _ACCEPT = (
 )
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _LOCAL = {"localhost", "127.0.0.1", "[::1]"}
+_LOCAL_HOSTS = {host.strip("[]") for host in _LOCAL}
 _ACTIONS = {
     "GET": ("pull",),
     "HEAD": ("pull",),
@@ -53,6 +60,7 @@ _ACTIONS = {
     "PUT": ("pull", "push"),
     "DELETE": ("pull", "push", "delete"),
 }
+_REDIRECTS = 10  # so many in a row are followed
 _LATER = {requests.codes.request_timeout, requests.codes.too_many_requests}
 
 # What a token is for: (repository, action).
@@ -113,11 +121,12 @@ def within(repository: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a registry answered."""
+    """What a registry answered, or the address that it sent the request on to."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str
 
 
 class Conversation:
@@ -163,16 +172,23 @@ class Conversation:
         """Make one request, after logging in if the registry wants that; doing is the action under way, for errors.
 
         Any status but the expected ones is an error. pulls is another repository that it reads from.
+        The registry may have named url: at another address it sees no login.
         """
         scope = _scope(repository, _ACTIONS[method]) | (_scope(pulls, ("pull",)) if pulls else frozenset())
-        if self._challenge and not self._token(scope):  # where tokens come from is known since the first 401
+        if (
+            self._challenge and self._is_own(url, doing) and not self._token(scope)
+        ):  # where tokens come from is known since the first 401
             self._fetch_token(scope, doing)
 
         def send() -> Answer:
             return self._send(method, url, scope, doing, data, headers or {})
 
         answer = send()
-        if answer.status == requests.codes.unauthorized and self._log_in(scope, answer, doing):
+        if (
+            answer.status == requests.codes.unauthorized
+            and self._is_own(answer.url, doing)
+            and self._log_in(scope, answer, doing)
+        ):
             answer = send()
         if answer.status not in expect:
             raise self.refused(doing, answer)
@@ -187,27 +203,72 @@ class Conversation:
         data: bytes | BinaryIO | None,
         headers: Mapping[str, str],
     ) -> Answer:
+        """Make a request without logging in, and follow where downloads are redirected to."""
+        previous = url_of(self.address)
+        for _ in range(_REDIRECTS + 1):
+            self._check_encrypted(previous, url, doing)
+            token = self._token(scope) if self._is_own(url, doing) else ""
+            sent = {"Accept": _ACCEPT, **({"Authorization": token} if token else {}), **headers}
+            answer = self._send_once(method, url, doing, data, sent)
+            target = self._http.get_redirect_target(answer) if method in {"GET", "HEAD"} else None
+            if not target:
+                return Answer(answer.status_code, answer.headers, answer.content, url)
+            previous, url = url, urljoin(url, target)
+        raise RegistryError(
+            f"{doing}: the registry sends it on without end, last to {self._origin(url, doing)}",
+            hint="the registry, or a proxy before it, is broken",
+        )
+
+    def _send_once(
+        self,
+        method: str,
+        url: str,
+        doing: str,
+        data: bytes | BinaryIO | None,
+        headers: Mapping[str, str],
+    ) -> requests.Response:
         connect, between = self._timeout
         size = len(data) if isinstance(data, bytes) else data.seek(0, os.SEEK_END) if data else 0
         if data and not isinstance(data, bytes):
             data.seek(0)
             # urllib3 holds sending to the time to connect: too short for a registry that takes a breath.
             connect = between
-        token = self._token(scope)
         with _talking(doing, self.address):
             self.requests += 1
             answer = self._http.request(
                 method,
                 url,
                 data=data,
-                headers={"Accept": _ACCEPT, **({"Authorization": token} if token else {}), **headers},
+                headers=headers,
                 timeout=(connect, between),
-                allow_redirects=method in {"GET", "HEAD"},
+                allow_redirects=False,
             )
-        self.requests += len(answer.history)
         self.sent += size
         self.received += len(answer.content)
-        return Answer(answer.status_code, answer.headers, answer.content)
+        return answer
+
+    def _origin(self, url: str, doing: str) -> Origin:
+        try:
+            return origin(url)
+        except requests.RequestException as error:
+            raise RegistryError(
+                f"{doing}: the registry names {url.partition('?')[0]!r}, which is no address",
+                hint="the registry, or a proxy before it, is broken",
+            ) from error
+
+    def _is_own(self, url: str, doing: str) -> bool:
+        """Whether an address is the registry's own, so that its login may be sent there."""
+        return self._origin(url, doing) == self._origin(url_of(self.address), doing)
+
+    def _check_encrypted(self, previous: str, url: str, doing: str) -> None:
+        """Raise RegistryError where something encrypted would go on unencrypted."""
+        there = self._origin(url, doing)
+        if self._origin(previous, doing).scheme == "https" and there.scheme != "https":
+            raise RegistryError(
+                f"{doing}: the registry names {there}, which is not encrypted",
+                hint="the registry has to name https addresses: a proxy before it says so by "
+                "X-Forwarded-Proto, image `registry` takes http.host or http.relativeurls",
+            )
 
     def _token(self, scope: _Scope) -> str:
         return self._basic or next((token for known, token in self._tokens.items() if scope <= known), "")
@@ -230,17 +291,19 @@ class Conversation:
         realm = self._challenge.get("realm", "")
         if not realm:
             return False
-        if self._login and realm.startswith("http://") and url_of(self.address).startswith("https://"):
-            raise RegistryError(
-                f"{doing}: log in: the registry wants the password sent to {realm}, which is not encrypted",
-                hint="the registry's token service has to be reached over https",
-            )
+        self._check_realm(realm, doing)
         with _talking(f"{doing}: log in", self.address):
             self.requests += 1
             given = self._ask_for_token(realm, self._challenge.get("service", ""), _spelled(scope))
         self.received += len(given.content)
+        if given.is_redirect:
+            raise RegistryError(
+                f"{doing}: log in: {realm} sends it on to another address",
+                hint="a login is not sent on; the registry has to name the service's own address",
+            )
         if _may_pass(given.status_code):
-            raise self.refused(f"{doing}: log in", Answer(given.status_code, given.headers, given.content))
+            answer = Answer(given.status_code, given.headers, given.content, realm)
+            raise self.refused(f"{doing}: log in", answer)
         with suppress(ValueError, AttributeError):
             token = given.json()
             if value := given.ok and (token.get("token") or token.get("access_token")):
@@ -248,10 +311,35 @@ class Conversation:
                 return True
         return False
 
+    def _check_realm(self, realm: str, doing: str) -> None:
+        """Raise RegistryError unless a login may be sent to the token service that is named.
+
+        Many have another host than their registry, so any host will do, over https. On this machine
+        a registry without encryption may have a token service without it.
+        """
+        try:
+            there = origin(realm)
+        except requests.RequestException:
+            there = None
+        own = self._origin(url_of(self.address), doing)
+        is_here = own.scheme == "http" and there is not None and there.host in _LOCAL_HOSTS
+        if is_here or (there and there.scheme == "https"):
+            return
+        raise RegistryError(
+            f"{doing}: log in: the registry names {realm} for tokens, which is not encrypted",
+            hint="the registry's token service has to be reached over https",
+        )
+
     def _ask_for_token(self, realm: str, service: str, scopes: Sequence[str]) -> requests.Response:
         if not self._login or self._login[0] != IDENTITY:
             asked = {"service": service, "scope": list(scopes)}
-            return self._http.get(realm, params=asked, auth=self._login, timeout=self._timeout)
+            return self._http.get(
+                realm,
+                params=asked,
+                auth=self._login,
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
         # https://distribution.github.io/distribution/spec/auth/oauth/
         told = {
             "grant_type": "refresh_token",
@@ -260,15 +348,20 @@ class Conversation:
             "scope": " ".join(scopes),
             "client_id": "delivery-platform",
         }
-        return self._http.post(realm, data=told, timeout=self._timeout)
+        return self._http.post(realm, data=told, timeout=self._timeout, allow_redirects=False)
 
     def refused(self, doing: str, answer: Answer) -> RegistryError:
         """The error that an answer means."""
         reason = answer.body.decode("utf-8", "replace").strip()[:300]
         with suppress(ValueError, KeyError, TypeError):  # not every refusal comes as the specification's JSON
             reason = "; ".join(f"{one['code']}: {one.get('message', '')}" for one in json.loads(answer.body)["errors"])
-        message = f"{doing}: the registry answered {answer.status}{f' ({reason})' if reason else ''}"
+        own = self._origin(url_of(self.address), doing)
+        there = self._origin(answer.url, doing)
+        who = "the registry" if there == own else f"{there}, which the registry names,"
+        message = f"{doing}: {who} answered {answer.status}{f' ({reason})' if reason else ''}"
         hint = _hint(answer.status, _host(self.address), known=bool(self._login))
+        if there != own:
+            hint = f"see its own log; the login for {_host(self.address)} is sent to no other host"
         if _may_pass(answer.status):
             return BusyError(message, hint=hint, after=retry_after(answer.headers.get("Retry-After", "")))
         return RegistryError(message, hint=hint)
@@ -315,9 +408,17 @@ def _host(address: str) -> str:
 def _session(host: str) -> requests.Session:
     """A session that trusts, and shows, the certificates that Docker keeps for this host."""
     session = requests.Session()
+    # A login is what `login` finds, not what ~/.netrc has, for any host that is asked.
+    session.auth = _unchanged
+    # A registry's cookies would go to every port of its host.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     if folders := certificate_folders(host):
         session.mount("https://", _Trusting(_context(folders)))
     return session
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 # https://docs.docker.com/engine/security/certificates/

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import pytest
 import requests
 import trustme
@@ -399,3 +400,64 @@ def test_helm_pulls_a_chart_that_was_pushed_as_an_artefact(address: str, tmp_pat
     )
     assert digest in pulled.stdout + pulled.stderr
     assert (tmp_path / "tiny-1.2.3.tgz").read_bytes() == packed.getvalue()
+
+
+class Store:
+    """A blob store at another address; the Authorization that it is shown, and what it holds."""
+
+    def __init__(self) -> None:
+        self.shown: list[str | None] = []
+        self.paths: list[str] = []
+        self.content = b""
+
+    def __call__(self, _method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+        self.shown.append(headers.get("Authorization"))
+        self.paths.append(path)
+        return 200, {}, self.content
+
+
+def test_a_blob_that_a_registry_keeps_in_a_store_elsewhere_is_read_without_the_login(
+    engine: Engine, project: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "htpasswd").write_text(f"me:{hashed}\n")
+    store = Store()
+    with serving(store) as (other, _):
+        redirect = f"{{name: redirect, options: {{baseurl: 'http://{other}/'}}}}"
+        environment = {
+            "REGISTRY_AUTH": "htpasswd",
+            "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
+            "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
+            "REGISTRY_MIDDLEWARE_STORAGE": f"[{redirect}]",
+        }
+        with running_registry(engine, project, environment, tmp_path) as address:
+            client, part = Registry(address), Blob("a/b", b"content")
+            client.push_artifact(f"{address}/app", artifact_type="a/b", layers=[part], tag="k1")
+            store.content = part.content
+            assert client.blob(f"{address}/app", part.digest) == part.content
+    assert store.shown
+    assert set(store.shown) == {None}
+    assert part.digest.partition(":")[2] in store.paths[-1]
+
+
+def test_an_upload_that_a_registry_takes_elsewhere_is_not_let_in_by_the_login(
+    locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
+    write_layout(tmp_path)
+    real = forward_to(f"http://{locked}")
+
+    def naming(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        status, answered, content = real(method, path, headers, body)
+        if "Location" in answered:
+            answered = {**answered, "Location": f"http://{locked}{answered['Location']}"}
+        return status, answered, content
+
+    with (
+        serving(naming) as (address, _),
+        pytest.raises(RegistryError, match=f"{locked}, which the registry names, answered 401"),
+    ):
+        Registry(address).push_layout(tmp_path, f"{address}/elsewhere", "k1", no_line)

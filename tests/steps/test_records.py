@@ -302,6 +302,43 @@ def test_what_was_recorded_is_delivered_with_the_token(
     assert capsys.readouterr().err == ""
 
 
+def test_its_ledger_alone_sees_the_token(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
+    outbox.add(os.environ["DELIVERY_LEDGER"], [{"component": "a"}])
+    other = Ledger()
+    with serving(other) as (address, _):
+        outbox.add(f"http://{address}", [{"component": "a"}])  # of another clone, or of another day
+        assert records.deliver(seconds=10).sent == 2
+        records.state(f"http://{address}")
+    assert (ledger.tokens, other.tokens) == ({"Bearer secret"}, {""})
+
+
+def test_the_token_is_for_the_declared_ledger_where_none_is_named(
+    house: Repository, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
+    address = os.environ["DELIVERY_LEDGER"]
+    monkeypatch.delenv("DELIVERY_LEDGER")
+    outbox.add(address, [{"component": "a"}])
+    records.deliver(seconds=10, root=house.root)
+    house.write("delivery.toml", DECLARATION + f'[records]\nledger = "{address}"\n')
+    outbox.add(address, [{"component": "a"}])
+    records.deliver(seconds=10, root=house.root)
+    assert ledger.tokens == {"", "Bearer secret"}
+
+
+@pytest.mark.parametrize("content", ["", "what is this"])
+def test_the_token_is_shown_to_nobody_where_nothing_says_whose_it_is(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
+    outbox.add(os.environ["DELIVERY_LEDGER"], [{"component": "a"}])
+    monkeypatch.delenv("DELIVERY_LEDGER")
+    (tmp_path / "delivery.toml").write_text(content)
+    assert records.deliver(seconds=10, root=tmp_path).sent == 1
+    assert ledger.tokens == {""}
+
+
 @pytest.mark.usefixtures("build")
 def test_a_ledger_that_is_away_is_said_once_and_the_events_wait_for_it(
     house: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]

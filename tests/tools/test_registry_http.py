@@ -435,6 +435,251 @@ def test_a_password_is_not_sent_unencrypted_on_behalf_of_an_encrypted_registry(
     assert len(seen) == 1
 
 
+class Elsewhere:
+    """A server at another address, which a registry names; what it is told of who asks."""
+
+    def __init__(self, answer: Answer = (200, {}, b"{}")) -> None:
+        self.answer = answer
+        self.bodies: list[bytes] = []
+        self.shown: list[str | None] = []
+
+    def __call__(self, _method: str, _path: str, headers: dict[str, str], body: bytes) -> Answer:
+        self.bodies.append(body)
+        self.shown.append(headers.get("Authorization") or headers.get("Cookie"))
+        return self.answer
+
+
+Serving = Callable[[str, str, dict[str, str], bytes], Answer]
+
+
+def sending_on(registry: Serving, method: str, part: str, answer: Answer) -> Serving:
+    """A registry that answers one kind of request so, once it has let it in."""
+
+    def answering(asked: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        usual = registry(asked, path, headers, body)
+        return answer if usual[0] != 401 and asked == method and part in path else usual
+
+    return answering
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize(("scheme", "accepted"), [("Basic", BASIC), ("Bearer", "Bearer let-me-in")])
+def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, accepted: str) -> None:
+    built, elsewhere = write_layout(tmp_path), Elsewhere((201, {}, b""))
+    with serving(elsewhere) as (other, _):
+        place: Answer = (202, {"Location": f"http://{other}/place?state=1"}, b"")
+        registry = sending_on(challenge(scheme, accepted), "POST", "/uploads/", place)
+        with serving(registry) as (address, _):
+            assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
+    assert elsewhere.bodies[0] == b"a layer"
+    assert elsewhere.shown == [None, None]
+
+
+@pytest.mark.usefixtures("me")
+def test_the_next_page_of_a_list_on_another_host_is_asked_for_without_the_login() -> None:
+    elsewhere = Elsewhere((200, {}, b'{"tags": ["2"]}'))
+    with serving(elsewhere) as (other, _):
+        page: Answer = (200, {"Link": f'<http://{other}/next>; rel="next"'}, b'{"tags": ["1"]}')
+        with serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)) as (address, _):
+            assert Registry(address).tags(f"{address}/app") == ["1", "2"]
+    assert elsewhere.shown == [None]
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_download_is_followed_to_another_host_without_the_login(status: int) -> None:
+    elsewhere = Elsewhere((200, {}, b"content"))
+    with serving(elsewhere) as (other, seen):
+        moved: Answer = (status, {"Location": f"http://{other}/store?signature=s"}, b"")
+        registry = sending_on(challenge("Basic", BASIC), "GET", "/blobs/", moved)
+        with serving(registry) as (address, _):
+            client = Registry(address)
+            assert client.blob(f"{address}/app", sha256(b"content")) == b"content"
+    assert (seen, elsewhere.shown) == (["GET /store?signature=s"], [None])
+    assert client.requests == 3  # refused, let in, and sent on
+
+
+@pytest.mark.usefixtures("me")
+def test_a_redirect_to_the_same_host_keeps_the_login() -> None:
+    moved: Answer = (307, {"Location": "/v2/app/manifests/k2"}, b"")
+    registry = sending_on(challenge("Basic", BASIC), "HEAD", "/k1", moved)
+    with serving(registry) as (address, seen):
+        assert Registry(address).digest(f"{address}/app", "k1") == ""
+    assert seen[-1] == "HEAD /v2/app/manifests/k2"
+    assert len(seen) == 3
+
+
+def test_redirects_in_a_circle_are_an_error() -> None:
+    with (
+        serving(lambda *_: (307, {"Location": "/v2/app/manifests/k1"}, b"")) as (address, seen),
+        pytest.raises(RegistryError, match="the registry sends it on without end"),
+    ):
+        Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) < 20
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("how", ["Link", "redirect"])
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_another_host_that_asks_for_a_login_does_not_get_it(how: str, scheme: str) -> None:
+    elsewhere = Elsewhere()
+    with serving(elsewhere) as (other, seen):
+        wanted = f'{scheme} realm="http://{other}/token",service="s"'
+        elsewhere.answer = (401, {"WWW-Authenticate": wanted}, b"")
+        if how == "Link":
+            on: Answer = (200, {"Link": f'<http://{other}/next>; rel="next"'}, b"{}")
+        else:
+            on = (307, {"Location": f"http://{other}/next"}, b"")
+        with (
+            serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", on)) as (address, _),
+            pytest.raises(RegistryError, match=f"{other}, which the registry names, answered 401") as caught,
+        ):
+            Registry(address).tags(f"{address}/app")
+    assert (seen, elsewhere.shown) == (["GET /next"], [None])
+    assert "is sent to no other host" in caught.value.hint
+
+
+@pytest.mark.usefixtures("me")
+def test_an_address_that_two_parsers_read_differently_gets_no_login() -> None:
+    elsewhere = Elsewhere((200, {}, b"{}"))
+    with serving(elsewhere) as (other, _):
+
+        def registry(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+            strange = f"http://{other}\\@{headers['Host']}/next"
+            page: Answer = (200, {"Link": f'<{strange}>; rel="next"'}, b"{}")
+            answering = sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)
+            return answering(method, path, headers, body)
+
+        with serving(registry) as (address, _):
+            Registry(address).tags(f"{address}/app")
+    assert elsewhere.shown == [None]
+
+
+def test_a_cookie_is_sent_to_no_other_host() -> None:
+    elsewhere = Elsewhere((200, {}, b'{"tags": ["2"]}'))
+    with serving(elsewhere) as (other, _):
+        page: Answer = (
+            200,
+            {"Link": f'<http://{other}/next>; rel="next"', "Set-Cookie": "session=secret; Path=/"},
+            b"{}",
+        )
+        with serving(lambda *_: page) as (address, _):
+            Registry(address).tags(f"{address}/app")
+    assert elsewhere.shown == [None]
+
+
+def test_a_login_of_netrc_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    registry = Elsewhere((404, {}, b""))
+    with serving(registry) as (address, _):
+        Registry(address).digest(f"{address}/app", "k1")
+    assert registry.shown == [None]
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("how", ["upload", "Link", "redirect"])
+def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
+    secure: Callable[..., Any], authority: trustme.CA, how: str
+) -> None:
+    def push(client: Registry, repository: str) -> None:
+        client.push_artifact(repository, artifact_type="a/b", layers=[], tag="k1")
+
+    with serving(Elsewhere()) as (other, seen):
+        url = f"http://{other}/x?signature=secret"
+        method, ask, answer = {
+            "upload": ("POST", push, (202, {"Location": url}, b"")),
+            "Link": ("GET", Registry.tags, (200, {"Link": f'<{url}>; rel="next"'}, b"{}")),
+            "redirect": ("GET", Registry.tags, (307, {"Location": url}, b"")),
+        }[how]
+        with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (local, _):
+            address = local.replace("localhost", "registry.test")
+            authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+            client = Registry(address, pause=no_pause)
+            with pytest.raises(RegistryError, match=f"names http://{other}, which is not") as caught:
+                ask(client, f"{address}/app")
+    assert seen == []
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.usefixtures("me")
+def test_an_encrypted_registry_is_not_left_for_its_own_host_unencrypted(
+    secure: Callable[..., Any], authority: trustme.CA
+) -> None:
+    def down(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+        return 307, {"Location": f"http://{headers['Host']}{path}"}, b""
+
+    with secure(down) as (local, seen):
+        address = local.replace("localhost", "registry.test")
+        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        with pytest.raises(RegistryError, match="not encrypted"):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) == 1
+
+
+def test_what_became_encrypted_on_the_way_stays_so(secure: Callable[..., Any], authority: trustme.CA) -> None:
+    with serving(Elsewhere()) as (other, seen):
+        down: Answer = (307, {"Location": f"http://{other}/"}, b"")
+        with secure(lambda *_: down) as (local, _):
+            encrypted = local.replace("localhost", "registry.test")
+            up: Answer = (307, {"Location": f"https://{encrypted}/"}, b"")
+            with serving(lambda *_: up) as (address, _):
+                authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+                with pytest.raises(RegistryError, match=f"names http://{other}, which is not"):
+                    Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert seen == []
+
+
+def asking_for_tokens_at(realm: str) -> Serving:
+    """A registry that wants tokens from there."""
+    return lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("realm", ["http://tokens.test/token", "ftp://localhost/", "/token", "http://"])
+def test_a_login_is_sent_to_no_token_service_that_is_neither_encrypted_nor_here(realm: str) -> None:
+    with (
+        serving(asking_for_tokens_at(realm)) as (address, seen),
+        pytest.raises(RegistryError, match=r"log in: the registry names .* for tokens"),
+    ):
+        Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("user", ["me", "<token>"])
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_token_service_is_not_followed_to_another_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, status: int
+) -> None:
+    helper(tmp_path, monkeypatch, user, "secret")
+    with serving(Elsewhere()) as (other, seen):
+
+        def answer(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+            if path.startswith("/token"):
+                return status, {"Location": f"http://{other}/token"}, b""
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token"'}, b""
+
+        with (
+            serving(answer) as (address, _),
+            pytest.raises(RegistryError, match=r"log in: .* sends it on to another address"),
+        ):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert seen == []
+
+
+@pytest.mark.usefixtures("me")
+def test_a_token_is_sent_to_no_other_host_than_it_was_given_for() -> None:
+    elsewhere = Elsewhere((200, {}, b"{}"))
+    with serving(elsewhere) as (other, seen):
+        page: Answer = (200, {"Link": f'<http://{other}/v2/app/tags/list?n=1>; rel="next"'}, b"{}")
+        with serving(sending_on(TokenRegistry(), "GET", "/tags/", page)) as (address, asked):
+            client = Registry(address)
+            client.digest(f"{address}/app", "k1")
+            client.tags(f"{address}/app")
+    assert (seen, elsewhere.shown) == (["GET /v2/app/tags/list?n=1"], [None])
+    assert len([line for line in asked if line.startswith("GET /token")]) == 1
+
+
 @pytest.mark.usefixtures("me")
 def test_docker_hub_is_asked_where_it_is(
     authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
