@@ -17,9 +17,9 @@ from tests.ledger.history import Attempt, read, recording
 from tests.ledger.stack import APIS, Stack
 from tests.ledger.storm import TARGETS, Load, Report, Weather, rage
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.storm]
 
-# Short enough for every run of the tests; `nox -s chaos` says more.
+# A short storm, for a run by hand; `nox -s chaos` says more.
 EVENTS = 3_000
 KILLS = 4
 RATE = 200.0

@@ -23,7 +23,7 @@ from tests.ledger.history import Answer, Attempt, History, read, recording
 from tests.ledger.stack import APIS, WORKERS, Stack, wait_for
 from tests.ledger.storm import Clock, Pace, event
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.storm]
 
 # `nox -s shutdown` says 200.
 ROUNDS = 6
