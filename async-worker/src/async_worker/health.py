@@ -28,6 +28,8 @@ STUCK_AFTER = 35.0
 # How long a partition may have messages without one of them being read.
 STALLED_AFTER = 30.0
 CLIENT_TIMEOUT = 5
+# How often the server looks whether it is to stop: how much longer the process may live for it.
+STOP_LOOK = 0.05
 
 Answer = tuple[int, str, bytes]
 
@@ -129,7 +131,8 @@ class HealthServer:
 
     def serve(self) -> None:
         """Begin to answer, in the background."""
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(STOP_LOOK,), name="health", daemon=True).start()
 
     def close(self) -> None:
         """Stop answering."""
