@@ -23,7 +23,7 @@ IMAGE = "apache/kafka:4.1.1"
 USERNAME, PASSWORD = "led=ger", "pass=word of the ledger"
 OTHER_USERNAME, OTHER_PASSWORD = "admin", "password of the admin"
 # A login that was changed is asked for again within so long.
-LOGIN_LASTS_MS = 3_000
+LOGIN_LASTS_MS = 1_000
 PATIENCE = 180
 # Half of a short life is its start.
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:SharedArchiveFile=/opt/kafka/kafka.jsa"

@@ -12,7 +12,7 @@ from async_worker.event import Message
 from async_worker.settings import Settings
 
 if TYPE_CHECKING:
-    from world import World
+    from world import Services, World
 
 MINIMUM = {
     "BROKER_URL": "kafka.invalid",
@@ -82,10 +82,19 @@ def structured() -> Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]:
     return structured
 
 
-@pytest.fixture
-def world() -> "Iterator[World]":
+@pytest.fixture(scope="session")
+def services() -> "Iterator[Services]":
     """The real Kafka and database, for tests/integration alone."""
-    from world import World  # noqa: PLC0415  it needs what BROKER_URL and DB_* name
+    from world import Services  # noqa: PLC0415  it needs what BROKER_URL and DB_* name
 
     with ExitStack() as stack:
-        yield World(stack)
+        yield Services(stack)
+
+
+@pytest.fixture
+def world(services: "Services") -> "Iterator[World]":
+    """A test's own part of them."""
+    from world import World  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        yield World(services, stack)

@@ -227,7 +227,7 @@ def webhook() -> Iterator[tuple[type[Webhook], str]]:
         got: list[tuple[str, str, Any]] = []  # noqa: RUF012
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield Handler, f"http://127.0.0.1:{server.server_address[1]}/services/secret-token"
     server.shutdown()

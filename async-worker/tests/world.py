@@ -1,5 +1,6 @@
 """Workers as processes, and the real Kafka and database around them."""
 
+import io
 import json
 import os
 import select as select_
@@ -12,13 +13,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from async_worker import config
+from async_worker.__main__ import main
 from async_worker.broker_network import open_client
 from async_worker.settings import Settings
 from async_worker.store import Store, database_engine, deployments, notifications
@@ -27,13 +29,27 @@ from sqlalchemy import Engine, delete, func, select
 
 SOURCES = Path(__file__).parents[1] / "src"
 PATIENCE = 60
+# A worker whose waits are short, and which is told here what else is to be different about it.
+PROGRAM = """
+import sys
+from datetime import timedelta
+from async_worker import __main__, broker, event, health, notifier, worker
+
+__main__.RETRY_AFTER = 0.1
+broker.BOOTSTRAP_TIMEOUT_MS = 1_000
+broker.HEARTBEAT_INTERVAL_MS = 200  # so soon a member learns that its group has changed
+worker.POLL_TIMEOUT = 0.1
+worker.BACKOFF_MAX = 0.5
+{different}
+sys.exit(__main__.main([]))
+"""
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, what
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 class Forwarder:
@@ -88,13 +104,13 @@ class Forwarder:
 class Worker:
     """A worker process; its log lines as they come."""
 
-    def __init__(self, environ: dict[str, str], command: Sequence[str]) -> None:
+    def __init__(self, environ: dict[str, str], different: str = "") -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
         self._url = f"http://127.0.0.1:{port}"
         self.lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, "-c", PROGRAM.replace("{different}", different)],
             env={**os.environ, **environ, "HEALTH_PORT": str(port), "PYTHONPATH": str(SOURCES)},
             stdout=subprocess.PIPE,
             text=True,
@@ -141,10 +157,27 @@ class Worker:
         return code
 
 
+class Services:
+    """Clients of the real Kafka and database; a test has its own topics and rows there."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        """Connect to what the environment names; the topics are deleted at the end."""
+        self.settings = config.load(Settings, os.environ)
+        self.engine: Engine = database_engine(self.settings)
+        stack.callback(self.engine.dispose)
+        Store(self.engine).prepare()
+        self.admin = open_client(KafkaAdminClient, self.settings)
+        stack.callback(self.admin.close)
+        self.topics: list[str] = []
+        stack.callback(self.admin.delete_topics, self.topics)
+        self.producer = open_client(KafkaProducer, self.settings, acks="all", max_request_size=2_000_000)
+        stack.callback(self.producer.close)
+
+
 class World:
     """A topic, a group and a component of their own on the real Kafka, and this component's rows in the real table."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, services: Services, stack: ExitStack) -> None:
         name = uuid.uuid4().hex
         self._stack = stack
         self.component = f"test-{name}"
@@ -156,12 +189,8 @@ class World:
             "HEARTBEAT_INTERVAL": "1",
         }
         self.settings = config.load(Settings, {**os.environ, **self.environ})
-        self.engine: Engine = database_engine(self.settings)
-        stack.callback(self.engine.dispose)
-        Store(self.engine).prepare()
+        self.engine, self.admin, self.producer = services.engine, services.admin, services.producer
         stack.callback(self._delete_rows)
-        self.admin = open_client(KafkaAdminClient, self.settings)
-        stack.callback(self.admin.close)
         self.admin.create_topics(
             {
                 self.settings.topic: {"num_partitions": 3, "replication_factor": 1},
@@ -169,9 +198,8 @@ class World:
             },
             wait_for_metadata=True,
         )
-        stack.callback(self.admin.delete_topics, [self.settings.topic, self.settings.dead_letter_topic])
-        self.producer = open_client(KafkaProducer, self.settings, acks="all", max_request_size=2_000_000)
-        stack.callback(self.producer.close)
+        self.topics = services.topics
+        self.topics += [self.settings.topic, self.settings.dead_letter_topic]
 
     def _delete_rows(self) -> None:
         with self.engine.begin() as connection:
@@ -179,9 +207,9 @@ class World:
             connection.execute(delete(notifications).where(notifications.c.deployment_id.in_(ours)))
             connection.execute(delete(deployments).where(deployments.c.component == self.component))
 
-    def start(self, *command: str, **changes: str) -> Worker:
-        """Start a worker; with a command, that instead of `-m async_worker`."""
-        worker = Worker({**self.environ, **changes}, command or ("-m", "async_worker"))
+    def start(self, different: str = "", **changes: str) -> Worker:
+        """Start a worker with these settings changed, and after these lines of Python."""
+        worker = Worker({**self.environ, **changes}, different)
 
         def kill() -> None:
             if worker.process.returncode is None:
@@ -227,17 +255,11 @@ class World:
         return found
 
     def redrive(self, *arguments: str) -> tuple[int, str]:
-        """Run the command; return its exit code and what it printed."""
-        command = subprocess.run(
-            [sys.executable, "-m", "async_worker", "redrive", *arguments],
-            env={**os.environ, **self.environ, "PYTHONPATH": str(SOURCES)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=2 * PATIENCE,
-        )
-        assert "Traceback" not in command.stderr
-        return command.returncode, command.stdout
+        """Run the command, here; return its exit code and what it printed."""
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as said:
+            code = main(["redrive", *arguments], {**os.environ, **self.environ})
+        assert "Traceback" not in said.getvalue()
+        return code, printed.getvalue()
 
     def versions(self) -> list[str]:
         query = select(deployments.c.version).where(deployments.c.component == self.component)

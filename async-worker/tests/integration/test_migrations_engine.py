@@ -1,7 +1,6 @@
 """Migrations on the real database."""
 
 import threading
-import time
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -9,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from async_worker import migrations, store
 from async_worker.errors import Unavailable
 from async_worker.store import Store, metadata
-from world import World
+from world import PATIENCE, World
 
 pytestmark = pytest.mark.engine
 
@@ -25,17 +24,17 @@ def test_one_worker_at_a_time_migrates(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(store, "MIGRATION_LOCK_WAIT", 1)
     running: list[int] = []
     most: list[int] = []
+    waited = threading.Event()
     upgrade = migrations.upgrade
 
     def slow(connection: object) -> None:
         running.append(1)
         most.append(len(running))
-        time.sleep(2)
+        waited.wait(PATIENCE)
         upgrade(connection)  # type: ignore[arg-type]
         running.pop()
 
     monkeypatch.setattr(migrations, "upgrade", slow)
-    waited: list[int] = []
     done: list[int] = []
 
     def prepare() -> None:
@@ -44,7 +43,7 @@ def test_one_worker_at_a_time_migrates(world: World, monkeypatch: pytest.MonkeyP
             try:
                 mine.prepare()
             except Unavailable:
-                waited.append(1)
+                waited.set()
             else:
                 done.append(1)
                 break
@@ -56,4 +55,4 @@ def test_one_worker_at_a_time_migrates(world: World, monkeypatch: pytest.MonkeyP
     for thread in threads:
         thread.join()
     assert (len(done), max(most)) == (3, 1)
-    assert waited
+    assert waited.is_set()

@@ -11,7 +11,7 @@ import pytest
 from async_worker.broker_network import open_client
 from kafka import KafkaProducer
 from secure_kafka import PASSWORD, SecureKafka
-from world import World, eventually
+from world import Services, World, eventually
 
 pytestmark = pytest.mark.engine
 
@@ -33,7 +33,7 @@ def secure_world(kafka: SecureKafka, monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv(name, value)
     kafka.admin().close()
     with ExitStack() as stack:
-        yield World(stack)
+        yield World(Services(stack), stack)
 
 
 def test_events_are_stored_and_a_wrong_password_is_told_and_waited_out(kafka: SecureKafka, secure_world: World) -> None:
