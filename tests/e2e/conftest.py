@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # What needs a platform that nothing was done to comes first, what kills it last.
 ORDER = (
+    "test_cluster",  # tests/integration: a cluster of its own, gone before there is another
     "test_install",
     "test_security",
     "test_placement",

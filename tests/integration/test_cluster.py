@@ -17,7 +17,7 @@ from delivery.steps import platform as platforms
 from delivery.tools import command, routes
 from delivery.tools.engine import Engine
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")
