@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import os
-import random
+import secrets
 import shlex
 import socket
 import subprocess
@@ -26,7 +26,6 @@ nox.options.sessions = ["checks"]
 HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
 PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
-ON_A_CLUSTER = ("delivery", "platform-chart")  # those with tests that need a cluster; `nox -s e2e` runs them
 LEDGER = "ledger"  # both apps together, by tests of delivery's
 FOLDERS = {"delivery": ".", LEDGER: "."}  # where a project's tests are run, if not in the folder of its name
 # What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
@@ -35,6 +34,9 @@ ENGINE_ROOM = "delivery-platform"
 APPS = "apps"
 PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
 ON_ENGINE = {"delivery": ["--ignore=tests/ledger"], LEDGER: ["tests/ledger"]}
+# What needs a cluster is for `nox -s e2e`, what kills the platform for minutes for `-s chaos` and `-s shutdown`. Pytest refuses
+# a mark that a project does not know.
+WITHOUT = {"delivery": " and not cluster", "platform-chart": " and not cluster", LEDGER: " and not storm"}
 UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
 # What `nox` runs, two at once: the first waits for containers for minutes, and what computes runs meanwhile.
 CHECKS = (
@@ -101,7 +103,7 @@ def unit(session: nox.Session, project: str) -> None:
         environment["HELM"] = _helms(session)
     elif project == "delivery":
         environment["GROOVY"] = _program(session, "groovy")
-    options = _options(f"unit-{project}", _without_cluster("not engine", project))
+    options = _options(f"unit-{project}", "not engine" + WITHOUT.get(project, ""))
     session.chdir(FOLDERS.get(project, project))
     session.run("pytest", *options, *session.posargs, env=environment)
 
@@ -114,7 +116,7 @@ def integration(session: nox.Session, project: str) -> None:
     # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
-    options = _options(f"integration-{project}", _without_cluster("engine", project))
+    options = _options(f"integration-{project}", "engine" + WITHOUT.get(project, ""))
     if project in POETRY_PROJECTS:
         if project == "api-rest":
             environment["CHROMIUM"] = _program(session, "chromium")
@@ -255,11 +257,6 @@ def _program(session: nox.Session, name: str) -> str:
     return str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
 
 
-def _without_cluster(marks: str, project: str) -> str:
-    """The same tests but those on a cluster; pytest refuses a mark that a project does not know."""
-    return f"{marks} and not cluster" if project in ON_A_CLUSTER else marks
-
-
 def _helms(session: nox.Session) -> str:
     """Both helms that the chart is for, separated as PATH is; one that this machine cannot have is left out, and said."""
     found = []
@@ -305,9 +302,9 @@ def _dependencies(session: nox.Session, environment: dict[str, str]) -> Iterator
 
 
 def _free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to connections: one of those may be taken again."""
+    """A port that nobody listens on, and that no connection and no container is given by chance before it is used."""
     while True:
-        port = random.randrange(20_000, 30_000)  # noqa: S311  # guards nothing
+        port = 20_000 + secrets.randbelow(12_000)  # below those that the kernel and the engine choose themselves
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

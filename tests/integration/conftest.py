@@ -1,16 +1,16 @@
 """What the tests on the real engine share."""
 
-import contextlib
 import os
-import random
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,11 @@ import requests
 
 from delivery.core.declaration import Declaration
 from delivery.steps import engine as engines
+from delivery.steps import upstream
 from delivery.tools import files
 from delivery.tools.engine import MANAGED, Engine
+
+_INVOKE = (sys.executable, "-m", "invoke")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,10 +42,10 @@ def project() -> Declaration:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to connections: one of those may be taken again."""
+    """A port that nobody listens on, and that no connection and no container is given by chance before it is used."""
     while True:
-        port = random.randrange(20_000, 30_000)  # noqa: S311  # guards nothing
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        port = 20_000 + secrets.randbelow(12_000)  # below those that the kernel and the engine choose themselves
+        with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
 
@@ -97,44 +100,76 @@ def locked(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPa
         yield address
 
 
-@dataclass
+@dataclass(frozen=True)
 class Clone:
     """A second platform: a copy of the project elsewhere, with a compose project, ports and a registry of its own."""
 
     folder: Path
-    environment: dict[str, str]
+    environment: Mapping[str, str]
     registry: str
-    ports: dict[str, int]
+    ports: Mapping[str, int]
 
     def inv(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a task as a user would, in the copy."""
-        return subprocess.run(
-            self.argv(*arguments),
+        return self._run([*_INVOKE, *arguments], environment or {})
+
+    def interrupt(self, task: str, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a task and press Ctrl-C when it prints a line that begins so."""
+        printed = ""
+        with subprocess.Popen(
+            [*_INVOKE, task],
             cwd=self.folder,
-            env={**self.environment, **(environment or {})},
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A script's background job, as CI may be, ignores Ctrl-C, and so do its children: a user's terminal does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no thread runs here
+        ) as running:
+            for text in running.stdout or ():
+                printed += text
+                if text.startswith(line):
+                    running.send_signal(signal.SIGINT)
+                    break
+            rest, errors = running.communicate(timeout=60)
+        return subprocess.CompletedProcess(running.args, running.returncode, printed + rest, errors)
+
+    def compose(self, *arguments: str) -> str:
+        """Run docker compose on this platform, Prometheus included; what it prints."""
+        files = ("--file", "docker-compose.yaml", "--file", "docker-compose.apps.yaml", "--profile", "monitoring")
+        done = self._run(["docker", "compose", *files, *arguments], {})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _run(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv,
+            cwd=self.folder,
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             timeout=900,
             check=False,
         )
 
-    @staticmethod
-    def argv(*arguments: str) -> list[str]:
-        """The command line of a task."""
-        return [sys.executable, "-m", "invoke", *arguments]
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A second platform, gone again when the module's tests are done."""
-    folder = tmp_path_factory.mktemp("clone") / "another-place"
-    folders = ["delivery", "base-image", "api-rest", "async-worker", "platform-chart", "upstream"]
+    """A second platform that nothing was done with; gone again when the tests are done."""
+    # Wherever a user's clone may lie: the path is long, and has spaces.
+    folder = tmp_path_factory.mktemp("clone") / "where a user has all those projects that came to be" / "the platform"
+    folders = ["delivery", "base-image", "api-rest", "async-worker", "platform-chart", "upstream", "monitoring"]
     for name in ("tasks.py", "delivery.toml", "docker-compose.yaml", "docker-compose.apps.yaml", *folders):
         copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy(files.ROOT / name, folder / name)
-    ports = {name: free_port() for name in ("API_PORT", "KAFKA_PORT", "DATABASE_PORT", "REGISTRY_PORT")}
-    registry = f"localhost:{ports.pop('REGISTRY_PORT')}"
+    prometheus = folder / "monitoring" / "prometheus.yaml"
+    prometheus.write_text(
+        prometheus.read_text().replace("_interval: 5s", "_interval: 1s")
+    )  # nobody waits for a reading
+    names = ("API_PORT", "KAFKA_PORT", "DATABASE_PORT", "PROMETHEUS_PORT")
+    registry = f"localhost:{free_port()}"
+    ports = {name: free_port() for name in names}
     environment = {
         **os.environ,
         **engine.environment,
@@ -147,4 +182,23 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         yield made
     finally:
-        made.inv("down", "--volumes")
+        down = made.inv("down", "--volumes")
+        assert down.returncode == 0, down.stdout + down.stderr
+
+
+@dataclass(frozen=True)
+class Platform(Clone):
+    """The second platform once it is up: what the first `inv up` said, which was interrupted, and the one that finished it."""
+
+    interrupted: subprocess.CompletedProcess[str]
+    up: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def platform(engine: Engine, project: Declaration, clone: Clone) -> Platform:
+    """The second platform with Prometheus beside it, for all modules: what a test takes down it brings up again."""
+    upstream.ensure(engine, project, "prometheus")
+    interrupted = clone.interrupt("up", "✓ registry")
+    up = clone.inv("up", "--monitoring")
+    assert up.returncode == 0, up.stdout + up.stderr
+    return Platform(**vars(clone), interrupted=interrupted, up=up)

@@ -1,16 +1,10 @@
-"""Prometheus beside both apps: it reads them, holds the alerts, and answers all that the dashboard asks.
-
-`docker compose --profile monitoring up` under a project name and on ports of its own.
-"""
+"""Prometheus beside both apps, as `inv up --monitoring` has it: it reads them, holds the alerts, answers the dashboard."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import uuid
-from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -20,19 +14,17 @@ import requests
 import yaml
 from kafka import KafkaProducer
 
-from delivery.core.declaration import Declaration, image_variable
-from delivery.steps import platform as platforms
-from delivery.steps import programs, upstream
+from delivery.steps import programs
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
-from tests.integration.conftest import free_port
+from tests.integration.conftest import Platform
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
 PATIENCE = 60.0
 CHART = ROOT / "platform-chart"
-# What the variables of the dashboard stand for here; a rate needs two readings, which are 5 seconds apart.
+# What the variables of the dashboard stand for here; a rate needs two readings, which are a second apart.
 STANDS_FOR = {"$namespace": "local", "$__rate_interval": "1m"}
 METRIC = re.compile(r"\b([a-z][a-z0-9_]*)\{([^}]*)\}")
 LABEL = re.compile(r"\b([a-z_]+)(?:=~|!~|!=|=)")
@@ -74,18 +66,14 @@ OF_THE_APPS = [one for one in (*PANELS, *ALERTS) if one not in OF_THE_PROXY]
 
 
 @dataclass(frozen=True)
-class Project:
-    """The compose files under a project name, and on ports, of its own."""
+class Monitored:
+    """The second platform, and what is asked of its Prometheus."""
 
-    environment: Mapping[str, str]
-
-    def compose(self, *arguments: str, profile: str = "monitoring") -> str:
-        files = ("--file", "docker-compose.yaml", "--file", "docker-compose.apps.yaml")
-        return run("docker", "compose", *files, "--profile", profile, *arguments, environment=self.environment)
+    platform: Platform
 
     def ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401  # as many kinds as there are calls
         """What Prometheus' API answers; anything but success fails the test."""
-        address = f"http://127.0.0.1:{self.environment['PROMETHEUS_PORT']}/api/v1/{path}"
+        address = f"http://127.0.0.1:{self.platform.ports['PROMETHEUS_PORT']}/api/v1/{path}"
         answer = requests.get(address, params=parameters, timeout=10)
         assert answer.json()["status"] == "success", answer.text
         return answer.json()["data"]
@@ -99,50 +87,26 @@ class Project:
         """Record an event."""
         event = dict.fromkeys(("component", "version", "environment", "responsible"), "monitored")
         event |= {"stage": "verify", "status": "succeeded"}
-        address = f"http://127.0.0.1:{self.environment['API_PORT']}/deployments"
+        address = f"http://127.0.0.1:{self.platform.ports['API_PORT']}/deployments"
         assert requests.post(address, json=event, timeout=10).status_code == 202
 
     def put_aside(self) -> None:
         """Send what no worker can process."""
-        broker = f"localhost:{self.environment['KAFKA_PORT']}"
+        broker = f"localhost:{self.platform.ports['KAFKA_PORT']}"
         with closing(KafkaProducer(bootstrap_servers=broker, acks="all")) as producer:
             producer.send("deployments", b"no event").get(timeout=30)
 
 
-def run(*argv: str, environment: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(
-        argv,
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def platform(engine: Engine, project: Declaration) -> Iterator[Project]:
-    """The whole platform with Prometheus, after some traffic that Prometheus has read."""
-    upstream.ensure(engine, project, "prometheus")
-    release = platforms.released()
-    if release is None:
-        pytest.fail("no image of the apps: `./run inv push` publishes them")
-    ports = {f"{name}_PORT": str(free_port()) for name in ("API", "KAFKA", "DATABASE", "PROMETHEUS")}
-    images = {image_variable(name): image.pinned for name, image in release.images.items()}
-    made = Project({**ports, **images, "COMPOSE_PROJECT_NAME": f"delivery-test-{uuid.uuid4().hex[:8]}"})
-    try:
-        made.compose("up", "--detach", "--wait", "--wait-timeout", "180")
-        made.put_aside()
-        traffic(made)
-        yield made
-    finally:
-        made.compose("down", "--volumes", "--timeout", "5")
+def monitored(platform: Platform) -> Monitored:
+    """The platform after some traffic that Prometheus has read."""
+    made = Monitored(platform)
+    made.put_aside()
+    traffic(made)
+    return made
 
 
-def traffic(made: Project) -> None:
+def traffic(made: Monitored) -> None:
     """Post until Prometheus has seen the counters grow; a counter's first reading says nothing of its growth."""
 
     def seen() -> bool:
@@ -154,8 +118,8 @@ def traffic(made: Project) -> None:
     wait_for("Prometheus to have seen the traffic", seen, seconds=PATIENCE)
 
 
-def test_both_apps_are_read(platform: Project) -> None:
-    targets = platform.ask("targets", state="active")["activeTargets"]
+def test_both_apps_are_read(monitored: Monitored) -> None:
+    targets = monitored.ask("targets", state="active")["activeTargets"]
     assert {one["labels"].get("pod"): (one["health"], one["lastError"]) for one in targets} == {
         "api-rest": ("up", ""),
         "async-worker": ("up", ""),
@@ -163,9 +127,9 @@ def test_both_apps_are_read(platform: Project) -> None:
     }
 
 
-def test_the_alerts_are_loaded_and_evaluated(platform: Project) -> None:
+def test_the_alerts_are_loaded_and_evaluated(monitored: Monitored) -> None:
     def loaded() -> list[dict[str, Any]]:
-        (group,) = platform.ask("rules")["groups"]
+        (group,) = monitored.ask("rules")["groups"]
         found: list[dict[str, Any]] = group["rules"]
         return found
 
@@ -175,29 +139,28 @@ def test_the_alerts_are_loaded_and_evaluated(platform: Project) -> None:
     }
 
 
-def test_nothing_is_wrong_but_what_was_put_aside(platform: Project) -> None:
+def test_nothing_is_wrong_but_what_was_put_aside(monitored: Monitored) -> None:
     wait_for(
         "the alert on what was put aside",
-        lambda: bool(platform.query('ALERTS{alertname="WorkerPutsAsideMessages", alertstate="firing"}')),
+        lambda: bool(monitored.query('ALERTS{alertname="WorkerPutsAsideMessages", alertstate="firing"}')),
         seconds=PATIENCE,
     )
-    firing = {one["metric"]["alertname"] for one in platform.query('ALERTS{alertstate="firing"}')}
+    firing = {one["metric"]["alertname"] for one in monitored.query('ALERTS{alertstate="firing"}')}
     assert firing == {"WorkerPutsAsideMessages"}
 
 
-def test_promtool_finds_nothing_wrong(platform: Project) -> None:
-    checked = platform.compose(
-        "exec", "--no-TTY", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yaml"
-    )
+def test_promtool_finds_nothing_wrong(monitored: Monitored) -> None:
+    check = ("exec", "--no-TTY", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yaml")
+    checked = monitored.platform.compose(*check)
     assert f"{len(ALERTS)} rules found" in checked
 
 
 @pytest.mark.parametrize("asked", OF_THE_APPS, ids=str)
-def test_every_metric_and_label_in_an_expression_is_there(platform: Project, asked: Asked) -> None:
+def test_every_metric_and_label_in_an_expression_is_there(monitored: Monitored, asked: Asked) -> None:
     used = METRIC.findall(asked.expression)
     assert used
     for metric, selector in used:
-        series = platform.ask("series", **{"match[]": f'{metric}{{namespace="local"}}'})
+        series = monitored.ask("series", **{"match[]": f'{metric}{{namespace="local"}}'})
         assert series, f"{metric} is not measured"
         wanted = set(LABEL.findall(selector))
         # What is summed up by a label, and what a selector asks for; `le` is a histogram's own.
@@ -207,21 +170,21 @@ def test_every_metric_and_label_in_an_expression_is_there(platform: Project, ask
 
 
 @pytest.mark.parametrize("asked", OF_THE_PROXY, ids=str)
-def test_prometheus_understands_what_is_asked_of_the_proxy(platform: Project, asked: Asked) -> None:
-    assert platform.query(asked.expression) == []  # none runs here; platform-chart's tests ask a real one
+def test_prometheus_understands_what_is_asked_of_the_proxy(monitored: Monitored, asked: Asked) -> None:
+    assert monitored.query(asked.expression) == []  # none runs here; platform-chart's tests ask a real one
 
 
 @pytest.mark.parametrize("asked", [one for one in PANELS if one not in OF_THE_PROXY], ids=str)
-def test_every_panel_of_the_apps_shows_something(platform: Project, asked: Asked) -> None:
-    assert platform.query(asked.expression), asked.expression
+def test_every_panel_of_the_apps_shows_something(monitored: Monitored, asked: Asked) -> None:
+    assert monitored.query(asked.expression), asked.expression
 
 
-def test_the_dashboards_list_of_namespaces_has_this_one(platform: Project) -> None:
-    assert platform.ask("label/namespace/values", **{"match[]": "worker_ready"}) == ["local"]
+def test_the_dashboards_list_of_namespaces_has_this_one(monitored: Monitored) -> None:
+    assert monitored.ask("label/namespace/values", **{"match[]": "worker_ready"}) == ["local"]
 
 
-def test_prometheus_can_change_nothing_but_its_data(platform: Project, engine: Engine) -> None:
-    name = f"{platform.environment['COMPOSE_PROJECT_NAME']}-prometheus-1"
+def test_prometheus_can_change_nothing_but_its_data(monitored: Monitored, engine: Engine) -> None:
+    name = f"{monitored.platform.environment['COMPOSE_PROJECT_NAME']}-prometheus-1"
     attributes = engine.client.containers.get(name).attrs
     assert attributes["Config"]["User"] == "65534:65534"
     assert attributes["HostConfig"]["ReadonlyRootfs"]
@@ -230,9 +193,16 @@ def test_prometheus_can_change_nothing_but_its_data(platform: Project, engine: E
     assert [mount["Destination"] for mount in attributes["Mounts"] if mount["RW"]] == ["/prometheus"]
 
 
-def test_it_is_no_part_of_the_platform_unless_asked_for(platform: Project) -> None:
+def run(*argv: str) -> str:
+    """What a command prints in this clone."""
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_it_is_no_part_of_the_platform_unless_asked_for() -> None:
     files = ("--file", "docker-compose.yaml", "--file", "docker-compose.apps.yaml")
-    plain = run("docker", "compose", *files, "config", "--services", environment=platform.environment)
+    plain = run("docker", "compose", *files, "config", "--services")
     assert sorted(plain.split()) == ["api-rest", "async-worker", "database", "kafka"]
 
 

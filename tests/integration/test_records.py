@@ -3,7 +3,6 @@
 import csv
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,23 @@ from delivery.core.declaration import Declaration, parse
 from delivery.core.errors import DeployError
 from delivery.core.release import Release
 from delivery.steps import records as recording
-from delivery.steps.platform import released
 from delivery.tasks import records as tasks
 from delivery.tools import files, outbox, screen
-from delivery.tools.engine import Engine
 from tests.conftest import DECLARATION
-from tests.ledger.stack import Stack, running, wait_for
+from tests.integration.conftest import Platform
+from tests.ledger.client import says_ready
 from tests.repositories import Repository
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
 ENVIRONMENT = "staging"
 
 
-@pytest.fixture(scope="module")
-def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The real api-rest and async-worker, of the release that was published from this clone last."""
-    release = released()
-    assert release, "no images: `./run inv push` publishes them"
-    images = {name: image.pinned for name, image in release.images.items()}
-    name, folder = f"records-test-{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("stack")
-    with running(engine, name, folder, images=images, environment={}, services=("api-rest", "async-worker")) as brought:
-        brought.wait_ready("api-rest")
-        yield brought
-
-
 @pytest.fixture
-def house(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+def house(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """A clone whose deploys are recorded in that ledger."""
-    monkeypatch.setenv("DELIVERY_LEDGER", f"http://127.0.0.1:{stack.ports['api-rest']}")
+    monkeypatch.setenv("DELIVERY_LEDGER", f"http://127.0.0.1:{platform.ports['API_PORT']}")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "Zoë")
     for name in ("BUILD_URL", "CI_JOB_URL", "DELIVERY_LEDGER_TOKEN"):
@@ -70,9 +57,14 @@ class Deploys:
                 raise error
 
 
-def serves(stack: Stack, component: str) -> str:
+def wait_ready(platform: Platform) -> None:
+    address = ("127.0.0.1", platform.ports["API_PORT"])
+    wait_for("api-rest to be ready", lambda: says_ready(address, timeout=5))
+
+
+def serves(platform: Platform, component: str) -> str:
     """The version of a component that the ledger says runs."""
-    address = f"http://127.0.0.1:{stack.ports['api-rest']}/environments"
+    address = f"http://127.0.0.1:{platform.ports['API_PORT']}/environments"
     told: dict[str, Any] = requests.get(address, timeout=10).json()
     (version,) = (
         one["version"]
@@ -85,7 +77,11 @@ def serves(stack: Stack, component: str) -> str:
 
 
 def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
-    stack: Stack, house: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    platform: Platform,
+    house: Repository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
@@ -96,7 +92,7 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
 
     deploy("1.0.0")
     assert outbox.waiting() == []  # it is there, so nothing waits
-    stack.compose("stop", "api-rest")
+    platform.compose("stop", "api-rest")
     with pytest.raises(DeployError):
         deploy("1.1.0", DeployError("upgrade: not ready", rolled_back=True))
     deploy("1.2.0")
@@ -104,19 +100,19 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     assert "waits in the outbox: http://127.0.0.1" in capsys.readouterr().err
     waiting = [one.event for one in outbox.waiting()]
 
-    stack.compose("start", "api-rest")
-    stack.wait_ready("api-rest")
+    platform.compose("start", "api-rest")
+    wait_ready(platform)
     tasks.deliver.body.__wrapped__(None)
     tasks.deliver.body.__wrapped__(None)
     said = capsys.readouterr().out
     assert "5 events delivered, 0 waiting" in said
     assert "0 events delivered, 0 waiting" in said
     wait_for("the worker to have stored all", lambda: len(stored()) >= 7)
-    assert serves(stack, component) == "1.2.0"
+    assert serves(platform, component) == "1.2.0"
 
     deploy("1.0.0", served="1.2.0")
     wait_for("the worker to have stored the way back", lambda: len(stored()) >= 10)
-    assert serves(stack, component) == "1.0.0"
+    assert serves(platform, component) == "1.0.0"
     events = stored()
     assert len(events) == 10
     told = [{name: one[name] for name in waiting[0]} for one in reversed(events)]
@@ -138,15 +134,15 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     assert json.loads(cells[0]["details"])["commit"] == deploy.release.commit
 
 
-def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(stack: Stack, house: Repository) -> None:
+def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platform: Platform, house: Repository) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
     deploy("1.0.0")
     with recording.deploying(deploy.declaration, "deploy", house.root) as told:
-        stack.compose("stop", "api-rest")
+        platform.compose("stop", "api-rest")
         told.begin(ENVIRONMENT, {component: "1.1.0"}, deploy.release)
-        stack.compose("start", "api-rest")
-        stack.wait_ready("api-rest")
+        platform.compose("start", "api-rest")
+        wait_ready(platform)
         (one,) = outbox.waiting()
         # What a process that was killed after the answer leaves: the ledger has it, and the outbox, too.
         content = one.file.read_bytes()
