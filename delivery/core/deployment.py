@@ -25,6 +25,7 @@ __all__ = [
     "check_context",
     "check_line",
     "deployed",
+    "leftovers",
     "objects",
     "pending",
     "read_deployment",
@@ -36,6 +37,11 @@ _PENDING = "pending-"
 _ROLLED_BACK = re.compile(r"Rollback to (\d+)")
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+# Deleting one of these deletes data, whoever made it.
+_HOLDS_DATA = frozenset(
+    ("CustomResourceDefinition", "Namespace", "PersistentVolume", "PersistentVolumeClaim"),
+)
+_POLICY = "helm.sh/resource-policy"
 # What the cluster itself writes into an object's metadata.
 _CLUSTERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
@@ -203,6 +209,25 @@ def adrift(would_be: Sequence[Mapping[str, Any]], live: Sequence[Mapping[str, An
     """The objects, as kind/name, that differ from what the release declares, or that the cluster lacks."""
     there = {_name(one): _declared(one) for one in live}
     return [_name(one) for one in would_be if there.get(_name(one)) != _declared(one)]
+
+
+def leftovers(
+    live: Iterable[Mapping[str, Any]], needed: Collection[tuple[str, str]], began: datetime
+) -> list[tuple[str, str]]:
+    """The (kind, name) of what a revision alone made, without what is kept or holds data.
+
+    live has the revision's objects as the cluster has them, needed what other revisions have. Began
+    is when the cluster first knew of the revision: an earlier one made what is older.
+    """
+    found = []
+    for one in live:
+        kind, metadata = one["kind"], one["metadata"]
+        if kind in _HOLDS_DATA or (kind, metadata["name"]) in needed:
+            continue
+        kept = (metadata.get("annotations") or {}).get(_POLICY) == "keep"
+        if not kept and datetime.fromisoformat(metadata["creationTimestamp"]) >= began:
+            found.append((kind, metadata["name"]))
+    return found
 
 
 def objects(manifest: str) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from delivery.core.deployment import (
     adrift,
     check_context,
     deployed,
+    leftovers,
     objects,
     pending,
     read_deployment,
@@ -64,6 +65,14 @@ class Options:
     seconds: int = 600
     lock_seconds: int = 1800
     rollback: bool = True
+
+
+@dataclass(frozen=True)
+class _CutOff:
+    """A revision whose helm was killed: its objects as YAML, and since when the cluster knows it."""
+
+    objects: str
+    began: datetime
 
 
 @dataclass(frozen=True)
@@ -271,8 +280,8 @@ def _history(place: Target) -> tuple[Revision, ...]:
     return place.helm.history(RELEASE)
 
 
-def _repair(place: Target, turn: Turn, *, ours: bool = False) -> str:
-    """Clear a revision that helm was at when it was killed; its manifest, for what it may have left behind.
+def _repair(place: Target, turn: Turn, *, ours: bool = False) -> _CutOff | None:
+    """Clear a revision whose helm was killed; return it, for what it may have left behind.
 
     While we have the turn no other deploy of this project is at work. A helm that somebody runs by hand may be: its revision is
     cleared only once it is too old for that.
@@ -283,8 +292,8 @@ def _repair(place: Target, turn: Turn, *, ours: bool = False) -> str:
         ours = ours or (turn.dead is not None and turn.dead.covers(stuck.updated))
         if ours or age > timedelta(seconds=_FOREIGN_SECONDS):
             with screen.step(f"repair revision {stuck.number}") as step:
-                left = place.helm.manifest(RELEASE, stuck.number).objects
-                place.kubernetes.delete("secret", [f"sh.helm.release.v1.{RELEASE}.v{stuck.number}"])
+                left = _cut_off(place, stuck)
+                place.kubernetes.delete("secret", [_stored(stuck)])
                 step.done(
                     f"it was {stuck.status} since {stuck.updated:%H:%M:%S} with nobody at it; taken out of the history"
                 )
@@ -298,7 +307,21 @@ def _repair(place: Target, turn: Turn, *, ours: bool = False) -> str:
             told = True
         turn.check()
         time.sleep(2)
-    return ""
+    return None
+
+
+def _cut_off(place: Target, stuck: Revision) -> _CutOff | None:
+    stored = place.kubernetes.find("secret", _stored(stuck))
+    if stored is None:
+        return None
+    # By the cluster's clock, as the objects' creationTimestamp; helm's may be another machine's.
+    began = datetime.fromisoformat(stored["metadata"]["creationTimestamp"])
+    return _CutOff(place.helm.manifest(RELEASE, stuck.number).objects, began)
+
+
+def _stored(revision: Revision) -> str:
+    """The Secret in which helm keeps a revision; it is made before the revision's objects are."""
+    return f"sh.helm.release.v1.{RELEASE}.v{revision.number}"
 
 
 @contextmanager
@@ -405,15 +428,22 @@ class _Work:
         with _following(self.place, title, turn, self.options) as watcher:
             self.place.helm.upgrade(RELEASE, self.chart, self.values, seconds=self.options.seconds, watcher=watcher)
 
-    def _tidy(self, left: str) -> None:
-        """Delete what a revision that was cut off made, and the one that serves now does not have."""
-        if not left:
+    def _tidy(self, left: _CutOff | None) -> None:
+        """Delete what the cut-off revision alone made; never what is kept or holds data."""
+        if left is None:
             return
-        serving = deployed(_history(self.place))
-        kept = objects(self.place.helm.manifest(RELEASE, serving.number).objects) if serving else objects(left)
-        for kind, name in objects(left):
-            if (kind, name) not in kept:
-                self.place.kubernetes.delete(kind, [name])
+        history = _history(self.place)
+        serving = deployed(history)
+        if serving is None:
+            return
+        manifests = {one.number: self.place.helm.manifest(RELEASE, one.number) for one in history}
+        texts = [text for one in manifests.values() for text in (one.objects, one.hooks)]
+        needed = {named for text in texts for named in objects(text)}
+        # What serves now has to stay, however it is written: kubectl reads any YAML.
+        current = self.place.kubernetes.live(manifests[serving.number].objects)
+        needed |= {(one["kind"], one["metadata"]["name"]) for one in current}
+        for kind, name in leftovers(self.place.kubernetes.live(left.objects), needed, left.began):
+            self.place.kubernetes.delete(kind, [name])
 
 
 def _test(place: Target, turn: Turn, options: Options) -> None:

@@ -358,6 +358,36 @@ def test_a_deploy_that_was_killed_is_repaired_by_the_next(served: Place) -> None
     assert all(ready(pod) for pod in served.pods().values())
 
 
+def uids(place: Place, *things: str) -> dict[str, str]:
+    """The UIDs of these objects that are there to stay."""
+    printed = place.kubectl("get", *things, "--ignore-not-found", "--output=json")
+    found = json.loads(printed)["items"] if printed else []
+    staying = [one for one in found if "deletionTimestamp" not in one["metadata"]]
+    return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["uid"] for one in staying}
+
+
+def test_what_a_killed_deploy_left_is_tidied_but_for_its_data(served: Place) -> None:
+    """A Secret of the revision that served, a claim of one that failed, and one of the killed one."""
+    deploy = ("deploy", "--version", "1.0.0")
+    data = ("secret/platform-data", "pvc/platform-failed", "pvc/platform-killed")
+    made = ("configmap/platform-extra", "deployment/platform-extra")
+    served.values(claims=["failed"])
+    assert served.inv(*deploy, "--no-rollback", "--timeout=5s")[0] == 8
+    extra = served.release.images["api-rest"].pinned
+    served.values(claims=["failed", "killed"], extra=extra, slow=600)
+    started = served.start(*deploy)
+    until(lambda: len(uids(served, *data, *made)) == 5)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    before = uids(served, *data)
+    served.values(data=False)
+    code, printed = served.inv(*deploy)
+    assert code == 0, printed
+    assert "repair revision" in printed
+    assert uids(served, *made) == {}
+    assert uids(served, *data) == before
+
+
 def test_a_helm_that_was_killed_leaves_nothing_stuck(served: Place) -> None:
     started = mid_upgrade(served)
     os.kill(helm_of(started.pid), signal.SIGKILL)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from delivery.core import lease
 from delivery.core.declaration import Environment
-from delivery.core.deployment import Manifest, Revision
+from delivery.core.deployment import Manifest, Revision, objects
 from delivery.core.errors import CommandError, DeclarationError, DeployError
 from delivery.core.keys import File
 from delivery.steps import deploy as deploys
@@ -26,6 +27,7 @@ from delivery.tools.kubernetes import Kubernetes
 OLD, NEW = Manifest("kind: Old\nmetadata:\n  name: old\n", ""), Manifest("kind: New\nmetadata:\n  name: new\n", "")
 CHART = Path("platform-chart")
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 class House:
@@ -38,6 +40,7 @@ class House:
         self.rendered = NEW
         self.fails: dict[str, CommandError | rollout.HopelessError] = {}
         self.live_objects: list[dict[str, Any]] = []
+        self.made: dict[tuple[str, str], dict[str, Any]] = {}
         self.left: dict[str, list[str]] = {}
         self.namespaces: dict[str, dict[str, Any]] = {"platform": labelled("pod-security.kubernetes.io/enforce")}
         self.dead: lease.Holding | None = None
@@ -97,8 +100,17 @@ class House:
         return {"components": {"api-rest": {"image": image}, "other": {}}}
 
     # Kubernetes
-    def find(self, _kind: str, name: str) -> dict[str, Any] | None:
+    def find(self, kind: str, name: str) -> dict[str, Any] | None:
+        if kind == "secret":  # of helm's last revision
+            assert name == f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"
+            return {"metadata": {"creationTimestamp": self.revisions[-1].updated.isoformat()}}
         return self.namespaces.get(name)
+
+    def make(self, manifest: str, at: datetime, annotations: dict[str, str]) -> None:
+        """Put a manifest's objects into the cluster."""
+        for kind, name in objects(manifest):
+            found = {"name": name, "creationTimestamp": at.isoformat(), "annotations": annotations}
+            self.made[kind, name] = {"kind": kind, "metadata": found}
 
     def create(self, made: dict[str, Any]) -> None:
         self.done.append(f"create {made['metadata']['name']} {made['metadata']['labels']}")
@@ -113,8 +125,10 @@ class House:
     def would_be(self, _manifest: str, _manager: str) -> list[dict[str, Any]]:
         return [{"kind": "Service", "metadata": {"name": "web"}}]
 
-    def live(self, _manifest: str) -> list[dict[str, Any]]:
-        return self.live_objects
+    def live(self, manifest: str) -> list[dict[str, Any]]:
+        documents = [one for one in yaml.safe_load_all(manifest) if one]
+        named = [(one["kind"], one["metadata"]["name"]) for one in documents]
+        return [*self.live_objects, *(self.made[one] for one in named if one in self.made)]
 
     def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
         return [{"metadata": {"name": name}} for name in self.left.get(kind, [])]
@@ -333,14 +347,78 @@ def test_a_helm_that_is_killed_leaves_nothing_stuck(house: House, root: Path) ->
     assert "run the same command again" in caught.value.hint
 
 
+def cut_off(house: House, made: str, at: datetime = NOW, policy: str = "") -> None:
+    """A deploy that was killed just now; its revision's objects are in the cluster since `at`."""
+    house.dead = lease.Holding("you", NOW - timedelta(seconds=30), datetime.now(UTC), "1")
+    house.add("pending-upgrade", Manifest(made, ""), NOW)
+    house.make(made, at, {"helm.sh/resource-policy": policy} if policy else {})
+
+
+REPAIRED = "delete secret sh.helm.release.v1.platform.v2"
+
+
 def test_a_revision_that_a_dead_deploy_left_is_repaired_at_once(house: House, root: Path) -> None:
-    now = datetime.now(UTC)
-    house.dead = lease.Holding("you", now - timedelta(seconds=30), now, "1")
     house.rendered = OLD
-    house.add("pending-upgrade", NEW, now)
+    cut_off(house, NEW.objects)
     assert deploy(house, root)
     # What it may have changed is applied anew, what only it made is deleted.
-    assert house.done == ["delete secret sh.helm.release.v1.platform.v2", "upgrade", "delete New new"]
+    assert house.done == [REPAIRED, "upgrade", "delete New new"]
+
+
+def test_what_the_new_revision_has_too_stays(house: House, root: Path) -> None:
+    cut_off(house, NEW.objects)
+    house.rendered = Manifest(OLD.objects, NEW.objects)
+    assert deploy(house, root)
+    assert house.done == [REPAIRED, "upgrade"]
+
+
+def test_what_serves_now_stays_however_it_is_written(house: House, root: Path) -> None:
+    cut_off(house, NEW.objects)
+    house.rendered = Manifest("{metadata: {name: new}, kind: New}\n", "")
+    assert deploy(house, root)
+    assert house.done == [REPAIRED, "upgrade"]
+
+
+def thing(kind: str) -> str:
+    return f"kind: {kind}\nmetadata:\n  name: platform-data\n"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"],
+)
+def test_what_holds_data_is_never_tidied_away(house: House, root: Path, kind: str) -> None:
+    cut_off(house, thing(kind))
+    assert deploy(house, root)
+    assert house.done == [REPAIRED, "upgrade"]
+
+
+def test_what_the_chart_keeps_is_never_tidied_away(house: House, root: Path) -> None:
+    cut_off(house, thing("Secret"), policy="keep")
+    assert deploy(house, root)
+    assert house.done == [REPAIRED, "upgrade"]
+
+
+def test_what_is_older_than_a_killed_revision_is_not_tidied_away(house: House, root: Path) -> None:
+    """An earlier revision made it, though the history may not go back so far."""
+    cut_off(house, thing("Secret"), NOW - timedelta(seconds=1))
+    assert deploy(house, root)
+    assert house.done == [REPAIRED, "upgrade"]
+
+
+@pytest.mark.parametrize("status", ["superseded", "failed"])
+@pytest.mark.parametrize("as_hook", [False, True])
+def test_what_an_earlier_revision_had_is_never_tidied_away(
+    house: House, root: Path, status: str, *, as_hook: bool
+) -> None:
+    """Whether that went well or not, and whatever the clocks say."""
+    text = thing("Secret")
+    house.revisions = []
+    house.add(status, Manifest("", text) if as_hook else Manifest(text, ""))
+    house.add("deployed", OLD)
+    cut_off(house, text)
+    assert deploy(house, root)
+    assert house.done == ["delete secret sh.helm.release.v1.platform.v3", "upgrade"]
 
 
 def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(house: House, root: Path) -> None:
