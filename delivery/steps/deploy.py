@@ -24,7 +24,7 @@ from delivery.core.deployment import (
     read_deployment,
     rollback_target,
 )
-from delivery.core.errors import CommandError, DeclarationError, DeployError
+from delivery.core.errors import CommandError, DeclarationError, DeliveryError, DeployError
 from delivery.core.release import Release, ReleasedImage
 from delivery.steps import programs, rollout
 from delivery.steps.lock import Turn, hold
@@ -69,7 +69,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _CutOff:
-    """A revision whose helm was killed: its objects as YAML, and since when the cluster knows it."""
+    """A revision whose helm was killed: its objects as YAML; since when the cluster knows it."""
 
     objects: str
     began: datetime
@@ -470,17 +470,38 @@ def _test(place: Target, turn: Turn, options: Options) -> None:
 
 
 def _undo(place: Target, serving: Revision | None, turn: Turn, options: Options, error: DeployError) -> None:
-    """Go back to what served before, then raise what happened."""
+    """Go back to what served before, then raise what happened; beside it, why that failed."""
+    try:
+        state, rolled_back = _go_back(place, serving, turn, options)
+    except DeliveryError as failure:
+        if failure.message == error.message:  # the turn was lost, and so is not ours
+            raise error from None
+        again = f"`./run inv rollback --revision {serving.number}` goes back; " if serving else ""
+        to = f" to revision {serving.number}" if serving else ""
+        raise DeployError(
+            f"{error.message}; going back{to} failed too: {failure.message}",
+            details=failure.details,
+            hint=f"{again}{error.hint}",
+        ) from error
+    told = f"{error.message}; {state}"
+    raise DeployError(told, hint=error.hint, rolled_back=rolled_back) from error
+
+
+def _go_back(
+    place: Target,
+    serving: Revision | None,
+    turn: Turn,
+    options: Options,
+) -> tuple[str, bool]:
+    """Go back to what served before, if that may be; what serves now, and whether that is it."""
     turn.check()
     _repair(place, turn, ours=True)
-    rolled_back = False
     if serving is None:
-        state = "nothing served before, so what came of it stays to be looked at; `./run inv undeploy` removes it"
-    elif not options.rollback:
-        state = f"nothing is rolled back; `./run inv rollback --revision {serving.number}` does it"
-    else:
-        with _following(place, f"roll back to revision {serving.number}", turn, options) as watcher:
-            place.helm.rollback(RELEASE, serving.number, seconds=_ROLLBACK_SECONDS, watcher=watcher)
-        state = f"revision {serving.number} serves on"
-        rolled_back = True
-    raise DeployError(f"{error.message}; {state}", hint=error.hint, rolled_back=rolled_back) from error
+        stays = "nothing served before, so what came of it stays to be looked at"
+        return f"{stays}; `./run inv undeploy` removes it", False
+    if not options.rollback:
+        back = f"`./run inv rollback --revision {serving.number}` does it"
+        return f"nothing is rolled back; {back}", False
+    with _following(place, f"roll back to revision {serving.number}", turn, options) as watcher:
+        place.helm.rollback(RELEASE, serving.number, seconds=_ROLLBACK_SECONDS, watcher=watcher)
+    return f"revision {serving.number} serves on", True

@@ -91,7 +91,17 @@ def _sentence(lost: list[Trouble]) -> str:
 
 
 def report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
-    """Print the pods, what the cluster says about them since then, and the last lines of those that are not well."""
+    """Print the pods, what the cluster says about them since then, and the logs of those not well.
+
+    A cluster that does not answer is a line here: what is reported on is what went wrong.
+    """
+    try:
+        _report(kubernetes, release, since)
+    except CommandError as error:
+        screen.say(f"cannot show the pods: {error.message}")
+
+
+def _report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
     pods = _pods(kubernetes, release)
     screen.say("")
     _say_rows([("POD", "NODE", "READY", "RESTARTS", "STATE"), *(pod.row() for pod in pods)])

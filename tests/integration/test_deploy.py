@@ -367,7 +367,7 @@ def uids(place: Place, *things: str) -> dict[str, str]:
 
 
 def test_what_a_killed_deploy_left_is_tidied_but_for_its_data(served: Place) -> None:
-    """A Secret of the revision that served, a claim of one that failed, and one of the killed one."""
+    """A Secret of the revision that served, a claim of one that failed, one of the killed one."""
     deploy = ("deploy", "--version", "1.0.0")
     data = ("secret/platform-data", "pvc/platform-failed", "pvc/platform-killed")
     made = ("configmap/platform-extra", "deployment/platform-extra")

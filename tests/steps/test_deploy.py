@@ -44,6 +44,7 @@ class House:
         self.left: dict[str, list[str]] = {}
         self.namespaces: dict[str, dict[str, Any]] = {"platform": labelled("pod-security.kubernetes.io/enforce")}
         self.dead: lease.Holding | None = None
+        self.turn = Turn("platform-deploy", None)
         self.namespace = "platform"
         self.context = "kind-house"
         self.chart = Path()
@@ -80,6 +81,7 @@ class House:
         assert seconds
         watcher.tick()
         self.done.append(f"rollback {revision}")
+        self._may_fail("rollback")
 
     def uninstall(self, _release: str, *, seconds: int, watcher: Watcher) -> None:
         assert seconds
@@ -155,7 +157,8 @@ def house(monkeypatch: pytest.MonkeyPatch) -> House:
 
     @contextmanager
     def hold(*_arguments: object, **_options: object) -> Iterator[Turn]:
-        yield Turn("platform-deploy", made.dead)
+        made.turn = Turn("platform-deploy", made.dead)
+        yield made.turn
 
     monkeypatch.setattr(deploys, "hold", hold)
     monkeypatch.setattr(rollout, "report", lambda *_: made.done.append("report"))
@@ -269,6 +272,56 @@ def test_a_version_that_fails_its_test_is_rolled_back(house: House, root: Path) 
     with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on"):
         deploy(house, root, test=True)
     assert house.done == ["upgrade", "test", "report", "rollback 1"]
+
+
+NO_WAY_BACK = (
+    r"^upgrade on local \(kind-house, namespace platform\): Error: UPGRADE FAILED: oh no; "
+    r"going back to revision 1 failed too: "
+)
+
+
+def test_a_rollback_that_fails_does_not_hide_why(house: House, root: Path) -> None:
+    house.fails = {"upgrade": failed(), "rollback": failed("Error: no such revision")}
+    with pytest.raises(DeployError, match=f"{NO_WAY_BACK}.*no such revision") as caught:
+        deploy(house, root)
+    assert house.done == ["upgrade", "report", "rollback 1", "report"]
+    assert not caught.value.rolled_back
+    assert "`./run inv rollback --revision 1`" in caught.value.hint
+
+
+def test_a_rollback_that_cannot_begin_does_not_hide_why(
+    house: House, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cluster has gone away: neither the error nor its exit code is lost."""
+    house.fails["upgrade"] = failed()
+
+    def uids(*_: object) -> frozenset[str]:
+        if "upgrade" in house.done:
+            raise CommandError("list the pods", argv=["kubectl"], returncode=1, tail="refused")
+        return frozenset()
+
+    monkeypatch.setattr(rollout, "uids", uids)
+    with pytest.raises(DeployError, match=f"{NO_WAY_BACK}list the pods$") as caught:
+        deploy(house, root)
+    assert caught.value.details == "refused"
+    assert house.done == ["upgrade", "report"]
+
+
+def test_a_lost_turn_is_told_once(
+    house: House,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look(_watch: object) -> bool:
+        house.turn.lost.set()
+        house.turn.check()
+        return False
+
+    monkeypatch.setattr(rollout.Watch, "look", look)
+    with pytest.raises(DeployError) as caught:
+        deploy(house, root)
+    assert caught.value.message.count("keep the lease") == 1
+    assert house.done == ["upgrade"]
 
 
 def verify(house: House, root: Path, *, rollback: bool = True) -> None:

@@ -123,6 +123,15 @@ def test_tells_pods_events_and_both_logs(capsys: pytest.CaptureFixture[str]) -> 
     assert "died before" in printed
 
 
+def test_a_cluster_that_is_away_hides_nothing_of_what_went_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = Cluster()
+    cluster.busy = True
+    rollout.report(cast("Kubernetes", cluster), "platform", NOW)
+    assert capsys.readouterr().out.strip() == "cannot show the pods: list the pods"
+
+
 def test_what_is_well_needs_no_log(capsys: pytest.CaptureFixture[str]) -> None:
     rollout.report(cast("Kubernetes", Cluster(restarts=2)), "platform", NOW + timedelta(minutes=1))
     printed = capsys.readouterr().out
