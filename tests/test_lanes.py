@@ -1,7 +1,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,14 @@ signal.pause()
 
 def command(code: str, *arguments: str) -> Callable[[Run], list[str]]:
     return lambda _run: [sys.executable, "-c", code, *arguments]
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """An interrupt raises KeyboardInterrupt, even where the shell that started the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(("session", "name"), [("lint", "lint"), ("unit(project='api-rest')", "unit api-rest")])
@@ -84,6 +92,7 @@ def test_all_are_run_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(shown) == ["lint  │ lint", "types │ types", "unit  │ unit"]
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
