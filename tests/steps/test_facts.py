@@ -536,11 +536,6 @@ def test_the_remote_is_asked_once_where_something_is_pushed(
     assert len(re.findall(r"built-in: git .*ls-remote", trace.read_text())) == asked
 
 
-def test_recording_asks_no_remote(declaration: Declaration, released: Repository, tmp_path: Path) -> None:
-    clone = jenkins(released, tmp_path / "clone", tags=False)
-    assert facts.look(declaration, clone, ask=False).tags == ()
-
-
 def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
     declaration: Declaration, repository: Repository
 ) -> None:

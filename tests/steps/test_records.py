@@ -263,6 +263,14 @@ def test_who_is_responsible(
     assert records.source(house.root).origin.responsible == expected
 
 
+def test_what_a_clone_is_is_found_without_asking_its_remote(
+    house: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.git("remote", "add", "origin", "file:///nowhere")
+    assert records.source(house.root).versions["api-rest"] == "1.1.0-dev.1"
+    assert capsys.readouterr().out == ""
+
+
 class Ledger:
     """A ledger that takes everything, under its key."""
 
