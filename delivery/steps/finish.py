@@ -24,11 +24,15 @@ __all__ = ["Finish", "address", "look", "make", "next_commands", "published", "p
 
 @dataclass(frozen=True)
 class Finish:
-    """The tags to be made, the release's version, and the tags of this commit that are there already."""
+    """The tags to be made, the release's version, and the tags of this commit that are there already.
+
+    branch is the release line's, also where BRANCH_NAME says it of a detached HEAD.
+    """
 
     tags: tuple[NewTag, ...]
     version: str
     there: tuple[str, ...]
+    branch: str
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +62,8 @@ def look(
             hint=f"let the pipeline of {decision.ref.name} publish this commit first, or say --unpublished",
         )
     ours = {tag.name for tag in facts.tags}
-    return Finish(tuple(wanted), version, tuple(name for name in git_write.tags_here(root) if name in ours))
+    there = tuple(name for name in git_write.tags_here(root) if name in ours)
+    return Finish(tuple(wanted), version, there, facts.ref.name)
 
 
 def published(declaration: Declaration, version: str) -> list[str]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
+
+from semver import Version as Number
 
 from delivery.core.chart import with_images, with_versions
 from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError, RegistryError
+from delivery.core.gitflow import Line
 from delivery.core.plan import Images, Plan, PlannedImage, make_release
 from delivery.core.release import Release
 from delivery.steps import sbom as sboms
@@ -24,7 +28,7 @@ from delivery.tools.machine import builder
 from delivery.tools.patience import patiently
 from delivery.tools.registry import Registry, login
 
-__all__ = ["publish", "push_images", "write"]
+__all__ = ["publish", "push_images", "way_out", "write"]
 
 
 def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
@@ -98,6 +102,30 @@ def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
     return release
 
 
+def way_out(plan: Plan, held: Release | None = None) -> str:
+    """What to run where a version has other content, given its release, or None when it has none.
+
+    A commit on the release line gets no new version before the last release is tagged.
+    """
+    line, ref = plan.decision.line, plan.decision.ref
+    untagged = any(version.changed for version in plan.versions)
+    if line is not Line.RELEASE or ref.kind != "branch" or not untagged:
+        return "a published version is never changed: a new commit gets a new version"
+    commit, branch = held.commit[:12] if held else "COMMIT", quote(ref.name)
+    there = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"
+    if held is None:
+        return (
+            f"the release {plan.version} was cut off: `{there} push`, for the commit that put these"
+            f" tags, finishes it; then push {branch} again"
+        )
+    hotfix = f"hotfix/{Number.parse(plan.version).bump_patch()}"
+    return (
+        f"{plan.version} is not tagged: `{there} release.finish --push origin` tags it;"
+        f" `git switch -c {hotfix} {branch} && ./run inv release.prepare` gives what came after it"
+        f" a version: merge that into {branch}"
+    )
+
+
 def _the_same(held: Release, release: Release, plan: Plan) -> Release:
     """The release that is held; raise DeclarationError when it is another one."""
     if held.content == release.content:
@@ -108,7 +136,7 @@ def _the_same(held: Release, release: Release, plan: Plan) -> Release:
     raise DeclarationError(
         f"publish {plan.version}: that release is published with other content ({', '.join(other)}), from commit "
         f"{held.commit[:12]} by {held.builder}",
-        hint="a published version is never changed: a new commit gets a new version",
+        hint=way_out(plan, held),
     )
 
 
@@ -130,7 +158,7 @@ def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
             raise RegistryError(
                 f"put the version tags of {plan.version}: a version is never overwritten",
                 details="\n".join(taken),
-                hint="a published version is never changed: a new commit gets a new version",
+                hint=way_out(plan),
             )
         new = [f"{repository.rpartition('/')[2]}:{tag}" for repository, tag, _ in wanted if not held[repository, tag]]
         for repository, tag, digest in wanted:

@@ -9,7 +9,7 @@ from invoke.context import Context
 from delivery.core.errors import DeclarationError
 from delivery.tasks import questions
 from delivery.tasks.menu import item
-from delivery.tools import files, git_write, screen
+from delivery.tools import files, screen
 
 __all__ = ["finish", "prepare"]
 
@@ -66,7 +66,6 @@ def finish(
     from delivery.steps import finish as finishing  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
     declaration = files.load_declaration()
-    branch, _ = git_write.branches(files.ROOT)
     where = f"{push}, which is {finishing.address(push)}" if push else ""
     found = finishing.look(declaration, published=None if unpublished else finishing.published)
     if found.tags:
@@ -84,7 +83,7 @@ def finish(
             finishing.push(found.names, push)
     if found.names:
         screen.say("what is left to be done:")
-        for line in finishing.next_commands(declaration, found.names, branch, pushed=bool(push) and not dry_run):
+        for line in finishing.next_commands(declaration, found.names, found.branch, pushed=bool(push) and not dry_run):
             screen.say(f"  {line}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ FIRST = {name: ["0.1.0-dev.1"] for name in PARTS}
 @pytest.fixture(scope="module")
 def address(engine: Engine, project: Declaration) -> Iterator[str]:
     """A registry that is ours alone."""
-    with running_registry(engine, project) as found:
+    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as found:
         yield found
 
 
@@ -177,6 +179,49 @@ def test_a_candidate_becomes_the_release_without_a_byte_sent_again(place: Small,
     # The release itself is new; what it names is only tagged.
     assert [line for line in sent if "/uploads/" in line and "/release/" not in line] == []
     assert published(place)["api-rest"] == ["0.1.0", "0.1.0-dev.1", "0.1.0-rc.1"]
+
+
+def obey(place: Small, printed: str) -> None:
+    """Run the commands that an error says, as they are written."""
+    (hint,) = re.findall(r"^to do: (.*)$", printed, re.MULTILINE)
+    for command in re.findall(r"`(.+?)`", hint):
+        for words in (shlex.split(one) for one in command.split(" && ")):
+            if words[0] == "git":
+                place.git(*words[1:])
+                continue
+            variables, arguments = words[: words.index("./run")], words[words.index("inv") + 1 :]
+            yes = ["--yes"] if arguments[0].startswith("release.") else []
+            told = dict(word.split("=", 1) for word in variables)
+            assert "--no-ff  " not in succeed(place, *arguments, *yes, environment=told)
+
+
+def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the_error_says(
+    place: Small, tmp_path: Path
+) -> None:
+    place.git("init", "--quiet", "--bare", str(tmp_path / "server"))
+    place.git("remote", "add", "origin", str(tmp_path / "server"))
+    chart = (place.folder / "platform-chart" / "Chart.yaml").read_text()
+    place.commit("fix: it", {"platform-chart/Chart.yaml": f"{chart}appVersion: 0.1.0\n"})
+    succeed(place, "release.prepare", "--yes")
+    place.git("switch", "--quiet", "--create", "main")
+    first = place.git("rev-parse", "HEAD")
+    succeed(place, "push")
+    # As if the push had been cut off before the release, which comes last.
+    registry, repository = Registry(place.registry), f"{place.registry}/release"
+    registry.delete(repository, registry.digest(repository, "0.1.0"))
+    place.commit("fix(apps): other", {"api-rest/file": "other"})
+    code, printed = place.inv("push")
+    assert (code, "a version is never overwritten" in printed) == (4, True), printed
+    obey(place, printed.replace("COMMIT", first))
+    assert published(place)["release"] == ["0.1.0"]
+    place.git("switch", "--quiet", "main")
+    code, printed = place.inv("push")
+    assert (code, "is published with other content" in printed) == (2, True), printed
+    obey(place, printed)
+    place.git("switch", "--quiet", "main")
+    place.git("merge", "--quiet", "--no-ff", "--no-edit", "hotfix/0.1.1")
+    succeed(place, "push")
+    assert published(place)["release"] == ["0.1.0", "0.1.1"]
 
 
 Breaking = Callable[[], Fault]

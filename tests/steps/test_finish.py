@@ -38,6 +38,20 @@ def test_what_is_prepared_is_tagged_and_nothing_else(declaration: Declaration, p
     assert "- A bug." in prepared.git("tag", "--list", "--format=%(contents)", "apps-v1.0.1")
 
 
+def test_a_commit_that_main_has_left_behind_is_tagged_where_it_is_said_to_be_mains(
+    declaration: Declaration, prepared: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = prepared.git("rev-parse", "HEAD")
+    prepared.commit("fix(api-rest): more", "api-rest/src/app.py")
+    prepared.switch(released)
+    monkeypatch.setenv("BRANCH_NAME", "main")
+    found = look(declaration, prepared)
+    finish.make(found.tags, prepared.root)
+    assert git_write.tags_here(prepared.root) == ["apps-v1.0.1", "platform-chart-v1.0.1"]
+    (merge,) = finish.next_commands(declaration, found.names, found.branch, pushed=True)
+    assert "git merge --no-ff main &&" in merge
+
+
 def test_a_second_run_has_nothing_to_tag_and_knows_the_tags(declaration: Declaration, prepared: Repository) -> None:
     finish.make(look(declaration, prepared).tags, prepared.root)
     again = look(declaration, prepared)

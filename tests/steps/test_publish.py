@@ -230,6 +230,31 @@ def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
     assert place.held.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
 
 
+@pytest.mark.parametrize(
+    ("line", "kind", "bump", "hint"),
+    [
+        (Line.RELEASE, "branch", "patch", "0.4.0 is not tagged: `git switch --detach c0ffee && "),
+        (Line.RELEASE, "branch", "", "a published version is never changed"),
+        (Line.RELEASE, "tag", "patch", "a published version is never changed"),
+        (Line.DEVELOP, "branch", "patch", "a published version is never changed"),
+    ],
+)
+def test_what_to_run_is_said_where_a_new_commit_has_the_version_of_an_untagged_release(
+    place: Place, line: Line, kind: str, bump: str, hint: str
+) -> None:
+    held = Release({}, version="0.4.0", commit="c0ffee")
+    plan = planned(place, line)
+    told = dataclasses.replace(
+        plan,
+        decision=dataclasses.replace(plan.decision, ref=Ref(kind, "main")),
+        versions=tuple(dataclasses.replace(one, bump=bump) for one in plan.versions),
+        chart=dataclasses.replace(plan.chart, version="0.4.0"),
+    )
+    assert publishing.way_out(told, held).startswith(hint)
+    cut_off = "was cut off: `git switch --detach COMMIT && BRANCH_NAME=main ./run inv push`"
+    assert (cut_off in publishing.way_out(told)) is ("not tagged" in hint)
+
+
 def test_what_others_published_is_taken_as_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     first = place.publish()
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")

@@ -18,7 +18,7 @@ from delivery.steps import prepare as preparing
 from delivery.steps.finish import Finish
 from delivery.tasks import questions
 from delivery.tasks import release as tasks
-from delivery.tools import files, git_write
+from delivery.tools import files
 
 APPS = Version("apps", "1.0.0", "1.0.0", "1.1.0", "1.1.0", "minor", "feat: a page", ("feat: a page",))
 PREPARED = Preparation(
@@ -34,7 +34,7 @@ class Done:
         self.did: list[str] = []
         self.told: Sequence[str] = ()
         self.prepared = PREPARED
-        self.found = Finish((TAG,), "1.1.0", ())
+        self.found = Finish((TAG,), "1.1.0", (), "main")
         self.unpublished = False
         self.answer: bool | None = None
 
@@ -58,7 +58,6 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(finishing, "make", lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"))
     monkeypatch.setattr(finishing, "address", lambda remote: f"https://example.com/{remote}")
     monkeypatch.setattr(finishing, "push", lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"))
-    monkeypatch.setattr(git_write, "branches", lambda _root: ("main", {}))
     monkeypatch.setattr(questions, "someone", lambda: made.answer is not None)
     monkeypatch.setattr(questions, "typed", lambda _question, _wanted: made.answer)
     return made
@@ -152,7 +151,7 @@ def test_a_remote_that_is_not_there_stops_it_before_a_tag_is_made(done: Done, mo
 
 
 def test_tags_that_are_there_are_pushed_without_being_made_again(done: Done) -> None:
-    done.found = Finish((), "1.1.0", ("apps-v1.1.0",))
+    done.found = Finish((), "1.1.0", ("apps-v1.1.0",), "main")
     finish(yes=True, push="origin")
     assert done.did == ["push apps-v1.1.0 to origin"]
 
@@ -164,7 +163,7 @@ def test_a_dry_run_makes_no_tag_and_says_the_push_that_is_left(done: Done, capsy
 
 
 def test_nothing_to_tag_asks_nobody(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
-    done.found = Finish((), "1.1.0", ())
+    done.found = Finish((), "1.1.0", (), "main")
     finish()
     assert done.did == []
     assert "nothing to tag: nothing changed since the last tags" in capsys.readouterr().out
