@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,7 @@ class Family:
     fifo: Path
     pipe: int
     written: bytes = b""
+    interrupted: threading.Event = field(default_factory=threading.Event)
 
     def argv(self, grandchild: str, shell: str = "wait") -> list[str]:
         """The command line of a shell that starts the grandchild, and then does what shell says."""
@@ -187,6 +189,7 @@ def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Famil
     def interrupt() -> None:
         family.read()
         os.kill(os.getpid(), signal.SIGINT)
+        family.interrupted.set()
 
     # A background job ignores Ctrl-C, and these tests may be one.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -202,6 +205,20 @@ def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Famil
 
 @every_way
 def test_what_a_command_has_started_is_ended_with_it(run: Callable[[list[str]], None], family: Family) -> None:
+    interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+@every_way
+def test_an_interrupt_amid_the_start_ends_the_command_too(
+    run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # as its own
+            super().__init__(*arguments, **keywords)
+            family.interrupted.wait(30)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
     interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
     assert family.last_words() == "begun\n"
 
@@ -252,7 +269,9 @@ def left(family: Family) -> list[str]:
 def _ended(family: Family) -> Iterator[None]:
     yield
     family.read()
+    ended = select.select([family.pipe], [], [], 0)[0]
     os.killpg(int(family.written), signal.SIGKILL)
+    assert not ended, "the grandchild was waited for"
 
 
 @pytest.mark.usefixtures("_ended")
