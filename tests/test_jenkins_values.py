@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import yaml
 
 from delivery.tools import files
+from tests import yaml_strict
 from tests.jenkins.harness import with_tags
 
 JENKINS = files.ROOT / "jenkins"
@@ -103,7 +103,7 @@ ESCALATING = {"roles", "rolebindings", "serviceaccounts/token", "pods/exec", "po
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    return [one for one in yaml.safe_load_all((JENKINS / name).read_text(encoding="utf-8")) if one]
+    return yaml_strict.load_all((JENKINS / name).read_text(encoding="utf-8"))
 
 
 def values() -> dict[str, Any]:
@@ -112,18 +112,18 @@ def values() -> dict[str, Any]:
 
 
 def configuration(name: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
-    return yaml.safe_load(values()["controller"]["JCasC"]["configScripts"][name])
+    return yaml_strict.load(values()["controller"]["JCasC"]["configScripts"][name])
 
 
 def templates() -> dict[str, dict[str, Any]]:
     """The pod templates by label."""
-    found = [one for text in values()["agent"]["podTemplates"].values() for one in yaml.safe_load(text)]
+    found = [one for text in values()["agent"]["podTemplates"].values() for one in yaml_strict.load(text)]
     return {one["label"]: one for one in found}
 
 
 def pod(label: str) -> dict[str, Any]:
     """The pod of a label's agents."""
-    return dict(yaml.safe_load(templates()[label]["yaml"])["spec"])
+    return dict(yaml_strict.load(templates()[label]["yaml"])["spec"])
 
 
 def plugins() -> dict[str, str]:
@@ -228,7 +228,7 @@ def test_nothing_is_built_beside_the_credentials() -> None:
 def test_nobody_may_do_anything_unnamed() -> None:
     for text in (
         configuration("security"),
-        yaml.safe_load(load("values-local-accounts.yaml")[0]["controller"]["JCasC"]["configScripts"]["security"]),
+        yaml_strict.load(load("values-local-accounts.yaml")[0]["controller"]["JCasC"]["configScripts"]["security"]),
     ):
         entries = text["jenkins"]["authorizationStrategy"]["globalMatrix"]["entries"]
         named = {who["name"]: who["permissions"] for one in entries for who in one.values()}

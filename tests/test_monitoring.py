@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
-
 from delivery.tools.files import ROOT, load_declaration
 from monitoring import make_rules
+from tests import yaml_strict
 
 COMPOSE = ROOT / "docker-compose.apps.yaml"
 
 
 def read(path: str) -> Any:  # noqa: ANN401  # whatever YAML holds
-    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    return yaml_strict.load((ROOT / path).read_text(encoding="utf-8"))
 
 
 def chart_rules() -> dict[str, str]:

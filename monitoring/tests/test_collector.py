@@ -23,6 +23,7 @@ import yaml
 from delivery.steps import engine as engines
 from delivery.steps.platform import released
 from delivery.tools.files import ROOT
+from tests import yaml_strict
 from tests.integration.conftest import free_port
 from tests.ledger.stack import HOST, Stack, running
 from tests.waiting import wait_for
@@ -84,7 +85,7 @@ def _attributes(of: dict[str, Any]) -> dict[str, Any]:
 
 def configuration(folder: Path, port: int) -> dict[str, Any]:
     """What collector-values.yaml says, without a cluster."""
-    values = yaml.safe_load((ROOT / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8"))["config"]
+    values = yaml_strict.load((ROOT / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8"))["config"]
     pipelines = values["service"]["pipelines"]
     for name in ("logs", "traces"):
         pipelines[name]["processors"].remove("k8sattributes")

@@ -27,6 +27,8 @@ __all__ = [
     "find",
     "helm",
     "helms",
+    "load",
+    "load_all",
     "names",
     "of_kind",
     "pod",
@@ -42,7 +44,29 @@ CHART = Path(__file__).parents[1]
 VALUES_FILES = [f"values-{environment}.yaml" for environment in ("local", "develop", "staging", "production")]
 EXAMPLES = sorted(f"examples/{file.name}" for file in (CHART / "examples").glob("*.yaml"))
 HELD = ("StatefulSet", "Deployment", "DaemonSet", "Job")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # PyYAML may lack C
+    """Refuses a key that a mapping has twice, of which YAML keeps only the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({key[1] for key in keys if keys.count(key) > 1})
+        if twice:
+            message = f"found {', '.join(twice)} more than once"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+def load(text: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
+    """Return what a YAML text holds; a key given twice is an error."""
+    return yaml.load(text, Loader=_Strict)  # noqa: S506  # a SafeLoader
+
+
+def load_all(text: str) -> list[Document]:
+    """Return the documents of a YAML text that are not empty; a key given twice is an error."""
+    return [document for document in yaml.load_all(text, Loader=_Strict) if document]
 
 
 def helms() -> list[str]:
@@ -79,7 +103,7 @@ def render(
     Values files are named from the chart's folder. Further options are `helm template`'s own, say kube_version="1.29.0".
     """
     text = render_text(values, values_files, release, namespace, api_versions, **options)
-    return [document for document in yaml.load_all(text, Loader=_LOADER) if document]
+    return load_all(text)
 
 
 def render_text(

@@ -6,8 +6,7 @@ import re
 from typing import Any
 
 import pytest
-import yaml
-from support import CHART, EXAMPLES, container, find, names, of_kind, pod, render
+from support import CHART, EXAMPLES, container, find, load, names, of_kind, pod, render
 
 FLASK, NOTES, COMMENTS = "examples/flask-mongodb.yaml", "examples/notes-mysql.yaml", "examples/comments.yaml"
 
@@ -34,7 +33,7 @@ def test_these_are_the_examples() -> None:
 def test_nothing_of_the_platform_itself_is_there(name: str) -> None:
     documents = example(name)
     found = {each["metadata"]["labels"]["app.kubernetes.io/name"] for each in documents}
-    components = yaml.safe_load((CHART / name).read_text(encoding="utf-8"))["components"]
+    components = load((CHART / name).read_text(encoding="utf-8"))["components"]
     assert found == {key for key, value in components.items() if value.get("enabled", True)}
 
 

@@ -54,6 +54,15 @@ def test_they_are_hooks_that_stay_until_the_next_test() -> None:
         assert pod["spec"]["restartPolicy"] == "Never"
 
 
+def test_their_scripts_are_there_before_them_and_gone_when_all_passed() -> None:
+    scripts = find(render(), "ConfigMap", "platform-test")
+    noted = scripts["metadata"]["annotations"]
+    assert noted["helm.sh/hook"] == "test"
+    assert noted["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+    pods = [pod["metadata"]["annotations"] for pod in of_kind(render(), "Pod")]
+    assert all(int(noted["helm.sh/hook-weight"]) < int(pod["helm.sh/hook-weight"]) for pod in pods)
+
+
 def test_tls_comes_before_the_event_that_needs_it() -> None:
     weights = {
         pod["metadata"]["name"]: int(pod["metadata"]["annotations"]["helm.sh/hook-weight"])

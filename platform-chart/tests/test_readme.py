@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-import yaml
-from support import CHART, EXAMPLES
+from support import CHART, EXAMPLES, load
 
 README = (CHART / "README.md").read_text(encoding="utf-8")
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -32,7 +31,7 @@ def test_every_example_is_in_the_table() -> None:
 
 
 def test_the_label_of_the_commands_is_the_charts() -> None:
-    label = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["capacityTypeLabel"]
+    label = load((CHART / "values.yaml").read_text(encoding="utf-8"))["capacityTypeLabel"]
     said = set(re.findall(r"kubectl label node \S+ (\S+)=", README))
     assert said == {label}
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
-from support import CHART, alone, container, fails, pod, render
+from support import CHART, alone, container, fails, load, pod, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 COMPONENT = SCHEMA["$defs"]["component"]["properties"]
@@ -20,13 +19,13 @@ def test_it_is_a_schema() -> None:
 
 
 def test_every_default_is_valid_by_itself() -> None:
-    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    values = load((CHART / "values.yaml").read_text(encoding="utf-8"))
     jsonschema.validate(values, SCHEMA, cls=jsonschema.Draft7Validator)
     assert values["componentDefaults"].keys() <= COMPONENT.keys()
 
 
 def test_every_key_of_a_component_has_a_default() -> None:
-    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    values = load((CHART / "values.yaml").read_text(encoding="utf-8"))
     assert values["componentDefaults"].keys() == COMPONENT.keys()
 
 

@@ -9,7 +9,22 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from support import CHART, EXAMPLES, VALUES_FILES, container, find, helm, helms, names, pod, pods, render, render_text
+from support import (
+    CHART,
+    EXAMPLES,
+    VALUES_FILES,
+    container,
+    find,
+    helm,
+    helms,
+    load,
+    load_all,
+    names,
+    pod,
+    pods,
+    render,
+    render_text,
+)
 
 OLDEST = 29  # Chart.yaml's kubeVersion
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
@@ -19,6 +34,22 @@ UNITS = {"m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
 
 def files(name: str) -> list[str]:
     return [name] if name else []
+
+
+@pytest.mark.parametrize("name", ["Chart.yaml", "values.yaml", *VALUES_FILES, *EXAMPLES])
+def test_no_file_gives_a_key_twice(name: str) -> None:
+    assert load((CHART / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_no_object_has_a_key_twice(name: str) -> None:
+    assert render(values_files=files(name))
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "a: {b: 1, b: 1}", "- {a: 1, 'a': 2}"])
+def test_a_key_given_twice_would_be_found(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match="more than once"):
+        load(text)
 
 
 @pytest.mark.parametrize("program", helms())
@@ -43,8 +74,7 @@ def test_every_helm_renders_the_same(name: str) -> None:
 
 def without_generated(text: str) -> list[dict[str, Any]]:
     """What is rendered, but for Secrets' data: some of it is made anew where no cluster can be asked for it."""
-    documents = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
-    return [{**each, "data": sorted(each["data"])} if each["kind"] == "Secret" else each for each in documents]
+    return [{**each, "data": sorted(each["data"])} if each["kind"] == "Secret" else each for each in load_all(text)]
 
 
 @pytest.mark.parametrize("minor", range(OLDEST, NEWEST + 1))

@@ -8,13 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 
 from bench import delivery as module
 from bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Result, Run, Sources, contenders, main, steps, table
 from bench.relay import Relay, Traffic
 from bench.stack import BenchError
 from delivery.tools.files import ROOT
+from tests import yaml_strict
 
 PRINTED = """
 ✓ engine: private Docker 26.1.5+dfsg1 at unix:///engine/docker.sock (a socket), containerd image store (0.3 s)
@@ -74,7 +74,7 @@ def test_every_contender_has_a_place_of_its_own_and_ours_is_first() -> None:
 
 
 def test_peers_build_what_we_do() -> None:
-    composed = yaml.safe_load((ROOT / module.PEERS / "compose.yaml").read_text())
+    composed = yaml_strict.load((ROOT / module.PEERS / "compose.yaml").read_text())
     assert sorted(composed["services"]) == sorted(IMAGES)
     assert {name: one["build"]["context"] for name, one in composed["services"].items()} == {
         name: name for name in IMAGES

@@ -25,6 +25,9 @@ def test_two_commands_make_a_cluster_and_a_platform_that_is_proved(platform: Pla
     tests = {hook["name"]: hook["last_run"]["phase"] for hook in told["hooks"] if "test" in hook["events"]}
     assert set(tests.values()) == {"Succeeded"}, tests
     assert len([name for name in tests if "test" in name]) >= 2
+    # The scripts of tests that passed do not stay.
+    scripts = f"{platform.cluster.release}-test"
+    assert platform.cluster.kubectl("get", "configmap", scripts, "--ignore-not-found") == ""
 
 
 def test_every_pod_is_ready_and_was_not_restarted(platform: Platform) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import requests
-import yaml
 from kafka import KafkaProducer
 
 from delivery.steps import programs
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
+from tests import yaml_strict
 from tests.integration.conftest import Platform
 from tests.waiting import wait_for
 
@@ -54,7 +54,7 @@ def dashboard() -> list[Asked]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    (group,) = yaml.safe_load((ROOT / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
+    (group,) = yaml_strict.load((ROOT / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
     found: list[dict[str, Any]] = group["rules"]
     return found
 
@@ -209,7 +209,7 @@ def test_it_is_no_part_of_the_platform_unless_asked_for() -> None:
 def rendered(*options: str) -> list[dict[str, Any]]:
     """What helm renders of the chart."""
     argv = ["template", "platform", str(CHART), "--namespace", "local", *options]
-    return [one for one in yaml.safe_load_all(run(programs.ensure("helm"), *argv)) if one]
+    return yaml_strict.load_all(run(programs.ensure("helm"), *argv))
 
 
 def test_the_charts_values_for_traces_reach_both_apps() -> None:

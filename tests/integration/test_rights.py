@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from delivery.core.declaration import Declaration
 from delivery.steps import platform as platforms
@@ -18,6 +17,7 @@ from delivery.steps import programs
 from delivery.tools import files
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
+from tests import yaml_strict
 from tests.integration.test_deploy import HERE, Place, publish, run
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
@@ -56,7 +56,7 @@ class Deployer(Place):
 
 def objects_for(namespace: str) -> str:
     """The objects of jenkins/rights.yaml that are develop's, for another namespace."""
-    told = yaml.safe_load_all((files.ROOT / "jenkins" / "rights.yaml").read_text())
+    told = yaml_strict.load_all((files.ROOT / "jenkins" / "rights.yaml").read_text())
     ours = [one for one in told if one["metadata"]["namespace"] == "platform-develop"]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": ours}).replace("platform-develop", namespace)
 

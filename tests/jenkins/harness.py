@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-import yaml
-
 from delivery.core.declaration import Declaration
 from delivery.core.errors import DeliveryError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, decide
 from delivery.steps import programs
+from tests import yaml_strict
 
 __all__ = [
     "REFUSED",
@@ -161,10 +160,12 @@ def decided(ref: Ref, declaration: Declaration) -> dict[str, str]:
 
 def configured(values: Path) -> dict[str, Credential]:
     """The credentials that Jenkins is given by the values of its chart: ids and kinds; what they are worth is made up."""
-    scripts = yaml.safe_load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"].values()
+    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"].values()
     found: dict[str, Credential] = {}
     for script in scripts:
-        for domain in (yaml.safe_load(script).get("credentials") or {}).get("system", {}).get("domainCredentials", ()):
+        for domain in (
+            (yaml_strict.load(script).get("credentials") or {}).get("system", {}).get("domainCredentials", ())
+        ):
             for one in domain["credentials"]:
                 ((kind, told),) = one.items()
                 name = told["id"]
