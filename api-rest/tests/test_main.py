@@ -85,6 +85,23 @@ def test_it_starts_without_anything_and_ends_cleanly(
     assert [json.loads(line)["event"] for line in output.splitlines()][-1] == "stopped"
 
 
+def test_threads_that_still_begin_do_not_make_the_process_abort_when_it_ends() -> None:
+    """What a thread does while the interpreter is taken down, say in an import, may abort the process."""
+    program = """
+import runpy, sys
+
+class Seen:
+    def __del__(self):
+        print("the interpreter is taken down")
+
+sys.seen, sys.argv = Seen(), ["api-rest", "--version"]
+runpy.run_module("api_rest", run_name="__main__")
+"""
+    environ = {"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1, done.stdout
+
+
 def test_a_port_in_use_is_said_without_a_traceback(process: subprocess.Popen[str], port: int) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200
     second = subprocess.run(process.args, env=_environ_of(process.pid), capture_output=True, text=True, check=False)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from . import config
@@ -151,4 +152,9 @@ def _command_line(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # Not through the interpreter's own end: a thread that still imports or connects would make it abort.
+    atexit._run_exitfuncs()  # noqa: SLF001  what waits is written
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)
