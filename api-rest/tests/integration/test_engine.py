@@ -178,7 +178,7 @@ def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
         store.check()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ledger(settings: Settings) -> Iterator[Engine]:
     """The app's own engine on the real tables, which async-worker may have made already; what a test adds is its own."""
     engine = database_engine(settings)
@@ -250,10 +250,11 @@ def test_a_connection_that_the_server_closed_costs_no_request(
         assert store.find(str(uuid.uuid4())) is None
 
 
-@pytest.fixture
-def address(topic: str, ledger: Engine, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def address(topic: str, ledger: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server process on the real Kafka and database."""
     del ledger
+    file = tmp_path_factory.mktemp("server") / "log"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     environ = {
@@ -265,7 +266,7 @@ def address(topic: str, ledger: Engine, tmp_path: Path) -> Iterator[str]:
     }
     url = f"http://127.0.0.1:{port}"
     with (
-        (tmp_path / "log").open("wb") as log,
+        file.open("wb") as log,
         subprocess.Popen([sys.executable, "-m", "api_rest"], env=environ, stdout=log, stderr=log) as process,
     ):
         try:
@@ -274,7 +275,7 @@ def address(topic: str, ledger: Engine, tmp_path: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
-    assert b"request failed" not in (tmp_path / "log").read_bytes()
+    assert b"request failed" not in file.read_bytes()
 
 
 def until(condition: Any) -> None:  # noqa: ANN401
@@ -286,7 +287,7 @@ def until(condition: Any) -> None:  # noqa: ANN401
         except requests.ConnectionError:
             pass
         assert time.monotonic() < deadline, "it never became ready"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
