@@ -16,7 +16,7 @@ from waitress import create_server
 from waitress.adjustments import Adjustments
 
 LIMIT = 20
-QUIET = 2
+QUIET = 0.5
 THREADS = 8
 WAITS = "waits for the rest: its own limit is 1 GiB"
 TEXT = (Path(__file__).parents[1] / "docs" / "hostile-http.md").read_text()

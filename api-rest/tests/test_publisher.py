@@ -28,6 +28,7 @@ class Producer:
         self.refused: dict[bytes, Exception] = {}
         self.failed: dict[bytes, Exception] = {}
         self.silent = False
+        self.timeout = 1
         self.flushing = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
@@ -40,7 +41,7 @@ class Producer:
         return future
 
     def flush(self, timeout: float) -> None:
-        assert timeout == 1
+        assert timeout == self.timeout
         self.flushing.set()
         assert self.go_on.wait(30)
         batch, self.open = self.open, []
@@ -107,7 +108,8 @@ def test_an_event_without_an_answer_is_not_acknowledged(publisher: Publisher, pr
 
 
 def test_what_was_given_up_while_it_waited_is_not_sent(producer: Producer) -> None:
-    publisher = Publisher(producer, "t", 1)
+    producer.timeout = 0
+    publisher = Publisher(producer, "t", 0)
     producer.go_on.clear()
     errors: list[Any] = []
 
@@ -126,6 +128,7 @@ def test_what_was_given_up_while_it_waited_is_not_sent(producer: Producer) -> No
     assert len(errors) == 2
     producer.go_on.set()
     publisher.close()
+    publisher._thread.join()
     assert producer.batches[0] == [b"1"]
     assert b"2" not in {value for batch in producer.batches for value in batch}
 

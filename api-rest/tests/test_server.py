@@ -1,6 +1,7 @@
 """The real server on a free port."""
 
 import json
+import select
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import pytest
+from api_rest import connection as connection_module
 from api_rest import server as server_module
 from api_rest.server import Server
 from api_rest.settings import Settings
@@ -46,13 +48,59 @@ class App:
         return [b"ok"]
 
 
+class Clock:
+    """Time as the server sees it: it passes by itself, and by leaps as a test says."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  what else there is of the module
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def leap(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def passes(self, seconds: float, server: Server) -> None:
+        """Leap, and wait until the server has looked its connections over."""
+        self.leap(seconds)
+        now = self.monotonic()
+        eventually(lambda: server._next_sweep > now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (server_module, connection_module):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"SWEEP": 0.02, "TURN": 0.02, "HANDSHAKE": 0.02}.items():
+        monkeypatch.setattr(server_module, name, seconds)
+
+
+@pytest.fixture
+def short_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "REST_WHILE_DRAINING", 0.1)
+
+
+@pytest.fixture
+def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "REST_WHILE_DRAINING", LIMIT)
+
+
 @pytest.fixture
 def app() -> App:
     return App()
 
 
 @pytest.fixture
-def serve(app: App, make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Served]]:
+def serve(app: App, make_settings: Callable[..., Settings], clock: Clock) -> Iterator[Callable[..., Served]]:
     running: list[Served] = []
 
     def serve(**changes: str) -> Served:
@@ -68,13 +116,23 @@ def serve(app: App, make_settings: Callable[..., Settings]) -> Iterator[Callable
     app.release.set()
     for _, stopping, thread in running:
         stopping.set()
-        thread.join(LIMIT)
-        assert not thread.is_alive()
+        end(thread, clock)
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def end(thread: threading.Thread, clock: Clock) -> None:
+    """Let the server wait for nothing more, and end."""
+
+    def ended() -> bool:
+        clock.leap(1)
+        thread.join(0.01)
+        return not thread.is_alive()
+
+    eventually(ended)
 
 
 def connect(port: int) -> socket.socket:
@@ -87,6 +145,14 @@ def answer(connection: socket.socket) -> bytes:
     while part := connection.recv(65536):
         received += part
     return received
+
+
+def read(connection: socket.socket, size: int) -> int:
+    """Read so many bytes, or to the end; return how many there were."""
+    left = size
+    while left and (part := connection.recv(left)):
+        left -= len(part)
+    return size - left
 
 
 def ask(port: int, request: bytes) -> bytes:
@@ -110,6 +176,7 @@ def test_stop_ends_an_idle_server(serve: Callable[..., Served]) -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("short_rest")
 def test_an_idle_kept_connection_does_not_hold_up_the_end(serve: Callable[..., Served]) -> None:
     port, stopping, thread = serve()
     with connect(port) as connection:
@@ -126,12 +193,13 @@ def test_a_request_under_way_is_answered_before_the_end(serve: Callable[..., Ser
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
         assert app.entered.wait(LIMIT)
         stopping.set()
-        thread.join(1.5)
+        thread.join(0.3)
         assert thread.is_alive()
         app.release.set()
         assert answer(connection).startswith(b"HTTP/1.0 200")
 
 
+@pytest.mark.usefixtures("short_rest")
 def test_an_idle_kept_connection_is_closed_while_another_request_is_under_way(
     serve: Callable[..., Served], app: App
 ) -> None:
@@ -146,33 +214,34 @@ def test_an_idle_kept_connection_is_closed_while_another_request_is_under_way(
         assert thread.is_alive()
 
 
-def test_a_request_that_never_ends_is_cut_after_the_limit(serve: Callable[..., Served], app: App) -> None:
-    port, stopping, thread = serve(SHUTDOWN_TIMEOUT="1")
+def test_a_request_that_never_ends_is_cut_after_the_limit(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+    port, stopping, thread = serve(SHUTDOWN_TIMEOUT="10")
     with connect(port) as connection:
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
         assert app.entered.wait(LIMIT)
         stopping.set()
-        thread.join(12)
-        assert not thread.is_alive()
+        end(thread, clock)
         assert answer(connection) == b""
 
 
-def test_new_connections_are_taken_during_the_delay_and_refused_after(serve: Callable[..., Served], app: App) -> None:
-    port, stopping, _ = serve(SHUTDOWN_DELAY="1")
+def test_new_connections_are_taken_during_the_delay_and_refused_after(
+    serve: Callable[..., Served], app: App, clock: Clock
+) -> None:
+    port, stopping, _ = serve(SHUTDOWN_DELAY="10")
+
+    def closed_later() -> bool:
+        clock.leap(1)
+        return closed(app.server)
+
     with connect(port) as busy:
         busy.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
         assert app.entered.wait(LIMIT)
         stopping.set()
-        assert ask(port, GET).startswith(b"HTTP/1.0 200")
-        deadline = time.monotonic() + LIMIT
-        while time.monotonic() < deadline:
-            try:
-                connect(port).close()
-            except ConnectionRefusedError:
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail("it still takes connections")
+        for _ in range(4):
+            clock.passes(2, app.server)
+            assert ask(port, GET).startswith(b"HTTP/1.0 200")
+        eventually(closed_later)
+        assert refused(port)
         app.release.set()
         assert answer(busy).startswith(b"HTTP/1.0 200")
 
@@ -221,12 +290,6 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
-
-
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "SWEEP", 0.02)
-    monkeypatch.setattr(server_module, "TURN", 0.02)
 
 
 def test_a_bug_in_the_app_is_500_in_json_without_a_traceback(serve: Callable[..., Served]) -> None:
@@ -335,64 +398,82 @@ def test_before_the_app_is_loaded_it_is_alive_but_not_ready_and_requests_wait(
 # Slow clients
 
 
+def as_time_passes(condition: Callable[[], bool], clock: Clock, server: Server) -> None:
+    """Let more time pass than a client may take, as often as it needs until this is true."""
+
+    def later() -> bool:
+        clock.passes(11, server)
+        return condition()
+
+    eventually(later)
+
+
+def answered(connection: socket.socket) -> bool:
+    """Whether something came, or the end."""
+    return bool(select.select([connection], [], [], 0)[0])
+
+
 @pytest.mark.parametrize(
     "sent",
     [b"G", b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"],
 )
-@pytest.mark.usefixtures("fast")
-def test_a_request_that_does_not_become_whole_gets_408(serve: Callable[..., Served], app: App, sent: bytes) -> None:
-    port, _, _ = serve(REQUEST_TIMEOUT="1")
-    head, _, body = ask(port, sent).partition(b"\r\n\r\n")
+def test_a_request_that_does_not_become_whole_gets_408(
+    serve: Callable[..., Served], app: App, clock: Clock, sent: bytes
+) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="10")
+    with connect(port) as connection:
+        connection.sendall(sent)
+        eventually(lambda: any(not each.resting for each in list(app.server._connections)))
+        as_time_passes(lambda: answered(connection), clock, app.server)
+        head, _, body = answer(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
     assert b"\r\nConnection: close" in head
     assert json.loads(body)["error"]["code"] == "request-timeout"
     assert app.server.counters["stalled"] == 1
 
 
-@pytest.mark.usefixtures("fast")
-def test_dripping_bytes_does_not_buy_time(serve: Callable[..., Served]) -> None:
-    port, _, _ = serve(REQUEST_TIMEOUT="1")
+def test_dripping_bytes_does_not_buy_time(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="10")
     with connect(port) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
-        connection.settimeout(0.05)
-        deadline = time.monotonic() + LIMIT
-        while time.monotonic() < deadline:
-            connection.sendall(b"x")
-            with suppress(TimeoutError):
-                assert connection.recv(12) == b"HTTP/1.1 408"
+        for _ in range(100):
+            if answered(connection):
                 break
+            connection.sendall(b"x")
+            clock.passes(4, app.server)
         else:
             pytest.fail("it waits as long as bytes come")
+        assert connection.recv(12) == b"HTTP/1.1 408"
 
 
 @pytest.mark.parametrize("requests", [0, 1])
-@pytest.mark.usefixtures("fast")
-def test_a_connection_that_rests_is_closed(serve: Callable[..., Served], requests: int) -> None:
-    port, _, _ = serve(REQUEST_TIMEOUT="1")
+def test_a_connection_that_rests_is_closed(serve: Callable[..., Served], app: App, clock: Clock, requests: int) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="10")
     with connect(port) as connection:
         for _ in range(requests):
             assert exchange(connection)[0] == 200
+        as_time_passes(lambda: answered(connection), clock, app.server)
         assert connection.recv(1) == b""
 
 
-@pytest.mark.usefixtures("fast")
-def test_a_slow_app_is_not_taken_for_a_slow_client(serve: Callable[..., Served], app: App) -> None:
-    port, _, _ = serve(REQUEST_TIMEOUT="1")
+def test_a_slow_app_is_not_taken_for_a_slow_client(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="10")
     with connect(port) as connection:
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
-        threading.Timer(2, app.release.set).start()
+        assert app.entered.wait(LIMIT)
+        clock.passes(20, app.server)
+        app.release.set()
         assert answer(connection).startswith(b"HTTP/1.0 200")
 
 
-@pytest.mark.usefixtures("fast")
 def test_clients_that_do_not_read_their_answers_are_cut_and_hold_no_thread(
-    serve: Callable[..., Served], app: App
+    serve: Callable[..., Served], app: App, clock: Clock
 ) -> None:
-    port, _, _ = serve(REQUEST_TIMEOUT="1")
+    port, _, _ = serve(REQUEST_TIMEOUT="10")
     greedy = [connect(port) for _ in range(3)]
     for connection in greedy:
         connection.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
-    eventually(lambda: app.server.counters["stalled"] == 3)
+    as_time_passes(lambda: app.server.counters["stalled"] == 3, clock, app.server)
     assert ask(port, GET).startswith(b"HTTP/1.0 200")
     for connection in greedy:
         with suppress(ConnectionResetError):
@@ -400,17 +481,18 @@ def test_clients_that_do_not_read_their_answers_are_cut_and_hold_no_thread(
         connection.close()
 
 
-@pytest.mark.usefixtures("fast")
-def test_a_client_that_reads_slowly_gets_all_of_it(serve: Callable[..., Served]) -> None:
-    port, _, _ = serve(REQUEST_TIMEOUT="3")
-    with connect(port) as connection:
+def test_a_client_that_reads_slowly_gets_all_of_it(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+    port, _, _ = serve(REQUEST_TIMEOUT="10")
+    with socket.socket() as connection:
+        # So that each look of the client's makes the server send more.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        connection.settimeout(LIMIT)
+        connection.connect(("127.0.0.1", port))
         connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")
-        received = 0
         for _ in range(4):
-            time.sleep(1)
-            received += len(connection.recv(4 * 1024 * 1024, socket.MSG_WAITALL))
-        received += len(answer(connection))
-        assert received > BIG
+            assert read(connection, BIG // 5) == BIG // 5
+            clock.passes(6, app.server)
+        assert len(answer(connection)) > BIG // 5
 
 
 def test_at_the_connection_limit_those_that_stall_longest_make_room(
@@ -493,7 +575,7 @@ def test_requests_that_come_together_are_answered_in_order(
 def test_while_draining_it_is_not_ready_and_answers_tell_clients_to_connect_anew(
     serve: Callable[..., Served],
 ) -> None:
-    port, stopping, _ = serve(SHUTDOWN_DELAY="3")
+    port, stopping, _ = serve(SHUTDOWN_DELAY="5")
     with connect(port) as first, connect(port) as second:
         assert b"Connection: close" not in exchange(first)[1]
         assert exchange(second, b"/ready")[0] == 200
@@ -522,15 +604,18 @@ def test_requests_in_the_queue_are_answered_before_the_end(serve: Callable[..., 
     assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("long_rest")
 def test_a_connection_that_was_made_before_the_end_may_still_ask(serve: Callable[..., Served], app: App) -> None:
     port, stopping, _ = serve()
     with connect(port) as resting:
         eventually(lambda: app.server.connections == 1)
         stopping.set()
-        eventually(lambda: refused(port))
+        eventually(lambda: closed(app.server))
+        assert refused(port)
         assert exchange(resting)[0] == 200
 
 
+@pytest.mark.usefixtures("long_rest")
 @pytest.mark.parametrize("filters", [True, False])
 def test_connections_that_the_kernel_took_before_the_end_are_served(
     make_settings: Callable[..., Settings],
@@ -564,6 +649,11 @@ def test_as_many_open_files_as_the_connection_limit_needs_are_asked_for(
     monkeypatch.setattr("resource.setrlimit", lambda _, limits: asked.append(limits))
     serve(CONNECTION_LIMIT="2000")
     assert asked == ([(expected, hard)] if expected else [])
+
+
+def closed(server: Server) -> bool:
+    """Whether it has stopped listening; whoever connects just before is dropped, and waits a second."""
+    return server._listener.fileno() < 0
 
 
 def refused(port: int) -> bool:

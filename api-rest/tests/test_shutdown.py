@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROUNDS = int(os.environ.get("SHUTDOWN_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("SHUTDOWN_ROUNDS", "6"))
 CLIENTS = 16
 LIMIT = 30
 HERE = Path(__file__).parent
