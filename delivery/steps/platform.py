@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,22 @@ from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
 from delivery.tools.machine import user
 
-__all__ = ["Proof", "check_ports", "compose", "down", "logs", "prove", "released", "up"]
+__all__ = [
+    "ENVIRONMENT",
+    "Proof",
+    "check_ports",
+    "compose",
+    "down",
+    "is_recorded",
+    "ledger_address",
+    "logs",
+    "prove",
+    "released",
+    "running",
+    "up",
+]
+
+ENVIRONMENT = "local"  # which this machine is, for the ledger
 
 _FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
 _STORED_SECONDS = 60
@@ -74,6 +90,32 @@ def up(project: Compose, release: Release) -> list[Service]:
     return after
 
 
+def running(project: Compose, release: Release) -> set[str]:
+    """The images of a release that run and are well, by digest."""
+    pinned = {name: image.pinned for name, image in release.images.items()}
+    return {
+        service.name
+        for service in project.services()
+        if service.state == "running"
+        and service.health in {"", "healthy"}
+        and service.image == pinned.get(service.name)
+    }
+
+
+def ledger_address(project: Compose) -> str:
+    """Where the platform's own ledger is, whether or not it runs."""
+    return f"http://localhost:{dict(project.ports())['api-rest']}"
+
+
+def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
+    """Whether a ledger says that these versions run here; not where it does not answer."""
+    try:
+        known = Ledger(address).running(ENVIRONMENT)
+    except PlatformError:
+        return False
+    return all(known.get(name) == version for name, version in versions.items())
+
+
 def check_ports(project: Compose) -> None:
     """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
     publishers = project.engine.publishers()
@@ -102,13 +144,13 @@ def _free(port: int) -> bool:
 
 def prove(address: str, release: Release) -> Proof:
     """Record in the ledger that api-rest runs here: taken by the API, carried by Kafka, stored by the worker, read back."""
-    ledger = Ledger(address)
+    ledger, image = Ledger(address), release.images["api-rest"]
     with screen.step("prove") as step:
         identifier = ledger.post(
             {
                 "component": "api-rest",
-                "version": release.images["api-rest"].key,
-                "environment": "local",
+                "version": image.version or image.key,
+                "environment": ENVIRONMENT,
                 "responsible": user(),
                 "stage": "verify",
                 "status": "succeeded",

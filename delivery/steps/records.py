@@ -172,13 +172,30 @@ class Deploy:
         """Let nothing that goes wrong in finding out what to record be felt; it is said."""
         return self._recording.guard()
 
-    def begin(self, environment: str, versions: Mapping[str, str], release: Release | None = None) -> None:
-        """Record that these versions are being deployed; what comes of it is recorded at the end."""
+    @property
+    def is_begun(self) -> bool:
+        """Whether a deploy is being recorded."""
+        return self._recording.run is not None
+
+    def begin(
+        self,
+        environment: str,
+        versions: Mapping[str, str],
+        release: Release | None = None,
+        *,
+        to: str = "",
+    ) -> None:
+        """Record that these versions are being deployed; what comes of it is recorded at the end.
+
+        to is the ledger that this deploy itself brings up, instead of the declared one: it is asked
+        at the end alone.
+        """
         with self._recording.guard():
             origin = self._origin(release)
             run = Run(str(uuid.uuid4()), "deploy", self._step, environment, dict(versions), origin, _now())
-            self._recording.begin(self._declaration, run)
-            self._recording.deliver(_FIRST_SECONDS)
+            self._recording.begin(self._declaration, run, to=to)
+            if not to:
+                self._recording.deliver(_FIRST_SECONDS)
 
     def unchanged(self, components: Iterable[str] | None = None) -> None:
         """Note what serves as it did before; without names it is everything, for there was nothing to do."""
@@ -243,9 +260,9 @@ class _Recording:
         except Exception as error:  # noqa: BLE001  # whatever it is, the work goes on
             _say(f"not recorded: {type(error).__name__}: {error}")
 
-    def begin(self, declaration: Declaration, run: Run, *, once: bool = False) -> None:
-        """Record the start; once: not of what this pipeline has begun before."""
-        self.to = address(declaration)
+    def begin(self, declaration: Declaration, run: Run, *, once: bool = False, to: str = "") -> None:
+        """Record the start; once: not of what this pipeline has begun before; to: another ledger."""
+        self.to = to or address(declaration)
         before = journal(self.root) if once else []
         starting = [name for name in run.versions if not core.begun(before, run, name)]
         self.run = run

@@ -336,21 +336,11 @@ def _unreleased(declaration: Declaration, version: str, now: Release | None) -> 
 
 
 def _on_docker(declaration: Declaration, told: Release | None, version: str, recording: Deploy) -> None:
-    from delivery.steps import serving  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-
-    def chosen(engine: Engine) -> Release:
+    def make(engine: Engine) -> Release:
         if told is not None:
             return told
         if version == versions.CURRENT:
             return releases.make(engine, declaration)
         return versions.held(declaration, registries.ensure(engine, declaration), version)
 
-    def make(engine: Engine) -> Release:
-        release = chosen(engine)
-        with recording.quietly():
-            found = serving.versions(declaration, release)
-            # Compose runs the images without the chart.
-            recording.begin(_LOCAL, {name: found[name] for name in declaration.components()}, release)
-        return release
-
-    platforms.bring_up(declaration, make)
+    platforms.bring_up(declaration, make, recording)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
@@ -15,9 +17,15 @@ from delivery.steps import release as releases
 from delivery.steps import upstream as upstreams
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
+from delivery.tools.compose import Compose
 from delivery.tools.engine import Engine
 
+if TYPE_CHECKING:  # a command that does not need it starts sooner
+    from delivery.steps.records import Deploy
+
 __all__ = ["bring_up", "down", "logs", "status", "up"]
+
+_DELIVER_SECONDS = 3.0
 
 
 @item(help={"monitoring": "also run Prometheus, which measures both apps"})
@@ -25,22 +33,43 @@ def up(_context: Context, monitoring: bool = False) -> None:  # noqa: FBT001, FB
     """Bring the whole platform up and prove it.
 
     Finds or starts an engine, gets every upstream image, builds and pushes ours, runs everything, sends an event through.
+    The platform's own ledger has it as a deployment to local.
     """
     declaration = files.load_declaration()
     bring_up(declaration, lambda engine: releases.make(engine, declaration), monitoring=monitoring)
 
 
-def bring_up(declaration: Declaration, make: Callable[[Engine], Release], *, monitoring: bool = False) -> None:
-    """Run what make releases, beside what it depends on, and prove it; say where everything is."""
+def bring_up(
+    declaration: Declaration,
+    make: Callable[[Engine], Release],
+    recording: Deploy | None = None,
+    *,
+    monitoring: bool = False,
+) -> None:
+    """Run what make releases, beside what it depends on, and prove it; say where everything is.
+
+    It is recorded as a deployment to local, in recording where the caller has one.
+    """
+    from delivery.steps import records  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
     engine = engines.ensure()
     # Before the long steps: nobody wants to hear of a taken port after minutes of building.
     platforms.check_ports(platforms.compose(engine, declaration, platforms.released(), monitoring=monitoring))
     release = make(engine)
     if monitoring:
         upstreams.ensure(engine, declaration, "prometheus")
-    services = platforms.up(platforms.compose(engine, declaration, release, monitoring=monitoring), release)
-    ports = {service.name: service.ports for service in services}
-    proof = platforms.prove(f"http://localhost:{ports['api-rest'][0]}", release)
+    project = platforms.compose(engine, declaration, release, monitoring=monitoring)
+    with nullcontext(recording) if recording else records.deploying(declaration, "up") as deploy:
+        _begin(deploy, declaration, project, release)
+        services = platforms.up(project, release)
+        ports = {service.name: service.ports for service in services}
+        address = f"http://localhost:{ports['api-rest'][0]}"
+        if not deploy.is_begun:
+            with deploy.quietly():
+                records.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
+        proof = platforms.prove(address, release)
+        if not deploy.is_begun:
+            _record_what_runs(deploy, declaration, release, address)
     screen.say("")
     screen.say(f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})")
     screen.say(f"Kafka          localhost:{ports['kafka'][0]}")
@@ -51,6 +80,35 @@ def bring_up(declaration: Declaration, make: Callable[[Engine], Release], *, mon
     if engine.private:
         screen.say(f"engine         export DOCKER_HOST={engine.address}")
     screen.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
+
+
+def _begin(deploy: Deploy, declaration: Declaration, project: Compose, release: Release) -> None:
+    """Record that the apps are being deployed, unless all of them run already."""
+    with deploy.quietly():
+        versions, running = _versions(declaration, release), platforms.running(project, release)
+        if not running.issuperset(versions):
+            deploy.begin(platforms.ENVIRONMENT, versions, release, to=platforms.ledger_address(project))
+            deploy.unchanged(running)
+
+
+def _record_what_runs(deploy: Deploy, declaration: Declaration, release: Release, address: str) -> None:
+    """Record apps that run unchanged, where the ledger does not say that they do.
+
+    Its data may be gone, or they were brought up when nobody recorded it.
+    """
+    with deploy.quietly():
+        versions = _versions(declaration, release)
+        if not platforms.is_recorded(address, versions):
+            deploy.begin(platforms.ENVIRONMENT, versions, release, to=address)
+            deploy.unchanged()
+
+
+def _versions(declaration: Declaration, release: Release) -> dict[str, str]:
+    """The version of each app; compose runs the images without the chart."""
+    from delivery.steps import serving  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
+    found = serving.versions(declaration, release)
+    return {name: found[name] for name in declaration.components()}
 
 
 @item(help={"volumes": "also remove the data: Kafka's, the database's, Prometheus', and the local registry's images"})

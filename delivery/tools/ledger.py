@@ -77,6 +77,28 @@ class Ledger:
         """Every stored event since a time, the newest first."""
         return list(self._pages({**filters, "since": since}, _TIMEOUT_SECONDS))
 
+    def running(self, environment: str) -> dict[str, str]:
+        """The version of each component that runs in an environment, as the ledger knows."""
+        doing = "ask the ledger what runs"
+        answer = self._ask("GET", "/environments", doing)
+        if answer.status_code != requests.codes.ok:
+            raise _unexpected(doing, answer)
+        try:
+            return {
+                str(one["component"]): str(one["version"])
+                for found in answer.json()["environments"]
+                if found["environment"] == environment
+                for one in found["components"]
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._no_ledger(doing) from error
+
+    def _no_ledger(self, doing: str) -> PlatformError:
+        return PlatformError(
+            f"{doing}: {self.address} answers, but is no ledger",
+            hint="`records.ledger` in delivery.toml, or DELIVERY_LEDGER, is the address of an api-rest",
+        )
+
     def _pages(self, query: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
         doing = "read deployments from the ledger"
         asked: dict[str, str] = {**query, "limit": str(_PAGE)}
@@ -90,10 +112,7 @@ class Ledger:
                 page = answer.json()
                 found, cursor = list(page["deployments"]), page["next"]
             except (ValueError, KeyError, TypeError) as error:
-                raise PlatformError(
-                    f"{doing}: {self.address} answers, but is no ledger",
-                    hint="`records.ledger` in delivery.toml, or DELIVERY_LEDGER, is the address of an api-rest",
-                ) from error
+                raise self._no_ledger(doing) from error
             yield from found
             if not cursor:
                 return

@@ -13,6 +13,7 @@ import requests
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.integration.conftest import Platform
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -64,6 +65,30 @@ def test_an_interrupted_up_says_so_and_is_finished_by_the_next(platform: Platfor
     assert "✓ prove" in platform.up.stdout
 
 
+def deployed(platform: Platform) -> dict[str, str]:
+    """The version of each component that the ledger says runs in `local`."""
+    told = requests.get(f"http://localhost:{platform.ports['API_PORT']}/environments", timeout=10).json()
+    return {
+        component["component"]: component["version"]
+        for environment in told["environments"]
+        if environment["environment"] == "local"
+        for component in environment["components"]
+    }
+
+
+def deployments(platform: Platform) -> list[tuple[str, str]]:
+    """The component and status of each event of a deploy that the ledger has, the oldest first."""
+    address = f"http://localhost:{platform.ports['API_PORT']}/deployments"
+    events = requests.get(address, params={"stage": "deploy", "limit": "500"}, timeout=10).json()["deployments"]
+    return [(event["component"], event["status"]) for event in reversed(events)]
+
+
+def released(platform: Platform) -> dict[str, str]:
+    """The version of each app that the clone's last release has."""
+    images = json.loads((platform.folder / ".delivery" / "release.json").read_text())["images"]
+    return {name: images[name]["key"] for name in OURS}
+
+
 def test_up_builds_pushes_runs_and_proves(platform: Platform) -> None:
     assert "push async-worker" in platform.interrupted.stdout + platform.up.stdout
     assert in_database(platform, proved(platform)) == 1
@@ -78,13 +103,22 @@ def test_everything_runs_from_the_registry_by_digest(platform: Platform) -> None
         assert re.fullmatch(rf"{platform.registry}/{name}@sha256:[0-9a-f]{{64}}", running[name]["image"])
 
 
+def test_up_is_a_deployment_of_both_apps_to_local(platform: Platform) -> None:
+    # The worker stores what was delivered at the end of `inv up` in a moment.
+    wait_for("the ledger to say that both apps run", lambda: deployed(platform) == released(platform))
+    assert sorted(deployments(platform)) == [(name, status) for name in OURS for status in ("started", "succeeded")]
+    assert "records:" not in platform.up.stderr  # a ledger that is not up yet is no news
+
+
 def test_the_second_up_changes_nothing_and_says_so(platform: Platform) -> None:
-    before = services(platform)
+    before, recorded = services(platform), deployments(platform)
     done = platform.inv("up", "--monitoring")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing to do: the registry holds all 3 images" in done.stdout
     assert "already up and healthy" in done.stdout
     assert services(platform) == before
+    assert deployments(platform) == recorded
+    assert deployed(platform) == released(platform)
 
 
 def test_logs_show_one_service(platform: Platform) -> None:

@@ -178,7 +178,7 @@ def with_tags(values: Path) -> bool:
 
     The git plugin leaves tags out (GitSCMSourceDefaults) unless the job has a clone option.
     """
-    scripts = yaml.safe_load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"]
+    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"]
     option = re.search(r"^\s*cloneOption \{\s*extension \{(.*?)\}", scripts["job"], re.DOTALL | re.MULTILINE)
     return bool(option and re.search(r"^\s*noTags false$", option[1], re.MULTILINE))
 

@@ -23,6 +23,7 @@ from delivery.steps import release as releases
 from delivery.steps import serving, versions
 from delivery.steps import sign as signing
 from delivery.steps.deploy import Options, Target
+from delivery.steps.records import Deploy
 from delivery.tasks import deploy as tasks
 from delivery.tasks import platform as platforms
 from delivery.tasks import questions
@@ -85,6 +86,10 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
     def remove(_place: Target, _options: Options, *, data: bool, may_delete: Callable[[list[str]], bool]) -> None:
         made.removed.append((data, may_delete(["persistentvolumeclaims/data"]) if data else False))
 
+    def bring_up(_declaration: Declaration, make: Callable[[Any], Release], deploy: Deploy) -> None:
+        made.docker.append(make(None))
+        deploy.begin("local", {"api-rest": "1.0.0"})
+
     def answer(_prompt: str) -> str:
         try:
             return next(made.answers)
@@ -108,7 +113,7 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
     monkeypatch.setattr(signing, "verify", lambda _declaration, pinned: made.verified.append(pinned))
     monkeypatch.setattr(charts, "fetch", lambda _registry, _repository, digest: digest.encode())
     monkeypatch.setattr(versions, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
-    monkeypatch.setattr(platforms, "bring_up", lambda _declaration, make: made.docker.append(make(None)))
+    monkeypatch.setattr(platforms, "bring_up", bring_up)
     monkeypatch.setattr(questions, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", answer)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
@@ -447,7 +452,7 @@ def test_what_cannot_be_named_is_deployed_all_the_same(
     assert "records: not recorded: ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_docker_is_recorded_without_the_chart(done: Done) -> None:
+def test_docker_is_recorded_by_what_brings_the_platform_up(done: Done) -> None:
     run(tasks.deploy, platform="docker", version="1.0.0", yes=True)
     assert recorded("component", "environment", "status") == [
         ("api-rest", "local", "started"),

@@ -1,33 +1,45 @@
-"""`inv up` brings Prometheus up only where it is asked for, and says where it is."""
+"""`inv up` brings up what is asked for, says where it is, and is a deployment to `local`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.release import Release
+from delivery.core.errors import PlatformError
+from delivery.core.release import Release, ReleasedImage
 from delivery.steps import engine as engines
 from delivery.steps import platform as platforms
+from delivery.steps import records
 from delivery.steps import upstream as upstreams
 from delivery.steps.platform import Proof
 from delivery.tasks import platform
+from delivery.tools import outbox
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
+from delivery.tools.ledger import Ledger
 
-ADDRESS = "http://localhost:8000"
+IMAGE = ReleasedImage("localhost:5001/api-rest", "k1", "sha256:" + "a" * 64)
+RELEASE = Release({"base-image": replace(IMAGE, key="k0"), "api-rest": IMAGE})
 
 
 class Asked:
-    """What the steps were asked for, in their order."""
+    """What the steps were asked for, in their order, and what runs."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.running: list[Service] = []
+        self.fails: str = ""
+        self.known: dict[str, str] = {}
+        self.port = 1  # where nobody is
+        self.at_up: list[tuple[Any, ...]] = []
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     found = Asked()
 
     def ensure(_engine: Engine, _declaration: Declaration, name: str) -> str:
@@ -36,7 +48,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
     def up(project: Compose, _release: Release) -> list[Service]:
         found.calls.append(("up", project.profiles))
-        ports = {"api-rest": 8000, "kafka": 9092, "database": 3306}
+        found.at_up = recorded()
+        if found.fails == "up":
+            raise PlatformError("bring the platform up: api-rest did not become healthy")
+        ports = {"api-rest": found.port, "kafka": 9092, "database": 3306}
         ports |= {"prometheus": 9090} if project.profiles else {}
         return [Service(name, name, "running", "healthy", name, (port,)) for name, port in ports.items()]
 
@@ -44,15 +59,157 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(platforms, "check_ports", lambda project: found.calls.append(("ports", project.profiles)))
     monkeypatch.setattr(platforms, "released", lambda: None)
     monkeypatch.setattr(platforms, "up", up)
-    monkeypatch.setattr(platforms, "prove", lambda address, _release: Proof("e1", address, 0.1))
+
+    def prove(address: str, _release: Release) -> Proof:
+        if found.fails == "prove":
+            raise PlatformError("read event e1 back from the ledger: it has not come")
+        return Proof("e1", address, 0.1)
+
+    def running(_ledger: Ledger, _environment: str) -> dict[str, str]:
+        if not found.known:
+            raise PlatformError("ask: it does not answer")
+        return found.known
+
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setattr(records, "_said", set())
+    monkeypatch.setattr(platforms, "prove", prove)
+    monkeypatch.setattr(Compose, "services", lambda _self: found.running)
+    monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
+    monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
     return found
+
+
+def recorded(*names: str) -> list[tuple[Any, ...]]:
+    """The events in the outbox, by these fields of them."""
+    chosen = names or ("component", "version", "stage", "status")
+    events = [{**one.event["details"], **one.event} for one in outbox.waiting()]
+    return [tuple(event.get(name) for name in chosen) for event in events]
+
+
+def runs(name: str, image: ReleasedImage, *, state: str = "running", health: str = "healthy") -> Service:
+    return Service(name, "c1", state, health, image.pinned, (1,))
+
+
+def test_up_is_a_deployment_of_the_apps_to_local(asked: Asked, declaration: Declaration) -> None:
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert asked.at_up == [("api-rest", "k1", "deploy", "started")]
+    assert recorded("version", "status") == [("k1", "started"), ("k1", "succeeded")]
+    assert recorded("environment", "step") == [("local", "up")] * 2
+    assert recorded("changed") == [(None,), (True,)]
+
+
+def test_up_is_recorded_in_the_ledger_that_it_brings_up(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_LEDGER", "https://ledger.example.com")
+    asked.port = 2
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert {one.ledger for one in outbox.waiting()} == {"http://localhost:2"}
+
+
+@pytest.mark.parametrize("fails", ["up", "prove"])
+def test_an_up_that_fails_is_recorded_so(asked: Asked, declaration: Declaration, fails: str) -> None:
+    asked.fails = fails
+    with pytest.raises(PlatformError):
+        platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert recorded("status") == [("started",), ("failed",)]
+
+
+def test_a_build_that_fails_deploys_nothing(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a pipeline a deploy that fails early is recorded, too.
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/7/")
+
+    def make(_engine: Engine) -> Release:
+        raise PlatformError("build: no")
+
+    with pytest.raises(PlatformError):
+        platform.bring_up(declaration, make)
+    assert recorded() == []
+    assert ("up", ()) not in asked.calls
+
+
+def test_an_up_that_changes_nothing_deploys_nothing(asked: Asked, declaration: Declaration) -> None:
+    asked.running = [runs("api-rest", IMAGE)]
+    asked.known = {"api-rest": "k1", "another": "1.0.0"}
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert recorded() == []
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        runs("api-rest", replace(IMAGE, digest="sha256:" + "b" * 64)),
+        runs("api-rest", IMAGE, state="exited", health=""),
+        runs("api-rest", IMAGE, health="unhealthy"),
+    ],
+)
+def test_an_app_that_does_not_run_so_is_deployed(asked: Asked, declaration: Declaration, service: Service) -> None:
+    asked.running = [service]
+    asked.known = {"api-rest": "k1"}
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert recorded("status", "changed") == [("started", None), ("succeeded", True)]
+
+
+@pytest.mark.parametrize("known", [{}, {"another": "k1"}, {"api-rest": "k0"}])
+def test_what_runs_without_the_ledger_knowing_is_recorded_all_the_same(
+    asked: Asked, declaration: Declaration, known: dict[str, str]
+) -> None:
+    asked.running = [runs("api-rest", IMAGE)]
+    asked.known = known
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert recorded("status", "changed") == [("started", None), ("succeeded", False)]
+
+
+def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.running = [runs("api-rest", IMAGE)]
+    delivered = []
+
+    def deliver(**_: object) -> None:
+        delivered.append(1)
+        asked.known = {"api-rest": "k1"}
+
+    monkeypatch.setattr("delivery.steps.records.deliver", deliver)
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert (delivered, recorded()) == ([1], [])
+
+
+def test_of_two_apps_the_one_that_ran_before_is_unchanged(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = replace(IMAGE, repository="localhost:5001/async-worker", key="k2", digest="sha256:" + "c" * 64)
+    monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "async-worker"])
+    asked.running = [runs("api-rest", IMAGE), runs("async-worker", IMAGE)]
+    release = replace(RELEASE, images={**RELEASE.images, "async-worker": worker})
+    platform.bring_up(declaration, lambda _engine: release)
+    assert recorded("component", "version", "status", "changed") == [
+        ("api-rest", "k1", "started", None),
+        ("async-worker", "k2", "started", None),
+        ("api-rest", "k1", "succeeded", False),
+        ("async-worker", "k2", "succeeded", True),
+    ]
+
+
+def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("delivery.steps.serving.versions", broken)
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert ("up", ()) in asked.calls
+    assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
 
 
 def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    platform.bring_up(declaration, lambda _engine: Release({}), monitoring=True)
+    platform.bring_up(declaration, lambda _engine: RELEASE, monitoring=True)
     assert asked.calls == [("ports", ("monitoring",)), ("ensure", "prometheus"), ("up", ("monitoring",))]
     assert "Prometheus     http://localhost:9090/" in capsys.readouterr().out
 
@@ -60,6 +217,6 @@ def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
 def test_prometheus_is_left_alone_otherwise(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    platform.bring_up(declaration, lambda _engine: Release({}))
+    platform.bring_up(declaration, lambda _engine: RELEASE)
     assert asked.calls == [("ports", ()), ("up", ())]
     assert "Prometheus" not in capsys.readouterr().out

@@ -161,3 +161,23 @@ def test_says_how_it_answers_now() -> None:
     with serving(lambda *_: (401, {}, b"")) as (address, _):
         assert Ledger(f"http://{address}").answers() == "it answered 401"
     assert Ledger("http://localhost:1").answers() == "it does not answer"
+
+
+def test_says_what_runs_in_an_environment() -> None:
+    told = {
+        "environments": [
+            {"environment": "local", "components": [{"component": "api-rest", "version": "k1"}]},
+            {"environment": "staging", "components": [{"component": "api-rest", "version": "1.0.0"}]},
+        ]
+    }
+    with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
+        ledger = Ledger(f"http://{address}")
+        assert ledger.running("local") == {"api-rest": "k1"}
+        assert ledger.running("develop") == {}
+    assert seen[0] == "GET /environments"
+
+
+@pytest.mark.parametrize("answer", [(503, b"{}"), (200, b"<html>"), (200, b"{}"), (200, b'{"environments": [1]}')])
+def test_a_ledger_that_does_not_say_what_runs_is_an_error(answer: tuple[int, bytes]) -> None:
+    with serving(lambda *_: (answer[0], {}, answer[1])) as (address, _), pytest.raises(PlatformError):
+        Ledger(f"http://{address}").running("local")
