@@ -23,6 +23,7 @@ __all__ = [
     "deployments",
     "durations",
     "figures",
+    "is_removal",
     "lasting",
     "span",
 ]
@@ -127,9 +128,18 @@ def cell(value: object) -> str:
 
 
 def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping[str, Any]]:
-    """The ends of the last deploys, the newest first."""
-    ends = [event for event in events if event.get("stage") == "deploy" and event.get("status") != "started"]
+    """The ends of the last deploys, and the last removals, the newest first."""
+    ends = [event for event in events if _ends_a_deploy(event) or is_removal(event)]
     return sorted(ends, key=_turn, reverse=True)[:limit]
+
+
+def is_removal(event: Mapping[str, Any]) -> bool:
+    """Whether an event says that a deployment was removed."""
+    return details_of(event).get("removed") is True
+
+
+def _ends_a_deploy(event: Mapping[str, Any]) -> bool:
+    return event.get("stage") == "deploy" and event.get("status") != "started"
 
 
 def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
@@ -144,6 +154,8 @@ def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST:
             continue
         if event.get("status") not in {"succeeded", "failed"} or details.get("restored"):
+            continue
+        if is_removal(event):  # which is no stage of a pipeline
             continue
         ours = spans.setdefault((str(event.get("component")), str(event.get("stage"))), {})
         build = str(details.get("pipeline") or "")

@@ -154,10 +154,17 @@ def deploy(
     return made.changed
 
 
-def verify(place: Target, options: Options, root: Path = ROOT) -> None:
+def verify(
+    place: Target,
+    options: Options,
+    root: Path = ROOT,
+    *,
+    taken_back: Callable[[Revision, Revision], None],
+) -> None:
     """Run the chart's tests against what serves.
 
-    When they fail, and what serves is what this clone's last deploy put there, the revision before serves again.
+    When they fail, and what serves is what this clone's last deploy put there, the revision before
+    serves again: taken_back then gets the revision that served, and that one.
     """
     with _turn(place, options) as turn:
         history = _history(place)
@@ -170,7 +177,13 @@ def verify(place: Target, options: Options, root: Path = ROOT) -> None:
             before = _before(place, serving, root)
             if before is None:
                 raise DeployError(f"{error.message}; revision {serving.number} serves on", hint=error.hint) from error
-            _undo(place, next((one for one in history if one.number == before), None), turn, options, error)
+            restored = next((one for one in history if one.number == before), None)
+            try:
+                _undo(place, restored, turn, options, error)
+            except DeployError as undone:
+                if undone.rolled_back and restored:
+                    taken_back(serving, restored)
+                raise
 
 
 def _before(place: Target, serving: Revision, root: Path) -> int | None:

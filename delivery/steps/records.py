@@ -40,9 +40,11 @@ __all__ = [
     "journal",
     "ledger",
     "pipeline",
+    "removing",
     "source",
     "stage",
     "state",
+    "verifying",
 ]
 
 _ADDRESS = "DELIVERY_LEDGER"
@@ -55,6 +57,7 @@ _MARGIN_SECONDS = 1.0
 # The ledger knows an Idempotency-Key for a week: before then it is asked whether it has the event.
 _OLD = timedelta(days=6)
 _SKEW = timedelta(days=1)  # how far two clocks may be apart
+_REMOVAL = "undeploy"  # the step of one
 _said: set[str] = set()
 
 
@@ -159,11 +162,21 @@ def _deployed(declaration: Declaration) -> list[str]:
 
 
 class Deploy:
-    """The recording of a deploy, which begins once it is known what is deployed where."""
+    """The recording of a deploy, which begins once it is known what is deployed where.
 
-    def __init__(self, declaration: Declaration, step: str, root: Path) -> None:
+    Of another stage it records, by hand too, what that changed about a deployment.
+    """
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        step: str,
+        root: Path,
+        stage: str = "deploy",
+    ) -> None:
         self._declaration = declaration
         self._step = step
+        self._stage = stage
         self._entered = _now()
         self._recording = _Recording(root)
         self._root = root
@@ -192,7 +205,9 @@ class Deploy:
         """
         with self._recording.guard():
             origin = self._origin(release)
-            run = Run(str(uuid.uuid4()), "deploy", self._step, environment, dict(versions), origin, _now())
+            began = _now() if self._stage == "deploy" else self._entered
+            named = dict(versions)
+            run = Run(str(uuid.uuid4()), self._stage, self._step, environment, named, origin, began)
             self._recording.begin(self._declaration, run, to=to)
             if not to:
                 self._recording.deliver(_FIRST_SECONDS)
@@ -220,7 +235,7 @@ class Deploy:
 
     def _failed_early(self) -> None:
         """In a pipeline a deploy that ends before it is known what is deployed is a stage that failed, too."""
-        if self._recording.run is None and pipeline():
+        if self._recording.run is None and self._stage == "deploy" and pipeline():
             with self._recording.guard():
                 found = source(self._root)
                 named = _deployed(found.declaration)
@@ -235,7 +250,33 @@ class Deploy:
 @contextmanager
 def deploying(declaration: Declaration, step: str, root: Path = ROOT) -> Iterator[Deploy]:
     """Record a deploy, by hand too: what is done inside calls `begin` on what it is given."""
-    made = Deploy(declaration, step, root)
+    with _recorded(Deploy(declaration, step, root)) as made:
+        yield made
+
+
+@contextmanager
+def removing(declaration: Declaration, root: Path = ROOT) -> Iterator[Deploy]:
+    """Record a removal, by hand too, once what is done inside has called `begin` on it.
+
+    The ledger has no status for it. Deploy and verify, whatever their status, would say that a
+    version runs since; the stage record says nothing about what runs.
+    """
+    with _recorded(Deploy(declaration, _REMOVAL, root, "record")) as made:
+        yield made
+
+
+@contextmanager
+def verifying(declaration: Declaration, root: Path = ROOT) -> Iterator[Deploy]:
+    """Record, by hand, a version that a verification takes back, once `begin` was called on it.
+
+    In a pipeline the stage records it.
+    """
+    with _recorded(Deploy(declaration, "verify", root, "verify")) as made:
+        yield made
+
+
+@contextmanager
+def _recorded(made: Deploy) -> Iterator[Deploy]:
     with made._until_it_ends():  # noqa: SLF001  # the two are one
         yield made
 
@@ -303,6 +344,8 @@ class _Recording:
             more: dict[str, Any] = {"changed": name not in self.unchanged} if run.stage == "deploy" else {}
             if self.served:
                 more["restored"] = True
+            if run.step == _REMOVAL:
+                more["removed"] = True
             events.append(run.event(name, "succeeded", at, error=advice, **more))
         return events
 

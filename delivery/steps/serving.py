@@ -16,7 +16,7 @@ from delivery.tools import files
 from delivery.tools.files import ROOT
 from delivery.tools.registry import Registry, answers
 
-__all__ = ["going_back", "unchanged", "versions"]
+__all__ = ["current", "going_back", "of_revision", "unchanged", "versions"]
 
 _LOOKED_AT = 20  # so many releases, the newest, are looked at for what a revision is
 _SHOWN = len("sha256:") + 12
@@ -66,12 +66,19 @@ def going_back(declaration: Declaration, place: Target, told: int) -> tuple[dict
     """The versions that a rollback brings back, and those that serve until then."""
     history = place.helm.history(RELEASE)
     serving = deployed(history)
-    return _versions(declaration, place, rollback_target(history, told)), (
-        _versions(declaration, place, serving) if serving else {}
+    return of_revision(declaration, place, rollback_target(history, told)), (
+        of_revision(declaration, place, serving) if serving else {}
     )
 
 
-def _versions(declaration: Declaration, place: Target, revision: Revision) -> dict[str, str]:
+def current(declaration: Declaration, place: Target) -> dict[str, str]:
+    """The versions that serve; none where nothing does."""
+    serving = deployed(place.helm.history(RELEASE))
+    return of_revision(declaration, place, serving) if serving else {}
+
+
+def of_revision(declaration: Declaration, place: Target, revision: Revision) -> dict[str, str]:
+    """The versions of a revision: those of a release with the same bytes, else what names them."""
     values = place.helm.values(RELEASE, revision.number).get("components", {})
     digests = {
         name: str(values[name]["image"]["digest"]) for name in declaration.components() if isinstance(values, dict)

@@ -178,6 +178,7 @@ def undeploy(  # each is a flag
 ) -> None:
     """Remove a deployment; its data stays."""
     from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.steps import records, serving  # noqa: PLC0415
 
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
     declaration = files.load_declaration()
@@ -187,7 +188,11 @@ def undeploy(  # each is a flag
     place = deploys.target(declaration, environment, context)
     if declared.confirm:
         _confirm(f"remove {place}", environment, yes=yes)
-    deploys.remove(place, options, data=data, may_delete=_may_delete(environment, yes=yes))
+    with records.removing(declaration) as recording:
+        with recording.quietly():
+            if served := serving.current(declaration, place):
+                recording.begin(environment, served)
+        deploys.remove(place, options, data=data, may_delete=_may_delete(environment, yes=yes))
 
 
 def _may_delete(environment: str, *, yes: bool) -> Callable[[list[str]], bool]:

@@ -66,7 +66,9 @@ def _show(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime,
     rows = [
         (
             at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if (at := core.moment(event)) else "",
-            *(str(event[name]) for name in ("component", "version", "environment", "status", "responsible")),
+            *(str(event[name]) for name in ("component", "version", "environment")),
+            "removed" if dora.is_removal(event) else str(event["status"]),
+            str(event["responsible"]),
         )
         for event in dora.deployments(events, _SHOWN)
     ]

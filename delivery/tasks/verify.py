@@ -6,7 +6,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from delivery.core.deployment import seconds
+from delivery.core.deployment import Revision, seconds
 from delivery.core.errors import DeclarationError
 from delivery.steps import plan as planning
 from delivery.tasks.menu import item
@@ -40,10 +40,23 @@ def verify(  # each is a flag
     When they fail, and this clone's last deploy put there what serves, the revision before serves again.
     """
     from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.steps import records, serving  # noqa: PLC0415
 
     options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
-    place = deploys.target(files.load_declaration(), _environment(environment, plan), context)
-    deploys.verify(place, options)
+    declaration = files.load_declaration()
+    place = deploys.target(declaration, _environment(environment, plan), context)
+    with records.verifying(declaration) as recording:
+
+        def taken_back(served: Revision, restored: Revision) -> None:
+            if records.pipeline():  # the stage is recorded already
+                return
+            with recording.quietly():
+                versions = serving.of_revision(declaration, place, served)
+                earlier = serving.of_revision(declaration, place, restored)
+                recording.begin(place.name, versions)
+                recording.unchanged(dict(versions.items() & earlier.items()))
+
+        deploys.verify(place, options, taken_back=taken_back)
     screen.say(f"{place}: verified")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from delivery.core import dora
 from delivery.core.declaration import Declaration, parse
 from delivery.core.errors import DeployError
 from delivery.core.release import Release
@@ -132,6 +133,35 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
         cells = list(csv.DictReader(text))
     assert [cell["id"] for cell in cells] == [one["id"] for one in events]
     assert json.loads(cells[0]["details"])["commit"] == deploy.release.commit
+
+
+def test_a_removal_leaves_a_verification_changes_what_runs(platform: Platform, house: Repository) -> None:
+    """In the ledger's eyes: after a removal no version runs there that did not run before."""
+    component = f"run-{uuid.uuid4().hex[:8]}"
+    deploy = Deploys(house, component)
+    ledger = recording.ledger(deploy.declaration)
+
+    def stored() -> list[dict[str, Any]]:
+        return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
+
+    deploy("1.0.0")
+    deploy("1.1.0")
+    with recording.removing(deploy.declaration, house.root) as told:
+        told.begin(ENVIRONMENT, {component: "1.1.0"})
+    wait_for("the worker to have stored the removal", lambda: len(stored()) >= 6)
+    assert outbox.rejected() == []
+    assert dora.is_removal(stored()[0])
+    assert serves(platform, component) == "1.1.0"  # the ledger cannot say yet that nothing does
+
+    def verify() -> None:
+        with recording.verifying(deploy.declaration, house.root) as told:
+            told.begin(ENVIRONMENT, {component: "1.1.0"})
+            raise DeployError("test: no greeting", rolled_back=True)
+
+    with pytest.raises(DeployError):
+        verify()
+    wait_for("the worker to have stored the verification", lambda: len(stored()) >= 9)
+    assert serves(platform, component) == "1.0.0"
 
 
 def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platform: Platform, house: Repository) -> None:

@@ -325,7 +325,10 @@ def test_a_lost_turn_is_told_once(
 
 
 def verify(house: House, root: Path, *, rollback: bool = True) -> None:
-    deploys.verify(place(house), Options(rollback=rollback), root)
+    def taken_back(served: Revision, restored: Revision) -> None:
+        house.done.append(f"took {served.number} back for {restored.number}")
+
+    deploys.verify(place(house), Options(rollback=rollback), root, taken_back=taken_back)
 
 
 def test_what_serves_is_verified(house: House, root: Path) -> None:
@@ -338,8 +341,16 @@ def test_what_a_deploy_put_there_is_taken_back_when_it_fails_later(house: House,
     house.fails["test"] = failed()
     with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on") as caught:
         verify(house, root)
-    assert house.done == ["upgrade", "test", "report", "rollback 1"]
+    assert house.done == ["upgrade", "test", "report", "rollback 1", "took 2 back for 1"]
     assert caught.value.rolled_back
+
+
+def test_what_cannot_be_taken_back_is_not_said_to_be(house: House, root: Path) -> None:
+    deploy(house, root)
+    house.fails = {"test": failed(), "rollback": failed()}
+    with pytest.raises(DeployError, match="tests failed; going back to revision 1 failed"):
+        verify(house, root)
+    assert house.done == ["upgrade", "test", "report", "rollback 1", "report"]
 
 
 @pytest.mark.parametrize("what", ["nothing deployed here", "nothing changed", "deployed since", "another place"])

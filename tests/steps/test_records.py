@@ -554,6 +554,13 @@ def test_in_a_pipeline_it_is_a_stage_that_failed(declaration: Declaration, house
 
 
 @pytest.mark.usefixtures("build")
+def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: Repository) -> None:
+    with pytest.raises(DeclarationError), records.removing(declaration, house.root):
+        raise DeclarationError("not confirmed")
+    assert outbox.waiting() == []
+
+
+@pytest.mark.usefixtures("build")
 def test_a_verification_that_brings_the_old_version_back_says_so_of_what_had_changed(
     declaration: Declaration, house: Repository
 ) -> None:

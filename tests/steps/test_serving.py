@@ -137,3 +137,10 @@ def test_without_a_registry_digests_are_names(declaration: Declaration, monkeypa
 def test_where_there_is_nothing_to_go_back_to_it_is_an_error(declaration: Declaration) -> None:
     with pytest.raises(DeclarationError, match="there is no earlier revision"):
         serving.going_back(declaration, place(("platform-1.0.0", A)), 0)
+
+
+def test_what_serves_now_is_named(declaration: Declaration, held: list[Release]) -> None:
+    held.append(release("1.0.0"))
+    found = serving.current(declaration, place(("platform-1.0.0", A)))
+    assert found == {"api-rest": "1.0.0-app", "platform-chart": "1.0.0"}
+    assert serving.current(declaration, place()) == {}

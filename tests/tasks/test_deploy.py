@@ -55,6 +55,7 @@ class Done:
         self.now: Release | None = NOW
         self.fails: Exception | None = None
         self.changes = True
+        self.serving: dict[str, str] = {"api-rest": "2.0.0"}
 
 
 @pytest.fixture
@@ -85,6 +86,8 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
 
     def remove(_place: Target, _options: Options, *, data: bool, may_delete: Callable[[list[str]], bool]) -> None:
         made.removed.append((data, may_delete(["persistentvolumeclaims/data"]) if data else False))
+        if made.fails:
+            raise made.fails
 
     def bring_up(_declaration: Declaration, make: Callable[[Any], Release], deploy: Deploy) -> None:
         made.docker.append(make(None))
@@ -120,6 +123,7 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     monkeypatch.setattr(serving, "unchanged", lambda *_: set())
     monkeypatch.setattr(serving, "going_back", lambda *_: ({"api-rest": "1.0.0"}, {"api-rest": "2.0.0"}))
+    monkeypatch.setattr(serving, "current", lambda *_: made.serving)
     return made
 
 
@@ -469,3 +473,30 @@ def test_going_back_is_recorded(done: Done) -> None:
         ("2.0.0", "rolled-back", None, "rollback"),
         ("1.0.0", "succeeded", True, "rollback"),
     ]
+
+
+def test_a_removal_is_recorded_without_a_claim_about_what_runs(done: Done) -> None:
+    """A deploy that succeeds or is rolled back says that a version runs since; here none does."""
+    run(tasks.undeploy)
+    assert done.removed == [(False, False)]
+    assert recorded("version", "environment", "stage", "step", "status", "removed") == [
+        ("2.0.0", "local", "record", "undeploy", "started", None),
+        ("2.0.0", "local", "record", "undeploy", "succeeded", True),
+    ]
+
+
+def test_a_removal_that_fails_is_recorded_and_fails(done: Done) -> None:
+    done.fails = DeployError("remove platform: it is stuck")
+    with pytest.raises(DeployError):
+        run(tasks.undeploy)
+    assert recorded("status", "error", "removed") == [
+        ("started", None, None),
+        ("failed", "remove platform: it is stuck", None),
+    ]
+
+
+def test_where_nothing_serves_no_removal_is_recorded(done: Done) -> None:
+    done.serving = {}
+    run(tasks.undeploy)
+    assert done.removed == [(False, False)]
+    assert outbox.waiting() == []

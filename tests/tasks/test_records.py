@@ -80,6 +80,18 @@ def test_shows_deployments_stage_times_and_figures(
     assert "api-rest staging 0.29 a day (2) no data 33% (1 of 3) 1 h" in rows
 
 
+def test_shows_what_was_removed_and_takes_it_for_no_stage_of_a_pipeline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = {**event(1, "succeeded", "1.1.0", removed=True, seconds=9.0), "stage": "record"}
+    kept = {**event(2, "succeeded", "1.1.0", seconds=5.0), "stage": "record"}
+    ask(monkeypatch, [gone, kept])
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(row.endswith("api-rest 1.1.0 staging removed =Zoë") for row in rows)
+    assert not any(row.endswith("staging succeeded =Zoë") for row in rows)
+    assert "api-rest record 1 5.0 s 5.0 s" in rows
+
+
 def test_no_data_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ask(monkeypatch, [])
     assert "no data: http://localhost:" in capsys.readouterr().out

@@ -1,19 +1,24 @@
 """`inv verify` finds out where from its arguments, and leaves the rest to the step."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
+from delivery.core.deployment import Revision
+from delivery.core.errors import DeclarationError, DeployError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import decide
 from delivery.core.plan import Images, Plan, PlannedChart
 from delivery.steps import deploy as deploys
+from delivery.steps import serving
 from delivery.steps.deploy import Options
 from delivery.tasks import verify as tasks
-from delivery.tools import files
+from delivery.tools import files, outbox
 
 
 @pytest.fixture
@@ -29,7 +34,11 @@ def verified(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(deploys, "target", target)
-    monkeypatch.setattr(deploys, "verify", lambda name, options: found.append((name, place["context"], options)))
+
+    def verify(name: str, options: Options, **_how: object) -> None:
+        found.append((name, place["context"], options))
+
+    monkeypatch.setattr(deploys, "verify", verify)
     return found
 
 
@@ -90,3 +99,62 @@ def test_a_file_that_is_no_plan_is_an_error(verified: list[tuple[str, str, Optio
     with pytest.raises(DeclarationError, match="read the plan"):
         tasks.verify.body.__wrapped__(None, plan=str(tmp_path / "nowhere.json"))
     assert verified == []
+
+
+@pytest.fixture
+def fails(
+    monkeypatch: pytest.MonkeyPatch,
+    verified: list[tuple[str, str, Options]],
+    tmp_path: Path,
+) -> DeployError:
+    """A verification that brings revision 1 back, which has another api-rest than revision 2."""
+    error = DeployError("test: no greeting; revision 1 serves on", rolled_back=True)
+
+    def verify(
+        name: Any,  # noqa: ANN401
+        options: Options,
+        *,
+        taken_back: Callable[[Revision, Revision], None],
+    ) -> None:
+        verified.append((name, "", options))
+        one, two = (Revision(number, "deployed", datetime.now(UTC), "", "") for number in (1, 2))
+        taken_back(two, one)
+        raise error
+
+    versions = {
+        1: {"api-rest": "1.0.0", "platform-chart": "1.0.0"},
+        2: {"api-rest": "1.1.0", "platform-chart": "1.0.0"},
+    }
+    target = SimpleNamespace(name="staging")
+    monkeypatch.setattr(deploys, "target", lambda *_: target)
+    monkeypatch.setattr(deploys, "verify", verify)
+    monkeypatch.setattr(serving, "of_revision", lambda *of: versions[of[2].number])
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
+    return error
+
+
+def recorded() -> list[tuple[str, ...]]:
+    names = ("component", "version", "environment", "stage", "status")
+    return [tuple(str(one.event[name]) for name in names) for one in outbox.waiting()]
+
+
+def test_by_hand_a_version_that_is_taken_back_is_recorded(fails: DeployError) -> None:
+    with pytest.raises(DeployError, match="no greeting") as caught:
+        tasks.verify.body.__wrapped__(None, environment="staging")
+    assert caught.value is fails
+    assert recorded() == [
+        ("api-rest", "1.1.0", "staging", "verify", "started"),
+        ("platform-chart", "1.0.0", "staging", "verify", "started"),
+        ("api-rest", "1.1.0", "staging", "verify", "failed"),
+        ("platform-chart", "1.0.0", "staging", "verify", "failed"),
+        ("api-rest", "1.1.0", "staging", "verify", "rolled-back"),
+    ]
+
+
+@pytest.mark.usefixtures("fails")
+def test_in_a_pipeline_it_is_the_stage_that_records_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/delivery/7/")
+    with pytest.raises(DeployError):
+        tasks.verify.body.__wrapped__(None, environment="staging")
+    assert recorded() == []
