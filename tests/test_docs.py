@@ -51,6 +51,18 @@ def test_every_task_that_is_named_is_on_the_menu(page: Path) -> None:
     assert named - known == set()
 
 
+def test_a_plan_to_keep_to_comes_from_one_place() -> None:
+    """`--plan` reads what `inv plan --file FILE` wrote: no help and no page says anything else."""
+    assert isinstance(tasks.namespace, Collection)
+    helps = {name: tasks.namespace[name].help for name in tasks.namespace.task_names}
+    reading = {name: told["plan"] for name, told in helps.items() if "plan" in told}
+    assert set(reading) == {"build", "deploy", "push", "verify"}
+    other = [name for name, told in reading.items() if "`inv plan --file FILE` wrote" not in told]
+    assert other == []
+    assert [name for name, told in helps["plan"].items() if "--plan" in told] == ["file"]
+    assert [page for page in PAGES if "inv plan --json" in page.read_text()] == []
+
+
 def test_every_key_of_the_declaration_is_described() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
     described = set(re.findall(r"^\| `([a-z._A-Z]+)` \|", text, re.MULTILINE))

@@ -227,7 +227,7 @@ def _tag(version: Version | None, decision: Decision | None, declaration: Declar
 
 
 def read_plan(text: str, *, file: str) -> Plan:
-    """Read a plan that `inv plan --json` printed; raise DeclarationError when it is none."""
+    """Read a plan that `inv plan --file FILE` wrote; raise DeclarationError when it is none."""
     try:
         told: dict[str, Any] = json.loads(text)
         decision = told["decision"]

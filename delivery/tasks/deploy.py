@@ -55,7 +55,7 @@ _HELP = {
         "version": "a release that the registry holds; for local also current: this clone's sources, deployed: what runs now",
         "release": "a release.json; the registry has to hold that very release",
         "signed": "refuse what is not signed for signing.public_key, also where the environment does not",
-        "plan": "a plan that `inv plan --json` wrote: deploy what it publishes to where it says, or nothing",
+        "plan": "a plan that `inv plan --file FILE` wrote: deploy it to where it says, or nothing",
         "rollback": "--no-rollback leaves a failed revision in place",
     }
 )

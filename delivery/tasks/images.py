@@ -23,7 +23,7 @@ from delivery.tools.registry import Registry, answers
 __all__ = ["build", "plan", "push", "sizes"]
 
 
-_KEEP = "a plan that `inv plan --file` wrote; do nothing unless it still holds"
+_KEEP = "a plan that `inv plan --file FILE` wrote; do nothing unless it still holds"
 # What a pipeline has to know of a plan to choose its stages.
 _SAYS: dict[str, Callable[[Decision], str]] = {
     "pushes": lambda decision: str(decision.pushes).lower(),
@@ -37,7 +37,7 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
     unless="say",
     help={
         "branch": "decide as for this branch, instead of what is checked out or the CI server says",
-        "json": "print it for a machine to read, and for --plan",
+        "json": "print it for a machine to read",
         "file": "also write it to this file, for --plan",
         "say": f"print one thing alone, without asking the registry: {', '.join(_SAYS)}",
     },

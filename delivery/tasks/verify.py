@@ -19,7 +19,7 @@ __all__ = ["verify"]
     stage="verify",
     help={
         "environment": "local, develop, staging or production",
-        "plan": "a plan that `inv plan --file` wrote, instead of an environment: verify where it deploys to",
+        "plan": "a plan that `inv plan --file FILE` wrote: verify where it deploys to",
         "context": "the kube context; without it the current one. It has to be one of the environment's",
         "timeout": "how long the tests may take: 90s, 10m",
         "lock-timeout": "how long to wait for a deploy that is at it",

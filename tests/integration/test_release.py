@@ -104,8 +104,7 @@ def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
 
 def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
     file = place.folder / ".delivery" / "plan.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(succeed(place, "plan", "--json"))
+    succeed(place, "plan", "--file", str(file))
     succeed(place, "build", "push", "--plan", str(file))
     succeed(place, "push", "--plan", str(file))
     place.commit("fix(apps): other", {"api-rest/file": "other"})
