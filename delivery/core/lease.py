@@ -6,10 +6,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["LEASE_SECONDS", "Holding", "made", "read", "released", "renewed", "taken"]
+__all__ = [
+    "LEASE_SECONDS",
+    "RENEW_DEADLINE_SECONDS",
+    "REQUEST_SECONDS",
+    "RETRY_SECONDS",
+    "STOP_SECONDS",
+    "Holding",
+    "is_kept",
+    "made",
+    "read",
+    "released",
+    "renewed",
+    "taken",
+]
 
-# A holder that has not renewed for so long is dead. It renews three times as often.
-LEASE_SECONDS = 15
+# As in client-go's leader election, the holder gives up before anyone else may take over. Each side
+# counts on its own monotonic clock: the holder from when it sent the last renewal that succeeded,
+# others from when they first saw a renewal, which is later. No wall clock is compared.
+LEASE_SECONDS = 30  # others take over when they have seen no renewal for longer than this
+RENEW_DEADLINE_SECONDS = 14  # without a renewal for this long, the holder stops its work
+STOP_SECONDS = 13  # how long that may take at most: noticing it, and ending helm
+REQUEST_SECONDS = 5  # how long one request for the lease may take; two fit before the deadline
+RETRY_SECONDS = 2  # between two requests, of the holder and of those who wait
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # MicroTime of the API
 
@@ -25,14 +44,22 @@ class Holding:
     renewed: datetime | None
     version: str
 
-    def dead(self, now: datetime, unchanged: float) -> bool:
-        """Whether the holder is gone: no renewal seen for so many seconds, or one so old that no clock is that wrong."""
-        old = self.renewed is None or (now - self.renewed).total_seconds() > 20 * LEASE_SECONDS
-        return old or unchanged > LEASE_SECONDS
+    def dead(self, unchanged: float) -> bool:
+        """Whether the holder is gone: the caller has seen no renewal for this many seconds."""
+        return unchanged > LEASE_SECONDS
+
+    def is_same(self, other: Holding) -> bool:
+        """Whether both are of one holder, which has not lost the lease in between."""
+        return (self.holder, self.since) == (other.holder, other.since)
 
     def covers(self, moment: datetime) -> bool:
         """Whether something begun at this moment was begun by this holder."""
         return self.since is not None and self.since <= moment
+
+
+def is_kept(renewed: float, now: float) -> bool:
+    """Whether a holder may go on that sent its last successful renewal at this time."""
+    return now - renewed < RENEW_DEADLINE_SECONDS
 
 
 def made(name: str, holder: str, now: datetime) -> _Lease:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection
+from concurrent.futures import Future
 from datetime import datetime
 
 from delivery.core.errors import CommandError, DeployError
@@ -52,6 +54,7 @@ class Watch:
         self._turn = turn
         self._before = before
         self._since: dict[str, float] = {}
+        self._looked: Future[bool] | None = None
 
     def look(self) -> bool:
         """Look once; whether all is settled. Raise HopelessError when it never will be."""
@@ -73,8 +76,23 @@ class Watch:
         return all(one.settled for one in workloads)
 
     def tick(self) -> None:
-        """Look once, beside a program that does the waiting."""
-        self.look()
+        """Look beside a program that does the waiting; a later call raises what a look raises.
+
+        It never waits for the cluster, so that a lost lease ends the program in any case.
+        """
+        self._turn.check()
+        if self._looked is not None:
+            if not self._looked.done():
+                return
+            self._looked.result()
+        self._looked = Future()
+        threading.Thread(target=self._look_into, args=(self._looked,), daemon=True).start()
+
+    def _look_into(self, looked: Future[bool]) -> None:
+        try:
+            looked.set_result(self.look())
+        except BaseException as error:  # noqa: BLE001  # raised again where the program can be ended
+            looked.set_exception(error)
 
     def wait(self, seconds: int, every: float = 2.0) -> None:
         """Wait until all is settled; raise DeployError when it is not in time."""

@@ -129,6 +129,7 @@ class Helm:
         return command.capture(self._argv(argv), doing=doing, env=_ENVIRONMENT, timeout=_QUICK_SECONDS)
 
     def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher) -> None:
+        watcher.tick()  # what ends helm may have happened already
         command.watch(
             self._argv(argv),
             doing=doing,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from delivery.core.errors import CommandError, DeployError
+from delivery.core.lease import STOP_SECONDS
 from delivery.tools import command
 
 __all__ = ["Kubernetes", "Object", "contexts", "current_context"]
@@ -16,7 +18,7 @@ __all__ = ["Kubernetes", "Object", "contexts", "current_context"]
 Object = dict[str, Any]  # one Kubernetes object as its API has it
 
 # A pod that cannot be asked now is asked again soon; a cluster that does not answer is no reason to wait for a minute.
-_TIMEOUT = "--request-timeout=20s"
+_REQUEST_SECONDS = 20
 
 
 def contexts(kubectl: str) -> list[str]:
@@ -36,12 +38,21 @@ def current_context(kubectl: str) -> str:
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """A namespace of the cluster that a context leads to. kubeconfig is the file to read, else the user's own."""
+    """A namespace of the cluster that a context leads to.
+
+    kubeconfig is the file to read, else the user's own; seconds is how long one command may take,
+    with all the requests that it makes.
+    """
 
     kubectl: str
     context: str
     namespace: str
     kubeconfig: Path | None = None
+    seconds: float = 120
+
+    def within(self, seconds: float) -> Kubernetes:
+        """The same, for commands that may take this long at most."""
+        return replace(self, seconds=min(seconds, self.seconds))
 
     def reach(self) -> str:
         """The cluster's version; raise DeployError when it does not answer."""
@@ -76,11 +87,13 @@ class Kubernetes:
         return self._put("replace", changed)
 
     def delete(self, kind: str, names: Iterable[str]) -> None:
-        """Delete objects by name; what is not there is well."""
+        """Delete objects by name; those that are missing are ignored.
+
+        It ends before somebody else may have the lease of whoever deletes.
+        """
         if told := list(names):
-            self._run(
-                ["delete", kind, *told, "--ignore-not-found", "--wait=false"], f"delete the {kind.lower()} {told[0]}"
-            )
+            argv = ["delete", kind, *told, "--ignore-not-found", "--wait=false"]
+            self._run(argv, f"delete the {kind.lower()} {told[0]}", limit=STOP_SECONDS)
 
     def live(self, manifest: str) -> list[Object]:
         """The objects of a manifest as the cluster has them; those that it lacks are left out."""
@@ -108,12 +121,18 @@ class Kubernetes:
         printed = self._run([verb, "--filename=-", "--output=json"], doing, text=json.dumps(thing))
         return cast("Object", json.loads(printed))
 
-    def _run(self, argv: Sequence[str], doing: str, text: str | None = None) -> str:
+    def _run(self, argv: Sequence[str], doing: str, text: str | None = None, limit: float = math.inf) -> str:
         config = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
-        scope = [f"--context={self.context}", f"--namespace={self.namespace}", _TIMEOUT]
+        seconds = min(self.seconds, limit)
+        timeout = f"--request-timeout={min(seconds, _REQUEST_SECONDS):.0f}s"
+        scope = [f"--context={self.context}", f"--namespace={self.namespace}", timeout]
         # A user's own preferences (kuberc) may add flags to kubectl's commands.
         return command.capture(
-            [self.kubectl, *config, *scope, *argv], doing=doing, env={"KUBERC": "off"}, text=text, timeout=120
+            [self.kubectl, *config, *scope, *argv],
+            doing=doing,
+            env={"KUBERC": "off"},
+            text=text,
+            timeout=seconds,
         )
 
 

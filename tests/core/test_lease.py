@@ -3,7 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from delivery.core import lease
-from delivery.core.lease import LEASE_SECONDS
+from delivery.core.lease import (
+    LEASE_SECONDS,
+    RENEW_DEADLINE_SECONDS,
+    REQUEST_SECONDS,
+    RETRY_SECONDS,
+    STOP_SECONDS,
+)
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 5, tzinfo=UTC)
 
@@ -32,16 +38,29 @@ def test_a_released_one_has_no_holder() -> None:
     assert lease.read(lease.released(lease.made("deploy", "me", NOW))).holder == ""
 
 
-def test_a_holder_is_dead_when_no_renewal_is_seen_whatever_its_clock_says() -> None:
-    fast = lease.read(lease.made("deploy", "me", NOW + timedelta(hours=1)))
-    assert not fast.dead(NOW, LEASE_SECONDS)
-    assert fast.dead(NOW, LEASE_SECONDS + 1)
-
-
-def test_one_that_stopped_long_ago_needs_no_watching() -> None:
+def test_a_holder_is_dead_when_no_renewal_is_seen_for_longer_than_the_lease() -> None:
     found = lease.read(lease.made("deploy", "me", NOW))
-    assert not found.dead(NOW + timedelta(seconds=20 * LEASE_SECONDS), 0)
-    assert found.dead(NOW + timedelta(seconds=20 * LEASE_SECONDS + 1), 0)
+    assert not found.dead(LEASE_SECONDS)
+    assert found.dead(LEASE_SECONDS + 0.1)
+
+
+def test_a_holder_goes_on_until_the_deadline_after_its_last_renewal() -> None:
+    assert lease.is_kept(100, 100 + RENEW_DEADLINE_SECONDS - 0.1)
+    assert not lease.is_kept(100, 100 + RENEW_DEADLINE_SECONDS)
+
+
+def test_the_holder_has_stopped_before_others_begin_and_may_fail_once_to_renew() -> None:
+    assert RENEW_DEADLINE_SECONDS + STOP_SECONDS < LEASE_SECONDS
+    assert 2 * (RETRY_SECONDS + REQUEST_SECONDS) <= RENEW_DEADLINE_SECONDS
+
+
+def test_a_holder_that_came_back_is_another_one_though_it_has_the_same_name() -> None:
+    first = lease.made("deploy", "me", NOW)
+    later = NOW + timedelta(seconds=5)
+    renewed = {**lease.renewed(first, later), "metadata": {"name": "deploy", "resourceVersion": "8"}}
+    assert lease.read(renewed).is_same(lease.read(first))
+    assert not lease.read(lease.taken(first, "me", later)).is_same(lease.read(first))
+    assert not lease.read(lease.made("deploy", "you", NOW)).is_same(lease.read(first))
 
 
 def test_what_was_begun_before_the_holder_came_is_not_the_holders() -> None:

@@ -1,5 +1,6 @@
 """A rollout is followed until it is settled or hopeless, and told with everything that helps."""
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -102,8 +103,47 @@ def test_ends_when_the_turn_is_lost() -> None:
     turn = Turn("platform-deploy", None)
     turn.lost.set()
     watched, _ = watch(Cluster(), turn=turn)
-    with pytest.raises(DeployError, match="somebody else's now"):
+    with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
         watched.look()
+
+
+def test_beside_a_program_it_never_waits_for_the_cluster() -> None:
+    asked: list[str] = []
+    answered, cluster, turn = threading.Event(), Cluster(), Turn("platform-deploy", None)
+
+    class Hanging(Cluster):
+        def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
+            asked.append(kind)
+            assert answered.wait(60)
+            return cluster.all(kind, _selector)
+
+    watched, step = watch(Hanging(), turn=turn)
+    try:
+        watched.tick()
+        watched.tick()
+        turn.lost.set()
+        with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
+            watched.tick()
+        assert asked in ([], ["pods"])
+        turn.lost.clear()
+    finally:
+        answered.set()
+    wait_for_look(watched)
+    watched.tick()
+    assert step.latest == "ready: 1 settled"
+
+
+def wait_for_look(watched: rollout.Watch) -> None:
+    assert watched._looked is not None
+    watched._looked.exception(60)
+
+
+def test_what_a_look_beside_a_program_finds_ends_the_program() -> None:
+    watched, _ = watch(Cluster(ready=False, restarts=3, reason="CrashLoopBackOff"))
+    watched.tick()
+    wait_for_look(watched)
+    with pytest.raises(rollout.HopelessError, match="web-1/web: died 3 times"):
+        watched.tick()
 
 
 def test_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,15 @@ def test_upgrades_and_rolls_back_waiting_and_never_atomically(helm: Helm, applyi
     assert len(fp.calls) == 2
 
 
+def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
+    def tick() -> None:
+        raise DeployError("the lease is lost")
+
+    with pytest.raises(DeployError, match="the lease is lost"):
+        FOUR.uninstall("platform", seconds=90, watcher=Watcher(lambda _: None, tick))
+    assert len(fp.calls) == 0
+
+
 def test_removes_and_tests(fp: FakeProcess) -> None:
     fp.register(["helm", "uninstall", "platform", "--wait", "--timeout=90s", *SCOPE])
     fp.register(["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"])

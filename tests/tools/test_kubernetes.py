@@ -7,7 +7,8 @@ import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery.core.errors import CommandError, DeployError
-from delivery.tools import kubernetes
+from delivery.core.lease import STOP_SECONDS
+from delivery.tools import command, kubernetes
 from delivery.tools.kubernetes import Kubernetes
 
 START = ["kubectl", "--context=kind-house", "--namespace=platform", "--request-timeout=20s"]
@@ -46,6 +47,26 @@ def test_a_kubeconfig_that_is_told_is_read(fp: FakeProcess) -> None:
     assert fp.call_count(line) == 1
 
 
+def test_a_command_and_each_of_its_requests_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[str, float]] = []
+
+    def capture(argv: list[str], *, timeout: float, **_options: object) -> str:
+        limits.append((argv[3], timeout))
+        return ""
+
+    monkeypatch.setattr(command, "capture", capture)
+    HOUSE.find("Pod", "web")
+    HOUSE.within(5).find("Pod", "web")
+    HOUSE.within(5).delete("Pod", ["web"])
+    HOUSE.delete("Pod", ["web"])
+    assert limits == [
+        ("--request-timeout=20s", 120),
+        ("--request-timeout=5s", 5),
+        ("--request-timeout=5s", 5),
+        (f"--request-timeout={STOP_SECONDS}s", STOP_SECONDS),
+    ]
+
+
 def test_finds_one_or_none(fp: FakeProcess) -> None:
     line = [*START, "get", "Pod", "web", "--ignore-not-found", "--output=json"]
     fp.register(line, stdout=[json.dumps(POD)])
@@ -71,7 +92,9 @@ def test_puts_what_it_is_given(tmp_path: Path, verb: str) -> None:
 
 
 def test_deletes_by_name_and_asks_nothing_for_no_names(fp: FakeProcess) -> None:
-    line = [*START, "delete", "secret", "a", "b", "--ignore-not-found", "--wait=false"]
+    # Whoever deletes has to be done before somebody else may have the lease.
+    start = [*START[:-1], f"--request-timeout={STOP_SECONDS}s"]
+    line = [*start, "delete", "secret", "a", "b", "--ignore-not-found", "--wait=false"]
     fp.register(line)
     HOUSE.delete("secret", ["a", "b"])
     HOUSE.delete("secret", [])
