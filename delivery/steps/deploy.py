@@ -224,8 +224,9 @@ def remove(place: Target, options: Options, *, data: bool, may_delete: Callable[
                 step.done("gone")
             else:
                 step.done("there is none")
-        # Helm leaves the pods of its tests.
-        place.kubernetes.delete("pods", [one["metadata"]["name"] for one in place.kubernetes.all("pods", _INSTANCE)])
+        pods = [one["metadata"]["name"] for one in place.kubernetes.all("pods", _INSTANCE)]
+        turn.check()
+        place.kubernetes.delete("pods", pods)  # helm leaves those of its tests
         left = _data(place)
         names = [f"{kind}/{name}" for kind, one in left.items() for name in one]
         if not names:
@@ -235,6 +236,7 @@ def remove(place: Target, options: Options, *, data: bool, may_delete: Callable[
         elif may_delete(names):
             with screen.step("remove the data") as step:
                 for kind, one in left.items():
+                    turn.check()
                     place.kubernetes.delete(kind, one)
                 step.done(", ".join(names))
 
@@ -306,6 +308,7 @@ def _repair(place: Target, turn: Turn, *, ours: bool = False) -> _CutOff | None:
         if ours or age > timedelta(seconds=_FOREIGN_SECONDS):
             with screen.step(f"repair revision {stuck.number}") as step:
                 left = _cut_off(place, stuck)
+                turn.check()
                 place.kubernetes.delete("secret", [_stored(stuck)])
                 step.done(
                     f"it was {stuck.status} since {stuck.updated:%H:%M:%S} with nobody at it; taken out of the history"
@@ -389,7 +392,7 @@ class _Work:
                 _test(self.place, turn, self.options)
         except DeployError as error:
             _undo(self.place, serving, turn, self.options, error)
-        self._tidy(left)
+        self._tidy(left, turn)
         screen.say("")
         screen.say(self.place.helm.notes(RELEASE))
         return self._came_to(deployed(_history(self.place)), serving)
@@ -441,7 +444,7 @@ class _Work:
         with _following(self.place, title, turn, self.options) as watcher:
             self.place.helm.upgrade(RELEASE, self.chart, self.values, seconds=self.options.seconds, watcher=watcher)
 
-    def _tidy(self, left: _CutOff | None) -> None:
+    def _tidy(self, left: _CutOff | None, turn: Turn) -> None:
         """Delete what the cut-off revision alone made; never what is kept or holds data."""
         if left is None:
             return
@@ -456,6 +459,7 @@ class _Work:
         current = self.place.kubernetes.live(manifests[serving.number].objects)
         needed |= {(one["kind"], one["metadata"]["name"]) for one in current}
         for kind, name in leftovers(self.place.kubernetes.live(left.objects), needed, left.began):
+            turn.check()
             self.place.kubernetes.delete(kind, [name])
 
 

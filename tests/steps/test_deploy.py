@@ -312,12 +312,11 @@ def test_a_lost_turn_is_told_once(
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def look(_watch: object) -> bool:
+    def tick(_watch: object) -> None:
         house.turn.lost.set()
         house.turn.check()
-        return False
 
-    monkeypatch.setattr(rollout.Watch, "look", look)
+    monkeypatch.setattr(rollout.Watch, "tick", tick)
     with pytest.raises(DeployError) as caught:
         deploy(house, root)
     assert caught.value.message.count("keep the lease") == 1
@@ -510,6 +509,46 @@ def test_a_helm_that_is_not_ours_is_waited_for(
     assert capsys.readouterr().out.count("and not by `inv deploy`") == 1
 
 
+def lose_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so much time pass without a renewal that the lease is lost."""
+    now = time.monotonic() + lease.RENEW_DEADLINE_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
+def test_who_lost_the_lease_deletes_no_revision(house: House, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    house.dead = lease.Holding("you", now - timedelta(seconds=30), now, "1")
+    house.add("pending-upgrade", NEW, now)
+
+    def manifest(_release: str, _revision: int) -> Manifest:
+        lose_lease(monkeypatch)
+        return NEW
+
+    monkeypatch.setattr(house, "manifest", manifest)
+    with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
+        deploy(house, root)
+    assert house.done == []
+
+
+def test_who_lost_the_lease_rolls_nothing_back(house: House, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "report", lambda *_: lose_lease(monkeypatch))
+    house.fails["upgrade"] = failed()
+    with pytest.raises(DeployError, match="nothing is rolled back, the next deploy rep") as caught:
+        deploy(house, root)
+    assert house.done == ["upgrade"]
+    assert not caught.value.rolled_back
+
+
+def test_who_lost_the_lease_deletes_nothing_that_was_left(
+    house: House, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(house, thing("Secret"))
+    monkeypatch.setattr(house, "test", lambda *_, **__: lose_lease(monkeypatch))
+    with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
+        deploy(house, root, test=True)
+    assert house.done == [REPAIRED, "upgrade"]
+
+
 def test_a_namespace_is_made_that_enforces_pod_security(house: House, root: Path) -> None:
     house.namespaces = {}
     deploy(house, root)
@@ -609,6 +648,24 @@ def test_removing_takes_the_pods_of_tests_along(house: House) -> None:
     house.left = {"pods": ["platform-test"]}
     remove(house, data=False)
     assert house.done == ["uninstall", "delete pods platform-test"]
+
+
+@pytest.mark.parametrize("when", ["uninstalled", "asked"])
+def test_who_lost_the_lease_removes_nothing_more(house: House, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    house.left = {"pods": ["platform-test"], "persistentvolumeclaims": ["data-kafka-0"]}
+
+    def uninstall(*_arguments: object, **_options: object) -> None:
+        if when == "uninstalled":
+            lose_lease(monkeypatch)
+
+    def allow(_names: list[str]) -> bool:
+        lose_lease(monkeypatch)
+        return True
+
+    monkeypatch.setattr(house, "uninstall", uninstall)
+    with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
+        remove(house, data=True, may=allow)
+    assert house.done == ([] if when == "uninstalled" else ["delete pods platform-test"])
 
 
 def test_removing_what_is_not_there_is_well(house: House, capsys: pytest.CaptureFixture[str]) -> None:
