@@ -8,9 +8,11 @@ needs a password gets it from elsewhere: an agent, a file, the environment.
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -95,9 +97,10 @@ def watch(
 ) -> None:
     """Run a long command, calling tick every so many seconds beside it; what tick raises ends the command first.
 
-    Raises CommandError, with the last lines, when it exits with anything but 0.
+    Raises CommandError, with the last lines, when it exits with anything but 0. On Linux the command
+    is killed when we are killed: nobody watches it then.
     """
-    _stream(argv, doing, None, env, on_line=on_line, tick=tick, every=every)
+    _stream(argv, doing, None, env, on_line=on_line, tick=tick, every=every, with_us=True)
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:
@@ -142,10 +145,12 @@ def _stream(
     on_line: Callable[[str], None],
     tick: Callable[[], None],
     every: float,
+    with_us: bool = False,
 ) -> None:
     screen.command(argv)
     lines = _Lines(on_line)
-    returncode = _run(argv, doing, cwd, env, [lines.feed], tick=tick, every=every)
+    started = [*_killed_with_us(), *argv] if with_us and shutil.which(argv[0]) else argv
+    returncode = _run(started, doing, cwd, env, [lines.feed], tick=tick, every=every)
     lines.end()
     if returncode:
         raise _failed(argv, doing, returncode, list(lines.tail))
@@ -190,6 +195,19 @@ def _run(
         elif isinstance(error, FileNotFoundError):
             raise _not_there(argv, doing) from error
         raise
+
+
+@functools.cache
+def _killed_with_us() -> tuple[str, ...]:
+    """What to write before a command, so that the kernel kills it when the thread that started it is killed.
+
+    () where there is no setpriv of util-linux that can do that.
+    """
+    prefix = ("setpriv", "--pdeathsig", "KILL")
+    with suppress(OSError):
+        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
+            return prefix
+    return ()
 
 
 @contextmanager

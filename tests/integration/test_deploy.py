@@ -333,15 +333,15 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def helm_of(session: int) -> int:
-    """The process of helm in a session."""
+def helm_of(parent: int) -> int:
+    """The process of helm that a task has started, in a session of its own."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             line = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[3]) == session and b"\0upgrade\0" in line:
+        if int(fields[1]) == parent and b"\0upgrade\0" in line:
             return int(folder.name)
     raise AssertionError
 

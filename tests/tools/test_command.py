@@ -319,6 +319,23 @@ def test_a_task_that_is_ended_ends_what_it_started(sent: signal.Signals, code: i
     assert family.last_words() == "begun\n"
 
 
+WATCHER = """
+import sys
+from delivery.tools import command
+
+command.watch(sys.argv[1:], doing="try", on_line=lambda _: None, tick=lambda: None, every=60)
+"""
+
+
+@pytest.mark.skipif(not command._killed_with_us(), reason="setpriv of util-linux ends it, on Linux alone")
+def test_a_watched_command_is_killed_with_whoever_watches_it(family: Family) -> None:
+    argv = ["sh", "-c", 'exec 3>"$1"; echo begun >&3; exec sleep 60', "sh", str(family.fifo)]
+    with subprocess.Popen([sys.executable, "-c", WATCHER, *argv], stderr=subprocess.DEVNULL) as process:
+        family.read()
+        process.kill()
+    assert family.last_words() == "begun\n"
+
+
 def test_a_command_reads_nothing_from_the_terminal() -> None:
     assert command.capture([PYTHON, "-c", "import sys; print(sys.stdin.read())"], doing="try", timeout=30) == "\n"
 

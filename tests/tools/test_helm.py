@@ -8,12 +8,19 @@ import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery.core.errors import CommandError, DeployError
+from delivery.tools import command
 from delivery.tools.helm import Helm, Watcher, probe
 
 SCOPE = ["--namespace=platform", "--kube-context=kind-house"]
 THREE = Helm("helm", (3, 18), "kind-house", "platform")
 FOUR = Helm("helm", (4, 1), "kind-house", "platform")
 QUIET = Watcher(on_line=lambda _: None, tick=lambda: None, every=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm's own command lines alone, whether or not a helm is on PATH."""
+    monkeypatch.setattr(command, "_killed_with_us", tuple)
 
 
 @pytest.mark.parametrize(("printed", "version"), [("v3.18.4+gd80839c", (3, 18)), ("v4.1.4+g05fa379", (4, 1))])
