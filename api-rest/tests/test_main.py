@@ -94,7 +94,7 @@ class Seen:
     def __del__(self):
         print("the interpreter is taken down")
 
-sys.seen, sys.argv = Seen(), ["api-rest", "--version"]
+seen, sys.argv = Seen(), ["api-rest", "--version"]
 runpy.run_module("api_rest", run_name="__main__")
 """
     environ = {"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"]}
