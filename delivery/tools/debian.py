@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from delivery.tools import cache, command
 
 __all__ = ["Offered", "can_install", "install", "offered", "release"]
 
-_POLICY = Path("/usr/sbin/policy-rc.d")
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
 # runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
@@ -51,12 +50,12 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     options = _options(suite) if suite in _NEWER else []
     names = [f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name for name in packages]
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
-    with cache.lock("apt"), _no_services():
+    with cache.lock("apt"):
         command.stream(
             ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, env=environment
         )
         command.stream(
-            ["apt-get", *options, "install", "--yes", "--no-install-recommends", *names],
+            ["apt-get", *options, *_no_services(), "install", "--yes", "--no-install-recommends", *names],
             doing=f"install {' '.join(packages)}",
             on_line=on_line,
             env=environment,
@@ -156,17 +155,14 @@ def _mirror(suite: str) -> str:
     return found[1]
 
 
-@contextmanager
-def _no_services() -> Iterator[None]:
-    """Keep packages from starting services: we run our own engine, and leave the machine's others alone."""
-    if _POLICY.exists():
-        yield
-        return
-    try:
-        _POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
-        _POLICY.chmod(0o755)
-        yield
-    except OSError as error:
-        raise EngineError(f"write {_POLICY}: {error.strerror}", hint="this needs to be run as root") from error
-    finally:
-        _POLICY.unlink(missing_ok=True)
+def _no_services() -> list[str]:
+    """Keep packages from starting services: we run our own engine, and leave the machine's others alone.
+
+    Packages start services by these programs, by name. Those of this call do nothing. A policy-rc.d, which
+    is what Debian has for this, would count for everybody, and stay after a `kill -9`.
+    """
+    programs = cache.folder("apt", "no-services")
+    for name in ("invoke-rc.d", "deb-systemd-invoke"):
+        (programs / name).write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    return ["-o", f"DPkg::Path={programs}:{_PATH}"]
