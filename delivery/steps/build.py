@@ -11,13 +11,15 @@ from delivery.core.plan import Images, PlannedImage
 from delivery.steps import plan as planning
 from delivery.steps import upstream as upstreams
 from delivery.steps.registry import have
-from delivery.tools import buildx, files, screen, trust
+from delivery.tools import buildx, files, layers, screen, trust
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 
 __all__ = ["build", "layout", "say_nothing_to_do", "targets"]
 
 _UNFINISHED = ".part"
+# A file beside what a layout has by its standard: the digest of the base of ours that it stands on.
+_BASE = "base"
 
 
 def say_nothing_to_do(images: Images) -> None:
@@ -32,7 +34,10 @@ def build(engine: Engine, declaration: Declaration, images: Images, root: Path =
     Where the engine keeps images itself it has each under its key, and no layout is there.
     """
     layouts = {image.name: layout(image, root) for image in images.missing}
-    left = [image for image in images.missing if not _is_built(engine, image, layouts[image.name])]
+    left: list[PlannedImage] = []
+    for image in images.missing:  # each after its base
+        if image.base in {one.name for one in left} or not _is_built(engine, images, image, root):
+            left.append(image)
     if not left:
         with screen.step("build") as step:
             step.done(f"nothing to do: {', '.join(layouts)} built before")
@@ -40,6 +45,7 @@ def build(engine: Engine, declaration: Declaration, images: Images, root: Path =
     for name in _stands_on(declaration, left):
         upstreams.ensure(engine, declaration, name, root)
     graph = targets(declaration, images, left, root)
+    known = {image.name: image for image in images.all}
     with screen.step(f"build {', '.join(target.name for target in graph)}") as step:
         for target in graph:
             for old in target.layout.parent.glob(f"{target.name}@*"):
@@ -50,7 +56,8 @@ def build(engine: Engine, declaration: Declaration, images: Images, root: Path =
             engine, graph, file=files.output("bake.json", root=root), secrets=trust.secrets(), on_line=step.line
         )
         if engine.oci_layouts:  # a folder of the final name is a layout that was finished
-            for target in graph:
+            for target in graph:  # each after its base
+                (target.layout / _BASE).write_text(_base(images, known[target.name], root), encoding="utf-8")
                 target.layout.rename(layouts[target.name])
         step.done("in one graph")
     return layouts
@@ -86,8 +93,24 @@ def layout(image: PlannedImage, root: Path = ROOT) -> Path:
     return files.output("layouts", f"{image.name}@{image.key}", root=root)
 
 
-def _is_built(engine: Engine, image: PlannedImage, layout: Path) -> bool:
-    return layout.is_dir() if engine.oci_layouts else engine.image_labels(image.tagged) is not None
+def _is_built(engine: Engine, images: Images, image: PlannedImage, root: Path) -> bool:
+    """Whether it was built here before, on the base that it is to stand on now.
+
+    A key names the base's key, under which anybody may have put what the registry held then.
+    """
+    if not engine.oci_layouts:
+        return engine.image_labels(image.tagged) is not None
+    base = layout(image, root) / _BASE
+    return base.is_file() and base.read_text(encoding="utf-8") == _base(images, image, root)
+
+
+def _base(images: Images, image: PlannedImage, root: Path) -> str:
+    """The digest of its base of ours, in the registry or as built here; "" where there is none."""
+    base = next((one for one in images.all if one.name == image.base), None)
+    if base is None or base.digest:
+        return base.digest if base else ""
+    built = layout(base, root)
+    return layers.digest(built) if built.is_dir() else ""
 
 
 def _stands_on(declaration: Declaration, left: Sequence[PlannedImage]) -> list[str]:
