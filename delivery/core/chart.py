@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from delivery.core.errors import DeclarationError
 
-__all__ = ["with_images", "with_tags", "with_versions"]
+__all__ = ["tag_of", "with_images", "with_tags", "with_versions"]
 
 # As the chart's values have it: one line a component, so that it can be found and read.
 _IMAGE = r"image: \{{repository: (?P<repository>\S+/)?{name}, tag: (?P<tag>[^,}}]+), digest: (?P<digest>[^,}}]*)\}}"
@@ -43,6 +43,12 @@ def with_tags(values: str, tags: Mapping[str, str]) -> str:
         repository = f"{(found and found['repository']) or ''}{name}"
         values = _replaced(values, name, f'image: {{repository: {repository}, tag: {tag}, digest: ""}}', tag)
     return values
+
+
+def tag_of(values: str, name: str) -> str:
+    """The tag that a component's image has in values.yaml's text; "" where that says none."""
+    found = re.search(_IMAGE.format(name=re.escape(name)), values)
+    return found["tag"].strip('"') if found else ""
 
 
 def _replaced(values: str, name: str, line: str, what: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from delivery.core.declaration import Declaration
@@ -82,6 +82,10 @@ class Images:
         """The images that the registry holds and a missing one stands on."""
         needed = {image.base for image in self.missing}
         return tuple(image for image in self.all if image.name in needed and not image.missing)
+
+    def without(self, names: Collection[str]) -> Images:
+        """The same, as if the registry did not hold these: they are built again."""
+        return Images(tuple(replace(image, digest="") if image.name in names else image for image in self.all))
 
     def released(self, pushed: Mapping[str, str]) -> dict[str, ReleasedImage]:
         """The images by name, once every missing one is pushed (name → digest)."""

@@ -1,40 +1,57 @@
 """Publish whole or not at all: content under keys first, version tags once all of it is there, the release last.
 
-No push is believed before the registry has given the same bytes back.
+No push is believed before the registry has given the same bytes back. With a key to sign with,
+nothing is believed that somebody else may have pushed: it is made here again and its digest
+compared, unless our signature says that it was made before.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from semver import Version as Number
 
-from delivery.core.chart import with_images, with_versions
+from delivery.core.chart import tag_of, with_images, with_versions
 from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError, RegistryError
 from delivery.core.gitflow import Line
 from delivery.core.plan import Images, Plan, PlannedImage, make_release
-from delivery.core.release import Release
+from delivery.core.release import Release, ReleasedImage
+from delivery.core.sbom import Image
 from delivery.steps import sbom as sboms
 from delivery.steps import sign as signing
 from delivery.steps import versions
 from delivery.tools import chart as charts
-from delivery.tools import files, screen
+from delivery.tools import files, layers, screen
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from delivery.tools.machine import builder
 from delivery.tools.patience import patiently
 from delivery.tools.registry import Registry, login
 
-__all__ = ["publish", "push_images", "way_out", "write"]
+__all__ = ["doubtful", "publish", "push_images", "refuse", "way_out", "write"]
 
 
 def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
     """Push every missing image under its key; the digest of each, by name."""
     below = [image.repository for image in images.all]
     return {image.name: _push(engine, registry, image, layouts[image.name], below) for image in images.missing}
+
+
+def doubtful(declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT) -> list[str]:
+    """The images that the registry holds and that have to be built here before our key signs them.
+
+    None where nothing is to be signed.
+    """
+    if not signing.active() or _is_settled(declaration, registry, plan, root):
+        return []
+    existing = {image.pinned: image for image in plan.images.all if not image.missing}
+    sources = {pinned: image.key for pinned, image in existing.items()}
+    return [existing[pinned].name for pinned in signing.unproven(declaration, sources, root)]
 
 
 def publish(
@@ -49,21 +66,30 @@ def publish(
 
     What fails before the end leaves no release that was not there before. One of the same content is taken as it is, whoever
     published it; one of other content is never replaced.
+    With a key, layouts has all that is `doubtful`, too.
     """
     refuse(plan)
+    _compare_images(plan, layouts)
     pushed = push_images(engine, registry, plan.images, layouts) if engine else {}
     chart = plan.chart.digest or _push_chart(registry, declaration, plan, pushed, root)
     release = make_release(plan, pushed, chart, builder())
     held = versions.find(registry, plan.version)
     if held is not None:
-        return write(_the_same(held, release, plan), root, f"release {plan.version} is published already, and the same")
-    if not plan.chart.tag and plan.decision.ref.kind != "tag":
+        _refuse_another(held, release, plan)
+        if _is_settled(declaration, registry, plan, root):
+            return write(held, root, f"release {plan.version} is published already, and the same")
+        # Who put it there is no part of what is signed for.
+        release = replace(release, builder=held.builder)
+        _compare_release(registry, release)
+    elif not plan.chart.tag and plan.decision.ref.kind != "tag":
         raise DeclarationError(
             f"publish {plan.version}: nothing has changed since, but {registry.address} does not hold that release",
             hint=f"only a release line may publish it: run `./run inv push` where {plan.version} was made, on its tag or on main",
         )
+    if signing.active() and plan.chart.digest:
+        _compare_chart(registry, declaration, plan, pushed, root)
     bills = _attach_sboms(registry, declaration, release, layouts, root)
-    signing.sign(declaration, [*release.pins, *bills])
+    _sign(declaration, plan, release, layouts, bills)
     _put_tags(registry, plan, release)
     if not plan.chart.tag:
         screen.say(f"no release {plan.version}: {plan.decision.because}, and a release goes by the chart's version")
@@ -126,16 +152,19 @@ def way_out(plan: Plan, held: Release | None = None) -> str:
     )
 
 
-def _the_same(held: Release, release: Release, plan: Plan) -> Release:
-    """The release that is held; raise DeclarationError when it is another one."""
+def _refuse_another(held: Release, release: Release, plan: Plan) -> None:
+    """Raise DeclarationError when the release that is held is another one."""
     if held.content == release.content:
-        return held
-    other = [
-        name for name in {**held.content, **release.content} if held.content.get(name) != release.content.get(name)
-    ]
+        return
+    pairs = {name: (held.content.get(name), release.content.get(name)) for name in {**held.content, **release.content}}
+    other = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     raise DeclarationError(
         f"publish {plan.version}: that release is published with other content ({', '.join(other)}), from commit "
         f"{held.commit[:12]} by {held.builder}",
+        details="\n".join(
+            f"{name}: published is {before and before[2]}, it is {now and now[2]} now"
+            for name, (before, now) in other.items()
+        ),
         hint=way_out(plan, held),
     )
 
@@ -166,39 +195,115 @@ def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
         step.done(f"{', '.join(new)} put" if new else "all there")
 
 
+def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: Path) -> bool:
+    """Whether nothing is to be signed: no key, or a release that is signed, or another line's."""
+    if not signing.active():
+        return True
+    repository = f"{registry.address}/{versions.REPOSITORY}"
+    digest = registry.digest(repository, plan.version)
+    if not digest or not plan.chart.tag:
+        return bool(digest)
+    return not signing.unproven(declaration, {f"{repository}@{digest}": ""}, root)
+
+
+def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
+    """Hold what the registry has under a key against what was built here from it."""
+    rebuilt = [image for image in plan.images.all if not image.missing and image.name in layouts]
+    signing.compare({image.tagged: (image.digest, layers.digest(layouts[image.name])) for image in rebuilt})
+
+
+def _compare_release(registry: Registry, release: Release) -> None:
+    """Hold the release that the registry has, without our signature, against ours."""
+    repository = f"{registry.address}/{versions.REPOSITORY}"
+    actual = registry.digest(repository, release.version)
+    signing.compare({f"{repository}:{release.version}": (actual, versions.digest(registry, release))})
+
+
+def _sign(
+    declaration: Declaration, plan: Plan, release: Release, layouts: Mapping[str, Path], bills: Mapping[str, str]
+) -> None:
+    """Sign all parts of a release, each as made from its key, a bill as made from its image."""
+    sources = {**{part.pinned: part.key for part in release.parts}, **bills}
+    existing = [image.pinned for image in plan.images.all if not image.missing and image.name not in layouts]
+    signing.sign(declaration, list(sources), sources=sources, existing=existing)
+
+
 def _attach_sboms(
     registry: Registry, declaration: Declaration, release: Release, layouts: Mapping[str, Path], root: Path
-) -> list[str]:
-    """Attach a bill of materials to each image that has none; all of them, by digest."""
-    found = []
+) -> dict[str, str]:
+    """Attach a bill of materials to each image that has none; by the digest of each, the image's.
+
+    With a key to sign with, one that is there is held against what the image's bytes give.
+    """
+    bills: dict[str, str] = {}
+    existing: dict[str, tuple[Image, Path | None]] = {}
     with screen.step("bills of materials") as step:
         for name, image in release.images.items():
             layout = layouts.get(name)
             # What the image says of itself: the same bytes are a candidate first, and a release later.
             version = files.version(root / declaration.images[name].context)
             there = layout if layout and layout.is_dir() else None
+            current = sboms.reference(registry, image.repository, image.digest) if signing.active() else ""
+            if current:
+                existing[current] = Image(name, version, image.repository, image.digest), there
             digest = sboms.attach(registry, image.repository, image.digest, name, version, there)
-            found.append(f"{image.repository}@{digest}")
+            bills[f"{image.repository}@{digest}"] = image.digest
         step.done(f"attached to {', '.join(release.images)}")
-    return found
+    _compare_bills(declaration, registry, existing, root)
+    return bills
+
+
+def _compare_bills(
+    declaration: Declaration, registry: Registry, existing: Mapping[str, tuple[Image, Path | None]], root: Path
+) -> None:
+    """Hold bills that were attached before, without our signature, against what the images give."""
+    compared = {}
+    for reference in signing.unproven(declaration, {bill: image.digest for bill, (image, _) in existing.items()}, root):
+        image, layout = existing[reference]
+        made = sboms.artifact_digest(registry, image, layout)
+        compared[f"the bill of materials of {image.repository}"] = (reference.partition("@")[2], made)
+    signing.compare(compared)
+
+
+def _compare_chart(
+    registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path
+) -> None:
+    """Hold the chart that the registry has, unless our signature vouches for it, against ours."""
+    repository, digest = plan.chart.repository, plan.chart.digest
+    if not signing.unproven(declaration, {f"{repository}@{digest}": plan.chart.key}, root):
+        return
+    images = plan.images.released(pushed)
+    try:
+        values = charts.read_file(charts.fetch(registry, repository, digest), "values.yaml") or ""
+    except DeclarationError:  # somebody put there what is no chart
+        values = ""
+    for name in declaration.components():
+        # A candidate's chart is its release's, in which images have the candidate's tags.
+        tag = tag_of(values, name)
+        if re.fullmatch(rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag):
+            images[name] = replace(images[name], version=tag)
+    made = charts.digest(registry, repository, _package_chart(declaration, plan, images, root))
+    signing.compare({f"{repository}:{plan.chart.key}": (digest, made)})
 
 
 def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path) -> str:
-    folder = root / declaration.chart.folder
     with screen.step(f"push {declaration.chart.folder}") as step:
-        images = plan.images.released(pushed)
-        named = {
-            name: (images[name].repository, images[name].version, images[name].digest)
-            for name in declaration.components()
-        }
-        replaced = {
-            "Chart.yaml": with_versions(_text(folder, "Chart.yaml"), plan.chart.packaged),
-            "values.yaml": with_images(_text(folder, "values.yaml"), named),
-        }
-        packed = charts.package(folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch)
+        packed = _package_chart(declaration, plan, plan.images.released(pushed), root)
         digest = charts.push(registry, plan.chart.repository, plan.chart.key, packed)
         step.done(f"{plan.chart.repository}@{digest[:19]}…, read back and equal")
     return digest
+
+
+def _package_chart(declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path) -> bytes:
+    folder = root / declaration.chart.folder
+    named = {
+        name: (images[name].repository, images[name].version, images[name].digest) for name in declaration.components()
+    }
+    replaced = {
+        "Chart.yaml": with_versions(_text(folder, "Chart.yaml"), plan.chart.packaged),
+        "values.yaml": with_images(_text(folder, "values.yaml"), named),
+    }
+    return charts.package(folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch)
 
 
 def _text(folder: Path, name: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from delivery.core.declaration import Declaration
+from delivery.core.errors import EngineError
 from delivery.core.plan import Images, Plan
 from delivery.core.release import Release
 from delivery.steps import build as building
@@ -11,6 +14,7 @@ from delivery.steps import plan as planning
 from delivery.steps import publish as publishing
 from delivery.steps import registry as registries
 from delivery.steps import upstream as upstreams
+from delivery.tools import screen
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
@@ -41,9 +45,34 @@ def build(declaration: Declaration, images: Images) -> None:
 
 
 def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release:
-    """Build what the registry lacks and was not built before, and publish the plan's release."""
+    """Build what the registry lacks and was not built before, and publish the plan's release.
+
+    What the registry holds, but not with our signature, is built here too where it is to be signed.
+    """
     publishing.refuse(plan)
-    if not plan.images.missing:
+    doubtful = publishing.doubtful(declaration, registry, plan)
+    images = plan.images.without(doubtful)
+    if not images.missing:
         return publishing.publish(None, registry, declaration, plan, {})
-    engine = engines.ensure()
-    return publishing.publish(engine, registry, declaration, plan, building.build(engine, declaration, plan.images))
+    engine = _engine_for(doubtful) if doubtful else engines.ensure()
+    return publishing.publish(engine, registry, declaration, plan, building.build(engine, declaration, images))
+
+
+def _engine_for(doubtful: Sequence[str]) -> Engine:
+    """An engine to build again what the registry holds; EngineError, with the reason, if none can."""
+    names = ", ".join(doubtful)
+    screen.say(
+        f"build again {names}: what the registry holds carries no signature of ours that names these "
+        "sources, and only what was built from them is signed"
+    )
+    doing = f"sign {names}: what may be somebody else's has to be built here again first"
+    try:
+        engine = engines.ensure()
+    except EngineError as error:
+        raise EngineError(f"{doing}: {error.message}", details=error.details, hint=error.hint) from error
+    if not engine.oci_layouts:
+        raise EngineError(
+            f"{doing}: builds do not repeat on this engine, which has the classic image store",
+            hint='enable "containerd-snapshotter" under "features" in its daemon.json, or push from another engine',
+        )
+    return engine

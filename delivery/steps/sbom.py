@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from delivery.core import sbom
 from delivery.core.sbom import Image
 from delivery.tools import layers
 from delivery.tools.registry import Blob, Registry
 
-__all__ = ["attach", "attached", "make", "reference"]
+__all__ = ["artifact_digest", "attach", "attached", "make", "reference"]
 
 
 def attach(registry: Registry, repository: str, digest: str, name: str, version: str, layout: Path | None) -> str:
@@ -20,14 +21,22 @@ def attach(registry: Registry, repository: str, digest: str, name: str, version:
     there = _attached(registry, repository, digest)
     if there:
         return there
-    bill = make(registry, Image(name, version, repository, digest), layout)
-    title = {"org.opencontainers.image.title": f"{name}.cdx.json"}
-    return registry.push_artifact(
-        repository,
-        artifact_type=sbom.MEDIA_TYPE,
-        layers=[Blob(sbom.MEDIA_TYPE, bill.encode(), title)],
-        subject=digest,
-    )
+    return registry.push_artifact(repository, **_artifact(registry, Image(name, version, repository, digest), layout))
+
+
+def artifact_digest(registry: Registry, image: Image, layout: Path | None) -> str:
+    """The digest that an image's bill of materials is attached as; attaches nothing."""
+    return registry.artifact_digest(image.repository, **_artifact(registry, image, layout))
+
+
+def _artifact(registry: Registry, image: Image, layout: Path | None) -> dict[str, Any]:
+    """What an artefact of an image's bill of materials is made of."""
+    title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
+    return {
+        "artifact_type": sbom.MEDIA_TYPE,
+        "layers": [Blob(sbom.MEDIA_TYPE, make(registry, image, layout).encode(), title)],
+        "subject": image.digest,
+    }
 
 
 def attached(registry: Registry, repository: str, digest: str) -> str:

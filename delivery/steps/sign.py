@@ -1,10 +1,14 @@
-"""Sign what was published, and refuse what is not signed."""
+"""Sign what was published, and refuse what is not signed.
+
+What a registry holds is only somebody's word: `inv push` signs what it made here, from sources that
+it has, and leaves alone what a signature of the same key says to be made from them.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from delivery.core.declaration import Declaration
@@ -15,19 +19,69 @@ from delivery.tools.cosign import Cosign, Verdict
 from delivery.tools.files import ROOT
 from delivery.tools.registry import Registry
 
-__all__ = ["key_pair", "sign", "verify"]
+__all__ = ["active", "compare", "key_pair", "sign", "unproven", "verify"]
 
 _TO_DO = {
-    Verdict.UNSIGNED: f"`./run inv signing.sign` signs it, with the private key in {cosign.KEY}",
+    Verdict.UNSIGNED: "`./run inv push` at its commit makes it again and signs it, with the private key in "
+    f"{cosign.KEY}; `./run inv signing.sign` takes your word for it",
     Verdict.OTHER_KEY: "who signed it holds another key: sign it again with ours, or see docs/supply-chain.md on rotation",
     Verdict.OTHER_CONTENT: "somebody put another image's signature beside it: find out who may write there, build and push anew",
 }
 
 
-def sign(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -> None:
+def active() -> bool:
+    """Whether there is a key to sign with."""
+    return bool(cosign.signing_key())
+
+
+def unproven(declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT) -> list[str]:
+    """The references without a signature of our key that names their source; none without a key.
+
+    sources has by reference (REPOSITORY@sha256:…) what its signature has to say that it was made
+    from, or "" where any signature will do.
+    """
+    key = cosign.signing_key()
+    if not key or not sources:
+        return []
+    program = _cosign()
+    with tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
+        public = _public_key(declaration, root) if declaration.signing else _own(program, key, Path(folder))
+        return [reference for reference in sources if not _is_proven(program, public, reference, sources[reference])]
+
+
+def compare(parts: Mapping[str, tuple[str, str]]) -> None:
+    """Raise SignatureError, naming both digests, where the registry holds other content than ours.
+
+    parts has by reference the digest that the registry holds, and that of what was made here.
+    """
+    lines = [
+        f"{reference}: the registry holds {actual}, the same sources give {expected} here"
+        for reference, (actual, expected) in parts.items()
+        if actual != expected
+    ]
+    if lines:
+        verb = "is" if len(lines) == 1 else "are"
+        raise SignatureError(
+            f"sign what was found: {len(lines)} of {len(parts)} {verb} not what is made here",
+            details="\n".join(lines),
+            hint='none of it is signed; docs/supply-chain.md, "What the key signs", says how to go on',
+        )
+
+
+def sign(
+    declaration: Declaration,
+    pinned: Sequence[str],
+    root: Path = ROOT,
+    *,
+    sources: Mapping[str, str] | None = None,
+    existing: Collection[str] = (),
+) -> None:
     """Sign every reference (REPOSITORY@sha256:…) that has no good signature yet; without a key, only say so.
 
-    Raises SignatureError where the key is not the half of signing.public_key, RegistryError where a reference is not there.
+    sources has what references were made from; their signatures say so, and others do not count for
+    them. What is existing was not made here and is never signed. Raises SignatureError for it unless
+    it is signed, and where the key is not the half of signing.public_key; RegistryError where a
+    reference is not there.
     """
     key = cosign.signing_key()
     if not key:
@@ -38,13 +92,21 @@ def sign(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -> 
     program = _cosign()
     _look(pinned)
     with screen.step("sign") as step, tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
-        public = Path(folder, "own.pub")
-        public.write_text(program.public_half(key), encoding="utf-8")
+        public = _own(program, key, Path(folder))
         _same(declaration, public, root)
-        verdicts = program.verdicts(public, pinned)
-        missing = [reference for reference in pinned if verdicts[reference] != Verdict.GOOD]
+        made = {reference: source for reference, source in (sources or {}).items() if source}
+        plain = [reference for reference in pinned if reference not in made]
+        good = {reference for reference in made if _is_proven(program, public, reference, made[reference])}
+        if plain:
+            good |= {one for one, verdict in program.verdicts(public, plain).items() if verdict == Verdict.GOOD}
+        missing = [reference for reference in pinned if reference not in good]
+        if lost := [reference for reference in missing if reference in existing]:
+            raise SignatureError(
+                f"sign {', '.join(lost)}: it was not made here, and its signature is gone",
+                hint="somebody deletes signatures: find out who may, then run the same command again",
+            )
         if missing:
-            program.sign(key, missing)
+            program.sign(key, missing, {_digest(one): made[one] for one in missing if one in made})
         step.done(f"{len(missing)} signed, {len(pinned) - len(missing)} were" if missing else "all of it is")
 
 
@@ -85,6 +147,26 @@ def key_pair(folder: Path, password: str) -> None:
         f" then away from here, never into git\n"
         f"{prefix}.pub  the public half: into the repository, named by public_key under [signing] in delivery.toml"
     )
+
+
+def _own(program: Cosign, key: str, folder: Path) -> Path:
+    """The public half of our key, in a file."""
+    public = folder / "own.pub"
+    public.write_text(program.public_half(key), encoding="utf-8")
+    return public
+
+
+def _is_proven(program: Cosign, public: Path, reference: str, source: str) -> bool:
+    """Whether a signature says that this digest was made from this source.
+
+    All signatures of one call carry the sources of all, so each is noted by the digest that it is of.
+    """
+    annotations = {_digest(reference): source} if source else None
+    return program.verdicts(public, [reference], annotations)[reference] is Verdict.GOOD
+
+
+def _digest(reference: str) -> str:
+    return reference.partition("@")[2]
 
 
 def _cosign() -> Cosign:

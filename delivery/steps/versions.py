@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from delivery.core.declaration import Declaration
 from delivery.core.deployment import by_version
@@ -11,7 +12,7 @@ from delivery.core.release import Release, read_release
 from delivery.steps import sbom as sboms
 from delivery.tools.registry import Blob, Registry, answers
 
-__all__ = ["CURRENT", "DEPLOYED", "REPOSITORY", "check", "find", "held", "known", "offered", "pins", "put"]
+__all__ = ["CURRENT", "DEPLOYED", "REPOSITORY", "check", "digest", "find", "held", "known", "offered", "pins", "put"]
 
 CURRENT = "current"  # the sources of this clone as they are
 DEPLOYED = "deployed"  # what the environment runs now
@@ -48,16 +49,24 @@ def find(registry: Registry, version: str) -> Release | None:
 
 def put(registry: Registry, release: Release) -> str:
     """Put a release into the registry under its version, which publishes it; the digest of its artefact."""
-    return registry.push_artifact(
-        f"{registry.address}/{REPOSITORY}",
-        artifact_type=_TYPE,
-        layers=[Blob(_TYPE, release.to_json().encode(), {"org.opencontainers.image.title": "release.json"})],
-        tag=release.version,
-        annotations={
+    return registry.push_artifact(f"{registry.address}/{REPOSITORY}", **_artifact(release), tag=release.version)
+
+
+def digest(registry: Registry, release: Release) -> str:
+    """The digest that a release is put as; puts nothing."""
+    return registry.artifact_digest(f"{registry.address}/{REPOSITORY}", **_artifact(release))
+
+
+def _artifact(release: Release) -> dict[str, Any]:
+    """What an artefact of a release is made of."""
+    return {
+        "artifact_type": _TYPE,
+        "layers": [Blob(_TYPE, release.to_json().encode(), {"org.opencontainers.image.title": "release.json"})],
+        "annotations": {
             "org.opencontainers.image.version": release.version,
             "org.opencontainers.image.revision": release.commit,
         },
-    )
+    }
 
 
 def held(declaration: Declaration, registry: Registry, version: str) -> Release:

@@ -68,7 +68,10 @@ def keys(_context: Context, to: str) -> None:
 
 @item(help={"version": _VERSION})
 def sign(_context: Context, version: str = "") -> None:
-    """Sign a release, so far as it is not signed yet: its images, its chart, and itself."""
+    """Sign a release, so far as it is not signed yet: its images, its chart, and itself.
+
+    Nothing is built: it takes your word for what the registry holds. `inv push` takes nobody's.
+    """
     if not cosign.signing_key():
         raise DeclarationError(
             f"sign: {cosign.KEY} is not set",

@@ -6,8 +6,10 @@ import gzip
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,7 +17,7 @@ from delivery.core.errors import DeclarationError
 from delivery.core.keys import File
 from delivery.tools.registry import Blob, Registry
 
-__all__ = ["fetch", "package", "push", "read_file"]
+__all__ = ["digest", "fetch", "package", "push", "read_file"]
 
 _CONFIG = "application/vnd.cncf.helm.config.v1+json"
 _CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
@@ -44,21 +46,29 @@ def package(folder: Path, files: Iterable[File], replaced: Mapping[str, str], *,
 
 def push(registry: Registry, repository: str, key: str, packed: bytes) -> str:
     """Push a packaged chart under its key; its digest."""
+    # A key says what went in; a registry that lost the images and got others has other digests now.
+    return registry.push_artifact(repository, **_artifact(packed), tag=key, overwrite=True)
+
+
+def digest(registry: Registry, repository: str, packed: bytes) -> str:
+    """The digest that a packaged chart is pushed as; pushes nothing."""
+    return registry.artifact_digest(repository, **_artifact(packed))
+
+
+def _artifact(packed: bytes) -> dict[str, Any]:
+    """What an artefact of a packaged chart is made of."""
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
         text = tar.extractfile(tar.getmembers()[0])
         metadata = _metadata(text.read().decode() if text else "")
-    return registry.push_artifact(
-        repository,
-        artifact_type=_CONFIG,
-        config=Blob(_CONFIG, json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()),
-        layers=[Blob(_CONTENT, packed)],
-        tag=key,
-        annotations={
+    return {
+        "artifact_type": _CONFIG,
+        "config": Blob(_CONFIG, json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()),
+        "layers": [Blob(_CONTENT, packed)],
+        "annotations": {
             "org.opencontainers.image.title": str(metadata["name"]),
             "org.opencontainers.image.version": str(metadata["version"]),
         },
-        overwrite=True,  # a key says what went in; a registry that lost the images and got others has others' digests now
-    )
+    }
 
 
 def fetch(registry: Registry, repository: str, digest: str) -> bytes:
@@ -75,11 +85,16 @@ def fetch(registry: Registry, repository: str, digest: str) -> bytes:
 
 def read_file(packed: bytes, path: str) -> str | None:
     """The text of a file of a packaged chart, its path relative to the chart; None when it has none."""
-    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-        for member in tar:
-            if member.isreg() and member.name.partition("/")[2] == path:
-                content = tar.extractfile(member)
-                return content.read().decode() if content else None
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+            for member in tar:
+                if member.isreg() and member.name.partition("/")[2] == path:
+                    content = tar.extractfile(member)
+                    return content.read().decode() if content else None
+    except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(
+            f"read {path} of a chart: that is no chart ({error})", hint="name a release that `inv push` has published"
+        ) from error
     return None
 
 

@@ -74,14 +74,26 @@ def signing_key() -> str:
     return told
 
 
-def sign_arguments(key: str, references: Sequence[str]) -> list[str]:
-    """What makes cosign sign these references, all in one call: opening the key takes longest."""
-    return ["sign", "--yes", "--tlog-upload=false", "--key", key, *references]
+def sign_arguments(key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None) -> list[str]:
+    """What makes cosign sign these references, all in one call: opening the key takes longest.
+
+    Each signature carries all of the annotations.
+    """
+    return ["sign", "--yes", "--tlog-upload=false", "--key", key, *_annotated(annotations), *references]
 
 
-def verify_arguments(public_key: Path, references: Sequence[str]) -> list[str]:
-    """What makes cosign check these references; it ends at the first that is not right, without saying which."""
-    return ["verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key), *references]
+def verify_arguments(
+    public_key: Path, references: Sequence[str], annotations: Mapping[str, str] | None = None
+) -> list[str]:
+    """What makes cosign check these references; it ends at the first bad one, without naming it.
+
+    A signature that lacks one of the annotations does not count.
+    """
+    return [
+        *("verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key)),
+        *_annotated(annotations),
+        *references,
+    ]
 
 
 def generate_arguments(prefix: Path) -> list[str]:
@@ -96,19 +108,22 @@ class Cosign:
     program: str
     pause: Callable[[float], None] = time.sleep
 
-    def sign(self, key: str, references: Sequence[str]) -> None:
+    def sign(self, key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None) -> None:
         """Sign these references with a private key, as `signing_key` names it."""
-        self._registry(sign_arguments(key, references), references, f"sign {_count(references)}")
+        self._registry(sign_arguments(key, references, annotations), references, f"sign {_count(references)}")
 
-    def verdicts(self, public_key: Path, references: Sequence[str]) -> dict[str, Verdict]:
-        """What the signatures of each reference are worth, against a public key."""
+    def verdicts(
+        self, public_key: Path, references: Sequence[str], annotations: Mapping[str, str] | None = None
+    ) -> dict[str, Verdict]:
+        """What the signatures of each reference are worth, for a public key and annotations."""
+        arguments = verify_arguments(public_key, references, annotations)
         try:
-            self._registry(verify_arguments(public_key, references), references, f"check {_count(references)}")
+            self._registry(arguments, references, f"check {_count(references)}")
         except CommandError as error:
             if error.returncode not in {_UNSIGNED, _UNFIT}:
                 raise
             if len(references) > 1:
-                alone = [self.verdicts(public_key, [reference]) for reference in references]
+                alone = [self.verdicts(public_key, [reference], annotations) for reference in references]
                 return {reference: verdict for one in alone for reference, verdict in one.items()}
             return {references[0]: _verdict(error)}
         return dict.fromkeys(references, Verdict.GOOD)
@@ -135,6 +150,10 @@ class Cosign:
             if meant is None:
                 raise
             raise meant from error
+
+
+def _annotated(annotations: Mapping[str, str] | None) -> list[str]:
+    return [word for name, value in (annotations or {}).items() for word in ("--annotations", f"{name}={value}")]
 
 
 def _count(references: Sequence[str]) -> str:

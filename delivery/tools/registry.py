@@ -209,7 +209,7 @@ class Registry:
         Without a tag it is known by its digest alone. A tag that holds other content is an error, unless overwrite. subject
         is the digest of a manifest in the same repository that it is to be attached to.
         """
-        parts = config or Blob(_EMPTY, b"{}"), *(layers or (Blob(_EMPTY, b"{}"),))
+        parts = _parts(config, layers)
         about = self._described(repository, subject) if subject else None
         content = _artifact(artifact_type, config, parts, about, annotations or {})
         digest = _sha256(content)
@@ -225,6 +225,20 @@ class Registry:
             entry = {**_descriptor(_MANIFEST, content, annotations or {}), "artifactType": artifact}
             self._http.patiently(lambda: self._attach(repository, subject, entry))
         return digest
+
+    def artifact_digest(
+        self,
+        repository: str,
+        *,
+        artifact_type: str,
+        layers: Sequence[Blob],
+        config: Blob | None = None,
+        annotations: Mapping[str, str] | None = None,
+        subject: str = "",
+    ) -> str:
+        """The digest that `push_artifact` would push this as; pushes nothing."""
+        about = self._described(repository, subject) if subject else None
+        return _sha256(_artifact(artifact_type, config, _parts(config, layers), about, annotations or {}))
 
     def delete(self, repository: str, digest: str) -> None:
         """Delete a manifest, and so every tag of it. One that is not there is well; a registry that deletes nothing is an error.
@@ -431,6 +445,11 @@ def _referrer(entry: Mapping[str, Any]) -> Referrer:
         size=int(entry.get("size", 0)),
         annotations=entry.get("annotations") or {},
     )
+
+
+def _parts(config: Blob | None, layers: Sequence[Blob]) -> tuple[Blob, ...]:
+    """The config and the layers of an artefact, neither of which may be lacking."""
+    return config or Blob(_EMPTY, b"{}"), *(layers or (Blob(_EMPTY, b"{}"),))
 
 
 def _artifact(

@@ -28,7 +28,9 @@ from delivery.steps import sign as signing
 from delivery.tools import cosign, files
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
+from tests.integration import small
 from tests.integration.conftest import running_registry
+from tests.integration.small import Small
 from tests.registries import forward_to, serving, write_layout
 
 pytestmark = pytest.mark.engine
@@ -335,6 +337,105 @@ def copy_signature(address: str, one: str, other: str) -> None:
         timeout=10,
     )
     assert answer.status_code == 201
+
+
+# --- what was found, and not made here -------------------------------------------------------------
+
+
+@pytest.fixture
+def laptop(address: str, keys: Path, tmp_path: Path) -> Small:
+    """The small project, which is signed for, pushed by a laptop without the key."""
+    place = small.make(tmp_path / "laptop", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}")
+    declared = (place.folder / "delivery.toml").read_text() + '[signing]\npublic_key = "cosign.pub"\n'
+    public = (keys / "ours" / "cosign.pub").read_text()
+    place.commit("ci: sign", {"delivery.toml": declared, "cosign.pub": public})
+    code, printed = place.inv("push")
+    assert code == 0, printed
+    return place
+
+
+def ci(laptop: Small, keys: Path, branch: str, *arguments: str) -> tuple[int, str]:
+    """Run a task as CI does, in a clone of its own and with the key: exit code and output."""
+    clone = laptop.clone(
+        laptop.folder.parent / f"{branch.replace('/', '-')}-{len(list(laptop.folder.parent.iterdir()))}"
+    )
+    environment = {
+        cosign.KEY: (keys / "ours" / "cosign.key").read_text(),
+        cosign.PASSWORD: "open sesame",
+        "BRANCH_NAME": branch,
+        "DELIVERY_ECHO": "1",
+    }
+    return clone.inv(*arguments, environment=environment)
+
+
+def signed_parts(place: Small) -> list[str]:
+    """The repositories with a signature in them."""
+    registry = Registry(place.registry)
+    names = (*small.IMAGES, "platform-chart", "release")
+    return [name for name in names if any(tag.endswith(".sig") for tag in registry.tags(f"{place.registry}/{name}"))]
+
+
+def versions_of(place: Small, name: str) -> list[str]:
+    return sorted(tag for tag in Registry(place.registry).tags(f"{place.registry}/{name}") if "." in tag[:5])
+
+
+def bakes(printed: str) -> int:
+    return printed.count("$ docker buildx bake")
+
+
+def test_what_a_laptop_pushed_is_built_again_once_and_signed(laptop: Small, keys: Path) -> None:
+    code, printed = ci(laptop, keys, "release/0.1", "push")
+    assert code == 0, printed
+    assert "build again base-image, api-rest, async-worker: what the registry holds carries no signature" in printed
+    assert bakes(printed) == 1
+    # The next line finds our signatures, and asks no engine.
+    code, printed = ci(laptop, keys, "main", "push", "signing.verify")
+    assert (code, bakes(printed), "build again" in printed) == (0, 0, False), printed
+    assert "signatures: 8 good" in printed
+    assert versions_of(laptop, "release") == ["0.1.0", "0.1.0-dev.2", "0.1.0-rc.2"]
+
+
+@pytest.mark.parametrize("branch", ["develop", "main"])
+def test_other_bytes_under_a_key_are_neither_signed_nor_released(laptop: Small, keys: Path, branch: str) -> None:
+    image = laptop.released()["images"]["api-rest"]
+    registry, layout = Registry(laptop.registry), laptop.folder.parent / "evil"
+    layout.mkdir()
+    with io.BytesIO() as content, tarfile.open(fileobj=content, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("evil"))
+        tar.close()
+        forged = write_layout(layout, content.getvalue())
+    registry.push_layout(layout, image["repository"], image["key"], lambda _line: None)
+    code, printed = ci(laptop, keys, branch, "push")
+    assert code == 10, printed
+    assert (
+        f"api-rest:{image['key']}: the registry holds {forged}, the same sources give {image['digest']} here" in printed
+    )
+    assert signed_parts(laptop) == []
+    assert versions_of(laptop, "release") == ["0.1.0-dev.2"]
+    assert registry.digest(image["repository"], image["key"]) == forged
+
+
+def test_our_own_older_image_under_a_newer_key_is_not_taken_for_it(laptop: Small, keys: Path) -> None:
+    code, printed = ci(laptop, keys, "release/0.1", "push")
+    assert code == 0, printed
+    older = laptop.released()["images"]["api-rest"]["digest"]
+    laptop.commit("fix(apps): a hole", {"api-rest/file": "without it"})
+    code, printed = laptop.inv("push")
+    assert code == 0, printed
+    image = laptop.released()["images"]["api-rest"]
+    registry = Registry(laptop.registry)
+    held = registry.fetch(image["repository"], older)
+    assert held is not None
+    answer = requests.put(
+        f"http://{laptop.registry.partition('/')[0]}/v2/{image['repository'].partition('/')[2]}/manifests/{image['key']}",
+        data=held.content,
+        headers={"Content-Type": held.media_type},
+        timeout=10,
+    )
+    assert answer.status_code == 201
+    code, printed = ci(laptop, keys, "release/0.1", "push")
+    assert code == 10, printed
+    assert f"the registry holds {older}, the same sources give {image['digest']} here" in printed
 
 
 # --- bills of materials -------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Published whole or not at all: nothing that fails leaves a new version, and no version changes."""
 
 import dataclasses
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -8,7 +10,7 @@ from typing import cast
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError, RegistryError
+from delivery.core.errors import DeclarationError, RegistryError, SignatureError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, Line
 from delivery.core.plan import Plan, make_images, make_plan
@@ -17,6 +19,7 @@ from delivery.core.versions import Version
 from delivery.steps import publish as publishing
 from delivery.steps import sbom, sign, versions
 from delivery.tools import chart as charts
+from delivery.tools import files, layers
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
@@ -45,14 +48,23 @@ class ClassicEngine:
 
 @dataclass
 class Place:
-    """A registry, a clone with a chart, and two built images."""
+    """A registry, a clone with a chart, and two built images.
+
+    served is where the registry stays for a whole test: a chart names the addresses of its images.
+    proven has the names of what our signatures name the sources of; sources and existing are what was
+    said with what was signed.
+    """
 
     declaration: Declaration
     root: Path
     held: FullRegistry = field(default_factory=FullRegistry)
     attached: list[str] = field(default_factory=list)
+    proven: set[str] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
+    existing: list[str] = field(default_factory=list)
     signed: list[list[str]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    served: tuple[str, list[str]] | None = None
 
     def plan(self, address: str, line: Line = Line.DEVELOP) -> Plan:
         """A plan for what the registry holds now, everything changed."""
@@ -77,16 +89,30 @@ class Place:
             declaration, "c0ffee", decision, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
         )
 
-    def publish(self, fault: Fault | None = None) -> Release:
-        """Publish what is planned."""
-        with serving(self.held, fault) as (address, seen):
+    def publish(self, fault: Fault | None = None, layouts: Collection[str] = tuple(KEYS)) -> Release:
+        """Publish what is planned, with the layouts of these."""
+        with nullcontext(self.served) if self.served else serving(self.held, fault) as (address, seen):
             plan = self.plan(address)
             registry = Registry(address, pause=lambda _seconds: None, timeout=(1, 0.3))
             seen.clear()
             self.seen = seen
-            layouts = {name: self.root / "layouts" / name for name in KEYS}
+            built = {name: self.root / "layouts" / name for name in layouts}
             engine = cast("Engine", LayoutEngine())
-            return publishing.publish(engine, registry, self.declaration.at(address), plan, layouts, self.root)
+            return publishing.publish(engine, registry, self.declaration.at(address), plan, built, self.root)
+
+    def doubtful(self) -> list[str]:
+        """What has to be built again before it is signed."""
+        assert self.served
+        address = self.served[0]
+        plan = self.plan(address)
+        return publishing.doubtful(self.declaration.at(address), Registry(address), plan, self.root)
+
+    def forge(self, name: str, tag: str) -> str:
+        """Put other content under a tag, as who may push there could; its digest."""
+        content = b'{"layers": [], "forged": true}'
+        self.held.manifests[name, sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
+        self.held.tags[name, tag] = sha256(content)
+        return sha256(content)
 
     def version_tags(self) -> list[str]:
         """What is published, as the registry has it."""
@@ -112,8 +138,50 @@ def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
         return "sha256:bill"
 
     monkeypatch.setattr(sbom, "attach", attach)
-    monkeypatch.setattr(sign, "sign", lambda _declaration, pinned: made.signed.append(list(pinned)))
+
+    def note(
+        _declaration: object,
+        pinned: list[str],
+        *,
+        sources: dict[str, str] | None = None,
+        existing: list[str] | None = None,
+    ) -> None:
+        made.signed.append(pinned)
+        made.sources |= {named(one): source for one, source in (sources or {}).items()}
+        made.existing += [named(one) for one in existing or ()]
+
+    monkeypatch.setattr(sign, "sign", note)
     return made
+
+
+def named(reference: str) -> str:
+    """What a reference names, wherever the registry is: it serves at another port each time."""
+    repository, _, digest = reference.partition("@")
+    return f"{repository.rpartition('/')[2]}{'' if digest[7:].isalnum() and len(digest) == 71 else ' bill'}"
+
+
+@pytest.fixture
+def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The same, with a key to sign with, after somebody without one has published it all."""
+    with serving(place.held) as place.served:
+        place.publish()
+        place.signed.clear()
+        hold_a_key(place, monkeypatch)
+        yield place
+
+
+def hold_a_key(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sign, "active", lambda: True)
+    monkeypatch.setattr(
+        sign,
+        "unproven",
+        lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.proven],
+    )
+
+
+def unpublish(place: Place) -> None:
+    """Take all versions away, and leave the content under its keys."""
+    place.held.tags = {tag: digest for tag, digest in place.held.tags.items() if "." not in tag[1]}
 
 
 def test_everything_is_there_under_its_version_and_by_digest(place: Place) -> None:
@@ -330,3 +398,145 @@ def test_a_release_is_found_under_its_version(place: Place) -> None:
     with serving(place.held) as (address, _):
         assert versions.find(Registry(address), "0.4.0-dev.2") == release
         assert versions.find(Registry(address), "0.4.0") is None
+
+
+# --- with a key: what was found is made here again before it is signed -----------------------------
+
+
+def test_what_no_signature_of_ours_vouches_for_is_doubtful(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert key.doubtful() == ["base-image", "api-rest"]
+    key.proven = {"base-image"}
+    assert key.doubtful() == ["api-rest"]
+    del key.held.tags["api-rest", "k2"]  # what is missing is built anyway
+    assert key.doubtful() == []
+    key.proven = set()
+    monkeypatch.setattr(sign, "active", lambda: False)
+    assert key.doubtful() == []
+
+
+def test_where_the_release_is_signed_nothing_is_doubtful(key: Place) -> None:
+    key.proven = {"release"}
+    assert key.doubtful() == []
+    key.publish(layouts=[])
+    assert key.signed == []
+
+
+def test_what_was_built_again_and_is_equal_is_signed_as_made_from_its_key(key: Place) -> None:
+    unpublish(key)
+    release = key.publish()
+    assert release.chart
+    assert key.signed[0][:3] == [*(one.pinned for one in release.images.values()), release.chart.pinned]
+    assert key.sources == {
+        "base-image": "k1",
+        "api-rest": "k2",
+        "platform-chart": "k3",
+        "base-image bill": release.images["base-image"].digest,
+        "api-rest bill": release.images["api-rest"].digest,
+    }
+    assert key.existing == []
+    assert [named(one) for one in key.signed[1]] == ["release"]
+
+
+def test_what_was_not_built_again_is_told_to_be_found(key: Place) -> None:
+    unpublish(key)
+    key.publish(layouts=["api-rest"])
+    assert key.existing == ["base-image"]
+
+
+def test_other_bytes_under_a_key_are_an_error_that_names_both(key: Place) -> None:
+    unpublish(key)
+    forged, honest = key.forge("api-rest", "k2"), layers.digest(key.root / "layouts" / "api-rest")
+    before = dict(key.held.tags)
+    with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
+        key.publish()
+    assert f"/api-rest:k2: the registry holds {forged}, the same sources give {honest} here" in caught.value.details
+    assert (key.signed, key.held.tags) == ([], before)
+    assert not [line for line in key.seen if line.split()[0] not in {"HEAD", "GET"}]
+
+
+def test_another_chart_under_its_key_is_an_error_that_names_both(key: Place) -> None:
+    unpublish(key)
+    honest = key.held.tags["platform-chart", "k3"]
+    forged = forge_chart(key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n")
+    with pytest.raises(SignatureError) as caught:
+        key.publish()
+    assert f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}" in caught.value.details
+    assert (key.signed, key.held.tags["platform-chart", "k3"]) == ([], forged)
+    key.proven = {"platform-chart"}  # by a signature for this key, as only a push of ours makes it
+    key.publish()
+
+
+def test_what_is_no_chart_under_its_key_is_an_error_that_names_both(key: Place) -> None:
+    unpublish(key)
+    forged = key.forge("platform-chart", "k3")
+    with pytest.raises(SignatureError) as caught:
+        key.publish()
+    assert f"/platform-chart:k3: the registry holds {forged}, the same sources give sha256:" in caught.value.details
+
+
+@pytest.mark.parametrize(("tag", "ours"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)])
+def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(key: Place, tag: str, *, ours: bool) -> None:
+    unpublish(key)
+    image = key.held.tags["api-rest", "k2"]
+    assert key.served
+    line = f'image: {{repository: {key.served[0]}/api-rest, tag: "{tag}", digest: "{image}"}}\n'
+    forge_chart(key, line)
+    with nullcontext() if ours else pytest.raises(SignatureError):
+        key.publish()
+
+
+def forge_chart(place: Place, values: str) -> str:
+    """Put a chart with other values under the key of ours; its digest."""
+    assert place.served
+    registry, folder = Registry(place.served[0]), place.root / "platform-chart"
+    replaced = {"Chart.yaml": "apiVersion: v2\nname: platform\nversion: 0.4.0-dev.2\n", "values.yaml": values}
+    packed = charts.package(folder, files.chart_files(folder), replaced, epoch=place.declaration.build.epoch)
+    return charts.push(registry, f"{place.served[0]}/platform-chart", "k3", packed)
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_bill_that_somebody_attached_is_held_against_the_image(
+    key: Place, monkeypatch: pytest.MonkeyPatch, *, proven: bool
+) -> None:
+    unpublish(key)
+    key.proven = {"base-image bill", "api-rest bill"} if proven else {"base-image bill"}
+    monkeypatch.setattr(sbom, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
+    monkeypatch.setattr(sbom, "artifact_digest", lambda _registry, _image, _layout: "sha256:ours")
+    if proven:
+        key.publish()
+        return
+    with pytest.raises(SignatureError) as caught:
+        key.publish()
+    assert caught.value.details.count("the registry holds sha256:bill, the same sources give sha256:ours") == 1
+    assert "/api-rest" in caught.value.details
+    assert key.signed == []
+
+
+def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = key.held.tags["release", "0.4.0-dev.2"]
+    monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
+    key.publish()
+    assert key.signed[-1][0].endswith(held)
+
+
+def test_a_release_that_says_something_else_is_an_error_that_names_both(key: Place) -> None:
+    assert key.served
+    address = key.served[0]
+    other = dataclasses.replace(key.plan(address), commit="other")
+    layouts = {name: key.root / "layouts" / name for name in KEYS}
+    with pytest.raises(SignatureError) as caught:
+        publishing.publish(None, Registry(address), key.declaration.at(address), other, layouts, key.root)
+    held = key.held.tags["release", "0.4.0-dev.2"]
+    assert f"/release:0.4.0-dev.2: the registry holds {held}, the same sources give sha256:" in caught.value.details
+    assert key.signed == []
+
+
+def test_a_release_of_another_line_is_taken_as_it_is_and_not_signed(key: Place) -> None:
+    assert key.served
+    address = key.served[0]
+    plan = key.plan(address)
+    untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
+    registry, declaration = Registry(address), key.declaration.at(address)
+    assert publishing.doubtful(declaration, registry, untouched, key.root) == []
+    publishing.publish(None, registry, declaration, untouched, {}, key.root)
+    assert key.signed == []

@@ -75,6 +75,13 @@ def test_where_there_is_a_layout_no_layer_is_fetched(layout: Path) -> None:
         assert [line for line in seen if "/blobs/" in line]
 
 
+def test_what_would_be_attached_is_known_before(pushed: tuple[Registry, Image], layout: Path) -> None:
+    registry, image = pushed
+    expected = sboms.artifact_digest(registry, image, layout)
+    assert sboms.reference(registry, image.repository, image.digest) == ""
+    assert attach(registry, image, None) == expected
+
+
 def test_an_image_that_has_one_gets_no_other(pushed: tuple[Registry, Image], layout: Path) -> None:
     registry, image = pushed
     first = attach(registry, image, layout)

@@ -20,8 +20,13 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nours\n-----END PUBLIC KEY-----\n"
 
 @dataclasses.dataclass
 class Notary:
-    """A cosign and a registry: what each reference's signatures are worth, what is in the registry, and what was done."""
+    """A cosign and a registry: what signatures are worth, what the registry has, what was done.
 
+    said has what signatures say, by reference: one that does not say what is asked for is worth nothing.
+    """
+
+    said: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    annotated: list[dict[str, str] | None] = dataclasses.field(default_factory=list)
     verdicts: dict[str, Verdict] = dataclasses.field(default_factory=dict)
     held: set[str] = dataclasses.field(default_factory=lambda: {A, B, C})
     public: str = PUBLIC
@@ -36,10 +41,20 @@ class Notary:
 def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
     made = Notary()
 
-    def verdicts(self: Cosign, public: Path, references: Sequence[str]) -> dict[str, Verdict]:
+    def verdict(reference: str, asked: dict[str, str]) -> Verdict:
+        lacks = asked.items() - made.said.get(reference, {}).items()
+        return Verdict.OTHER_KEY if lacks else made.verdicts.get(reference, Verdict.GOOD)
+
+    def verdicts(
+        self: Cosign, public: Path, references: Sequence[str], annotations: dict[str, str] | None = None
+    ) -> dict[str, Verdict]:
         made.program = self.program
         made.against = public.read_text()
-        return {reference: made.verdicts.get(reference, Verdict.GOOD) for reference in references}
+        return {reference: verdict(reference, annotations or {}) for reference in references}
+
+    def sign(_self: Cosign, key: str, references: Sequence[str], annotations: dict[str, str] | None = None) -> None:
+        made.signed.append((key, list(references)))
+        made.annotated.append(annotations)
 
     def fetch(_self: Registry, repository: str, digest: str) -> Artifact | None:
         return Artifact(digest, "", b"", {}) if f"{repository}@{digest}" in made.held else None
@@ -49,7 +64,7 @@ def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
     monkeypatch.setattr(Registry, "fetch", fetch)
     monkeypatch.setattr(Cosign, "verdicts", verdicts)
     monkeypatch.setattr(Cosign, "public_half", lambda _self, _key: made.public)
-    monkeypatch.setattr(Cosign, "sign", lambda _self, key, references: made.signed.append((key, list(references))))
+    monkeypatch.setattr(Cosign, "sign", sign)
     monkeypatch.setattr(Cosign, "generate", lambda _self, prefix, password: made.generated.append((prefix, password)))
     monkeypatch.setenv(cosign.KEY, "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----")
     return made
@@ -80,6 +95,49 @@ def test_what_has_no_good_signature_is_signed(notary: Notary, signed: Declaratio
 def test_what_is_signed_is_not_signed_again(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
     signing.sign(signed, [A, B], tmp_path)
     assert notary.signed == []
+
+
+def test_a_signature_says_what_was_made_from_what(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.verdicts = {C: Verdict.UNSIGNED}
+    notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
+    signing.sign(signed, [A, B, C], tmp_path, sources={A: "k1", B: "k2"})
+    assert notary.signed == [("env://DELIVERY_SIGNING_KEY", [B, C])]
+    assert notary.annotated == [{"sha256:" + "b" * 64: "k2"}]
+
+
+def test_what_was_found_is_never_signed(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
+    sources = {A: "k1", B: "k2"}
+    with pytest.raises(SignatureError, match=f"sign {B}: it was not made here, and its signature is gone"):
+        signing.sign(signed, [A, B], tmp_path, sources=sources, existing=[A, B])
+    assert notary.signed == []
+    signing.sign(signed, [A], tmp_path, sources=sources, existing=[A])
+
+
+def test_what_has_no_signature_that_names_its_source_is_unproven(
+    notary: Notary, signed: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notary.said = {A: {"sha256:" + "a" * 64: "k1"}, B: {"sha256:" + "b" * 64: "k1"}}
+    notary.verdicts = {C: Verdict.UNSIGNED}
+    assert signing.unproven(signed, {A: "k1", B: "k2", C: ""}, tmp_path) == [B, C]
+    assert notary.against == PUBLIC
+    monkeypatch.delenv(cosign.KEY)
+    assert not signing.active()
+    assert signing.unproven(signed, {B: "k2"}, tmp_path) == []
+
+
+def test_without_a_declared_key_the_own_one_proves(notary: Notary, declaration: Declaration) -> None:
+    notary.public = "our own"
+    assert signing.unproven(declaration, {A: ""}) == []
+    assert notary.against == "our own"
+
+
+def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
+    signing.compare({})
+    signing.compare({"a:1": ("sha256:1", "sha256:1")})
+    with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
+        signing.compare({"a:1": ("sha256:1", "sha256:1"), "b:1": ("sha256:2", "sha256:3")})
+    assert caught.value.details == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"
 
 
 def test_signatures_of_a_key_count_for_its_own_public_half(notary: Notary, declaration: Declaration) -> None:

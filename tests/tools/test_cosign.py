@@ -81,6 +81,17 @@ def test_all_references_are_signed_in_one_call(fp: FakeProcess) -> None:
     assert len(fp.calls) == 1
 
 
+def test_what_signatures_are_to_say_is_signed_and_asked_for(fp: FakeProcess) -> None:
+    words = ["--annotations", "sha256:a=k1", "--annotations", "sha256:b=k2"]
+    annotations = {"sha256:a": "k1", "sha256:b": "k2"}
+    fp.register([*SIGN, *words, A, B])
+    COSIGN.sign("cosign.key", [A, B], annotations)
+    fp.register([*VERIFY, *words, A, B], returncode=12, stderr=OTHER_KEY)
+    fp.register([*VERIFY, *words, A])
+    fp.register([*VERIFY, *words, B], returncode=12, stderr=OTHER_KEY)
+    assert COSIGN.verdicts(PUBLIC, [A, B], annotations) == {A: Verdict.GOOD, B: Verdict.OTHER_KEY}
+
+
 def test_all_that_is_good_takes_one_call(fp: FakeProcess) -> None:
     fp.register([*VERIFY, A, B])
     assert COSIGN.verdicts(PUBLIC, [A, B]) == {A: Verdict.GOOD, B: Verdict.GOOD}
