@@ -37,10 +37,15 @@ def read(text: str, *, file: str = ".helmignore") -> tuple[Rule, ...]:
 
 
 def ignored(rules: Sequence[Rule], path: str) -> bool:
-    """Whether the file at this path, relative to the chart, stays out of the package, by itself or with a folder above it."""
+    """Whether the file at this path, relative to the chart, stays out of the package, by itself or with a folder above it.
+
+    The path of a folder ends with a slash.
+    """
     parts = path.split("/")
     above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-    return any(_left_out(rules, folder, folder=True) for folder in above) or _left_out(rules, path, folder=False)
+    if any(_left_out(rules, folder, folder=True) for folder in above):
+        return True
+    return not path.endswith("/") and _left_out(rules, path, folder=False)
 
 
 def _left_out(rules: Sequence[Rule], path: str, *, folder: bool) -> bool:

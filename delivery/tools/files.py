@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from docker.utils.build import exclude_paths
@@ -18,6 +19,7 @@ from delivery.tools import ignores
 __all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
+_PACKAGED = 0o644  # the mode of every file of a packaged chart
 
 
 def load_declaration(root: Path = ROOT) -> Declaration:
@@ -66,14 +68,43 @@ def context_files(folder: Path) -> list[File]:
 
 
 def chart_files(folder: Path) -> list[File]:
-    """What the packaged chart in this folder has, .helmignore obeyed. A file that cannot be read is an error."""
+    """What the packaged chart in this folder has, .helmignore obeyed, each file by the bytes that are packaged.
+
+    A link counts as what it leads to, as Helm takes it. One that leads out of the folder is an error, as is
+    a file that cannot be read.
+    """
     ignored = ignores.of_chart(folder)
+    home = os.path.realpath(folder)
     found = []
-    for file in sorted(folder.rglob("*")):
-        path = file.relative_to(folder).as_posix()
-        if file.is_file() and not ignored(path):
-            found.append(_file(file, path, file.lstat().st_mode))
-    return found
+    for path in _below(folder, ignored):
+        try:
+            file = Path(os.path.realpath(folder / path, strict=True))
+            why = "" if file.is_file() else "it is no regular file"
+            why = why if file.is_relative_to(home) else "it leads out of the folder"
+            if not why:
+                found.append(_file(file, path, _PACKAGED))
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            raise DeclarationError(
+                f"take the key of {folder.name}: cannot read {path}: {why}",
+                hint="a chart has what is below its folder; copy the file to there, or list it in .helmignore",
+            )
+    return sorted(found)
+
+
+def _below(folder: Path, ignored: Callable[[str], bool]) -> Iterator[str]:
+    """The paths of the files below a chart's folder and of what is none, links to folders followed."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        above = Path(place).relative_to(folder)
+        for name in [*folders]:
+            path = (above / name).as_posix()
+            if ignored(f"{path}/"):
+                folders.remove(name)
+            elif f"{os.path.realpath(place)}/".startswith(f"{os.path.realpath(folder / path)}/"):
+                folders.remove(name)  # it leads to a folder that it is in
+                names.append(name)
+        yield from (path for name in names if not ignored(path := (above / name).as_posix()))
 
 
 def _file(file: Path, path: str, mode: int) -> File:

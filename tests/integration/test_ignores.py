@@ -1,5 +1,6 @@
 """What we take for a chart's content is what `helm package` packs."""
 
+import hashlib
 import subprocess
 import tarfile
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from delivery.steps import programs
-from delivery.tools import ignores
+from delivery.tools import files, ignores
 
 pytestmark = pytest.mark.engine
 
@@ -59,3 +60,22 @@ def test_a_packaged_chart_has_what_is_not_ignored(tmp_path: Path, rules: str) ->
         found = {name.removeprefix("packed/") for name in packed.getnames()}
     ignored = ignores.of_chart(chart)
     assert found == {name for name in [*FILES, "Chart.yaml", ".helmignore"] if not ignored(name)}
+
+
+def test_what_a_link_leads_to_is_packed(tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    (chart / "files" / "deep").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: packed\nversion: 1.0.0\n")
+    (chart / "values.yaml").write_text("{}\n")
+    (chart / "files" / "deep" / "a").write_text("a")
+    (chart / "files" / "link").symlink_to("deep/a")
+    (chart / "files" / "folder").symlink_to("deep")
+    argv = [programs.ensure("helm"), "package", str(chart), "--destination", str(tmp_path)]
+    subprocess.run(argv, check=True, capture_output=True)
+    with tarfile.open(tmp_path / "packed-1.0.0.tgz") as packed:
+        content = {name.removeprefix("packed/"): packed.extractfile(name) for name in packed.getnames()}
+        found = {name: hashlib.sha256(file.read()).hexdigest() for name, file in content.items() if file}
+    # Helm writes Chart.yaml anew.
+    assert {**found, "Chart.yaml": ""} == {file.path: file.digest for file in files.chart_files(chart)} | {
+        "Chart.yaml": ""
+    }

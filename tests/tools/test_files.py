@@ -1,12 +1,16 @@
 """A key sees what a build sees: no more, no less."""
 
+import hashlib
+import io
 import os
 import socket
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from delivery.core.errors import DeclarationError
+from delivery.tools import chart as charts
 from delivery.tools import files
 from tests.conftest import DECLARATION
 
@@ -53,6 +57,7 @@ def test_a_link_counts_by_where_it_leads(context: Path) -> None:
     (context / "link").symlink_to("nowhere")
     (link,) = [file for file in files.context_files(context) if file.path == "link"]
     assert link.mode == "link"
+    assert link.digest == hashlib.sha256(b"nowhere").hexdigest()  # Docker keeps it as a link
 
 
 def test_a_file_that_cannot_be_read_is_an_error(context: Path) -> None:
@@ -60,6 +65,71 @@ def test_a_file_that_cannot_be_read_is_an_error(context: Path) -> None:
         listening.bind(str(context / "socket"))
         with pytest.raises(DeclarationError, match="cannot read socket: No such device or address"):
             files.context_files(context)
+
+
+@pytest.fixture
+def chart(tmp_path: Path) -> Path:
+    folder = tmp_path / "chart"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "files").mkdir()
+    (folder / "templates" / "a.yaml").write_text("kind: A\n")
+    (folder / "templates" / "b.yaml").symlink_to("a.yaml")
+    (folder / "more").symlink_to("templates")
+    (folder / "Chart.yaml").write_text("name: platform\nversion: 1.0.0\n")
+    (folder / ".helmignore").write_text("/ignored\n/.venv/\n")
+    return folder
+
+
+def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
+    before = files.chart_files(chart)
+    packed = charts.package(chart, before, {}, epoch=0)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        content = {one.name.removeprefix("platform/"): tar.extractfile(one) for one in tar}
+        digests = {path: hashlib.sha256(file.read()).hexdigest() for path, file in content.items() if file}
+    assert {file.path: file.digest for file in before} == digests
+    assert {"templates/b.yaml", "more/a.yaml", "more/b.yaml"} <= digests.keys()
+    # What a link is called changes nothing, and what it leads to everything.
+    (chart / "templates" / "b.yaml").unlink()
+    (chart / "templates" / "b.yaml").write_text("kind: A\n")
+    (chart / "templates" / "a.yaml").chmod(0o755)
+    assert files.chart_files(chart) == before
+    assert charts.package(chart, before, {}, epoch=0) == packed
+    (chart / "templates" / "a.yaml").write_text("kind: B\n")
+    changed = {new.path for old, new in zip(before, files.chart_files(chart), strict=True) if old != new}
+    assert changed == {"more/a.yaml", "templates/a.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("leads", "why"),
+    [
+        ("../secret", "it leads out of the folder"),
+        ("nowhere", "No such file or directory"),
+        ("link", "Too many levels of symbolic links"),
+        ("..", "it is no regular file"),
+        ("../files", "it is no regular file"),
+    ],
+)
+def test_a_link_that_a_chart_cannot_have_is_an_error_unless_it_is_ignored(chart: Path, leads: str, why: str) -> None:
+    (chart.parent / "secret").write_text("secret")
+    (chart / "files" / "link").symlink_to(leads.replace("../secret", "../../secret"))
+    with pytest.raises(DeclarationError, match=f"take the key of chart: cannot read files/link: {why}"):
+        files.chart_files(chart)
+    (chart / ".helmignore").write_text("/files/link\n")
+    assert "files/link" not in {file.path for file in files.chart_files(chart)}
+
+
+def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> None:
+    (chart.parent / "elsewhere").mkdir()
+    (chart.parent / "elsewhere" / "file").touch()
+    (chart / "files" / "link").symlink_to(chart.parent / "elsewhere")
+    with pytest.raises(DeclarationError, match="cannot read files/link/file: it leads out of the folder"):
+        files.chart_files(chart)
+
+
+def test_a_folder_that_is_ignored_is_not_gone_into(chart: Path) -> None:
+    (chart / ".venv").mkdir()
+    (chart / ".venv" / "link").symlink_to("nowhere")
+    assert not [file for file in files.chart_files(chart) if file.path.startswith(".venv")]
 
 
 def test_a_folder_without_a_declaration_is_an_error(tmp_path: Path) -> None:
