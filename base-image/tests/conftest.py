@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import oci
 import pytest
 from engine import Engine, docker
-from support import SUBPROJECT, measured_sizes
+from support import DESCRIPTION, SUBPROJECT, measured_sizes
 
 CONTEXT = ("Dockerfile", ".dockerignore", "ca-certificates", "rootfs", "scripts")
 
@@ -21,6 +21,8 @@ def engine() -> Iterator[Engine]:
         (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(reason)
     engine = Engine()
     yield engine
+    if engine.containers:
+        docker("rm", "--force", *engine.containers, check=False)
     if engine.tags:
         docker("image", "rm", "--force", *engine.tags, check=False)
 
@@ -40,10 +42,35 @@ def image(engine: Engine) -> str:
 
 
 @pytest.fixture(scope="session")
-def exported(image: str, tmp_path_factory: pytest.TempPathFactory) -> oci.Image:
-    """The files, layers and configuration of the image under test."""
-    archive = tmp_path_factory.mktemp("exported") / "image.tar"
-    docker("image", "save", "--output", str(archive), image)
+def container(engine: Engine, image: str) -> str:
+    """A container of the image under test that runs as long as the tests."""
+    return engine.start(image)
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], oci.Image]:
+    """Read an image of the engine's: its files, layers and configuration."""
+
+    def export(image: str) -> oci.Image:
+        archive = tmp_path_factory.mktemp("exported") / "image.tar"
+        docker("image", "save", "--output", str(archive), image)
+        return oci.read(archive)
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def exported(image: str, export: Callable[[str], oci.Image]) -> oci.Image:
+    """The image under test."""
+    return export(image)
+
+
+@pytest.fixture(scope="session")
+def described(engine: Engine, layouts: None, tmp_path_factory: pytest.TempPathFactory) -> oci.Image:
+    """What this folder builds when it is told what to write on the image, and of what time it is to be."""
+    del layouts
+    archive = tmp_path_factory.mktemp("described") / "image.tar"
+    engine.build(SUBPROJECT, *DESCRIPTION, f"--output=type=oci,dest={archive},rewrite-timestamp=true")
     return oci.read(archive)
 
 

@@ -29,6 +29,7 @@ class Engine:
     """Builds with what this machine needs: DEBIAN_IMAGE, and BUILD_CA where a proxy intercepts."""
 
     tags: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
 
     def build(self, context: Path, *arguments: str, check: bool = True) -> Done:
         settings = []
@@ -44,6 +45,13 @@ class Engine:
         self.tags.append(tag)
         self.build(context, "--load", "--tag", tag, *arguments)
         return tag
+
+    def start(self, image: str) -> str:
+        """Start a container of an image that only waits, until the end of the tests; return its name."""
+        name = f"bi-test-{uuid.uuid4().hex[:12]}"
+        self.containers.append(name)
+        docker("run", "--detach", "--name", name, image, "-c", "import signal; signal.pause()")
+        return name
 
     def run(self, image: str, *arguments: str) -> str:
         """Run a container of an image to its end, and return what it printed."""

@@ -13,6 +13,15 @@ from cryptography.x509.oid import NameOID
 
 SUBPROJECT = Path(__file__).resolve().parent.parent
 
+# What a build is told of the image.
+DESCRIPTION = (
+    "--build-arg=VERSION=1.2.3",
+    "--build-arg=REVISION=abc",
+    "--build-arg=SOURCE=https://example.org/base",
+    "--build-arg=SOURCE_DATE_EPOCH=1700000000",
+    "--provenance=false",
+)
+
 measured_sizes = pytest.StashKey[str]()
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
