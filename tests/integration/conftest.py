@@ -177,6 +177,7 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "COMPOSE_PROJECT_NAME": f"delivery-test-{uuid.uuid4().hex[:8]}",
         "DELIVERY_REGISTRY": registry,
         "CI": "true",
+        "PYTHONDONTWRITEBYTECODE": "",  # many tasks are started there
     }
     made = Clone(folder, environment, registry, ports)
     try:

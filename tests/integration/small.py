@@ -92,7 +92,13 @@ class Small:
         done = subprocess.run(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
-            env={**kept, "DELIVERY_REGISTRY": self.registry, "CI": "true", **(environment or {})},
+            env={
+                **kept,
+                "DELIVERY_REGISTRY": self.registry,
+                "CI": "true",
+                "PYTHONDONTWRITEBYTECODE": "",
+                **(environment or {}),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -132,7 +138,8 @@ class Small:
 def make(folder: Path, registry: str, environments: Mapping[str, tuple[str, str]] | None = None) -> Small:
     """Make the project, on develop with one commit; environments by name: (kube context, namespace)."""
     declared = files.load_declaration()
-    shutil.copytree(files.ROOT / "delivery", folder / "delivery", ignore=shutil.ignore_patterns("__pycache__"))
+    # With its bytecode, where there is some: whoever starts a task compiles what is not.
+    shutil.copytree(files.ROOT / "delivery", folder / "delivery")
     shutil.copytree(files.ROOT / "locks", folder / "locks")
     shutil.copy2(files.ROOT / "tasks.py", folder / "tasks.py")
     shutil.copytree(HERE / "chart", folder / "platform-chart")

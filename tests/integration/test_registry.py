@@ -157,7 +157,7 @@ def test_what_passes_is_waited_out(
             "ask for push rights on the repository",
         ),
         (failing(9, "GET", "/manifests/", refusing(404, "MANIFEST_UNKNOWN")), "read back", "some want it made first"),
-        (failing(9, "PUT", "/uploads/", (503, {}, b"oh no")), "answered 503 (oh no)", "the registry's own log"),
+        (failing(9, "PUT", "/uploads/", (500, {}, b"disk")), "answered 500 (disk)", "the registry's own log"),
         (
             failing(9, "PUT", "/manifests/", refusing(429, "TOOMANYREQUESTS", {"Retry-After": "1"})),
             "answered 429 (TOOMANYREQUESTS: no)",
@@ -167,7 +167,7 @@ def test_what_passes_is_waited_out(
         (failing(9, "GET", "/manifests/", Break("stall", 1.0)), "the registry has stalled", "it may be overloaded"),
         (failing(9, "GET", "/manifests/", (200, {}, b"{}")), "the registry holds sha256:44136fa3", "push again"),
     ],
-    ids=["401", "403", "404-after-push", "503", "429", "dropped", "stalled", "other-bytes"],
+    ids=["401", "403", "404-after-push", "500", "429", "dropped", "stalled", "other-bytes"],
 )
 def test_what_does_not_pass_ends_the_task_with_4_and_says_what_to_do(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, message: str, hint: str

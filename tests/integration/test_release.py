@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from delivery.tools.registry import Registry
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
-from tests.registries import Answer, Break, Fault, failing, forward_to, serving
+from tests.registries import Answer, Break, failing, forward_to, serving
 
 pytestmark = pytest.mark.engine
 
@@ -41,6 +41,14 @@ def place(address: str, tmp_path: Path) -> Small:
     return small.make(tmp_path / "place", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}")
 
 
+@pytest.fixture(scope="module")
+def pushed(address: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The small project, published: for tests that publish nothing else there."""
+    made = small.make(tmp_path_factory.mktemp("pushed") / "place", f"{address}/pushed")
+    succeed(made, "build", "push")
+    return made
+
+
 def published(place: Small) -> dict[str, list[str]]:
     """The version tags of each repository."""
     registry = Registry(place.registry)
@@ -59,23 +67,21 @@ def succeed(place: Small, *arguments: str, environment: dict[str, str] | None = 
     return printed
 
 
-def test_everything_is_published_under_its_version(place: Small) -> None:
-    succeed(place, "build", "push")
-    assert published(place) == FIRST
-    registry, told = Registry(place.registry), place.released()
-    for name, digest in digests(place).items():
+def test_everything_is_published_under_its_version(pushed: Small) -> None:
+    assert published(pushed) == FIRST
+    registry, told = Registry(pushed.registry), pushed.released()
+    for name, digest in digests(pushed).items():
         repository = told["images"].get(name, told["chart"])["repository"]
         assert registry.digest(repository, "0.1.0-dev.1") == digest
-    assert (told["line"], told["branch"], told["commit"]) == ("develop", "develop", place.git("rev-parse", "HEAD"))
+    assert (told["line"], told["branch"], told["commit"]) == ("develop", "develop", pushed.git("rev-parse", "HEAD"))
 
 
-def test_a_fresh_clone_without_an_engine_finds_nothing_to_do(place: Small, tmp_path: Path) -> None:
-    succeed(place, "push")
-    there = place.clone(tmp_path / "elsewhere")
+def test_a_fresh_clone_without_an_engine_finds_nothing_to_do(pushed: Small, tmp_path: Path) -> None:
+    there = pushed.clone(tmp_path / "elsewhere")
     printed = succeed(there, "build", "push", environment=NO_ENGINE)
     assert "build: nothing to do: the registry holds all 3 images" in printed
     assert "release 0.1.0-dev.1 is published already, and the same" in printed
-    assert there.released() == place.released()
+    assert there.released() == pushed.released()
 
 
 def test_a_change_builds_what_stands_on_it_and_nothing_else(place: Small) -> None:
@@ -106,7 +112,6 @@ def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
     file = place.folder / ".delivery" / "plan.json"
     succeed(place, "plan", "--file", str(file))
     succeed(place, "build", "push", "--plan", str(file))
-    succeed(place, "push", "--plan", str(file))
     place.commit("fix(apps): other", {"api-rest/file": "other"})
     code, printed = place.inv("push", "--plan", str(file))
     assert code == 2
@@ -115,12 +120,12 @@ def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
     assert published(place) == FIRST
 
 
-def test_a_third_image_that_does_not_build_leaves_no_new_version(place: Small) -> None:
-    succeed(place, "push")
-    place.commit("feat: both", {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"})
-    code, printed = place.inv("build", "push")
+def test_a_third_image_that_does_not_build_leaves_no_new_version(pushed: Small, tmp_path: Path) -> None:
+    there = pushed.clone(tmp_path / "elsewhere")
+    there.commit("feat: both", {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"})
+    code, printed = there.inv("build", "push")
     assert code == 5, printed
-    assert published(place) == FIRST
+    assert published(pushed) == FIRST
 
 
 def test_a_third_image_that_cannot_be_pushed_leaves_no_new_version(place: Small, address: str) -> None:
@@ -147,19 +152,18 @@ def test_uncommitted_sources_are_not_published(place: Small) -> None:
     assert published(place) == NOTHING
 
 
-def test_a_version_is_never_given_other_content(place: Small) -> None:
-    succeed(place, "push")
-    before = digests(place)
-    place.commit("fix(apps): other", {"api-rest/file": "other"})
-    place.git("checkout", "--quiet", "--orphan", "rewritten")
-    place.commit("feat: history was rewritten")
-    place.git("branch", "--force", "develop", "HEAD")
-    place.git("switch", "--quiet", "develop")
-    code, printed = place.inv("push")
+def test_a_version_is_never_given_other_content(pushed: Small, tmp_path: Path) -> None:
+    there = pushed.clone(tmp_path / "elsewhere")
+    there.commit("fix(apps): other", {"api-rest/file": "other"})
+    there.git("checkout", "--quiet", "--orphan", "rewritten")
+    there.commit("feat: history was rewritten")
+    there.git("branch", "--force", "develop", "HEAD")
+    there.git("switch", "--quiet", "develop")
+    code, printed = there.inv("push")
     assert code == 2
     assert "is published with other content (api-rest, chart)" in printed
-    registry = Registry(place.registry)
-    assert registry.digest(f"{place.registry}/api-rest", "0.1.0-dev.1") == before["api-rest"]
+    registry = Registry(pushed.registry)
+    assert registry.digest(f"{pushed.registry}/api-rest", "0.1.0-dev.1") == digests(pushed)["api-rest"]
 
 
 def test_a_candidate_becomes_the_release_without_a_byte_sent_again(place: Small, address: str) -> None:
@@ -223,80 +227,30 @@ def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the
     assert published(place)["release"] == ["0.1.0", "0.1.1"]
 
 
-Breaking = Callable[[], Fault]
+# Each fault that passes, and each that does not, by itself: test_registry.py.
+def test_what_passes_at_the_registry_is_waited_out(place: Small, address: str) -> None:
+    busy = failing(1, "PUT", "/manifests/", (503, {}, b""))
+    cut_off = failing(1, "GET", "/manifests/", Break("answer"))
+    with serving(forward_to(f"http://{address}"), lambda method, path: busy(method, path) or cut_off(method, path)) as (
+        proxy,
+        seen,
+    ):
+        succeed(place.at(place.registry.replace(address, proxy)), "push")
+    assert published(place) == FIRST
+    assert max(seen.count(line) for line in seen if line.startswith("PUT ") and "/manifests/" in line) == 2
 
 
-def dropped(where: str, times: int, method: str, part: str) -> Fault:
-    left = [times]
-
-    def fault(asked: str, path: str) -> Break | None:
-        if asked == method and part in path and left[0]:
-            left[0] -= 1
-            return Break(where)
-        return None
-
-    return fault
-
-
-DRILLS: dict[str, tuple[Breaking, int, str]] = {
-    "401": (lambda: failing(99, "POST", "/uploads/", (401, {}, b"")), 4, "there is no login for"),
-    "403": (lambda: failing(99, "POST", "/uploads/", (403, {}, b"")), 4, "ask for push rights"),
-    "404 after the push": (lambda: failing(99, "GET", "/api-rest/manifests/", (404, {}, b"")), 4, "read back"),
-    "500 for ever": (lambda: failing(99, "PUT", "/manifests/", (500, {}, b"disk")), 4, "answered 500 (disk)"),
-    "503 twice": (lambda: failing(2, "PUT", "/manifests/", (503, {}, b"")), 0, "release 0.1.0-dev.1"),
-    "429 with Retry-After": (
-        lambda: failing(2, "POST", "/uploads/", (429, {"Retry-After": "1"}, b"")),
-        0,
-        "release 0.1.0-dev.1",
-    ),
-    "an upload cut off": (lambda: dropped("request", 2, "PUT", "/uploads/"), 0, "release 0.1.0-dev.1"),
-    "an answer cut off": (lambda: dropped("answer", 2, "GET", "/manifests/"), 0, "release 0.1.0-dev.1"),
-    "other bytes than were sent": (
-        lambda: failing(1, "GET", "/base-image/manifests/", (200, {}, b'{"other": 1}')),
-        4,
-        "was sent",
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def built(address: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The small project, built once and published nowhere yet."""
-    made = small.make(tmp_path_factory.mktemp("drills") / "place", address)
-    succeed(made, "build")
-    return made
-
-
-@pytest.mark.parametrize("drill", DRILLS)
-def test_what_goes_wrong_at_the_registry_is_waited_out_or_told(
-    built: Small, address: str, drill: str, say: Callable[[str], None]
-) -> None:
-    fault, code, told = DRILLS[drill]
-    place = built.at(f"{address}/{drill.lower().replace(' ', '-')}")
-    with serving(forward_to(f"http://{address}"), fault()) as (proxy, _):
-        found, printed = place.at(place.registry.replace(address, proxy)).inv("push")
-        lines = [line for line in printed.splitlines() if line.startswith(("error", "to do", "✓ release"))]
-        say(f"  {drill}: exit {found}; {' / '.join(lines)}")
-        assert (found, told in printed) == (code, True), printed
-        assert "Traceback" not in printed
-    if code:
-        assert published(place)["release"] == []
-        assert succeed(place, "push")
-
-
-def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(place: Small, tmp_path: Path) -> None:
-    succeed(place, "push")
-    there = place.clone(tmp_path / "a much longer path").at(f"{place.registry}-again")
+def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(pushed: Small, tmp_path: Path) -> None:
+    there = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
     assert "build base-image, api-rest, async-worker" in succeed(there, "push")
     assert {name: one for name, one in digests(there).items() if name != "chart"} == {
-        name: one for name, one in digests(place).items() if name != "chart"
+        name: one for name, one in digests(pushed).items() if name != "chart"
     }
 
 
-def test_helm_installs_the_published_chart_with_the_images_by_digest(place: Small) -> None:
-    succeed(place, "push")
-    told = place.released()
-    chart = f"oci://{place.registry}/platform-chart"
+def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Small) -> None:
+    told = pushed.released()
+    chart = f"oci://{pushed.registry}/platform-chart"
     argv = [programs.ensure("helm"), "template", "house", chart, "--version", told["version"], "--plain-http"]
     rendered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     for name in ("api-rest", "async-worker"):
@@ -304,7 +258,7 @@ def test_helm_installs_the_published_chart_with_the_images_by_digest(place: Smal
         assert f"image: {image['repository']}@{image['digest']}" in rendered
 
 
-def test_what_is_published_can_be_read_as_json(place: Small) -> None:
-    plan = json.loads(succeed(place, "plan", "--json"))
+def test_what_is_published_can_be_read_as_json(pushed: Small) -> None:
+    plan = json.loads(succeed(pushed, "plan", "--json"))
     assert plan["decision"]["line"] == "develop"
     assert [one["published"] for one in plan["versions"]] == ["0.1.0-dev.1"] * 3

@@ -214,7 +214,8 @@ def consume(broker: str, topic: str) -> list[bytes]:
 
 def broker_settings(container: Container, server: str) -> str:
     return shell(
-        container, f"{QUICK} {KAFKA_BIN}/kafka-configs.sh {server} --entity-type brokers --entity-name 1 --describe --all"
+        container,
+        f"{QUICK} {KAFKA_BIN}/kafka-configs.sh {server} --entity-type brokers --entity-name 1 --describe --all",
     )[1]
 
 
