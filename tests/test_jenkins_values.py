@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from delivery.steps import programs
 from delivery.tools import files
 from tests import yaml_strict
 from tests.jenkins.harness import with_tags
@@ -450,12 +453,14 @@ def controller() -> Iterator[str]:
 
 def started(tmp_path: Path, controller: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The agent's script, with a java that says what it was told, and a docker that answers when asked again."""
-    programs = {
+    (tmp_path / "curl").symlink_to(shutil.which(programs.require("curl")) or "")
+    up = shlex.quote(str(tmp_path / "up"))
+    bodies = {
         "java": 'echo "$@"',
-        "docker": f"[ -e {tmp_path}/up ] || {{ touch {tmp_path}/up; exit 1; }}; echo docker answers >&2",
+        "docker": f"[ -e {up} ] || {{ touch {up}; exit 1; }}; echo docker answers >&2",
         "sleep": "exit 0",
     }
-    for name, body in programs.items():
+    for name, body in bodies.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     told = {
@@ -483,6 +488,7 @@ def test_an_agent_fetches_its_program_from_the_controller_and_connects(tmp_path:
 
 
 def test_an_agent_waits_for_its_engine(tmp_path: Path, controller: str) -> None:
+    Controller.answered.append("/another")  # it is ready
     done = started(tmp_path, controller, DOCKER_HOST="unix:///run/engine/docker.sock")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "up").exists()

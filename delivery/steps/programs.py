@@ -65,6 +65,7 @@ PROGRAMS = {
         packages=("chromium", "fonts-dejavu-core"),
     ),
     "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
+    "curl": Program("CURL", ("curl",), packages=("curl",)),
     # It runs on any Java; which one, where Debian's default is missing, is for whoever runs it to find.
     "groovy": Program("GROOVY", ("groovy",), packages=("groovy", "default-jre-headless")),
     # 0.27 is the first that speaks to the containerd 2 of today's node images.

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from delivery.tools import cache, command
 __all__ = ["Offered", "can_install", "install", "offered", "release"]
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
+# Slim images leave the manuals out, the folder too, and Java's packages fail where they cannot link their own into it.
+_MANUALS = Path("/usr/share/man/man1")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
 # runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
@@ -50,6 +53,8 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     options = _options(suite) if suite in _NEWER else []
     names = [f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name for name in packages]
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    with suppress(OSError):  # apt says what it cannot write
+        _MANUALS.mkdir(parents=True, exist_ok=True)
     with cache.lock("apt"):
         command.stream(
             ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, env=environment

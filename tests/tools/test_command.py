@@ -2,6 +2,7 @@
 
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
 def test_echoes_a_line_that_can_be_pasted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIVERY_ECHO", "1")
     command.capture([PYTHON, "-c", "pass # a b"], doing="try")
-    assert f"$ {PYTHON} -c 'pass # a b'" in capsys.readouterr().err
+    assert f"$ {shlex.quote(PYTHON)} -c 'pass # a b'" in capsys.readouterr().err
 
 
 @dataclass

@@ -15,6 +15,11 @@ from delivery.tools import cache, debian
 TARGETS = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
 
 
+@pytest.fixture(autouse=True)
+def _own_manuals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(debian, "_MANUALS", tmp_path / "man" / "man1")
+
+
 @pytest.fixture
 def bookworm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"})
@@ -114,6 +119,21 @@ def package(folder: Path) -> Path:
     made = folder / "ours.deb"
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", control.parent, made], check=True, capture_output=True)
     return made
+
+
+@pytest.mark.usefixtures("bookworm")
+def test_a_slim_image_has_the_folder_that_java_s_packages_link_their_manuals_into(
+    fp: FakeProcess, tmp_path: Path
+) -> None:
+    folders: list[bool] = []
+    fp.register(TARGETS, stdout=["bookworm http://mirror/debian/"])
+    fp.register(["apt-get", fp.any(), "update"])
+    fp.register(
+        ["apt-get", fp.any(), "install", fp.any()],
+        callback=lambda _process: folders.append((tmp_path / "man" / "man1").is_dir()),
+    )
+    debian.install(["groovy"], quiet)
+    assert folders == [True]
 
 
 @pytest.mark.usefixtures("bookworm")
