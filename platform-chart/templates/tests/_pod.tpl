@@ -42,7 +42,8 @@ spec:
     - name: test
       image: {{ include "platform.image" (dict "image" $image) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      command: {{ concat (list "python3" "-I" "-u" (printf "/test/%s" .script)) .args | toJson }}
+      {{- /* The script itself, not a ConfigMap with it: `helm test --logs` takes every hook of the tests for a pod. */}}
+      command: {{ concat (list "python3" "-I" "-u" "-c" (.root.Files.Get (printf "files/helm-test/%s" .script))) .args | toJson }}
       env:
         - name: TIMEOUT
           value: {{ $tests.timeout | quote }}
@@ -61,25 +62,19 @@ spec:
         {{- toYaml $tests.resources | nindent 8 }}
       securityContext:
         {{- include "platform.containerSecurityContext" . | nindent 8 }}
+      {{- if not .root.Values.tls.publicCA }}
       volumeMounts:
-        - name: test
-          mountPath: /test
-          readOnly: true
-        {{- if not .root.Values.tls.publicCA }}
         - name: ca
           mountPath: /ca
           readOnly: true
-        {{- end }}
+      {{- end }}
+  {{- if not .root.Values.tls.publicCA }}
   volumes:
-    - name: test
-      configMap:
-        name: {{ include "platform.name" (dict "root" .root "name" "test") }}
-    {{- if not .root.Values.tls.publicCA }}
     - name: ca
       secret:
         secretName: {{ include "platform.tls.caSecretName" .root }}
         items:
           - key: ca.crt
             path: ca.crt
-    {{- end }}
+  {{- end }}
 {{- end -}}
