@@ -16,9 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from delivery.tools import screen
+from delivery.core.records import TerminatedError
+from delivery.tools import command, screen
 
 __all__ = ["Run", "main", "run_all", "status", "summary"]
 
@@ -70,7 +72,7 @@ def summary(runs: Sequence[Run]) -> list[list[str]]:
     return [[run.name, "failed" if run.returncode else "passed", f"{run.seconds:.0f}"] for run in runs]
 
 
-def run_all(runs: Sequence[Run], command: Callable[[Run], Sequence[str]], width: int = WIDTH) -> None:
+def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width: int = WIDTH) -> None:
     """Run the command of every session, so many at once, in this order; an interrupt ends them."""
     processes: set[subprocess.Popen[str]] = set()
     stopped = threading.Event()
@@ -80,10 +82,11 @@ def run_all(runs: Sequence[Run], command: Callable[[Run], Sequence[str]], width:
             if stopped.is_set():
                 return
             run.began = time.monotonic()
-            process = _start(command(run))
-            processes.add(process)
-            step.line(status(runs))
-            with process:
+            with _start(argv_of(run)) as process:
+                processes.add(process)
+                if stopped.is_set():  # since it was asked above
+                    _interrupt(process)
+                step.line(status(runs))
                 for line in process.stdout or ():
                     text = line.rstrip("\n")
                     run.read(text)
@@ -100,25 +103,34 @@ def run_all(runs: Sequence[Run], command: Callable[[Run], Sequence[str]], width:
         except BaseException:
             stopped.set()
             for process in list(processes):
-                os.killpg(process.pid, signal.SIGINT)  # as from a terminal: pytest and compose clean up
+                _interrupt(process)
             raise
         step.done(status(runs))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the sessions that the arguments name; 1 when one of them failed, 130 when interrupted."""
+    """Run the sessions that the arguments name; 1 when one of them failed, 130 or 143 when they were ended."""
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     runs = [Run(session) for session in arguments[:cut]]
     nox = [sys.executable, "-m", "nox", "--session"]
+    # A shell's background job ignores it, and so would the sessions: they could not be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run_all(runs, lambda run: [*nox, run.session, *arguments[cut:]])
-    except KeyboardInterrupt:
-        return 130
+        with command.terminable():
+            run_all(runs, lambda run: [*nox, run.session, *arguments[cut:]])
+    except KeyboardInterrupt as error:
+        return 143 if isinstance(error, TerminatedError) else 130
     screen.table("sessions", ["session", "outcome", "seconds"], summary(runs))
     for run in runs:
         for line in run.failed:
             screen.say(f"{run.name:<{_widest(runs)}} │ {line}")
     return 1 if any(run.returncode for run in runs) else 0
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Interrupt a session as a terminal would: pytest and compose clean up."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
 
 
 def _start(argv: Sequence[str]) -> subprocess.Popen[str]:

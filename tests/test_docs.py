@@ -53,13 +53,11 @@ def test_every_task_that_is_named_is_on_the_menu(page: Path) -> None:
 
 def test_a_plan_to_keep_to_comes_from_one_place() -> None:
     """`--plan` reads what `inv plan --file FILE` wrote: no help and no page says anything else."""
-    assert isinstance(tasks.namespace, Collection)
-    helps = {name: tasks.namespace[name].help for name in tasks.namespace.task_names}
-    reading = {name: told["plan"] for name, told in helps.items() if "plan" in told}
-    assert set(reading) == {"build", "deploy", "push", "verify"}
-    other = [name for name, told in reading.items() if "`inv plan --file FILE` wrote" not in told]
-    assert other == []
-    assert [name for name, told in helps["plan"].items() if "--plan" in told] == ["file"]
+    # By their source: Invoke takes the helps out of a task once it has made arguments of them.
+    source = "".join(file.read_text() for file in sorted((ROOT / "delivery" / "tasks").glob("*.py")))
+    helps = re.findall(r'(?:"plan": |_KEEP = )"(.*)"', source)
+    assert len(helps) == 3
+    assert [told for told in helps if "`inv plan --file FILE` wrote" not in told] == []
     assert [page for page in PAGES if "inv plan --json" in page.read_text()] == []
 
 

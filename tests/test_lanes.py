@@ -1,4 +1,5 @@
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from delivery.tools import screen
+from delivery.tools.files import ROOT
 from tests import lanes
 from tests.lanes import Run, run_all, status, summary
 
@@ -28,7 +30,7 @@ signal.pause()
 """
 
 
-def command(code: str, *arguments: str) -> Callable[[Run], list[str]]:
+def python(code: str, *arguments: str) -> Callable[[Run], list[str]]:
     return lambda _run: [sys.executable, "-c", code, *arguments]
 
 
@@ -78,7 +80,7 @@ def test_a_failure_is_shown_before_its_session_ends(tmp_path: Path, monkeypatch:
     seen = tmp_path / "seen"
     monkeypatch.setattr(screen, "say", lambda text: seen.touch() if "it broke" in text else None)
     run = Run("lint")
-    run_all([run], command(WAITS, str(seen)))
+    run_all([run], python(WAITS, str(seen)))
     assert run.returncode == 0
     assert len(run.failed) == 1
 
@@ -101,7 +103,7 @@ def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
     monkeypatch.setattr(screen, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT))
     runs = [Run("lint"), Run("types")]
     with pytest.raises(KeyboardInterrupt):
-        run_all(runs, command(INTERRUPTED, str(tidied)), width=1)
+        run_all(runs, python(INTERRUPTED, str(tidied)), width=1)
     assert tidied.exists()
     assert [run.returncode for run in runs] == [3, None]
 
@@ -109,13 +111,37 @@ def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
 def test_the_exit_code_says_whether_a_session_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fake(runs: list[Run], command: Callable[[Run], list[str]]) -> None:
-        assert command(runs[0])[1:] == ["-m", "nox", "--session", "lint", "--", "-k", "x"]
+    def fake(runs: list[Run], argv_of: Callable[[Run], list[str]]) -> None:
+        assert argv_of(runs[0])[1:] == ["-m", "nox", "--session", "lint", "--", "-k", "x"]
         for run in runs:
             run.returncode = int(run.session == "types")
             run.failed = ["FAILED a::b"] * run.returncode
 
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(lanes, "run_all", fake)
     assert lanes.main(["lint", "--", "-k", "x"]) == 0
     assert lanes.main(["lint", "types", "--", "-k", "x"]) == 1
     assert "FAILED a::b" in capsys.readouterr().out
+
+
+TERMINATED = """
+import sys
+from tests import lanes
+argv = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+lanes.run_all = lambda runs, _argv_of, run_all=lanes.run_all: run_all(runs, lambda _run: argv)
+sys.exit(lanes.main(["lint"]))
+"""
+
+
+def test_a_run_that_is_terminated_ends_its_sessions_too(tmp_path: Path) -> None:
+    tidied = tmp_path / "tidied"
+    with subprocess.Popen(
+        [sys.executable, "-c", TERMINATED, INTERRUPTED, str(tidied)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        while "ready" not in process.stdout.readline():
+            pass
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode == 143
+    assert tidied.exists()

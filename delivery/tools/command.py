@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, Full, Queue
 from types import FrameType
 from typing import IO
 
@@ -33,15 +33,16 @@ __all__ = ["GRACE_SECONDS", "capture", "detach", "stream", "terminable", "watch"
 
 GRACE_SECONDS = 10.0  # from asking a program and all that it started to end, until they are killed
 _KILL_SECONDS = 1.0  # how long the kernel may take to end what is killed
-# How long an output is read after the program has ended. What it left running may keep it open.
+# How long an output is waited for after the program has ended. What it left running may keep it open.
 _OPEN_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAIL_LINES = 40
 _CHUNK_BYTES = 65536
+_CHUNKS = 64  # that wait to be taken; a program that prints faster is held back, as by a pipe
 
 _Sink = Callable[[bytes], None]
-_Chunks = SimpleQueue[tuple[_Sink, bytes] | None]  # what is read, None for the end of an output
+_Chunks = Queue[tuple[_Sink, bytes] | None]  # what is read, None for the end of an output
 
 
 def capture(
@@ -172,7 +173,8 @@ def _run(
     Of two sinks the second gets the errors; one alone gets both outputs.
     """
     process = None
-    chunks: _Chunks = SimpleQueue()
+    chunks: _Chunks = Queue(_CHUNKS)
+    ended = threading.Event()
     try:
         with _uninterrupted():
             process = subprocess.Popen(
@@ -185,16 +187,19 @@ def _run(
                 start_new_session=True,
             )
             for pipe, sink in zip((process.stdout, process.stderr), sinks, strict=False):
-                _beside(_read, pipe, sink, chunks)
+                _beside(_read, pipe, sink, chunks, ended)
             if text is not None:
                 _beside(_write, process.stdin, text)
         return _follow(process, chunks, len(sinks), tick=tick, every=every)
     except BaseException as error:
+        ended.set()  # what it prints while it is ended is thrown away, and does not hold it back
         if process:
             _end(process)
         elif isinstance(error, FileNotFoundError):
             raise _not_there(argv, doing) from error
         raise
+    finally:
+        ended.set()
 
 
 @functools.cache
@@ -236,10 +241,11 @@ def _follow(
 ) -> int:
     """Give a program's output to the sinks, calling tick every so many seconds; return its exit code.
 
-    Its outputs are read to their ends, or until a moment after the program has ended.
+    Its outputs are read to their ends, or until the program has ended and no more came for a moment.
     """
     due = time.monotonic() + every
     ended = None
+    heard = 0.0  # when the last piece of output was taken
     while still_open or ended is None:
         if still_open:
             with suppress(Empty):
@@ -247,6 +253,7 @@ def _follow(
                     chunk[0](chunk[1])
                 else:
                     still_open -= 1
+                heard = time.monotonic()
         else:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_until(due))
@@ -256,7 +263,7 @@ def _follow(
         if ended is None and now >= due:
             tick()
             due = time.monotonic() + every
-        if ended is not None and now > ended + _OPEN_SECONDS:
+        if ended is not None and now > max(ended, heard) + _OPEN_SECONDS:
             break
     return process.wait()
 
@@ -270,11 +277,19 @@ def _beside(function: Callable[..., None], *arguments: object) -> None:
     threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
-def _read(pipe: io.BufferedReader, sink: _Sink, chunks: _Chunks) -> None:
+def _read(pipe: io.BufferedReader, sink: _Sink, chunks: _Chunks, ended: threading.Event) -> None:
     with pipe:
         while chunk := pipe.read1(_CHUNK_BYTES):
-            chunks.put((sink, chunk))
-    chunks.put(None)
+            _put((sink, chunk), chunks, ended)
+    _put(None, chunks, ended)
+
+
+def _put(chunk: tuple[_Sink, bytes] | None, chunks: _Chunks, ended: threading.Event) -> None:
+    """Hand a piece of output on, unless nobody takes it any more."""
+    while not ended.is_set():
+        with suppress(Full):
+            chunks.put(chunk, timeout=_LOOK_SECONDS)
+            return
 
 
 def _write(pipe: IO[bytes], text: str) -> None:

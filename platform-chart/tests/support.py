@@ -47,7 +47,10 @@ HELD = ("StatefulSet", "Deployment", "DaemonSet", "Job")
 
 
 class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # PyYAML may lack C
-    """Refuses a key that a mapping has twice, of which YAML keeps only the last."""
+    """Refuses a key that a mapping has twice, of which YAML keeps only the last.
+
+    As tests/yaml_strict.py of the whole project does, which is not there once the chart is split off.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

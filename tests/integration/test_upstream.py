@@ -25,7 +25,6 @@ import pymysql
 import pytest
 import requests
 import trustme
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,6 +37,7 @@ from kafka.structs import OffsetAndMetadata
 from delivery.core.declaration import Declaration
 from delivery.steps import upstream
 from delivery.tools.engine import Engine
+from tests import yaml_strict
 from tests.integration.conftest import free_port
 
 KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
@@ -714,7 +714,7 @@ def _prometheus(engine: Engine, project: Declaration) -> None:
 def test_prometheus_runs_as_nobody_and_is_to_read_itself(run: Run, volume: Callable[[str], Mount]) -> None:
     container, base = start_prometheus(run, volume("/prometheus"), read_only=True, cap_drop=["ALL"])
     assert shell(container, "id -u; id -g; pwd") == (0, "65534\n65534\n/prometheus\n")
-    (job,) = yaml.safe_load(told(f"{base}/api/v1/status/config")["yaml"])["scrape_configs"]
+    (job,) = yaml_strict.load(told(f"{base}/api/v1/status/config")["yaml"])["scrape_configs"]
     assert (job["job_name"], job["static_configs"]) == ("prometheus", [{"targets": ["localhost:9090"]}])
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import yaml
 
 from delivery.core import lease
 from delivery.core.declaration import Environment
@@ -23,6 +22,7 @@ from delivery.steps.lock import Turn
 from delivery.tools import chart as charts
 from delivery.tools.helm import Helm, Watcher
 from delivery.tools.kubernetes import Kubernetes
+from tests import yaml_strict
 
 OLD, NEW = Manifest("kind: Old\nmetadata:\n  name: old\n", ""), Manifest("kind: New\nmetadata:\n  name: new\n", "")
 CHART = Path("platform-chart")
@@ -128,7 +128,7 @@ class House:
         return [{"kind": "Service", "metadata": {"name": "web"}}]
 
     def live(self, manifest: str) -> list[dict[str, Any]]:
-        documents = [one for one in yaml.safe_load_all(manifest) if one]
+        documents = yaml_strict.load_all(manifest)
         named = [(one["kind"], one["metadata"]["name"]) for one in documents]
         return [*self.live_objects, *(self.made[one] for one in named if one in self.made)]
 

@@ -245,6 +245,7 @@ def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", interrupt)
+    monkeypatch.setattr(command, "_KILL_SECONDS", 30)  # a busy machine may take its time
     interrupted(stream, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
     assert family.last_words() == "begun\n"
 
@@ -289,6 +290,34 @@ def test_a_captured_output_that_stays_open_is_not_waited_for(family: Family, mon
     assert command.capture(left(family), doing="try") == "the last words"
 
 
+def test_a_long_output_is_taken_whole_though_the_program_has_long_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_OPEN_SECONDS", 0.05)
+    lines: list[str] = []
+
+    def slowly(line: str) -> None:
+        lines.append(line)
+        if len(lines) % 10_000 == 0:
+            threading.Event().wait(0.1)  # longer than an output is waited for
+
+    command.stream([PYTHON, "-c", "for n in range(40_000): print(n)"], doing="try", on_line=slowly)
+    assert lines == [f"{n}\n" for n in range(40_000)]
+
+
+def test_a_program_that_prints_faster_than_it_is_read_is_held_back(family: Family) -> None:
+    # More than a pipe and the queue hold; what the program writes to the fifo comes after all of it.
+    size = command._CHUNKS * command._CHUNK_BYTES + 2**21
+    code = f"import sys; sys.stdout.write(('x' * 1023 + '\\n') * ({size} // 1024)); open(sys.argv[1], 'w').write('all')"
+    held_back: list[bool] = []
+
+    def first(_line: str) -> None:
+        if not held_back:
+            held_back.append(not select.select([family.pipe], [], [], 0.3)[0])
+
+    command.stream([PYTHON, "-c", code, str(family.fifo)], doing="try", on_line=first)
+    assert held_back == [True]
+    assert family.last_words() == "all"
+
+
 SCRIPT = """
 import sys
 from invoke import Context, Exit
@@ -312,7 +341,8 @@ def test_a_task_that_is_ended_ends_what_it_started(sent: signal.Signals, code: i
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *argv],
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        # Whoever started the tests may ignore it, as nohup and background jobs do.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         family.read()
         process.send_signal(sent)
