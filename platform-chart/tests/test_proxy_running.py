@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -30,27 +31,28 @@ WEB = {
     "ports": {"http": 8000},
     "service": {"enabled": True},
     "tls": {"enabled": True, "backendPort": "http"},
-    "shutdown": {"linger": 3},
+    "shutdown": {"linger": 1},
 }
-PROXY = {"limits": {"connections": 6, "requestsPerSecond": 1}, "timeouts": {"request": 2, "response": 4}}
 PATIENCE = 30.0
 
-# The app behind the proxy: says what reached it.
+# The app behind the proxy: says what reached it, about /slow only once it is told to by SIGUSR1.
 APP = """
-import http.server, json, time
+import http.server, json, signal, threading
+told = threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: told.set())
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path == "/slow":
-            time.sleep(3)
-        if self.path == "/late":
-            time.sleep(60)
+            told.wait()
         body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-http.server.ThreadingHTTPServer(("127.0.0.1", 8000), App).serve_forever()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8000), App)
+print("listening", flush=True)
+server.serve_forever()
 """
 
 
@@ -70,20 +72,22 @@ def until(what: Callable[[], Any]) -> Any:  # noqa: ANN401  whatever the caller 
                 return answer
         except (OSError, http.client.HTTPException) as error:
             problem = error
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(problem or "it did not come")
 
 
 class Proxy:
     """HAProxy and an app in one network namespace, as in a pod."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, values: dict[str, Any]) -> None:
+        folder.chmod(0o755)
         self.folder = folder
-        self.documents = render(alone(**WEB) | {"proxy": PROXY})
+        self.documents = render(alone(**WEB) | {"proxy": values})
         held = find(self.documents, "ConfigMap", "platform-proxy")["data"]
         (folder / "proxy").mkdir()
         for name, text in held.items():
-            (folder / "proxy" / name).write_text(text)
+            # How often it looks for a renewed certificate.
+            (folder / "proxy" / name).write_text(text.replace("local SECONDS = 5", "local SECONDS = 1"))
         (folder / "certificate").mkdir()
         self.put_certificate(self.documents)
         (folder / "ca.crt").write_bytes(self.secret(self.documents, "platform-ca")["ca.crt"])
@@ -120,6 +124,8 @@ class Proxy:
             "-c",
             APP,
         )
+        # Nothing is asked too early, which would count for how often this address asks.
+        until(lambda: "listening" in docker("logs", f"{self.name}-app"))
         until(lambda: self.ask()[0] == 200)
 
     @staticmethod
@@ -189,15 +195,38 @@ def unverified() -> ssl.SSLContext:
     return context
 
 
-@pytest.fixture(name="proxy")
-def _proxy(tmp_path: Path) -> Iterator[Proxy]:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Proxy]]:
+    """Starts a proxy with these values, and an app behind it."""
     if not PYTHON_IMAGE:
         pytest.skip("PYTHON_IMAGE names no image with Python")
     assert shutil.which("docker")
-    tmp_path.chmod(0o755)
-    proxy = Proxy(tmp_path)
-    yield proxy
-    proxy.remove()
+    with contextlib.ExitStack() as stack:
+
+        def start(**values: object) -> Proxy:
+            proxy = Proxy(tmp_path_factory.mktemp("proxy"), values)
+            stack.callback(proxy.remove)
+            return proxy
+
+        yield start
+
+
+@pytest.fixture(name="proxy", scope="module")
+def _proxy(started: Callable[..., Proxy]) -> Proxy:
+    """One that is not patient."""
+    return started(timeouts={"request": 1, "response": 1})
+
+
+@pytest.fixture(scope="module")
+def strict(started: Callable[..., Proxy]) -> Proxy:
+    """One that allows an address little."""
+    return started(limits={"connections": 6, "requestsPerSecond": 1})
+
+
+@pytest.fixture
+def own(started: Callable[..., Proxy]) -> Proxy:
+    """One that a test changes or ends."""
+    return started()
 
 
 def test_requests_reach_the_app_with_the_proxys_word_for_who_asks(proxy: Proxy) -> None:
@@ -241,55 +270,66 @@ def test_tls_1_1_is_refused(proxy: Proxy) -> None:
         proxy.connect(older)
 
 
-def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(proxy: Proxy) -> None:
-    kept = proxy.connect()
-    assert proxy.ask(connection=kept)[0] == 200
-    first = proxy.serial()
-    proxy.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["second.example"]}}))
-    second = until(lambda: (now := proxy.serial()) != first and now)
+def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(own: Proxy) -> None:
+    kept = own.connect()
+    assert own.ask(connection=kept)[0] == 200
+    first = own.serial()
+    own.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["second.example"]}}))
+    second = until(lambda: (now := own.serial()) != first and now)
     # The key of another certificate: HAProxy must not take it, nor end.
     broken = render(alone(**WEB) | {"tls": {"extraNames": ["third.example"]}})
     other = find(render(alone(**WEB) | {"tls": {"extraNames": ["fourth.example"]}}), "Secret", "platform-tls")
     find(broken, "Secret", "platform-tls")["data"] = find(broken, "Secret", "platform-tls")["data"] | {
         "tls.key": other["data"]["tls.key"]
     }
-    proxy.put_certificate(broken)
-    until(lambda: "the new certificate is unusable, the old one stays in use" in proxy.log())
-    assert proxy.serial() == second
-    proxy.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["fifth.example"]}}))
-    until(lambda: proxy.serial() != second)
-    # Any answer tells that the connection lives; asking for serials again and again may have used up this address' rate.
-    assert proxy.ask(connection=kept)[0] in {200, 429}
+    own.put_certificate(broken)
+    until(lambda: "the new certificate is unusable, the old one stays in use" in own.log())
+    assert own.serial() == second
+    own.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["fifth.example"]}}))
+    until(lambda: own.serial() != second)
+    assert own.ask(connection=kept)[0] == 200
     kept.close()
-    assert proxy.log().count("the new certificate is in use") == 2
-    assert proxy.log().count("the new certificate is unusable") == 1
+    assert own.log().count("the new certificate is in use") == 2
+    assert own.log().count("the new certificate is unusable") == 1
 
 
-def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_answered(proxy: Proxy) -> None:
-    resting, asking, slow = proxy.connect(), proxy.connect(), proxy.connect()
-    assert proxy.ask(connection=resting)[2]["Connection"] is None
-    hook = container(proxy.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"]["command"]
-    telling = subprocess.Popen(["docker", "exec", proxy.name, *hook], stderr=subprocess.DEVNULL)
-    until(lambda: proxy.ask()[2]["Connection"] == "close")
-    assert proxy.ask(connection=asking)[2]["Connection"] == "close"
+def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_answered(own: Proxy) -> None:
+    resting, asking, slow = own.connect(), own.connect(), own.connect()
+    assert own.ask(connection=resting)[2]["Connection"] is None
+    hook = container(own.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"]["command"]
+    telling = subprocess.Popen(["docker", "exec", own.name, *hook], stderr=subprocess.DEVNULL)
+    until(lambda: own.ask()[2]["Connection"] == "close")
+    assert own.ask(connection=asking)[2]["Connection"] == "close"
     slow.request("GET", "/slow")
     assert resting.sock.recv(1) == b""  # closed, in order
     with pytest.raises(OSError, match=r".+"):
-        proxy.connect()
+        own.connect()
+    docker("kill", "--signal", "USR1", f"{own.name}-app")
     answer = slow.getresponse()
     assert (answer.status, answer.headers["Connection"]) == (200, "close")
     assert answer.read()
     for connection in (resting, asking, slow):
         connection.close()
     telling.wait()
-    assert docker("wait", proxy.name) == "0"
+    assert docker("wait", own.name) == "0"
 
 
-def test_an_address_may_ask_only_so_often(proxy: Proxy) -> None:
+# Python 3.11 leaves a socket open that was reset before its handshake began.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_address_may_have_only_so_many_connections(strict: Proxy) -> None:
+    held = [strict.connect() for _ in range(6)]
+    with pytest.raises(OSError, match=r".+"):
+        strict.connect()
+    for connection in held:
+        connection.close()
+    until(lambda: strict.ask()[0] == 200)
+
+
+def test_an_address_may_ask_only_so_often(strict: Proxy) -> None:
     statuses = []
-    connection = proxy.connect()
+    connection = strict.connect()
     for _ in range(15):
-        status, body, headers = proxy.ask(connection=connection)
+        status, body, headers = strict.ask(connection=connection)
         statuses.append(status)
     connection.close()
     assert statuses[0] == 200
@@ -297,21 +337,10 @@ def test_an_address_may_ask_only_so_often(proxy: Proxy) -> None:
     assert json.loads(body)["error"]["code"] == "too-many-requests"
 
 
-# Python 3.11 leaves a socket open that was reset before its handshake began.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_address_may_have_only_so_many_connections(proxy: Proxy) -> None:
-    held = [proxy.connect() for _ in range(6)]
-    with pytest.raises(OSError, match=r".+"):
-        proxy.connect()
-    for connection in held:
-        connection.close()
-    until(lambda: proxy.ask()[0] == 200)
-
-
 def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(proxy: Proxy) -> None:
     stalled = proxy.connect()
     stalled.sock.sendall(b"GET / HTTP/1.1\r\n")
-    assert proxy.ask("/late")[0] == 504
+    assert proxy.ask("/slow")[0] == 504
     assert b" 408 " in stalled.sock.recv(100)
     stalled.close()
 
@@ -319,6 +348,7 @@ def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(p
 def test_an_app_that_is_gone_is_said_in_json(proxy: Proxy) -> None:
     docker("kill", f"{proxy.name}-app")
     status, body, headers = proxy.ask()
+    docker("start", f"{proxy.name}-app")
     assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/json", "1")
     assert json.loads(body)["error"]["code"] == "unavailable"
     assert '"status": 503' in proxy.log()
