@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ __all__ = [
     "EXAMPLES",
     "VALUES_FILES",
     "alone",
+    "beside",
     "container",
     "fails",
     "find",
@@ -89,7 +91,8 @@ def helm(
         # Neither a user's repositories and plugins nor a cluster's context reach a test that does not ask for them.
         places = {"HELM_CACHE_HOME": home, "HELM_CONFIG_HOME": home, "HELM_DATA_HOME": home, "KUBECONFIG": kubeconfig}
         argv = [program or helms()[0], *arguments]
-        environment = {**os.environ, **places}
+        # It ends before collecting its garbage would pay.
+        environment = {**os.environ, **places, "GOGC": "off"}
         return subprocess.run(argv, capture_output=True, text=True, check=False, input=stdin, env=environment)
 
 
@@ -106,7 +109,8 @@ def render(
     Values files are named from the chart's folder. Further options are `helm template`'s own, say kube_version="1.29.0".
     """
     text = render_text(values, values_files, release, namespace, api_versions, **options)
-    return load_all(text)
+    found: list[Document] = pickle.loads(_parsed(text))  # noqa: S301  made here
+    return found
 
 
 def render_text(
@@ -135,6 +139,12 @@ def fails(
 
 
 @functools.cache
+def _parsed(text: str) -> bytes:
+    # Pickled, so that everybody gets objects of their own.
+    return pickle.dumps(load_all(text))
+
+
+@functools.cache
 def _template(
     values: str,
     values_files: tuple[str, ...],
@@ -153,9 +163,15 @@ def _template(
 
 def alone(name: str = "web", /, **values: object) -> dict[str, Any]:
     """Return values with one component, and nothing else of the platform."""
-    component = {"image": {"repository": "web", "tag": "1"}, **values}
+    return beside([values], [name])
+
+
+def beside(components: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Return values with these components, and nothing else of the platform."""
+    image = {"repository": "web", "tag": "1"}
+    made = {name: {"image": image, **values} for name, values in zip(names, components, strict=True)}
     off = {"enabled": False}
-    return {"kafka": off, "database": off, "components": {"api-rest": off, "async-worker": off, name: component}}
+    return {"kafka": off, "database": off, "components": {"api-rest": off, "async-worker": off, **made}}
 
 
 def find(documents: Iterable[Document], kind: str, name: str) -> Document:

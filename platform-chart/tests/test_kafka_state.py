@@ -90,7 +90,7 @@ def broker(answers: dict[int, bytes]) -> Iterator[Broker]:
         daemon_threads = True
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         try:
             yield Broker(server.server_address[1], asked)
         finally:
@@ -113,7 +113,10 @@ def state(port: int, *arguments: str, node: int = 1, **more: str) -> subprocess.
 @contextmanager
 def waiting(port: int) -> Iterator[subprocess.Popen[str]]:
     """A broker that is to leave, with all the time in the world; stopped at the end."""
-    with subprocess.Popen(["bash", str(SCRIPT), "wait", "1000"], env=environment(port), text=True) as process:
+    script = SCRIPT.read_text()
+    assert "sleep 1" in script
+    argv = ["bash", "-c", script.replace("sleep 1", "sleep 0.05"), SCRIPT.name, "wait", "1000"]
+    with subprocess.Popen(argv, env=environment(port), text=True) as process:
         try:
             yield process
         finally:
