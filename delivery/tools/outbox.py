@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +44,7 @@ _UNDER_WAY = ".tmp"
 _TAKE_OVER_SECONDS = 10  # how long another process may take to move a few files
 _LEFT_SECONDS = 3600  # a file that was begun so long ago is of a process that was killed
 _last = [0]  # the stamp of the event that was added last
+_not_taken_over: set[Path] = set()  # former outboxes that a warning was printed for
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,20 @@ Send = Callable[[Waiting], tuple[Fate, str]]
 
 
 def folder() -> Path:
-    """Where events wait, made if need be, with what waited where earlier versions kept it."""
+    """Where events wait, made if need be, with what waited where earlier versions kept it.
+
+    A failure to take that over is a warning, once a process: new events must not be lost for old ones.
+    """
     path = _folder()
     with _saying(f"make the outbox {path}"):
         path.mkdir(parents=True, exist_ok=True)
-    if not os.environ.get(_VARIABLE):
-        take_over()
+    if not os.environ.get(_VARIABLE) and (former := _former()) not in _not_taken_over:
+        try:
+            take_over()
+        except DeliveryError as error:
+            _not_taken_over.add(former)
+            sys.stderr.write(f"warning: {error.message}; they stay there\n")
+            sys.stderr.flush()
     return path
 
 
@@ -110,15 +120,16 @@ def _former() -> Path:
 def take_over() -> None:
     """Move events from the cache, where earlier versions kept them, to the default outbox.
 
-    Each file is moved whole, under its name. Of two processes one moves; the other waits for it.
+    Each file is moved whole, under its name. Of two processes one moves; the other waits for it. Raises
+    DeliveryError when one cannot be moved.
     """
     source, target = _former(), _default()
     folders = [(source, target), (source / _REJECTED, target / _REJECTED)]
-    if source.resolve() == target.resolve() or not any(_files(old) for old, _ in folders):
-        return
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    with _saying(f"cannot take over the events in {source}"):
+        if source.resolve() == target.resolve() or not any(_files(old) for old, _ in folders):
+            return
+        from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
-    with _saying(f"take over the events in {source}"):
         target.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(target / ".take-over.lock", timeout=_TAKE_OVER_SECONDS):

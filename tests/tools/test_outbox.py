@@ -293,13 +293,33 @@ def test_an_event_that_is_delivered_while_it_is_taken_over_is_no_error(former: P
     assert [file.name for file in (tmp_path / "new").iterdir()] == [there.name]
 
 
-def test_what_cannot_be_taken_over_is_an_error(former: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
+@pytest.mark.parametrize("refused", ["rename", "iterdir"])
+def test_what_cannot_be_taken_over_stays_and_keeps_no_new_event_out(
+    former: Path,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refused: str,
+) -> None:
+    call = getattr(Path, refused)
 
-    monkeypatch.setattr("delivery.tools.outbox.os.rename", refuse)
-    with pytest.raises(DeliveryError, match=f"take over the events in {former}: Permission denied"):
-        outbox.folder()
+    def refuse(path: Path, *target: Path) -> Any:  # noqa: ANN401  # of either method
+        if path.is_relative_to(former):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return call(path, *target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, refused, refuse)
+        outbox.add(LEDGER, events("c"))
+        outbox.add(LEDGER, events("d"))
+        assert [one.event["status"] for one in outbox.waiting()] == ["c", "d"]
+        with pytest.raises(DeliveryError, match=f"take over the events in {former}: Permission denied"):
+            outbox.take_over()
+    assert capsys.readouterr().err == (
+        f"warning: cannot take over the events in {former}: Permission denied; they stay there\n"
+    )
+    assert {one.file.parent for one in outbox.waiting()} == {state}
+    assert len(list(former.rglob("*.json"))) == 3
 
 
 def test_knows_which_undelivered_events_are_in_a_folder(former: Path, state: Path, tmp_path: Path) -> None:
