@@ -12,6 +12,7 @@ __all__ = [
     "DeliveryError",
     "DeployError",
     "EngineError",
+    "LeaseLostError",
     "NotOursError",
     "OutdatedError",
     "PlatformError",
@@ -113,6 +114,12 @@ class DeployError(DeliveryError):
     def __init__(self, message: str, *, hint: str = "", details: str = "", rolled_back: bool = False) -> None:
         super().__init__(message, hint=hint, details=details)
         self.rolled_back = rolled_back
+
+
+class LeaseLostError(DeployError):
+    """Another deploy has our lease, or may have it soon; nothing may be changed any more."""
+
+    reference = "lease-lost"
 
 
 class ClusterError(DeliveryError):

@@ -24,7 +24,13 @@ from delivery.core.deployment import (
     read_deployment,
     rollback_target,
 )
-from delivery.core.errors import CommandError, DeclarationError, DeliveryError, DeployError
+from delivery.core.errors import (
+    CommandError,
+    DeclarationError,
+    DeliveryError,
+    DeployError,
+    LeaseLostError,
+)
 from delivery.core.release import Release, ReleasedImage
 from delivery.steps import programs, rollout
 from delivery.steps.lock import Turn, hold
@@ -488,11 +494,11 @@ def _test(place: Target, turn: Turn, options: Options) -> None:
 
 def _undo(place: Target, serving: Revision | None, turn: Turn, options: Options, error: DeployError) -> None:
     """Go back to what served before, then raise what happened; beside it, why that failed."""
+    if isinstance(error, LeaseLostError):  # the release is another deploy's now
+        raise error
     try:
         state, rolled_back = _go_back(place, serving, turn, options)
     except DeliveryError as failure:
-        if failure.message == error.message:  # the turn was lost, and so is not ours
-            raise error from None
         again = f"`./run inv rollback --revision {serving.number}` goes back; " if serving else ""
         to = f" to revision {serving.number}" if serving else ""
         raise DeployError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from delivery.core import lease as leases
-from delivery.core.errors import CommandError, DeployError
+from delivery.core.errors import CommandError, DeployError, LeaseLostError
 from delivery.core.lease import RENEW_DEADLINE_SECONDS, REQUEST_SECONDS, RETRY_SECONDS, Holding
 from delivery.tools import screen
 from delivery.tools.kubernetes import Kubernetes, Object
@@ -35,7 +35,7 @@ class Turn:
     successor: str = ""  # who has taken the lease from us, when that is known
 
     def check(self) -> None:
-        """Raise DeployError when the lease is lost: somebody else has it, or may have it soon.
+        """Raise LeaseLostError when the lease is lost: somebody else has it, or may have it soon.
 
         To be called before anything is changed, and again and again beside helm. It asks the clock
         and not the cluster, so that it answers while a renewal hangs.
@@ -47,7 +47,7 @@ class Turn:
             if self.successor:
                 reason = f"{self.successor} has it now"
             after = "nothing is rolled back, the next deploy repairs what was cut off"
-            raise DeployError(
+            raise LeaseLostError(
                 f"cannot keep the lease {self.name}: {reason}; {after}",
                 hint="see that the cluster answers, and run the same command again",
             )

@@ -13,7 +13,7 @@ import pytest
 from delivery.core import lease
 from delivery.core.declaration import Environment
 from delivery.core.deployment import Manifest, Revision, objects
-from delivery.core.errors import CommandError, DeclarationError, DeployError
+from delivery.core.errors import CommandError, DeclarationError, DeployError, LeaseLostError
 from delivery.core.keys import File
 from delivery.steps import deploy as deploys
 from delivery.steps import rollout
@@ -307,17 +307,17 @@ def test_a_rollback_that_cannot_begin_does_not_hide_why(
     assert house.done == ["upgrade", "report"]
 
 
-def test_a_lost_turn_is_told_once(
-    house: House,
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("successor", ["", "you@there pid 7"])
+def test_a_lost_lease_is_told_once(house: House, root: Path, monkeypatch: pytest.MonkeyPatch, successor: str) -> None:
     def tick(_watch: object) -> None:
         house.turn.lost.set()
-        house.turn.check()
+        try:
+            house.turn.check()
+        finally:  # who has it may be known only after it was found to be lost
+            house.turn.successor = successor
 
     monkeypatch.setattr(rollout.Watch, "tick", tick)
-    with pytest.raises(DeployError) as caught:
+    with pytest.raises(LeaseLostError) as caught:
         deploy(house, root)
     assert caught.value.message.count("keep the lease") == 1
     assert house.done == ["upgrade"]
