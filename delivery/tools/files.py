@@ -71,7 +71,7 @@ def chart_files(folder: Path) -> list[File]:
     """What the packaged chart in this folder has, .helmignore obeyed, each file by the bytes that are packaged.
 
     A link counts as what it leads to, as Helm takes it. One that leads out of the folder is an error, as is
-    a file that cannot be read.
+    a file or folder that cannot be read.
     """
     ignored = ignores.of_chart(folder)
     home = os.path.realpath(folder)
@@ -86,16 +86,25 @@ def chart_files(folder: Path) -> list[File]:
         except OSError as error:
             why = error.strerror or str(error)
         if why:
-            raise DeclarationError(
-                f"take the key of {folder.name}: cannot read {path}: {why}",
-                hint="a chart has what is below its folder; copy the file to there, or list it in .helmignore",
-            )
+            raise _unreadable(folder, path, why)
     return sorted(found)
+
+
+def _unreadable(folder: Path, path: str, why: str) -> DeclarationError:
+    return DeclarationError(
+        f"take the key of {folder.name}: cannot read {path}: {why}",
+        hint="a chart has what is below its folder; copy the file to there, or list it in .helmignore",
+    )
 
 
 def _below(folder: Path, ignored: Callable[[str], bool]) -> Iterator[str]:
     """The paths of the files below a chart's folder and of what is none, links to folders followed."""
-    for place, folders, names in os.walk(folder, followlinks=True):
+
+    def fail(error: OSError) -> None:
+        path = Path(os.fsdecode(error.filename)).relative_to(folder).as_posix()
+        raise _unreadable(folder, path, error.strerror or str(error)) from error
+
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         above = Path(place).relative_to(folder)
         for name in [*folders]:
             path = (above / name).as_posix()

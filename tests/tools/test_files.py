@@ -1,11 +1,13 @@
 """A key sees what a build sees: no more, no less."""
 
+import errno
 import hashlib
 import io
 import os
 import socket
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +126,21 @@ def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> No
     (chart / "files" / "link").symlink_to(chart.parent / "elsewhere")
     with pytest.raises(DeclarationError, match="cannot read files/link/file: it leads out of the folder"):
         files.chart_files(chart)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refuse(path: Path) -> Any:  # noqa: ANN401  # os' own
+        if Path(path) == chart / "templates":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read every folder
+    with pytest.raises(DeclarationError, match="of chart: cannot read templates: Permission denied"):
+        files.chart_files(chart)
+    (chart / ".helmignore").write_text("/templates/\n/more/\n")
+    assert [file.path for file in files.chart_files(chart)] == [".helmignore", "Chart.yaml"]
 
 
 def test_a_folder_that_is_ignored_is_not_gone_into(chart: Path) -> None:
