@@ -24,7 +24,7 @@ class Ledger:
 
     def __init__(self, address: str, token: str = "") -> None:
         self.address = address.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
 
     def post(self, event: dict[str, Any]) -> str:
         """Hand in a deployment event; return the id that the ledger gave it once the broker has it."""
@@ -42,7 +42,8 @@ class Ledger:
             answer = requests.post(
                 f"{self.address}/deployments",
                 json=event,
-                headers={**self._headers, "Idempotency-Key": key},
+                headers={"Idempotency-Key": key},
+                auth=self._authorize,
                 timeout=(min(_CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
             )
@@ -135,8 +136,14 @@ class Ledger:
                 )
             time.sleep(0.1)
 
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Send our token, or nothing: without an auth requests sends the login of ~/.netrc instead."""
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
     def _ask(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:  # noqa: ANN401  # requests' own
-        told: dict[str, Any] = {"timeout": _TIMEOUT_SECONDS, "headers": self._headers, "allow_redirects": False}
+        told: dict[str, Any] = {"timeout": _TIMEOUT_SECONDS, "auth": self._authorize, "allow_redirects": False}
         try:
             return requests.request(method, f"{self.address}{path}", **{**told, **options})  # noqa: S113  # told has one
         except requests.RequestException as error:

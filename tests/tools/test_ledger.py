@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,25 @@ def test_offers_an_event_under_its_key_and_with_the_token() -> None:
         Ledger(f"http://{address}").offer(EVENT, "k1", seconds=5)
     assert (headers[0]["Idempotency-Key"], headers[0]["Authorization"]) == ("k1", "Bearer secret")
     assert "Authorization" not in headers[1]
+
+
+@pytest.mark.parametrize(("token", "sent"), [("secret", "Bearer secret"), ("", None)])
+def test_a_login_of_netrc_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, sent: str | None
+) -> None:
+    (tmp_path / "netrc").write_text("default login me password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    authorizations: list[str | None] = []
+
+    def answer(_method: str, _path: str, headers: dict[str, str], _body: bytes) -> Answer:
+        authorizations.append(headers.get("Authorization"))
+        return 202, {}, b'{"id": "e1"}'
+
+    with serving(answer) as (address, _):
+        ledger = Ledger(f"http://{address}", token)
+        ledger.offer(EVENT, "k1", seconds=5)
+        ledger.post(EVENT)
+    assert authorizations == [sent, sent]
 
 
 @pytest.mark.parametrize(
