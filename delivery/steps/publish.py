@@ -243,11 +243,14 @@ def _attach_sboms(
             # What the image says of itself: the same bytes are a candidate first, and a release later.
             version = files.version(root / declaration.images[name].context)
             there = layout if layout and layout.is_dir() else None
-            current = sboms.reference(registry, image.repository, image.digest) if signing.active() else ""
-            if current:
-                existing[current] = Image(name, version, image.repository, image.digest), there
-            digest = sboms.attach(registry, image.repository, image.digest, name, version, there)
-            bills[f"{image.repository}@{digest}"] = image.digest
+            # One look: what somebody attaches after it is neither compared nor signed.
+            bill = sboms.reference(registry, image.repository, image.digest)
+            if bill:
+                existing[bill] = Image(name, version, image.repository, image.digest), there
+            else:
+                digest = sboms.attach(registry, image.repository, image.digest, name, version, there)
+                bill = f"{image.repository}@{digest}"
+            bills[bill] = image.digest
         step.done(f"attached to {', '.join(release.images)}")
     _compare_bills(declaration, registry, existing, root)
     return bills

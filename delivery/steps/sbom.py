@@ -14,13 +14,11 @@ __all__ = ["artifact_digest", "attach", "attached", "make", "reference"]
 
 
 def attach(registry: Registry, repository: str, digest: str, name: str, version: str, layout: Path | None) -> str:
-    """Attach an image's bill of materials to it, unless it has one; the digest of the artefact that holds the bill.
+    """Attach an image's bill of materials to it; the digest of the artefact that holds the bill.
 
-    The image is read from its layout where there is one, else out of the registry.
+    The image is read from its layout where there is one, else out of the registry. Whether another
+    bill is attached is not looked at: a caller that signs the result must not get somebody else's.
     """
-    there = _attached(registry, repository, digest)
-    if there:
-        return there
     return registry.push_artifact(repository, **_artifact(registry, Image(name, version, repository, digest), layout))
 
 

@@ -15,15 +15,17 @@ from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, Line
 from delivery.core.plan import Plan, make_images, make_plan
 from delivery.core.release import Release, read_release
+from delivery.core.sbom import MEDIA_TYPE
 from delivery.core.versions import Version
 from delivery.steps import publish as publishing
 from delivery.steps import sbom, sign, versions
 from delivery.tools import chart as charts
 from delivery.tools import files, layers
 from delivery.tools.engine import Engine
-from delivery.tools.registry import Registry
+from delivery.tools.registry import Referrer, Registry
 from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
 
+ATTACH = sbom.attach
 KEYS = {"base-image": "k1", "api-rest": "k2"}
 NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
 
@@ -510,6 +512,31 @@ def test_a_bill_that_somebody_attached_is_held_against_the_image(
     assert caught.value.details.count("the registry holds sha256:bill, the same sources give sha256:ours") == 1
     assert "/api-rest" in caught.value.details
     assert key.signed == []
+
+
+def test_an_image_that_has_a_bill_gets_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sbom, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
+    place.publish()
+    assert place.attached == []
+    assert [named(one) for one in place.signed[0]][-2:] == ["base-image bill", "api-rest bill"]
+
+
+def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpublish(key)
+    asked: list[str] = []
+
+    def referrers(_registry: object, repository: str, _digest: str) -> list[Referrer]:
+        """None at the first look, another's from then on."""
+        asked.append(repository)
+        return [Referrer("sha256:forged", MEDIA_TYPE, 1, {})] if asked.count(repository) > 1 else []
+
+    monkeypatch.setattr(Registry, "referrers", referrers)
+    monkeypatch.setattr(sbom, "attach", ATTACH)
+    monkeypatch.setattr(sbom, "make", lambda _registry, image, _layout: f'{{"of": "{image.name}"}}')
+    key.publish()
+    signed = [reference for references in key.signed for reference in references]
+    assert not [reference for reference in signed if reference.endswith("sha256:forged")]
+    assert len(key.signed[0]) == len(KEYS) * 2 + 1, "each image and its bill, and the chart"
 
 
 def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
