@@ -204,7 +204,7 @@ def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     _install(session, "tests")
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
-    proof = [*_options(session.name, "engine"), f"tests/ledger/{file}", *options]
+    proof = [*_options(session.name, "storm"), "--verbosity=1", f"tests/ledger/{file}", *options]
     session.run("pytest", *proof, *session.posargs, env=environment)
 
 

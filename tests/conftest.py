@@ -1,5 +1,6 @@
 """What the tests of delivery/ share."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from delivery.core.declaration import Declaration, parse
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
+
+_BEGAN = time.monotonic()
 
 # No real process has such a high ID, so ending a fake one never signals a real one.
 ProcessDispatcher._pid = 2**30
@@ -100,6 +103,14 @@ FOREIGN = (
     "DELIVERY_SIGNING_KEY",
     "DELIVERY_WEBHOOK",
 )
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """Say how long a run has taken so far behind each test, where a run shows each: those that take long do."""
+    if config.get_verbosity() < 1 or report.when != "call" or not report.passed:
+        return None
+    minutes, seconds = divmod(round(time.monotonic() - _BEGAN), 60)
+    return "passed", ".", f"PASSED, {minutes} min {seconds} s so far"
 
 
 @pytest.fixture
