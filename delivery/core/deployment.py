@@ -16,6 +16,7 @@ from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 
 __all__ = [
+    "LOCAL",
     "Deployment",
     "Manifest",
     "Revision",
@@ -33,6 +34,7 @@ __all__ = [
     "seconds",
 ]
 
+LOCAL = "local"  # the environment that is this machine
 _PENDING = "pending-"
 _ROLLED_BACK = re.compile(r"Rollback to (\d+)")
 _DURATION = re.compile(r"(\d+)([smh]?)")
@@ -167,7 +169,7 @@ def check_context(environment: str, declared: Environment, context: str, known: 
 
 
 def _no_context(environment: str, allowed: str) -> str:
-    up = "`./run inv cluster.up` makes the local one; else " if environment == "local" else ""
+    up = "`./run inv cluster.up` makes the local one; else " if environment == LOCAL else ""
     return f"{up}add one of {allowed} to the kubeconfig, or list yours as environments.{environment}.contexts in delivery.toml"
 
 

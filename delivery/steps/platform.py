@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery.core.declaration import Declaration, image_variable
+from delivery.core.deployment import LOCAL
 from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
@@ -20,7 +21,6 @@ from delivery.tools.ledger import Ledger
 from delivery.tools.machine import user
 
 __all__ = [
-    "ENVIRONMENT",
     "Proof",
     "check_ports",
     "compose",
@@ -34,7 +34,6 @@ __all__ = [
     "up",
 ]
 
-ENVIRONMENT = "local"  # which this machine is, for the ledger
 
 _FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
 _STORED_SECONDS = 60
@@ -110,7 +109,7 @@ def ledger_address(project: Compose) -> str:
 def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     """Whether a ledger says that these versions run here; not where it does not answer."""
     try:
-        known = Ledger(address).running(ENVIRONMENT)
+        known = Ledger(address).running(LOCAL)
     except PlatformError:
         return False
     return all(known.get(name) == version for name, version in versions.items())
@@ -150,7 +149,7 @@ def prove(address: str, release: Release) -> Proof:
             {
                 "component": "api-rest",
                 "version": image.version or image.key,
-                "environment": ENVIRONMENT,
+                "environment": LOCAL,
                 "responsible": user(),
                 "stage": "verify",
                 "status": "succeeded",

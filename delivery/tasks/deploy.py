@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from delivery.core.declaration import Declaration
-from delivery.core.deployment import chart_values, check_line, seconds
+from delivery.core.deployment import LOCAL, chart_values, check_line, seconds
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, read_release
 from delivery.steps import engine as engines
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # a command that does not need them starts sooner
 
 __all__ = ["deploy", "rollback", "undeploy"]
 
-_LOCAL = "local"
 _SOURCES = (versions.CURRENT, versions.DEPLOYED)  # what is no release
 _PLATFORMS = {
     "kubernetes": "the chart, in a cluster",
@@ -86,7 +85,7 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
         environment, told = _told(declaration, environment, release, plan, version)
         deploys.environment(declaration, environment)
         ask = questions.someone() and not yes
-        platform = platform or (_ask_platform() if ask and environment == _LOCAL else "kubernetes")
+        platform = platform or (_ask_platform() if ask and environment == LOCAL else "kubernetes")
         _check_platform(platform, environment, context)
         if platform == "docker":
             version = version or ("" if told else _version_for_docker(declaration, ask=ask))
@@ -141,7 +140,7 @@ def _on_kubernetes(declaration: Declaration, place: Target, options: Options, wi
 )
 def rollback(  # each is a flag
     _context: Context,
-    environment: str = _LOCAL,
+    environment: str = LOCAL,
     revision: int = 0,
     context: str = "",
     yes: bool = False,  # noqa: FBT001, FBT002
@@ -169,7 +168,7 @@ def rollback(  # each is a flag
 @item(help={**_HELP, "data": "also remove the claims, and so Kafka's and the database's data"})
 def undeploy(  # each is a flag
     _context: Context,
-    environment: str = _LOCAL,
+    environment: str = LOCAL,
     data: bool = False,  # noqa: FBT001, FBT002
     context: str = "",
     yes: bool = False,  # noqa: FBT001, FBT002
@@ -215,7 +214,7 @@ def _check_platform(platform: str, environment: str, context: str) -> None:
         raise DeclarationError(
             f"deploy: --platform {platform} is not known", hint=f"--platform takes one of {', '.join(_PLATFORMS)}"
         )
-    if platform == "docker" and environment != _LOCAL:
+    if platform == "docker" and environment != LOCAL:
         raise DeclarationError(
             f"deploy to {environment}: docker is for local only", hint="leave --platform out, or say kubernetes"
         )
@@ -233,10 +232,10 @@ def _told(declaration: Declaration, environment: str, file: str, plan: str, vers
             "deploy: --version, --release and --plan each say what is deployed", hint="give one of the three"
         )
     if not file and not plan:
-        return environment or _LOCAL, None
+        return environment or LOCAL, None
     registry = Registry(declaration.registry.address)
     if file:
-        return environment or _LOCAL, versions.check(declaration, registry, _read(file), file)
+        return environment or LOCAL, versions.check(declaration, registry, _read(file), file)
     found = planning.look(declaration, registry)
     planning.keep_to(Path(plan), found)
     if not found.decision.environment:
@@ -263,7 +262,7 @@ def _release(
 ) -> Release | None:
     """The release to deploy, fit for the environment; None for what is none, which only local takes."""
     if told is None and version in _SOURCES:
-        if environment != _LOCAL or signed:
+        if environment != LOCAL or signed:
             why = "--signed, or the environment, asks for signatures" if signed else "only local takes what is none"
             raise DeclarationError(
                 f"deploy {version} to {environment}: that is no release, and {why}",
@@ -288,7 +287,7 @@ def _read(file: str) -> Release:
 
 def _default(environment: str) -> str:
     """The version that is meant when nobody says one and nobody can be asked."""
-    if environment == _LOCAL:
+    if environment == LOCAL:
         return versions.CURRENT
     raise DeclarationError(
         f"deploy to {environment}: no version is told", hint="--version X.Y.Z, --release FILE, or --plan FILE"
@@ -309,7 +308,7 @@ def _deployed(now: Release | None) -> dict[str, str]:
 
 def _ask_version(declaration: Declaration, environment: str, now: dict[str, str]) -> str:
     there = dict.fromkeys(versions.offered(declaration), "")
-    if environment == _LOCAL:
+    if environment == LOCAL:
         answers = {versions.CURRENT: "this clone's sources as they are", **now, **there}
         return questions.choose("Which version?", answers, versions.CURRENT)
     if not there:
@@ -318,7 +317,7 @@ def _ask_version(declaration: Declaration, environment: str, now: dict[str, str]
 
 
 def _version_for_docker(declaration: Declaration, *, ask: bool) -> str:
-    return _ask_version(declaration, _LOCAL, {}) if ask else versions.CURRENT
+    return _ask_version(declaration, LOCAL, {}) if ask else versions.CURRENT
 
 
 def _confirm(doing: str, environment: str, *, yes: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from delivery.core.declaration import Declaration
+from delivery.core.deployment import LOCAL
 from delivery.core.release import Release
 from delivery.steps import engine as engines
 from delivery.steps import platform as platforms
@@ -87,7 +88,7 @@ def _begin(deploy: Deploy, declaration: Declaration, project: Compose, release: 
     with deploy.quietly():
         versions, running = _versions(declaration, release), platforms.running(project, release)
         if not running.issuperset(versions):
-            deploy.begin(platforms.ENVIRONMENT, versions, release, to=platforms.ledger_address(project))
+            deploy.begin(LOCAL, versions, release, to=platforms.ledger_address(project))
             deploy.unchanged(running)
 
 
@@ -99,7 +100,7 @@ def _record_what_runs(deploy: Deploy, declaration: Declaration, release: Release
     with deploy.quietly():
         versions = _versions(declaration, release)
         if not platforms.is_recorded(address, versions):
-            deploy.begin(platforms.ENVIRONMENT, versions, release, to=address)
+            deploy.begin(LOCAL, versions, release, to=address)
             deploy.unchanged()
 
 
