@@ -354,7 +354,10 @@ def _following(place: Target, title: str, turn: Turn, options: Options) -> Itera
     try:
         with screen.step(title) as step:
             watch = rollout.Watch(place.kubernetes, RELEASE, step, turn, before)
-            yield Watcher(on_line=lambda _line: None, tick=watch.tick)
+            try:
+                yield Watcher(on_line=lambda _line: None, tick=watch.tick)
+            finally:
+                watch.end()
             step.done(f"all ready on {place}")
     except (CommandError, rollout.HopelessError) as error:
         rollout.report(place.kubernetes, RELEASE, since)

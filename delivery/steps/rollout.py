@@ -55,15 +55,21 @@ class Watch:
         self._before = before
         self._since: dict[str, float] = {}
         self._looked: Future[bool] | None = None
+        self._ended = threading.Event()
 
     def look(self) -> bool:
         """Look once; whether all is settled. Raise HopelessError when it never will be."""
         self._turn.check()
         try:
             pods = _pods(self._kubernetes, self._release)
+            if self._ended.is_set():
+                return False
             things = _things(self._kubernetes, self._release)
         except CommandError as error:  # a cluster that is busy just now; who waits for us has a time limit
-            self._step.line(error.message)
+            if not self._ended.is_set():
+                self._step.line(error.message)
+            return False
+        if self._ended.is_set():
             return False
         workloads = _workloads(things)
         old = superseded([one for one in things if one["kind"] == "ReplicaSet"])
@@ -87,6 +93,13 @@ class Watch:
             self._looked.result()
         self._looked = Future()
         threading.Thread(target=self._look_into, args=(self._looked,), daemon=True).start()
+
+    def end(self) -> None:
+        """Drop what a look beside a program has yet to ask or to say: its step is over.
+
+        It is not waited for, for the same reason.
+        """
+        self._ended.set()
 
     def _look_into(self, looked: Future[bool]) -> None:
         try:

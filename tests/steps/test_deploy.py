@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -305,6 +305,18 @@ def test_a_rollback_that_cannot_begin_does_not_hide_why(
         deploy(house, root)
     assert caught.value.details == "refused"
     assert house.done == ["upgrade", "report"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_look_ends_with_its_step_whatever_comes_of_that(
+    house: House, root: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    monkeypatch.setattr(rollout.Watch, "end", lambda _watch: house.done.append("end"))
+    if fails:
+        house.fails["upgrade"] = failed()
+    with pytest.raises(DeployError) if fails else nullcontext():
+        deploy(house, root)
+    assert house.done[:3] == ["upgrade", "end", *(["report"] if fails else [])]
 
 
 @pytest.mark.parametrize("successor", ["", "you@there pid 7"])

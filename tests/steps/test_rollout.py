@@ -133,6 +133,32 @@ def test_beside_a_program_it_never_waits_for_the_cluster() -> None:
     assert step.latest == "ready: 1 settled"
 
 
+@pytest.mark.parametrize(("number", "busy"), [(1, False), (2, False), (1, True)])
+def test_a_look_that_outlasts_its_step_asks_and_says_nothing_more(number: int, *, busy: bool) -> None:
+    asked: list[str] = []
+    under_way, answered = threading.Event(), threading.Event()
+
+    class Hanging(Cluster):
+        def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+            asked.append(kind)
+            if len(asked) == number:
+                under_way.set()
+                assert answered.wait(60)
+            return super().all(kind, selector)
+
+    cluster = Hanging()
+    cluster.busy = busy
+    watched, step = watch(cluster)
+    try:
+        watched.tick()
+        assert under_way.wait(60)
+        watched.end()
+    finally:
+        answered.set()
+    wait_for_look(watched)
+    assert (len(asked), step.latest) == (number, "")
+
+
 def wait_for_look(watched: rollout.Watch) -> None:
     assert watched._looked is not None
     watched._looked.exception(60)
