@@ -110,6 +110,7 @@ def test_a_webhook_that_hangs_keeps_no_event_waiting_and_is_told_later(world: Wo
     webhook.texts.clear()
     webhook.hanging.set()
     eventually(lambda: pending(world) == 0, "it is not told later")
+    assert webhook.asked > 1
     assert worker.end(signal.SIGTERM) == 0
 
 
