@@ -94,6 +94,7 @@ FOREIGN = (
     "CI_COMMIT_TAG",
     "CI_MERGE_REQUEST_IID",
     "BUILD_URL",
+    "CI_PIPELINE_URL",
     "CI_JOB_URL",
     "CHANGE_AUTHOR",
     "STAGE_NAME",

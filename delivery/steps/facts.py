@@ -21,6 +21,7 @@ from delivery.core.versions import anchor, later, newest
 from delivery.tools import files, git, ignores, screen
 from delivery.tools.files import ROOT
 from delivery.tools.git import Clone
+from delivery.tools.machine import pipeline
 
 __all__ = ["look"]
 
@@ -41,7 +42,8 @@ def look(declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: 
     On a line that pushes the remote is asked for its version tags, unless `ask` is False, and the
     missing ones are fetched. A shallow clone is deepened when its history does not reach the tags
     that versions are counted from. Both are said. Raises DeclarationError when this is no clone,
-    has no commit, its tags or history cannot be fetched, or its files do not say their versions.
+    has no commit, its tags or history cannot be fetched, a tag is of another commit than the
+    remote's, or its files do not say their versions.
     """
     if ask:
         _fetch_missing_tags(declaration, root, branch)
@@ -162,7 +164,8 @@ def _is_cut(clone: Clone, facts: Facts, name: str, bump: str) -> bool:
 def _fetch_missing_tags(declaration: Declaration, root: Path, branch: str) -> None:
     """Fetch the version tags that the remote has and this clone lacks, where it would be published.
 
-    A remote that does not answer is said and no error: it may be away while a build has all tags.
+    Raises DeclarationError when a tag differs or cannot be fetched, or when the remote cannot be
+    asked. By hand, in a clone that has tags, the last is only said.
     """
     clone = git.look(root)
     if not decide(_ref(clone, branch), declaration).pushes or not git.has_remote(root):
@@ -170,9 +173,11 @@ def _fetch_missing_tags(declaration: Declaration, root: Path, branch: str) -> No
     try:
         tags = git.remote_tags(root)
     except CommandError as error:
+        _require_tags(declaration, clone, error)
         reason = (error.tail or error.message).partition("\n")[0]
         screen.say(f"… the remote cannot be asked for version tags, and those of this clone count: {reason}")
         return
+    _check_tags(declaration, clone, tags)
     if not (missing := _missing_tags(declaration, clone, tags)):
         return
     screen.say(f"… this clone {_lacks_tags(missing)}: `{' '.join(git.FETCH_TAGS)}`")
@@ -184,9 +189,47 @@ def _fetch_missing_tags(declaration: Declaration, root: Path, branch: str) -> No
     if missing := _missing_tags(declaration, git.look(root), tags):
         raise DeclarationError(
             f"cannot decide on versions: this clone {_lacks_tags(missing)}",
-            hint=f"`{' '.join(git.FETCH_TAGS)}`, or clone with tags (Jenkins: cloneOption, noTags)",
+            hint=f"`{' '.join(git.FETCH_TAGS)}`, or clone with tags (Jenkins: cloneOption, noTags false)",
             details=details,
         )
+
+
+def _require_tags(declaration: Declaration, clone: Clone, error: CommandError) -> None:
+    """Raise DeclarationError when the clone may lack tags of the remote, which cannot be asked."""
+    if pipeline():
+        reason = "in a pipeline the tags of the clone alone do not count"
+    elif git.is_without_tags(clone.root):
+        reason = "this clone was made without tags"
+    elif not any(_version_of(declaration, name) for name in clone.refs):
+        reason = "this clone has no version tag"
+    else:
+        return
+    raise DeclarationError(
+        f"cannot decide on versions: the remote cannot be asked for version tags, and {reason}",
+        hint="give this stage credentials for git, and clone with tags (Jenkins: cloneOption, noTags false);"
+        f" by hand: `{' '.join(git.FETCH_TAGS)}`, and `git config --unset remote.origin.tagOpt`"
+        " in a clone that was made without tags",
+        details=error.tail or error.message,
+    ) from error
+
+
+def _check_tags(declaration: Declaration, clone: Clone, tags: Mapping[str, str]) -> None:
+    """Raise DeclarationError when a version tag is of another commit here than at the remote."""
+    pairs = {name: (clone.refs.get(f"{_TAGS}{name}"), sha) for name, sha in tags.items()}
+    differing = sorted(
+        name for name, (ours, theirs) in pairs.items() if ours not in {None, theirs} and version_tag(name, declaration)
+    )
+    if not differing:
+        return
+    count = "1 version tag differs" if len(differing) == 1 else f"{len(differing)} version tags differ"
+    raise DeclarationError(
+        f"cannot decide on versions: {count} from the remote's ({_shortened(differing)})",
+        hint="`git fetch --tags --force origin` takes the remote's tags, if those are right; "
+        "a version tag is never moved, so find out who moved it",
+        details="\n".join(
+            f"{name}: {(pairs[name][0] or '')[:12]} here, {pairs[name][1][:12]} at the remote" for name in differing
+        ),
+    )
 
 
 def _missing_tags(declaration: Declaration, clone: Clone, tags: Iterable[str]) -> list[str]:
@@ -196,8 +239,11 @@ def _missing_tags(declaration: Declaration, clone: Clone, tags: Iterable[str]) -
 
 def _lacks_tags(missing: list[str]) -> str:
     tags = "1 version tag" if len(missing) == 1 else f"{len(missing)} version tags"
-    shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
-    return f"lacks {tags} of the remote ({shown})"
+    return f"lacks {tags} of the remote ({_shortened(missing)})"
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _deepen(root: Path, lacking: list[str]) -> None:

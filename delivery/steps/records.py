@@ -29,6 +29,7 @@ from delivery.steps import facts as looking
 from delivery.tools import command, files, git_log, machine, outbox
 from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
+from delivery.tools.machine import pipeline
 from delivery.tools.origin import origin
 from delivery.tools.outbox import Report, Waiting
 
@@ -49,7 +50,6 @@ __all__ = [
 
 _ADDRESS = "DELIVERY_LEDGER"
 _TOKEN = "DELIVERY_LEDGER_TOKEN"  # noqa: S105  # a variable's name
-_BUILDS = ("BUILD_URL", "CI_PIPELINE_URL", "CI_JOB_URL")  # of Jenkins, of GitLab: the whole pipeline before a job of it
 _FIRST_SECONDS = 3.0  # before the work
 _LAST_SECONDS = 10.0  # after it
 _REQUEST_SECONDS = 6.0  # the ledger gives itself 5 s to have Kafka's answer
@@ -70,11 +70,6 @@ class Source:
     versions: Mapping[str, str]
     origin: Origin
     subject: str
-
-
-def pipeline() -> str:
-    """The address of the build that this runs in; "" by hand."""
-    return next((os.environ[name] for name in _BUILDS if os.environ.get(name)), "")
 
 
 def address(declaration: Declaration) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "fetch_tags",
     "has_remote",
     "history",
+    "is_without_tags",
     "look",
     "remote_tags",
     "text_at",
@@ -129,18 +130,24 @@ def deepen(root: Path) -> None:
 
 def has_remote(root: Path) -> bool:
     """Whether the clone has a remote `origin`."""
-    try:
-        _git(root, "config", "--get", "remote.origin.url", doing="read the remote's address")
-    except CommandError:
-        return False
-    return True
+    return bool(_configured(root, "remote.origin.url"))
 
 
-def remote_tags(root: Path) -> set[str]:
-    """The names of the remote's tags; raise CommandError when it does not answer."""
-    argv = ("ls-remote", "--tags", "--refs", "origin")
+def is_without_tags(root: Path) -> bool:
+    """Whether the clone was made without tags (`git clone --no-tags`)."""
+    return _configured(root, "remote.origin.tagOpt") == "--no-tags"
+
+
+def remote_tags(root: Path) -> dict[str, str]:
+    """The remote's tags by name, each with the object that it stands for, which mostly is a commit.
+
+    Raises CommandError when the remote does not answer.
+    """
+    argv = ("ls-remote", "--tags", "origin")
     printed = _git(root, *argv, doing="ask the remote for its tags", timeout=_ASK_SECONDS)
-    return {line.partition("\trefs/tags/")[2] for line in _rows(printed)}
+    # What an annotated tag stands for is in a line of its own, NAME^{}, after the tag itself.
+    lines = (line.split("\trefs/tags/", 1) for line in _rows(printed))
+    return {name.removesuffix("^{}"): sha for sha, name in lines}
 
 
 def fetch_tags(root: Path) -> None:
@@ -151,6 +158,14 @@ def fetch_tags(root: Path) -> None:
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None, timeout: float = _SECONDS) -> str:
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     return command.capture(argv, doing=doing, env=_ENVIRONMENT, text=text, timeout=timeout)
+
+
+def _configured(root: Path, key: str) -> str:
+    """What the clone's configuration says for a key; "" where it says nothing."""
+    try:
+        return _git(root, "config", "--get", key, doing=f"read {key}").strip()
+    except CommandError:
+        return ""
 
 
 def _refs(root: Path) -> dict[str, str]:

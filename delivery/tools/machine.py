@@ -6,9 +6,11 @@ import getpass
 import os
 import platform as system
 
-__all__ = ["builder", "platform", "user"]
+__all__ = ["builder", "pipeline", "platform", "user"]
 
 _BUILDS = ("BUILD_URL", "CI_JOB_URL")  # of Jenkins, of GitLab
+# The whole pipeline before a job of it.
+_PIPELINES = ("BUILD_URL", "CI_PIPELINE_URL", "CI_JOB_URL")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -26,6 +28,11 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as containers have
         return f"uid-{os.getuid()}"
+
+
+def pipeline() -> str:
+    """The address of the build that this runs in; "" by hand."""
+    return next((os.environ[name] for name in _PIPELINES if os.environ.get(name)), "")
 
 
 def builder() -> str:

@@ -345,7 +345,7 @@ def test_a_shallow_clone_whose_remote_is_away_is_an_error_that_says_what_to_run(
     clone = shallow(repository, 1, tmp_path / "clone")
     repository.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
     with pytest.raises(DeclarationError, match="last version of base-image, apps, platform-chart") as caught:
-        facts.look(declaration, clone)
+        facts.look(declaration, clone, "feature/x")
     assert caught.value.hint.startswith("`git fetch --unshallow --tags`")
     assert "/nowhere" in caught.value.details
 
@@ -501,15 +501,62 @@ def test_tags_that_cannot_be_fetched_are_an_error(
     assert "apps-v1.0.0" in caught.value.details
 
 
-def test_a_tag_that_differs_from_the_remotes_keeps_no_other_from_being_fetched(
+@pytest.mark.parametrize("how", ["annotated", "lightweight"])
+def test_a_tag_that_differs_from_the_remotes_is_an_error_that_names_it(
+    declaration: Declaration, released: Repository, tmp_path: Path, how: str
+) -> None:
+    clone = cloned(released, tmp_path / "clone")
+    annotation = ("-a", "-m", "moved") if how == "annotated" else ()
+    released.git("-C", str(clone), "tag", "--force", *annotation, "base-image-v1.0.0", "HEAD")
+    with pytest.raises(DeclarationError, match=r"cannot decide on versions: .*\(base-image-v1.0.0\)") as caught:
+        facts.look(declaration, clone)
+    here, there = (released.git("rev-parse", name)[:12] for name in ("HEAD", "base-image-v1.0.0^{commit}"))
+    assert caught.value.details == f"base-image-v1.0.0: {here} here, {there} at the remote"
+    assert "git fetch --tags --force origin" in caught.value.hint
+
+
+def test_a_tag_of_the_same_commit_does_not_differ(
     declaration: Declaration, released: Repository, tmp_path: Path
 ) -> None:
-    clone = cloned(released, tmp_path / "clone", "--no-tags")
-    released.git("-C", str(clone), "tag", "base-image-v1.0.0", "HEAD~1")
-    assert {tag.name for tag in facts.look(declaration, clone).tags} >= {"apps-v1.0.0", "platform-chart-v1.0.1"}
+    clone = cloned(released, tmp_path / "clone")
+    released.git("-C", str(clone), "tag", "--force", "-a", "-m", "x", "base-image-v1.0.0", "base-image-v1.0.0^{commit}")
+    assert published(declaration, clone)[1] == "1.1.0-dev.1"
 
 
-def test_a_remote_that_does_not_answer_is_said_and_no_error(
+@pytest.mark.parametrize(
+    ("how", "variable", "reason"),
+    [
+        ((), "BUILD_URL", "in a pipeline"),
+        ((), "CI_PIPELINE_URL", "in a pipeline"),
+        ((), "CI_JOB_URL", "in a pipeline"),
+        (("--no-tags",), "", "made without tags"),
+        (("--no-tags",), "", "has no version tag"),
+    ],
+)
+def test_a_remote_that_cannot_be_asked_is_an_error_where_its_tags_may_be_missing(
+    declaration: Declaration,
+    released: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: tuple[str, ...],
+    variable: str,
+    reason: str,
+) -> None:
+    clone = cloned(released, tmp_path / "clone", *how)
+    if "no version" in reason:
+        released.git("-C", str(clone), "config", "--unset-all", "remote.origin.tagOpt")
+    released.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
+    if variable:
+        monkeypatch.setenv(variable, "https://ci.example.com/7/")
+    with pytest.raises(DeclarationError, match=f"cannot decide on versions: .*{reason}") as caught:
+        facts.look(declaration, clone)
+    assert "/nowhere" in caught.value.details
+    assert "noTags false" in caught.value.hint
+    assert "credentials" in caught.value.hint
+    assert "`git fetch --tags origin`" in caught.value.hint
+
+
+def test_by_hand_a_remote_that_does_not_answer_is_said_where_the_clone_has_tags(
     declaration: Declaration, released: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clone = cloned(released, tmp_path / "clone")
