@@ -6,17 +6,20 @@ Jenkinsfile is in declarative/: Jenkins' semantics of the part of them that ours
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
-import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 from delivery.core.declaration import Declaration
@@ -196,18 +199,12 @@ def checkout(project: Path, commit: str, *, tags: bool) -> list[str]:
 
 
 def record(builds: Iterable[tuple[str, Case]]) -> list[Run]:
-    """What each of these builds, a Jenkinsfile's text and a case, would do; all of them in one process."""
+    """What each of these builds, a Jenkinsfile's text and a case, would do."""
     texts: dict[str, int] = {}
     runs = [
         {"text": texts.setdefault(text, len(texts)), "conditions": _conditions(case)} for text, case in list(builds)
     ]
-    with tempfile.TemporaryDirectory(prefix="jenkinsfile-") as made:
-        request, answer = Path(made) / "request.json", Path(made) / "answer.json"
-        request.write_text(json.dumps({"texts": list(texts), "runs": runs, "real": False}), encoding="utf-8")
-        done = subprocess.run(_argv(request, answer), env=_environment(), capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise _broken(done.returncode, done.stdout + done.stderr)
-        return [_run(one) for one in json.loads(answer.read_text(encoding="utf-8"))]
+    return [_run(one) for one in _ask({"texts": list(texts), "runs": runs, "real": False}, lambda _line: None)]
 
 
 def perform(
@@ -234,32 +231,13 @@ def perform(
         "checkout": checkout(project, commit, tags=case.ref.kind == "tag" or with_tags(VALUES)),
         "threads": threads,
     }
-    with tempfile.TemporaryDirectory(prefix="jenkinsfile-") as made:
-        request, answer = Path(made) / "request.json", Path(made) / "answer.json"
-        request.touch(mode=0o600)  # it has the credentials
-        request.write_text(
-            json.dumps({"texts": [text], "runs": [{"text": 0, "conditions": told}], "real": True}), encoding="utf-8"
-        )
-        lines: list[str] = []
-        with subprocess.Popen(
-            _argv(request, answer),
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ) as process:
-            try:
-                for line in cast("Iterable[str]", process.stdout):
-                    lines.append(line)
-                    on_line(line.rstrip("\n"))
-            except BaseException:
-                process.terminate()  # which ends what it runs, too
-                raise
-        if not answer.exists():
-            raise _broken(process.returncode, "".join(lines))
-        (one,) = json.loads(answer.read_text(encoding="utf-8"))
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        on_line(line.rstrip("\n"))
+
+    (one,) = _ask({"texts": [text], "runs": [{"text": 0, "conditions": told}], "real": True}, keep)
     return _run(one, "".join(lines))
 
 
@@ -336,8 +314,65 @@ def _run(one: Mapping[str, Any], log: str = "") -> Run:
     )
 
 
-def _argv(request: Path, answer: Path) -> list[str]:
-    return [programs.require("groovy"), "-cp", str(_HERE), str(_HERE / "runner.groovy"), str(request), str(answer)]
+class _Runner:
+    """A process of runner.groovy, which answers one request after the other: starting one takes longer than most builds."""
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex()  # what begins an answer, and no line of a build
+        self._process = subprocess.Popen(
+            [programs.require("groovy"), "-cp", str(_HERE), str(_HERE / "runner.groovy"), self._mark],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+
+    def ask(self, request: Mapping[str, Any], on_line: Callable[[str], None]) -> dict[str, Any]:
+        """The answer to a request; what is printed until then goes to on_line."""
+        lines: deque[str] = deque(maxlen=100)
+        pipe = cast("IO[str]", self._process.stdin)
+        with suppress(BrokenPipeError):  # it has ended; its last lines say why
+            pipe.write(f"{json.dumps(request)}\n")
+            pipe.flush()
+        for line in cast("IO[str]", self._process.stdout):
+            if line.startswith(self._mark):
+                return cast("dict[str, Any]", json.loads(line.removeprefix(self._mark)))
+            lines.append(line)
+            on_line(line)
+        raise _broken("".join(lines))
+
+    def end(self) -> None:
+        """End the process, and what it runs."""
+        with suppress(BrokenPipeError), self._process:  # it may have ended by itself
+            self._process.terminate()
+
+
+_idle: list[_Runner] = []
+
+
+def _ask(request: Mapping[str, Any], on_line: Callable[[str], None]) -> list[Event]:
+    """Ask a runner that has nothing to do, or a new one. Of one that ends, or is interrupted, nothing more is asked."""
+    try:
+        runner = _idle.pop()
+    except IndexError:
+        runner = _Runner()
+    try:
+        answer = runner.ask(request, on_line)
+    except BaseException:
+        runner.end()
+        raise
+    _idle.append(runner)
+    if "broken" in answer:
+        raise _broken(answer["broken"])
+    return cast("list[Event]", answer["runs"])
+
+
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
 
 
 def _environment() -> dict[str, str]:
@@ -354,10 +389,10 @@ def _environment() -> dict[str, str]:
     return found
 
 
-def _broken(code: int, said: str) -> DeliveryError:
+def _broken(said: str) -> DeliveryError:
     ours = [line for line in said.strip().splitlines() if not line.startswith("\tat ") or "declarative" in line]
     tail = "\n".join(ours[:20])
     return DeliveryError(
-        f"run the Jenkinsfile: the runner itself ended with {code}: {tail or 'it says nothing'}",
+        f"run the Jenkinsfile: the runner itself failed: {tail or 'it says nothing'}",
         hint="this is a mistake in tests/jenkins, not in the Jenkinsfile",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -105,15 +106,84 @@ def test_a_shell_that_fails_ends_it(project: tuple[Path, str], tmp_path: Path) -
     assert done.of("sh")[0]["exit"] == 1
 
 
-def test_a_time_limit_ends_what_runs_and_what_that_has_started(project: tuple[Path, str], tmp_path: Path) -> None:
-    marks = tmp_path / "ended"
-    # It takes its time to end, and whoever started it is gone by then.
-    steps = f"""sh '(trap "sleep 1; touch {marks}; exit" TERM; sleep 300 & wait) & wait'\n sh 'echo never'"""
-    text = simple(steps, "options { timeout(time: 3, unit: 'SECONDS') }")
-    done = run(text, project, tmp_path / "build", Case(Ref("branch", "main")))
+def limited(steps: str, seconds: int) -> str:
+    return simple(steps, f"options {{ timeout(time: {seconds}, unit: 'SECONDS') }}")
+
+
+def test_a_time_limit_ends_what_runs(project: tuple[Path, str], tmp_path: Path) -> None:
+    done = run(limited("sh 'sleep 300'\n sh 'echo never'", 1), project, tmp_path, Case(Ref("branch", "main")))
     assert (done.result, done.exit) == ("ABORTED", 3)
-    assert marks.exists()
     assert "[s] never" not in done.log
+
+
+def test_what_a_time_limit_ends_gets_time_to_end_in_order(project: tuple[Path, str], tmp_path: Path) -> None:
+    begun, tidied = tmp_path / "begun", tmp_path / "tidied"
+    tidy = f"while kill -0 $$ 2> /dev/null; do sleep 0.05; done; touch {tidied}; exit"  # when its shell has ended
+    program = f'set +x; trap "{tidy}" TERM; touch {begun}; while :; do sleep 0.05 || :; done'
+    seconds = 1
+    while not begun.exists():  # on a slow machine the time is over before it has begun
+        text = limited(f"sh '({program}) & wait'", seconds)
+        done = run(text, project, tmp_path / f"build-{seconds}", Case(Ref("branch", "main")))
+        assert done.result == "ABORTED"
+        seconds *= 2
+    assert tidied.exists()
+
+
+def test_one_process_answers_what_is_asked_one_after_the_other(
+    project: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record([(simple("sh 'x'"), Case(Ref("", "")))])
+    monkeypatch.setattr(programs, "require", lambda _name: pytest.fail("another process was started"))
+    done = run(
+        simple("sh 'echo \"$TOKEN\"'", "environment { TOKEN = credentials('token') }"),
+        project,
+        tmp_path / "1",
+        Case(Ref("", ""), CREDENTIALS),
+    )
+    assert "[s] ****" in done.log
+    # Nothing of a build is left for the next.
+    done = run(simple("sh 'echo very-secret'\n unstash 'out'"), project, tmp_path / "2", Case(Ref("", "")))
+    assert (done.result, "[s] very-secret" in done.log) == ("FAILURE", True)
+
+
+def test_an_interrupt_ends_what_runs_and_the_next_build_is_another_process(
+    project: tuple[Path, str], tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    pipe = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+
+    def interrupt(line: str) -> None:
+        if line == "[s] begun":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perform(
+            simple(f"sh 'exec 3> {fifo}; echo begun; sleep 300'"),
+            Case(Ref("", "")),
+            project=project[0],
+            commit=project[1],
+            folder=tmp_path / "1",
+            on_line=interrupt,
+        )
+    with open(pipe, "rb") as held:  # noqa: PTH123  # a file descriptor
+        assert held.read() == b""  # nobody has it open any more
+    assert run(simple("sh 'x=1'"), project, tmp_path / "2", Case(Ref("", ""))).result == "SUCCESS"
+
+
+def test_a_runner_that_was_killed_is_an_error_once() -> None:
+    record([(simple("sh 'x'"), Case(Ref("", "")))])
+    harness._idle[-1]._process.kill()
+    harness._idle[-1]._process.wait()
+    with pytest.raises(DeliveryError, match="the runner itself failed: it says nothing"):
+        record([(simple("sh 'x'"), Case(Ref("", "")))])
+    assert record([(simple("sh 'x'"), Case(Ref("", "")))])[0].commands == ["x"]
+
+
+def test_a_runner_that_breaks_says_why() -> None:
+    with pytest.raises(DeliveryError, match="the runner itself failed: groovy"):
+        harness._ask({"texts": [None], "runs": [], "real": False}, lambda _line: None)
+    assert record([(simple("sh 'x'"), Case(Ref("", "")))])[0].commands == ["x"]
 
 
 def test_every_agent_has_a_clone_of_its_own_and_no_branch_checked_out(
@@ -181,6 +251,7 @@ def test_without_java_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setattr(programs, "require", lambda _name: "/usr/bin/groovy")
     monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setattr(harness, "_idle", [])
     with pytest.raises(DeliveryError) as caught:
         record([(simple("sh 'x'"), Case(Ref("", "")))])
     assert "default-jre-headless" in caught.value.hint

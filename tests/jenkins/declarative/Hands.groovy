@@ -13,6 +13,8 @@ class Hands {
 
     void begin() {}
 
+    void end() {}
+
     void told(Map<String, Object> event) {}
 
     /** One after the other: what is recorded has an order. */

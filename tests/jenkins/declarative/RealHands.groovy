@@ -10,6 +10,7 @@ class RealHands extends Hands {
     private final File folder
     private final Set<String> secrets = [].asSynchronized() as Set
     private final List<Process> running = [].asSynchronized()
+    private boolean over = false
 
     RealHands(Map<String, Object> conditions) {
         super(conditions)
@@ -22,6 +23,12 @@ class RealHands extends Hands {
     @Override
     void begin() {
         Runtime.runtime.addShutdownHook(new Thread({ (running as List<Process>).each { kill(it) } }))
+    }
+
+    /** A program that was left running says nothing more, for the next build's lines are others. */
+    @Override
+    synchronized void end() {
+        over = true
     }
 
     @Override
@@ -191,6 +198,7 @@ class RealHands extends Hands {
     }
 
     private synchronized void say(Object stage, Object text) {
+        if (over) return
         println "[${stage}] ${masked(text as String)}"
         System.out.flush()
     }
