@@ -1,7 +1,7 @@
 """Publish whole or not at all: content under keys first, version tags once all of it is there, the release last.
 
-No push is believed before the registry has given the same bytes back. With a key to sign with,
-nothing is believed that somebody else may have pushed: it is made here again and its digest
+No push is trusted before the registry has given the same bytes back. With a key to sign with,
+nothing is trusted that somebody else may have pushed: it is made here again and its digest
 compared, unless our signature says that it was made before.
 """
 
@@ -33,7 +33,7 @@ from delivery.tools.machine import builder
 from delivery.tools.patience import patiently
 from delivery.tools.registry import Registry, login
 
-__all__ = ["doubtful", "publish", "push_images", "refuse", "way_out", "write"]
+__all__ = ["check_publishable", "publish", "push_images", "untrusted", "way_out", "write"]
 
 
 def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
@@ -42,7 +42,7 @@ def push_images(engine: Engine, registry: Registry, images: Images, layouts: Map
     return {image.name: _push(engine, registry, image, layouts[image.name], below) for image in images.missing}
 
 
-def doubtful(declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT) -> list[str]:
+def untrusted(declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT) -> list[str]:
     """The images that the registry holds and that have to be built here before our key signs them.
 
     None where nothing is to be signed.
@@ -51,7 +51,7 @@ def doubtful(declaration: Declaration, registry: Registry, plan: Plan, root: Pat
         return []
     existing = {image.pinned: image for image in plan.images.all if not image.missing}
     sources = {pinned: image.key for pinned, image in existing.items()}
-    return [existing[pinned].name for pinned in signing.unproven(declaration, sources, root)]
+    return [existing[pinned].name for pinned in signing.unsigned_by_us(declaration, sources, root)]
 
 
 def publish(
@@ -66,9 +66,9 @@ def publish(
 
     What fails before the end leaves no release that was not there before. One of the same content is taken as it is, whoever
     published it; one of other content is never replaced.
-    With a key, layouts has all that is `doubtful`, too.
+    With a key, layouts has all that is `untrusted`, too.
     """
-    refuse(plan)
+    check_publishable(plan)
     _compare_images(plan, layouts)
     pushed = push_images(engine, registry, plan.images, layouts) if engine else {}
     chart = plan.chart.digest or _push_chart(registry, declaration, plan, pushed, root)
@@ -103,7 +103,7 @@ def publish(
     return write(release, root)
 
 
-def refuse(plan: Plan) -> None:
+def check_publishable(plan: Plan) -> None:
     """Raise DeclarationError when the plan has problems, or its line publishes nothing."""
     if not plan.decision.pushes:
         raise DeclarationError(
@@ -203,7 +203,7 @@ def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: 
     digest = registry.digest(repository, plan.version)
     if not digest or not plan.chart.tag:
         return bool(digest)
-    return not signing.unproven(declaration, {f"{repository}@{digest}": ""}, root)
+    return not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": ""}, root)
 
 
 def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
@@ -261,7 +261,9 @@ def _compare_bills(
 ) -> None:
     """Hold bills that were attached before, without our signature, against what the images give."""
     compared = {}
-    for reference in signing.unproven(declaration, {bill: image.digest for bill, (image, _) in existing.items()}, root):
+    for reference in signing.unsigned_by_us(
+        declaration, {bill: image.digest for bill, (image, _) in existing.items()}, root
+    ):
         image, layout = existing[reference]
         made = sboms.artifact_digest(registry, image, layout)
         compared[f"the bill of materials of {image.repository}"] = (reference.partition("@")[2], made)
@@ -271,9 +273,9 @@ def _compare_bills(
 def _compare_chart(
     registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path
 ) -> None:
-    """Hold the chart that the registry has, unless our signature vouches for it, against ours."""
+    """Hold the chart that the registry has, unless our signature names its key, against ours."""
     repository, digest = plan.chart.repository, plan.chart.digest
-    if not signing.unproven(declaration, {f"{repository}@{digest}": plan.chart.key}, root):
+    if not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": plan.chart.key}, root):
         return
     images = plan.images.released(pushed)
     try:

@@ -49,23 +49,23 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
 
     What the registry holds, but not with our signature, is built here too where it is to be signed.
     """
-    publishing.refuse(plan)
-    doubtful = publishing.doubtful(declaration, registry, plan)
-    images = plan.images.without(doubtful)
+    publishing.check_publishable(plan)
+    untrusted = publishing.untrusted(declaration, registry, plan)
+    images = plan.images.without(untrusted)
     if not images.missing:
         return publishing.publish(None, registry, declaration, plan, {})
-    engine = _engine_for(doubtful) if doubtful else engines.ensure()
+    engine = _engine_for(untrusted) if untrusted else engines.ensure()
     return publishing.publish(engine, registry, declaration, plan, building.build(engine, declaration, images))
 
 
-def _engine_for(doubtful: Sequence[str]) -> Engine:
+def _engine_for(untrusted: Sequence[str]) -> Engine:
     """An engine to build again what the registry holds; EngineError, with the reason, if none can."""
-    names = ", ".join(doubtful)
+    names = ", ".join(untrusted)
     screen.say(
         f"build again {names}: what the registry holds carries no signature of ours that names these "
         "sources, and only what was built from them is signed"
     )
-    doing = f"sign {names}: what may be somebody else's has to be built here again first"
+    doing = f"cannot sign {names}: content that somebody else may have pushed is built here again first"
     try:
         engine = engines.ensure()
     except EngineError as error:

@@ -1,7 +1,7 @@
 """Sign what was published, and refuse what is not signed.
 
-What a registry holds is only somebody's word: `inv push` signs what it made here, from sources that
-it has, and leaves alone what a signature of the same key says to be made from them.
+The content of a registry has no provenance by itself: `inv push` signs what it made here from its
+sources, and keeps what a signature of the same key says to be made from them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from delivery.tools.cosign import Cosign, Verdict
 from delivery.tools.files import ROOT
 from delivery.tools.registry import Registry
 
-__all__ = ["active", "compare", "key_pair", "sign", "unproven", "verify"]
+__all__ = ["active", "compare", "key_pair", "sign", "unsigned_by_us", "verify"]
 
 _TO_DO = {
     Verdict.UNSIGNED: "`./run inv push` at its commit makes it again and signs it, with the private key in "
-    f"{cosign.KEY}; `./run inv signing.sign` takes your word for it",
+    f"{cosign.KEY}; `./run inv signing.sign` signs it without a check of its provenance",
     Verdict.OTHER_KEY: "who signed it holds another key: sign it again with ours, or see docs/supply-chain.md on rotation",
     Verdict.OTHER_CONTENT: "somebody put another image's signature beside it: find out who may write there, build and push anew",
 }
@@ -34,7 +34,7 @@ def active() -> bool:
     return bool(cosign.signing_key())
 
 
-def unproven(declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT) -> list[str]:
+def unsigned_by_us(declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT) -> list[str]:
     """The references without a signature of our key that names their source; none without a key.
 
     sources has by reference (REPOSITORY@sha256:…) what its signature has to say that it was made
@@ -46,7 +46,9 @@ def unproven(declaration: Declaration, sources: Mapping[str, str], root: Path = 
     program = _cosign()
     with tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
         public = _public_key(declaration, root) if declaration.signing else _own(program, key, Path(folder))
-        return [reference for reference in sources if not _is_proven(program, public, reference, sources[reference])]
+        return [
+            reference for reference in sources if not _is_signed_by_us(program, public, reference, sources[reference])
+        ]
 
 
 def compare(parts: Mapping[str, tuple[str, str]]) -> None:
@@ -62,7 +64,7 @@ def compare(parts: Mapping[str, tuple[str, str]]) -> None:
     if lines:
         verb = "is" if len(lines) == 1 else "are"
         raise SignatureError(
-            f"sign what was found: {len(lines)} of {len(parts)} {verb} not what is made here",
+            f"cannot sign content of the registry: {len(lines)} of {len(parts)} {verb} not what is made here",
             details="\n".join(lines),
             hint='none of it is signed; docs/supply-chain.md, "What the key signs", says how to go on',
         )
@@ -96,13 +98,13 @@ def sign(
         _same(declaration, public, root)
         made = {reference: source for reference, source in (sources or {}).items() if source}
         plain = [reference for reference in pinned if reference not in made]
-        good = {reference for reference in made if _is_proven(program, public, reference, made[reference])}
+        good = {reference for reference in made if _is_signed_by_us(program, public, reference, made[reference])}
         if plain:
             good |= {one for one, verdict in program.verdicts(public, plain).items() if verdict == Verdict.GOOD}
         missing = [reference for reference in pinned if reference not in good]
         if lost := [reference for reference in missing if reference in existing]:
             raise SignatureError(
-                f"sign {', '.join(lost)}: it was not made here, and its signature is gone",
+                f"cannot sign {', '.join(lost)}: it was not made here, and its signature is gone",
                 hint="somebody deletes signatures: find out who may, then run the same command again",
             )
         if missing:
@@ -156,7 +158,7 @@ def _own(program: Cosign, key: str, folder: Path) -> Path:
     return public
 
 
-def _is_proven(program: Cosign, public: Path, reference: str, source: str) -> bool:
+def _is_signed_by_us(program: Cosign, public: Path, reference: str, source: str) -> bool:
     """Whether a signature says that this digest was made from this source.
 
     All signatures of one call carry the sources of all, so each is noted by the digest that it is of.

@@ -46,7 +46,7 @@ def item(
             try:
                 with (
                     command.terminable(),
-                    screen.aside() if keywords.get("json_") else nullcontext(),
+                    screen.to_stderr() if keywords.get("json_") else nullcontext(),
                     _recorded(stage, step or function.__name__, keywords, about, unless),
                 ):
                     function(*arguments, **keywords)

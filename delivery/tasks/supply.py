@@ -70,7 +70,7 @@ def keys(_context: Context, to: str) -> None:
 def sign(_context: Context, version: str = "") -> None:
     """Sign a release, so far as it is not signed yet: its images, its chart, and itself.
 
-    Nothing is built: it takes your word for what the registry holds. `inv push` takes nobody's.
+    Nothing is built, and provenance is not checked: `inv push` checks it.
     """
     if not cosign.signing_key():
         raise DeclarationError(

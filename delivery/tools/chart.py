@@ -93,7 +93,8 @@ def read_file(packed: bytes, path: str) -> str | None:
                     return content.read().decode() if content else None
     except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"read {path} of a chart: that is no chart ({error})", hint="name a release that `inv push` has published"
+            f"cannot read {path} of a chart: that is no chart ({error})",
+            hint="name a release that `inv push` has published",
         ) from error
     return None
 

@@ -92,7 +92,7 @@ def chart_files(folder: Path) -> list[File]:
 
 def _unreadable(folder: Path, path: str, why: str) -> DeclarationError:
     return DeclarationError(
-        f"take the key of {folder.name}: cannot read {path}: {why}",
+        f"cannot compute the key of {folder.name}: cannot read {path}: {why}",
         hint="a chart has what is below its folder; copy the file to there, or list it in .helmignore",
     )
 

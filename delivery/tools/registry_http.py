@@ -215,7 +215,7 @@ class Conversation:
                 return Answer(answer.status_code, answer.headers, answer.content, url)
             previous, url = url, urljoin(url, target)
         raise RegistryError(
-            f"{doing}: the registry sends it on without end, last to {self._origin(url, doing)}",
+            f"cannot {doing}: too many redirects, the last to {self._origin(url, doing)}",
             hint="the registry, or a proxy before it, is broken",
         )
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from delivery.core.errors import DeliveryError
 
-__all__ = ["Step", "aside", "command", "data", "error", "out", "say", "step", "table"]
+__all__ = ["Step", "command", "data", "error", "out", "say", "step", "table", "to_stderr"]
 
 _LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
 _QUIET_SECONDS = 15.0  # how often a log says that one goes on
@@ -101,7 +101,7 @@ def _ticking(seconds: float, tick: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def aside() -> Iterator[None]:
+def to_stderr() -> Iterator[None]:
     """Print to stderr meanwhile, so that stdout has nothing but what `data` prints."""
     before, out.stderr = out.stderr, True
     try:

@@ -53,7 +53,7 @@ class Place:
     """A registry, a clone with a chart, and two built images.
 
     served is where the registry stays for a whole test: a chart names the addresses of its images.
-    proven has the names of what our signatures name the sources of; sources and existing are what was
+    signed_by_us has the names of what our signatures name the sources of; sources and existing are what was
     said with what was signed.
     """
 
@@ -61,7 +61,7 @@ class Place:
     root: Path
     held: FullRegistry = field(default_factory=FullRegistry)
     attached: list[str] = field(default_factory=list)
-    proven: set[str] = field(default_factory=set)
+    signed_by_us: set[str] = field(default_factory=set)
     sources: dict[str, str] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
     signed: list[list[str]] = field(default_factory=list)
@@ -102,12 +102,12 @@ class Place:
             engine = cast("Engine", LayoutEngine())
             return publishing.publish(engine, registry, self.declaration.at(address), plan, built, self.root)
 
-    def doubtful(self) -> list[str]:
+    def untrusted(self) -> list[str]:
         """What has to be built again before it is signed."""
         assert self.served
         address = self.served[0]
         plan = self.plan(address)
-        return publishing.doubtful(self.declaration.at(address), Registry(address), plan, self.root)
+        return publishing.untrusted(self.declaration.at(address), Registry(address), plan, self.root)
 
     def forge(self, name: str, tag: str) -> str:
         """Put other content under a tag, as who may push there could; its digest."""
@@ -176,8 +176,8 @@ def hold_a_key(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign, "active", lambda: True)
     monkeypatch.setattr(
         sign,
-        "unproven",
-        lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.proven],
+        "unsigned_by_us",
+        lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.signed_by_us],
     )
 
 
@@ -364,13 +364,13 @@ def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> N
 
 def test_a_feature_is_not_published(place: Place) -> None:
     with pytest.raises(DeclarationError, match="publish develop: develop is develop"):
-        publishing.refuse(planned(place, Line.FEATURE))
+        publishing.check_publishable(planned(place, Line.FEATURE))
 
 
 def test_problems_are_told_all_at_once(place: Place) -> None:
     plan = dataclasses.replace(planned(place, Line.DEVELOP), problems=("one thing", "another"))
     with pytest.raises(DeclarationError, match="2 things are in the way") as caught:
-        publishing.refuse(plan)
+        publishing.check_publishable(plan)
     assert caught.value.details == "one thing\nanother"
 
 
@@ -405,20 +405,20 @@ def test_a_release_is_found_under_its_version(place: Place) -> None:
 # --- with a key: what was found is made here again before it is signed -----------------------------
 
 
-def test_what_no_signature_of_ours_vouches_for_is_doubtful(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert key.doubtful() == ["base-image", "api-rest"]
-    key.proven = {"base-image"}
-    assert key.doubtful() == ["api-rest"]
+def test_what_no_signature_of_ours_names_is_untrusted(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert key.untrusted() == ["base-image", "api-rest"]
+    key.signed_by_us = {"base-image"}
+    assert key.untrusted() == ["api-rest"]
     del key.held.tags["api-rest", "k2"]  # what is missing is built anyway
-    assert key.doubtful() == []
-    key.proven = set()
+    assert key.untrusted() == []
+    key.signed_by_us = set()
     monkeypatch.setattr(sign, "active", lambda: False)
-    assert key.doubtful() == []
+    assert key.untrusted() == []
 
 
-def test_where_the_release_is_signed_nothing_is_doubtful(key: Place) -> None:
-    key.proven = {"release"}
-    assert key.doubtful() == []
+def test_where_the_release_is_signed_nothing_is_untrusted(key: Place) -> None:
+    key.signed_by_us = {"release"}
+    assert key.untrusted() == []
     key.publish(layouts=[])
     assert key.signed == []
 
@@ -464,7 +464,7 @@ def test_another_chart_under_its_key_is_an_error_that_names_both(key: Place) -> 
         key.publish()
     assert f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}" in caught.value.details
     assert (key.signed, key.held.tags["platform-chart", "k3"]) == ([], forged)
-    key.proven = {"platform-chart"}  # by a signature for this key, as only a push of ours makes it
+    key.signed_by_us = {"platform-chart"}  # by a signature for this key, as only a push of ours makes it
     key.publish()
 
 
@@ -496,15 +496,15 @@ def forge_chart(place: Place, values: str) -> str:
     return charts.push(registry, f"{place.served[0]}/platform-chart", "k3", packed)
 
 
-@pytest.mark.parametrize("proven", [True, False])
+@pytest.mark.parametrize("signed_by_us", [True, False])
 def test_a_bill_that_somebody_attached_is_held_against_the_image(
-    key: Place, monkeypatch: pytest.MonkeyPatch, *, proven: bool
+    key: Place, monkeypatch: pytest.MonkeyPatch, *, signed_by_us: bool
 ) -> None:
     unpublish(key)
-    key.proven = {"base-image bill", "api-rest bill"} if proven else {"base-image bill"}
+    key.signed_by_us = {"base-image bill", "api-rest bill"} if signed_by_us else {"base-image bill"}
     monkeypatch.setattr(sbom, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
     monkeypatch.setattr(sbom, "artifact_digest", lambda _registry, _image, _layout: "sha256:ours")
-    if proven:
+    if signed_by_us:
         key.publish()
         return
     with pytest.raises(SignatureError) as caught:
@@ -564,6 +564,6 @@ def test_a_release_of_another_line_is_taken_as_it_is_and_not_signed(key: Place) 
     plan = key.plan(address)
     untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
     registry, declaration = Registry(address), key.declaration.at(address)
-    assert publishing.doubtful(declaration, registry, untouched, key.root) == []
+    assert publishing.untrusted(declaration, registry, untouched, key.root) == []
     publishing.publish(None, registry, declaration, untouched, {}, key.root)
     assert key.signed == []

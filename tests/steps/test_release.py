@@ -30,7 +30,7 @@ class FakeEngine:
 
 
 class Pusher:
-    """Push what the registry holds, some of it doubtful; what was built and published is noted."""
+    """Push what the registry holds, some of it untrusted; what was built and published is noted."""
 
     def __init__(self, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> None:
         self.declaration = declaration
@@ -40,9 +40,9 @@ class Pusher:
         monkeypatch.setattr(building, "build", self._build)
         monkeypatch.setattr(publishing, "publish", self._publish)
 
-    def push(self, doubtful: Sequence[str], engine: object = None) -> None:
+    def push(self, untrusted: Sequence[str], engine: object = None) -> None:
         """Publish on develop; engine is what there is, or the error that there is none."""
-        self.patch.setattr(publishing, "doubtful", lambda *_: doubtful)
+        self.patch.setattr(publishing, "untrusted", lambda *_: untrusted)
         self.patch.setattr(engines, "ensure", lambda: self._ensure(engine))
         decision = decide(Ref("branch", "develop"), self.declaration)
         chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
@@ -71,12 +71,12 @@ def pusher(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> Pusher:
     return Pusher(declaration, monkeypatch)
 
 
-def test_what_is_vouched_for_needs_no_engine(pusher: Pusher) -> None:
+def test_what_is_signed_by_us_needs_no_engine(pusher: Pusher) -> None:
     pusher.push([], EngineError("none"))
     assert (pusher.built, pusher.published) == ([], [(None, [])])
 
 
-def test_what_is_doubtful_is_built_again_and_that_is_said(pusher: Pusher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_untrusted_is_built_again_and_that_is_said(pusher: Pusher, capsys: pytest.CaptureFixture[str]) -> None:
     engine = FakeEngine()
     pusher.push(["api-rest"], engine)
     assert (pusher.built, pusher.published) == (["api-rest"], [(engine, ["api-rest"])])
@@ -88,7 +88,7 @@ def test_without_an_engine_the_error_says_what_for(pusher: Pusher) -> None:
     with pytest.raises(EngineError) as caught:
         pusher.push(["base-image", "api-rest"], EngineError("find a Docker engine: none answers", hint="start it"))
     assert caught.value.message == (
-        "sign base-image, api-rest: what may be somebody else's has to be built here again first: "
+        "cannot sign base-image, api-rest: content that somebody else may have pushed is built here again first: "
         "find a Docker engine: none answers"
     )
     assert caught.value.hint == "start it"

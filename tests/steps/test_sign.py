@@ -114,21 +114,21 @@ def test_what_was_found_is_never_signed(notary: Notary, signed: Declaration, tmp
     signing.sign(signed, [A], tmp_path, sources=sources, existing=[A])
 
 
-def test_what_has_no_signature_that_names_its_source_is_unproven(
+def test_what_has_no_signature_that_names_its_source_is_unsigned_by_us(
     notary: Notary, signed: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notary.said = {A: {"sha256:" + "a" * 64: "k1"}, B: {"sha256:" + "b" * 64: "k1"}}
     notary.verdicts = {C: Verdict.UNSIGNED}
-    assert signing.unproven(signed, {A: "k1", B: "k2", C: ""}, tmp_path) == [B, C]
+    assert signing.unsigned_by_us(signed, {A: "k1", B: "k2", C: ""}, tmp_path) == [B, C]
     assert notary.against == PUBLIC
     monkeypatch.delenv(cosign.KEY)
     assert not signing.active()
-    assert signing.unproven(signed, {B: "k2"}, tmp_path) == []
+    assert signing.unsigned_by_us(signed, {B: "k2"}, tmp_path) == []
 
 
 def test_without_a_declared_key_the_own_one_proves(notary: Notary, declaration: Declaration) -> None:
     notary.public = "our own"
-    assert signing.unproven(declaration, {A: ""}) == []
+    assert signing.unsigned_by_us(declaration, {A: ""}) == []
     assert notary.against == "our own"
 
 

@@ -68,7 +68,7 @@ def test_what_is_no_chart_is_an_error() -> None:
         with pytest.raises(DeclarationError, match="the registry has none"):
             chart.fetch(registry, repository, "sha256:" + "0" * 64)
     for packed in (b"no archive", gzip.compress(b"no tar"), gzip.compress(b"cut off")[:-9]):
-        with pytest.raises(DeclarationError, match=r"read values\.yaml of a chart: that is no chart"):
+        with pytest.raises(DeclarationError, match=r"cannot read values\.yaml of a chart: that is no chart"):
             chart.read_file(packed, "values.yaml")
 
 

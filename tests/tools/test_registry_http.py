@@ -512,7 +512,7 @@ def test_a_redirect_to_the_same_host_keeps_the_login() -> None:
 def test_redirects_in_a_circle_are_an_error() -> None:
     with (
         serving(lambda *_: (307, {"Location": "/v2/app/manifests/k1"}, b"")) as (address, seen),
-        pytest.raises(RegistryError, match="the registry sends it on without end"),
+        pytest.raises(RegistryError, match=r"cannot .*: too many redirects"),
     ):
         Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
     assert len(seen) < 20
