@@ -196,12 +196,10 @@ def _fetch_missing_tags(declaration: Declaration, root: Path, branch: str) -> No
 
 def _require_tags(declaration: Declaration, clone: Clone, error: CommandError) -> None:
     """Raise DeclarationError when the clone may lack tags of the remote, which cannot be asked."""
-    if pipeline():
-        reason = "in a pipeline the tags of the clone alone do not count"
-    elif git.is_without_tags(clone.root):
+    if git.is_without_tags(clone.root):
         reason = "this clone was made without tags"
-    elif not any(_version_of(declaration, name) for name in clone.refs):
-        reason = "this clone has no version tag"
+    elif pipeline() and not any(_version_of(declaration, name) for name in clone.refs):
+        reason = "in a pipeline a clone without a version tag does not count"
     else:
         return
     raise DeclarationError(

@@ -60,7 +60,8 @@ def restart(platform: Platform) -> None:
     before = {pod.uid for pod in platform.cluster.pods(API)}
     platform.cluster.kubectl("rollout", "restart", "deployment", platform.name(API))
     platform.cluster.settle()
-    assert not before & {pod.uid for pod in platform.cluster.pods(API)}
+    # A pod that is told to end serves on for a while.
+    wait_for("the old pods to be gone", lambda: not before & {pod.uid for pod in platform.cluster.pods(API)})
 
 
 def upgrade(platform: Platform) -> None:
@@ -68,7 +69,8 @@ def upgrade(platform: Platform) -> None:
     before = {pod.uid for pod in platform.cluster.pods(API)}
     platform.upgrade(f"components.{API}.config.LOG_LEVEL=WARNING")
     platform.cluster.settle()
-    assert not before & {pod.uid for pod in platform.cluster.pods(API)}
+    # A pod that is told to end serves on for a while.
+    wait_for("the old pods to be gone", lambda: not before & {pod.uid for pod in platform.cluster.pods(API)})
 
 
 def drain(platform: Platform) -> None:

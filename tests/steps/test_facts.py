@@ -526,11 +526,10 @@ def test_a_tag_of_the_same_commit_does_not_differ(
 @pytest.mark.parametrize(
     ("how", "variable", "reason"),
     [
-        ((), "BUILD_URL", "in a pipeline"),
-        ((), "CI_PIPELINE_URL", "in a pipeline"),
-        ((), "CI_JOB_URL", "in a pipeline"),
+        (("--no-tags",), "BUILD_URL", "without a version tag"),
+        (("--no-tags",), "CI_PIPELINE_URL", "without a version tag"),
+        (("--no-tags",), "CI_JOB_URL", "without a version tag"),
         (("--no-tags",), "", "made without tags"),
-        (("--no-tags",), "", "has no version tag"),
     ],
 )
 def test_a_remote_that_cannot_be_asked_is_an_error_where_its_tags_may_be_missing(
@@ -543,7 +542,7 @@ def test_a_remote_that_cannot_be_asked_is_an_error_where_its_tags_may_be_missing
     reason: str,
 ) -> None:
     clone = cloned(released, tmp_path / "clone", *how)
-    if "no version" in reason:
+    if "version tag" in reason:
         released.git("-C", str(clone), "config", "--unset-all", "remote.origin.tagOpt")
     released.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
     if variable:
@@ -556,9 +555,17 @@ def test_a_remote_that_cannot_be_asked_is_an_error_where_its_tags_may_be_missing
     assert "`git fetch --tags origin`" in caught.value.hint
 
 
-def test_by_hand_a_remote_that_does_not_answer_is_said_where_the_clone_has_tags(
-    declaration: Declaration, released: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("variable", ["BUILD_URL", ""])
+def test_a_remote_that_does_not_answer_is_said_where_the_clone_has_tags(
+    declaration: Declaration,
+    released: Repository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
 ) -> None:
+    if variable:
+        monkeypatch.setenv(variable, "https://ci.example.com/7/")
     clone = cloned(released, tmp_path / "clone")
     released.git("-C", str(clone), "remote", "set-url", "origin", "file:///nowhere")
     assert published(declaration, clone)[1] == "1.1.0-dev.1"
