@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -30,6 +32,13 @@ class Repository:
         self._commits = 0
         root.mkdir(parents=True, exist_ok=True)
         self.git("init", "--quiet", "--initial-branch=main")
+
+    def copy(self, root: Path) -> Repository:
+        """The same repository in another folder."""
+        shutil.copytree(self.root, root, symlinks=True)
+        made = copy.copy(self)
+        made.root = root
+        return made
 
     def git(self, *arguments: str, text: str | bytes | None = None, **more: str) -> str:
         """Run git there; its output without the last newline."""

@@ -1,6 +1,7 @@
 """Each subproject stands on itself: its code and its tests import, and reach for, nothing outside of their repository-to-be."""
 
 import ast
+import functools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,11 @@ PATHS = ("src", "scripts", "tests")
 
 def sources(folder: str) -> list[Path]:
     return [path for path in sorted((ROOT / folder).rglob("*.py")) if IGNORED.isdisjoint(path.relative_to(ROOT).parts)]
+
+
+@functools.cache
+def parsed(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def modules(folder: str) -> set[str]:
@@ -81,7 +87,7 @@ def test_a_subproject_imports_nothing_of_another_part_of_the_house(folder: str) 
     found = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in sources(folder)
-        for name in imported(ast.parse(path.read_text(encoding="utf-8")))
+        for name in imported(parsed(path))
         if name in elsewhere
     }
     assert found == set()
@@ -90,7 +96,7 @@ def test_a_subproject_imports_nothing_of_another_part_of_the_house(folder: str) 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_only_that_one_test_of_the_worker_knows_the_api(folder: str) -> None:
     other = {"api-rest": "async_worker", "async-worker": "api_rest"}.get(folder, "api_rest")
-    knowing = {path.name for path in sources(folder) if other in imported(ast.parse(path.read_text(encoding="utf-8")))}
+    knowing = {path.name for path in sources(folder) if other in imported(parsed(path))}
     assert knowing == ({"test_contract.py"} if folder == "async-worker" else set())
 
 
@@ -100,7 +106,7 @@ def test_no_path_climbs_out_of_the_repository_to_be(folder: str) -> None:
     found = {
         str(path.relative_to(ROOT))
         for path in sources(folder)
-        for steps in climbs(ast.parse(path.read_text(encoding="utf-8")))
+        for steps in climbs(parsed(path))
         if steps > len(path.relative_to(ROOT / folder).parts) - 1 + above
     }
     assert found == set()

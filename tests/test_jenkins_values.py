@@ -446,7 +446,7 @@ class Controller(http.server.BaseHTTPRequestHandler):
 def controller() -> Iterator[str]:
     Controller.answered.clear()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Controller) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
 

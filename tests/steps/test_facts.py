@@ -598,7 +598,7 @@ def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
         after = f"from {repository.git('rev-parse', 'HEAD')}\n" if number == 0 else ""
         stream.append(
             f"commit refs/heads/main\ncommitter a <a@b> {1767300000 + number} +0000\ndata 7\nfix: x\n\n{after}"
-            f"M 100644 inline api-rest/src/f{number % 300}\ndata {len(str(number))}\n{number}\n"
+            f"M 100644 inline api-rest/src/x\ndata {len(str(number))}\n{number}\n"
         )
     repository.git("fast-import", "--quiet", text="".join(stream))
     repository.git("reset", "--quiet", "--hard")

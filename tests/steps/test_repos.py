@@ -13,14 +13,10 @@ from tests.repositories import Repository, environment
 TESTED = "## Test\n\n```sh\ntest -e {file}\n```\n"
 
 
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """Three subprojects with a history of each, and tags."""
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
-    made = Repository(tmp_path / "house")
+    made = Repository(tmp_path_factory.mktemp("template"))
     made.write("base-image/README.md", f"# base\n\n{TESTED.format(file='rootfs/etc')}")
     made.write("api-rest/README.md", f"# api\n\n[base](../README.md)\n\n{TESTED.format(file='src/app.py')}")
     made.commit("feat: begin", "LICENSE", ".gitignore", "base-image/rootfs/etc", "api-rest/src/app.py", "delivery/x.py")
@@ -37,6 +33,16 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     made.commit("docs: how", "README.md")
     made.tag("base-image-v1.1.0", "v1.0.0")
     return made
+
+
+@pytest.fixture
+def house(template: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A copy of that repository, and no git settings but the tests' own."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    return template.copy(tmp_path / "house")
 
 
 def subjects(repository: Path, revision: str = "HEAD") -> list[str]:
