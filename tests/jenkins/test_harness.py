@@ -118,8 +118,8 @@ def test_a_time_limit_ends_what_runs(project: tuple[Path, str], tmp_path: Path) 
 
 def test_what_a_time_limit_ends_gets_time_to_end_in_order(project: tuple[Path, str], tmp_path: Path) -> None:
     begun, tidied = tmp_path / "begun", tmp_path / "tidied"
-    tidy = f"while kill -0 $$ 2> /dev/null; do sleep 0.05; done; touch {tidied}; exit"  # when its shell has ended
-    program = f'set +x; trap "{tidy}" TERM; touch {begun}; while :; do sleep 0.05 || :; done'
+    tidy = "while kill -0 $$ 2> /dev/null; do sleep 0.05; done; touch ../../../tidied; exit"  # when its shell has ended
+    program = f'set +x; trap "{tidy}" TERM; touch ../../../begun; while :; do sleep 0.05 || :; done'
     seconds = 1
     while not begun.exists():  # on a slow machine the time is over before it has begun
         text = limited(f"sh '({program}) & wait'", seconds)
@@ -159,7 +159,7 @@ def test_an_interrupt_ends_what_runs_and_the_next_build_is_another_process(
 
     with pytest.raises(KeyboardInterrupt):
         perform(
-            simple(f"sh 'exec 3> {fifo}; echo begun; sleep 300'"),
+            simple("sh 'exec 3> ../../../fifo; echo begun; sleep 300'"),
             Case(Ref("", "")),
             project=project[0],
             commit=project[1],
