@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from delivery.core.errors import TestError
 from delivery.core.records import TerminatedError
 from delivery.tools import command, screen
 
@@ -73,7 +75,10 @@ def summary(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width: int = WIDTH) -> None:
-    """Run the command of every session, so many at once, in this order; an interrupt ends them."""
+    """Run the command of every session, so many at once, in this order; an interrupt ends them.
+
+    Raises TestError when one failed; the others are run all the same.
+    """
     processes: set[subprocess.Popen[str]] = set()
     stopped = threading.Event()
     with screen.step("checks") as step, ThreadPoolExecutor(width) as pool:
@@ -106,6 +111,11 @@ def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width:
                 _interrupt(process)
             raise
         step.done(status(runs))
+        if failed := [run for run in runs if run.returncode]:
+            again = " ".join(shlex.quote(run.session) for run in failed)
+            raise TestError(
+                f"checks: {len(failed)} of {len(runs)} sessions failed", hint=f"again: ./run nox -s {again}"
+            )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -115,16 +125,25 @@ def main(arguments: Sequence[str]) -> int:
     nox = [sys.executable, "-m", "nox", "--session"]
     # A shell's background job ignores it, and so would the sessions: they could not be interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not runs:
+        screen.say("usage: python -m tests.lanes SESSION... [-- OPTION...]")
+        return 2
+    failure = None
     try:
         with command.terminable():
             run_all(runs, lambda run: [*nox, run.session, *arguments[cut:]])
+    except TestError as error:
+        failure = error
     except KeyboardInterrupt as error:
+        screen.say("checks: interrupted")
         return 143 if isinstance(error, TerminatedError) else 130
     screen.table("sessions", ["session", "outcome", "seconds"], summary(runs))
     for run in runs:
         for line in run.failed:
             screen.say(f"{run.name:<{_widest(runs)}} │ {line}")
-    return 1 if any(run.returncode for run in runs) else 0
+    if failure:
+        screen.error(failure)
+    return 1 if failure else 0
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from delivery.core.errors import TestError
 from delivery.tools import screen
 from delivery.tools.files import ROOT
 from tests import lanes
@@ -89,7 +90,10 @@ def test_all_are_run_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(screen, "say", shown.append)
     runs = [Run("lint"), Run("types"), Run("unit")]
-    run_all(runs, lambda run: [sys.executable, "-c", f"print({run.name!r}); raise SystemExit({run.name == 'lint':d})"])
+    code = "import sys; print(sys.argv[1]); sys.exit(sys.argv[1] == 'lint')"
+    with pytest.raises(TestError, match="1 of 3 sessions failed") as caught:
+        run_all(runs, lambda run: [sys.executable, "-c", code, run.name])
+    assert caught.value.hint == "again: ./run nox -s lint"
     assert [run.returncode for run in runs] == [1, 0, 0]
     assert sorted(shown) == ["lint  │ lint", "types │ types", "unit  │ unit"]
 
@@ -113,15 +117,18 @@ def test_the_exit_code_says_whether_a_session_failed(
 ) -> None:
     def fake(runs: list[Run], argv_of: Callable[[Run], list[str]]) -> None:
         assert argv_of(runs[0])[1:] == ["-m", "nox", "--session", "lint", "--", "-k", "x"]
-        for run in runs:
-            run.returncode = int(run.session == "types")
-            run.failed = ["FAILED a::b"] * run.returncode
+        if runs[-1].session == "types":
+            runs[-1].failed = ["FAILED a::b"]
+            raise TestError("checks: 1 of 2 sessions failed")
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(lanes, "run_all", fake)
     assert lanes.main(["lint", "--", "-k", "x"]) == 0
     assert lanes.main(["lint", "types", "--", "-k", "x"]) == 1
-    assert "FAILED a::b" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "FAILED a::b" in printed.out
+    assert "1 of 2 sessions failed" in printed.err
+    assert lanes.main([]) == 2
 
 
 TERMINATED = """

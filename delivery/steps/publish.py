@@ -148,8 +148,15 @@ def way_out(plan: Plan, held: Release | None = None) -> str:
     return (
         f"{plan.version} is not tagged: `{there} release.finish --push origin` tags it;"
         f" `git switch -c {hotfix} {branch} && ./run inv release.prepare` gives what came after it"
-        f" a version: merge that into {branch}"
+        f" a version: merge that into {branch}. Where finish says that it was not prepared,"
+        f" `./run inv release.prepare{_next(plan)}` on {branch} gives the next version instead"
     )
+
+
+def _next(plan: Plan) -> str:
+    """The options that give each changed subproject a version by hand, above the one that is published."""
+    changed = [version for version in plan.versions if version.changed]
+    return "".join(f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}" for one in changed)
 
 
 def _refuse_another(held: Release, release: Release, plan: Plan) -> None:
@@ -162,11 +169,16 @@ def _refuse_another(held: Release, release: Release, plan: Plan) -> None:
         f"publish {plan.version}: that release is published with other content ({', '.join(other)}), from commit "
         f"{held.commit[:12]} by {held.builder}",
         details="\n".join(
-            f"{name}: published is {before and before[2]}, it is {now and now[2]} now"
+            f"{name}: published is {_described(before)}, it is {_described(now)} now"
             for name, (before, now) in other.items()
         ),
         hint=way_out(plan, held),
     )
+
+
+def _described(content: tuple[str, str, str] | None) -> str:
+    """The digest of an image or chart and its key: a change may give other keys and the same bytes."""
+    return f"{content[2]} by the key {content[1][:12]}" if content else "not there"
 
 
 def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:

@@ -52,13 +52,17 @@ def bake_file(targets: list[Target], secrets: Mapping[str, Path], *, oci: bool) 
                 "context": str(target.context),
                 "args": dict(target.arguments),
                 "contexts": dict(target.contexts),
-                "secret": [f"id={name},src={path}" for name, path in secrets.items()],
+                "secret": [command.record(f"id={name}", f"src={path}") for name, path in secrets.items()],
                 "tags": [target.tag],
-                "output": [f"type=oci,tar=false,dest={target.layout},rewrite-timestamp=true" if oci else "type=docker"],
+                "output": [_layout(target) if oci else "type=docker"],
             }
             for target in targets
         },
     }
+
+
+def _layout(target: Target) -> str:
+    return command.record("type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true")
 
 
 def build(
@@ -75,7 +79,9 @@ def build(
     argv = ["docker", "buildx", "build", "--progress", "plain", "--provenance=false", "--load", "--tag", tag]
     argv += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
-    argv += [word for name, path in secrets.items() for word in ("--secret", f"id={name},src={path}")]
+    argv += [
+        word for name, path in secrets.items() for word in ("--secret", command.record(f"id={name}", f"src={path}"))
+    ]
     _run(engine, [*argv, str(context)], doing=f"build {tag}", on_line=on_line)
 
 

@@ -8,6 +8,7 @@ needs a password gets it from elsewhere: an agent, a file, the environment.
 from __future__ import annotations
 
 import codecs
+import csv
 import functools
 import io
 import os
@@ -29,7 +30,7 @@ from delivery.core.errors import CommandError
 from delivery.core.records import TerminatedError
 from delivery.tools import screen
 
-__all__ = ["GRACE_SECONDS", "capture", "detach", "stream", "terminable", "watch"]
+__all__ = ["GRACE_SECONDS", "capture", "detach", "record", "stream", "terminable", "watch"]
 
 GRACE_SECONDS = 10.0  # from asking a program and all that it started to end, until they are killed
 _KILL_SECONDS = 1.0  # how long the kernel may take to end what is killed
@@ -114,6 +115,13 @@ def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[by
             )
     except FileNotFoundError as error:
         raise _not_there(argv, doing) from error
+
+
+def record(*fields: object) -> str:
+    """One record of CSV, as programs in Go read an option that is a list: a path may hold a comma."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(fields)
+    return text.getvalue()
 
 
 @contextmanager

@@ -144,7 +144,7 @@ class Helm:
 
 
 def _values(files: Sequence[Path]) -> list[str]:
-    return [f"--values={file}" for file in files]
+    return [f"--values={command.record(file)}" for file in files]
 
 
 def _waiting(seconds: int) -> list[str]:

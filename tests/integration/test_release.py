@@ -187,15 +187,16 @@ def test_a_candidate_becomes_the_release_without_a_byte_sent_again(place: Small,
 def obey(place: Small, printed: str) -> None:
     """Run the commands that an error says, as they are written."""
     (hint,) = re.findall(r"^to do: (.*)$", printed, re.MULTILINE)
-    for command in re.findall(r"`(.+?)`", hint):
+    told = re.findall(r"`(.+?)`", hint)
+    for command in [command for command in told if "--subproject" not in command]:  # that is for another case
         for words in (shlex.split(one) for one in command.split(" && ")):
             if words[0] == "git":
                 place.git(*words[1:])
                 continue
             variables, arguments = words[: words.index("./run")], words[words.index("inv") + 1 :]
             yes = ["--yes"] if arguments[0].startswith("release.") else []
-            told = dict(word.split("=", 1) for word in variables)
-            assert "--no-ff  " not in succeed(place, *arguments, *yes, environment=told)
+            environment = dict(word.split("=", 1) for word in variables)
+            assert "--no-ff  " not in succeed(place, *arguments, *yes, environment=environment)
 
 
 def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the_error_says(

@@ -1,6 +1,7 @@
 """Published whole or not at all: nothing that fails leaves a new version, and no version changes."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -295,8 +296,11 @@ def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
     write_layout(place.root / "layouts" / "api-rest", b"other")
     for tag in (("api-rest", "k2"), ("platform-chart", "k3")):
         del place.held.tags[tag]
-    with pytest.raises(DeclarationError, match=r"published with other content \(api-rest, chart\), from commit c0ffee"):
+    other = r"published with other content \(api-rest, chart\), from commit c0ffee"
+    with pytest.raises(DeclarationError, match=other) as caught:
         place.publish()
+    said = r"api-rest: published is sha256:\w+ by the key k2, it is sha256:\w+ by the key k2 now"
+    assert re.search(said, caught.value.details)
     assert place.held.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
 
 
@@ -321,6 +325,8 @@ def test_what_to_run_is_said_where_a_new_commit_has_the_version_of_an_untagged_r
         chart=dataclasses.replace(plan.chart, version="0.4.0"),
     )
     assert publishing.way_out(told, held).startswith(hint)
+    by_hand = "`./run inv release.prepare --subproject base-image="
+    assert (by_hand in publishing.way_out(told, held)) is ("not tagged" in hint)
     cut_off = "was cut off: `git switch --detach COMMIT && BRANCH_NAME=main ./run inv push`"
     assert (cut_off in publishing.way_out(told)) is ("not tagged" in hint)
 

@@ -1,5 +1,6 @@
 """What is asked of BuildKit, and what a failed build means."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,10 @@ def test_an_engine_without_layouts_keeps_the_image() -> None:
 )
 def test_says_what_to_do_about_a_failed_build(output: str, hint: str) -> None:
     assert hint in hint_for(output)
+
+
+def test_a_path_may_hold_a_comma() -> None:
+    target = dataclasses.replace(TARGET, layout=Path("/a, b/app"))
+    made = bake_file([target], {"build-ca": Path("/c,d")}, oci=True)
+    assert '"dest=/a, b/app"' in str(made)
+    assert 'id=build-ca,"src=/c,d"' in str(made)

@@ -117,3 +117,8 @@ def test_keeps_its_releases_where_they_are_repaired(tmp_path: Path, monkeypatch:
     program.write_text('#!/bin/sh\necho "$HELM_DRIVER"\n')
     program.chmod(0o755)
     assert Helm(str(program), (4, 1), "kind-house", "platform").notes("platform") == "secret"
+
+
+def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
+    fp.register(["helm", "upgrade", "platform", "chart", "--install", '--values="/a, b/c.yaml"', fp.any()])
+    FOUR.upgrade("platform", Path("chart"), [Path("/a, b/c.yaml")], seconds=90, watcher=QUIET)
