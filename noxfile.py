@@ -11,7 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nox
@@ -37,6 +37,7 @@ ON_ENGINE = {"delivery": ["--ignore=tests/ledger"], LEDGER: ["tests/ledger"]}
 # What needs a cluster is for `nox -s e2e`, what kills the platform for minutes for `-s chaos` and `-s shutdown`. Pytest refuses
 # a mark that a project does not know.
 WITHOUT = {"delivery": " and not cluster", "platform-chart": " and not cluster", LEDGER: " and not storm"}
+TIDYING = 120  # seconds to end in order after an interrupt; nox gives 0.3
 UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
 # What `nox` runs, two at once: the first waits for containers for minutes, and what computes runs meanwhile.
 CHECKS = (
@@ -90,7 +91,7 @@ def checks(session: nox.Session) -> None:
     # Two sessions come to it, and both would build everything.
     session.run("inv", "cache.fill", external=True)
     arguments = [*CHECKS, "--", *session.posargs]
-    session.run(sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=60)
+    session.run(sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=TIDYING)
 
 
 @nox.session
@@ -105,7 +106,7 @@ def unit(session: nox.Session, project: str) -> None:
         environment["GROOVY"] = _program(session, "groovy")
     options = _options(f"unit-{project}", "not engine" + WITHOUT.get(project, ""))
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", *options, *session.posargs, env=environment)
+    _pytest(session, *options, *session.posargs, env=environment)
 
 
 @nox.session(tags=[ENGINE_ROOM])
@@ -122,12 +123,12 @@ def integration(session: nox.Session, project: str) -> None:
             environment["CHROMIUM"] = _program(session, "chromium")
         with _dependencies(session, environment) as addresses:
             session.chdir(project)
-            session.run("pytest", *options, *session.posargs, env={**environment, **addresses})
+            _pytest(session, *options, *session.posargs, env={**environment, **addresses})
         return
     if project == "platform-chart":
         environment |= {"HELM": _helms(session), "PYTHON_IMAGE": _images()["API_REST_IMAGE"]}
     session.chdir(FOLDERS.get(project, project))
-    session.run("pytest", *options, *ON_ENGINE.get(project, []), *session.posargs, env=environment)
+    _pytest(session, *options, *ON_ENGINE.get(project, []), *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -143,7 +144,7 @@ def e2e(session: nox.Session) -> None:
     environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
     environment["GROOVY"] = _program(session, "groovy")
     folders = ["tests/e2e", "tests/integration"]
-    session.run("pytest", *_options("e2e", "cluster"), *folders, *options, env=environment)
+    _pytest(session, *_options("e2e", "cluster"), *folders, *options, env=environment)
 
 
 @nox.session(default=False)
@@ -188,7 +189,7 @@ def collector(session: nox.Session) -> None:
     build = ["-C", "monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", program, "."]
     session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
     environment = {**_engine_environment(session), "COLLECTOR": program}
-    session.run("pytest", "-s", "-m", "engine", "monitoring/tests", *session.posargs, env=environment)
+    _pytest(session, "-s", "-m", "engine", "monitoring/tests", *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -205,12 +206,17 @@ def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
     proof = [*_options(session.name, "storm"), "--verbosity=1", f"tests/ledger/{file}", *options]
-    session.run("pytest", *proof, *session.posargs, env=environment)
+    _pytest(session, *proof, *session.posargs, env=environment)
 
 
 def _mounted(path: str, at: str) -> list[str]:
     """The option that shows a container a file or folder of this machine; commas in the path are escaped as CSV has it."""
     return ["--mount", f'type=bind,"source={path}",target={at},readonly']
+
+
+def _pytest(session: nox.Session, *arguments: str, env: Mapping[str, str]) -> None:
+    """Run pytest; interrupted, it gets the time to remove what its tests have started."""
+    session.run("pytest", *arguments, env=dict(env), interrupt_timeout=TIDYING)
 
 
 def _options(name: str, marks: str) -> list[str]:
