@@ -16,7 +16,7 @@ from delivery.tools import cache, command
 __all__ = ["Offered", "can_install", "install", "offered", "release"]
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
-# Slim images leave the manuals out, the folder too, and Java's packages fail where they cannot link their own into it.
+# Slim images lack this folder, and Java's packages fail where they cannot link their manuals into it.
 _MANUALS = Path("/usr/share/man/man1")
 # What earlier versions wrote for the time of an install, and left there when they were killed. Debian's
 # docker images have a file of this name too, with other lines: theirs stays.

@@ -42,9 +42,10 @@ def project() -> Declaration:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no connection and no container is given by chance before it is used."""
+    """A port that nobody listens on, and that nothing else is given by chance before it is used."""
     while True:
-        port = 20_000 + secrets.randbelow(12_000)  # below those that the kernel and the engine choose themselves
+        # Below those that the kernel and the engine choose themselves.
+        port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -123,7 +124,7 @@ class Clone:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A script's background job, as CI may be, ignores Ctrl-C, and so do its children: a user's terminal does not.
+            # A script's background job, as CI may be, ignores Ctrl-C: a user's terminal does not.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no thread runs here
         ) as running:
             for text in running.stdout or ():
@@ -189,7 +190,10 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @dataclass(frozen=True)
 class Platform(Clone):
-    """The second platform once it is up: what the first `inv up` said, which was interrupted, and the one that finished it."""
+    """The second platform once it is up.
+
+    interrupted is the first `inv up`, up the one that finished it.
+    """
 
     interrupted: subprocess.CompletedProcess[str]
     up: subprocess.CompletedProcess[str]
@@ -197,7 +201,7 @@ class Platform(Clone):
 
 @pytest.fixture(scope="session")
 def platform(engine: Engine, project: Declaration, clone: Clone) -> Platform:
-    """The second platform with Prometheus beside it, for all modules: what a test takes down it brings up again."""
+    """The second platform with Prometheus beside it: what a test takes down it brings up again."""
     upstream.ensure(engine, project, "prometheus")
     interrupted = clone.interrupt("up", "✓ registry")
     up = clone.inv("up", "--monitoring")

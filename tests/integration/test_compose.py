@@ -184,7 +184,7 @@ def test_everything_is_limited_labelled_and_named_by_the_project(project: Projec
         assert volumes == {f"{project.name}_{service}"}, "a nameless volume would be left behind by every start"
 
 
-# That what is in the volumes is there after the next `up` is proved by test_platform.py. The last one on this project.
+# The last one on this project. That data outlives down and up is proved by test_platform.py.
 def test_down_keeps_the_volumes_unless_they_are_to_go_too(project: Project) -> None:
     project.compose("down")
     assert {kind for kind, left in project.leftovers().items() if left} == {"volumes"}

@@ -1,4 +1,4 @@
-"""Prometheus beside both apps, as `inv up --monitoring` has it: it reads them, holds the alerts, answers the dashboard."""
+"""Prometheus as `inv up --monitoring` has it reads the apps, holds the alerts, answers the dashboard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.engine
 
 PATIENCE = 60.0
 CHART = ROOT / "platform-chart"
-# What the variables of the dashboard stand for here; a rate needs two readings, which are a second apart.
+# What the variables of the dashboard stand for here; a rate needs two readings, a second apart.
 STANDS_FOR = {"$namespace": "local", "$__rate_interval": "1m"}
 METRIC = re.compile(r"\b([a-z][a-z0-9_]*)\{([^}]*)\}")
 LABEL = re.compile(r"\b([a-z_]+)(?:=~|!~|!=|=)")

@@ -30,7 +30,7 @@ def proved(platform: Platform) -> str:
 
 @pytest.fixture
 def topic(platform: Platform) -> Iterator[KafkaConsumer]:
-    """A consumer at the beginning of the topic deployments, which waits no longer than three heartbeats take."""
+    """A consumer at the beginning of the topic, which waits no longer than three heartbeats take."""
     consumer = KafkaConsumer(bootstrap_servers=f"localhost:{platform.ports['KAFKA_PORT']}", consumer_timeout_ms=30_000)
     with closing(consumer):
         partitions = consumer.partitions_for_topic("deployments") or ()

@@ -20,7 +20,7 @@ def test_the_locked_wheels_carry_helm_and_kubectl(
 ) -> None:
     for name in ("HELM", "HELM3"):
         monkeypatch.delenv(name, raising=False)
-    # None is on PATH, so it is the wheel's; unpacked once for this machine, not for each run of this test.
+    # None is on PATH, so it is the wheel's: unpacked once for this machine, not for each run.
     monkeypatch.setenv("PATH", str(tmp_path))
     folder = Path(programs.ensure({"kubernetes": "helm", "helm3": "helm3"}[lock])).parent
     assert folder.name.startswith(f"{lock}-")

@@ -232,13 +232,15 @@ def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the
 def test_what_passes_at_the_registry_is_waited_out(place: Small, address: str) -> None:
     busy = failing(1, "PUT", "/manifests/", (503, {}, b""))
     cut_off = failing(1, "GET", "/manifests/", Break("answer"))
-    with serving(forward_to(f"http://{address}"), lambda method, path: busy(method, path) or cut_off(method, path)) as (
-        proxy,
-        seen,
-    ):
+
+    def fault(method: str, path: str) -> Answer | Break | None:
+        return busy(method, path) or cut_off(method, path)
+
+    with serving(forward_to(f"http://{address}"), fault) as (proxy, seen):
         succeed(place.at(place.registry.replace(address, proxy)), "push")
     assert published(place) == FIRST
-    assert max(seen.count(line) for line in seen if line.startswith("PUT ") and "/manifests/" in line) == 2
+    sent = [line for line in seen if line.startswith("PUT ") and "/manifests/" in line]
+    assert len(sent) == len(set(sent)) + 1
 
 
 def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(pushed: Small, tmp_path: Path) -> None:
