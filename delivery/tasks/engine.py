@@ -18,7 +18,7 @@ def up(_context: Context) -> None:
     """Find a Docker engine, or start a private one."""
     found = engines.ensure()
     if found.private:
-        screen.say(f"export DOCKER_HOST={found.address}")
+        screen.say(_export(found.address))
 
 
 @item()
@@ -36,7 +36,7 @@ def env(_context: Context) -> None:
     """Print how to talk to it: eval "$(./run inv engine.env)"."""
     found = engines.require()
     told = found.environment.get("DOCKER_HOST")
-    screen.say(f"export DOCKER_HOST={shlex.quote(told)}" if told else ": the docker command line talks to it as it is")
+    screen.say(_export(told) if told else ": the docker command line talks to it as it is")
 
 
 @item()
@@ -49,4 +49,9 @@ def status(_context: Context) -> None:
     screen.say(found.describe())
     if found.private:
         screen.say(f"process {dockerd.pid()}, log {dockerd.log()}")
-        screen.say(f"export DOCKER_HOST={found.address}")
+        screen.say(_export(found.address))
+
+
+def _export(address: str) -> str:
+    """The line that leads a shell's docker command there."""
+    return f"export DOCKER_HOST={shlex.quote(address)}"

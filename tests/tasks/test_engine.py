@@ -1,0 +1,31 @@
+"""What a shell is told of an engine leads there, wherever the user's cache lies."""
+
+import shlex
+from typing import Any, cast
+
+import docker
+import pytest
+
+from delivery.steps import engine as engines
+from delivery.tasks import engine as tasks
+from delivery.tools import dockerd
+from delivery.tools import engine as tool
+from delivery.tools.engine import Engine
+
+
+@pytest.mark.parametrize("task", [tasks.up, tasks.env, tasks.status], ids=["up", "env", "status"])
+def test_the_line_to_paste_is_quoted(
+    task: Any,  # noqa: ANN401  # invoke's own
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address = "unix:///home/a user's/docker.sock"
+    monkeypatch.setattr(dockerd, "address", lambda: address)
+    found = Engine(
+        cast("docker.DockerClient", None), address, "26", oci_layouts=True, environment={"DOCKER_HOST": address}
+    )
+    for module, name in ((engines, "ensure"), (engines, "require"), (tool, "find")):
+        monkeypatch.setattr(module, name, lambda: found)
+    task.body.__wrapped__(None)
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("export"))
+    assert shlex.split(line) == ["export", f"DOCKER_HOST={address}"]
