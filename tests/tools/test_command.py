@@ -241,7 +241,10 @@ def test_what_will_not_end_is_killed(
 
 
 def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = time.sleep
+
     def interrupt(_seconds: float) -> None:
+        monkeypatch.setattr(time, "sleep", sleep)  # waiting for the killed program sleeps, too
         raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", interrupt)
