@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,13 @@ def run(client: docker.DockerClient) -> Iterator[Run]:
         container.start()
         return container
 
-    yield start
-    for container in started:
+    def remove(container: Container) -> None:
         with suppress(docker.errors.NotFound):  # a test removed it
             container.remove(force=True, v=True)
+
+    yield start
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(remove, started))
 
 
 @pytest.fixture
