@@ -103,7 +103,7 @@ def unit(session: nox.Session, project: str) -> None:
     if project == "platform-chart":
         environment["HELM"] = _helms(session)
     elif project == "delivery":
-        environment["GROOVY"] = _program(session, "groovy")
+        environment |= {name.upper(): _program(session, name) for name in ("groovy", "curl")}
     options = _options(f"unit-{project}", "not engine" + WITHOUT.get(project, ""))
     session.chdir(FOLDERS.get(project, project))
     _pytest(session, *options, *session.posargs, env=environment)
