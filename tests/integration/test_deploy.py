@@ -370,11 +370,11 @@ def test_what_a_killed_deploy_left_is_tidied_but_for_its_data(served: Place) -> 
     """A Secret of the revision that served, a claim of one that failed, one of the killed one."""
     deploy = ("deploy", "--version", "1.0.0")
     data = ("secret/platform-data", "pvc/platform-failed", "pvc/platform-killed")
-    made = ("configmap/platform-extra", "deployment/platform-extra")
+    made = ("configmap/platform-left", "deployment/platform-left")  # in no other revision
     served.values(claims=["failed"])
     assert served.inv(*deploy, "--no-rollback", "--timeout=5s")[0] == 8
-    extra = served.release.images["api-rest"].pinned
-    served.values(claims=["failed", "killed"], extra=extra, slow=600)
+    image = served.release.images["api-rest"].pinned
+    served.values(claims=["failed", "killed"], left=image, slow=600)
     started = served.start(*deploy)
     until(lambda: len(uids(served, *data, *made)) == 5)
     os.killpg(started.pid, signal.SIGKILL)
