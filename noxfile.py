@@ -1,4 +1,4 @@
-"""The checks: `./run nox` runs them all, `./run nox --list` is the menu."""
+"""The checks: `./run nox` runs all that needs no cluster, `./run nox --list` is the menu."""
 
 from __future__ import annotations
 
