@@ -3,7 +3,7 @@
 import os
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -61,7 +61,7 @@ def images() -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, say: Say) -> Bring:
     """Brings up a platform of its own, with variables for its apps."""
 
@@ -78,6 +78,15 @@ def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, s
         )
 
     return bring
+
+
+@pytest.fixture(scope="session")
+def stack(bring: Bring) -> Iterator[Stack]:
+    """The platform as it is shipped, one instance of each app, for tests that leave it running."""
+    with bring({}, ("api-rest", "async-worker")) as stack:
+        for app in ("api-rest", "async-worker"):
+            stack.wait_ready(app)
+        yield stack
 
 
 @pytest.fixture(scope="module")
