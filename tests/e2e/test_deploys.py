@@ -1,20 +1,18 @@
-"""Deploys that are cut off, broken, repeated, or two at once: what serves goes on serving, and the next deploy needs no hand."""
+"""The platform deployed again, unchanged and broken: what serves goes on serving.
+
+What a deploy does when it is cut off, or beside another one, tests/integration proves with a small
+chart.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.load import traffic
 from tests.e2e.platform import API, DEPLOY, Authority, Platform, done
@@ -35,12 +33,6 @@ def _settled(platform: Platform) -> None:
     platform.cluster.settle()
 
 
-@pytest.fixture(scope="module")
-def values(platform: Platform) -> Path:
-    """The environment's values, where each test says something else; deploying is what takes the time, so none is taken back."""
-    return platform.house.folder / "platform-chart" / "values-local.yaml"
-
-
 @pytest.fixture
 def broken(platform: Platform) -> Iterator[Path]:
     """The API's image as a developer breaks it; whole again afterwards for whoever deploys next."""
@@ -52,17 +44,6 @@ def broken(platform: Platform) -> Iterator[Path]:
     file.write_text(before, encoding="utf-8")
 
 
-def test_of_two_deploys_at_once_the_second_waits(platform: Platform, values: Path) -> None:
-    change(values, "two-at-once")
-    before = platform.cluster.revisions()[-1]["revision"]
-    both = [platform.house.start(*DEPLOY) for _ in range(2)]
-    outputs = [one.communicate(timeout=600)[0] for one in both]
-    assert [one.returncode for one in both] == [0, 0], "\n\n".join(outputs)
-    assert sum(UNCHANGED in told for told in outputs) == 1
-    last = platform.cluster.revisions()[-1]
-    assert (last["revision"], last["status"]) == (before + 1, "deployed")
-
-
 def test_the_same_release_again_changes_nothing(platform: Platform, say: Say) -> None:
     cluster = platform.cluster
     pods, revisions = cluster.uids(), cluster.revisions()
@@ -72,24 +53,6 @@ def test_the_same_release_again_changes_nothing(platform: Platform, say: Say) ->
     assert UNCHANGED in told
     assert cluster.revisions() == revisions
     assert cluster.uids() == pods
-
-
-def test_a_deploy_that_was_killed_is_finished_by_the_next_one(platform: Platform, values: Path, say: Say) -> None:
-    change(values, "killed")
-    task = platform.house.start(*DEPLOY)
-    wait_for("helm to be at work", lambda: platform.cluster.revisions()[-1]["status"] == "pending-upgrade", every=0.2)
-    helm = children(task.pid, "helm")
-    assert helm, "helm is no child of the deploy"
-    for pid in helm:
-        os.kill(pid, signal.SIGKILL)
-    os.killpg(task.pid, signal.SIGKILL)
-    task.communicate()
-    assert platform.cluster.revisions()[-1]["status"] == "pending-upgrade"
-    since = time.monotonic()
-    told = done(platform.house.inv(*DEPLOY))
-    say(f"the deploy after a helm that was killed: {time.monotonic() - since:.0f} s")
-    assert platform.cluster.revisions()[-1]["status"] == "deployed", told
-    assert environment(platform) == "killed"
 
 
 def test_a_broken_image_is_told_by_its_own_last_words_while_the_old_version_serves(
@@ -112,67 +75,3 @@ def test_a_broken_image_is_told_by_its_own_last_words_while_the_old_version_serv
     assert [str(one) for one in failures(recording, running.phases)] == []
     assert platform.image(API) == image
     assert platform.cluster.revisions()[-1]["status"] == "deployed"
-
-
-def test_a_rollback_brings_the_version_before_back(platform: Platform, values: Path) -> None:
-    before = environment(platform)
-    change(values, "rolled-forward")
-    done(platform.house.inv(*DEPLOY))
-    assert environment(platform) == "rolled-forward"
-    done(platform.house.inv("rollback", "--environment", "local"))
-    assert environment(platform) == before
-
-
-def change(values: Path, environment: str) -> None:
-    """Another value, which makes another revision and restarts the apps."""
-    text = values.read_text(encoding="utf-8")
-    changed = re.sub(r"(?m)^environment: .*$", f"environment: {environment}", text)
-    assert changed != text
-    values.write_text(changed, encoding="utf-8")
-
-
-def environment(platform: Platform) -> str:
-    """What the running pods of the API were told."""
-    platform.cluster.settle()
-    found = {
-        entry["value"]
-        for pod in platform.cluster.pods(API)
-        for one in pod.manifest["spec"]["containers"]
-        for entry in one.get("env", ())
-        if entry["name"] == "ENVIRONMENT"
-    }
-    (only,) = found
-    return str(only)
-
-
-def children(pid: int, program: str) -> list[int]:
-    """The processes below one that run a program."""
-    found = processes()
-    below = {pid}
-    while more := {one for one, (parent, _name) in found.items() if parent in below} - below:
-        below |= more
-    return [one for one in below if found.get(one, (0, ""))[1].startswith(program)]
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """Every process of this machine, with its parent and its program's name."""
-    if not Path("/proc/self/stat").exists():  # macOS
-        listed = subprocess.run(["ps", "-ax", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
-        lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
-        return {int(pid): (int(parent), Path(name).name) for pid, parent, name in lines}
-    found = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            pid, _, rest = file.read_text(encoding="utf-8").partition(" (")
-            name, _, more = rest.rpartition(") ")
-            found[int(pid)] = (int(more.split()[1]), name)
-    return found
-
-
-def test_the_processes_below_this_one_are_found() -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        try:
-            wait_for("sleep to run", lambda: children(os.getpid(), "sleep") == [process.pid], seconds=10, every=0.1)
-            assert children(process.pid, "no-such-program") == []
-        finally:
-            process.kill()

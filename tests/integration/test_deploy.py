@@ -279,13 +279,12 @@ def looking(place: Place) -> Iterator[list[bool]]:
         thread.join()
 
 
-@pytest.mark.parametrize("helm", ["helm", "helm3"])
-def test_one_that_crashes_is_shown_and_rolled_back_while_the_old_one_serves(served: Place, helm: str) -> None:
+def test_one_that_crashes_is_shown_and_rolled_back_while_the_old_one_serves(served: Place) -> None:
     serving = served.history()[-1][0]
     before = set(served.pods())
     served.values(greeting="crash")
     with looking(served) as seen:
-        code, printed = served.inv("deploy", "--version", "1.0.0", helm=helm)
+        code, printed = served.inv("deploy", "--version", "1.0.0")
     assert code == 8, printed
     shown, rolled_back = printed.find("\ncrash is no greeting"), printed.find(f"✓ roll back to revision {serving}")
     assert 0 < shown < rolled_back
@@ -311,9 +310,10 @@ def test_an_image_that_is_not_there_is_shown_at_once_and_may_be_left(served: Pla
     until(lambda: len(served.pods()) == 2)
 
 
-def test_one_that_fails_its_test_is_rolled_back(served: Place) -> None:
+@pytest.mark.parametrize("helm", ["helm", "helm3"])
+def test_one_that_fails_its_test_is_rolled_back(served: Place, helm: str) -> None:
     served.values(greeting="rude")
-    code, printed = served.inv("deploy", "--version", "1.0.0")
+    code, printed = served.inv("deploy", "--version", "1.0.0", helm=helm)
     assert code == 8, printed
     assert printed.find("a greeting that no test likes") < printed.find("✓ roll back to revision")
 

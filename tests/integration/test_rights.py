@@ -113,10 +113,12 @@ def test_they_are_enough_to_deploy_fail_verify_go_back_and_remove(deployer: Depl
     code, printed = deployer.inv(*deploy)
     assert code == 0, printed
     assert "nothing to do" in printed
-    deployer.values(greeting="crash")
-    code, printed = deployer.inv(*deploy, "--timeout", "90s")
+    deployer.values(greeting="rude")
+    code, printed = deployer.inv(*deploy)
     assert code == 8, printed
-    assert "crash is no greeting" in printed, "the log of what failed is read"
+    assert "a greeting that no test likes" in printed, "the log of what failed is read"
+    events = deployer.asked("get", "events", f"--namespace={deployer.namespace}")
+    assert events.returncode == 0, "a failure is explained by them"
     assert "orbidden" not in printed
     deployer.values(greeting="again")
     code, printed = deployer.inv(*deploy)
