@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from delivery.core.errors import DeclarationError
 
 __all__ = [
+    "LOCAL",
     "Build",
     "Chart",
     "Cluster",
@@ -30,6 +31,8 @@ __all__ = [
     "image_variable",
     "parse",
 ]
+
+LOCAL = "local"  # the environment that is this machine
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -121,12 +124,12 @@ class Image(_Part):
 
 
 class Cluster(_Part):
-    """The local Kubernetes cluster: its name, the upstream image of its nodes, its subnets, and its workers' labels.
+    """The local Kubernetes cluster: the upstream image of its nodes, its subnets, its workers' labels.
 
-    A worker's own name is for people: Kubernetes calls the nodes by the cluster's name.
+    It has the project's name. A worker's own name is for people: Kubernetes calls the nodes by the
+    cluster's.
     """
 
-    name: Annotated[_Name, StringConstraints(max_length=50)]
     node: _Name
     pods: _Subnet
     services: _Subnet
@@ -195,9 +198,13 @@ class Environment(_Part):
 
 
 class Declaration(_Part):
-    """The whole of delivery.toml."""
+    """The whole of delivery.toml.
 
-    name: _Name
+    name: what everything on this machine is called: the compose project with its network and
+    volumes, the local registry, and the local cluster.
+    """
+
+    name: Annotated[_Name, StringConstraints(max_length=50)]
     registry: Registry
     build: Build
     upstream: dict[_Name, Upstream]
@@ -246,6 +253,11 @@ class Declaration(_Part):
         for name in self.subprojects:
             place(name)
         return ordered
+
+    def contexts(self, environment: str) -> tuple[str, ...]:
+        """The kube contexts that lead to an environment; the local cluster's own leads to `local`."""
+        declared = self.environments[environment].contexts
+        return (f"kind-{self.name}", *declared) if environment == LOCAL else declared
 
     def at(self, address: str) -> Declaration:
         """The same, with another registry; raise ValueError when that is no registry's address."""

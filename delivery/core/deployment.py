@@ -11,12 +11,11 @@ from typing import Any
 
 import semver
 
-from delivery.core.declaration import Declaration, Environment
+from delivery.core.declaration import LOCAL, Declaration
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 
 __all__ = [
-    "LOCAL",
     "Deployment",
     "Manifest",
     "Revision",
@@ -34,7 +33,6 @@ __all__ = [
     "seconds",
 ]
 
-LOCAL = "local"  # the environment that is this machine
 _PENDING = "pending-"
 _ROLLED_BACK = re.compile(r"Rollback to (\d+)")
 _DURATION = re.compile(r"(\d+)([smh]?)")
@@ -147,17 +145,17 @@ def _origin(revision: Revision, history: Sequence[Revision]) -> int:
     return number
 
 
-def check_context(environment: str, declared: Environment, context: str, known: Collection[str]) -> None:
+def check_context(environment: str, contexts: Sequence[str], context: str, known: Collection[str]) -> None:
     """Raise DeclarationError unless this context may be used for the environment, and exists."""
-    allowed = ", ".join(declared.contexts)
+    allowed = ", ".join(contexts)
     doing = f"deploy to {environment}"
     if not context:
         raise DeclarationError(
             f"{doing}: no context is told, and the kubeconfig has no current one",
             hint=f"--context takes one of {allowed}; `./run inv cluster.up` makes the local one",
         )
-    if context not in declared.contexts:
-        there = [one for one in declared.contexts if one in known]
+    if context not in contexts:
+        there = [one for one in contexts if one in known]
         raise DeclarationError(
             f"{doing}: the context {context} is not one of this environment's ({allowed})",
             hint=f"--context {there[0]}" if there else _no_context(environment, allowed),

@@ -54,7 +54,7 @@ class Cluster:
     @property
     def name(self) -> str:
         """What kind calls it."""
-        return self.declaration.cluster.name
+        return self.declaration.name
 
     @property
     def context(self) -> str:
@@ -79,7 +79,7 @@ class Cluster:
     @property
     def key(self) -> str:
         """Changes when the cluster has to be made anew, because it is declared otherwise."""
-        return hashlib.sha256(kind.config(self.declaration.cluster).encode()).hexdigest()[:32]
+        return hashlib.sha256(kind.config(self.name, self.declaration.cluster).encode()).hexdigest()[:32]
 
     @property
     def kubeconfig(self) -> Path:
@@ -201,7 +201,7 @@ def _check_ours(cluster: Cluster) -> None:
     if cluster.kind.nodes(cluster.name) and cluster.engine.noted(cluster.note) is None:
         raise NotOursError(
             f"use the cluster {cluster.name}: there is one of this name that this project did not make",
-            hint=f"remove it (`kind delete cluster --name {cluster.name}`), or change cluster.name in delivery.toml",
+            hint=f"remove it (`kind delete cluster --name {cluster.name}`), or change name in delivery.toml",
         )
 
 
@@ -239,7 +239,11 @@ def _have_nodes(cluster: Cluster, step: screen.Step) -> str:
     if nodes:
         _delete(cluster, step)
     _create(cluster, step)
-    return f"made anew, since {why}" if nodes else f"{len(kind.node_names(cluster.declaration.cluster))} nodes ready"
+    return (
+        f"made anew, since {why}"
+        if nodes
+        else f"{len(kind.node_names(cluster.name, cluster.declaration.cluster))} nodes ready"
+    )
 
 
 def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
@@ -247,7 +251,7 @@ def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
     noted = cluster.engine.noted(cluster.note) or {}
     if noted.get(_KEY) != cluster.key:
         return "delivery.toml declares it otherwise now"
-    if sorted(node.name for node in nodes) != sorted(kind.node_names(cluster.declaration.cluster)):
+    if sorted(node.name for node in nodes) != sorted(kind.node_names(cluster.name, cluster.declaration.cluster)):
         return "nodes are missing"
     if not cluster.engine.has_file(f"{cluster.name}-control-plane", _COMPLETE):
         return "it was interrupted while it was made"
@@ -282,7 +286,7 @@ def _create(cluster: Cluster, step: screen.Step) -> None:
     # Before the first node: whatever is interrupted from here on is known to be ours.
     engine.note(cluster.note, {_KEY: cluster.key, _SUBNETS: json.dumps(cluster.subnets)})
     file = cache.folder("cluster") / f"{cluster.name}.json"
-    file.write_text(kind.config(cluster.declaration.cluster), encoding="utf-8")
+    file.write_text(kind.config(cluster.name, cluster.declaration.cluster), encoding="utf-8")
     cluster.kind.create(cluster.name, file, cluster.image, step.line)
     engine.execute(f"{cluster.name}-control-plane", ["touch", _COMPLETE])
     _wait(cluster, step)
@@ -344,7 +348,11 @@ def _wire(cluster: Cluster) -> str:
     joined = cluster.engine.join(os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind", container)
     server = f"http://{container}:{inside}"
     hosts = f'server = "{server}"\n\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
-    told = [name for name in kind.node_names(cluster.declaration.cluster) if _tell(cluster.engine, name, host, hosts)]
+    told = [
+        name
+        for name in kind.node_names(cluster.name, cluster.declaration.cluster)
+        if _tell(cluster.engine, name, host, hosts)
+    ]
     _publish(cluster, host)
     return f"{', '.join(told)} told of {container}" if told or joined else f"already wired to {container}"
 

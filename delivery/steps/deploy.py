@@ -111,7 +111,7 @@ def target(declaration: Declaration, name: str, context: str = "") -> Target:
     program, kubectl = programs.ensure("helm"), programs.ensure("kubectl")
     with screen.step("cluster") as step:
         chosen = context or kubernetes.current_context(kubectl)
-        check_context(name, declared, chosen, kubernetes.contexts(kubectl))
+        check_context(name, declaration.contexts(name), chosen, kubernetes.contexts(kubectl))
         reached = Kubernetes(kubectl, chosen, declared.namespace)
         version = json.loads(reached.reach())["gitVersion"]
         step.done(f"{chosen} answers, Kubernetes {version}; namespace {declared.namespace}")

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.core.declaration import Declaration, image_variable
-from delivery.core.deployment import LOCAL
+from delivery.core.declaration import LOCAL, Declaration, image_variable
 from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
 from delivery.steps.registry import have
 from delivery.tools import cache, files, screen
-from delivery.tools.compose import Compose, Service
+from delivery.tools.compose import Compose, Service, project_name
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
@@ -24,6 +23,7 @@ __all__ = [
     "Proof",
     "check_ports",
     "compose",
+    "data",
     "down",
     "is_recorded",
     "ledger_address",
@@ -31,6 +31,7 @@ __all__ = [
     "prove",
     "released",
     "running",
+    "shared",
     "up",
 ]
 
@@ -68,7 +69,8 @@ def compose(
     variables = {image_variable(name): upstream.image for name, upstream in declaration.upstream.items()}
     for name, image in (release.images if release else {}).items():
         variables[image_variable(name)] = image.pinned
-    return Compose(engine, root, _FILES, variables, ("monitoring",) if monitoring else ())
+    profiles = ("monitoring",) if monitoring else ()
+    return Compose(engine, project_name(declaration.name), root, _FILES, variables, profiles)
 
 
 def up(project: Compose, release: Release) -> list[Service]:
@@ -113,6 +115,23 @@ def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     except PlatformError:
         return False
     return all(known.get(name) == version for name, version in versions.items())
+
+
+def shared(project: Compose) -> str:
+    """What to tell whoever shares the platform with another clone of its name; "" where nobody does."""
+    folders = project.other_folders()
+    if not folders:
+        return ""
+    return (
+        f"note: {project.name} is also the platform of the clone in {', '.join(folders)}: "
+        "another `name` in delivery.toml, and other ports, make one beside it"
+    )
+
+
+def data(project: Compose, declaration: Declaration) -> list[str]:
+    """The volumes that `down` removes when it is to remove the data, by name."""
+    registry = registries.name(declaration)
+    return [*project.volumes(), *([registry] if project.engine.has_volume(registry) else [])]
 
 
 def check_ports(project: Compose) -> None:

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from delivery.core import prune
-from delivery.core.declaration import Declaration, Environment
+from delivery.core.declaration import Declaration
 from delivery.core.deployment import Revision, by_version
 from delivery.core.errors import CommandError, DeclarationError, DeployError, RegistryError
 from delivery.core.prune import STATE, Held, Outcome, Registered, Use, subject_of
@@ -244,7 +244,7 @@ def _environments_in_use(declaration: Declaration, without: Collection[str]) -> 
     found: list[Use] = []
     for name, one in asked.items():
         with screen.step(f"ask {name} what it runs") as step:
-            for context in _contexts(name, one, known):
+            for context in _contexts(name, declaration.contexts(name), known):
                 place = f"{name} ({context})"
                 reached = Kubernetes(kubectl, context, one.namespace)
                 found += _running(place, reached, Helm(program, version, context, one.namespace))
@@ -254,11 +254,11 @@ def _environments_in_use(declaration: Declaration, without: Collection[str]) -> 
     return found
 
 
-def _contexts(name: str, one: Environment, known: Collection[str]) -> list[str]:
-    there = [context for context in one.contexts if context in known]
+def _contexts(name: str, contexts: Sequence[str], known: Collection[str]) -> list[str]:
+    there = [context for context in contexts if context in known]
     if not there:
         raise DeployError(
-            f"ask {name} what it runs: the kubeconfig has none of its contexts ({', '.join(one.contexts)})",
+            f"ask {name} what it runs: the kubeconfig has none of its contexts ({', '.join(contexts)})",
             hint=f"clean up where it has, or say --without {name}: what it runs is then removed unless something else names it",
         )
     return there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from delivery.core.errors import EngineError, PortTakenError, RegistryError
 from delivery.steps import engine as engines
 from delivery.steps import upstream as upstreams
 from delivery.tools import registry, screen
+from delivery.tools.compose import project_name
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 30
 
 def name(declaration: Declaration) -> str:
     """The name of the local registry's container and volume: one for each compose project."""
-    return f"{os.environ.get('COMPOSE_PROJECT_NAME') or declaration.name}-registry"
+    return f"{project_name(declaration.name)}-registry"
 
 
 def ensure(engine: Engine, declaration: Declaration) -> Registry:

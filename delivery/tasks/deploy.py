@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery.core.declaration import Declaration
-from delivery.core.deployment import LOCAL, chart_values, check_line, seconds
+from delivery.core.declaration import LOCAL, Declaration
+from delivery.core.deployment import chart_values, check_line, seconds
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, read_release
 from delivery.steps import engine as engines

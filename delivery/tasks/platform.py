@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery.core.declaration import Declaration
-from delivery.core.deployment import LOCAL
+from delivery.core.declaration import LOCAL, Declaration
+from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 from delivery.steps import engine as engines
 from delivery.steps import platform as platforms
 from delivery.steps import release as releases
 from delivery.steps import upstream as upstreams
+from delivery.tasks import questions
 from delivery.tasks.menu import item
 from delivery.tools import files, screen
 from delivery.tools.compose import Compose
@@ -55,7 +56,9 @@ def bring_up(
 
     engine = engines.ensure()
     # Before the long steps: nobody wants to hear of a taken port after minutes of building.
-    platforms.check_ports(platforms.compose(engine, declaration, platforms.released(), monitoring=monitoring))
+    before = platforms.compose(engine, declaration, platforms.released(), monitoring=monitoring)
+    platforms.check_ports(before)
+    _tell_shared(before)
     release = make(engine)
     if monitoring:
         upstreams.ensure(engine, declaration, "prometheus")
@@ -112,14 +115,43 @@ def _versions(declaration: Declaration, release: Release) -> dict[str, str]:
     return {name: found[name] for name in declaration.components()}
 
 
-@item(help={"volumes": "also remove the data: Kafka's, the database's, Prometheus', and the local registry's images"})
-def down(_context: Context, volumes: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def _tell_shared(project: Compose) -> None:
+    if told := platforms.shared(project):
+        screen.say(told)
+
+
+@item(
+    help={
+        "volumes": "also remove the data: Kafka's, the database's, Prometheus', and the local registry's images",
+        "yes": "remove the data without being asked for the project's name",
+    }
+)
+def down(_context: Context, volumes: bool = False, yes: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
     """Bring the platform down; its data stays."""
     declaration = files.load_declaration()
     project = platforms.compose(engines.require(), declaration, platforms.released())
+    _tell_shared(project)
+    if volumes and not yes:
+        _confirm(project.name, platforms.data(project, declaration))
     platforms.down(project, declaration, volumes=volumes)
     if project.engine.private:
         screen.say("the private engine goes on; `./run inv engine.down` stops it")
+
+
+def _confirm(name: str, volumes: list[str]) -> None:
+    """Have whoever is at the terminal type the project's name before its data is removed."""
+    if not volumes:
+        return
+    screen.say(f"this removes the data of {name}: the volumes {', '.join(volumes)}")
+    if not questions.someone():
+        raise DeclarationError(
+            f"remove the data of {name}: nobody is here to confirm it", hint="--yes does; or leave --volumes out"
+        )
+    if not questions.typed(f"Type {name} to go on:", name):
+        raise DeclarationError(
+            f"remove the data of {name}: it was not confirmed",
+            hint="nothing was changed; without --volumes the data stays",
+        )
 
 
 @item(help={"json": "print it for a machine to read"})

@@ -14,9 +14,18 @@ from delivery.core.errors import CommandError, PlatformError
 from delivery.tools import command
 from delivery.tools.engine import Engine
 
-__all__ = ["Compose", "Service"]
+__all__ = ["PROJECT", "Compose", "Service", "project_name"]
+
+PROJECT = "com.docker.compose.project"  # compose's own label of what belongs to a project
+_FOLDER = f"{PROJECT}.working_dir"
+_VARIABLE = "COMPOSE_PROJECT_NAME"
 
 _ALL = ("*",)  # every profile that the files declare
+
+
+def project_name(declared: str) -> str:
+    """What the compose project is called: as declared, unless COMPOSE_PROJECT_NAME says otherwise."""
+    return os.environ.get(_VARIABLE) or declared
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,13 @@ class Service:
 
 @dataclass(frozen=True)
 class Compose:
-    """A compose project: the folder and files that declare it, the variables they are read with, and the profiles that are on.
+    """A compose project: its name, the folder and files that declare it, their variables, the profiles.
 
     Profiles say what is brought up; whatever looks at the project, or takes it down, means all of it.
     """
 
     engine: Engine
+    name: str
     folder: Path
     files: tuple[str, ...]
     variables: Mapping[str, str]
@@ -76,6 +86,15 @@ class Compose:
                 Service(item["Service"], item["ID"], item["State"], item.get("Health", ""), item["Image"], tuple(ports))
             )
         return sorted(found, key=lambda service: service.name)
+
+    def other_folders(self) -> list[str]:
+        """The folders of other clones that containers of this project were made from."""
+        found = {one.labels.get(_FOLDER, "") for one in self.engine.labelled(f"{PROJECT}={self.name}")}
+        return sorted(one for one in found - {""} if Path(one).is_dir() and Path(one) != self.folder)
+
+    def volumes(self) -> list[str]:
+        """The names of the volumes that hold the project's data."""
+        return self.engine.volumes(f"{PROJECT}={self.name}")
 
     def declared(self) -> list[str]:
         """The names of the services that the files declare."""
@@ -138,4 +157,5 @@ class Compose:
     def _environment(self) -> dict[str, str]:
         # A COMPOSE_FILE of the user's would change which project this is.
         kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
-        return {**self.engine.environment, **self.variables, **kept}
+        # The name goes before the one in the files, which is for compose by hand.
+        return {**self.engine.environment, **self.variables, **kept, _VARIABLE: self.name}

@@ -73,23 +73,23 @@ class Kind:
         return {**self.engine.environment, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
 
 
-def config(cluster: Cluster) -> str:
+def config(name: str, cluster: Cluster) -> str:
     """A cluster as kind reads it: YAML, of which JSON is a part."""
     workers = [{"role": "worker", "labels": dict(labels)} for labels in cluster.workers.values()]
     declared = {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "name": cluster.name,
+        "name": name,
         "networking": {"podSubnet": cluster.pods, "serviceSubnet": cluster.services},
         "nodes": [{"role": "control-plane"}, *workers],
     }
     return json.dumps(declared, indent=2)
 
 
-def node_names(cluster: Cluster) -> list[str]:
+def node_names(name: str, cluster: Cluster) -> list[str]:
     """What kind calls the nodes, in the order of `config`."""
-    workers = [f"{cluster.name}-worker{number if number > 1 else ''}" for number in range(1, len(cluster.workers) + 1)]
-    return [f"{cluster.name}-control-plane", *workers]
+    workers = [f"{name}-worker{number if number > 1 else ''}" for number in range(1, len(cluster.workers) + 1)]
+    return [f"{name}-control-plane", *workers]
 
 
 def hint_for(output: str) -> str:

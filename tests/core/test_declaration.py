@@ -28,7 +28,6 @@ context = "ground"
 base = "debian"
 
 [cluster]
-name = "house"
 node = "debian"
 pods = "198.18.0.0/17"
 services = "198.18.128.0/17"
@@ -153,48 +152,48 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
             "name = 7",
             "1: name: 7 is not allowed (allowed: lower-case letters, digits and single hyphens)",
         ),
-        ('node = "debian"', 'node = "ground"', '24: cluster.node: "ground" is no upstream image (known: debian)'),
-        ('pods = "198.18.0.0/17"', 'pods = "198.18.1.0/17"', "25: cluster.pods: '198.18.1.0/17' is not an IPv4 subnet"),
-        ('pods = "198.18.0.0/17"', 'pods = "198.18.0.0/24"', "25: cluster.pods: '198.18.0.0/24' is not fit: from /12"),
+        ('node = "debian"', 'node = "ground"', '23: cluster.node: "ground" is no upstream image (known: debian)'),
+        ('pods = "198.18.0.0/17"', 'pods = "198.18.1.0/17"', "24: cluster.pods: '198.18.1.0/17' is not an IPv4 subnet"),
+        ('pods = "198.18.0.0/17"', 'pods = "198.18.0.0/24"', "24: cluster.pods: '198.18.0.0/24' is not fit: from /12"),
         (
             '"198.18.128.0/17"',
             '"198.18.0.0/18"',
-            "26: cluster.services: 198.18.0.0/18 overlaps with pods, 198.18.0.0/17",
+            "25: cluster.services: 198.18.0.0/18 overlaps with pods, 198.18.0.0/17",
         ),
-        ('= "spot"', '= "a b"', "29: cluster.workers.spot.example.com/capacity-type: 'a b' is not allowed"),
+        ('= "spot"', '= "a b"', "28: cluster.workers.spot.example.com/capacity-type: 'a b' is not allowed"),
         ("[cluster]", "[clusters]", "22: clusters: not a key that is known here"),
         ("[registry]", "[registri]", '3: registri: not a key that is known here; did you mean "registry"?'),
         ("epoch = 1767225600", "epoch = ", "7: not TOML: Invalid value"),
-        ('folder = "chart"', 'folder = "charts"', '33: chart.folder: there is no folder "charts"'),
+        ('folder = "chart"', 'folder = "charts"', '32: chart.folder: there is no folder "charts"'),
         (
             'folders = ["chart"]',
             'folders = ["app"]',
-            '40: subprojects.app.folders: "app" belongs to another subproject too',
+            '39: subprojects.app.folders: "app" belongs to another subproject too',
         ),
-        ('folders = ["chart"]', 'folders = ["attic"]', '45: subprojects.chart.folders: there is no folder "attic"'),
-        ('folders = ["app"]', 'folders = "app"', "40: subprojects.app.folders: 'app' is not allowed (allowed: a list"),
+        ('folders = ["chart"]', 'folders = ["attic"]', '44: subprojects.chart.folders: there is no folder "attic"'),
+        ('folders = ["app"]', 'folders = "app"', "39: subprojects.app.folders: 'app' is not allowed (allowed: a list"),
         (
             'after = ["ground"]',
             'after = ["cellar"]',
-            '42: subprojects.app.after: "cellar" is no subproject (known: app, chart',
+            '41: subprojects.app.after: "cellar" is no subproject (known: app, chart',
         ),
-        ('after = ["ground"]', 'after = ["chart"]', '42: subprojects.app.after: "chart" is made from app itself'),
-        ('after = ["ground"]', 'after = ["app"]', '42: subprojects.app.after: "app" is made from app itself'),
-        ('"release/*"', '"release/*/x"', "51: gitflow.candidate.0: 'release/*/x' is not allowed"),
+        ('after = ["ground"]', 'after = ["chart"]', '41: subprojects.app.after: "chart" is made from app itself'),
+        ('after = ["ground"]', 'after = ["app"]', '41: subprojects.app.after: "app" is made from app itself'),
+        ('"release/*"', '"release/*/x"', "50: gitflow.candidate.0: 'release/*/x' is not allowed"),
         (
             'release = "production"',
             'release = "prod"',
-            '55: gitflow.deploys.release: "prod" is no environment (known: production)',
+            '54: gitflow.deploys.release: "prod" is no environment (known: production)',
         ),
         (
             'release = "production"',
             'releases = "production"',
-            "55: gitflow.deploys.releases: not a key that is known here (allowed: 'develop', 'candidate' or",
+            "54: gitflow.deploys.releases: not a key that is known here (allowed: 'develop', 'candidate' or",
         ),
         (
             'values = "chart/values.yaml"',
             'values = "v"\nsigned = true',
-            "61: environments.production.signed: there is no",
+            "60: environments.production.signed: there is no",
         ),
         (
             "[cluster]",
@@ -232,3 +231,12 @@ def test_an_upstream_image_and_ours_do_not_share_a_name() -> None:
 
 def test_a_name_with_a_hyphen_still_makes_a_variable() -> None:
     assert image_variable("async-worker") == "ASYNC_WORKER_IMAGE"
+
+
+def test_the_local_clusters_own_context_leads_to_local_and_nowhere_else() -> None:
+    def environment(name: str) -> str:
+        return f'\n[environments.{name}]\ncontexts = ["work"]\nnamespace = "n"\nvalues = "chart/v.yaml"\n'
+
+    made = read(GOOD + environment("local") + environment("develop"))
+    assert made.contexts("local") == ("kind-house", "work")
+    assert made.contexts("develop") == ("work",)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.core import deployment
-from delivery.core.declaration import Declaration, Environment
+from delivery.core.declaration import Declaration
 from delivery.core.deployment import Deployment, Revision, read_deployment
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, ReleasedImage
 
-LOCAL = Environment(contexts=("kind-house", "minikube"), namespace="platform", values="values-local.yaml")
+CONTEXTS = ("kind-house", "minikube")
 
 
 def history(*states: str) -> list[Revision]:
@@ -75,7 +75,7 @@ def test_there_may_be_nothing_to_go_back_to(states: tuple[str, ...]) -> None:
 
 
 def test_a_context_of_the_environment_that_exists_is_fine() -> None:
-    deployment.check_context("local", LOCAL, "minikube", ["minikube", "work"])
+    deployment.check_context("local", CONTEXTS, "minikube", ["minikube", "work"])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_context_of_the_environment_that_exists_is_fine() -> None:
 )
 def test_another_context_is_refused(context: str, known: list[str], said: str, hint: str) -> None:
     with pytest.raises(DeclarationError, match=said) as caught:
-        deployment.check_context("local", LOCAL, context, known)
+        deployment.check_context("local", CONTEXTS, context, known)
     assert hint in caught.value.hint
 
 

@@ -184,7 +184,7 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         yield made
     finally:
-        down = made.inv("down", "--volumes")
+        down = made.inv("down", "--volumes", "--yes")
         assert down.returncode == 0, down.stdout + down.stderr
 
 

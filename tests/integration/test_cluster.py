@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 def small(project: Declaration) -> Declaration:
     """The project with a cluster of its own: one node, in another part of the range that the project's is in."""
     name = f"delivery-test-{uuid.uuid4().hex[:8]}"
-    cluster = Cluster(name=name, node=project.cluster.node, pods="198.19.0.0/20", services="198.19.16.0/20", workers={})
-    return project.model_copy(update={"cluster": cluster})
+    cluster = Cluster(node=project.cluster.node, pods="198.19.0.0/20", services="198.19.16.0/20", workers={})
+    return project.model_copy(update={"name": name, "cluster": cluster})
 
 
 @pytest.fixture(scope="module")

@@ -345,9 +345,11 @@ def test_a_node_that_was_ready_before_it_stopped_is_waited_for(
 
 def test_the_key_follows_the_declaration(declaration: Declaration) -> None:
     def key(**changes: object) -> str:
-        changed = declaration.model_copy(update={"cluster": declaration.cluster.model_copy(update=changes)})
+        name = changes.pop("name", declaration.name)
+        cluster = declaration.cluster.model_copy(update=changes)
+        changed = declaration.model_copy(update={"name": name, "cluster": cluster})
         return clusters.Cluster(cast("Engine", None), changed, Kind("kind", cast("Engine", None)), "kubectl").key
 
     assert key() == key()
     assert len({key(), key(pods="198.19.0.0/17"), key(workers={}), key(name="other")}) == 4
-    assert kind.config(declaration.cluster).count('"role"') == 3
+    assert kind.config("house", declaration.cluster).count('"role"') == 3

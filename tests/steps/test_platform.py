@@ -96,6 +96,16 @@ def test_compose_reads_each_of_our_images_by_digest(declaration: Declaration, tm
     assert project.variables["REGISTRY_IMAGE"] == "registry:2.8.3"
 
 
+def test_the_compose_project_has_the_declared_name(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = cast("Engine", None)
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    assert platforms.compose(engine, declaration, None, tmp_path).name == "house"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
+    assert platforms.compose(engine, declaration, None, tmp_path).name == "other"
+
+
 def test_prometheus_is_part_of_it_when_it_is_asked_for(declaration: Declaration, tmp_path: Path) -> None:
     assert platforms.compose(cast("Engine", None), declaration, None, tmp_path).profiles == ()
     assert platforms.compose(cast("Engine", None), declaration, None, tmp_path, monitoring=True).profiles == (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import PlatformError
@@ -16,7 +19,7 @@ from delivery.steps import platform as platforms
 from delivery.steps import records
 from delivery.steps import upstream as upstreams
 from delivery.steps.platform import Proof
-from delivery.tasks import platform
+from delivery.tasks import platform, questions
 from delivery.tools import outbox
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
@@ -36,6 +39,7 @@ class Asked:
         self.known: dict[str, str] = {}
         self.port = 1  # where nobody is
         self.at_up: list[tuple[Any, ...]] = []
+        self.other_folders: list[str] = []
 
 
 @pytest.fixture
@@ -74,6 +78,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(records, "_said", set())
     monkeypatch.setattr(platforms, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
+    monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
     monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
@@ -220,3 +225,52 @@ def test_prometheus_is_left_alone_otherwise(
     platform.bring_up(declaration, lambda _engine: RELEASE)
     assert asked.calls == [("ports", ()), ("up", ())]
     assert "Prometheus" not in capsys.readouterr().out
+
+
+def test_who_shares_a_platform_with_another_clone_is_told(
+    asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.other_folders = ["/elsewhere/clone"]
+    platform.bring_up(declaration, lambda _engine: RELEASE)
+    assert "note: house is also the platform of the clone in /elsewhere/clone" in capsys.readouterr().out
+
+
+@pytest.fixture
+def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each `down` removed the data."""
+    found: list[bool] = []
+    engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
+    monkeypatch.setattr(engines, "require", lambda: engine)
+    monkeypatch.setattr("delivery.tools.files.load_declaration", lambda: declaration)
+    monkeypatch.setattr(platforms, "released", lambda: None)
+    monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
+    monkeypatch.setattr(platforms, "data", lambda *_: ["house_database", "house-registry"])
+    monkeypatch.setattr(platforms, "down", lambda *_, volumes: found.append(volumes))
+    return found
+
+
+def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool]) -> None:
+    platform.down(cast("Any", Context()))
+    assert taken_down == [False]
+
+
+def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit) as ended:
+        platform.down(cast("Any", Context()), volumes=True)
+    assert (ended.value.code, taken_down) == (2, [])
+    printed = capsys.readouterr()
+    assert "the volumes house_database, house-registry" in printed.out
+    assert "--yes" in printed.err
+    platform.down(cast("Any", Context()), volumes=True, yes=True)
+    assert taken_down == [True]
+
+
+@pytest.mark.parametrize(("typed", "removed"), [("house", [True]), ("y", [])])
+def test_at_a_terminal_the_projects_name_is_typed(
+    taken_down: list[bool], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool]
+) -> None:
+    monkeypatch.setattr(questions, "someone", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _prompt: typed)
+    with suppress(Exit):
+        platform.down(cast("Any", Context()), volumes=True)
+    assert taken_down == removed

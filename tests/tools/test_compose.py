@@ -29,7 +29,7 @@ CONTAINER = {
 @pytest.fixture
 def project(tmp_path: Path) -> Compose:
     engine = Engine(docker.DockerClient("http://localhost:1", version="1.44"), "http://localhost:1", "26", True, {})  # noqa: FBT003
-    return Compose(engine, tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"})
+    return Compose(engine, "house", tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"})
 
 
 def test_up_waits_until_all_is_healthy(project: Compose, fp: FakeProcess) -> None:
@@ -83,3 +83,9 @@ def test_logs_are_plain_lines(project: Compose, fp: FakeProcess) -> None:
     lines: list[str] = []
     project.logs(["kafka"], lines.append, follow=True, tail=5)
     assert lines == ["kafka-1  | started"]
+
+
+def test_its_name_goes_before_the_one_in_the_files(project: Compose, fp: FakeProcess) -> None:
+    recorder = fp.register([*START, "down", "--remove-orphans"])
+    project.down(lambda _: None, volumes=False)
+    assert (recorder.calls[0].kwargs or {})["env"]["COMPOSE_PROJECT_NAME"] == "house"

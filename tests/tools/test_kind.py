@@ -34,7 +34,7 @@ def program() -> Kind:
 
 
 def test_the_declaration_becomes_kinds_own_file(declaration: Declaration) -> None:
-    told = json.loads(kind.config(declaration.cluster))
+    told = json.loads(kind.config("house", declaration.cluster))
     assert told["networking"] == {"podSubnet": "198.18.0.0/17", "serviceSubnet": "198.18.128.0/17"}
     assert told["nodes"] == [
         {"role": "control-plane"},
@@ -44,7 +44,7 @@ def test_the_declaration_becomes_kinds_own_file(declaration: Declaration) -> Non
 
 
 def test_knows_what_kind_calls_the_nodes(declaration: Declaration) -> None:
-    assert kind.node_names(declaration.cluster) == ["house-control-plane", "house-worker", "house-worker2"]
+    assert kind.node_names("house", declaration.cluster) == ["house-control-plane", "house-worker", "house-worker2"]
 
 
 def test_nodes_are_found_running_or_not(program: Kind) -> None:
