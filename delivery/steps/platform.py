@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
 from delivery.steps.registry import have
-from delivery.tools import cache, files, screen
+from delivery.tools import cache, files, remembered, screen
 from delivery.tools.compose import Compose, Service, project_name
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
@@ -38,13 +39,6 @@ __all__ = [
 
 _FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
 _STORED_SECONDS = 60
-# The variable that moves each port that the platform publishes.
-_PORT_VARIABLES = {
-    "api-rest": "API_PORT",
-    "kafka": "KAFKA_PORT",
-    "database": "DATABASE_PORT",
-    "prometheus": "PROMETHEUS_PORT",
-}
 
 
 @dataclass(frozen=True)
@@ -69,6 +63,7 @@ def compose(
     variables = {image_variable(name): upstream.image for name, upstream in declaration.upstream.items()}
     for name, image in (release.images if release else {}).items():
         variables[image_variable(name)] = image.pinned
+    variables |= remembered.chosen(root, os.environ)
     profiles = ("monitoring",) if monitoring else ()
     return Compose(engine, project_name(declaration.name), root, _FILES, variables, profiles)
 
@@ -136,18 +131,31 @@ def data(project: Compose, declaration: Declaration) -> list[str]:
 
 def check_ports(project: Compose) -> None:
     """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
+    _check_distinct(project.ports())
     publishers = project.engine.publishers()
     ours = {port for service in project.services() if service.state == "running" for port in service.ports}
     for service, port in project.ports():
         if port in ours or _free(port):
             continue
         holder = f"the container {publishers[port]}" if port in publishers else "another program"
-        variable = _PORT_VARIABLES.get(service, "the port")
+        variable = remembered.PORTS.get(service, "the port")
         raise PortTakenError(
             f"bring the platform up: port {port}, which {service} is to publish, is taken by {holder}",
             hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
             f"{variable}={port + 1} ./run inv up",
         )
+
+
+def _check_distinct(ports: Sequence[tuple[str, int]]) -> None:
+    """Raise PortTakenError when two services are to publish one port."""
+    first: dict[int, str] = {}
+    for service, port in ports:
+        if (other := first.setdefault(port, service)) != service:
+            variable = remembered.PORTS.get(service, "the port")
+            raise PortTakenError(
+                f"cannot bring the platform up: {other} and {service} are both to publish port {port}",
+                hint=f"choose another: {variable}={port + 1} ./run inv up",
+            )
 
 
 def _free(port: int) -> bool:

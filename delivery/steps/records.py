@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from delivery.core import gitflow
 from delivery.core import records as core
@@ -26,7 +27,7 @@ from delivery.core.errors import DeclarationError, DeliveryError, DeployError
 from delivery.core.records import Fate, Origin, Run, TerminatedError
 from delivery.core.release import Release
 from delivery.steps import facts as looking
-from delivery.tools import command, files, git_log, machine, outbox
+from delivery.tools import command, files, git_log, machine, outbox, remembered
 from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
 from delivery.tools.machine import pipeline
@@ -79,7 +80,16 @@ def address(declaration: Declaration) -> str:
         raise DeclarationError(
             f"read {_ADDRESS}: {told!r} is no address", hint="as in http://localhost:8000 or https://ledger.example.com"
         )
-    return (told or (declaration.records.ledger if declaration.records else "")).rstrip("/")
+    return (told or _moved(declaration.records.ledger if declaration.records else "")).rstrip("/")
+
+
+def _moved(declared: str) -> str:
+    """The declared address; where it is on this machine, at the port that the platform here has."""
+    parts = urlsplit(declared)
+    port = remembered.chosen(ROOT, os.environ).get(remembered.PORTS["api-rest"])
+    if port is None or parts.hostname not in {"localhost", "127.0.0.1"}:
+        return declared
+    return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
 
 
 def ledger(declaration: Declaration) -> Ledger:

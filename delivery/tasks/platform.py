@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ from delivery.steps import release as releases
 from delivery.steps import upstream as upstreams
 from delivery.tasks import questions
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
+from delivery.tools import files, remembered, screen
 from delivery.tools.compose import Compose
 from delivery.tools.engine import Engine
+from delivery.tools.registry_http import is_local
 
 if TYPE_CHECKING:  # a command that does not need it starts sooner
     from delivery.steps.records import Deploy
@@ -59,6 +61,7 @@ def bring_up(
     before = platforms.compose(engine, declaration, platforms.released(), monitoring=monitoring)
     platforms.check_ports(before)
     _tell_shared(before)
+    remembered.keep(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
     release = make(engine)
     if monitoring:
         upstreams.ensure(engine, declaration, "prometheus")
@@ -134,6 +137,8 @@ def down(_context: Context, volumes: bool = False, yes: bool = False) -> None:  
     if volumes and not yes:
         _confirm(project.name, platforms.data(project, declaration))
     platforms.down(project, declaration, volumes=volumes)
+    if volumes:
+        remembered.forget(files.ROOT)
     if project.engine.private:
         screen.say("the private engine goes on; `./run inv engine.down` stops it")
 

@@ -14,7 +14,7 @@ from docker.utils.build import exclude_paths
 from delivery.core.declaration import Declaration, parse
 from delivery.core.errors import DeclarationError
 from delivery.core.keys import File
-from delivery.tools import ignores
+from delivery.tools import ignores, remembered
 
 __all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version", "write"]
 
@@ -23,7 +23,11 @@ _PACKAGED = 0o644  # the mode of every file of a packaged chart
 
 
 def load_declaration(root: Path = ROOT) -> Declaration:
-    """Read and check delivery.toml; DELIVERY_REGISTRY overrides the registry's address."""
+    """Read and check delivery.toml; DELIVERY_REGISTRY overrides the registry's address.
+
+    So does the local registry that this clone's platform was brought up with, where the declared
+    one is local too.
+    """
     file = root / "delivery.toml"
     try:
         text = file.read_text(encoding="utf-8")
@@ -32,7 +36,7 @@ def load_declaration(root: Path = ROOT) -> Declaration:
             f"read {file}: {error.strerror}", hint="run this from a clone of the project, which has one"
         ) from error
     declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
-    address = os.environ.get("DELIVERY_REGISTRY")
+    address = os.environ.get(remembered.REGISTRY) or _kept_registry(declaration, root)
     if not address:
         return declaration
     try:
@@ -42,6 +46,15 @@ def load_declaration(root: Path = ROOT) -> Declaration:
             f"read DELIVERY_REGISTRY: {address!r} is no registry's address",
             hint="give a host with an optional port and path, as in localhost:5001 or docker.io/acme",
         ) from error
+
+
+def _kept_registry(declaration: Declaration, root: Path) -> str:
+    kept = remembered.chosen(root, {}).get(remembered.REGISTRY, "")
+    if kept:
+        from delivery.tools.registry_http import is_local  # noqa: PLC0415  # it takes long to import
+
+        kept = kept if is_local(declaration.registry.address) else ""
+    return kept
 
 
 def context_files(folder: Path) -> list[File]:

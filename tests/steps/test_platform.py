@@ -11,6 +11,7 @@ from delivery.core.declaration import Declaration
 from delivery.core.errors import PortTakenError
 from delivery.core.release import Release, ReleasedImage
 from delivery.steps import platform as platforms
+from delivery.tools import remembered
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
 
@@ -87,6 +88,20 @@ def test_another_port_is_chosen_by_the_services_variable(taken: int, service: st
     with pytest.raises(PortTakenError) as caught:
         check(Project(taken, service=service))
     assert f"{variable}={taken + 1}" in caught.value.hint
+
+
+def test_two_services_on_one_port_are_refused_before_anything_starts(taken: int) -> None:
+    project = Project(taken)
+    project.ports = lambda: [("api-rest", 8000), ("kafka", 8000)]  # type: ignore[method-assign]
+    with pytest.raises(PortTakenError, match="api-rest and kafka are both to publish port 8000") as caught:
+        check(project)
+    assert "KAFKA_PORT=8001" in caught.value.hint
+
+
+def test_the_ports_that_were_kept_are_composes_too(declaration: Declaration, tmp_path: Path) -> None:
+    remembered.keep(tmp_path, {"API_PORT": "8100"}, is_local=True)
+    project = platforms.compose(cast("Engine", None), declaration, None, tmp_path)
+    assert project.variables["API_PORT"] == "8100"
 
 
 def test_compose_reads_each_of_our_images_by_digest(declaration: Declaration, tmp_path: Path) -> None:

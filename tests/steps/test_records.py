@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from delivery.core.declaration import Declaration, parse
+from delivery.core.declaration import Declaration, Records, parse
 from delivery.core.errors import BuildError, DeclarationError, DeliveryError, DeployError, OutdatedError
 from delivery.core.release import Release, ReleasedChart, ReleasedImage
 from delivery.steps import records
@@ -232,6 +232,19 @@ def test_without_a_ledger_nothing_waits(
     assert len(records.journal(house.root)) == 2
     with pytest.raises(DeclarationError, match="nothing says where it is"):
         records.ledger(declaration)
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [("http://localhost:8000", "http://localhost:8100"), ("https://ledger:8000", "https://ledger:8000")],
+)
+def test_a_ledger_here_is_where_the_platform_here_is(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
+) -> None:
+    monkeypatch.delenv("DELIVERY_LEDGER")
+    monkeypatch.setenv("API_PORT", "8100")
+    told = declaration.model_copy(update={"records": Records(ledger=declared)})
+    assert records.address(told) == expected
 
 
 def test_the_ledgers_address_is_declared_and_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:

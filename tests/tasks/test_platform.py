@@ -20,7 +20,7 @@ from delivery.steps import records
 from delivery.steps import upstream as upstreams
 from delivery.steps.platform import Proof
 from delivery.tasks import platform, questions
-from delivery.tools import outbox
+from delivery.tools import outbox, remembered
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
 from delivery.tools.ledger import Ledger
@@ -40,6 +40,7 @@ class Asked:
         self.port = 1  # where nobody is
         self.at_up: list[tuple[Any, ...]] = []
         self.other_folders: list[str] = []
+        self.kept: list[bool] = []
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(platforms, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
+    monkeypatch.setattr(remembered, "keep", lambda *_, is_local: found.kept.append(is_local))
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
     monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
@@ -227,6 +229,14 @@ def test_prometheus_is_left_alone_otherwise(
     assert "Prometheus" not in capsys.readouterr().out
 
 
+def test_the_ports_are_kept_before_anything_is_made(asked: Asked, declaration: Declaration) -> None:
+    def make(_engine: Engine) -> Release:
+        assert asked.kept == [True]
+        return RELEASE
+
+    platform.bring_up(declaration, make)
+
+
 def test_who_shares_a_platform_with_another_clone_is_told(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,25 +246,26 @@ def test_who_shares_a_platform_with_another_clone_is_told(
 
 
 @pytest.fixture
-def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each `down` removed the data."""
-    found: list[bool] = []
+def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
+    """Whether each `down` removed the data; None for the ports that were forgotten after it."""
+    found: list[bool | None] = []
     engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
     monkeypatch.setattr(engines, "require", lambda: engine)
     monkeypatch.setattr("delivery.tools.files.load_declaration", lambda: declaration)
     monkeypatch.setattr(platforms, "released", lambda: None)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
+    monkeypatch.setattr(remembered, "forget", lambda _root: found.append(None))
     monkeypatch.setattr(platforms, "data", lambda *_: ["house_database", "house-registry"])
     monkeypatch.setattr(platforms, "down", lambda *_, volumes: found.append(volumes))
     return found
 
 
-def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool]) -> None:
+def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool | None]) -> None:
     platform.down(cast("Any", Context()))
     assert taken_down == [False]
 
 
-def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_removes_data_without_a_word(taken_down: list[bool | None], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Exit) as ended:
         platform.down(cast("Any", Context()), volumes=True)
     assert (ended.value.code, taken_down) == (2, [])
@@ -262,12 +273,12 @@ def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pyte
     assert "the volumes house_database, house-registry" in printed.out
     assert "--yes" in printed.err
     platform.down(cast("Any", Context()), volumes=True, yes=True)
-    assert taken_down == [True]
+    assert taken_down == [True, None]
 
 
-@pytest.mark.parametrize(("typed", "removed"), [("house", [True]), ("y", [])])
+@pytest.mark.parametrize(("typed", "removed"), [("house", [True, None]), ("y", [])])
 def test_at_a_terminal_the_projects_name_is_typed(
-    taken_down: list[bool], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool]
+    taken_down: list[bool | None], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool | None]
 ) -> None:
     monkeypatch.setattr(questions, "someone", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)

@@ -13,8 +13,10 @@ import pytest
 
 from delivery.core.errors import DeclarationError
 from delivery.tools import chart as charts
-from delivery.tools import files
+from delivery.tools import files, remembered
 from tests.conftest import DECLARATION
+
+UPSTREAM = ("debian", "registry", "kind-node")
 
 
 @pytest.fixture
@@ -191,3 +193,19 @@ def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_pa
         assert reader.read() == "old"
     assert file.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"), [("localhost:5001", "localhost:5002"), ("docker.io/acme", "docker.io/acme")]
+)
+def test_a_registry_that_was_moved_here_stays_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
+) -> None:
+    for folder in ("base-image", "api-rest", "platform-chart", *(f"upstream/{name}" for name in UPSTREAM)):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
+    remembered.keep(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
+    monkeypatch.delenv("DELIVERY_REGISTRY", raising=False)
+    assert files.load_declaration(tmp_path).registry.address == expected
+    monkeypatch.setenv("DELIVERY_REGISTRY", "localhost:5003")
+    assert files.load_declaration(tmp_path).registry.address == "localhost:5003"
