@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shlex
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +23,8 @@ from delivery.core.errors import DeliveryError
 __all__ = ["Step", "command", "data", "error", "out", "say", "step", "table", "to_stderr"]
 
 _LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
+_WHOLE = 10_000  # columns: wider than any row
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _QUIET_SECONDS = 15.0  # how often a log says that one goes on
 
 out = Console(highlight=False, soft_wrap=True)
@@ -127,13 +132,23 @@ def command(argv: Sequence[str]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their column names."""
+    """Print rows under their column names.
+
+    A terminal's width folds long cells, and it shows twelve digits of a digest. What is piped is
+    for other programs: each row one line, each cell whole.
+    """
     shown = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(escape(cell) for cell in row))
-    out.print(shown)
+        shown.add_row(*(escape(_DIGEST.sub(r"\1", cell) if out.is_terminal else cell) for cell in row))
+    if out.is_terminal:
+        out.print(shown)
+        return
+    plain = Console(file=io.StringIO(), width=_WHOLE, highlight=False)
+    plain.print(shown)
+    for line in cast("io.StringIO", plain.file).getvalue().splitlines():
+        say(line.rstrip())
 
 
 def error(failure: DeliveryError) -> None:

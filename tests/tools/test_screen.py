@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from rich.console import Console
 
 from delivery.core.errors import EngineError
 from delivery.tools import screen
@@ -39,3 +40,24 @@ def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == (
         "  line 1\n  line 2\nerror (no-engine): find an engine: none [answers]\nto do: start one\n"
     )
+
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def test_a_table_that_is_piped_has_each_row_whole_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "localhost:5001/" + "x" * 300
+    screen.table("images", ["name", "image"], [[long, f"{long}@{DIGEST}"], ["[b]", "-"]])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "images"
+    assert [line.split() for line in printed[1:]] == [["name", "image"], [long, f"{long}@{DIGEST}"], ["[b]", "-"]]
+
+
+def test_a_terminal_shows_the_beginning_of_a_digest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "out", Console(force_terminal=True, width=80))
+    screen.table("images", ["image"], [[f"app@{DIGEST}"]])
+    printed = capsys.readouterr().out
+    assert "app@sha256:aaaaaaaaaaaa" in printed
+    assert "a" * 13 not in printed
