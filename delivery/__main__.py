@@ -1,0 +1,33 @@
+"""Runs the menu: what `./run inv` is."""
+
+from __future__ import annotations
+
+import sys
+
+from invoke.exceptions import Exit
+from invoke.main import program
+from invoke.program import Program
+
+__all__ = ["Menu"]
+
+_HELP = {"--help", "-h"}
+
+
+class Menu(Program):
+    """Invoke's own program, in which --help after a task is never taken for a value."""
+
+    def parse_tasks(self) -> None:
+        """Read the tasks and their flags, or show the help of the task that --help stands behind."""
+        words = list(self.core.unparsed)
+        asked = next((number for number, word in enumerate(words) if word in _HELP), 0)
+        tasks = [word for word in words[:asked] if word in self.collection.task_names]
+        if not tasks:
+            super().parse_tasks()
+            return
+        self.parser = self._make_parser()
+        self.print_task_help(tasks[-1])
+        raise Exit
+
+
+if __name__ == "__main__":
+    Menu(name="inv", binary="inv", version=program.version).run(["inv", *sys.argv[1:]])
