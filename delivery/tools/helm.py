@@ -114,8 +114,9 @@ class Helm:
         self._watch([*argv, *_waiting(seconds)], f"roll {release} back to revision {revision}", watcher)
 
     def uninstall(self, release: str, *, seconds: int, watcher: Watcher) -> None:
-        """Remove a release with its history, and wait until its objects are gone."""
-        self._watch(["uninstall", release, *_waiting(seconds)], f"remove {release}", watcher)
+        """Remove a release with its history, and wait until its objects and their pods are gone."""
+        argv = ["uninstall", release, "--cascade=foreground", *_waiting(seconds)]
+        self._watch(argv, f"remove {release}", watcher)
 
     def test(self, release: str, *, seconds: int, watcher: Watcher) -> None:
         """Run the chart's tests, printing what they print."""

@@ -477,6 +477,7 @@ def test_goes_back_and_back_again_and_then_is_removed_with_its_data(served: Plac
     assert said(served) == "hello"
     code, printed = served.inv("undeploy")
     assert code == 0, printed
+    assert served.pods() == {}
     assert "kept: secrets/platform-data" in printed
     assert served.inv("undeploy", "--data")[0] == 2
     code, printed = served.inv("undeploy", "--data", "--yes")

@@ -59,7 +59,7 @@ def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
 
 
 def test_removes_and_tests(fp: FakeProcess) -> None:
-    fp.register(["helm", "uninstall", "platform", "--wait", "--timeout=90s", *SCOPE])
+    fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE])
     fp.register(["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"])
     lines: list[str] = []
     FOUR.uninstall("platform", seconds=90, watcher=QUIET)
