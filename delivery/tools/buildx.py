@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,10 @@ from delivery.core.errors import BuildError, CommandError
 from delivery.tools import command
 from delivery.tools.engine import Engine
 
-__all__ = ["Target", "bake", "bake_file", "build", "hint_for"]
+__all__ = ["Target", "bake", "bake_file", "build", "failing_step", "hint_for"]
+
+_FAILED = re.compile(r"^#(\d+) ERROR: ", re.MULTILINE)
+_PLACE = re.compile(r"\S*Dockerfile\S*:\d+")
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,22 @@ def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str]
     try:
         command.stream(argv, doing=doing, on_line=on_line, env=engine.environment)
     except CommandError as error:
-        raise BuildError(error.message, details=error.tail, hint=hint_for(error.tail)) from error
+        raise BuildError(error.message, details=failing_step(error.tail), hint=hint_for(error.tail)) from error
+
+
+def failing_step(output: str) -> str:
+    """What the step that failed printed, and where it stands: BuildKit says that three times over.
+
+    All of the output where no step failed.
+    """
+    failed = _FAILED.search(output)
+    if not failed:
+        return output
+    lines = output.splitlines()
+    step = [line for line in lines if line.startswith(f"#{failed[1]} ")]
+    place = next((number for number, line in enumerate(lines) if _PLACE.fullmatch(line)), len(lines))
+    excerpt = [line for line in lines[place:] if not line.startswith("ERROR: failed to ")]
+    return "\n".join([*step, *excerpt])
 
 
 def hint_for(output: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.tools.buildx import Target, bake_file, hint_for
+from delivery.tools.buildx import Target, bake_file, failing_step, hint_for
 
 TARGET = Target(
     name="app",
@@ -56,3 +56,43 @@ def test_a_path_may_hold_a_comma() -> None:
     made = bake_file([target], {"build-ca": Path("/c,d")}, oci=True)
     assert '"dest=/a, b/app"' in str(made)
     assert 'id=build-ca,"src=/c,d"' in str(made)
+
+
+OUTPUT = """\
+#8 [build 1/9] FROM docker.io/library/debian:trixie-slim
+#8 CACHED
+
+#6 [internal] load build context
+#6 DONE 0.0s
+
+#9 [build 2/9] RUN echo broken; exit 7
+#9 0.158 broken
+#9 ERROR: process "/bin/sh -c echo broken; exit 7" did not complete successfully: exit code: 7
+------
+ > [build 2/9] RUN echo broken; exit 7:
+0.158 broken
+------
+Dockerfile:6
+--------------------
+   5 |     FROM debian AS build
+   6 | >>> RUN echo broken; exit 7
+--------------------
+ERROR: failed to solve: process "/bin/sh -c echo broken; exit 7" did not complete: exit code: 7
+"""
+
+
+def test_a_failed_step_is_told_once() -> None:
+    assert failing_step(OUTPUT).splitlines() == [
+        "#9 [build 2/9] RUN echo broken; exit 7",
+        "#9 0.158 broken",
+        '#9 ERROR: process "/bin/sh -c echo broken; exit 7" did not complete successfully: exit code: 7',
+        "Dockerfile:6",
+        "--------------------",
+        "   5 |     FROM debian AS build",
+        "   6 | >>> RUN echo broken; exit 7",
+        "--------------------",
+    ]
+
+
+def test_where_no_step_failed_all_of_it_is_told() -> None:
+    assert failing_step("ERROR: no builder\nno such host") == "ERROR: no builder\nno such host"
