@@ -137,7 +137,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     A terminal's width folds long cells, and it shows twelve digits of a digest. What is piped is
     for other programs: each row one line, each cell whole.
     """
-    shown = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    out.print(f"[italic]{escape(title)}[/]")  # the table would fold it to its own width
+    shown = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
