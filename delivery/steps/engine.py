@@ -6,10 +6,10 @@ import os
 import sys
 
 from delivery.core.errors import CommandError, EngineError
-from delivery.tools import cache, command, debian, dockerd, engine, screen
+from delivery.tools import bridges, cache, command, debian, dockerd, engine, screen
 from delivery.tools.engine import Engine
 
-__all__ = ["ensure", "require"]
+__all__ = ["down", "ensure", "require"]
 
 _PLUGINS = {"buildx": "docker-buildx", "compose": "docker-compose"}
 
@@ -37,6 +37,19 @@ def require() -> Engine:
             "ask the Docker engine: none answers", hint="`./run inv up`, or `./run inv engine.up`, starts one"
         )
     return found
+
+
+def down() -> bool:
+    """Stop the private engine, and take its bridges, rules and mounts off this machine; say whether it ran."""
+    dockerd.revive()
+    found = engine.private()
+    made = found.bridges() if found else []
+    policy = dockerd.policy_before()
+    ran = dockerd.stop()
+    if made:
+        bridges.remove(made, policy)
+    dockerd.unmount()
+    return ran
 
 
 _LOG_HINT = "`./run inv engine.status` names its log"

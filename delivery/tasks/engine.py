@@ -28,7 +28,8 @@ def down(_context: Context) -> None:
     What runs there stops with it. Another engine is left alone.
     """
     with screen.step("private engine") as step:
-        step.done("stopped" if dockerd.stop() else "does not run")
+        step.done("stopped; its bridges and rules are gone" if engines.down() else "does not run")
+    screen.say("its images, volumes and build cache stay: `./run inv cache.clean` removes them")
 
 
 @item()

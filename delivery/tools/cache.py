@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from delivery.core.errors import DeliveryError
 from delivery.tools import screen, xdg
 
-__all__ = ["clean", "folder", "lock", "size"]
+__all__ = ["clean", "folder", "lock", "remove_unused", "size", "used"]
 
 _PATIENCE_SECONDS = 1800
 
@@ -52,15 +53,39 @@ def lock(name: str) -> Iterator[None]:
 
 
 def size() -> int:
-    """How many bytes the cache takes on disk."""
-    total = 0
-    for place, _, names in os.walk(folder()):
-        for name in names:
+    """How many bytes the cache takes on disk: what is mounted in it is counted where it lies."""
+    return _size(folder())
+
+
+def _size(root: Path) -> int:
+    device = root.stat().st_dev
+    found: dict[int, int] = {}  # by inode: a file with two names takes its room once
+    for place, folders, names in os.walk(root):
+        for name in [*names, *folders]:
             try:
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH118  # a hot loop
+                one = os.lstat(os.path.join(place, name))  # noqa: PTH118  # a hot loop
             except FileNotFoundError:  # somebody is at work in there
                 continue
-    return total
+            if one.st_dev == device:
+                found[one.st_ino] = one.st_blocks * 512
+            elif name in folders:
+                folders.remove(name)
+    return sum(found.values())
+
+
+def used(path: Path) -> None:
+    """Note that something in the cache is used now, for `unused`."""
+    os.utime(path)
+
+
+def remove_unused(name: str, days: int) -> int:
+    """Remove what is in this folder of the cache and was not used for so many days; how many bytes."""
+    limit = time.time() - days * 86_400
+    old = [one for one in folder(name).iterdir() if one.stat().st_mtime < limit]
+    freed = sum(_size(one) for one in old)
+    for one in old:
+        shutil.rmtree(one)
+    return freed
 
 
 def clean() -> None:

@@ -12,9 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from delivery.core.errors import EngineError
-from delivery.tools import cache, command, debian
+from delivery.tools import bridges, cache, command, debian
 
-__all__ = ["PACKAGES", "address", "log", "pid", "start", "stop", "unmount"]
+__all__ = [
+    "PACKAGES",
+    "address",
+    "log",
+    "pid",
+    "policy_before",
+    "revive",
+    "start",
+    "stop",
+    "unmount",
+]
 
 # The engine itself, and what its package only recommends or is to take from this release rather than from the newer one.
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
@@ -72,6 +82,8 @@ def start(on_line: Callable[[str], None]) -> None:
         debian.install(PACKAGES, on_line)
     home = _home()
     log().unlink(missing_ok=True)
+    if not _policy_file().exists():  # else an engine that was killed has changed it
+        _policy_file().write_text(bridges.policy(), encoding="ascii")
     # Left by one that was killed: dockerd would take whoever has its number now, or its unburied process, for another engine.
     (home / "dockerd.pid").unlink(missing_ok=True)
     settings = home / "daemon.json"
@@ -107,13 +119,30 @@ def _installed() -> bool:
     return have and all(shutil.which(program) for program in ("dockerd", "docker", "iptables"))
 
 
-def stop() -> bool:
-    """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay.
+def revive() -> None:
+    """Start an engine that was killed again, where containers of its have outlived it.
 
-    Containers outlive an engine that was killed; only a new one of the same folder takes them over and can stop them.
+    Only an engine of the same folder takes them over, and can stop them.
     """
     if not pid() and _left_behind():
         start(lambda _: None)
+
+
+def policy_before() -> str:
+    """The policy of the kernel's chain FORWARD before the engine was started; "" where nobody knows."""
+    try:
+        return _policy_file().read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
+def _policy_file() -> Path:
+    return _home() / "forward-policy"
+
+
+def stop() -> bool:
+    """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay."""
+    revive()
     number = pid()
     if not number:
         return False
@@ -126,6 +155,7 @@ def stop() -> bool:
                 hint=f"see {log()}; `kill -9 {number}` ends it",
             )
         time.sleep(0.1)
+    _policy_file().unlink(missing_ok=True)
     return True
 
 

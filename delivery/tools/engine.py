@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ import docker
 from docker import errors
 from docker.context import ContextAPI
 from docker.models.containers import Container
+from docker.models.images import Image
 
 from delivery.core.errors import DeliveryError, EngineError, NotOursError, RegistryError
+from delivery.core.firewall import Bridge
 from delivery.tools import dockerd
 from delivery.tools.registry_http import IDENTITY
 
-__all__ = ["MANAGED", "Engine", "connect", "find"]
+__all__ = ["MANAGED", "Engine", "connect", "find", "private"]
 
 # The label of what is ours; nothing without it is ever stopped or removed.
 MANAGED = "delivery-platform.managed"
@@ -167,6 +169,30 @@ class Engine:
             found = self.client.containers.list(all=True, filters={"label": label})
         return sorted(found, key=lambda one: one.name or "")
 
+    def prune_builds(self, days: int) -> int:
+        """Remove what builds left and none used for so many days; the bytes that are free then."""
+        with _asking("remove old build cache"):
+            done = self.client.api.prune_builds(filters={"until": f"{days * 24}h"}, all=True)
+        return int(done.get("SpaceReclaimed") or 0)
+
+    def prune_images(self, names: Collection[str]) -> int:
+        """Remove the images without a tag that no container uses and only these names were given to.
+
+        A name is the last part of a repository's. How many are gone.
+        """
+        with _asking("remove old images"):
+            used = {one.image.id for one in self.client.containers.list(all=True) if one.image}
+            old = [one for one in self.client.images.list() if one.id not in used and _is_of(one, names)]
+            for one in old:
+                self.client.images.remove(str(one.id), force=True)  # by every name that it has
+        return len(old)
+
+    def bridges(self) -> list[Bridge]:
+        """The bridges of its networks."""
+        with _asking("list the engine's networks"):
+            networks = self.client.networks.list(filters={"driver": "bridge"})
+        return sorted((_bridge(one.attrs) for one in networks), key=lambda one: one.interface)
+
     def volumes(self, label: str) -> list[str]:
         """The names of the volumes with a label ("name=value")."""
         with _asking(f"list the volumes labelled {label}"):
@@ -281,12 +307,11 @@ class Engine:
 
 def find() -> Engine | None:
     """The engine that DOCKER_HOST, the Docker context or our private one names, or None when none answers."""
-    private = dockerd.address()
     told = os.environ.get("DOCKER_HOST")
-    if told and told != private:
+    if told and told != dockerd.address():
         return _told(told)
     # Who exported the private engine's address may have stopped it since: that is no reason to give up.
-    return (None if told else _of_context()) or _private(private)
+    return (None if told else _of_context()) or private()
 
 
 def _told(host: str) -> Engine:
@@ -312,7 +337,9 @@ def _of_context() -> Engine | None:
     return connect(found, host, {"BUILDX_BUILDER": context.name}) if found else None
 
 
-def _private(address: str) -> Engine | None:
+def private() -> Engine | None:
+    """The engine that we start ourselves, or None when it does not answer."""
+    address = dockerd.address()
     found = _answering(address, lambda: docker.DockerClient(base_url=address, timeout=_PING_SECONDS))
     environment = {"DOCKER_HOST": address, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": "default"}
     return connect(found, address, environment) if found else None
@@ -356,6 +383,17 @@ def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
         return None
     user, password = login
     return {"identitytoken": password} if user == IDENTITY else {"username": user, "password": password}
+
+
+def _is_of(image: Image, names: Collection[str]) -> bool:
+    known = [one.partition("@")[0].rpartition("/")[2] for one in image.attrs.get("RepoDigests") or ()]
+    return not image.tags and bool(known) and set(known) <= set(names)
+
+
+def _bridge(network: Mapping[str, Any]) -> Bridge:
+    named = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    subnets = [one["Subnet"] for one in network["IPAM"].get("Config") or () if "Subnet" in one]
+    return Bridge(named or f"br-{network['Id'][:12]}", tuple(subnets))
 
 
 def _only_ours(doing: str, labels: Mapping[str, str]) -> None:

@@ -27,4 +27,5 @@ def ensure(on_line: Callable[[str], None]) -> Path:
             command.stream(install, doing="install Poetry", on_line=on_line)
             # Written last: what was interrupted half way is made anew.
             made.write_text(f"{lock.name}\n", encoding="utf-8")
+    cache.used(home)
     return home / "bin"

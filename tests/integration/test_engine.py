@@ -1,5 +1,8 @@
 """The real engine: what is not ours stays, and what a registry gives is pulled."""
 
+import shutil
+import subprocess
+import sys
 import tarfile
 import uuid
 from pathlib import Path
@@ -9,9 +12,11 @@ from docker.errors import NotFound
 
 from delivery.core.declaration import Declaration, Upstream
 from delivery.core.errors import EngineError, NotOursError, RegistryError
+from delivery.steps import registry as registries
 from delivery.steps import upstream as upstreams
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
+from delivery.tools.registry import Registry
 from tests.integration.conftest import free_port
 
 pytestmark = pytest.mark.engine
@@ -89,3 +94,71 @@ def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, nam
         assert image.attrs["Config"]["Cmd"] == ["bash"]
     finally:
         engine.client.images.remove(f"{name}:1")
+
+
+def test_only_images_of_ours_that_nothing_uses_are_removed(
+    engine: Engine, project: Declaration, tmp_path: Path, name: str
+) -> None:
+    held = Registry(registries.ensure(engine, project).address)
+    names = [f"{name}-{kind}" for kind in ("old", "tagged", "used", "theirs")]
+    pinned = {one: _by_digest(engine, held.address, one, tmp_path) for one in names}
+    engine.tag(pinned[names[1]], f"{held.address}/{names[1]}", "1")
+    container = engine.client.containers.create(pinned[names[2]], ["none"], name=name)
+    try:
+        assert engine.prune_images(names[:3]) == 1
+        assert [one for one in names if engine.image_labels(pinned[one]) is None] == [names[0]]
+    finally:
+        container.remove()
+        for one in names:
+            held.delete(f"{held.address}/{one}", pinned[one].partition("@")[2])
+            if engine.image_labels(pinned[one]) is not None:
+                engine.client.images.remove(pinned[one], force=True)
+
+
+def _by_digest(engine: Engine, address: str, name: str, folder: Path) -> str:
+    """An image that the engine has as it has those of a platform: pulled by its digest, without a tag."""
+    file, reference = folder / f"{name}.tar", f"{address}/{name}:1"
+    with tarfile.open(file, "w") as tar:
+        tar.add(ROOT / "delivery.toml", name)
+    engine.import_root(file, reference, {})
+    pinned = f"{address}/{name}@{engine.push(reference, lambda _line: None)}"
+    engine.client.images.remove(reference)
+    engine.pull(pinned, lambda _line: None)
+    return pinned
+
+
+# What a Docker engine sets up, in a network namespace of the test's own; then what is left of it.
+NETWORK = """
+import subprocess
+from delivery.core.firewall import Bridge
+from delivery.tools import bridges
+
+def run(line):
+    return subprocess.run(line.split(), check=True, capture_output=True, text=True).stdout
+
+before = bridges.policy(), run("iptables-save -t filter"), run("iptables-save -t nat")
+run("ip link add br-test type bridge")
+run("iptables -N DOCKER")
+run("iptables -A FORWARD -o br-test -j DOCKER")
+run("iptables -P FORWARD DROP")
+run("iptables -t nat -A POSTROUTING -s 10.9.0.0/24 ! -o br-test -j MASQUERADE")
+run("iptables -A INPUT -i lo -j ACCEPT")
+bridges.remove([Bridge("br-test", ("10.9.0.0/24",)), Bridge("br-gone", ())], before[0])
+print(bridges.policy(), before[0])
+print(run("iptables-save -t filter"), run("iptables-save -t nat"), run("ip -brief link"))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="Linux has network namespaces")
+def test_what_a_private_engine_left_in_the_network_is_removed() -> None:
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", NETWORK], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    policies, *left = done.stdout.splitlines()
+    assert policies.split()[0] == policies.split()[1]
+    told = "\n".join(left)
+    assert "-A INPUT -i lo -j ACCEPT" in told
+    assert "br-test" not in told
+    assert "DOCKER" not in told
+    assert "MASQUERADE" not in told

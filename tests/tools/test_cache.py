@@ -1,6 +1,8 @@
 """The cache is one folder per user, where XDG says."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,22 @@ def test_cleaning_removes_all_of_it() -> None:
     root = cache.folder()
     cache.clean()
     assert not root.exists()
+
+
+def test_a_file_of_two_names_takes_its_room_once() -> None:
+    file = cache.folder("engine") / "big"
+    file.write_bytes(b"x" * 1_000_000)
+    before = cache.size()
+    os.link(file, file.with_name("again"))
+    assert cache.size() == before >= 1_000_000
+
+
+def test_what_was_not_used_for_a_while_is_removed() -> None:
+    for name, days in (("old", 15), ("recent", 13), ("used", 15)):
+        home = cache.folder("programs", name)
+        (home / "program").write_bytes(b"x" * 100_000)
+        then = time.time() - days * 86_400
+        os.utime(home, (then, then))
+    cache.used(cache.folder("programs", "used"))
+    assert cache.remove_unused("programs", 14) >= 100_000
+    assert sorted(one.name for one in cache.folder("programs").iterdir()) == ["recent", "used"]
