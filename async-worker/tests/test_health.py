@@ -101,7 +101,18 @@ def test_not_ready_without_kafka(
 def test_not_ready_without_the_database(url: str, vitals: Vitals, database: Database) -> None:
     vitals.turned(joined=True, delivering=True)
     database.away = True
-    assert get(f"{url}/ready") == (503, {"status": "not ready", "reasons": ["refused"]})
+    reason = "the database does not answer, or its table is not there yet"
+    assert get(f"{url}/ready") == (503, {"status": "not ready", "reasons": [reason]})
+
+
+def test_what_the_driver_says_of_the_database_is_in_the_log_once(
+    url: str, vitals: Vitals, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    vitals.turned(joined=True, delivering=True)
+    for away in (True, True, False, True):
+        database.away = away
+        get(f"{url}/ready")
+    assert [record.msg["reason"] for record in caplog.records] == ["refused", "refused"]  # type: ignore[index]
 
 
 def test_not_ready_while_stuck(url: str, vitals: Vitals, clock: Clock) -> None:

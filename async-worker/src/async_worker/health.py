@@ -114,10 +114,12 @@ class HealthServer:
             metrics.show_lag(topic, vitals.lags)
             return 200, CONTENT_TYPE, metrics.page()
 
+        ready = _Readiness(vitals, check_database)
+
         class Handler(_Handler):
             answers = {  # noqa: RUF012  a class attribute on purpose
                 "/health": lambda: _health(vitals),
-                "/ready": lambda: _ready(vitals, check_database),
+                "/ready": ready.answer,
                 "/metrics": measured,
             }
 
@@ -145,13 +147,26 @@ def _health(vitals: Vitals) -> Answer:
     return _json(503, {"status": "stuck", "reasons": [reason]}) if reason else _json(200, {"status": "alive"})
 
 
-def _ready(vitals: Vitals, check_database: Callable[[], None]) -> Answer:
-    reasons = [reason] if (reason := vitals.idle()) else []
-    try:
-        check_database()
-    except Unavailable as error:
-        reasons.append(str(error))
-    return _json(503, {"status": "not ready", "reasons": reasons}) if reasons else _json(200, {"status": "ready"})
+class _Readiness:
+    """Answers /ready in words for anybody; hosts, users and the driver's words go to the log."""
+
+    def __init__(self, vitals: Vitals, check_database: Callable[[], None]) -> None:
+        self._vitals = vitals
+        self._check_database = check_database
+        self._logged = ""
+
+    def answer(self) -> Answer:
+        reasons = [reason] if (reason := self._vitals.idle()) else []
+        found = ""
+        try:
+            self._check_database()
+        except Unavailable as error:
+            found = str(error)
+            reasons.append("the database does not answer, or its table is not there yet")
+        if found and found != self._logged:  # it is asked every few seconds
+            log.warning("not ready", reason=found)
+        self._logged = found
+        return _json(503, {"status": "not ready", "reasons": reasons}) if reasons else _json(200, {"status": "ready"})
 
 
 def _json(status: int, body: dict[str, Any]) -> Answer:
