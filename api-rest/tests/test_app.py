@@ -96,8 +96,8 @@ class World:
     def __init__(self, tracing: Tracing | None = None, tokens: Tokens | None = None) -> None:
         self.kafka = Kafka()
         self.database = Database()
-        self.draining = False
         self.state = State(ready=True)
+        self.authorizations: list[str] = []
         broker: Connecting[Any] = Connecting("Kafka", lambda: self.kafka)
         store: Connecting[Any] = Connecting("the database", lambda: self.database)
         for connecting in (broker, store):
@@ -106,13 +106,16 @@ class World:
         app = create_app(
             Backends(broker, store),
             max_body_bytes=2048,
-            draining=lambda: self.draining,
-            state=lambda: self.state,
+            state=self._ready,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
             tokens=tokens,
         )
         self.http = TestApp(app)
+
+    def _ready(self, authorization: str) -> State:
+        self.authorizations.append(authorization)
+        return self.state
 
     def post(self, body: object, *, status: int, **options: object) -> TestResponse:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -509,7 +512,6 @@ def test_a_wrong_method_is_405_and_names_the_right_ones(world: World) -> None:
 
 def test_health_depends_on_nothing(world: World) -> None:
     world.kafka.error = world.database.error = Unavailable("away")
-    world.draining = True
     assert world.http.get("/health").json == {"status": "alive"}
 
 
@@ -523,9 +525,10 @@ def test_ready_says_what_is_missing(world: World, word: str, status: int, *, rea
     assert world.http.get("/ready", status=status).json == {"status": word, "reasons": ["no leader", "refused"]}
 
 
-def test_not_ready_while_draining(world: World) -> None:
-    world.draining = True
-    assert code(world.http.get("/ready", status=503)) == "draining"
+def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(world: World) -> None:
+    world.http.get("/ready")
+    world.http.get("/ready", headers={"Authorization": "Bearer secret"})
+    assert world.authorizations == ["", "Bearer secret"]
 
 
 @pytest.mark.parametrize(("path", "level"), [("/health", logging.DEBUG), ("/deployments", logging.INFO)])

@@ -11,16 +11,21 @@ from api_rest.errors import Unavailable
 class Fake:
     """A backend that can be told to be away."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", plain: str = "") -> None:
         self.reason = reason
+        self.plain = plain
         self.closed = False
 
     def check(self) -> None:
         if self.reason:
-            raise Unavailable(self.reason)
+            raise Unavailable(self.reason, plain=self.plain)
 
     def close(self) -> None:
         self.closed = True
+
+
+def full(both: Backends) -> list[str]:
+    return [reason.full for reason in both.problems()]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -111,9 +116,9 @@ def test_problems_name_each_backend_that_is_away() -> None:
     kafka, database = Fake("no leader"), Fake()
     both = Backends(Connecting("Kafka", lambda: kafka), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
     both.start()
-    eventually(lambda: both.problems() == ["no leader"])
+    eventually(lambda: full(both) == ["no leader"])
     kafka.reason, database.reason = "", "refused"
-    assert both.problems() == ["refused"]
+    assert full(both) == ["refused"]
     assert both.well == {"kafka": True, "database": False}
     database.reason = ""
     assert both.problems() == []
@@ -122,12 +127,21 @@ def test_problems_name_each_backend_that_is_away() -> None:
     assert database.closed
 
 
+def test_problems_are_plain_but_for_who_may_read_all() -> None:
+    kafka, database = Fake("no brokers at kafka:9092"), Fake("no table", plain="no table")
+    both = Backends(Connecting("Kafka", lambda: kafka), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
+    both.start()
+    eventually(lambda: full(both) == ["no brokers at kafka:9092", "no table"])
+    assert [reason.plain for reason in both.problems()] == ["Kafka does not answer", "no table"]
+    both.close()
+
+
 def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backend_is_back() -> None:
     kafka = Fake("away")
     broker: Connecting[Fake] = Connecting("Kafka", lambda: kafka)
     both = Backends(broker, Connecting("the database", Fake))  # type: ignore[arg-type]
     both.start()
-    eventually(lambda: both.problems() == ["away"])
+    eventually(lambda: full(both) == ["away"])
     entered, release = threading.Event(), threading.Event()
 
     def hang(_: Fake) -> None:

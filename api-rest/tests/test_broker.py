@@ -95,14 +95,16 @@ def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:
 )
 def test_a_topic_that_cannot_be_written_is_a_problem(connected: KafkaBroker, topic: dict[str, Any]) -> None:
     connected._admin.topic = topic
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         connected.check()
+    assert caught.value.plain == str(caught.value)
 
 
 def test_kafka_that_does_not_answer_is_a_problem(connected: KafkaBroker) -> None:
-    connected._admin.error = KafkaTimeoutError()
-    with pytest.raises(Unavailable):
+    connected._admin.error = KafkaTimeoutError("kafka:9092")
+    with pytest.raises(Unavailable, match="kafka:9092") as caught:
         connected.check()
+    assert caught.value.plain == ""
 
 
 def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroker) -> None:

@@ -41,7 +41,7 @@ def port(app: Recorder) -> Iterator[int]:
     stopping = threading.Event()
     needed = dict.fromkeys(("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused")
     settings = config.load(Settings, {**needed, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": free})
-    server = Server(lambda _: (app, lambda: State(ready=True)), settings, stopping)
+    server = Server(lambda _: (app, lambda _: State(ready=True)), settings, stopping)
     thread = threading.Thread(target=server.run)
     thread.start()
     yield server.port

@@ -65,8 +65,7 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
     app = create_app(
         Backends(broker, store),
         max_body_bytes=65536,
-        draining=lambda: False,
-        state=lambda: State(ready=True),
+        state=lambda _: State(ready=True),
         metrics=Metrics("1"),
         tracing=Tracing(),
         tokens=tokens,

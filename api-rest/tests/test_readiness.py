@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from api_rest import readiness
 from api_rest.readiness import Readiness
-from api_rest.state import State
+from api_rest.state import Reason, State
+
+KAFKA = Reason("Kafka is away", "Kafka is away: kafka:9092")
 
 
 class Backends:
@@ -14,12 +16,12 @@ class Backends:
 
     def __init__(self) -> None:
         self.checks = 0
-        self.found: list[str] = []
+        self.found: list[Reason] = []
         self.hangs = threading.Event()
         self.hangs.set()
         self.error: Exception | None = None
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Reason]:
         self.hangs.wait(10)
         self.checks += 1
         if self.error:
@@ -63,7 +65,7 @@ def test_it_is_not_ready_until_something_was_checked(known: Readiness, backends:
 def test_it_follows_what_is_found(known: Readiness, backends: Backends) -> None:
     known.start()
     eventually(lambda: known.state().missing == [])
-    backends.found = ["Kafka is away"]
+    backends.found = [KAFKA]
     eventually(lambda: known.state().missing == ["Kafka is away"])
     backends.found = []
     eventually(lambda: known.state().missing == [])
@@ -72,21 +74,21 @@ def test_it_follows_what_is_found(known: Readiness, backends: Backends) -> None:
 def test_once_nothing_was_missing_it_stays_ready_and_tells_what_is_missing_now(
     known: Readiness, backends: Backends
 ) -> None:
-    backends.found = ["Kafka is away"]
+    backends.found = [KAFKA]
     known.start()
     eventually(lambda: backends.checks > 2)
     assert known.state() == State(ready=False, missing=["Kafka is away"])
     backends.found = []
     eventually(lambda: known.state() == State(ready=True))
-    backends.found = ["Kafka is away", "the database is away"]
-    eventually(lambda: known.state() == State(ready=True, missing=backends.found))
+    backends.found = [KAFKA, Reason("the database is away", "the database is away: 10.0.0.1")]
+    eventually(lambda: known.state() == State(ready=True, missing=["Kafka is away", "the database is away"]))
 
 
 def test_it_asks_more_often_while_something_is_missing(
     known: Readiness, backends: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "INTERVAL", 60)
-    backends.found = ["Kafka is away"]
+    backends.found = [KAFKA]
     known.start()
     eventually(lambda: backends.checks > 2)
     backends.found = []
@@ -96,7 +98,7 @@ def test_it_asks_more_often_while_something_is_missing(
 def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(known: Readiness, backends: Backends) -> None:
     backends.error = KeyError("leader")
     known.start()
-    eventually(lambda: any("KeyError('leader')" in problem for problem in known.state().missing))
+    eventually(lambda: any("KeyError('leader')" in problem for problem in known.state(full=True).missing))
     backends.error = None
     eventually(lambda: known.state().missing == [])
 
@@ -121,11 +123,21 @@ def test_changes_are_logged_once(
     structured: Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]],
 ) -> None:
     caplog.set_level("INFO")
-    backends.found = ["away"]
+    backends.found = [KAFKA]
     known.start()
     eventually(lambda: backends.checks > 3)
     backends.found = []
     eventually(lambda: known.state().missing == [])
-    backends.found = ["away"]
-    eventually(lambda: known.state().missing == ["away"])
+    backends.found = [KAFKA]
+    eventually(lambda: known.state().missing == ["Kafka is away"])
     assert [line["event"] for line in structured(caplog)] == ["not ready", "ready", "degraded"]
+    assert structured(caplog)[0]["reasons"] == ["Kafka is away: kafka:9092"]
+
+
+def test_hosts_and_the_words_of_drivers_are_told_in_full_only(known: Readiness, backends: Backends) -> None:
+    backends.found = [KAFKA]
+    known.start()
+    eventually(lambda: known.state().missing == ["Kafka is away"])
+    assert known.state(full=True).missing == ["Kafka is away: kafka:9092"]
+    backends.error = KeyError("leader")
+    eventually(lambda: known.state().missing == ["the check of the backends failed"])

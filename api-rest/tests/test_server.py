@@ -32,6 +32,11 @@ class App:
         self.entered = threading.Event()
         self.release = threading.Event()
         self.state = State(ready=True)
+        self.authorizations: list[str] = []
+
+    def ready(self, authorization: str) -> State:
+        self.authorizations.append(authorization)
+        return self.state
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         with self._counting:
@@ -106,7 +111,7 @@ def serve(app: App, make_settings: Callable[..., Settings], clock: Clock) -> Ite
     def serve(**changes: str) -> Served:
         stopping = threading.Event()
         settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), HTTP_THREADS="2", **changes)
-        app.server = server = Server(lambda _: (app, lambda: app.state), settings, stopping)
+        app.server = server = Server(lambda _: (app, app.ready), settings, stopping)
         thread = threading.Thread(target=server.run)
         thread.start()
         running.append((server.port, stopping, thread))
@@ -369,14 +374,23 @@ def test_ready_says_what_is_missing_and_asks_anew_each_time(serve: Callable[...,
         assert json.loads(body) == {"status": "ready"}
 
 
+def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(serve: Callable[..., Served], app: App) -> None:
+    port, _, _ = serve()
+    with connect(port) as connection:
+        eventually(lambda: exchange(connection, b"/ready")[0] == 200)
+        connection.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n")
+        assert one_answer(connection)[0] == 200
+    assert app.authorizations[-2:] == ["", "Bearer secret"]
+
+
 def test_before_the_app_is_loaded_it_is_alive_but_not_ready_and_requests_wait(
     make_settings: Callable[..., Settings], app: App
 ) -> None:
     loading, stopping = threading.Event(), threading.Event()
 
-    def load(_: Server) -> tuple[App, Callable[[], State]]:
+    def load(_: Server) -> tuple[App, Callable[[str], State]]:
         loading.wait(LIMIT)
-        return app, lambda: app.state
+        return app, app.ready
 
     settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
     server = Server(load, settings, stopping)
@@ -627,7 +641,7 @@ def test_connections_that_the_kernel_took_before_the_end_are_served(
         monkeypatch.setattr(server_module, "_SO_ATTACH_FILTER", -1)
     stopping = threading.Event()
     settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()))
-    server = Server(lambda _: (app, lambda: app.state), settings, stopping)
+    server = Server(lambda _: (app, app.ready), settings, stopping)
     waiting = [connect(server.port) for _ in range(200)]
     stopping.set()
     thread = threading.Thread(target=server.run)

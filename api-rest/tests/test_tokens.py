@@ -236,6 +236,22 @@ def test_some_addresses_stay_open(http: TestApp, path: str) -> None:
     http.get(path, status=200)
 
 
+@pytest.mark.parametrize(
+    ("header", "known"),
+    [
+        (f"Bearer {READER}", True),
+        (f"bearer  {WRITER}", True),
+        ("", False),
+        (READER, False),
+        (f"Basic {READER}", False),
+        ("Bearer nobody-0123456789", False),
+        ("Bearer", False),
+    ],
+)
+def test_a_header_with_any_token_is_known(tokens: Tokens, header: str, *, known: bool) -> None:
+    assert tokens.know(header) is known
+
+
 def test_a_refused_body_is_not_read(http: TestApp) -> None:
     class Body:
         def read(self, *_: object) -> bytes:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .server import Loaded, Server
+    from .state import State
     from .tokens import Tokens
 
 __all__ = ["main"]
@@ -99,20 +100,23 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     readiness = Readiness(backends.problems)
     closing.callback(readiness.close)
     metrics.watch_backends(backends.well)
+
+    def state(authorization: str) -> State:
+        return readiness.state(full=tokens is not None and tokens.know(authorization))
+
     backends.start()
     readiness.start()
     app = create_app(
         backends,
         max_body_bytes=settings.max_body_bytes,
-        draining=lambda: server.draining,
-        state=readiness.state,
+        state=state,
         metrics=metrics,
         tracing=traces,
         tokens=tokens,
         protect_reads=settings.protect_reads,
     )
     log.info("serving", host=settings.http_host, port=server.port)
-    return app, readiness.state
+    return app, state
 
 
 def _stop(number: int, stopping: threading.Event, server: Server) -> None:

@@ -51,15 +51,13 @@ class Ledger:
         backends: Backends,
         *,
         max_body_bytes: int,
-        draining: Callable[[], bool],
-        state: Callable[[], State],
+        state: Callable[[str], State],
         tracing: Tracing,
     ) -> None:
         self._backends = backends
         self._store = backends.store
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
-        self._draining = draining
         self._state = state
 
     def record(self) -> HTTPResponse:
@@ -186,9 +184,7 @@ class Ledger:
 
     def ready(self) -> HTTPResponse:
         """Tell whether requests are to come to this instance, and what they would miss."""
-        if self._draining():
-            raise Problem(503, "draining", "this instance is shutting down")
-        state = self._state()
+        state = self._state(request.environ.get("HTTP_AUTHORIZATION", ""))
         return answer(state.status, state.body())
 
     def _payload(self) -> object:
@@ -212,15 +208,14 @@ def create_app(
     backends: Backends,
     *,
     max_body_bytes: int,
-    draining: Callable[[], bool],
-    state: Callable[[], State],
+    state: Callable[[str], State],
     metrics: Metrics,
     tracing: Tracing,
     tokens: Tokens | None = None,
     protect_reads: bool = False,
 ) -> Bottle:
     """Return the WSGI application; without tokens everybody may do everything."""
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, draining=draining, state=state, tracing=tracing)
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, state=state, tracing=tracing)
     app = Bottle()
     answering = Answering(metrics, tracing)
     app.install(answering)

@@ -14,6 +14,7 @@ import structlog
 from .errors import Unavailable
 from .gate import Gate
 from .idempotency import Reserver
+from .state import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,14 +163,15 @@ class Backends:
         self.broker.start()
         self.store.start()
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Reason]:
         """Return why requests cannot be served now; nothing when they can."""
         found = []
-        for name, backend in (("kafka", self.broker), ("database", self.store)):
+        backends = (("kafka", "Kafka", self.broker), ("database", "the database", self.store))
+        for name, words, backend in backends:
             try:
                 backend.check()
             except Unavailable as error:
-                found.append(str(error))
+                found.append(Reason(error.plain or f"{words} does not answer", str(error)))
                 self.well[name] = False
             else:
                 self.well[name] = True

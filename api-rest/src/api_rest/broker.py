@@ -72,15 +72,19 @@ class KafkaBroker:
             raise Unavailable(self._reason) from error
         leaderless = [entry["partition_index"] for entry in topic["partitions"] if entry["leader_id"] < 0]
         if topic["error_code"] or not topic["partitions"]:
-            raise Unavailable(f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})")
+            raise _unusable(f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})")
         if leaderless:
-            raise Unavailable(f"partitions {leaderless} of the topic {self._topic} have no leader")
+            raise _unusable(f"partitions {leaderless} of the topic {self._topic} have no leader")
 
     def close(self) -> None:
         """Let go of both connections."""
         self._publisher.close()
         self._producer.close(timeout=self._timeout)
         self._admin.close()
+
+
+def _unusable(reason: str) -> Unavailable:
+    return Unavailable(reason, plain=reason)
 
 
 def _connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped

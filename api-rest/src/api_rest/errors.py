@@ -34,4 +34,11 @@ class Problem(Exception):
 
 
 class Unavailable(Exception):
-    """Kafka or the database is away; it may come back, so the same request can be tried again."""
+    """Kafka or the database is away; it may come back, so the same request can be tried again.
+
+    plain: what anybody may read of it. The message may name hosts and users: it is for the log.
+    """
+
+    def __init__(self, *message: object, plain: str = "") -> None:
+        super().__init__(*message)
+        self.plain = plain

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from .state import State
+from .state import Reason, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +32,9 @@ BELIEVED = 10.0
 class Readiness:
     """Asks `probe` for problems again and again."""
 
-    def __init__(self, probe: Callable[[], list[str]]) -> None:
+    def __init__(self, probe: Callable[[], list[Reason]]) -> None:
         self._probe = probe
-        self._found = ["nothing was checked yet"]
+        self._found = [_plain("nothing was checked yet")]
         self._complete = False
         self._checked = time.monotonic()
         self._closing = threading.Event()
@@ -44,11 +44,17 @@ class Readiness:
         """Begin to ask; returns at once."""
         self._thread.start()
 
-    def state(self) -> State:
-        """Return whether requests are to come here, and what is missing now. Never waits."""
-        missing, age = self._found, time.monotonic() - self._checked
+    def state(self, *, full: bool = False) -> State:
+        """Return whether requests are to come here, and what is missing now. Never waits.
+
+        full: with hosts, users and the words of drivers, which are not for everybody.
+        """
+        missing, age = (
+            [reason.full if full else reason.plain for reason in self._found],
+            time.monotonic() - self._checked,
+        )
         if age > BELIEVED:
-            missing = [*missing, f"the last check has not ended for {age:.0f} s"]
+            missing.append(f"the last check has not ended for {age:.0f} s")
         return State(self._complete, missing)
 
     def close(self) -> None:
@@ -65,10 +71,14 @@ class Readiness:
             found = self._probe()
         except Exception as error:
             log.exception("the check of the backends failed")
-            found = [f"the check of the backends failed: {error!r}"]
+            found = [Reason("the check of the backends failed", f"the check of the backends failed: {error!r}")]
         if found and found != self._found:
-            log.warning("degraded" if self._complete else "not ready", reasons=found)
+            log.warning("degraded" if self._complete else "not ready", reasons=[reason.full for reason in found])
         elif self._found and not found:
             log.info("ready")
         self._found, self._checked = found, time.monotonic()
         self._complete = self._complete or not found
+
+
+def _plain(text: str) -> Reason:
+    return Reason(text, text)

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-    # A WSGI app, and what tells, without waiting, whether requests are to come here.
-    Loaded = tuple[Callable[..., Any], Callable[[], State]]
+    # A WSGI app, and what tells, without waiting, whether requests are to come here: as much as the
+    # one who asks, with this Authorization, may know.
+    Loaded = tuple[Callable[..., Any], Callable[[str], State]]
 
 __all__ = ["Server"]
 
@@ -95,7 +96,7 @@ class Server:
         self._log = log
         self._settings = settings
         self._stopping = stopping
-        self._state: Callable[[], State] = lambda: State(ready=False, missing=["the app is being loaded"])
+        self._state: Callable[[str], State] = lambda _: State(ready=False, missing=["the app is being loaded"])
         self.application: Callable[..., Any] = _not_loaded
         self.task: Callable[..., Any] = _not_loaded
         self.failed = False
@@ -181,7 +182,7 @@ class Server:
             self.counters["malformed"] += 1
             return refusal(request.error)
         if request.path in PROBES and request.command in {"GET", "HEAD"}:
-            return ALIVE if request.path == "/health" else self._readiness()
+            return ALIVE if request.path == "/health" else self._readiness(request)
         if self._queue.qsize() >= self._settings.queue_limit:
             self.counters["overloaded"] += 1
             return OVERLOADED
@@ -266,10 +267,10 @@ class Server:
         self.counters["evicted"] += len(longest)
         return len(longest)
 
-    def _readiness(self) -> Answer:
+    def _readiness(self, request: Request) -> Answer:
         if self.draining:
             return DRAINING
-        state = self._state()
+        state = self._state(request.headers.get("AUTHORIZATION", ""))
         return Answer(state.status, state.body())
 
     def _stop_listening(self) -> None:

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["State"]
+__all__ = ["Reason", "State"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is missing: in words for anybody, and with all that the log says of it."""
+
+    plain: str
+    full: str
 
 
 @dataclass(frozen=True)

@@ -510,7 +510,8 @@ def _translated() -> Iterator[None]:
     except exc.ProgrammingError as error:
         if error.orig is None or error.orig.args[:1] != (NO_SUCH_TABLE,):
             raise
-        raise Unavailable("a table of the ledger does not exist yet; async-worker makes it") from error
+        reason = "a table of the ledger does not exist yet; async-worker makes it"
+        raise Unavailable(reason, plain=reason) from error
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:

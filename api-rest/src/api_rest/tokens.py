@@ -107,6 +107,11 @@ class Tokens:
                 found = token
         return found
 
+    def know(self, authorization: str) -> bool:
+        """Tell whether a request's Authorization header has one of these tokens: each may read."""
+        presented = _bearer(authorization)
+        return presented is not None and self.find(presented) is not None
+
     def _look(self) -> None:
         """Take over a changed file."""
         if self._clock() - self._looked < LOOK_AFTER or not self._looking.acquire(blocking=False):
@@ -176,10 +181,10 @@ class Access:
         return admitted
 
     def _admit(self, *, writes: bool) -> None:
-        scheme, _, presented = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
+        presented = _bearer(request.environ.get("HTTP_AUTHORIZATION", ""))
+        if presented is None:
             raise Problem(401, "unauthorized", "send a token: `Authorization: Bearer …`", headers=_challenge())
-        token = self._tokens.find(presented.strip())
+        token = self._tokens.find(presented)
         if token is None:
             raise Problem(401, "unauthorized", "nobody has this token", headers=_challenge("invalid_token"))
         structlog.contextvars.bind_contextvars(client=token.name)
@@ -193,6 +198,12 @@ def client() -> str:
     """Return whose token the current request came with; empty when none was needed."""
     name: str = request.environ.get(_CLIENT, "")
     return name
+
+
+def _bearer(authorization: str) -> str | None:
+    """Return what a header presents as a bearer token, or None."""
+    scheme, _, presented = authorization.partition(" ")
+    return presented.strip() if scheme.lower() == "bearer" else None
 
 
 def _challenge(error: str = "") -> dict[str, str]:

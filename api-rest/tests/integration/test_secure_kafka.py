@@ -23,6 +23,8 @@ from secure_kafka import PASSWORD, SecureKafka
 SOURCES = Path(__file__).parents[2] / "src"
 PATIENCE = 120
 WRONG = "another password"
+TOKEN = "the-token-of-this-test"
+WRITES = {"Authorization": f"Bearer {TOKEN}"}
 
 pytestmark = pytest.mark.engine
 
@@ -59,9 +61,10 @@ class Api:
         environ = {**os.environ, **environ, **told}
         self._process = subprocess.Popen(command, env=environ, stdout=self._file, stderr=self._file)
 
-    def ready(self) -> tuple[int, Any]:
+    def ready(self, token: str = "") -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         with contextlib.suppress(requests.ConnectionError):
-            answer = requests.get(f"{self.url}/ready", timeout=10)
+            answer = requests.get(f"{self.url}/ready", headers=headers, timeout=10)
             return answer.status_code, answer.json()
         return 0, {}
 
@@ -106,22 +109,30 @@ def read(kafka: SecureKafka, topic: str) -> list[Any]:
 
 
 def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
-    kafka: SecureKafka, start: Callable[..., Api], deployment: dict[str, Any]
+    kafka: SecureKafka, start: Callable[..., Api], deployment: dict[str, Any], tmp_path: Path
 ) -> None:
     admin = kafka.admin()
     admin.create_topics({"secured": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
     admin.close()
-    api = start(TOPIC="secured", BROKER_PASSWORD=WRONG)
-    eventually(lambda: "invalid credentials" in str(api.ready()), "it does not say what is wrong")
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"test write {TOKEN}\n")
+    api = start(TOPIC="secured", BROKER_PASSWORD=WRONG, TOKENS_FILE=str(tokens))
+    eventually(lambda: "invalid credentials" in str(api.ready(TOKEN)), "it does not say what is wrong")
     assert api.ready()[0] == 503
-    refused = requests.post(f"{api.url}/deployments", json=deployment, timeout=30)
+    for without in ("", "no-token-of-this-test"):
+        assert "Kafka does not answer" in api.ready(without)[1]["reasons"]
+        assert "invalid credentials" not in str(api.ready(without))
+        assert "localhost" not in str(api.ready(without))
+    refused = requests.post(f"{api.url}/deployments", json=deployment, headers=WRITES, timeout=30)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
     kafka.change_password(WRONG)
     eventually(lambda: "Kafka" not in str(api.ready()), "it does not log in once its password is right")
-    accepted = requests.post(f"{api.url}/deployments", json=deployment, timeout=30)
+    accepted = requests.post(f"{api.url}/deployments", json=deployment, headers=WRITES, timeout=30)
     assert accepted.status_code == 202, accepted.text
     kafka.change_password(PASSWORD)
-    eventually(lambda: "invalid credentials" in str(api.ready()), "it does not notice that its password was changed")
+    eventually(
+        lambda: "invalid credentials" in str(api.ready(TOKEN)), "it does not notice that its password was changed"
+    )
     assert api.end() == 0
     assert "invalid credentials" in api.told()
     assert WRONG not in api.told()
