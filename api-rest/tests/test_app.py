@@ -14,6 +14,7 @@ from api_rest.app import create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.errors import Unavailable
 from api_rest.idempotency import Reservation
+from api_rest.lag import Lag, Storing
 from api_rest.listing import Position
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
@@ -97,6 +98,7 @@ class World:
         self.kafka = Kafka()
         self.database = Database()
         self.state = State(ready=True)
+        self.storing = Storing()
         self.authorizations: list[str] = []
         broker: Connecting[Any] = Connecting("Kafka", lambda: self.kafka)
         store: Connecting[Any] = Connecting("the database", lambda: self.database)
@@ -107,6 +109,7 @@ class World:
             Backends(broker, store),
             max_body_bytes=2048,
             state=self._ready,
+            storing=self.storing,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
             tokens=tokens,
@@ -529,6 +532,12 @@ def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(world: World
     world.http.get("/ready")
     world.http.get("/ready", headers={"Authorization": "Bearer secret"})
     assert world.authorizations == ["", "Bearer secret"]
+
+
+def test_the_page_says_that_storing_is_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "The ledger is behind" not in world.http.get("/").text
+    monkeypatch.setattr(world.storing, "late", lambda: Lag(7, 90))
+    assert "7 accepted events are not shown here yet" in world.http.get("/").text
 
 
 @pytest.mark.parametrize(("path", "level"), [("/health", logging.DEBUG), ("/deployments", logging.INFO)])

@@ -1,14 +1,18 @@
 """Only kafka-python itself is replaced; tests/integration has the real thing."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from api_rest import broker
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Unavailable
+from api_rest.lag import Lag, Storing
 from api_rest.settings import Settings
-from kafka.errors import KafkaTimeoutError, NodeNotReadyError
+from kafka import OffsetSpec, TopicPartition
+from kafka.errors import GroupAuthorizationFailedError, KafkaError, KafkaTimeoutError, NodeNotReadyError
+from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 
 
 class Future:
@@ -44,6 +48,24 @@ class Admin:
         self.topic: dict[str, Any] = {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": 1}]}
         self.error: Exception | None = None
         self.closed = False
+        self.ends = {0: 7}
+        self.begins = {0: 2}
+        self.committed = {0: 5}
+        self.group_error: Exception | None = None
+        self.asked = 0
+        # kafka-python's own, in which it keeps each group's coordinator.
+        self._manager = SimpleNamespace(cluster=SimpleNamespace(_coordinators={"group": 1}))
+
+    def list_partition_offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, object]:
+        self.asked += 1
+        offsets = {OffsetSpec.LATEST: self.ends, OffsetSpec.EARLIEST: self.begins}
+        return {at: OffsetAndTimestamp(offsets[which][at.partition], -1, None) for at, which in wanted.items()}
+
+    def list_group_offsets(self, wanted: dict[str, list[TopicPartition]]) -> dict[str, dict[TopicPartition, object]]:
+        if self.group_error:
+            raise self.group_error
+        ((group, partitions),) = wanted.items()
+        return {group: {at: OffsetAndMetadata(self.committed[at.partition], "", None) for at in partitions}}
 
     def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         assert names == ["deployments"]
@@ -59,7 +81,7 @@ class Admin:
 def connected(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]) -> KafkaBroker:
     monkeypatch.setattr(broker, "KafkaProducer", Producer)
     monkeypatch.setattr(broker, "KafkaAdminClient", Admin)
-    return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"))
+    return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"), Storing())
 
 
 def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(connected: KafkaBroker) -> None:
@@ -114,6 +136,58 @@ def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroke
             connected.check()
 
 
+def test_how_far_the_topic_is_stored_is_told(connected: KafkaBroker) -> None:
+    connected.check()
+    assert connected._storing.lag() == Lag(2, 0.0)
+
+
+def test_a_group_that_has_stored_nothing_begins_at_the_first_event(connected: KafkaBroker) -> None:
+    connected._admin.committed = {0: -1}
+    connected.check()
+    assert connected._storing.lag() == Lag(5, 0.0)
+
+
+def test_it_is_asked_for_every_few_seconds_only(connected: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        connected.check()
+    assert connected._admin.asked == 1
+    monkeypatch.setattr(connected, "_next_sample", 0.0)
+    connected.check()
+    assert connected._admin.asked == 2
+
+
+@pytest.mark.parametrize("error", [GroupAuthorizationFailedError("async-worker"), KeyError("a bug")])
+def test_not_to_know_how_far_it_is_stored_is_no_problem_and_said_once(
+    connected: KafkaBroker,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    structured: Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]],
+) -> None:
+    monkeypatch.setattr(broker, "SAMPLE_EVERY", 0)
+    connected._admin.group_error = error
+    for _ in range(3):
+        connected.check()
+    assert connected._storing.lag() is None
+    assert [line["event"] for line in structured(caplog)] == ["not known how far events are stored"]
+    connected._admin.group_error = None
+    connected.check()
+    assert connected._storing.lag() == Lag(2, 0.0)
+
+
+def test_a_coordinator_that_does_not_answer_is_looked_for_again(connected: KafkaBroker) -> None:
+    connected._admin.group_error = KafkaError()
+    connected.check()
+    assert connected._admin._manager.cluster._coordinators == {}
+
+
+def test_kafka_that_does_not_answer_is_not_asked_for_more(connected: KafkaBroker) -> None:
+    connected._admin.error = KafkaTimeoutError()
+    with pytest.raises(Unavailable):
+        connected.check()
+    assert connected._admin.asked == 0
+
+
 def test_close_closes_both_connections(connected: KafkaBroker) -> None:
     connected.close()
     assert connected._producer.closed
@@ -135,7 +209,7 @@ def test_a_failed_admin_leaves_no_producer_behind(
     monkeypatch.setattr(broker, "KafkaProducer", producer)
     monkeypatch.setattr(broker, "KafkaAdminClient", admin)
     with pytest.raises(Unavailable):
-        KafkaBroker(make_settings())
+        KafkaBroker(make_settings(), Storing())
     assert made[0].closed
 
 
@@ -150,5 +224,5 @@ def test_the_network_is_closed_when_no_broker_answers(
 
     monkeypatch.setattr(broker, "KafkaProducer", producer)
     with pytest.raises(Unavailable, match="cannot connect to a:9092"):
-        KafkaBroker(make_settings(BROKER_URL="a"))
+        KafkaBroker(make_settings(BROKER_URL="a"), Storing())
     assert [client._net._closed for client in opened] == [True]

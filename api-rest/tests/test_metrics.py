@@ -3,6 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from api_rest.lag import Storing
 from api_rest.metrics import Metrics
 
 
@@ -53,6 +54,14 @@ def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
     assert 'api_rest_backend_up{backend="kafka"} 0.0' in lines(metrics)
 
 
+def test_how_far_storing_is_behind_is_told_while_it_is_known() -> None:
+    metrics, storing = Metrics("1"), Storing()
+    metrics.watch_storing(storing)
+    assert {"api_rest_store_waiting_events NaN", "api_rest_store_delay_seconds NaN"} <= lines(metrics)
+    storing.sample({0: 7}, {0: 5})
+    assert {"api_rest_store_waiting_events 2.0", "api_rest_store_delay_seconds 0.0"} <= lines(metrics)
+
+
 def test_two_processes_in_one_test_do_not_collide() -> None:
     Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
     Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
@@ -76,6 +85,7 @@ def test_the_readme_names_every_metric() -> None:
     metrics = Metrics("1")
     metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"overloaded": 0}))
     metrics.watch_backends({"kafka": True})
+    metrics.watch_storing(Storing())
     metrics.observe("GET", "/", 200, 0.1)
     told = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
     ours = {found for found in told if not found[0].startswith(("process_", "python_gc_"))}

@@ -12,6 +12,7 @@ from api_rest.answers import address
 from api_rest.app import EXPORTED, LISTED, create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.event import FIELDS
+from api_rest.lag import Storing
 from api_rest.metrics import Metrics
 from api_rest.openapi import document
 from api_rest.state import State
@@ -66,6 +67,7 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
         Backends(broker, store),
         max_body_bytes=65536,
         state=lambda _: State(ready=True),
+        storing=Storing(),
         metrics=Metrics("1"),
         tracing=Tracing(),
         tokens=tokens,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from api_rest.answers import Answering
 from api_rest.errors import Unavailable
+from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, in_pipeline_order, mount
 from api_rest.runs import STAGES, Run, Running, StageTime, runs
@@ -403,6 +404,27 @@ def test_every_answer_is_locked_down(answer: Any) -> None:  # noqa: ANN401
     assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "geolocation=()" in answer.headers["Permissions-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        (Lag(2890, 725), "2890 accepted events are not shown here yet; the oldest has waited for 12 min 5 s."),
+        (Lag(1, 16), "1 accepted event is not shown here yet; the oldest has waited for 16 s."),
+    ],
+)
+def test_it_says_that_storing_is_behind(world: World, late: Lag, words: str) -> None:
+    page = world.shows([running()], [])
+    assert page.texts("div", role="status") == []
+    before = {"If-None-Match": world.http.get("/").headers["ETag"]}
+    world.overview = replace(world.overview, late=late)
+    answer = world.http.get("/", headers=before, status=200)
+    (banner,) = Page(answer.text).texts("div", role="status")
+    assert banner.startswith(f"The ledger is behind {words} They are not lost")
+    later = {"If-None-Match": answer.headers["ETag"]}
+    world.http.get("/", headers=later, status=304)
+    world.overview = replace(world.overview, late=None)
+    world.http.get("/", headers=later, status=200)
 
 
 def test_the_page_is_html_that_nobody_keeps(world: World) -> None:

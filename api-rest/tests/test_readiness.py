@@ -17,6 +17,7 @@ class Backends:
     def __init__(self) -> None:
         self.checks = 0
         self.found: list[Reason] = []
+        self.late = ""
         self.hangs = threading.Event()
         self.hangs.set()
         self.error: Exception | None = None
@@ -45,7 +46,7 @@ def backends() -> Backends:
 def known(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> Iterator[Readiness]:
     monkeypatch.setattr(readiness, "INTERVAL", 0.005)
     monkeypatch.setattr(readiness, "INTERVAL_NOT_READY", 0.005)
-    known = Readiness(backends.problems)
+    known = Readiness(backends.problems, lambda: backends.late)
     yield known
     known.close()
     backends.hangs.set()
@@ -141,3 +142,24 @@ def test_hosts_and_the_words_of_drivers_are_told_in_full_only(known: Readiness, 
     assert known.state(full=True).missing == ["Kafka is away: kafka:9092"]
     backends.error = KeyError("leader")
     eventually(lambda: known.state().missing == ["the check of the backends failed"])
+
+
+def test_storing_that_is_behind_is_told_and_keeps_no_instance_out(
+    known: Readiness,
+    backends: Backends,
+    caplog: pytest.LogCaptureFixture,
+    structured: Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]],
+) -> None:
+    caplog.set_level("INFO")
+    backends.late = "7 accepted events wait"
+    known.start()
+    eventually(lambda: known.state() == State(ready=True, missing=["7 accepted events wait"]))
+    backends.late = "9 accepted events wait"
+    checks = backends.checks
+    eventually(lambda: backends.checks > checks + 2)
+    backends.late = ""
+    eventually(lambda: known.state() == State(ready=True))
+    checks = backends.checks
+    eventually(lambda: backends.checks > checks + 2)
+    events = [line["event"] for line in structured(caplog)]
+    assert events == ["ready", "storing is behind", "storing is no longer behind"]

@@ -82,6 +82,7 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     from . import tracing, version  # noqa: PLC0415
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
+    from .lag import Storing  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
     from .readiness import Readiness  # noqa: PLC0415
 
@@ -95,11 +96,13 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     closing.callback(traces.close)
     metrics = Metrics(running)
     metrics.watch(server)
-    backends = Backends.of(settings)
+    storing = Storing()
+    backends = Backends.of(settings, storing)
     closing.callback(backends.close)
-    readiness = Readiness(backends.problems)
+    readiness = Readiness(backends.problems, storing.reason)
     closing.callback(readiness.close)
     metrics.watch_backends(backends.well)
+    metrics.watch_storing(storing)
 
     def state(authorization: str) -> State:
         return readiness.state(full=tokens is not None and tokens.know(authorization))
@@ -110,6 +113,7 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
         backends,
         max_body_bytes=settings.max_body_bytes,
         state=state,
+        storing=storing,
         metrics=metrics,
         tracing=traces,
         tokens=tokens,

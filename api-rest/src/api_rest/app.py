@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .backends import Backends
+    from .lag import Storing
     from .metrics import Metrics
     from .runs import Run, Running
     from .state import State
@@ -52,6 +53,7 @@ class Ledger:
         *,
         max_body_bytes: int,
         state: Callable[[str], State],
+        storing: Storing,
         tracing: Tracing,
     ) -> None:
         self._backends = backends
@@ -59,6 +61,7 @@ class Ledger:
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
         self._state = state
+        self._storing = storing
 
     def record(self) -> HTTPResponse:
         """Take a deployment event: answer 202 once Kafka holds it."""
@@ -171,7 +174,12 @@ class Ledger:
     def overview(self) -> Overview:
         """Return what the page shows."""
         return self._store.use(
-            lambda store: Overview(store.running(), store.recent_runs(RECENT_RUNS), datetime.now(UTC))
+            lambda store: Overview(
+                running=store.running(),
+                recent=store.recent_runs(RECENT_RUNS),
+                now=datetime.now(UTC),
+                late=self._storing.late(),
+            )
         )
 
     def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
@@ -209,13 +217,14 @@ def create_app(
     *,
     max_body_bytes: int,
     state: Callable[[str], State],
+    storing: Storing,
     metrics: Metrics,
     tracing: Tracing,
     tokens: Tokens | None = None,
     protect_reads: bool = False,
 ) -> Bottle:
     """Return the WSGI application; without tokens everybody may do everything."""
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, state=state, tracing=tracing)
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, state=state, storing=storing, tracing=tracing)
     app = Bottle()
     answering = Answering(metrics, tracing)
     app.install(answering)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from .lag import Storing
     from .listing import Position
     from .runs import Run, Running
     from .settings import Settings
@@ -143,13 +144,13 @@ class Backends:
         self.well = {"kafka": False, "database": False}
 
     @classmethod
-    def of(cls, settings: Settings) -> Backends:
-        """Return the real ones, not started yet."""
+    def of(cls, settings: Settings, storing: Storing) -> Backends:
+        """Return the real ones, not started yet; the broker notes in `storing` what is stored."""
 
         def broker() -> Broker:
             from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
 
-            return KafkaBroker(settings)
+            return KafkaBroker(settings, storing)
 
         def store() -> Reader:
             from .store import Store, database_engine  # noqa: PLC0415

@@ -1,31 +1,45 @@
 """Kafka: the only module that talks to it. Importing it costs 0.1 s, so `backends` does so in the background."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer
+import structlog
+from kafka import KafkaAdminClient, KafkaProducer, OffsetSpec, TopicPartition
 from kafka.errors import KafkaError, NodeNotReadyError
 
 from .broker_network import open_client
 from .errors import Unavailable
 from .event import KIND_HEADER
+from .lag import Storing
 from .publisher import LINGER_MS, Publisher
 from .settings import Settings
 
 __all__ = ["KafkaBroker"]
 
+log = structlog.stdlib.get_logger(__name__)
+
 # How long one attempt to reach any broker may take before the next one.
 BOOTSTRAP_TIMEOUT_MS = 5_000
 # Short enough for a readiness probe: an answer that takes longer is as good as none.
 PROBE_TIMEOUT_MS = 2_000
+# It takes three requests, and nobody needs to know it to the second.
+SAMPLE_EVERY = 3.0
 
 
 class KafkaBroker:
-    """A connected producer, and an admin client that tells whether the topic can be written."""
+    """A connected producer, and an admin client that tells whether the topic can be written.
 
-    def __init__(self, settings: Settings) -> None:
+    storing: what is told how far the worker's group has stored the topic.
+    """
+
+    def __init__(self, settings: Settings, storing: Storing) -> None:
         """Connect, or raise Unavailable when no broker answers in time."""
         self._topic = settings.topic
+        self._group = settings.worker_group
+        self._storing = storing
+        self._next_sample = 0.0
+        self._not_sampled = ""
         self._timeout = settings.delivery_timeout
         self._reason = "Kafka does not answer"
         timeout_ms = settings.delivery_timeout * 1000
@@ -61,7 +75,10 @@ class KafkaBroker:
             raise Unavailable(f"Kafka did not acknowledge the event: {error!r}") from error
 
     def check(self) -> None:
-        """Raise Unavailable unless every partition of the topic has a leader that this app can be told of."""
+        """Raise Unavailable unless every partition of the topic has a leader that this app can be told of.
+
+        Otherwise also note, every few seconds, how far the topic is stored.
+        """
         try:
             (topic,) = self._admin.describe_topics([self._topic])
         except NodeNotReadyError:
@@ -75,6 +92,33 @@ class KafkaBroker:
             raise _unusable(f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})")
         if leaderless:
             raise _unusable(f"partitions {leaderless} of the topic {self._topic} have no leader")
+        if (now := time.monotonic()) >= self._next_sample:
+            self._next_sample = now + SAMPLE_EVERY
+            self._sample(TopicPartition(self._topic, entry["partition_index"]) for entry in topic["partitions"])
+
+    def _sample(self, partitions: Iterable[TopicPartition]) -> None:
+        """Note how far the topic is stored; not to know that is no reason not to serve."""
+        try:
+            # In this order: what comes meanwhile does not seem to wait.
+            ends = self._offsets(partitions, OffsetSpec.LATEST)
+            committed = self._admin.list_group_offsets({self._group: list(ends)})[self._group]
+            stored = {partition: found.offset for partition, found in committed.items() if found.offset >= 0}
+            # A group begins at the first event that Kafka still has.
+            begins = self._offsets(ends.keys() - stored.keys(), OffsetSpec.EARLIEST)
+        except Exception as error:  # noqa: BLE001  no reason not to take events
+            # kafka-python 3.0.12 never asks again which broker is the group's coordinator.
+            self._admin._manager.cluster._coordinators.clear()  # noqa: SLF001
+            if type(error).__name__ != self._not_sampled:
+                self._not_sampled = type(error).__name__
+                log.warning("not known how far events are stored", group=self._group, reason=repr(error))
+            return
+        self._not_sampled = ""
+        self._storing.sample(_by_number(ends), _by_number({**begins, **stored}))
+
+    def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
+        wanted = dict.fromkeys(partitions, which)
+        found = self._admin.list_partition_offsets(wanted) if wanted else {}
+        return {partition: offset.offset for partition, offset in found.items()}
 
     def close(self) -> None:
         """Let go of both connections."""
@@ -85,6 +129,10 @@ class KafkaBroker:
 
 def _unusable(reason: str) -> Unavailable:
     return Unavailable(reason, plain=reason)
+
+
+def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
+    return {partition.partition: offset for partition, offset in offsets.items()}
 
 
 def _connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped

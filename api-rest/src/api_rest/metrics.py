@@ -22,6 +22,8 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from .lag import Storing
+
 __all__ = ["Metrics", "Served"]
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -80,6 +82,18 @@ class Metrics:
         up = Gauge("api_rest_backend_up", "1 while the app can use it, else 0", ["backend"], registry=self._registry)
         for name in well:
             up.labels(name).set_function(partial(well.__getitem__, name))
+
+    def watch_storing(self, storing: Storing) -> None:
+        """Tell how far storing is behind; NaN while that is not known."""
+
+        def figure(name: str) -> float:
+            lag = storing.lag()
+            return float("nan") if lag is None else float(getattr(lag, name))
+
+        waiting = Gauge("api_rest_store_waiting_events", "Events accepted and not stored yet", registry=self._registry)
+        waiting.set_function(partial(figure, "waiting"))
+        delay = Gauge("api_rest_store_delay_seconds", "How long the oldest of them has waited", registry=self._registry)
+        delay.set_function(partial(figure, "delay"))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; the route is the rule that matched, never the address itself."""

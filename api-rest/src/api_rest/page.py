@@ -14,6 +14,7 @@ import structlog
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
 from .errors import Problem, Unavailable
+from .lag import Lag
 from .runs import STAGES, Run, Running, StageTime
 from .standing import Coming, coming, result, under_way
 
@@ -71,11 +72,15 @@ HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})
 
 @dataclass(frozen=True)
 class Overview:
-    """What the page shows, as of `now`; all times are UTC, with or without a zone."""
+    """What the page shows, as of `now`; all times are UTC, with or without a zone.
+
+    late: how far storing is behind, when it is too far.
+    """
 
     running: list[Running]
     recent: list[Run]
     now: datetime
+    late: Lag | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,7 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
     return {
         "title": "Deployment ledger",
         "problem": "",
+        "late": _late(overview.late),
         "refresh": REFRESH_SECONDS,
         "asof": overview.now.strftime("%H:%M:%S UTC"),
         "now": _epoch_ms(overview.now),
@@ -310,6 +316,15 @@ def _longest(overview: Overview) -> dict[str, float]:
     return longest
 
 
+def _late(late: Lag | None) -> str:
+    """Say what is missing on the page; empty when nothing is."""
+    if late is None:
+        return ""
+    verb = "is" if late.waiting == 1 else "are"
+    waited = duration(late.delay)
+    return f"{_count(late.waiting, 'accepted event')} {verb} not shown here yet; the oldest has waited for {waited}."
+
+
 def _summary(rows: list[RunRow]) -> str:
     """Say what of the runs wants a look."""
     words = {"started": "under way", "failed": "failed", "rolled-back": "rolled back", "silent": "without an end"}
@@ -341,7 +356,8 @@ def _etag(overview: Overview, build: str) -> str:
     """Name what is shown, ages left out: they tick by themselves, and a page without JavaScript is never cached."""
     ticking = any(under_way(run, overview.now) for run in overview.recent)
     turn = _epoch_ms(overview.now) // (TURN_SECONDS * 1000) if ticking else 0
-    return f'W/"{_digest(build, repr(overview.running), repr(overview.recent), str(turn))}"'
+    shown = (repr(overview.running), repr(overview.recent), _late(overview.late), str(turn))
+    return f'W/"{_digest(build, *shown)}"'
 
 
 def _digest(*parts: str | bytes) -> str:

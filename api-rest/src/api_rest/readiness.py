@@ -2,7 +2,7 @@
 
 What is missing keeps an instance out only until nothing was once. Kafka and the database are the same for all of them: were each
 to call itself not ready while one is away, a balancer would have nobody left, and clients a refused connection instead of what
-still works and a 503 with Retry-After for the rest.
+still works and a 503 with Retry-After for the rest. Storing that is behind keeps nobody out.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ BELIEVED = 10.0
 
 
 class Readiness:
-    """Asks `probe` for problems again and again."""
+    """Asks `probe` for problems again and again; `late` says why storing is behind, or nothing."""
 
-    def __init__(self, probe: Callable[[], list[Reason]]) -> None:
+    def __init__(self, probe: Callable[[], list[Reason]], late: Callable[[], str] = str) -> None:
         self._probe = probe
+        self._late = late
+        self._was_late = False
         self._found = [_plain("nothing was checked yet")]
         self._complete = False
         self._checked = time.monotonic()
@@ -53,6 +55,8 @@ class Readiness:
             [reason.full if full else reason.plain for reason in self._found],
             time.monotonic() - self._checked,
         )
+        if late := self._late():
+            missing.append(late)
         if age > BELIEVED:
             missing.append(f"the last check has not ended for {age:.0f} s")
         return State(self._complete, missing)
@@ -76,8 +80,18 @@ class Readiness:
             log.warning("degraded" if self._complete else "not ready", reasons=[reason.full for reason in found])
         elif self._found and not found:
             log.info("ready")
+        self._tell_late()
         self._found, self._checked = found, time.monotonic()
         self._complete = self._complete or not found
+
+    def _tell_late(self) -> None:
+        """Log when storing falls behind and when it no longer is, not each change of its figures."""
+        late = self._late()
+        if late and not self._was_late:
+            log.warning("storing is behind", reason=late)
+        elif self._was_late and not late:
+            log.info("storing is no longer behind")
+        self._was_late = bool(late)
 
 
 def _plain(text: str) -> Reason:

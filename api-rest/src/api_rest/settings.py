@@ -18,6 +18,9 @@ class Settings(BrokerSettings):
     db_username: str = setting(TEXT, "who reads it, and writes the table idempotency_keys")
     db_password: str = setting(TEXT, "that user's password", secret=True)
     topic: str = setting(TEXT, "the Kafka topic of the events", default="deployments")
+    worker_group: str = setting(
+        TEXT, "async-worker's GROUP_ID: how far it has stored the topic is told", default="async-worker"
+    )
     environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
     log_level: str = setting(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "the least serious log lines to write", default="INFO"

@@ -15,6 +15,7 @@ import pytest
 from api_rest import badge
 from api_rest.answers import Answering
 from api_rest.errors import Unavailable
+from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, mount
 from api_rest.runs import STAGES, Run, Running, StageTime
@@ -53,6 +54,7 @@ class World:
         ]
         self.recent = [self.run(number) for number in range(8)]
         self.error: Exception | None = None
+        self.late: Lag | None = None
         self.port = 0
         self._app = Bottle()
         self._app.install(Answering(Metrics("1"), Tracing()))
@@ -73,7 +75,7 @@ class World:
     def _overview(self) -> Overview:
         if self.error:
             raise self.error
-        return Overview(list(self.running), list(self.recent), self.now)
+        return Overview(list(self.running), list(self.recent), self.now, self.late)
 
     @property
     def url(self) -> str:
@@ -263,6 +265,18 @@ class TestRefreshing:
         assert page.evaluate("rows.map(row => row.isConnected)") == [
             component != "checkout" for component in sorted(COMPONENTS)
         ]
+
+    def test_that_storing_is_behind_comes_and_goes_above_what_stays(self, page: Page, world: World) -> None:
+        page.evaluate("() => { window.sections = [...document.querySelectorAll('main > section')]; }")
+        stays = "sections.length === 2 && sections.every(section => section.isConnected)"
+        world.late = Lag(7, 90)
+        page.evaluate(REFRESH)
+        expect(page.locator("main > .late").get_by_role("heading")).to_have_text("The ledger is behind")
+        assert page.evaluate(f"{stays} && document.querySelector('.late').nextElementSibling === sections[0]")
+        world.late = None
+        page.evaluate(REFRESH)
+        expect(page.locator("main > .late")).to_have_count(0)
+        assert page.evaluate(stays)
 
     def test_it_waits_while_text_is_selected(self, page: Page, world: World) -> None:
         page.evaluate("getSelection().selectAllChildren(document.querySelector('.matrix td .version'))")

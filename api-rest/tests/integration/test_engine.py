@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
+from api_rest import broker as broker_module
 from api_rest import config
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Unavailable
 from api_rest.idempotency import Reservation
+from api_rest.lag import Storing
 from api_rest.settings import Settings
 from api_rest.store import Store, database_engine, deployments, idempotency_keys
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, OffsetSpec, TopicPartition
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, select, text
@@ -55,7 +58,7 @@ def topic(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def broker(settings: Settings) -> Iterator[KafkaBroker]:
-    broker = KafkaBroker(settings)
+    broker = KafkaBroker(settings, Storing())
     yield broker
     broker.close()
 
@@ -73,7 +76,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 def test_a_topic_that_is_not_there_is_a_problem_within_the_delivery_timeout() -> None:
     absent = {**os.environ, "TOPIC": f"absent-{uuid.uuid4()}", "DELIVERY_TIMEOUT": "1"}
-    broker = KafkaBroker(config.load(Settings, absent))
+    broker = KafkaBroker(config.load(Settings, absent), Storing())
     started = time.monotonic()
     try:
         with pytest.raises(Unavailable, match="cannot be used"):
@@ -109,6 +112,43 @@ def test_published_events_are_on_the_topic_in_order_by_component(
                 assert record.headers == [("kind", b"deployment"), ("request-id", record.value)]
     consumer.close()
     assert read == {b"component-0": list(range(0, 20, 2)), b"component-1": list(range(1, 20, 2))}
+
+
+def waiting(broker: KafkaBroker, storing: Storing) -> int | None:
+    broker.check()
+    lag = storing.lag()
+    return None if lag is None else lag.waiting
+
+
+def test_what_the_workers_group_has_not_committed_waits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "SAMPLE_EVERY", 0.0)
+    own = replace(settings, topic=f"lag-{uuid.uuid4()}", worker_group=f"lag-{uuid.uuid4()}")
+    storing = Storing()
+    with (
+        contextlib.closing(KafkaAdminClient(bootstrap_servers=list(own.broker_url))) as admin,
+        contextlib.closing(KafkaBroker(own, storing)) as broker,
+    ):
+        admin.create_topics({own.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True)
+        for _ in range(5):
+            broker.publish(key="same", value=b"{}", headers={})
+        # Nobody was ever in the group. Kafka may have to make its own topic of groups first.
+        until(lambda: waiting(broker, storing) == 5)
+        both = [TopicPartition(own.topic, number) for number in range(2)]
+        (filled,) = [at for at in both if broker._offsets([at], OffsetSpec.LATEST)[at]]
+        admin.alter_group_offsets(own.worker_group, {filled: OffsetAndMetadata(3, "", None)})
+        assert waiting(broker, storing) == 2
+        # A group that is away for long is forgotten; Kafka deletes old events too.
+        admin.delete_group_offsets(own.worker_group, [filled])
+        admin.delete_records({filled: 1})
+        assert waiting(broker, storing) == 4
+        # The coordinator that was known is none any more.
+        admin.alter_group_offsets(own.worker_group, {filled: OffsetAndMetadata(5, "", None)})
+        coordinators = broker._admin._manager.cluster._coordinators
+        for key in coordinators:
+            coordinators[key] = 99
+        assert waiting(broker, storing) == 4
+        assert waiting(broker, storing) == 0
+        admin.delete_topics([own.topic])
 
 
 def test_the_real_database_gives_back_what_was_stored(engine: Engine, deployment: dict[str, Any]) -> None:

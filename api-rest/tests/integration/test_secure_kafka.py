@@ -18,6 +18,7 @@ from api_rest import config
 from api_rest.broker_network import open_client
 from api_rest.settings import Settings
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 from secure_kafka import PASSWORD, SecureKafka
 
 SOURCES = Path(__file__).parents[2] / "src"
@@ -137,3 +138,19 @@ def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
     assert "invalid credentials" in api.told()
     assert WRONG not in api.told()
     assert [event["id"] for event in read(kafka, "secured")] == [accepted.json()["id"]]
+
+
+def test_a_group_that_may_not_be_described_is_no_reason_not_to_serve(
+    kafka: SecureKafka, start: Callable[..., Api]
+) -> None:
+    with contextlib.closing(kafka.admin()) as admin:
+        admin.create_topics({"guarded": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        group = ResourcePattern(ResourceType.GROUP, "not-ours")
+        admin.create_acls([ACL("User:nobody", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, group)])
+    api = start(TOPIC="guarded", WORKER_GROUP="not-ours")
+    eventually(lambda: "not known how far events are stored" in api.told(), "it does not say so")
+    assert "GroupAuthorizationFailedError" in api.told()
+    assert "Kafka" not in str(api.ready())
+    metrics = requests.get(f"{api.url}/metrics", timeout=10).text
+    assert "api_rest_store_delay_seconds NaN" in metrics
+    assert 'api_rest_backend_up{backend="kafka"} 1.0' in metrics
