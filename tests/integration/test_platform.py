@@ -10,14 +10,17 @@ from typing import Any
 import pymysql
 import pytest
 import requests
+from docker.models.containers import Container
 from kafka import KafkaConsumer, TopicPartition
 
+from delivery.tools.engine import Engine
 from tests.integration.conftest import Platform
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
 OURS = ("api-rest", "async-worker")
+SERVICES = (*OURS, "database", "kafka", "prometheus")
 HEARTBEAT = ("kind", b"heartbeat")
 
 
@@ -54,6 +57,11 @@ def services(platform: Platform) -> dict[str, dict[str, Any]]:
     """What runs, by name."""
     status = json.loads(platform.inv("status", "--json").stdout)
     return {service["name"]: service for service in status["services"]}
+
+
+def container(engine: Engine, platform: Platform, service: str) -> Container:
+    """A service's container as it is now."""
+    return engine.client.containers.get(f"{platform.environment['COMPOSE_PROJECT_NAME']}-{service}-1")
 
 
 def test_an_interrupted_up_says_so_and_is_finished_by_the_next(platform: Platform) -> None:
@@ -96,9 +104,7 @@ def test_up_builds_pushes_runs_and_proves(platform: Platform) -> None:
 
 def test_everything_runs_from_the_registry_by_digest(platform: Platform) -> None:
     running = services(platform)
-    assert {name: service["health"] for name, service in running.items()} == dict.fromkeys(
-        (*OURS, "database", "kafka", "prometheus"), "healthy"
-    )
+    assert {name: service["health"] for name, service in running.items()} == dict.fromkeys(SERVICES, "healthy")
     for name in OURS:
         assert re.fullmatch(rf"{platform.registry}/{name}@sha256:[0-9a-f]{{64}}", running[name]["image"])
 
@@ -119,6 +125,26 @@ def test_the_second_up_changes_nothing_and_says_so(platform: Platform) -> None:
     assert services(platform) == before
     assert deployments(platform) == recorded
     assert deployed(platform) == released(platform)
+
+
+def test_no_service_may_have_threads_and_processes_without_end(engine: Engine, platform: Platform) -> None:
+    limits = {name: container(engine, platform, name).attrs["HostConfig"]["PidsLimit"] for name in SERVICES}
+    assert [name for name, limit in limits.items() if not limit] == []
+
+
+def test_every_service_that_ends_by_itself_is_started_again(engine: Engine, platform: Platform) -> None:
+    policies = {container(engine, platform, name).attrs["HostConfig"]["RestartPolicy"]["Name"] for name in SERVICES}
+    assert policies == {"unless-stopped"}
+    worker = container(engine, platform, "async-worker")
+    # Asked from inside, so that the engine does not know that anybody wants it to end.
+    worker.exec_run([*worker.attrs["Config"]["Entrypoint"][:1], "-c", "import os; os.kill(1, 15)"])
+
+    def is_back() -> bool:
+        worker = container(engine, platform, "async-worker")
+        return worker.attrs["RestartCount"] == 1 and worker.health == "healthy"
+
+    wait_for("the worker to be healthy again", is_back)
+    assert set(services(platform)) == set(SERVICES)
 
 
 def test_logs_show_one_service(platform: Platform) -> None:

@@ -207,6 +207,8 @@ def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Ma
     for name in SERVICES:
         original = name.removesuffix("-2")
         service = dict(config["services"][original])
+        # The engine would start what ends by itself, and nobody would see that it had.
+        service["restart"] = "no"
         service["ports"] = [f"127.0.0.1:{ports[name]}:{_PORTS[original]}"]
         if name in (*APIS, *WORKERS):
             service["environment"] = {**service["environment"], **environment}

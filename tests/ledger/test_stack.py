@@ -11,7 +11,12 @@ PORTS = {name: 20_000 + number for number, name in enumerate(SERVICES)}
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    app = {"environment": {"BROKER_URL": "kafka:19092"}, "read_only": True, "ports": ["8000"]}
+    app = {
+        "environment": {"BROKER_URL": "kafka:19092"},
+        "read_only": True,
+        "ports": ["8000"],
+        "restart": "unless-stopped",
+    }
     return {
         "services": {
             "api-rest": {**app, "image": "api@sha256:1"},
@@ -30,6 +35,11 @@ def test_each_app_is_there_twice_on_ports_of_its_own(config: dict[str, Any]) -> 
     assert services["api-rest-2"] == {**services["api-rest"], "ports": ["127.0.0.1:20001:8000"]}
     assert services["async-worker"]["ports"] == ["127.0.0.1:20002:8001"]
     assert services["async-worker-2"]["image"] == "worker@sha256:2"
+
+
+def test_what_ends_by_itself_stays_so_and_is_seen(config: dict[str, Any]) -> None:
+    services = doubled(config, PORTS, {})["services"]
+    assert {service["restart"] for service in services.values()} == {"no"}
 
 
 def test_variables_are_the_apps_alone(config: dict[str, Any]) -> None:
