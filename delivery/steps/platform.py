@@ -90,11 +90,7 @@ def running(project: Compose, release: Release) -> set[str]:
     """The images of a release that run and are well, by digest."""
     pinned = {name: image.pinned for name, image in release.images.items()}
     return {
-        service.name
-        for service in project.services()
-        if service.state == "running"
-        and service.health in {"", "healthy"}
-        and service.image == pinned.get(service.name)
+        service.name for service in project.services() if service.is_well and service.image == pinned.get(service.name)
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeliveryError
+from delivery.core.errors import DeliveryError, PlatformError
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
 from delivery.steps import upstream as upstreams
@@ -16,6 +16,7 @@ from delivery.tools import registry as registries
 from delivery.tools.compose import Service
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
+from delivery.tools.ledger import Ledger
 from delivery.tools.registry import Registry
 
 __all__ = ["Status", "look"]
@@ -34,12 +35,38 @@ class ImageStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """What there is: the engine, upstream images with the way they came, our images, the platform's containers."""
+    """What there is: the engine, upstream images with the way they came, our images, the platform's containers.
+
+    ledger: what api-rest says of itself, "" where it does not run; reasons: what it lacks.
+    """
 
     engine: str
     upstream: tuple[tuple[str, str], ...]
     images: tuple[ImageStatus, ...]
     services: tuple[Service, ...]
+    ledger: str = ""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def down(self) -> list[Service]:
+        """What was brought up, and does not run or is not healthy."""
+        return [one for one in self.services if not one.is_well]
+
+    @property
+    def problems(self) -> list[str]:
+        """What is down or behind, a few words each."""
+        states = [f"{one.name} is {one.health if one.state == 'running' else one.state}" for one in self.down]
+        return [*states, *self.reasons]
+
+    def check(self) -> None:
+        """Raise PlatformError when anything that was brought up is down or behind."""
+        if not self.problems:
+            return
+        service = self.down[0].name if self.down else "async-worker" if self.ledger == "degraded" else "api-rest"
+        raise PlatformError(
+            f"cannot use all of the platform: {'; '.join(self.problems)}",
+            hint=f"`./run inv logs --service {service}` says why, `./run inv up` starts what is down",
+        )
 
     def tables(self) -> list[_Table]:
         """The status for people."""
@@ -62,7 +89,7 @@ class Status:
 
     def as_json(self) -> dict[str, object]:
         """The status for a machine."""
-        return asdict(self)
+        return {**asdict(self), "problems": self.problems}
 
 
 def _short(text: str) -> str:
@@ -73,11 +100,15 @@ def _short(text: str) -> str:
 def look(declaration: Declaration, root: Path = ROOT) -> Status:
     """The status as it is now; what does not answer is said, not started."""
     engine = engines.find()
+    services = _services(engine, declaration, root) if engine else ()
+    ledger, reasons = _ledger(services)
     return Status(
         engine=engine.describe() if engine else "none answers; `./run inv up` finds or starts one",
         upstream=_upstream(engine, declaration) if engine else (),
         images=_images(declaration, root),
-        services=_services(engine, declaration, root) if engine else (),
+        services=services,
+        ledger=ledger,
+        reasons=reasons,
     )
 
 
@@ -104,3 +135,14 @@ def _held(registry: Registry, repository: str, key: str) -> str:
 
 def _services(engine: Engine, declaration: Declaration, root: Path) -> tuple[Service, ...]:
     return tuple(platforms.compose(engine, declaration, platforms.released(root), root).services())
+
+
+def _ledger(services: tuple[Service, ...]) -> tuple[str, tuple[str, ...]]:
+    """What a running api-rest says of itself, and why."""
+    ports = [one.ports for one in services if one.name == "api-rest" and one.state == "running" and one.ports]
+    if not ports:
+        return "", ()
+    try:
+        return Ledger(f"http://localhost:{ports[0][0]}").readiness()
+    except PlatformError:
+        return "it does not answer", ("api-rest does not answer",)

@@ -161,17 +161,20 @@ def _confirm(name: str, volumes: list[str]) -> None:
 
 @item(help={"json": "print it for a machine to read"})
 def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
-    """Show the engine, the images, and what runs."""
+    """Show the engine, the images and what runs; fail when a service is down or behind."""
     from delivery.steps import status as statuses  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
     found = statuses.look(files.load_declaration())
     if json_:
         screen.data(json.dumps(found.as_json(), indent=2))
-        return
-    screen.say(f"engine: {found.engine}")
-    for title, columns, rows in found.tables():
-        screen.say("")
-        screen.table(title, columns, rows)
+    else:
+        screen.say(f"engine: {found.engine}")
+        for title, columns, rows in found.tables():
+            screen.say("")
+            screen.table(title, columns, rows)
+        if found.ledger:
+            screen.say(f"\nledger: {found.ledger}")
+    found.check()
 
 
 @item(

@@ -39,6 +39,11 @@ class Service:
     image: str
     ports: tuple[int, ...]
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it runs, and no check of it says otherwise."""
+        return self.state == "running" and self.health in {"", "healthy"}
+
 
 @dataclass(frozen=True)
 class Compose:
@@ -127,7 +132,7 @@ class Compose:
     def _not_up(self, error: CommandError) -> PlatformError:
         """Why the platform is not up: what compose said, and the last words of each service that is not well."""
         details = [error.tail]
-        unwell = [one.name for one in self.services() if one.state != "running" or one.health not in {"", "healthy"}]
+        unwell = [one.name for one in self.services() if not one.is_well]
         for name in unwell:
             last = command.capture(
                 self._argv(["logs", "--no-color", "--no-log-prefix", "--tail", "15", name]),

@@ -65,6 +65,18 @@ class Ledger:
             return "it does not answer"
         return "it answers" if answer.status_code == requests.codes.ok else _said(answer)
 
+    def readiness(self) -> tuple[str, tuple[str, ...]]:
+        """What the ledger says of itself: ready, degraded or not ready, and why."""
+        doing = "ask the ledger whether it is ready"
+        answer = self._ask("GET", "/ready", doing, timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS))
+        try:
+            told = answer.json()
+            if "error" in told:  # it is shutting down
+                return "not ready", (str(told["error"]["message"]),)
+            return str(told["status"]), tuple(map(str, told.get("reasons", ())))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._no_ledger(doing) from error
+
     def holds(self, event: Mapping[str, Any], since: str, *, seconds: float) -> bool | None:
         """Whether the ledger has stored this event since a time; None when it does not say."""
         fields = ("component", "environment", "version", "stage", "status", "responsible")

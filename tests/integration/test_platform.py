@@ -54,9 +54,10 @@ def in_database(platform: Platform, identifier: str) -> int:
 
 
 def services(platform: Platform) -> dict[str, dict[str, Any]]:
-    """What runs, by name."""
-    status = json.loads(platform.inv("status", "--json").stdout)
-    return {service["name"]: service for service in status["services"]}
+    """What runs, by name; nothing of it is down or behind."""
+    done = platform.inv("status", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {service["name"]: service for service in json.loads(done.stdout)["services"]}
 
 
 def container(engine: Engine, platform: Platform, service: str) -> Container:
@@ -145,6 +146,20 @@ def test_every_service_that_ends_by_itself_is_started_again(engine: Engine, plat
 
     wait_for("the worker to be healthy again", is_back)
     assert set(services(platform)) == set(SERVICES)
+
+
+def test_status_fails_and_says_why_while_something_is_down(platform: Platform) -> None:
+    platform.compose("kill", "async-worker")
+    try:
+        done, told = platform.inv("status"), platform.inv("status", "--json")
+    finally:
+        platform.compose("start", "async-worker")
+    assert (done.returncode, told.returncode) == (7, 7)
+    assert "our images" in done.stdout
+    assert "cannot use all of the platform: async-worker is exited" in done.stderr
+    assert "./run inv up" in done.stderr
+    assert json.loads(told.stdout)["problems"] == ["async-worker is exited"]
+    wait_for("all to be well again", lambda: platform.inv("status").returncode == 0)
 
 
 def test_logs_show_one_service(platform: Platform) -> None:

@@ -1,11 +1,15 @@
 """Looking changes nothing, and says what does not answer."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from delivery.core.declaration import Declaration
+from delivery.core.errors import PlatformError
 from delivery.steps import plan as planning
+from delivery.steps import platform as platforms
 from delivery.steps import status
 from delivery.tools import engine
 from delivery.tools.compose import Service
@@ -37,3 +41,73 @@ def test_tables_name_images_as_people_compare_them() -> None:
     found = status.Status("an engine", (), (), (Service("api-rest", "c1", "running", "", pinned, (8000,)),))
     (*_, (_, _, rows)) = found.tables()
     assert rows == [("api-rest", "running", "-", "8000", f"api-rest@{sha256(b'manifest')[:19]}")]
+
+
+def service(name: str, state: str = "running", health: str = "healthy", ports: tuple[int, ...] = ()) -> Service:
+    return Service(name, "c1", state, health, name, ports)
+
+
+def status_of(*services: Service, reasons: tuple[str, ...] = ()) -> status.Status:
+    return status.Status("an engine", (), (), services, "degraded" if reasons else "ready", reasons)
+
+
+@pytest.mark.parametrize("services", [(), (service("kafka"), service("prometheus", health=""))])
+def test_what_was_taken_down_or_is_well_is_no_problem(services: tuple[Service, ...]) -> None:
+    found = status_of(*services)
+    found.check()
+    assert found.as_json()["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "hint"),
+    [
+        (status_of(service("kafka"), service("async-worker", "exited", "")), "async-worker is exited", "async-worker"),
+        (status_of(service("kafka", health="unhealthy")), "kafka is unhealthy", "kafka"),
+        (status_of(service("api-rest", health="starting")), "api-rest is starting", "api-rest"),
+        (status_of(service("kafka", "restarting", "")), "kafka is restarting", "kafka"),
+        (status_of(service("kafka"), reasons=("7 events wait",)), "7 events wait", "async-worker"),
+        (
+            status_of(service("async-worker", "exited", ""), reasons=("7 events wait",)),
+            "async-worker is exited; 7 events wait",
+            "async-worker",
+        ),
+    ],
+)
+def test_what_is_down_or_behind_is_an_error_that_names_it(found: status.Status, said: str, hint: str) -> None:
+    with pytest.raises(PlatformError) as caught:
+        found.check()
+    assert caught.value.message == f"cannot use all of the platform: {said}"
+    assert f"--service {hint}`" in caught.value.hint
+    assert found.as_json()["problems"] == said.split("; ")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
+    """The containers that an engine has of the platform; a test adds them."""
+    services: list[Service] = []
+    asked = SimpleNamespace(describe=lambda: "an engine", image_labels=lambda _: None)
+    monkeypatch.setattr(engine, "find", lambda: asked)
+    monkeypatch.setattr(platforms, "compose", lambda *_: SimpleNamespace(services=lambda: services))
+    return services
+
+
+def test_a_running_ledger_is_asked_how_it_is(run: list[Service], declaration: Declaration, house: Path) -> None:
+    told = {"status": "degraded", "reasons": ["7 events wait"]}
+    with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
+        run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
+        found = status.look(declaration.at("localhost:1"), house)
+    assert (found.ledger, found.reasons) == ("degraded", ("7 events wait",))
+    assert seen == ["GET /ready"]
+
+
+def test_a_running_ledger_that_does_not_answer_is_a_problem(
+    run: list[Service], declaration: Declaration, house: Path
+) -> None:
+    run.append(service("api-rest", ports=(1,)))
+    assert status.look(declaration.at("localhost:1"), house).problems == ["api-rest does not answer"]
+
+
+def test_a_ledger_that_does_not_run_is_not_asked(run: list[Service], declaration: Declaration, house: Path) -> None:
+    run.append(service("api-rest", "exited", ""))
+    found = status.look(declaration.at("localhost:1"), house)
+    assert (found.ledger, found.problems) == ("", ["api-rest is exited"])

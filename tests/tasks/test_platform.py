@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from delivery.core.errors import PlatformError
 from delivery.core.release import Release, ReleasedImage
 from delivery.steps import engine as engines
 from delivery.steps import platform as platforms
-from delivery.steps import records
+from delivery.steps import records, status
 from delivery.steps import upstream as upstreams
 from delivery.steps.platform import Proof
 from delivery.tasks import platform, questions
@@ -285,3 +286,21 @@ def test_at_a_terminal_the_projects_name_is_typed(
     with suppress(Exit):
         platform.down(cast("Any", Context()), volumes=True)
     assert taken_down == removed
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_status_says_all_that_there_is_and_fails_for_what_is_down(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, json_: bool
+) -> None:
+    down = status.Status("an engine", (), (), (runs("async-worker", IMAGE, state="exited", health=""),))
+    monkeypatch.setattr(status, "look", lambda _declaration: down)
+    with pytest.raises(Exit) as caught:
+        platform.status(Context(), json_=json_)
+    assert caught.value.code == 7
+    told = capsys.readouterr()
+    if json_:
+        assert json.loads(told.out)["problems"] == ["async-worker is exited"]
+    else:
+        assert "engine: an engine" in told.out
+        assert "async-worker" in told.out
+    assert "cannot use all of the platform: async-worker is exited" in told.err

@@ -62,6 +62,29 @@ def test_a_ledger_that_is_not_there_is_an_error() -> None:
         Ledger("http://localhost:1").post(EVENT)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (200, {"status": "ready"}, ("ready", ())),
+        (200, {"status": "degraded", "reasons": ["Kafka does not answer"]}, ("degraded", ("Kafka does not answer",))),
+        (503, {"status": "not ready", "reasons": ["a", "b"]}, ("not ready", ("a", "b"))),
+        (503, {"error": {"code": "draining", "message": "it shuts down"}}, ("not ready", ("it shuts down",))),
+    ],
+)
+def test_what_it_says_of_itself(status: int, body: dict[str, object], told: tuple[str, tuple[str, ...]]) -> None:
+    with serving(lambda *_: (status, {}, json.dumps(body).encode())) as (address, _):
+        assert Ledger(f"http://{address}").readiness() == told
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
+def test_what_says_nothing_of_itself_is_no_ledger(body: bytes) -> None:
+    with (
+        serving(lambda *_: (200, {}, body)) as (address, _),
+        pytest.raises(PlatformError, match="answers, but is no ledger"),
+    ):
+        Ledger(f"http://{address}").readiness()
+
+
 def listed(pages: list[list[dict[str, object]]]) -> Callable[[str, str, dict[str, str], bytes], Answer]:
     """A ledger whose listing has these pages."""
     left = list(enumerate(pages))
