@@ -204,11 +204,16 @@ def read_workload(thing: Mapping[str, Any]) -> Workload:
 
 
 def progress(workloads: Sequence[Workload]) -> str:
-    """How far the rollout is, in one line: what is not settled first."""
+    """How far the rollout is, in one line: each workload that is not ready, else that all are."""
     waiting = [one for one in workloads if not one.settled]
-    told = ", ".join(f"{one.name} {min(one.ready, one.desired)}/{one.desired}" for one in waiting)
-    rest = len(workloads) - len(waiting)
-    return f"ready: {told}{' and ' if told and rest else ''}{f'{rest} settled' if rest else ''}" if workloads else ""
+    if workloads and not waiting:
+        return "all pods are ready"
+    return ", ".join(f"{one.name}: {_count_ready(one)} of {one.desired} pods ready" for one in waiting)
+
+
+def _count_ready(workload: Workload) -> int:
+    """How many pods of the latest shape are ready, as far as the counts say."""
+    return min(workload.ready, workload.updated, workload.desired)
 
 
 def troubles(

@@ -115,9 +115,12 @@ def test_is_settled_when_every_wanted_pod_is_new_and_ready(status: dict[str, int
 
 
 def test_progress_names_what_is_waited_for() -> None:
-    assert rollout.progress([workload(), workload(readyReplicas=1)]) == "ready: web 1/2 and 1 settled"
-    assert rollout.progress([workload(readyReplicas=0)]) == "ready: web 0/2"
-    assert rollout.progress([workload()]) == "ready: 1 settled"
+    assert rollout.progress([workload(), workload(readyReplicas=1)]) == "web: 1 of 2 pods ready"
+    assert rollout.progress([workload(readyReplicas=0)]) == "web: 0 of 2 pods ready"
+    # Two old pods are ready still, and one new.
+    old = {"replicas": 3, "updatedReplicas": 1, "readyReplicas": 3}
+    assert rollout.progress([workload(**old)]) == "web: 1 of 2 pods ready"
+    assert rollout.progress([workload(), workload()]) == "all pods are ready"
     assert rollout.progress([]) == ""
 
 

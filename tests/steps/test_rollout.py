@@ -64,13 +64,13 @@ def watch(cluster: Cluster, *, before: tuple[str, ...] = (), turn: Turn | None =
 def test_is_settled_when_all_is_ready() -> None:
     watched, step = watch(Cluster())
     assert watched.look()
-    assert step.latest == "ready: 1 settled"
+    assert step.latest == "all pods are ready"
 
 
 def test_says_how_far_it_is() -> None:
     watched, step = watch(Cluster(ready=False, restarts=1))
     assert not watched.look()
-    assert step.latest == "ready: web 0/1"
+    assert step.latest == "web: 0 of 1 pods ready"
 
 
 def test_is_given_up_when_it_is_hopeless() -> None:
@@ -130,7 +130,7 @@ def test_beside_a_program_it_never_waits_for_the_cluster() -> None:
         answered.set()
     wait_for_look(watched)
     watched.tick()
-    assert step.latest == "ready: 1 settled"
+    assert step.latest == "all pods are ready"
 
 
 @pytest.mark.parametrize(("number", "busy"), [(1, False), (2, False), (1, True)])
