@@ -26,7 +26,7 @@ from delivery.steps.lock import Turn
 from delivery.tools import screen
 from delivery.tools.kubernetes import Kubernetes, Object
 
-__all__ = ["HopelessError", "Watch", "report", "uids"]
+__all__ = ["HopelessError", "Watch", "report", "uids", "workloads"]
 
 _LINES = 15  # of each log
 _PODS = 5  # whose logs are shown
@@ -136,7 +136,7 @@ def _report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
     pods = _pods(kubernetes, release)
     screen.say("")
     _say_rows([("POD", "NODE", "READY", "RESTARTS", "STATE"), *(pod.row() for pod in pods)])
-    for workload in _workloads(_things(kubernetes, release)):
+    for workload in workloads(kubernetes, release):
         if workload.failure:
             screen.say(f"{workload.name}: {workload.failure}")
     events = recent(kubernetes.all("events"), since)[-_EVENTS:]
@@ -166,6 +166,11 @@ def _say_rows(rows: list[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         screen.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def workloads(kubernetes: Kubernetes, release: str) -> list[Workload]:
+    """How far each Deployment and StatefulSet of a release is."""
+    return _workloads(_things(kubernetes, release))
 
 
 def _pods(kubernetes: Kubernetes, release: str) -> list[Pod]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import DeliveryError, PlatformError
+from delivery.steps import environments
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
 from delivery.steps import upstream as upstreams
+from delivery.steps.environments import EnvironmentStatus
 from delivery.tools import engine as engines
 from delivery.tools import registry as registries
 from delivery.tools.compose import Service
@@ -38,6 +40,7 @@ class Status:
     """What there is: the engine, upstream images with the way they came, our images, the platform's containers.
 
     ledger: what api-rest says of itself, "" where it does not run; reasons: what it lacks.
+    environments: those on Kubernetes that this machine reaches.
     """
 
     engine: str
@@ -46,6 +49,7 @@ class Status:
     services: tuple[Service, ...]
     ledger: str = ""
     reasons: tuple[str, ...] = ()
+    environments: tuple[EnvironmentStatus, ...] = ()
 
     @property
     def down(self) -> list[Service]:
@@ -70,7 +74,7 @@ class Status:
 
     def tables(self) -> list[_Table]:
         """The status for people."""
-        return [
+        tables: list[_Table] = [
             ("upstream images", ("image", "in the engine"), list(self.upstream)),
             (
                 "our images",
@@ -86,6 +90,10 @@ class Status:
                 ],
             ),
         ]
+        if self.environments:
+            columns = ("environment", "context", "revision", "versions", "pods", "deployed (UTC)")
+            tables.append(("on Kubernetes", columns, [one.row() for one in self.environments]))
+        return tables
 
     def as_json(self) -> dict[str, object]:
         """The status for a machine."""
@@ -109,6 +117,7 @@ def look(declaration: Declaration, root: Path = ROOT) -> Status:
         services=services,
         ledger=ledger,
         reasons=reasons,
+        environments=environments.look(declaration),
     )
 
 

@@ -161,7 +161,10 @@ def _confirm(name: str, volumes: list[str]) -> None:
 
 @item(help={"json": "print it for a machine to read"})
 def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
-    """Show the engine, the images and what runs; fail when a service is down or behind."""
+    """Show the engine, the images, the platform here and each environment that this machine reaches.
+
+    Fails when a service of the platform here is down or behind.
+    """
     from delivery.steps import status as statuses  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
     found = statuses.look(files.load_declaration())

@@ -246,6 +246,9 @@ def test_deploys_tests_and_says_how_to_use_it(served: Place) -> None:
     assert "changed in the cluster since: Deployment/platform-async-worker" in printed
     assert "helm test: 1 passed" in printed
     assert printed.rstrip().endswith("It says hello.")
+    _, status = served.inv("status")
+    assert "api-rest 1.0.0" in status
+    assert "all pods are ready" in status
     assert all(ready(pod) for pod in served.pods().values())
     assert len(served.pods()) == 2
     enforced = served.kubectl("get", "namespace", served.namespace, "--output=json")

@@ -8,6 +8,7 @@ import pytest
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import PlatformError
+from delivery.steps import environments
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
 from delivery.steps import status
@@ -19,6 +20,7 @@ from tests.registries import MemoryRegistry, serving, sha256
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "find", lambda: None)
+    monkeypatch.setattr(environments, "look", lambda _declaration: ())
 
 
 def test_without_engine_and_registry_says_so(declaration: Declaration, house: Path) -> None:
@@ -111,3 +113,13 @@ def test_a_ledger_that_does_not_run_is_not_asked(run: list[Service], declaration
     run.append(service("api-rest", "exited", ""))
     found = status.look(declaration.at("localhost:1"), house)
     assert (found.ledger, found.problems) == ("", ["api-rest is exited"])
+
+
+def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any(
+    declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = environments.EnvironmentStatus("develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now")
+    assert [title for title, _, _ in status.look(declaration.at("localhost:1"), house).tables()][-1] == "the platform"
+    monkeypatch.setattr(environments, "look", lambda _declaration: (one,))
+    (*_, (title, _, rows)) = status.look(declaration.at("localhost:1"), house).tables()
+    assert (title, rows) == ("on Kubernetes", [one.row()])
