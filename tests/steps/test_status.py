@@ -8,10 +8,9 @@ import pytest
 
 from delivery.core.declaration import Declaration
 from delivery.core.errors import PlatformError
-from delivery.steps import environments
+from delivery.steps import environments, status
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
-from delivery.steps import status
 from delivery.tools import engine
 from delivery.tools.compose import Service
 from tests.registries import MemoryRegistry, serving, sha256
