@@ -24,7 +24,16 @@ def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another 
 
 @pytest.mark.parametrize(
     "name",
-    ["broker_network.py", "broker_security.py", "broker_url.py", "config.py", "logs.py", "tracing.py", "version.py"],
+    [
+        "broker_network.py",
+        "broker_security.py",
+        "broker_url.py",
+        "config.py",
+        "logs.py",
+        "run_details.py",
+        "tracing.py",
+        "version.py",
+    ],
 )
 def test_the_copies_are_equal(name: str) -> None:
     ours, theirs = HERE / "src/async_worker" / name, OTHER / "src/api_rest" / name

@@ -17,7 +17,30 @@ def test_an_event_becomes_a_row(deployment: dict[str, Any]) -> None:
         **deployment,
         "received_at": "2026-01-02 03:04:05.000678",
         "details": '{"seconds":1.5,"who":"Zoë"}',
+        "at": "2026-01-02 03:04:05.000678",
+        "pipeline": None,
+        "step": None,
     }
+
+
+@pytest.mark.parametrize("size", [0, 32_000])
+def test_what_details_say_of_the_run_are_columns_however_large_the_details_are(
+    deployment: dict[str, Any], size: int
+) -> None:
+    details = {"log": "x" * size, "at": "2026-01-02T04:00:00+01:00", "pipeline": "https://ci/1", "step": "é" * 101}
+    row = decode(encoded({**deployment, "details": details}))
+    assert (row.at, row.pipeline, row.step) == ("2026-01-02 03:00:00.000000", "https://ci/1", "é" * 100)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"at": "2026-01-02T03:04:06Z"}, {"at": "yesterday"}, {"at": 5, "pipeline": [1], "step": {"a": 1}}],
+)
+def test_what_is_wrong_of_the_run_counts_for_nothing_and_puts_no_event_aside(
+    deployment: dict[str, Any], details: dict[str, Any]
+) -> None:
+    row = decode(encoded({**deployment, "details": details}))
+    assert (row.at, row.pipeline, row.step) == (row.received_at, None, None)
 
 
 def test_an_event_without_details_has_a_null(deployment: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from async_worker import migrations
 from async_worker.errors import Unavailable
-from async_worker.store import Store, _lock, metadata
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from async_worker.migrations import steps
+from async_worker.store import Store, _lock, deployments, metadata
+from sqlalchemy import Engine, create_engine, event, inspect, select, text
 from sqlalchemy.pool import StaticPool
 
 FOLDER = Path(migrations.__file__).parent
@@ -59,6 +61,7 @@ def test_a_second_time_asks_once_and_changes_nothing(engine: Engine, monkeypatch
     assert asked == ["SELECT version_num FROM alembic_version"]
 
 
+SAME = "'c', 'v', 'e', 'r', 'deploy', 'started', '2026-01-02 00:00:00.000000'"
 # As `create_all` of the versions before migrations made it.
 EARLIER = (
     """CREATE TABLE deployments (id VARCHAR(36) NOT NULL PRIMARY KEY, component VARCHAR(128) NOT NULL,
@@ -66,24 +69,46 @@ EARLIER = (
     stage VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL, received_at DATETIME NOT NULL, details JSON)""",
     "CREATE INDEX ix_deployments_received_at ON deployments (received_at, id)",
     "CREATE INDEX ix_deployments_component ON deployments (component, environment, received_at)",
-    "INSERT INTO deployments VALUES ('a', 'c', 'v', 'e', 'r', 'deploy', 'started', '2026-01-01 00:00:00', NULL)",
+    *(
+        f"INSERT INTO deployments VALUES ({values})"  # noqa: S608
+        for values in (
+            f"'a', {SAME}, NULL",
+            f"""'b', {SAME}, '{{"at": "2026-01-01T00:00:00Z", "pipeline": "https://ci/1"}}'""",
+            f"""'c', {SAME}, '{{"at": "tomorrow", "step": "inv deploy"}}'""",
+        )
+    ),
 )
+FILLED = [
+    ("a", datetime(2026, 1, 2), None, None),  # noqa: DTZ001
+    ("b", datetime(2026, 1, 1), "https://ci/1", None),  # noqa: DTZ001
+    ("c", datetime(2026, 1, 2), None, "inv deploy"),  # noqa: DTZ001
+]
 
 
 def test_the_table_of_earlier_versions_is_taken_over_with_its_rows(engine: Engine) -> None:
     run(engine, *EARLIER)
     Store(engine).prepare()
     assert differences(engine) == []
-    assert rows(engine) == ["a"]
+    assert rows(engine) == FILLED
+
+
+CHANGES = ("ALTER", "CREATE", "DROP", "INSERT", "UPDATE")
 
 
 class CutOff(Exception):  # noqa: N818
     """The worker is killed here."""
 
 
-def rows(engine: Engine) -> list[str]:
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "BATCH", 2)
+
+
+def rows(engine: Engine) -> list[Any]:
+    column = deployments.c
+    query = select(column.id, column.at, column.pipeline, column.step).order_by(column.id)
     with engine.connect() as connection:
-        return list(connection.execute(text("SELECT id FROM deployments")).scalars())
+        return [tuple(row) for row in connection.execute(query)]
 
 
 def statements_of_a_whole_run() -> list[str]:
@@ -91,9 +116,11 @@ def statements_of_a_whole_run() -> list[str]:
     run(engine, *EARLIER)
     made: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *arguments: made.append(arguments[2]))
-    Store(engine).prepare()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(steps, "BATCH", 2)
+        Store(engine).prepare()
     engine.dispose()
-    return [statement for statement in made if statement.lstrip().startswith(("CREATE", "DROP", "INSERT", "UPDATE"))]
+    return [statement for statement in made if statement.lstrip().startswith(CHANGES)]
 
 
 @pytest.mark.parametrize("done", range(len(statements_of_a_whole_run())))
@@ -103,7 +130,7 @@ def test_a_run_that_was_cut_off_anywhere_is_finished_by_the_next(engine: Engine,
 
     def cut_off(*arguments: Any) -> None:  # noqa: ANN401
         nonlocal count
-        if arguments[2].lstrip().startswith(("CREATE", "DROP", "INSERT", "UPDATE")):
+        if arguments[2].lstrip().startswith(CHANGES):
             count += 1
             if count > done:
                 raise CutOff
@@ -117,7 +144,7 @@ def test_a_run_that_was_cut_off_anywhere_is_finished_by_the_next(engine: Engine,
     event.remove(engine, "before_cursor_execute", cut_off)
     Store(engine).prepare()
     assert differences(engine) == []
-    assert rows(engine) == ["a"]
+    assert rows(engine) == FILLED
 
 
 def test_a_database_that_a_newer_worker_migrated_is_used_as_it_is(

@@ -47,7 +47,8 @@ def telling(engine: Engine) -> Store:
 
 def row(event_id: str, **changes: Any) -> Deployment:  # noqa: ANN401  a wrong type is what some tests want
     at = NOW.isoformat(sep=" ", timespec="microseconds")
-    return Deployment(event_id, "api-rest", "1", "staging", "me", "deploy", "succeeded", at, None)._replace(**changes)
+    made = Deployment(event_id, "api-rest", "1", "staging", "me", "deploy", "succeeded", at, None, at)
+    return made._replace(**changes)
 
 
 def stored(engine: Engine) -> dict[str, str]:
@@ -56,13 +57,19 @@ def stored(engine: Engine) -> dict[str, str]:
 
 
 def test_rows_are_stored(store: Store, engine: Engine) -> None:
-    added = store.add([row("a"), row("b", details='{"who":"Zoë"}')])
+    earlier = (NOW - timedelta(hours=1)).isoformat(sep=" ", timespec="microseconds")
+    run = {"at": earlier, "pipeline": "https://ci/1", "step": "inv deploy"}
+    added = store.add([row("a"), row("b", details='{"who":"Zoë"}', **run)])
     assert (added.rejected, added.duplicates) == ([], 0)
     assert stored(engine) == {"a": "1", "b": "1"}
     with engine.connect() as connection:
         found = connection.execute(select(deployments).order_by(deployments.c.id)).all()
     assert [line.details for line in found] == [None, {"who": "Zoë"}]
     assert found[0].received_at == NOW
+    assert [(line.at, line.pipeline, line.step) for line in found] == [
+        (NOW, None, None),
+        (NOW - timedelta(hours=1), "https://ci/1", "inv deploy"),
+    ]
 
 
 def test_nothing_to_store_asks_nothing(engine: Engine) -> None:

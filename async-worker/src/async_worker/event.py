@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from .errors import Undecodable
+from .run_details import happened_at, run_text
 
 __all__ = [
     "KIND",
@@ -66,6 +67,10 @@ class Deployment(NamedTuple):
     status: str
     received_at: str
     details: str | None
+    # What the details say of the run, as columns of their own.
+    at: str
+    pipeline: str | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def decode(value: bytes | None) -> Deployment:
         raise Undecodable(f"stage must be one of {', '.join(STAGES)}")
     if status not in STATUSES:
         raise Undecodable(f"status must be one of {', '.join(STATUSES)}")
-    return Deployment(
+    row = Deployment(
         _uuid(get("id")),
         payload["component"],
         payload["version"],
@@ -114,9 +119,20 @@ def decode(value: bytes | None) -> Deployment:
         payload["responsible"],
         stage,
         status,
-        _instant(get("received_at")),
+        received_at := _instant(get("received_at")),
         None if details is None else _details(details, escapes=escapes),
+        received_at,
     )
+    return row if details is None else _with_run_columns(row, details)
+
+
+def _with_run_columns(row: Deployment, details: Mapping[str, Any]) -> Deployment:
+    """Return the row with what its details say of the run; what is wrong counts for nothing."""
+    at, pipeline, step = row.at, run_text(details, "pipeline"), run_text(details, "step")
+    if details.get("at") is not None:
+        happened = happened_at(details, datetime.fromisoformat(row.received_at))
+        at = happened.isoformat(sep=" ", timespec="microseconds")
+    return row._replace(at=at, pipeline=pipeline, step=step)
 
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:

@@ -32,6 +32,7 @@ from sqlalchemy.dialects import mysql
 
 from . import migrations
 from .errors import Unavailable
+from .run_details import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,12 +64,16 @@ deployments = Table(
     Column("status", String(16), nullable=False),
     Column("received_at", INSTANT, nullable=False),
     Column("details", JSON(none_as_null=True)),
+    Column("at", INSTANT, nullable=False),
+    Column("pipeline", String(TEXTS["pipeline"])),
+    Column("step", String(TEXTS["step"])),
     Index("ix_deployments_received_at", "received_at", "id"),
     Index("ix_deployments_component_newest", "component", "received_at", "id"),
     Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
     Index("ix_deployments_version", "version", "received_at", "id"),
     Index("ix_deployments_responsible", "responsible", "received_at", "id"),
-    Index("ix_deployments_running", "stage", "status", "environment", "component", "received_at"),
+    Index("ix_deployments_deploys", "stage", "status", "environment", "component", "at"),
+    Index("ix_deployments_place", "environment", "component", "at", "id"),
 )
 
 # Written by api-rest, which knows a request that is sent again by it; made and tidied up here.
@@ -221,7 +226,8 @@ class Store:
         try:
             with engine.connect() as connection:
                 _lock(connection)
-                # The lock goes with the connection, however that ends.
+                # The lock goes with the connection, however that ends. A step has its own transaction.
+                connection.commit()
                 migrations.upgrade(connection)
         finally:
             engine.dispose()

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.engine
 def test_events_are_stored_and_a_sigterm_leaves_nothing_uncommitted(world: World) -> None:
     worker = world.start()
     event = world.event("1.2.3")
+    event["details"].update(at="2026-01-02T03:00:00Z", pipeline="https://ci/1", step="inv deploy")
     world.publish(event)
     eventually(lambda: world.count() == 1, "the event is not stored")
     eventually(worker.ready, "the worker is not ready")
@@ -28,6 +29,7 @@ def test_events_are_stored_and_a_sigterm_leaves_nothing_uncommitted(world: World
     with world.engine.connect() as connection:
         row = connection.execute(select(deployments).where(deployments.c.id == event["id"])).mappings().one()
     assert row["received_at"].isoformat() + "Z" == event["received_at"]
+    assert (f"{row['at']}", row["pipeline"], row["step"]) == ("2026-01-02 03:00:00", "https://ci/1", "inv deploy")
     assert {name: row[name] for name in event if name != "received_at"} == {
         name: value for name, value in event.items() if name != "received_at"
     }

@@ -6,8 +6,10 @@ from alembic import op
 from sqlalchemy import Column, DateTime, inspect
 from sqlalchemy.dialects import mysql
 
-__all__ = ["create_index", "create_table", "drop_index", "instant"]
+__all__ = ["add_column", "create_index", "create_table", "drop_index", "instant"]
 
+# Rows of one transaction: a short one, so that workers of the version before go on storing.
+BATCH = 200
 OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")
@@ -25,6 +27,12 @@ def create_table(name: str, *columns: Column[Any]) -> None:
     """Create a table unless it is there."""
     if not inspect(op.get_bind()).has_table(name):
         op.create_table(name, *columns, **OPTIONS)
+
+
+def add_column(table: str, column: Column[Any]) -> None:
+    """Add a column unless it is there."""
+    if column.name not in {found["name"] for found in inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)
 
 
 def create_index(name: str, table: str, *columns: str) -> None:
