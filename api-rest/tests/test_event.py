@@ -47,6 +47,8 @@ def test_every_missing_field_is_named() -> None:
         ("details", {"number": float("inf")}),
         ("details", {"text": "\udfff"}),
         ("details", {"text": "x" * DETAILS_LIMIT}),
+        ("details", {"at": "yesterday"}),
+        ("details", {"pipeline": 7}),
         ("id", str(uuid.uuid4())),
         ("received_at", "2026-01-01T00:00:00Z"),
         ("colour", "red"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .run_details import RUN_PROPERTIES, check_run_details
+
 __all__ = [
     "FIELDS",
     "FILTERS",
@@ -81,7 +83,9 @@ def _details(value: object) -> str | None:
         size = len(_dump(value))
     except (ValueError, RecursionError):
         return "must be plain JSON: no number beyond a double, no half of a surrogate pair, no deep nesting"
-    return None if size <= DETAILS_LIMIT else f"must be at most {DETAILS_LIMIT} bytes of JSON"
+    if size > DETAILS_LIMIT:
+        return f"must be at most {DETAILS_LIMIT} bytes of JSON"
+    return check_run_details(value)
 
 
 _NAME = (r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "letters, digits and ._/- only, a letter or digit first")
@@ -114,7 +118,7 @@ FIELDS = (
         "details",
         f"anything else worth keeping, at most {DETAILS_LIMIT} bytes of JSON; `pipeline`, `step` and `at` say to which run and "
         "to which step of the stage it belongs, and when it happened",
-        {"type": "object"},
+        {"type": "object", "properties": RUN_PROPERTIES},
         _details,
         {"commit": "0a1b2c3"},
         required=False,
