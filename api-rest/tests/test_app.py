@@ -410,7 +410,7 @@ def test_environments_tell_what_runs_where_since_when_and_how_long_it_took(world
     start = datetime(2026, 1, 1, 12)  # noqa: DTZ001
     common = {"component": "api", "version": "1", "environment": "prod", "responsible": "Zoë", "id": ""}
     (run,) = runs(
-        {**common, "stage": stage, "status": status, "received_at": start + timedelta(seconds=second)}
+        {**common, "stage": stage, "status": status, "at": start + timedelta(seconds=second)}
         for second, stage, status in ((0, "deploy", "started"), (90, "deploy", "succeeded"), (91, "verify", "failed"))
     )
     since = start + timedelta(seconds=90)

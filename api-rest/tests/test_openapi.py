@@ -44,6 +44,7 @@ class Kafka:
         del key, headers
         event = {"details": None, **json.loads(value)}
         event["received_at"] = datetime.fromisoformat(event["received_at"]).replace(tzinfo=None)
+        event["at"] = event["received_at"]
         with self._engine.begin() as connection:
             connection.execute(delete(deployments).where(deployments.c.id == event["id"]))
             connection.execute(insert(deployments), event)

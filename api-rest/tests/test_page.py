@@ -34,7 +34,7 @@ def event(at: datetime, stage: str, status: str, **changes: str) -> dict[str, An
         "version": "1.2.3",
         "environment": "staging",
         "responsible": "Zoë",
-        "received_at": at,
+        "at": at,
         "stage": stage,
         "status": status,
         **changes,

@@ -4,18 +4,15 @@ from typing import Any
 
 import pytest
 from api_rest.event import STAGES as EVENT_STAGES
-from api_rest.runs import STAGES, Run, StageTime, happened_at, runs
+from api_rest.runs import STAGES, Run, StageTime, running, runs
+from histories import Answer, Row, histories
+from hypothesis import given, settings
 
 START = datetime(2026, 1, 1, 12)  # noqa: DTZ001  the column holds UTC without a zone
 
 
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
-
-
-def said(seconds: float) -> str:
-    """A moment as a client spells it."""
-    return at(seconds).isoformat(timespec="milliseconds") + "Z"
 
 
 def event(seconds: float, stage: str, status: str, **changes: str | None) -> dict[str, Any]:
@@ -25,7 +22,7 @@ def event(seconds: float, stage: str, status: str, **changes: str | None) -> dic
         "version": "1.2.3",
         "environment": "staging",
         "responsible": "Zoë",
-        "received_at": at(seconds),
+        "at": at(seconds),
         "stage": stage,
         "status": status,
         **changes,
@@ -303,58 +300,110 @@ def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(said: dict[st
     assert run.arrived is arrived
 
 
-# ---- when it happened
-
-
-def test_what_waited_in_an_outbox_has_its_own_times_in_stages_and_the_servers_in_the_run() -> None:
-    (run,) = runs(
-        [
-            build(3600, "started", at=said(0)),
-            build(3600.5, "succeeded", at=said(30)),
-            build(3601, "started", stage="push", at=said(31)),
-            build(3602, "succeeded", stage="push", at=said(40)),
-        ]
-    )
-    assert [stage.seconds for stage in run.stages] == [30, 9]
-    assert (run.started_at, run.updated_at, run.seconds) == (at(3600), at(3602), 40)
-
-
-def test_what_servers_of_differing_clocks_received_all_at_once_stays_in_order() -> None:
-    (run,) = runs(
-        [
-            build(3600.002, "started", at=said(0)),
-            build(3600.001, "failed", at=said(5)),
-            build(3600.004, "started", at=said(6)),
-            build(3600.003, "succeeded", at=said(9)),
-        ]
-    )
-    assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
-    assert (run.started_at, run.updated_at) == (at(3600.001), at(3600.004))
-
-
-WEEK = 7 * 86_400
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        (said(-1), -1),
-        (said(0), 0),
-        (said(-WEEK), -WEEK),
-        ("2026-01-01T13:59:59+02:00", -1),
-        (said(0.001), 0),
-        (said(-WEEK - 0.001), 0),
-        ("2026-01-01T11:59:59", 0),
-        ("yesterday", 0),
-        ("0001-01-01T00:00:00+23:59", 0),
-        ("", 0),
-        (None, 0),
-        (7, 0),
-    ],
-)
-def test_a_senders_time_is_believed_within_bounds(text: object, seconds: float) -> None:
-    assert happened_at(text, START) == at(seconds)
-
-
 def test_clocks_that_disagree_make_no_stage_shorter_than_nothing() -> None:
     assert StageTime("build", "succeeded", at(5), at(0)).seconds == 0
+
+
+# ---- what runs
+
+
+def answer(events: list[dict[str, Any]]) -> list[tuple[str, datetime]]:
+    return [(found.version, found.since) for found in running(events)]
+
+
+def deploy(seconds: float, status: str, version: str = "2.1", **changes: str) -> dict[str, Any]:
+    return event(seconds, "deploy", status, version=version, **changes)
+
+
+@pytest.mark.parametrize("stage", ["deploy", "verify"])
+def test_a_rollback_undoes_the_last_deploy_of_its_version_and_not_those_before(stage: str) -> None:
+    events = [
+        deploy(0, "succeeded", "2.0"),
+        deploy(1, "succeeded", responsible="Ana"),
+        deploy(2, "succeeded"),
+        event(3, stage, "rolled-back", version="2.1"),
+    ]
+    (found,) = running(events)
+    assert (found.version, found.since, found.responsible) == ("2.1", at(1), "Ana")
+    assert found.run == runs(events)[1]
+    assert [run.status for run in runs(events)] == ["rolled-back", "succeeded", "succeeded"]
+
+
+def test_a_deploy_again_that_failed_and_was_rolled_back_leaves_the_one_before() -> None:
+    again = [deploy(9, "started"), deploy(10, "failed"), deploy(10, "rolled-back", id="0")]
+    assert answer([deploy(1, "succeeded"), *again]) == [("2.1", at(1))]
+
+
+def test_a_success_after_a_rollback_is_a_new_run_and_runs() -> None:
+    events = [deploy(0, "started"), deploy(1, "failed"), deploy(2, "rolled-back"), deploy(3, "succeeded")]
+    again, first = runs(events)
+    assert (first.status, statuses(again)) == ("rolled-back", {"deploy": "succeeded"})
+    assert answer(events) == [("2.1", at(3))]
+
+
+def test_a_pipeline_that_deploys_again_after_a_rollback_has_a_second_run() -> None:
+    events = [
+        build(0, "succeeded", stage="build"),
+        build(1, "failed", stage="deploy"),
+        build(2, "rolled-back", stage="deploy"),
+        build(3, "succeeded", stage="record"),
+        build(4, "started", stage="deploy"),
+        build(5, "succeeded", stage="deploy"),
+    ]
+    again, first = runs(events)
+    assert statuses(first) == {"build": "succeeded", "deploy": "rolled-back", "record": "succeeded"}
+    assert statuses(again) == {"deploy": "succeeded"}
+    assert answer(events) == [("1.2.3", at(5))]
+
+
+def test_what_was_under_way_when_a_version_was_taken_back_ends_in_its_own_run() -> None:
+    events = [
+        deploy(0, "succeeded"),
+        event(1, "verify", "started", version="2.1"),
+        deploy(2, "rolled-back"),
+        event(3, "verify", "failed", version="2.1"),
+    ]
+    (run,) = runs(events)
+    assert statuses(run) == {"deploy": "rolled-back", "verify": "failed"}
+
+
+def test_a_pipelines_rollback_undoes_its_own_deploy_and_not_a_later_one() -> None:
+    events = [
+        deploy(0, "succeeded", pipeline="https://ci/1"),
+        deploy(1, "succeeded", pipeline="https://ci/2"),
+        event(2, "verify", "rolled-back", version="2.1", pipeline="https://ci/1"),
+    ]
+    assert answer(events) == [("2.1", at(1))]
+
+
+@pytest.mark.parametrize("pipeline", ["", "https://ci/9"], ids=["by hand", "by a pipeline"])
+def test_a_verification_that_takes_a_version_back_undoes_the_deploy_and_not_itself(pipeline: str) -> None:
+    events = [
+        deploy(0, "succeeded", "2.0", pipeline="https://ci/1"),
+        deploy(1, "started", pipeline="https://ci/2"),
+        deploy(2, "succeeded", pipeline="https://ci/2"),
+        event(3, "verify", "succeeded", version="2.1", pipeline="https://ci/2"),
+        *(
+            event(86_400 + number, "verify", status, version="2.1", pipeline=pipeline)
+            for number, status in enumerate(("started", "failed", "rolled-back"))
+        ),
+    ]
+    assert answer(events) == [("2.0", at(0))]
+    verification, taken_back, _ = runs(events)
+    assert (verification.status, taken_back.status, taken_back.seconds) == ("failed", "rolled-back", 2)
+
+
+def test_a_rollback_of_a_stage_that_deploys_nothing_undoes_nothing() -> None:
+    assert answer([deploy(0, "succeeded"), event(1, "test", "rolled-back", version="2.1")]) == [("2.1", at(0))]
+
+
+def test_of_one_moment_a_rollback_is_the_last() -> None:
+    assert answer([deploy(1, "rolled-back", id="a"), deploy(1, "succeeded", id="b")]) == []
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(histories())
+def test_what_runs_is_what_really_happened(history: tuple[list[Row], Answer]) -> None:
+    rows, expected = history
+    found = {(one.environment, one.component): (one.version, one.since, one.responsible) for one in running(rows)}
+    assert found == expected

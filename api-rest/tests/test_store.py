@@ -12,9 +12,13 @@ from api_rest import store as store_module
 from api_rest.errors import Unavailable
 from api_rest.idempotency import Reservation
 from api_rest.listing import Position
+from api_rest.run_details import TEXTS, happened_at, run_text
+from api_rest.runs import running, runs
 from api_rest.settings import Settings
 from api_rest.store import Store, database_engine, deployments, idempotency_keys
-from sqlalchemy import Engine, create_engine, exc, insert, select
+from histories import PLACES, Row, events
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import Engine, create_engine, delete, exc, insert, select, text
 from sqlalchemy.pool import StaticPool
 
 START = datetime(2026, 1, 1, 12, 0, 0, 1)  # noqa: DTZ001  the column holds UTC without a zone
@@ -36,7 +40,10 @@ def store(engine: Engine) -> Store:
 @pytest.fixture
 def put(engine: Engine, deployment: dict[str, Any]) -> Callable[..., None]:
     def put(event_id: str, **changes: object) -> None:
-        row = {"id": event_id, "received_at": START, "details": None, **deployment, **changes}
+        row: dict[str, Any] = {"id": event_id, "received_at": START, "details": None, **deployment, **changes}
+        # As async-worker fills them.
+        details = row["details"] or {}
+        row.update({name: run_text(details, name) for name in TEXTS}, at=happened_at(details, row["received_at"]))
         with engine.begin() as connection:
             connection.execute(insert(deployments), row)
 
@@ -143,14 +150,17 @@ def test_what_runs_is_the_newest_success_of_each_place_sorted(store: Store, put:
 
 
 @pytest.mark.parametrize("stage", ["deploy", "verify"])
-def test_a_rollback_takes_its_version_away_and_leaves_the_one_before(
+def test_a_rollback_takes_one_deploy_away_and_leaves_those_before(
     store: Store, put: Callable[..., None], stage: str
 ) -> None:
     deploy(put, 1)
     deploy(put, 2, version="2")
     deploy(put, 3, version="2")
     deploy(put, 4, version="2", stage=stage, status="rolled-back")
-    assert places(store) == [("staging", "api-rest", "1", 1)]
+    assert places(store) == [("staging", "api-rest", "2", 2)]
+    deploy(put, 5, version="3")
+    deploy(put, 6, version="3", stage=stage, status="rolled-back")
+    assert places(store) == [("staging", "api-rest", "2", 2)]
 
 
 def test_a_rollback_of_something_else_takes_nothing_away(store: Store, put: Callable[..., None]) -> None:
@@ -197,6 +207,26 @@ def test_what_overtook_a_deployment_that_waited_counts_unless_it_was_rolled_back
     deploy(put, 900, version="1", details=at(0))
     deploy(put, 910, "rolled-back", version="2", details=at(910))
     assert both(store) == (["1"], "1")
+
+
+@pytest.mark.parametrize("told", [6, 900], ids=["in order", "after the rollback"])
+def test_a_deploy_that_happened_before_a_rollback_is_undone_whenever_it_is_told(
+    store: Store, put: Callable[..., None], told: int
+) -> None:
+    deploy(put, 1, version="1", details=at(1))
+    deploy(put, told, version="2", details=at(5))
+    deploy(put, 8, "rolled-back", version="2", details=at(7))
+    assert both(store) == (["1"], "1")
+
+
+@pytest.mark.parametrize("told", [8, 900], ids=["in order", "last of all"])
+def test_a_rollback_that_is_told_late_undoes_what_was_deployed_before_it_happened(
+    store: Store, put: Callable[..., None], told: int
+) -> None:
+    deploy(put, 1, version="1", details=at(1))
+    deploy(put, told, "rolled-back", version="1", details=at(2))
+    deploy(put, 5, version="1", details=at(5))
+    assert places(store) == [("staging", "api-rest", "1", 5)]
 
 
 def test_only_deployments_of_the_same_place_overtake(store: Store, put: Callable[..., None]) -> None:
@@ -318,34 +348,6 @@ def test_what_details_say_of_a_run_is_read_with_it(store: Store, put: Callable[.
     assert [(stage.stage, stage.seconds) for stage in found.run.stages] == [("build", 30), ("deploy", None)]
 
 
-@pytest.mark.parametrize(
-    "details",
-    [
-        None,
-        {},
-        {"at": None, "pipeline": None, "step": None},
-        {"at": 7, "pipeline": [1], "step": {"a": 1}},
-        {"at": "noon"},
-    ],
-)
-def test_details_that_say_nothing_of_a_run_are_no_hindrance(
-    store: Store, put: Callable[..., None], details: dict[str, Any] | None
-) -> None:
-    deploy(put, 0, "started", details=details)
-    deploy(put, 5, "succeeded", details=details)
-    (run,) = store.recent_runs(9)
-    assert (run.status, run.seconds) == ("succeeded", 5)
-
-
-def test_large_details_are_not_searched(store: Store, put: Callable[..., None]) -> None:
-    for length, seconds in ((0, 3600), (store_module.SEARCHED_DETAILS, 5)):
-        for second, status, at in ((0, "started", "11:00:00"), (5, "succeeded", "12:00:00")):
-            details = {"at": f"2026-01-01T{at}Z", "log": "x" * length}
-            deploy(put, second, status, version=str(length), details=details)
-        (run,) = (run for run in store.recent_runs(9) if run.version == str(length))
-        assert run.seconds == seconds
-
-
 def standing(store: Store, component: str = "api-rest") -> tuple[str | None, str | None]:
     there, newest = store.standing("staging", component)
     return there.version if there else None, newest.version if newest else None
@@ -367,15 +369,60 @@ def test_how_a_place_stands_is_what_runs_there_and_the_newest_run_towards_it(
     assert there == next(one for one in store.running() if (one.environment, one.component) == ("staging", "api-rest"))
 
 
-def test_the_newest_run_towards_a_place_is_looked_for_among_so_many_events_of_its_component(
-    store: Store, put: Callable[..., None]
+def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
+    store: Store, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deploy(put, 0)
-    for second in range(store_module.STANDING_EVENTS - 1):
-        deploy(put, 1 + second, "failed", environment="none", stage="test")
-    assert standing(store) == ("1", "1")
-    deploy(put, 2000, "failed", environment="none", stage="test")
-    assert standing(store) == ("1", None)
+    monkeypatch.setattr(store_module, "_EVENTS_OF_PLACE", store_module._EVENTS_OF_PLACE.limit(3))
+    deploy(put, 0, version="0")
+    deploy(put, 1, "rolled-back", version="0")
+    for second in (2, 3):
+        deploy(put, second, "failed", environment="none", stage="test")
+    assert standing(store) == (None, "0")
+    for second in (4, 5):
+        deploy(put, second, "failed", version="1", stage="test", details={"pipeline": f"https://ci/{second}"})
+    assert standing(store) == (None, "1")
+
+
+def test_what_runs_is_found_behind_any_number_of_deploys_that_were_taken_back(
+    store: Store, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_EVENTS_OF_PLACE", store_module._EVENTS_OF_PLACE.limit(3))
+    deploy(put, -90 * 86_400, version="1")
+    for second in range(0, 20, 2):
+        deploy(put, second, version="2")
+        deploy(put, second + 1, "rolled-back", version="2")
+    assert both(store) == (["1"], "1")
+    deploy(put, 20, version="2")
+    deploy(put, 21, version="2")
+    deploy(put, 22, "rolled-back", version="2")
+    assert places(store) == [("staging", "api-rest", "2", 20)]
+
+
+def fill(engine: Engine, rows: list[Row]) -> Store:
+    """Make these rows the only ones."""
+    with engine.begin() as connection:
+        connection.execute(delete(deployments))
+        connection.execute(insert(deployments), rows)
+    return Store(engine)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(events())
+def test_the_database_answers_as_the_model_does(engine: Engine, rows: list[Row]) -> None:
+    store = fill(engine, rows)
+    expected = running(rows)
+    assert store.running() == expected
+    assert store.recent_runs(99) == runs(rows)
+    for place in PLACES:
+        there = [one for one in expected if (one.environment, one.component) == place]
+        towards = runs(row for row in rows if (row["environment"], row["component"]) == place)
+        assert store.standing(*place) == (there[0] if there else None, towards[0] if towards else None)
 
 
 def test_recent_runs_are_the_newest_ones(store: Store, put: Callable[..., None]) -> None:
@@ -420,6 +467,19 @@ def test_check_passes_on_an_empty_table(store: Store) -> None:
     store.check()
 
 
+def test_a_table_without_the_last_columns_is_not_ready_and_shows_its_events(
+    store: Store, put: Callable[..., None], engine: Engine
+) -> None:
+    put("a")
+    with engine.begin() as connection:
+        for name in ("at", "pipeline", "step"):
+            connection.execute(text(f"ALTER TABLE deployments DROP COLUMN {name}"))
+    with pytest.raises(Unavailable, match="no such column"):
+        store.check()
+    assert ids(store.recent(filters={}, limit=9)) == ["a"]
+    assert store.find("a")
+
+
 def test_a_missing_table_is_no_bug_of_the_request(store: Store, engine: Engine) -> None:
     deployments.drop(engine)
     with pytest.raises(Unavailable, match="no such table"):
@@ -430,9 +490,16 @@ def programming_error(code: int) -> exc.ProgrammingError:
     return exc.ProgrammingError("SELECT 1", {}, Exception(code, "no"))
 
 
-def test_mysqls_missing_table_names_who_makes_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [programming_error(1146), exc.OperationalError("SELECT 1", {}, Exception(1054, "no"))],
+    ids=["table", "column"],
+)
+def test_what_mysql_does_not_have_yet_names_who_makes_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: exc.DBAPIError
+) -> None:
     def refuse(*_: object) -> None:
-        raise programming_error(1146)
+        raise error
 
     monkeypatch.setattr(Engine, "connect", refuse)
     with pytest.raises(Unavailable, match="async-worker makes it"):

@@ -207,9 +207,9 @@ def _environments() -> Json:
     return _operation(
         "listEnvironments",
         "Tell what runs where",
-        "The newest `deploy succeeded` of each component in each environment that no later rollback undid, "
-        "and how its stages went. `since` is the server's time; a stage began and ended at the `at` of its events' details, "
-        "unless that is none, later than the server's time or a week before it.",
+        "The newest `deploy succeeded` of each component in each environment whose own run was not "
+        "rolled back, and how its stages went. All times are the `at` of the events' details; the "
+        "server's time where there is none, or it is later than the server's or a week before it.",
         {
             "200": _answer("Every environment that has something", "#/components/schemas/Environments"),
             **_errors("500", "503"),

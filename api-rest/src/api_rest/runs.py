@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .event import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
-__all__ = ["STAGES", "Run", "Running", "StageTime", "happened_at", "runs"]
+__all__ = ["STAGES", "Run", "Running", "StageTime", "running", "runs"]
 
 # From the worst: what several things together are called.
 WORST_FIRST = ("rolled-back", "failed", "started", "succeeded")
-# A client's own time counts if it is as late as an outbox may be, and not later than the server's.
-LATE_BY_AT_MOST = timedelta(days=7)
+# Events of one moment: a start comes before its end, and both before what takes them back.
+RANKS = {"started": 0, "succeeded": 1, "failed": 1, "rolled-back": 2}
 DEPLOYED = STAGES.index("deploy")
 
 
@@ -39,7 +39,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Run:
-    """One way of one version of a component towards an environment; when it was first and last heard of."""
+    """One way of a version of a component to an environment: its first and its last event's time."""
 
     component: str
     version: str
@@ -65,14 +65,16 @@ class Run:
         """From the first recorded start to the last end; None while a stage runs, or when no start was recorded."""
         starts = [stage.started_at for stage in self.stages if stage.started_at]
         ends = [stage.ended_at for stage in self.stages if stage.ended_at]
-        if not starts or len(ends) < len(self.stages):
+        # A rollback says how a stage turned out, and may be all that is known of it.
+        told = [stage for stage in self.stages if stage.status != "rolled-back"]
+        if not starts or not ends or any(stage.ended_at is None for stage in told):
             return None
         return max(0.0, (max(ends) - min(starts)).total_seconds())
 
 
 @dataclass(frozen=True)
 class Running:
-    """The version of a component that an environment has, since when, by whom, and the run that brought it."""
+    """The version of a component that runs in an environment, and the run that deployed it."""
 
     environment: str
     component: str
@@ -85,50 +87,57 @@ class Running:
 def runs(events: Iterable[Mapping[str, Any]]) -> list[Run]:
     """Put events, in any order, together into runs, the newest first.
 
-    What an event's details say of it, its `pipeline`, its `step` and the time `at` which it happened, is looked for beside its
-    own fields.
+    An event is a row of the table: beside its fields it has the `pipeline` and the `step` that its
+    details name, and the time `at` which it happened.
     """
-    every: list[_Run] = []
-    newest: dict[tuple[str, str, str], _Run] = {}
-    by_pipeline: dict[tuple[str, str, str, str], _Run] = {}
-    # What a later version of the apps recorded is left out: this one may be what was rolled back to.
-    known = (event for event in events if event["stage"] in STAGES and event["status"] in WORST_FIRST)
-    for event in sorted(known, key=_order):
-        place = (event["component"], event["version"], event["environment"])
-        pipeline = event.get("pipeline") or ""
-        last = newest.get(place)
-        run = by_pipeline.get((*place, pipeline)) if pipeline else last
-        if event["status"] == "rolled-back" and last and (run is None or event["stage"] not in run.stages):
-            # Whoever takes a version back takes back what another run brought.
-            run = last
-        if run is None or (not pipeline and _begins_another(run, event)):
-            run = _Run(event)
-            every.append(run)
-            newest[place] = run
-            if pipeline:
-                by_pipeline[*place, pipeline] = run
-        run.add(event)
     return sorted(
-        (run.read() for run in every), key=lambda run: (run.started_at, run.component, run.environment), reverse=True
+        (run.read() for run in _grouped(events)),
+        key=lambda run: (run.started_at, run.component, run.environment),
+        reverse=True,
     )
 
 
-def happened_at(said: object, received_at: datetime) -> datetime:
-    """Return when an event happened: what its sender says, unless that cannot be; else when it was received.
+def running(events: Iterable[Mapping[str, Any]]) -> list[Running]:
+    """Return what runs, sorted: each place's newest deploy whose run was not rolled back."""
+    standing = [run for run in _grouped(events) if not run.is_rolled_back]
+    deploys = [(run.deploy, run) for run in standing if run.deploy]
+    newest: dict[tuple[str, str], Running] = {}
+    for deploy, run in sorted(deploys, key=lambda pair: _order(pair[0])):
+        place = deploy["environment"], deploy["component"]
+        version, since, responsible = deploy["version"], deploy["at"], deploy["responsible"]
+        newest[place] = Running(*place, version, since, responsible, run.read())
+    return [newest[place] for place in sorted(newest)]
 
-    An event may have waited in its sender's outbox, and then says more of the outbox than of the stage. But clocks are wrong at
-    times: one that is ahead, or late by more than an event is kept for, is not believed.
-    """
-    if not isinstance(said, str):
-        return received_at
-    try:
-        at = datetime.fromisoformat(said)
-        if at.tzinfo is None:
-            return received_at
-        at = at.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        return received_at
-    return at if received_at - LATE_BY_AT_MOST <= at <= received_at else received_at
+
+def _grouped(events: Iterable[Mapping[str, Any]]) -> list[_Run]:
+    """Return the runs that events are of."""
+    every: list[_Run] = []
+    newest: dict[tuple[str, str, str], _Run] = {}
+    # Of each version the run that began to deploy it last.
+    deploying: dict[tuple[str, str, str], _Run] = {}
+    by_pipeline: dict[tuple[str, str, str, str], _Run] = {}
+    # What a later version of the apps recorded is left out: this one may be what was rolled back to.
+    known = (event for event in events if event["stage"] in STAGES and event["status"] in RANKS)
+    for event in sorted(known, key=_order):
+        place = (event["component"], event["version"], event["environment"])
+        pipeline = event.get("pipeline") or ""
+        run = by_pipeline.get((*place, pipeline)) if pipeline else newest.get(place)
+        if _takes_back(event):
+            # It undoes what its own pipeline deployed, or else the last deploy of the version.
+            if run is None or not pipeline or not run.has_deployed:
+                run = deploying.get(place) or run or newest.get(place)
+        elif run and _begins_another(run, event):
+            run = None
+        if run is None:
+            run = newest[place] = _Run(event)
+            every.append(run)
+            if pipeline:
+                by_pipeline[*place, pipeline] = run
+        begins = event["status"] == "started" or not run.has_deployed
+        if event["stage"] == "deploy" and begins and not _takes_back(event):
+            deploying[place] = run
+        run.add(event)
+    return every
 
 
 @dataclass
@@ -160,7 +169,7 @@ class _Stage:
 
     def add(self, step: str, status: str, at: datetime) -> None:
         """Take in what an event says of a step."""
-        if status == "rolled-back" and self.steps and step not in self.steps:
+        if status == "rolled-back" and step not in self.steps:
             # It says how the stage turned out, and does not make it longer.
             self.steps[step] = _Step(status)
             return
@@ -169,6 +178,10 @@ class _Stage:
             found.begin(at)
         else:
             found.end(status, at)
+
+    def is_under_way(self, step: str) -> bool:
+        """Tell whether this step has begun and not ended."""
+        return step in self.steps and self.steps[step].status == "started"
 
     def knows(self, step: str) -> bool:
         """Tell whether this may be a step that was there already."""
@@ -191,16 +204,22 @@ class _Run:
 
     def __init__(self, first: Mapping[str, Any]) -> None:
         self.first = first
-        self.started_at: datetime = first["received_at"]
-        self.updated_at: datetime = first["received_at"]
+        self.updated_at: datetime = first["at"]
         self.stages: dict[str, _Stage] = {}
+        # Whether it began to deploy, its last deploy that succeeded, and whether it was taken back.
+        self.has_deployed = False
+        self.deploy: Mapping[str, Any] | None = None
+        self.is_rolled_back = False
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take in an event."""
-        self.started_at = min(self.started_at, event["received_at"])
-        self.updated_at = max(self.updated_at, event["received_at"])
+        """Take in an event that happened after those before."""
+        self.updated_at = event["at"]
+        self.is_rolled_back = self.is_rolled_back or _takes_back(event)
+        if event["stage"] == "deploy":
+            self.has_deployed = self.has_deployed or event["status"] != "rolled-back"
+            self.deploy = event if event["status"] == "succeeded" else self.deploy
         stage = self.stages.setdefault(event["stage"], _Stage())
-        stage.add(event.get("step") or "", event["status"], happened_at(event.get("at"), event["received_at"]))
+        stage.add(event.get("step") or "", event["status"], event["at"])
 
     def read(self) -> Run:
         """Return the run as it stands."""
@@ -211,16 +230,28 @@ class _Run:
             first["version"],
             first["environment"],
             first["responsible"],
-            self.started_at,
+            first["at"],
             self.updated_at,
             stages,
         )
 
 
+def _takes_back(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event takes back what was deployed."""
+    return event["status"] == "rolled-back" and event["stage"] in {"deploy", "verify"}
+
+
 def _begins_another(run: _Run, event: Mapping[str, Any]) -> bool:
-    """Tell whether the event, which names no pipeline, belongs to a new run of the same version."""
+    """Tell whether the event belongs to a new run of the same version."""
     known = run.stages.get(event["stage"])
-    if known is None or not known.knows(event.get("step") or ""):
+    step = event.get("step") or ""
+    if run.is_rolled_back:
+        if (event["stage"], event["status"]) == ("deploy", "succeeded"):
+            return True
+        # What was under way may end after the rollback, and a pipeline goes on with other stages.
+        under_way = known is not None and event["status"] != "started" and known.is_under_way(step)
+        return not under_way and (not event.get("pipeline") or event["stage"] == "deploy")
+    if event.get("pipeline") or known is None or not known.knows(step):
         return False
     if event["status"] == "started":
         return True
@@ -228,12 +259,12 @@ def _begins_another(run: _Run, event: Mapping[str, Any]) -> bool:
     return known.started_at is None and event["status"] != "rolled-back"
 
 
-def _order(event: Mapping[str, Any]) -> tuple[datetime, bool, str]:
-    """Order by when it happened; where that is equal, a start comes before its end.
+def _order(event: Mapping[str, Any]) -> tuple[datetime, int, str]:
+    """Order by when it happened.
 
     What waited in an outbox is received all at once, by servers whose clocks differ: its own times keep it in order.
     """
-    return happened_at(event.get("at"), event["received_at"]), event["status"] != "started", event["id"]
+    return event["at"], RANKS[event["status"]], event["id"]
 
 
 def _worst(statuses: Iterable[str]) -> str:

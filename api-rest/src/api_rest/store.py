@@ -20,14 +20,12 @@ from sqlalchemy import (
     Executable,
     MetaData,
     Row,
+    ScalarSelect,
     Select,
     String,
     Table,
-    Text,
     and_,
     bindparam,
-    case,
-    cast,
     create_engine,
     event,
     exc,
@@ -40,7 +38,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from .errors import Unavailable
 from .event import rfc3339
 from .idempotency import Reservation
-from .runs import Run, Running, happened_at, runs
+from .runs import Run, Running, running, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
 
 ResultT = TypeVar("ResultT")
-_Columns: TypeAlias = "ReadOnlyColumnCollection[str, Column[Any]]"
+_Columns: TypeAlias = "ReadOnlyColumnCollection[str, Any]"
 metadata = MetaData()
 INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
@@ -71,6 +69,10 @@ deployments = Table(
     Column("status", String(16)),
     Column("received_at", INSTANT),
     Column("details", JSON(none_as_null=True)),
+    # What the details say of the run, so that it is found by an index, however large they are.
+    Column("at", INSTANT),
+    Column("pipeline", String(500)),
+    Column("step", String(100)),
 )
 idempotency_keys = Table(
     "idempotency_keys",
@@ -89,24 +91,20 @@ QUERY_TIMEOUT = 5
 RECYCLE_AFTER = 600
 # A connection that rested for longer is asked whether it still lives; asking each time would double every read's round trips.
 PING_AFTER = 5.0
-# MySQL's and MariaDB's "no such table": async-worker has not made it yet.
+# MySQL's and MariaDB's "no such table" and "unknown column": async-worker has not made it yet.
 NO_SUCH_TABLE = 1146
+UNKNOWN_COLUMN = 1054
 # They give way to another statement by refusing one, which may simply be sent again.
 DEADLOCK = 1213
 
-# How far a run reaches to either side of the deployment that it is about: it bounds what is read of a component's past.
+# How far a run reaches to either side of its deploy: it bounds what is read of a place's past.
 RUN_REACH = timedelta(days=1)
 RUN_EVENTS = 100
 # A run has some 25 events where a pipeline reports every stage and step: enough for the runs that the page shows.
 RECENT_EVENTS = 1000
-# What a pipeline says of itself is short; a thousand times 32 KB would take the database half a second to search.
-SEARCHED_DETAILS = 4096
-# Among how many of a component's newest events the newest run towards an environment is looked for.
-STANDING_EVENTS = 1000
-# What takes longer to arrive has waited in an outbox. Two deployments of one place are further apart.
-ARRIVES_WITHIN = timedelta(minutes=1)
-# How many deployments to the places that are asked for at once may have overtaken such ones, as far as is looked.
-DEPLOYMENTS_BETWEEN = 1000
+# Among how many of a place's newest events the newest run is looked for, and what runs where the
+# version that was deployed last was taken back.
+PLACE_EVENTS = 1000
 # As many places as are asked for in one statement, and as are known at all.
 PLACES_AT_ONCE = 32
 PLACES_MAX = 2000
@@ -159,24 +157,13 @@ def _ping_if_rested(connection: Any, record: Any, _: object) -> None:  # noqa: A
 
 
 _NEWEST_FIRST = (deployments.c.received_at.desc(), deployments.c.id.desc())
-_FIND = select(deployments).where(deployments.c.id == bindparam("event_id"))
-_CHECK = select(func.count()).select_from(select(deployments.c.id).limit(1).subquery())
-
-
-def _said(name: str, limit: int, column: _Columns = deployments.c) -> ColumnElement[Any]:
-    """Return what an event's details say under a name, as text, cut; large ones are not searched."""
-    details = column.details
-    small = func.length(cast(details, Text)) <= SEARCHED_DETAILS
-    return case((small, func.substr(details[name].as_string(), 1, limit))).label(name)
-
-
-# What runs are made of: of the details, which may be large, only what says to which run and stage an event belongs, and when.
-_OF_RUNS = (
-    *(column for column in deployments.c if column.name != "details"),
-    _said("pipeline", 500),
-    _said("step", 100),
-    _said("at", 40),
-)
+_EVENT = tuple(column for column in deployments.c if column.name not in {"at", "pipeline", "step"})
+_FIND = select(*_EVENT).where(deployments.c.id == bindparam("event_id"))
+# A column of the last migration: until it is there, this is not of much use.
+_CHECK = select(func.count()).select_from(select(deployments.c.at).limit(1).subquery())
+# What runs are made of.
+_NOT_OF_RUNS = {"received_at", "details"}
+_OF_RUNS = tuple(column for column in deployments.c if column.name not in _NOT_OF_RUNS)
 _RECENT_EVENTS = select(*_OF_RUNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
 _RESERVED = select(idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at).where(
     idempotency_keys.c.key_hash == bindparam("reserved")
@@ -201,136 +188,129 @@ def _listing(filters: tuple[str, ...], *, since: bool, until: bool, after: bool)
         # Not `(received_at, id) < (…)`: MySQL would read the index from its end.
         conditions.append(column.received_at <= bindparam("after"))
         conditions.append(or_(column.received_at < bindparam("after"), column.id < bindparam("after_id")))
-    return select(deployments).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
+    return select(*_EVENT).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
 
 
-def _stands(deployed: _Columns) -> list[ColumnElement[bool]]:
-    """Return what makes an event a deployment that was not rolled back."""
+def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
+    """Return the statement that finds the id of the newest deploy of a place that succeeded.
 
-    def undone(stage: str) -> ColumnElement[bool]:
-        undoing = deployments.alias(f"{stage}_undone")
-        return (
-            select(undoing.c.id)
-            .where(
-                undoing.c.stage == stage,
-                undoing.c.status == "rolled-back",
-                undoing.c.environment == deployed.environment,
-                undoing.c.component == deployed.component,
-                undoing.c.received_at >= deployed.received_at,
-                undoing.c.version == deployed.version,
-            )
-            .exists()
-        )
-
-    return [
-        deployed.stage == "deploy",
-        deployed.status == "succeeded",
-        # Two questions, not one with IN: each then has its own few rows of the index.
-        ~undone("deploy"),
-        ~undone("verify"),
-    ]
-
-
-def _deployed(environment: ColumnElement[str], component: ColumnElement[str]) -> Select[Any]:
-    """Return the statement that finds the id of the newest deployment of a place that was not rolled back."""
-    deployed = deployments.alias("deployed")
+    With `certain`, the newest of those whose version nobody took back at that time or later: it
+    runs, or what was deployed after it. Which run a rollback undoes, only `running` knows.
+    """
+    deploy = deployments.alias("deploy")
+    column = deploy.c
+    taken_back = [_taken_back(stage, column) for stage in ("deploy", "verify")]
     return (
-        select(deployed.c.id)
-        .where(*_stands(deployed.c), deployed.c.environment == environment, deployed.c.component == component)
-        .order_by(deployed.c.received_at.desc(), deployed.c.id.desc())
-        .limit(1)
-    )
-
-
-def _of_running(column: _Columns) -> tuple[ColumnElement[Any], ...]:
-    """Return what is read of a deployment that may be what runs."""
-    told = (column.environment, column.component, column.version, column.received_at, column.responsible)
-    return (*told, _said("at", 40, column))
-
-
-def _running() -> Select[Any]:
-    """Return the statement that finds what runs: for each place the newest deployment that was not rolled back."""
-    places = (
-        select(deployments.c.environment, deployments.c.component)
-        .where(deployments.c.stage == "deploy", deployments.c.status == "succeeded")
-        .group_by(deployments.c.environment, deployments.c.component)
-        .order_by(deployments.c.environment, deployments.c.component)
-        .limit(PLACES_MAX)
-        .subquery("places")
-    )
-    found = deployments.alias("found")
-    newest = _deployed(places.c.environment, places.c.component).scalar_subquery()
-    ids = select(newest.label("id")).select_from(places).subquery("ids")
-    return (
-        select(*_of_running(found.c)).join(ids, ids.c.id == found.c.id).order_by(found.c.environment, found.c.component)
-    )
-
-
-def _running_there() -> Select[Any]:
-    """Return the same statement for one place."""
-    found = deployments.c
-    newest = _deployed(bindparam("environment", type_=String), bindparam("component", type_=String)).scalar_subquery()
-    return select(*_of_running(found)).where(found.id == newest)
-
-
-def _between() -> Select[Any]:
-    """Return the statement that reads the deployments of PLACES_AT_ONCE places in a span of time, the newest first."""
-    deployed = deployments.alias("deployed")
-    column = deployed.c
-    places = [
-        and_(
-            column.environment == bindparam(f"environment_{number}"),
-            column.component == bindparam(f"component_{number}"),
-            column.received_at.between(bindparam(f"since_{number}"), bindparam(f"until_{number}")),
-        )
-        for number in range(PLACES_AT_ONCE)
-    ]
-    return (
-        select(*_of_running(column))
-        .where(*_stands(column), or_(*places))
-        .order_by(column.received_at.desc(), column.id.desc())
-        .limit(DEPLOYMENTS_BETWEEN)
-    )
-
-
-def _towards() -> Select[Any]:
-    """Return the statement that reads, of a component's newest events, those of one environment."""
-    column = deployments.c
-    newest = (
         select(column.id)
-        .where(column.component == bindparam("component"))
-        .order_by(*_NEWEST_FIRST)
-        .limit(STANDING_EVENTS)
-        .subquery("newest")
+        .where(
+            column.stage == "deploy",
+            column.status == "succeeded",
+            column.environment == place.environment,
+            column.component == place.component,
+            # Two questions, not one with IN: each then has its own few rows of the index.
+            *([~question for question in taken_back] if certain else ()),
+        )
+        .order_by(column.at.desc(), column.id.desc())
+        .limit(1)
+        .scalar_subquery()
     )
+
+
+def _taken_back(stage: str, deploy: _Columns) -> ColumnElement[bool]:
+    """Tell whether a stage's event took the version of a deploy back, at that time or after it."""
+    column = deployments.alias(f"{stage}_undone").c
     return (
-        select(*_OF_RUNS).join(newest, newest.c.id == column.id).where(column.environment == bindparam("environment"))
+        select(column.id)
+        .where(
+            column.stage == stage,
+            column.status == "rolled-back",
+            column.environment == deploy.environment,
+            column.component == deploy.component,
+            column.at >= deploy.at,
+            column.version == deploy.version,
+        )
+        .exists()
+    )
+
+
+def _deploys(places: Select[str, str]) -> Select[Any]:
+    """Return the statement that finds the newest certain deploy of places, and their newest's id."""
+    place = places.subquery("places").c
+    newest = select(
+        place.environment,
+        place.component,
+        _newest(place, certain=False).label("newest"),
+        _newest(place, certain=True).label("certain"),
+    ).subquery("newest")
+    deploy = deployments.alias("found")
+    return select(
+        newest.c.environment,
+        newest.c.component,
+        newest.c.newest,
+        *(deploy.c[name] for name in ("id", "version", "at", "responsible")),
+    ).outerjoin_from(newest, deploy, deploy.c.id == newest.c.certain)
+
+
+def _places() -> Select[str, str]:
+    """Return the statement that finds every place, whatever happened there.
+
+    Without a condition the database goes from place to place in an index; with one it would read
+    all deploys that there ever were.
+    """
+    environment, component = deployments.c.environment, deployments.c.component
+    return (
+        select(environment, component)
+        .group_by(environment, component)
+        .order_by(environment, component)
+        .limit(PLACES_MAX)
+    )
+
+
+def _place() -> Select[str, str]:
+    """Return the statement that finds one place, whatever happened there."""
+    return select(
+        bindparam("environment", type_=String).label("environment"),
+        bindparam("component", type_=String).label("component"),
+    )
+
+
+def _events_of_place() -> Select[Any]:
+    """Return the statement that reads the newest events of a place."""
+    column = deployments.c
+    return (
+        select(*_OF_RUNS)
+        .where(
+            column.environment == bindparam("environment"),
+            column.component == bindparam("component"),
+        )
+        .order_by(column.at.desc(), column.id.desc())
+        .limit(PLACE_EVENTS)
     )
 
 
 def _events_around() -> Select[Any]:
-    """Return the statement that reads the newest events around the deployments of PLACES_AT_ONCE places."""
+    """Return the statement that reads the events around the deploys of PLACES_AT_ONCE places."""
     column = deployments.c
     places = [
         and_(
-            column.component == bindparam(f"component_{number}"),
             column.environment == bindparam(f"environment_{number}"),
+            column.component == bindparam(f"component_{number}"),
+            column.at.between(bindparam(f"since_{number}"), bindparam(f"until_{number}")),
             column.version == bindparam(f"version_{number}"),
-            column.received_at.between(bindparam(f"since_{number}"), bindparam(f"until_{number}")),
         )
         for number in range(PLACES_AT_ONCE)
     ]
     place = func.row_number().over(
-        partition_by=(column.component, column.environment, column.version), order_by=_NEWEST_FIRST
+        partition_by=(column.component, column.environment, column.version),
+        order_by=(column.at.desc(), column.id.desc()),
     )
     events = select(*_OF_RUNS, place.label("place")).where(or_(*places)).subquery()
     return select(events).where(events.c.place <= RUN_EVENTS)
 
 
-_RUNNING = _running()
-_RUNNING_THERE = _running_there()
-_BETWEEN = _between()
-_TOWARDS = _towards()
+_DEPLOYS = _deploys(_places())
+_DEPLOYS_OF_PLACE = _deploys(_place())
+_EVENTS_OF_PLACE = _events_of_place()
 _AROUND = _events_around()
 
 
@@ -366,19 +346,15 @@ class Store:
         return _event(found[0]) if found else None
 
     def running(self) -> list[Running]:
-        """Return what each environment has of each component, and the run that brought it there."""
-        rows = self._happened_last(self._read(_RUNNING, {}))
-        known: dict[tuple[str, str], list[Run]] = {}
-        for run in runs(_mappings(self._read_of(rows, _AROUND, _around))):
-            known.setdefault((run.environment, run.component), []).append(run)
-        return [_running_of(row, known.get((row.environment, row.component), [])) for row in rows]
+        """Return what each environment has of each component, sorted, and what deployed it."""
+        return self._running(self._read(_DEPLOYS, {}))
 
     def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         """Return what an environment has of a component, and the newest run towards it."""
         place = {"environment": environment, "component": component}
-        there = self._happened_last(self._read(_RUNNING_THERE, place))
-        towards = runs(_mappings(self._read(_TOWARDS, place)))
-        return _running_of(there[0], towards) if there else None, towards[0] if towards else None
+        found = self._running(self._read(_DEPLOYS_OF_PLACE, place))
+        newest = runs(self._events_of_place(environment, component))
+        return found[0] if found else None, newest[0] if newest else None
 
     def recent_runs(self, limit: int) -> list[Run]:
         """Return the newest runs, of those that the newest events tell of."""
@@ -410,14 +386,34 @@ class Store:
         """Let go of all connections."""
         self._engine.dispose()
 
-    def _happened_last(self, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
-        """Return the deployments that happened last: each place's newest, unless it waited and was overtaken meanwhile."""
-        late = [row for row in rows if row.received_at - _happened(row) > ARRIVES_WITHIN]
-        last = {(row.environment, row.component): row for row in rows}
-        for row in self._read_of(late, _BETWEEN, _meanwhile):
-            place = (row.environment, row.component)
-            last[place] = max(last[place], row, key=_happened)
-        return list(last.values())
+    def _running(self, deploys: Sequence[Row[Any]]) -> list[Running]:
+        """Return what runs, for what _DEPLOYS found."""
+        found: list[Running] = []
+        certain: list[Row[Any]] = []
+        for row in deploys:
+            if row.newest == row.id:
+                certain += [row] if row.id else []
+                continue
+            # The version that was deployed last was taken back since, by one of its runs or by all.
+            of_place = running(self._events_of_place(row.environment, row.component))
+            if of_place:
+                found += of_place
+            elif row.id:
+                certain.append(row)
+        around = running(_mappings(self._read_of(certain, _AROUND, _around)))
+        deployed_by = {(one.environment, one.component): one.run for one in around}
+        found += [
+            Running(
+                *(row.environment, row.component, row.version, row.at, row.responsible),
+                deployed_by.get((row.environment, row.component)),
+            )
+            for row in certain
+        ]
+        return sorted(found, key=lambda one: (one.environment, one.component))
+
+    def _events_of_place(self, environment: str, component: str) -> list[dict[str, Any]]:
+        place = {"environment": environment, "component": component}
+        return _mappings(self._read(_EVENTS_OF_PLACE, place))
 
     def _read_of(
         self, places: Sequence[Row[Any]], statement: Executable, values: Callable[[Row[Any]], dict[str, Any]]
@@ -459,41 +455,15 @@ def _worth_repeating(error: exc.DBAPIError) -> bool:
     return error.orig.args[:1] == (DEADLOCK,)
 
 
-def _happened(row: Row[Any]) -> datetime:
-    return happened_at(row.at, row.received_at)
-
-
-def _meanwhile(row: Row[Any]) -> dict[str, Any]:
-    """Return the place of a deployment, and the time from when it happened until it was received."""
-    return {
-        "environment": row.environment,
-        "component": row.component,
-        "since": _happened(row),
-        "until": row.received_at,
-    }
-
-
 def _around(row: Row[Any]) -> dict[str, Any]:
-    """Return the place and version of a deployment, and the time around it."""
+    """Return the place and version of a deploy, and the time around it."""
     return {
         "component": row.component,
         "environment": row.environment,
         "version": row.version,
-        "since": row.received_at - RUN_REACH,
-        "until": row.received_at + RUN_REACH,
+        "since": row.at - RUN_REACH,
+        "until": row.at + RUN_REACH,
     }
-
-
-def _running_of(row: Row[Any], newest_first: list[Run]) -> Running:
-    """Return what runs with the run that brought it: the newest of those before that deployed, or else that began to."""
-    deploys = [
-        (run, stage.status)
-        for run in newest_first
-        for stage in run.stages
-        if run.started_at <= row.received_at and stage.stage == "deploy"
-    ]
-    found = next((run for run, status in deploys if status != "started"), deploys[0][0] if deploys else None)
-    return Running(row.environment, row.component, row.version, row.received_at, row.responsible, found)
 
 
 def _mappings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
@@ -505,13 +475,15 @@ def _translated() -> Iterator[None]:
     """Turn what may pass by itself into Unavailable; anything else is a bug and stays what it is."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
-        raise Unavailable(f"the database does not answer: {_cause(error)}") from error
-    except exc.ProgrammingError as error:
-        if error.orig is None or error.orig.args[:1] != (NO_SUCH_TABLE,):
+    except (exc.OperationalError, exc.ProgrammingError) as error:
+        if error.orig is not None and error.orig.args[:1] in ((NO_SUCH_TABLE,), (UNKNOWN_COLUMN,)):
+            missing = "a table or a column of the ledger does not exist yet; async-worker makes it"
+            raise Unavailable(missing, plain=missing) from error
+        if isinstance(error, exc.ProgrammingError):
             raise
-        reason = "a table of the ledger does not exist yet; async-worker makes it"
-        raise Unavailable(reason, plain=reason) from error
+        raise Unavailable(f"the database does not answer: {_cause(error)}") from error
+    except (exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        raise Unavailable(f"the database does not answer: {_cause(error)}") from error
 
 
 def _cause(error: exc.SQLAlchemyError) -> str:
@@ -519,7 +491,7 @@ def _cause(error: exc.SQLAlchemyError) -> str:
     return str(error.orig) if isinstance(error, exc.DBAPIError) else str(error)
 
 
-_COLUMNS = tuple(deployments.c.keys())
+_COLUMNS = tuple(column.name for column in _EVENT)
 
 
 def _event(row: Row[Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ from api_rest.broker import KafkaBroker
 from api_rest.errors import Unavailable
 from api_rest.idempotency import Reservation
 from api_rest.lag import Storing
+from api_rest.runs import running, runs
 from api_rest.settings import Settings
 from api_rest.store import Store, database_engine, deployments, idempotency_keys
+from histories import PLACES, Answer, Row, events, histories
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
@@ -69,7 +71,10 @@ def engine(settings: Settings) -> Iterator[Engine]:
     engine = create_engine(database_engine(settings).url, poolclass=StaticPool)
     statement = str(CreateTable(deployments).compile(engine)).replace("CREATE TABLE", "CREATE TEMPORARY TABLE")
     with engine.begin() as connection:
-        connection.execute(text(statement))
+        connection.execute(text(f"{statement} CHARSET utf8mb4 COLLATE utf8mb4_bin"))
+        # As async-worker makes them.
+        for columns in ("stage, status, environment, component, at", "environment, component, at, id"):
+            connection.execute(text(f"CREATE INDEX {columns.replace(', ', '_')} ON deployments ({columns})"))
     yield engine
     engine.dispose()
 
@@ -166,50 +171,82 @@ def test_the_real_database_gives_back_what_was_stored(engine: Engine, deployment
     assert oldest["responsible"] == "Zoë"
 
 
-def test_the_real_database_finds_what_details_say_of_a_run(engine: Engine, deployment: dict[str, Any]) -> None:
-    noon = datetime(2026, 1, 1, 12)  # noqa: DTZ001
-    said = {"pipeline": "https://ci/é/1", "step": "inv deploy"}
-    told: list[tuple[str, str, dict[str, Any] | None]] = [
-        ("1", "started", {**said, "at": "2026-01-01T11:00:00.000Z"}),
-        ("1", "started", {**said, "pipeline": "https://ci/é/2"}),
-        ("1", "succeeded", {**said, "at": "2026-01-01T11:00:30.000Z", "log": "x" * 1000}),
-        # These say nothing: too large, no text, or not there; so each one's time is when it was received.
-        ("2", "started", {"at": "2026-01-01T11:00:00.000Z", "log": "x" * 32_000}),
-        ("2", "succeeded", {"pipeline": None, "step": None, "at": 7}),
-        ("2", "rolled-back", None),
-    ]
+FEW = hypothesis_settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def fill(engine: Engine, rows: list[Row]) -> Store:
+    """Make these rows the only ones."""
     with engine.begin() as connection:
-        for number, (version, status, details) in enumerate(told):
-            row = {**deployment, "id": str(uuid.uuid4()), "received_at": noon + timedelta(seconds=number)}
-            row.update(version=version, status=status, details=details)
-            connection.execute(insert(deployments), row)
-    store = Store(engine)
-    found = [(run.version, run.status, run.stages[0].seconds) for run in store.recent_runs(9)]
-    assert found == [("2", "rolled-back", 1), ("1", "started", None), ("1", "succeeded", 30)]
-    there, newest = store.standing(deployment["environment"], deployment["component"])
-    assert there is not None
-    assert there == store.running()[0]
-    assert (there.version, there.run and there.run.seconds) == ("1", 30)
-    assert newest == store.recent_runs(1)[0]
+        connection.execute(delete(deployments))
+        if rows:
+            connection.execute(insert(deployments), rows)
+    return Store(engine)
 
 
-def test_the_real_database_finds_what_overtook_a_deployment_that_waited(
-    engine: Engine, deployment: dict[str, Any]
-) -> None:
-    began = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  the column holds UTC without a zone
-    place = {**deployment, "stage": "deploy", "status": "succeeded"}
+@FEW
+@given(histories())
+def test_the_real_database_says_what_really_runs(engine: Engine, history: tuple[list[Row], Answer]) -> None:
+    rows, expected = history
+    store = fill(engine, rows)
+    found = {(one.environment, one.component): (one.version, one.since, one.responsible) for one in store.running()}
+    assert found == expected
+    for place in PLACES:
+        there, _ = store.standing(*place)
+        assert (there and (there.version, there.since, there.responsible)) == expected.get(place)
 
-    def told(version: str, received: int, happened: int) -> dict[str, Any]:
-        details = {"at": f"{(began + timedelta(seconds=happened)).isoformat()}.000Z"}
-        received_at = began + timedelta(seconds=received)
-        return {**place, "id": str(uuid.uuid4()), "version": version, "received_at": received_at, "details": details}
 
+@FEW
+@given(events())
+def test_the_real_database_answers_as_the_model_does(engine: Engine, rows: list[Row]) -> None:
+    store = fill(engine, rows)
+    assert store.running() == running(rows)
+    assert store.recent_runs(99) == runs(rows)
+
+
+def reads(engine: Engine) -> int:
+    """How many rows and index entries this connection's server has read for it."""
+    with engine.connect() as connection:
+        found = connection.execute(text("SHOW SESSION STATUS LIKE 'Handler_read%'")).all()
+    return sum(int(value) for name, value in found if name != "Handler_read_rnd_deleted")
+
+
+def test_what_runs_is_found_without_reading_the_whole_table(engine: Engine) -> None:
+    columns = "(id, environment, component, version, responsible, stage, status, received_at, at)"
+    half_hour = "TIMESTAMP('2026-01-01') + INTERVAL seq DIV 200 * 30 MINUTE"
+    # 50 components in 4 environments, each deployed every hour, with a start and an end.
     with engine.begin() as connection:
-        connection.execute(insert(deployments), [told("2", 11, 10), told("1", 3600, 0)])
+        connection.execute(
+            text(
+                f"INSERT INTO deployments {columns}"  # noqa: S608
+                " SELECT UUID(), CONCAT('e', seq MOD 4), CONCAT('c', seq DIV 4 MOD 50), seq DIV 400, 'me', 'deploy',"
+                f" IF(seq DIV 200 MOD 2, 'succeeded', 'started'), {half_hour}, {half_hour}"
+                " FROM seq_0_to_99999"
+            )
+        )
+        # What one of them has, and all that it had lately, was rolled back.
+        connection.execute(
+            text(
+                f"INSERT INTO deployments {columns}"  # noqa: S608
+                " SELECT UUID(), environment, component, version, 'me', 'deploy', 'rolled-back', received_at, at"
+                " FROM deployments WHERE environment = 'e0' AND component = 'c0'"
+                " AND status = 'succeeded' AND version >= 200"
+            )
+        )
+        connection.execute(text("ANALYZE TABLE deployments"))
     store = Store(engine)
-    assert [one.version for one in store.running()] == ["2"]
-    there, _ = store.standing(place["environment"], place["component"])
-    assert there == store.running()[0]
+    before = reads(engine)
+    found = store.running()
+    assert len(found) == 200
+    assert found[0].version == "199"
+    assert all(one.run and one.run.status == "succeeded" for one in found)
+    assert reads(engine) - before < 30_000
 
 
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
