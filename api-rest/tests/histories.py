@@ -159,8 +159,9 @@ def events(draw: st.DrawFn) -> list[Row]:
         st.lists(
             st.fixed_dictionaries(
                 {
-                    "place": st.sampled_from(PLACES),
-                    "version": st.sampled_from(["1", "2"]),
+                    # Most are about one version at one place: what comes of it is what is hard.
+                    "place": st.sampled_from([PLACES[0]] * 5 + PLACES[1:]),
+                    "version": st.sampled_from(["1", "1", "2"]),
                     "responsible": st.sampled_from(["ana", "zoë"]),
                     "stage": st.sampled_from(["deploy", "deploy", "deploy", "verify", *STAGES]),
                     "status": st.sampled_from(["started", "succeeded", "failed", "rolled-back"]),

@@ -367,6 +367,16 @@ def test_what_was_under_way_when_a_version_was_taken_back_ends_in_its_own_run() 
     assert statuses(run) == {"deploy": "rolled-back", "verify": "failed"}
 
 
+def test_a_deploy_that_succeeds_after_a_rollback_is_a_new_run_though_it_began_before() -> None:
+    events = [
+        deploy(0, "started", step="inv deploy"),
+        deploy(1, "rolled-back", step="inv rollback"),
+        deploy(2, "succeeded", step="inv deploy"),
+    ]
+    assert [run.status for run in runs(events)] == ["succeeded", "rolled-back"]
+    assert answer(events) == [("2.1", at(2))]
+
+
 def test_a_pipelines_rollback_undoes_its_own_deploy_and_not_a_later_one() -> None:
     events = [
         deploy(0, "succeeded", pipeline="https://ci/1"),
