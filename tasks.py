@@ -6,6 +6,7 @@ from delivery.tasks import (
     cache,
     checks,
     cluster,
+    component,
     deploy,
     engine,
     images,
@@ -44,5 +45,5 @@ namespace.add_collection(Collection("scan", scan.secrets, scan.packages))
 recorded = Collection("records", records.deliver, records.waiting)
 recorded.add_task(records.records, name="show", default=True)
 namespace.add_collection(recorded)
-for module in (release, repos, cluster, engine, cache):
+for module in (release, repos, cluster, component, engine, cache):
     namespace.add_collection(Collection.from_module(module))

@@ -86,6 +86,10 @@ def bring_up(
     screen.say(f"registry       {declaration.registry.address}")
     if engine.private:
         screen.say(f"engine         export DOCKER_HOST={engine.address}")
+    if still := [name for name in declaration.components() if name not in ports]:
+        screen.say(
+            f"not started    {', '.join(still)}: built, and in the registry; `./run inv deploy` runs every component"
+        )
     screen.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
 
 

@@ -63,7 +63,6 @@ develop = "develop"
 candidate = "staging"
 release = "production"
 [cluster]
-name = "small"
 node = "kind-node"
 pods = "198.18.0.0/17"
 services = "198.18.128.0/17"

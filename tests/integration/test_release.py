@@ -13,6 +13,7 @@ import pytest
 
 from delivery.core.declaration import Declaration
 from delivery.steps import programs
+from delivery.tools import chart as charts
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 from tests.integration import small
@@ -265,3 +266,23 @@ def test_what_is_published_can_be_read_as_json(pushed: Small) -> None:
     plan = json.loads(succeed(pushed, "plan", "--json"))
     assert plan["decision"]["line"] == "develop"
     assert [one["published"] for one in plan["versions"]] == ["0.1.0-dev.1"] * 3
+
+
+GREETER = {
+    "greeter/Dockerfile": "ARG BASE_IMAGE=base-image\nFROM ${BASE_IMAGE}\nCOPY greeter.py /greeter.py\n",
+    "greeter/greeter.py": "print('hello')\n",
+}
+
+
+def test_a_component_that_was_added_is_published_and_in_the_charts_values(place: Small) -> None:
+    place.commit("feat(apps): greet", GREETER)
+    printed = succeed(place, "component.add", "greeter", "--port", "8080")
+    assert "written: delivery.toml, platform-chart/values.yaml, greeter/VERSION" in printed
+    place.commit("feat(apps): run the greeter")
+    succeed(place, "push")
+    told = place.released()
+    pinned = told["images"]["greeter"]
+    registry = Registry(place.registry)
+    assert registry.digest(f"{place.registry}/greeter", pinned["version"]) == pinned["digest"]
+    packed = charts.fetch(registry, told["chart"]["repository"], told["chart"]["digest"])
+    assert f'digest: "{pinned["digest"]}"' in (charts.read_file(packed, "values.yaml") or "")
