@@ -94,7 +94,12 @@ class Database:
 class World:
     """The app with everything around it."""
 
-    def __init__(self, tracing: Tracing | None = None, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self,
+        tracing: Tracing | None = None,
+        tokens: Tokens | None = None,
+        max_body_bytes: int = 2048,
+    ) -> None:
         self.kafka = Kafka()
         self.database = Database()
         self.state = State(ready=True)
@@ -107,7 +112,7 @@ class World:
             connecting._thread.join()
         app = create_app(
             Backends(broker, store),
-            max_body_bytes=2048,
+            max_body_bytes=max_body_bytes,
             state=self._ready,
             storing=self.storing,
             metrics=Metrics("1"),
@@ -184,6 +189,20 @@ def test_a_bug_is_500_in_the_same_shape_and_in_the_log(
     with caplog.at_level(logging.ERROR):
         assert code(world.post(deployment, status=500)) == "internal-error"
     assert "request failed" in caplog.text
+
+
+def test_what_is_nested_too_deeply_to_be_read_is_422() -> None:
+    response = World(max_body_bytes=400_000).post(b"[" * 200_000 + b"]" * 200_000, status=422)
+    assert code(response) == "invalid-fields"
+    assert response.json["error"]["fields"] == {"body": "is nested too deeply"}
+
+
+def test_a_number_of_thousands_of_digits_is_told_in_our_words(deployment: dict[str, Any]) -> None:
+    body = json.dumps({**deployment, "details": {"a": 0}}).replace('"a": 0', f'"a": {"1" * 5000}')
+    response = World(max_body_bytes=8192).post(body.encode(), status=422)
+    assert response.json["error"]["fields"] == {
+        "details": "must be without a number beyond a double",
+    }
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"us-ascii"'])

@@ -2,11 +2,14 @@
 
 import json
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from async_worker import event, store
+from async_worker.errors import Undecodable
+from async_worker.event_rules import DETAILS_LEVELS, LENGTHS
 
 HERE = Path(__file__).parents[1]
 OTHER = HERE.parent / "api-rest"
@@ -29,6 +32,7 @@ def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another 
         "broker_security.py",
         "broker_url.py",
         "config.py",
+        "event_rules.py",
         "logs.py",
         "run_details.py",
         "tracing.py",
@@ -55,7 +59,7 @@ def test_both_have_one_version() -> None:
 
 def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> None:  # noqa: ANN401
     payload = {
-        **{name: "x" * limit for name, limit in event.LENGTHS.items()},
+        **{name: "x" * limit for name, limit in LENGTHS.items()},
         "stage": "build",
         "status": "started",
         "details": {"text": "é" * 1000, "number": 1e300},
@@ -71,15 +75,57 @@ def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> N
     assert row["received_at"].replace(" ", "T") + "Z" == accepted["received_at"]
 
 
-@pytest.mark.parametrize("name", list(event.LENGTHS))
-def test_both_know_the_same_lengths(api_event: Any, name: str) -> None:  # noqa: ANN401
-    wrong = api_event.validate({name: "x" * (event.LENGTHS[name] + 1)})
-    assert wrong[name] == f"must have at most {event.LENGTHS[name]} characters"
-    assert store.deployments.c[name].type.length == event.LENGTHS[name]  # type: ignore[attr-defined]
+def nested(levels: int) -> str:
+    return '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
 
 
-def test_both_know_the_same_words(api_event: Any) -> None:  # noqa: ANN401
-    assert (api_event.STAGES, api_event.STATUSES) == (event.STAGES, event.STATUSES)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("details", "[]"),
+        ("details", "1"),
+        ("details", nested(DETAILS_LEVELS)),
+        ("details", nested(DETAILS_LEVELS + 1)),
+        ("details", nested(200)),
+        ("details", '{"a":1e400}'),
+        ("details", '{"a":' + "9" * 308 + "}"),
+        ("details", '{"a":' + "9" * 309 + "}"),
+        ("details", '{"a":' + "9" * 5000 + "}"),
+        ("details", r'{"a":"\ud800"}'),
+        ("details", r'{"\udfff":0}'),
+        ("details", r'{"\u0000":"\ud83d\ude00"}'),
+        ("version", r'"\ud800"'),
+        ("version", "1" * 5000),
+        ("responsible", "null"),
+        ("stage", '"pray"'),
+        ("status", "[]"),
+        *((name, '"x"') for name in LENGTHS),
+        *((name, f'"{"x" * limit}"') for name, limit in LENGTHS.items()),
+        *((name, f'"{"x" * (limit + 1)}"') for name, limit in LENGTHS.items()),
+    ],
+    ids=lambda text: text[:16],
+)
+def test_the_api_refuses_what_the_worker_cannot_store_and_names_it(
+    api_event: Any,  # noqa: ANN401
+    name: str,
+    value: str,
+) -> None:
+    good = {**dict.fromkeys(LENGTHS, "x"), "stage": "build", "status": "started"}
+    payload = json.dumps({**good, name: 0}).replace(f'"{name}": 0', f'"{name}": {value}')
+    set_by_server = f'"id": "{uuid.uuid4()}", "received_at": "2026-01-02T03:04:05.000678Z", '
+    wrong = api_event.validate(api_event.parse_json(payload.encode()))
+    message = payload.replace("{", "{" + set_by_server, 1).encode()
+    if wrong:
+        assert list(wrong) == [name]
+        with pytest.raises(Undecodable, match=f"^{name} "):
+            event.decode(message)
+    else:
+        assert event.decode(message)
+
+
+@pytest.mark.parametrize("name", list(LENGTHS))
+def test_the_table_is_as_wide_as_the_rules_say(name: str) -> None:
+    assert store.deployments.c[name].type.length == LENGTHS[name]  # type: ignore[attr-defined]
 
 
 def test_the_api_marks_its_events_as_no_heartbeat(api_event: Any) -> None:  # noqa: ANN401

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from async_worker.errors import Undecodable
 from async_worker.event import Heartbeat, Message, decode, decode_heartbeat, encode_heartbeat
+from async_worker.event_rules import DETAILS_BYTES, DETAILS_LEVELS
 
 
 def encoded(event: object) -> bytes:
@@ -128,10 +129,30 @@ def test_a_constant_that_json_has_not_makes_it_no_json(deployment: dict[str, Any
         decode(value)
 
 
-def test_a_number_beyond_a_double_is_no_plain_json(deployment: dict[str, Any]) -> None:
-    value = encoded({**deployment, "details": {"number": 1}}).replace(b'"number": 1', b'"number": 1e999')
-    with pytest.raises(Undecodable, match="details"):
+@pytest.mark.parametrize("number", ["1e400", "9" * 309, "9" * 5000])
+def test_a_number_beyond_a_double_is_wrong(deployment: dict[str, Any], number: str) -> None:
+    value = encoded({**deployment, "details": {"number": "N"}}).replace(b'"N"', number.encode())
+    with pytest.raises(Undecodable, match="details must be without a number beyond a double"):
         decode(value)
+
+
+def test_details_may_be_larger_than_those_of_a_request(deployment: dict[str, Any]) -> None:
+    details = {"text": "x" * 2 * DETAILS_BYTES}
+    assert json.loads(decode(encoded({**deployment, "details": details})).details or "") == details
+
+
+def test_details_too_deep_for_the_database_are_wrong(deployment: dict[str, Any]) -> None:
+    deepest: dict[str, Any] = {}
+    for _ in range(DETAILS_LEVELS - 1):
+        deepest = {"a": deepest}
+    assert decode(encoded({**deployment, "details": deepest})).details
+    with pytest.raises(Undecodable, match=r"details .*levels"):
+        decode(encoded({**deployment, "details": {"a": deepest}}))
+
+
+def test_an_unknown_field_may_hold_a_number_beyond_a_double(deployment: dict[str, Any]) -> None:
+    value = encoded({**deployment, "colour": "N"}).replace(b'"N"', b"9" * 5000)
+    assert decode(value) == decode(encoded(deployment))
 
 
 @pytest.mark.parametrize(

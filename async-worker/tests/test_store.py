@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from async_worker import store as store_module
 from async_worker.errors import Unavailable
-from async_worker.event import STAGES, STATUSES, Deployment
+from async_worker.event import Deployment
+from async_worker.event_rules import STAGES, STATUSES
 from async_worker.settings import Settings
 from async_worker.store import (
     NEWS_FOR,

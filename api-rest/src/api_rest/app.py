@@ -69,7 +69,7 @@ class Ledger:
         payload = self._payload()
         wrong = validate(payload)
         if wrong or not isinstance(payload, dict):
-            raise Problem(422, "invalid-fields", "some fields are wrong", fields=wrong)
+            raise _invalid_fields(wrong)
         event = accept(payload) if key is None else self._reserved(key, payload)
         body = encode(event)
         self._publish(payload["component"], body, event["id"])
@@ -207,6 +207,8 @@ class Ledger:
             return parse_json(body)
         except ValueError as error:
             raise Problem(400, "invalid-json", f"the body is not JSON: {error}") from None
+        except RecursionError:
+            raise _invalid_fields({"body": "is nested too deeply"}) from None
 
     def _too_large(self) -> Problem:
         return Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
@@ -259,6 +261,10 @@ def _contract(max_body_bytes: int, *, writes: bool, reads: bool) -> dict[str, An
         protect_writes=writes,
         protect_reads=reads,
     )
+
+
+def _invalid_fields(fields: Mapping[str, str]) -> Problem:
+    return Problem(422, "invalid-fields", "some fields are wrong", fields=fields)
 
 
 def _refuse_other_media() -> None:

@@ -1,13 +1,24 @@
 """The deployment event: which fields it has, what they may hold, how it travels on Kafka."""
 
-import json
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .event_rules import (
+    DETAILS_BYTES,
+    DETAILS_LEVELS,
+    LENGTHS,
+    NAME,
+    PRINTABLE,
+    STAGES,
+    STATUSES,
+    check_details,
+    check_text,
+    json_reader,
+    write_json,
+)
 from .run_details import RUN_PROPERTIES, check_run_details
 
 __all__ = [
@@ -24,9 +35,6 @@ __all__ = [
     "validate",
 ]
 
-STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
-STATUSES = ("started", "succeeded", "failed", "rolled-back")
-DETAILS_LIMIT = 32_768
 KIND_HEADER = ("kind", b"deployment")
 
 
@@ -43,30 +51,8 @@ class Field:
 
 
 def _text(limit: int, pattern: str, form: str) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
-    matches = re.compile(pattern).fullmatch
-
-    def check(value: object) -> str | None:
-        if not isinstance(value, str):
-            return "must be a string"
-        if not value:
-            return "must not be empty"
-        if len(value) > limit:
-            return f"must have at most {limit} characters"
-        if not matches(value) or not _encodable(value):
-            return f"must be {form}"
-        return None
-
-    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": pattern}, check
-
-
-def _encodable(text: str) -> bool:
-    """Tell whether text has no half of a surrogate pair, which JSON can spell but UTF-8 cannot."""
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            return False
-    return True
+    schema = {"type": "string", "minLength": 1, "maxLength": limit, "pattern": pattern}
+    return schema, check_text(limit, pattern, form)
 
 
 def _choice(words: tuple[str, ...]) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
@@ -79,45 +65,28 @@ def _choice(words: tuple[str, ...]) -> tuple[Mapping[str, Any], Callable[[object
 def _details(value: object) -> str | None:
     if not isinstance(value, dict):
         return "must be an object"
-    try:
-        size = len(_dump(value))
-    except (ValueError, RecursionError):
-        return "must be plain JSON: no number beyond a double, no half of a surrogate pair, no deep nesting"
-    if size > DETAILS_LIMIT:
-        return f"must be at most {DETAILS_LIMIT} bytes of JSON"
-    return check_run_details(value)
-
-
-_NAME = (r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "letters, digits and ._/- only, a letter or digit first")
-# Controls, spaces but the usual one, marks that are not seen or turn the direction of the text.
-_UNSEEN = (
-    r"\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
-    r"\ufeff\ufff0-\uffff"
-    "\U000e0000-\U000e007f"
-)
-_PRINTABLE = (
-    rf"^[^ {_UNSEEN}]([^{_UNSEEN}]*[^ {_UNSEEN}])?$",
-    "printable, with no space at either end",
-)
+    return check_details(value) or check_run_details(value)
 
 
 def printable(limit: int) -> tuple[Callable[[object], str | None], Mapping[str, Any]]:
     """Return the check and the schema of a text that people read."""
-    schema, check = _text(limit, *_PRINTABLE)
+    schema, check = _text(limit, *PRINTABLE)
     return check, schema
 
 
 FIELDS = (
-    Field("component", "what was deployed", *_text(128, *_NAME), "api-rest"),
-    Field("version", "which version of it", *_text(128, *_PRINTABLE), "1.2.3"),
-    Field("environment", "where to", *_text(64, *_NAME), "staging"),
-    Field("responsible", "who did it", *_text(256, *_PRINTABLE), "Zoë"),
+    Field("component", "what was deployed", *_text(LENGTHS["component"], *NAME), "api-rest"),
+    Field("version", "which version of it", *_text(LENGTHS["version"], *PRINTABLE), "1.2.3"),
+    Field("environment", "where to", *_text(LENGTHS["environment"], *NAME), "staging"),
+    Field("responsible", "who did it", *_text(LENGTHS["responsible"], *PRINTABLE), "Zoë"),
     Field("stage", "which stage of the pipeline", *_choice(STAGES), "deploy"),
     Field("status", "how that stage stands", *_choice(STATUSES), "succeeded"),
     Field(
         "details",
-        f"anything else worth keeping, at most {DETAILS_LIMIT} bytes of JSON; `pipeline`, `step` and `at` say to which run and "
-        "to which step of the stage it belongs, and when it happened",
+        f"anything else worth keeping, at most {DETAILS_BYTES} bytes of JSON and {DETAILS_LEVELS} "
+        "levels of objects and arrays, `details` itself the first, with no number beyond a double; "
+        "`pipeline`, `step` and `at` say to which run and to which step of the stage it belongs, "
+        "and when it happened",
         {"type": "object", "properties": RUN_PROPERTIES},
         _details,
         {"commit": "0a1b2c3"},
@@ -130,13 +99,14 @@ _SET_BY_SERVER = ("id", "received_at")
 
 
 def parse_json(body: bytes) -> object:
-    """Read strict JSON in UTF-8, or raise ValueError with what is wrong."""
+    """Read strict JSON in UTF-8, or raise ValueError with what is wrong.
+
+    RecursionError means that it is nested too deeply to be read.
+    """
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+        return _read_json(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -146,8 +116,7 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _no_constant(word: str) -> object:
-    raise ValueError(f"{word} is not JSON")
+_read_json = json_reader(_no_repeats)
 
 
 def validate(payload: object) -> dict[str, str]:
@@ -184,8 +153,4 @@ def rfc3339(utc: datetime) -> str:
 
 def encode(event: dict[str, object]) -> bytes:
     """Return the event as it travels on Kafka."""
-    return _dump(event)
-
-
-def _dump(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    return write_json(event).encode("utf-8")

@@ -10,6 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from .errors import Undecodable
+from .event_rules import (
+    LENGTHS,
+    STAGES,
+    STATUSES,
+    check_storable_text,
+    details_json,
+    json_reader,
+)
 from .run_details import happened_at, run_text
 
 __all__ = [
@@ -25,11 +33,6 @@ __all__ = [
 
 KIND = "kind"
 KIND_HEARTBEAT = b"heartbeat"
-
-STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
-STATUSES = ("started", "succeeded", "failed", "rolled-back")
-# The widths of the table's columns: what is longer could not be stored as it is.
-LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
 
 
 class Message(NamedTuple):
@@ -81,13 +84,7 @@ class Heartbeat:
     sent_at: float
 
 
-def _no_constant(word: str) -> object:
-    raise ValueError(f"{word} is not JSON")
-
-
-# Both are made once: json.loads and json.dumps make a new one at every call that has options.
-_read_json = json.JSONDecoder(parse_constant=_no_constant).decode
-_write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_read_json = json_reader()
 _is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 # What api-rest writes; any other RFC 3339 form is taken too, at a higher price.
 _is_usual_time = re.compile(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z").fullmatch
@@ -100,12 +97,9 @@ def decode(value: bytes | None) -> Deployment:
     """
     payload = _object(value)
     get = payload.get
-    # Only an escape spells half of a surrogate pair, which JSON can and no database stores.
-    escapes = value is not None and b"\\u" in value
     for name, limit in LENGTHS.items():
-        text = get(name)
-        if not isinstance(text, str) or not 0 < len(text) <= limit or (escapes and not _encodable(text)):
-            raise Undecodable(f"{name} must be 1 to {limit} characters of text")
+        if reason := check_storable_text(get(name), limit):
+            raise Undecodable(f"{name} {reason}")
     stage, status, details = get("stage"), get("status"), get("details")
     if stage not in STAGES:
         raise Undecodable(f"stage must be one of {', '.join(STAGES)}")
@@ -120,7 +114,7 @@ def decode(value: bytes | None) -> Deployment:
         stage,
         status,
         received_at := _instant(get("received_at")),
-        None if details is None else _details(details, escapes=escapes),
+        None if details is None else _details(details),
         received_at,
     )
     return row if details is None else _with_run_columns(row, details)
@@ -159,8 +153,10 @@ def _object(value: bytes | None) -> Mapping[str, Any]:
         raise Undecodable("the message is empty")
     try:
         payload = _read_json(value.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Undecodable(f"not JSON: {error}") from None
+    except RecursionError:
+        raise Undecodable("nested too deeply to be read") from None
     if not isinstance(payload, dict):
         raise Undecodable("not a JSON object")
     return payload
@@ -191,22 +187,8 @@ def _instant(value: object) -> str:
     return utc.isoformat(sep=" ", timespec="microseconds")
 
 
-def _encodable(text: str) -> bool:
-    """Tell whether text has no lone surrogates."""
+def _details(details: object) -> str:
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _details(details: object, *, escapes: bool) -> str:
-    if isinstance(details, dict):
-        try:
-            text = _write_json(details)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            if not escapes or _encodable(text):
-                return text
-    raise Undecodable("details must be an object of plain JSON")
+        return details_json(details)
+    except ValueError as error:
+        raise Undecodable(f"details {error}") from None

@@ -37,14 +37,14 @@ def bodies(world: World) -> dict[str, tuple[bytes, str | None]]:
         "infinite": (text(details={"x": 0}).replace(b'{"x": 0}', b'{"x": 1e999}'), "details must be"),
         "half a pair": (text(responsible="\ud800"), "responsible must be"),
         "half a pair within": (text(details={"x": "\udfff"}), "details must be"),
-        "deep": (b"[" * 200_000, "not JSON"),
+        "deep": (b"[" * 200_000, "nested too deeply"),
         "deep details": (
             text(details=0).replace(b'"details": 0', b'"details": ' + b'{"a":' * 200 + b"1" + b"}" * 200),
-            "",
+            "details must be",
         ),
         "endless number": (
             text(details=0).replace(b'"details": 0', b'"details": {"x": ' + b"9" * 5000 + b"}"),
-            "not JSON",
+            "details must be",
         ),
         "stored 2: unknown fields": (stored("2", colour="red", nested={"a": [1]}), None),
         "stored 3: a name twice": (stored("3").replace(b"{", b'{"version": "0", ', 1), None),

@@ -1,0 +1,109 @@
+import json
+from typing import Any
+
+import pytest
+from api_rest.event_rules import (
+    DETAILS_BYTES,
+    DETAILS_LEVELS,
+    check_details,
+    check_storable_text,
+    check_text,
+    details_json,
+    json_reader,
+)
+
+read = json_reader()
+
+
+def nested(levels: int, *brackets: str) -> dict[str, Any]:
+    """Details of so many levels, themselves the first; the brackets below alternate."""
+    pairs = [brackets[number % len(brackets)].split("|") for number in range(levels - 1)]
+    text = "".join(left for left, _ in pairs) + "1" + "".join(right for _, right in reversed(pairs))
+    return dict(json.loads(f'{{"a":{text}}}'))
+
+
+SHAPES = (("[|]",), ('{"a":|}',), ("[|]", '{"a":|}'), ('[0,|,"[{"]',), ('{"[":1,"b":|,"c":"{"}',))
+
+
+@pytest.mark.parametrize("brackets", SHAPES, ids=" ".join)
+def test_details_have_at_most_so_many_levels(brackets: tuple[str, ...]) -> None:
+    assert check_details(nested(DETAILS_LEVELS, *brackets)) is None
+    assert check_details(nested(DETAILS_LEVELS + 1, *brackets)) == (
+        f"must be at most {DETAILS_LEVELS} levels deep, itself the first"
+    )
+
+
+def test_many_brackets_are_not_many_levels() -> None:
+    wide = {"a": [[] for _ in range(1000)], "text": "[{" * 1000}
+    assert json.loads(details_json(wide)) == wide
+
+
+def test_an_empty_container_is_a_level() -> None:
+    deepest = nested(DETAILS_LEVELS, "[|]")
+    assert check_details(json.loads(json.dumps(deepest).replace("1", "[]")))
+
+
+@pytest.mark.parametrize("levels", [1_000, 100_000])
+def test_details_of_any_depth_do_not_crash_the_check(levels: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(levels):
+        deep = {"a": deep}
+    assert "levels" in str(check_details(deep))
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0", "-0", "-0.0", "1e-400", "9" * 308, "-" + "9" * 308, "1" + "0" * 308, "-1" + "0" * 308],
+)
+def test_what_a_double_can_hold_is_a_number(number: str) -> None:
+    details = read(f'{{"a":{number}}}')
+    assert check_details(details) is None
+    assert json.loads(details_json(details)) == details
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 309, "-" + "9" * 309, "1" * 5000])
+def test_a_number_beyond_a_double_is_told_in_our_words(number: str) -> None:
+    assert check_details(read(f'{{"a":[{number}]}}')) == "must be without a number beyond a double"
+
+
+def test_an_integer_of_many_digits_keeps_them_all() -> None:
+    assert read("1" + "0" * 307 + "1") == 10**308 + 1
+
+
+@pytest.mark.parametrize("details", [{"a": "\ud800"}, {"\udfff": 1}, {"a": ["é\ud83d"]}])
+def test_half_of_a_surrogate_pair_is_no_character(details: dict[str, Any]) -> None:
+    assert check_details(details) == "must be without half of a surrogate pair"
+
+
+@pytest.mark.parametrize("text", ["\x00", "\x7f", "\ufffe", "\uffff", "🚀", "\U0010ffff", ""])
+def test_every_other_character_is_one_in_names_and_values(text: str) -> None:
+    details = {text: text}
+    assert check_details(details) is None
+    assert json.loads(details_json(details)) == details
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "🚀", "\\"])
+def test_details_are_measured_in_bytes_of_json(letter: str) -> None:
+    size = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+    room = DETAILS_BYTES - len('{"a":""}')
+    whole, rest = divmod(room, size)
+    assert check_details({"a": letter * whole + "x" * rest}) is None
+    reason = check_details({"a": letter * whole + "x" * (rest + 1)})
+    assert reason == f"must be at most {DETAILS_BYTES} bytes of JSON"
+
+
+@pytest.mark.parametrize("details", [None, [], "text", 1])
+def test_details_are_an_object(details: object) -> None:
+    assert check_details(details) == "must be an object"
+
+
+@pytest.mark.parametrize("value", [None, 1, "", "xxxx", "\ud800"])
+def test_what_a_column_cannot_hold_no_request_may_have(value: object) -> None:
+    reason = check_storable_text(value, 3)
+    assert reason
+    assert check_text(3, ".*", "anything")(value) == reason
+
+
+@pytest.mark.parametrize("value", ["\x00", " a", "日本語", "🚀🚀🚀"])
+def test_a_column_holds_any_other_text(value: str) -> None:
+    assert check_storable_text(value, 3) is None
