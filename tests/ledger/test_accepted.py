@@ -59,14 +59,13 @@ JSON = st.recursive(
 )
 DEEP = st.builds(
     nested,
-    st.integers(2, 40) | st.sampled_from([29, 30, 31, 32, 33, 100, 900]),
+    st.integers(24, 36) | st.sampled_from([100, 900]),
     st.sampled_from(BRACKETS),
     st.sampled_from(BRACKETS),
 )
 WIDE = st.builds(lambda child, width: {"a": [child] * width}, JSON, st.integers(30, 200))
 LARGE = st.builds(lambda text, size: {text: "x" * size}, TEXTS, st.integers(32_700, 32_800))
 UNENCODABLE = st.builds(lambda before, half: {before + half: half}, TEXTS, HALF_PAIRS)
-# Most of it ordinary, so that most is accepted.
 DETAILS = st.dictionaries(TEXTS, JSON, max_size=5) | DEEP | WIDE | LARGE | UNENCODABLE
 
 
@@ -81,10 +80,9 @@ def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def events(schema: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return bodies that the app's own schema allows."""
+    """Return bodies that the app's own schema allows; half of them vary in their details only."""
     fields = {name: values(field) for name, field in schema["properties"].items()}
-    optional = {name: fields.pop(name) for name in set(fields) - set(schema["required"])}
-    return st.fixed_dictionaries(fields, optional=optional)
+    return st.fixed_dictionaries(fields) | DETAILS.map(lambda details: {**GOOD, "details": details})
 
 
 def ask(
@@ -115,6 +113,7 @@ def test_what_is_accepted_is_stored_and_what_cannot_be_is_named(stack: Stack) ->
             suppress_health_check=list(HealthCheck),
         )
         @given(events(contract["components"]["schemas"]["NewDeployment"]))
+        @example(GOOD)
         @example({**GOOD, "details": nested(30, *BRACKETS)})
         @example({**GOOD, "details": nested(33, ("[", "]"))})
         def post(event: dict[str, Any]) -> None:
@@ -139,5 +138,5 @@ def test_what_is_accepted_is_stored_and_what_cannot_be_is_named(stack: Stack) ->
     assert [sent[identity] for identity, (status, _) in stored.items() if status != OK] == []
     assert {identity: event for identity, (_, event) in stored.items()} == sent
     assert stack.dead_letters() == letters
-    # Both happened, and often.
+    # Both happened often.
     assert min(statuses.count(ACCEPTED), statuses.count(REFUSED)) > EXAMPLES // 10
