@@ -1,10 +1,13 @@
 import json
+import re
 from typing import Any
 
 import pytest
 from api_rest.event_rules import (
     DETAILS_BYTES,
     DETAILS_LEVELS,
+    LENGTHS,
+    NAME,
     check_details,
     check_storable_text,
     check_text,
@@ -107,3 +110,20 @@ def test_what_a_column_cannot_hold_no_request_may_have(value: object) -> None:
 @pytest.mark.parametrize("value", ["\x00", " a", "日本語", "🚀🚀🚀"])
 def test_a_column_holds_any_other_text(value: str) -> None:
     assert check_storable_text(value, 3) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "1", "a/b", "run-1/client-1", "a/.b", "a/..b", "a/b..", "a/_/-", "a..", "a.b/c_d"]
+)
+def test_a_name_may_have_parts(name: str) -> None:
+    assert check_text(LENGTHS["component"], *NAME)(name) is None
+
+
+@pytest.mark.parametrize("name", ["a/", "a//b", "/a", "a/.", "a/..", "a/../b", "a/./b", "a/b/", "a/...", "..", "a/é"])
+def test_no_part_of_a_name_is_empty_or_only_dots(name: str) -> None:
+    assert check_text(LENGTHS["component"], *NAME)(name)
+
+
+def test_a_wrong_name_is_refused_as_fast_as_a_good_one_is_taken() -> None:
+    # Nothing in the pattern can be matched in two ways, or this would not end.
+    assert not re.fullmatch(NAME[0], "a" + "/.a" * 10_000 + "/")

@@ -31,7 +31,11 @@ STATUSES = ("started", "succeeded", "failed", "rolled-back")
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
 
 # Each is a pattern and its meaning in words.
-NAME = (r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", "letters, digits and ._/- only, a letter or digit first")
+_SEGMENT = r"\.*[A-Za-z0-9_-][A-Za-z0-9._-]*"
+NAME = (
+    rf"^[A-Za-z0-9][A-Za-z0-9._-]*(/{_SEGMENT})*$",
+    "letters, digits and ._/- only, a letter or digit first, no part between / empty or only dots",
+)
 # Control characters, spaces other than U+0020, and characters that are invisible or turn the
 # direction of text.
 _UNSEEN = (
