@@ -211,7 +211,36 @@ def test_another_charset_is_415(world: World, deployment: dict[str, Any], charse
     assert code(world.post(deployment, status=415, content_type=media_type)) == "unsupported-media-type"
 
 
-@pytest.mark.parametrize("media_type", ["application/json;charset=UTF-8", 'application/json; v=1; charset="utf8"'])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "\xff",
+        "\xff=1",
+        "v=\xff",
+        'v="\xff"',
+        "charset",
+        "charset=",
+        '="utf-8"',
+        'charset="utf-8',
+        "v=1 2",
+        'v="1"; charset=latin-1',
+        "charset=utf-8; charset=latin-1",
+    ],
+)
+@pytest.mark.parametrize("end", ["", ";" * 1000 + " " * 1000 + "\xff"])
+def test_a_malformed_media_type_is_415(world: World, rest: str, end: str) -> None:
+    response = world.post(b"{}", status=415, content_type=f"application/json; {rest}{end}")
+    assert code(response) == "unsupported-media-type"
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json;charset=UTF-8",
+        'application/json; v=1; charset="utf8"',
+        'application/json ; v="a; charset=latin-1, \\""; charset=utf-8 ;',
+    ],
+)
 def test_utf_8_by_any_of_its_names_is_taken(world: World, deployment: dict[str, Any], media_type: str) -> None:
     world.post(deployment, status=202, content_type=media_type)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,6 +43,11 @@ CSV_BYTES = 16 * 1024 * 1024
 CSV_BATCH = 500
 RECENT_RUNS = 30
 UTF_8 = ("utf-8", "utf8")
+# As RFC 9110 has media types; Bottle makes them lower case.
+_WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_PARAMETER = rf'({_WORD})=({_WORD}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
+MEDIA_TYPE_PARAMETER = re.compile(_PARAMETER)
+JSON_MEDIA_TYPE = re.compile(rf"application/json[ \t]*((?:;[ \t]*(?:{_PARAMETER}[ \t]*)?)*)")
 
 
 class Ledger:
@@ -269,12 +275,11 @@ def _invalid_fields(fields: Mapping[str, str]) -> Problem:
 
 def _refuse_other_media() -> None:
     """Raise a Problem unless the body is plain JSON in UTF-8 by its headers."""
-    media_type, *rest = (part.strip().lower() for part in request.content_type.split(";"))
-    if media_type != "application/json":
+    media_type = JSON_MEDIA_TYPE.fullmatch(request.content_type)
+    if not media_type:
         raise Problem(415, "unsupported-media-type", "send the event as application/json")
-    for parameter in rest:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and value.strip().strip('"') not in UTF_8:
+    for name, value in MEDIA_TYPE_PARAMETER.findall(media_type[1]):
+        if name == "charset" and value.strip('"') not in UTF_8:
             raise Problem(415, "unsupported-media-type", "send the event in UTF-8")
     if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:
         headers = {"Accept-Encoding": "identity"}
