@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from api_rest import app as app_module
+from api_rest.answers import address
 from api_rest.app import create_app
 from api_rest.backends import Backends, Connecting
 from api_rest.errors import Unavailable
@@ -370,6 +372,41 @@ def test_filters_span_and_limit_reach_the_database_decoded(world: World) -> None
     (asked,) = world.database.asked
     assert asked["filters"] == {"component": "a/b", "version": "é 1"}
     assert (asked["limit"], asked["since"]) == (501, datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def addresses(world: World) -> list[tuple[str, str]]:
+    """Each route's method and an address of it."""
+    routes = world.http.app.routes
+    return [(route.method, re.sub(r"\{\w+\}", "page.js", address(route.rule))) for route in routes]
+
+
+def test_no_route_takes_what_it_does_not_declare(world: World, deployment: dict[str, Any]) -> None:
+    body = json.dumps(deployment).encode()
+    refused = []
+    for method, path in addresses(world):
+        response = world.http.request(
+            f"{path}?colour=red&colour=blue",
+            method=method,
+            status=422,
+            **({"body": body, "content_type": "application/json"} if method == "POST" else {}),
+        )
+        assert list(response.json["error"]["fields"]) == ["colour"]
+        refused.append((method, path))
+    assert len(refused) == len(world.http.app.routes) > 10
+    assert world.kafka.published == []
+
+
+def test_a_parameter_that_is_given_twice_is_422(world: World) -> None:
+    known = {"/deployments": "limit", "/badges/a/b.svg": "label", "/assets/page.js": "v"}
+    for path, name in known.items():
+        response = world.http.get(f"{path}?{name}=1&{name}=1", status=422)
+        assert response.json["error"]["fields"] == {name: "is given more than once"}
+
+
+def test_what_a_query_may_hold_is_told_to_nobody_without_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("a write aaaa-0123456789abc", encoding="utf-8")
+    World(tokens=Tokens(str(file))).http.post("/deployments?colour=red", status=401)
 
 
 @pytest.mark.parametrize("path", ["/deployments", "/deployments.csv"])

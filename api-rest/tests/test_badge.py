@@ -6,7 +6,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
-from api_rest.answers import Answering
+from api_rest.answers import Answering, Querying
 from api_rest.badge import COLOURS, LABEL_COLOUR, SHOWN_LIMIT, Badge, badge_of, draw, mount
 from api_rest.errors import Unavailable
 from api_rest.metrics import Metrics
@@ -35,6 +35,7 @@ class World:
         self.error: Exception | None = None
         app = Bottle()
         app.install(Answering(Metrics("1"), Tracing()))
+        app.install(Querying())
         mount(app, self._standing, lambda: NOW)
         self.http = TestApp(app)
 

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import pytest
+from api_rest import listing
 from api_rest.errors import Problem
 from api_rest.event import FILTERS
 from api_rest.listing import EPOCH, Listing, Position, next_link, parameters, parse
@@ -14,7 +15,7 @@ MOMENT = datetime(2026, 1, 31, 11, 0, 0, 123456)  # noqa: DTZ001  the database h
 
 
 def read(query: str) -> Listing:
-    return parse(query, KNOWN, limit_default=50)
+    return parse(listing.read(query, KNOWN), limit_default=50)
 
 
 def wrong(query: str) -> dict[str, str]:
@@ -80,6 +81,13 @@ def test_every_wrong_parameter_is_named(query: str, names: set[str]) -> None:
 
 def test_a_limit_of_thousands_of_digits_is_told_as_any_other() -> None:
     assert "1 to 500" in wrong(f"limit={'1' * 5000}")["limit"]
+
+
+def test_where_no_parameter_is_known_each_is_named() -> None:
+    with pytest.raises(Problem) as caught:
+        listing.read("a=1&b=2&a=3", ())
+    assert caught.value.fields == dict.fromkeys("ab", "is not a parameter; there are none here")
+    assert listing.read("", ()) == {}
 
 
 @pytest.mark.parametrize("query", ["version=%FF", "version", "&&"])

@@ -204,11 +204,15 @@ def test_what_can_be_sent_is_what_is_declared() -> None:
     body = whole["components"]["schemas"]["NewDeployment"]
     assert set(body["properties"]) == {field.name for field in FIELDS}
     assert set(body["required"]) == {field.name for field in FIELDS if field.required}
-    for path, known in (("/deployments", LISTED), ("/deployments.csv", EXPORTED)):
-        queries = {
-            entry["name"]: entry["schema"] for entry in whole["paths"][path]["get"]["parameters"] if "name" in entry
-        }
+    for route in APP.routes:
+        operation = whole["paths"].get(address(route.rule), {}).get(route.method.lower())
+        if operation is None:
+            continue
+        entries = [entry for entry in operation["parameters"] if entry.get("in") == "query"]
+        queries = {entry["name"]: entry["schema"] for entry in entries}
+        known = route.config.get("parameters", ())
         assert queries == {parameter.name: parameter.schema for parameter in known}
+        assert "422" in operation["responses"]
     assert "1000 bytes" in whole["paths"]["/deployments"]["post"]["description"]
 
 

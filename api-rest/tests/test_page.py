@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from api_rest.answers import Answering
+from api_rest.answers import Answering, Querying
 from api_rest.errors import Unavailable
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
@@ -64,6 +64,7 @@ class World:
         self.error: Exception | None = None
         app = Bottle()
         app.install(Answering(Metrics("1"), Tracing()))
+        app.install(Querying())
         mount(app, self._overview)
         self.http = TestApp(app)
 

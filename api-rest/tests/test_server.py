@@ -348,6 +348,20 @@ def test_probes_are_answered_while_every_thread_hangs_and_the_queue_is_full(
         assert exchange(connection, path)[0] == 200
 
 
+@pytest.mark.parametrize("path", [b"/health", b"/ready"])
+def test_a_probe_with_a_query_is_the_apps(
+    serve: Callable[..., Served],
+    app: App,
+    path: bytes,
+) -> None:
+    port, _, _ = serve()
+    with connect(port) as connection:
+        assert exchange(connection, path + b"?a=1")[2] == b"ok"
+        assert app.calls == 1
+        assert b"status" in exchange(connection, path + b"?")[2]
+        assert app.calls == 1
+
+
 def test_what_the_queue_cannot_hold_gets_503_at_once_and_may_try_again_on_the_same_connection(
     overloaded: int, app: App
 ) -> None:

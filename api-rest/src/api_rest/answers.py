@@ -13,6 +13,7 @@ import structlog
 from bottle import HTTPError, HTTPResponse, request
 
 from .errors import Problem, Unavailable
+from .listing import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .tracing import Tracing
 
-__all__ = ["Answering", "address", "answer", "exposition", "request_id"]
+__all__ = ["Answering", "Querying", "address", "answer", "exposition", "query", "request_id"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,6 +33,7 @@ RETRY_AFTER_SECONDS = "5"
 PROBES = ("/health", "/ready", "/metrics")
 # What a proxy in front may call a request; anything else is replaced, since it ends in logs and Kafka headers.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUERY = "api_rest.query"
 
 _PLACEHOLDER = re.compile(r"<(\w+)[^>]*>")
 _CODES = {404: "not-found", 405: "method-not-allowed", 500: "internal-error"}
@@ -117,6 +119,36 @@ class Answering:
             status=status,
             duration_ms=round(seconds * 1000, 1),
         )
+
+
+class Querying:
+    """The Bottle plugin that reads the query of every route.
+
+    A route declares what it takes, `app.route(…, parameters=KNOWN)`; by default it takes none.
+    """
+
+    name = "querying"
+    api = 2
+
+    def apply(
+        self,
+        handler: Callable[..., HTTPResponse],
+        route: Route,
+    ) -> Callable[..., HTTPResponse]:
+        """Refuse what the route does not take, and keep the rest for `query()`."""
+        known = route.config.get("parameters", ())
+
+        def queried(**arguments: str) -> HTTPResponse:
+            request.environ[_QUERY] = read(request.query_string, known)
+            return handler(**arguments)
+
+        return queried
+
+
+def query() -> Mapping[str, Any]:
+    """Return the parameters of the current request, each as its declaration reads it."""
+    parameters: Mapping[str, Any] = request.environ[_QUERY]
+    return parameters
 
 
 def address(rule: str) -> str:

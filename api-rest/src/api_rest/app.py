@@ -13,7 +13,7 @@ from bottle import Bottle, HTTPResponse, request
 from structlog.contextvars import bind_contextvars
 
 from . import badge, idempotency
-from .answers import Answering, answer, exposition, request_id
+from .answers import Answering, Querying, answer, exposition, query, request_id
 from .errors import Problem
 from .event import accept, encode, parse_json, rfc3339, validate
 from .idempotency import Reservation
@@ -109,7 +109,7 @@ class Ledger:
 
     def recent(self) -> HTTPResponse:
         """List stored deployments, the newest first, a page at a time."""
-        listing = parse(request.query_string, LISTED, limit_default=LIMIT_DEFAULT)
+        listing = parse(query(), limit_default=LIMIT_DEFAULT)
         found, more = self._page(listing)
         cursor = _position(found[-1]).cursor() if more else None
         return answer(200, {"deployments": found, "next": cursor}, _link("/deployments", cursor))
@@ -118,7 +118,7 @@ class Ledger:
         """Return stored deployments as a table for spreadsheets, up to so many rows and bytes."""
         from .table import Table  # noqa: PLC0415  few ask for it
 
-        listing = parse(request.query_string, EXPORTED, limit_default=CSV_LIMIT_DEFAULT)
+        listing = parse(query(), limit_default=CSV_LIMIT_DEFAULT)
         table = Table(CSV_BYTES)
         more = self._fill(table, listing)
         cursor = _position(table.last).cursor() if more and table.last is not None else None
@@ -238,10 +238,12 @@ def create_app(
     app.install(answering)
     if tokens is not None:
         app.install(Access(tokens, protect_reads=protect_reads))
+    # The last one: what a query may hold is told to nobody without a token.
+    app.install(Querying())
     app.default_error_handler = answering.framework_error
     app.route("/deployments", "POST", ledger.record)
-    app.route("/deployments", "GET", ledger.recent)
-    app.route("/deployments.csv", "GET", ledger.export)
+    app.route("/deployments", "GET", ledger.recent, parameters=LISTED)
+    app.route("/deployments.csv", "GET", ledger.export, parameters=EXPORTED)
     app.route("/deployments/<event_id>", "GET", ledger.one)
     app.route("/environments", "GET", ledger.environments)
     app.route("/health", "GET", ledger.health)

@@ -11,9 +11,10 @@ from xml.sax.saxutils import escape, quoteattr
 import structlog
 from bottle import Bottle, HTTPResponse, request
 
+from .answers import query
 from .errors import Problem, Unavailable
 from .event import FIELDS, printable
-from .listing import Parameter, checked, read
+from .listing import Parameter, checked
 from .page import SECURITY_HEADERS
 from .standing import coming
 
@@ -114,7 +115,7 @@ def mount(
     def show(environment: str, component: str) -> HTTPResponse:
         if _CHECKS["environment"](environment) or _CHECKS["component"](component):
             raise Problem(404, "not-found", "no environment or component can be called that")
-        label = read(request.query_string, PARAMETERS).get("label", environment)
+        label = query().get("label", environment)
         try:
             running, newest = standing(environment, component)
         except Unavailable as error:
@@ -129,7 +130,7 @@ def mount(
             return HTTPResponse(status=304, headers=headers)
         return HTTPResponse(body, headers=headers)
 
-    app.route(RULE, "GET", show)
+    app.route(RULE, "GET", show, parameters=PARAMETERS)
 
 
 def _is_known(etag: str, if_none_match: str) -> bool:

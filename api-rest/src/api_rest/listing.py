@@ -99,9 +99,8 @@ def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
     )
 
 
-def parse(query: str, known: tuple[Parameter, ...], *, limit_default: int) -> Listing:
-    """Read the query of a listing, or raise a Problem that names every wrong parameter."""
-    found = read(query, known)
+def parse(found: Mapping[str, Any], *, limit_default: int) -> Listing:
+    """Return the listing that the parameters of a query ask for."""
     return Listing(
         filters={name: found[name] for name in FILTERS if name in found},
         since=found.get("since"),
@@ -120,7 +119,9 @@ def read(query: str, known: tuple[Parameter, ...]) -> dict[str, Any]:
         if name in found:
             wrong[name] = "is given more than once"
         elif name not in by_name:
-            wrong[name if name.isprintable() else ascii(name)] = f"is not a parameter; there are {', '.join(by_name)}"
+            known_names = f"there are {', '.join(by_name)}" if by_name else "there are none here"
+            reason = f"is not a parameter; {known_names}"
+            wrong[name if name.isprintable() else ascii(name)] = reason
         else:
             found[name] = value
             try:

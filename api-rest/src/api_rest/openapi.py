@@ -33,7 +33,8 @@ SEGMENT_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 DESCRIPTION = """Who put which version of what where, when, with what outcome, and how long each stage took.
 
 Events are taken when Kafka has them and can be read once async-worker has stored them, usually within a second.
-Every error has the same shape, 404 and 405 for unknown addresses and methods too. 422 names every wrong field or parameter.
+Every error has the same shape, 404 and 405 for unknown addresses and methods too.
+422 names every wrong field or parameter: an unknown one is wrong, and one that is given twice.
 503 means: try again after Retry-After seconds."""
 
 # What each refusal means; the bodies all have the same shape.
@@ -123,7 +124,7 @@ def _record(max_body_bytes: int) -> Json:
                 "content": _json("#/components/schemas/Accepted"),
                 "links": links,
             },
-            **_errors("413", "415", "422", "500", "503"),
+            **_errors("413", "415", "500", "503"),
         },
         parameters=[
             {
@@ -156,7 +157,7 @@ def _recent(parameters: Iterable[Parameter]) -> Json:
                     },
                 },
             },
-            **_errors("422", "500", "503"),
+            **_errors("500", "503"),
         },
         parameters=[_query(parameter) for parameter in parameters],
     )
@@ -178,7 +179,7 @@ def _export(parameters: Iterable[Parameter]) -> Json:
                 },
                 "content": {"text/csv": {"schema": {"type": "string"}, "example": ",".join(COLUMNS) + "\r\n"}},
             },
-            **_errors("422", "500", "503"),
+            **_errors("500", "503"),
         },
         parameters=[_query(parameter) for parameter in parameters],
     )
@@ -264,7 +265,7 @@ def _badge() -> Json:
                 "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
                 "content": {**svg, **_json("#/components/schemas/Error")},
             },
-            **_errors("404", "422", "500"),
+            **_errors("404", "500"),
         },
         parameters=[
             {
@@ -332,8 +333,9 @@ def _probes() -> dict[str, Json]:
 
 
 def _operation(identity: str, summary: str, description: str, responses: Json, **more: object) -> Json:
-    # The server in front of the routes refuses what is malformed, whatever it was for.
-    answers = {**responses, **_errors("400")}
+    # The server in front of the routes refuses what is malformed, and no route takes a parameter
+    # that it does not declare.
+    answers = {**responses, **_errors("400", "422")}
     operation: Json = {"operationId": identity, "summary": summary, "responses": answers, **more}
     if description:
         operation["description"] = description

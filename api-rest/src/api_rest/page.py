@@ -13,8 +13,10 @@ from typing import Any
 import structlog
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
+from .answers import query
 from .errors import Problem, Unavailable
 from .lag import Lag
+from .listing import Parameter
 from .runs import STAGES, Run, Running, StageTime
 from .standing import Coming, coming, result, under_way
 
@@ -35,6 +37,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 ASSETS = ("favicon.svg", "page.css", "page.js")
+ASSET_PARAMETERS = (Parameter("v", "the digest of the page", {"type": "string"}, str, "0123abcd"),)
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 10
 # Elapsed times of what is under way make the page new this often.
@@ -167,7 +170,7 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
             raise Problem(404, "not-found", "there is nothing at this address")
         found = assets[name]
         # An address with another build's digest comes from another replica's page: not to be kept under that name.
-        kept = request.query.v == build
+        kept = query().get("v") == build
         headers = {
             "Content-Type": found.media_type,
             "Cache-Control": "public, max-age=31536000, immutable" if kept else "no-cache",
@@ -176,7 +179,7 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
         return HTTPResponse(found.body, headers=headers)
 
     app.route("/", "GET", page)
-    app.route("/assets/<name>", "GET", asset)
+    app.route("/assets/<name>", "GET", asset, parameters=ASSET_PARAMETERS)
 
 
 def view(overview: Overview, origin: str) -> dict[str, Any]:

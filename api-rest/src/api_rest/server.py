@@ -181,7 +181,8 @@ class Server:
         if request.error:
             self.counters["malformed"] += 1
             return refusal(request.error)
-        if request.path in PROBES and request.command in {"GET", "HEAD"}:
+        # A query is wrong there; the app says so, which knows how.
+        if request.path in PROBES and not request.query and request.command in {"GET", "HEAD"}:
             return ALIVE if request.path == "/health" else self._readiness(request)
         if self._queue.qsize() >= self._settings.queue_limit:
             self.counters["overloaded"] += 1
