@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 from delivery.core import gitflow
 from delivery.core import versions as versioning
@@ -59,15 +60,17 @@ def decide(declaration: Declaration, branch: str = "", root: Path = ROOT) -> git
     return gitflow.decide(looking.ref(root, branch), declaration)
 
 
-def write(plan: Plan, file: Path) -> None:
-    """Write a plan for --plan to read."""
+def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
+    """Write a plan for --plan to read; no folder is made for it but the one of what the tasks leave behind."""
+    files.output(file.name, root=root)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(plan.to_json(), encoding="utf-8")
     except OSError as error:
-        raise DeclarationError(
-            f"write the plan {file}: {error.strerror}", hint="--file names a file that can be written"
-        ) from error
+        folder = file.absolute().parent
+        hint = "--file names a file that can be written"
+        if not folder.exists():
+            hint = f"`mkdir -p {quote(str(folder))}` makes its folder; `--file .delivery/plan.json` needs none"
+        raise DeclarationError(f"cannot write the plan {file}: {error.strerror}", hint=hint) from error
 
 
 def read(file: Path) -> Plan:

@@ -49,7 +49,7 @@ def test_the_file_is_what_plan_reads(monkeypatch: pytest.MonkeyPatch, declaratio
     chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
     plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
     monkeypatch.setattr(planning, "look", lambda *_arguments: plan)
-    file = tmp_path / "new" / "plan.json"
+    file = tmp_path / "plan.json"
     images.plan.body.__wrapped__(None, file=str(file))
     assert planning.read(file) == plan
     planning.keep_to(file, plan)
@@ -62,5 +62,9 @@ def test_a_file_that_cannot_be_written_is_an_error(
     plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
     monkeypatch.setattr(planning, "look", lambda *_arguments: plan)
     (tmp_path / "plain").write_text("")
-    with pytest.raises(DeclarationError, match="write the plan"):
+    with pytest.raises(DeclarationError, match="cannot write the plan"):
         images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
+    with pytest.raises(DeclarationError, match="No such file or directory") as caught:
+        images.plan.body.__wrapped__(None, file=str(tmp_path / "no where" / "plan.json"))
+    assert caught.value.hint.startswith(f"`mkdir -p '{tmp_path / 'no where'}'` makes its folder")
+    assert not (tmp_path / "no where").exists()
