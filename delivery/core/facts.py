@@ -60,8 +60,9 @@ class Facts:
     ref is what to decide for; commit is HEAD's SHA. tags has every version tag of our subprojects. since has, by subproject,
     the commits of HEAD's history that are not in its newest reached tag's, newest first (all of them where there is no tag).
     written has, by subproject, the version that its files say. covered has, by subproject, which of the paths in `since` change
-    what its users get: files that the key covers. declared_anew names the subprojects whose build arguments, or those of what
-    they are made from, the declaration has changed since that tag. unmerged are the release line's commits that develop (on the
+    what its users get: files that the key covers. declared_anew has, by subproject, a clause for people on how the declaration
+    has changed since that tag what builds its images, or those of what it is made from; none where it has not.
+    unmerged are the release line's commits that develop (on the
     candidate line: HEAD) lacks, as "SHA subject". uncommitted are the paths that differ from the commit. checked_out is the
     branch that git has checked out, "" when HEAD is detached. apart has, by tag, the SHAs of HEAD's commits that are not in the
     tag's history, for the tags that numbers may be counted from; commits are those, and all of `since`, newest first.
@@ -73,7 +74,7 @@ class Facts:
     since: Mapping[str, tuple[Commit, ...]]
     written: Mapping[str, str]
     covered: Mapping[str, frozenset[str]]
-    declared_anew: frozenset[str]
+    declared_anew: Mapping[str, str]
     unmerged: tuple[str, ...]
     uncommitted: tuple[str, ...]
     checked_out: str = ""

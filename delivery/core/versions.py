@@ -136,7 +136,7 @@ def _decide(
     left = [commit for commit in counting if base == last or base is None or commit.sha in facts.apart[base.name]]
     reason = _reason(declaration, facts, name, left, before)
     if base is None:
-        coming, reason = written, _Reason("first", "no version of it is tagged yet")
+        coming, reason = written, _Reason("first", _why_first(facts, name))
     else:
         if not reason.level and (counting or not last):
             reason = _Reason("patch", f"{base.name} is not merged here")
@@ -182,9 +182,15 @@ def _reason(
         return _most(counting)
     if made_from:
         return _Reason("patch", ", ".join(made_from))
-    if name in facts.declared_anew:
-        return _Reason("patch", "delivery.toml has changed its build arguments")
+    if changed := facts.declared_anew.get(name):
+        return _Reason("patch", changed)
     return _Reason("", "")
+
+
+def _why_first(facts: Facts, name: str) -> str:
+    """Why a subproject gets its first version: the newest of its tags, if any, is not HEAD's."""
+    tag = newest(facts.tags, name, reached=False)
+    return f"{tag.name} is not in HEAD's history" if tag else "no version of it is tagged yet"
 
 
 def _most(commits: Sequence[Commit]) -> _Reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -339,16 +339,17 @@ def _covered_in(declaration: Declaration, root: Path, folder: str, paths: Collec
     return {whole for path, whole in inside.items() if path in _RULES or not ignored(path)}
 
 
-def _declared_anew(declaration: Declaration, clone: Clone, tags: tuple[Tag, ...]) -> frozenset[str]:
-    found = set()
+def _declared_anew(declaration: Declaration, clone: Clone, tags: tuple[Tag, ...]) -> dict[str, str]:
+    """What delivery.toml says otherwise of how images are built than at the last tag, by subproject."""
+    found: dict[str, str] = {}
     texts: dict[str, str | None] = {}
     for name in declaration.subprojects:
         if tag := newest(tags, name):
             if tag.commit not in texts:
                 texts[tag.commit] = git.text_at(clone, tag.commit, "delivery.toml")
-            if _arguments_differ(declaration, texts[tag.commit], _images(declaration, name)):
-                found.add(name)
-    return frozenset(found)
+            if changed := _changed(declaration, texts[tag.commit], _images(declaration, name)):
+                found[name] = changed.format(tag=tag.name)
+    return found
 
 
 def _images(declaration: Declaration, name: str) -> list[str]:
@@ -358,13 +359,19 @@ def _images(declaration: Declaration, name: str) -> list[str]:
     return [*below, *(image for image, one in declaration.images.items() if one.context in own)]
 
 
-def _arguments_differ(declaration: Declaration, text: str | None, images: Iterable[str]) -> bool:
-    """Whether an older delivery.toml builds these images from other arguments. One that does not say them is different."""
+def _changed(declaration: Declaration, text: str | None, images: Sequence[str]) -> str:
+    """How an older delivery.toml builds these images otherwise, as a clause about {tag}; "" when it does not."""
+    if text is None:
+        return "there was no delivery.toml at {tag}"
     try:
-        before = _as_declared(declaration, tomllib.loads(text or ""))
-        return any(before.arguments(name) != declaration.arguments(name) for name in images)
+        before = _as_declared(declaration, tomllib.loads(text))
+        if new := [name for name in images if name not in before.images]:
+            return f"{', '.join(new)} {'is' if len(new) == 1 else 'are'} new in delivery.toml since {{tag}}"
+        if differing := [name for name in images if before.arguments(name) != declaration.arguments(name)]:
+            return f"delivery.toml has changed the build arguments of {', '.join(differing)}"
     except (tomllib.TOMLDecodeError, ValidationError, KeyError, TypeError, AttributeError):
-        return True
+        return "delivery.toml does not say at {tag} how the images were built"
+    return ""
 
 
 def _as_declared(declaration: Declaration, raw: Mapping[str, Any]) -> Declaration:

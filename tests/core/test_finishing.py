@@ -25,7 +25,7 @@ VERSIONS = {
 
 
 def facts(*tags: Tag, ref: Ref = Ref("branch", "main"), uncommitted: tuple[str, ...] = ()) -> Facts:  # noqa: B008  # frozen
-    return Facts(ref, "0" * 40, tags, {}, {}, {}, frozenset(), (), uncommitted)
+    return Facts(ref, "0" * 40, tags, {}, {}, {}, {}, (), uncommitted)
 
 
 def tags_of(declaration: Declaration, seen: Facts, versions: dict[str, Version] | None = None) -> list[NewTag]:

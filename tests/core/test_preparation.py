@@ -56,7 +56,7 @@ def facts(**since: str) -> Facts:
     names = ("base-image", "apps", "platform-chart")
     tags = tuple(Tag(f"{name}-v1.0.0", name, "1.0.0", reached=True) for name in names)
     commits = {name: (Commit("0" * 40, since.get(name.replace("-", "_"), ""), ()),) for name in names}
-    return Facts(Ref("branch", "develop"), "0" * 40, tags, commits, {}, {}, frozenset(), (), ())
+    return Facts(Ref("branch", "develop"), "0" * 40, tags, commits, {}, {}, {}, (), ())
 
 
 def versions(*changed: Version) -> dict[str, Version]:

@@ -48,7 +48,7 @@ def facts(
         since=dict.fromkeys(NAMES, tuple(commits)),
         written=dict.fromkeys(NAMES, written or last or "0.1.0"),
         covered={name: frozenset(paths) for name, paths in COVERED.items()},
-        declared_anew=frozenset(),
+        declared_anew={},
         unmerged=(),
         uncommitted=(),
         apart=apart,
@@ -165,16 +165,23 @@ def test_a_base_that_was_released_by_itself_still_gives_the_apps_a_patch() -> No
     assert (apps.next, apps.because, apps.published) == ("1.0.1", "base-image 1.0.1", "1.0.1-dev.1")
 
 
-def test_other_build_arguments_make_a_patch() -> None:
-    found = facts([commit(1, "chore: upstream", "delivery.toml")], declared_anew=frozenset({"base-image", "apps"}))
+def test_what_the_declaration_builds_otherwise_makes_a_patch_and_is_why() -> None:
+    found = facts([commit(1, "chore: upstream", "delivery.toml")], declared_anew={"base-image": "how", "apps": "why"})
     versions = decided(found)
     assert [one.published for one in versions.values()] == ["1.0.1-dev.1"] * 3
-    assert versions["base-image"].because == "delivery.toml has changed its build arguments"
+    assert [one.because for one in versions.values()][:2] == ["how", "base-image 1.0.1"]
+    assert decided(replace(found, declared_anew={"apps": "why"}))["apps"].because == "why"
 
 
 def test_before_the_first_tag_the_files_say_the_version() -> None:
     versions = decided(facts([commit(1, "feat: x", BASE)], last="", written="0.1.0"))
     assert {(one.last, one.next, one.bump) for one in versions.values()} == {("", "0.1.0", "first")}
+
+
+def test_why_a_version_is_the_first_one_of_these_commits() -> None:
+    assert decided(facts(last=""))["apps"].because == "no version of it is tagged yet"
+    older = facts(last="", lacking={"apps-v1.0.0": []})
+    assert decided(older)["apps"].because == "apps-v1.0.0 is not in HEAD's history"
 
 
 def test_a_higher_version_in_the_files_is_wanted() -> None:

@@ -229,7 +229,7 @@ def test_other_build_arguments_are_seen_against_an_older_declaration(
     repository.commit("chore: as it was", **{"delivery.toml": then})
     repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
     repository.commit("chore: as it is", **{"delivery.toml": DECLARATION})
-    assert facts.look(declaration, repository.root).declared_anew == anew
+    assert set(facts.look(declaration, repository.root).declared_anew) == anew
 
 
 def test_a_tag_from_before_there_was_a_declaration_is_different(
@@ -239,7 +239,38 @@ def test_a_tag_from_before_there_was_a_declaration_is_different(
     repository.commit("chore: none")
     repository.tag("base-image-v1.0.1")
     repository.commit("chore: one", **{"delivery.toml": DECLARATION})
-    assert facts.look(declaration, repository.root).declared_anew == {"base-image"}
+    found = facts.look(declaration, repository.root)
+    assert found.declared_anew == {"base-image": "there was no delivery.toml at base-image-v1.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("then", "because"),
+    [
+        ("debian:old", "delivery.toml has changed the build arguments of base-image, api-rest"),
+        ("", "delivery.toml does not say at apps-v1.0.1 how the images were built"),
+    ],
+)
+def test_what_the_declaration_has_changed_is_said(
+    declaration: Declaration, repository: Repository, then: str, because: str
+) -> None:
+    older = DECLARATION.replace("debian:trixie-slim", then) if then else "[build]\nepoch = 1\n"
+    repository.commit("chore: as it was", **{"delivery.toml": older})
+    repository.tag("apps-v1.0.1")
+    repository.commit("chore: as it is", **{"delivery.toml": DECLARATION})
+    assert facts.look(declaration, repository.root).declared_anew["apps"] == because
+
+
+def test_a_new_image_is_not_said_to_have_other_build_arguments(
+    declaration: Declaration, repository: Repository
+) -> None:
+    table = '[images.api-rest]\ncontext = "api-rest"\nbase = "base-image"\nbuilder = "debian"\n'
+    assert table in DECLARATION
+    repository.commit("chore: without it", **{"delivery.toml": DECLARATION.replace(table, "")})
+    repository.tag("base-image-v1.0.1", "apps-v1.0.1", "platform-chart-v1.0.1")
+    repository.commit("feat: with it", **{"delivery.toml": DECLARATION})
+    found = facts.look(declaration, repository.root)
+    new = "api-rest is new in delivery.toml since {}-v1.0.1"
+    assert found.declared_anew == {name: new.format(name) for name in ("apps", "platform-chart")}
 
 
 def hotfix(repository: Repository) -> str:
