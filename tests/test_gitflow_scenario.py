@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core import gitflow, versions
+from delivery.core import gitflow, problems, versions
 from delivery.core.declaration import Declaration, parse
+from delivery.core.errors import Problem
 from delivery.core.versions import Version
 from delivery.steps import facts
 from delivery.tools import ignores
@@ -27,7 +28,7 @@ class Row:
     branch: str
     decision: gitflow.Decision
     versions: dict[str, Version]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     content: dict[str, str]
 
@@ -62,7 +63,7 @@ class Story:
             found.ref.name,
             decision,
             decided,
-            tuple(versions.problems(*told)),
+            tuple(problems.of_git(*told)),
             tuple(versions.notes(*told)),
             self.content(),
         )
@@ -98,6 +99,9 @@ class Story:
         for name, version in wanted.items():
             path, text = paths[name]
             self.repository.write(path, text.format(version))
+            log = self.repository.root / self.declaration.subprojects[name].changelog
+            before = log.read_text() if log.exists() else ""
+            self.repository.write(str(log.relative_to(self.repository.root)), f"## [{version}]\n\n- It.\n\n{before}")
 
     def finish(self) -> None:
         """What release.finish does: a tag for everything that has a new version."""
@@ -110,7 +114,7 @@ def begun(story: Story) -> None:
     repository.write("delivery.toml", DECLARATION)
     repository.write("base-image/.dockerignore", "*\n!rootfs\n")
     repository.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n")
-    repository.write("platform-chart/.helmignore", "/tests/\n")
+    repository.write("platform-chart/.helmignore", "/tests/\n/CHANGELOG.md\n")
     repository.commit(
         "feat: begin", "base-image/rootfs/etc", "api-rest/src/app.py", "platform-chart/values.yaml", "README.md"
     )

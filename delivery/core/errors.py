@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "OutdatedError",
     "PlatformError",
     "PortTakenError",
+    "Problem",
     "RegistryError",
     "ScanError",
     "SignatureError",
@@ -169,3 +171,39 @@ class CommandError(DeliveryError):
         self.argv = argv
         self.returncode = returncode
         self.tail = tail
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a run would be refused for, found before it does anything.
+
+    message says what is wrong, hint the command or the change that solves it. reference is that of
+    the error that a run would end with.
+    """
+
+    message: str
+    hint: str = ""
+    details: str = ""
+    reference: str = DeclarationError.reference
+
+    @classmethod
+    def of(cls, error: DeliveryError) -> Problem:
+        """The problem that an error reports."""
+        return cls(error.message, error.hint, error.details, error.reference)
+
+    def error(self, doing: str = "") -> DeliveryError:
+        """The error that a run ends with; doing is what it cannot do."""
+        kind = _KINDS.get(self.reference, DeliveryError)
+        message = f"cannot {doing}: {self.message}" if doing else self.message
+        return kind(message, hint=self.hint, details=self.details)
+
+    def lines(self) -> list[str]:
+        """The problem for people, with what to do."""
+        to_do = [f"  to do: {self.hint}"] if self.hint else []
+        return [self.message, *(f"  {line}" for line in self.details.splitlines()), *to_do]
+
+
+# Those that a plan can meet.
+_KINDS: dict[str, type[DeliveryError]] = {
+    kind.reference: kind for kind in (DeclarationError, RegistryError, SignatureError)
+}

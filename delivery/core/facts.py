@@ -61,8 +61,8 @@ class Facts:
     the commits of HEAD's history that are not in its newest reached tag's, newest first (all of them where there is no tag).
     written has, by subproject, the version that its files say. covered has, by subproject, which of the paths in `since` change
     what its users get: files that the key covers. declared_anew has, by subproject, a clause for people on how the declaration
-    has changed since that tag what builds its images, or those of what it is made from; none where it has not.
-    unmerged are the release line's commits that develop (on the
+    has changed since that tag what builds its images, or those of what it is made from; none where it has not. changelogs has
+    the text of each CHANGELOG, "" without one. unmerged are the release line's commits that develop (on the
     candidate line: HEAD) lacks, as "SHA subject". uncommitted are the paths that differ from the commit. checked_out is the
     branch that git has checked out, "" when HEAD is detached. apart has, by tag, the SHAs of HEAD's commits that are not in the
     tag's history, for the tags that numbers may be counted from; commits are those, and all of `since`, newest first.
@@ -80,6 +80,7 @@ class Facts:
     checked_out: str = ""
     apart: Mapping[str, frozenset[str]] = field(default_factory=dict)
     commits: tuple[Commit, ...] = ()
+    changelogs: Mapping[str, str] = field(default_factory=dict)
 
 
 def named(name: str) -> Ref:

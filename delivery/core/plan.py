@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
+from delivery.core.errors import DeclarationError, Problem
 from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, Line
 from delivery.core.release import Release, ReleasedChart, ReleasedImage
@@ -99,7 +99,7 @@ class Images:
 class Plan:
     """What is to happen to a commit: its versions, images and chart, where they go, and what stands before that.
 
-    problems keep it from being published; notes are for people.
+    problems keep it from being built and published, unchecked is what could not be looked for; notes are for people.
     """
 
     commit: str
@@ -107,8 +107,9 @@ class Plan:
     versions: tuple[Version, ...]
     images: Images
     chart: PlannedChart
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def parts(self) -> list[PlannedImage | PlannedChart]:
@@ -122,20 +123,24 @@ class Plan:
 
     def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
         """The plan for people: (title, columns, rows) of what is versioned, and of what is built and pushed."""
-        versions = [(one.subproject, one.last or "none", one.published, one.because) for one in self.versions]
+        pushes = self.decision.pushes
+        versions = [
+            (one.subproject, one.last or "none", one.published if pushes else one.next, one.because)
+            for one in self.versions
+        ]
         rows = [
             (part.repository.rpartition("/")[2], part.key, self._to_do(part), part.tag or "no new one")
             for part in self.parts
         ]
         return [
-            ("versions", ("subproject", "last", "now", "because"), list(versions)),
+            ("versions", ("subproject", "last", "now" if pushes else "would be next", "because"), list(versions)),
             ("images and chart", ("repository", "key", "to do", "version tag"), list(rows)),
         ]
 
     def sentences(self) -> list[str]:
         """What else there is to say: the line, where it goes and what stands before that."""
         where = f"deployed to {self.decision.environment}" if self.decision.environment else "deployed nowhere"
-        pushes = f"published as release {self.version}" if self.decision.pushes else "nothing is pushed"
+        pushes = f"published as release {self.version}" if self.decision.pushes else "this line publishes nothing"
         return [
             f"{self.decision.line} line: {self.decision.because}",
             f"{pushes}, {where}; gates: {', '.join(self.decision.gates)}",
@@ -190,7 +195,7 @@ def make_plan(
     versions: Mapping[str, Version],
     images: Images,
     chart: tuple[str, str],
-    said: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    said: tuple[Sequence[Problem], Sequence[str]] = ((), ()),
 ) -> Plan:
     """The plan of a commit; chart is (key, digest that the registry holds or ""), said its problems and notes."""
     folder = declaration.chart.folder
@@ -248,8 +253,9 @@ def read_plan(text: str, *, file: str) -> Plan:
             versions=tuple(Version(**{**one, "commits": tuple(one["commits"])}) for one in told["versions"]),
             images=Images(tuple(PlannedImage(**one) for one in told["images"])),
             chart=PlannedChart(**told["chart"]),
-            problems=tuple(told["problems"]),
+            problems=tuple(Problem(**one) for one in told["problems"]),
             notes=tuple(told["notes"]),
+            unchecked=tuple(told["unchecked"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeclarationError(

@@ -12,7 +12,7 @@ from delivery.core.declaration import Declaration
 from delivery.core.facts import Commit, Facts, Tag
 from delivery.core.gitflow import Decision, Line, rules, version_tag
 
-__all__ = ["Version", "concerned", "decide", "later", "level", "newest", "notes", "problems"]
+__all__ = ["Version", "concerned", "decide", "later", "level", "newest", "notes"]
 
 _DECLARATION = "delivery.toml"
 _SHOWN = 3  # so many examples make a sentence; the rest is counted
@@ -61,22 +61,6 @@ def decide(declaration: Declaration, facts: Facts, decision: Decision) -> dict[s
     for name in declaration.subprojects_in_order():
         decided[name] = _decide(declaration, facts, decision, name, decided)
     return decided
-
-
-def problems(declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]) -> list[str]:
-    """What keeps this plan from being published, each as a sentence with what to do; none: it may be."""
-    if not decision.pushes:
-        return []
-    found = list[str]()
-    if facts.uncommitted:
-        told = f"{_count(facts.uncommitted, 'file')} not in the commit ({_few(facts.uncommitted)})"
-        found.append(f"{told}: what is pushed has to be in git; commit, undo or ignore them")
-    if decision.ref.kind == "tag":
-        found += _problems_of_tag(declaration, facts, decision, versions)
-    if rules(decision.line, declaration.gitflow).prepared:
-        for name in concerned(declaration, decision):
-            found += _problems_of_version(facts, versions[name])
-    return found
 
 
 def notes(declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]) -> list[str]:
@@ -252,36 +236,6 @@ def concerned(declaration: Declaration, decision: Decision) -> list[str]:
     """The subprojects that a plan publishes: all, or a tag's own and what that is made from."""
     found = version_tag(decision.ref.name, declaration) if decision.ref.kind == "tag" else None
     return _closure(declaration, found[0]) if found else declaration.subprojects_in_order()
-
-
-def _problems_of_tag(
-    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
-) -> list[str]:
-    name = decision.ref.name
-    found = version_tag(name, declaration)
-    if found is None:  # no such tag pushes
-        return []
-    subproject, version = found
-    tag = next((tag for tag in facts.tags if tag.name == name), None)
-    if tag is None:
-        return [f"this clone has no tag {name}: `git fetch --tags` gets it"]
-    if tag.commit != facts.commit:
-        return [f"tag {name} is on {tag.commit[:12]}, and HEAD is {facts.commit[:12]}: `git checkout {name}` first"]
-    if (written := versions[subproject].written) != version:
-        told = f"tag {name} says {version}, and the files of {subproject} say {written}"
-        return [f"{told}: remove the tag, then let `./run inv release.finish` make it"]
-    return []
-
-
-def _problems_of_version(facts: Facts, version: Version) -> list[str]:
-    name = version.subproject
-    taken = [tag for tag in facts.tags if tag.subproject == name and tag.version == version.next and not tag.reached]
-    if taken:
-        return [f"{taken[0].name} is a tag already, on a commit that HEAD does not have: merge it first"]
-    if version.written != version.next:
-        told = f"{name} is to be {version.next}, and its files say {version.written}"
-        return [f"{told}: `./run inv release.prepare` on the release or hotfix branch writes it; commit that"]
-    return []
 
 
 def _notes_of_ref(facts: Facts, decision: Decision) -> list[str]:

@@ -89,8 +89,17 @@ def _look(declaration: Declaration, root: Path, branch: str) -> tuple[Clone, Fac
         checked_out=clone.branch,
         apart={tag.name: lacks[tag.commit] for tag in _anchors(declaration, tags)},
         commits=tuple(commits.values()),
+        changelogs={name: _text(root / one.changelog) for name, one in declaration.subprojects.items()},
     )
     return clone, facts
+
+
+def _text(file: Path) -> str:
+    """A file's text, "" where there is none."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _anchors(declaration: Declaration, tags: tuple[Tag, ...]) -> list[Tag]:

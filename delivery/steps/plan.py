@@ -12,6 +12,7 @@ from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError
 from delivery.core.keys import chart_key, image_key
 from delivery.core.plan import Images, Plan, differences, make_images, make_plan, packaged, read_plan
+from delivery.core.problems import of_git
 from delivery.core.versions import Version
 from delivery.steps import facts as looking
 from delivery.tools import files
@@ -22,10 +23,13 @@ from delivery.tools.registry import Registry
 __all__ = ["arguments", "decide", "keep_to", "keys", "look", "look_at_images", "read", "write"]
 
 
-def look(declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT) -> Plan:
+def look(
+    declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT, *, silent: str = ""
+) -> Plan:
     """The plan for a branch, or for what is checked out: one question an image, and one for the chart, to the registry.
 
-    None is a registry that does not answer: what it holds is not known; the plan says so, and takes it for empty.
+    None is a registry that does not answer: what it holds is not known; the plan says so, in other words
+    where `silent` has them, and takes it for empty. Its problems are those that git has: `steps.problems` looks for all.
     """
     facts = looking.look(declaration, root, branch)
     decision = gitflow.decide(facts.ref, declaration)
@@ -37,7 +41,7 @@ def look(declaration: Declaration, registry: Registry | None, branch: str = "", 
     address = declaration.registry.address
     notes = versioning.notes(declaration, facts, decision, versions)
     if registry is None:
-        notes.append(f"the registry {address} does not answer: what it holds is not known")
+        notes.append(f"{silent or f'the registry {address} does not answer'}: what it holds is not known")
     return make_plan(
         declaration,
         facts.commit,
@@ -45,7 +49,7 @@ def look(declaration: Declaration, registry: Registry | None, branch: str = "", 
         versions,
         images,
         (chart, registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""),
-        (versioning.problems(declaration, facts, decision, versions), notes),
+        (of_git(declaration, facts, decision, versions), notes),
     )
 
 

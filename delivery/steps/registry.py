@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import EngineError, PortTakenError, RegistryError
+from delivery.core.errors import EngineError, PortTakenError, Problem, RegistryError
 from delivery.steps import engine as engines
 from delivery.steps import upstream as upstreams
 from delivery.tools import registry, screen
@@ -14,7 +14,7 @@ from delivery.tools.compose import project_name
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
-__all__ = ["ensure", "have", "name", "reach", "wait"]
+__all__ = ["check", "ensure", "have", "lacks_login", "name", "reach", "silence", "wait"]
 
 _PATIENCE_SECONDS = 30
 
@@ -53,6 +53,25 @@ def have(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
     """Have an image of ours in the engine. We pull it, since only we know a login that the environment gives."""
     if engine.image_labels(pinned) is None:
         engine.pull(pinned, on_line, login=registry.login(pinned))
+
+
+def silence(declaration: Declaration) -> Problem | None:
+    """The problem that the declared registry, which does not answer, cannot be started here either."""
+    address = declaration.registry.address
+    return None if registry.is_local(address) else Problem.of(_silent(address))
+
+
+def lacks_login(declaration: Declaration) -> Problem | None:
+    """The problem that the declared registry asks for a login, and there is none."""
+    error = registry.lacks_login(declaration.registry.address)
+    return Problem.of(error) if error else None
+
+
+def check(declaration: Declaration) -> None:
+    """Raise RegistryError for a registry that is to be pushed to and cannot be: silent, or without a login."""
+    address = declaration.registry.address
+    if problem := (lacks_login if registry.answers(address) else silence)(declaration):
+        raise problem.error()
 
 
 def _silent(address: str) -> RegistryError:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delivery.core import problems
 from delivery.core.declaration import Declaration
 from delivery.core.errors import EngineError
-from delivery.core.plan import Images, Plan
+from delivery.core.plan import Plan
 from delivery.core.release import Release
 from delivery.steps import build as building
 from delivery.steps import engine as engines
 from delivery.steps import plan as planning
 from delivery.steps import publish as publishing
 from delivery.steps import registry as registries
+from delivery.steps import sign as signing
 from delivery.steps import upstream as upstreams
 from delivery.tools import screen
 from delivery.tools.engine import Engine
@@ -26,6 +28,8 @@ def make(engine: Engine, declaration: Declaration) -> Release:
 
     Written down as what `inv up` and `inv status` go by.
     """
+    planning.keys(declaration)  # what cannot be read is said before the long steps
+    registries.check(declaration)
     upstreams.ensure_all(engine, declaration)
     registry = registries.ensure(engine, declaration)
     images = planning.look_at_images(declaration, registry)
@@ -36,12 +40,17 @@ def make(engine: Engine, declaration: Declaration) -> Release:
     return publishing.write(Release(images.released(publishing.push_images(engine, registry, images, layouts))))
 
 
-def build(declaration: Declaration, images: Images) -> None:
-    """Build what the registry lacks, and push nothing. Without anything to build no engine is asked."""
-    if images.missing:
-        building.build(engines.ensure(), declaration, images)
+def build(declaration: Declaration, plan: Plan) -> None:
+    """Build what the registry lacks, and push nothing. Without anything to build no engine is asked.
+
+    Raises DeliveryError, before anything is built, for what could not be published afterwards.
+    """
+    if error := problems.refusal(plan, "build"):
+        raise error
+    if plan.images.missing:
+        building.build(engines.ensure(), declaration, plan.images)
     else:
-        building.say_nothing_to_do(images)
+        building.say_nothing_to_do(plan.images)
 
 
 def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release:
@@ -50,6 +59,7 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
     What the registry holds, but not with our signature, is built here too where it is to be signed.
     """
     publishing.check_publishable(plan)
+    signing.check_key(declaration, plan.decision.environment)
     untrusted = publishing.untrusted(declaration, registry, plan)
     images = plan.images.without(untrusted)
     if not images.missing:

@@ -12,14 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError, RegistryError, SignatureError
+from delivery.core.errors import DeclarationError, DeliveryError, Problem, RegistryError, SignatureError
 from delivery.steps import programs
 from delivery.tools import cosign, screen
 from delivery.tools.cosign import Cosign, Verdict
 from delivery.tools.files import ROOT
+from delivery.tools.machine import pipeline
 from delivery.tools.registry import Registry
 
-__all__ = ["active", "compare", "key_pair", "sign", "unsigned_by_us", "verify"]
+__all__ = ["active", "check_key", "compare", "key_pair", "key_problem", "sign", "unsigned_by_us", "verify"]
 
 _TO_DO = {
     Verdict.UNSIGNED: "`./run inv push` at its commit makes it again and signs it, with the private key in "
@@ -32,6 +33,62 @@ _TO_DO = {
 def active() -> bool:
     """Whether there is a key to sign with."""
     return bool(cosign.signing_key())
+
+
+def key_problem(declaration: Declaration, environment: str, root: Path = ROOT) -> tuple[Problem | None, str]:
+    """What is wrong with the key to sign with, and what could not be looked at; installs nothing.
+
+    environment is where the line deploys to: one that takes only what is signed wants a key.
+    """
+    try:
+        key = cosign.signing_key()
+        if not key:
+            return _lacks_key(declaration, environment)
+        if declaration.signing:
+            _public_key(declaration, root)
+        program = programs.find("cosign")
+        if program is None and programs.can_install("cosign"):
+            return None, "the signing key: cosign, which opens it, is not installed yet"
+        _check(declaration, Cosign(program or programs.require("cosign")), key, root)
+    except DeliveryError as error:
+        return Problem.of(error), ""
+    return None, ""
+
+
+def check_key(declaration: Declaration, environment: str, root: Path = ROOT) -> None:
+    """Raise what `key_problem` finds, before anything is built or pushed; cosign is installed if need be.
+
+    In a pipeline too the key has to be there now.
+    """
+    key = cosign.signing_key()
+    if key:
+        _check(declaration, _cosign(), key, root)
+    elif _wants_key(declaration, environment):
+        raise _no_key(environment)
+
+
+def _check(declaration: Declaration, program: Cosign, key: str, root: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
+        _same(declaration, _own(program, key, Path(folder)), root)
+
+
+def _wants_key(declaration: Declaration, environment: str) -> bool:
+    return bool(environment) and declaration.environments[environment].signed
+
+
+def _lacks_key(declaration: Declaration, environment: str) -> tuple[Problem | None, str]:
+    if not _wants_key(declaration, environment):
+        return None, ""
+    if pipeline():
+        return None, f"the signing key: a pipeline gives {cosign.KEY} to `push` alone"
+    return Problem.of(_no_key(environment)), ""
+
+
+def _no_key(environment: str) -> SignatureError:
+    return SignatureError(
+        f"{environment} takes only what is signed, and {cosign.KEY} is not set",
+        hint=f"`{cosign.KEY}=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a pair",
+    )
 
 
 def unsigned_by_us(declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT) -> list[str]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from delivery.core import problems
 from delivery.core.declaration import Declaration
 from delivery.core.errors import DeclarationError
 from delivery.core.gitflow import Decision
 from delivery.core.plan import Plan
 from delivery.steps import plan as planning
 from delivery.steps import platform as platforms
+from delivery.steps import problems as finding
 from delivery.steps import registry as registries
 from delivery.steps import release as releases
 from delivery.tasks.menu import item
@@ -45,35 +47,50 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
 def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = "") -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
     """Show what this commit is published as, what would be built, pushed and tagged, and where it would go.
 
-    It decides by gitflow and Conventional Commits; nothing is changed anywhere.
+    It decides by gitflow and Conventional Commits; nothing is changed anywhere. What build or push would
+    be refused for is listed with what solves it, and the exit code is theirs.
     """
     declaration = files.load_declaration()
     if say:
         _say(say, declaration, branch)
         return
     address = declaration.registry.address
-    found = planning.look(declaration, Registry(address) if answers(address) else None, branch)
+    found = finding.look(declaration, Registry(address) if answers(address) else None, branch)
     if file:
         planning.write(found, Path(file))
     if json_:
         screen.data(found.to_json())
-        return
+    else:
+        _show(found)
+    if error := problems.refusal(found, "publish", shown=True):
+        raise error
+
+
+def _show(found: Plan) -> None:
     for sentence in found.sentences():
         screen.say(sentence)
     for title, columns, rows in found.tables():
         screen.table(title, columns, rows)
     for note in found.notes:
         screen.say(f"note: {note}")
+    for what in found.unchecked:
+        screen.say(f"not checked: {what}")
+    if found.problems:
+        screen.say("problems")
     for problem in found.problems:
-        screen.say(f"in the way: {problem}")
+        for line in problem.lines():
+            screen.say(f"  {line}")
 
 
 @item(stage="build", help={"plan": _KEEP})
 def build(_context: Context, plan: str = "") -> None:
-    """Build what the registry lacks, and push nothing."""
+    """Build what the registry lacks, and push nothing.
+
+    On a branch that is published, nothing is built that could not be pushed.
+    """
     declaration, _, found = _looked()
     _keep_to(plan, found)
-    releases.build(declaration, found.images)
+    releases.build(declaration, found)
 
 
 @item(stage="push", help={"plan": _KEEP})
@@ -100,8 +117,13 @@ def _say(what: str, declaration: Declaration, branch: str) -> None:
 def _looked() -> tuple[Declaration, Registry, Plan]:
     """What there is to do; `inv build push` looks once, so that what is built is what is pushed."""
     declaration = files.load_declaration()
+    if not answers(declaration.registry.address):
+        # A registry is started, and maybe built, only for what can be published.
+        error = problems.refusal(finding.look(declaration, None), "publish")
+        if error:
+            raise error
     registry = registries.reach(declaration)
-    return declaration, registry, planning.look(declaration, registry)
+    return declaration, registry, finding.look(declaration, registry)
 
 
 def _keep_to(file: str, found: Plan) -> None:

@@ -20,9 +20,19 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 
 from delivery.core.errors import RegistryError
-from delivery.tools.registry_http import TIMEOUT_SECONDS, Answer, Conversation, answers, is_local, login, url_of, within
+from delivery.tools.registry_http import (
+    TIMEOUT_SECONDS,
+    Answer,
+    Conversation,
+    answers,
+    is_local,
+    lacks_login,
+    login,
+    url_of,
+    within,
+)
 
-__all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "is_local", "login"]
+__all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "is_local", "lacks_login", "login"]
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"

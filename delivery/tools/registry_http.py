@@ -39,6 +39,7 @@ __all__ = [
     "answers",
     "certificate_folders",
     "is_local",
+    "lacks_login",
     "login",
     "url_of",
     "within",
@@ -76,12 +77,26 @@ def is_local(address: str) -> bool:
 
 def answers(address: str) -> bool:
     """Whether a registry answers at this address; one that asks for a login does."""
+    return _status(address) in {requests.codes.ok, requests.codes.unauthorized}
+
+
+def lacks_login(address: str) -> RegistryError | None:
+    """The error that a push would end with because a registry asks for a login and none is known; asks, and sends nothing."""
+    if login(address) or _status(address) != requests.codes.unauthorized:
+        return None
+    code = int(requests.codes.unauthorized)
+    return RegistryError(
+        f"the registry {address} asks for a login, and there is none", hint=_hint(code, _host(address), known=False)
+    )
+
+
+def _status(address: str) -> int:
+    """What a registry answers to who has not logged in; 0 when it does not."""
     try:
         with _session(_host(address)) as session:
-            answer = session.get(f"{url_of(address)}/v2/", timeout=TIMEOUT_SECONDS)
+            return session.get(f"{url_of(address)}/v2/", timeout=TIMEOUT_SECONDS).status_code
     except requests.RequestException:
-        return False
-    return answer.status_code in {requests.codes.ok, requests.codes.unauthorized}
+        return 0
 
 
 def login(address: str) -> tuple[str, str] | None:

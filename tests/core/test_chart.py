@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.core.chart import with_images, with_tags, with_versions
+from delivery.core.chart import problems, with_images, with_tags, with_versions
 from delivery.core.errors import DeclarationError
 
 CHART = "apiVersion: v2\nname: platform\n# the next line is written by a release\nversion: 0.1.0\nappVersion: 0.1.0\n"
@@ -48,5 +48,19 @@ def test_published_values_can_be_published_again() -> None:
     "write", [lambda: with_images(VALUES, {"web": ("r/web", "1", DIGEST)}), lambda: with_tags(VALUES, {"web": "1"})]
 )
 def test_an_image_that_the_values_do_not_have_is_an_error(write: object) -> None:
-    with pytest.raises(DeclarationError, match=r"write the image web .* it is there 0 times"):
+    with pytest.raises(DeclarationError, match=r"cannot write the image web .* it is there 0 times"):
         write()  # type: ignore[operator]
+
+
+def test_all_that_keeps_a_chart_from_being_published_is_told_at_once() -> None:
+    twice = VALUES + VALUES
+    found = problems("name: platform\n", twice, {"api-rest": "r/api-rest", "web": "r/web"})
+    assert [(one.message, one.hint) for one in found[1:]] == [
+        (
+            f"cannot write the image {name} into the chart's values.yaml: it is there {times} times",
+            f'one line `image: {{repository: r/{name}, tag: 0.1.0, digest: ""}}` is needed there',
+        )
+        for name, times in (("api-rest", 2), ("web", 0))
+    ]
+    assert "it has 0 lines `version: …`" in found[0].message
+    assert problems(CHART, VALUES, {"api-rest": "r/api-rest"}) == []

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
+from delivery.core.errors import DeclarationError, Problem
 from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, Line
 from delivery.core.plan import Images, Plan, PlannedImage, differences, make_images, make_plan, make_release, read_plan
@@ -50,7 +50,9 @@ VERSIONS = {
 def plan(declaration: Declaration, line: str = "develop", held: dict[str, str] | None = None) -> Plan:
     decided = LINES[line]
     images = make_images(declaration, KEYS, held or {}, VERSIONS, decided)
-    return make_plan(declaration, "c0ffee", decided, VERSIONS, images, ("k3", ""), (["a problem"], ["a note"]))
+    return make_plan(
+        declaration, "c0ffee", decided, VERSIONS, images, ("k3", ""), ([Problem("a problem", "a hint")], ["a note"])
+    )
 
 
 @pytest.fixture
@@ -145,7 +147,24 @@ def test_says_everything_to_people(declaration: Declaration) -> None:
 def test_a_feature_is_built_and_goes_nowhere(declaration: Declaration) -> None:
     found = plan(declaration, "feature")
     assert [row[2] for row in found.tables()[1][2]] == ["build", "build", "nothing"]
-    assert found.sentences()[1] == "nothing is pushed, deployed nowhere; gates: checks"
+    assert found.sentences()[1] == "this line publishes nothing, deployed nowhere; gates: checks"
+
+
+def test_a_version_that_is_not_published_is_told_apart_from_one_that_is(declaration: Declaration) -> None:
+    (_, feature, rows), _ = plan(declaration, "feature").tables()
+    (_, develop, published), _ = plan(declaration).tables()
+    assert (feature[2], develop[2]) == ("would be next", "now")
+    assert [row[2] for row in rows] == ["1.0.0", "2.1.0", "0.4.1"]
+    assert [row[2] for row in published] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
+
+
+def test_a_machine_reads_what_is_wrong_and_what_solves_it(declaration: Declaration) -> None:
+    told = dataclasses.replace(plan(declaration), unchecked=("taken versions: no registry",))
+    read = json.loads(told.to_json())
+    assert read["problems"] == [
+        {"message": "a problem", "hint": "a hint", "details": "", "reference": "bad-declaration"}
+    ]
+    assert read["unchecked"] == ["taken versions: no registry"]
 
 
 def test_is_the_same_after_printing_and_reading(declaration: Declaration) -> None:

@@ -11,7 +11,7 @@ from semver import Version as Number
 from delivery.core import gitflow
 from delivery.core.declaration import Declaration, parse
 from delivery.core.facts import Commit, Facts, Ref, Tag
-from delivery.core.versions import Version, anchor, decide, later, level, newest, notes, problems
+from delivery.core.versions import Version, anchor, decide, later, level, newest, notes
 from tests.conftest import DECLARATION
 
 HOUSE = parse(DECLARATION, is_folder=lambda _: True)
@@ -63,11 +63,6 @@ def decided(found: Facts, declaration: Declaration = HOUSE) -> dict[str, Version
 
 def published(found: Facts) -> list[str]:
     return [one.published for one in decided(found).values()]
-
-
-def stopped(found: Facts) -> list[str]:
-    decision = gitflow.decide(found.ref, HOUSE)
-    return problems(HOUSE, found, decision, decide(HOUSE, found, decision))
 
 
 def noted(found: Facts) -> list[str]:
@@ -290,78 +285,6 @@ def test_where_a_number_is_counted_from(how: str, first: str) -> None:
     tags = [Tag(one, "apps", one, reached=True) for one in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
     tags.append(Tag("1.0.0", "base-image", "1.0.0", reached=True))
     assert anchor(tags, tags[0], how).version == first
-
-
-def test_a_feature_is_never_stopped() -> None:
-    assert stopped(facts([commit(1, "fix: x", APPS)], Ref("branch", "feature/x"), uncommitted=("a",))) == []
-
-
-def test_what_is_not_committed_is_not_pushed() -> None:
-    found = facts(uncommitted=("a", "b", "c", "d"))
-    assert stopped(found) == [
-        "4 files not in the commit (a, b, c, …): what is pushed has to be in git; commit, undo or ignore them"
-    ]
-
-
-@pytest.mark.parametrize("branch", ["release/1.0", "main"])
-def test_what_is_not_prepared_is_not_released(branch: str) -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)], Ref("branch", branch))) == [
-        (
-            "platform-chart is to be 1.0.1, and its files say 1.0.0: "
-            "`./run inv release.prepare` on the release or hotfix branch writes it; commit that"
-        )
-    ]
-
-
-def test_develop_need_not_be_prepared() -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)])) == []
-
-
-def test_what_is_prepared_is_released() -> None:
-    found = facts([commit(1, "fix: x", CHART)], Ref("branch", "main"))
-    assert stopped(replace(found, written={**found.written, "platform-chart": "1.0.1"})) == []
-
-
-def test_a_version_that_is_tagged_elsewhere_is_not_given_again() -> None:
-    commits = [commit(1, "fix: x", CHART)]
-    found = facts(commits, Ref("branch", "hotfix/x"), lacking={"platform-chart-v1.0.1": commits})
-    assert stopped(found) == [
-        "platform-chart-v1.0.1 is a tag already, on a commit that HEAD does not have: merge it first"
-    ]
-
-
-def tagged(name: str = "apps-v1.0.0", **more: object) -> Facts:
-    return facts(**{"ref": Ref("tag", name), "commit": "c0", **more})  # type: ignore[arg-type]
-
-
-def test_a_tag_of_what_is_checked_out_is_published() -> None:
-    assert stopped(tagged()) == []
-
-
-def test_a_tag_asks_nothing_of_what_is_made_from_it() -> None:
-    assert stopped(tagged(commits=[commit(1, "fix: x", CHART)])) == []
-
-
-def test_a_tag_asks_that_what_it_is_made_from_is_prepared() -> None:
-    assert "base-image is to be 1.0.1" in stopped(tagged(commits=[commit(1, "fix: x", BASE)]))[0]
-
-
-@pytest.mark.parametrize(
-    ("found", "sentence"),
-    [
-        (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0: `git fetch --tags` gets it"),
-        (tagged(commit="c7"), "tag apps-v1.0.0 is on c0, and HEAD is c7: `git checkout apps-v1.0.0` first"),
-        (
-            tagged(written="1.1.0"),
-            (
-                "tag apps-v1.0.0 says 1.0.0, and the files of apps say 1.1.0: "
-                "remove the tag, then let `./run inv release.finish` make it"
-            ),
-        ),
-    ],
-)
-def test_a_tag_that_is_not_what_it_says_is_refused(found: Facts, sentence: str) -> None:
-    assert stopped(found)[0] == sentence
 
 
 def test_nothing_is_noted_where_all_is_well() -> None:

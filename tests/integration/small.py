@@ -75,7 +75,8 @@ namespace = "{namespace}"
 values = "values-{name}.yaml"
 confirm = {confirm}
 """
-CHANGELOG = "# Changelog\n\n## [Unreleased]\n"
+# Its first release is prepared.
+CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-01\n\n- Everything.\n"
 
 
 @dataclass(frozen=True)

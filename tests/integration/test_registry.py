@@ -20,7 +20,7 @@ from delivery.core.errors import EngineError, RegistryError
 from delivery.steps import programs
 from delivery.tasks.menu import item
 from delivery.tools.engine import Engine
-from delivery.tools.registry import Blob, Registry, answers
+from delivery.tools.registry import Blob, Registry, answers, lacks_login
 from tests.integration.conftest import running_registry
 from tests.registries import Answer, Break, Fault, failing, forward_to, serving, sha256, write_layout
 
@@ -208,6 +208,9 @@ def test_a_registry_that_wants_a_login_gets_one(locked: str, tmp_path: Path, mon
     with pytest.raises(RegistryError, match="the registry answered 401") as caught:
         Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line)
     assert caught.value.hint.startswith(f"there is no login for {locked}: `docker login {locked}`")
+    missing = lacks_login(locked)
+    assert missing
+    assert missing.hint == caught.value.hint
     monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
     assert Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line) == built

@@ -167,6 +167,38 @@ def test_a_version_is_never_given_other_content(pushed: Small, tmp_path: Path) -
     assert registry.digest(f"{pushed.registry}/api-rest", "0.1.0-dev.1") == digests(pushed)["api-rest"]
 
 
+def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: Small) -> None:
+    """An unprepared first release, a third image that the chart does not name, and a taken version."""
+    chart = place.folder / "platform-chart" / "values.yaml"
+    before, registry = chart.read_text(), Registry(place.registry)
+    succeed(place, "push")
+    registry.put_tag(f"{place.registry}/api-rest", "0.1.0-rc.2", digests(place)["api-rest"])
+    place.git("switch", "--quiet", "--create", "release/0.1")
+    metadata = (place.folder / "platform-chart" / "Chart.yaml").read_text() + "appVersion: 0.1.0\n"
+    lines = [line for line in before.splitlines(keepends=True) if "/async-worker," not in line]
+    logs = {f"{name}/CHANGELOG.md": "# Changelog\n" for name in ("base-image", "api-rest", "platform-chart")}
+    changes = {"platform-chart/values.yaml": "".join(lines), "platform-chart/Chart.yaml": metadata, **logs}
+    place.commit("feat: a third image", {**changes, "api-rest/file": "new"})
+    code, printed = place.inv("plan", "--json")
+    assert code == 2, printed
+    told = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])["problems"]
+    assert [one["message"] for one in told] == [
+        *(f"the changelog of {name} has no section [0.1.0]" for name in ("base-image", "apps", "platform-chart")),
+        "cannot write the image async-worker into the chart's values.yaml: it is there 0 times",
+        "the registry holds other content under version tags, and a version is never overwritten",
+    ]
+    for arguments in (("build", "push"), ("push",)):
+        refused, printed = place.inv(*arguments)
+        assert (refused, "build base-image" in printed, "cannot" in printed) == (code, False, True), printed
+        assert all(one["hint"] in printed for one in told)
+    place.commit("fix(platform-chart): name it", {"platform-chart/values.yaml": before})
+    (command,) = re.findall(r"`\./run inv (.+?)`", told[-1]["hint"])
+    succeed(place, *command.split(), "--yes")
+    succeed(place, "plan")
+    succeed(place, "push")
+    assert published(place)["release"] == ["0.1.0-dev.1", "0.1.1-rc.4"]
+
+
 def test_a_candidate_becomes_the_release_without_a_byte_sent_again(place: Small, address: str) -> None:
     with serving(forward_to(f"http://{address}")) as (proxy, seen):
         through = place.at(place.registry.replace(address, proxy))

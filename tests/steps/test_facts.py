@@ -273,6 +273,12 @@ def test_a_new_image_is_not_said_to_have_other_build_arguments(
     assert found.declared_anew == {name: new.format(name) for name in ("apps", "platform-chart")}
 
 
+def test_changelogs_are_read_as_they_are(declaration: Declaration, repository: Repository) -> None:
+    repository.write("api-rest/CHANGELOG.md", "# It\n")
+    found = facts.look(declaration, repository.root)
+    assert found.changelogs == {"base-image": "", "apps": "# It\n", "platform-chart": ""}
+
+
 def hotfix(repository: Repository) -> str:
     repository.branch("develop")
     repository.branch("hotfix/1.0.1", "main")

@@ -7,14 +7,17 @@ from typing import cast
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import EngineError
+from delivery.core.errors import DeclarationError, EngineError, RegistryError, SignatureError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import decide
 from delivery.core.plan import Images, Plan, PlannedChart, make_images
 from delivery.steps import build as building
 from delivery.steps import engine as engines
+from delivery.steps import plan as planning
 from delivery.steps import publish as publishing
 from delivery.steps import release as releases
+from delivery.steps import sign as signing
+from delivery.steps import upstream as upstreams
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 
@@ -37,17 +40,23 @@ class Pusher:
         self.patch = monkeypatch
         self.built: list[str] = []
         self.published: list[tuple[object, list[str]]] = []
+        self.lacks_key = ""  # the environment that a key is missing for
         monkeypatch.setattr(building, "build", self._build)
         monkeypatch.setattr(publishing, "publish", self._publish)
 
     def push(self, untrusted: Sequence[str], engine: object = None) -> None:
         """Publish on develop; engine is what there is, or the error that there is none."""
         self.patch.setattr(publishing, "untrusted", lambda *_: untrusted)
+        self.patch.setattr(signing, "check_key", self._check_key)
         self.patch.setattr(engines, "ensure", lambda: self._ensure(engine))
         decision = decide(Ref("branch", "develop"), self.declaration)
         chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
         plan = Plan("c" * 40, decision, (), make_images(self.declaration, KEYS, HELD), chart)
         releases.publish(self.declaration, cast("Registry", None), plan)
+
+    def _check_key(self, _declaration: object, environment: str) -> None:
+        if environment == self.lacks_key:
+            raise SignatureError("there is no key")
 
     def _build(self, _engine: object, _declaration: object, images: Images) -> dict[str, Path]:
         self.built += [image.name for image in images.missing]
@@ -76,6 +85,13 @@ def test_what_is_signed_by_us_needs_no_engine(pusher: Pusher) -> None:
     assert (pusher.built, pusher.published) == ([], [(None, [])])
 
 
+def test_a_key_that_does_not_fit_is_said_before_anything_is_built(pusher: Pusher) -> None:
+    pusher.lacks_key = "develop"
+    with pytest.raises(SignatureError, match="there is no key"):
+        pusher.push(["api-rest"], FakeEngine())
+    assert (pusher.built, pusher.published) == ([], [])
+
+
 def test_what_is_untrusted_is_built_again_and_that_is_said(pusher: Pusher, capsys: pytest.CaptureFixture[str]) -> None:
     engine = FakeEngine()
     pusher.push(["api-rest"], engine)
@@ -100,3 +116,21 @@ def test_an_engine_whose_builds_do_not_repeat_proves_nothing(pusher: Pusher) -> 
         pusher.push(["api-rest"], FakeEngine(oci_layouts=False))
     assert "containerd-snapshotter" in caught.value.hint
     assert (pusher.built, pusher.published) == ([], [])
+
+
+@pytest.mark.parametrize("what", ["keys", "registry"])
+def test_what_a_clone_cannot_make_is_said_before_the_long_steps(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """`inv up` gets upstream images, and maybe builds them, only for what can be built and pushed."""
+
+    def long(*_arguments: object) -> None:
+        raise AssertionError("nothing is got or built")
+
+    def unreadable(_declaration: object) -> None:
+        raise DeclarationError("a file cannot be read")
+
+    monkeypatch.setattr(upstreams, "ensure_all", long)
+    monkeypatch.setattr(planning, "keys", unreadable if what == "keys" else lambda _declaration: {})
+    with pytest.raises(DeclarationError if what == "keys" else RegistryError):
+        releases.make(cast("Engine", None), declaration.at("registry.invalid"))

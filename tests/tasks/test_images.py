@@ -1,16 +1,21 @@
 """`inv plan` says one thing alone where it is asked for that, and writes what --plan reads."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
+from delivery.core.errors import DeclarationError, Problem, RegistryError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import decide
 from delivery.core.plan import Images, Plan, PlannedChart
+from delivery.steps import build as building
+from delivery.steps import engine as engines
 from delivery.steps import facts as looking
 from delivery.steps import plan as planning
+from delivery.steps import problems as finding
+from delivery.steps import registry as registries
 from delivery.tasks import images
 from delivery.tools import files
 
@@ -48,7 +53,7 @@ def test_another_thing_is_an_error() -> None:
 def test_the_file_is_what_plan_reads(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path) -> None:
     chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
     plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
-    monkeypatch.setattr(planning, "look", lambda *_arguments: plan)
+    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
     file = tmp_path / "plan.json"
     images.plan.body.__wrapped__(None, file=str(file))
     assert planning.read(file) == plan
@@ -60,7 +65,7 @@ def test_a_file_that_cannot_be_written_is_an_error(
 ) -> None:
     chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
     plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
-    monkeypatch.setattr(planning, "look", lambda *_arguments: plan)
+    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
     (tmp_path / "plain").write_text("")
     with pytest.raises(DeclarationError, match="cannot write the plan"):
         images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
@@ -68,3 +73,50 @@ def test_a_file_that_cannot_be_written_is_an_error(
         images.plan.body.__wrapped__(None, file=str(tmp_path / "no where" / "plan.json"))
     assert caught.value.hint.startswith(f"`mkdir -p '{tmp_path / 'no where'}'` makes its folder")
     assert not (tmp_path / "no where").exists()
+
+
+PROBLEMS = (Problem("one thing", "`do this`", "seen", "registry"), Problem("another", "`do that`"))
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Plan:
+    """A plan that is not to be published, for two reasons."""
+    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
+    decision = decide(Ref("branch", "develop"), declaration)
+    plan = Plan("c" * 40, decision, (), Images(()), chart, PROBLEMS, unchecked=("the weather: no window",))
+    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
+    images._looked.cache_clear()
+    return plan
+
+
+def test_problems_have_a_section_and_the_exit_code_of_the_refusal(
+    stopped: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RegistryError, match=r"cannot publish 1\.0\.0: 2 things are in the way"):
+        images.plan.body.__wrapped__(None)
+    said = capsys.readouterr().out.splitlines()
+    assert "not checked: the weather: no window" in said
+    lines = ["one thing", "  seen", "  to do: `do this`", "another", "  to do: `do that`"]
+    assert said[said.index("problems") :] == ["problems", *(f"  {line}" for line in lines)]
+    with pytest.raises(RegistryError):
+        images.plan.body.__wrapped__(None, json_=True)
+    assert [one["hint"] for one in json.loads(capsys.readouterr().out)["problems"]] == ["`do this`", "`do that`"]
+    assert stopped.problems == PROBLEMS
+
+
+@pytest.mark.parametrize("task", ["build", "push"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_nothing_is_started_or_built_for_what_is_refused(
+    stopped: Plan, monkeypatch: pytest.MonkeyPatch, task: str, *, answers: bool
+) -> None:
+    def unexpected(*_arguments: object) -> None:
+        raise AssertionError("nothing is started or built")
+
+    monkeypatch.setattr(images, "answers", lambda _address: answers)
+    monkeypatch.setattr(registries, "reach", (lambda _declaration: None) if answers else unexpected)
+    monkeypatch.setattr(building, "build", unexpected)
+    monkeypatch.setattr(engines, "ensure", unexpected)
+    with pytest.raises(RegistryError, match="2 things are in the way") as caught:
+        getattr(images, task).body.__wrapped__(None)
+    assert "  to do: `do that`" in caught.value.details.splitlines()
+    assert stopped.decision.pushes

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from delivery.core.errors import RegistryError
-from delivery.tools.registry import Registry, answers, is_local, login
+from delivery.tools.registry import Registry, answers, is_local, lacks_login, login
 from tests.registries import Answer, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
 
 BASIC = f"Basic {base64.b64encode(b'me:secret').decode()}"
@@ -709,3 +709,18 @@ def test_docker_hub_is_asked_where_it_is(
         "GET auth.docker.io/token?service=registry.docker.io&scope=repository%3Aacme%2Fapi-rest%3Apull",
         "HEAD index.docker.io/v2/acme/api-rest/manifests/k1",
     ]
+
+
+def test_a_login_that_a_push_will_need_is_missed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
+    with serving(TokenRegistry()) as (address, seen):
+        error = lacks_login(address)
+        assert error
+        assert error.hint.startswith(f"there is no login for {address}: `docker login {address}`")
+        assert seen == ["GET /v2/"]
+        monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+        assert lacks_login(address) is None
+    monkeypatch.delenv("DELIVERY_REGISTRY_USERNAME")
+    with serving(FullRegistry()) as (address, _):
+        assert lacks_login(address) is None
+    assert lacks_login("localhost:1") is None
