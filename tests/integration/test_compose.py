@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.engine
 
 FILE = Path(__file__).parents[2] / "docker-compose.yaml"
 KAFKA_BIN = "/opt/kafka/bin"
+OWNER = "ledger"  # the account that owns the schema, and its password
+ACCESS_DENIED = 1045
 
 
 def docker(
@@ -51,12 +53,14 @@ class Project:
     kafka_port: int
     database_port: int
     files: tuple[Path, ...] = (FILE,)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {
             "COMPOSE_PROJECT_NAME": self.name,
             "KAFKA_PORT": str(self.kafka_port),
             "DATABASE_PORT": str(self.database_port),
+            **self.variables,
         }
         files = [argument for file in self.files for argument in ("--file", str(file))]
         return docker("compose", *files, *arguments, check=check, environment=environment)
@@ -87,12 +91,12 @@ class Project:
     def broker(self) -> str:
         return f"localhost:{self.kafka_port}"
 
-    def query(self, sql: str) -> Any:  # noqa: ANN401
+    def query(self, sql: str, user: str = OWNER, password: str = OWNER) -> Any:  # noqa: ANN401
         connection = pymysql.connect(
             host="127.0.0.1",
             port=self.database_port,
-            user="ledger",
-            password="ledger",
+            user=user,
+            password=password,
             database="ledger",
             autocommit=True,
         )
@@ -190,6 +194,52 @@ def test_down_keeps_the_volumes_unless_they_are_to_go_too(project: Project) -> N
     assert {kind for kind, left in project.leftovers().items() if left} == {"volumes"}
     project.compose("down", "--volumes")
     assert project.leftovers() == {"containers": "", "networks": "", "volumes": ""}
+
+
+OF_THE_VERSION_BEFORE = "services: {database: {command: !reset null, configs: !reset []}}"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Iterator[Project]:
+    """A database with one account for all, as the version before made it, and a row in it."""
+    override = tmp_path / "earlier.yaml"
+    override.write_text(OF_THE_VERSION_BEFORE)
+    created = new_project(override)
+    try:
+        created.up("database")
+        created.query("CREATE TABLE deployments AS SELECT 'kept' AS id")
+        yield created
+    finally:
+        created.compose("down", "--volumes")
+
+
+def refuses(project: Project, user: str, password: str) -> bool:
+    """Whether a login is refused."""
+    try:
+        project.query("SELECT 1", user, password)
+    except pymysql.err.OperationalError as error:
+        return int(error.args[0]) == ACCESS_DENIED
+    return False
+
+
+def test_a_volume_of_the_version_before_gets_the_second_account(earlier: Project) -> None:
+    assert refuses(earlier, "reader", "reader")
+    replace(earlier, files=(FILE,)).up("database")
+    assert earlier.query("SELECT id FROM deployments", "reader", "reader") == (("kept",),)
+    assert earlier.query("SELECT id FROM deployments") == (("kept",),)
+
+    owner, reader = "of the 'owner'\\", 'of the "reader" %;'
+    passwords = {"DB_PASSWORD": owner, "DB_READER_PASSWORD": reader}
+    replace(earlier, files=(FILE,), variables=passwords).up("database")
+    assert earlier.query("SELECT id FROM deployments", "reader", reader) == (("kept",),)
+    assert earlier.query("SELECT id FROM deployments", password=owner) == (("kept",),)
+    assert refuses(earlier, "reader", "reader")
+    assert refuses(earlier, "ledger", "ledger")
+
+    # Of the two only this one is no variable of the server's.
+    passwords["DB_READER_PASSWORD"] = "new"
+    replace(earlier, files=(FILE,), variables=passwords).up("database")
+    assert earlier.query("SELECT id FROM deployments", "reader", "new") == (("kept",),)
 
 
 @pytest.fixture

@@ -21,11 +21,14 @@ from tests.integration.conftest import free_port
 from tests.ledger.client import Address, says_ready
 from tests.waiting import wait_for
 
-__all__ = ["APIS", "HOST", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
+__all__ = ["APIS", "HOST", "OWNER", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
 
 APIS = ("api-rest", "api-rest-2")
 WORKERS = ("async-worker", "async-worker-2")
 SERVICES = (*APIS, *WORKERS, "kafka", "database")
+Login = tuple[str, str]  # user, password
+# The account that owns the schema.
+OWNER: Login = ("ledger", "ledger")
 # What the apps call the machine that the tests run on.
 HOST = "host.docker.internal"
 
@@ -92,13 +95,19 @@ class Stack:
             (folder / f"{service}.log").write_bytes(self.container(service).logs(timestamps=True))
         return folder
 
-    def execute(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        """Run a statement in the ledger's database."""
+    def login(self, service: str) -> Login:
+        """The account that an app uses in the database."""
+        lines = self.container(service).attrs["Config"]["Env"]
+        variables = dict(line.split("=", 1) for line in lines)
+        return variables["DB_USERNAME"], variables["DB_PASSWORD"]
+
+    def execute(self, sql: str, *values: object, login: Login = OWNER) -> list[dict[str, Any]]:
+        """Run a statement in the ledger's database, as async-worker if nobody else is named."""
         connection = pymysql.connect(
             host="127.0.0.1",
             port=self.ports["database"],
-            user="ledger",
-            password="ledger",
+            user=login[0],
+            password=login[1],
             database="ledger",
             autocommit=True,
             cursorclass=pymysql.cursors.DictCursor,
@@ -204,6 +213,8 @@ def _compose(engine: Engine, variables: Mapping[str, str], *arguments: str) -> s
 def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Mapping[str, str]) -> dict[str, Any]:
     """The project with a second instance of each app, on these ports, and these variables in every app."""
     services = {}
+    configs = config.get("configs", {}).items()
+    contents = {name: each["content"] for name, each in configs if "content" in each}
     for name in SERVICES:
         original = name.removesuffix("-2")
         service = dict(config["services"][original])
@@ -216,6 +227,7 @@ def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Ma
         services[name] = service
     return {
         "services": services,
+        "configs": {name: {"content": content} for name, content in contents.items()},
         "networks": {"default": {"labels": config["networks"]["default"].get("labels", {})}},
         "volumes": {name: {"labels": volume.get("labels", {})} for name, volume in config["volumes"].items()},
     }

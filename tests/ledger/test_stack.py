@@ -26,6 +26,10 @@ def config() -> dict[str, Any]:
         },
         "networks": {"default": {"name": "delivery-platform_default", "labels": {"ours": "true"}}},
         "volumes": {"kafka": {"name": "delivery-platform_kafka", "labels": {"ours": "true"}}},
+        "configs": {
+            "accounts": {"name": "delivery-platform_accounts", "content": "SELECT 1;"},
+            "rules": {"name": "delivery-platform_rules", "file": "rules.yaml"},
+        },
     }
 
 
@@ -53,6 +57,10 @@ def test_the_apps_alone_reach_this_machine_by_name(config: dict[str, Any]) -> No
     services = doubled(config, PORTS, {})["services"]
     reaching = {name: service["extra_hosts"] for name, service in services.items() if "extra_hosts" in service}
     assert reaching == {app: ["host.docker.internal:host-gateway"] for app in (*APIS, *WORKERS)}
+
+
+def test_the_databases_accounts_are_declared(config: dict[str, Any]) -> None:
+    assert doubled(config, PORTS, {})["configs"] == {"accounts": {"content": "SELECT 1;"}}
 
 
 def test_no_network_or_volume_of_another_project_is_named(config: dict[str, Any]) -> None:
