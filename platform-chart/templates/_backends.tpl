@@ -57,7 +57,11 @@ components.{{ $name }}.uses: there is no Kafka; set kafka.enabled to true, or gi
 {{- if and (has "database" $component.uses) (not $.Values.database.enabled) (not $database) }}
 components.{{ $name }}.uses: there is no database; set database.enabled to true, or give externalDatabase.host
 {{- end -}}
-{{- range $own := list "kafka-headless" "kafka-topics" "database-headless" -}}
+{{- $parts := list "kafka-headless" "kafka-topics" "database-headless" -}}
+{{- range $account := keys (include "platform.database.accounts" $ | fromJson) -}}
+{{- $parts = append $parts (printf "database-%s" $account) -}}
+{{- end -}}
+{{- range $own := $parts -}}
 {{- if and (eq $name $own) (index $.Values (splitList "-" $own | first)).enabled }}
 components.{{ $name }}: the chart has objects of this name; choose another one
 {{- end -}}
@@ -150,5 +154,43 @@ database.password: database.existingSecret is set too; choose one
 {{- end -}}
 {{- if and (not $database.enabled) $external.host (not $external.existingSecret) }}
 externalDatabase.existingSecret: it needs a Secret with username and password
+{{- end -}}
+{{- range $key := list "init_file" "init-file" -}}
+{{- if and $database.enabled (hasKey ($database.config | default dict) $key) }}
+database.config: the chart sets {{ $key }}
+{{- end -}}
+{{- end -}}
+{{- $known := keys (include "platform.database.accounts" . | fromJson) -}}
+{{- if $database.enabled -}}
+{{- include "platform.validate.database.accounts" . -}}
+{{- else -}}
+{{- $known = concat $known (keys ($external.accounts | default dict)) | uniq -}}
+{{- end -}}
+{{- $names := sortAlpha $known | join ", " | default "none" -}}
+{{- range $name, $component := include "platform.components" . | fromJson -}}
+{{- $account := $component.databaseAccount -}}
+{{- if and $account (has "database" $component.uses) (not (has $account $known)) }}
+components.{{ $name }}.databaseAccount: database.accounts has no {{ $account }} ({{ $names }})
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.validate.database.accounts" -}}
+{{- $database := .Values.database -}}
+{{- $taken := dict -}}
+{{- if not $database.existingSecret -}}
+{{- $_ := set $taken $database.username "database.username" -}}
+{{- end -}}
+{{- range $name, $account := include "platform.database.accounts" . | fromJson -}}
+{{- $at := printf "database.accounts.%s" $name -}}
+{{- if and $account.password $account.existingSecret }}
+{{ $at }}.password: {{ $at }}.existingSecret is set too; choose one
+{{- end -}}
+{{- if not $account.existingSecret -}}
+{{- if hasKey $taken $account.username }}
+{{ $at }}.username: {{ $account.username }} is {{ get $taken $account.username }} too; choose another one
+{{- end -}}
+{{- $_ := set $taken $account.username (printf "%s.username" $at) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -8,25 +8,62 @@
 {{- include "platform.name" (dict "root" . "name" "database-headless") -}}
 {{- end -}}
 
-{{/* The Secret with username and password. */}}
+{{/*
+The accounts besides the owner's, as JSON: name to {username, password, existingSecret, tables};
+what is not given is empty. (root)
+*/}}
+{{- define "platform.database.accounts" -}}
+{{- $accounts := deepCopy (.Values.database.accounts | default dict) -}}
+{{- include "platform.prune" $accounts -}}
+{{- range $name, $account := $accounts -}}
+{{- if not $account.username -}}
+{{- $_ := set $account "username" $name -}}
+{{- end -}}
+{{- $_ := merge $account (dict "password" "" "existingSecret" "" "tables" dict) -}}
+{{- end -}}
+{{- toJson $accounts -}}
+{{- end -}}
+
+{{/*
+The Secret with username and password of an account; "" is the owner's. An external database may
+have one for all. dict root account
+*/}}
 {{- define "platform.database.secret" -}}
-{{- if .Values.database.enabled -}}
-{{- .Values.database.existingSecret | default (include "platform.database.name" .) -}}
+{{- $database := .root.Values.database -}}
+{{- $external := .root.Values.externalDatabase -}}
+{{- if not $database.enabled -}}
+{{- $account := get ($external.accounts | default dict) .account | default dict -}}
+{{- $account.existingSecret | default $external.existingSecret -}}
+{{- else if .account -}}
+{{- $made := include "platform.name" (dict "root" .root "name" (printf "database-%s" .account)) -}}
+{{- $accounts := include "platform.database.accounts" .root | fromJson -}}
+{{- dig .account "existingSecret" "" $accounts | default $made -}}
 {{- else -}}
-{{- .Values.externalDatabase.existingSecret -}}
+{{- $database.existingSecret | default (include "platform.database.name" .root) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What a component that uses the database finds in its environment. */}}
+{{/* The password that the values give an account of the chart's database. dict root account */}}
+{{- define "platform.database.givenPassword" -}}
+{{- $database := .root.Values.database -}}
+{{- if and $database.enabled .account -}}
+{{- dig .account "password" "" (include "platform.database.accounts" .root | fromJson) -}}
+{{- else if $database.enabled -}}
+{{- $database.password -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a component that uses the database finds in its environment. dict root account */}}
 {{- define "platform.database.env" -}}
-{{- $external := .Values.externalDatabase -}}
-{{- $own := .Values.database.enabled -}}
+{{- $values := .root.Values -}}
+{{- $external := $values.externalDatabase -}}
+{{- $own := $values.database.enabled -}}
 - name: DB_HOST
-  value: {{ ternary (include "platform.database.name" .) $external.host $own | quote }}
+  value: {{ ternary (include "platform.database.name" .root) $external.host $own | quote }}
 - name: DB_PORT
   value: {{ ternary 3306 $external.port $own | quote }}
 - name: DB_DATABASE
-  value: {{ ternary .Values.database.name $external.name $own | quote }}
+  value: {{ ternary $values.database.name $external.name $own | quote }}
 - name: DB_USERNAME
   valueFrom:
     secretKeyRef: {name: {{ include "platform.database.secret" . }}, key: username}
@@ -59,7 +96,37 @@ performance_schema = OFF
 innodb_flush_log_at_trx_commit = 1
 # Addresses of pods change, and looking each one up costs time.
 skip-name-resolve
+# At every start: a volume of an earlier version gets the accounts, and changed passwords are set.
+init_file = /etc/mysql/conf.d/accounts.sql
 {{- range $key, $value := $database.config }}
 {{ $key }} = {{ include "platform.text" $value }}
+{{- end }}
+{{- end -}}
+
+{{/*
+What the server runs at every start, before it takes a connection. The first error ends it, not the
+server; the log has it as "ERROR: ". Names and passwords are read from Secrets; an empty one is an
+error. A GRANT for a table that is not there yet needs CREATE, which is taken back at once. (root)
+*/}}
+{{- define "platform.database.initFile" -}}
+{{- $folder := "/etc/platform/database" -}}
+SET @owner = NULLIF(LOAD_FILE('{{ $folder }}/username'), '');
+SET @password = NULLIF(LOAD_FILE('{{ $folder }}/password'), '');
+SET @account = CONCAT(QUOTE(@owner), '@''%''');
+EXECUTE IMMEDIATE CONCAT('ALTER USER IF EXISTS ', @account, ' IDENTIFIED BY ', QUOTE(@password));
+{{- range $name, $account := include "platform.database.accounts" . | fromJson }}
+SET @username = NULLIF(LOAD_FILE('{{ $folder }}/accounts/{{ $name }}/username'), '');
+SET @password = NULLIF(LOAD_FILE('{{ $folder }}/accounts/{{ $name }}/password'), '');
+SET @account = CONCAT(QUOTE(@username), '@''%''');
+IF @username = @owner THEN SIGNAL SQLSTATE '45000'
+  SET MESSAGE_TEXT = 'database.accounts.{{ $name }} is the owner'; END IF;
+EXECUTE IMMEDIATE CONCAT('CREATE OR REPLACE USER ', @account, ' IDENTIFIED BY ', QUOTE(@password));
+{{- range $table, $rights := $account.tables }}
+{{- if $rights }}
+{{- $on := printf "ON `%s`.`%s`" $.Values.database.name $table }}
+EXECUTE IMMEDIATE CONCAT('GRANT CREATE, {{ join ", " $rights }} {{ $on }} TO ', @account);
+EXECUTE IMMEDIATE CONCAT('REVOKE CREATE {{ $on }} FROM ', @account);
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}

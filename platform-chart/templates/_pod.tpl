@@ -29,6 +29,12 @@ proxy reads them anew; nor are generated passwords.
 {{- if ne $secrets "{}" -}}
 {{- $_ := set $checksums "checksum/secrets" ($secrets | sha256sum) -}}
 {{- end -}}
+{{- if has "database" .component.uses -}}
+{{- $client := dict "root" .root "account" (.component.databaseAccount | default "") -}}
+{{- with include "platform.database.givenPassword" $client -}}
+{{- $_ := set $checksums "checksum/database" (sha256sum .) -}}
+{{- end -}}
+{{- end -}}
 {{- range $volume, $source := .component.volumes -}}
 {{- if and (or $source.files $source.secretFiles) (not $source.reloaded) -}}
 {{- $_ := set $checksums (printf "checksum/%s" $volume) (toJson ($source.files | default $source.secretFiles) | sha256sum) -}}
@@ -195,7 +201,8 @@ ones, so that these may quote them: $(DB_PASSWORD).
 {{- $filled = concat $filled (include "platform.kafka.env" .root | fromYamlArray) -}}
 {{- end -}}
 {{- if has "database" $component.uses -}}
-{{- $filled = concat $filled (include "platform.database.env" .root | fromYamlArray) -}}
+{{- $client := dict "root" .root "account" ($component.databaseAccount | default "") -}}
+{{- $filled = concat $filled (include "platform.database.env" $client | fromYamlArray) -}}
 {{- end -}}
 {{- $values := dict "environment" .root.Values.environment "linger" $component.shutdown.linger "drain" $component.shutdown.drain -}}
 {{- range $what, $variable := $component.variables -}}

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import base64
 import configparser
+import re
 from typing import Any
 
 import pytest
-from support import container, fails, find, names, pod, pod_annotations, render
+from support import (
+    CHART,
+    container,
+    fails,
+    find,
+    names,
+    of_kind,
+    pod,
+    pod_annotations,
+    render,
+)
 
 EXTERNAL: dict[str, Any] = {
     "database": {"enabled": False},
@@ -24,9 +35,9 @@ def configuration(values: dict[str, Any] | None = None) -> configparser.SectionP
     return parser["mariadbd"]
 
 
-def variables(values: dict[str, Any] | None = None) -> dict[str, Any]:
+def variables(values: dict[str, Any] | None = None, name: str = "async-worker") -> dict[str, Any]:
     """What a component finds in its environment about the database."""
-    env = container(render(values), "platform-api-rest")["env"]
+    env = container(render(values), f"platform-{name}")["env"]
     return {
         each["name"]: each.get("value", each.get("valueFrom", {}).get("secretKeyRef"))
         for each in env
@@ -99,6 +110,113 @@ def test_an_external_database_is_used_instead() -> None:
     }
 
 
+def logins(values: dict[str, Any] | None = None) -> list[str]:
+    """Whose Secrets api-rest and async-worker log in by; each has name and password from one."""
+    found = []
+    for component in ("api-rest", "async-worker"):
+        told = variables(values, component)
+        assert told["DB_USERNAME"]["name"] == told["DB_PASSWORD"]["name"]
+        found.append(told["DB_USERNAME"]["name"])
+    return found
+
+
+def test_api_rest_has_an_account_of_its_own() -> None:
+    assert logins() == ["platform-database-reader", "platform-database"]
+    secret = find(render(), "Secret", "platform-database-reader")
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    assert data["username"] == "reader"
+    assert len(data["password"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"existingSecret": "mine"}, ["platform-database-reader", "mine"]),
+        ({"accounts": {"reader": {"existingSecret": "r"}}}, ["r", "platform-database"]),
+    ],
+)
+def test_each_account_may_have_its_own_secret(values: dict[str, Any], expected: list[str]) -> None:
+    assert logins({"database": values}) == expected
+
+
+def test_an_account_with_an_existing_secret_gets_no_other() -> None:
+    documents = render({"database": {"accounts": {"reader": {"existingSecret": "r"}}}})
+    assert "platform-database-reader" not in names(documents, "Secret")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"),
+    [({}, ["login", "login"]), ({"reader": {"existingSecret": "r"}}, ["r", "login"])],
+)
+def test_an_external_database_has_one_or_two(accounts: dict[str, Any], expected: list[str]) -> None:
+    external = {**EXTERNAL["externalDatabase"], "accounts": accounts}
+    assert logins({**EXTERNAL, "externalDatabase": external}) == expected
+
+
+def test_an_account_may_be_taken_away() -> None:
+    values = {
+        "database": {"accounts": {"reader": None}},
+        "components": {"api-rest": {"databaseAccount": None}},
+    }
+    assert logins(values) == ["platform-database", "platform-database"]
+    assert "reader" not in init_file(values)
+
+
+def init_file(values: dict[str, Any] | None = None) -> str:
+    """What the server runs at every start."""
+    return str(find(render(values), "ConfigMap", "platform-database")["data"]["accounts.sql"])
+
+
+def test_the_server_reads_the_accounts_from_secrets_at_every_start() -> None:
+    documents = render()
+    assert configuration()["init_file"] == "/etc/mysql/conf.d/accounts.sql"
+    mounted = container(documents, "platform-database")["volumeMounts"]
+    mounts = {each["name"]: each["mountPath"] for each in mounted}
+    assert mounts["config"] == "/etc/mysql/conf.d"
+    volumes = {each["name"]: each for each in pod(documents, "platform-database")["volumes"]}
+    held = {
+        f"{mounts['accounts']}/{item['path']}": (source["secret"]["name"], item["key"])
+        for source in volumes["accounts"]["projected"]["sources"]
+        for item in source["secret"]["items"]
+    }
+    read = re.findall(r"LOAD_FILE\('([^']+)'\)", init_file())
+    assert {path: held[path] for path in read} == {
+        "/etc/platform/database/username": ("platform-database", "username"),
+        "/etc/platform/database/password": ("platform-database", "password"),
+        "/etc/platform/database/accounts/reader/username": ("platform-database-reader", "username"),
+        "/etc/platform/database/accounts/reader/password": ("platform-database-reader", "password"),
+    }
+
+
+def test_no_password_is_in_a_config_map() -> None:
+    given = {"password": "one-given", "accounts": {"reader": {"password": "another-given"}}}
+    for config_map in of_kind(render({"database": given}), "ConfigMap"):
+        assert "-given" not in str(config_map)
+
+
+def test_a_given_password_restarts_who_uses_it() -> None:
+    pods = ("platform-database", "platform-api-rest", "platform-async-worker")
+    before = render({"database": {"password": "a", "accounts": {"reader": {"password": "b"}}}})
+    owner = render({"database": {"password": "c", "accounts": {"reader": {"password": "b"}}}})
+    reader = render({"database": {"password": "a", "accounts": {"reader": {"password": "c"}}}})
+
+    def changed(after: list[dict[str, Any]]) -> list[bool]:
+        return [pod_annotations(before, name) != pod_annotations(after, name) for name in pods]
+
+    assert changed(owner) == [True, False, True]
+    assert changed(reader) == [True, True, False]
+    assert "checksum/passwords" not in pod_annotations(render(), "platform-database")
+
+
+def test_the_readme_gives_the_same_rights() -> None:
+    """Where the database is somebody else's."""
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    told = re.findall(r"^((?:GRANT|REVOKE) CREATE.* (?:TO|FROM)) 'reader'", readme, re.MULTILINE)
+    made = re.findall(r"'((?:GRANT|REVOKE) CREATE.* (?:TO|FROM)) '", init_file())
+    assert told == [each.replace("`", "") for each in made]
+
+
 def test_root_is_nobody_from_outside() -> None:
     env = {each["name"]: each.get("value") for each in container(render(), "platform-database")["env"]}
     assert env["MARIADB_ROOT_HOST"] == "localhost"
@@ -161,6 +279,31 @@ def test_nobody_reaches_a_database_that_nobody_uses() -> None:
         ),
         ({"database": {"password": "x", "existingSecret": "y"}}, "database.existingSecret is set too; choose one"),
         ({"database": {"username": "root"}}, "username"),
+        (
+            {"database": {"accounts": {"reader": {"username": "ledger"}}}},
+            "database.accounts.reader.username: ledger is database.username too",
+        ),
+        (
+            {"database": {"accounts": {"other": {"username": "reader"}}}},
+            "database.accounts.reader.username: reader is database.accounts.other.username too",
+        ),
+        (
+            {"database": {"accounts": {"reader": {"password": "x", "existingSecret": "y"}}}},
+            "database.accounts.reader.password: database.accounts.reader.existingSecret is set too",
+        ),
+        ({"database": {"accounts": {"reader": {"username": "root"}}}}, "username"),
+        ({"database": {"accounts": {"reader": {"tables": {"t": ["DROP"]}}}}}, "must be one of"),
+        ({"database": {"accounts": {"reader": {"table": {}}}}}, "'table' not allowed"),
+        ({"database": {"accounts": {"reader": None}}}, "database.accounts has no reader (none)"),
+        (
+            {"components": {"api-rest": {"databaseAccount": "redaer"}}},
+            "components.api-rest.databaseAccount: database.accounts has no redaer (reader)",
+        ),
+        (
+            {"components": {"database-reader": {"image": {"repository": "x", "tag": "1"}}}},
+            "components.database-reader: the chart has objects of this name",
+        ),
+        ({"database": {"config": {"init-file": "/x"}}}, "the chart sets init-file"),
         ({"database": {"config": {"a": "b\n[client]"}}}, "config"),
         ({"database": {"resources": {"limits": {"memory": None}}}}, "memory"),
         ({"database": {"host": "x"}}, "host"),

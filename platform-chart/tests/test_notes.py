@@ -100,3 +100,12 @@ def test_a_login_without_tls_is_warned_of(encrypted: bool) -> None:  # noqa: FBT
         {"kafka": {"auth": {"enabled": True}, "tls": {"enabled": encrypted}}}
     )
     assert told is not encrypted
+
+
+def test_who_logs_in_to_an_external_database_as_its_owner() -> None:
+    external: dict[str, Any] = {"host": "db", "existingSecret": "login"}
+    values = {"database": {"enabled": False}, "externalDatabase": external}
+    assert "Logged in to the database as its owner: api-rest." in notes(values)
+    external["accounts"] = {"reader": {"existingSecret": "r"}}
+    assert "Logged in" not in notes(values)
+    assert "Logged in" not in notes()
