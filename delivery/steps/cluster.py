@@ -23,10 +23,11 @@ from delivery.tools.engine import Engine
 from delivery.tools.kind import Kind, Node
 from delivery.tools.kubernetes import Kubernetes
 
-__all__ = ["Cluster", "NodeStatus", "Status", "down", "look", "open_cluster", "up"]
+__all__ = ["Cluster", "NodeStatus", "Status", "down", "look", "open_cluster", "pulling_from", "up"]
 
 _COMPLETE = "/kind/delivery-platform-complete"  # in the control plane's container once kind has done all of its work
 _KEY, _SUBNETS = "delivery-platform.cluster-key", "delivery-platform.cluster-subnets"
+_REGISTRIES = "/etc/containerd/certs.d"  # in a node: where each registry is
 _PATIENCE_SECONDS = 240
 _TO_THE_SECOND = len("2026-01-01T00:00:00")
 _LEAST_MEMORY = 4_000_000_000
@@ -69,7 +70,7 @@ class Cluster:
     @property
     def note(self) -> str:
         """The engine's note that the cluster is ours, and how it was made."""
-        return f"{self.name}-cluster"
+        return _note(self.name)
 
     @property
     def subnets(self) -> list[str]:
@@ -195,6 +196,29 @@ def look(engine: Engine, declaration: Declaration) -> Status:
         nodes=tuple(_node_status(cluster, node, known.get(node.name)) for node in nodes),
         kept=labels is not None and not missing(cluster.subnets, routes.look(engine, cluster.image)),
     )
+
+
+def pulling_from(engine: Engine, container: str) -> list[str]:
+    """The local clusters of ours whose nodes were told to pull from the registry in a container."""
+    server = _server(container, "").encode()
+
+    def is_told(node: str) -> bool:
+        return any(server in content for content in engine.read_files(node, _REGISTRIES).values())
+
+    return [
+        cluster
+        for cluster, nodes in kind.nodes_by_cluster(engine).items()
+        if engine.noted(_note(cluster)) is not None and any(is_told(node) for node in nodes)
+    ]
+
+
+def _note(cluster: str) -> str:
+    return f"{cluster}-cluster"
+
+
+def _server(container: str, port: object) -> str:
+    """The address that nodes pull from, which has the container's name."""
+    return f"http://{container}:{port}"
 
 
 def _check_ours(cluster: Cluster) -> None:
@@ -346,7 +370,7 @@ def _wire(cluster: Cluster) -> str:
         )
     container, inside = found
     joined = cluster.engine.join(os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind", container)
-    server = f"http://{container}:{inside}"
+    server = _server(container, inside)
     hosts = f'server = "{server}"\n\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
     told = [
         name
@@ -360,7 +384,8 @@ def _wire(cluster: Cluster) -> str:
 def _tell(engine: Engine, node: str, host: str, hosts: str) -> bool:
     """Write where a registry is into a node, if it is not there already."""
     script = (
-        'file="/etc/containerd/certs.d/$1/hosts.toml"; [ "$(cat "$file" 2>/dev/null)" = "$(printf %s "$2")" ] && exit;'
+        f'file="{_REGISTRIES}/$1/hosts.toml";'
+        ' [ "$(cat "$file" 2>/dev/null)" = "$(printf %s "$2")" ] && exit;'
         ' mkdir -p "${file%/*}" && printf %s "$2" >"$file" && echo written'
     )
     return "written" in engine.execute(node, ["sh", "-c", script, "sh", host, hosts])

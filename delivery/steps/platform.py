@@ -31,6 +31,7 @@ __all__ = [
     "logs",
     "prove",
     "released",
+    "remove_clusters",
     "running",
     "shared",
     "up",
@@ -190,16 +191,52 @@ def prove(address: str, release: Release) -> Proof:
     return Proof(identifier, address, seconds)
 
 
-def down(project: Compose, declaration: Declaration, *, volumes: bool) -> None:
-    """Stop and remove what `up` started: the platform's containers and the local registry; their data too when asked."""
+def down(
+    project: Compose,
+    declaration: Declaration,
+    *,
+    volumes: bool,
+    registry: bool,
+) -> list[str]:
+    """Stop and remove what `up` started: containers and local registry; their data when asked.
+
+    The registry is left as it is while local clusters pull from it, unless `registry` says that it
+    is to go all the same. Returns those clusters.
+    """
+    from delivery.steps import cluster as clusters  # noqa: PLC0415  # only here: `up` starts sooner
+
+    container = registries.name(declaration)
+    users = [] if registry else clusters.pulling_from(project.engine, container)
+    if users and volumes:
+        raise PlatformError(
+            f"bring the platform down: {_pulls(users)} from the registry whose images are to go",
+            hint=f"first {remove_clusters(declaration, users)}; or, to leave its nodes without "
+            "images, `./run inv down --volumes --registry`",
+        )
     with screen.step("platform") as step, cache.lock("platform"):
         project.down(step.line, volumes=volumes)
         step.done("down; its volumes are gone" if volumes else "down; its volumes stay")
     with screen.step("registry") as step:
-        gone = project.engine.remove(registries.name(declaration))
+        if users:
+            step.done(f"left as it is: {_pulls(users)} from it")
+            return users
+        gone = project.engine.remove(container)
         if volumes:
-            project.engine.remove_volume(registries.name(declaration))
+            project.engine.remove_volume(container)
         step.done(("stopped" if gone else "none of ours runs") + ("; its images are gone" if volumes else ""))
+    return []
+
+
+def remove_clusters(declaration: Declaration, names: Sequence[str]) -> str:
+    """The commands that remove local clusters, to be told to a user."""
+    ours = {declaration.name: "./run inv cluster.down"}
+    commands = [ours.get(name, f"kind delete cluster --name {name}") for name in names]
+    return " and ".join(f"`{command}`" for command in commands)
+
+
+def _pulls(names: Sequence[str]) -> str:
+    only = len(names) == 1
+    return f"the {'cluster' if only else 'clusters'} {', '.join(names)} {'pulls' if only else 'pull'}"
 
 
 def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> None:

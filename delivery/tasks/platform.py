@@ -130,19 +130,34 @@ def _tell_shared(project: Compose) -> None:
 @item(
     help={
         "volumes": "also remove the data: Kafka's, the database's, Prometheus', and the local registry's images",
+        "registry": "stop the local registry even while a local cluster pulls from it",
         "yes": "remove the data without being asked for the project's name",
     }
 )
-def down(_context: Context, volumes: bool = False, yes: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
-    """Bring the platform down; its data stays."""
+def down(
+    _context: Context,
+    volumes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
+    registry: bool = False,  # noqa: FBT001, FBT002
+    yes: bool = False,  # noqa: FBT001, FBT002
+) -> None:
+    """Bring the platform down; its data stays.
+
+    The local registry is left running while a local cluster pulls from it.
+    """
     declaration = files.load_declaration()
     project = platforms.compose(engines.require(), declaration, platforms.released())
     _tell_shared(project)
     if volumes and not yes:
         _confirm(project.name, platforms.data(project, declaration))
-    platforms.down(project, declaration, volumes=volumes)
+    users = platforms.down(project, declaration, volumes=volumes, registry=registry)
     if volumes:
         remembered.forget(files.ROOT)
+    else:
+        screen.say("its data stays; `./run inv down --volumes` removes it")
+    if users:
+        remove = platforms.remove_clusters(declaration, users)
+        screen.say(f"the registry goes on for {', '.join(users)}: to stop it, {remove},")
+        screen.say("then `./run inv down`; or at once `./run inv down --registry`")
     if project.engine.private:
         screen.say("the private engine goes on; `./run inv engine.down` stops it")
 

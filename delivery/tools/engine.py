@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,6 +236,18 @@ class Engine:
             except errors.NotFound:
                 return False
         return True
+
+    def read_files(self, name: str, folder: str) -> dict[str, bytes]:
+        """The files in a folder of a container, running or not; none where it is not there."""
+        with _asking(f"read {folder} in {name}"):
+            try:
+                chunks, _ = self.client.containers.get(name).get_archive(folder)
+            except errors.NotFound:
+                return {}
+            content = io.BytesIO(b"".join(chunks))
+        with tarfile.open(fileobj=content) as archive:
+            opened = {member.name: archive.extractfile(member) for member in archive}
+            return {path: file.read() for path, file in opened.items() if file}
 
     def join(self, network: str, name: str) -> bool:
         """Connect a container to a network; say whether it was not connected before."""

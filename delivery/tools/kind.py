@@ -12,7 +12,7 @@ from delivery.core.errors import ClusterError, CommandError
 from delivery.tools import command
 from delivery.tools.engine import Engine
 
-__all__ = ["Kind", "Node", "config", "hint_for", "node_names"]
+__all__ = ["Kind", "Node", "config", "hint_for", "node_names", "nodes_by_cluster"]
 
 _CLUSTER = "io.x-k8s.kind.cluster"  # the labels of a node's container
 _ROLE = "io.x-k8s.kind.role"
@@ -90,6 +90,14 @@ def node_names(name: str, cluster: Cluster) -> list[str]:
     """What kind calls the nodes, in the order of `config`."""
     workers = [f"{name}-worker{number if number > 1 else ''}" for number in range(1, len(cluster.workers) + 1)]
     return [f"{name}-control-plane", *workers]
+
+
+def nodes_by_cluster(engine: Engine) -> dict[str, list[str]]:
+    """The names of the nodes of every cluster on an engine, running or not."""
+    found: dict[str, list[str]] = {}
+    for node in engine.labelled(_CLUSTER):
+        found.setdefault(node.labels[_CLUSTER], []).append(node.name or "")
+    return found
 
 
 def hint_for(output: str) -> str:

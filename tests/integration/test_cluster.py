@@ -78,6 +78,13 @@ def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: clusters.Clus
     assert pod["status"]["containerStatuses"][0]["imageID"].endswith(release.images["api-rest"].digest)
 
 
+def test_its_registry_is_known_to_be_in_use(cluster: clusters.Cluster) -> None:
+    _, _, port = cluster.declaration.registry.address.partition("/")[0].partition(":")
+    found = cluster.engine.publisher(int(port))
+    assert found
+    assert cluster.name in clusters.pulling_from(cluster.engine, found[0])
+
+
 def test_a_second_up_changes_nothing(cluster: clusters.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     before = cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id
     clusters.up(cluster.engine, cluster.declaration)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -57,6 +58,15 @@ class World:
 
     def image_labels(self, _reference: str) -> dict[str, str]:
         return {}
+
+    def labelled(self, label: str) -> list[SimpleNamespace]:
+        labels = {"io.x-k8s.kind.cluster": "house"}
+        assert label in labels
+        return [SimpleNamespace(name=name, labels=labels) for name in self.nodes]
+
+    def read_files(self, name: str, folder: str) -> dict[str, bytes]:
+        assert folder == "/etc/containerd/certs.d"
+        return {text: text.encode() for node, text in self.files if node == name}
 
     def has_file(self, name: str, path: str) -> bool:
         return (name, path) in self.files
@@ -353,3 +363,14 @@ def test_the_key_follows_the_declaration(declaration: Declaration) -> None:
     assert key() == key()
     assert len({key(), key(pods="198.19.0.0/17"), key(workers={}), key(name="other")}) == 4
     assert kind.config("house", declaration.cluster).count('"role"') == 3
+
+
+def test_who_pulls_from_a_registry_is_read_in_nodes(world: World, declaration: Declaration) -> None:
+    engine = cast("Engine", world)
+    assert clusters.pulling_from(engine, "house-registry") == []
+    up(world, declaration)
+    world.nodes = dict.fromkeys(NAMES, "exited")
+    assert clusters.pulling_from(engine, "house-registry") == ["house"]
+    assert clusters.pulling_from(engine, "another-registry") == []
+    world.notes.clear()  # somebody else's
+    assert clusters.pulling_from(engine, "house-registry") == []

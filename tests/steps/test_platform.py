@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.errors import PortTakenError
+from delivery.core.errors import PlatformError, PortTakenError
 from delivery.core.release import Release, ReleasedImage
+from delivery.steps import cluster as clusters
 from delivery.steps import platform as platforms
 from delivery.tools import remembered
 from delivery.tools.compose import Compose, Service
@@ -137,3 +138,82 @@ def test_what_was_released_is_read_back(tmp_path: Path) -> None:
     (tmp_path / ".delivery").mkdir()
     (tmp_path / ".delivery" / "release.json").write_text(release.to_json())
     assert platforms.released(tmp_path) == release
+
+
+class Standing:
+    """A platform that is to go, and its engine: what was done to them, and whom it was left for."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.users: list[str] = []
+        self.engine = self
+
+    def down(self, _on_line: object, *, volumes: bool) -> None:
+        self.did.append(f"down {volumes}")
+
+    def remove(self, name: str) -> bool:
+        self.did.append(f"remove {name}")
+        return True
+
+    def remove_volume(self, name: str) -> bool:
+        self.did.append(f"remove the volume {name}")
+        return True
+
+
+@pytest.fixture
+def pulling(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clusters that pull from the local registry."""
+    found: list[str] = []
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    known = {"house-registry": found}
+    monkeypatch.setattr(clusters, "pulling_from", lambda _engine, name: known[name])
+    return found
+
+
+def take_down(declaration: Declaration, *, volumes: bool, registry: bool = False) -> Standing:
+    """Have the platform down; what was done."""
+    standing = Standing()
+    project = cast("Compose", standing)
+    standing.users = platforms.down(project, declaration, volumes=volumes, registry=registry)
+    return standing
+
+
+@pytest.mark.usefixtures("pulling")
+def test_the_registry_goes_with_the_platform_and_its_data(declaration: Declaration) -> None:
+    gone = ["remove house-registry"]
+    assert take_down(declaration, volumes=False).did == ["down False", *gone]
+    gone += ["remove the volume house-registry"]
+    assert take_down(declaration, volumes=True).did == ["down True", *gone]
+
+
+def test_a_registry_that_a_cluster_pulls_from_is_left(
+    pulling: list[str], declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulling += ["house", "other"]
+    standing = take_down(declaration, volumes=False)
+    assert (standing.users, standing.did) == (["house", "other"], ["down False"])
+    said = capsys.readouterr().out
+    assert "registry: left as it is: the clusters house, other pull from it" in said
+
+
+def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
+    pulling: list[str], declaration: Declaration
+) -> None:
+    pulling += ["house", "other"]
+    standing = Standing()
+    with pytest.raises(PlatformError, match="clusters house, other pull from the registry") as caught:
+        platforms.down(cast("Compose", standing), declaration, volumes=True, registry=False)
+    assert standing.did == []
+    assert caught.value.hint.startswith("first `./run inv cluster.down` and `kind delete cluster --name other`; or")
+    assert "`./run inv down --volumes --registry`" in caught.value.hint
+
+
+@pytest.mark.parametrize("volumes", [False, True])
+def test_it_goes_all_the_same_where_that_is_asked(
+    pulling: list[str], declaration: Declaration, *, volumes: bool
+) -> None:
+    pulling.append("house")
+    standing = take_down(declaration, volumes=volumes, registry=True)
+    assert standing.users == []
+    assert "remove house-registry" in standing.did
+    assert ("remove the volume house-registry" in standing.did) is volumes

@@ -21,7 +21,7 @@ from delivery.steps import records, status
 from delivery.steps import upstream as upstreams
 from delivery.steps.platform import Proof
 from delivery.tasks import platform, questions
-from delivery.tools import outbox, remembered
+from delivery.tools import files, outbox, remembered
 from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
 from delivery.tools.ledger import Ledger
@@ -250,6 +250,12 @@ def test_who_shares_a_platform_with_another_clone_is_told(
 def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
     """Whether each `down` removed the data; None for the ports that were forgotten after it."""
     found: list[bool | None] = []
+
+    def down(*_: object, volumes: bool, registry: bool) -> list[str]:
+        assert not registry
+        found.append(volumes)
+        return []
+
     engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
     monkeypatch.setattr(engines, "require", lambda: engine)
     monkeypatch.setattr("delivery.tools.files.load_declaration", lambda: declaration)
@@ -257,7 +263,7 @@ def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> lis
     monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
     monkeypatch.setattr(remembered, "forget", lambda _root: found.append(None))
     monkeypatch.setattr(platforms, "data", lambda *_: ["house_database", "house-registry"])
-    monkeypatch.setattr(platforms, "down", lambda *_, volumes: found.append(volumes))
+    monkeypatch.setattr(platforms, "down", down)
     return found
 
 
@@ -304,3 +310,29 @@ def test_status_says_all_that_there_is_and_fails_for_what_is_down(
         assert "engine: an engine" in told.out
         assert "async-worker" in told.out
     assert "cannot use all of the platform: async-worker is exited" in told.err
+
+
+@pytest.mark.parametrize("users", [[], ["house"]])
+def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
+    users: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    declaration: Declaration,
+) -> None:
+    asked: list[dict[str, bool]] = []
+
+    def down(*_: object, **options: bool) -> list[str]:
+        asked.append(options)
+        return users
+
+    engine = Engine(cast("Any", None), "unix:///x", "26", oci_layouts=True, environment={})
+    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+    monkeypatch.setattr(engines, "require", lambda: engine)
+    monkeypatch.setattr(platforms, "released", lambda: None)
+    monkeypatch.setattr(platforms, "down", down)
+    monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
+    platform.down(Context(), registry=True)
+    assert asked == [{"volumes": False, "registry": True}]
+    said = " ".join(capsys.readouterr().out.split())
+    told = "for house: to stop it, `./run inv cluster.down`, then `./run inv down`; or at once"
+    assert (f"{told} `./run inv down --registry`" in said) is bool(users)
