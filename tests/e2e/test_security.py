@@ -46,6 +46,19 @@ with socket.create_connection((sys.argv[1], 443), timeout=10) as plain:
         print(b"")
 """
 WRITE = "open('/written', 'w')"
+# Runs statements in the database by the pod's own login; prints "done" or the error's number.
+QUERY = """
+import os, pymysql, sys
+names = {"host": "HOST", "database": "DATABASE", "user": "USERNAME", "password": "PASSWORD"}
+login = {key: os.environ["DB_" + name] for key, name in names.items()}
+connection = pymysql.connect(**login, port=int(os.environ["DB_PORT"]))
+for sql in sys.argv[1:]:
+    try:
+        connection.cursor().execute(sql)
+        print("done")
+    except pymysql.err.MySQLError as error:
+        print(error.args[0])
+"""
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -112,3 +125,16 @@ def test_every_root_file_system_is_read_only(platform: Platform) -> None:
     pod = platform.cluster.pods(API)[0]
     with pytest.raises(AssertionError, match="Read-only file system"):
         platform.cluster.kubectl("exec", pod.name, "--container", API, "--", "/usr/bin/python3", "-c", WRITE)
+
+
+def test_api_rest_cannot_change_what_is_stored(platform: Platform) -> None:
+    statements = [
+        "SELECT COUNT(*) FROM deployments",
+        "SELECT COUNT(*) FROM idempotency_keys",
+        "UPDATE deployments SET id = id WHERE id = 'nobody'",
+        "DELETE FROM deployments WHERE id = 'nobody'",
+        "INSERT INTO deployments SELECT * FROM deployments WHERE id = 'nobody'",
+    ]
+    execute = ["exec", platform.cluster.pods(API)[0].name, "--container", API, "--"]
+    found = platform.cluster.kubectl(*execute, "/usr/bin/python3", "-c", QUERY, *statements)
+    assert found.split() == ["done", "done", "1142", "1142", "1142"]
