@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import structlog
 from api_rest.answers import Answering, address, answer, exposition, request_id
-from api_rest.errors import Problem, Unavailable
+from api_rest.errors import Busy, Problem, Unavailable
 from api_rest.metrics import Metrics
 from api_rest.tracing import OtlpTracing, Tracing
 from bottle import Bottle
@@ -125,6 +125,18 @@ def test_an_outage_is_503_and_keeps_its_reason_to_itself(world: World) -> None:
     response = world.http.get("/things/a", status=503)
     assert response.headers["Retry-After"] == "5"
     assert "root" not in response.text
+
+
+def test_a_busy_database_is_503_with_a_code_of_its_own_and_its_reason_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.error = Busy("took-too-long", "SELECT secret")
+    with caplog.at_level(logging.WARNING):
+        response = world.http.get("/things/a", status=503)
+    assert response.json["error"]["code"] == "took-too-long"
+    assert int(response.headers["Retry-After"]) > 0
+    assert "secret" not in response.text
+    assert "SELECT secret" in caplog.text
 
 
 def test_a_mistake_of_ours_is_500_and_in_the_log_only(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,18 +5,21 @@ from collections.abc import Callable
 import pytest
 from api_rest import backends
 from api_rest.backends import Backends, Connecting
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
 
 
 class Fake:
-    """A backend that can be told to be away."""
+    """A backend that can be told to be away, or busy."""
 
     def __init__(self, reason: str = "", plain: str = "") -> None:
         self.reason = reason
         self.plain = plain
+        self.busy = False
         self.closed = False
 
     def check(self) -> None:
+        if self.busy:
+            raise Busy("busy", "no connection was free")
         if self.reason:
             raise Unavailable(self.reason, plain=self.plain)
 
@@ -157,4 +160,18 @@ def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backe
     assert usable(broker)
     release.set()
     thread.join(5)
+    both.close()
+
+
+def test_a_database_that_is_busy_counts_as_what_it_was_before() -> None:
+    database = Fake()
+    both = Backends(Connecting("Kafka", Fake), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
+    both.start()
+    database.busy = True
+    eventually(lambda: both.problems() == ["no connection was free"])
+    database.busy = False
+    assert both.problems() == []
+    database.busy = True
+    assert both.problems() == []
+    assert both.well == {"kafka": True, "database": True}
     both.close()

@@ -1,6 +1,8 @@
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -8,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from api_rest.answers import Answering, Querying
 from api_rest.badge import COLOURS, LABEL_COLOUR, SHOWN_LIMIT, Badge, badge_of, draw, mount
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, StageTime
 from api_rest.tracing import Tracing
@@ -225,8 +227,11 @@ def test_another_name_is_not_this_ones(world: World, other: str) -> None:
     world.get(headers={"If-None-Match": other}, status=200)
 
 
-def test_while_the_database_is_away_it_says_unknown_and_is_not_kept(world: World) -> None:
-    world.error = Unavailable("database-0.internal refuses ledger")
+@pytest.mark.parametrize("error", [Unavailable, partial(Busy, "busy")])
+def test_while_the_database_is_away_or_busy_it_says_unknown_and_is_not_kept(
+    world: World, error: Callable[[str], Exception]
+) -> None:
+    world.error = error("database-0.internal refuses ledger")
     response = world.get("/badges/production/api-rest.svg?label=live", status=503)
     assert texts(response.text) == ["live", "unknown"]
     assert response.headers["Content-Type"] == "image/svg+xml; charset=utf-8"

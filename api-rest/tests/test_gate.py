@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
 from api_rest.gate import Gate
 
 
@@ -73,5 +73,25 @@ def test_a_check_that_fails_closes_the_gate() -> None:
     gate = Gate()
     with pytest.raises(Unavailable), gate.checking():
         raise Unavailable("away")
+    with gate.passing(), pytest.raises(Unavailable, match="away"), gate.passing():
+        pytest.fail("a second caller got in")
+
+
+def be_busy(gate: Gate) -> None:
+    with pytest.raises(Busy), gate.passing():
+        raise Busy("busy", "no connection was free")
+
+
+def test_one_request_that_the_dependency_had_no_time_for_closes_the_gate_for_nobody() -> None:
+    gate = Gate()
+    be_busy(gate)
+    with gate.passing(), gate.passing():
+        pass
+
+
+def test_one_request_that_the_dependency_had_no_time_for_does_not_open_the_gate() -> None:
+    gate = Gate()
+    fail(gate)
+    be_busy(gate)
     with gate.passing(), pytest.raises(Unavailable, match="away"), gate.passing():
         pytest.fail("a second caller got in")

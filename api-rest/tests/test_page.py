@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from api_rest.answers import Answering, Querying
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, in_pipeline_order, mount
@@ -509,6 +509,13 @@ def test_an_unreadable_store_is_a_page_that_says_so_and_tries_again(world: World
     assert "internal" not in response.text
     assert page.values("main", "data-etag") == []
     assert int(page.values("meta", "http-equiv").count("refresh")) == 1
+
+
+def test_a_busy_database_is_not_said_to_be_away(world: World) -> None:
+    world.error = Busy("busy", "no connection was free")
+    response = world.http.get("/", status=503)
+    assert int(response.headers["Retry-After"]) > 0
+    assert "The database behind it has too much to do." in response.text
 
 
 def test_a_bug_is_no_page(world: World) -> None:

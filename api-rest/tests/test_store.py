@@ -1,3 +1,4 @@
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import pymysql  # type: ignore[import-untyped]
 import pytest
 from api_rest import store as store_module
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
 from api_rest.idempotency import Reservation
 from api_rest.listing import Position
 from api_rest.run_details import TEXTS, happened_at, run_text
@@ -19,7 +20,7 @@ from api_rest.store import Store, database_engine, deployments, idempotency_keys
 from histories import PLACES, Row, events
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Engine, create_engine, delete, exc, insert, select, text
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 START = datetime(2026, 1, 1, 12, 0, 0, 1)  # noqa: DTZ001  the column holds UTC without a zone
 
@@ -521,6 +522,17 @@ def test_a_server_that_refuses_connections_is_unavailable(make_settings: Callabl
         store.check()
 
 
+def test_a_server_that_takes_connections_and_says_nothing_is_unavailable(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "QUERY_TIMEOUT", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        store = Store(database_engine(make_settings(DB_HOST="127.0.0.1", DB_PORT=port)))
+        with pytest.raises(Unavailable, match="does not answer"):
+            store.check()
+
+
 def test_any_password_reaches_the_driver_as_it_is(make_settings: Callable[..., Settings]) -> None:
     engine = database_engine(make_settings(DB_PASSWORD="p@ss:/?#%word"))
     assert engine.dialect.create_connect_args(engine.url)[1]["password"] == "p@ss:/?#%word"
@@ -551,15 +563,63 @@ def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, *errors: Exceptio
     return tries
 
 
-@pytest.mark.parametrize("error", [lost(), lost(invalidated=False, code=1213)])
+@pytest.mark.parametrize(("error", "twice"), [(lost(), Unavailable), (lost(invalidated=False, code=1213), Busy)])
 def test_a_connection_that_turned_out_dead_and_a_deadlock_are_tried_again_once(
-    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception, twice: type[Exception]
 ) -> None:
     answering(engine, monkeypatch, error)
     assert store.find("a") is None
     answering(engine, monkeypatch, error, error)
-    with pytest.raises(Unavailable):
+    with pytest.raises(twice):
         store.find("a")
+
+
+@pytest.mark.parametrize("code", [1969, 3024, 1205])
+def test_a_statement_that_the_server_ended_took_too_long_and_is_not_tried_again(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    tries = answering(engine, monkeypatch, lost(invalidated=False, code=code))
+    with pytest.raises(Busy) as caught:
+        store.find("a")
+    assert (caught.value.code, len(tries)) == ("took-too-long", 1)
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Iterator[tuple[Store, Engine]]:
+    """A store whose engine for readers has one connection, and one for recording beside it."""
+    address = f"sqlite:///{tmp_path / 'ledger'}"
+    reading, recording = (
+        create_engine(address, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0) for _ in range(2)
+    )
+    deployments.metadata.create_all(recording)
+    yield Store(reading, recording), reading
+    for engine in (reading, recording):
+        engine.dispose()
+
+
+def test_whoever_finds_no_connection_free_is_told_that_the_database_is_busy(crowded: tuple[Store, Engine]) -> None:
+    store, reading = crowded
+    with reading.connect():
+        with pytest.raises(Busy) as caught:
+            store.find("a")
+        assert caught.value.code == "busy"
+    assert store.find("a") is None
+
+
+def test_recording_and_the_check_do_not_wait_for_readers(crowded: tuple[Store, Engine]) -> None:
+    store, reading = crowded
+    with reading.connect():
+        assert store.reserve("k", wanted()).fingerprint == wanted().fingerprint
+        store.check()
+
+
+def test_close_lets_go_of_both_engines(crowded: tuple[Store, Engine]) -> None:
+    store, reading = crowded
+    store.check()
+    store.find("a")
+    pools = [engine.pool for engine in (reading, store._recording)]
+    store.close()
+    assert [engine.pool is pool for engine, pool in zip((reading, store._recording), pools, strict=True)] == [False] * 2
 
 
 @pytest.mark.parametrize("error", [lost(invalidated=False), lost(cause=TimeoutError())])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from bottle import HTTPError, HTTPResponse, request
 
-from .errors import Problem, Unavailable
+from .errors import Busy, Problem, Unavailable
 from .listing import read
 
 if TYPE_CHECKING:
@@ -180,6 +180,10 @@ def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPRespo
             # The reason stays in the log: it may name hosts and users.
             away = Problem(503, "unavailable", "Kafka or the database is away; try again")
             return answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
+        except Busy as error:
+            log.warning("cannot serve in time", reason=str(error))
+            busy = Problem(503, error.code, "the database had no time for this request; try again")
+            return answer(busy.status, busy.body(), {"Retry-After": RETRY_AFTER_SECONDS})
         except Exception:
             log.exception("request failed")
             return answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())

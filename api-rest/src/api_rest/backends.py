@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from .errors import Unavailable
+from .errors import Busy, Unavailable
 from .gate import Gate
 from .idempotency import Reserver
 from .state import Reason
@@ -36,7 +36,7 @@ class Backend(Protocol):
     """What can be checked and closed."""
 
     def check(self) -> None:
-        """Raise Unavailable unless it can serve."""
+        """Raise Unavailable unless it can serve, or Busy when that cannot be told now."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -104,7 +104,10 @@ class Connecting(Generic[BackendT]):
             return action(self._backend)
 
     def check(self) -> None:
-        """Raise Unavailable unless the backend can serve; whoever uses it next benefits from what was found."""
+        """Raise Unavailable unless the backend can serve, or Busy when that cannot be told now.
+
+        Whoever uses it next benefits from what was found.
+        """
         if self._backend is None:
             raise Unavailable(self._reason)
         with self._gate.checking():
@@ -153,9 +156,9 @@ class Backends:
             return KafkaBroker(settings, storing)
 
         def store() -> Reader:
-            from .store import Store, database_engine  # noqa: PLC0415
+            from .store import RECORDING_CONNECTIONS, Store, database_engine  # noqa: PLC0415
 
-            return Store(database_engine(settings))
+            return Store(database_engine(settings), database_engine(settings, RECORDING_CONNECTIONS))
 
         return cls(Connecting("Kafka", broker), Connecting("the database", store))
 
@@ -174,6 +177,10 @@ class Backends:
             except Unavailable as error:
                 found.append(Reason(error.plain or f"{words} does not answer", str(error)))
                 self.well[name] = False
+            except Busy as error:
+                # Says nothing new: what answered before still counts as answering.
+                if not self.well[name]:
+                    found.append(str(error))
             else:
                 self.well[name] = True
         return found

@@ -12,7 +12,7 @@ import structlog
 from bottle import Bottle, HTTPResponse, request
 
 from .answers import query
-from .errors import Problem, Unavailable
+from .errors import Busy, Problem, Unavailable
 from .event import FIELDS, printable
 from .listing import Parameter, checked
 from .page import SECURITY_HEADERS
@@ -118,7 +118,7 @@ def mount(
         label = query().get("label", environment)
         try:
             running, newest = standing(environment, component)
-        except Unavailable as error:
+        except (Unavailable, Busy) as error:
             log.warning("cannot show a badge", reason=str(error))
             away = draw(Badge(label, "unknown", "silent"))
             headers = {**HEADERS, "Cache-Control": "no-store", "Retry-After": str(RETRY_SECONDS)}

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["Problem", "Unavailable"]
+__all__ = ["Busy", "Problem", "Unavailable"]
 
 
 class Problem(Exception):
@@ -42,3 +42,11 @@ class Unavailable(Exception):
     def __init__(self, *message: object, plain: str = "") -> None:
         super().__init__(*message)
         self.plain = plain
+
+
+class Busy(Exception):
+    """The database is there but had no time for this request; it may be tried again."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code

@@ -34,7 +34,10 @@ class Gate:
 
     @contextmanager
     def checking(self) -> Iterator[None]:
-        """Run the body in any case, and let it decide for the callers that come after."""
+        """Run the body in any case, and let it decide for the callers that come after.
+
+        Busy decides nothing: it is about one request, and does not say how the dependency is.
+        """
         try:
             yield
         except Unavailable as error:

@@ -47,7 +47,8 @@ REFUSALS = {
     "415": "The body is not plain JSON in UTF-8 by its headers",
     "422": "Fields or parameters are wrong, or the Idempotency-Key came with another body before",
     "500": "A mistake here",
-    "503": "Kafka or the database is away, the server is overloaded, or it shuts down",
+    "503": "Kafka or the database is away, the database had no time for this request (`busy`, "
+    "`took-too-long`), the server is overloaded, or it shuts down",
 }
 
 
@@ -231,7 +232,7 @@ def _page() -> Json:
                 "headers": _common_headers(),
             },
             "503": {
-                "description": "The database is away; the page says so",
+                "description": "The database is away or busy; the page says so",
                 "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
                 "content": html,
             },
@@ -261,7 +262,8 @@ def _badge() -> Json:
                 "headers": {**_common_headers(), **kept},
             },
             "503": {
-                "description": "The database is away: a badge that says `unknown`; or the server is overloaded or shuts down",
+                "description": "The database is away or busy: a badge that says `unknown`; or the server is "
+                "overloaded or shuts down",
                 "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
                 "content": {**svg, **_json("#/components/schemas/Error")},
             },

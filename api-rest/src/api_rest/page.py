@@ -14,7 +14,7 @@ import structlog
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
 
 from .answers import query
-from .errors import Problem, Unavailable
+from .errors import Busy, Problem, Unavailable
 from .lag import Lag
 from .listing import Parameter
 from .runs import STAGES, Run, Running, StageTime
@@ -43,6 +43,7 @@ RETRY_SECONDS = 10
 # Elapsed times of what is under way make the page new this often.
 TURN_SECONDS = 10
 AWAY = "The database behind it does not answer."
+BUSY = "The database behind it has too much to do."
 
 # The order that versions travel in; other environments follow by name.
 PIPELINE = {
@@ -154,9 +155,10 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
     def page() -> HTTPResponse:
         try:
             seen = overview()
-        except Unavailable as error:
+        except (Unavailable, Busy) as error:
             log.warning("cannot show the page", reason=str(error))
-            values = {"title": "Not answering · Deployment ledger", "problem": AWAY, "refresh": RETRY_SECONDS}
+            problem = BUSY if isinstance(error, Busy) else AWAY
+            values = {"title": "Not answering · Deployment ledger", "problem": problem, "refresh": RETRY_SECONDS}
             body = template.render(build=build, **values)
             return _html(503, body, {"Retry-After": str(RETRY_SECONDS)})
         seen = replace(seen, now=_naive(seen.now))

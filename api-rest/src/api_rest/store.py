@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, sqlite
 
-from .errors import Unavailable
+from .errors import Busy, Unavailable
 from .event import rfc3339
 from .idempotency import Reservation
 from .runs import Run, Running, running, runs
@@ -86,7 +86,18 @@ idempotency_keys = Table(
 CONNECT_TIMEOUT = 3
 # More threads than these wait for Kafka, not for the database, which has connections for several replicas.
 CONNECTIONS = 8
+# For recording with an Idempotency-Key and for the readiness check: neither waits for readers.
+RECORDING_CONNECTIONS = 4
 QUERY_TIMEOUT = 5
+# The server ends a statement before that, so that one slow statement is told from a dead server.
+STATEMENT_TIMEOUT = 4
+# For both servers: MariaDB reads /*M! */ and skips /*!50708 */, MySQL does the opposite. MySQL's limit
+# is for SELECT alone, so waiting for a lock has its own. Sent once, when a connection is made.
+_LIMIT_STATEMENTS = (
+    f"SET innodb_lock_wait_timeout = {STATEMENT_TIMEOUT}, lock_wait_timeout = {STATEMENT_TIMEOUT}"
+    f" /*M!100101 , max_statement_time = {STATEMENT_TIMEOUT} */"
+    f" /*!50708 , max_execution_time = {STATEMENT_TIMEOUT * 1000} */"
+)
 # Shorter than the idle timeouts of usual databases and of what stands between.
 RECYCLE_AFTER = 600
 # A connection that rested for longer is asked whether it still lives; asking each time would double every read's round trips.
@@ -96,6 +107,8 @@ NO_SUCH_TABLE = 1146
 UNKNOWN_COLUMN = 1054
 # They give way to another statement by refusing one, which may simply be sent again.
 DEADLOCK = 1213
+# MariaDB's and MySQL's "over its time", and both one's "waited too long for a lock".
+TOOK_TOO_LONG = frozenset({1969, 3024, 1205})
 
 # How far a run reaches to either side of its deploy: it bounds what is read of a place's past.
 RUN_REACH = timedelta(days=1)
@@ -110,8 +123,8 @@ PLACES_AT_ONCE = 32
 PLACES_MAX = 2000
 
 
-def database_engine(settings: Settings) -> Engine:
-    """Return an engine for the configured database; it connects when first used."""
+def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engine:
+    """Return an engine for the configured database, of so many connections, made when first used."""
     url = URL.create(
         "mysql+pymysql",
         username=settings.db_username,
@@ -127,7 +140,7 @@ def database_engine(settings: Settings) -> Engine:
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_reset_on_return=None,
-        pool_size=CONNECTIONS,
+        pool_size=connections,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT,
         pool_recycle=RECYCLE_AFTER,
@@ -135,6 +148,7 @@ def database_engine(settings: Settings) -> Engine:
             "connect_timeout": CONNECT_TIMEOUT,
             "read_timeout": QUERY_TIMEOUT,
             "write_timeout": QUERY_TIMEOUT,
+            "init_command": _LIMIT_STATEMENTS,
         },
     )
     event.listen(engine, "checkin", _note_rest)
@@ -315,10 +329,11 @@ _AROUND = _events_around()
 
 
 class Store:
-    """What the ledger holds."""
+    """What the ledger holds. Recording has an engine of its own where one is given."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, recording: Engine | None = None) -> None:
         self._engine = engine
+        self._recording = recording or engine
 
     def recent(
         self,
@@ -376,15 +391,16 @@ class Store:
             connection.commit()
             return Reservation(*found)
 
-        return self._use(reserve)
+        return self._use(reserve, self._recording)
 
     def check(self) -> None:
-        """Raise Unavailable unless the table can be read."""
-        self._read(_CHECK, {})
+        """Raise Unavailable unless the table can be read, or Busy when that cannot be told now."""
+        self._use(lambda connection: connection.execute(_CHECK).all(), self._recording)
 
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+        self._recording.dispose()
 
     def _running(self, deploys: Sequence[Row[Any]]) -> list[Running]:
         """Return what runs, for what _DEPLOYS found."""
@@ -431,18 +447,18 @@ class Store:
             yield from self._read(statement, bound)
 
     def _read(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
-        return self._use(lambda connection: connection.execute(statement, values).all())
+        return self._use(lambda connection: connection.execute(statement, values).all(), self._engine)
 
-    def _use(self, action: Callable[[Connection], ResultT]) -> ResultT:
+    def _use(self, action: Callable[[Connection], ResultT], engine: Engine) -> ResultT:
         """Return what the action, which may be repeated, makes of a connection; a dead one is replaced once."""
         with _translated():
             try:
-                with self._engine.connect() as connection:
+                with engine.connect() as connection:
                     return action(connection)
             except exc.DBAPIError as error:
                 if not _worth_repeating(error):
                     raise
-            with self._engine.connect() as connection:
+            with engine.connect() as connection:
                 return action(connection)
 
 
@@ -452,7 +468,7 @@ def _worth_repeating(error: exc.DBAPIError) -> bool:
         return False
     if error.connection_invalidated:
         return not isinstance(error.orig.__context__, TimeoutError)
-    return error.orig.args[:1] == (DEADLOCK,)
+    return _number(error) == DEADLOCK
 
 
 def _around(row: Row[Any]) -> dict[str, Any]:
@@ -472,23 +488,28 @@ def _mappings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what may pass by itself into Unavailable; anything else is a bug and stays what it is."""
+    """Turn what may pass by itself into Busy or Unavailable; anything else is a bug and stays so."""
     try:
         yield
-    except (exc.OperationalError, exc.ProgrammingError) as error:
-        if error.orig is not None and error.orig.args[:1] in ((NO_SUCH_TABLE,), (UNKNOWN_COLUMN,)):
+    except exc.TimeoutError as error:
+        raise Busy("busy", f"no connection to the database was free within {CONNECT_TIMEOUT} s") from error
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.ProgrammingError) as error:
+        number = _number(error)
+        if number in (NO_SUCH_TABLE, UNKNOWN_COLUMN):
             missing = "a table or a column of the ledger does not exist yet; async-worker makes it"
             raise Unavailable(missing, plain=missing) from error
         if isinstance(error, exc.ProgrammingError):
             raise
-        raise Unavailable(f"the database does not answer: {_cause(error)}") from error
-    except (exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
-        raise Unavailable(f"the database does not answer: {_cause(error)}") from error
+        if number in TOOK_TOO_LONG:
+            raise Busy("took-too-long", f"the database ended a statement: {error.orig}") from error
+        if number == DEADLOCK:
+            raise Busy("busy", f"the database gave way to another statement twice: {error.orig}") from error
+        raise Unavailable(f"the database does not answer: {error.orig}") from error
 
 
-def _cause(error: exc.SQLAlchemyError) -> str:
-    """Return the driver's own words; SQLAlchemy's add the statement and a link."""
-    return str(error.orig) if isinstance(error, exc.DBAPIError) else str(error)
+def _number(error: exc.DBAPIError) -> object:
+    """Return the number that MySQL and MariaDB give the error, if it is one of theirs."""
+    return error.orig.args[0] if error.orig is not None and error.orig.args else None
 
 
 _COLUMNS = tuple(column.name for column in _EVENT)

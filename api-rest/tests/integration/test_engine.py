@@ -21,8 +21,10 @@ import requests
 import schemathesis
 from api_rest import broker as broker_module
 from api_rest import config
+from api_rest import store as store_module
+from api_rest.backends import Connecting
 from api_rest.broker import KafkaBroker
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
 from api_rest.idempotency import Reservation
 from api_rest.lag import Storing
 from api_rest.runs import running, runs
@@ -288,6 +290,90 @@ def test_concurrent_requests_with_one_key_agree_on_one_event(ledger: Engine) -> 
     assert all(answers == held[0] for answers in held)
     assert kept == len(keys)
     assert held[0][0].received_at.microsecond == 678_901
+
+
+@pytest.fixture
+def database(settings: Settings, ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connecting[Store]]:
+    """As the requests use it, with less time for a statement and one connection to read by."""
+    shorter = store_module._LIMIT_STATEMENTS.replace("max_statement_time = 4", "max_statement_time = 0.2")
+    monkeypatch.setattr(store_module, "_LIMIT_STATEMENTS", shorter)
+    reading, recording = database_engine(settings, 1), database_engine(settings, 2)
+    monkeypatch.setattr(reading.pool, "_timeout", 0.2)
+    del ledger
+    connecting: Connecting[Store] = Connecting("the database", lambda: Store(reading, recording))
+    connecting.start()
+    connecting._thread.join(30)
+    yield connecting
+    connecting.close()
+
+
+def is_open(database: Connecting[Store]) -> bool:
+    """Whether several callers may use the database at a time."""
+
+    def use(_: Store) -> None:
+        database.use(lambda store: store.reserve)
+
+    try:
+        database.use(use)
+    except Unavailable:
+        return False
+    return True
+
+
+def test_the_server_ends_a_statement_before_it_would_seem_away(ledger: Engine) -> None:
+    with ledger.connect() as connection:
+        limits = connection.execute(
+            text("SELECT @@max_statement_time, @@innodb_lock_wait_timeout, @@lock_wait_timeout")
+        ).one()
+    assert set(limits) == {store_module.STATEMENT_TIMEOUT}
+    assert store_module.STATEMENT_TIMEOUT < store_module.QUERY_TIMEOUT
+
+
+def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(database: Connecting[Store], ledger: Engine) -> None:
+    held, free = (uuid.uuid4().hex * 2 for _ in range(2))
+    wanted = Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
+    with ledger.connect() as holder:
+        holder.execute(text("BEGIN"))
+        holder.execute(insert(idempotency_keys), {"key_hash": held, **vars(wanted)})
+        with pytest.raises(Busy) as caught:
+            database.use(lambda store: store.reserve(held, wanted))
+        assert caught.value.code == "took-too-long"
+        assert is_open(database)
+        assert database.use(lambda store: store.reserve(free, wanted)) == wanted
+        holder.execute(text("ROLLBACK"))
+    try:
+        assert database.use(lambda store: store.reserve(held, wanted)) == wanted
+    finally:
+        with ledger.connect() as connection:
+            connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key_hash.in_([held, free])))
+
+
+def test_a_slow_query_takes_its_readers_time_alone(database: Connecting[Store]) -> None:
+    with pytest.raises(Busy) as caught:
+        database.use(lambda store: store._read(text("SELECT SLEEP(30)"), {}))
+    assert caught.value.code == "took-too-long"
+    assert is_open(database)
+
+
+def test_readers_that_hold_every_connection_disturb_neither_recording_nor_the_check(
+    database: Connecting[Store], ledger: Engine
+) -> None:
+    key, wanted = uuid.uuid4().hex * 2, Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
+
+    def read(store: Store) -> None:
+        with store._engine.connect():
+            with pytest.raises(Busy) as caught:
+                database.use(lambda store: store.find("a"))
+            assert caught.value.code == "busy"
+            database.check()
+            assert database.use(lambda store: store.reserve(key, wanted)) == wanted
+
+    try:
+        database.use(read)
+    finally:
+        with ledger.connect() as connection:
+            connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key_hash == key))
+    assert is_open(database)
 
 
 def asked(connection: Connection) -> int:
