@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 from api_rest import broker
 from api_rest.broker import KafkaBroker
-from api_rest.errors import Unavailable
+from api_rest.errors import Problem, Unavailable
 from api_rest.lag import Lag, Storing
 from api_rest.settings import Settings
 from kafka import OffsetSpec, TopicPartition
-from kafka.errors import GroupAuthorizationFailedError, KafkaError, KafkaTimeoutError, NodeNotReadyError
+from kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+)
 from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 
 
@@ -97,10 +103,33 @@ def test_an_event_is_keyed_by_its_component(connected: KafkaBroker) -> None:
     assert connected._producer.sent == [("deployments", {"value": b"{}", "key": b"api-rest", "headers": headers})]
 
 
-def test_an_event_that_is_not_acknowledged_is_not_accepted(connected: KafkaBroker) -> None:
-    connected._producer.error = KafkaTimeoutError("too late")
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaTimeoutError("too late"),
+        OSError("too late"),
+        RuntimeError("too late"),
+        ValueError("too late"),
+        TypeError("too late"),
+    ],
+)
+def test_an_event_that_is_not_acknowledged_is_not_accepted(connected: KafkaBroker, error: Exception) -> None:
+    connected._producer.error = error
     with pytest.raises(Unavailable, match="too late"):
         connected.publish(key="api-rest", value=b"{}", headers={})
+
+
+def test_an_event_that_kafka_finds_too_large_is_no_outage(connected: KafkaBroker) -> None:
+    connected._producer.error = MessageSizeTooLargeError("max.message.bytes")
+    with pytest.raises(Problem) as caught:
+        connected.publish(key="api-rest", value=b"{}", headers={})
+    assert (caught.value.status, caught.value.code) == (413, "too-large")
+
+
+def test_a_broker_whose_thread_has_ended_is_a_problem(connected: KafkaBroker) -> None:
+    connected._publisher.close()
+    with pytest.raises(Unavailable, match="has ended"):
+        connected.check()
 
 
 def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:

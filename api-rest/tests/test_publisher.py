@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from api_rest.errors import Unavailable
 from api_rest.publisher import Publisher
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
@@ -28,6 +29,7 @@ class Producer:
         self.refused: dict[bytes, Exception] = {}
         self.failed: dict[bytes, Exception] = {}
         self.silent = False
+        self.broken: BaseException | None = None
         self.timeout = 1
         self.flushing = threading.Event()
         self.go_on = threading.Event()
@@ -48,6 +50,8 @@ class Producer:
         self.batches.append([value for value, _ in batch])
         if self.silent:
             raise KafkaTimeoutError("flush")
+        if self.broken:
+            raise self.broken
         for value, future in batch:
             future.exception = self.failed.get(value)
             future.done = True
@@ -105,6 +109,43 @@ def test_an_event_without_an_answer_is_not_acknowledged(publisher: Publisher, pr
     producer.silent = True
     with pytest.raises(KafkaTimeoutError):
         publish(publisher, b"1")
+
+
+def test_no_exception_ends_the_thread_and_the_request_is_told(publisher: Publisher, producer: Producer) -> None:
+    producer.broken = RuntimeError("the event loop is closed")
+    with pytest.raises(RuntimeError, match="the event loop is closed"):
+        publish(publisher, b"1")
+    producer.broken = None
+    publish(publisher, b"2")
+    assert publisher.alive
+
+
+def test_an_acknowledgement_that_cannot_be_read_is_none(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_: Future) -> bool:
+        raise KeyError("done")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Future, "succeeded", unreadable)
+        with pytest.raises(KeyError):
+            publish(publisher, b"1")
+    publish(publisher, b"2")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("where", ["refused", "broken"])
+def test_without_the_thread_nothing_is_acknowledged_and_nobody_waits(producer: Producer, where: str) -> None:
+    publisher = Publisher(producer, "t", 1)
+    # What is no Exception: the only way to end it.
+    if where == "refused":
+        producer.refused[b"1"] = SystemExit()  # type: ignore[assignment]
+    else:
+        producer.broken = SystemExit()
+    with pytest.raises(KafkaTimeoutError):
+        publish(publisher, b"1")
+    publisher._thread.join()
+    assert not publisher.alive
+    with pytest.raises(Unavailable, match="has ended"):
+        publish(publisher, b"2")
 
 
 def test_what_was_given_up_while_it_waited_is_not_sent(producer: Producer) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer, OffsetSpec, TopicPartition
-from kafka.errors import KafkaError, NodeNotReadyError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, NodeNotReadyError
 
 from .broker_network import open_client
-from .errors import Unavailable
+from .errors import Problem, Unavailable
 from .event import KIND_HEADER
 from .lag import Storing
-from .publisher import LINGER_MS, Publisher
+from .publisher import ENDED, LINGER_MS, Publisher
 from .settings import Settings
 
 __all__ = ["KafkaBroker"]
@@ -25,6 +25,11 @@ BOOTSTRAP_TIMEOUT_MS = 5_000
 PROBE_TIMEOUT_MS = 2_000
 # It takes three requests, and nobody needs to know it to the second.
 SAMPLE_EVERY = 3.0
+# What kafka-python raises when trying again may help. Besides its own errors: those of sockets and
+# TLS (OSError), of its event loop and transports while they are closed (RuntimeError), and of a topic
+# that is being made anew, which has no partitions at this moment (ValueError, and TypeError when that
+# happens within one call).
+AWAY = (KafkaError, OSError, RuntimeError, ValueError, TypeError)
 
 
 class KafkaBroker:
@@ -68,17 +73,22 @@ class KafkaBroker:
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """Return once every in-sync replica has the event, with these headers, or raise Unavailable."""
+        component = key.encode("utf-8")
         carried = [KIND_HEADER, *((name, text.encode("ascii")) for name, text in headers.items())]
         try:
-            self._publisher.publish(key.encode("utf-8"), value, carried)
-        except KafkaError as error:
+            self._publisher.publish(component, value, carried)
+        except MessageSizeTooLargeError as error:
+            raise Problem(413, "too-large", "Kafka takes no event as large as this") from error
+        except AWAY as error:
             raise Unavailable(f"Kafka did not acknowledge the event: {error!r}") from error
 
     def check(self) -> None:
-        """Raise Unavailable unless every partition of the topic has a leader that this app can be told of.
+        """Raise Unavailable unless events can be sent and every partition of the topic has a leader.
 
         Otherwise also note, every few seconds, how far the topic is stored.
         """
+        if not self._publisher.alive:
+            raise Unavailable(ENDED)
         try:
             (topic,) = self._admin.describe_topics([self._topic])
         except NodeNotReadyError:

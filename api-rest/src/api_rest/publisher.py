@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError
 
-__all__ = ["LINGER_MS", "Publisher"]
+from .errors import Unavailable
+
+__all__ = ["ENDED", "LINGER_MS", "Publisher"]
 
 # For the producer: longer than it takes to hand over a batch, so that nothing leaves before flush() sends it whole.
 LINGER_MS = 50
 BATCH = 500
+ENDED = "the thread that sends events to Kafka has ended"
 
 
 class _Event:
@@ -39,11 +41,17 @@ class _Event:
         except Exception as error:  # noqa: BLE001  the request raises it
             self.error = error
 
-    def settle(self) -> None:
-        """Let the request go on."""
-        if self._future is not None and not self._future.succeeded():
-            self.error = self._future.exception or KafkaTimeoutError("no answer in time")
-        self.settled.release()
+    def settle(self, failure: Exception | None) -> None:
+        """Let the request go on; it is told of the batch's failure unless it has an error of its own."""
+        try:
+            if self._future is None:
+                self.error = self.error or failure or KafkaTimeoutError("it was not sent")
+            elif not self._future.succeeded():
+                self.error = self._future.exception or failure or KafkaTimeoutError("no answer in time")
+        except Exception as error:  # noqa: BLE001  the request raises it
+            self.error = error
+        finally:
+            self.settled.release()
 
 
 class Publisher:
@@ -57,8 +65,15 @@ class Publisher:
         self._thread = Thread(target=self._run, name="publish", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; nothing is sent without it."""
+        return self._thread.is_alive()
+
     def publish(self, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Return once Kafka has acknowledged the event, or raise what kept it from that, a KafkaError as a rule."""
+        if not self.alive:
+            raise Unavailable(ENDED)
         event = _Event(key, value, headers)
         self._waiting.put(event)
         # The producer gives up by itself; the extra second only lets it be the one to say why.
@@ -75,12 +90,16 @@ class Publisher:
 
     def _run(self) -> None:
         while batch := self._next():
-            for event in batch:
-                event.send(self._producer, self._topic)
-            with suppress(KafkaError):  # each event knows its own
+            failure: Exception | None = None
+            try:
+                for event in batch:
+                    event.send(self._producer, self._topic)
                 self._producer.flush(timeout=self._timeout)
-            for event in batch:
-                event.settle()
+            except Exception as error:  # noqa: BLE001  the requests raise it, and the thread goes on
+                failure = error
+            finally:
+                for event in batch:
+                    event.settle(failure)
 
     def _next(self) -> list[_Event]:
         """Wait for an event and return it with those that came meanwhile; nothing once closed."""
