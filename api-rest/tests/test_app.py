@@ -14,7 +14,8 @@ from api_rest import app as app_module
 from api_rest.answers import address
 from api_rest.app import create_app
 from api_rest.backends import Backends, Connecting
-from api_rest.errors import Unavailable
+from api_rest.errors import Busy, Unavailable
+from api_rest.fresh import Fresh
 from api_rest.idempotency import Reservation
 from api_rest.lag import Lag, Storing
 from api_rest.listing import Position
@@ -53,6 +54,7 @@ class Database:
         self.asked: list[dict[str, Any]] = []
         self.events: dict[str, dict[str, Any]] = {}
         self.places: list[Running] = []
+        self.read = 0
         self.keys: dict[str, Reservation] = {}
         self.error: Exception | None = None
 
@@ -68,6 +70,7 @@ class Database:
         return self.events.get(event_id)
 
     def running(self) -> list[Running]:
+        self.read += 1
         self.check()
         return self.places
 
@@ -538,6 +541,37 @@ def test_the_page_shows_what_the_store_knows(world: World) -> None:
     response = world.http.get("/")
     assert response.content_type == "text/html"
     assert "the-component" in response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/environments"])
+def test_what_runs_is_read_every_two_seconds_at_most_however_many_ask(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(app_module, "Fresh", lambda compute, age: Fresh(compute, age, lambda: now))
+    world = World()
+    for now in (0.0, 0.5, 1.9, 2.0, 3.9):  # noqa: B007  the clock reads it
+        world.http.get(path)
+    assert world.database.read == 2
+
+
+@pytest.mark.parametrize("path", ["/", "/environments"])
+def test_a_database_that_is_back_is_read_at_once(world: World, path: str) -> None:
+    world.database.error = Unavailable("refused")
+    world.http.get(path, status=503)
+    world.database.error = None
+    world.http.get(path)
+
+
+@pytest.mark.parametrize("path", ["/deployments", f"/deployments/{EVENT_ID}", "/environments"])
+def test_one_who_the_database_had_no_time_for_gets_503_and_the_next_is_served(world: World, path: str) -> None:
+    put(world, {"id": EVENT_ID, "received_at": "2026-01-01T00:00:00Z"})
+    world.database.error = Busy("took-too-long", "max_statement_time exceeded")
+    response = world.http.get(path, status=503)
+    assert code(response) == "took-too-long"
+    assert "Retry-After" in response.headers
+    world.database.error = None
+    world.http.get(path)
 
 
 def test_a_badge_shows_what_the_store_knows(world: World) -> None:

@@ -10,7 +10,7 @@ from api_rest.answers import Answering, Querying
 from api_rest.errors import Busy, Unavailable
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
-from api_rest.page import Overview, age, duration, in_pipeline_order, mount
+from api_rest.page import Overview, age, duration, in_pipeline_order, mount, view
 from api_rest.runs import STAGES, Run, Running, StageTime, runs
 from api_rest.tracing import Tracing
 from bottle import Bottle
@@ -509,6 +509,19 @@ def test_an_unreadable_store_is_a_page_that_says_so_and_tries_again(world: World
     assert "internal" not in response.text
     assert page.values("main", "data-etag") == []
     assert int(page.values("meta", "http-equiv").count("refresh")) == 1
+
+
+def test_the_same_page_is_rendered_once_for_each_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def counted(overview: Overview, origin: str) -> dict[str, Any]:
+        rendered.append(origin)
+        return view(overview, origin)
+
+    monkeypatch.setattr("api_rest.page.view", counted)
+    for host in ("a", "a", "b", "b"):
+        assert f"http://{host}/deployments" in world.http.get("/", headers={"Host": host}).text
+    assert rendered == ["http://a", "http://b"]
 
 
 def test_a_busy_database_is_not_said_to_be_away(world: World) -> None:

@@ -16,6 +16,7 @@ from . import badge, idempotency
 from .answers import Answering, Querying, answer, exposition, query, request_id
 from .errors import Problem
 from .event import accept, encode, parse_json, rfc3339, validate
+from .fresh import Fresh
 from .idempotency import Reservation
 from .listing import Listing, Position, next_link, parameters, parse
 from .page import Overview, mount
@@ -42,6 +43,8 @@ CSV_BYTES = 16 * 1024 * 1024
 # Rows that are read for a CSV at a time: all of them at once could be hundreds of megabytes.
 CSV_BATCH = 500
 RECENT_RUNS = 30
+# How old what runs where may be: it is read from the database so often at most, however many ask.
+FRESH_SECONDS = 2.0
 UTF_8 = ("utf-8", "utf8")
 # As RFC 9110 has media types; Bottle makes them lower case.
 _WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
@@ -68,6 +71,8 @@ class Ledger:
         self._max_body_bytes = max_body_bytes
         self._state = state
         self._storing = storing
+        self._overview = Fresh(self._read_overview, FRESH_SECONDS)
+        self._environments = Fresh(self._read_environments, FRESH_SECONDS)
 
     def record(self) -> HTTPResponse:
         """Take a deployment event: answer 202 once Kafka holds it."""
@@ -169,16 +174,19 @@ class Ledger:
 
     def environments(self) -> HTTPResponse:
         """Tell which version of each component every environment has, since when, by whom, and how its run went."""
+        return answer(200, self._environments.get())
+
+    def _read_environments(self) -> dict[str, Any]:
         found: dict[str, list[dict[str, Any]]] = {}
         for running in self._store.use(lambda store: store.running()):
             found.setdefault(running.environment, []).append(_running(running))
-        return answer(
-            200,
-            {"environments": [{"environment": name, "components": components} for name, components in found.items()]},
-        )
+        return {"environments": [{"environment": name, "components": components} for name, components in found.items()]}
 
     def overview(self) -> Overview:
         """Return what the page shows."""
+        return self._overview.get()
+
+    def _read_overview(self) -> Overview:
         return self._store.use(
             lambda store: Overview(
                 running=store.running(),

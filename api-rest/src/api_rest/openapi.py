@@ -211,7 +211,8 @@ def _environments() -> Json:
         "Tell what runs where",
         "The newest `deploy succeeded` of each component in each environment whose own run was not "
         "rolled back, and how its stages went. All times are the `at` of the events' details; the "
-        "server's time where there is none, or it is later than the server's or a week before it.",
+        "server's time where there is none, or it is later than the server's or a week before it. The "
+        "answer may be 2 s old.",
         {
             "200": _answer("Every environment that has something", "#/components/schemas/Environments"),
             **_errors("500", "503"),
@@ -224,7 +225,7 @@ def _page() -> Json:
     return _operation(
         "showPage",
         "Show the same as a page for people",
-        "It refreshes itself, and works without JavaScript.",
+        "It refreshes itself, and works without JavaScript. What it shows may be 2 s old.",
         {
             "200": {"description": "The page", "headers": _common_headers(), "content": html},
             "304": {

@@ -145,12 +145,34 @@ class RunRow:
     age: str
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """The page as it was rendered last, and what of."""
+
+    seen: Overview
+    origin: str
+    etag: str
+    body: str
+
+
 def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
     """Add the page and its assets to the app; `overview` is asked for each answer."""
     folder = resources.files(__package__).joinpath("assets")
     template = SimpleTemplate(source=folder.joinpath("page.html").read_text("utf-8"))
     assets = {name: _asset(name, folder.joinpath(name).read_bytes()) for name in ASSETS}
     build = _digest(template.source, *(asset.body for asset in assets.values()))
+    latest: Rendered | None = None
+
+    def render(seen: Overview, origin: str) -> Rendered:
+        nonlocal latest
+        known = latest
+        # Rendering takes most of an answer's time, and many ask for the same.
+        if known is None or known.seen is not seen or known.origin != origin:
+            shown = replace(seen, now=_naive(seen.now))
+            etag = _etag(shown, build)
+            body = template.render(build=build, etag=etag, **view(shown, origin))
+            latest = known = Rendered(seen, origin, etag, body)
+        return known
 
     def page() -> HTTPResponse:
         try:
@@ -161,11 +183,11 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
             values = {"title": "Not answering · Deployment ledger", "problem": problem, "refresh": RETRY_SECONDS}
             body = template.render(build=build, **values)
             return _html(503, body, {"Retry-After": str(RETRY_SECONDS)})
-        seen = replace(seen, now=_naive(seen.now))
-        etag = _etag(seen, build)
-        if request.environ.get("HTTP_IF_NONE_MATCH") == etag:
-            return HTTPResponse(status=304, headers={"ETag": etag, "Cache-Control": "no-store", **SECURITY_HEADERS})
-        return _html(200, template.render(build=build, etag=etag, **view(seen, _origin())), {"ETag": etag})
+        found = render(seen, _origin())
+        if request.environ.get("HTTP_IF_NONE_MATCH") == found.etag:
+            headers = {"ETag": found.etag, "Cache-Control": "no-store", **SECURITY_HEADERS}
+            return HTTPResponse(status=304, headers=headers)
+        return _html(200, found.body, {"ETag": found.etag})
 
     def asset(name: str) -> HTTPResponse:
         if name not in assets:
