@@ -110,7 +110,8 @@ def serve(app: App, make_settings: Callable[..., Settings], clock: Clock) -> Ite
 
     def serve(**changes: str) -> Served:
         stopping = threading.Event()
-        settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), HTTP_THREADS="2", **changes)
+        threads = {"HTTP_THREADS": "2", "READ_THREADS": "2"}
+        settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), **threads, **changes)
         app.server = server = Server(lambda _: (app, app.ready), settings, stopping)
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -317,9 +318,15 @@ def test_an_app_that_cannot_be_loaded_ends_the_server(make_settings: Callable[..
 # Probes and overload
 
 
+@pytest.fixture(params=[b"GET", b"POST"])
+def kind(request: pytest.FixtureRequest) -> bytes:
+    """The method of the requests of which there are too many."""
+    return bytes(request.param)
+
+
 @pytest.fixture
-def overloaded(serve: Callable[..., Served], app: App) -> Iterator[int]:
-    """A server whose two threads hang and whose queue of two is full."""
+def overloaded(serve: Callable[..., Served], app: App, kind: bytes) -> Iterator[int]:
+    """A server whose two threads for one kind of request hang and whose queue of two is full."""
     port, _, _ = serve(QUEUE_LIMIT="2", SHUTDOWN_TIMEOUT="5")
     # Until the app is loaded requests wait in the queue, too.
     assert ask(port, GET).startswith(b"HTTP/1.0 200")
@@ -327,8 +334,9 @@ def overloaded(serve: Callable[..., Served], app: App) -> Iterator[int]:
     waiting = []
     for _ in range(4):
         waiting.append(connect(port))
-        waiting[-1].sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        waiting[-1].sendall(kind + b" /slow HTTP/1.0\r\n\r\n")
         eventually(lambda: app.calls + app.server.queued == len(waiting))
+    assert app.server.queued == 2
     yield port
     app.release.set()
     for connection in waiting:
@@ -363,16 +371,22 @@ def test_a_probe_with_a_query_is_the_apps(
 
 
 def test_what_the_queue_cannot_hold_gets_503_at_once_and_may_try_again_on_the_same_connection(
-    overloaded: int, app: App
+    overloaded: int, app: App, kind: bytes
 ) -> None:
     with connect(overloaded) as connection:
         for _ in range(3):
-            status, head, body = exchange(connection)
+            status, head, body = exchange(connection, method=kind)
             assert (status, json.loads(body)["error"]["code"]) == (503, "overloaded")
             assert b"\r\nRetry-After: " in head
         assert app.server.counters["overloaded"] == 3
         app.release.set()
-        eventually(lambda: exchange(connection)[0] == 200)
+        eventually(lambda: exchange(connection, method=kind)[0] == 200)
+
+
+def test_too_many_readers_keep_nobody_from_recording_nor_the_other_way_round(overloaded: int, kind: bytes) -> None:
+    other = b"POST" if kind == b"GET" else b"GET"
+    with connect(overloaded) as connection:
+        assert [exchange(connection, method=other)[0] for _ in range(3)] == [200] * 3
 
 
 def test_ready_says_what_is_missing_and_asks_anew_each_time(serve: Callable[..., Served], app: App) -> None:
@@ -617,12 +631,12 @@ def test_while_draining_it_is_not_ready_and_answers_tell_clients_to_connect_anew
         assert first.recv(1) == b""
 
 
-def test_requests_in_the_queue_are_answered_before_the_end(serve: Callable[..., Served], app: App) -> None:
+def test_requests_in_the_queues_are_answered_before_the_end(serve: Callable[..., Served], app: App) -> None:
     port, stopping, thread = serve()
-    waiting = [connect(port) for _ in range(6)]
-    for connection in waiting:
-        connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
-    eventually(lambda: app.calls + app.server.queued == 6)
+    waiting = [connect(port) for _ in range(12)]
+    for number, connection in enumerate(waiting):
+        connection.sendall((b"GET", b"POST")[number % 2] + b" /slow HTTP/1.0\r\n\r\n")
+    eventually(lambda: app.calls == 4 and app.server.queued == 8)
     stopping.set()
     app.release.set()
     for connection in waiting:

@@ -184,7 +184,8 @@ class Ledger:
 
     def overview(self) -> Overview:
         """Return what the page shows."""
-        return self._overview.get()
+        # What waits to be stored is known without the database.
+        return replace(self._overview.get(), late=self._storing.late())
 
     def _read_overview(self) -> Overview:
         return self._store.use(
@@ -192,7 +193,6 @@ class Ledger:
                 running=store.running(),
                 recent=store.recent_runs(RECENT_RUNS),
                 now=datetime.now(UTC),
-                late=self._storing.late(),
             )
         )
 

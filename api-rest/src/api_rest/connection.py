@@ -97,8 +97,8 @@ class Host(Protocol):
     def instant(self, request: Request) -> Answer | None:
         """Return the answer if no thread is needed for it."""
 
-    def submit(self, connection: Connection) -> None:
-        """Have a worker thread call `serve`."""
+    def submit(self, connection: Connection, request: Request) -> None:
+        """Have a worker thread for requests like this one call `serve`."""
 
     def resume(self, connection: Connection) -> None:
         """Have the I/O thread call `go_on`."""
@@ -252,7 +252,7 @@ class Connection:
                     self._ahead = data
                     # From here on the connection may be the worker's.
                     self.busy = True
-                    self.server.submit(self)
+                    self.server.submit(self, request)
                     return
                 self._reply(answer, close=not request.keeps_alive, head=request.command == "HEAD")
             elif request.expect_continue and not data:

@@ -167,7 +167,7 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
         nonlocal latest
         known = latest
         # Rendering takes most of an answer's time, and many ask for the same.
-        if known is None or known.seen is not seen or known.origin != origin:
+        if known is None or known.seen != seen or known.origin != origin:
             shown = replace(seen, now=_naive(seen.now))
             etag = _etag(shown, build)
             body = template.render(build=build, etag=etag, **view(shown, origin))

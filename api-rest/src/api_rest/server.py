@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from selectors import EVENT_READ, DefaultSelector
 from types import SimpleNamespace
@@ -102,7 +103,9 @@ class Server:
         self.failed = False
         self.adj = SimpleNamespace(ident=None, url_prefix="")
         self.counters = {"overloaded": 0, "stalled": 0, "evicted": 0, "malformed": 0}
-        self._queue: SimpleQueue[Connection | None] = SimpleQueue()
+        # One for recording, one for everything else: however many read, a thread is left to record.
+        self._posts: SimpleQueue[Connection | None] = SimpleQueue()
+        self._others: SimpleQueue[Connection | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._connections: set[Connection] = set()
         self._resumed: deque[Connection] = deque()
@@ -131,7 +134,7 @@ class Server:
     @property
     def queued(self) -> int:
         """Requests that wait for a thread."""
-        return self._queue.qsize()
+        return self._posts.qsize() + self._others.qsize()
 
     @property
     def connections(self) -> int:
@@ -162,7 +165,8 @@ class Server:
         self._turn_until(deadline, done=lambda: self._all_answered(began))
         if unanswered := [connection for connection in self._connections if not _may_go(connection)]:
             self._log().warning("cutting requests that did not finish in time", requests=len(unanswered))
-        self._queue.put(None)
+        self._posts.put(None)
+        self._others.put(None)
         for thread in self._threads:
             thread.join(max(0, deadline - time.monotonic()))
         for connection in list(self._connections):
@@ -184,14 +188,14 @@ class Server:
         # A query is wrong there; the app says so, which knows how.
         if request.path in PROBES and not request.query and request.command in {"GET", "HEAD"}:
             return ALIVE if request.path == "/health" else self._readiness(request)
-        if self._queue.qsize() >= self._settings.queue_limit:
+        if self._queue(request).qsize() >= self._settings.queue_limit:
             self.counters["overloaded"] += 1
             return OVERLOADED
         return None
 
-    def submit(self, connection: Connection) -> None:
+    def submit(self, connection: Connection, request: Request) -> None:
         """Have a worker thread answer."""
-        self._queue.put(connection)
+        self._queue(request).put(connection)
 
     def resume(self, connection: Connection) -> None:
         """Have the I/O thread go on with a connection."""
@@ -293,6 +297,9 @@ class Server:
 
     # The worker threads.
 
+    def _queue(self, request: Request) -> SimpleQueue[Connection | None]:
+        return self._posts if request.command == "POST" else self._others
+
     def _start_thread(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"worker-{len(self._threads)}", daemon=True)
         self._threads.append(thread)
@@ -310,18 +317,20 @@ class Server:
             self._stopping.set()
             self.wake()
             return
+        for _ in range(self._settings.read_threads):
+            self._start_thread(partial(self._work, self._others))
         for _ in range(self._settings.http_threads - 1):
-            self._start_thread(self._work)
-        self._work()
+            self._start_thread(partial(self._work, self._posts))
+        self._work(self._posts)
 
-    def _work(self) -> None:
-        while connection := self._queue.get():
+    def _work(self, queue: SimpleQueue[Connection | None]) -> None:
+        while connection := queue.get():
             try:
                 connection.serve()
             except Exception:  # noqa: BLE001  logged
                 self._log().exception("a thread failed")
         # Each thread tells the next one that this is the end.
-        self._queue.put(None)
+        queue.put(None)
 
 
 def _may_go(connection: Connection) -> bool:

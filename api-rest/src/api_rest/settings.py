@@ -27,9 +27,12 @@ class Settings(BrokerSettings):
     )
     http_host: str = setting(TEXT, "the address to listen on", default="0.0.0.0")  # noqa: S104  a container's own network
     http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
-    http_threads: int = setting(whole(2, 64), "requests worked on at the same time", default="16")
+    http_threads: int = setting(whole(2, 64), "POSTs worked on at the same time", default="16")
+    read_threads: int = setting(whole(2, 64), "other requests worked on at the same time", default="8")
     queue_limit: int = setting(
-        whole(1, 100_000), "requests that may wait for a thread; what comes beyond gets 503 at once", default="512"
+        whole(1, 100_000),
+        "POSTs, and other requests, that may wait for a thread; what comes beyond gets 503 at once",
+        default="512",
     )
     connection_limit: int = setting(
         whole(16, 100_000), "open connections; beyond, those that stall longest are closed", default="2000"
