@@ -62,6 +62,7 @@ def ask_together(
         def ask() -> list[Future[int]]:
             readers = [pool.submit(fresh.get)]
             assert source.entered.wait(LIMIT)
+            source.now += 3.0  # it takes longer than the value is kept
             readers += [pool.submit(fresh.get) for _ in range(READERS - 1)]
             for _ in range(READERS - 1):
                 assert Waiting.waiting.acquire(timeout=LIMIT)
