@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from api_rest import connection as connection_module
 from api_rest import server as server_module
+from api_rest.errors import Cut
 from api_rest.server import Server
 from api_rest.settings import Settings
 from api_rest.state import State
@@ -47,10 +48,21 @@ class App:
         if environ["PATH_INFO"] == "/big":
             start_response("200 OK", [("Content-Length", str(BIG))])
             return [bytes(BIG)]
+        if environ["PATH_INFO"] in {"/whole", "/cut"}:
+            start_response("200 OK", [])
+            head = environ["REQUEST_METHOD"] == "HEAD"
+            return [] if head else self.parts(cut=environ["PATH_INFO"] == "/cut")
         if environ["PATH_INFO"] == "/broken":
             raise ValueError("a bug")
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
+
+    def parts(self, *, cut: bool) -> Iterator[bytes]:
+        """Yield an answer whose length is not known before."""
+        yield b"x" * connection_module.TOGETHER
+        if cut:
+            raise Cut
+        yield b"y"
 
 
 class Clock:
@@ -303,6 +315,26 @@ def test_a_bug_in_the_app_is_500_in_json_without_a_traceback(serve: Callable[...
     head, _, body = ask(port, b"GET /broken HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
     assert head.split(b" ")[1] == b"500"
     assert json.loads(body)["error"]["code"] == "internal-error"
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
+def test_an_answer_that_is_cut_is_an_error_to_the_client_and_none_in_the_log(
+    serve: Callable[..., Served], version: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    port, _, _ = serve()
+    with connect(port) as connection:
+        connection.sendall(b"GET /cut %b\r\nHost: a\r\n\r\n" % version)
+        with pytest.raises(ConnectionResetError):
+            answer(connection)
+    assert caplog.records == []
+    assert ask(port, b"GET /whole HTTP/1.0\r\n\r\n").endswith(b"xy")
+
+
+def test_head_of_an_answer_without_a_length_has_no_body(serve: Callable[..., Served]) -> None:
+    port, _, _ = serve()
+    head, _, body = ask(port, b"HEAD /whole HTTP/1.1\r\nHost: a\r\n\r\n").partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    assert body == b""
 
 
 def test_an_app_that_cannot_be_loaded_ends_the_server(make_settings: Callable[..., Settings]) -> None:

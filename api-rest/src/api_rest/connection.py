@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -16,7 +17,7 @@ from selectors import EVENT_READ, EVENT_WRITE
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import Problem
+from .errors import Cut, Problem
 from .framing import Request
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ FAR_AHEAD = 1_048_576
 # How long a client may take to hang up after the last answer. Closing before it does would reset the connection, and
 # might take the answer away, if it is still sending.
 LINGER = 2.0
+# SO_LINGER on, with 0 s.
+RESET = struct.pack("ii", 1, 0)
 
 HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 REASONS = {
@@ -138,6 +141,7 @@ class Connection:
         self._parts: list[bytes] = []
         self._parts_size = 0
         self._begun = False
+        self._cut = False
         self._unsent = bytearray()
         self._watched = 0
         self._watch(EVENT_READ)
@@ -179,7 +183,9 @@ class Connection:
 
     def go_on(self) -> None:
         """Take up the requests that came together with the one that is answered now."""
-        if self.connected and not self.busy:
+        if self._cut:
+            self._reset()
+        elif self.connected and not self.busy:
             self._parse(b"")
 
     def expire(self, now: float, limit: float) -> None:
@@ -216,6 +222,12 @@ class Connection:
     def refuse(self, answer: Answer) -> None:
         """Answer before anything was asked, and close."""
         self._reply(answer, close=True)
+
+    def _reset(self) -> None:
+        """Close so that the client sees an error: in HTTP/1.0 an ordinary end ends an answer."""
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.close()
 
     def _read(self) -> None:
         if self._ahead:
@@ -312,6 +324,11 @@ class Connection:
             close = task.close_on_finish
         except Disconnected:
             pass
+        except Cut:
+            # Still busy: nothing but the I/O thread's `go_on` touches it any more.
+            self._cut = True
+            self.server.resume(self)
+            return
         except Exception:  # noqa: BLE001  reported by the server
             self.server.report("an answer could not be made")
             self._give_up(head=request.command == "HEAD")

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["Busy", "Problem", "Unavailable"]
+__all__ = ["Busy", "Cut", "Problem", "Unavailable"]
 
 
 class Problem(Exception):
@@ -50,3 +50,7 @@ class Busy(Exception):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class Cut(Exception):
+    """An answer that has begun cannot be finished; why is in the log already."""

@@ -23,4 +23,7 @@ class Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
         if not self.channel.stays:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
+        if self.request.command == "HEAD":
+            # The header says what GET is answered with; waitress would send the end of that body.
+            self.chunked_response = False
         return head
