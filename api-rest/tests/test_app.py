@@ -1,10 +1,12 @@
 import csv
 import io
+import itertools
 import json
 import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,20 @@ from typing import Any
 import pytest
 from api_rest import app as app_module
 from api_rest.answers import address
-from api_rest.app import create_app
+from api_rest.app import Ledger, create_app
 from api_rest.backends import Backends, Connecting
-from api_rest.errors import Busy, Unavailable
+from api_rest.errors import Busy, Cut, Problem, Unavailable
 from api_rest.fresh import Fresh
 from api_rest.idempotency import Reservation
 from api_rest.lag import Lag, Storing
-from api_rest.listing import Position
+from api_rest.listing import Batch, Listing, Position
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
 from api_rest.state import State
 from api_rest.tokens import Tokens
 from api_rest.tracing import OtlpTracing, Tracing
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from webtest import TestApp, TestResponse
+from webtest import TestApp, TestRequest, TestResponse
 
 EVENT_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
 
@@ -49,21 +51,52 @@ class Kafka:
         pass
 
 
+def position(event: Mapping[str, Any]) -> Position:
+    return Position(datetime.fromisoformat(event["received_at"]).replace(tzinfo=None), event["id"])
+
+
 class Database:
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.asked: list[Listing] = []
+        # Called for each event that is read.
+        self.on_read: Callable[[], object] = lambda: None
         self.events: dict[str, dict[str, Any]] = {}
         self.places: list[Running] = []
         self.read = 0
         self.keys: dict[str, Reservation] = {}
         self.error: Exception | None = None
 
-    def recent(self, *, limit: int, after: Position | None, **asked: object) -> list[dict[str, Any]]:
+    def recent(
+        self,
+        listing: Listing,
+        encode: Callable[[dict[str, Any]], bytes],
+        max_bytes: int,
+    ) -> Batch:
         self.check()
-        self.asked.append({"limit": limit, "after": after, **asked})
+        self.asked.append(listing)
+        lines: list[bytes] = []
+        last = None
+        for event in self._listed(listing):
+            line = encode(event)
+            too_large = lines and sum(map(len, lines)) + len(line) > max_bytes
+            if too_large or len(lines) == listing.limit:
+                return Batch(lines, last, more=True)
+            lines.append(line)
+            last = position(event)
+            self.on_read()
+        return Batch(lines, last, more=False)
+
+    def end(self, listing: Listing) -> Position | None:
+        self.check()
+        found = self._listed(listing)
+        return position(found[listing.limit - 1]) if len(found) > listing.limit else None
+
+    def _listed(self, listing: Listing) -> list[dict[str, Any]]:
         found = list(self.events.values())
-        start = 0 if after is None else [event["id"] for event in found].index(after.id) + 1
-        return found[start : start + limit]
+        ids = [event["id"] for event in found]
+        start = 0 if listing.after is None else ids.index(listing.after.id) + 1
+        end = None if listing.last is None else ids.index(listing.last.id) + 1
+        return found[start:end]
 
     def find(self, event_id: str) -> dict[str, Any] | None:
         self.check()
@@ -124,6 +157,7 @@ class World:
             tracing=tracing or Tracing(),
             tokens=tokens,
         )
+        self.ledger: Ledger = app.routes[0].callback.__self__
         self.http = TestApp(app)
 
     def _ready(self, authorization: str) -> State:
@@ -366,15 +400,14 @@ def test_the_listing_asks_for_the_newest_by_default(world: World) -> None:
     response = world.http.get("/deployments")
     assert response.json == {"deployments": [stored(1)], "next": None}
     assert "Link" not in response.headers
-    nothing: dict[str, Any] = {"filters": {}, "since": None, "until": None, "after": None}
-    assert world.database.asked == [{"limit": 51, **nothing}]
+    assert world.database.asked == [Listing(limit=50)]
 
 
 def test_filters_span_and_limit_reach_the_database_decoded(world: World) -> None:
     world.http.get("/deployments?component=a%2Fb&version=%C3%A9+1&limit=500&since=2026-01-01T00:00:00Z")
     (asked,) = world.database.asked
-    assert asked["filters"] == {"component": "a/b", "version": "é 1"}
-    assert (asked["limit"], asked["since"]) == (501, datetime(2026, 1, 1))  # noqa: DTZ001
+    assert asked.filters == {"component": "a/b", "version": "é 1"}
+    assert (asked.limit, asked.since) == (500, datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 def addresses(world: World) -> list[tuple[str, str]]:
@@ -460,38 +493,175 @@ def test_the_table_is_a_file_to_open(world: World) -> None:
     assert (row["id"], row["version"], row["details"]) == (stored(1)["id"], "'=1", '{"a":"é"}')
 
 
-def test_a_long_table_is_read_in_batches_and_stops_at_its_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "CSV_BATCH", 2)
-    put(world, *(stored(number) for number in range(8)))
+def followed(world: World, path: str | None) -> list[str]:
+    """Return the ids of every table that a Link leads to."""
+    seen: list[str] = []
+    while path:
+        response = world.http.get(path)
+        seen += [row["id"] for row in rows(response)]
+        path = link(response)
+    return seen
+
+
+def test_a_page_is_cut_before_it_is_too_large_and_leads_on(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app_module, "PAGE_BYTES", 500)
+    put(world, *(stored(number, version="x" * 100) for number in range(4)))
+    response = world.http.get("/deployments?limit=4")
+    assert response.json["deployments"] == [stored(n, version="x" * 100) for n in range(2)]
+    rest = world.http.get(link(response)).json
+    assert rest["deployments"] == [stored(n, version="x" * 100) for n in range(2, 4)]
+    assert rest["next"] is None
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows at a time, or fewer, since they are large for it."""
+    monkeypatch.setattr(app_module, "CSV_ROWS", 2)
+    monkeypatch.setattr(app_module, "CSV_BYTES", 300)
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("length", [1, 100, 1000])
+def test_a_long_table_is_read_in_batches_up_to_its_limit(world: World, length: int) -> None:
+    put(world, *(stored(number, version="x" * length) for number in range(8)))
     response = world.http.get("/deployments.csv?limit=5")
     assert [row["id"] for row in rows(response)] == [stored(number)["id"] for number in range(5)]
-    assert [asked["limit"] for asked in world.database.asked] == [3, 3, 2]
+    assert max(asked.limit for asked in world.database.asked) == 2
     rest = world.http.get(link(response))
     assert [row["id"] for row in rows(rest)] == [stored(number)["id"] for number in range(5, 8)]
     assert link(rest) is None
 
 
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("limit", [3, 4, 9])
-def test_a_table_that_holds_all_has_no_next(world: World, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(app_module, "CSV_BATCH", 2)
+def test_a_table_that_holds_all_has_no_next(world: World, limit: int) -> None:
     put(world, *(stored(number) for number in range(3)))
     response = world.http.get(f"/deployments.csv?limit={limit}")
     assert len(rows(response)) == 3
     assert link(response) is None
 
 
-def test_a_table_that_would_be_too_large_is_cut_and_leads_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "CSV_BYTES", 500)
-    put(world, *(stored(number, version="x" * 100) for number in range(4)))
-    seen: list[str] = []
-    path: str | None = "/deployments.csv"
-    while path:
-        response = world.http.get(path)
-        assert len(response.body) <= 500
-        seen += [row["id"] for row in rows(response)]
-        assert len(seen) <= 4
-        path = link(response)
-    assert seen == [stored(number)["id"] for number in range(4)]
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_table_of_one_batch_has_a_length_and_any_leads_on(world: World, limit: int) -> None:
+    put(world, *(stored(number) for number in range(4)))
+    path = f"/deployments.csv?limit={limit}"
+    told: list[dict[str, str]] = []
+    environ = TestRequest.blank(path).environ
+    body = world.http.app(environ, lambda _, headers, __=None: told.append(dict(headers)))
+    length = told[0].get("Content-Length")
+    assert length == (None if limit == 3 else str(len(b"".join(body))))
+    assert followed(world, path) == list(world.database.events)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_what_is_stored_while_a_table_is_sent_takes_no_events_away(world: World) -> None:
+    old = [stored(number) for number in range(8)]
+    put(world, *old)
+
+    read = itertools.count(1)
+
+    def store_more() -> None:
+        # Where it ends was asked for after the first two.
+        if next(read) == 3:
+            put(world, stored(100), *old[:4], stored(101), *old[4:])
+
+    world.database.on_read = store_more
+    seen = followed(world, "/deployments.csv?limit=6")
+    # The newest came after the table had begun.
+    assert seen == [entry["id"] for entry in (*old[:4], stored(101), *old[4:])]
+
+
+def sent(world: World, path: str) -> Any:  # noqa: ANN401  WSGI's iterable, which has close()
+    """Return an answer that is not read yet."""
+    return world.http.app(TestRequest.blank(path).environ, lambda *_: None)
+
+
+def taken(world: World, name: str) -> ExitStack:
+    """Take all places for reads, or for tables."""
+    admission, places = {
+        "reads": (world.ledger._reads, app_module.READS_AT_ONCE),
+        "tables": (world.ledger._tables, app_module.TABLES_AT_ONCE),
+    }[name]
+    with ExitStack() as taking:
+        for _ in range(places):
+            taking.enter_context(admission.within(0))
+        return taking.pop_all()
+
+
+@pytest.mark.parametrize("path", ["/deployments", "/deployments.csv"])
+def test_while_enough_is_read_a_read_is_503_of_its_own_kind_and_closes_no_gate(
+    world: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "READ_WITHIN", 0)
+    with taken(world, "reads"):
+        response = world.http.get(path, status=503)
+        assert code(response) == "busy"
+        assert int(response.headers["Retry-After"]) > 0
+        world.http.get("/environments")
+    world.http.get(path)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_while_enough_tables_are_sent_a_long_one_is_503(world: World) -> None:
+    put(world, *(stored(number) for number in range(3)))
+    with taken(world, "tables"):
+        assert code(world.http.get("/deployments.csv", status=503)) == "busy"
+        world.http.get("/deployments.csv?limit=2")
+        world.http.get("/deployments")
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_table_that_is_sent_holds_one_place_and_no_read(world: World) -> None:
+    put(world, *(stored(number) for number in range(8)))
+    for method in ("GET", "HEAD"):
+        for _ in range(app_module.TABLES_AT_ONCE + 1):
+            world.http.request("/deployments.csv", method=method)
+    answer = sent(world, "/deployments.csv")
+    next(iter(answer))
+    with taken(world, "reads"), pytest.raises(Problem):
+        taken(world, "tables")
+    answer.close()
+    taken(world, "tables").close()
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_database_that_goes_away_before_a_long_table_begins_leaves_its_place_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(world, *(stored(number) for number in range(3)))
+
+    def away(_: Listing) -> None:
+        raise Unavailable("gone")
+
+    monkeypatch.setattr(world.database, "end", away)
+    assert code(world.http.get("/deployments.csv", status=503)) == "unavailable"
+    taken(world, "tables").close()
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_table_whose_database_goes_away_is_cut(world: World) -> None:
+    put(world, *(stored(number) for number in range(8)))
+    answer = sent(world, "/deployments.csv")
+    parts = iter(answer)
+    next(parts)
+    world.database.error = Unavailable("gone")
+    with pytest.raises(Cut):
+        next(parts)
+    answer.close()
+    taken(world, "tables").close()
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_head_of_a_long_table_has_the_headers_of_get(world: World) -> None:
+    put(world, *(stored(number) for number in range(3)))
+    get = world.http.get("/deployments.csv?limit=2")
+    head = world.http.head("/deployments.csv?limit=2")
+    assert (head.body, head.headers["Link"]) == (b"", get.headers["Link"])
+    assert head.content_type == get.content_type == "text/csv"
 
 
 def test_environments_tell_what_runs_where_since_when_and_how_long_it_took(world: World) -> None:

@@ -1,3 +1,4 @@
+import json
 import socket
 import threading
 import uuid
@@ -12,14 +13,14 @@ import pytest
 from api_rest import store as store_module
 from api_rest.errors import Busy, Unavailable
 from api_rest.idempotency import Reservation
-from api_rest.listing import Position
+from api_rest.listing import Batch, Listing, Position
 from api_rest.run_details import TEXTS, happened_at, run_text
 from api_rest.runs import running, runs
 from api_rest.settings import Settings
 from api_rest.store import Store, database_engine, deployments, idempotency_keys
 from histories import PLACES, Row, events
 from hypothesis import HealthCheck, given, settings
-from sqlalchemy import Engine, create_engine, delete, exc, insert, select, text
+from sqlalchemy import Engine, create_engine, delete, event, exc, insert, select, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
 START = datetime(2026, 1, 1, 12, 0, 0, 1)  # noqa: DTZ001  the column holds UTC without a zone
@@ -52,7 +53,19 @@ def put(engine: Engine, deployment: dict[str, Any]) -> Callable[..., None]:
 
 
 def ids(found: list[dict[str, Any]]) -> list[str]:
-    return [event["id"] for event in found]
+    return [entry["id"] for entry in found]
+
+
+def encode(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry).encode()
+
+
+def read(store: Store, max_bytes: int = 1_000_000, **asked: Any) -> Batch:  # noqa: ANN401
+    return store.recent(Listing(**asked), encode, max_bytes)
+
+
+def recent(store: Store, **asked: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    return [json.loads(line) for line in read(store, **asked).lines]
 
 
 def test_an_event_reads_as_it_was_sent(store: Store, put: Callable[..., None], deployment: dict[str, Any]) -> None:
@@ -80,31 +93,122 @@ def test_the_newest_comes_first_and_equal_times_have_an_order(store: Store, put:
     put("old", received_at=START - timedelta(microseconds=1))
     put("b")
     put("a")
-    assert ids(store.recent(filters={}, limit=10)) == ["b", "a", "old"]
+    assert ids(recent(store, filters={}, limit=10)) == ["b", "a", "old"]
 
 
 def test_the_limit_holds(store: Store, put: Callable[..., None]) -> None:
     for name in "abc":
         put(name)
-    assert len(store.recent(filters={}, limit=2)) == 2
+    assert len(recent(store, filters={}, limit=2)) == 2
 
 
 def test_every_filter_must_match(store: Store, put: Callable[..., None]) -> None:
     put("a", component="x", status="failed")
     put("b", component="x", status="succeeded")
     put("c", component="y", status="failed")
-    assert ids(store.recent(filters={"component": "x", "status": "failed"}, limit=10)) == ["a"]
+    assert ids(recent(store, filters={"component": "x", "status": "failed"}, limit=10)) == ["a"]
 
 
 def test_a_span_of_time_has_its_start_and_not_its_end(store: Store, put: Callable[..., None]) -> None:
     for minute in range(4):
         put(str(minute), received_at=START + timedelta(minutes=minute))
-    found = store.recent(filters={}, limit=9, since=START + timedelta(minutes=1), until=START + timedelta(minutes=3))
+    since, until = START + timedelta(minutes=1), START + timedelta(minutes=3)
+    found = recent(store, filters={}, limit=9, since=since, until=until)
     assert ids(found) == ["2", "1"]
 
 
-def position(event: dict[str, Any]) -> Position:
-    return Position(datetime.fromisoformat(event["received_at"]).replace(tzinfo=None), event["id"])
+@pytest.mark.parametrize(("limit", "more"), [(1, True), (2, True), (3, False), (4, False)])
+def test_a_batch_tells_where_it_ends_and_whether_more_follow(
+    store: Store, put: Callable[..., None], limit: int, *, more: bool
+) -> None:
+    for second in range(3):
+        put(str(second), received_at=START + timedelta(seconds=second))
+    batch = read(store, limit=limit)
+    last = max(0, 3 - limit)
+    assert (batch.last, batch.more) == (Position(START + timedelta(seconds=last), str(last)), more)
+
+
+def test_nothing_listed_is_an_empty_batch(store: Store) -> None:
+    assert read(store) == Batch([], None, more=False)
+
+
+def test_a_batch_stops_before_it_is_too_large_but_has_one_event(
+    store: Store,
+    put: Callable[..., None],
+) -> None:
+    for name in "abc":
+        put(name)
+    whole = read(store)
+    two = sum(map(len, whole.lines[:2]))
+    assert read(store, two) == Batch(whole.lines[:2], Position(START, "b"), more=True)
+    assert read(store, two - 1) == Batch(whole.lines[:1], Position(START, "c"), more=True)
+    assert read(store, 0) == read(store, two - 1)
+    assert read(store, two + len(whole.lines[2])) == whole
+
+
+@pytest.mark.parametrize("more", [-20, 0])
+def test_details_of_any_size_are_listed(store: Store, put: Callable[..., None], more: int) -> None:
+    put("a", details={"log": "x" * (store_module.LISTED_DETAILS + more)})
+    put("b")
+    assert recent(store) == [store.find("b"), store.find("a")]
+
+
+def test_large_details_are_read_one_at_a_time(
+    store: Store,
+    engine: Engine,
+    put: Callable[..., None],
+) -> None:
+    for name in "abcd":
+        put(name, details={"log": "x" * store_module.LISTED_DETAILS})
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    batch = read(store, max_bytes=2 * store_module.LISTED_DETAILS + 1000)
+    # And of one more, which is known to be too much once it is there.
+    assert (len(batch.lines), len(statements)) == (2, 1 + 3)
+
+
+def test_large_details_that_are_gone_meanwhile_are_none(
+    store: Store,
+    engine: Engine,
+    put: Callable[..., None],
+) -> None:
+    put("a", details={"log": "x" * store_module.LISTED_DETAILS})
+
+    def remove(_: object, __: object, statement: str, *___: object) -> None:
+        if "id = ?" in statement and statement.startswith("SELECT"):
+            with engine.begin() as connection:
+                connection.execute(delete(deployments))
+
+    event.listen(engine, "before_cursor_execute", remove)
+    (found,) = recent(store)
+    assert "details" not in found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_the_end_of_a_listing_is_where_the_next_one_begins(
+    store: Store,
+    put: Callable[..., None],
+    limit: int,
+) -> None:
+    for name in "abcd":
+        put(name, component="x")
+    put("y", component="y")
+    listing = Listing(filters={"component": "x"}, after=Position(START, "d"), limit=limit)
+    batch = store.recent(listing, encode, 10_000)
+    assert store.end(listing) == (batch.last if limit < 3 else None)
+
+
+def test_a_listing_may_have_an_end(store: Store, put: Callable[..., None]) -> None:
+    for name in "abcd":
+        put(name)
+        put(f"{name}-later", received_at=START + timedelta(seconds=1))
+    last = Position(START, "c")
+    assert ids(recent(store, after=Position(START + timedelta(seconds=1), "b"), last=last)) == [
+        "a-later",
+        "d",
+        "c",
+    ]
+    assert not read(store, last=last).more
 
 
 @pytest.mark.parametrize("filters", [{}, {"component": "x"}])
@@ -114,13 +218,13 @@ def test_pages_show_every_event_once_though_new_ones_arrive(
     for number in range(10):
         # Three to a moment, so that pages end within one.
         put(f"{number % 7}{number}", received_at=START + timedelta(seconds=number // 3), component="x")
-    expected = ids(store.recent(filters=filters, limit=100))
+    expected = ids(recent(store, filters=filters, limit=100))
     seen: list[str] = []
     after = None
-    while found := store.recent(filters=filters, limit=2, after=after):
-        seen += ids(found)
+    while (batch := read(store, filters=filters, limit=2, after=after)).lines:
+        seen += [json.loads(line)["id"] for line in batch.lines]
         assert len(seen) <= 10
-        after = position(found[-1])
+        after = batch.last
         put(f"new-{len(seen)}", received_at=START + timedelta(hours=1), component="x")
     assert seen == expected
     assert len(seen) == 10
@@ -477,7 +581,7 @@ def test_a_table_without_the_last_columns_is_not_ready_and_shows_its_events(
             connection.execute(text(f"ALTER TABLE deployments DROP COLUMN {name}"))
     with pytest.raises(Unavailable, match="no such column"):
         store.check()
-    assert ids(store.recent(filters={}, limit=9)) == ["a"]
+    assert ids(recent(store, limit=9)) == ["a"]
     assert store.find("a")
 
 
@@ -672,7 +776,17 @@ def test_a_connection_that_died_while_it_rested_is_replaced(error: Exception) ->
         store_module._ping_if_rested(Connection(error), record, None)
 
 
+def test_a_connection_that_rests_holds_no_rows() -> None:
+    connection = pymysql.Connection(defer_connect=True)
+    connection._result = object()
+    store_module._forget_result(connection, Record())
+    assert connection._result is None
+    # One that died was taken away.
+    store_module._forget_result(None, Record())
+
+
 def test_the_pool_asks(make_settings: Callable[..., Settings]) -> None:
     engine = database_engine(make_settings())
     assert store_module._ping_if_rested in list(engine.pool.dispatch.checkout)
     assert store_module._note_rest in list(engine.pool.dispatch.checkin)
+    assert store_module._forget_result in list(engine.pool.dispatch.checkin)

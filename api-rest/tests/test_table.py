@@ -3,10 +3,14 @@
 import csv
 import io
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from api_rest.table import COLUMNS, Table
+from api_rest.errors import Busy, Cut, Problem, Unavailable
+from api_rest.listing import EPOCH, Batch, Listing, Position
+from api_rest.table import COLUMNS, Export, head, line
 
 
 def event(**changes: object) -> dict[str, Any]:
@@ -23,10 +27,9 @@ def event(**changes: object) -> dict[str, Any]:
     }
 
 
-def written(*events: dict[str, Any], budget: int = 1_000_000) -> list[list[str]]:
-    table = Table(budget)
-    table.add(events)
-    return list(csv.reader(io.StringIO(table.body().decode("utf-8-sig"), newline=""), strict=True))
+def written(*events: dict[str, Any]) -> list[list[str]]:
+    body = b"".join((head(), *map(line, events)))
+    return list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
 
 
 def cell(**changes: object) -> str:
@@ -37,7 +40,7 @@ def cell(**changes: object) -> str:
 
 def test_the_bytes_of_an_empty_table() -> None:
     expected = b"\xef\xbb\xbfid,received_at,component,version,environment,responsible,stage,status,details\r\n"
-    assert Table(10).body() == expected
+    assert head() == expected
 
 
 def test_a_row_reads_as_it_was_recorded() -> None:
@@ -49,11 +52,10 @@ def test_a_row_reads_as_it_was_recorded() -> None:
 
 
 def test_lines_end_with_crlf_and_quotes_are_doubled() -> None:
-    table = Table(1000)
-    table.add([event(version='1,"2"')])
-    assert b',"1,""2""",' in table.body()
-    assert table.body().endswith(b",\r\n")
-    assert table.body().count(b"\n") == table.body().count(b"\r\n") == 2
+    row = line(event(version='1,"2"'))
+    assert b',"1,""2""",' in row
+    assert row.endswith(b",\r\n")
+    assert head().count(b"\n") == row.count(b"\n") == row.count(b"\r\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -83,21 +85,64 @@ def test_anything_else_stays_as_it_is(text: str) -> None:
     assert cell(responsible=text) == text
 
 
-def test_it_stops_before_the_budget_and_says_so() -> None:
-    table = Table(400)
-    taken = [table.add([event(id=str(number), version="x" * 100)]) for number in range(4)]
-    assert taken == [True, False, False, False]
-    assert table.last is not None
-    assert table.last["id"] == "0"
-    assert len(table.body()) <= 400
+def batches(*sizes: int) -> Iterator[Batch]:
+    """Batches of so many lines each."""
+    number = 0
+    for index, size in enumerate(sizes):
+        lines = [b"%d" % (number + one) for one in range(size)]
+        number += size
+        last = Position(EPOCH, str(number)) if size else None
+        yield Batch(lines, last, more=index < len(sizes) - 1)
 
 
-def test_what_fits_exactly_is_taken() -> None:
-    table = Table(10_000)
-    table.add([event(), event()])
-    assert Table(len(table.body())).add([event(), event()])
-    assert not Table(len(table.body()) - 1).add([event(), event()])
+class Reader:
+    """Answers with these batches, one after the other, then with an error."""
+
+    def __init__(self, *sizes: int, error: Exception | None = None) -> None:
+        self.listings: list[Listing] = []
+        self._batches = batches(*sizes, *([0] if error else []))
+        self._count = len(sizes)
+        self._error = error
+
+    def __call__(self, listing: Listing) -> Batch:
+        self.listings.append(listing)
+        if self._error and len(self.listings) > self._count:
+            raise self._error
+        return next(self._batches)
 
 
-def test_the_first_row_is_taken_in_any_case() -> None:
-    assert len(written(event(), event(), budget=1)) == 2
+def test_an_export_is_read_while_it_is_sent() -> None:
+    reader = Reader(2, 1)
+    parts = iter(Export(b"begun", Listing(limit=7), reader, ExitStack()))
+    assert next(parts) == b"begun"
+    assert reader.listings == []
+    assert next(parts) == b"01"
+    assert reader.listings == [Listing(limit=7)]
+    assert list(parts) == [b"2"]
+    assert reader.listings[1:] == [Listing(limit=7, after=Position(EPOCH, "2"))]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("gone"), Busy("took-too-long", "slow"), Problem(503, "busy", "too many")],
+)
+def test_an_export_that_cannot_be_read_on_is_cut_and_that_is_logged_without_a_traceback(
+    error: Exception, caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
+) -> None:
+    parts = iter(Export(b"begun", Listing(), Reader(1, error=error), ExitStack()))
+    assert (next(parts), next(parts)) == (b"begun", b"0")
+    with pytest.raises(Cut):
+        next(parts)
+    (entry,) = structured(caplog)
+    assert (entry["event"], entry["reason"]) == ("a table was cut", str(error))
+    assert "exc_info" not in entry
+
+
+def test_a_closed_export_lets_go_of_what_it_holds_though_nothing_was_asked_of_it() -> None:
+    let_go: list[int] = []
+    holding = ExitStack()
+    holding.callback(let_go.append, 1)
+    export = Export(b"begun", Listing(), Reader(), holding)
+    export.close()
+    export.close()
+    assert let_go == [1]

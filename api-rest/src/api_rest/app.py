@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -13,12 +15,13 @@ from bottle import Bottle, HTTPResponse, request
 from structlog.contextvars import bind_contextvars
 
 from . import badge, idempotency
+from .admission import Admission
 from .answers import Answering, Querying, answer, exposition, query, request_id
 from .errors import Problem
 from .event import accept, encode, parse_json, rfc3339, validate
 from .fresh import Fresh
 from .idempotency import Reservation
-from .listing import Listing, Position, next_link, parameters, parse
+from .listing import next_link, parameters, parse
 from .page import Overview, mount
 from .tokens import Access, Tokens, client
 
@@ -27,10 +30,10 @@ if TYPE_CHECKING:
 
     from .backends import Backends
     from .lag import Storing
+    from .listing import Batch, Listing
     from .metrics import Metrics
     from .runs import Run, Running
     from .state import State
-    from .table import Table
     from .tracing import Tracing
 
 __all__ = ["create_app"]
@@ -39,9 +42,18 @@ LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
 LISTED = parameters(limit_default=LIMIT_DEFAULT, limit_max=LIMIT_MAX)
 EXPORTED = parameters(limit_default=CSV_LIMIT_DEFAULT, limit_max=CSV_LIMIT_MAX)
-CSV_BYTES = 16 * 1024 * 1024
-# Rows that are read for a CSV at a time: all of them at once could be hundreds of megabytes.
-CSV_BATCH = 500
+# With one event more it is still no more than a connection takes without holding a thread.
+PAGE_BYTES = 1_000_000
+# What is read of a table at a time: all of it at once could be hundreds of megabytes.
+CSV_BYTES = 262_144
+CSV_ROWS = 500
+# How many reads of a list are under way at the same time: each may take some megabytes.
+READS_AT_ONCE = 2
+READ_WITHIN = 3.0
+# A table that has begun waits longer for its turn: else it would have to be begun anew.
+READ_ON_WITHIN = 30.0
+# How many tables are sent at the same time while they are read: a slow client holds a thread.
+TABLES_AT_ONCE = 4
 RECENT_RUNS = 30
 # How old what runs where may be: it is read from the database so often at most, however many ask.
 FRESH_SECONDS = 2.0
@@ -73,6 +85,8 @@ class Ledger:
         self._storing = storing
         self._overview = Fresh(self._read_overview, FRESH_SECONDS)
         self._environments = Fresh(self._read_environments, FRESH_SECONDS)
+        self._reads = Admission(READS_AT_ONCE)
+        self._tables = Admission(TABLES_AT_ONCE)
 
     def record(self) -> HTTPResponse:
         """Take a deployment event: answer 202 once Kafka holds it."""
@@ -115,53 +129,54 @@ class Ledger:
     def recent(self) -> HTTPResponse:
         """List stored deployments, the newest first, a page at a time."""
         listing = parse(query(), limit_default=LIMIT_DEFAULT)
-        found, more = self._page(listing)
-        cursor = _position(found[-1]).cursor() if more else None
-        return answer(200, {"deployments": found, "next": cursor}, _link("/deployments", cursor))
+        page = self._read(listing, _encode, PAGE_BYTES)
+        cursor = _cursor(page)
+        body = b'{"deployments":[%b],"next":%b}' % (b",".join(page.lines), _encode(cursor))
+        headers = {"Content-Type": "application/json", **_link("/deployments", cursor)}
+        return HTTPResponse(body, headers=headers)
 
     def export(self) -> HTTPResponse:
-        """Return stored deployments as a table for spreadsheets, up to so many rows and bytes."""
-        from .table import Table  # noqa: PLC0415  few ask for it
+        """Return stored deployments as a table for spreadsheets, which is read while it is sent."""
+        from . import table  # noqa: PLC0415  few ask for it
 
         listing = parse(query(), limit_default=CSV_LIMIT_DEFAULT)
-        table = Table(CSV_BYTES)
-        more = self._fill(table, listing)
-        cursor = _position(table.last).cursor() if more and table.last is not None else None
+        first = replace(listing, limit=min(listing.limit, CSV_ROWS))
+        batch = self._read(first, table.line, CSV_BYTES)
+        begun = b"".join((table.head(), *batch.lines))
+        left = listing.limit - len(batch.lines)
+        body: bytes | table.Export = begun
+        cursor = _cursor(batch)
+        if cursor and left:
+            rest = replace(listing, after=batch.last, limit=left)
+
+            def read(rest: Listing) -> Batch:
+                return self._read(rest, table.line, CSV_BYTES, within=READ_ON_WITHIN)
+
+            with ExitStack() as sending:
+                sending.enter_context(self._tables.within(0))
+                end = self._store.use(lambda store: store.end(rest))
+                cursor = end and end.cursor()
+                # To where the Link goes on: events may be stored in between meanwhile.
+                rest = replace(rest, last=end, limit=CSV_ROWS)
+                body = table.Export(begun, rest, read, sending.pop_all())
         headers = {
             "Content-Type": "text/csv; charset=utf-8; header=present",
             "Content-Disposition": 'attachment; filename="deployments.csv"',
             **_link("/deployments.csv", cursor),
         }
-        return HTTPResponse(table.body(), headers=headers)
+        return HTTPResponse(body, headers=headers)
 
-    def _fill(self, table: Table, listing: Listing) -> bool:
-        """Read what is listed into the table; tell whether there is more than it took."""
-        left, after = listing.limit, listing.after
-        while True:
-            size = min(left, CSV_BATCH)
-            found, more = self._page(replace(listing, limit=size, after=after))
-            if not table.add(found):
-                return True
-            left -= size
-            if not more or not left:
-                return more
-            after = _position(found[-1])
-
-    def _page(self, listing: Listing) -> tuple[list[dict[str, Any]], bool]:
-        """Return what is listed, and whether there is more."""
-        # One more than wanted tells.
-        found = self._store.use(
-            lambda store: store.recent(
-                filters=listing.filters,
-                limit=listing.limit + 1,
-                since=listing.since,
-                until=listing.until,
-                after=listing.after,
-            )
-        )
-        more = len(found) > listing.limit
-        del found[listing.limit :]
-        return found, more
+    def _read(
+        self,
+        listing: Listing,
+        encode: Callable[[dict[str, Any]], bytes],
+        max_bytes: int,
+        *,
+        within: float = READ_WITHIN,
+    ) -> Batch:
+        """Return what is listed, encoded, as many as fit; only few read at a time."""
+        with self._reads.within(within):
+            return self._store.use(lambda store: store.recent(listing, encode, max_bytes))
 
     def one(self, event_id: str) -> HTTPResponse:
         """Show one stored deployment."""
@@ -300,8 +315,12 @@ def _link(path: str, cursor: str | None) -> dict[str, str]:
     return {} if cursor is None else {"Link": next_link(path, request.query_string, cursor)}
 
 
-def _position(event: Mapping[str, Any]) -> Position:
-    return Position(datetime.fromisoformat(event["received_at"]).replace(tzinfo=None), event["id"])
+def _cursor(batch: Batch) -> str | None:
+    return batch.last.cursor() if batch.more and batch.last else None
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _running(running: Running) -> dict[str, Any]:

@@ -18,10 +18,9 @@ from .state import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from .lag import Storing
-    from .listing import Position
+    from .listing import Batch, Listing, Position
     from .runs import Run, Running
     from .settings import Settings
 
@@ -54,14 +53,14 @@ class Reader(Backend, Reserver, Protocol):
 
     def recent(
         self,
-        *,
-        filters: Mapping[str, str],
-        limit: int,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: Position | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the newest deployments that match, of a span of time, after the end of the page before."""
+        listing: Listing,
+        encode: Callable[[dict[str, Any]], bytes],
+        max_bytes: int,
+    ) -> Batch:
+        """Return what is listed, encoded: up to so many bytes, but one event at least."""
+
+    def end(self, listing: Listing) -> Position | None:
+        """Return where what is listed ends, or None if nothing follows there."""
 
     def find(self, event_id: str) -> dict[str, Any] | None:
         """Return one deployment, or None."""

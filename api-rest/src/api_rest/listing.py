@@ -14,7 +14,17 @@ from urllib.parse import parse_qsl, urlencode
 from .errors import Problem
 from .event import FIELDS, FILTERS
 
-__all__ = ["Listing", "Parameter", "Position", "checked", "next_link", "parameters", "parse", "read"]
+__all__ = [
+    "Batch",
+    "Listing",
+    "Parameter",
+    "Position",
+    "checked",
+    "next_link",
+    "parameters",
+    "parse",
+    "read",
+]
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the database holds UTC without a zone
@@ -53,6 +63,19 @@ class Listing:
     until: datetime | None = None
     limit: int = 50
     after: Position | None = None
+    # Where it ends at the latest.
+    last: Position | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of a listing, each encoded: as many as fit."""
+
+    lines: list[bytes]
+    # The position of the last of them.
+    last: Position | None
+    # Whether the listing goes on, or more events than its limit are there.
+    more: bool
 
 
 @dataclass(frozen=True)

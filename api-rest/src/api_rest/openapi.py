@@ -47,7 +47,7 @@ REFUSALS = {
     "415": "The body is not plain JSON in UTF-8 by its headers",
     "422": "Fields or parameters are wrong, or the Idempotency-Key came with another body before",
     "500": "A mistake here",
-    "503": "Kafka or the database is away, the database had no time for this request (`busy`, "
+    "503": "Kafka or the database is away, there was no time for this request (`busy`, "
     "`took-too-long`), the server is overloaded, or it shuts down",
 }
 
@@ -144,7 +144,9 @@ def _recent(parameters: Iterable[Parameter]) -> Json:
     return _operation(
         "listDeployments",
         "List deployments, the newest first",
-        "A page holds up to `limit` events. `next` leads to the following one and stays right while new events arrive.",
+        "A page holds at most `limit` events, and fewer where they are large: it ends at about "
+        "1 MB. Only the last page's `next` is null; any other leads to the following page and "
+        "stays right while new events arrive.",
         {
             "200": {
                 "description": "One page",
@@ -169,7 +171,9 @@ def _export(parameters: Iterable[Parameter]) -> Json:
         "exportDeployments",
         "List deployments as CSV",
         "UTF-8 with a byte order mark, CRLF, RFC 4180, one header row; `details` is one column of JSON. A cell that a "
-        "spreadsheet would take for a formula begins with an apostrophe. Cut at 16 MiB; the Link header leads on.",
+        "spreadsheet would take for a formula begins with an apostrophe. The Link header leads to "
+        "what follows after `limit` events; those that are stored while the table is sent may come "
+        "on top. A reset connection means that the table is not whole.",
         {
             "200": {
                 "description": "The table",

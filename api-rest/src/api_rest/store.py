@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     create_engine,
     event,
     exc,
@@ -38,15 +39,15 @@ from sqlalchemy.dialects import mysql, sqlite
 from .errors import Busy, Unavailable
 from .event import rfc3339
 from .idempotency import Reservation
+from .listing import Batch, Position
 from .runs import Run, Running, running, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-    from .listing import Position
+    from .listing import Listing
     from .settings import Settings
 
 __all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
@@ -118,6 +119,8 @@ RECENT_EVENTS = 1000
 # Among how many of a place's newest events the newest run is looked for, and what runs where the
 # version that was deployed last was taken back.
 PLACE_EVENTS = 1000
+# Larger details are read one at a time: those of a whole page could be megabytes.
+LISTED_DETAILS = 4096
 # As many places as are asked for in one statement, and as are known at all.
 PLACES_AT_ONCE = 32
 PLACES_MAX = 2000
@@ -152,12 +155,19 @@ def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engin
         },
     )
     event.listen(engine, "checkin", _note_rest)
+    event.listen(engine, "checkin", _forget_result)
     event.listen(engine, "checkout", _ping_if_rested)
     return engine
 
 
 def _note_rest(_: object, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own signature
     record.info["rests_since"] = time.monotonic()
+
+
+def _forget_result(connection: Any, _: object) -> None:  # noqa: ANN401
+    """Drop the rows of a connection that rests: PyMySQL keeps its last result."""
+    if connection is not None:
+        connection._result = None  # noqa: SLF001  there is no public way
 
 
 def _ping_if_rested(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401
@@ -189,8 +199,25 @@ _RESERVE = {
 }
 
 
+# Details that are small; of large ones only that they are there.
+_LISTED_DETAILS = func.length(deployments.c.details) <= LISTED_DETAILS
+_LISTED = (
+    *(column for column in _EVENT if column.name != "details"),
+    case((_LISTED_DETAILS, deployments.c.details)),
+    ~_LISTED_DETAILS,
+)
+_DETAILS = select(deployments.c.details).where(deployments.c.id == bindparam("event_id"))
+
+
 @lru_cache(maxsize=512)
-def _listing(filters: tuple[str, ...], *, since: bool, until: bool, after: bool) -> Select[Any]:
+def _listing(
+    filters: tuple[str, ...],
+    *,
+    since: bool,
+    until: bool,
+    after: bool,
+    last: bool,
+) -> Select[Any]:
     """Return the statement of a listing that has these conditions; the values are bound later."""
     column = deployments.c
     conditions = [column[name] == bindparam(name) for name in filters]
@@ -202,7 +229,32 @@ def _listing(filters: tuple[str, ...], *, since: bool, until: bool, after: bool)
         # Not `(received_at, id) < (…)`: MySQL would read the index from its end.
         conditions.append(column.received_at <= bindparam("after"))
         conditions.append(or_(column.received_at < bindparam("after"), column.id < bindparam("after_id")))
-    return select(*_EVENT).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
+    if last:
+        conditions.append(column.received_at >= bindparam("last"))
+        within = or_(column.received_at > bindparam("last"), column.id >= bindparam("last_id"))
+        conditions.append(within)
+    return select(*_LISTED).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
+
+
+def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
+    """Return the statement of a listing, which finds one event more than wanted, and its values."""
+    values: dict[str, Any] = {**listing.filters, "at_most": listing.limit + 1}
+    if listing.since is not None:
+        values["since"] = listing.since
+    if listing.until is not None:
+        values["until"] = listing.until
+    if listing.after is not None:
+        values.update(after=listing.after.received_at, after_id=listing.after.id)
+    if listing.last is not None:
+        values.update(last=listing.last.received_at, last_id=listing.last.id)
+    statement = _listing(
+        tuple(listing.filters),
+        since=listing.since is not None,
+        until=listing.until is not None,
+        after=listing.after is not None,
+        last=listing.last is not None,
+    )
+    return statement, values
 
 
 def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
@@ -337,23 +389,41 @@ class Store:
 
     def recent(
         self,
-        *,
-        filters: Mapping[str, str],
-        limit: int,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: Position | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the newest deployments whose columns equal the filters, since <= received_at < until, after a position."""
-        values: dict[str, Any] = {**filters, "at_most": limit}
-        if since is not None:
-            values["since"] = since
-        if until is not None:
-            values["until"] = until
-        if after is not None:
-            values.update(after=after.received_at, after_id=after.id)
-        statement = _listing(tuple(filters), since=since is not None, until=until is not None, after=after is not None)
-        return [_event(row) for row in self._read(statement, values)]
+        listing: Listing,
+        encode: Callable[[dict[str, Any]], bytes],
+        max_bytes: int,
+    ) -> Batch:
+        """Return what is listed, encoded: up to so many bytes, but one event at least."""
+        statement, values = _listed(listing)
+
+        def read(connection: Connection) -> Batch:
+            lines: list[bytes] = []
+            last, left = None, max_bytes
+            with connection.execute(statement, values) as rows:
+                # One after the other: decoded, an event may be thirty times as large.
+                for *columns, apart in rows:
+                    if len(lines) == listing.limit:
+                        return Batch(lines, last, more=True)
+                    position = Position(columns[_RECEIVED_AT], columns[_ID])
+                    if apart:
+                        found = connection.execute(_DETAILS, {"event_id": position.id})
+                        columns[-1] = found.scalar_one_or_none()
+                    line = encode(_event(columns))
+                    if lines and len(line) > left:
+                        return Batch(lines, last, more=True)
+                    lines.append(line)
+                    last, left = position, left - len(line)
+            return Batch(lines, last, more=False)
+
+        return self._use(read, self._engine)
+
+    def end(self, listing: Listing) -> Position | None:
+        """Return where what is listed ends, or None if nothing follows there."""
+        statement, values = _listed(listing)
+        columns = (deployments.c.received_at, deployments.c.id)
+        ending = statement.with_only_columns(*columns).limit(2).offset(listing.limit - 1)
+        found = self._read(ending, values)
+        return Position(found[0].received_at, found[0].id) if len(found) > 1 else None
 
     def find(self, event_id: str) -> dict[str, Any] | None:
         """Return one deployment, or None when it is not stored (yet)."""
@@ -513,9 +583,10 @@ def _number(error: exc.DBAPIError) -> object:
 
 
 _COLUMNS = tuple(column.name for column in _EVENT)
+_ID, _RECEIVED_AT = _COLUMNS.index("id"), _COLUMNS.index("received_at")
 
 
-def _event(row: Row[Any]) -> dict[str, Any]:
+def _event(row: Sequence[Any]) -> dict[str, Any]:
     found = dict(zip(_COLUMNS, row, strict=True))
     found["received_at"] = rfc3339(found["received_at"])
     if found["details"] is None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+import structlog
 
-__all__ = ["COLUMNS", "Table"]
+from .errors import Busy, Cut, Problem, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from .listing import Batch, Listing
+
+__all__ = ["COLUMNS", "Export", "head", "line"]
+
+log = structlog.stdlib.get_logger(__name__)
 
 COLUMNS = ("id", "received_at", "component", "version", "environment", "responsible", "stage", "status", "details")
 # What spreadsheets begin a formula with; the wide forms of = + - @ are taken for the usual ones where such are typed.
@@ -18,29 +28,57 @@ FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 BYTE_ORDER_MARK = "\ufeff"
 
 
-class Table:
-    """Rows that are added until they are enough bytes."""
+def head() -> bytes:
+    """Return what a table begins with: the mark and the row of names."""
+    return (BYTE_ORDER_MARK + _line(COLUMNS)).encode()
 
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._lines = [(BYTE_ORDER_MARK + _line(COLUMNS)).encode()]
-        self._size = len(self._lines[0])
-        self.last: Mapping[str, Any] | None = None
 
-    def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
-        """Take events while they fit, the first in any case; tell whether all did."""
-        for event in events:
-            line = _line(map(_cell, (event.get(name) for name in COLUMNS))).encode()
-            if self.last is not None and self._size + len(line) > self._budget:
-                return False
-            self._lines.append(line)
-            self._size += len(line)
-            self.last = event
-        return True
+def line(event: Mapping[str, Any]) -> bytes:
+    """Return the row of an event."""
+    return _line(map(_cell, (event.get(name) for name in COLUMNS))).encode()
 
-    def body(self) -> bytes:
-        """Return the file."""
-        return b"".join(self._lines)
+
+class Export:
+    """A table that is read while it is sent, as WSGI's iterable."""
+
+    def __init__(
+        self,
+        begun: bytes,
+        rest: Listing,
+        read: Callable[[Listing], Batch],
+        closing: ExitStack,
+    ) -> None:
+        self._begun = begun
+        self._rest = rest
+        self._read = read
+        self._closing = closing
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield what is there, then batch by batch what is read."""
+        begun, self._begun = self._begun, b""
+        yield begun
+        del begun
+        more = True
+        while more:
+            batch = self._next()
+            more = batch.more
+            self._rest = replace(self._rest, after=batch.last)
+            part = b"".join(batch.lines)
+            # While this one is sent, only it is held.
+            del batch
+            yield part
+
+    def close(self) -> None:
+        """Let go of what it holds; WSGI calls it at the end, however that came."""
+        self._closing.close()
+
+    def _next(self) -> Batch:
+        try:
+            return self._read(self._rest)
+        except (Problem, Unavailable, Busy) as error:
+            # Its beginning is sent: all that can be told is that it is not whole.
+            log.warning("a table was cut", reason=str(error))
+            raise Cut from error
 
 
 def _cell(value: object) -> str:

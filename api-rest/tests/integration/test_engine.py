@@ -27,6 +27,7 @@ from api_rest.broker import KafkaBroker
 from api_rest.errors import Busy, Unavailable
 from api_rest.idempotency import Reservation
 from api_rest.lag import Storing
+from api_rest.listing import Listing
 from api_rest.runs import running, runs
 from api_rest.settings import Settings
 from api_rest.store import Store, database_engine, deployments, idempotency_keys
@@ -167,7 +168,9 @@ def test_the_real_database_gives_back_what_was_stored(engine: Engine, deployment
         connection.execute(insert(deployments), rows)
     store = Store(engine)
     store.check()
-    newest, oldest = store.recent(filters={"component": deployment["component"], "stage": "deploy"}, limit=5)
+    listing = Listing(filters={"component": deployment["component"], "stage": "deploy"}, limit=5)
+    batch = store.recent(listing, lambda event: json.dumps(event).encode(), 10_000)
+    newest, oldest = map(json.loads, batch.lines)
     assert (newest["received_at"], newest["details"]) == ("2026-01-02T00:00:00.000000Z", {"é": 2})
     assert oldest == store.find(str(rows[0]["id"]))
     assert oldest["responsible"] == "Zoë"
