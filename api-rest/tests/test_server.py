@@ -541,18 +541,38 @@ def test_a_slow_app_is_not_taken_for_a_slow_client(serve: Callable[..., Served],
 
 
 def test_clients_that_do_not_read_their_answers_are_cut_and_hold_no_thread(
-    serve: Callable[..., Served], app: App, clock: Clock
+    serve: Callable[..., Served], app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server_module, "UNSENT_LIMIT", 4 * BIG)
     port, _, _ = serve(REQUEST_TIMEOUT="10")
     greedy = [connect(port) for _ in range(3)]
     for connection in greedy:
         connection.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+    # Before its request arrives, a connection only rests.
+    eventually(lambda: app.calls + app.server.queued == 3)
     as_time_passes(lambda: app.server.counters["stalled"] == 3, clock, app.server)
     assert ask(port, GET).startswith(b"HTTP/1.0 200")
     for connection in greedy:
         with suppress(ConnectionResetError):
             assert len(answer(connection)) < BIG
         connection.close()
+
+
+def test_while_too_much_is_unsent_those_that_stall_longest_are_cut(
+    serve: Callable[..., Served], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "UNSENT_LIMIT", BIG)
+    port, _, _ = serve()
+    first, second = connect(port), connect(port)
+    for connection in (first, second):
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(1)
+    eventually(lambda: app.server.counters["evicted"] == 1)
+    with first, suppress(ConnectionResetError):
+        assert len(answer(first)) < BIG
+    with second:
+        assert read(second, BIG) == BIG
+    assert app.server.counters["evicted"] == 1
 
 
 def test_a_client_that_reads_slowly_gets_all_of_it(serve: Callable[..., Served], app: App, clock: Clock) -> None:

@@ -166,6 +166,11 @@ class Connection:
         """Whether it waits for the client."""
         return not self.busy or bool(self._unsent)
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes of an answer wait for the client."""
+        return len(self._unsent)
+
     # In the I/O thread.
 
     def handle(self, events: int) -> None:

@@ -44,6 +44,8 @@ TURN = 0.5
 SWEEP = 1.0
 # At the connection limit so many make room at once, so that the search for them is worth its time.
 EVICTED_AT_ONCE = 16
+# How many bytes of answers may wait for slow clients, all together; the process may have 256 MB.
+UNSENT_LIMIT = 32 * 1024 * 1024
 # Connections taken in one turn; the others wait for the next.
 ACCEPTED_AT_ONCE = 128
 # While draining, a connection that rests is closed only after so long: a client may be about to use it.
@@ -237,6 +239,7 @@ class Server:
             self._next_sweep = now + SWEEP
             for connection in list(self._connections):
                 connection.expire(now, self._settings.request_timeout)
+            self._limit_unsent()
 
     def _turn_until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> None:
         while (left := deadline - time.monotonic()) > 0 and not done():
@@ -271,6 +274,19 @@ class Server:
             connection.close()
         self.counters["evicted"] += len(longest)
         return len(longest)
+
+    def _limit_unsent(self) -> None:
+        """Close connections whose clients do not read their answers, while these are too much."""
+        unread = [connection for connection in self._connections if connection.unsent]
+        excess = sum(connection.unsent for connection in unread) - UNSENT_LIMIT
+        if excess <= 0:
+            return
+        for connection in sorted(unread, key=lambda connection: connection.since):
+            excess -= connection.unsent
+            connection.close()
+            self.counters["evicted"] += 1
+            if excess <= 0:
+                return
 
     def _readiness(self, request: Request) -> Answer:
         if self.draining:
