@@ -596,7 +596,8 @@ def taken(world: World, name: str) -> ExitStack:
 def test_while_enough_is_read_a_read_is_503_of_its_own_kind_and_closes_no_gate(
     world: World, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "READ_WITHIN", 0)
+    for name in ("READ_WITHIN", "READ_ON_WITHIN"):
+        monkeypatch.setattr(app_module, name, 0)
     with taken(world, "reads"):
         response = world.http.get(path, status=503)
         assert code(response) == "busy"
@@ -606,20 +607,19 @@ def test_while_enough_is_read_a_read_is_503_of_its_own_kind_and_closes_no_gate(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_while_enough_tables_are_sent_a_long_one_is_503(world: World) -> None:
-    put(world, *(stored(number) for number in range(3)))
+def test_while_enough_tables_are_sent_another_is_503_before_anything_is_read(world: World) -> None:
     with taken(world, "tables"):
         assert code(world.http.get("/deployments.csv", status=503)) == "busy"
-        world.http.get("/deployments.csv?limit=2")
+        assert world.database.asked == []
         world.http.get("/deployments")
 
 
 @pytest.mark.usefixtures("small_batches")
 def test_a_table_that_is_sent_holds_one_place_and_no_read(world: World) -> None:
     put(world, *(stored(number) for number in range(8)))
-    for method in ("GET", "HEAD"):
+    for method, limit in (("GET", 2), ("GET", 8), ("HEAD", 8)):
         for _ in range(app_module.TABLES_AT_ONCE + 1):
-            world.http.request("/deployments.csv", method=method)
+            world.http.request(f"/deployments.csv?limit={limit}", method=method)
     answer = sent(world, "/deployments.csv")
     next(iter(answer))
     with taken(world, "reads"), pytest.raises(Problem):

@@ -50,9 +50,9 @@ CSV_ROWS = 500
 # How many reads of a list are under way at the same time: each may take some megabytes.
 READS_AT_ONCE = 2
 READ_WITHIN = 3.0
-# A table that has begun waits longer for its turn: else it would have to be begun anew.
+# A table waits longer for its turn: once it has begun it would have to be begun anew.
 READ_ON_WITHIN = 30.0
-# How many tables are sent at the same time while they are read: a slow client holds a thread.
+# How many tables are read and sent at the same time: a slow client holds a thread.
 TABLES_AT_ONCE = 4
 RECENT_RUNS = 30
 # How old what runs where may be: it is read from the database so often at most, however many ask.
@@ -63,6 +63,8 @@ _WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
 _PARAMETER = rf'({_WORD})=({_WORD}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
 MEDIA_TYPE_PARAMETER = re.compile(_PARAMETER)
 JSON_MEDIA_TYPE = re.compile(rf"application/json[ \t]*((?:;[ \t]*(?:{_PARAMETER}[ \t]*)?)*)")
+# Made once: json.dumps() would make one for every event.
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Ledger:
@@ -129,7 +131,7 @@ class Ledger:
     def recent(self) -> HTTPResponse:
         """List stored deployments, the newest first, a page at a time."""
         listing = parse(query(), limit_default=LIMIT_DEFAULT)
-        page = self._read(listing, _encode, PAGE_BYTES)
+        page = self._read(listing, _encode, PAGE_BYTES, READ_WITHIN)
         cursor = _cursor(page)
         body = b'{"deployments":[%b],"next":%b}' % (b",".join(page.lines), _encode(cursor))
         headers = {"Content-Type": "application/json", **_link("/deployments", cursor)}
@@ -140,20 +142,19 @@ class Ledger:
         from . import table  # noqa: PLC0415  few ask for it
 
         listing = parse(query(), limit_default=CSV_LIMIT_DEFAULT)
-        first = replace(listing, limit=min(listing.limit, CSV_ROWS))
-        batch = self._read(first, table.line, CSV_BYTES)
-        begun = b"".join((table.head(), *batch.lines))
-        left = listing.limit - len(batch.lines)
-        body: bytes | table.Export = begun
-        cursor = _cursor(batch)
-        if cursor and left:
-            rest = replace(listing, after=batch.last, limit=left)
 
-            def read(rest: Listing) -> Batch:
-                return self._read(rest, table.line, CSV_BYTES, within=READ_ON_WITHIN)
+        def read(some: Listing) -> Batch:
+            return self._read(some, table.line, CSV_BYTES, READ_ON_WITHIN)
 
-            with ExitStack() as sending:
-                sending.enter_context(self._tables.within(0))
+        with ExitStack() as sending:
+            sending.enter_context(self._tables.within(0))
+            batch = read(replace(listing, limit=min(listing.limit, CSV_ROWS)))
+            begun = b"".join((table.head(), *batch.lines))
+            left = listing.limit - len(batch.lines)
+            body: bytes | table.Export = begun
+            cursor = _cursor(batch)
+            if cursor and left:
+                rest = replace(listing, after=batch.last, limit=left)
                 end = self._store.use(lambda store: store.end(rest))
                 cursor = end and end.cursor()
                 # To where the Link goes on: events may be stored in between meanwhile.
@@ -171,8 +172,7 @@ class Ledger:
         listing: Listing,
         encode: Callable[[dict[str, Any]], bytes],
         max_bytes: int,
-        *,
-        within: float = READ_WITHIN,
+        within: float,
     ) -> Batch:
         """Return what is listed, encoded, as many as fit; only few read at a time."""
         with self._reads.within(within):
@@ -320,7 +320,7 @@ def _cursor(batch: Batch) -> str | None:
 
 
 def _encode(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _JSON.encode(value).encode()
 
 
 def _running(running: Running) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Export:
     ) -> None:
         self._begun = begun
         self._rest = rest
+        self._rows = rest.limit
         self._read = read
         self._closing = closing
 
@@ -62,7 +63,9 @@ class Export:
         while more:
             batch = self._next()
             more = batch.more
-            self._rest = replace(self._rest, after=batch.last)
+            # The database looks at all that it is asked for, whatever of it fits.
+            size = min(self._rows, 2 * len(batch.lines) or 1)
+            self._rest = replace(self._rest, after=batch.last, limit=size)
             part = b"".join(batch.lines)
             # While this one is sent, only it is held.
             del batch
