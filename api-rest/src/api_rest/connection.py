@@ -106,6 +106,9 @@ class Host(Protocol):
     def resume(self, connection: Connection) -> None:
         """Have the I/O thread call `go_on`."""
 
+    def wake(self) -> None:
+        """Have the I/O thread look around now."""
+
     def watch(self, connection: Connection, before: int, after: int) -> None:
         """Change which events of the socket lead to `handle`."""
 
@@ -387,6 +390,9 @@ class Connection:
             data = data[sent:]
         self._unsent += data
         self._watch(EVENT_WRITE)
+        if len(self._unsent) > TOGETHER:
+            # All together it may be too much.
+            self.server.wake()
 
     def _finish(self, *, close: bool) -> None:
         self._request = None

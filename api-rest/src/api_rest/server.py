@@ -46,6 +46,8 @@ SWEEP = 1.0
 EVICTED_AT_ONCE = 16
 # How many bytes of answers may wait for slow clients, all together; the process may have 256 MB.
 UNSENT_LIMIT = 32 * 1024 * 1024
+# How often that is looked at: answers come faster than connections are looked over.
+UNSENT_SWEEP = 0.05
 # Connections taken in one turn; the others wait for the next.
 ACCEPTED_AT_ONCE = 128
 # While draining, a connection that rests is closed only after so long: a client may be about to use it.
@@ -112,6 +114,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._resumed: deque[Connection] = deque()
         self._next_sweep = 0.0
+        self._next_limit = 0.0
         self._listener = _listen(settings.http_host, settings.http_port)
         self.effective_port = int(self._listener.getsockname()[1])
         self._selector = DefaultSelector()
@@ -239,6 +242,8 @@ class Server:
             self._next_sweep = now + SWEEP
             for connection in list(self._connections):
                 connection.expire(now, self._settings.request_timeout)
+        if now >= self._next_limit:
+            self._next_limit = now + UNSENT_SWEEP
             self._limit_unsent()
 
     def _turn_until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> None:
