@@ -1,0 +1,292 @@
+"""Large reads leave api-rest within its memory limit, and so do clients that hardly read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+
+import pytest
+
+from tests.ledger.conftest import Say
+from tests.ledger.stack import Stack
+
+pytestmark = pytest.mark.engine
+
+EVENTS = 600
+EVENT_BYTES = 30_000
+READERS = 8
+# Of 256 MB: what is left is for the kernel's buffers and the health check's own process.
+LIMIT = 200_000_000
+
+STORM_EVENTS = 3_000
+STORM_EVENT_BYTES = 32_000
+STORM_READERS = 20
+STORM_SECONDS = 60
+# More than the memory limit has megabytes: each is owed one.
+IDLERS = 250
+
+OK, BUSY = 200, 503
+TIMEOUT = 60.0
+
+_INSERT = """
+INSERT INTO deployments
+    (id, component, version, environment, responsible, stage, status, received_at, details)
+SELECT UUID(), 'large', seq, %s, 'test', 'test', 'succeeded',
+    UTC_TIMESTAMP(6) - INTERVAL seq SECOND, JSON_OBJECT('log', REPEAT('x', %s))
+FROM seq_{first}_to_{last}
+"""
+
+
+# Clients within api-rest's container, since a port's proxy takes megabytes ahead, and with small
+# segments, since so does the kernel with large ones: path, clients, seconds, reads a second.
+_SLOW = """
+import socket, sys, threading, time
+path, clients, seconds, rate = sys.argv[1], *map(int, sys.argv[2:])
+end, received = time.monotonic() + seconds, []
+def read():
+    while time.monotonic() < end:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            client.settimeout(60)
+            client.connect(('127.0.0.1', 8000))
+            client.sendall(f'GET {path} HTTP/1.1\\r\\nHost: ledger\\r\\n\\r\\n'.encode())
+            try:
+                while (size := len(client.recv(4096))) and time.monotonic() < end:
+                    received.append(size)
+                    time.sleep(1 / rate if rate else max(0, end - time.monotonic()))
+            except OSError:
+                pass
+threads = [threading.Thread(target=read) for _ in range(clients)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sum(received))
+"""
+
+
+class Events:
+    """Large events of an environment of their own."""
+
+    def __init__(self, stack: Stack, environment: str) -> None:
+        self.stack = stack
+        self.environment = environment
+
+    def write(self, count: int, size: int) -> None:
+        """Write them straight into the table, some at a time."""
+        for first in range(1, count + 1, 200):
+            statement = _INSERT.format(first=first, last=min(first + 199, count))
+            self.stack.execute(statement, self.environment, size)
+
+    def ids(self) -> list[str]:
+        """Their ids, the newest first."""
+        found = self.stack.execute(
+            "SELECT id FROM deployments WHERE environment = %s ORDER BY received_at DESC, id DESC",
+            self.environment,
+        )
+        return [row["id"] for row in found]
+
+    def address(self, path: str, **query: int) -> str:
+        asked = "".join(f"&{name}={value}" for name, value in query.items())
+        return f"{path}?environment={self.environment}{asked}"
+
+    def remove(self) -> None:
+        self.stack.execute("DELETE FROM deployments WHERE environment = %s", self.environment)
+
+
+@pytest.fixture
+def events(stack: Stack) -> Iterator[Events]:
+    events = Events(stack, f"memory-{uuid.uuid4().hex[:8]}")
+    yield events
+    events.remove()
+
+
+def memory(stack: Stack) -> tuple[int, int]:
+    """What api-rest's process holds now, and held at most, in bytes."""
+    program = "print(open('/proc/1/status').read())"
+    command = ("/usr/bin/python3", "-I", "-S", "-c", program)
+    status = stack.compose("exec", "--no-TTY", "api-rest", *command)
+    kilobytes = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", status))
+    return int(kilobytes["VmRSS"]) * 1024, int(kilobytes["VmHWM"]) * 1024
+
+
+def started(stack: Stack) -> tuple[str, str]:
+    """Whether the container runs, and since when."""
+    state = stack.container("api-rest").attrs["State"]
+    return state["Status"], state["StartedAt"]
+
+
+def get(stack: Stack, path: str) -> tuple[int, bytes, str | None]:
+    """The status, the whole body, and where the Link header leads."""
+    with closing(HTTPConnection(*stack.address("api-rest"), timeout=TIMEOUT)) as connection:
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            link = response.getheader("Link")
+            following = link and link.removeprefix("<").partition(">")[0]
+            return response.status, response.read(), following
+        except (OSError, HTTPException) as error:
+            state = stack.container("api-rest").attrs["State"]
+            raise AssertionError(f"GET {path}: {error!r}; the container: {state}") from error
+
+
+def patiently(stack: Stack, path: str) -> tuple[bytes, str | None]:
+    """The same of a request that is sent again while the server has too much to do."""
+    while True:
+        status, body, following = get(stack, path)
+        if status != BUSY:
+            assert status == OK, body
+            return body, following
+        assert json.loads(body)["error"]["code"] == "busy"
+        time.sleep(1)
+
+
+def pages(stack: Stack, path: str | None) -> list[str]:
+    """The ids of every page, to the end."""
+    seen: list[str] = []
+    while path:
+        body, path = patiently(stack, path)
+        seen += [event["id"] for event in json.loads(body)["deployments"]]
+    return seen
+
+
+def tables(stack: Stack, path: str | None) -> list[str]:
+    """The ids of every table, to the end."""
+    seen: list[str] = []
+    while path:
+        body, path = patiently(stack, path)
+        rows = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        seen += [row["id"] for row in rows]
+    return seen
+
+
+def test_large_reads_show_every_event_once(stack: Stack, events: Events, say: Say) -> None:
+    events.write(EVENTS, EVENT_BYTES)
+    expected, running = events.ids(), started(stack)
+    assert len(expected) == EVENTS
+    before, _ = memory(stack)
+    path = events.address("/deployments", limit=500)
+    with ThreadPoolExecutor(READERS) as pool:
+        seen = list(pool.map(lambda _: pages(stack, path), range(READERS)))
+    assert seen == [expected] * READERS
+    for limit in (10_000, 100):
+        assert tables(stack, events.address("/deployments.csv", limit=limit)) == expected
+    now, most = memory(stack)
+    say(f"api-rest's memory: {before:,} bytes before, {most:,} at most, {now:,} after")
+    assert started(stack) == running
+    assert most < LIMIT
+
+
+@pytest.fixture
+def restarted(stack: Stack, events: Events) -> Iterator[None]:
+    """Starts the database again after a test that kills it, before its rows are removed."""
+    del events
+    yield
+    stack.start("database")
+    for service in ("api-rest", "async-worker"):
+        stack.wait_ready(service)
+
+
+@pytest.mark.usefixtures("restarted")
+def test_a_table_is_cut_when_the_database_goes_away(stack: Stack, events: Events) -> None:
+    # More than all buffers on the way hold.
+    events.write(EVENTS, 4 * EVENT_BYTES)
+    with closing(HTTPConnection(*stack.address("api-rest"), timeout=TIMEOUT)) as connection:
+        connection.request("GET", events.address("/deployments.csv", limit=10_000))
+        response = connection.getresponse()
+        assert response.status == OK
+        since = int(time.time())
+        stack.signal("database", "SIGKILL")
+        with pytest.raises((OSError, HTTPException)):
+            response.read()
+    log = stack.container("api-rest").logs(since=since).decode()
+    assert "a table was cut" in log
+    assert "Traceback" not in log
+
+
+def read_for(stack: Stack, path: str, end: float) -> Counter[int]:
+    """Read one address again and again; return how often each status came."""
+    statuses: Counter[int] = Counter()
+    while time.monotonic() < end:
+        status, _, _ = get(stack, path)
+        statuses[status] += 1
+        if status == BUSY:
+            time.sleep(1)
+    return statuses
+
+
+def read_slowly(stack: Stack, path: str, clients: int, seconds: int, rate: int) -> int:
+    """Read one address 4 KB at a time, or once if the rate is 0; return how many bytes came."""
+    numbers = map(str, (clients, seconds, rate))
+    command = ("/usr/bin/python3", "-I", "-S", "-c", _SLOW, path, *numbers)
+    return int(stack.compose("exec", "--no-TTY", "api-rest", *command))
+
+
+def test_clients_that_read_nothing_hold_little(stack: Stack, events: Events, say: Say) -> None:
+    events.write(100, EVENT_BYTES)
+    running = started(stack)
+    path = events.address("/deployments", limit=500)
+    read_slowly(stack, path, IDLERS, 20, 0)
+    now, most = memory(stack)
+    say(f"api-rest's memory: {most:,} at most, {now:,} after")
+    assert started(stack) == running
+    assert most < LIMIT
+
+
+@pytest.fixture
+def sampled(stack: Stack) -> Iterator[list[int]]:
+    """The memory of api-rest's process, every second."""
+    samples: list[int] = []
+    done = threading.Event()
+    container = stack.container("api-rest")
+    process = str(container.attrs["State"]["Pid"])
+
+    def sample() -> None:
+        while not done.wait(1):
+            rows = container.top(ps_args="-eo pid,rss")["Processes"]
+            samples.extend(int(rss) * 1024 for pid, rss in rows if pid == process)
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    yield samples
+    done.set()
+    thread.join()
+
+
+@pytest.mark.storm
+@pytest.mark.parametrize("path", ["/deployments", "/deployments.csv"])
+def test_a_minute_of_large_reads_then_of_slow_ones_stays_within_the_memory_limit(
+    stack: Stack, events: Events, sampled: list[int], path: str, say: Say
+) -> None:
+    events.write(STORM_EVENTS, STORM_EVENT_BYTES)
+    running = started(stack)
+    address = events.address(path, limit=500)
+    with ThreadPoolExecutor(STORM_READERS + 1) as pool:
+        end = time.monotonic() + STORM_SECONDS
+        busy = [pool.submit(read_for, stack, address, end) for _ in range(STORM_READERS)]
+        statuses: Counter[int] = Counter()
+        for done in busy:
+            statuses += done.result()
+        fast = max(sampled)
+        end = time.monotonic() + STORM_SECONDS
+        slow = pool.submit(read_slowly, stack, address, STORM_READERS, STORM_SECONDS, 10)
+        # Who reads at once is served meanwhile.
+        others = read_for(stack, events.address("/deployments", limit=1), end)
+        received = slow.result()
+    now, most = memory(stack)
+    say(f"{path}: {dict(statuses)} at full speed, {fast:,} bytes of memory at most")
+    say(f"{path}: {received:,} bytes read slowly, others {dict(others)}")
+    say(f"{path}: sampled {min(sampled):,} to {max(sampled):,} bytes; {most:,} ever; {now:,} now")
+    assert started(stack) == running
+    assert set(statuses) <= {OK, BUSY}
+    assert set(others) == {OK}
+    assert max(*sampled, most) < LIMIT
