@@ -48,29 +48,37 @@ FROM seq_{first}_to_{last}
 
 
 # Clients within api-rest's container, since a port's proxy takes megabytes ahead, and with small
-# segments, since so does the kernel with large ones: path, clients, seconds, reads a second.
+# segments, since so does the kernel with large ones. By one thread: processes have a limit there.
+# Arguments: path, clients, seconds, reads a second.
 _SLOW = """
-import socket, sys, threading, time
-path, clients, seconds, rate = sys.argv[1], *map(int, sys.argv[2:])
-end, received = time.monotonic() + seconds, []
-def read():
-    while time.monotonic() < end:
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-            client.settimeout(60)
-            client.connect(('127.0.0.1', 8000))
-            client.sendall(f'GET {path} HTTP/1.1\\r\\nHost: ledger\\r\\n\\r\\n'.encode())
-            try:
-                while (size := len(client.recv(4096))) and time.monotonic() < end:
-                    received.append(size)
-                    time.sleep(1 / rate if rate else max(0, end - time.monotonic()))
-            except OSError:
-                pass
-threads = [threading.Thread(target=read) for _ in range(clients)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-print(sum(received))
+import socket, sys, time
+path, count, seconds, rate = sys.argv[1], *map(int, sys.argv[2:])
+def ask():
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    client.connect(('127.0.0.1', 8000))
+    client.sendall(f'GET {path} HTTP/1.1\\r\\nHost: ledger\\r\\n\\r\\n'.encode())
+    client.setblocking(False)
+    return client
+def read(client):
+    try:
+        return len(client.recv(4096))
+    except BlockingIOError:
+        return None
+    except OSError:
+        return 0
+end, received = time.monotonic() + seconds, 0
+clients = [ask() for _ in range(count)]
+while time.monotonic() < end:
+    time.sleep(1 / rate if rate else seconds)
+    for number, client in enumerate(clients if rate else ()):
+        size = read(client)
+        received += size or 0
+        if size == 0:
+            client.close()
+            clients[number] = ask()
+print(received)
 """
 
 
@@ -225,7 +233,7 @@ def read_for(stack: Stack, path: str, end: float) -> Counter[int]:
 
 
 def read_slowly(stack: Stack, path: str, clients: int, seconds: int, rate: int) -> int:
-    """Read one address 4 KB at a time, or once if the rate is 0; return how many bytes came."""
+    """Read one address 4 KB at a time, nothing if the rate is 0; return how many bytes came."""
     numbers = map(str, (clients, seconds, rate))
     command = ("/usr/bin/python3", "-I", "-S", "-c", _SLOW, path, *numbers)
     return int(stack.compose("exec", "--no-TTY", "api-rest", *command))
