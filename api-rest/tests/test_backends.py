@@ -6,6 +6,7 @@ import pytest
 from api_rest import backends
 from api_rest.backends import Backends, Connecting
 from api_rest.errors import Busy, Unavailable
+from api_rest.state import Reason
 
 
 class Fake:
@@ -168,7 +169,7 @@ def test_a_database_that_is_busy_counts_as_what_it_was_before() -> None:
     both = Backends(Connecting("Kafka", Fake), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
     both.start()
     database.busy = True
-    eventually(lambda: both.problems() == ["no connection was free"])
+    eventually(lambda: both.problems() == [Reason("the database is busy", "no connection was free")])
     database.busy = False
     assert both.problems() == []
     database.busy = True

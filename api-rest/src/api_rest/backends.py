@@ -179,7 +179,7 @@ class Backends:
             except Busy as error:
                 # Says nothing new: what answered before still counts as answering.
                 if not self.well[name]:
-                    found.append(str(error))
+                    found.append(Reason(f"{words} is busy", str(error)))
             else:
                 self.well[name] = True
         return found
