@@ -27,7 +27,7 @@ from delivery.core.declaration import (
 from delivery.tools.files import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("api-rest/docs/*.md"))
+PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("*/docs/*.md"))
 PAGES += [
     ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "upstream")
 ]

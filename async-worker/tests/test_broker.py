@@ -25,6 +25,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 from kafka.future import Future
+from kafka.metrics import MetricName
 from kafka.structs import MemberState
 
 FIRST, SECOND = TopicPartition("deployments", 0), TopicPartition("deployments", 1)
@@ -77,7 +78,24 @@ class Producer:
         self.closed = True
 
 
+class Clock:
+    """A clock that only waiting moves, in place of the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.sleeps: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+
 class Consumer:
+    clock: Clock
+
     def __init__(self, **options: object) -> None:
         self.options: dict[str, Any] = options
         self.topics: list[str] = []
@@ -91,6 +109,13 @@ class Consumer:
         self.state = MemberState.STABLE
         self.error: Exception | None = None
         self.closed = False
+        self.heartbeat_age = 0.0
+        self.polls: list[int] = []
+
+    def metrics(self, *, raw: bool) -> dict[MetricName, SimpleNamespace]:
+        assert raw
+        ages = {"heartbeat-rate": lambda: 0.5, "last-heartbeat-seconds-ago": lambda: self.heartbeat_age}
+        return {MetricName(name, "coordinator"): SimpleNamespace(value=age) for name, age in ages.items()}
 
     def subscribe(self, topics: list[str]) -> None:
         self.topics = topics
@@ -99,9 +124,11 @@ class Consumer:
         return set(self.owned)
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
-        assert timeout_ms == 500
+        self.polls.append(timeout_ms)
         if self.error:
             raise self.error
+        if not self.records:
+            self.clock.now += timeout_ms / 1000
         return self.records
 
     def highwater(self, partition: TopicPartition) -> int | None:
@@ -144,8 +171,15 @@ class Consumer:
         self.closed = True
 
 
+@pytest.fixture
+def clock() -> Clock:
+    Consumer.clock = Clock()
+    return Consumer.clock
+
+
 @pytest.fixture(autouse=True)
-def _kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+def _kafka(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(broker, "time", clock)
     monkeypatch.setattr(broker, "KafkaAdminClient", lambda **_: Admin())
     monkeypatch.setattr(broker, "KafkaProducer", Producer)
     monkeypatch.setattr(broker, "KafkaConsumer", Consumer)
@@ -237,6 +271,45 @@ def test_messages_come_in_the_order_of_their_partition(connected: KafkaBroker) -
     assert connected.poll(0.5)[0] == Message("deployments", 1, 7, b"k", b"v", (("kind", b"x"),))
 
 
+def test_it_waits_for_messages_until_the_next_heartbeat_is_due(connected: KafkaBroker) -> None:
+    consumer = connected._consumer
+    consumer.heartbeat_age = 1.25
+    assert connected.poll(0.5) == []
+    assert consumer.polls == [500]
+    consumer.heartbeat_age = 1.75
+    connected.poll(0.5)
+    assert consumer.polls[1] == 250
+
+
+def test_while_a_heartbeat_is_late_it_looks_now_and_then_and_pauses_longer_each_time(
+    connected: KafkaBroker, clock: Clock
+) -> None:
+    consumer = connected._consumer
+    consumer.heartbeat_age = 2.5
+    began = clock.now
+    assert connected.poll(0.5) == []
+    assert clock.now - began == pytest.approx(0.5, abs=0.001)
+    assert set(consumer.polls) == {0}
+    assert len(consumer.polls) < 15
+    assert clock.sleeps[:3] == [0.001, 0.002, 0.004]
+    assert max(clock.sleeps) == 0.1
+
+
+def test_what_comes_while_a_heartbeat_is_late_is_returned_at_once(connected: KafkaBroker, clock: Clock) -> None:
+    consumer = connected._consumer
+    consumer.heartbeat_age = 2.5
+    consumer.records = {FIRST: [record(0, 3)]}
+    assert [message.offset for message in connected.poll(0.5)] == [3]
+    assert clock.sleeps == []
+
+
+def test_before_it_has_joined_no_heartbeat_is_late(connected: KafkaBroker) -> None:
+    consumer = connected._consumer
+    consumer.state, consumer.heartbeat_age = MemberState.UNJOINED, float("inf")
+    connected.poll(0.5)
+    assert consumer.polls == [500]
+
+
 def test_kafka_that_is_away_is_waited_out(connected: KafkaBroker) -> None:
     connected._consumer.error = KafkaTimeoutError()
     with pytest.raises(Unavailable):
@@ -320,15 +393,13 @@ def test_one_commit_is_under_way_at_a_time_and_the_next_has_all_that_is_owed(
 
 
 def test_a_commit_that_is_never_answered_does_not_stop_the_next(
-    connected: KafkaBroker, make_message: Callable[..., Message], monkeypatch: pytest.MonkeyPatch
+    connected: KafkaBroker, make_message: Callable[..., Message], clock: Clock
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
     connected.commit([make_message(3)])
-    now += 4.9
+    clock.now += 4.9
     connected.commit([make_message(4)])
     assert len(connected._consumer.commits) == 1
-    now += 0.2
+    clock.now += 0.2
     connected.commit([make_message(5)])
     assert connected._consumer.asked() == [{0: 4}, {0: 6}]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,10 @@ CLOSE_TIMEOUT = 5
 # How long the others wait before they take over from a worker that died without a word.
 SESSION_TIMEOUT_MS = 8_000
 HEARTBEAT_INTERVAL_MS = 2_000
+# kafka-python's metric: seconds since the consumer last sent a heartbeat.
+HEARTBEAT_AGE = "last-heartbeat-seconds-ago"
+# Pauses between two looks for messages while Kafka does not answer a heartbeat: the first, and the longest.
+LATE_PAUSE = (0.001, 0.1)
 # A dead letter is larger than the message by its headers, and the largest that a broker takes by default is 1 MiB.
 DEAD_LETTER_BYTES = 2_097_152
 # What goes with a dead letter, and is taken off again when it is put back.
@@ -108,6 +113,8 @@ class KafkaBroker:
                 session_timeout_ms=SESSION_TIMEOUT_MS,
                 heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             )
+            metrics = self._consumer.metrics(raw=True)
+            self._heartbeat_age = next(metrics[name] for name in metrics if name.name == HEARTBEAT_AGE)
             self._consumer.subscribe([settings.topic])
             opened.pop_all()
 
@@ -129,9 +136,7 @@ class KafkaBroker:
             except Unavailable as error:
                 log.warning("offsets not committed", reason=str(error))
         try:
-            polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = self._consumer.poll(
-                timeout_ms=int(timeout * 1000)
-            )
+            polled = self._look(timeout)
         except KafkaError as error:
             if _hopeless(error):
                 raise Fatal(f"Kafka refuses to be read: {error!r}") from error
@@ -139,6 +144,32 @@ class KafkaBroker:
         for partition, records in polled.items():
             self._positions[partition] = records[-1].offset + 1
         return [message_of(record) for records in polled.values() for record in records]
+
+    def _look(self, timeout: float) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return what comes next, or nothing when time is up.
+
+        While a heartbeat is late, kafka-python 3.0.12 looks for messages without a pause, and each
+        look leaves a callback at the fetch under way: 10 MB a second (docs/kafka-python.md). So it
+        may wait only until the next heartbeat is due; after that the pauses are made here.
+        """
+        deadline = time.monotonic() + timeout
+        pause, longest = LATE_PAUSE
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = self._consumer.poll(
+                timeout_ms=int(min(left, self._until_heartbeat()) * 1000)
+            )
+            left = deadline - time.monotonic()
+            if polled or left < LATE_PAUSE[0]:
+                return polled
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, longest)
+
+    def _until_heartbeat(self) -> float:
+        """Return the seconds until the consumer's next heartbeat is due; it sends none before it has joined."""
+        if not self.joined:
+            return math.inf
+        return max(0.0, HEARTBEAT_INTERVAL_MS / 1000 - float(self._heartbeat_age.value()))
 
     def progress(self) -> tuple[dict[int, int], dict[int, int], int]:
         """Return, without asking Kafka, how far each partition is read, how much is left, and how many are ours."""

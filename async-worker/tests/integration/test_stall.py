@@ -3,11 +3,17 @@
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from world import Worker, World, eventually
 
 pytestmark = pytest.mark.engine
+
+# How long the chart waits for a worker that is told to stop: shutdown.drain.
+DRAIN = 35
 
 # Lets something happen to kafka-python at the next look for messages after SIGUSR1.
 # What is noticed by the time that has passed is noticed soon.
@@ -47,6 +53,28 @@ KafkaConsumer.poll = strange
 """
 
 
+# Says so when one look for messages goes round kafka-python more often than pauses allow.
+COUNTING = """
+from kafka.consumer.fetcher import Fetcher
+
+broker.DELIVERY_TIMEOUT = 1
+look, fetch, rounds = broker.KafkaBroker.poll, Fetcher.fetch_records, []
+
+def counted(*arguments, **options):
+    rounds.append(1)
+    return fetch(*arguments, **options)
+
+def watched(kafka, timeout):
+    rounds.clear()
+    messages = look(kafka, timeout)
+    if len(rounds) > 20:
+        print('{"event": "spins"}', flush=True)
+    return messages
+
+Fetcher.fetch_records, broker.KafkaBroker.poll = counted, watched
+"""
+
+
 def struck(world: World, happens: str) -> Worker:
     """A worker that was ready when this began to happen."""
     worker = world.start(STRANGE.replace("{happens}", happens))
@@ -80,21 +108,42 @@ def test_a_worker_that_polls_but_reads_nothing_is_not_ready(world: World) -> Non
     assert worker.status("/health") == 200
 
 
-@pytest.mark.skipif("COMPOSE_PROJECT_NAME" not in os.environ, reason="the broker's container is not known")
-def test_while_the_broker_stands_still_it_is_not_ready_but_alive(world: World) -> None:
+@contextmanager
+def frozen_broker() -> Iterator[None]:
+    """Freeze the broker's container: it keeps its connections and answers nothing."""
+    if "COMPOSE_PROJECT_NAME" not in os.environ:
+        pytest.skip("the broker's container is not known")
     container = f"{os.environ['COMPOSE_PROJECT_NAME']}-kafka-1"
-    worker = world.start("broker.DELIVERY_TIMEOUT = 1")
-    eventually(worker.ready, "it is not ready")
     subprocess.run(["docker", "pause", container], check=True, capture_output=True)
     try:
-        eventually(lambda: worker.status("/ready") == 503, "it says that it is ready")
-        assert worker.status("/health") == 200
+        yield
     finally:
         subprocess.run(["docker", "unpause", container], check=True, capture_output=True)
+
+
+def test_while_the_broker_stands_still_it_is_not_ready_but_alive(world: World) -> None:
+    worker = world.start(COUNTING)
+    eventually(worker.ready, "it is not ready")
+    with frozen_broker():
+        eventually(lambda: worker.status("/ready") == 503, "it says that it is ready")
+        assert worker.status("/health") == 200
+        # It looked for messages all the time, and without an answer to its heartbeats.
+        assert "spins" not in worker.events()
     world.publish(world.event("1"))
     eventually(lambda: world.count() == 1, "the event is not stored")
     eventually(worker.ready, "it is not ready again")
     assert worker.end(signal.SIGTERM) == 0
+
+
+def test_while_the_broker_stands_still_it_can_be_stopped(world: World) -> None:
+    worker = world.start("broker.DELIVERY_TIMEOUT = 1")
+    eventually(worker.ready, "it is not ready")
+    with frozen_broker():
+        eventually(lambda: worker.status("/ready") == 503, "it says that it is ready")
+        told = time.monotonic()
+        assert worker.end(signal.SIGTERM) == 0
+        took = time.monotonic() - told
+    assert took < DRAIN, f"{took:.1f} s"
 
 
 def test_a_second_signal_ends_it_at_once(world: World) -> None:
