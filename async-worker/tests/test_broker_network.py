@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from async_worker.broker_network import Network, _Plain, open_client
+from async_worker import broker_network
+from async_worker.broker_network import Network, ProducerNetwork, _Plain, open_client
 from async_worker.settings import Settings
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, SaslAuthenticationFailedError
@@ -120,3 +121,27 @@ def test_after_a_refused_login_it_waits_before_it_tries_again(monkeypatch: pytes
         assert network.failure is None
     finally:
         network.close()
+
+
+def test_a_producer_waits_for_a_broker_while_it_connects_and_before_it_tries_again() -> None:
+    network = ProducerNetwork(bootstrap_servers=["a:1"], reconnect_backoff_ms=1_000)
+    try:
+        assert network.connection_delay(7) == 100, "kafka-python says 0 while it connects"
+        network._connections.update_backoff(7)
+        assert 700 < network.connection_delay(7) <= 1_200, "kafka-python says about 1"
+    finally:
+        network.close()
+
+
+def test_only_a_producer_waits_so(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Network] = []
+
+    def build(*, kafka_client: Callable[..., Network], **_: object) -> None:
+        made.append(kafka_client(bootstrap_servers=["a:1"]))
+        made[-1].close()
+
+    # To a consumer a delay says that its coordinator is away.
+    open_client(build, make_settings(BROKER_URL="a:1"))
+    monkeypatch.setattr(broker_network, "KafkaProducer", build)
+    open_client(build, make_settings(BROKER_URL="a:1"))
+    assert [type(network) for network in made] == [Network, ProducerNetwork]

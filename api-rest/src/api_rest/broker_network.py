@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from kafka import KafkaProducer
 from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import create_connection
@@ -22,19 +23,22 @@ if TYPE_CHECKING:
 
     from .broker_security import BrokerSettings
 
-__all__ = ["Network", "open_client"]
+__all__ = ["Network", "ProducerNetwork", "open_client"]
 
 RECONNECT_BACKOFF_MAX_MS = 2_000
 # kafka-python's own default waits up to 30 s for a host that swallows packets.
 CONNECT_TIMEOUTS = {"socket_connection_setup_timeout_ms": 2_000, "socket_connection_setup_timeout_max_ms": 2_000}
+# How long a producer sleeps for a broker that is not ready; whatever comes in wakes it before.
+NOT_READY_LOOK_MS = 100.0
 
 
 def open_client(client: Callable[..., Any], settings: BrokerSettings, **options: object) -> Any:  # noqa: ANN401
     """Build a kafka-python client, or raise a KafkaError, which says what kept it from a broker, not just that time was up."""
     networks: list[Network] = []
+    kind = ProducerNetwork if client is KafkaProducer else Network
 
     def network(**arguments: object) -> Network:
-        networks.append(Network(**arguments))
+        networks.append(kind(**arguments))
         return networks[-1]
 
     try:
@@ -64,6 +68,18 @@ class Network(KafkaNetClient):  # type: ignore[misc]  # kafka-python is untyped
     def failure(self) -> Exception | None:
         """What kept the last connection from being made; None once one was."""
         return self._connections.failure
+
+
+class ProducerNetwork(Network):
+    """A producer's network side, with which it waits for a broker that is not ready."""
+
+    def connection_delay(self, node_id: object) -> float:
+        """Return how many milliseconds to wait for a broker.
+
+        kafka-python answers in seconds, and with 0 while it connects; its producer takes that for
+        milliseconds, and asks again and again for as long as it has something to send.
+        """
+        return max(float(super().connection_delay(node_id)) * 1000, NOT_READY_LOOK_MS)
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python is untyped
