@@ -71,6 +71,31 @@ class Stack:
         """Start a container that has ended."""
         self.container(service).start()
 
+    @contextmanager
+    def frozen(self, service: str) -> Iterator[None]:
+        """Freeze a container: it keeps its connections, takes what is sent to it and answers nothing."""
+        container = self.container(service)
+        container.pause()
+        try:
+            yield
+        finally:
+            container.unpause()
+
+    def memory(self, service: str) -> int | None:
+        """How many bytes a container's processes hold, without cached files; None unless it runs."""
+        held = self._statistics(service)["memory_stats"].get("stats")
+        # Named by cgroup v2, else v1.
+        return int(held["anon"] if "anon" in held else held["rss"]) if held else None
+
+    def processor_seconds(self, service: str) -> float:
+        """For how long a container's processes have used a processor; 0 unless it runs."""
+        return float(self._statistics(service)["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+
+    def _statistics(self, service: str) -> dict[str, Any]:
+        found = self.container(service).stats(stream=False, one_shot=True)
+        assert isinstance(found, dict), "a stream was not asked for"
+        return found
+
     def is_ready(self, service: str) -> bool:
         """Whether an app says that nothing is missing for its work."""
         return says_ready(self.address(service), _PROBE_TIMEOUT)
@@ -79,10 +104,10 @@ class Stack:
         """Wait until an app is ready; return how long that took."""
         return wait_for(f"{service} to be ready", lambda: self.is_ready(service))
 
-    def ended(self) -> dict[str, str]:
+    def ended(self, services: Sequence[str] = SERVICES) -> dict[str, str]:
         """The containers that do not run, each with its exit code and what it said last."""
         found = {}
-        for service in SERVICES:
+        for service in services:
             container = self.container(service)
             if container.status != "running":
                 last = container.logs(tail=5).decode("utf-8", "replace")
