@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,21 +16,27 @@ from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 
 __all__ = [
+    "Contents",
     "Deployment",
     "Manifest",
     "Revision",
     "adrift",
     "by_version",
+    "bytes_of",
+    "changes",
     "chart_values",
     "check_context",
     "check_line",
     "deployed",
+    "describe",
     "leftovers",
+    "name_unreleased",
     "objects",
     "pending",
     "read_deployment",
     "rollback_target",
     "seconds",
+    "versions_of",
 ]
 
 _PENDING = "pending-"
@@ -42,6 +48,10 @@ _HOLDS_DATA = frozenset(
     ("CustomResourceDefinition", "Namespace", "PersistentVolume", "PersistentVolumeClaim"),
 )
 _POLICY = "helm.sh/resource-policy"
+_SHOWN = 5  # so many objects say what a deploy changes; the rest is counted
+_KEY_DIGITS = 7
+# What helm says of a revision that it was told nothing of.
+_HELMS_OWN = frozenset(("Install complete", "Upgrade complete"))
 # What the cluster itself writes into an object's metadata.
 _CLUSTERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
@@ -63,6 +73,27 @@ class Manifest:
 
     objects: str
     hooks: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is deployed: each component's version, and the chart's, and the digests behind them.
+
+    A digest that is not known is not there.
+    """
+
+    versions: Mapping[str, str]
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def same(self, other: Contents) -> set[str]:
+        """The components whose bytes are the same in both: by digest, else by what names them."""
+        both = self.versions.keys() & other.versions.keys()
+        return {name for name in both if self._is_same(name, other)}
+
+    def _is_same(self, name: str, other: Contents) -> bool:
+        if name in self.digests and name in other.digests:
+            return self.digests[name] == other.digests[name]
+        return bytes_of(self.versions[name]) == bytes_of(other.versions[name])
 
 
 @dataclass(frozen=True)
@@ -116,9 +147,7 @@ def rollback_target(history: Sequence[Revision], told: int = 0) -> Revision:
     """
     good = [one for one in history if one.status in {"superseded", "deployed"}]
     serving = deployed(history)
-    known = ", ".join(
-        f"{one.number} ({one.chart}, {one.updated:%Y-%m-%d %H:%M:%S})" for one in good if one is not serving
-    )
+    known = "; ".join(_told(one, history) for one in good if one is not serving)
     if told:
         for one in good:
             if one.number == told:
@@ -134,6 +163,63 @@ def rollback_target(history: Sequence[Revision], told: int = 0) -> Revision:
         "roll back: there is no earlier revision that went well",
         hint=f"--revision takes one of: {known}" if known else "`./run inv deploy` deploys another version",
     )
+
+
+def _told(revision: Revision, history: Sequence[Revision]) -> str:
+    """A revision in a list of them: its number, what it is made of, and its time."""
+    made_of = describe(versions_of(revision, history)) or revision.chart
+    return f"{revision.number} ({made_of}, {revision.updated:%Y-%m-%d %H:%M:%S})"
+
+
+def name_unreleased(version: str, key: str) -> str:
+    """The name of what is no release: the version to come, and what its bytes are made of."""
+    return f"{version}+{key[:_KEY_DIGITS]}" if version else key[:_KEY_DIGITS]
+
+
+def bytes_of(version: str) -> str:
+    """What of a version names the bytes: the key of what is no release, or all of it."""
+    return version.partition("+")[2] or version
+
+
+def describe(versions: Mapping[str, str]) -> str:
+    """What a revision is made of, as helm is told; `versions_of` reads it."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def versions_of(revision: Revision, history: Sequence[Revision]) -> dict[str, str]:
+    """The versions that a revision, or the one that it repeats, says that it is made of.
+
+    None where it was made without saying so.
+    """
+    by_number = {one.number: one for one in history}
+    description = by_number.get(_origin(revision, history), revision).description
+    parts = [part.partition(" ") for part in description.split(", ")]
+    if description in _HELMS_OWN or any(not version or " " in version for _, _, version in parts):
+        return {}
+    return {name: version for name, _, version in parts}
+
+
+def changes(
+    before: Manifest,
+    after: Manifest,
+    versions_before: Mapping[str, str],
+    versions_after: Mapping[str, str],
+) -> str:
+    """What a deploy changes, in a line: versions, then a few objects and hooks by kind and name."""
+    was = versions_before
+    versions = [
+        f"{name} {was[name]} → {version}"
+        for name, version in versions_after.items()
+        if was.get(name, version) != version
+    ]
+    old, new = (dict(_documents(f"{one.objects}\n---\n{one.hooks}")) for one in (before, after))
+    found = []
+    for named in {**new, **old}:
+        if old.get(named) != new.get(named):
+            how = " (new)" if named not in old else " (gone)" if named not in new else ""
+            found.append(f"{'/'.join(named)}{how}")
+    rest = [f"{len(found) - _SHOWN} more objects"] if len(found) > _SHOWN else []
+    return ", ".join([*versions, *found[:_SHOWN], *rest])
 
 
 def _origin(revision: Revision, history: Sequence[Revision]) -> int:
@@ -232,12 +318,17 @@ def leftovers(
 
 def objects(manifest: str) -> list[tuple[str, str]]:
     """The (kind, name) of each object of a manifest, read without a YAML parser: helm writes one object a document."""
+    return [named for named, _ in _documents(manifest)]
+
+
+def _documents(manifest: str) -> list[tuple[tuple[str, str], str]]:
+    """Each object of a manifest by (kind, name), with its text."""
     found = []
     for document in re.split(r"^---\s*$", manifest, flags=re.MULTILINE):
         kind = re.search(r"^kind: *[\"']?([\w.]+)", document, re.MULTILINE)
         name = re.search(r"^metadata:\n(?:[ #].*\n)*?  name: *[\"']?([^\s\"']+)", document, re.MULTILINE)
         if kind and name:
-            found.append((kind[1], name[1]))
+            found.append(((kind[1], name[1]), document.strip()))
     return found
 
 

@@ -219,9 +219,14 @@ class _Attempt:
     """A change that was brought to an environment, or was to be."""
 
     version: str
+    digest: str
     began: datetime
     failed: bool
     lead: float | None = None
+
+    def is_of(self, version: str, digest: str) -> bool:
+        """Whether this brought that version, or the same bytes under another name."""
+        return self.version == version or bool(digest and self.digest == digest)
 
 
 class _History:
@@ -231,7 +236,7 @@ class _History:
         self.attempts: list[_Attempt] = []
         self.outages: list[float] = []
         self._broken_since: datetime | None = None
-        self._serving = ""
+        self._serving: tuple[str, str] = ("", "")  # version and digest
         self._started: dict[str, datetime] = {}
 
     @property
@@ -247,38 +252,41 @@ class _History:
     def take(self, event: Mapping[str, Any]) -> None:
         """Go on by one event."""
         version, status, at = str(event.get("version")), event.get("status"), _when(event)
+        digest = str(details_of(event).get("digest") or "")
         if status in {"failed", "rolled-back"} and details_of(event).get("changed") is False:
             self._started.pop(version, None)
             return  # what failed was a change of something else
         if event.get("stage") == "verify":
             if status in {"failed", "rolled-back"}:
-                self._fail(version, at)
+                self._fail(version, digest, at)
             if status == "rolled-back":
                 self._restored(at)
         elif status == "started":
             self._started[version] = at
         elif status == "succeeded":
-            self._succeed(event, version, at)
+            self._succeed(event, version, digest, at)
         elif status == "failed":
             began = self._started.pop(version, at)
-            self.attempts.append(_Attempt(version, began, failed=True))
+            self.attempts.append(_Attempt(version, digest, began, failed=True))
             self._broken_since = self._broken_since or began
         elif status == "rolled-back":
-            self._fail(version, at)
+            self._fail(version, digest, at)
             self._restored(at)
 
-    def _succeed(self, event: Mapping[str, Any], version: str, at: datetime) -> None:
+    def _succeed(self, event: Mapping[str, Any], version: str, digest: str, at: datetime) -> None:
         began = self._started.pop(version, at)
         details = details_of(event)
         self._restored(at)
-        again = details.get("changed") is False and version == self._serving
-        self._serving = version
+        served_version, served_digest = self._serving
+        is_same = version == served_version or bool(digest and digest == served_digest)
+        again = details.get("changed") is False and is_same
+        self._serving = (version, digest)
         if not again and not details.get("restored"):
-            self.attempts.append(_Attempt(version, began, failed=False, lead=_lead(details, at)))
+            self.attempts.append(_Attempt(version, digest, began, failed=False, lead=_lead(details, at)))
 
-    def _fail(self, version: str, at: datetime) -> None:
+    def _fail(self, version: str, digest: str, at: datetime) -> None:
         """What seemed to have gone well did not: the last attempt with this version, if it is not known already."""
-        attempt = next((one for one in reversed(self.attempts) if one.version == version), None)
+        attempt = next((one for one in reversed(self.attempts) if one.is_of(version, digest)), None)
         if attempt is not None and not attempt.failed:
             attempt.failed = True
             self._broken_since = self._broken_since or attempt.began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -76,7 +76,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a stage: what it is about, and when it began. `identifier` is the same in all of its events."""
+    """One run of a stage: what it is about, and when it began.
+
+    `identifier` is the same in all of its events; digests are those behind the versions, where they
+    are known.
+    """
 
     identifier: str
     stage: str
@@ -85,6 +89,7 @@ class Run:
     versions: Mapping[str, str]
     origin: Origin
     began: datetime
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def event(self, component: str, status: str, at: datetime, *, error: str = "", **more: object) -> dict[str, Any]:
         """What the ledger is told of one component; `more` are further details."""
@@ -99,6 +104,8 @@ class Run:
         if status != "started":
             details["seconds"] = round(max(0.0, (at - self.began).total_seconds()), 3)
         details |= {"step": self.step, "run": self.identifier}
+        if component in self.digests:
+            details["digest"] = self.digests[component]
         if error:
             details["error"] = _text(error)
         return {

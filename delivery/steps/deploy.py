@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,13 +16,16 @@ from delivery.core.deployment import (
     Manifest,
     Revision,
     adrift,
+    changes,
     check_context,
     deployed,
+    describe,
     leftovers,
     objects,
     pending,
     read_deployment,
     rollback_target,
+    versions_of,
 )
 from delivery.core.errors import (
     CommandError,
@@ -120,12 +123,15 @@ def target(declaration: Declaration, name: str, context: str = "") -> Target:
 
 def running(place: Target) -> Release | None:
     """The images of ours that serve now, as the release's values name them; None when nothing is deployed."""
-    serving = deployed(place.helm.history(RELEASE))
+    history = place.helm.history(RELEASE)
+    serving = deployed(history)
     if serving is None:
         return None
     components = place.helm.values(RELEASE, serving.number).get("components", {})
+    versions = versions_of(serving, history)
+    key = f"revision {serving.number}"
     images = {
-        name: ReleasedImage(one["image"]["repository"], f"revision {serving.number}", one["image"]["digest"])
+        name: ReleasedImage(one["image"]["repository"], key, one["image"]["digest"], versions.get(name, ""))
         for name, one in (components.items() if isinstance(components, dict) else ())
         if one.get("image", {}).get("digest")
     }
@@ -139,11 +145,14 @@ def deploy(
     chart: Path,
     packed: bytes | None = None,
     root: Path = ROOT,
+    *,
+    versions: Mapping[str, str] | None = None,
 ) -> bool:
     """Bring the chart with these values to the cluster; whether there was anything to do.
 
     chart is its folder in this clone, relative to the root; packed is a release's packaged one, which is deployed instead, with
-    the environment's values as they were packaged with it.
+    the environment's values as they were packaged with it. versions are what the revision says
+    that it is made of.
     """
     file = files.output(f"values-{place.name}.json", root=root)
     file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -151,7 +160,8 @@ def deploy(
     if packed is not None:
         unpacked = files.output(f"chart-{place.name}.tgz", root=root)
         unpacked.write_bytes(packed)
-    work = _Work(place, root / chart if packed is None else unpacked, (declared, file), options)
+    source = root / chart if packed is None else unpacked
+    work = _Work(place, source, (declared, file), options, versions or {})
     told = files.output(_DEPLOYMENT, root=root)
     told.unlink(missing_ok=True)
     with _turn(place, options) as turn:
@@ -212,8 +222,11 @@ def roll_back(place: Target, told: int, options: Options) -> None:
         serving = deployed(history)
         with _following(place, f"roll back to revision {chosen.number}", turn, options) as watcher:
             place.helm.rollback(RELEASE, chosen.number, seconds=options.seconds, watcher=watcher)
+        versions = describe(versions_of(chosen, history))
         screen.say(
-            f"{place}: revision {chosen.number} serves again" + (f" in place of {serving.number}" if serving else "")
+            f"{place}: revision {chosen.number} serves again"
+            + (f" in place of {serving.number}" if serving else "")
+            + (f": {versions}" if versions else "")
         )
 
 
@@ -382,18 +395,23 @@ def _reason(error: CommandError | rollout.HopelessError, options: Options) -> st
 
 @dataclass(frozen=True)
 class _Work:
-    """One deploy: the chart and its values, in this order, the later before the earlier."""
+    """One deploy: the chart and its values, in this order, the later before the earlier.
+
+    versions are what it is made of.
+    """
 
     place: Target
     chart: Path
     values: tuple[Path, ...]
     options: Options
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, turn: Turn) -> Deployment:
         """Do it; what it came to."""
         left = _repair(self.place, turn)
-        serving = deployed(_history(self.place))
-        if serving and not left and self._unchanged(serving, turn):
+        history = _history(self.place)
+        serving = deployed(history)
+        if serving and not left and self._unchanged(serving, versions_of(serving, history), turn):
             return self._came_to(serving, serving)
         try:
             self._upgrade(serving, turn)
@@ -410,12 +428,14 @@ class _Work:
         where = (self.place.name, self.place.kubernetes.context, self.place.kubernetes.namespace)
         return Deployment(*where, after.number if after else 0, before.number if before else 0)
 
-    def _unchanged(self, serving: Revision, turn: Turn) -> bool:
+    def _unchanged(self, serving: Revision, versions: Mapping[str, str], turn: Turn) -> bool:
         """Whether the cluster has already what would be deployed. What is not ready then is waited for."""
         with screen.step("compare") as step:
             wanted = self._render()
-            if wanted != self.place.helm.manifest(RELEASE, serving.number):
-                step.done(f"not what revision {serving.number} is")
+            current = self.place.helm.manifest(RELEASE, serving.number)
+            if wanted != current:
+                changed = changes(current, wanted, versions, self.versions)
+                step.done(f"not what revision {serving.number} is{changed and f': {changed}'}")
                 return False
             drifted = adrift(
                 self.place.kubernetes.would_be(wanted.objects, _COMPARER), self.place.kubernetes.live(wanted.objects)
@@ -451,7 +471,14 @@ class _Work:
     def _upgrade(self, serving: Revision | None, turn: Turn) -> None:
         title = "upgrade" if serving else "install"
         with _following(self.place, title, turn, self.options) as watcher:
-            self.place.helm.upgrade(RELEASE, self.chart, self.values, seconds=self.options.seconds, watcher=watcher)
+            self.place.helm.upgrade(
+                RELEASE,
+                self.chart,
+                self.values,
+                description=describe(self.versions),
+                seconds=self.options.seconds,
+                watcher=watcher,
+            )
 
     def _tidy(self, left: _CutOff | None, turn: Turn) -> None:
         """Delete what the cut-off revision alone made; never what is kept or holds data."""

@@ -83,14 +83,15 @@ def _look_at(declaration: Declaration, place: Target) -> EnvironmentStatus:
     context = place.kubernetes.context
     try:
         place.kubernetes.reach()
-        serving_now = deployed(place.helm.history(RELEASE))
+        history = place.helm.history(RELEASE)
+        serving_now = deployed(history)
         if serving_now is None:
             return EnvironmentStatus(place.name, context)
         return EnvironmentStatus(
             place.name,
             context,
             serving_now.number,
-            tuple(serving.of_revision(declaration, place, serving_now).items()),
+            tuple(serving.of_revision(declaration, place, serving_now, history).versions.items()),
             progress(rollout.workloads(place.kubernetes, RELEASE)),
             f"{serving_now.updated:%Y-%m-%d %H:%M:%S}",
         )

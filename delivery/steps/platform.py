@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery.core.declaration import LOCAL, Declaration, image_variable
+from delivery.core.deployment import bytes_of
 from delivery.core.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.core.release import Release, read_release
 from delivery.steps import registry as registries
@@ -101,12 +102,12 @@ def ledger_address(project: Compose) -> str:
 
 
 def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
-    """Whether a ledger says that these versions run here; not where it does not answer."""
+    """Whether a ledger says that these run here, by their bytes; not where it does not answer."""
     try:
         known = Ledger(address).running(LOCAL)
     except PlatformError:
         return False
-    return all(known.get(name) == version for name, version in versions.items())
+    return all(bytes_of(known.get(name, "")) == bytes_of(version) for name, version in versions.items())
 
 
 def shared(project: Compose) -> str:
@@ -165,14 +166,17 @@ def _free(port: int) -> bool:
     return True
 
 
-def prove(address: str, release: Release) -> Proof:
-    """Record in the ledger that api-rest runs here: taken by the API, carried by Kafka, stored by the worker, read back."""
-    ledger, image = Ledger(address), release.images["api-rest"]
+def prove(address: str, version: str) -> Proof:
+    """Record in the ledger that this version of api-rest runs here.
+
+    Taken by the API, carried by Kafka, stored by the worker, read back.
+    """
+    ledger = Ledger(address)
     with screen.step("prove") as step:
         identifier = ledger.post(
             {
                 "component": "api-rest",
-                "version": image.version or image.key,
+                "version": version,
                 "environment": LOCAL,
                 "responsible": user(),
                 "stage": "verify",

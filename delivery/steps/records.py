@@ -23,9 +23,11 @@ from delivery.core import gitflow
 from delivery.core import records as core
 from delivery.core import versions as versioning
 from delivery.core.declaration import Declaration
+from delivery.core.deployment import Contents
 from delivery.core.errors import DeclarationError, DeliveryError, DeployError
+from delivery.core.facts import Facts
 from delivery.core.records import Fate, Origin, Run, TerminatedError
-from delivery.core.release import Release
+from delivery.core.release import Release, ReleasedChart, ReleasedImage, read_release
 from delivery.steps import facts as looking
 from delivery.tools import command, files, git_log, machine, outbox, remembered
 from delivery.tools.files import ROOT
@@ -37,6 +39,7 @@ from delivery.tools.outbox import Report, Waiting
 __all__ = [
     "Deploy",
     "address",
+    "decided",
     "deliver",
     "deploying",
     "journal",
@@ -107,12 +110,8 @@ def source(root: Path = ROOT) -> Source:
     declaration = files.load_declaration(root)
     facts = looking.look(declaration, root, ask=False)  # each stage of a pipeline records
     decision = gitflow.decide(facts.ref, declaration)
-    decided = versioning.decide(declaration, facts, decision)
-    versions = {
-        name: decided[declaration.subproject_of(image.context)].published for name, image in declaration.images.items()
-    }
-    folder = declaration.chart.folder
-    versions[folder] = versions[declaration.name] = decided[declaration.subproject_of(folder)].published
+    versions = _decided(declaration, facts, decision)
+    versions[declaration.name] = versions[declaration.chart.folder]
     described = git_log.describe(root, facts.commit)
     origin = Origin(
         responsible=_responsible(described.author if described else ""),
@@ -123,6 +122,23 @@ def source(root: Path = ROOT) -> Source:
         committed_at=described.committed_at if described else "",
     )
     return Source(declaration, decision, versions, origin, described.subject if described else "")
+
+
+def decided(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
+    """The version that git says for each image and for the chart; none where there is no git."""
+    try:
+        facts = looking.look(declaration, root, ask=False)
+    except DeliveryError:
+        return {}
+    return _decided(declaration, facts, gitflow.decide(facts.ref, declaration))
+
+
+def _decided(declaration: Declaration, facts: Facts, decision: gitflow.Decision) -> dict[str, str]:
+    versions = versioning.decide(declaration, facts, decision)
+    folders = {name: image.context for name, image in declaration.images.items()}
+    folders[declaration.chart.folder] = declaration.chart.folder
+    subprojects = {name: declaration.subproject_of(folder) for name, folder in folders.items()}
+    return {name: versions[subproject].published for name, subproject in subprojects.items()}
 
 
 def _responsible(author: str) -> str:
@@ -147,7 +163,7 @@ def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Pa
         found = source(root)
         everything = _deployed(found.declaration) if name == "verify" else ()
         named = core.components(found.declaration, components or everything)
-        recording.begin(found.declaration, _run(found, name, step, named, _now()), once=True)
+        recording.begin(found.declaration, _run(found, name, step, named, _now(), root), once=True)
     if name == "verify":
         with recording.guard():
             recording.unchanged = core.kept_components(journal(root))
@@ -155,10 +171,24 @@ def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Pa
         yield
 
 
-def _run(found: Source, stage: str, step: str, components: Iterable[str], began: datetime) -> Run:
+def _run(found: Source, stage: str, step: str, components: Iterable[str], began: datetime, root: Path) -> Run:
     """A run of a stage for these components of a clone, with the versions and the environment that git says."""
     versions = {name: found.versions[name] for name in components}
-    return Run(str(uuid.uuid4()), stage, step, found.decision.environment, versions, found.origin, began)
+    digests = _published(found.declaration, versions, root)
+    environment = found.decision.environment
+    return Run(str(uuid.uuid4()), stage, step, environment, versions, found.origin, began, digests)
+
+
+def _published(declaration: Declaration, versions: Mapping[str, str], root: Path) -> dict[str, str]:
+    """The digests behind these versions, of what this clone has published."""
+    file = files.output("release.json", root=root)
+    if not file.exists():
+        return {}
+    release = read_release(file.read_text(encoding="utf-8"), file=str(file))
+    parts: dict[str, ReleasedImage | ReleasedChart] = dict(release.images)
+    if release.chart:
+        parts[declaration.chart.folder] = release.chart
+    return {name: part.digest for name, part in parts.items() if part.version == versions.get(name)}
 
 
 def _deployed(declaration: Declaration) -> list[str]:
@@ -201,18 +231,20 @@ class Deploy:
         versions: Mapping[str, str],
         release: Release | None = None,
         *,
+        digests: Mapping[str, str] | None = None,
         to: str = "",
     ) -> None:
         """Record that these versions are being deployed; what comes of it is recorded at the end.
 
+        digests are those behind the versions, where they are known.
         to is the ledger that this deploy itself brings up, instead of the declared one: it is asked
         at the end alone.
         """
         with self._recording.guard():
             origin = self._origin(release)
             began = _now() if self._stage == "deploy" else self._entered
-            named = dict(versions)
-            run = Run(str(uuid.uuid4()), self._stage, self._step, environment, named, origin, began)
+            named, found = dict(versions), dict(digests or {})
+            run = Run(str(uuid.uuid4()), self._stage, self._step, environment, named, origin, began, found)
             self._recording.begin(self._declaration, run, to=to)
             if not to:
                 self._recording.deliver(_FIRST_SECONDS)
@@ -222,11 +254,11 @@ class Deploy:
         run = self._recording.run
         self._recording.unchanged |= set((run.versions if run else ()) if components is None else components)
 
-    def goes_back(self, served: Mapping[str, str]) -> None:
-        """Note that these versions, which serve now, are to be replaced by earlier ones."""
-        self._recording.served = dict(served)
-        run = self._recording.run
-        self.unchanged(name for name, version in served.items() if run and run.versions.get(name) == version)
+    def goes_back(self, served: Contents) -> None:
+        """Note that this, which serves now, is to be replaced by what was before it."""
+        self._recording.served = served
+        if run := self._recording.run:
+            self.unchanged(served.same(Contents(run.versions, run.digests)))
 
     def _origin(self, release: Release | None) -> Origin:
         commit = release.commit if release and release.commit else "HEAD"
@@ -244,7 +276,8 @@ class Deploy:
             with self._recording.guard():
                 found = source(self._root)
                 named = _deployed(found.declaration)
-                self._recording.begin(found.declaration, _run(found, "deploy", self._step, named, self._entered))
+                run = _run(found, "deploy", self._step, named, self._entered, self._root)
+                self._recording.begin(found.declaration, run)
 
     @contextmanager
     def _until_it_ends(self) -> Iterator[None]:
@@ -294,7 +327,7 @@ class _Recording:
     run: Run | None = None
     to: str = ""
     unchanged: set[str] = field(default_factory=set)
-    served: dict[str, str] = field(default_factory=dict)
+    served: Contents = field(default_factory=lambda: Contents({}))
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -343,11 +376,13 @@ class _Recording:
 
     def _succeeded(self, run: Run, at: datetime, advice: str) -> list[dict[str, Any]]:
         events = []
-        if self.served:
-            events = self._rolled_back(run, self.served, at)
+        if self.served.versions:
+            of = replace(run, versions=self.served.versions, digests=self.served.digests)
+            changed = [name for name in of.versions if name not in self.unchanged]
+            events = self._rolled_back(of, changed, at)
         for name in run.versions:
             more: dict[str, Any] = {"changed": name not in self.unchanged} if run.stage == "deploy" else {}
-            if self.served:
+            if self.served.versions:
                 more["restored"] = True
             if run.step == _REMOVAL:
                 more["removed"] = True
@@ -360,18 +395,14 @@ class _Recording:
             name: {"changed": False} if name in self.unchanged else {} for name in run.versions
         }
         events = [run.event(name, "failed", at, error=told, **more[name]) for name in run.versions]
-        if isinstance(error, DeployError) and error.rolled_back and not self.served:
+        if isinstance(error, DeployError) and error.rolled_back and not self.served.versions:
             # A version that served before, too, was not rolled back: to say so would take its earlier success away.
-            changed = {name: version for name, version in run.versions.items() if name not in self.unchanged}
+            changed = [name for name in run.versions if name not in self.unchanged]
             events += self._rolled_back(run, changed, at, error=told)
         return events
 
-    def _rolled_back(
-        self, run: Run, versions: Mapping[str, str], at: datetime, error: str = ""
-    ) -> list[dict[str, Any]]:
-        of = replace(run, versions=versions)
-        names = [name for name in versions if name not in self.unchanged]
-        return [of.event(name, "rolled-back", at, error=error) for name in names]
+    def _rolled_back(self, run: Run, names: Iterable[str], at: datetime, error: str = "") -> list[dict[str, Any]]:
+        return [run.event(name, "rolled-back", at, error=error) for name in names]
 
     def _keep(self, events: Sequence[Mapping[str, Any]]) -> None:
         with self.guard():

@@ -1,59 +1,99 @@
-"""The versions of what is deployed, for the ledger: a release's own, and those of a revision that only says digests."""
+"""The versions of what is deployed, and the digests behind them, for ledger and helm's history."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from delivery.core.declaration import Declaration
-from delivery.core.deployment import Revision, check_line, deployed, rollback_target
+from delivery.core.deployment import (
+    Contents,
+    Revision,
+    bytes_of,
+    check_line,
+    deployed,
+    name_unreleased,
+    rollback_target,
+    versions_of,
+)
 from delivery.core.errors import DeclarationError
 from delivery.core.keys import chart_key
-from delivery.core.release import Release
+from delivery.core.release import Release, ReleasedImage
+from delivery.steps import records
 from delivery.steps import versions as releases
 from delivery.steps.deploy import RELEASE, Target
 from delivery.tools import files
 from delivery.tools.files import ROOT
 from delivery.tools.registry import Registry, answers
 
-__all__ = ["current", "going_back", "of_revision", "unchanged", "versions"]
+__all__ = ["contents", "current", "going_back", "of_revision", "to_deploy"]
 
 _LOOKED_AT = 20  # so many releases, the newest, are looked at for what a revision is
 _SHOWN = len("sha256:") + 12
 _CHART = re.compile(r"-(?P<version>[0-9]+\.[0-9]+\.[0-9]+.*)$")
+_NOTHING = Contents({})
 
 
-def versions(declaration: Declaration, release: Release) -> dict[str, str]:
-    """The version of each component and of the chart; of what is no release, what names its content."""
-    found = {}
-    for name in declaration.components():
-        image = release.images[name]
-        key = image.digest[:_SHOWN] if image.key.startswith("revision ") else image.key
-        found[name] = image.version or key
+def contents(declaration: Declaration, release: Release, before: Contents = _NOTHING) -> Contents:
+    """What a release is made of, with the chart.
+
+    What is no release is named by the version to come and its bytes. Where its bytes are those of
+    before, it keeps that name: one image has one name.
+    """
+    images = {name: release.images[name] for name in declaration.components()}
     folder = declaration.chart.folder
-    found[folder] = release.chart.version if release.chart else _chart_key(declaration, release)
-    return found
+    key = "" if release.chart else _chart_key(declaration)
+    digests = {name: image.digest for name, image in images.items()}
+    digests[folder] = release.chart.digest if release.chart else key
+    released = release.chart and all(image.version for image in images.values())
+    coming = {} if released else records.decided(declaration)
+    versions = {name: _image_name(name, image, before, coming) for name, image in images.items()}
+    if release.chart:
+        versions[folder] = release.chart.version
+    else:
+        name = name_unreleased(coming.get(folder, ""), key)
+        known = before.versions.get(folder, "")
+        versions[folder] = known if bytes_of(known) == bytes_of(name) else name
+    return Contents(versions, digests)
 
 
-def _chart_key(declaration: Declaration, release: Release) -> str:
-    names = {name: release.images[name].pinned for name in declaration.components()}
+def _image_name(name: str, image: ReleasedImage, before: Contents, coming: Mapping[str, str]) -> str:
+    if image.version:
+        return image.version
+    if before.digests.get(name) == image.digest and name in before.versions:
+        return before.versions[name]
+    if image.key.startswith("revision "):
+        return image.digest[:_SHOWN]
+    return name_unreleased(coming.get(name, ""), image.key)
+
+
+def _chart_key(declaration: Declaration) -> str:
+    """The key of the chart's folder; its images are values, and are not part of it."""
     listed = files.chart_files(ROOT / declaration.chart.folder)
-    return chart_key(listed, version="", images=names, epoch=declaration.build.epoch)
+    return chart_key(listed, version="", images={}, epoch=declaration.build.epoch)
 
 
-def unchanged(declaration: Declaration, place: Target, now: Release | None, release: Release) -> set[str]:
-    """The components whose bytes serve already, and the chart where nothing says that it is another one."""
-    if now is None:
-        return set()
-    found = {
-        name
-        for name in declaration.components()
-        if name in now.images and now.images[name].digest == release.images[name].digest
-    }
-    serving = deployed(place.helm.history(RELEASE))
-    if serving is None or release.chart is None or _is_of(serving, release.chart.version):
-        found.add(declaration.chart.folder)
-    return found
+def to_deploy(
+    declaration: Declaration, place: Target, now: Release | None, release: Release
+) -> tuple[Contents, set[str]]:
+    """What a release is made of, and which of it serves already.
+
+    Of a chart that nothing is known about, the bytes count as those that serve.
+    """
+    history = place.helm.history(RELEASE)
+    serving = deployed(history)
+    if now is None or serving is None:
+        return contents(declaration, release), set()
+    versions = versions_of(serving, history)
+    before = Contents(versions, {name: image.digest for name, image in now.images.items()})
+    made = contents(declaration, release, before)
+    same = {name for name, digest in made.digests.items() if before.digests.get(name) == digest}
+    folder = declaration.chart.folder
+    if folder in versions:
+        is_same = bytes_of(versions[folder]) == bytes_of(made.versions[folder])
+    else:
+        is_same = release.chart is None or _is_of(serving, release.chart.version)
+    return made, same | ({folder} if is_same else set())
 
 
 def _is_of(revision: Revision, version: str) -> bool:
@@ -62,33 +102,49 @@ def _is_of(revision: Revision, version: str) -> bool:
     return told is not None and told["version"] in {version, version.partition("-")[0]}
 
 
-def going_back(declaration: Declaration, place: Target, told: int) -> tuple[dict[str, str], dict[str, str]]:
-    """The versions that a rollback brings back, and those that serve until then."""
+def going_back(declaration: Declaration, place: Target, told: int) -> tuple[Contents, Contents]:
+    """What a rollback brings back, and what serves until then."""
     history = place.helm.history(RELEASE)
     serving = deployed(history)
-    return of_revision(declaration, place, rollback_target(history, told)), (
-        of_revision(declaration, place, serving) if serving else {}
+    return of_revision(declaration, place, rollback_target(history, told), history), (
+        of_revision(declaration, place, serving, history) if serving else _NOTHING
     )
 
 
-def current(declaration: Declaration, place: Target) -> dict[str, str]:
-    """The versions that serve; none where nothing does."""
-    serving = deployed(place.helm.history(RELEASE))
-    return of_revision(declaration, place, serving) if serving else {}
+def current(declaration: Declaration, place: Target) -> Contents:
+    """What serves; nothing where nothing does."""
+    history = place.helm.history(RELEASE)
+    serving = deployed(history)
+    return of_revision(declaration, place, serving, history) if serving else _NOTHING
 
 
-def of_revision(declaration: Declaration, place: Target, revision: Revision) -> dict[str, str]:
-    """The versions of a revision: those of a release with the same bytes, else what names them."""
+def of_revision(
+    declaration: Declaration,
+    place: Target,
+    revision: Revision,
+    history: Sequence[Revision] | None = None,
+) -> Contents:
+    """What a revision of this history says that it is made of.
+
+    One that an earlier version of this project made says nothing: it is a release with the same
+    bytes, else its digests name it.
+    """
+    history = place.helm.history(RELEASE) if history is None else history
     values = place.helm.values(RELEASE, revision.number).get("components", {})
     digests = {
         name: str(values[name]["image"]["digest"]) for name in declaration.components() if isinstance(values, dict)
     }
+    folder = declaration.chart.folder
+    versions = versions_of(revision, history)
+    if versions.keys() >= {*declaration.components(), folder}:
+        names = (*declaration.components(), folder)
+        return Contents({name: versions[name] for name in names}, digests)
     release = _release(declaration, place.name, digests, revision)
     if release:
-        return versions(declaration, release)
+        return contents(declaration, release)
     chart = _CHART.search(revision.chart)
     found = {name: digest[:_SHOWN] for name, digest in digests.items()}
-    return {**found, declaration.chart.folder: chart["version"] if chart else revision.chart}
+    return Contents({**found, folder: chart["version"] if chart else revision.chart}, digests)
 
 
 def _release(

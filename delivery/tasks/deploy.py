@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from delivery.core.declaration import LOCAL, Declaration
-from delivery.core.deployment import chart_values, check_line, seconds
+from delivery.core.deployment import Contents, chart_values, check_line, seconds
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, read_release
 from delivery.steps import engine as engines
@@ -120,15 +120,18 @@ def _on_kubernetes(declaration: Declaration, place: Target, options: Options, wi
     if declared.confirm:
         _confirm(f"deploy {chosen.version if chosen else version} to {place}", environment, yes=wish.yes)
     images, engine = (chosen, None) if chosen else _unreleased(declaration, version, now)
+    named = Contents({})
     with recording.quietly():
-        recording.begin(environment, serving.versions(declaration, images), images)
-        recording.unchanged(serving.unchanged(declaration, place, now, images))
+        named, unchanged = serving.to_deploy(declaration, place, now, images)
+        recording.begin(environment, named.versions, images, digests=named.digests)
+        recording.unchanged(unchanged)
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
     mirrored = mirrors.mirror(engine, declaration, registry) if engine else {}
     values = chart_values(images, declaration.components(), mirrored)
     packed = charts.fetch(registry, chosen.chart.repository, chosen.chart.digest) if chosen and chosen.chart else None
-    if not deploys.deploy(place, values, options, Path(declaration.chart.folder), packed):
+    folder = Path(declaration.chart.folder)
+    if not deploys.deploy(place, values, options, folder, packed, versions=named.versions):
         recording.unchanged()
 
 
@@ -160,7 +163,7 @@ def rollback(  # each is a flag
     with records.deploying(declaration, "rollback") as recording:
         with recording.quietly():
             back, served = serving.going_back(declaration, place, revision)
-            recording.begin(environment, back)
+            recording.begin(environment, back.versions, digests=back.digests)
             recording.goes_back(served)
         deploys.roll_back(place, revision, options)
 
@@ -189,8 +192,9 @@ def undeploy(  # each is a flag
         _confirm(f"remove {place}", environment, yes=yes)
     with records.removing(declaration) as recording:
         with recording.quietly():
-            if served := serving.current(declaration, place):
-                recording.begin(environment, served)
+            served = serving.current(declaration, place)
+            if served.versions:
+                recording.begin(environment, served.versions, digests=served.digests)
         deploys.remove(place, options, data=data, may_delete=_may_delete(environment, yes=yes))
 
 
@@ -302,7 +306,7 @@ def _deployed(now: Release | None) -> dict[str, str]:
     """The answer that leaves the version as it is, if something runs."""
     if now is None:
         return {}
-    images = ", ".join(f"{name} {image.digest[7:19]}" for name, image in now.images.items())
+    images = ", ".join(f"{name} {image.version or image.digest[7:19]}" for name, image in now.images.items())
     return {versions.DEPLOYED: f"what runs now: {next(iter(now.images.values())).key}, {images}"}
 
 

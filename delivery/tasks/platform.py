@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from delivery.core.declaration import LOCAL, Declaration
+from delivery.core.deployment import Contents
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release
 from delivery.steps import engine as engines
@@ -67,16 +68,20 @@ def bring_up(
         upstreams.ensure(engine, declaration, "prometheus")
     project = platforms.compose(engine, declaration, release, monitoring=monitoring)
     with nullcontext(recording) if recording else records.deploying(declaration, "up") as deploy:
-        _begin(deploy, declaration, project, release)
+        apps = Contents({})
+        with deploy.quietly():
+            apps = _apps(declaration, release)
+        _begin(deploy, apps, project, release)
         services = platforms.up(project, release)
         ports = {service.name: service.ports for service in services}
         address = f"http://localhost:{ports['api-rest'][0]}"
         if not deploy.is_begun:
             with deploy.quietly():
                 records.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
-        proof = platforms.prove(address, release)
+        image = release.images["api-rest"]
+        proof = platforms.prove(address, apps.versions.get("api-rest") or image.version or image.key)
         if not deploy.is_begun:
-            _record_what_runs(deploy, declaration, release, address)
+            _record_what_runs(deploy, apps, release, address)
     screen.say("")
     screen.say(f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})")
     screen.say(f"Kafka          localhost:{ports['kafka'][0]}")
@@ -93,33 +98,34 @@ def bring_up(
     screen.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
 
 
-def _begin(deploy: Deploy, declaration: Declaration, project: Compose, release: Release) -> None:
+def _begin(deploy: Deploy, apps: Contents, project: Compose, release: Release) -> None:
     """Record that the apps are being deployed, unless all of them run already."""
     with deploy.quietly():
-        versions, running = _versions(declaration, release), platforms.running(project, release)
-        if not running.issuperset(versions):
-            deploy.begin(LOCAL, versions, release, to=platforms.ledger_address(project))
+        running = platforms.running(project, release)
+        if not running.issuperset(apps.versions):
+            address = platforms.ledger_address(project)
+            deploy.begin(LOCAL, apps.versions, release, digests=apps.digests, to=address)
             deploy.unchanged(running)
 
 
-def _record_what_runs(deploy: Deploy, declaration: Declaration, release: Release, address: str) -> None:
+def _record_what_runs(deploy: Deploy, apps: Contents, release: Release, address: str) -> None:
     """Record apps that run unchanged, where the ledger does not say that they do.
 
     Its data may be gone, or they were brought up when nobody recorded it.
     """
     with deploy.quietly():
-        versions = _versions(declaration, release)
-        if not platforms.is_recorded(address, versions):
-            deploy.begin(LOCAL, versions, release, to=address)
+        if not platforms.is_recorded(address, apps.versions):
+            deploy.begin(LOCAL, apps.versions, release, digests=apps.digests, to=address)
             deploy.unchanged()
 
 
-def _versions(declaration: Declaration, release: Release) -> dict[str, str]:
-    """The version of each app; compose runs the images without the chart."""
+def _apps(declaration: Declaration, release: Release) -> Contents:
+    """Which apps are brought up; compose runs the images without the chart."""
     from delivery.steps import serving  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
-    found = serving.versions(declaration, release)
-    return {name: found[name] for name in declaration.components()}
+    found = serving.contents(declaration, release)
+    names = declaration.components()
+    return Contents(*({name: each[name] for name in names} for each in (found.versions, found.digests)))
 
 
 def _tell_shared(project: Compose) -> None:

@@ -51,10 +51,10 @@ def verify(  # each is a flag
             if records.pipeline():  # the stage is recorded already
                 return
             with recording.quietly():
-                versions = serving.of_revision(declaration, place, served)
+                failed = serving.of_revision(declaration, place, served)
                 earlier = serving.of_revision(declaration, place, restored)
-                recording.begin(place.name, versions)
-                recording.unchanged(dict(versions.items() & earlier.items()))
+                recording.begin(place.name, failed.versions, digests=failed.digests)
+                recording.unchanged(failed.same(earlier))
 
         deploys.verify(place, options, taken_back=taken_back)
     screen.say(f"{place}: verified")

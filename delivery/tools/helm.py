@@ -103,9 +103,23 @@ class Helm:
         hooks = [f"---\n# Source: {hook['path']}\n{hook['manifest'].strip()}" for hook in found.get("hooks") or ()]
         return Manifest(found["manifest"].strip(), "\n".join(hooks))
 
-    def upgrade(self, release: str, chart: Path, values: Sequence[Path], *, seconds: int, watcher: Watcher) -> None:
-        """Install or upgrade, and wait until everything is ready. Never rolls back: what failed is to be looked at first."""
+    def upgrade(  # as helm takes them
+        self,
+        release: str,
+        chart: Path,
+        values: Sequence[Path],
+        *,
+        description: str,
+        seconds: int,
+        watcher: Watcher,
+    ) -> None:
+        """Install or upgrade, and wait until everything is ready.
+
+        Never rolls back: what failed is to be looked at first. The history keeps description for a
+        revision that goes well, unless it is empty.
+        """
         argv = ["upgrade", release, str(chart), "--install", *_values(values), f"--history-max={_HISTORY}"]
+        argv += [f"--description={description}"] if description else []
         self._watch([*argv, *self._applying(), *_waiting(seconds)], f"deploy {release}", watcher)
 
     def rollback(self, release: str, revision: int, *, seconds: int, watcher: Watcher) -> None:

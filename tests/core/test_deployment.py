@@ -6,7 +6,7 @@ import pytest
 
 from delivery.core import deployment
 from delivery.core.declaration import Declaration
-from delivery.core.deployment import Deployment, Revision, read_deployment
+from delivery.core.deployment import Contents, Deployment, Manifest, Revision, read_deployment
 from delivery.core.errors import DeclarationError
 from delivery.core.release import Release, ReleasedImage
 
@@ -72,6 +72,72 @@ def test_goes_back_to_the_one_that_is_told_if_it_went_well() -> None:
 def test_there_may_be_nothing_to_go_back_to(states: tuple[str, ...]) -> None:
     with pytest.raises(DeclarationError, match="no earlier revision"):
         deployment.rollback_target(history(*states))
+
+
+def told(number: int, description: str, status: str = "superseded") -> Revision:
+    when = datetime(2026, 11, 21, tzinfo=UTC)
+    return Revision(number, status, when, "platform-0.1.0", description)
+
+
+def test_a_revision_says_what_it_or_the_one_that_it_repeats_is_made_of() -> None:
+    versions = {"api-rest": "0.1.0-dev.26+cd38d5a", "platform-chart": "0.1.0"}
+    revisions = [
+        told(1, deployment.describe(versions)),
+        told(2, "Upgrade complete"),
+        told(3, "Rollback to 1"),
+        told(4, "Rollback to 3"),
+        told(5, "Rollback to 9"),
+        told(6, 'Upgrade "platform" failed: context deadline exceeded'),
+        told(7, ""),
+    ]
+    found = [deployment.versions_of(one, revisions) for one in revisions]
+    assert found == [versions, {}, versions, versions, {}, {}, {}]
+
+
+def test_where_one_can_go_back_to_is_said_by_what_it_is_made_of() -> None:
+    revisions = [told(1, "api-rest 0.2.0, platform-chart 0.2.0"), told(2, "Rollback to 1"), told(3, "", "deployed")]
+    with pytest.raises(DeclarationError) as caught:
+        deployment.rollback_target(revisions, 9)
+    made_of = "api-rest 0.2.0, platform-chart 0.2.0, 2026-11-21 00:00:00"
+    assert caught.value.hint == f"those that did: 1 ({made_of}); 2 ({made_of})"
+
+
+def test_what_is_no_release_is_named_by_the_version_to_come_and_its_bytes() -> None:
+    name = deployment.name_unreleased("0.1.0-dev.26", "cd38d5a" + "0" * 25)
+    assert name == "0.1.0-dev.26+cd38d5a"
+    assert deployment.name_unreleased("", "cd38d5a" + "0" * 25) == "cd38d5a"
+    assert [deployment.bytes_of(one) for one in (name, "cd38d5a", "0.1.0", "")] == ["cd38d5a", "cd38d5a", "0.1.0", ""]
+
+
+@pytest.mark.parametrize(
+    ("version", "digest", "is_same"),
+    [
+        ("1.0.0", "sha256:a", True),
+        ("1.0.0-rc.2", "sha256:a", True),
+        ("1.0.0", "sha256:b", False),
+        ("1.0.0", "", True),
+        ("1.1.0", "", False),
+    ],
+)
+def test_the_same_bytes_are_the_same_whatever_they_are_called(version: str, digest: str, *, is_same: bool) -> None:
+    one = Contents({"api-rest": "1.0.0", "other": "1"}, {"api-rest": "sha256:a"})
+    other = Contents({"api-rest": version}, {"api-rest": digest} if digest else {})
+    assert one.same(other) == ({"api-rest"} if is_same else set())
+
+
+def test_a_change_is_told_by_versions_and_a_few_objects() -> None:
+    def manifest(greeting: str, *names: str, hooks: str = "") -> Manifest:
+        texts = [f"kind: ConfigMap\nmetadata:\n  name: {name}\ndata: {{greeting: {greeting}}}" for name in names]
+        return Manifest("\n---\n".join(texts), hooks)
+
+    was = {"api-rest": "0.2.0", "async-worker": "0.2.0"}
+    hook = "---\nkind: Pod\nmetadata:\n  name: test\n"
+    before, after = manifest("hello", "a", "gone"), manifest("bye", "a", "new", hooks=hook)
+    told = deployment.changes(before, after, was, {**was, "api-rest": "0.2.1", "platform-chart": "0.2.0"})
+    assert told == "api-rest 0.2.0 → 0.2.1, ConfigMap/a, ConfigMap/new (new), Pod/test (new), ConfigMap/gone (gone)"
+    many = deployment.changes(manifest("hello", *"abcdefgh"), manifest("bye", *"abcdefgh"), {}, was)
+    assert many == "ConfigMap/a, ConfigMap/b, ConfigMap/c, ConfigMap/d, ConfigMap/e, 3 more objects"
+    assert deployment.changes(before, before, was, was) == ""
 
 
 def test_a_context_of_the_environment_that_exists_is_fine() -> None:

@@ -94,6 +94,18 @@ def test_what_is_rolled_back_later_had_failed() -> None:
     assert found.restore_time == 4 * 3600
 
 
+def test_the_same_bytes_are_one_deployment_whatever_they_are_called() -> None:
+    a, b = {"digest": "sha256:a"}, {"digest": "sha256:b"}
+    found = one(
+        event(1, "succeeded", "1.0.0-rc.1", **a),
+        event(2, "succeeded", "1.0.0", **a, changed=False),
+        event(3, "succeeded", "1.1.0", **b),
+        event(4, "rolled-back", "sha256:bbbb", **b),
+        event(4, "succeeded", "1.0.0", **a, restored=True),
+    )
+    assert (found.deployments, found.failures, found.restore_time) == (1, 1, 3600)
+
+
 def test_a_verification_that_fails_makes_the_deploy_a_failure() -> None:
     found = one(
         event(1, "succeeded"),

@@ -251,8 +251,16 @@ def test_deploys_tests_and_says_how_to_use_it(served: Place) -> None:
     assert "all pods are ready" in status
     assert all(ready(pod) for pod in served.pods().values())
     assert len(served.pods()) == 2
+    made_of = ", ".join(f"{name} 1.0.0" for name in ("api-rest", "async-worker", "platform-chart"))
+    assert described(served)[-1] == made_of
     enforced = served.kubectl("get", "namespace", served.namespace, "--output=json")
     assert json.loads(enforced)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def described(place: Place) -> list[str]:
+    """What each revision says of itself."""
+    found = json.loads(place.helm("history", "platform", "--output=json"))
+    return [one["description"] for one in found]
 
 
 def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(served: Place) -> None:
@@ -473,8 +481,12 @@ def test_asks_on_a_terminal(served: Place) -> None:
 def test_goes_back_and_back_again_and_then_is_removed_with_its_data(served: Place) -> None:
     for greeting in ("one", "two"):
         served.values(greeting=greeting)
-        assert served.inv("deploy", "--version", "1.0.0")[0] == 0
-    assert served.inv("rollback")[0] == 0
+        code, printed = served.inv("deploy", "--version", "1.0.0")
+        assert code == 0, printed
+        assert ": ConfigMap/platform-api-rest, " in printed
+    code, printed = served.inv("rollback")
+    assert code == 0, printed
+    assert ": api-rest 1.0.0, async-worker 1.0.0, platform-chart 1.0.0\n" in printed
     assert said(served) == "one"
     assert served.inv("rollback")[0] == 0
     assert said(served) == "hello"

@@ -12,7 +12,7 @@ import pytest
 
 from delivery.core import lease
 from delivery.core.declaration import Environment
-from delivery.core.deployment import Manifest, Revision, objects
+from delivery.core.deployment import Manifest, Revision, describe, objects, versions_of
 from delivery.core.errors import CommandError, DeclarationError, DeployError, LeaseLostError
 from delivery.core.keys import File
 from delivery.steps import deploy as deploys
@@ -50,9 +50,9 @@ class House:
         self.chart = Path()
         self.values_text = ""
 
-    def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO) -> None:
+    def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = "") -> None:
         number = len(self.revisions) + 1
-        self.revisions.append(Revision(number, status, updated, "platform-0.1.0", ""))
+        self.revisions.append(Revision(number, status, updated, "platform-0.1.0", description))
         self.manifests[number] = manifest
 
     # Helm
@@ -66,14 +66,24 @@ class House:
         self._may_fail("preview")
         return self.rendered
 
-    def upgrade(self, _release: str, chart: Path, values: Sequence[Path], *, seconds: int, watcher: Watcher) -> None:
+    def upgrade(  # as helm takes them
+        self,
+        _release: str,
+        chart: Path,
+        values: Sequence[Path],
+        *,
+        description: str,
+        seconds: int,
+        watcher: Watcher,
+    ) -> None:
         assert seconds
         assert [file.name for file in values][1:] == ["values-local.json"]
         self.chart, self.values_text = chart, values[0].read_text()
         self.done.append("upgrade")
         error = self.fails.get("upgrade")
         killed = isinstance(error, CommandError) and error.returncode < 0
-        self.add("pending-upgrade" if killed else "failed" if error else "deployed", self.rendered, datetime.now(UTC))
+        status = "pending-upgrade" if killed else "failed" if error else "deployed"
+        self.add(status, self.rendered, datetime.now(UTC), description)
         watcher.tick()
         self._may_fail("upgrade")
 
@@ -197,6 +207,26 @@ def test_what_is_deployed_already_is_left_alone(house: House, root: Path, capsys
     assert not deploy(house, root, test=True)
     assert house.done == []
     assert "nothing to do: revision 1 is this already" in capsys.readouterr().out
+
+
+def test_a_deploy_says_what_it_changes_and_helm_keeps_what_it_is_made_of(
+    house: House, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_of = {"api-rest": "0.2.0", "async-worker": "0.2.0", "platform-chart": "0.2.0"}
+    house.revisions[0] = dataclasses.replace(house.revisions[0], description=describe(made_of))
+    made_of["api-rest"] = "0.2.1"
+    target = place(house)
+    deploys.deploy(target, {"components": {}}, Options(), CHART, None, root, versions=made_of)
+    said = "not what revision 1 is: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)"
+    assert said in capsys.readouterr().out
+    assert versions_of(house.revisions[-1], house.revisions) == made_of
+
+
+def test_going_back_says_to_what(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.revisions[0] = dataclasses.replace(house.revisions[0], status="superseded", description="api-rest 0.2.0")
+    house.add("deployed", NEW)
+    deploys.roll_back(place(house), 0, Options())
+    assert "revision 1 serves again in place of 2: api-rest 0.2.0" in capsys.readouterr().out
 
 
 def test_another_hook_is_another_release(house: House, root: Path) -> None:

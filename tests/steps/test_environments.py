@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.deployment import Revision
+from delivery.core.deployment import Contents, Revision
 from delivery.core.errors import DeployError
 from delivery.steps import environments, programs, serving
 from delivery.tools import helm, kubernetes
@@ -45,7 +45,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Kubernetes, "reach", reach)
     monkeypatch.setattr(Kubernetes, "all", all_of)
     monkeypatch.setattr(Helm, "history", history)
-    monkeypatch.setattr(serving, "of_revision", lambda *_: {"api-rest": "0.2.0"})
+    monkeypatch.setattr(serving, "of_revision", lambda *_: Contents({"api-rest": "0.2.0"}))
     return known
 
 

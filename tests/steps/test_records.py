@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from delivery.core.declaration import Declaration, Records, parse
+from delivery.core.deployment import Contents
 from delivery.core.errors import BuildError, DeclarationError, DeliveryError, DeployError, OutdatedError
 from delivery.core.release import Release, ReleasedChart, ReleasedImage
 from delivery.steps import records
@@ -525,6 +526,52 @@ def test_a_version_that_serves_on_is_not_said_to_be_rolled_back(declaration: Dec
     ]
 
 
+def test_a_version_is_recorded_with_its_digest(declaration: Declaration, house: Repository) -> None:
+    a, b = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    with records.deploying(declaration, "rollback", house.root) as recording:
+        recording.begin("staging", VERSIONS, digests={"api-rest": a})
+        recording.goes_back(Contents({"api-rest": "1.1.0", "platform-chart": "1.1.0"}, {"api-rest": b}))
+    assert waiting("component", "version", "status", "digest") == [
+        ("api-rest", "1.0.0", "started", a),
+        ("platform-chart", "1.0.0", "started", None),
+        ("api-rest", "1.1.0", "rolled-back", b),
+        ("platform-chart", "1.1.0", "rolled-back", None),
+        ("api-rest", "1.0.0", "succeeded", a),
+        ("platform-chart", "1.0.0", "succeeded", None),
+    ]
+
+
+def test_the_same_bytes_under_another_name_are_not_rolled_back(declaration: Declaration, house: Repository) -> None:
+    a = {"api-rest": "sha256:" + "a" * 64}
+    with records.deploying(declaration, "rollback", house.root) as recording:
+        recording.begin("staging", VERSIONS, digests=a)
+        recording.goes_back(Contents({"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, a))
+    assert waiting("version", "status", "changed")[2:] == [("1.0.0", "succeeded", False)] * 2
+
+
+def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository, tmp_path: Path) -> None:
+    expected = {"base-image": "1.0.0", "api-rest": "1.1.0-dev.1", "platform-chart": "1.0.1-dev.1"}
+    assert records.decided(declaration, house.root) == expected
+    assert records.decided(declaration, tmp_path) == {}
+
+
+@pytest.mark.usefixtures("build")
+def test_a_stage_says_the_digests_that_this_clone_has_published(house: Repository) -> None:
+    house.write(".delivery/release.json", RELEASE.to_json())
+    house.git("switch", "--quiet", "main")
+    with records.stage("verify", root=house.root):
+        pass
+    assert waiting("component", "version", "digest")[2:] == [
+        ("api-rest", "1.0.0", "sha256:" + "c" * 64),
+        ("platform-chart", "1.0.0", "sha256:" + "d" * 64),
+    ]
+    house.write("api-rest/src/b", "other")
+    house.commit("fix: another")
+    with records.stage("push", components=["api-rest"], root=house.root):
+        pass
+    assert waiting("version", "digest")[4:] == [("1.0.1", None)] * 2
+
+
 def test_a_deploy_that_failed_and_stays_is_only_failed(declaration: Declaration, house: Repository) -> None:
     with pytest.raises(DeployError):
         deploy(declaration, house, DeployError("upgrade"))
@@ -534,7 +581,7 @@ def test_a_deploy_that_failed_and_stays_is_only_failed(declaration: Declaration,
 def test_going_back_says_what_was_rolled_back_and_what_serves_again(
     declaration: Declaration, house: Repository
 ) -> None:
-    deploy(declaration, house, served={"api-rest": "1.1.0", "platform-chart": "1.0.0"})
+    deploy(declaration, house, served=Contents({"api-rest": "1.1.0", "platform-chart": "1.0.0"}))
     assert waiting("component", "version", "status", "restored")[2:] == [
         ("api-rest", "1.1.0", "rolled-back", None),
         ("api-rest", "1.0.0", "succeeded", True),
@@ -544,7 +591,7 @@ def test_going_back_says_what_was_rolled_back_and_what_serves_again(
 
 def test_going_back_that_fails_leaves_what_serves_alone(declaration: Declaration, house: Repository) -> None:
     with pytest.raises(DeployError):
-        deploy(declaration, house, DeployError("roll back", rolled_back=True), served={"api-rest": "1.1.0"})
+        deploy(declaration, house, DeployError("roll back", rolled_back=True), served=Contents({"api-rest": "1.1.0"}))
     assert [(version, status) for version, status in waiting("version", "status")[2:]] == [("1.0.0", "failed")] * 2
 
 

@@ -1,6 +1,6 @@
 """What is not said is asked for on a terminal, and has a default or is an error elsewhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from delivery.core.declaration import Declaration, Environment
+from delivery.core.deployment import Contents
 from delivery.core.errors import DeclarationError, DeployError, SignatureError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import Decision, Line
@@ -18,9 +19,9 @@ from delivery.steps import deploy as deploys
 from delivery.steps import engine as engines
 from delivery.steps import mirror as mirrors
 from delivery.steps import plan as planning
+from delivery.steps import records, serving, versions
 from delivery.steps import registry as registries
 from delivery.steps import release as releases
-from delivery.steps import serving, versions
 from delivery.steps import sign as signing
 from delivery.steps.deploy import Options, Target
 from delivery.steps.records import Deploy
@@ -30,10 +31,11 @@ from delivery.tasks import questions
 from delivery.tools import chart as charts
 from delivery.tools import files, outbox
 
+C = "sha256:" + "c" * 64
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
-SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "b" * 64)})
+SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "cd38d5ab", "sha256:" + "b" * 64)})
 PUBLISHED = Release(
-    {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "c" * 64, "2.0.0")},
+    {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", C, "2.0.0")},
     "1.0.0",
     ReleasedChart("localhost:5001/platform-chart", "k", "sha256:" + "d" * 64, "1.0.0"),
     "release",
@@ -55,7 +57,9 @@ class Done:
         self.now: Release | None = NOW
         self.fails: Exception | None = None
         self.changes = True
-        self.serving: dict[str, str] = {"api-rest": "2.0.0"}
+        self.serving = Contents({"api-rest": "2.0.0"}, {"api-rest": C})
+        self.described: list[Mapping[str, str]] = []
+        self.unchanged: set[str] = set()
 
 
 @pytest.fixture
@@ -76,8 +80,17 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
     def target(_declaration: Declaration, name: str, _context: str) -> Target:
         return Target(name, environments[name], cast("Any", None), cast("Any", Namespace()))
 
-    def deploy(place: Target, values: dict[str, Any], options: Options, chart: Path, packed: bytes | None) -> bool:
+    def deploy(  # as the step takes them
+        place: Target,
+        values: dict[str, Any],
+        options: Options,
+        chart: Path,
+        packed: bytes | None,
+        *,
+        versions: Mapping[str, str],
+    ) -> bool:
         assert chart == Path("platform-chart")
+        made.described.append(versions)
         made.charts.append(packed)
         made.deployed.append((place.name, values["components"]["api-rest"]["image"]["digest"][7], options))
         if made.fails:
@@ -121,8 +134,12 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
     monkeypatch.setattr("builtins.input", answer)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
-    monkeypatch.setattr(serving, "unchanged", lambda *_: set())
-    monkeypatch.setattr(serving, "going_back", lambda *_: ({"api-rest": "1.0.0"}, {"api-rest": "2.0.0"}))
+    monkeypatch.setattr(records, "decided", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
+    monkeypatch.setattr(
+        serving, "to_deploy", lambda _declaration, _place, _now, new: (serving.contents(declared, new), made.unchanged)
+    )
+    back = Contents({"api-rest": "1.0.0"}, {"api-rest": "sha256:" + "a" * 64})
+    monkeypatch.setattr(serving, "going_back", lambda *_: (back, made.serving))
     monkeypatch.setattr(serving, "current", lambda *_: made.serving)
     return made
 
@@ -401,7 +418,6 @@ def recorded(*names: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_deploy_is_recorded_with_the_releases_versions(done: Done) -> None:
-    del done
     run(tasks.deploy, environment="staging", version="1.0.0")
     told = recorded("component", "version", "environment", "stage", "status", "changed")
     assert told == [
@@ -411,12 +427,14 @@ def test_a_deploy_is_recorded_with_the_releases_versions(done: Done) -> None:
         ("platform-chart", "1.0.0", "staging", "deploy", "succeeded", True),
     ]
     assert set(recorded("line", "step")) == {("", "deploy")}
+    assert recorded("component", "digest")[2:] == [("api-rest", C), ("platform-chart", "sha256:" + "d" * 64)]
+    assert done.described == [{"api-rest": "2.0.0", "platform-chart": "1.0.0"}]
 
 
-def test_what_is_no_release_is_recorded_by_its_content(done: Done) -> None:
+def test_what_is_no_release_is_recorded_by_the_version_to_come_and_its_bytes(done: Done) -> None:
     run(tasks.deploy, version="current")
     run(tasks.deploy, version="deployed")
-    assert recorded("component", "version")[0] == ("api-rest", "k")
+    assert recorded("component", "version")[0] == ("api-rest", "2.1.0-dev.3+cd38d5a")
     assert recorded("component", "version")[4] == ("api-rest", "sha256:aaaaaaaaaaaa")
     assert [name for name, _ in recorded("component", "version")] == ["api-rest", "platform-chart"] * 4
     assert len(done.deployed) == 2
@@ -435,6 +453,17 @@ def test_a_deploy_that_fails_is_recorded_and_fails(done: Done) -> None:
     assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + ["rolled-back"] * 2
 
 
+def test_what_did_not_change_is_said_and_not_rolled_back(done: Done) -> None:
+    done.fails, done.unchanged = DeployError("upgrade: not ready", rolled_back=True), {"platform-chart"}
+    with pytest.raises(DeployError):
+        run(tasks.deploy, environment="staging", version="1.0.0")
+    assert recorded("component", "status", "changed")[2:] == [
+        ("api-rest", "failed", None),
+        ("platform-chart", "failed", False),
+        ("api-rest", "rolled-back", None),
+    ]
+
+
 def test_what_is_refused_or_not_confirmed_is_no_deploy(done: Done) -> None:
     at_terminal(done, "no")
     for how in ({"environment": "production", "version": "1.0.0"}, {"platform": "vm"}):
@@ -449,9 +478,9 @@ def test_what_cannot_be_named_is_deployed_all_the_same(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(serving, "versions", broken)
+    monkeypatch.setattr(serving, "contents", broken)
     run(tasks.deploy, version="1.0.0")
-    assert len(done.deployed) == 1
+    assert (len(done.deployed), done.described) == (1, [{}])
     assert outbox.waiting() == []
     assert "records: not recorded: ZeroDivisionError" in capsys.readouterr().err
 
@@ -473,6 +502,7 @@ def test_going_back_is_recorded(done: Done) -> None:
         ("2.0.0", "rolled-back", None, "rollback"),
         ("1.0.0", "succeeded", True, "rollback"),
     ]
+    assert [digest[7] for (digest,) in recorded("digest")] == ["a", "c", "a"]
 
 
 def test_a_removal_is_recorded_without_a_claim_about_what_runs(done: Done) -> None:
@@ -496,7 +526,7 @@ def test_a_removal_that_fails_is_recorded_and_fails(done: Done) -> None:
 
 
 def test_where_nothing_serves_no_removal_is_recorded(done: Done) -> None:
-    done.serving = {}
+    done.serving = Contents({})
     run(tasks.undeploy)
     assert done.removed == [(False, False)]
     assert outbox.waiting() == []

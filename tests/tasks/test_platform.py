@@ -26,7 +26,8 @@ from delivery.tools.compose import Compose, Service
 from delivery.tools.engine import Engine
 from delivery.tools.ledger import Ledger
 
-IMAGE = ReleasedImage("localhost:5001/api-rest", "k1", "sha256:" + "a" * 64)
+IMAGE = ReleasedImage("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
+K1 = "0.1.0-dev.3+k111111"
 RELEASE = Release({"base-image": replace(IMAGE, key="k0"), "api-rest": IMAGE})
 
 
@@ -42,6 +43,7 @@ class Asked:
         self.at_up: list[tuple[Any, ...]] = []
         self.other_folders: list[str] = []
         self.kept: list[bool] = []
+        self.proved: list[str] = []
 
 
 @pytest.fixture
@@ -66,7 +68,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(platforms, "released", lambda: None)
     monkeypatch.setattr(platforms, "up", up)
 
-    def prove(address: str, _release: Release) -> Proof:
+    def prove(address: str, version: str) -> Proof:
+        found.proved.append(version)
         if found.fails == "prove":
             raise PlatformError("read event e1 back from the ledger: it has not come")
         return Proof("e1", address, 0.1)
@@ -78,6 +81,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
 
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setattr(records, "_said", set())
+    monkeypatch.setattr(records, "decided", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
     monkeypatch.setattr(platforms, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
@@ -101,10 +105,12 @@ def runs(name: str, image: ReleasedImage, *, state: str = "running", health: str
 
 def test_up_is_a_deployment_of_the_apps_to_local(asked: Asked, declaration: Declaration) -> None:
     platform.bring_up(declaration, lambda _engine: RELEASE)
-    assert asked.at_up == [("api-rest", "k1", "deploy", "started")]
-    assert recorded("version", "status") == [("k1", "started"), ("k1", "succeeded")]
+    assert asked.at_up == [("api-rest", K1, "deploy", "started")]
+    assert recorded("version", "status") == [(K1, "started"), (K1, "succeeded")]
     assert recorded("environment", "step") == [("local", "up")] * 2
     assert recorded("changed") == [(None,), (True,)]
+    assert recorded("digest") == [(IMAGE.digest,)] * 2
+    assert asked.proved == [K1]
 
 
 def test_up_is_recorded_in_the_ledger_that_it_brings_up(
@@ -141,7 +147,7 @@ def test_a_build_that_fails_deploys_nothing(
 
 def test_an_up_that_changes_nothing_deploys_nothing(asked: Asked, declaration: Declaration) -> None:
     asked.running = [runs("api-rest", IMAGE)]
-    asked.known = {"api-rest": "k1", "another": "1.0.0"}
+    asked.known = {"api-rest": "0.1.0-dev.2+k111111", "another": "1.0.0"}
     platform.bring_up(declaration, lambda _engine: RELEASE)
     assert recorded() == []
 
@@ -156,12 +162,12 @@ def test_an_up_that_changes_nothing_deploys_nothing(asked: Asked, declaration: D
 )
 def test_an_app_that_does_not_run_so_is_deployed(asked: Asked, declaration: Declaration, service: Service) -> None:
     asked.running = [service]
-    asked.known = {"api-rest": "k1"}
+    asked.known = {"api-rest": K1}
     platform.bring_up(declaration, lambda _engine: RELEASE)
     assert recorded("status", "changed") == [("started", None), ("succeeded", True)]
 
 
-@pytest.mark.parametrize("known", [{}, {"another": "k1"}, {"api-rest": "k0"}])
+@pytest.mark.parametrize("known", [{}, {"another": K1}, {"api-rest": "0.1.0-dev.3+k000000"}])
 def test_what_runs_without_the_ledger_knowing_is_recorded_all_the_same(
     asked: Asked, declaration: Declaration, known: dict[str, str]
 ) -> None:
@@ -179,7 +185,7 @@ def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
 
     def deliver(**_: object) -> None:
         delivered.append(1)
-        asked.known = {"api-rest": "k1"}
+        asked.known = {"api-rest": K1}
 
     monkeypatch.setattr("delivery.steps.records.deliver", deliver)
     platform.bring_up(declaration, lambda _engine: RELEASE)
@@ -189,16 +195,16 @@ def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
 def test_of_two_apps_the_one_that_ran_before_is_unchanged(
     asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = replace(IMAGE, repository="localhost:5001/async-worker", key="k2", digest="sha256:" + "c" * 64)
+    worker = replace(IMAGE, repository="localhost:5001/async-worker", key="k22222222", digest="sha256:" + "c" * 64)
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "async-worker"])
     asked.running = [runs("api-rest", IMAGE), runs("async-worker", IMAGE)]
     release = replace(RELEASE, images={**RELEASE.images, "async-worker": worker})
     platform.bring_up(declaration, lambda _engine: release)
     assert recorded("component", "version", "status", "changed") == [
-        ("api-rest", "k1", "started", None),
-        ("async-worker", "k2", "started", None),
-        ("api-rest", "k1", "succeeded", False),
-        ("async-worker", "k2", "succeeded", True),
+        ("api-rest", K1, "started", None),
+        ("async-worker", "k222222", "started", None),
+        ("api-rest", K1, "succeeded", False),
+        ("async-worker", "k222222", "succeeded", True),
     ]
 
 
@@ -208,7 +214,7 @@ def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("delivery.steps.serving.versions", broken)
+    monkeypatch.setattr("delivery.steps.serving.contents", broken)
     platform.bring_up(declaration, lambda _engine: RELEASE)
     assert ("up", ()) in asked.calls
     assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err

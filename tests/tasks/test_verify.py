@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from delivery.core.declaration import Declaration
-from delivery.core.deployment import Revision
+from delivery.core.deployment import Contents, Revision
 from delivery.core.errors import DeclarationError, DeployError
 from delivery.core.facts import Ref
 from delivery.core.gitflow import decide
@@ -122,8 +122,8 @@ def fails(
         raise error
 
     versions = {
-        1: {"api-rest": "1.0.0", "platform-chart": "1.0.0"},
-        2: {"api-rest": "1.1.0", "platform-chart": "1.0.0"},
+        1: Contents({"api-rest": "1.0.0", "platform-chart": "1.0.0"}),
+        2: Contents({"api-rest": "1.1.0", "platform-chart": "1.0.0"}, {"api-rest": "sha256:b"}),
     }
     target = SimpleNamespace(name="staging")
     monkeypatch.setattr(deploys, "target", lambda *_: target)

@@ -42,9 +42,10 @@ def test_refuses_one_that_is_too_old_or_no_helm(fp: FakeProcess, printed: str) -
 def test_upgrades_and_rolls_back_waiting_and_never_atomically(helm: Helm, applying: list[str], fp: FakeProcess) -> None:
     waiting = ["--wait", "--timeout=90s", *SCOPE]
     upgrade = ["helm", "upgrade", "platform", "chart", "--install", "--values=a.yaml", "--values=b.json"]
-    fp.register([*upgrade, "--history-max=10", *applying, *waiting])
+    fp.register([*upgrade, "--history-max=10", "--description=api-rest 0.2.0", *applying, *waiting])
     fp.register(["helm", "rollback", "platform", "3", "--history-max=10", *applying, *waiting])
-    helm.upgrade("platform", Path("chart"), [Path("a.yaml"), Path("b.json")], seconds=90, watcher=QUIET)
+    values = [Path("a.yaml"), Path("b.json")]
+    helm.upgrade("platform", Path("chart"), values, description="api-rest 0.2.0", seconds=90, watcher=QUIET)
     helm.rollback("platform", 3, seconds=90, watcher=QUIET)
     assert len(fp.calls) == 2
 
@@ -121,4 +122,4 @@ def test_keeps_its_releases_where_they_are_repaired(tmp_path: Path, monkeypatch:
 
 def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
     fp.register(["helm", "upgrade", "platform", "chart", "--install", '--values="/a, b/c.yaml"', fp.any()])
-    FOUR.upgrade("platform", Path("chart"), [Path("/a, b/c.yaml")], seconds=90, watcher=QUIET)
+    FOUR.upgrade("platform", Path("chart"), [Path("/a, b/c.yaml")], description="", seconds=90, watcher=QUIET)
