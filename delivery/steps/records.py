@@ -162,11 +162,9 @@ def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Pa
     with recording.guard():
         found = source(root)
         everything = _deployed(found.declaration) if name == "verify" else ()
+        recording.unchanged = core.kept_components(journal(root)) if name == "verify" else set()
         named = core.components(found.declaration, components or everything)
         recording.begin(found.declaration, _run(found, name, step, named, _now(), root), once=True)
-    if name == "verify":
-        with recording.guard():
-            recording.unchanged = core.kept_components(journal(root))
     with recording.until_it_ends():
         yield
 
@@ -228,37 +226,44 @@ class Deploy:
     def begin(
         self,
         environment: str,
-        versions: Mapping[str, str],
+        made: Contents,
         release: Release | None = None,
         *,
-        digests: Mapping[str, str] | None = None,
+        unchanged: Iterable[str] = (),
         to: str = "",
     ) -> None:
-        """Record that these versions are being deployed; what comes of it is recorded at the end.
+        """Record that this is being deployed; what comes of it is recorded at the end.
 
-        digests are those behind the versions, where they are known.
-        to is the ledger that this deploy itself brings up, instead of the declared one: it is asked
-        at the end alone.
+        Of what is unchanged, only that it went well is. to is the ledger that this deploy itself
+        brings up, instead of the declared one: it is asked at the end alone.
         """
         with self._recording.guard():
             origin = self._origin(release)
             began = _now() if self._stage == "deploy" else self._entered
-            named, found = dict(versions), dict(digests or {})
-            run = Run(str(uuid.uuid4()), self._stage, self._step, environment, named, origin, began, found)
+            run = Run(
+                str(uuid.uuid4()),
+                self._stage,
+                self._step,
+                environment,
+                dict(made.versions),
+                origin,
+                began,
+                dict(made.digests),
+            )
+            self._recording.unchanged |= set(unchanged)
             self._recording.begin(self._declaration, run, to=to)
             if not to:
                 self._recording.deliver(_FIRST_SECONDS)
 
-    def unchanged(self, components: Iterable[str] | None = None) -> None:
-        """Note what serves as it did before; without names it is everything, for there was nothing to do."""
-        run = self._recording.run
-        self._recording.unchanged |= set((run.versions if run else ()) if components is None else components)
-
-    def goes_back(self, served: Contents) -> None:
-        """Note that this, which serves now, is to be replaced by what was before it."""
+    def begin_going_back(self, environment: str, back: Contents, served: Contents) -> None:
+        """Record that what serves now is being replaced by what was before it."""
         self._recording.served = served
+        self.begin(environment, back, unchanged=back.same(served))
+
+    def unchanged(self) -> None:
+        """Note that there was nothing to do."""
         if run := self._recording.run:
-            self.unchanged(served.same(Contents(run.versions, run.digests)))
+            self._recording.unchanged = set(run.versions)
 
     def _origin(self, release: Release | None) -> Origin:
         commit = release.commit if release and release.commit else "HEAD"
@@ -326,6 +331,7 @@ class _Recording:
     root: Path
     run: Run | None = None
     to: str = ""
+    chart: str = ""
     unchanged: set[str] = field(default_factory=set)
     served: Contents = field(default_factory=lambda: Contents({}))
 
@@ -342,8 +348,9 @@ class _Recording:
     def begin(self, declaration: Declaration, run: Run, *, once: bool = False, to: str = "") -> None:
         """Record the start; once: not of what this pipeline has begun before; to: another ledger."""
         self.to = to or address(declaration)
+        self.chart = declaration.chart.folder
         before = journal(self.root) if once else []
-        starting = [name for name in run.versions if not core.begun(before, run, name)]
+        starting = [name for name in self._blamed(run) if not core.begun(before, run, name)]
         self.run = run
         self._keep([run.event(name, "started", run.began) for name in starting])
 
@@ -390,16 +397,17 @@ class _Recording:
         return events
 
     def _failed(self, run: Run, error: BaseException, at: datetime) -> list[dict[str, Any]]:
-        told = _told(error)
-        more: dict[str, dict[str, Any]] = {
-            name: {"changed": False} if name in self.unchanged else {} for name in run.versions
-        }
-        events = [run.event(name, "failed", at, error=told, **more[name]) for name in run.versions]
+        """What failed is what changed; of what did not, nothing is said: it serves as before."""
+        told, blamed = _told(error), self._blamed(run)
+        events = [run.event(name, "failed", at, error=told) for name in blamed]
         if isinstance(error, DeployError) and error.rolled_back and not self.served.versions:
-            # A version that served before, too, was not rolled back: to say so would take its earlier success away.
-            changed = [name for name in run.versions if name not in self.unchanged]
-            events += self._rolled_back(run, changed, at, error=told)
+            events += self._rolled_back(run, blamed, at, error=told)
         return events
+
+    def _blamed(self, run: Run) -> list[str]:
+        """What changed, and may fail. Where no bytes did, values did, which are the chart's."""
+        changed = [name for name in run.versions if name not in self.unchanged]
+        return changed or [name for name in run.versions if name == self.chart] or list(run.versions)
 
     def _rolled_back(self, run: Run, names: Iterable[str], at: datetime, error: str = "") -> list[dict[str, Any]]:
         return [run.event(name, "rolled-back", at, error=error) for name in names]

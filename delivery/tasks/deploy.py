@@ -123,8 +123,7 @@ def _on_kubernetes(declaration: Declaration, place: Target, options: Options, wi
     named = Contents({})
     with recording.quietly():
         named, unchanged = serving.to_deploy(declaration, place, now, images)
-        recording.begin(environment, named.versions, images, digests=named.digests)
-        recording.unchanged(unchanged)
+        recording.begin(environment, named, images, unchanged=unchanged)
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
     mirrored = mirrors.mirror(engine, declaration, registry) if engine else {}
@@ -163,8 +162,7 @@ def rollback(  # each is a flag
     with records.deploying(declaration, "rollback") as recording:
         with recording.quietly():
             back, served = serving.going_back(declaration, place, revision)
-            recording.begin(environment, back.versions, digests=back.digests)
-            recording.goes_back(served)
+            recording.begin_going_back(environment, back, served)
         deploys.roll_back(place, revision, options)
 
 
@@ -194,7 +192,7 @@ def undeploy(  # each is a flag
         with recording.quietly():
             served = serving.current(declaration, place)
             if served.versions:
-                recording.begin(environment, served.versions, digests=served.digests)
+                recording.begin(environment, served)
         deploys.remove(place, options, data=data, may_delete=_may_delete(environment, yes=yes))
 
 

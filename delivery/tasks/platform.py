@@ -104,8 +104,7 @@ def _begin(deploy: Deploy, apps: Contents, project: Compose, release: Release) -
         running = platforms.running(project, release)
         if not running.issuperset(apps.versions):
             address = platforms.ledger_address(project)
-            deploy.begin(LOCAL, apps.versions, release, digests=apps.digests, to=address)
-            deploy.unchanged(running)
+            deploy.begin(LOCAL, apps, release, unchanged=running, to=address)
 
 
 def _record_what_runs(deploy: Deploy, apps: Contents, release: Release, address: str) -> None:
@@ -115,7 +114,7 @@ def _record_what_runs(deploy: Deploy, apps: Contents, release: Release, address:
     """
     with deploy.quietly():
         if not platforms.is_recorded(address, apps.versions):
-            deploy.begin(LOCAL, apps.versions, release, digests=apps.digests, to=address)
+            deploy.begin(LOCAL, apps, release, to=address)
             deploy.unchanged()
 
 

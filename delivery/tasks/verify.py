@@ -53,8 +53,7 @@ def verify(  # each is a flag
             with recording.quietly():
                 failed = serving.of_revision(declaration, place, served)
                 earlier = serving.of_revision(declaration, place, restored)
-                recording.begin(place.name, failed.versions, digests=failed.digests)
-                recording.unchanged(failed.same(earlier))
+                recording.begin(place.name, failed, unchanged=failed.same(earlier))
 
         deploys.verify(place, options, taken_back=taken_back)
     screen.say(f"{place}: verified")

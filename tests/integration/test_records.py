@@ -11,6 +11,7 @@ import requests
 
 from delivery.core import dora
 from delivery.core.declaration import Declaration, parse
+from delivery.core.deployment import Contents
 from delivery.core.errors import DeployError
 from delivery.core.release import Release
 from delivery.steps import records as recording
@@ -51,9 +52,11 @@ class Deploys:
 
     def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
         with recording.deploying(self.declaration, "deploy", self.house.root) as told:
-            told.begin(ENVIRONMENT, {self.component: version}, self.release)
+            made = Contents({self.component: version})
             if served:
-                told.goes_back({self.component: served})
+                told.begin_going_back(ENVIRONMENT, made, Contents({self.component: served}))
+            else:
+                told.begin(ENVIRONMENT, made, self.release)
             if error:
                 raise error
 
@@ -151,7 +154,7 @@ def test_a_removal_leaves_a_verification_changes_what_runs(platform: Platform, h
     deploy("1.0.0")
     deploy("1.1.0")
     with recording.removing(deploy.declaration, house.root) as told:
-        told.begin(ENVIRONMENT, {component: "1.1.0"})
+        told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 6)
     assert outbox.rejected() == []
     assert dora.is_removal(stored()[0])
@@ -159,7 +162,7 @@ def test_a_removal_leaves_a_verification_changes_what_runs(platform: Platform, h
 
     def verify() -> None:
         with recording.verifying(deploy.declaration, house.root) as told:
-            told.begin(ENVIRONMENT, {component: "1.1.0"})
+            told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
             raise DeployError("test: no greeting", rolled_back=True)
 
     with pytest.raises(DeployError):
@@ -174,7 +177,7 @@ def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platfor
     deploy("1.0.0")
     with recording.deploying(deploy.declaration, "deploy", house.root) as told:
         platform.compose("stop", "api-rest")
-        told.begin(ENVIRONMENT, {component: "1.1.0"}, deploy.release)
+        told.begin(ENVIRONMENT, Contents({component: "1.1.0"}), deploy.release)
         platform.compose("start", "api-rest")
         wait_ready(platform)
         (one,) = outbox.waiting()

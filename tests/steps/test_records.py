@@ -470,11 +470,11 @@ RELEASE = Release(
 def deploy(declaration: Declaration, house: Repository, error: BaseException | None = None, **how: Any) -> None:  # noqa: ANN401
     """A deploy that ends so; how: what the recording is told besides."""
     with records.deploying(declaration, "deploy", house.root) as recording:
-        recording.begin("staging", VERSIONS, how.get("release"))
-        if "unchanged" in how:
-            recording.unchanged(how["unchanged"])
         if "served" in how:
-            recording.goes_back(how["served"])
+            recording.begin_going_back("staging", Contents(VERSIONS), how["served"])
+        else:
+            unchanged = how.get("unchanged", ())
+            recording.begin("staging", Contents(VERSIONS), how.get("release"), unchanged=unchanged)
         if error:
             raise error
 
@@ -501,8 +501,19 @@ def test_a_commit_that_is_not_here_has_no_time(declaration: Declaration, house: 
 
 
 def test_nothing_to_do_is_recorded_as_no_change(declaration: Declaration, house: Repository) -> None:
-    deploy(declaration, house, unchanged=None)
+    with records.deploying(declaration, "deploy", house.root) as recording:
+        recording.begin("staging", Contents(VERSIONS))
+        recording.unchanged()
     assert waiting("status", "changed")[2:] == [("succeeded", False), ("succeeded", False)]
+
+
+def test_of_what_is_unchanged_only_that_it_went_well_is_recorded(declaration: Declaration, house: Repository) -> None:
+    deploy(declaration, house, unchanged={"api-rest"})
+    assert waiting("component", "status", "changed") == [
+        ("platform-chart", "started", None),
+        ("api-rest", "succeeded", False),
+        ("platform-chart", "succeeded", True),
+    ]
 
 
 def test_a_deploy_that_failed_and_was_rolled_back_says_both(declaration: Declaration, house: Repository) -> None:
@@ -519,18 +530,41 @@ def test_a_deploy_that_failed_and_was_rolled_back_says_both(declaration: Declara
 def test_a_version_that_serves_on_is_not_said_to_be_rolled_back(declaration: Declaration, house: Repository) -> None:
     with pytest.raises(DeployError):
         deploy(declaration, house, DeployError("upgrade", rolled_back=True), unchanged={"api-rest"})
-    assert waiting("component", "status", "changed")[2:] == [
-        ("api-rest", "failed", False),
-        ("platform-chart", "failed", None),
-        ("platform-chart", "rolled-back", None),
+    assert waiting("component", "status") == [
+        ("platform-chart", "started"),
+        ("platform-chart", "failed"),
+        ("platform-chart", "rolled-back"),
     ]
+
+
+def test_where_no_bytes_changed_the_chart_failed(declaration: Declaration, house: Repository) -> None:
+    """Its values did: the same image, and a value that breaks it."""
+    with pytest.raises(DeployError):
+        deploy(declaration, house, DeployError("upgrade", rolled_back=True), unchanged=set(VERSIONS))
+    assert waiting("component", "status") == [
+        ("platform-chart", "started"),
+        ("platform-chart", "failed"),
+        ("platform-chart", "rolled-back"),
+    ]
+
+
+def test_without_a_chart_what_did_not_change_failed_after_all(declaration: Declaration, house: Repository) -> None:
+    def up() -> None:
+        with records.deploying(declaration, "up", house.root) as recording:
+            recording.begin("local", Contents({"api-rest": "1.0.0"}), unchanged={"api-rest"})
+            raise DeployError("up")
+
+    with pytest.raises(DeployError):
+        up()
+    assert waiting("component", "status")[1:] == [("api-rest", "failed")]
 
 
 def test_a_version_is_recorded_with_its_digest(declaration: Declaration, house: Repository) -> None:
     a, b = "sha256:" + "a" * 64, "sha256:" + "b" * 64
     with records.deploying(declaration, "rollback", house.root) as recording:
-        recording.begin("staging", VERSIONS, digests={"api-rest": a})
-        recording.goes_back(Contents({"api-rest": "1.1.0", "platform-chart": "1.1.0"}, {"api-rest": b}))
+        back = Contents(VERSIONS, {"api-rest": a})
+        served = Contents({"api-rest": "1.1.0", "platform-chart": "1.1.0"}, {"api-rest": b})
+        recording.begin_going_back("staging", back, served)
     assert waiting("component", "version", "status", "digest") == [
         ("api-rest", "1.0.0", "started", a),
         ("platform-chart", "1.0.0", "started", None),
@@ -544,9 +578,9 @@ def test_a_version_is_recorded_with_its_digest(declaration: Declaration, house: 
 def test_the_same_bytes_under_another_name_are_not_rolled_back(declaration: Declaration, house: Repository) -> None:
     a = {"api-rest": "sha256:" + "a" * 64}
     with records.deploying(declaration, "rollback", house.root) as recording:
-        recording.begin("staging", VERSIONS, digests=a)
-        recording.goes_back(Contents({"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, a))
-    assert waiting("version", "status", "changed")[2:] == [("1.0.0", "succeeded", False)] * 2
+        served = Contents({"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, a)
+        recording.begin_going_back("staging", Contents(VERSIONS, a), served)
+    assert waiting("version", "status", "changed")[1:] == [("1.0.0", "succeeded", False)] * 2
 
 
 def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository, tmp_path: Path) -> None:
@@ -582,7 +616,7 @@ def test_going_back_says_what_was_rolled_back_and_what_serves_again(
     declaration: Declaration, house: Repository
 ) -> None:
     deploy(declaration, house, served=Contents({"api-rest": "1.1.0", "platform-chart": "1.0.0"}))
-    assert waiting("component", "version", "status", "restored")[2:] == [
+    assert waiting("component", "version", "status", "restored")[1:] == [
         ("api-rest", "1.1.0", "rolled-back", None),
         ("api-rest", "1.0.0", "succeeded", True),
         ("platform-chart", "1.0.0", "succeeded", True),
@@ -627,12 +661,10 @@ def test_a_verification_that_brings_the_old_version_back_says_so_of_what_had_cha
     deploy(declaration, house, unchanged={"api-rest"})
     with pytest.raises(DeployError), records.stage("verify", root=house.root):
         raise DeployError("test", rolled_back=True)
-    assert waiting("component", "stage", "status", "changed")[4:] == [
-        ("api-rest", "verify", "started", None),
-        ("platform-chart", "verify", "started", None),
-        ("api-rest", "verify", "failed", False),
-        ("platform-chart", "verify", "failed", None),
-        ("platform-chart", "verify", "rolled-back", None),
+    assert waiting("component", "stage", "status")[3:] == [
+        ("platform-chart", "verify", "started"),
+        ("platform-chart", "verify", "failed"),
+        ("platform-chart", "verify", "rolled-back"),
     ]
 
 
@@ -680,5 +712,5 @@ def test_sigterm_is_nobody_elses_afterwards(house: Repository, monkeypatch: pyte
 
 def test_a_deploy_is_told_when_it_begins(declaration: Declaration, house: Repository, ledger: Ledger) -> None:
     with records.deploying(declaration, "deploy", house.root) as recording:
-        recording.begin("staging", VERSIONS)
+        recording.begin("staging", Contents(VERSIONS))
         assert [event["status"] for event in ledger.taken.values()] == ["started", "started"]

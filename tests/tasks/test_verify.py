@@ -145,9 +145,7 @@ def test_by_hand_a_version_that_is_taken_back_is_recorded(fails: DeployError) ->
     assert caught.value is fails
     assert recorded() == [
         ("api-rest", "1.1.0", "staging", "verify", "started"),
-        ("platform-chart", "1.0.0", "staging", "verify", "started"),
         ("api-rest", "1.1.0", "staging", "verify", "failed"),
-        ("platform-chart", "1.0.0", "staging", "verify", "failed"),
         ("api-rest", "1.1.0", "staging", "verify", "rolled-back"),
     ]
 

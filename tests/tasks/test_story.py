@@ -1,0 +1,237 @@
+"""What the ledger is told of one story, and what is made of it: the same image has one name in all of it.
+
+tests/e2e/test_story.py is the same on a real cluster, with the ledger's own view.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.core import dora
+from delivery.core.declaration import Environment, parse
+from delivery.core.deployment import Manifest, Revision
+from delivery.core.errors import CommandError, DeployError
+from delivery.core.release import Release, ReleasedImage
+from delivery.steps import deploy as deploys
+from delivery.steps import engine as engines
+from delivery.steps import mirror as mirrors
+from delivery.steps import records, rollout, serving
+from delivery.steps import release as releases
+from delivery.steps.deploy import Target
+from delivery.steps.lock import Turn
+from delivery.tasks import deploy as tasks
+from delivery.tools import files, outbox
+from delivery.tools.helm import Watcher
+from tests.conftest import DECLARATION
+
+APPS = ("api-rest", "async-worker")
+TWO_APPS = DECLARATION.replace(
+    "[chart]", '[images.async-worker]\ncontext = "async-worker"\nbase = "base-image"\n[chart]'
+).replace('folders = ["api-rest"]', 'folders = ["api-rest", "async-worker"]')
+
+
+class Helm:
+    """Helm with a history, and a cluster where it never takes long; crashes is an image that does not run."""
+
+    crashes = ""
+
+    def __init__(self) -> None:
+        self.revisions: list[Revision] = []
+        self.told: dict[int, dict[str, Any]] = {}
+
+    def history(self, _release: str) -> tuple[Revision, ...]:
+        return tuple(self.revisions)
+
+    def values(self, _release: str, revision: int) -> dict[str, Any]:
+        return self.told[revision]
+
+    def manifest(self, _release: str, revision: int) -> Manifest:
+        return rendered(self.told[revision])
+
+    def preview(self, _release: str, _chart: Path, values: Sequence[Path]) -> Manifest:
+        return rendered(json.loads(values[-1].read_text()))
+
+    def upgrade(
+        self,
+        _release: str,
+        _chart: Path,
+        values: Sequence[Path],
+        *,
+        description: str,
+        watcher: Watcher,
+        **_: object,
+    ) -> None:
+        watcher.tick()
+        told = json.loads(values[-1].read_text())
+        if self.crashes and self.crashes in json.dumps(told):
+            self._add(told, "failed", 'Upgrade "platform" failed: context deadline exceeded')
+            raise CommandError("deploy platform", argv=["helm"], returncode=1, tail="Error: UPGRADE FAILED: it crashes")
+        self._add(told, "deployed", description or "Upgrade complete")
+
+    def rollback(self, _release: str, revision: int, **_: object) -> None:
+        self._add(self.told[revision], "deployed", f"Rollback to {revision}")
+
+    def uninstall(self, _release: str, **_: object) -> None:
+        self.revisions.clear()
+
+    def notes(self, _release: str) -> str:
+        return ""
+
+    def _add(self, told: dict[str, Any], status: str, description: str) -> None:
+        if status == "deployed":
+            self.revisions = [
+                Revision(**{**vars(one), "status": "superseded" if one.status == "deployed" else one.status})
+                for one in self.revisions
+            ]
+        number = len(self.revisions) + 1
+        self.told[number] = told
+        self.revisions.append(Revision(number, status, datetime.now(UTC), "platform-0.1.0", description))
+
+
+def rendered(values: dict[str, Any]) -> Manifest:
+    texts = [
+        f"kind: Deployment\nmetadata:\n  name: platform-{name}\nimage: {one['image']['digest']}"
+        for name, one in values["components"].items()
+    ]
+    return Manifest("\n---\n".join(texts), "")
+
+
+class Cluster:
+    """A namespace that is as its releases say."""
+
+    context, namespace = "kind-house", "platform"
+
+    def find(self, _kind: str, _name: str) -> dict[str, Any]:
+        return {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+
+    def all(self, _kind: str, _selector: str = "") -> list[dict[str, Any]]:
+        return []
+
+    def delete(self, _kind: str, names: list[str]) -> None:
+        assert names == []
+
+
+class Story:
+    """The tasks, of a clone whose sources become what `deploy` is told."""
+
+    def __init__(self, helm: Helm) -> None:
+        self.helm = helm
+        self.sources: dict[str, str] = {}
+        self.decided: dict[str, str] = {}
+        self._seen = 0
+
+    def deploy(self, number: int, **sources: str) -> None:
+        """Deploy sources, each a letter, that the plan calls 0.1.0-dev.number."""
+        self.sources = {name.replace("_", "-"): letter for name, letter in sources.items()}
+        self.decided = dict.fromkeys((*APPS, "platform-chart"), f"0.1.0-dev.{number}")
+        self.run(tasks.deploy, version="current")
+
+    def run(self, task: Any, **flags: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
+        task.body.__wrapped__(None, **flags)
+
+    def made(self) -> Release:
+        return Release(
+            {
+                name: ReleasedImage(f"localhost:5001/{name}", letter * 32, f"sha256:{letter * 64}")
+                for name, letter in self.sources.items()
+            }
+        )
+
+    def told(self) -> list[tuple[str, str, str]]:
+        """What the ledger was told since the last time: component, status, version without its number."""
+        events = [one.event for one in outbox.waiting()]
+        since, self._seen = events[self._seen :], len(events)
+        return [(one["component"], one["status"], one["version"].partition("0.1.0-dev.")[2]) for one in since]
+
+    def figures(self) -> dict[str, tuple[int, int]]:
+        """The deployments and the failures of each component."""
+        now = datetime.now(UTC)
+        found = dora.figures([one.event for one in outbox.waiting()], now - timedelta(1), now)
+        return {one.component: (one.deployments, one.failures) for one in found}
+
+
+@pytest.fixture
+def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story:
+    """Nothing is deployed to local yet."""
+    (house / "async-worker").mkdir()
+    (house / "values.yaml").touch()
+    declared = parse(TWO_APPS, is_folder=lambda _path: True)
+    local = Environment(contexts=("kind-house",), namespace="platform", values="values.yaml")
+    declared = declared.model_copy(update={"environments": {"local": local}})
+    made = Story(Helm())
+    there = Target("local", local, cast("Any", made.helm), cast("Any", Cluster()))
+
+    @contextmanager
+    def hold(*_: object, **__: object) -> Iterator[Turn]:
+        yield Turn("platform-deploy", None)
+
+    def decided(_declaration: object) -> Mapping[str, str]:
+        return made.decided
+
+    monkeypatch.setattr(files, "load_declaration", lambda: declared)
+    monkeypatch.setattr(deploys, "target", lambda *_: there)
+    monkeypatch.setattr(deploys, "deploy", functools.partial(deploys.deploy, root=house))
+    monkeypatch.setattr(deploys, "hold", hold)
+    monkeypatch.setattr(rollout, "report", lambda *_: None)
+    monkeypatch.setattr(rollout.Watch, "look", lambda _self: True)
+    monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
+    monkeypatch.setattr(releases, "make", lambda *_: made.made())
+    monkeypatch.setattr(mirrors, "mirror", lambda *_: {})
+    monkeypatch.setattr(serving, "ROOT", house)
+    monkeypatch.setattr(records, "decided", decided)
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
+    return made
+
+
+def test_a_deploy_its_rollback_and_a_crash_are_told_under_one_name_for_each_image(
+    story: Story, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story.deploy(1, api_rest="a", async_worker="e")
+    chart = story.told()[2][2]
+    a, b, worker = "1+aaaaaaa", "2+bbbbbbb", "1+eeeeeee"
+    assert story.figures() == dict.fromkeys((*APPS, "platform-chart"), (1, 0))
+
+    story.deploy(2, api_rest="b", async_worker="e")
+    assert story.told() == [
+        ("api-rest", "started", b),
+        ("api-rest", "succeeded", b),
+        ("async-worker", "succeeded", worker),
+        ("platform-chart", "succeeded", chart),
+    ]
+    assert f"api-rest 0.1.0-dev.{a} → 0.1.0-dev.{b}, Deployment/platform-api-rest (" in capsys.readouterr().out
+    assert story.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
+
+    story.run(tasks.rollback)
+    assert story.told() == [
+        ("api-rest", "started", a),
+        ("api-rest", "rolled-back", b),
+        ("api-rest", "succeeded", a),
+        ("async-worker", "succeeded", worker),
+        ("platform-chart", "succeeded", chart),
+    ]
+    assert story.figures() == {"api-rest": (1, 1), "async-worker": (1, 0), "platform-chart": (1, 0)}
+
+    story.helm.crashes = "c" * 64
+    with pytest.raises(DeployError):
+        story.deploy(3, api_rest="c", async_worker="e")
+    assert story.told() == [
+        ("api-rest", "started", "3+ccccccc"),
+        ("api-rest", "failed", "3+ccccccc"),
+        ("api-rest", "rolled-back", "3+ccccccc"),
+    ]
+    assert story.figures() == {"api-rest": (1, 2), "async-worker": (1, 0), "platform-chart": (1, 0)}
+
+    (house / "platform-chart" / "values.yaml").write_text("more: true\n")
+    story.deploy(4, api_rest="d", async_worker="e")
+    (new_chart,) = {version for name, _, version in story.told() if name == "platform-chart"}
+    assert new_chart.startswith("4+")
+    assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
