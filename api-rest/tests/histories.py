@@ -110,6 +110,10 @@ class World:
         for one in meant:
             one.taken_back = True
 
+    def remove(self, place: tuple[str, str], version: str, pipeline: str | None) -> None:
+        """Remove whatever runs at a place, whichever version it is taken for."""
+        self.record(Attempt(place, version, pipeline), "deploy", "removed", pipeline)
+
     def verify(self, attempt: Attempt, by: str) -> None:
         """Look whether a version still works, as every night."""
         pipeline = self.pipeline() if by == "another pipeline" else None
@@ -120,6 +124,8 @@ class World:
         """Return what really runs."""
         found: Answer = {}
         for row in self.rows:
+            if row["status"] == "removed":
+                found.pop((row["environment"], row["component"]), None)
             if any(one.success is row and not one.taken_back for one in self.attempts):
                 place = row["environment"], row["component"]
                 found[place] = row["version"], row["at"], row["responsible"]
@@ -133,7 +139,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Row], Answer]:
     for _ in range(draw(st.integers(1, 12))):
         place = draw(st.sampled_from(PLACES))
         version = draw(st.sampled_from(["1", "2"]))
-        action = draw(st.sampled_from(["deploy", "deploy", "together", "take back", "verify"]))
+        action = draw(st.sampled_from(["deploy", "deploy", "together", "take back", "remove", "verify"]))
         if action == "deploy":
             outcome = draw(st.sampled_from(["succeeded", "succeeded", "failed", "rolled-back", "killed"]))
             again = [one.pipeline for one in world.latest(place, version) if one.taken_back]
@@ -141,6 +147,9 @@ def histories(draw: st.DrawFn) -> tuple[list[Row], Answer]:
         elif action == "together":
             ends = draw(st.lists(st.sampled_from(["succeeded", "failed"]), min_size=2, max_size=2))
             world.deploy_together(place, version, ends)
+        elif action == "remove":
+            own = [one.pipeline for one in world.latest(place, version)]
+            world.remove(place, version, draw(st.sampled_from([None, world.pipeline(), *own])))
         elif world.attempts:
             attempt = draw(st.sampled_from(world.attempts))
             by = draw(st.sampled_from(["own", "hand", "another pipeline"]))
@@ -164,7 +173,7 @@ def events(draw: st.DrawFn) -> list[Row]:
                     "version": st.sampled_from(["1", "1", "2"]),
                     "responsible": st.sampled_from(["ana", "zoë"]),
                     "stage": st.sampled_from(["deploy", "deploy", "deploy", "verify", *STAGES]),
-                    "status": st.sampled_from(["started", "succeeded", "failed", "rolled-back"]),
+                    "status": st.sampled_from(["started", "succeeded", "failed", "rolled-back", "removed"]),
                     "at": st.integers(0, 9).map(lambda second: START + timedelta(seconds=second)),
                     "pipeline": st.sampled_from([None, None, "https://ci/1", "https://ci/2"]),
                     "step": st.sampled_from([None, None, "x", "y"]),

@@ -71,6 +71,7 @@ def texts(svg: str) -> list[str]:
         (THERE, run("plan", "started"), "1.2.3, 1.2.4 planning", "started"),
         (THERE, run("test", "failed"), "1.2.3, 1.2.4 failed in test", "failed"),
         (THERE, run("deploy", "rolled-back"), "1.2.3, 1.2.4 rolled back", "rolled-back"),
+        (None, run("deploy", "removed"), "nothing deployed", "silent"),
         (THERE, run("verify", "failed", "1.2.3"), "1.2.3, failed in verify", "failed"),
         (THERE, run("deploy", "started", hours=25), "1.2.3", "succeeded"),
         (

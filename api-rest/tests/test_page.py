@@ -191,6 +191,7 @@ def test_only_the_newest_run_is_told_of(world: World) -> None:
         ((stage("build", "succeeded"), stage("test", "started")), "started", "Testing"),
         ((stage("build", "failed"), stage("verify", "succeeded")), "failed", "Failed in build"),
         ((stage("deploy", "rolled-back"),), "rolled-back", "Rolled back"),
+        ((stage("deploy", "removed"),), "removed", "Removed"),
     ],
 )
 def test_a_result_is_told_by_colour_shape_and_words(

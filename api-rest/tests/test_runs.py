@@ -411,6 +411,24 @@ def test_of_one_moment_a_rollback_is_the_last() -> None:
     assert answer([deploy(1, "rolled-back", id="a"), deploy(1, "succeeded", id="b")]) == []
 
 
+@pytest.mark.parametrize("version", ["2.1", "1.0"], ids=["what runs", "whatever it is taken for"])
+def test_after_a_removal_nothing_runs_until_something_is_deployed(version: str) -> None:
+    events = [deploy(0, "succeeded"), deploy(1, "removed", version)]
+    assert answer(events) == []
+    assert [run.status for run in runs(events)] == ["removed", "succeeded"]
+    events += [deploy(2, "succeeded", "2.2")]
+    assert answer(events) == [("2.2", at(2))]
+    assert answer([*events, deploy(3, "rolled-back", "2.2")]) == []
+
+
+def test_what_was_removed_and_deployed_again_runs() -> None:
+    assert answer([deploy(0, "succeeded"), deploy(1, "removed"), deploy(2, "succeeded")]) == [("2.1", at(2))]
+
+
+def test_only_of_a_deploy_removed_says_that_nothing_runs() -> None:
+    assert answer([deploy(0, "succeeded"), event(1, "record", "removed")]) == [("2.1", at(0))]
+
+
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(histories())
 def test_what_runs_is_what_really_happened(history: tuple[list[Row], Answer]) -> None:

@@ -172,6 +172,7 @@ ENDS = {
     ("deploy", "succeeded"),
     ("deploy", "failed"),
     ("deploy", "rolled-back"),
+    ("deploy", "removed"),
     ("verify", "failed"),
     ("verify", "rolled-back"),
 }

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
-STATUSES = ("started", "succeeded", "failed", "rolled-back")
+STATUSES = ("started", "succeeded", "failed", "rolled-back", "removed")
 # The widths of the table's columns.
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
 

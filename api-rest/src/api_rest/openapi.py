@@ -214,9 +214,9 @@ def _environments() -> Json:
         "listEnvironments",
         "Tell what runs where",
         "The newest `deploy succeeded` of each component in each environment whose own run was not "
-        "rolled back, and how its stages went. All times are the `at` of the events' details; the "
-        "server's time where there is none, or it is later than the server's or a week before it. The "
-        "answer may be 2 s old.",
+        "rolled back, unless the component was removed there since, and how its stages went. All times "
+        "are the `at` of the events' details; the server's time where there is none, or it is later "
+        "than the server's or a week before it. The answer may be 2 s old.",
         {
             "200": _answer("Every environment that has something", "#/components/schemas/Environments"),
             **_errors("500", "503"),

@@ -354,7 +354,13 @@ def _late(late: Lag | None) -> str:
 
 def _summary(rows: list[RunRow]) -> str:
     """Say what of the runs wants a look."""
-    words = {"started": "under way", "failed": "failed", "rolled-back": "rolled back", "silent": "without an end"}
+    words = {
+        "started": "under way",
+        "failed": "failed",
+        "rolled-back": "rolled back",
+        "removed": "removed",
+        "silent": "without an end",
+    }
     found = [f"{count} {word}" for look, word in words.items() if (count := sum(row.look == look for row in rows))]
     return ", ".join(found) if found else "all succeeded" if rows else ""
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["STAGES", "Run", "Running", "StageTime", "running", "runs"]
 
 # From the worst: what several things together are called.
-WORST_FIRST = ("rolled-back", "failed", "started", "succeeded")
+WORST_FIRST = ("rolled-back", "failed", "removed", "started", "succeeded")
 # Events of one moment: a start comes before its end, and both before what takes them back.
-RANKS = {"started": 0, "succeeded": 1, "failed": 1, "rolled-back": 2}
+RANKS = {"started": 0, "succeeded": 1, "failed": 1, "rolled-back": 2, "removed": 3}
 DEPLOYED = STAGES.index("deploy")
 
 
@@ -98,15 +98,19 @@ def runs(events: Iterable[Mapping[str, Any]]) -> list[Run]:
 
 
 def running(events: Iterable[Mapping[str, Any]]) -> list[Running]:
-    """Return what runs, sorted: each place's newest deploy whose run was not rolled back."""
+    """Return what runs, sorted: each place's newest deploy whose run was not rolled back.
+
+    Where the place was removed since, whatever its version then, nothing runs.
+    """
     standing = [run for run in _grouped(events) if not run.is_rolled_back]
     deploys = [(run.deploy, run) for run in standing if run.deploy]
-    newest: dict[tuple[str, str], Running] = {}
+    newest: dict[tuple[str, str], Running | None] = {}
     for deploy, run in sorted(deploys, key=lambda pair: _order(pair[0])):
         place = deploy["environment"], deploy["component"]
         version, since, responsible = deploy["version"], deploy["at"], deploy["responsible"]
-        newest[place] = Running(*place, version, since, responsible, run.read())
-    return [newest[place] for place in sorted(newest)]
+        gone = _removes(deploy)
+        newest[place] = None if gone else Running(*place, version, since, responsible, run.read())
+    return [found for place in sorted(newest) if (found := newest[place])]
 
 
 def _grouped(events: Iterable[Mapping[str, Any]]) -> list[_Run]:
@@ -119,6 +123,12 @@ def _grouped(events: Iterable[Mapping[str, Any]]) -> list[_Run]:
     # What a later version of the apps recorded is left out: this one may be what was rolled back to.
     known = (event for event in events if event["stage"] in STAGES and event["status"] in RANKS)
     for event in sorted(known, key=_order):
+        if _removes(event):
+            # What it ends is the place: it belongs to no run of a version.
+            removal = _Run(event)
+            removal.add(event)
+            every.append(removal)
+            continue
         place = (event["component"], event["version"], event["environment"])
         pipeline = event.get("pipeline") or ""
         run = by_pipeline.get((*place, pipeline)) if pipeline else newest.get(place)
@@ -206,7 +216,8 @@ class _Run:
         self.first = first
         self.updated_at: datetime = first["at"]
         self.stages: dict[str, _Stage] = {}
-        # Whether it began to deploy, its last deploy that succeeded, and whether it was taken back.
+        # Whether it began to deploy, its last deploy that succeeded (or the removal that it is), and
+        # whether it was taken back.
         self.has_deployed = False
         self.deploy: Mapping[str, Any] | None = None
         self.is_rolled_back = False
@@ -217,7 +228,7 @@ class _Run:
         self.is_rolled_back = self.is_rolled_back or _takes_back(event)
         if event["stage"] == "deploy":
             self.has_deployed = self.has_deployed or event["status"] != "rolled-back"
-            self.deploy = event if event["status"] == "succeeded" else self.deploy
+            self.deploy = event if event["status"] in {"succeeded", "removed"} else self.deploy
         stage = self.stages.setdefault(event["stage"], _Stage())
         stage.add(event.get("step") or "", event["status"], event["at"])
 
@@ -239,6 +250,11 @@ class _Run:
 def _takes_back(event: Mapping[str, Any]) -> bool:
     """Tell whether an event takes back what was deployed."""
     return event["status"] == "rolled-back" and event["stage"] in {"deploy", "verify"}
+
+
+def _removes(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event says that nothing of a component is deployed any more."""
+    return bool(event["status"] == "removed" and event["stage"] == "deploy")
 
 
 def _begins_another(run: _Run, event: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ class Coming:
 
 def coming(running: Running | None, newest: Run | None, now: datetime) -> Coming | None:
     """Return what is on its way to a place, or did not get there, beside what runs there."""
-    if newest is None or newest.status == "succeeded" or newest.arrived:
+    if newest is None or newest.status in {"succeeded", "removed"} or newest.arrived:
         return None
     if running and newest.updated_at <= running.since:
         return None
@@ -57,6 +57,8 @@ def result(run: Run, now: datetime) -> tuple[str, str]:
         return "failed", f"Failed in {next(stage.stage for stage in run.stages if stage.status == 'failed')}"
     if run.status == "rolled-back":
         return "rolled-back", "Rolled back"
+    if run.status == "removed":
+        return "removed", "Removed"
     return "succeeded", _WORDS[run.stages[-1].stage][1]
 
 

@@ -260,6 +260,7 @@ def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
 def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
     """Return the statement that finds the id of the newest deploy of a place that succeeded.
 
+    None where the place was removed at that time or later.
     With `certain`, the newest of those whose version nobody took back at that time or later: it
     runs, or what was deployed after it. Which run a rollback undoes, only `running` knows.
     """
@@ -273,6 +274,7 @@ def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
             column.status == "succeeded",
             column.environment == place.environment,
             column.component == place.component,
+            ~_removed(column),
             # Two questions, not one with IN: each then has its own few rows of the index.
             *([~question for question in taken_back] if certain else ()),
         )
@@ -287,15 +289,25 @@ def _taken_back(stage: str, deploy: _Columns) -> ColumnElement[bool]:
     column = deployments.alias(f"{stage}_undone").c
     return (
         select(column.id)
-        .where(
-            column.stage == stage,
-            column.status == "rolled-back",
-            column.environment == deploy.environment,
-            column.component == deploy.component,
-            column.at >= deploy.at,
-            column.version == deploy.version,
-        )
+        .where(*_since(deploy, column, stage, "rolled-back"), column.version == deploy.version)
         .exists()
+    )
+
+
+def _removed(deploy: _Columns) -> ColumnElement[bool]:
+    """Tell whether the place of a deploy was removed, at that time or after it."""
+    column = deployments.alias("removal").c
+    return select(column.id).where(*_since(deploy, column, "deploy", "removed")).exists()
+
+
+def _since(deploy: _Columns, column: _Columns, stage: str, status: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions on an event of a deploy's place, at that time or after it."""
+    return (
+        column.stage == stage,
+        column.status == status,
+        column.environment == deploy.environment,
+        column.component == deploy.component,
+        column.at >= deploy.at,
     )
 
 

@@ -38,7 +38,7 @@ KEEP_FOR = timedelta(days=7)
 AT_ONCE = 20
 FIRST_DELAY = 10.0
 LONGEST_DELAY = 3_600.0
-MARKS = {"succeeded": "✅", "failed": "❌", "rolled-back": "↩️"}
+MARKS = {"succeeded": "✅", "failed": "❌", "rolled-back": "↩️", "removed": "🗑️"}
 TOO_MANY, AWAY = 429, 503
 
 
