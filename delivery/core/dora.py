@@ -134,8 +134,8 @@ def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping
 
 
 def is_removal(event: Mapping[str, Any]) -> bool:
-    """Whether an event says that a deployment was removed."""
-    return details_of(event).get("removed") is True
+    """Whether an event says that a deployment was removed, as an earlier version of this project said it, too."""
+    return event.get("status") == "removed" or details_of(event).get("removed") is True
 
 
 def _ends_a_deploy(event: Mapping[str, Any]) -> bool:
@@ -272,6 +272,9 @@ class _History:
         elif status == "rolled-back":
             self._fail(version, digest, at)
             self._restored(at)
+        elif status == "removed":
+            # Neither a failure nor a deployment; nobody waits any more for what was broken.
+            self._serving, self._broken_since = ("", ""), None
 
     def _succeed(self, event: Mapping[str, Any], version: str, digest: str, at: datetime) -> None:
         began = self._started.pop(version, at)

@@ -46,7 +46,7 @@ _UNSEEN = re.compile(
     "[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
     "\ud800-\udfff\ufeff\ufff0-\uffff\U000e0000-\U000e007f]+"
 )
-_ENDS = ("succeeded", "failed", "rolled-back")
+_ENDS = ("succeeded", "failed", "rolled-back", "removed")
 
 
 class TerminatedError(KeyboardInterrupt):

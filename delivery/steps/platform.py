@@ -31,6 +31,7 @@ __all__ = [
     "ledger_address",
     "logs",
     "prove",
+    "recorded",
     "released",
     "remove_clusters",
     "running",
@@ -101,12 +102,17 @@ def ledger_address(project: Compose) -> str:
     return f"http://localhost:{dict(project.ports())['api-rest']}"
 
 
+def recorded(address: str) -> dict[str, str]:
+    """The versions that a ledger says run here, by component; none where it does not answer."""
+    try:
+        return Ledger(address).running(LOCAL)
+    except PlatformError:
+        return {}
+
+
 def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     """Whether a ledger says that these run here, by their bytes; not where it does not answer."""
-    try:
-        known = Ledger(address).running(LOCAL)
-    except PlatformError:
-        return False
+    known = recorded(address)
     return all(bytes_of(known.get(name, "")) == bytes_of(version) for name, version in versions.items())
 
 

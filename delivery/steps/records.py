@@ -61,7 +61,6 @@ _MARGIN_SECONDS = 1.0
 # The ledger knows an Idempotency-Key for a week: before then it is asked whether it has the event.
 _OLD = timedelta(days=6)
 _SKEW = timedelta(days=1)  # how far two clocks may be apart
-_REMOVAL = "undeploy"  # the step of one
 _said: set[str] = set()
 
 
@@ -206,12 +205,14 @@ class Deploy:
         step: str,
         root: Path,
         stage: str = "deploy",
+        *,
+        removes: bool = False,
     ) -> None:
         self._declaration = declaration
         self._step = step
         self._stage = stage
         self._entered = _now()
-        self._recording = _Recording(root)
+        self._recording = _Recording(root, removes=removes)
         self._root = root
 
     def quietly(self) -> AbstractContextManager[None]:
@@ -298,13 +299,12 @@ def deploying(declaration: Declaration, step: str, root: Path = ROOT) -> Iterato
 
 
 @contextmanager
-def removing(declaration: Declaration, root: Path = ROOT) -> Iterator[Deploy]:
+def removing(declaration: Declaration, step: str, root: Path = ROOT) -> Iterator[Deploy]:
     """Record a removal, by hand too, once what is done inside has called `begin` on it.
 
-    The ledger has no status for it. Deploy and verify, whatever their status, would say that a
-    version runs since; the stage record says nothing about what runs.
+    One that fails is a failure of the stage record: of deploy, it would be a failed change.
     """
-    with _recorded(Deploy(declaration, _REMOVAL, root, "record")) as made:
+    with _recorded(Deploy(declaration, step, root, "record", removes=True)) as made:
         yield made
 
 
@@ -329,6 +329,7 @@ class _Recording:
     """One run that is told to the ledger. Before `begin`, and where that failed, nothing is."""
 
     root: Path
+    removes: bool = False
     run: Run | None = None
     to: str = ""
     chart: str = ""
@@ -352,7 +353,8 @@ class _Recording:
         before = journal(self.root) if once else []
         starting = [name for name in self._blamed(run) if not core.begun(before, run, name)]
         self.run = run
-        self._keep([run.event(name, "started", run.began) for name in starting])
+        if not self.removes:
+            self._keep([run.event(name, "started", run.began) for name in starting])
 
     @contextmanager
     def until_it_ends(self, before_failing: Any = None) -> Iterator[None]:  # noqa: ANN401  # a callable
@@ -383,6 +385,9 @@ class _Recording:
 
     def _succeeded(self, run: Run, at: datetime, advice: str) -> list[dict[str, Any]]:
         events = []
+        if self.removes:
+            run = replace(run, stage="deploy")
+            return [run.event(name, "removed", at, error=advice) for name in run.versions]
         if self.served.versions:
             of = replace(run, versions=self.served.versions, digests=self.served.digests)
             changed = [name for name in of.versions if name not in self.unchanged]
@@ -391,8 +396,6 @@ class _Recording:
             more: dict[str, Any] = {"changed": name not in self.unchanged} if run.stage == "deploy" else {}
             if self.served.versions:
                 more["restored"] = True
-            if run.step == _REMOVAL:
-                more["removed"] = True
             events.append(run.event(name, "succeeded", at, error=advice, **more))
         return events
 

@@ -188,7 +188,7 @@ def undeploy(  # each is a flag
     place = deploys.target(declaration, environment, context)
     if declared.confirm:
         _confirm(f"remove {place}", environment, yes=yes)
-    with records.removing(declaration) as recording:
+    with records.removing(declaration, "undeploy") as recording:
         with recording.quietly():
             served = serving.current(declaration, place)
             if served.versions:

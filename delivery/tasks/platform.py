@@ -154,6 +154,8 @@ def down(
     _tell_shared(project)
     if volumes and not yes:
         _confirm(project.name, platforms.data(project, declaration))
+    if not volumes:  # the ledger goes with them
+        _record_removal(declaration, project)
     users = platforms.down(project, declaration, volumes=volumes, registry=registry)
     if volumes:
         remembered.forget(files.ROOT)
@@ -165,6 +167,18 @@ def down(
         screen.say("then `./run inv down`; or at once `./run inv down --registry`")
     if project.engine.private:
         screen.say("the private engine goes on; `./run inv engine.down` stops it")
+
+
+def _record_removal(declaration: Declaration, project: Compose) -> None:
+    """Record that the apps are gone while their ledger can still be told: it is one of them."""
+    from delivery.steps import records  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+
+    with records.removing(declaration, "down") as recording, recording.quietly():
+        running = {service.name for service in project.services() if service.state == "running"}
+        address = platforms.ledger_address(project)
+        known = platforms.recorded(address) if "api-rest" in running else {}
+        if gone := {name: version for name, version in known.items() if name in running}:
+            recording.begin(LOCAL, Contents(gone), to=address)
 
 
 def _confirm(name: str, volumes: list[str]) -> None:

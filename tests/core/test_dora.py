@@ -106,6 +106,16 @@ def test_the_same_bytes_are_one_deployment_whatever_they_are_called() -> None:
     assert (found.deployments, found.failures, found.restore_time) == (1, 1, 3600)
 
 
+def test_a_removal_is_neither_a_failure_nor_a_deployment_and_ends_what_served() -> None:
+    deploys = [event(1, "succeeded"), event(2, "failed", "1.1.0"), event(4, "removed")]
+    found = one(*deploys)
+    assert (found.deployments, found.failures, found.restore_time) == (1, 1, None)
+    found = one(*deploys, event(9, "succeeded", changed=False))
+    assert (found.deployments, found.failures, found.restore_time) == (2, 1, None)
+    assert [each["status"] for each in dora.deployments(deploys, 1)] == ["removed"]
+    assert dora.durations([event(4, "removed", seconds=5.0)]) == []
+
+
 def test_a_verification_that_fails_makes_the_deploy_a_failure() -> None:
     found = one(
         event(1, "succeeded"),
@@ -279,7 +289,7 @@ def test_no_cell_is_taken_for_a_formula(text: str) -> None:
     assert not told.lstrip().startswith(("=", "+", "-", "@"))
 
 
-STATUSES = st.sampled_from(["started", "succeeded", "failed", "rolled-back"])
+STATUSES = st.sampled_from(["started", "succeeded", "failed", "rolled-back", "removed"])
 EVENTS = st.lists(
     st.builds(
         event,

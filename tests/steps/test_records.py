@@ -649,7 +649,7 @@ def test_in_a_pipeline_it_is_a_stage_that_failed(declaration: Declaration, house
 
 @pytest.mark.usefixtures("build")
 def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), records.removing(declaration, house.root):
+    with pytest.raises(DeclarationError), records.removing(declaration, "undeploy", house.root):
         raise DeclarationError("not confirmed")
     assert outbox.waiting() == []
 

@@ -505,24 +505,19 @@ def test_going_back_is_recorded(done: Done) -> None:
     assert [digest[7] for (digest,) in recorded("digest")] == ["a", "c", "a"]
 
 
-def test_a_removal_is_recorded_without_a_claim_about_what_runs(done: Done) -> None:
-    """A deploy that succeeds or is rolled back says that a version runs since; here none does."""
+def test_a_removal_is_recorded(done: Done) -> None:
     run(tasks.undeploy)
     assert done.removed == [(False, False)]
-    assert recorded("version", "environment", "stage", "step", "status", "removed") == [
-        ("2.0.0", "local", "record", "undeploy", "started", None),
-        ("2.0.0", "local", "record", "undeploy", "succeeded", True),
+    assert recorded("version", "digest", "environment", "stage", "step", "status") == [
+        ("2.0.0", C, "local", "deploy", "undeploy", "removed"),
     ]
 
 
-def test_a_removal_that_fails_is_recorded_and_fails(done: Done) -> None:
+def test_a_removal_that_fails_is_recorded_and_is_no_failed_deploy(done: Done) -> None:
     done.fails = DeployError("remove platform: it is stuck")
     with pytest.raises(DeployError):
         run(tasks.undeploy)
-    assert recorded("status", "error", "removed") == [
-        ("started", None, None),
-        ("failed", "remove platform: it is stuck", None),
-    ]
+    assert recorded("stage", "status", "error") == [("record", "failed", "remove platform: it is stuck")]
 
 
 def test_where_nothing_serves_no_removal_is_recorded(done: Done) -> None:

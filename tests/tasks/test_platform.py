@@ -252,8 +252,9 @@ def test_who_shares_a_platform_with_another_clone_is_told(
 
 
 @pytest.fixture
-def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
+def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
     """Whether each `down` removed the data; None for the ports that were forgotten after it."""
+    asked.running = []
     found: list[bool | None] = []
 
     def down(*_: object, volumes: bool, registry: bool) -> list[str]:
@@ -270,6 +271,31 @@ def taken_down(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> lis
     monkeypatch.setattr(platforms, "data", lambda *_: ["house_database", "house-registry"])
     monkeypatch.setattr(platforms, "down", down)
     return found
+
+
+def test_down_tells_the_platforms_own_ledger_before_it_is_gone(
+    asked: Asked, taken_down: list[bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_down: list[list[tuple[Any, ...]]] = []
+    monkeypatch.setattr(platforms, "down", lambda *_, volumes: at_down.append([(volumes,), *recorded()]))
+    asked.running = [runs("api-rest", IMAGE), runs("kafka", IMAGE), runs("async-worker", IMAGE, state="exited")]
+    asked.known = {"api-rest": K1, "async-worker": K1, "platform-chart": "0.1.0"}
+    platform.down(cast("Any", Context()))
+    assert at_down == [[(False,), ("api-rest", K1, "deploy", "removed")]]
+    assert recorded("environment", "step") == [("local", "down")]
+    assert taken_down == []
+
+
+@pytest.mark.parametrize("what", ["its data goes", "it does not run", "it does not answer"])
+def test_a_ledger_that_cannot_be_told_is_not(
+    asked: Asked, taken_down: list[bool | None], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.running = [] if what == "it does not run" else [runs("api-rest", IMAGE)]
+    asked.known = {} if what == "it does not answer" else {"api-rest": K1}
+    platform.down(cast("Any", Context()), volumes=what == "its data goes", yes=True)
+    assert taken_down[0] is (what == "its data goes")
+    assert recorded() == []
+    assert capsys.readouterr().err == ""
 
 
 def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool | None]) -> None:

@@ -192,7 +192,7 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
     return made
 
 
-def test_a_deploy_its_rollback_and_a_crash_are_told_under_one_name_for_each_image(
+def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for_each_image(
     story: Story, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     story.deploy(1, api_rest="a", async_worker="e")
@@ -234,4 +234,12 @@ def test_a_deploy_its_rollback_and_a_crash_are_told_under_one_name_for_each_imag
     story.deploy(4, api_rest="d", async_worker="e")
     (new_chart,) = {version for name, _, version in story.told() if name == "platform-chart"}
     assert new_chart.startswith("4+")
+    assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
+
+    story.run(tasks.undeploy)
+    assert story.told() == [
+        ("api-rest", "removed", "4+ddddddd"),
+        ("async-worker", "removed", worker),
+        ("platform-chart", "removed", new_chart),
+    ]
     assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
