@@ -153,7 +153,7 @@ def test_a_removal_leaves_a_verification_changes_what_runs(platform: Platform, h
 
     deploy("1.0.0")
     deploy("1.1.0")
-    with recording.removing(deploy.declaration, house.root) as told:
+    with recording.removing(deploy.declaration, "undeploy", house.root) as told:
         told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 6)
     assert outbox.rejected() == []
