@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from . import api, delivery, start, worker
+from . import api, delivery, readers, start, worker
 from .http import first_200, wrk
 from .stack import BenchError, Images, Stack, build_twins, need, stack
 
 __all__ = ["main"]
 
-SECTIONS = ("api", "worker", "start")
+SECTIONS = ("api", "readers", "worker", "start")
 DELIVERY = "delivery"  # goes by itself: it needs neither the stack nor the twins
 FAILED = 1
 WORKER_PORT = 8001
@@ -64,6 +64,7 @@ def _measures(running: Stack, options: argparse.Namespace) -> dict[str, Callable
         "api": lambda: api.measure(
             running, seconds=options.seconds, rounds=options.rounds, access_log=options.access_log == "on"
         ),
+        "readers": lambda: readers.measure(running, seconds=options.seconds, rounds=options.rounds),
         "worker": lambda: worker.measure(running, count=options.events, rounds=options.rounds),
         "start": lambda: start.measure(running, times=options.starts),
     }
@@ -72,6 +73,7 @@ def _measures(running: Stack, options: argparse.Namespace) -> dict[str, Callable
 def _titles() -> dict[str, str]:
     return {
         "api": "api-rest beside FastAPI",
+        "readers": "Recording beside readers",
         "worker": "async-worker beside faust-streaming and aiokafka",
         "start": "From `docker start` to the first answer",
     }

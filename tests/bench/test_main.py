@@ -24,7 +24,7 @@ def test_the_command_line_refuses_nonsense_with_2() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["apo"], "there is no section 'apo'; there are api, worker, start"),
+        (["apo"], "there is no section 'apo'; there are api, readers, worker, start"),
         (["api", "workers"], "there is no section 'workers'"),
         (["--rounds", "0"], "--rounds: must be a whole number, 1 or more, not '0'"),
         (["--seconds", "-1"], "--seconds: must be a whole number, 1 or more, not '-1'"),
