@@ -35,7 +35,11 @@ def down(_context: Context) -> None:
     """Remove the local Kubernetes cluster and what runs in it."""
     from delivery.steps import cluster as clusters  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
-    clusters.down(engines.require(), files.load_declaration())
+    declaration = files.load_declaration()
+    clusters.down(engines.require(), declaration)
+    screen.say(
+        f"the image of its nodes stays, as does the registry {declaration.registry.address}: `./run inv down` stops it"
+    )
 
 
 @item(help={"json": "print it for a machine to read"})
