@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ledger", "chaos and shutdown of the ledger (tests/ledger)")
     group.addoption("--events", type=int, help="events that the storm has accepted")
     group.addoption("--kills", type=int, help="how often the storm kills")
+    group.addoption("--pause", type=float, help="seconds that Kafka and the database are frozen")
     group.addoption("--rate", type=float, help="events a second at most")
     group.addoption("--seed", type=int, help="what is killed when; printed, so that it can be given again")
     group.addoption("--keyless", type=float, help="share of clients without an Idempotency-Key, 0 to 1")

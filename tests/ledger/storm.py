@@ -1,4 +1,4 @@
-"""Load on the ledger while its containers are killed: first decided what is killed when, then carried out."""
+"""Load on the ledger while its containers are killed and frozen: decided, then carried out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,18 @@ from tests.ledger.client import Address, Client
 from tests.ledger.history import Answer, Attempt, History
 from tests.ledger.stack import APIS, WORKERS, Stack
 
-__all__ = ["TARGETS", "Load", "Report", "Strike", "Weather", "rage", "strikes"]
+__all__ = [
+    "FROZEN",
+    "TARGETS",
+    "Load",
+    "Report",
+    "Strike",
+    "Struck",
+    "Weather",
+    "pause_for",
+    "rage",
+    "strikes",
+]
 
 # What is killed: of an app one of its instances, sometimes for so long that the other is alone.
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -26,7 +37,11 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "kafka": ("kafka",),
     "database": ("database",),
 }
+# What is frozen, once each: it keeps its connections and answers nothing, as behind a cut network.
+FROZEN = ("kafka", "database")
 
+# A minute for 100,000 events, less for fewer, but longer than the worker once survived.
+PAUSE, PAUSE_EVENTS, SHORTEST_PAUSE = 60.0, 100_000, 20.0
 # One strike in so many hits two at once; one in so many lasts long, and an app's other instance is alone.
 PAIRS = 4
 ALONE = 5
@@ -48,6 +63,7 @@ class Weather:
     """How much, how hard, and the seed that decides the rest.
 
     keyless: the share of clients that send no Idempotency-Key and never try again. rate: events a second at most.
+    pause: for how many seconds Kafka is frozen, and the database; 0: never.
     """
 
     events: int
@@ -56,19 +72,32 @@ class Weather:
     keyless: float
     rate: float
     clients: int = 16
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
 class Strike:
-    """Kill these at once when so many events are accepted; start them again after so many seconds."""
+    """Kill or freeze these when so many events are accepted; they run again some seconds later."""
 
     after: int
     services: tuple[str, ...]
     down: float
+    frozen: bool = False
+
+    def __str__(self) -> str:
+        return f"{' and '.join(self.services)} {'frozen' if self.frozen else 'killed'}"
+
+
+def pause_for(events: int) -> float:
+    """For how many seconds a storm of so many events freezes what it freezes."""
+    return max(SHORTEST_PAUSE, PAUSE * events / PAUSE_EVENTS)
 
 
 def strikes(weather: Weather) -> list[Strike]:
-    """When what is killed: each target equally often, give or take one; the same for the same seed."""
+    """When what is struck, the same for the same seed.
+
+    Each target is killed equally often, give or take one, and what is FROZEN is frozen once.
+    """
     rng = random.Random(weather.seed)  # noqa: S311  a repeatable order guards nothing
     targets = list(itertools.islice(itertools.cycle(TARGETS), weather.kills))
     rng.shuffle(targets)
@@ -76,13 +105,25 @@ def strikes(weather: Weather) -> list[Strike]:
     alone = set(rng.sample(range(weather.kills), weather.kills // ALONE))
     # Spread over the run, but not on a beat; none so late that no load is left to suffer from it.
     step = weather.events * 0.9 / max(1, weather.kills)
-    return [
+    kills = [
         Strike(
             int(step * (number + rng.random())),
             _services(target, rng, pair=number in pairs),
             rng.uniform(*(ALONE_SECONDS if number in alone else DOWN_SECONDS)),
         )
         for number, target in enumerate(targets)
+    ]
+    return sorted([*kills, *_freezes(weather, rng)], key=lambda strike: strike.after)
+
+
+def _freezes(weather: Weather, rng: random.Random) -> list[Strike]:
+    if not weather.pause:
+        return []
+    services = rng.sample(FROZEN, len(FROZEN))
+    step = weather.events * 0.9 / len(services)
+    return [
+        Strike(int(step * (number + rng.random())), (service,), weather.pause, frozen=True)
+        for number, service in enumerate(services)
     ]
 
 
@@ -118,6 +159,28 @@ class Clock:
         return self._offset + time.monotonic()
 
 
+class Struck:
+    """What is struck right now, and what has been since somebody last looked."""
+
+    def __init__(self) -> None:
+        self._now = ""
+        self._since = ""
+
+    @contextmanager
+    def by(self, strike: Strike) -> Iterator[None]:
+        """Say so while the body runs."""
+        self._now = self._since = str(strike)
+        try:
+            yield
+        finally:
+            self._now = ""
+
+    def look(self) -> str:
+        """Return what is struck, or was since the last look, or nothing."""
+        words, self._since = self._now or self._since, ""
+        return words
+
+
 @dataclass
 class Report:
     """What a storm did; for people."""
@@ -126,6 +189,8 @@ class Report:
     accepted: int = 0
     seconds: float = 0.0
     killed: Counter[str] = field(default_factory=Counter)
+    frozen: Counter[str] = field(default_factory=Counter)
+    struck: Struck = field(default_factory=Struck)
     strikes: int = 0
     pairs: int = 0
     died: list[str] = field(default_factory=list)
@@ -136,11 +201,15 @@ class Report:
 
     def describe(self) -> str:
         """The figures."""
-        kills = ", ".join(f"{service} {count}" for service, count in sorted(self.killed.items()))
+        kills, freezes = (
+            ", ".join(f"{service} {count}" for service, count in sorted(counts.items()))
+            for counts in (self.killed, self.frozen)
+        )
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items()))
         lines = [
             f"seed {self.weather.seed}: {self.strikes} strikes ({self.pairs} on two at once)",
             f"{self.killed.total()} kills: {kills}",
+            f"{self.frozen.total()} freezes of {self.weather.pause:.0f} s: {freezes}",
             f"attempts: {outcomes}; {self.accepted / self.seconds:.0f} events/s accepted over {self.seconds:.0f} s",
             f"longest time without an accepted event {self.outage:.1f} s",
             f"all ready {self.recovered:.1f} s after the last event, all consumed {self.settled:.1f} s after that",
@@ -166,6 +235,11 @@ class Load:
         self._lock = threading.Lock()
         self._last = self._clock()
         self._outage = 0.0
+
+    @property
+    def weather(self) -> Weather:
+        """How hard it blows."""
+        return self._weather
 
     @property
     def outcomes(self) -> Counter[str]:
@@ -261,18 +335,17 @@ def event(run: str, number: int, client: int, rng: random.Random) -> dict[str, A
     }
 
 
-def rage(stack: Stack, load: Load, weather: Weather, history: History, say: Callable[[str], None]) -> Report:
+def rage(stack: Stack, load: Load, report: Report, history: History, say: Callable[[str], None]) -> None:
     """Blow until enough events are accepted and every strike has come down; everything runs and is ready afterwards."""
-    report = Report(weather)
+    weather = report.weather
     started = time.monotonic()
     with load.blowing() as clients:
         for strike in strikes(weather):
             _await(strike.after, load, clients, history)
-            _strike(stack, strike, report)
-            say(
-                f"{time.monotonic() - started:5.0f} s  {history.accepted:6} accepted  "
-                f"killed {' and '.join(strike.services)}, down for {strike.down:.1f} s"
-            )
+            with report.struck.by(strike):
+                _strike(stack, strike, report)
+            passed = time.monotonic() - started
+            say(f"{passed:5.0f} s  {history.accepted:6} accepted  {strike} for {strike.down:.1f} s")
         load.calm()
         _await(weather.events, load, clients, history)
         for client in clients:
@@ -282,16 +355,18 @@ def rage(stack: Stack, load: Load, weather: Weather, history: History, say: Call
     report.outage = load.outage
     report.outcomes = load.outcomes
     report.recovered = sum(stack.wait_ready(service) for service in (*APIS, *WORKERS))
-    return report
 
 
 def _await(accepted: int, load: Load, clients: Sequence[Future[None]], history: History) -> None:
+    # A freeze is over by now, but the silence has lasted since before it.
+    patience = PATIENCE + load.weather.pause
     while history.accepted < accepted:
         for client in clients:
             if client.done():
                 client.result()
-        if load.silence > PATIENCE:
-            raise AssertionError(f"nothing was accepted for {PATIENCE:.0f} s: {dict(load.outcomes)}")
+        if load.silence > patience:
+            outcomes = dict(load.outcomes)
+            raise AssertionError(f"nothing was accepted for {patience:.0f} s: {outcomes}")
         time.sleep(LOOK)
 
 
@@ -299,6 +374,20 @@ def _strike(stack: Stack, strike: Strike, report: Report) -> None:
     for service, words in stack.ended().items():
         report.died.append(f"{service}: {words}")
         stack.start(service)
+    if strike.frozen:
+        with ExitStack() as frozen:
+            for service in strike.services:
+                frozen.enter_context(stack.frozen(service))
+            time.sleep(strike.down)
+        report.frozen.update(strike.services)
+    else:
+        _kill(stack, strike)
+        report.killed.update(strike.services)
+    report.strikes += 1
+    report.pairs += len(strike.services) > 1
+
+
+def _kill(stack: Stack, strike: Strike) -> None:
     for service in strike.services:
         stack.container(service).kill(signal="KILL")
     for service in strike.services:
@@ -306,6 +395,3 @@ def _strike(stack: Stack, strike: Strike, report: Report) -> None:
     time.sleep(strike.down)
     for service in strike.services:
         stack.start(service)
-    report.killed.update(strike.services)
-    report.strikes += 1
-    report.pairs += len(strike.services) > 1

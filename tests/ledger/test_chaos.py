@@ -1,4 +1,4 @@
-"""Kill everything at random under load: what was accepted is stored, once and as it was sent; and the checker would tell."""
+"""Kill and freeze under load: what was accepted is stored once, as it was sent; the checker tells."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 from tests.ledger.checker import Verdict, check
 from tests.ledger.conftest import Bring, Say, option
 from tests.ledger.history import Attempt, read, recording
-from tests.ledger.stack import APIS, Stack
-from tests.ledger.storm import TARGETS, Load, Report, Weather, rage
+from tests.ledger.stack import APIS, WORKERS, Stack
+from tests.ledger.storm import FROZEN, TARGETS, Load, Report, Weather, pause_for, rage
+from tests.ledger.usage import MIB, Sample, chart, describe, highest, read_samples, sampling
 
 pytestmark = [pytest.mark.engine, pytest.mark.storm]
 
@@ -24,6 +25,8 @@ EVENTS = 3_000
 KILLS = 4
 RATE = 200.0
 KEYLESS = 0.25
+# Of the 256 MB that each app may have.
+MOST_MEMORY = 200 * MIB
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Storm:
     run: str
     report: Report
     attempts: list[Attempt]
+    memory: list[Sample]
     folder: Path
 
     def judge(self) -> Verdict:
@@ -45,30 +49,52 @@ class Storm:
 def storm(
     bring: Bring, run: str, seed: int, run_folder: Path, say: Say, pytestconfig: pytest.Config
 ) -> Iterator[Storm]:
+    events = int(option(pytestconfig, "events", EVENTS))
     weather = Weather(
-        events=int(option(pytestconfig, "events", EVENTS)),
+        events=events,
         kills=int(option(pytestconfig, "kills", KILLS)),
         seed=seed,
         keyless=option(pytestconfig, "keyless", KEYLESS),
         rate=option(pytestconfig, "rate", RATE),
+        pause=option(pytestconfig, "pause", pause_for(events)),
     )
-    history_file = run_folder / "history.jsonl"
+    history_file, memory_file = run_folder / "history.jsonl", run_folder / "memory.csv"
+    report = Report(weather)
     with bring({}) as stack:
         say(f"{weather}, history in {history_file}")
         try:
             with recording(history_file) as history:
+
+                def progress() -> tuple[int, str]:
+                    return history.accepted, report.struck.look()
+
                 load = Load(run, weather, [stack.address(api) for api in APIS], history)
-                report = rage(stack, load, weather, history, say)
-            report.settled = stack.settle(run)
+                with sampling(memory_file, (*APIS, *WORKERS), stack.memory, progress):
+                    rage(stack, load, report, history, say)
+                    report.settled = stack.settle(run)
         finally:
-            say(f"logs in {stack.save_logs(run_folder)}")
-        say(report.describe())
-        yield Storm(stack, run, report, read(history_file), run_folder)
+            say(f"logs, memory.csv and memory.svg in {stack.save_logs(run_folder)}")
+            memory = read_samples(memory_file)
+            title = f"Memory of the apps, seed {weather.seed}"
+            (run_folder / "memory.svg").write_text(chart(memory, title), encoding="utf-8")
+        say("\n".join([report.describe(), *describe(memory)]))
+        yield Storm(stack, run, report, read(history_file), memory, run_folder)
 
 
 def test_every_target_was_killed(storm: Storm) -> None:
     for services in TARGETS.values():
         assert sum(storm.report.killed[service] for service in services) > 0, storm.report.describe()
+
+
+def test_kafka_and_the_database_were_frozen(storm: Storm) -> None:
+    if storm.report.weather.pause:
+        assert storm.report.frozen == dict.fromkeys(FROZEN, 1), storm.report.describe()
+
+
+def test_no_app_grew(storm: Storm) -> None:
+    most = highest(storm.memory)
+    assert set(most) == {*APIS, *WORKERS}
+    assert {app: size for app, size in most.items() if size >= MOST_MEMORY} == {}
 
 
 def test_no_container_ended_by_itself(storm: Storm) -> None:

@@ -1,4 +1,4 @@
-"""A frozen Kafka keeps its connections and answers nothing: both apps wait, without growing, and then go on."""
+"""A frozen Kafka keeps its connections and answers nothing: both apps wait, and do not grow."""
 
 from __future__ import annotations
 

@@ -16,7 +16,19 @@ from tests.ledger.checker import check
 from tests.ledger.client import Address, Client
 from tests.ledger.history import Answer, read, recording
 from tests.ledger.stack import SERVICES, wait_for
-from tests.ledger.storm import TARGETS, Load, Pace, Weather, event, strikes
+from tests.ledger.storm import (
+    FROZEN,
+    TARGETS,
+    Load,
+    Pace,
+    Report,
+    Strike,
+    Struck,
+    Weather,
+    event,
+    pause_for,
+    strikes,
+)
 
 ONE, TWO = ("127.0.0.1", 1), ("127.0.0.1", 2)
 
@@ -47,6 +59,44 @@ def test_a_long_storm_strikes_two_at_once_and_leaves_an_instance_alone() -> None
     assert sum(1 for strike in planned if len(strike.services) == 2) == 10
     assert sum(1 for strike in planned if strike.down >= 4) == 8
     assert {service for strike in planned for service in strike.services} == set(SERVICES)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(), kills=st.integers(0, 60), events=st.integers(100, 100_000))
+def test_what_is_frozen_is_frozen_once_beside_the_kills(seed: int, kills: int, events: int) -> None:
+    planned = strikes(weather(seed=seed, kills=kills, events=events, pause=20.0))
+    freezes = [strike for strike in planned if strike.frozen]
+    assert sorted(strike.services for strike in freezes) == sorted((service,) for service in FROZEN)
+    assert {strike.down for strike in freezes} == {20.0}
+    assert [strike.after for strike in planned] == sorted(strike.after for strike in planned)
+    assert all(0 <= strike.after <= events * 0.9 for strike in freezes)
+    kept = [strike for strike in planned if not strike.frozen]
+    alone = strikes(weather(seed=seed, kills=kills, events=events))
+    assert kept == alone, "the kills of a seed have changed"
+
+
+def test_a_shorter_storm_freezes_for_less_but_not_for_nothing() -> None:
+    assert [pause_for(events) for events in (200_000, 100_000, 50_000, 3_000)] == [120, 60, 30, 20]
+
+
+def test_a_strike_is_seen_by_a_look_that_comes_after_it() -> None:
+    struck = Struck()
+    assert struck.look() == ""
+    with struck.by(Strike(0, ("kafka",), 1.0, frozen=True)):
+        assert struck.look() == "kafka frozen"
+        assert struck.look() == "kafka frozen"
+    with struck.by(Strike(0, ("api-rest", "database"), 0.0)):
+        pass
+    assert [struck.look(), struck.look()] == ["api-rest and database killed", ""]
+
+
+def test_a_report_tells_kills_from_freezes() -> None:
+    report = Report(weather(pause=20.0), accepted=60, seconds=30.0)
+    report.killed.update({"kafka": 2, "api-rest": 1})
+    report.frozen.update({"kafka": 1, "database": 1})
+    described = report.describe()
+    assert "3 kills: api-rest 1, kafka 2\n" in described
+    assert "2 freezes of 20 s: database 1, kafka 1\n" in described
 
 
 def test_an_event_tells_which_it_is() -> None:
