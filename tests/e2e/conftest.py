@@ -30,6 +30,7 @@ ORDER = (
     "test_placement",
     "test_component",
     "test_pipeline",
+    "test_story",
     "test_no_request_fails",
     "test_deploys",
     "test_deploy",  # tests/integration: what the task does, on the same cluster

@@ -20,7 +20,7 @@ from tests.integration import small
 from tests.jenkins.harness import Approval, Case, Credential, Event, Run, perform
 from tests.registries import Answer
 
-__all__ = ["COMPONENTS", "ENVIRONMENTS", "Delivery", "Shop", "Sink", "base_of", "docker", "make"]
+__all__ = ["COMPONENTS", "ENVIRONMENTS", "Delivery", "Shop", "Sink", "base_of", "docker", "make", "stand_on"]
 
 ENVIRONMENTS = ("develop", "staging", "production")
 COMPONENTS = ("api-rest", "async-worker")
@@ -150,17 +150,25 @@ def make(folder: Path, registry: str, base: str, context: str, environment: Mapp
     (folder / "run").write_text(_RUN.format(programs=programs))
     (folder / "run").chmod(0o755)
     (folder / "noxfile.py").write_text(_NOXFILE)
-    (folder / "base-image" / "Dockerfile").write_text("ARG DEBIAN_IMAGE\nFROM ${DEBIAN_IMAGE}\nCOPY file /base-image\n")
     code, printed = made.inv("signing.keys", "--to", str(folder.parent), environment=environment)
     assert code == 0, printed
     shutil.copy2(folder.parent / "cosign.pub", folder)
+    stand_on(folder, base)
     file = folder / "delivery.toml"
     text = file.read_text().replace('name = "small"', f'name = "{_ENGINE_ROOM}"', 1)
-    text = text.replace(text.partition("[upstream.debian]\nimage = ")[2].partition("\n")[0], f'"{base}"', 1)
     # The last environment is production.
     file.write_text(text + 'signed = true\n[signing]\npublic_key = "cosign.pub"\n')
     made.commit("build: sign, and stand on an image with Python")
     return made
+
+
+def stand_on(folder: Path, base: str) -> None:
+    """Have the images of a small project stand on this one, so that they can run."""
+    (folder / "base-image" / "Dockerfile").write_text("ARG DEBIAN_IMAGE\nFROM ${DEBIAN_IMAGE}\nCOPY file /base-image\n")
+    file = folder / "delivery.toml"
+    text = file.read_text()
+    declared = text.partition("[upstream.debian]\nimage = ")[2].partition("\n")[0]
+    file.write_text(text.replace(declared, f'"{base}"', 1))
 
 
 def base_of(release: Release, docker: Callable[..., str]) -> str:
