@@ -79,7 +79,7 @@ def test_a_registry_that_a_cluster_pulls_from_outlives_down(standing: Standing) 
     assert f"left as it is: the cluster {standing.cluster} pulls from it" in said
     assert f"`kind delete cluster --name {standing.cluster}`" in said
 
-    code, said = standing.down("--volumes")
+    code, said = standing.down("--volumes", "--yes")
     assert code == 7
     assert f"the cluster {standing.cluster} pulls from the registry whose images are to go" in said
     assert standing.is_running()
