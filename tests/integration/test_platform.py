@@ -188,6 +188,9 @@ def test_data_outlives_down_and_up(platform: Platform) -> None:
     address = f"http://localhost:{platform.ports['API_PORT']}/deployments/{identifier}"
     assert requests.get(address, timeout=10).json()["id"] == identifier
     assert in_database(platform, identifier) == 1
+    # What `down` told the ledger before it was gone is there, too, and so is what runs since.
+    assert {(name, "removed") for name in OURS} <= set(deployments(platform))
+    wait_for("the ledger to say that both apps run", lambda: deployed(platform) == released(platform))
 
 
 def test_the_topic_keeps_the_first_event_and_gets_heartbeats(platform: Platform, topic: KafkaConsumer) -> None:
