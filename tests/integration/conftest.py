@@ -159,7 +159,16 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A second platform that nothing was done with; gone again when the tests are done."""
     # Wherever a user's clone may lie: the path is long, and has spaces.
     folder = tmp_path_factory.mktemp("clone") / "where a user has all those projects that came to be" / "the platform"
-    folders = ["delivery", "locks", "base-image", "api-rest", "async-worker", "platform-chart", "upstream", "monitoring"]
+    folders = [
+        "delivery",
+        "locks",
+        "base-image",
+        "api-rest",
+        "async-worker",
+        "platform-chart",
+        "upstream",
+        "monitoring",
+    ]
     for name in ("tasks.py", "delivery.toml", "docker-compose.yaml", "docker-compose.apps.yaml", *folders):
         copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
