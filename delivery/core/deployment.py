@@ -28,6 +28,7 @@ __all__ = [
     "check_context",
     "check_line",
     "deployed",
+    "deployed_images",
     "describe",
     "leftovers",
     "name_unreleased",
@@ -272,6 +273,19 @@ def chart_values(
         key: {"image": {"repository": repository, "digest": digest}} for key, (repository, digest) in mirrored.items()
     }
     return {"components": ours, **theirs}
+
+
+def deployed_images(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The (repository, digest) of each component that values name by digest; `chart_values` writes them."""
+    components = values.get("components")
+    if not isinstance(components, dict):
+        return {}
+    images = {name: (one or {}).get("image") or {} for name, one in components.items()}
+    return {
+        name: (str(image["repository"]), str(image["digest"]))
+        for name, image in images.items()
+        if image.get("repository") and image.get("digest")
+    }
 
 
 def by_version(tags: Iterable[str]) -> list[str]:

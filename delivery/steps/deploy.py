@@ -19,6 +19,7 @@ from delivery.core.deployment import (
     changes,
     check_context,
     deployed,
+    deployed_images,
     describe,
     leftovers,
     objects,
@@ -127,13 +128,11 @@ def running(place: Target) -> Release | None:
     serving = deployed(history)
     if serving is None:
         return None
-    components = place.helm.values(RELEASE, serving.number).get("components", {})
     versions = versions_of(serving, history)
     key = f"revision {serving.number}"
     images = {
-        name: ReleasedImage(one["image"]["repository"], key, one["image"]["digest"], versions.get(name, ""))
-        for name, one in (components.items() if isinstance(components, dict) else ())
-        if one.get("image", {}).get("digest")
+        name: ReleasedImage(repository, key, digest, versions.get(name, ""))
+        for name, (repository, digest) in deployed_images(place.helm.values(RELEASE, serving.number)).items()
     }
     return Release(images) if images else None
 

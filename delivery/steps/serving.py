@@ -12,6 +12,7 @@ from delivery.core.deployment import (
     bytes_of,
     check_line,
     deployed,
+    deployed_images,
     name_unreleased,
     rollback_target,
     versions_of,
@@ -40,7 +41,7 @@ def contents(declaration: Declaration, release: Release, before: Contents = _NOT
     What is no release is named by the version to come and its bytes. Where its bytes are those of
     before, it keeps that name: one image has one name.
     """
-    images = {name: release.images[name] for name in declaration.components()}
+    images = {name: release.images[name] for name in declaration.components() if name in release.images}
     folder = declaration.chart.folder
     key = "" if release.chart else _chart_key(declaration)
     digests = {name: image.digest for name, image in images.items()}
@@ -130,15 +131,13 @@ def of_revision(
     bytes, else its digests name it.
     """
     history = place.helm.history(RELEASE) if history is None else history
-    values = place.helm.values(RELEASE, revision.number).get("components", {})
-    digests = {
-        name: str(values[name]["image"]["digest"]) for name in declaration.components() if isinstance(values, dict)
-    }
+    images = deployed_images(place.helm.values(RELEASE, revision.number))
+    # A component that was declared since is not in it.
+    digests = {name: images[name][1] for name in declaration.components() if name in images}
     folder = declaration.chart.folder
     versions = versions_of(revision, history)
-    if versions.keys() >= {*declaration.components(), folder}:
-        names = (*declaration.components(), folder)
-        return Contents({name: versions[name] for name in names}, digests)
+    if versions.keys() >= {*digests, folder}:
+        return Contents({name: versions[name] for name in (*digests, folder)}, digests)
     release = _release(declaration, place.name, digests, revision)
     if release:
         return contents(declaration, release)

@@ -338,6 +338,11 @@ def _unreleased(declaration: Declaration, version: str, now: Release | None) -> 
         return releases.make(engine, declaration), engine
     if now is None:
         raise DeclarationError("deploy what is deployed: nothing is", hint=f"--version {versions.CURRENT}, or X.Y.Z")
+    if missing := [name for name in declaration.components() if name not in now.images]:
+        raise DeclarationError(
+            f"cannot deploy what is deployed: it has no {', '.join(missing)}, which delivery.toml declares",
+            hint=f"--version {versions.CURRENT} builds this clone's sources, --version X.Y.Z is a release",
+        )
     return now, None
 
 

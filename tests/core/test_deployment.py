@@ -166,10 +166,20 @@ def test_another_context_is_refused(context: str, known: list[str], said: str, h
 
 def test_values_name_every_image_by_digest_and_nothing_else() -> None:
     release = Release({name: ReleasedImage(f"localhost:5001/{name}", "k", "sha256:a") for name in ("api-rest", "base")})
-    assert deployment.chart_values(release, ["api-rest"], {"kafka": ("localhost:5001/kafka", "sha256:b")}) == {
+    values = deployment.chart_values(release, ["api-rest"], {"kafka": ("localhost:5001/kafka", "sha256:b")})
+    assert values == {
         "components": {"api-rest": {"image": {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}}},
         "kafka": {"image": {"repository": "localhost:5001/kafka", "digest": "sha256:b"}},
     }
+    assert deployment.deployed_images(values) == {"api-rest": ("localhost:5001/api-rest", "sha256:a")}
+
+
+@pytest.mark.parametrize(
+    "components",
+    [None, [], {"greeter": None}, {"greeter": {"image": {"tag": "1", "repository": "r", "digest": ""}}}],
+)
+def test_values_may_name_no_image_by_digest(components: object) -> None:
+    assert deployment.deployed_images({"components": components}) == {}
 
 
 def test_versions_are_told_newest_first() -> None:

@@ -42,7 +42,13 @@ class House:
         )
 
     def values(self, _release: str, revision: int) -> dict[str, Any]:
-        return {"components": {"api-rest": {"image": {"digest": self.revisions[revision - 1][1]}}}}
+        return {
+            "components": {
+                "api-rest": {
+                    "image": {"repository": "localhost:5001/api-rest", "digest": self.revisions[revision - 1][1]}
+                }
+            }
+        }
 
 
 def place(*revisions: tuple[str, ...], environment: str = "staging") -> Target:
@@ -212,3 +218,15 @@ def test_what_serves_now_is_named(declaration: Declaration, held: list[Release])
     found = serving.current(declaration, place(("platform-1.0.0", A)))
     assert found.versions == {"api-rest": "1.0.0-app", "platform-chart": "1.0.0"}
     assert serving.current(declaration, place()) == Contents({})
+
+
+@pytest.mark.parametrize("said", ["", "api-rest 1.0.0-app, platform-chart 1.0.0"])
+def test_a_revision_from_before_a_component_was_added_is_told_all_the_same(
+    declaration: Declaration, held: list[Release], said: str
+) -> None:
+    held.append(release("1.0.0"))
+    images = {**declaration.images, "greeter": declaration.images["api-rest"]}
+    later = declaration.model_copy(update={"images": images})
+    found = serving.current(later, place(("platform-1.0.0", A, said)))
+    assert found.versions == {"api-rest": "1.0.0-app", "platform-chart": "1.0.0"}
+    assert found.digests["api-rest"] == A

@@ -178,6 +178,18 @@ def test_what_is_deployed_can_be_deployed_again(done: Done) -> None:
         run(tasks.deploy, version="deployed")
 
 
+def test_what_is_deployed_cannot_be_deployed_again_without_a_component_that_was_added(
+    done: Done, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {**declaration.images, "greeter": declaration.images["api-rest"]}
+    declared = files.load_declaration().model_copy(update={"images": images})
+    monkeypatch.setattr(files, "load_declaration", lambda: declared)
+    with pytest.raises(DeclarationError, match="it has no greeter") as error:
+        run(tasks.deploy, version="deployed")
+    assert "--version current" in error.value.hint
+    assert done.deployed == []
+
+
 def test_elsewhere_a_version_has_to_be_said(done: Done) -> None:
     with pytest.raises(DeclarationError, match="deploy to staging: no version is told"):
         run(tasks.deploy, environment="staging")
