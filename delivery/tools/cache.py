@@ -74,7 +74,7 @@ def _size(root: Path) -> int:
 
 
 def used(path: Path) -> None:
-    """Note that something in the cache is used now, for `unused`."""
+    """Note that something in the cache is used now, for `remove_unused`."""
     os.utime(path)
 
 

@@ -277,7 +277,7 @@ def test_down_tells_the_platforms_own_ledger_before_it_is_gone(
     asked: Asked, taken_down: list[bool | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_down: list[list[tuple[Any, ...]]] = []
-    monkeypatch.setattr(platforms, "down", lambda *_, volumes, **_more: at_down.append([(volumes,), *recorded()]))
+    monkeypatch.setattr(platforms, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()]))
     asked.running = [runs("api-rest", IMAGE), runs("kafka", IMAGE), runs("async-worker", IMAGE, state="exited")]
     asked.known = {"api-rest": K1, "async-worker": K1, "platform-chart": "0.1.0"}
     platform.down(cast("Any", Context()))
