@@ -16,7 +16,7 @@ from api_rest import app as app_module
 from api_rest.answers import address
 from api_rest.app import Ledger, create_app
 from api_rest.backends import Backends, Connecting
-from api_rest.errors import Busy, Cut, Problem, Unavailable
+from api_rest.errors import Busy, Cut, Unavailable
 from api_rest.fresh import Fresh
 from api_rest.idempotency import Reservation
 from api_rest.lag import Lag, Storing
@@ -601,6 +601,7 @@ def test_while_enough_is_read_a_read_is_503_of_its_own_kind_and_closes_no_gate(
     with taken(world, "reads"):
         response = world.http.get(path, status=503)
         assert code(response) == "busy"
+        assert "too many large answers" in response.json["error"]["message"]
         assert int(response.headers["Retry-After"]) > 0
         world.http.get("/environments")
     world.http.get(path)
@@ -622,7 +623,7 @@ def test_a_table_that_is_sent_holds_one_place_and_no_read(world: World) -> None:
             world.http.request(f"/deployments.csv?limit={limit}", method=method)
     answer = sent(world, "/deployments.csv")
     next(iter(answer))
-    with taken(world, "reads"), pytest.raises(Problem):
+    with taken(world, "reads"), pytest.raises(Busy):
         taken(world, "tables")
     answer.close()
     taken(world, "tables").close()

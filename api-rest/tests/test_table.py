@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from api_rest.errors import Busy, Cut, Problem, Unavailable
+from api_rest.errors import Busy, Cut, Unavailable
 from api_rest.listing import EPOCH, Batch, Listing, Position
 from api_rest.table import COLUMNS, Export, head, line
 
@@ -125,7 +125,7 @@ def test_an_export_is_read_while_it_is_sent() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Unavailable("gone"), Busy("took-too-long", "slow"), Problem(503, "busy", "too many")],
+    [Unavailable("gone"), Busy("took-too-long", "slow")],
 )
 def test_an_export_that_cannot_be_read_on_is_cut_and_that_is_logged_without_a_traceback(
     error: Exception, caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]

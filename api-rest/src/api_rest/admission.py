@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from .errors import Problem
+from .errors import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Admission"]
-
-RETRY_AFTER_SECONDS = "1"
 
 
 class Admission:
@@ -24,14 +22,10 @@ class Admission:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Run the body once there is a place, or raise a Problem if there is none in time."""
+        """Run the body once there is a place, or raise Busy if there is none in time."""
         if not self._places.acquire(timeout=seconds):
-            raise Problem(
-                503,
-                "busy",
-                "too many large answers are being made; try again",
-                headers={"Retry-After": RETRY_AFTER_SECONDS},
-            )
+            reason = "too many large answers are being made"
+            raise Busy("busy", reason, plain=reason)
         try:
             yield
         finally:

@@ -182,7 +182,7 @@ def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPRespo
             return answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
         except Busy as error:
             log.warning("cannot serve in time", reason=str(error))
-            busy = Problem(503, error.code, "the database had no time for this request; try again")
+            busy = Problem(503, error.code, f"{error.plain}; try again")
             return answer(busy.status, busy.body(), {"Retry-After": RETRY_AFTER_SECONDS})
         except Exception:
             log.exception("request failed")

@@ -45,11 +45,21 @@ class Unavailable(Exception):
 
 
 class Busy(Exception):
-    """The database is there but had no time for this request; it may be tried again."""
+    """There was no time for this one request; it may be tried again.
 
-    def __init__(self, code: str, reason: str) -> None:
+    plain: what anybody may read of it. The message is for the log.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        reason: str,
+        *,
+        plain: str = "the database had no time for this request",
+    ) -> None:
         super().__init__(reason)
         self.code = code
+        self.plain = plain
 
 
 class Cut(Exception):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from .errors import Busy, Cut, Problem, Unavailable
+from .errors import Busy, Cut, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -78,7 +78,7 @@ class Export:
     def _next(self) -> Batch:
         try:
             return self._read(self._rest)
-        except (Problem, Unavailable, Busy) as error:
+        except (Unavailable, Busy) as error:
             # Its beginning is sent: all that can be told is that it is not whole.
             log.warning("a table was cut", reason=str(error))
             raise Cut from error
