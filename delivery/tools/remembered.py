@@ -57,6 +57,8 @@ def _kept(root: Path) -> dict[str, str]:
         found = json.loads(_file(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    if not isinstance(found, dict):
+        return {}
     return {name: str(value) for name, value in found.items() if name in _names()}
 
 

@@ -34,7 +34,8 @@ def test_what_is_no_port_is_refused(tmp_path: Path, value: str) -> None:
         remembered.chosen(tmp_path, {"API_PORT": value})
 
 
-def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "[]", "null"])
+def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path, content: str) -> None:
     remembered.keep(tmp_path, MOVED, is_local=True)
-    (tmp_path / ".delivery" / "ports.json").write_text("{")
+    (tmp_path / ".delivery" / "ports.json").write_text(content)
     assert remembered.chosen(tmp_path, {}) == {}
