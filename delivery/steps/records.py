@@ -501,7 +501,12 @@ def deliver(*, seconds: float, wait: float = 0.0, root: Path = ROOT) -> Report:
         except DeliveryError as error:
             wrong.append(error)
         except Exception as error:  # noqa: BLE001  # a thread has nobody to tell
-            wrong.append(DeliveryError(f"deliver what waits: {type(error).__name__}: {error}"))
+            wrong.append(
+                DeliveryError(
+                    f"cannot deliver what waits: {type(error).__name__}: {error}",
+                    hint="the events stay in the outbox; `./run inv records.deliver` tries again",
+                )
+            )
 
     # Not even a name server that does not answer holds a deploy up.
     thread = threading.Thread(target=run, name="outbox", daemon=True)

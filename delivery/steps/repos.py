@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from delivery.core import repositories
 from delivery.core.declaration import Declaration
@@ -25,6 +26,7 @@ __all__ = ["Finding", "check", "split"]
 
 # Every test file is imported and every test found, and none is run.
 _QUICK = {"PYTEST_ADDOPTS": "--collect-only --quiet"}
+_SPLIT_ANEW = "`./run inv repos.split --to FOLDER`, an empty folder, splits what is committed now"
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,10 @@ def _finding(name: str, what: str, proof: Callable[[screen.Step], str]) -> Findi
 def _cloned(place: _Place) -> str:
     git_write.clone(place.repository, place.clone)
     if told := git_write.remotes(place.repository):
-        raise DeliveryError(f"look at {place.name}: it has a remote ({', '.join(told)})")
+        raise DeliveryError(
+            f"look at {place.name}: it has a remote ({', '.join(told)})",
+            hint=f"`git -C {quote(str(place.repository))} remote remove NAME` removes it",
+        )
     current, _ = git_write.branches(place.clone)
     return f"on {current}"
 
@@ -185,6 +190,7 @@ def _history(place: _Place, root: Path) -> str:
             details="\n".join(
                 [*(f"missing: {line}" for line in missing[:9]), *(f"too many: {line}" for line in more[:9])]
             ),
+            hint=_SPLIT_ANEW,
         )
     return f"{len(there)} commits"
 
@@ -201,7 +207,9 @@ def _same_tree(place: _Place, root: Path, revision: str) -> int:
     if here != there:
         different = sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
         raise DeliveryError(
-            f"compare the files of {place.name} at {revision}: they differ", details="\n".join(different[:9])
+            f"compare the files of {place.name} at {revision}: they differ",
+            details="\n".join(different[:9]),
+            hint=_SPLIT_ANEW,
         )
     return len(there)
 
@@ -210,7 +218,9 @@ def _tags(place: _Place, root: Path) -> str:
     here, there = git_write.tags(root, f"{place.name}-v*"), git_write.tags(place.clone)
     if here != there:
         raise DeliveryError(
-            f"compare the tags of {place.name}: it has {', '.join(there)}, and here are {', '.join(here)}"
+            f"compare the tags of {place.name}: it has {', '.join(there)}, "
+            f"and here are {', '.join(here)}",
+            hint=_SPLIT_ANEW,
         )
     for tag in there:
         _same_tree(place, root, tag)
@@ -221,7 +231,11 @@ def _links(place: _Place) -> str:
     paths = list(git_write.tree(place.clone, "HEAD"))
     pages = {path: (place.clone / path).read_text(encoding="utf-8") for path in paths if path.endswith(".md")}
     if broken := repositories.broken_links(pages, paths):
-        raise DeliveryError(f"follow the links of {place.name}: {len(broken)} lead nowhere", details="\n".join(broken))
+        raise DeliveryError(
+            f"follow the links of {place.name}: {len(broken)} lead nowhere",
+            details="\n".join(broken),
+            hint="a relative link has to stay in its repository; link to others by their URL",
+        )
     return f"{len(pages)} pages"
 
 
@@ -245,7 +259,9 @@ def _built(
     if sorted(done) != sorted(ours):
         says = ", ".join(done) or "nothing"
         raise DeliveryError(
-            f"build {place.name}: its READMEs say how to build {says}, and its images are {', '.join(ours)}"
+            f"build {place.name}: its READMEs say how to build {says}, "
+            f"and its images are {', '.join(ours)}",
+            hint="each image's README needs its own `docker build` command",
         )
     for name, one in done.items():
         command.stream(one, doing=f"build {name}", on_line=step.line, cwd=place.clone, env=found.environment)

@@ -1,4 +1,7 @@
-"""Every kind of error can be looked up."""
+"""Every kind of error can be looked up, and says what to do."""
+
+import ast
+from collections.abc import Iterator
 
 import pytest
 
@@ -24,3 +27,18 @@ def test_a_problem_becomes_the_error_that_it_was_made_of(kind: type[errors.Deliv
 
 def test_references_are_each_ones_own() -> None:
     assert len({kind.reference for kind in KINDS}) == len(KINDS)
+
+
+def _without_hint() -> Iterator[str]:
+    # What a program says explains a CommandError.
+    names = {kind.__name__ for kind in KINDS} - {"CommandError"}
+    for file in sorted((ROOT / "delivery").rglob("*.py")):
+        nodes = ast.walk(ast.parse(file.read_text()))
+        for call in (node for node in nodes if isinstance(node, ast.Call)):
+            named = isinstance(call.func, ast.Name) and call.func.id in names
+            if named and not {"hint", None} & {keyword.arg for keyword in call.keywords}:
+                yield f"{file.relative_to(ROOT)}:{call.lineno}"
+
+
+def test_every_error_says_what_to_do() -> None:
+    assert list(_without_hint()) == []
