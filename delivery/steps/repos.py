@@ -218,8 +218,7 @@ def _tags(place: _Place, root: Path) -> str:
     here, there = git_write.tags(root, f"{place.name}-v*"), git_write.tags(place.clone)
     if here != there:
         raise DeliveryError(
-            f"compare the tags of {place.name}: it has {', '.join(there)}, "
-            f"and here are {', '.join(here)}",
+            f"compare the tags of {place.name}: it has {', '.join(there)}, not {', '.join(here)}",
             hint=_SPLIT_ANEW,
         )
     for tag in there:
@@ -259,8 +258,7 @@ def _built(
     if sorted(done) != sorted(ours):
         says = ", ".join(done) or "nothing"
         raise DeliveryError(
-            f"build {place.name}: its READMEs say how to build {says}, "
-            f"and its images are {', '.join(ours)}",
+            f"build {place.name}: its READMEs build {says}, and its images are {', '.join(ours)}",
             hint="each image's README needs its own `docker build` command",
         )
     for name, one in done.items():
