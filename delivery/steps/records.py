@@ -1,6 +1,6 @@
 """Tell the ledger of stages and deploys: into the outbox first, which is then delivered as far as it goes.
 
-Nothing here fails what it records: what cannot be recorded is said in a line, on standard error, and that is all.
+Recording never fails what it records; what cannot be recorded is one line on standard error.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class Deploy:
         self._root = root
 
     def quietly(self) -> AbstractContextManager[None]:
-        """Let nothing that goes wrong in finding out what to record be felt; it is said."""
+        """Print what goes wrong in finding out what to record as a warning; the work goes on."""
         return self._recording.guard()
 
     @property
@@ -235,8 +235,8 @@ class Deploy:
     ) -> None:
         """Record that this is being deployed; what comes of it is recorded at the end.
 
-        Of what is unchanged, only that it went well is. to is the ledger that this deploy itself
-        brings up, instead of the declared one: it is asked at the end alone.
+        Of what is unchanged, only the success is recorded. to is the ledger that this deploy itself
+        brings up, or removes, instead of the declared one: it is asked at the end alone.
         """
         with self._recording.guard():
             origin = self._origin(release)
@@ -338,7 +338,7 @@ class _Recording:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Let nothing that goes wrong in recording be felt; it is said."""
+        """Print what goes wrong in recording as a warning; the work goes on."""
         try:
             yield
         except DeliveryError as error:
