@@ -47,6 +47,11 @@ def add(
 
 
 def _check(declaration: Declaration, name: str, folder: str, port: int, root: Path) -> None:
+    if not declaration.images:
+        raise DeclarationError(
+            f"cannot add the component {name}: delivery.toml has no image that it could follow",
+            hint=f"write [images.{name}] and its folder in a subproject by hand; docs/components.md",
+        )
     if name in declaration.images:
         raise DeclarationError(
             f"cannot add the component {name}: delivery.toml has an image of that name", hint="choose another name"

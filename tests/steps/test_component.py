@@ -1,5 +1,6 @@
 """A component is added whole or not at all."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,11 @@ def test_what_is_wrong_changes_nothing(clone: Path, change: dict[str, object], s
     with pytest.raises(DeclarationError, match=said):
         add(clone, **change)  # type: ignore[arg-type]
     assert {file: file.read_text() for file in clone.rglob("*") if file.is_file()} == before
+
+
+def test_without_an_image_to_stand_beside_it_says_what_to_write(clone: Path) -> None:
+    declared = clone / "delivery.toml"
+    declared.write_text(re.sub(r"^\[images\.[^\[]*", "", declared.read_text(), flags=re.M) + "\n[images]\n")
+    with pytest.raises(DeclarationError, match="no image") as error:
+        add(clone)
+    assert "[images.greeter]" in error.value.hint
