@@ -69,7 +69,8 @@ def test_what_is_wrong_changes_nothing(clone: Path, change: dict[str, object], s
 
 def test_without_an_image_to_stand_beside_it_says_what_to_write(clone: Path) -> None:
     declared = clone / "delivery.toml"
-    declared.write_text(re.sub(r"^\[images\.[^\[]*", "", declared.read_text(), flags=re.M) + "\n[images]\n")
+    without = re.sub(r"^\[images\.[^\[]*", "", declared.read_text(), flags=re.MULTILINE)
+    declared.write_text(f"{without}\n[images]\n")
     with pytest.raises(DeclarationError, match="no image") as error:
         add(clone)
     assert "[images.greeter]" in error.value.hint
