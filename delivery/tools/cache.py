@@ -84,17 +84,20 @@ def remove_unused(name: str, days: int) -> int:
     old = [one for one in folder(name).iterdir() if one.stat().st_mtime < limit]
     freed = sum(_size(one) for one in old)
     for one in old:
-        shutil.rmtree(one)
+        _remove(one)
     return freed
 
 
 def clean() -> None:
     """Remove the cache with everything in it."""
-    root = folder()
+    _remove(folder())
+
+
+def _remove(path: Path) -> None:
     try:
-        shutil.rmtree(root)
+        shutil.rmtree(path)
     except OSError as error:
         raise DeliveryError(
-            f"remove {root}: {error.strerror} ({error.filename})",
+            f"cannot remove {path}: {error.strerror} ({error.filename})",
             hint="see what still uses it with `fuser -vm`, or remove it by hand",
         ) from error

@@ -64,3 +64,12 @@ def test_what_was_not_used_for_a_while_is_removed() -> None:
     cache.used(cache.folder("programs", "used"))
     assert cache.remove_unused("programs", 14) >= 100_000
     assert sorted(one.name for one in cache.folder("programs").iterdir()) == ["recent", "used"]
+
+
+def test_what_cannot_be_removed_is_named() -> None:
+    stray = cache.folder("programs") / "stray"
+    stray.touch()
+    os.utime(stray, (0, 0))
+    with pytest.raises(DeliveryError, match="cannot remove .*/stray") as error:
+        cache.remove_unused("programs", 14)
+    assert "by hand" in error.value.hint
