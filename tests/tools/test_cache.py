@@ -70,6 +70,6 @@ def test_what_cannot_be_removed_is_named() -> None:
     stray = cache.folder("programs") / "stray"
     stray.touch()
     os.utime(stray, (0, 0))
-    with pytest.raises(DeliveryError, match="cannot remove .*/stray") as error:
+    with pytest.raises(DeliveryError, match=r"cannot remove .*/stray") as error:
         cache.remove_unused("programs", 14)
     assert "by hand" in error.value.hint
