@@ -14,10 +14,21 @@ _HELP = {"--help", "-h"}
 
 
 class Menu(Program):
-    """Invoke's own program, in which --help after a task is never taken for a value."""
+    """Invoke's own program, without the flags that tasks here do not obey.
+
+    --help after a task is never taken for a value.
+    """
 
     def parse_tasks(self) -> None:
         """Read the tasks and their flags, or show the help of the task that --help stands behind."""
+        try:
+            self._parse_tasks()
+        except ValueError as error:  # invoke's, of a flag that takes a number
+            raise _refused(f"cannot read the flags: {error}", "`./run inv --help TASK` shows them") from error
+        if self.args.dry.value:
+            raise _refused("cannot run anything dry: --dry is not obeyed here", "`./run inv plan` only looks")
+
+    def _parse_tasks(self) -> None:
         words = list(self.core.unparsed)
         asked = next((number for number, word in enumerate(words) if word in _HELP), 0)
         tasks = [word for word in words[:asked] if word in self.collection.task_names]
@@ -27,6 +38,10 @@ class Menu(Program):
         self.parser = self._make_parser()
         self.print_task_help(tasks[-1])
         raise Exit
+
+
+def _refused(message: str, hint: str) -> Exit:
+    return Exit(f"error: {message}\nto do: {hint}", code=2)
 
 
 if __name__ == "__main__":

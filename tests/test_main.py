@@ -34,3 +34,16 @@ def test_help_before_a_task_is_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "Core options:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["logs", "--tail", "x"], "cannot read the flags: invalid literal for int() with base 10: 'x'"),
+        (["--dry", "status"], "--dry is not obeyed here"),
+        (["status", "--dry"], "--dry is not obeyed here"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 2
+    assert said in capsys.readouterr().err

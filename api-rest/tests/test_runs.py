@@ -435,3 +435,16 @@ def test_what_runs_is_what_really_happened(history: tuple[list[Row], Answer]) ->
     rows, expected = history
     found = {(one.environment, one.component): (one.version, one.since, one.responsible) for one in running(rows)}
     assert found == expected
+
+
+def test_a_deploy_after_a_verification_is_a_run_of_its_own() -> None:
+    """As `inv up` records it, which verifies what runs even where it deploys nothing."""
+    verified = event(0, "verify", "succeeded")
+    again = [event(5, "deploy", "started"), event(8, "verify", "succeeded"), event(9, "deploy", "succeeded")]
+    newest, first = runs([verified, *again])
+    assert [stage.stage for stage in first.stages] == ["verify"]
+    assert [(stage.stage, stage.status) for stage in newest.stages] == [
+        ("deploy", "succeeded"),
+        ("verify", "succeeded"),
+    ]
+    assert newest.status == "succeeded"

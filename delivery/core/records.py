@@ -203,7 +203,8 @@ def kept_components(events: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def moment(event: Mapping[str, Any]) -> datetime | None:
     """When an event happened, else when the ledger took it; None when neither can be read."""
-    return instant(details_of(event).get("at")) or instant(event.get("received_at"))
+    told, received = instant(details_of(event).get("at")), instant(event.get("received_at"))
+    return received if told is None or (received and told > received) else told
 
 
 def instant(told: object) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from invoke.context import Context
 
@@ -34,8 +35,9 @@ def status(_context: Context) -> None:
 def prune(_context: Context, days: int = 14) -> None:
     """Remove what has not been used for a while.
 
-    Helper programs of earlier versions, build cache, and images of ours that nothing runs and that
-    no tag names: the registry has them, or they are built again.
+    Helper programs of earlier versions, build cache, and images of this project's registry that
+    have no tag and no container: they are pulled or built again. An image goes once it was seen
+    unused for so long.
     """
     if days < 0:
         raise DeclarationError(f"cannot prune the cache: {days} days", hint="--days takes 0 or more")
@@ -48,7 +50,12 @@ def prune(_context: Context, days: int = 14) -> None:
     with screen.step("build cache") as step:
         step.done(f"{_size(found.prune_builds(days))} freed")
     with screen.step("images") as step:
-        step.done(f"{found.prune_images(files.load_declaration().images)} removed")
+        declaration = files.load_declaration()
+        unused = found.unused_images([f"{declaration.registry.address}/{name}" for name in declaration.images])
+        since, limit = cache.seen_since("images", unused), time.time() - days * 86_400
+        old = [one for one in unused if since[one] <= limit]
+        found.remove_images(old)
+        step.done(f"{len(old)} removed, {len(unused) - len(old)} more are unused since less than {days} days")
 
 
 def _size(count: int) -> str:

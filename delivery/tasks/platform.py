@@ -70,7 +70,7 @@ def bring_up(
     with nullcontext(recording) if recording else records.deploying(declaration, "up") as deploy:
         apps = Contents({})
         with deploy.quietly():
-            apps = _apps(declaration, release)
+            apps = _apps(declaration, project, release)
         _begin(deploy, apps, project, release)
         services = platforms.up(project, release)
         ports = {service.name: service.ports for service in services}
@@ -92,9 +92,8 @@ def bring_up(
     if engine.private:
         screen.say(f"engine         export DOCKER_HOST={engine.address}")
     if still := [name for name in declaration.components() if name not in ports]:
-        screen.say(
-            f"not started    {', '.join(still)}: built, and in the registry; `./run inv deploy` runs every component"
-        )
+        screen.say(f"not started    {', '.join(still)}: built, and in the registry")
+        screen.say("               `./run inv deploy --platform kubernetes` runs every component")
     screen.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
 
 
@@ -118,12 +117,13 @@ def _record_what_runs(deploy: Deploy, apps: Contents, release: Release, address:
             deploy.unchanged()
 
 
-def _apps(declaration: Declaration, release: Release) -> Contents:
-    """Which apps are brought up; compose runs the images without the chart."""
+def _apps(declaration: Declaration, project: Compose, release: Release) -> Contents:
+    """The apps that are brought up: those of ours that the compose files name; not the chart."""
     from delivery.steps import serving  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
     found = serving.contents(declaration, release)
-    names = declaration.components()
+    started = project.declared()
+    names = [name for name in declaration.components() if name in started]
     return Contents(*({name: each[name] for name in names} for each in (found.versions, found.digests)))
 
 
@@ -157,9 +157,7 @@ def down(
     if not volumes:  # the ledger goes with them
         _record_removal(declaration, project)
     users = platforms.down(project, declaration, volumes=volumes, registry=registry)
-    if volumes:
-        remembered.forget(files.ROOT)
-    else:
+    if not volumes:
         screen.say("its data stays; `./run inv down --volumes` removes it")
     if users:
         remove = platforms.remove_clusters(declaration, users)
@@ -215,6 +213,8 @@ def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT
             screen.table(title, columns, rows)
         if found.ledger:
             screen.say(f"\nledger: {found.ledger}")
+        if not found.services:
+            screen.say("\nnothing is up; `./run inv up` brings the platform up")
     found.check()
 
 

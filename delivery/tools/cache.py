@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from delivery.core.errors import DeliveryError
 from delivery.tools import screen, xdg
 
-__all__ = ["clean", "folder", "lock", "remove_unused", "size", "used"]
+__all__ = ["clean", "folder", "lock", "remove_unused", "seen_since", "size", "used"]
 
 _PATIENCE_SECONDS = 1800
 
@@ -76,6 +76,20 @@ def _size(root: Path) -> int:
 def used(path: Path) -> None:
     """Note that something in the cache is used now, for `remove_unused`."""
     os.utime(path)
+
+
+def seen_since(kind: str, names: Iterable[str]) -> dict[str, float]:
+    """Since when each of these is known to be there (Unix time); those that are not named are forgotten."""
+    home = folder("seen", kind)
+    found = {}
+    for name in names:
+        if not (home / name).exists():
+            (home / name).touch()
+        found[name] = (home / name).stat().st_mtime
+    for one in home.iterdir():
+        if one.name not in found:
+            one.unlink()
+    return found
 
 
 def remove_unused(name: str, days: int) -> int:

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,17 +177,18 @@ class Engine:
             done = self.client.api.prune_builds(filters={"until": f"{days * 24}h"}, all=True)
         return int(done.get("SpaceReclaimed") or 0)
 
-    def prune_images(self, names: Collection[str]) -> int:
-        """Remove the images without a tag that no container uses and only these names were given to.
-
-        A name is the last part of a repository's. How many are gone.
-        """
-        with _asking("remove old images"):
+    def unused_images(self, repositories: Collection[str]) -> list[str]:
+        """The ids of images that have no tag, no container, and no name but in these repositories."""
+        with _asking("look for old images"):
             used = {one.image.id for one in self.client.containers.list(all=True) if one.image}
-            old = [one for one in self.client.images.list() if one.id not in used and _is_of(one, names)]
-            for one in old:
-                self.client.images.remove(str(one.id), force=True)  # by every name that it has
-        return len(old)
+            found = [one for one in self.client.images.list() if _is_of(one, repositories)]
+        return [str(one.id) for one in found if one.id not in used]
+
+    def remove_images(self, ids: Iterable[str]) -> None:
+        """Remove images, by every name that they have."""
+        with _asking("remove old images"):
+            for one in ids:
+                self.client.images.remove(one, force=True)
 
     def bridges(self) -> list[Bridge]:
         """The bridges of its networks."""
@@ -399,9 +400,9 @@ def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
     return {"identitytoken": password} if user == IDENTITY else {"username": user, "password": password}
 
 
-def _is_of(image: Image, names: Collection[str]) -> bool:
-    known = [one.partition("@")[0].rpartition("/")[2] for one in image.attrs.get("RepoDigests") or ()]
-    return not image.tags and bool(known) and set(known) <= set(names)
+def _is_of(image: Image, repositories: Collection[str]) -> bool:
+    known = {one.partition("@")[0] for one in image.attrs.get("RepoDigests") or ()}
+    return not image.tags and bool(known) and known <= set(repositories)
 
 
 def _bridge(network: Mapping[str, Any]) -> Bridge:

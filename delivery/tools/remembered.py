@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from delivery.core.errors import PlatformError
+from delivery.core.errors import DeclarationError
 
-__all__ = ["PORTS", "REGISTRY", "chosen", "forget", "keep"]
+__all__ = ["PORTS", "REGISTRY", "chosen", "keep"]
 
 # The variable that moves each port that the platform publishes, by service.
 PORTS = {
@@ -24,13 +24,13 @@ _HIGHEST = 65535
 def chosen(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that say where the platform is: as set now, else as kept; the rest has defaults.
 
-    Raises PlatformError for one that is no port.
+    Raises DeclarationError for one that is no port.
     """
     found = _kept(root) | {name: environ[name] for name in _names() if environ.get(name)}
     for name in PORTS.values():
         value = found.get(name, "1")
         if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST):
-            raise PlatformError(f"cannot use {name}={value}: it is no port", hint=f"a whole number up to {_HIGHEST}")
+            raise DeclarationError(f"cannot use {name}={value}: it is no port", hint=f"it takes 1 to {_HIGHEST}")
     return found
 
 
@@ -45,11 +45,6 @@ def keep(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
         return
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-
-
-def forget(root: Path) -> None:
-    """Go back to the defaults."""
-    _file(root).unlink(missing_ok=True)
 
 
 def _kept(root: Path) -> dict[str, str]:

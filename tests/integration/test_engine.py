@@ -100,12 +100,14 @@ def test_only_images_of_ours_that_nothing_uses_are_removed(
     engine: Engine, project: Declaration, tmp_path: Path, name: str
 ) -> None:
     held = Registry(registries.ensure(engine, project).address)
-    names = [f"{name}-{kind}" for kind in ("old", "tagged", "used", "theirs")]
+    names = [f"{name}-{kind}" for kind in ("unused", "tagged", "used", "theirs")]
     pinned = {one: _by_digest(engine, held.address, one, tmp_path) for one in names}
     engine.tag(pinned[names[1]], f"{held.address}/{names[1]}", "1")
     container = engine.client.containers.create(pinned[names[2]], ["none"], name=name)
     try:
-        assert engine.prune_images(names[:3]) == 1
+        unused = engine.unused_images([f"{held.address}/{one}" for one in names[:3]])
+        assert len(unused) == 1
+        engine.remove_images(unused)
         assert [one for one in names if engine.image_labels(pinned[one]) is None] == [names[0]]
     finally:
         container.remove()

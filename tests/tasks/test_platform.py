@@ -43,6 +43,7 @@ class Asked:
         self.at_up: list[tuple[Any, ...]] = []
         self.other_folders: list[str] = []
         self.kept: list[bool] = []
+        self.declared = ["api-rest", "async-worker", "database", "kafka"]
         self.proved: list[str] = []
 
 
@@ -87,6 +88,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
     monkeypatch.setattr(remembered, "keep", lambda *_, is_local: found.kept.append(is_local))
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
+    monkeypatch.setattr(Compose, "declared", lambda _self: found.declared)
     monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
     return found
@@ -243,6 +245,18 @@ def test_the_ports_are_kept_before_anything_is_made(asked: Asked, declaration: D
     platform.bring_up(declaration, make)
 
 
+def test_what_compose_does_not_start_is_built_and_not_recorded(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "greeter"])
+    greeter = replace(IMAGE, repository="localhost:5001/greeter", key="k2")
+    release = replace(RELEASE, images={**RELEASE.images, "greeter": greeter})
+    platform.bring_up(declaration, lambda _engine: release)
+    assert {component for (component,) in recorded("component")} == {"api-rest"}
+    assert "not started    greeter" in capsys.readouterr().out
+    assert asked.declared
+
+
 def test_who_shares_a_platform_with_another_clone_is_told(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,10 +266,10 @@ def test_who_shares_a_platform_with_another_clone_is_told(
 
 
 @pytest.fixture
-def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
-    """Whether each `down` removed the data; None for the ports that were forgotten after it."""
+def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each `down` removed the data."""
     asked.running = []
-    found: list[bool | None] = []
+    found: list[bool] = []
 
     def down(*_: object, volumes: bool, registry: bool) -> list[str]:
         assert not registry
@@ -267,14 +281,13 @@ def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.Monke
     monkeypatch.setattr("delivery.tools.files.load_declaration", lambda: declaration)
     monkeypatch.setattr(platforms, "released", lambda: None)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
-    monkeypatch.setattr(remembered, "forget", lambda _root: found.append(None))
     monkeypatch.setattr(platforms, "data", lambda *_: ["house_database", "house-registry"])
     monkeypatch.setattr(platforms, "down", down)
     return found
 
 
 def test_down_tells_the_platforms_own_ledger_before_it_is_gone(
-    asked: Asked, taken_down: list[bool | None], monkeypatch: pytest.MonkeyPatch
+    asked: Asked, taken_down: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_down: list[list[tuple[Any, ...]]] = []
     monkeypatch.setattr(platforms, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()]))
@@ -288,7 +301,7 @@ def test_down_tells_the_platforms_own_ledger_before_it_is_gone(
 
 @pytest.mark.parametrize("what", ["its data goes", "it does not run", "it does not answer"])
 def test_a_ledger_that_cannot_be_told_is_not(
-    asked: Asked, taken_down: list[bool | None], what: str, capsys: pytest.CaptureFixture[str]
+    asked: Asked, taken_down: list[bool], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked.running = [] if what == "it does not run" else [runs("api-rest", IMAGE)]
     asked.known = {} if what == "it does not answer" else {"api-rest": K1}
@@ -298,12 +311,12 @@ def test_a_ledger_that_cannot_be_told_is_not(
     assert capsys.readouterr().err == ""
 
 
-def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool | None]) -> None:
+def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool]) -> None:
     platform.down(cast("Any", Context()))
     assert taken_down == [False]
 
 
-def test_nobody_removes_data_without_a_word(taken_down: list[bool | None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Exit) as ended:
         platform.down(cast("Any", Context()), volumes=True)
     assert (ended.value.code, taken_down) == (2, [])
@@ -311,12 +324,12 @@ def test_nobody_removes_data_without_a_word(taken_down: list[bool | None], capsy
     assert "the volumes house_database, house-registry" in printed.out
     assert "--yes" in printed.err
     platform.down(cast("Any", Context()), volumes=True, yes=True)
-    assert taken_down == [True, None]
+    assert taken_down == [True]
 
 
-@pytest.mark.parametrize(("typed", "removed"), [("house", [True, None]), ("y", [])])
+@pytest.mark.parametrize(("typed", "removed"), [("house", [True]), ("y", [])])
 def test_at_a_terminal_the_projects_name_is_typed(
-    taken_down: list[bool | None], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool | None]
+    taken_down: list[bool], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool]
 ) -> None:
     monkeypatch.setattr(questions, "someone", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)

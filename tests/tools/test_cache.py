@@ -73,3 +73,11 @@ def test_what_cannot_be_removed_is_named() -> None:
     with pytest.raises(DeliveryError, match=r"cannot remove .*/stray") as error:
         cache.remove_unused("programs", 14)
     assert "by hand" in error.value.hint
+
+
+def test_what_is_seen_again_keeps_the_time_at_which_it_was_first_seen() -> None:
+    first = cache.seen_since("images", ["a", "b"])
+    assert set(cache.seen_since("images", ["a"])) == {"a"}
+    again = cache.seen_since("images", ["a", "b"])
+    assert again["a"] == first["a"]
+    assert again["b"] > first["b"]

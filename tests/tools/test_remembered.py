@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.errors import PlatformError
+from delivery.core.errors import DeclarationError
 from delivery.tools import remembered
 
 MOVED = {"API_PORT": "8100", "KAFKA_PORT": "9192", "HOME": "/root"}
@@ -18,8 +18,6 @@ def test_what_was_kept_holds_until_another_is_said(tmp_path: Path) -> None:
     remembered.keep(tmp_path, MOVED, is_local=True)
     assert remembered.chosen(tmp_path, {}) == {"API_PORT": "8100", "KAFKA_PORT": "9192"}
     assert remembered.chosen(tmp_path, {"API_PORT": "8200"})["API_PORT"] == "8200"
-    remembered.forget(tmp_path)
-    assert remembered.chosen(tmp_path, {}) == {}
 
 
 @pytest.mark.parametrize(("is_local", "kept"), [(True, "localhost:5002"), (False, None)])
@@ -30,7 +28,7 @@ def test_only_a_local_registry_is_kept(tmp_path: Path, *, is_local: bool, kept: 
 
 @pytest.mark.parametrize("value", ["80000", "0", "-1", "http", "8000 ", "²"])
 def test_what_is_no_port_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(PlatformError, match=f"API_PORT={value}: it is no port"):
+    with pytest.raises(DeclarationError, match=f"API_PORT={value}: it is no port"):
         remembered.chosen(tmp_path, {"API_PORT": value})
 
 

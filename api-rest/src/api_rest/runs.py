@@ -267,9 +267,12 @@ def _begins_another(run: _Run, event: Mapping[str, Any]) -> bool:
         # What was under way may end after the rollback, and a pipeline goes on with other stages.
         under_way = known is not None and event["status"] != "started" and known.is_under_way(step)
         return not under_way and (not event.get("pipeline") or event["stage"] == "deploy")
-    if event.get("pipeline") or known is None or not known.knows(step):
+    begins = event["status"] == "started"
+    # `inv up` verifies what runs even where it deploys nothing: a later deploy is no part of that.
+    is_late = begins and event["stage"] == "deploy" and "verify" in run.stages
+    if event.get("pipeline") or (not is_late and (known is None or not known.knows(step))):
         return False
-    if event["status"] == "started":
+    if begins or known is None:
         return True
     # Where only ends are recorded, each one stands for a run; a rollback says how the last one went on.
     return known.started_at is None and event["status"] != "rolled-back"
