@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,14 @@ def test_the_charts_alerts_are_tested_against_the_metrics_that_there_are() -> No
         for name, kind in re.findall(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|", text, re.MULTILINE):
             told |= {f"{name}_{part}" for part in ("bucket", "count", "sum")} if kind == "histogram" else {name}
     assert sorted(told) == (ROOT / "platform-chart" / "tests" / "metrics.txt").read_text().split()
+
+
+CHANGELOGS = [ROOT / "CHANGELOG.md", *sorted(ROOT.glob("*/CHANGELOG.md"))]
+
+
+@pytest.mark.parametrize("page", CHANGELOGS, ids=ids)
+def test_a_changelog_says_each_thing_once(page: Path) -> None:
+    for version in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        headings = re.findall(r"^### .*", version, re.MULTILINE)
+        begun = re.findall(r"^- .{25}", version, re.MULTILINE)
+        assert [one for one, count in Counter([*headings, *begun]).items() if count > 1] == []
