@@ -28,7 +28,7 @@ class World:
         app.install(answering)
         app.default_error_handler = answering.framework_error
         app.route("/things/<name>", "GET", self.thing)
-        app.route("/health", "GET", self.thing)
+        app.route("/metrics", "GET", self.thing)
         app.route("/metrics", "GET", lambda: exposition(self.metrics))
         self.http = TestApp(app)
 
@@ -83,7 +83,7 @@ def test_what_a_request_binds_to_its_lines_is_not_on_the_next_ones(world: World)
 
 def test_probes_are_logged_only_while_debugging(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        world.http.get("/health")
+        world.http.get("/metrics")
         world.http.get("/things/a")
     assert [record.levelno for record in caplog.records] == [logging.DEBUG, logging.INFO]
 
@@ -158,7 +158,7 @@ def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> An
     world = World(tracing)
     world.error = error
     carrier = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    world.http.get("/health", headers={"traceparent": carrier}, expect_errors=True)
+    world.http.get("/metrics", headers={"traceparent": carrier}, expect_errors=True)
     world.http.get("/things/a", headers={"traceparent": carrier}, expect_errors=True)
     tracing.close()
     (span,) = exporter.get_finished_spans()

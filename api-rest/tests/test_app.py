@@ -142,7 +142,6 @@ class World:
         self.database = Database()
         self.state = State(ready=True)
         self.storing = Storing()
-        self.authorizations: list[str] = []
         broker: Connecting[Any] = Connecting("Kafka", lambda: self.kafka)
         store: Connecting[Any] = Connecting("the database", lambda: self.database)
         for connecting in (broker, store):
@@ -151,7 +150,6 @@ class World:
         app = create_app(
             Backends(broker, store),
             max_body_bytes=max_body_bytes,
-            state=self._ready,
             storing=self.storing,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
@@ -159,10 +157,6 @@ class World:
         )
         self.ledger: Ledger = app.routes[0].callback.__self__
         self.http = TestApp(app)
-
-    def _ready(self, authorization: str) -> State:
-        self.authorizations.append(authorization)
-        return self.state
 
     def post(self, body: object, *, status: int, **options: object) -> TestResponse:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -428,7 +422,7 @@ def test_no_route_takes_what_it_does_not_declare(world: World, deployment: dict[
         )
         assert list(response.json["error"]["fields"]) == ["colour"]
         refused.append((method, path))
-    assert len(refused) == len(world.http.app.routes) > 10
+    assert len(refused) == len(world.http.app.routes) > 8
     assert world.kafka.published == []
 
 
@@ -758,8 +752,6 @@ GETS = (
     "/deployments.csv",
     "/environments",
     "/badges/prod/api.svg",
-    "/health",
-    "/ready",
     "/metrics",
     "/openapi.json",
     "/",
@@ -803,34 +795,13 @@ def test_a_wrong_method_is_405_and_names_the_right_ones(world: World) -> None:
     world.http.post("/environments", status=405)
 
 
-def test_health_depends_on_nothing(world: World) -> None:
-    world.kafka.error = world.database.error = Unavailable("away")
-    assert world.http.get("/health").json == {"status": "alive"}
-
-
-def test_ready_while_nothing_is_missing(world: World) -> None:
-    assert world.http.get("/ready").json == {"status": "ready"}
-
-
-@pytest.mark.parametrize(("ready", "status", "word"), [(False, 503, "not ready"), (True, 200, "degraded")])
-def test_ready_says_what_is_missing(world: World, word: str, status: int, *, ready: bool) -> None:
-    world.state = State(ready=ready, missing=["no leader", "refused"])
-    assert world.http.get("/ready", status=status).json == {"status": word, "reasons": ["no leader", "refused"]}
-
-
-def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(world: World) -> None:
-    world.http.get("/ready")
-    world.http.get("/ready", headers={"Authorization": "Bearer secret"})
-    assert world.authorizations == ["", "Bearer secret"]
-
-
 def test_the_page_says_that_storing_is_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "The ledger is behind" not in world.http.get("/").text
     monkeypatch.setattr(world.storing, "late", lambda: Lag(7, 90))
     assert "7 accepted events are not shown here yet" in world.http.get("/").text
 
 
-@pytest.mark.parametrize(("path", "level"), [("/health", logging.DEBUG), ("/deployments", logging.INFO)])
+@pytest.mark.parametrize(("path", "level"), [("/metrics", logging.DEBUG), ("/deployments", logging.INFO)])
 def test_requests_are_logged_and_probes_only_while_debugging(
     world: World, caplog: pytest.LogCaptureFixture, path: str, level: int
 ) -> None:

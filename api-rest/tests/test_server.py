@@ -389,17 +389,26 @@ def test_probes_are_answered_while_every_thread_hangs_and_the_queue_is_full(
 
 
 @pytest.mark.parametrize("path", [b"/health", b"/ready"])
-def test_a_probe_with_a_query_is_the_apps(
-    serve: Callable[..., Served],
-    app: App,
-    path: bytes,
+@pytest.mark.parametrize(
+    ("method", "query", "status", "said"),
+    [
+        (b"GET", b"?a=1", b"422", b"invalid-query"),
+        (b"GET", b"?", b"200", b"status"),
+        (b"POST", b"", b"405", b"method-not-allowed"),
+        (b"DELETE", b"?a=1", b"405", b"method-not-allowed"),
+    ],
+)
+def test_a_probe_never_comes_to_the_app(
+    serve: Callable[..., Served], app: App, path: bytes, method: bytes, query: bytes, status: bytes, said: bytes
 ) -> None:
     port, _, _ = serve()
     with connect(port) as connection:
-        assert exchange(connection, path + b"?a=1")[2] == b"ok"
-        assert app.calls == 1
-        assert b"status" in exchange(connection, path + b"?")[2]
-        assert app.calls == 1
+        connection.sendall(method + b" " + path + query + b" HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n")
+        answer = connection.recv(4096)
+    assert answer.split(b" ")[1] == status
+    assert said in answer
+    assert (b"Allow: GET,HEAD" in answer) is (status == b"405")
+    assert app.calls == 0
 
 
 def test_what_the_queue_cannot_hold_gets_503_at_once_and_may_try_again_on_the_same_connection(

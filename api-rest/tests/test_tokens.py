@@ -184,7 +184,7 @@ def http(tokens: Tokens, *, protect_reads: bool) -> TestApp:
     app = Bottle()
     app.install(Answering(Metrics("1"), Tracing()))
     app.install(Access(tokens, protect_reads=protect_reads))
-    for path in ("/", "/deployments", "/health", "/ready", "/metrics", "/openapi.json", "/assets/<name>"):
+    for path in ("/", "/deployments", "/metrics", "/openapi.json", "/assets/<name>"):
         app.route(path, ["GET"], lambda name="": answer(200, {"client": client(), "name": name}))
     app.route("/deployments", ["POST"], lambda: answer(202, {"client": client()}))
     return TestApp(app)
@@ -231,7 +231,7 @@ def test_reads_need_a_token_only_where_they_are_protected(
         http.request(path, method=method, headers=authorization(token), status=200)
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json", "/assets/page.css"])
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/assets/page.css"])
 def test_some_addresses_stay_open(http: TestApp, path: str) -> None:
     http.get(path, status=200)
 

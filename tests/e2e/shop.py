@@ -40,7 +40,7 @@ def unit(session, part):
 """
 # The project's own makes an environment from locks first, which other tests are about.
 _RUN = """#!/bin/sh
-PATH={programs}:$PATH
+PATH="{programs}:$PATH"
 export PATH
 exec "$@"
 """

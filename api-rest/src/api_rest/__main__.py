@@ -112,7 +112,6 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     app = create_app(
         backends,
         max_body_bytes=settings.max_body_bytes,
-        state=state,
         storing=storing,
         metrics=metrics,
         tracing=traces,

@@ -30,7 +30,7 @@ log = structlog.stdlib.get_logger(__name__)
 # Kafka's and the database's own reconnects take about this long.
 RETRY_AFTER_SECONDS = "5"
 # Asked every few seconds by machines; their answers are worth a log line only while debugging.
-PROBES = ("/health", "/ready", "/metrics")
+PROBES = ("/metrics",)
 # What a proxy in front may call a request; anything else is replaced, since it ends in logs and Kafka headers.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUERY = "api_rest.query"

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from .listing import Batch, Listing
     from .metrics import Metrics
     from .runs import Run, Running
-    from .state import State
     from .tracing import Tracing
 
 __all__ = ["create_app"]
@@ -75,7 +74,6 @@ class Ledger:
         backends: Backends,
         *,
         max_body_bytes: int,
-        state: Callable[[str], State],
         storing: Storing,
         tracing: Tracing,
     ) -> None:
@@ -83,7 +81,6 @@ class Ledger:
         self._store = backends.store
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
-        self._state = state
         self._storing = storing
         self._overview = Fresh(self._read_overview, FRESH_SECONDS)
         self._environments = Fresh(self._read_environments, FRESH_SECONDS)
@@ -215,15 +212,6 @@ class Ledger:
         """Return what a badge shows."""
         return self._store.use(lambda store: store.standing(environment, component))
 
-    def health(self) -> HTTPResponse:
-        """Tell that the process is alive, whatever it depends on."""
-        return answer(200, {"status": "alive"})
-
-    def ready(self) -> HTTPResponse:
-        """Tell whether requests are to come to this instance, and what they would miss."""
-        state = self._state(request.environ.get("HTTP_AUTHORIZATION", ""))
-        return answer(state.status, state.body())
-
     def _payload(self) -> object:
         _refuse_other_media()
         if request.content_length > self._max_body_bytes:
@@ -247,15 +235,17 @@ def create_app(
     backends: Backends,
     *,
     max_body_bytes: int,
-    state: Callable[[str], State],
     storing: Storing,
     metrics: Metrics,
     tracing: Tracing,
     tokens: Tokens | None = None,
     protect_reads: bool = False,
 ) -> Bottle:
-    """Return the WSGI application; without tokens everybody may do everything."""
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, state=state, storing=storing, tracing=tracing)
+    """Return the WSGI application; without tokens everybody may do everything.
+
+    The server answers /health and /ready itself.
+    """
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, storing=storing, tracing=tracing)
     app = Bottle()
     answering = Answering(metrics, tracing)
     app.install(answering)
@@ -269,8 +259,6 @@ def create_app(
     app.route("/deployments.csv", "GET", ledger.export, parameters=EXPORTED)
     app.route("/deployments/<event_id>", "GET", ledger.one)
     app.route("/environments", "GET", ledger.environments)
-    app.route("/health", "GET", ledger.health)
-    app.route("/ready", "GET", ledger.ready)
     app.route("/metrics", "GET", lambda: exposition(metrics))
     contract = cache(
         lambda: _contract(max_body_bytes, writes=tokens is not None, reads=tokens is not None and protect_reads)

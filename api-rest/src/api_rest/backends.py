@@ -155,9 +155,10 @@ class Backends:
             return KafkaBroker(settings, storing)
 
         def store() -> Reader:
-            from .store import RECORDING_CONNECTIONS, Store, database_engine  # noqa: PLC0415
+            from .store import Store, database_engine  # noqa: PLC0415
 
-            return Store(database_engine(settings), database_engine(settings, RECORDING_CONNECTIONS))
+            # One for each thread that records, and one for the check: neither waits for a connection.
+            return Store(database_engine(settings), database_engine(settings, settings.http_threads + 1))
 
         return cls(Connecting("Kafka", broker), Connecting("the database", store))
 

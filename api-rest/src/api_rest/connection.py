@@ -40,10 +40,12 @@ HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 REASONS = {
     200: "OK",
     400: "Bad Request",
+    405: "Method Not Allowed",
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",
     417: "Expectation Failed",
+    422: "Unprocessable Content",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     # one who asks, with this Authorization, may know.
     Loaded = tuple[Callable[..., Any], Callable[[str], State]]
 
-__all__ = ["Server"]
+__all__ = ["PROBES", "Server"]
 
 BACKLOG = 1024
 # How long one look at the sockets may take: also how late it notices that it was told to stop by another thread.
@@ -58,6 +58,9 @@ HANDSHAKE = 0.1
 OTHER_FILES = 128
 
 ALIVE = Answer(200, {"status": "alive"})
+WRONG_METHOD = refusal(
+    Problem(405, "method-not-allowed", "this address does not take this method", headers={"Allow": "GET,HEAD"})
+)
 DRAINING = refusal(Problem(503, "draining", "this instance is shutting down"))
 OVERLOADED = refusal(
     Problem(503, "overloaded", "too many requests are waiting; try again", headers={"Retry-After": "1"})
@@ -190,9 +193,8 @@ class Server:
         if request.error:
             self.counters["malformed"] += 1
             return refusal(request.error)
-        # A query is wrong there; the app says so, which knows how.
-        if request.path in PROBES and not request.query and request.command in {"GET", "HEAD"}:
-            return ALIVE if request.path == "/health" else self._readiness(request)
+        if request.path in PROBES:
+            return self._probed(request)
         if self._queue(request).qsize() >= self._settings.queue_limit:
             self.counters["overloaded"] += 1
             return OVERLOADED
@@ -292,6 +294,19 @@ class Server:
             self.counters["evicted"] += 1
             if excess <= 0:
                 return
+
+    def _probed(self, request: Request) -> Answer:
+        """Return the answer at an address of PROBES, which the app knows nothing of."""
+        if request.command not in {"GET", "HEAD"}:
+            return WRONG_METHOD
+        if request.query:
+            from .listing import read  # noqa: PLC0415  only for who is wrong
+
+            try:
+                read(request.query, ())
+            except Problem as problem:
+                return refusal(problem)
+        return ALIVE if request.path == "/health" else self._readiness(request)
 
     def _readiness(self, request: Request) -> Answer:
         if self.draining:

@@ -87,8 +87,6 @@ idempotency_keys = Table(
 CONNECT_TIMEOUT = 3
 # More threads than these wait for Kafka, not for the database, which has connections for several replicas.
 CONNECTIONS = 8
-# For recording with an Idempotency-Key and for the readiness check: neither waits for readers.
-RECORDING_CONNECTIONS = 4
 QUERY_TIMEOUT = 5
 # The server ends a statement before that, so that one slow statement is told from a dead server.
 STATEMENT_TIMEOUT = 4

@@ -37,7 +37,7 @@ SECRET = re.compile(r"[!-~]{16,512}")
 LOOK_AFTER = 1.0
 WORDS = 3
 # What machines ask without a token, and what the page needs before anybody could show one.
-OPEN = ("/health", "/ready", "/metrics", "/openapi.json")
+OPEN = ("/metrics", "/openapi.json")
 OPEN_BELOW = "/assets/"
 _CLIENT = "api_rest.client"
 
