@@ -11,7 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nox
@@ -152,13 +152,14 @@ def chaos(session: nox.Session) -> None:
     """Kill and freeze it all under 100,000 events: `nox -s chaos -- --events 3000 --kills 4`."""
     # What the storm has left is looked at later; pytest clears its own folder after three runs.
     left = f"--basetemp={HERE / '.delivery' / 'chaos'}"
-    _prove_ledger(session, "test_chaos.py", "--events=100000", "--kills=40", "--rate=400", left)
+    storm = ("--events=100000", "--kills=40", "--rate=400", left)
+    _prove_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *storm)
 
 
 @nox.session(default=False)
 def shutdown(session: nox.Session) -> None:
     """Stop instances under load, 200 times: `nox -s shutdown -- --rounds 20`."""
-    _prove_ledger(session, "test_shutdown.py", "--rounds=200")
+    _prove_ledger(session, ["test_shutdown.py"], "--rounds=200")
 
 
 @nox.session(default=False, venv_backend="none")
@@ -202,12 +203,12 @@ def locks(session: nox.Session) -> None:
         session.run(_poetry(session), "--directory", project, "lock", external=True)
 
 
-def _prove_ledger(session: nox.Session, file: str, *options: str) -> None:
-    """Run a proof of the ledger on this clone's own images; what the command line says overrides the options."""
+def _prove_ledger(session: nox.Session, files: Sequence[str], *options: str) -> None:
+    """Run proofs of the ledger on this clone's own images; what the command line says overrides the options."""
     _install(session, "tests")
     session.run("inv", "cache.fill", external=True)
     environment = _engine_environment(session)
-    proof = [*_options(session.name, "storm"), "--verbosity=1", f"tests/ledger/{file}", *options]
+    proof = [*_options(session.name, "storm"), "--verbosity=1", *(f"tests/ledger/{file}" for file in files), *options]
     _pytest(session, *proof, *session.posargs, env=environment)
 
 

@@ -19,7 +19,7 @@ from tests.ledger.history import Answer
 from tests.ledger.stack import Stack, wait_for
 from tests.ledger.storm import PAUSE_AFTER_FAILURE, event
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.storm]
 
 APPS = ("api-rest", "async-worker")
 # async-worker was killed for its memory, at 256 MB, after 16 s of this.
