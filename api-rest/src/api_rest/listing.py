@@ -7,12 +7,13 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from .errors import Problem
 from .event import FIELDS, FILTERS
+from .run_details import parse_time
 
 __all__ = [
     "Batch",
@@ -26,7 +27,6 @@ __all__ = [
     "read",
 ]
 
-RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the database holds UTC without a zone
 MICROSECOND = timedelta(microseconds=1)
 # 24 bytes: microseconds since 1970 in 8, of which the pattern keeps the upper 7 bits 0 (until the year 6536); the id in 16.
@@ -194,16 +194,6 @@ _TIME = {"type": "string", "format": "date-time"}
 
 
 def _time(value: str) -> datetime:
-    try:
-        # What is no RFC 3339 becomes what fromisoformat() does not take either.
-        return _utc(datetime.fromisoformat(value.upper() if RFC3339.fullmatch(value) else ""))
-    except ValueError:
-        raise ValueError("must be RFC 3339, like 2026-01-31T12:00:00Z; a + in it is sent as %2B") from None
-
-
-def _utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC).replace(tzinfo=None)
-    except OverflowError:
-        # The offset leads out of the years that there are: as far as one can go.
-        return datetime.min if instant.year == 1 else datetime.max  # noqa: DTZ901
+    if (at := parse_time(value)) is None:
+        raise ValueError("must be RFC 3339, like 2026-01-31T12:00:00Z; a + in it is sent as %2B")
+    return at
