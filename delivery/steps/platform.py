@@ -16,7 +16,7 @@ from delivery.steps import registry as registries
 from delivery.steps.registry import have
 from delivery.tools import cache, files, remembered, screen
 from delivery.tools.compose import Compose, Service, project_name
-from delivery.tools.engine import Engine
+from delivery.tools.engine import MANAGED, Engine
 from delivery.tools.files import ROOT
 from delivery.tools.ledger import Ledger
 from delivery.tools.machine import user
@@ -130,15 +130,17 @@ def shared(project: Compose) -> str:
 def data(project: Compose, declaration: Declaration) -> list[str]:
     """The volumes that `down` removes when it is to remove the data, by name."""
     registry = registries.name(declaration)
-    return [*project.volumes(), *([registry] if project.engine.has_volume(registry) else [])]
+    ours = project.engine.volumes(f"{MANAGED}=true")
+    return [*project.volumes(), *(name for name in ours if name == registry)]
 
 
 def check_ports(project: Compose) -> None:
     """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
-    _check_distinct(project.ports())
+    ports = project.ports()
+    _check_distinct(ports)
     publishers = project.engine.publishers()
     ours = {port for service in project.services() if service.state == "running" for port in service.ports}
-    for service, port in project.ports():
+    for service, port in ports:
         if port in ours or _free(port):
             continue
         holder = f"the container {publishers[port]}" if port in publishers else "another program"

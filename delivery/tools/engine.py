@@ -201,11 +201,6 @@ class Engine:
         with _asking(f"list the volumes labelled {label}"):
             return sorted(one.name for one in self.client.volumes.list(filters={"label": label}))
 
-    def has_volume(self, name: str) -> bool:
-        """Whether there is a volume of this name."""
-        with _asking(f"look for the volume {name}"):
-            return bool(self.client.volumes.list(filters={"name": f"^{name}$"}))
-
     def execute(self, name: str, argv: Sequence[str]) -> str:
         """Run a command inside a container; what it prints. Raises EngineError when it exits with anything but 0."""
         doing = f"run {argv[0]} in {name}"
