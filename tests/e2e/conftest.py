@@ -26,13 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 ORDER = (
     "test_cluster",  # tests/integration: a cluster of its own, gone before there is another
     "test_install",
+    "test_deploys",  # before anything is changed by another hand than inv deploy's
     "test_security",
     "test_placement",
     "test_component",
     "test_pipeline",
     "test_story",
     "test_no_request_fails",
-    "test_deploys",
     "test_deploy",  # tests/integration: what the task does, on the same cluster
     "test_rights",
     "test_crashes",
