@@ -138,6 +138,11 @@ def fails(
     return result.stderr
 
 
+def values_option(file: str) -> str:
+    """The option that names a file of the chart's; quoted, since helm takes a comma for the end of a file's name."""
+    return '--values="{}"'.format(str(CHART / file).replace('"', '""'))
+
+
 @functools.cache
 def _parsed(text: str) -> bytes:
     # Pickled, so that everybody gets objects of their own.
@@ -155,7 +160,7 @@ def _template(
 ) -> subprocess.CompletedProcess[str]:
     arguments = ["template", release, str(CHART), "--namespace", namespace, "--values", "-"]
     # The values of a test come last, so that they win over those of a file.
-    files = [argument for file in values_files for argument in ("--values", str(CHART / file))]
+    files = [values_option(file) for file in values_files]
     versions = [argument for version in api_versions for argument in ("--api-versions", version)]
     more = [part for name, value in options for part in (f"--{name.replace('_', '-')}", value) if part is not None]
     return helm(*arguments[:-2], *files, *arguments[-2:], *versions, *more, stdin=values)

@@ -26,6 +26,7 @@ from support import (
     pods,
     render,
     render_text,
+    values_option,
 )
 
 OLDEST = 29  # Chart.yaml's kubeVersion
@@ -57,14 +58,14 @@ def test_a_key_given_twice_would_be_found(text: str) -> None:
 @pytest.mark.parametrize("program", helms())
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_helm_lint_finds_nothing(name: str, program: str) -> None:
-    options = [part for file in files(name) for part in ("--values", str(CHART / file))]
+    options = [values_option(file) for file in files(name)]
     result = helm("lint", "--strict", str(CHART), *options, program=program)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_every_helm_renders_the_same(name: str) -> None:
-    options = [part for file in files(name) for part in ("--values", str(CHART / file))]
+    options = [values_option(file) for file in files(name)]
     rendered = [
         helm("template", "platform", str(CHART), "--kube-version", "1.34.0", *options, program=program).stdout
         for program in (helms() if len(helms()) > 1 else 2 * helms())

@@ -14,6 +14,7 @@ import requests
 from kafka import KafkaProducer
 
 from delivery.steps import programs
+from delivery.tools import command
 from delivery.tools.engine import Engine
 from delivery.tools.files import ROOT
 from tests import yaml_strict
@@ -213,7 +214,7 @@ def rendered(*options: str) -> list[dict[str, Any]]:
 
 
 def test_the_charts_values_for_traces_reach_both_apps() -> None:
-    documents = rendered("--values", str(ROOT / "monitoring" / "traces-values.yaml"))
+    documents = rendered(f"--values={command.record(ROOT / 'monitoring' / 'traces-values.yaml')}")
     for app in ("api-rest", "async-worker"):
         (config,) = [
             one

@@ -1,5 +1,6 @@
 """A rollout is followed until it is settled or hopeless, and told with everything that helps."""
 
+import math
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -82,7 +83,9 @@ def test_is_given_up_when_it_is_hopeless() -> None:
 def test_what_was_unwell_before_is_watched_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    watched, step = watch(Cluster(ready=False, restarts=3, reason="CrashLoopBackOff"), before=("u1",))
+    turn = Turn("platform-deploy", None, renewed=math.inf)
+    pod = Cluster(ready=False, restarts=3, reason="CrashLoopBackOff")
+    watched, step = watch(pod, before=("u1",), turn=turn)
     assert not watched.look()
     assert "died 3 times" in step.latest
     clock[0] += 60
