@@ -27,21 +27,29 @@ HERE = Path(__file__).parent
 POETRY_PROJECTS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
 PROJECTS = ("delivery", "base-image", "platform-chart", *POETRY_PROJECTS)
 LEDGER = "ledger"  # both apps together, by tests of delivery's
-FOLDERS = {"delivery": ".", LEDGER: "."}  # where a project's tests are run, if not in the folder of its name
+IMAGES = "images"  # images and how they are published; apart, so that they run beside delivery's other tests
+# Where a project's tests are run, if not in the folder of its name.
+FOLDERS = {"delivery": ".", LEDGER: ".", IMAGES: "."}
 # What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
 # needs an engine, which would be in its own way in two sessions at once.
 ENGINE_ROOM = "delivery-platform"
 APPS = "apps"
 PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
-ON_ENGINE = {"delivery": ["--ignore=tests/ledger"], LEDGER: ["tests/ledger"]}
+OF_IMAGES = [f"tests/integration/test_{name}.py" for name in ("compose", "registry", "release", "supply", "upstream")]
+ON_ENGINE = {
+    "delivery": [f"--ignore={path}" for path in ("tests/ledger", *OF_IMAGES)],
+    LEDGER: ["tests/ledger"],
+    IMAGES: OF_IMAGES,
+}
 # What needs a cluster is for `nox -s e2e`, what kills the platform for minutes for `-s chaos` and `-s shutdown`. Pytest refuses
 # a mark that a project does not know.
-WITHOUT = {"delivery": " and not cluster", "platform-chart": " and not cluster", LEDGER: " and not storm"}
+WITHOUT = {**dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"), LEDGER: " and not storm"}
 TIDYING = 120  # seconds to end in order after an interrupt; nox gives 0.3
 UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
-# What `nox` runs, two at once: the first waits for containers for minutes, and what computes runs meanwhile.
+# What `nox` runs, three at once: the first two wait for containers for minutes, and what computes runs meanwhile.
 CHECKS = (
     "integration(project='delivery')",
+    f"integration(project='{IMAGES}')",
     "lint",
     *(f"types(project='{project}')" for project in POETRY_PROJECTS),
     *(f"unit(project='{project}')" for project in PROJECTS),
@@ -87,7 +95,7 @@ def types(session: nox.Session, project: str) -> None:
 
 @nox.session(venv_backend="none")
 def checks(session: nox.Session) -> None:
-    """Lint, check types, run the unit tests and those on the real engine, two sessions at once."""
+    """Lint, check types, run the unit tests and those on the real engine, three sessions at once."""
     # Two sessions come to it, and both would build everything.
     session.run("inv", "cache.fill", external=True)
     arguments = [*CHECKS, "--", *session.posargs]
@@ -110,7 +118,7 @@ def unit(session: nox.Session, project: str) -> None:
 
 
 @nox.session(tags=[ENGINE_ROOM])
-@nox.parametrize("project", [*PROJECTS, LEDGER])
+@nox.parametrize("project", [*PROJECTS, LEDGER, IMAGES])
 def integration(session: nox.Session, project: str) -> None:
     """Run the tests of one part on a real engine, registry, Kafka and database."""
     _install_for(session, project)

@@ -26,7 +26,7 @@ from delivery.tools import command, screen
 
 __all__ = ["Run", "main", "run_all", "status", "summary"]
 
-WIDTH = 2  # how many sessions run at once
+WIDTH = 3  # how many sessions run at once
 
 _COUNT = re.compile(r"\[ *(\d+/\d+)\]$")  # pytest's console_output_style=count, at the end of a line
 _FAILED = re.compile(r"(FAILED|ERROR) \S+::")  # a line of pytest's short summary
