@@ -26,8 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 ORDER = (
     "test_cluster",  # tests/integration: a cluster of its own, gone before there is another
     "test_install",
-    "test_deploys",  # before anything is changed by another hand than inv deploy's
     "test_security",
+    "test_deploys",  # before anything is changed by another hand than inv deploy's
     "test_placement",
     "test_component",
     "test_pipeline",
