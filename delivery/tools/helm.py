@@ -129,7 +129,9 @@ class Helm:
 
     def uninstall(self, release: str, *, seconds: int, watcher: Watcher) -> None:
         """Remove a release with its history, and wait until its objects and their pods are gone."""
-        argv = ["uninstall", release, "--cascade=foreground", *_waiting(seconds)]
+        # Helm 4 waits by kstatus, which at times misses that an object is gone: https://github.com/helm/helm/issues/31766
+        wait = "--wait=legacy" if self.version >= _SERVER_SIDE else "--wait"
+        argv = ["uninstall", release, "--cascade=foreground", wait, f"--timeout={seconds}s"]
         self._watch(argv, f"remove {release}", watcher)
 
     def test(self, release: str, *, seconds: int, watcher: Watcher) -> None:

@@ -14,7 +14,7 @@ import pytest
 from delivery.core.declaration import Declaration
 from delivery.steps import platform as platforms
 from delivery.steps import programs
-from delivery.tools import files
+from delivery.tools import command, files
 from delivery.tools.engine import Engine
 from delivery.tools.registry import Registry
 from tests import yaml_strict
@@ -136,7 +136,7 @@ def test_they_are_enough_for_all_that_the_chart_makes(deployer: Deployer, tmp_pa
     chart = files.ROOT / "platform-chart"
     for name in ("develop", "staging", "production"):
         made = tmp_path / f"{name}.yaml"
-        values = f"--values={chart / f'values-{name}.yaml'}"
+        values = f"--values={command.record(chart / f'values-{name}.yaml')}"
         made.write_text(run(deployer.programs["helm"], "template", "platform", str(chart), values))
         argv = ["apply", "--server-side", "--dry-run=server", f"--namespace={deployer.namespace}", f"--filename={made}"]
         done = deployer.asked(*argv)

@@ -60,12 +60,17 @@ def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
 
 
 def test_removes_and_tests(fp: FakeProcess) -> None:
-    fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE])
+    fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait=legacy", "--timeout=90s", *SCOPE])
     fp.register(["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"])
     lines: list[str] = []
     FOUR.uninstall("platform", seconds=90, watcher=QUIET)
     FOUR.test("platform", seconds=90, watcher=Watcher(lines.append, lambda: None, 0.01))
     assert [line.strip() for line in lines] == ["Phase: Succeeded"]
+
+
+def test_the_helm_before_knows_one_way_to_wait(fp: FakeProcess) -> None:
+    fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE])
+    THREE.uninstall("platform", seconds=90, watcher=QUIET)
 
 
 def test_reads_the_history(fp: FakeProcess) -> None:
