@@ -270,7 +270,7 @@ def _install_for(session: nox.Session, project: str) -> None:
 def _program(session: nox.Session, name: str) -> str:
     """Where a program is that tests drive; installed first where it is missing and can be."""
     session.run("inv", "program", name, external=True)
-    ask = f"from delivery.steps import programs; print(programs.find({name!r}))"
+    ask = f"from delivery.host import programs; print(programs.find({name!r}))"
     return str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
 
 
@@ -290,7 +290,7 @@ def _engine_environment(session: nox.Session) -> dict[str, str]:
     told = str(session.run("inv", "engine.env", external=True, silent=True))
     words = shlex.split(told)
     found = dict(word.split("=", 1) for export, word in itertools.pairwise(words) if export == "export")
-    ask = "from delivery.tools import trust; print(trust.secrets().get('build-ca', ''))"
+    ask = "from delivery.host import trust; print(trust.secrets().get('build-ca', ''))"
     bundle = str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
     return {**found, "BUILD_CA": bundle} if bundle else found
 

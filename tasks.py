@@ -3,15 +3,15 @@
 from invoke.collection import Collection
 
 from delivery.tasks import (
-    cache,
+    cached,
     checks,
     cluster,
-    component,
+    components,
     deploy,
     engine,
     images,
     platform,
-    programs,
+    program,
     records,
     registry,
     release,
@@ -38,12 +38,14 @@ namespace = Collection(
     deploy.undeploy,
     records.notify,
     registry.prune,
-    programs.program,
+    program.program,
 )
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
 namespace.add_collection(Collection("scan", scan.secrets, scan.packages))
 recorded = Collection("records", records.deliver, records.waiting)
 recorded.add_task(records.records, name="show", default=True)
 namespace.add_collection(recorded)
-for module in (release, repos, cluster, component, engine, cache):
+for module in (release, repos, cluster, engine):
     namespace.add_collection(Collection.from_module(module))
+namespace.add_collection(Collection.from_module(components, name="component"))
+namespace.add_collection(Collection.from_module(cached, name="cache"))

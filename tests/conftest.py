@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from pytest_subprocess.process_dispatcher import ProcessDispatcher
 
-from delivery.core.declaration import Declaration, parse
+from delivery.project.declaration import Declaration, parse
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", settings(), deadline=None)

@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from delivery.core.errors import TestError
-from delivery.core.records import TerminatedError
-from delivery.tools import command, screen
+from delivery import console, process
+from delivery.errors import TestError
+from delivery.records.events import TerminatedError
 
 __all__ = ["Run", "main", "run_all", "status", "summary"]
 
@@ -81,7 +81,7 @@ def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width:
     """
     processes: set[subprocess.Popen[str]] = set()
     stopped = threading.Event()
-    with screen.step("checks") as step, ThreadPoolExecutor(width) as pool:
+    with console.step("checks") as step, ThreadPoolExecutor(width) as pool:
 
         def work(run: Run) -> None:
             if stopped.is_set():
@@ -95,7 +95,7 @@ def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width:
                 for line in process.stdout or ():
                     text = line.rstrip("\n")
                     run.read(text)
-                    screen.say(f"{run.name:<{_widest(runs)}} │ {text}")
+                    console.say(f"{run.name:<{_widest(runs)}} │ {text}")
                     step.line(status(runs))
             processes.discard(process)
             run.returncode, run.seconds = process.returncode, time.monotonic() - run.began
@@ -126,23 +126,23 @@ def main(arguments: Sequence[str]) -> int:
     # A shell's background job ignores it, and so would the sessions: they could not be interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not runs:
-        screen.say("usage: python -m tests.lanes SESSION... [-- OPTION...]")
+        console.say("usage: python -m tests.lanes SESSION... [-- OPTION...]")
         return 2
     failure = None
     try:
-        with command.terminable():
+        with process.terminable():
             run_all(runs, lambda run: [*nox, run.session, *arguments[cut:]])
     except TestError as error:
         failure = error
     except KeyboardInterrupt as error:
-        screen.say("checks: interrupted")
+        console.say("checks: interrupted")
         return 143 if isinstance(error, TerminatedError) else 130
-    screen.table("sessions", ["session", "outcome", "seconds"], summary(runs))
+    console.table("sessions", ["session", "outcome", "seconds"], summary(runs))
     for run in runs:
         for line in run.failed:
-            screen.say(f"{run.name:<{_widest(runs)}} │ {line}")
+            console.say(f"{run.name:<{_widest(runs)}} │ {line}")
     if failure:
-        screen.error(failure)
+        console.error(failure)
     return 1 if failure else 0
 
 

@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from pydantic import BaseModel
 
 import tasks
-from delivery.core.declaration import (
+from delivery.project.declaration import (
     Build,
     Chart,
     Cluster,
@@ -25,7 +25,7 @@ from delivery.core.declaration import (
     Subproject,
     Upstream,
 )
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("*/docs/*.md"))

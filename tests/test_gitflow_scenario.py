@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core import gitflow, problems, versions
-from delivery.core.declaration import Declaration, parse
-from delivery.core.errors import Problem
-from delivery.core.versions import Version
-from delivery.steps import facts
-from delivery.tools import ignores
-from delivery.tools.files import ROOT
+from delivery.errors import Problem
+from delivery.project import gather, gitflow, ignores, versions
+from delivery.project.declaration import Declaration, parse
+from delivery.project.files import ROOT
+from delivery.project.versions import Version
+from delivery.release import problems
 from tests.conftest import DECLARATION
 from tests.pages import hold, table
 from tests.repositories import Repository
@@ -54,7 +53,7 @@ class Story:
         self.rows: list[Row] = []
 
     def look(self, step: str, branch: str = "") -> Row:
-        found = facts.look(self.declaration, self.repository.root, branch)
+        found = gather.look(self.declaration, self.repository.root, branch)
         decision = gitflow.decide(found.ref, self.declaration)
         decided = versions.decide(self.declaration, found, decision)
         told = (self.declaration, found, decision, decided)
@@ -85,7 +84,7 @@ class Story:
 
     def prepare(self) -> None:
         """What release.prepare writes: the next versions, into the files."""
-        found = facts.look(self.declaration, self.repository.root)
+        found = gather.look(self.declaration, self.repository.root)
         decided = versions.decide(self.declaration, found, gitflow.decide(found.ref, self.declaration))
         self.write({name: one.next for name, one in decided.items() if one.changed})
         self.repository.commit("chore(release): prepare")

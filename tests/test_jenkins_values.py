@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from delivery.steps import programs
-from delivery.tools import files
+from delivery.host import programs
+from delivery.project import files
 from tests import yaml_strict
 from tests.jenkins.harness import with_tags
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.errors import TestError
-from delivery.tools import screen
-from delivery.tools.files import ROOT
+from delivery import console
+from delivery.errors import TestError
+from delivery.project.files import ROOT
 from tests import lanes
 from tests.lanes import Run, run_all, status, summary
 
@@ -79,7 +79,7 @@ def test_the_summary_has_a_row_for_each_session() -> None:
 
 def test_a_failure_is_shown_before_its_session_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = tmp_path / "seen"
-    monkeypatch.setattr(screen, "say", lambda text: seen.touch() if "it broke" in text else None)
+    monkeypatch.setattr(console, "say", lambda text: seen.touch() if "it broke" in text else None)
     run = Run("lint")
     run_all([run], python(WAITS, str(seen)))
     assert run.returncode == 0
@@ -88,7 +88,7 @@ def test_a_failure_is_shown_before_its_session_ends(tmp_path: Path, monkeypatch:
 
 def test_all_are_run_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(screen, "say", shown.append)
+    monkeypatch.setattr(console, "say", shown.append)
     runs = [Run("lint"), Run("types"), Run("unit")]
     code = "import sys; print(sys.argv[1]); sys.exit(sys.argv[1] == 'lint')"
     with pytest.raises(TestError, match="1 of 3 sessions failed") as caught:
@@ -104,7 +104,7 @@ def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
 ) -> None:
     tidied = tmp_path / "tidied"
     main_thread = threading.main_thread().ident or 0
-    monkeypatch.setattr(screen, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT))
+    monkeypatch.setattr(console, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT))
     runs = [Run("lint"), Run("types")]
     with pytest.raises(KeyboardInterrupt):
         run_all(runs, python(INTERRUPTED, str(tidied)), width=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from delivery.tools.files import ROOT, load_declaration
+from delivery.project.files import ROOT, load_declaration
 from monitoring import make_rules
 from tests import yaml_strict
 

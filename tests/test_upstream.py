@@ -4,7 +4,7 @@ import re
 import tomllib
 import xml.etree.ElementTree as ET
 
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 
 RECIPE = ROOT / "upstream" / "kafka"
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 from tests import yaml_strict
 
 

@@ -1,1 +1,1 @@
-"""The menu: each module is a namespace of Invoke tasks that parses, calls a step and prints."""
+"""The menu: each module is a namespace of Invoke tasks that parses, calls one function, and prints."""

@@ -6,11 +6,12 @@ import sys
 
 from invoke.context import Context
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import CommandError, DeclarationError, TestError
+from delivery import console, process
+from delivery.errors import CommandError, DeclarationError, TestError
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.registry.client import is_local
 from delivery.tasks.menu import item
-from delivery.tools import command, files, screen
-from delivery.tools.registry import is_local
 
 __all__ = ["check"]
 
@@ -36,7 +37,7 @@ def check(_context: Context, of: str) -> None:
     environment = {"DELIVERY_REGISTRY": _registry(declaration)}
     try:
         argv = [sys.executable, "-m", "nox", "--tags", of]
-        command.stream(argv, doing=f"check {of}", on_line=lambda line: screen.say(line.rstrip("\n")), env=environment)
+        process.stream(argv, doing=f"check {of}", on_line=lambda line: console.say(line.rstrip("\n")), env=environment)
     except CommandError as error:
         raise TestError(
             f"check {of}: it does not hold", hint=f"`./run nox -t {of}` runs the same; see above"

@@ -9,31 +9,28 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery.core.declaration import LOCAL, Declaration
-from delivery.core.deployment import Contents, chart_values, check_line, seconds
-from delivery.core.errors import DeclarationError
-from delivery.core.release import Release, read_release
-from delivery.steps import engine as engines
-from delivery.steps import plan as planning
-from delivery.steps import registry as registries
-from delivery.steps import release as releases
-from delivery.steps import sign as signing
-from delivery.steps import versions
-from delivery.tasks import platform as platforms
-from delivery.tasks import questions
+from delivery import console
+from delivery.build import planning
+from delivery.deploy.deployment import Contents, chart_values, check_line, seconds
+from delivery.errors import DeclarationError
+from delivery.host import engines
+from delivery.host.docker_api import Engine
+from delivery.project import files
+from delivery.project.declaration import LOCAL, Declaration
+from delivery.registry import local_registry
+from delivery.registry.client import Registry, is_local
+from delivery.release import catalog, chart_package, releasing, signing
+from delivery.release.released import Release, read_release
+from delivery.tasks import platform, prompt
 from delivery.tasks.menu import item
-from delivery.tools import chart as charts
-from delivery.tools import files, screen
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Registry, is_local
 
 if TYPE_CHECKING:  # a command that does not need them starts sooner
-    from delivery.steps.deploy import Options, Target
-    from delivery.steps.records import Deploy
+    from delivery.deploy.upgrade import Options, Target
+    from delivery.records.recorder import Deploy
 
 __all__ = ["deploy", "rollback", "undeploy"]
 
-_SOURCES = (versions.CURRENT, versions.DEPLOYED)  # what is no release
+_SOURCES = (catalog.CURRENT, catalog.DEPLOYED)  # what is no release
 _PLATFORMS = {
     "kubernetes": "the chart, in a cluster",
     "docker": "docker compose, on this machine",
@@ -65,33 +62,33 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     version: str = "",
     release: str = "",
     plan: str = "",
-    signed: bool = False,  # noqa: FBT001, FBT002
+    signed: bool = False,
     context: str = "",
-    yes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
+    yes: bool = False,
     timeout: str = "10m",
     lock_timeout: str = "30m",
-    rollback: bool = True,  # noqa: FBT001, FBT002
+    rollback: bool = True,
 ) -> None:
     """Deploy a version and wait until it serves.
 
     On a terminal it asks what is not said. A version that does not become ready is rolled back, after its pods were shown.
     """
-    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import records  # noqa: PLC0415
+    from delivery.deploy import upgrade
+    from delivery.records import recorder
 
-    options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
+    options = upgrade.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
     declaration = files.load_declaration()
-    with records.deploying(declaration, "deploy") as recording:
+    with recorder.deploying(declaration, "deploy") as recording:
         environment, told = _told(declaration, environment, release, plan, version)
-        deploys.environment(declaration, environment)
-        ask = questions.someone() and not yes
+        upgrade.environment(declaration, environment)
+        ask = prompt.someone() and not yes
         platform = platform or (_ask_platform() if ask and environment == LOCAL else "kubernetes")
         _check_platform(platform, environment, context)
         if platform == "docker":
             version = version or ("" if told else _version_for_docker(declaration, ask=ask))
             _on_docker(declaration, told, version, recording)
             return
-        place = deploys.target(declaration, environment, context)
+        place = upgrade.target(declaration, environment, context)
         _on_kubernetes(declaration, place, options, _Wish(told, version, signed=signed, ask=ask, yes=yes), recording)
 
 
@@ -107,12 +104,14 @@ class _Wish:
 
 
 def _on_kubernetes(declaration: Declaration, place: Target, options: Options, wish: _Wish, recording: Deploy) -> None:
-    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import mirror as mirrors  # noqa: PLC0415
-    from delivery.steps import serving  # noqa: PLC0415
+    from delivery.deploy import (
+        serving,
+        upgrade,
+    )
+    from delivery.registry import mirroring
 
     environment, declared, version = place.name, place.declared, wish.version
-    now = deploys.running(place)
+    now = upgrade.running(place)
     if wish.told is None and not version:
         version = _ask_version(declaration, environment, _deployed(now)) if wish.ask else _default(environment)
     registry = Registry(declaration.registry.address)
@@ -126,11 +125,13 @@ def _on_kubernetes(declaration: Declaration, place: Target, options: Options, wi
         recording.begin(environment, named, images, unchanged=unchanged)
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
-    mirrored = mirrors.mirror(engine, declaration, registry) if engine else {}
+    mirrored = mirroring.mirror(engine, declaration, registry) if engine else {}
     values = chart_values(images, declaration.components(), mirrored)
-    packed = charts.fetch(registry, chosen.chart.repository, chosen.chart.digest) if chosen and chosen.chart else None
+    packed = (
+        chart_package.fetch(registry, chosen.chart.repository, chosen.chart.digest) if chosen and chosen.chart else None
+    )
     folder = Path(declaration.chart.folder)
-    if not deploys.deploy(place, values, options, folder, packed, versions=named.versions):
+    if not upgrade.deploy(place, values, options, folder, packed, versions=named.versions):
         recording.unchanged()
 
 
@@ -145,67 +146,73 @@ def rollback(  # each is a flag
     environment: str = LOCAL,
     revision: int = 0,
     context: str = "",
-    yes: bool = False,  # noqa: FBT001, FBT002
+    yes: bool = False,
     timeout: str = "10m",
     lock_timeout: str = "30m",
 ) -> None:
     """Go back to an earlier revision of a deployment."""
-    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import records, serving  # noqa: PLC0415
+    from delivery.deploy import (
+        serving,
+        upgrade,
+    )
+    from delivery.records import recorder
 
-    options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
+    options = upgrade.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
     declaration = files.load_declaration()
-    declared = deploys.environment(declaration, environment)
-    place = deploys.target(declaration, environment, context)
+    declared = upgrade.environment(declaration, environment)
+    place = upgrade.target(declaration, environment, context)
     if declared.confirm:
         _confirm(f"roll back {place}", environment, yes=yes)
-    with records.deploying(declaration, "rollback") as recording:
+    with recorder.deploying(declaration, "rollback") as recording:
         with recording.quietly():
             back, served = serving.going_back(declaration, place, revision)
             recording.begin_going_back(environment, back, served)
-        deploys.roll_back(place, revision, options)
+        upgrade.roll_back(place, revision, options)
 
 
 @item(help={**_HELP, "data": "also remove the claims, and so Kafka's and the database's data"})
 def undeploy(  # each is a flag
     _context: Context,
     environment: str = LOCAL,
-    data: bool = False,  # noqa: FBT001, FBT002
+    data: bool = False,
     context: str = "",
-    yes: bool = False,  # noqa: FBT001, FBT002
+    yes: bool = False,
     timeout: str = "10m",
     lock_timeout: str = "30m",
 ) -> None:
     """Remove a deployment; its data stays."""
-    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import records, serving  # noqa: PLC0415
+    from delivery.deploy import (
+        serving,
+        upgrade,
+    )
+    from delivery.records import recorder
 
-    options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
+    options = upgrade.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"))
     declaration = files.load_declaration()
-    declared = deploys.environment(declaration, environment)
-    if data and not yes and not questions.someone():
+    declared = upgrade.environment(declaration, environment)
+    if data and not yes and not prompt.someone():
         raise DeclarationError("remove the data: nobody is here to be asked", hint="say it with --yes")
-    place = deploys.target(declaration, environment, context)
+    place = upgrade.target(declaration, environment, context)
     if declared.confirm:
         _confirm(f"remove {place}", environment, yes=yes)
-    with records.removing(declaration, "undeploy") as recording:
+    with recorder.removing(declaration, "undeploy") as recording:
         with recording.quietly():
             served = serving.current(declaration, place)
             if served.versions:
                 recording.begin(environment, served)
-        deploys.remove(place, options, data=data, may_delete=_may_delete(environment, yes=yes))
+        upgrade.remove(place, options, data=data, may_delete=_may_delete(environment, yes=yes))
 
 
 def _may_delete(environment: str, *, yes: bool) -> Callable[[list[str]], bool]:
     def ask(names: list[str]) -> bool:
         if yes:
             return True
-        screen.say("these would be deleted, with all that is in them:")
+        console.say("these would be deleted, with all that is in them:")
         for name in names:
-            screen.say(f"  {name}")
-        if questions.typed(f"type {environment} to delete them:", environment):
+            console.say(f"  {name}")
+        if prompt.typed(f"type {environment} to delete them:", environment):
             return True
-        screen.say("they stay")
+        console.say("they stay")
         return False
 
     return ask
@@ -237,7 +244,7 @@ def _told(declaration: Declaration, environment: str, file: str, plan: str, vers
         return environment or LOCAL, None
     registry = Registry(declaration.registry.address)
     if file:
-        return environment or LOCAL, versions.check(declaration, registry, _read(file), file)
+        return environment or LOCAL, catalog.check(declaration, registry, _read(file), file)
     found = planning.look(declaration, registry)
     planning.keep_to(Path(plan), found)
     if not found.decision.environment:
@@ -250,7 +257,7 @@ def _told(declaration: Declaration, environment: str, file: str, plan: str, vers
             f"deploy {plan} to {environment}: the plan says {found.decision.environment}",
             hint="leave --environment out, or give --version instead of --plan",
         )
-    release = versions.held(declaration, registry, found.version)
+    release = catalog.held(declaration, registry, found.version)
     planned = {image.name: image.key for image in found.images.all}
     if (other := {name: image.key for name, image in release.images.items()}) != planned:
         raise DeclarationError(
@@ -271,10 +278,10 @@ def _release(
                 hint="--version X.Y.Z, --release FILE, or --plan FILE",
             )
         return None
-    release = told or versions.held(declaration, registry, version)
+    release = told or catalog.held(declaration, registry, version)
     check_line(environment, release, declaration)
     if signed:
-        signing.verify(declaration, versions.pins(registry, release))
+        signing.verify(declaration, catalog.pins(registry, release))
     return release
 
 
@@ -290,14 +297,14 @@ def _read(file: str) -> Release:
 def _default(environment: str) -> str:
     """The version that is meant when nobody says one and nobody can be asked."""
     if environment == LOCAL:
-        return versions.CURRENT
+        return catalog.CURRENT
     raise DeclarationError(
         f"deploy to {environment}: no version is told", hint="--version X.Y.Z, --release FILE, or --plan FILE"
     )
 
 
 def _ask_platform() -> str:
-    return questions.choose("Which platform?", _PLATFORMS, "kubernetes")
+    return prompt.choose("Which platform?", _PLATFORMS, "kubernetes")
 
 
 def _deployed(now: Release | None) -> dict[str, str]:
@@ -305,43 +312,43 @@ def _deployed(now: Release | None) -> dict[str, str]:
     if now is None:
         return {}
     images = ", ".join(f"{name} {image.version or image.digest[7:19]}" for name, image in now.images.items())
-    return {versions.DEPLOYED: f"what runs now: {next(iter(now.images.values())).key}, {images}"}
+    return {catalog.DEPLOYED: f"what runs now: {next(iter(now.images.values())).key}, {images}"}
 
 
 def _ask_version(declaration: Declaration, environment: str, now: dict[str, str]) -> str:
-    there = dict.fromkeys(versions.offered(declaration), "")
+    there = dict.fromkeys(catalog.offered(declaration), "")
     if environment == LOCAL:
-        answers = {versions.CURRENT: "this clone's sources as they are", **now, **there}
-        return questions.choose("Which version?", answers, versions.CURRENT)
+        answers = {catalog.CURRENT: "this clone's sources as they are", **now, **there}
+        return prompt.choose("Which version?", answers, catalog.CURRENT)
     if not there:
         return _default(environment)
-    return questions.choose("Which version?", there, next(iter(there)))
+    return prompt.choose("Which version?", there, next(iter(there)))
 
 
 def _version_for_docker(declaration: Declaration, *, ask: bool) -> str:
-    return _ask_version(declaration, LOCAL, {}) if ask else versions.CURRENT
+    return _ask_version(declaration, LOCAL, {}) if ask else catalog.CURRENT
 
 
 def _confirm(doing: str, environment: str, *, yes: bool) -> None:
     if yes:
         return
-    if not questions.someone():
+    if not prompt.someone():
         raise DeclarationError(f"{doing}: nobody is here to confirm it", hint="say it with --yes")
-    if not questions.typed(f"{doing}? type {environment} to go on:", environment):
+    if not prompt.typed(f"{doing}? type {environment} to go on:", environment):
         raise DeclarationError(f"{doing}: not confirmed", hint=f"type {environment}, or say --yes")
 
 
 def _unreleased(declaration: Declaration, version: str, now: Release | None) -> tuple[Release, Engine | None]:
     """What this clone's sources make, or what is deployed; the engine too, where making it took one."""
-    if version == versions.CURRENT:
+    if version == catalog.CURRENT:
         engine = engines.ensure()
-        return releases.make(engine, declaration), engine
+        return releasing.make(engine, declaration), engine
     if now is None:
-        raise DeclarationError("deploy what is deployed: nothing is", hint=f"--version {versions.CURRENT}, or X.Y.Z")
+        raise DeclarationError("deploy what is deployed: nothing is", hint=f"--version {catalog.CURRENT}, or X.Y.Z")
     if missing := [name for name in declaration.components() if name not in now.images]:
         raise DeclarationError(
             f"cannot deploy what is deployed: it has no {', '.join(missing)}, which delivery.toml declares",
-            hint=f"--version {versions.CURRENT} builds this clone's sources, --version X.Y.Z is a release",
+            hint=f"--version {catalog.CURRENT} builds this clone's sources, --version X.Y.Z is a release",
         )
     return now, None
 
@@ -350,8 +357,8 @@ def _on_docker(declaration: Declaration, told: Release | None, version: str, rec
     def make(engine: Engine) -> Release:
         if told is not None:
             return told
-        if version == versions.CURRENT:
-            return releases.make(engine, declaration)
-        return versions.held(declaration, registries.ensure(engine, declaration), version)
+        if version == catalog.CURRENT:
+            return releasing.make(engine, declaration)
+        return catalog.held(declaration, local_registry.ensure(engine, declaration), version)
 
-    platforms.bring_up(declaration, make, recording)
+    platform.bring_up(declaration, make, recording)

@@ -6,9 +6,9 @@ import shlex
 
 from invoke.context import Context
 
-from delivery.steps import engine as engines
+from delivery import console
+from delivery.host import docker_api, dockerd, engines
 from delivery.tasks.menu import item
-from delivery.tools import dockerd, engine, screen
 
 __all__ = ["down", "env", "status", "up"]
 
@@ -18,7 +18,7 @@ def up(_context: Context) -> None:
     """Find a Docker engine, or start a private one."""
     found = engines.ensure()
     if found.private:
-        screen.say(_export(found.address))
+        console.say(_export(found.address))
 
 
 @item()
@@ -27,9 +27,9 @@ def down(_context: Context) -> None:
 
     What runs there stops with it. Another engine is left alone.
     """
-    with screen.step("private engine") as step:
+    with console.step("private engine") as step:
         step.done("stopped; its bridges and rules are gone" if engines.down() else "does not run")
-    screen.say("its images, volumes and build cache stay: `./run inv cache.clean` removes them")
+    console.say("its images, volumes and build cache stay: `./run inv cache.clean` removes them")
 
 
 @item()
@@ -37,20 +37,20 @@ def env(_context: Context) -> None:
     """Print how to talk to it: eval "$(./run inv engine.env)"."""
     found = engines.require()
     told = found.environment.get("DOCKER_HOST")
-    screen.say(_export(told) if told else ": the docker command line talks to it as it is")
+    console.say(_export(told) if told else ": the docker command line talks to it as it is")
 
 
 @item()
 def status(_context: Context) -> None:
     """Show which engine answers, and how to talk to it."""
-    found = engine.find()
+    found = docker_api.find()
     if not found:
-        screen.say("no Docker engine answers; `./run inv engine.up` finds or starts one")
+        console.say("no Docker engine answers; `./run inv engine.up` finds or starts one")
         return
-    screen.say(found.describe())
+    console.say(found.describe())
     if found.private:
-        screen.say(f"process {dockerd.pid()}, log {dockerd.log()}")
-        screen.say(_export(found.address))
+        console.say(f"process {dockerd.pid()}, log {dockerd.log()}")
+        console.say(_export(found.address))
 
 
 def _export(address: str) -> str:

@@ -8,19 +8,18 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from delivery.core import problems
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
-from delivery.core.gitflow import Decision
-from delivery.core.plan import Plan
-from delivery.steps import plan as planning
-from delivery.steps import platform as platforms
-from delivery.steps import problems as finding
-from delivery.steps import registry as registries
-from delivery.steps import release as releases
+from delivery import console
+from delivery.build import planning
+from delivery.build.plan import Plan
+from delivery.errors import DeclarationError
+from delivery.platform import lifecycle
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.project.gitflow import Decision
+from delivery.registry import local_registry
+from delivery.registry.client import Registry, answers
+from delivery.release import finding, problems, releasing
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
-from delivery.tools.registry import Registry, answers
 
 __all__ = ["build", "plan", "push", "sizes"]
 
@@ -44,7 +43,7 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
         "say": f"print one thing alone, without asking the registry: {', '.join(_SAYS)}",
     },
 )
-def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = "") -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = "") -> None:
     """Show what this commit is published as, what would be built, pushed and tagged, and where it would go.
 
     It decides by gitflow and Conventional Commits; nothing is changed anywhere. What build or push would
@@ -59,7 +58,7 @@ def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "
     if file:
         planning.write(found, Path(file))
     if json_:
-        screen.data(found.to_json())
+        console.data(found.to_json())
     else:
         _show(found)
     if error := problems.refusal(found, "publish", shown=True):
@@ -68,18 +67,18 @@ def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "
 
 def _show(found: Plan) -> None:
     for sentence in found.sentences():
-        screen.say(sentence)
+        console.say(sentence)
     for title, columns, rows in found.tables():
-        screen.table(title, columns, rows)
+        console.table(title, columns, rows)
     for note in found.notes:
-        screen.say(f"note: {note}")
+        console.say(f"note: {note}")
     for what in found.unchecked:
-        screen.say(f"not checked: {what}")
+        console.say(f"not checked: {what}")
     if found.problems:
-        screen.say("problems")
+        console.say("problems")
     for problem in found.problems:
         for line in problem.lines():
-            screen.say(f"  {line}")
+            console.say(f"  {line}")
 
 
 @item(stage="build", help={"plan": _KEEP})
@@ -90,7 +89,7 @@ def build(_context: Context, plan: str = "") -> None:
     """
     declaration, _, found = _looked()
     _keep_to(plan, found)
-    releases.build(declaration, found)
+    releasing.build(declaration, found)
 
 
 @item(stage="push", help={"plan": _KEEP})
@@ -102,15 +101,15 @@ def push(_context: Context, plan: str = "") -> None:
     declaration, registry, found = _looked()
     _keep_to(plan, found)
     if not found.decision.pushes:
-        screen.say(f"nothing is pushed: {found.decision.because}")
+        console.say(f"nothing is pushed: {found.decision.because}")
         return
-    releases.publish(declaration, registry, found)
+    releasing.publish(declaration, registry, found)
 
 
 def _say(what: str, declaration: Declaration, branch: str) -> None:
     if what not in _SAYS:
         raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=f"one of {', '.join(_SAYS)}")
-    screen.say(_SAYS[what](planning.decide(declaration, branch)))
+    console.say(_SAYS[what](planning.decide(declaration, branch)))
 
 
 @functools.cache
@@ -122,7 +121,7 @@ def _looked() -> tuple[Declaration, Registry, Plan]:
         error = problems.refusal(finding.look(declaration, None), "publish")
         if error:
             raise error
-    registry = registries.reach(declaration)
+    registry = local_registry.reach(declaration)
     return declaration, registry, finding.look(declaration, registry)
 
 
@@ -135,7 +134,7 @@ def _keep_to(file: str, found: Plan) -> None:
 @item()
 def sizes(_context: Context) -> None:
     """Show how large our images are, and their layers."""
-    release = platforms.released()
+    release = lifecycle.released()
     if release is None:
         raise DeclarationError("show the sizes: nothing is released from this clone yet", hint="`./run inv push` does")
     registry = Registry(files.load_declaration().registry.address)
@@ -149,4 +148,4 @@ def sizes(_context: Context) -> None:
         )
         for name, layers in found.items()
     ]
-    screen.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
+    console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from delivery.core.errors import DeliveryError
-from delivery.core.records import TerminatedError
-from delivery.tools import command, files, screen
+from delivery import console, process
+from delivery.errors import DeliveryError
+from delivery.project import files
+from delivery.records.events import TerminatedError
 
 __all__ = ["item"]
 
@@ -45,23 +46,23 @@ def item(
         def guarded(*arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # the task's own
             try:
                 with (
-                    command.terminable(),
-                    screen.to_stderr() if keywords.get("json_") else nullcontext(),
+                    process.terminable(),
+                    console.to_stderr() if keywords.get("json_") else nullcontext(),
                     _recorded(stage, step or function.__name__, keywords, about, unless),
                 ):
                     function(*arguments, **keywords)
             except DeliveryError as error:
-                screen.error(error)
+                console.error(error)
                 raise Exit(code=error.exit_code) from error
             except KeyboardInterrupt as error:
-                screen.error(_interrupted(function.__name__))
+                console.error(_interrupted(function.__name__))
                 raise Exit(code=_TERMINATED if isinstance(error, TerminatedError) else _INTERRUPTED) from error
             except Exit:
                 raise
             except Exception as error:
                 if os.environ.get("DELIVERY_TRACEBACK"):
                     raise
-                screen.error(_our_fault(function.__name__, error))
+                console.error(_our_fault(function.__name__, error))
                 raise Exit(code=_OUR_FAULT) from error
 
         return task(**options)(guarded)
@@ -74,10 +75,10 @@ def _recorded(
 ) -> AbstractContextManager[None]:
     if not stage or (unless and keywords.get(unless)):
         return nullcontext()
-    from delivery.steps import records  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.records import recorder
 
     named = (str(keywords[about]),) if about and keywords.get(about) else ()
-    return records.stage(stage, components=named, step=step)
+    return recorder.stage(stage, components=named, step=step)
 
 
 def _interrupted(name: str) -> DeliveryError:

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery.core.declaration import LOCAL, Declaration
-from delivery.core.deployment import Contents
-from delivery.core.errors import DeclarationError
-from delivery.core.release import Release
-from delivery.steps import engine as engines
-from delivery.steps import platform as platforms
-from delivery.steps import release as releases
-from delivery.steps import upstream as upstreams
-from delivery.tasks import questions
+from delivery import console
+from delivery.deploy.deployment import Contents
+from delivery.errors import DeclarationError
+from delivery.host import engines, upstreams
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.platform.compose import Compose
+from delivery.project import files, remembered
+from delivery.project.declaration import LOCAL, Declaration
+from delivery.registry.http import is_local
+from delivery.release import releasing
+from delivery.release.released import Release
+from delivery.tasks import prompt
 from delivery.tasks.menu import item
-from delivery.tools import files, remembered, screen
-from delivery.tools.compose import Compose
-from delivery.tools.engine import Engine
-from delivery.tools.registry_http import is_local
 
 if TYPE_CHECKING:  # a command that does not need it starts sooner
-    from delivery.steps.records import Deploy
+    from delivery.records.recorder import Deploy
 
 __all__ = ["bring_up", "down", "logs", "status", "up"]
 
@@ -34,14 +34,14 @@ _DELIVER_SECONDS = 3.0
 
 
 @item(help={"monitoring": "also run Prometheus, which measures both apps"})
-def up(_context: Context, monitoring: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def up(_context: Context, monitoring: bool = False) -> None:
     """Bring the whole platform up and prove it.
 
     Finds or starts an engine, gets every upstream image, builds and pushes ours, runs everything, sends an event through.
     The platform's own ledger has it as a deployment to local.
     """
     declaration = files.load_declaration()
-    bring_up(declaration, lambda engine: releases.make(engine, declaration), monitoring=monitoring)
+    bring_up(declaration, lambda engine: releasing.make(engine, declaration), monitoring=monitoring)
 
 
 def bring_up(
@@ -55,54 +55,54 @@ def bring_up(
 
     It is recorded as a deployment to local, in recording where the caller has one.
     """
-    from delivery.steps import records  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.records import recorder
 
     engine = engines.ensure()
     # Before the long steps: nobody wants to hear of a taken port after minutes of building.
-    before = platforms.compose(engine, declaration, platforms.released(), monitoring=monitoring)
-    platforms.check_ports(before)
+    before = lifecycle.compose(engine, declaration, lifecycle.released(), monitoring=monitoring)
+    lifecycle.check_ports(before)
     _tell_shared(before)
     remembered.keep(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
     release = make(engine)
     if monitoring:
         upstreams.ensure(engine, declaration, "prometheus")
-    project = platforms.compose(engine, declaration, release, monitoring=monitoring)
-    with nullcontext(recording) if recording else records.deploying(declaration, "up") as deploy:
+    project = lifecycle.compose(engine, declaration, release, monitoring=monitoring)
+    with nullcontext(recording) if recording else recorder.deploying(declaration, "up") as deploy:
         apps = Contents({})
         with deploy.quietly():
             apps = _apps(declaration, project, release)
         _begin(deploy, apps, project, release)
-        services = platforms.up(project, release)
+        services = lifecycle.up(project, release)
         ports = {service.name: service.ports for service in services}
         address = f"http://localhost:{ports['api-rest'][0]}"
         if not deploy.is_begun:
             with deploy.quietly():
-                records.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
+                recorder.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
         image = release.images["api-rest"]
-        proof = platforms.prove(address, apps.versions.get("api-rest") or image.version or image.key)
+        proof = lifecycle.prove(address, apps.versions.get("api-rest") or image.version or image.key)
         if not deploy.is_begun:
             _record_what_runs(deploy, apps, release, address)
-    screen.say("")
-    screen.say(f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})")
-    screen.say(f"Kafka          localhost:{ports['kafka'][0]}")
-    screen.say(f"database       localhost:{ports['database'][0]}")
+    console.say("")
+    console.say(f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})")
+    console.say(f"Kafka          localhost:{ports['kafka'][0]}")
+    console.say(f"database       localhost:{ports['database'][0]}")
     if ports.get("prometheus"):  # it runs, by this command or an earlier one
-        screen.say(f"Prometheus     http://localhost:{ports['prometheus'][0]}/")
-    screen.say(f"registry       {declaration.registry.address}")
+        console.say(f"Prometheus     http://localhost:{ports['prometheus'][0]}/")
+    console.say(f"registry       {declaration.registry.address}")
     if engine.private:
-        screen.say(f"engine         export DOCKER_HOST={engine.address}")
+        console.say(f"engine         export DOCKER_HOST={engine.address}")
     if still := [name for name in declaration.components() if name not in ports]:
-        screen.say(f"not started    {', '.join(still)}: built, and in the registry")
-        screen.say("               `./run inv deploy --platform kubernetes` runs every component")
-    screen.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
+        console.say(f"not started    {', '.join(still)}: built, and in the registry")
+        console.say("               `./run inv deploy --platform kubernetes` runs every component")
+    console.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
 
 
 def _begin(deploy: Deploy, apps: Contents, project: Compose, release: Release) -> None:
     """Record that the apps are being deployed, unless all of them run already."""
     with deploy.quietly():
-        running = platforms.running(project, release)
+        running = lifecycle.running(project, release)
         if not running.issuperset(apps.versions):
-            address = platforms.ledger_address(project)
+            address = lifecycle.ledger_address(project)
             deploy.begin(LOCAL, apps, release, unchanged=running, to=address)
 
 
@@ -112,14 +112,14 @@ def _record_what_runs(deploy: Deploy, apps: Contents, release: Release, address:
     Its data may be gone, or they were brought up when nobody recorded it.
     """
     with deploy.quietly():
-        if not platforms.is_recorded(address, apps.versions):
+        if not lifecycle.is_recorded(address, apps.versions):
             deploy.begin(LOCAL, apps, release, to=address)
             deploy.unchanged()
 
 
 def _apps(declaration: Declaration, project: Compose, release: Release) -> Contents:
     """The apps that are brought up: those of ours that the compose files name; not the chart."""
-    from delivery.steps import serving  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.deploy import serving
 
     found = serving.contents(declaration, release)
     started = project.declared()
@@ -128,8 +128,8 @@ def _apps(declaration: Declaration, project: Compose, release: Release) -> Conte
 
 
 def _tell_shared(project: Compose) -> None:
-    if told := platforms.shared(project):
-        screen.say(told)
+    if told := lifecycle.shared(project):
+        console.say(told)
 
 
 @item(
@@ -141,40 +141,40 @@ def _tell_shared(project: Compose) -> None:
 )
 def down(
     _context: Context,
-    volumes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
-    registry: bool = False,  # noqa: FBT001, FBT002
-    yes: bool = False,  # noqa: FBT001, FBT002
+    volumes: bool = False,
+    registry: bool = False,
+    yes: bool = False,
 ) -> None:
     """Bring the platform down; its data stays.
 
     The local registry is left running while a local cluster pulls from it.
     """
     declaration = files.load_declaration()
-    project = platforms.compose(engines.require(), declaration, platforms.released())
+    project = lifecycle.compose(engines.require(), declaration, lifecycle.released())
     _tell_shared(project)
     if volumes and not yes:
-        _confirm(project.name, platforms.data(project, declaration))
+        _confirm(project.name, lifecycle.data(project, declaration))
     if not volumes:  # the ledger goes with them
         _record_removal(declaration, project)
-    users = platforms.down(project, declaration, volumes=volumes, registry=registry)
+    users = lifecycle.down(project, declaration, volumes=volumes, registry=registry)
     if not volumes:
-        screen.say("its data stays; `./run inv down --volumes` removes it")
+        console.say("its data stays; `./run inv down --volumes` removes it")
     if users:
-        remove = platforms.remove_clusters(declaration, users)
-        screen.say(f"the registry goes on for {', '.join(users)}: to stop it, {remove},")
-        screen.say("then `./run inv down`; or at once `./run inv down --registry`")
+        remove = lifecycle.remove_clusters(declaration, users)
+        console.say(f"the registry goes on for {', '.join(users)}: to stop it, {remove},")
+        console.say("then `./run inv down`; or at once `./run inv down --registry`")
     if project.engine.private:
-        screen.say("the private engine goes on; `./run inv engine.down` stops it")
+        console.say("the private engine goes on; `./run inv engine.down` stops it")
 
 
 def _record_removal(declaration: Declaration, project: Compose) -> None:
     """Record that the apps are gone while their ledger can still be told: it is one of them."""
-    from delivery.steps import records  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.records import recorder
 
-    with records.removing(declaration, "down") as recording, recording.quietly():
+    with recorder.removing(declaration, "down") as recording, recording.quietly():
         running = {service.name for service in project.services() if service.state == "running"}
-        address = platforms.ledger_address(project)
-        known = platforms.recorded(address) if "api-rest" in running else {}
+        address = lifecycle.ledger_address(project)
+        known = lifecycle.recorded(address) if "api-rest" in running else {}
         if gone := {name: version for name, version in known.items() if name in running}:
             recording.begin(LOCAL, Contents(gone), to=address)
 
@@ -183,12 +183,12 @@ def _confirm(name: str, volumes: list[str]) -> None:
     """Have whoever is at the terminal type the project's name before its data is removed."""
     if not volumes:
         return
-    screen.say(f"this removes the data of {name}: the volumes {', '.join(volumes)}")
-    if not questions.someone():
+    console.say(f"this removes the data of {name}: the volumes {', '.join(volumes)}")
+    if not prompt.someone():
         raise DeclarationError(
             f"remove the data of {name}: nobody is here to confirm it", hint="--yes does; or leave --volumes out"
         )
-    if not questions.typed(f"Type {name} to go on:", name):
+    if not prompt.typed(f"Type {name} to go on:", name):
         raise DeclarationError(
             f"remove the data of {name}: it was not confirmed",
             hint="nothing was changed; without --volumes the data stays",
@@ -196,25 +196,25 @@ def _confirm(name: str, volumes: list[str]) -> None:
 
 
 @item(help={"json": "print it for a machine to read"})
-def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def status(_context: Context, json_: bool = False) -> None:
     """Show the engine, the images, the platform here and each environment that this machine reaches.
 
     Fails when a service of the platform here is down or behind.
     """
-    from delivery.steps import status as statuses  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.platform import overview
 
-    found = statuses.look(files.load_declaration())
+    found = overview.look(files.load_declaration())
     if json_:
-        screen.data(json.dumps(found.as_json(), indent=2))
+        console.data(json.dumps(found.as_json(), indent=2))
     else:
-        screen.say(f"engine: {found.engine}")
+        console.say(f"engine: {found.engine}")
         for title, columns, rows in found.tables():
-            screen.say("")
-            screen.table(title, columns, rows)
+            console.say("")
+            console.table(title, columns, rows)
         if found.ledger:
-            screen.say(f"\nledger: {found.ledger}")
+            console.say(f"\nledger: {found.ledger}")
         if not found.services:
-            screen.say("\nnothing is up; `./run inv up` brings the platform up")
+            console.say("\nnothing is up; `./run inv up` brings the platform up")
     found.check()
 
 
@@ -226,7 +226,7 @@ def status(_context: Context, json_: bool = False) -> None:  # noqa: FBT001, FBT
     },
     iterable=["service"],
 )
-def logs(_context: Context, service: list[str], follow: bool = False, tail: int = 50) -> None:  # noqa: FBT001, FBT002
+def logs(_context: Context, service: list[str], follow: bool = False, tail: int = 50) -> None:
     """Show what the platform's containers print."""
-    project = platforms.compose(engines.require(), files.load_declaration(), platforms.released())
-    platforms.logs(project, service, follow=follow, tail=tail)
+    project = lifecycle.compose(engines.require(), files.load_declaration(), lifecycle.released())
+    lifecycle.logs(project, service, follow=follow, tail=tail)

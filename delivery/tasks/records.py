@@ -12,11 +12,13 @@ from typing import Any
 
 from invoke.context import Context
 
-from delivery.core import dora
-from delivery.core import records as core
-from delivery.core.errors import DeclarationError, DeliveryError
+from delivery import console
+from delivery.dora import metrics
+from delivery.errors import DeclarationError, DeliveryError
+from delivery.project import files
+from delivery.records import outbox
+from delivery.records.events import moment, rfc3339
 from delivery.tasks.menu import item
-from delivery.tools import files, outbox, screen
 
 __all__ = ["deliver", "notify", "records", "waiting"]
 
@@ -40,24 +42,24 @@ def records(
     environment: str = "",
     since: str = "30d",
     csv: str = "",
-    json_: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
+    json_: bool = False,
 ) -> None:
     """Show deployments, stage times and the four DORA figures.
 
     They come from the deployment ledger. docs/records.md says how each figure is made.
     """
-    from delivery.steps import records as recording  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.records import recorder
 
     until = datetime.now(UTC)
-    begin = until - dora.span(since)
+    begin = until - metrics.span(since)
     filters = {name: value for name, value in (("component", component), ("environment", environment)) if value}
-    ledger = recording.ledger(files.load_declaration())
-    events = ledger.events(filters, core.rfc3339(begin))
+    ledger = recorder.ledger(files.load_declaration())
+    events = ledger.events(filters, rfc3339(begin))
     if csv:
         _write(Path(csv), events)
-        screen.say(f"{len(events)} events written to {csv}")
+        console.say(f"{len(events)} events written to {csv}")
     if json_:
-        screen.data(json.dumps(_told(events, begin, until), indent=2))
+        console.data(json.dumps(_told(events, begin, until), indent=2))
     elif not csv:
         _show(events, begin, until, f"{ledger.address}, the last {since}")
 
@@ -65,32 +67,32 @@ def records(
 def _show(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime, of: str) -> None:
     rows = [
         (
-            at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if (at := core.moment(event)) else "",
+            at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if (at := moment(event)) else "",
             *(str(event[name]) for name in ("component", "version", "environment")),
-            "removed" if dora.is_removal(event) else str(event["status"]),
+            "removed" if metrics.is_removal(event) else str(event["status"]),
             str(event["responsible"]),
         )
-        for event in dora.deployments(events, _SHOWN)
+        for event in metrics.deployments(events, _SHOWN)
     ]
     if not events:
-        screen.say(f"{dora.NO_DATA}: {of}: nothing was recorded")
+        console.say(f"{metrics.NO_DATA}: {of}: nothing was recorded")
         return
     columns = ("when", "component", "version", "environment", "status", "responsible")
     if rows:
-        screen.table(f"deployments ({of})", columns, rows)
+        console.table(f"deployments ({of})", columns, rows)
     else:
-        screen.say(f"deployments ({of}): {dora.NO_DATA}")
+        console.say(f"deployments ({of}): {metrics.NO_DATA}")
     durations = [
-        (one.component, one.stage, str(one.runs), dora.lasting(one.median), dora.lasting(one.p90))
-        for one in dora.durations(events)
+        (one.component, one.stage, str(one.runs), metrics.lasting(one.median), metrics.lasting(one.p90))
+        for one in metrics.durations(events)
     ]
-    screen.table("stage durations", ("component", "stage", "runs", "median", "p90"), durations)
-    figures = [one.row() for one in dora.figures(events, begin, until)]
+    console.table("stage durations", ("component", "stage", "runs", "median", "p90"), durations)
+    figures = [one.row() for one in metrics.figures(events, begin, until)]
     names = ("component", "environment", "deployments", "lead time", "change failures", "time to restore")
     if figures:
-        screen.table("DORA", names, figures)
+        console.table("DORA", names, figures)
     else:
-        screen.say(f"DORA: {dora.NO_DATA}")
+        console.say(f"DORA: {metrics.NO_DATA}")
 
 
 def _told(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime) -> dict[str, Any]:
@@ -102,14 +104,14 @@ def _told(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime)
             "median_seconds": one.median,
             "p90_seconds": one.p90,
         }
-        for one in dora.durations(events)
+        for one in metrics.durations(events)
     ]
     return {
-        "since": core.rfc3339(begin),
-        "until": core.rfc3339(until),
-        "deployments": dora.deployments(events, _SHOWN),
+        "since": rfc3339(begin),
+        "until": rfc3339(until),
+        "deployments": metrics.deployments(events, _SHOWN),
         "stages": durations,
-        "dora": [one.told() for one in dora.figures(events, begin, until)],
+        "dora": [one.told() for one in metrics.figures(events, begin, until)],
     }
 
 
@@ -118,8 +120,8 @@ def _write(file: Path, events: Sequence[Mapping[str, Any]]) -> None:
     try:
         with file.open("w", encoding="utf-8-sig", newline="") as out:
             rows = csv.writer(out, lineterminator="\r\n")
-            rows.writerow(dora.COLUMNS)
-            rows.writerows([dora.cell(event.get(name)) for name in dora.COLUMNS] for event in events)
+            rows.writerow(metrics.COLUMNS)
+            rows.writerows([metrics.cell(event.get(name)) for name in metrics.COLUMNS] for event in events)
     except OSError as error:
         raise DeclarationError(
             f"write {file}: {error.strerror}", hint="--csv names a file that can be written"
@@ -131,34 +133,34 @@ def _write(file: Path, events: Sequence[Mapping[str, Any]]) -> None:
     step="records.deliver",
     help={"rejected": "first let wait again what the ledger had refused for ever"},
 )
-def deliver(_context: Context, rejected: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def deliver(_context: Context, rejected: bool = False) -> None:
     """Deliver the events that wait in the outbox.
 
     A ledger that takes none now is no error: they wait on.
     """
-    from delivery.steps import records as recording  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.records import recorder
 
     if rejected:
-        screen.say(f"{_events(outbox.again())} that had been put aside will be sent again")
-    report = recording.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
-    screen.say(f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside")
+        console.say(f"{_events(outbox.again())} that had been put aside will be sent again")
+    report = recorder.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
+    console.say(f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside")
     for one in report.rejected:
-        screen.say(f"put aside as {one.file}: {one.why}")
+        console.say(f"put aside as {one.file}: {one.why}")
     for ledger, why in report.reasons.items():
-        screen.say(f"{ledger}: {why}; what it has not taken waits on")
+        console.say(f"{ledger}: {why}; what it has not taken waits on")
     if report.busy:
-        screen.say("another process is delivering")
+        console.say("another process is delivering")
     if report.late:
-        screen.say("there was no time for the rest, which waits on")
+        console.say("there was no time for the rest, which waits on")
 
 
 @item()
 def waiting(_context: Context) -> None:
     """Show what waits in the outbox for the ledger, and what it has refused."""
-    from delivery.steps import records as recording  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.records import recorder
 
     there, aside = outbox.waiting(), outbox.rejected()
-    screen.say(f"outbox {outbox.folder()}: {_events(len(there))} waiting, {len(aside)} put aside")
+    console.say(f"outbox {outbox.folder()}: {_events(len(there))} waiting, {len(aside)} put aside")
     if there:
         rows = [
             (
@@ -168,12 +170,12 @@ def waiting(_context: Context) -> None:
             )
             for one in there
         ]
-        screen.table("waiting", ("since", "component", "version", "environment", "stage", "status", "ledger"), rows)
+        console.table("waiting", ("since", "component", "version", "environment", "stage", "status", "ledger"), rows)
         for ledger in dict.fromkeys(one.ledger for one in there):
-            screen.say(f"{ledger}: {recording.state(ledger)}")
+            console.say(f"{ledger}: {recorder.state(ledger)}")
     if aside:
-        screen.table("put aside", ("file", "why"), [(str(one.file), one.why) for one in aside])
-        screen.say("`./run inv records.deliver --rejected` sends them again")
+        console.table("put aside", ("file", "why"), [(str(one.file), one.why) for one in aside])
+        console.say("`./run inv records.deliver --rejected` sends them again")
 
 
 def _events(count: int) -> str:
@@ -186,28 +188,30 @@ def notify(_context: Context, result: str) -> None:
 
     It fails nothing: a webhook that does not take the message is a warning. The outbox is delivered once more.
     """
-    from delivery.steps import notify as notices  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import records as recording  # noqa: PLC0415
+    from delivery.records import (
+        notification,
+        recorder,
+    )
 
     result = result.upper()
-    if result not in notices.RESULTS:
+    if result not in notification.RESULTS:
         raise DeclarationError(
             f"notify of {result}: that is no outcome of a build",
-            hint=f"--result takes one of {', '.join(notices.RESULTS)}",
+            hint=f"--result takes one of {', '.join(notification.RESULTS)}",
         )
-    told = notices.notice(result)
+    told = notification.notice(result)
     for line in (told.headline, *told.lines()):
-        screen.say(line)
-    if not os.environ.get(notices.VARIABLE, "").strip():
-        screen.say(f"nobody is told: {notices.VARIABLE} is not set")
-    elif wrong := notices.notify(told):
-        screen.say(f"warning: the webhook was not told: {wrong}")
+        console.say(line)
+    if not os.environ.get(notification.VARIABLE, "").strip():
+        console.say(f"nobody is told: {notification.VARIABLE} is not set")
+    elif wrong := notification.notify(told):
+        console.say(f"warning: the webhook was not told: {wrong}")
     else:
-        screen.say("the webhook was told")
+        console.say("the webhook was told")
     try:
-        report = recording.deliver(seconds=_TURN_SECONDS, wait=_TURN_SECONDS)
+        report = recorder.deliver(seconds=_TURN_SECONDS, wait=_TURN_SECONDS)
     except DeliveryError as error:
-        screen.say(f"warning: {error.message}")
+        console.say(f"warning: {error.message}")
         return
     if report.sent or report.waiting:
-        screen.say(f"outbox: {_events(report.sent)} delivered, {report.waiting} waiting")
+        console.say(f"outbox: {_events(report.sent)} delivered, {report.waiting} waiting")

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from invoke.context import Context
 
-from delivery.core.errors import DeclarationError
-from delivery.steps import engine as engines
-from delivery.tasks import questions
+from delivery import console
+from delivery.errors import DeclarationError
+from delivery.host import engines
+from delivery.project import files
+from delivery.registry.client import Registry
+from delivery.tasks import prompt
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
-from delivery.tools.registry import Registry
 
 __all__ = ["prune"]
 
@@ -29,18 +30,18 @@ __all__ = ["prune"]
 )
 def prune(  # each is a flag
     _context: Context,
-    yes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
-    dry_run: bool = False,  # noqa: FBT001, FBT002
+    yes: bool = False,
+    dry_run: bool = False,
     without: Sequence[str] | None = None,  # invoke takes several values only where there is no default
     in_use: Sequence[str] | None = None,
-    collect: bool = False,  # noqa: FBT001, FBT002
+    collect: bool = False,
 ) -> None:
     """Remove from the registry what no release needs any more, by delivery.toml's policy.
 
     Nothing goes that an environment runs or may go back to, that a release.json in use names, or that a release needs which
     stays.
     """
-    from delivery.steps import prune as pruning  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.retention import pruning
 
     declaration = files.load_declaration()
     registry = Registry(declaration.registry.address)
@@ -48,16 +49,16 @@ def prune(  # each is a flag
     found = pruning.look(declaration, registry, today=today, without=without or (), in_use=in_use or ())
     outcome = found.outcome
     rows = [(repository.removeprefix(f"{registry.address}/"), *row) for repository, *row in outcome.rows()]
-    screen.table(registry.address, ("repository", "tags", "", "why"), rows)
+    console.table(registry.address, ("repository", "tags", "", "why"), rows)
     many = len(outcome.going)
-    screen.say(f"{many} manifests go, with {outcome.freed / 1e6:.1f} MB that nothing else needs")
-    if dry_run or not (yes or questions.someone()):
-        screen.say("nothing is removed" + ("" if dry_run else ": nobody is here to be asked, and --yes is not said"))
+    console.say(f"{many} manifests go, with {outcome.freed / 1e6:.1f} MB that nothing else needs")
+    if dry_run or not (yes or prompt.someone()):
+        console.say("nothing is removed" + ("" if dry_run else ": nobody is here to be asked, and --yes is not said"))
         return
-    if many and not yes and not questions.typed("type prune to remove them:", "prune"):
+    if many and not yes and not prompt.typed("type prune to remove them:", "prune"):
         raise DeclarationError("clean the registry up: not confirmed", hint="type prune, or say --yes")
     pruning.act(declaration, registry, found)
     if collect:
         pruning.collect(engines.ensure(), declaration)
     elif many:
-        screen.say("the registry frees their bytes when it next collects; --collect does that in the local one")
+        console.say("the registry frees their bytes when it next collects; --collect does that in the local one")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from invoke.context import Context
 
-from delivery.core.errors import DeclarationError
-from delivery.tasks import questions
+from delivery import console
+from delivery.errors import DeclarationError
+from delivery.project import files
+from delivery.tasks import prompt
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
 
 __all__ = ["finish", "prepare"]
 
@@ -23,23 +24,23 @@ _YES = {"yes": "do not ask", "dry-run": "say what would be done, and do nothing"
 def prepare(
     _context: Context,
     subproject: Sequence[str] | None = None,
-    yes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
-    dry_run: bool = False,  # noqa: FBT001, FBT002
+    yes: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Write next versions and changelogs; commit them.
 
     It says first what changes, and why; what did not change keeps its version.
     """
-    from delivery.steps import prepare as preparing  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.release import preparing
 
     declaration = files.load_declaration()
     prepared = preparing.look(declaration, subproject or ())
-    screen.table("prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows())
+    console.table("prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows())
     if not prepared.texts:
-        screen.say("nothing to do: the files say these versions")
+        console.say("nothing to do: the files say these versions")
         return
     if dry_run:
-        screen.say(f"it would be committed as: {prepared.subject}")
+        console.say(f"it would be committed as: {prepared.subject}")
         return
     _confirm("prepare the release", f"commit this as `{prepared.subject}`?", yes=yes)
     preparing.write(prepared)
@@ -55,26 +56,26 @@ def prepare(
 def finish(
     _context: Context,
     push: str = "",
-    yes: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
-    dry_run: bool = False,  # noqa: FBT001, FBT002
-    unpublished: bool = False,  # noqa: FBT001, FBT002
+    yes: bool = False,
+    dry_run: bool = False,
+    unpublished: bool = False,
 ) -> None:
     """Tag what was released from this branch.
 
     On main or master, once the registry holds the release of these sources.
     """
-    from delivery.steps import finish as finishing  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.release import finishing
 
     declaration = files.load_declaration()
     where = f"{push}, which is {finishing.address(push)}" if push else ""
     found = finishing.look(declaration, published=None if unpublished else finishing.published)
     if found.tags:
         rows = [(tag.name, _first_line(tag.message)) for tag in found.tags]
-        screen.table(f"finish {found.version}", ("tag", "says"), rows)
+        console.table(f"finish {found.version}", ("tag", "says"), rows)
     else:
-        screen.say(f"nothing to tag: {', '.join(found.there) or 'nothing changed since the last tags'}")
+        console.say(f"nothing to tag: {', '.join(found.there) or 'nothing changed since the last tags'}")
     if push and found.names:
-        screen.say(f"to be pushed to {where}: {', '.join(found.names)}")
+        console.say(f"to be pushed to {where}: {', '.join(found.names)}")
     if not dry_run and (found.tags or (push and found.names)):
         _confirm("finish the release", f"make them{' and push them' if push else ''}?", yes=yes)
         if found.tags:
@@ -82,9 +83,9 @@ def finish(
         if push:
             finishing.push(found.names, push)
     if found.names:
-        screen.say("what is left to be done:")
+        console.say("what is left to be done:")
         for line in finishing.next_commands(declaration, found.names, found.branch, pushed=bool(push) and not dry_run):
-            screen.say(f"  {line}")
+            console.say(f"  {line}")
 
 
 def _first_line(message: str) -> str:
@@ -95,9 +96,9 @@ def _first_line(message: str) -> str:
 def _confirm(doing: str, question: str, *, yes: bool) -> None:
     if yes:
         return
-    if not questions.someone():
+    if not prompt.someone():
         raise DeclarationError(
             f"{doing}: nobody is here to confirm it", hint="say it with --yes, or look with --dry-run"
         )
-    if not questions.typed(f"{question} type yes to go on:", "yes"):
+    if not prompt.typed(f"{question} type yes to go on:", "yes"):
         raise DeclarationError(f"{doing}: not confirmed", hint="type yes, or say --yes")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from delivery.core.errors import DeliveryError
+from delivery import console
+from delivery.errors import DeliveryError
+from delivery.project import files
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
 
 __all__ = ["check", "split"]
 
@@ -22,12 +23,12 @@ def split(_context: Context, to: str, only: str = "") -> None:
     Each has its own history and tags, and this clone is not changed. Splitting again later gives the same commits, and those that
     came since.
     """
-    from delivery.steps import repos  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.split import splitting
 
-    made = repos.split(files.load_declaration(), Path(to).expanduser().absolute(), only)
-    screen.say("to push one to a server: git -C FOLDER push --all ADDRESS && git -C FOLDER push --tags ADDRESS")
+    made = splitting.split(files.load_declaration(), Path(to).expanduser().absolute(), only)
+    console.say("to push one to a server: git -C FOLDER push --all ADDRESS && git -C FOLDER push --tags ADDRESS")
     for repository in made:
-        screen.say(f"  {repository}")
+        console.say(f"  {repository}")
 
 
 @item(
@@ -41,18 +42,18 @@ def check(
     _context: Context,
     to: str = "",
     only: str = "",
-    quick: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
+    quick: bool = False,
 ) -> None:
     """Prove that each subproject stands alone.
 
     Each is split off, and what its READMEs say of building and testing is done.
     """
-    from delivery.steps import repos  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    from delivery.split import splitting
 
     folder = Path(to).expanduser().absolute() if to else None
-    found = repos.check(files.load_declaration(), folder, only, quick=quick)
+    found = splitting.check(files.load_declaration(), folder, only, quick=quick)
     rows = [("✓" if one.good else "✗", one.repository, one.what, one.found) for one in found]
-    screen.table("repositories", ("", "repository", "what", "found"), rows)
+    console.table("repositories", ("", "repository", "what", "found"), rows)
     if bad := [f"{one.repository}: {one.what}" for one in found if not one.good]:
         raise DeliveryError(
             f"check the repositories: {len(bad)} of {len(found)} proofs failed ({'; '.join(bad)})",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from delivery.core import scan as scanning
-from delivery.core.errors import OutdatedError, ScanError
-from delivery.steps import scan as scans
+from delivery import console
+from delivery.errors import OutdatedError, ScanError
+from delivery.project import files
+from delivery.scan import findings, scanning
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
 
 __all__ = ["packages", "secrets"]
 
@@ -18,15 +18,15 @@ __all__ = ["packages", "secrets"]
     step="scan.secrets",
     help={"history": "every commit of every branch and tag, not of this branch alone"},
 )
-def secrets(_context: Context, history: bool = False) -> None:  # noqa: FBT001, FBT002  # how invoke declares a flag
+def secrets(_context: Context, history: bool = False) -> None:
     """Look for secrets in the files, and in every commit.
 
     Writes .delivery/scan/secrets.json, without the secrets themselves.
     """
-    found = scans.secrets(everything=history)
+    found = scanning.secrets(everything=history)
     if not found:
         return
-    screen.table("secrets", ("commit", "file", "line", "rule"), scanning.finding_rows(found))
+    console.table("secrets", ("commit", "file", "line", "rule"), findings.finding_rows(found))
     raise ScanError(
         f"look for secrets: {len(found)} found",
         hint="who has a clone has them: revoke or replace them first, then rewrite the history; what is none is let through in "
@@ -41,20 +41,20 @@ def packages(_context: Context) -> None:
     The images are those of `inv build`, or the registry's under the same keys. Writes .delivery/scan/packages.json, and
     IMAGE.cdx.json, the bill of materials of each.
     """
-    checked = scans.packages(files.load_declaration())
-    counts = scanning.counts(checked)
-    screen.say(f"packages: {', '.join(f'{count} {state}' for state, count in counts.items())}")
-    if not counts.keys() - {scanning.CURRENT}:
+    checked = scanning.packages(files.load_declaration())
+    counts = findings.counts(checked)
+    console.say(f"packages: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    if not counts.keys() - {findings.CURRENT}:
         return
     columns = ("kind", "package", "has", "newest", "images", "note")
-    screen.table("packages that are not current", columns, scanning.package_rows(checked))
+    console.table("packages that are not current", columns, findings.package_rows(checked))
     doing = "look for packages that are out of date"
-    if scanning.OLD in counts:
+    if findings.OLD in counts:
         raise OutdatedError(
-            f"{doing}: {counts[scanning.OLD]} are",
+            f"{doing}: {counts[findings.OLD]} are",
             hint="Python's: `poetry update` in the app's folder; Debian's: a new date in base-image/rootfs/packages.txt "
             "(docs/supply-chain.md)",
         )
     raise OutdatedError(
-        f"{doing}: {counts[scanning.UNSEEN]} could not be looked at", hint="see the table for why: docs/supply-chain.md"
+        f"{doing}: {counts[findings.UNSEEN]} could not be looked at", hint="see the table for why: docs/supply-chain.md"
     )

@@ -9,17 +9,15 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from delivery.core import sbom as bills
-from delivery.core.errors import DeclarationError
-from delivery.core.release import Release, ReleasedImage
-from delivery.core.sbom import Image
-from delivery.steps import platform as platforms
-from delivery.steps import sbom as sboms
-from delivery.steps import sign as signing
-from delivery.steps import versions
+from delivery import console
+from delivery.errors import DeclarationError
+from delivery.platform import lifecycle
+from delivery.project import files
+from delivery.registry.client import Registry
+from delivery.release import bom, catalog, cosign, sboms, signing
+from delivery.release.bom import Image
+from delivery.release.released import Release, ReleasedImage
 from delivery.tasks.menu import item
-from delivery.tools import cosign, files, screen
-from delivery.tools.registry import Registry
 
 __all__ = ["keys", "sbom", "sign", "verify"]
 
@@ -38,7 +36,7 @@ def sbom(
     _context: Context,
     image: str,
     version: str = "",
-    json_: bool = False,  # noqa: FBT001, FBT002  # how invoke declares a flag
+    json_: bool = False,
 ) -> None:
     """Show every package that one of our images has in it.
 
@@ -51,10 +49,10 @@ def sbom(
         )
     text, made = _bill(image, known[image])
     if json_:
-        screen.data(text)
+        console.data(text)
         return
     title = f"{known[image].pinned}{' (made now: none is attached)' if made else ''}"
-    screen.table(title, ("kind", "name", "version", "licences"), bills.rows(bills.packages(text)))
+    console.table(title, ("kind", "name", "version", "licences"), bom.rows(bom.packages(text)))
 
 
 @item(help={"to": "the folder that the two files go to"})
@@ -100,7 +98,7 @@ def _registry() -> Registry:
 
 
 def _release(doing: str, registry: Registry, version: str) -> Release:
-    release = versions.find(registry, version) if version else platforms.released()
+    release = catalog.find(registry, version) if version else lifecycle.released()
     if release is None:
         where = (
             f"{registry.address} holds no release {version}" if version else "nothing is released from this clone yet"
@@ -113,7 +111,7 @@ def _parts(doing: str, version: str) -> list[str]:
     """What is signed of a release; what a clone made for itself is images alone."""
     registry = _registry()
     release = _release(doing, registry, version)
-    return versions.pins(registry, release) if release.version else [one.pinned for one in release.images.values()]
+    return catalog.pins(registry, release) if release.version else [one.pinned for one in release.images.values()]
 
 
 def _password() -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from delivery.core.deployment import Revision, seconds
-from delivery.core.errors import DeclarationError
-from delivery.steps import plan as planning
+from delivery import console
+from delivery.build import planning
+from delivery.deploy.deployment import Revision, seconds
+from delivery.errors import DeclarationError
+from delivery.project import files
 from delivery.tasks.menu import item
-from delivery.tools import files, screen
 
 __all__ = ["verify"]
 
@@ -33,30 +34,33 @@ def verify(  # each is a flag
     context: str = "",
     timeout: str = "10m",
     lock_timeout: str = "10m",
-    rollback: bool = True,  # noqa: FBT001, FBT002  # how invoke declares a flag
+    rollback: bool = True,
 ) -> None:
     """Run the chart's tests where a release is deployed: TLS, and an event from end to end.
 
     When they fail, and this clone's last deploy put there what serves, the revision before serves again.
     """
-    from delivery.steps import deploy as deploys  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-    from delivery.steps import records, serving  # noqa: PLC0415
+    from delivery.deploy import (
+        serving,
+        upgrade,
+    )
+    from delivery.records import recorder
 
-    options = deploys.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
+    options = upgrade.Options(seconds(timeout, "--timeout"), seconds(lock_timeout, "--lock-timeout"), rollback)
     declaration = files.load_declaration()
-    place = deploys.target(declaration, _environment(environment, plan), context)
-    with records.verifying(declaration) as recording:
+    place = upgrade.target(declaration, _environment(environment, plan), context)
+    with recorder.verifying(declaration) as recording:
 
         def taken_back(served: Revision, restored: Revision) -> None:
-            if records.pipeline():  # the stage is recorded already
+            if recorder.pipeline():  # the stage is recorded already
                 return
             with recording.quietly():
                 failed = serving.of_revision(declaration, place, served)
                 earlier = serving.of_revision(declaration, place, restored)
                 recording.begin(place.name, failed, unchanged=failed.same(earlier))
 
-        deploys.verify(place, options, taken_back=taken_back)
-    screen.say(f"{place}: verified")
+        upgrade.verify(place, options, taken_back=taken_back)
+    console.say(f"{place}: verified")
 
 
 def _environment(environment: str, plan: str) -> str:

@@ -20,9 +20,9 @@ import pytest
 import requests
 import yaml
 
-from delivery.steps import engine as engines
-from delivery.steps.platform import released
-from delivery.tools.files import ROOT
+from delivery.host import engines
+from delivery.platform.lifecycle import released
+from delivery.project.files import ROOT
 from tests import yaml_strict
 from tests.integration.conftest import free_port
 from tests.ledger.stack import HOST, Stack, running

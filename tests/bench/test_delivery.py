@@ -13,7 +13,7 @@ from bench import delivery as module
 from bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Result, Run, Sources, contenders, main, steps, table
 from bench.relay import Relay, Traffic
 from bench.stack import BenchError
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 from tests import yaml_strict
 
 PRINTED = """

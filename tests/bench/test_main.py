@@ -10,7 +10,7 @@ from bench import __main__ as module
 from bench import delivery
 from bench.__main__ import FAILED, SECTIONS, _measures, _parser, _titles, main
 from bench.stack import BenchError, Images, Stack
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 
 
 def test_the_command_line_refuses_nonsense_with_2() -> None:

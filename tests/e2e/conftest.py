@@ -7,8 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from delivery.steps import engine as engines
-from delivery.steps import programs
+from delivery.host import engines, programs
 from tests.e2e.cluster import Cluster
 from tests.e2e.load import client_pod
 from tests.e2e.platform import API, DEPLOY, Authority, Client, House, Platform, copy_house, done

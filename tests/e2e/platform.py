@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trustme
 
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 from tests.e2e.cluster import Cluster, Pod
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
-from delivery.core.facts import named
-from delivery.core.release import Release
-from delivery.tools.files import ROOT
+from delivery.project.facts import named
+from delivery.project.files import ROOT
+from delivery.release.released import Release
 from tests.e2e.cluster import Cluster
 from tests.integration import small
 from tests.jenkins.harness import Approval, Case, Credential, Event, Run, perform

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from delivery.tools import command
+from delivery import process
 from tests.e2e.cluster import Cluster
 from tests.e2e.platform import API, DATABASE, Platform
 
@@ -53,7 +53,7 @@ def notes(platform: Platform, image: str) -> Iterator[Cluster]:
     names = {"components.app.image": image, "components.mysql.image": database_image(platform)}
     values = [part for path, name in names.items() for part in named(path, name)]
     cluster.helm(
-        *("install", "notes", str(chart), f"--values={command.record(chart / 'examples' / 'notes-mysql.yaml')}"),
+        *("install", "notes", str(chart), f"--values={process.record(chart / 'examples' / 'notes-mysql.yaml')}"),
         *("--wait", "--timeout", "150s", *values),
     )
     yield cluster

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from delivery.steps import platform as platforms
-from delivery.steps import programs
-from delivery.tools import files
+from delivery.host import programs
+from delivery.platform import lifecycle
+from delivery.project import files
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.platform import API, Platform
@@ -42,7 +42,7 @@ def shop(platform: Platform, sink: Sink, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("shop")
     for name in ("groovy", "gitleaks", "cosign"):
         programs.ensure(name)
-    released = platforms.released()
+    released = lifecycle.released()
     assert released, "`./run inv cache.fill` comes first"
     kept = platform.house.environment
     registry = f"{files.load_declaration().registry.address}/pipeline-{uuid.uuid4().hex[:8]}"

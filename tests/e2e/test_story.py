@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from delivery.steps import platform as platforms
-from delivery.tools import files
+from delivery.platform import lifecycle
+from delivery.project import files
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.platform import API, Platform
@@ -99,7 +99,7 @@ class Story:
 @pytest.fixture
 def story(platform: Platform, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Iterator[Story]:
     """The project with nothing deployed yet; its namespace is gone again afterwards."""
-    released = platforms.released()
+    released = lifecycle.released()
     assert released, "`./run inv cache.fill` comes first"
     kept = platform.house.environment
     folder = tmp_path_factory.mktemp("story")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.tools.files import ROOT
+from delivery.project.files import ROOT
 from tests.e2e.traffic import (
     OVERLOADED,
     Failure,

@@ -18,11 +18,10 @@ import bcrypt
 import pytest
 import requests
 
-from delivery.core.declaration import Declaration
-from delivery.steps import engine as engines
-from delivery.steps import upstream
-from delivery.tools import files
-from delivery.tools.engine import MANAGED, Engine
+from delivery.host import engines, upstreams
+from delivery.host.docker_api import MANAGED, Engine
+from delivery.project import files
+from delivery.project.declaration import Declaration
 
 _INVOKE = (sys.executable, "-m", "invoke")
 
@@ -211,7 +210,7 @@ class Platform(Clone):
 @pytest.fixture(scope="session")
 def platform(engine: Engine, project: Declaration, clone: Clone) -> Platform:
     """The second platform with Prometheus beside it: what a test takes down it brings up again."""
-    upstream.ensure(engine, project, "prometheus")
+    upstreams.ensure(engine, project, "prometheus")
     interrupted = clone.interrupt("up", "✓ registry")
     up = clone.inv("up", "--monitoring")
     assert up.returncode == 0, up.stdout + up.stderr

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery.tools import files
+from delivery.project import files
 from tests.conftest import FOREIGN
 
 HERE = Path(__file__).parent

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import BuildError
-from delivery.tools import buildx, trust
-from delivery.tools.buildx import Target
-from delivery.tools.engine import Engine
+from delivery.errors import BuildError
+from delivery.host import buildx, trust
+from delivery.host.buildx import Target
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
 from tests.registries import sha256
 
 pytestmark = pytest.mark.engine

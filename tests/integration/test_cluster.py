@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from delivery.core.declaration import Cluster, Declaration
-from delivery.core.errors import EngineError
-from delivery.core.subnets import missing
-from delivery.steps import cluster as clusters
-from delivery.steps import platform as platforms
-from delivery.tools import command, routes
-from delivery.tools.engine import Engine
+from delivery import process
+from delivery.cluster import local_cluster, routes
+from delivery.cluster.subnets import missing
+from delivery.errors import EngineError
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.project.declaration import Cluster, Declaration
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -29,33 +29,35 @@ def small(project: Declaration) -> Declaration:
 
 
 @pytest.fixture(scope="module")
-def cluster(engine: Engine, small: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster]:
+def cluster(
+    engine: Engine, small: Declaration, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[local_cluster.Cluster]:
     """That cluster, made; gone when the module's tests are done."""
     before = os.environ.get("KUBECONFIG")
     os.environ["KUBECONFIG"] = str(tmp_path_factory.mktemp("kube") / "config")
     try:
-        yield clusters.up(engine, small)
+        yield local_cluster.up(engine, small)
     finally:
-        clusters.down(engine, small)
+        local_cluster.down(engine, small)
         os.environ.pop("KUBECONFIG")
         if before is not None:
             os.environ["KUBECONFIG"] = before
 
 
-def kubectl(cluster: clusters.Cluster, *arguments: str) -> str:
+def kubectl(cluster: local_cluster.Cluster, *arguments: str) -> str:
     """Ask by the context that `up` wrote to the user's kubeconfig."""
     argv = [cluster.kubectl, "--context", cluster.context, *arguments]
-    return command.capture(argv, doing=f"kubectl {arguments[0]}", timeout=180)
+    return process.capture(argv, doing=f"kubectl {arguments[0]}", timeout=180)
 
 
-def test_its_node_is_ready_by_the_context_in_the_kubeconfig(cluster: clusters.Cluster) -> None:
+def test_its_node_is_ready_by_the_context_in_the_kubeconfig(cluster: local_cluster.Cluster) -> None:
     assert kubectl(cluster, "get", "nodes", "--no-headers").split()[:2] == [f"{cluster.name}-control-plane", "Ready"]
-    found = clusters.look(cluster.engine, cluster.declaration)
+    found = local_cluster.look(cluster.engine, cluster.declaration)
     assert [(one.role, one.state, one.ready) for one in found.nodes] == [("control-plane", "running", "ready")]
     assert found.kept
 
 
-def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(cluster: clusters.Cluster) -> None:
+def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(cluster: local_cluster.Cluster) -> None:
     assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
     with pytest.raises(EngineError, match=r"No route to host|unreachable|Couldn't connect"):
         cluster.engine.execute(
@@ -67,8 +69,8 @@ def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(clus
         )
 
 
-def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: clusters.Cluster) -> None:
-    release = platforms.released()
+def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: local_cluster.Cluster) -> None:
+    release = lifecycle.released()
     assert release, "`inv push` goes before these tests"
     # The image has no shell, and no sleep either.
     rest = ["/usr/bin/python3", "-c", "import time; time.sleep(3600)"]
@@ -78,35 +80,35 @@ def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: clusters.Clus
     assert pod["status"]["containerStatuses"][0]["imageID"].endswith(release.images["api-rest"].digest)
 
 
-def test_its_registry_is_known_to_be_in_use(cluster: clusters.Cluster) -> None:
+def test_its_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> None:
     _, _, port = cluster.declaration.registry.address.partition("/")[0].partition(":")
     found = cluster.engine.publisher(int(port))
     assert found
-    assert cluster.name in clusters.pulling_from(cluster.engine, found[0])
+    assert cluster.name in local_cluster.pulling_from(cluster.engine, found[0])
 
 
-def test_a_second_up_changes_nothing(cluster: clusters.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_up_changes_nothing(cluster: local_cluster.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     before = cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id
-    clusters.up(cluster.engine, cluster.declaration)
+    local_cluster.up(cluster.engine, cluster.declaration)
     assert "already up, every node ready" in capsys.readouterr().out
     assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id == before
 
 
 def test_a_node_that_was_killed_is_started_again_with_what_ran_there(
-    cluster: clusters.Cluster, capsys: pytest.CaptureFixture[str]
+    cluster: local_cluster.Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     container = cluster.engine.container(f"{cluster.name}-control-plane")
     assert container
     container.kill()
     routes.allow(cluster.engine, cluster.image, cluster.subnets)  # as a reboot does
-    clusters.up(cluster.engine, cluster.declaration)
+    local_cluster.up(cluster.engine, cluster.declaration)
     assert f"{cluster.name}-control-plane started; all ready" in capsys.readouterr().out
     assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
     assert "pulled" in kubectl(cluster, "get", "pods", "--output=name")
 
 
-def test_down_leaves_nothing_behind(cluster: clusters.Cluster) -> None:
-    clusters.down(cluster.engine, cluster.declaration)
+def test_down_leaves_nothing_behind(cluster: local_cluster.Cluster) -> None:
+    local_cluster.down(cluster.engine, cluster.declaration)
     assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}") == []
     assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == cluster.subnets
     assert cluster.engine.noted(cluster.note) is None

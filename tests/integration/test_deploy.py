@@ -20,15 +20,15 @@ from typing import Any, cast
 import pytest
 import requests
 
-from delivery.core.chart import with_images
-from delivery.core.declaration import Declaration
-from delivery.core.release import Release, ReleasedChart
-from delivery.steps import platform as platforms
-from delivery.steps import programs, versions
-from delivery.tools import chart as charts
-from delivery.tools import files
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Registry
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.project import files
+from delivery.project.chart import with_images
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Registry
+from delivery.release import catalog, chart_package
+from delivery.release.released import Release, ReleasedChart
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -145,18 +145,18 @@ def publish(registry: Registry, made: Release, version: str, line: str = "releas
     named = {name: (image.repository, version, image.digest) for name, image in images.items()}
     folder = HERE / "chart"
     replaced = {"values.yaml": with_images((folder / "values.yaml").read_text(), named)}
-    packed = charts.package(folder, files.chart_files(folder), replaced, epoch=0)
+    packed = chart_package.package(folder, files.chart_files(folder), replaced, epoch=0)
     repository = f"{registry.address}/platform-chart"
-    chart = ReleasedChart(repository, version, charts.push(registry, repository, version, packed), version)
+    chart = ReleasedChart(repository, version, chart_package.push(registry, repository, version, packed), version)
     return put(registry, Release(images, version, chart, line, "main", "c0ffee", "a test"))
 
 
 def put(registry: Registry, release: Release) -> Release:
     """Publish a release, in place of an earlier run's."""
-    repository = f"{registry.address}/{versions.REPOSITORY}"
+    repository = f"{registry.address}/{catalog.REPOSITORY}"
     if held := registry.digest(repository, release.version):
         registry.delete(repository, held)
-    versions.put(registry, release)
+    catalog.put(registry, release)
     return release
 
 
@@ -180,7 +180,7 @@ def _mount(place: str, name: str, digest: str) -> None:
 @pytest.fixture(scope="module")
 def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The namespace, gone again when the module's tests are done. The nodes reach the declaration's registry."""
-    made = platforms.released()
+    made = lifecycle.released()
     assert made, "`./run inv cache.fill` comes first"
     found = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
     context = run(found["kubectl"], "config", "current-context").strip()

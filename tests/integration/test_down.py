@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.tools.engine import Engine
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
 from tests.integration.conftest import Clone, free_port
 
 pytestmark = pytest.mark.engine

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from docker.errors import NotFound
 
-from delivery.core.declaration import Declaration, Upstream
-from delivery.core.errors import EngineError, NotOursError, RegistryError
-from delivery.steps import registry as registries
-from delivery.steps import upstream as upstreams
-from delivery.tools.engine import Engine
-from delivery.tools.files import ROOT
-from delivery.tools.registry import Registry
+from delivery.errors import EngineError, NotOursError, RegistryError
+from delivery.host import upstreams
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration, Upstream
+from delivery.project.files import ROOT
+from delivery.registry import local_registry
+from delivery.registry.client import Registry
 from tests.integration.conftest import free_port
 
 pytestmark = pytest.mark.engine
@@ -99,7 +99,7 @@ def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, nam
 def test_only_images_of_ours_that_nothing_uses_are_removed(
     engine: Engine, project: Declaration, tmp_path: Path, name: str
 ) -> None:
-    held = Registry(registries.ensure(engine, project).address)
+    held = Registry(local_registry.ensure(engine, project).address)
     names = [f"{name}-{kind}" for kind in ("unused", "tagged", "used", "theirs")]
     pinned = {one: _by_digest(engine, held.address, one, tmp_path) for one in names}
     engine.tag(pinned[names[1]], f"{held.address}/{names[1]}", "1")
@@ -132,8 +132,8 @@ def _by_digest(engine: Engine, address: str, name: str, folder: Path) -> str:
 # What a Docker engine sets up, in a network namespace of the test's own; then what is left of it.
 NETWORK = """
 import subprocess
-from delivery.core.firewall import Bridge
-from delivery.tools import bridges
+from delivery.host.firewall import Bridge
+from delivery.host import bridges
 
 def run(line):
     return subprocess.run(line.split(), check=True, capture_output=True, text=True).stdout

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.steps import programs
-from delivery.tools import files, ignores
+from delivery.host import programs
+from delivery.project import files, ignores
 
 pytestmark = pytest.mark.engine
 

@@ -6,11 +6,11 @@ from typing import Any, cast
 import pytest
 import requests
 
-from delivery.core.declaration import Declaration
-from delivery.core.release import Release
-from delivery.steps import platform as platforms
-from delivery.tools import files
-from delivery.tools.engine import Engine
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.release.released import Release
 
 pytestmark = pytest.mark.engine
 
@@ -20,7 +20,7 @@ APPS = ("api-rest", "async-worker")
 @pytest.fixture(scope="module")
 def release(project: Declaration) -> Release:
     """What `inv push` published last; nox runs it first."""
-    found = platforms.released()
+    found = lifecycle.released()
     assert found
     assert set(found.images) == set(project.images)
     return found

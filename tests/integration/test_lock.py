@@ -19,13 +19,13 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.core import lease
-from delivery.core.errors import DeployError
-from delivery.core.lease import LEASE_SECONDS, Holding
-from delivery.steps import lock, programs, rollout
-from delivery.tools.helm import Helm, Watcher
-from delivery.tools.kubernetes import Kubernetes
-from delivery.tools.screen import Step
+from delivery.console import Step
+from delivery.deploy import follow, leases, lock
+from delivery.deploy.helm import Helm, Watcher
+from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.leases import LEASE_SECONDS, Holding
+from delivery.errors import DeployError
+from delivery.host import programs
 
 pytestmark = pytest.mark.engine
 
@@ -303,7 +303,7 @@ def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
 
         def deploy() -> None:
             with lock.hold(first.kubernetes, NAME, seconds=0) as turn:
-                watch = rollout.Watch(first.kubernetes, "platform", Step("upgrade"), turn)
+                watch = follow.Watch(first.kubernetes, "platform", Step("upgrade"), turn)
                 watcher = Watcher(on_line=on_line, tick=watch.tick)
                 helm = Helm(str(program), (4, 0), "first", NAMESPACE)
                 helm.upgrade("platform", tmp_path, (), description="", seconds=300, watcher=watcher)
@@ -314,9 +314,9 @@ def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
     assert not next_turn.helm_runs
     assert next_turn.dead is not None  # so that it repairs what was cut off
     waited = next_turn.began - stalled[0]
-    assert waited >= LEASE_SECONDS - lease.RETRY_SECONDS - lease.REQUEST_SECONDS
+    assert waited >= LEASE_SECONDS - leases.RETRY_SECONDS - leases.REQUEST_SECONDS
     assert api.held is not None
-    assert lease.read(api.held).holder == ""
+    assert leases.read(api.held).holder == ""
 
 
 def test_a_renewal_whose_answer_is_lost_is_known_as_ours(api: Api, client: Callable[[str], Client]) -> None:
@@ -328,4 +328,4 @@ def test_a_renewal_whose_answer_is_lost_is_known_as_ours(api: Api, client: Calla
     lost = api.answers.index(0)
     assert api.answers[lost : lost + 3] == [0, 409, 200]
     assert api.held is not None
-    assert lease.read(api.held).holder == ""
+    assert leases.read(api.held).holder == ""

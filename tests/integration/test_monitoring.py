@@ -13,10 +13,10 @@ import pytest
 import requests
 from kafka import KafkaProducer
 
-from delivery.steps import programs
-from delivery.tools import command
-from delivery.tools.engine import Engine
-from delivery.tools.files import ROOT
+from delivery import process
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.project.files import ROOT
 from tests import yaml_strict
 from tests.integration.conftest import Platform
 from tests.waiting import wait_for
@@ -214,7 +214,7 @@ def rendered(*options: str) -> list[dict[str, Any]]:
 
 
 def test_the_charts_values_for_traces_reach_both_apps() -> None:
-    documents = rendered(f"--values={command.record(ROOT / 'monitoring' / 'traces-values.yaml')}")
+    documents = rendered(f"--values={process.record(ROOT / 'monitoring' / 'traces-values.yaml')}")
     for app in ("api-rest", "async-worker"):
         (config,) = [
             one

@@ -13,7 +13,7 @@ import requests
 from docker.models.containers import Container
 from kafka import KafkaConsumer, TopicPartition
 
-from delivery.tools.engine import Engine
+from delivery.host.docker_api import Engine
 from tests.integration.conftest import Platform
 from tests.waiting import wait_for
 

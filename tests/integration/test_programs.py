@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.steps import programs
-from delivery.tools import wheel
-from delivery.tools.machine import platform
+from delivery.host import programs, wheel
+from delivery.machine import platform
 
 pytestmark = pytest.mark.engine
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.declaration import Declaration, Prune
-from delivery.core.release import Release, ReleasedChart, ReleasedImage
-from delivery.steps import prune as pruning
-from delivery.steps import registry as registries
-from delivery.steps import versions
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Blob, Registry
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration, Prune
+from delivery.registry import local_registry
+from delivery.registry.client import Blob, Registry
+from delivery.release import catalog
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.retention import pruning
 from tests.integration.conftest import free_port
 from tests.registries import write_layout
 
@@ -28,11 +28,11 @@ def declared(engine: Engine, project: Declaration, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"delivery-test-{uuid.uuid4().hex[:8]}")
     made = project.at(f"localhost:{free_port()}").model_copy(update={"prune": Prune(develop=1, candidate=1, days=7)})
     try:
-        registries.ensure(engine, made)
+        local_registry.ensure(engine, made)
         yield made
     finally:
-        engine.remove(registries.name(made))
-        engine.remove_volume(registries.name(made))
+        engine.remove(local_registry.name(made))
+        engine.remove_volume(local_registry.name(made))
 
 
 def publish(declaration: Declaration, registry: Registry, version: str, folder: Path) -> Release:
@@ -49,13 +49,13 @@ def publish(declaration: Declaration, registry: Registry, version: str, folder: 
         version,
         ReleasedChart(chart, f"key-{version}", packed, version),
     )
-    versions.put(registry, made)
+    catalog.put(registry, made)
     return made
 
 
 def volume_bytes(engine: Engine, declaration: Declaration) -> int:
     """What the registry's volume holds."""
-    said = engine.execute(registries.name(declaration), ["du", "-s", "-k", "/var/lib/registry"])
+    said = engine.execute(local_registry.name(declaration), ["du", "-s", "-k", "/var/lib/registry"])
     return int(said.split()[0]) * 1024
 
 
@@ -79,7 +79,7 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
     assert len(found.outcome.going) == 5  # the release, its chart, its image, what is attached to that, and the list
     assert pruning.act(declared, registry, found) == 5
     assert registry.fetch(image.repository, image.digest) is None
-    assert versions.known(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
+    assert catalog.known(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
     for release in kept:
         (one,) = release.images.values()
         assert registry.blob(one.repository, _layer(registry, one))

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import requests
 
-from delivery.core import dora
-from delivery.core.declaration import Declaration, parse
-from delivery.core.deployment import Contents
-from delivery.core.errors import DeployError
-from delivery.core.release import Release
-from delivery.steps import records as recording
-from delivery.tasks import records as tasks
-from delivery.tools import files, outbox, screen
+from delivery import console
+from delivery.deploy.deployment import Contents
+from delivery.dora import metrics
+from delivery.errors import DeployError
+from delivery.project import files
+from delivery.project.declaration import Declaration, parse
+from delivery.records import outbox, recorder
+from delivery.release.released import Release
+from delivery.tasks import records
 from tests.conftest import DECLARATION
 from tests.integration.conftest import Platform
 from tests.ledger.client import says_ready
@@ -51,7 +52,7 @@ class Deploys:
         self.release = Release({}, commit=house.git("rev-parse", "HEAD"))
 
     def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
-        with recording.deploying(self.declaration, "deploy", self.house.root) as told:
+        with recorder.deploying(self.declaration, "deploy", self.house.root) as told:
             made = Contents({self.component: version})
             if served:
                 told.begin_going_back(ENVIRONMENT, made, Contents({self.component: served}))
@@ -93,7 +94,7 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
-    ledger = recording.ledger(deploy.declaration)
+    ledger = recorder.ledger(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
         return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
@@ -110,8 +111,8 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
 
     platform.compose("start", "api-rest")
     wait_ready(platform)
-    tasks.deliver.body.__wrapped__(None)
-    tasks.deliver.body.__wrapped__(None)
+    records.deliver.body.__wrapped__(None)
+    records.deliver.body.__wrapped__(None)
     said = capsys.readouterr().out
     assert "5 events delivered, 0 waiting" in said
     assert "0 events delivered, 0 waiting" in said
@@ -127,15 +128,15 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     assert told[2:7] == waiting
 
     monkeypatch.setattr(files, "load_declaration", lambda: deploy.declaration)
-    monkeypatch.setattr(screen.out, "width", 200)
+    monkeypatch.setattr(console.out, "width", 200)
     capsys.readouterr()
-    tasks.records.body.__wrapped__(None, component=component)
+    records.records.body.__wrapped__(None, component=component)
     rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert any(row.endswith(f"{component} 1.1.0 staging rolled-back Zoë") for row in rows)
     # 1.0.0 went well; 1.1.0 failed at once, 1.2.0 later.
     assert any(row.startswith(f"{component} staging 0.033 a day (1)") and "67% (2 of 3)" in row for row in rows), rows
     file = tmp_path / "records.csv"
-    tasks.records.body.__wrapped__(None, component=component, csv=str(file))
+    records.records.body.__wrapped__(None, component=component, csv=str(file))
     with file.open(encoding="utf-8-sig", newline="") as text:
         cells = list(csv.DictReader(text))
     assert [cell["id"] for cell in cells] == [one["id"] for one in events]
@@ -145,25 +146,25 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
 def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house: Repository) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
-    ledger = recording.ledger(deploy.declaration)
+    ledger = recorder.ledger(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
         return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
 
     deploy("1.0.0")
     deploy("1.1.0")
-    with recording.removing(deploy.declaration, "undeploy", house.root) as told:
+    with recorder.removing(deploy.declaration, "undeploy", house.root) as told:
         told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
     assert outbox.rejected() == []
-    assert dora.is_removal(stored()[0])
+    assert metrics.is_removal(stored()[0])
     wait_served(platform, component, None)
     deploy("1.0.0")
     deploy("1.1.0")
     wait_served(platform, component, "1.1.0")
 
     def verify() -> None:
-        with recording.verifying(deploy.declaration, house.root) as told:
+        with recorder.verifying(deploy.declaration, house.root) as told:
             told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
             raise DeployError("test: no greeting", rolled_back=True)
 
@@ -177,7 +178,7 @@ def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platfor
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
     deploy("1.0.0")
-    with recording.deploying(deploy.declaration, "deploy", house.root) as told:
+    with recorder.deploying(deploy.declaration, "deploy", house.root) as told:
         platform.compose("stop", "api-rest")
         told.begin(ENVIRONMENT, Contents({component: "1.1.0"}), deploy.release)
         platform.compose("start", "api-rest")
@@ -185,9 +186,9 @@ def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platfor
         (one,) = outbox.waiting()
         # What a process that was killed after the answer leaves: the ledger has it, and the outbox, too.
         content = one.file.read_bytes()
-        assert recording.deliver(seconds=10).sent == 1
+        assert recorder.deliver(seconds=10).sent == 1
         one.file.write_bytes(content)
-    ledger = recording.ledger(deploy.declaration)
+    ledger = recorder.ledger(deploy.declaration)
 
     def stored() -> int:
         return len(ledger.events({"component": component}, "2020-01-01T00:00:00Z"))

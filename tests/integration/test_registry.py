@@ -15,12 +15,12 @@ import requests
 import trustme
 from invoke.exceptions import Exit
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import EngineError, RegistryError
-from delivery.steps import programs
+from delivery.errors import EngineError, RegistryError
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Blob, Registry, answers, lacks_login
 from delivery.tasks.menu import item
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Blob, Registry, answers, lacks_login
 from tests.integration.conftest import running_registry
 from tests.registries import Answer, Break, Fault, failing, forward_to, serving, sha256, write_layout
 

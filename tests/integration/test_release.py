@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.steps import programs
-from delivery.tools import chart as charts
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Registry
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Registry
+from delivery.release import chart_package
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
@@ -316,5 +316,5 @@ def test_a_component_that_was_added_is_published_and_in_the_charts_values(place:
     pinned = told["images"]["greeter"]
     registry = Registry(place.registry)
     assert registry.digest(f"{place.registry}/greeter", pinned["version"]) == pinned["digest"]
-    packed = charts.fetch(registry, told["chart"]["repository"], told["chart"]["digest"])
-    assert f'digest: "{pinned["digest"]}"' in (charts.read_file(packed, "values.yaml") or "")
+    packed = chart_package.fetch(registry, told["chart"]["repository"], told["chart"]["digest"])
+    assert f'digest: "{pinned["digest"]}"' in (chart_package.read_file(packed, "values.yaml") or "")

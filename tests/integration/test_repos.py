@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core import repositories
-from delivery.steps import repos
-from delivery.tools import engine, files, git_write, poetry
-from delivery.tools.files import ROOT
+from delivery.host import docker_api
+from delivery.project import files, git_write
+from delivery.project.files import ROOT
+from delivery.split import poetry, repositories, splitting
 from tests.repositories import environment
 
 pytestmark = pytest.mark.engine
@@ -49,14 +49,14 @@ def images() -> set[str]:
     return {name for name in told if name.startswith("repos-check-")}
 
 
-def wrong(found: list[repos.Finding]) -> list[str]:
+def wrong(found: list[splitting.Finding]) -> list[str]:
     return [f"{one.what}: {one.found}" for one in found if not one.good]
 
 
 # The smallest one; `inv repos.check` does it for all of them.
 def test_a_subproject_stands_alone_and_leaves_no_image(house: Path) -> None:
     before = images()
-    found = repos.check(files.load_declaration(), only="base-image", quick=True, root=house)
+    found = splitting.check(files.load_declaration(), only="base-image", quick=True, root=house)
     assert wrong(found) == []
     told = {one.what: one.found for one in found}
     assert (told["images"], told["tags"]) == ("base-image", "none yet")
@@ -68,16 +68,16 @@ def test_a_subproject_stands_alone_and_leaves_no_image(house: Path) -> None:
 def test_the_others_have_their_history_files_tags_and_links(
     house: Path, name: str, tags: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "find", lambda: None)  # so no image is built
+    monkeypatch.setattr(docker_api, "find", lambda: None)  # so no image is built
     monkeypatch.setattr(repositories, "commands_to_test", lambda _readme: "")
-    found = repos.check(files.load_declaration(), only=name, root=house)
+    found = splitting.check(files.load_declaration(), only=name, root=house)
     assert wrong(found) == []
     assert {one.what: one.found for one in found}["tags"] == tags
 
 
 def test_the_real_history_splits_into_the_same_commits_each_time(house: Path, tmp_path: Path) -> None:
     first, again = (
-        git_write.head(repos.split(files.load_declaration(), tmp_path / folder, "apps", house)[0])
+        git_write.head(splitting.split(files.load_declaration(), tmp_path / folder, "apps", house)[0])
         for folder in ("first", "again")
     )
     assert first == again

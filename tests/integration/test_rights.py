@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.steps import platform as platforms
-from delivery.steps import programs
-from delivery.tools import command, files
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Registry
+from delivery import process
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Registry
 from tests import yaml_strict
 from tests.integration.test_deploy import HERE, Place, publish, run
 
@@ -64,7 +65,7 @@ def objects_for(namespace: str) -> str:
 @pytest.fixture(scope="module")
 def deployer(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
     """Two namespaces as jenkins/namespaces.yaml makes them, the rights in one of them, and a clone that deploys with these."""
-    made = platforms.released()
+    made = lifecycle.released()
     assert made, "`./run inv cache.fill` comes first"
     found = {name: programs.ensure(name) for name in ("helm", "kubectl")}
     kubectl = found["kubectl"]
@@ -136,7 +137,7 @@ def test_they_are_enough_for_all_that_the_chart_makes(deployer: Deployer, tmp_pa
     chart = files.ROOT / "platform-chart"
     for name in ("develop", "staging", "production"):
         made = tmp_path / f"{name}.yaml"
-        values = f"--values={command.record(chart / f'values-{name}.yaml')}"
+        values = f"--values={process.record(chart / f'values-{name}.yaml')}"
         made.write_text(run(deployer.programs["helm"], "template", "platform", str(chart), values))
         argv = ["apply", "--server-side", "--dry-run=server", f"--namespace={deployer.namespace}", f"--filename={made}"]
         done = deployer.asked(*argv)

@@ -13,13 +13,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import CommandError, DeclarationError
-from delivery.core.scan import OLD, UNSEEN, debian_newer
-from delivery.steps import plan, programs, scan
-from delivery.tools import debian, git, pypi
-from delivery.tools.files import ROOT
-from delivery.tools.gitleaks import Gitleaks
+from delivery.build import planning
+from delivery.errors import CommandError, DeclarationError
+from delivery.host import debian, programs
+from delivery.project import git
+from delivery.project.declaration import Declaration
+from delivery.project.files import ROOT
+from delivery.scan import pypi, scanning
+from delivery.scan.findings import OLD, UNSEEN, debian_newer
+from delivery.scan.gitleaks import Gitleaks
 from tests.registries import write_layout
 from tests.repositories import Repository
 
@@ -57,7 +59,7 @@ def found(repository: Repository, *, everything: bool = False) -> list[tuple[str
     }
     return [
         (messages.get(one.commit, "now"), one.file, one.line, one.rule)
-        for one in scan.secrets(repository.root, everything=everything)
+        for one in scanning.secrets(repository.root, everything=everything)
     ]
 
 
@@ -137,7 +139,7 @@ def test_a_comment_lets_a_line_through(repository: Repository) -> None:
 
 def test_what_is_no_clone_is_an_error_and_no_clean_one(tmp_path: Path, gitleaks: str) -> None:
     with pytest.raises(DeclarationError, match="it is no git clone"):
-        scan.secrets(tmp_path)
+        scanning.secrets(tmp_path)
     with pytest.raises(CommandError, match="look for secrets in the commits"):
         Gitleaks(gitleaks, tmp_path).commits(everything=False)
 
@@ -194,9 +196,9 @@ def test_old_packages_of_an_image_are_found(declaration: Declaration, house: Pat
             member.size = len(text)
             tar.addfile(member, io.BytesIO(text.encode()))
     here = declaration.at("localhost:1")
-    for name, key in plan.keys(here, house).items():
+    for name, key in planning.keys(here, house).items():
         write_layout(house / ".delivery" / "layouts" / f"{name}@{key}", layer.getvalue())
-    states = {(one.image, one.name): one.state for one in scan.packages(here, house)}
+    states = {(one.image, one.name): one.state for one in scanning.packages(here, house)}
     for image in ("base-image", "api-rest"):
         assert states[image, "libc6"] == states[image, "bottle"] == OLD
         assert states[image, "delivery-platform-none"] == UNSEEN

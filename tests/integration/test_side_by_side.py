@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.steps import platform as platforms
-from delivery.tools.compose import Compose
-from delivery.tools.engine import Engine
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.platform.compose import Compose
+from delivery.project.declaration import Declaration
 
 pytestmark = pytest.mark.engine
 
@@ -60,5 +60,5 @@ def test_a_clone_of_the_same_name_is_told_that_it_shares(
     name = f"delivery-test-{uuid.uuid4().hex[:8]}"
     with brought_up(engine, folder, name) as first:
         second = Compose(engine, name, other, (FILE,), {})
-        assert platforms.shared(first) == ""
-        assert str(folder) in platforms.shared(second)
+        assert lifecycle.shared(first) == ""
+        assert str(folder) in lifecycle.shared(second)

@@ -17,17 +17,15 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from trustme import CA
 
-from delivery.core import sbom
-from delivery.core.declaration import Declaration, Signing
-from delivery.core.errors import DeliveryError, RegistryError, SignatureError
-from delivery.core.release import Release, ReleasedImage, read_release
-from delivery.core.sbom import Image
-from delivery.steps import programs
-from delivery.steps import sbom as sboms
-from delivery.steps import sign as signing
-from delivery.tools import cosign, files
-from delivery.tools.engine import Engine
-from delivery.tools.registry import Registry
+from delivery.errors import DeliveryError, RegistryError, SignatureError
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.project import files
+from delivery.project.declaration import Declaration, Signing
+from delivery.registry.client import Registry
+from delivery.release import bom, cosign, sboms, signing
+from delivery.release.bom import Image
+from delivery.release.released import Release, ReleasedImage, read_release
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
@@ -469,7 +467,7 @@ def test_the_bill_of_a_real_image_names_every_package_that_its_files_record_and_
 ) -> None:
     image = released.images[name]
     text = sboms.make(Registry(image.repository), bill_of(name, image))
-    found = sbom.packages(text)
+    found = bom.packages(text)
     engine.pull(image.pinned, lambda _line: None)
     debian, python = recorded(exported(engine, image.pinned))
     assert sorted((one.name, one.version, one.architecture) for one in found if one.kind == "deb") == sorted(debian)
@@ -512,7 +510,7 @@ def bill_of(name: str, image: ReleasedImage) -> Image:
 @pytest.mark.parametrize("name", IMAGES)
 def test_python_in_the_image_sees_the_distributions_of_the_bill(engine: Engine, released: Release, name: str) -> None:
     image = released.images[name]
-    found = sbom.packages(sboms.make(Registry(image.repository), bill_of(name, image)))
+    found = bom.packages(sboms.make(Registry(image.repository), bill_of(name, image)))
     engine.pull(image.pinned, lambda _line: None)
     code = "import importlib.metadata as m; print(*sorted(f'{d.name} {d.version}' for d in m.distributions()), sep=';')"
     told = engine.client.containers.run(image.pinned, ["-c", code], entrypoint="/usr/bin/python3", remove=True)

@@ -35,9 +35,9 @@ from docker.models.volumes import Volume
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from delivery.core.declaration import Declaration
-from delivery.steps import upstream
-from delivery.tools.engine import Engine
+from delivery.host import upstreams
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
 from tests import yaml_strict
 from tests.integration.conftest import free_port
 
@@ -710,7 +710,7 @@ def measured(base: str, expression: str) -> list[Any]:
 @pytest.fixture(scope="module")
 def _prometheus(engine: Engine, project: Declaration) -> None:
     """Have the image: nobody has it who did not ask for it."""
-    upstream.ensure(engine, project, "prometheus")
+    upstreams.ensure(engine, project, "prometheus")
 
 
 @engine_test

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeliveryError
-from delivery.core.facts import Ref
-from delivery.tools import files
-from delivery.tools.files import ROOT
+from delivery.errors import DeliveryError
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.files import ROOT
 from tests.jenkins.harness import (
     REFUSED,
     Approval,

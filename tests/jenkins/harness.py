@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import quote
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeliveryError
-from delivery.core.facts import Ref
-from delivery.core.gitflow import Decision, decide
-from delivery.steps import programs
+from delivery.errors import DeliveryError
+from delivery.host import programs
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import Decision, decide
 from tests import yaml_strict
 
 __all__ = [

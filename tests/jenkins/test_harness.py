@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.errors import DeliveryError
-from delivery.core.facts import Ref
-from delivery.steps import programs
-from delivery.tools.files import ROOT
+from delivery.errors import DeliveryError
+from delivery.host import programs
+from delivery.project.facts import Ref
+from delivery.project.files import ROOT
 from tests.jenkins import __main__ as command_line
 from tests.jenkins import harness
 from tests.jenkins.harness import Approval, Case, Credential, Run, listing, perform, record

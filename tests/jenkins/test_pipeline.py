@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from invoke.parser import Parser
 
-from delivery.core.declaration import Declaration
-from delivery.core.facts import Ref
-from delivery.core.gitflow import Decision, decide
-from delivery.tools import files
-from delivery.tools.files import ROOT
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.files import ROOT
+from delivery.project.gitflow import Decision, decide
 from tasks import namespace
 from tests.jenkins.harness import Approval, Case, Credential, Run, answers, configured, listing, record
 

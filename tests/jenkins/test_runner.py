@@ -8,7 +8,7 @@ from textwrap import indent
 
 import pytest
 
-from delivery.core.facts import Ref
+from delivery.project.facts import Ref
 from tests.jenkins.harness import REFUSED, Approval, Case, Credential, Run, listing, record
 
 CREDENTIALS = {

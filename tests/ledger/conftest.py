@@ -10,8 +10,8 @@ from typing import Protocol
 
 import pytest
 
-from delivery.steps import engine as engines
-from delivery.steps.platform import released
+from delivery.host import engines
+from delivery.platform.lifecycle import released
 from tests.ledger.stack import SERVICES, Stack, running
 
 Say = Callable[[str], None]

@@ -15,8 +15,8 @@ import pymysql
 from docker.models.containers import Container
 from kafka import KafkaConsumer, TopicPartition
 
-from delivery.tools.engine import Engine
-from delivery.tools.files import ROOT
+from delivery.host.docker_api import Engine
+from delivery.project.files import ROOT
 from tests.integration.conftest import free_port
 from tests.ledger.client import Address, says_ready
 from tests.waiting import wait_for

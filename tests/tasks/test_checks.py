@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import CommandError, DeclarationError, TestError
+from delivery import process
+from delivery.errors import CommandError, DeclarationError, TestError
+from delivery.project import files
+from delivery.project.declaration import Declaration
 from delivery.tasks import checks
-from delivery.tools import command, files
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple
         found.append((list(argv), env))
         on_line(f"{doing}\n")
 
-    monkeypatch.setattr(command, "stream", stream)
+    monkeypatch.setattr(process, "stream", stream)
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     return found
 
@@ -53,7 +54,7 @@ def test_what_does_not_hold_ends_with_its_own_code(
     def fail(*_arguments: object, **_keywords: object) -> None:
         raise CommandError("check apps: it exited with 1", argv=[], returncode=1, tail="")
 
-    monkeypatch.setattr(command, "stream", fail)
+    monkeypatch.setattr(process, "stream", fail)
     with pytest.raises(TestError) as caught:
         checks.check.body.__wrapped__(None, "apps")
     assert (caught.value.exit_code, ran) == (12, [])

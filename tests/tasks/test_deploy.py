@@ -7,29 +7,24 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.core.declaration import Declaration, Environment
-from delivery.core.deployment import Contents
-from delivery.core.errors import DeclarationError, DeployError, SignatureError
-from delivery.core.facts import Ref
-from delivery.core.gitflow import Decision, Line
-from delivery.core.plan import Images, Plan, make_images, make_plan
-from delivery.core.release import Release, ReleasedChart, ReleasedImage
-from delivery.core.versions import Version
-from delivery.steps import deploy as deploys
-from delivery.steps import engine as engines
-from delivery.steps import mirror as mirrors
-from delivery.steps import plan as planning
-from delivery.steps import records, serving, versions
-from delivery.steps import registry as registries
-from delivery.steps import release as releases
-from delivery.steps import sign as signing
-from delivery.steps.deploy import Options, Target
-from delivery.steps.records import Deploy
-from delivery.tasks import deploy as tasks
-from delivery.tasks import platform as platforms
-from delivery.tasks import questions
-from delivery.tools import chart as charts
-from delivery.tools import files, outbox
+from delivery.build import planning
+from delivery.build.plan import Images, Plan, make_images, make_plan
+from delivery.deploy import serving, upgrade
+from delivery.deploy.deployment import Contents
+from delivery.deploy.upgrade import Options, Target
+from delivery.errors import DeclarationError, DeployError, SignatureError
+from delivery.host import engines
+from delivery.project import files
+from delivery.project.declaration import Declaration, Environment
+from delivery.project.facts import Ref
+from delivery.project.gitflow import Decision, Line
+from delivery.project.versions import Version
+from delivery.records import outbox, recorder
+from delivery.records.recorder import Deploy
+from delivery.registry import local_registry, mirroring
+from delivery.release import catalog, chart_package, releasing, signing
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.tasks import deploy, platform, prompt
 
 C = "sha256:" + "c" * 64
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
@@ -114,27 +109,27 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Pa
 
     declared = declaration.model_copy(update={"environments": environments})
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
-    monkeypatch.setattr(deploys, "target", target)
-    monkeypatch.setattr(deploys, "running", lambda _place: made.now)
-    monkeypatch.setattr(deploys, "deploy", deploy)
-    monkeypatch.setattr(deploys, "roll_back", lambda _place, told, _options: made.rolled_back.append(told))
-    monkeypatch.setattr(deploys, "remove", remove)
+    monkeypatch.setattr(upgrade, "target", target)
+    monkeypatch.setattr(upgrade, "running", lambda _place: made.now)
+    monkeypatch.setattr(upgrade, "deploy", deploy)
+    monkeypatch.setattr(upgrade, "roll_back", lambda _place, told, _options: made.rolled_back.append(told))
+    monkeypatch.setattr(upgrade, "remove", remove)
     monkeypatch.setattr(engines, "ensure", lambda: "the engine")
-    monkeypatch.setattr(registries, "ensure", lambda *_: None)
-    monkeypatch.setattr(releases, "make", lambda _engine, _declaration: SOURCES)
-    monkeypatch.setattr(mirrors, "mirror", lambda *_: {})
-    monkeypatch.setattr(versions, "held", lambda _declaration, _registry, version: replace(PUBLISHED, version=version))
-    monkeypatch.setattr(versions, "check", lambda _declaration, _registry, release, _file: release)
-    monkeypatch.setattr(versions, "pins", lambda _registry, release: [release.version])
+    monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
+    monkeypatch.setattr(releasing, "make", lambda _engine, _declaration: SOURCES)
+    monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
+    monkeypatch.setattr(catalog, "held", lambda _declaration, _registry, version: replace(PUBLISHED, version=version))
+    monkeypatch.setattr(catalog, "check", lambda _declaration, _registry, release, _file: release)
+    monkeypatch.setattr(catalog, "pins", lambda _registry, release: [release.version])
     monkeypatch.setattr(signing, "verify", lambda _declaration, pinned: made.verified.append(pinned))
-    monkeypatch.setattr(charts, "fetch", lambda _registry, _repository, digest: digest.encode())
-    monkeypatch.setattr(versions, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
-    monkeypatch.setattr(platforms, "bring_up", bring_up)
-    monkeypatch.setattr(questions, "someone", lambda: made.terminal)
+    monkeypatch.setattr(chart_package, "fetch", lambda _registry, _repository, digest: digest.encode())
+    monkeypatch.setattr(catalog, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
+    monkeypatch.setattr(platform, "bring_up", bring_up)
+    monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", answer)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
-    monkeypatch.setattr(records, "decided", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
+    monkeypatch.setattr(recorder, "decided", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
     monkeypatch.setattr(
         serving, "to_deploy", lambda _declaration, _place, _now, new: (serving.contents(declared, new), made.unchanged)
     )
@@ -161,21 +156,21 @@ def at_terminal(done: Done, *answers: str) -> None:
 
 
 def test_without_a_terminal_the_sources_go_to_the_local_cluster(done: Done) -> None:
-    run(tasks.deploy)
+    run(deploy.deploy)
     assert done.deployed == [("local", "b", Options(600, 1800, rollback=True))]
 
 
 def test_every_flag_is_passed_on(done: Done) -> None:
-    run(tasks.deploy, version="1.0.0", timeout="90s", lock_timeout="1m", rollback=False)
+    run(deploy.deploy, version="1.0.0", timeout="90s", lock_timeout="1m", rollback=False)
     assert done.deployed == [("local", "c", Options(90, 60, rollback=False))]
 
 
 def test_what_is_deployed_can_be_deployed_again(done: Done) -> None:
-    run(tasks.deploy, version="deployed")
+    run(deploy.deploy, version="deployed")
     assert done.deployed[0][:2] == ("local", "a")
     done.now = None
     with pytest.raises(DeclarationError, match="nothing is"):
-        run(tasks.deploy, version="deployed")
+        run(deploy.deploy, version="deployed")
 
 
 def test_what_is_deployed_cannot_be_deployed_again_without_a_component_that_was_added(
@@ -185,14 +180,14 @@ def test_what_is_deployed_cannot_be_deployed_again_without_a_component_that_was_
     declared = files.load_declaration().model_copy(update={"images": images})
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
     with pytest.raises(DeclarationError, match="it has no greeter") as error:
-        run(tasks.deploy, version="deployed")
+        run(deploy.deploy, version="deployed")
     assert "--version current" in error.value.hint
     assert done.deployed == []
 
 
 def test_elsewhere_a_version_has_to_be_said(done: Done) -> None:
     with pytest.raises(DeclarationError, match="deploy to staging: no version is told"):
-        run(tasks.deploy, environment="staging")
+        run(deploy.deploy, environment="staging")
     assert done.deployed == []
 
 
@@ -210,7 +205,7 @@ def test_on_a_terminal_platform_and_version_are_asked(
     done: Done, answers: tuple[str, ...], digest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_terminal(done, *answers)
-    run(tasks.deploy)
+    run(deploy.deploy)
     assert done.deployed[0][:2] == ("local", digest)
     printed = capsys.readouterr().out
     assert "1) current: this clone's sources as they are (Enter)" in printed
@@ -220,21 +215,21 @@ def test_on_a_terminal_platform_and_version_are_asked(
 
 def test_nobody_is_asked_what_is_said_or_with_yes(done: Done) -> None:
     at_terminal(done)
-    run(tasks.deploy, platform="kubernetes", version="current")
-    run(tasks.deploy, yes=True)
+    run(deploy.deploy, platform="kubernetes", version="current")
+    run(deploy.deploy, yes=True)
     assert [digest for _, digest, _ in done.deployed] == ["b", "b"]
 
 
 def test_a_terminal_that_closes_is_an_error(done: Done) -> None:
     at_terminal(done, "1")
     with pytest.raises(DeclarationError, match="nobody answers"):
-        run(tasks.deploy)
+        run(deploy.deploy)
 
 
 def test_docker_is_asked_for_a_version_too_and_touches_no_cluster(done: Done) -> None:
     at_terminal(done, "docker", "current")
-    run(tasks.deploy)
-    run(tasks.deploy, platform="docker", version="1.0.0", yes=True)
+    run(deploy.deploy)
+    run(deploy.deploy, platform="docker", version="1.0.0", yes=True)
     assert done.docker == [SOURCES, PUBLISHED]
     assert done.deployed == []
 
@@ -252,22 +247,22 @@ def test_docker_is_asked_for_a_version_too_and_touches_no_cluster(done: Done) ->
 )
 def test_flags_that_make_no_sense_are_refused(done: Done, flags: dict[str, str], said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
-        run(tasks.deploy, **flags)
+        run(deploy.deploy, **flags)
     assert done.deployed == []
 
 
 def test_production_takes_a_confirmation(done: Done) -> None:
     production = {"environment": "production", "version": "1.0.0"}
     with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
-        run(tasks.deploy, **production)
+        run(deploy.deploy, **production)
     at_terminal(done, "y")
     with pytest.raises(DeclarationError, match="not confirmed"):
-        run(tasks.deploy, **production)
+        run(deploy.deploy, **production)
     assert done.deployed == []
     at_terminal(done, "production")
-    run(tasks.deploy, **production)
+    run(deploy.deploy, **production)
     done.terminal = False
-    run(tasks.deploy, **production, yes=True)
+    run(deploy.deploy, **production, yes=True)
     assert [name for name, _, _ in done.deployed] == ["production", "production"]
 
 
@@ -275,34 +270,34 @@ def test_production_takes_a_confirmation(done: Done) -> None:
 @pytest.mark.parametrize("version", ["current", "deployed"])
 def test_only_local_takes_what_is_no_release(done: Done, environment: str, version: str) -> None:
     with pytest.raises(DeclarationError, match=f"deploy {version} to {environment}: that is no release"):
-        run(tasks.deploy, environment=environment, version=version, yes=True)
+        run(deploy.deploy, environment=environment, version=version, yes=True)
     assert done.deployed == []
 
 
 def test_what_is_no_release_has_no_signatures_to_ask_for(done: Done) -> None:
     with pytest.raises(DeclarationError, match="asks for signatures"):
-        run(tasks.deploy, version="current", signed=True)
+        run(deploy.deploy, version="current", signed=True)
     assert done.deployed == []
 
 
 def test_a_release_brings_its_own_chart_and_a_clone_its_folder(done: Done) -> None:
-    run(tasks.deploy, environment="staging", version="1.0.0")
-    run(tasks.deploy, version="current")
+    run(deploy.deploy, environment="staging", version="1.0.0")
+    run(deploy.deploy, version="current")
     assert done.charts == [b"sha256:" + b"d" * 64, None]
 
 
 def test_production_takes_no_candidate(done: Done) -> None:
     with pytest.raises(DeclarationError, match="production takes releases"):
-        run(tasks.deploy, environment="production", version="1.0.0-rc.1", yes=True)
-    run(tasks.deploy, environment="staging", version="1.0.0-rc.1")
+        run(deploy.deploy, environment="production", version="1.0.0-rc.1", yes=True)
+    run(deploy.deploy, environment="staging", version="1.0.0-rc.1")
     assert [name for name, _, _ in done.deployed] == ["staging"]
 
 
 def test_signatures_are_asked_for_where_the_environment_or_the_user_wants_them(done: Done) -> None:
-    run(tasks.deploy, environment="staging", version="1.0.0")
+    run(deploy.deploy, environment="staging", version="1.0.0")
     assert done.verified == []
-    run(tasks.deploy, environment="develop", version="1.1.0")
-    run(tasks.deploy, environment="staging", version="1.2.0", signed=True)
+    run(deploy.deploy, environment="develop", version="1.1.0")
+    run(deploy.deploy, environment="staging", version="1.2.0", signed=True)
     assert done.verified == [["1.1.0"], ["1.2.0"]]
 
 
@@ -312,24 +307,24 @@ def test_what_is_not_signed_is_not_deployed(done: Done, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(signing, "verify", refuse)
     with pytest.raises(SignatureError):
-        run(tasks.deploy, environment="develop", version="1.1.0")
+        run(deploy.deploy, environment="develop", version="1.1.0")
     assert done.deployed == []
 
 
 def test_a_release_file_says_what_is_deployed(done: Done, tmp_path: Path) -> None:
     file = tmp_path / "release.json"
     file.write_text(PUBLISHED.to_json())
-    run(tasks.deploy, environment="staging", release=str(file))
+    run(deploy.deploy, environment="staging", release=str(file))
     assert done.deployed[0][:2] == ("staging", "c")
     for text in ("{}", None):
         (file.write_text(text) if text else file.unlink())
         with pytest.raises(DeclarationError, match="read "):
-            run(tasks.deploy, environment="staging", release=str(file))
+            run(deploy.deploy, environment="staging", release=str(file))
 
 
 def test_one_thing_says_what_is_deployed(done: Done) -> None:
     with pytest.raises(DeclarationError, match="each say what is deployed"):
-        run(tasks.deploy, version="1.0.0", release="release.json")
+        run(deploy.deploy, version="1.0.0", release="release.json")
     assert done.deployed == []
 
 
@@ -359,11 +354,11 @@ def test_a_plan_says_where_and_what(
     monkeypatch.setattr(planning, "look", lambda *_: plan)
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())
-    run(tasks.deploy, plan=str(file))
-    run(tasks.deploy, plan=str(file), environment="staging")
+    run(deploy.deploy, plan=str(file))
+    run(deploy.deploy, plan=str(file), environment="staging")
     assert [one[:2] for one in done.deployed] == [("staging", "c"), ("staging", "c")]
     with pytest.raises(DeclarationError, match="to develop: the plan says staging"):
-        run(tasks.deploy, plan=str(file), environment="develop")
+        run(deploy.deploy, plan=str(file), environment="develop")
 
 
 @pytest.mark.parametrize(
@@ -387,7 +382,7 @@ def test_a_plan_that_does_not_hold_deploys_nothing(
     file = tmp_path / "plan.json"
     file.write_text(told.to_json())
     with pytest.raises(DeclarationError, match=said):
-        run(tasks.deploy, plan=str(file))
+        run(deploy.deploy, plan=str(file))
     assert done.deployed == []
 
 
@@ -399,28 +394,28 @@ def test_a_plan_whose_release_has_other_images_is_refused(
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())
     with pytest.raises(DeclarationError, match="has other images"):
-        run(tasks.deploy, plan=str(file))
+        run(deploy.deploy, plan=str(file))
     assert done.deployed == []
 
 
 def test_going_back_and_removing_are_confirmed_too(done: Done) -> None:
-    for task in (tasks.rollback, tasks.undeploy):
+    for task in (deploy.rollback, deploy.undeploy):
         with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
             run(task, environment="production")
         run(task, environment="production", yes=True)
-    run(tasks.rollback, revision=2)
+    run(deploy.rollback, revision=2)
     assert done.rolled_back == [0, 2]
     assert done.removed == [(False, False)]
 
 
 def test_data_is_removed_by_who_says_so(done: Done) -> None:
     with pytest.raises(DeclarationError, match="nobody is here to be asked"):
-        run(tasks.undeploy, data=True)
-    run(tasks.undeploy, data=True, yes=True)
+        run(deploy.undeploy, data=True)
+    run(deploy.undeploy, data=True, yes=True)
     at_terminal(done, "yes")
-    run(tasks.undeploy, data=True)
+    run(deploy.undeploy, data=True)
     at_terminal(done, "local")
-    run(tasks.undeploy, data=True)
+    run(deploy.undeploy, data=True)
     assert done.removed == [(True, True), (True, False), (True, True)]
 
 
@@ -430,7 +425,7 @@ def recorded(*names: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_deploy_is_recorded_with_the_releases_versions(done: Done) -> None:
-    run(tasks.deploy, environment="staging", version="1.0.0")
+    run(deploy.deploy, environment="staging", version="1.0.0")
     told = recorded("component", "version", "environment", "stage", "status", "changed")
     assert told == [
         ("api-rest", "2.0.0", "staging", "deploy", "started", None),
@@ -444,8 +439,8 @@ def test_a_deploy_is_recorded_with_the_releases_versions(done: Done) -> None:
 
 
 def test_what_is_no_release_is_recorded_by_the_version_to_come_and_its_bytes(done: Done) -> None:
-    run(tasks.deploy, version="current")
-    run(tasks.deploy, version="deployed")
+    run(deploy.deploy, version="current")
+    run(deploy.deploy, version="deployed")
     assert recorded("component", "version")[0] == ("api-rest", "2.1.0-dev.3+cd38d5a")
     assert recorded("component", "version")[4] == ("api-rest", "sha256:aaaaaaaaaaaa")
     assert [name for name, _ in recorded("component", "version")] == ["api-rest", "platform-chart"] * 4
@@ -454,21 +449,21 @@ def test_what_is_no_release_is_recorded_by_the_version_to_come_and_its_bytes(don
 
 def test_nothing_to_do_is_no_change(done: Done) -> None:
     done.changes = False
-    run(tasks.deploy, version="1.0.0")
+    run(deploy.deploy, version="1.0.0")
     assert recorded("status", "changed")[2:] == [("succeeded", False)] * 2
 
 
 def test_a_deploy_that_fails_is_recorded_and_fails(done: Done) -> None:
     done.fails = DeployError("upgrade: not ready", rolled_back=True)
     with pytest.raises(DeployError):
-        run(tasks.deploy, environment="staging", version="1.0.0")
+        run(deploy.deploy, environment="staging", version="1.0.0")
     assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + ["rolled-back"] * 2
 
 
 def test_what_did_not_change_has_not_failed(done: Done) -> None:
     done.fails, done.unchanged = DeployError("upgrade: not ready", rolled_back=True), {"platform-chart"}
     with pytest.raises(DeployError):
-        run(tasks.deploy, environment="staging", version="1.0.0")
+        run(deploy.deploy, environment="staging", version="1.0.0")
     assert recorded("component", "status") == [
         ("api-rest", "started"),
         ("api-rest", "failed"),
@@ -480,7 +475,7 @@ def test_what_is_refused_or_not_confirmed_is_no_deploy(done: Done) -> None:
     at_terminal(done, "no")
     for how in ({"environment": "production", "version": "1.0.0"}, {"platform": "vm"}):
         with pytest.raises(DeclarationError):
-            run(tasks.deploy, **how)
+            run(deploy.deploy, **how)
     assert outbox.waiting() == []
 
 
@@ -491,14 +486,14 @@ def test_what_cannot_be_named_is_deployed_all_the_same(
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(serving, "contents", broken)
-    run(tasks.deploy, version="1.0.0")
+    run(deploy.deploy, version="1.0.0")
     assert (len(done.deployed), done.described) == (1, [{}])
     assert outbox.waiting() == []
     assert "records: not recorded: ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_docker_is_recorded_by_what_brings_the_platform_up(done: Done) -> None:
-    run(tasks.deploy, platform="docker", version="1.0.0", yes=True)
+    run(deploy.deploy, platform="docker", version="1.0.0", yes=True)
     assert recorded("component", "environment", "status") == [
         ("api-rest", "local", "started"),
         ("api-rest", "local", "succeeded"),
@@ -507,7 +502,7 @@ def test_docker_is_recorded_by_what_brings_the_platform_up(done: Done) -> None:
 
 
 def test_going_back_is_recorded(done: Done) -> None:
-    run(tasks.rollback, revision=2)
+    run(deploy.rollback, revision=2)
     assert done.rolled_back == [2]
     assert recorded("version", "status", "restored", "step") == [
         ("1.0.0", "started", None, "rollback"),
@@ -518,7 +513,7 @@ def test_going_back_is_recorded(done: Done) -> None:
 
 
 def test_a_removal_is_recorded(done: Done) -> None:
-    run(tasks.undeploy)
+    run(deploy.undeploy)
     assert done.removed == [(False, False)]
     assert recorded("version", "digest", "environment", "stage", "step", "status") == [
         ("2.0.0", C, "local", "deploy", "undeploy", "removed"),
@@ -528,12 +523,12 @@ def test_a_removal_is_recorded(done: Done) -> None:
 def test_a_removal_that_fails_is_recorded_and_is_no_failed_deploy(done: Done) -> None:
     done.fails = DeployError("remove platform: it is stuck")
     with pytest.raises(DeployError):
-        run(tasks.undeploy)
+        run(deploy.undeploy)
     assert recorded("stage", "status", "error") == [("record", "failed", "remove platform: it is stuck")]
 
 
 def test_where_nothing_serves_no_removal_is_recorded(done: Done) -> None:
     done.serving = Contents({})
-    run(tasks.undeploy)
+    run(deploy.undeploy)
     assert done.removed == [(False, False)]
     assert outbox.waiting() == []

@@ -6,14 +6,12 @@ from typing import Any, cast
 import docker
 import pytest
 
-from delivery.steps import engine as engines
-from delivery.tasks import engine as tasks
-from delivery.tools import dockerd
-from delivery.tools import engine as tool
-from delivery.tools.engine import Engine
+from delivery.host import docker_api, dockerd, engines
+from delivery.host.docker_api import Engine
+from delivery.tasks import engine
 
 
-@pytest.mark.parametrize("task", [tasks.up, tasks.env, tasks.status], ids=["up", "env", "status"])
+@pytest.mark.parametrize("task", [engine.up, engine.env, engine.status], ids=["up", "env", "status"])
 def test_the_line_to_paste_is_quoted(
     task: Any,  # noqa: ANN401  # invoke's own
     monkeypatch: pytest.MonkeyPatch,
@@ -24,7 +22,7 @@ def test_the_line_to_paste_is_quoted(
     found = Engine(
         cast("docker.DockerClient", None), address, "26", oci_layouts=True, environment={"DOCKER_HOST": address}
     )
-    for module, name in ((engines, "ensure"), (engines, "require"), (tool, "find")):
+    for module, name in ((engines, "ensure"), (engines, "require"), (docker_api, "find")):
         monkeypatch.setattr(module, name, lambda: found)
     task.body.__wrapped__(None)
     (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("export"))

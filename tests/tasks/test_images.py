@@ -5,25 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError, Problem, RegistryError
-from delivery.core.facts import Ref
-from delivery.core.gitflow import decide
-from delivery.core.plan import Images, Plan, PlannedChart
-from delivery.steps import build as building
-from delivery.steps import engine as engines
-from delivery.steps import facts as looking
-from delivery.steps import plan as planning
-from delivery.steps import problems as finding
-from delivery.steps import registry as registries
+from delivery.build import building, planning
+from delivery.build.plan import Images, Plan, PlannedChart
+from delivery.errors import DeclarationError, Problem, RegistryError
+from delivery.host import engines
+from delivery.project import files, gather
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import decide
+from delivery.registry import local_registry
+from delivery.release import finding
 from delivery.tasks import images
-from delivery.tools import files
 
 
 @pytest.fixture(autouse=True)
 def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(looking, "ref", lambda _root, branch: Ref("branch", branch))
+    monkeypatch.setattr(gather, "ref", lambda _root, branch: Ref("branch", branch))
     monkeypatch.setattr(images, "answers", lambda _address: False)
 
 
@@ -113,7 +111,7 @@ def test_nothing_is_started_or_built_for_what_is_refused(
         raise AssertionError("nothing is started or built")
 
     monkeypatch.setattr(images, "answers", lambda _address: answers)
-    monkeypatch.setattr(registries, "reach", (lambda _declaration: None) if answers else unexpected)
+    monkeypatch.setattr(local_registry, "reach", (lambda _declaration: None) if answers else unexpected)
     monkeypatch.setattr(building, "build", unexpected)
     monkeypatch.setattr(engines, "ensure", unexpected)
     with pytest.raises(RegistryError, match="2 things are in the way") as caught:

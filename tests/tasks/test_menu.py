@@ -10,12 +10,12 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from delivery.core.errors import EngineError
-from delivery.core.records import TerminatedError
-from delivery.steps import records
+from delivery import console
+from delivery.errors import EngineError
+from delivery.project.files import ROOT
+from delivery.records import recorder
+from delivery.records.events import TerminatedError
 from delivery.tasks.menu import item
-from delivery.tools import screen
-from delivery.tools.files import ROOT
 from tasks import namespace
 
 
@@ -74,7 +74,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]
         finally:
             found.append((name, tuple(components), step, ended))
 
-    monkeypatch.setattr(records, "stage", stage)
+    monkeypatch.setattr(recorder, "stage", stage)
     return found
 
 
@@ -116,18 +116,18 @@ def test_every_task_is_on_the_menu_with_a_line_of_help() -> None:
 def test_with_json_nothing_else_is_on_stdout(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     def work(_context: object, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # invoke's
         """Work."""
-        screen.say("… fetching")
-        with screen.step("install"):
+        console.say("… fetching")
+        with console.step("install"):
             pass
         if json_:
-            screen.data("{}\n")
+            console.data("{}\n")
 
     Program(namespace=Collection(item()(work))).run(["inv", "work", *arguments])
     printed = capsys.readouterr()
     noise, other = (printed.err, printed.out) if arguments else (printed.out, printed.err)
     assert noise.startswith("… fetching\n✓ install (")
     assert other == ("{}\n" if arguments else "")
-    screen.say("afterwards")
+    console.say("afterwards")
     assert capsys.readouterr().out == "afterwards\n"
 
 

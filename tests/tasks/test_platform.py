@@ -12,19 +12,18 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import PlatformError
-from delivery.core.release import Release, ReleasedImage
-from delivery.steps import engine as engines
-from delivery.steps import platform as platforms
-from delivery.steps import records, status
-from delivery.steps import upstream as upstreams
-from delivery.steps.platform import Proof
-from delivery.tasks import platform, questions
-from delivery.tools import files, outbox, remembered
-from delivery.tools.compose import Compose, Service
-from delivery.tools.engine import Engine
-from delivery.tools.ledger import Ledger
+from delivery.errors import PlatformError
+from delivery.host import engines, upstreams
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle, overview
+from delivery.platform.compose import Compose, Service
+from delivery.platform.lifecycle import Proof
+from delivery.project import files, remembered
+from delivery.project.declaration import Declaration
+from delivery.records import outbox, recorder
+from delivery.records.ledger import Ledger
+from delivery.release.released import Release, ReleasedImage
+from delivery.tasks import platform, prompt
 
 IMAGE = ReleasedImage("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
 K1 = "0.1.0-dev.3+k111111"
@@ -65,9 +64,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         return [Service(name, name, "running", "healthy", name, (port,)) for name, port in ports.items()]
 
     monkeypatch.setattr(engines, "ensure", lambda: Engine(cast("Any", None), "unix:///x", "26", True, {}))  # noqa: FBT003
-    monkeypatch.setattr(platforms, "check_ports", lambda project: found.calls.append(("ports", project.profiles)))
-    monkeypatch.setattr(platforms, "released", lambda: None)
-    monkeypatch.setattr(platforms, "up", up)
+    monkeypatch.setattr(lifecycle, "check_ports", lambda project: found.calls.append(("ports", project.profiles)))
+    monkeypatch.setattr(lifecycle, "released", lambda: None)
+    monkeypatch.setattr(lifecycle, "up", up)
 
     def prove(address: str, version: str) -> Proof:
         found.proved.append(version)
@@ -81,9 +80,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         return found.known
 
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
-    monkeypatch.setattr(records, "_said", set())
-    monkeypatch.setattr(records, "decided", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
-    monkeypatch.setattr(platforms, "prove", prove)
+    monkeypatch.setattr(recorder, "_said", set())
+    monkeypatch.setattr(recorder, "decided", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
+    monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
     monkeypatch.setattr(remembered, "keep", lambda *_, is_local: found.kept.append(is_local))
@@ -189,7 +188,7 @@ def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
         delivered.append(1)
         asked.known = {"api-rest": K1}
 
-    monkeypatch.setattr("delivery.steps.records.deliver", deliver)
+    monkeypatch.setattr("delivery.records.recorder.deliver", deliver)
     platform.bring_up(declaration, lambda _engine: RELEASE)
     assert (delivered, recorded()) == ([1], [])
 
@@ -215,7 +214,7 @@ def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("delivery.steps.serving.contents", broken)
+    monkeypatch.setattr("delivery.deploy.serving.contents", broken)
     platform.bring_up(declaration, lambda _engine: RELEASE)
     assert ("up", ()) in asked.calls
     assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
@@ -278,11 +277,11 @@ def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.Monke
 
     engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
     monkeypatch.setattr(engines, "require", lambda: engine)
-    monkeypatch.setattr("delivery.tools.files.load_declaration", lambda: declaration)
-    monkeypatch.setattr(platforms, "released", lambda: None)
+    monkeypatch.setattr("delivery.project.files.load_declaration", lambda: declaration)
+    monkeypatch.setattr(lifecycle, "released", lambda: None)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
-    monkeypatch.setattr(platforms, "data", lambda *_: ["house_database", "house-registry"])
-    monkeypatch.setattr(platforms, "down", down)
+    monkeypatch.setattr(lifecycle, "data", lambda *_: ["house_database", "house-registry"])
+    monkeypatch.setattr(lifecycle, "down", down)
     return found
 
 
@@ -290,7 +289,7 @@ def test_down_tells_the_platforms_own_ledger_before_it_is_gone(
     asked: Asked, taken_down: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_down: list[list[tuple[Any, ...]]] = []
-    monkeypatch.setattr(platforms, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()]))
+    monkeypatch.setattr(lifecycle, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()]))
     asked.running = [runs("api-rest", IMAGE), runs("kafka", IMAGE), runs("async-worker", IMAGE, state="exited")]
     asked.known = {"api-rest": K1, "async-worker": K1, "platform-chart": "0.1.0"}
     platform.down(cast("Any", Context()))
@@ -331,7 +330,7 @@ def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pyte
 def test_at_a_terminal_the_projects_name_is_typed(
     taken_down: list[bool], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool]
 ) -> None:
-    monkeypatch.setattr(questions, "someone", lambda: True)
+    monkeypatch.setattr(prompt, "someone", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)
     with suppress(Exit):
         platform.down(cast("Any", Context()), volumes=True)
@@ -342,8 +341,8 @@ def test_at_a_terminal_the_projects_name_is_typed(
 def test_status_says_all_that_there_is_and_fails_for_what_is_down(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, json_: bool
 ) -> None:
-    down = status.Status("an engine", (), (), (runs("async-worker", IMAGE, state="exited", health=""),))
-    monkeypatch.setattr(status, "look", lambda _declaration: down)
+    down = overview.Status("an engine", (), (), (runs("async-worker", IMAGE, state="exited", health=""),))
+    monkeypatch.setattr(overview, "look", lambda _declaration: down)
     with pytest.raises(Exit) as caught:
         platform.status(Context(), json_=json_)
     assert caught.value.code == 7
@@ -372,8 +371,8 @@ def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
     engine = Engine(cast("Any", None), "unix:///x", "26", oci_layouts=True, environment={})
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(engines, "require", lambda: engine)
-    monkeypatch.setattr(platforms, "released", lambda: None)
-    monkeypatch.setattr(platforms, "down", down)
+    monkeypatch.setattr(lifecycle, "released", lambda: None)
+    monkeypatch.setattr(lifecycle, "down", down)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
     platform.down(Context(), registry=True)
     assert asked == [{"volumes": False, "registry": True}]

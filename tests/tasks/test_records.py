@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError, PlatformError
-from delivery.steps import notify as notices
-from delivery.steps import records as recording
-from delivery.tasks import records as tasks
-from delivery.tools import files, outbox, screen
+from delivery import console
+from delivery.errors import DeclarationError, PlatformError
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.records import notification, outbox, recorder
+from delivery.tasks import records
 from tests.registries import Answer, serving
 
 NOW = datetime.now(UTC)
@@ -24,7 +24,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: Declara
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(screen.out, "width", 200)
+    monkeypatch.setattr(console.out, "width", 200)
 
 
 def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
@@ -54,7 +54,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], **flags: 
 
     with serving(answer) as (address, seen):
         monkeypatch.setenv("DELIVERY_LEDGER", f"http://{address}")
-        run(tasks.records, **flags)
+        run(records.records, **flags)
         return seen
 
 
@@ -133,16 +133,16 @@ def test_a_machine_can_read_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_a_ledger_that_is_away_is_an_error() -> None:
     with pytest.raises(PlatformError, match="does not answer"):
-        run(tasks.records)
+        run(records.records)
     with pytest.raises(DeclarationError, match="read --since"):
-        run(tasks.records, since="ever")
+        run(records.records, since="ever")
 
 
 def test_what_waits_is_delivered_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(lambda *_: (202, {}, b"{}")) as (address, _):
         outbox.add(f"http://{address}", [event(1, "started")])
         outbox.add("http://localhost:1", [event(1, "started")])
-        run(tasks.deliver)
+        run(records.deliver)
     said = capsys.readouterr().out
     assert "1 event delivered, 1 waiting, 0 put aside" in said
     assert "http://localhost:1: nobody answers there; what it has not taken waits on" in said
@@ -152,12 +152,12 @@ def test_what_was_put_aside_is_said_and_sent_again(capsys: pytest.CaptureFixture
     status = [422]
     with serving(lambda *_: (status[0], {}, b"no")) as (address, _):
         outbox.add(f"http://{address}", [event(1, "started")])
-        run(tasks.deliver)
+        run(records.deliver)
         assert "0 events delivered, 0 waiting, 1 put aside" in capsys.readouterr().out
-        run(tasks.waiting)
+        run(records.waiting)
         assert "0 events waiting, 1 put aside" in capsys.readouterr().out
         status[0] = 202
-        run(tasks.deliver, rejected=True)
+        run(records.deliver, rejected=True)
     said = capsys.readouterr().out
     assert "1 event that had been put aside will be sent again" in said
     assert "1 event delivered, 0 waiting" in said
@@ -166,18 +166,18 @@ def test_what_was_put_aside_is_said_and_sent_again(capsys: pytest.CaptureFixture
 def test_a_delivery_that_is_late_or_another_ones_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recording, "deliver", lambda **_: outbox.Report(waiting=3, busy=True, late=True))
-    run(tasks.deliver)
+    monkeypatch.setattr(recorder, "deliver", lambda **_: outbox.Report(waiting=3, busy=True, late=True))
+    run(records.deliver)
     said = capsys.readouterr().out
     assert "another process is delivering" in said
     assert "no time for the rest" in said
 
 
 def test_what_waits_is_shown_with_since_when_and_why(capsys: pytest.CaptureFixture[str]) -> None:
-    run(tasks.waiting)
+    run(records.waiting)
     assert "0 events waiting, 0 put aside" in capsys.readouterr().out
     outbox.add("http://localhost:1", [event(1, "started")])
-    run(tasks.waiting)
+    run(records.waiting)
     said = capsys.readouterr().out
     assert f"{datetime.now(UTC).astimezone():%Y-%m-%d}" in said
     assert "api-rest" in said
@@ -186,13 +186,13 @@ def test_what_waits_is_shown_with_since_when_and_why(capsys: pytest.CaptureFixtu
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
-    notice = notices.Notice("SUCCESS", "house", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ())
-    monkeypatch.setattr(notices, "notice", lambda _result: notice)
+    notice = notification.Notice("SUCCESS", "house", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ())
+    monkeypatch.setattr(notification, "notice", lambda _result: notice)
 
 
 @pytest.mark.usefixtures("told")
 def test_nobody_is_told_without_a_webhook(capsys: pytest.CaptureFixture[str]) -> None:
-    run(tasks.notify, result="success")
+    run(records.notify, result="success")
     said = capsys.readouterr().out
     assert "✅ house, develop, succeeded" in said
     assert "nobody is told: DELIVERY_WEBHOOK is not set" in said
@@ -212,7 +212,7 @@ def test_a_webhook_fails_nothing_and_stays_a_secret(
     with serving(lambda *_: (status, {}, body)) as (address, seen):
         monkeypatch.setenv("DELIVERY_WEBHOOK", f"http://{address}/T0/secret")
         outbox.add("http://localhost:1", [event(1, "started")])
-        run(tasks.notify, result="SUCCESS")
+        run(records.notify, result="SUCCESS")
     printed = capsys.readouterr()
     assert said in printed.out
     assert "outbox: 0 events delivered, 1 waiting" in printed.out
@@ -226,10 +226,10 @@ def test_an_outbox_that_cannot_be_read_fails_no_notification(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
-    run(tasks.notify, result="SUCCESS")
+    run(records.notify, result="SUCCESS")
     assert "warning: make the outbox" in capsys.readouterr().out
 
 
 def test_an_outcome_that_is_none_is_an_error() -> None:
     with pytest.raises(DeclarationError, match="notify of FINE: that is no outcome"):
-        run(tasks.notify, result="fine")
+        run(records.notify, result="fine")

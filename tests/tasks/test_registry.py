@@ -8,14 +8,13 @@ import pytest
 from invoke.collection import Collection
 from invoke.parser import Parser
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
-from delivery.core.prune import Held, Outcome, Registered, Verdict
-from delivery.steps import engine as engines
-from delivery.steps import prune as pruning
-from delivery.tasks import questions
-from delivery.tasks import registry as tasks
-from delivery.tools import files
+from delivery.errors import DeclarationError
+from delivery.host import engines
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.retention import pruning
+from delivery.retention.policy import Held, Outcome, Registered, Verdict
+from delivery.tasks import prompt, registry
 
 GOES = Held("localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000})
 
@@ -45,13 +44,13 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(pruning, "act", lambda *_: made.acted.append("act"))
     monkeypatch.setattr(pruning, "collect", lambda *_: made.acted.append("collect"))
     monkeypatch.setattr(engines, "ensure", lambda: None)
-    monkeypatch.setattr(questions, "someone", lambda: made.terminal)
+    monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", lambda _prompt: made.typed)
     return made
 
 
 def run(**arguments: Any) -> None:  # noqa: ANN401  # the task's flags
-    task: Any = tasks.prune
+    task: Any = registry.prune
     task.body.__wrapped__(None, **arguments)
 
 
@@ -101,7 +100,7 @@ def test_bytes_are_collected_when_asked(done: Done) -> None:
 
 def test_flags_that_may_be_said_several_times_reach_the_step(done: Done) -> None:
     line = ["prune", "--without", "staging", "--in-use=release.json", "--without", "local"]
-    (context,) = Parser(Collection(tasks.prune).to_contexts()).parse_argv(line)
+    (context,) = Parser(Collection(registry.prune).to_contexts()).parse_argv(line)
     run(**context.as_kwargs)
     assert done.told["without"] == ["staging", "local"]
     assert done.told["in_use"] == ["release.json"]

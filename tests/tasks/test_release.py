@@ -8,17 +8,15 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.program import Program
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeclarationError
-from delivery.core.finishing import NewTag
-from delivery.core.preparation import Preparation
-from delivery.core.versions import Version
-from delivery.steps import finish as finishing
-from delivery.steps import prepare as preparing
-from delivery.steps.finish import Finish
-from delivery.tasks import questions
-from delivery.tasks import release as tasks
-from delivery.tools import files
+from delivery.errors import DeclarationError
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.project.preparation import Preparation
+from delivery.project.versions import Version
+from delivery.release import finishing, preparing
+from delivery.release.finishing import Finish
+from delivery.release.tagging import NewTag
+from delivery.tasks import prompt, release
 
 APPS = Version("apps", "1.0.0", "1.0.0", "1.1.0", "1.1.0", "minor", "feat: a page", ("feat: a page",))
 PREPARED = Preparation(
@@ -58,17 +56,17 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(finishing, "make", lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"))
     monkeypatch.setattr(finishing, "address", lambda remote: f"https://example.com/{remote}")
     monkeypatch.setattr(finishing, "push", lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"))
-    monkeypatch.setattr(questions, "someone", lambda: made.answer is not None)
-    monkeypatch.setattr(questions, "typed", lambda _question, _wanted: made.answer)
+    monkeypatch.setattr(prompt, "someone", lambda: made.answer is not None)
+    monkeypatch.setattr(prompt, "typed", lambda _question, _wanted: made.answer)
     return made
 
 
 def prepare(**flags: Any) -> None:  # noqa: ANN401  # the task's own
-    tasks.prepare.body.__wrapped__(Context(), **flags)
+    release.prepare.body.__wrapped__(Context(), **flags)
 
 
 def finish(**flags: Any) -> None:  # noqa: ANN401  # the task's own
-    tasks.finish.body.__wrapped__(Context(), **flags)
+    release.finish.body.__wrapped__(Context(), **flags)
 
 
 def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +84,7 @@ def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFix
     ],
 )
 def test_a_command_line_may_name_several_subprojects(done: Done, line: list[str], told: Sequence[str]) -> None:
-    Program(namespace=Collection(tasks.prepare)).run(["inv", "prepare", "--dry-run", *line], exit=False)
+    Program(namespace=Collection(release.prepare)).run(["inv", "prepare", "--dry-run", *line], exit=False)
     assert done.told == told
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from delivery.core.declaration import Declaration
-from delivery.core.errors import DeliveryError
-from delivery.steps import repos
-from delivery.steps.repos import Finding
-from delivery.tasks import repos as tasks
-from delivery.tools import files
+from delivery.errors import DeliveryError
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.split import splitting
+from delivery.split.splitting import Finding
+from delivery.tasks import repos
 
 GOOD = Finding("apps", "history", "9 commits", good=True)
 BAD = Finding("apps", "links", "1 lead nowhere", good=False)
@@ -28,8 +28,8 @@ def test_a_relative_folder_is_below_where_one_stands(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(repos, "split", split)
-    tasks.split.body.__wrapped__(Context(), to="there", only="apps")
+    monkeypatch.setattr(splitting, "split", split)
+    repos.split.body.__wrapped__(Context(), to="there", only="apps")
     assert asked == [(tmp_path / "there", "apps")]
 
 
@@ -42,9 +42,9 @@ def test_one_proof_that_fails_fails_it(
         return found
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(repos, "check", check)
+    monkeypatch.setattr(splitting, "check", check)
     if fails:
         with pytest.raises(DeliveryError, match=r"1 of 2 proofs failed \(apps: links\)"):
-            tasks.check.body.__wrapped__(Context(), only="apps", quick=True)
+            repos.check.body.__wrapped__(Context(), only="apps", quick=True)
     else:
-        tasks.check.body.__wrapped__(Context(), only="apps", quick=True)
+        repos.check.body.__wrapped__(Context(), only="apps", quick=True)

@@ -4,11 +4,11 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from delivery.core.declaration import Declaration
-from delivery.core.scan import CURRENT, OLD, UNSEEN, Checked, Finding
-from delivery.steps import scan as scans
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.scan import scanning
+from delivery.scan.findings import CURRENT, OLD, UNSEEN, Checked, Finding
 from delivery.tasks import scan
-from delivery.tools import files
 
 MENU = Collection()
 MENU.add_collection(Collection("scan", scan.secrets, scan.packages))
@@ -35,14 +35,14 @@ def test_no_secret_is_a_success(
         told.append(everything)
         return []
 
-    monkeypatch.setattr(scans, "secrets", none)
+    monkeypatch.setattr(scanning, "secrets", none)
     assert inv("scan.secrets", *arguments) == 0
     assert told == [everything]
 
 
 def test_a_secret_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = [Finding("", "a/b", 7, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
-    monkeypatch.setattr(scans, "secrets", lambda **_: found)
+    monkeypatch.setattr(scanning, "secrets", lambda **_: found)
     assert inv("scan.secrets") == 11
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines()]
@@ -71,7 +71,7 @@ def test_packages_are_a_success_when_all_are_current(
     said: str,
 ) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(scans, "packages", lambda _declaration: checked)
+    monkeypatch.setattr(scanning, "packages", lambda _declaration: checked)
     assert inv("scan.packages") == code
     printed = capsys.readouterr()
     assert said in " ".join(printed.err.split())

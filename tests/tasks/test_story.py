@@ -15,21 +15,21 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.core import dora
-from delivery.core.declaration import Environment, parse
-from delivery.core.deployment import Manifest, Revision
-from delivery.core.errors import CommandError, DeployError
-from delivery.core.release import Release, ReleasedImage
-from delivery.steps import deploy as deploys
-from delivery.steps import engine as engines
-from delivery.steps import mirror as mirrors
-from delivery.steps import records, rollout, serving
-from delivery.steps import release as releases
-from delivery.steps.deploy import Target
-from delivery.steps.lock import Turn
-from delivery.tasks import deploy as tasks
-from delivery.tools import files, outbox
-from delivery.tools.helm import Watcher
+from delivery.deploy import follow, serving, upgrade
+from delivery.deploy.deployment import Manifest, Revision
+from delivery.deploy.helm import Watcher
+from delivery.deploy.lock import Turn
+from delivery.deploy.upgrade import Target
+from delivery.dora import metrics
+from delivery.errors import CommandError, DeployError
+from delivery.host import engines
+from delivery.project import files
+from delivery.project.declaration import Environment, parse
+from delivery.records import outbox, recorder
+from delivery.registry import mirroring
+from delivery.release import releasing
+from delivery.release.released import Release, ReleasedImage
+from delivery.tasks import deploy
 from tests.conftest import DECLARATION
 
 APPS = ("api-rest", "async-worker")
@@ -132,7 +132,7 @@ class Story:
         """Deploy sources, each a letter, that the plan calls 0.1.0-dev.number."""
         self.sources = {name.replace("_", "-"): letter for name, letter in sources.items()}
         self.decided = dict.fromkeys((*APPS, "platform-chart"), f"0.1.0-dev.{number}")
-        self.run(tasks.deploy, version="current")
+        self.run(deploy.deploy, version="current")
 
     def run(self, task: Any, **flags: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
         task.body.__wrapped__(None, **flags)
@@ -154,7 +154,7 @@ class Story:
     def figures(self) -> dict[str, tuple[int, int]]:
         """The deployments and the failures of each component."""
         now = datetime.now(UTC)
-        found = dora.figures([one.event for one in outbox.waiting()], now - timedelta(1), now)
+        found = metrics.figures([one.event for one in outbox.waiting()], now - timedelta(1), now)
         return {one.component: (one.deployments, one.failures) for one in found}
 
 
@@ -177,16 +177,16 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
         return made.decided
 
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
-    monkeypatch.setattr(deploys, "target", lambda *_: there)
-    monkeypatch.setattr(deploys, "deploy", functools.partial(deploys.deploy, root=house))
-    monkeypatch.setattr(deploys, "hold", hold)
-    monkeypatch.setattr(rollout, "report", lambda *_: None)
-    monkeypatch.setattr(rollout.Watch, "look", lambda _self: True)
+    monkeypatch.setattr(upgrade, "target", lambda *_: there)
+    monkeypatch.setattr(upgrade, "deploy", functools.partial(upgrade.deploy, root=house))
+    monkeypatch.setattr(upgrade, "hold", hold)
+    monkeypatch.setattr(follow, "report", lambda *_: None)
+    monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
     monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
-    monkeypatch.setattr(releases, "make", lambda *_: made.made())
-    monkeypatch.setattr(mirrors, "mirror", lambda *_: {})
+    monkeypatch.setattr(releasing, "make", lambda *_: made.made())
+    monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
     monkeypatch.setattr(serving, "ROOT", house)
-    monkeypatch.setattr(records, "decided", decided)
+    monkeypatch.setattr(recorder, "decided", decided)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     return made
@@ -210,7 +210,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     assert f"api-rest 0.1.0-dev.{a} → 0.1.0-dev.{b}, Deployment/platform-api-rest (" in capsys.readouterr().out
     assert story.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
-    story.run(tasks.rollback)
+    story.run(deploy.rollback)
     assert story.told() == [
         ("api-rest", "started", a),
         ("api-rest", "rolled-back", b),
@@ -236,7 +236,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     assert new_chart.startswith("4+")
     assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
 
-    story.run(tasks.undeploy)
+    story.run(deploy.undeploy)
     assert story.told() == [
         ("api-rest", "removed", "4+ddddddd"),
         ("async-worker", "removed", worker),

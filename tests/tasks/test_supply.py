@@ -10,16 +10,14 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from delivery.core.declaration import Declaration
-from delivery.core.release import Release, ReleasedChart, ReleasedImage
-from delivery.core.sbom import Image, Package, document
-from delivery.steps import platform as platforms
-from delivery.steps import sbom as sboms
-from delivery.steps import sign as signing
-from delivery.steps import versions
+from delivery.platform import lifecycle
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Registry
+from delivery.release import catalog, cosign, sboms, signing
+from delivery.release.bom import Image, Package, document
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from delivery.tasks import supply
-from delivery.tools import cosign, files
-from delivery.tools.registry import Registry
 from tests.registries import FullRegistry, serving, write_layout
 
 MENU = Collection(supply.sbom)
@@ -46,10 +44,10 @@ def inv(*arguments: str) -> int:
 def released(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[Release | None]:
     """What this clone has released last."""
     last: list[Release | None] = [RELEASE]
-    monkeypatch.setattr(platforms, "released", lambda: last[-1])
+    monkeypatch.setattr(lifecycle, "released", lambda: last[-1])
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(versions, "find", lambda _registry, version: HELD.get(version))
-    monkeypatch.setattr(versions, "pins", lambda _registry, release: [f"all of {release.version}"])
+    monkeypatch.setattr(catalog, "find", lambda _registry, version: HELD.get(version))
+    monkeypatch.setattr(catalog, "pins", lambda _registry, release: [f"all of {release.version}"])
     return last
 
 

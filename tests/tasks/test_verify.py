@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from delivery.core.declaration import Declaration
-from delivery.core.deployment import Contents, Revision
-from delivery.core.errors import DeclarationError, DeployError
-from delivery.core.facts import Ref
-from delivery.core.gitflow import decide
-from delivery.core.plan import Images, Plan, PlannedChart
-from delivery.steps import deploy as deploys
-from delivery.steps import serving
-from delivery.steps.deploy import Options
-from delivery.tasks import verify as tasks
-from delivery.tools import files, outbox
+from delivery.build.plan import Images, Plan, PlannedChart
+from delivery.deploy import serving, upgrade
+from delivery.deploy.deployment import Contents, Revision
+from delivery.deploy.upgrade import Options
+from delivery.errors import DeclarationError, DeployError
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import decide
+from delivery.records import outbox
+from delivery.tasks import verify
 
 
 @pytest.fixture
@@ -28,17 +28,17 @@ def verified(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[
     place: dict[str, Any] = {}
 
     def target(_declaration: Declaration, name: str, context: str = "") -> str:
-        deploys.environment(declaration, name)
+        upgrade.environment(declaration, name)
         place["context"] = context
         return name
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(deploys, "target", target)
+    monkeypatch.setattr(upgrade, "target", target)
 
     def verify(name: str, options: Options, **_how: object) -> None:
         found.append((name, place["context"], options))
 
-    monkeypatch.setattr(deploys, "verify", verify)
+    monkeypatch.setattr(upgrade, "verify", verify)
     return found
 
 
@@ -52,7 +52,7 @@ def planned(declaration: Declaration, branch: str, folder: Path) -> str:
 
 
 def test_an_environment_is_verified(verified: list[tuple[str, str, Options]]) -> None:
-    tasks.verify.body.__wrapped__(None, environment="staging", context="there", timeout="2m", rollback=False)
+    verify.verify.body.__wrapped__(None, environment="staging", context="there", timeout="2m", rollback=False)
     assert verified == [("staging", "there", Options(120, 600, rollback=False))]
 
 
@@ -62,7 +62,7 @@ def test_an_environment_is_verified(verified: list[tuple[str, str, Options]]) ->
 def test_a_plan_says_where(
     verified: list[tuple[str, str, Options]], declaration: Declaration, tmp_path: Path, branch: str, environment: str
 ) -> None:
-    tasks.verify.body.__wrapped__(None, plan=planned(declaration, branch, tmp_path))
+    verify.verify.body.__wrapped__(None, plan=planned(declaration, branch, tmp_path))
     assert [where for where, *_ in verified] == [environment]
 
 
@@ -82,22 +82,22 @@ def test_a_plan_that_says_something_else_is_an_error(
     says: str,
 ) -> None:
     with pytest.raises(DeclarationError, match=says):
-        tasks.verify.body.__wrapped__(None, environment=environment, plan=planned(declaration, branch, tmp_path))
+        verify.verify.body.__wrapped__(None, environment=environment, plan=planned(declaration, branch, tmp_path))
     assert verified == []
 
 
 def test_nothing_told_is_an_error(verified: list[tuple[str, str, Options]]) -> None:
     with pytest.raises(DeclarationError, match="no environment is told"):
-        tasks.verify.body.__wrapped__(None)
+        verify.verify.body.__wrapped__(None)
     assert verified == []
 
 
 def test_a_file_that_is_no_plan_is_an_error(verified: list[tuple[str, str, Options]], tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(DeclarationError, match="it is none"):
-        tasks.verify.body.__wrapped__(None, plan=str(tmp_path / "plan.json"))
+        verify.verify.body.__wrapped__(None, plan=str(tmp_path / "plan.json"))
     with pytest.raises(DeclarationError, match="read the plan"):
-        tasks.verify.body.__wrapped__(None, plan=str(tmp_path / "nowhere.json"))
+        verify.verify.body.__wrapped__(None, plan=str(tmp_path / "nowhere.json"))
     assert verified == []
 
 
@@ -126,8 +126,8 @@ def fails(
         2: Contents({"api-rest": "1.1.0", "platform-chart": "1.0.0"}, {"api-rest": "sha256:b"}),
     }
     target = SimpleNamespace(name="staging")
-    monkeypatch.setattr(deploys, "target", lambda *_: target)
-    monkeypatch.setattr(deploys, "verify", verify)
+    monkeypatch.setattr(upgrade, "target", lambda *_: target)
+    monkeypatch.setattr(upgrade, "verify", verify)
     monkeypatch.setattr(serving, "of_revision", lambda *of: versions[of[2].number])
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
@@ -141,7 +141,7 @@ def recorded() -> list[tuple[str, ...]]:
 
 def test_by_hand_a_version_that_is_taken_back_is_recorded(fails: DeployError) -> None:
     with pytest.raises(DeployError, match="no greeting") as caught:
-        tasks.verify.body.__wrapped__(None, environment="staging")
+        verify.verify.body.__wrapped__(None, environment="staging")
     assert caught.value is fails
     assert recorded() == [
         ("api-rest", "1.1.0", "staging", "verify", "started"),
@@ -154,5 +154,5 @@ def test_by_hand_a_version_that_is_taken_back_is_recorded(fails: DeployError) ->
 def test_in_a_pipeline_it_is_the_stage_that_records_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/delivery/7/")
     with pytest.raises(DeployError):
-        tasks.verify.body.__wrapped__(None, environment="staging")
+        verify.verify.body.__wrapped__(None, environment="staging")
     assert recorded() == []

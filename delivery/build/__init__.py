@@ -1,0 +1,1 @@
+"""The plan, and the images that it builds."""

@@ -1,0 +1,309 @@
+"""The plan: which images there are, under which keys and versions, what is left to do for each, and where it all goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from delivery.errors import DeclarationError, Problem
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import Decision, Line
+from delivery.project.versions import Version, concerned
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
+
+__all__ = ["Images", "Plan", "PlannedChart", "PlannedImage", "differences", "make_images", "make_plan", "read_plan"]
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image of ours as the plan sees it.
+
+    repository is the name to push to, key the content key, base the name of the image below; digest is what the registry
+    holds under the key ("sha256:…"), or empty when it has to be built. version is what this line publishes it as, and tag that
+    version where it is put as a tag: "" where it was published before, or this line publishes nothing.
+    """
+
+    name: str
+    repository: str
+    key: str
+    base: str
+    digest: str
+    version: str = ""
+    tag: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether the image has to be built and pushed."""
+        return not self.digest
+
+    @property
+    def pinned(self) -> str:
+        """The reference by digest, once there is one."""
+        return f"{self.repository}@{self.digest}"
+
+    @property
+    def tagged(self) -> str:
+        """The reference by key."""
+        return f"{self.repository}:{self.key}"
+
+
+@dataclass(frozen=True)
+class PlannedChart:
+    """The chart as the plan sees it; version is what this line publishes it as, written what its files say.
+
+    The package says `packaged`: what its files say where they are prepared for a release, so that a candidate and its release
+    are the same bytes; else the version that it is published as.
+    """
+
+    repository: str
+    key: str
+    digest: str
+    version: str
+    tag: str
+    packaged: str
+
+
+@dataclass(frozen=True)
+class Images:
+    """Every image of ours, each after the image it stands on."""
+
+    all: tuple[PlannedImage, ...]
+
+    @property
+    def missing(self) -> tuple[PlannedImage, ...]:
+        """The images that are to be built and pushed."""
+        return tuple(image for image in self.all if image.missing)
+
+    @property
+    def bases(self) -> tuple[PlannedImage, ...]:
+        """The images that the registry holds and a missing one stands on."""
+        needed = {image.base for image in self.missing}
+        return tuple(image for image in self.all if image.name in needed and not image.missing)
+
+    def without(self, names: Collection[str]) -> Images:
+        """The same, as if the registry did not hold these: they are built again."""
+        return Images(tuple(replace(image, digest="") if image.name in names else image for image in self.all))
+
+    def released(self, pushed: Mapping[str, str]) -> dict[str, ReleasedImage]:
+        """The images by name, once every missing one is pushed (name → digest)."""
+        return {
+            image.name: ReleasedImage(image.repository, image.key, image.digest or pushed[image.name], image.version)
+            for image in self.all
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to happen to a commit: its versions, images and chart, where they go, and what stands before that.
+
+    problems keep it from being built and published, unchecked is what could not be looked for; notes are for people.
+    """
+
+    commit: str
+    decision: Decision
+    versions: tuple[Version, ...]
+    images: Images
+    chart: PlannedChart
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> list[PlannedImage | PlannedChart]:
+        """Every image, and the chart."""
+        return [*self.images.all, self.chart]
+
+    @property
+    def version(self) -> str:
+        """The release's version: the chart's, since everything else's new version gives it one too."""
+        return self.chart.version
+
+    def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+        """The plan for people: (title, columns, rows) of what is versioned, and of what is built and pushed."""
+        pushes = self.decision.pushes
+        versions = [
+            (one.subproject, one.last or "none", one.published if pushes else one.next, one.because)
+            for one in self.versions
+        ]
+        rows = [
+            (part.repository.rpartition("/")[2], part.key, self._to_do(part), part.tag or "no new one")
+            for part in self.parts
+        ]
+        return [
+            ("versions", ("subproject", "last", "now" if pushes else "would be next", "because"), list(versions)),
+            ("images and chart", ("repository", "key", "to do", "version tag"), list(rows)),
+        ]
+
+    def sentences(self) -> list[str]:
+        """What else there is to say: the line, where it goes and what stands before that."""
+        where = f"deployed to {self.decision.environment}" if self.decision.environment else "deployed nowhere"
+        pushes = f"published as release {self.version}" if self.decision.pushes else "this line publishes nothing"
+        return [
+            f"{self.decision.line} line: {self.decision.because}",
+            f"{pushes}, {where}; gates: {', '.join(self.decision.gates)}",
+        ]
+
+    def to_json(self) -> str:
+        """The plan for a machine to read, and for --plan."""
+        told = asdict(self)
+        told["images"] = told["images"]["all"]
+        return json.dumps(told, indent=2) + "\n"
+
+    def _to_do(self, part: PlannedImage | PlannedChart) -> str:
+        if part.digest:
+            return "in the registry"
+        if isinstance(part, PlannedChart):
+            return "package and push" if self.decision.pushes else "nothing"
+        return "build and push" if self.decision.pushes else "build"
+
+
+def make_images(
+    declaration: Declaration,
+    keys: Mapping[str, str],
+    held: Mapping[str, str],
+    versions: Mapping[str, Version] | None = None,
+    decision: Decision | None = None,
+) -> Images:
+    """The images under these keys (name → key), given what the registry holds of them (name → digest).
+
+    Without versions and a decision they are what a clone runs for itself, and get no version tag.
+    """
+
+    def planned(name: str) -> PlannedImage:
+        image = declaration.images[name]
+        version = versions[declaration.subproject_of(image.context)] if versions else None
+        return PlannedImage(
+            name=name,
+            repository=f"{declaration.registry.address}/{name}",
+            key=keys[name],
+            base=image.base,
+            digest=held.get(name, ""),
+            version=version.published if version else "",
+            tag=_tag(version, decision, declaration),
+        )
+
+    return Images(tuple(planned(name) for name in declaration.parents_first()))
+
+
+def make_plan(
+    declaration: Declaration,
+    commit: str,
+    decision: Decision,
+    versions: Mapping[str, Version],
+    images: Images,
+    chart: tuple[str, str],
+    said: tuple[Sequence[Problem], Sequence[str]] = ((), ()),
+) -> Plan:
+    """The plan of a commit; chart is (key, digest that the registry holds or ""), said its problems and notes."""
+    folder = declaration.chart.folder
+    version = versions[declaration.subproject_of(folder)]
+    key, digest = chart
+    return Plan(
+        commit=commit,
+        decision=decision,
+        versions=tuple(versions.values()),
+        images=images,
+        chart=PlannedChart(
+            repository=f"{declaration.registry.address}/{folder}",
+            key=key,
+            digest=digest,
+            version=version.published,
+            tag=_tag(version, decision, declaration),
+            packaged=packaged(version),
+        ),
+        problems=tuple(said[0]),
+        notes=tuple(said[1]),
+    )
+
+
+def packaged(version: Version) -> str:
+    """The version that a packaged chart says it is."""
+    return version.written if version.written == version.next else version.published
+
+
+def _tag(version: Version | None, decision: Decision | None, declaration: Declaration) -> str:
+    """The version tag to put: a release's always, since a registry may be new; another line's only for what it changes.
+
+    A git tag is of one subproject: others that it is not made from get no version tag by it.
+    """
+    if version is None or decision is None or version.subproject not in concerned(declaration, decision):
+        return ""
+    puts = decision.pushes and (version.changed or decision.line is Line.RELEASE)
+    return version.published if puts else ""
+
+
+def read_plan(text: str, *, file: str) -> Plan:
+    """Read a plan that `inv plan --file FILE` wrote; raise DeclarationError when it is none."""
+    try:
+        told: dict[str, Any] = json.loads(text)
+        decision = told["decision"]
+        return Plan(
+            commit=told["commit"],
+            decision=Decision(
+                **{
+                    **decision,
+                    "ref": Ref(**decision["ref"]),
+                    "line": Line(decision["line"]),
+                    "gates": tuple(decision["gates"]),
+                }
+            ),
+            versions=tuple(Version(**{**one, "commits": tuple(one["commits"])}) for one in told["versions"]),
+            images=Images(tuple(PlannedImage(**one) for one in told["images"])),
+            chart=PlannedChart(**told["chart"]),
+            problems=tuple(Problem(**one) for one in told["problems"]),
+            notes=tuple(told["notes"]),
+            unchecked=tuple(told["unchecked"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DeclarationError(
+            f"read the plan {file}: it is none ({type(error).__name__}: {error})",
+            hint="`./run inv plan --file plan.json` writes one",
+        ) from error
+
+
+def differences(told: Plan, found: Plan) -> list[str]:
+    """What of a plan that was made before is no longer so, in a line each; none: it still holds.
+
+    What the registry has got since is no difference; what it holds under the same key as other bytes is one.
+    """
+    lines = [
+        f"{what}: {before or 'nothing'} was planned, it is {now or 'nothing'} now"
+        for what, before, now in (
+            ("commit", told.commit, found.commit),
+            ("line", told.decision.line.value, found.decision.line.value),
+            ("environment", told.decision.environment, found.decision.environment),
+            ("gates", ", ".join(told.decision.gates), ", ".join(found.decision.gates)),
+            ("release", told.version, found.version),
+        )
+        if before != now
+    ]
+    there = {part.repository: part for part in found.parts}
+    for part in told.parts:
+        now = there.pop(part.repository, None)
+        if now is None:
+            lines.append(f"{part.repository}: was planned, is not known now")
+            continue
+        lines += [
+            f"{part.repository}: the {field} {getattr(part, field) or 'nothing'} was planned, it is {getattr(now, field)} now"
+            for field in ("key", "version", "tag")
+            if getattr(part, field) != getattr(now, field)
+        ]
+        if part.digest and now.digest and part.digest != now.digest:
+            lines.append(f"{part.repository}: the registry held {part.digest}, it holds {now.digest} now")
+    return lines + [f"{repository}: is planned now, was not" for repository in there]
+
+
+def make_release(plan: Plan, pushed: Mapping[str, str], chart: str, builder: str) -> Release:
+    """The release of a plan, once every missing image (name → digest) and the chart (its digest) are pushed."""
+    return Release(
+        images=plan.images.released(pushed),
+        version=plan.version,
+        chart=ReleasedChart(plan.chart.repository, plan.chart.key, chart, plan.chart.version),
+        line=plan.decision.line.value,
+        branch=plan.decision.ref.name,
+        commit=plan.commit,
+        builder=builder,
+    )

@@ -1,0 +1,163 @@
+"""What a person sees: steps with their times, live on a terminal and as plain lines in CI."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from delivery.errors import DeliveryError
+
+__all__ = ["Step", "command", "data", "error", "out", "say", "step", "table", "to_stderr"]
+
+_LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
+_WHOLE = 10_000  # columns: wider than any row
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+_QUIET_SECONDS = 15.0  # how often a log says that one goes on
+
+out = Console(highlight=False, soft_wrap=True)
+_err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+class Step:
+    """One step under way: what its tools print passes through here."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.detail = ""
+        self.latest = ""
+        self._began = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Take note of one line of a tool's output; the latest is shown until the next."""
+        self.latest = text.strip() or self.latest
+
+    def done(self, detail: str) -> None:
+        """Say what came of the step; printed when it ends."""
+        self.detail = detail
+
+    @property
+    def seconds(self) -> float:
+        """How long the step has taken so far."""
+        return time.monotonic() - self._began
+
+
+@contextmanager
+def step(title: str) -> Iterator[Step]:
+    """Show a step from its beginning to its end, with what came of it and how long it took."""
+    now = Step(title)
+    try:
+        with _shown(now):
+            yield now
+    except BaseException:
+        out.print(f"[red]✗[/] {escape(title)} [dim]({now.seconds:.1f} s)[/]")
+        raise
+    detail = f": {escape(now.detail)}" if now.detail else ""
+    out.print(f"[green]✓[/] {escape(title)}{detail} [dim]({now.seconds:.1f} s)[/]")
+
+
+@contextmanager
+def _shown(now: Step) -> Iterator[None]:
+    """Show how a step gets on while it lasts: all the time on a terminal, now and then in CI, where a log is read afterwards."""
+    if out.is_terminal and not os.environ.get("CI"):
+        with out.status(escape(now.title)) as status, _ticking(_LIVE_SECONDS, lambda: _update(status, now)):
+            yield
+    else:
+        with _ticking(_QUIET_SECONDS, lambda: _report(now)):
+            yield
+
+
+def _update(status: Status, now: Step) -> None:
+    room = max(20, out.width - len(now.title) - 16)
+    status.update(f"{escape(now.title)} [dim]{now.seconds:.0f} s {escape(now.latest[:room])}[/]")
+
+
+def _report(now: Step) -> None:
+    out.print(f"  … {escape(now.title)}, {now.seconds:.0f} s: [dim]{escape(now.latest[:160])}[/]")
+
+
+@contextmanager
+def _ticking(seconds: float, tick: Callable[[], None]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            tick()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def to_stderr() -> Iterator[None]:
+    """Print to stderr meanwhile, so that stdout has nothing but what `data` prints."""
+    before, out.stderr = out.stderr, True
+    try:
+        yield
+    finally:
+        out.stderr = before
+
+
+def data(text: str) -> None:
+    """Print what a machine reads, to stdout."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    out.print(text, markup=False)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Echo a command line when DELIVERY_ECHO asks for it, quoted so that it can be pasted."""
+    if os.environ.get("DELIVERY_ECHO"):
+        _err.print(f"$ {shlex.join(argv)}", style="dim", markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their column names.
+
+    A terminal's width folds long cells, and it shows twelve digits of a digest. What is piped is
+    for other programs: each row one line, each cell whole.
+    """
+    out.print(f"[italic]{escape(title)}[/]")  # the table would fold it to its own width
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(_DIGEST.sub(r"\1", cell) if out.is_terminal else cell) for cell in row))
+    if out.is_terminal:
+        out.print(shown)
+        return
+    plain = Console(file=io.StringIO(), width=_WHOLE, highlight=False)
+    plain.print(shown)
+    for line in cast("io.StringIO", plain.file).getvalue().splitlines():
+        say(line.rstrip())
+
+
+def error(failure: DeliveryError) -> None:
+    """Print an error: what was being done and what is wrong, the details, what to do."""
+    sys.stdout.flush()
+    if failure.details:
+        for line in failure.details.splitlines():
+            _err.print(f"  {line}", markup=False)
+    _err.print(f"[bold red]error[/] ({failure.reference}): {escape(failure.message)}")
+    if failure.hint:
+        _err.print(f"[bold]to do[/]: {escape(failure.hint)}")

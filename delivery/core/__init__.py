@@ -1,1 +1,0 @@
-"""Decides: pure functions and frozen values; touches nothing outside its arguments."""

@@ -1,0 +1,1 @@
+"""A release in an environment: target, lock, Helm, rollout, rollback."""

@@ -1,0 +1,1 @@
+"""The four DORA figures, out of what the ledger holds."""

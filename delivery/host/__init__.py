@@ -1,0 +1,1 @@
+"""What this machine has: a Docker engine, helper programs, the images that others publish."""

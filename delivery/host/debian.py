@@ -1,0 +1,185 @@
+"""Debian's package manager: what the machine is, and installing what it lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from delivery import cache, process
+from delivery.errors import DeliveryError, EngineError
+
+__all__ = ["Offered", "can_install", "install", "offered", "release"]
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
+# Slim images lack this folder, and Java's packages fail where they cannot link their manuals into it.
+_MANUALS = Path("/usr/share/man/man1")
+# What earlier versions wrote for the time of an install, and left there when they were killed. Debian's
+# docker images have a file of this name too, with other lines: theirs stays.
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_OUR_POLICY = b"#!/bin/sh\nexit 101\n"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
+# runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
+_NEWER = {"bookworm": "trixie"}
+_FROM_NEWER = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "kind", "cosign", "gitleaks")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A version that Debian offers, and whether it is a security update."""
+
+    version: str
+    security: bool
+
+
+def release() -> str:
+    """The code name of the Debian release we are on, or "" elsewhere."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        return ""
+    return system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
+
+
+def can_install() -> bool:
+    """Whether we may install packages here: root on a Debian that has what we need."""
+    return release() in {"bookworm", "trixie"} and os.geteuid() == 0
+
+
+def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
+    """Install these packages without starting any service, and without adding a source to the machine's own list."""
+    suite = release()
+    options = _options(suite) if suite in _NEWER else []
+    names = [f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name for name in packages]
+    environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    with suppress(OSError):  # apt says what it cannot write
+        _MANUALS.mkdir(parents=True, exist_ok=True)
+    with cache.lock("apt"):  # which an earlier version that installs now holds
+        _remove_our_policy()
+        process.stream(
+            ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, env=environment
+        )
+        process.stream(
+            ["apt-get", *options, *_no_services(), "install", "--yes", "--no-install-recommends", *names],
+            doing=f"install {' '.join(packages)}",
+            on_line=on_line,
+            env=environment,
+        )
+
+
+def offered(
+    suite: str, architecture: str, names: Sequence[str], on_line: Callable[[str], None]
+) -> dict[str, list[Offered]]:
+    """What a release of Debian offers of these packages, newest first, security updates among it, by lists that are read anew.
+
+    Any Debian can say that of any other, and no rights are needed. What is offered by nobody has no entry.
+    """
+    here = release()
+    if not here:
+        raise DeliveryError("read Debian's package lists: this machine is no Debian", hint="run this on one")
+    home = cache.folder("apt", f"{suite}-{architecture}")
+    with cache.lock(f"apt-{suite}-{architecture}"):
+        options = _lists_of(suite, architecture, here, home)
+        # An update that got only some of the lists is an error, not a success with yesterday's.
+        update = ["apt-get", *options, "-o", "APT::Update::Error-Mode=any", "update"]
+        process.stream(update, doing=f"read the package lists of {suite}", on_line=on_line)
+        listed = process.capture(
+            ["apt-cache", *options, "madison", *names], doing=f"read what {suite} offers", env={"LC_ALL": "C"}
+        )
+    found: dict[str, list[Offered]] = {}
+    for name, version, origin in re.findall(r"^ *(\S+) \| +(\S+) \| (.*) Packages$", listed, re.MULTILINE):
+        found.setdefault(name, []).append(Offered(version, f" {suite}-security/" in origin))
+    return found
+
+
+def _lists_of(suite: str, architecture: str, here: str, home: Path) -> list[str]:
+    """Make apt read, for one call, this release alone, from the mirrors of the machine's own, as if nothing were installed."""
+    (home / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+    sources = home / "delivery.sources"
+    places = {_mirror(here): f"{suite} {suite}-updates", _mirror(f"{here}-security"): f"{suite}-security"}
+    sources.write_text(
+        "\n".join(
+            f"Types: deb\nURIs: {place}\nSuites: {suites}\nComponents: main\nArchitectures: {architecture}\n"
+            f"Signed-By: {_KEYRING}\n"
+            for place, suites in places.items()
+        ),
+        encoding="utf-8",
+    )
+    settings = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::Etc::Preferences": "/dev/null",
+        "Dir::Etc::PreferencesParts": "/dev/null",
+        "Dir::State::Lists": home / "lists",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": home,
+        "APT::Architecture": architecture,
+        "Acquire::Languages": "none",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _options(suite: str) -> list[str]:
+    """Make apt read, for one call, this release and the newer one with a low priority; the machine's files stay as they are."""
+    home = cache.folder("apt")
+    sources = home / "sources.d"
+    lists = home / "lists"
+    for folder in (sources, lists / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    newer = _NEWER[suite]
+    (sources / "delivery.sources").write_text(
+        f"Types: deb\nURIs: {_mirror(suite)}\nSuites: {suite} {suite}-updates {newer}\n"
+        f"Components: main\nSigned-By: {_KEYRING}\n",
+        encoding="utf-8",
+    )
+    preferences = home / "preferences"
+    preferences.write_text(f"Package: *\nPin: release n={newer}\nPin-Priority: 100\n", encoding="utf-8")
+    settings = {
+        "Dir::Etc::SourceList": "/dev/null",
+        "Dir::Etc::SourceParts": sources,
+        "Dir::Etc::Preferences": preferences,
+        "Dir::Etc::PreferencesParts": "/dev/null",
+        "Dir::State::Lists": lists,
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _mirror(suite: str) -> str:
+    """The mirror that this machine gets the release from."""
+    listed = process.capture(
+        ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
+        doing="read which Debian mirror this machine uses",
+    )
+    found = re.search(rf"^{suite} (\S+)$", listed, re.MULTILINE)
+    if not found:
+        raise EngineError(
+            f"read which Debian mirror this machine uses: apt lists no source for {suite}",
+            hint=f"add Debian's {suite} main to apt's sources",
+        )
+    return found[1]
+
+
+def _remove_our_policy() -> None:
+    """Remove the policy-rc.d that an earlier version left, which keeps everybody's services stopped."""
+    with suppress(OSError):
+        if not _POLICY.is_symlink() and _POLICY.read_bytes() == _OUR_POLICY:
+            _POLICY.unlink()
+
+
+def _no_services() -> list[str]:
+    """Keep packages from starting services: we run our own engine, and leave the machine's others alone.
+
+    Packages start services by these programs, by name. Those of this call do nothing. A policy-rc.d, which
+    is what Debian has for this, would count for everybody, and stay after a `kill -9`.
+    """
+    programs = cache.folder("apt", "no-services")
+    for name in ("invoke-rc.d", "deb-systemd-invoke"):
+        (programs / name).write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    return ["-o", f"DPkg::Path={programs}:{_PATH}"]

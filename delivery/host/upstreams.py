@@ -1,0 +1,123 @@
+"""Have the images that others publish: from the engine, else from their registry, else from our recipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from delivery import cache, console, process
+from delivery.errors import DeliveryError, UpstreamError
+from delivery.host import buildx, debian, trust
+from delivery.host.docker_api import Engine
+from delivery.machine import platform
+from delivery.project import files
+from delivery.project.declaration import Declaration, Upstream
+from delivery.project.files import ROOT
+from delivery.project.keys import image_key
+
+__all__ = ["RECIPE_KEY", "ensure", "ensure_all", "way"]
+
+RECIPE_KEY = "delivery-platform.recipe-key"  # the label that tells a recipe's image from a published one
+_ROOT_IMAGE = "debian"  # the recipe that the others are built on
+
+
+def ensure_all(engine: Engine, declaration: Declaration) -> None:
+    """Have every upstream image that our images and the platform need, what the recipes stand on first.
+
+    The cluster's nodes are left out: their image is large, and only a cluster needs it. So is what is optional.
+    """
+    for name in sorted(declaration.upstream, key=lambda one: one != _ROOT_IMAGE):
+        if name != declaration.cluster.node and not declaration.upstream[name].optional:
+            ensure(engine, declaration, name)
+
+
+def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROOT) -> str:
+    """Have one upstream image; say which way it came: "already there", "pulled" or "built from its recipe"."""
+    with console.step(f"upstream image {declaration.upstream[name].image}") as step:
+        return _ensure(engine, declaration, name, root, step)
+
+
+def _ensure(engine: Engine, declaration: Declaration, name: str, root: Path, step: console.Step) -> str:
+    upstream = declaration.upstream[name]
+    with cache.lock(f"upstream-{name}"):
+        key = _recipe_key(declaration, name, root)
+        labels = engine.image_labels(upstream.image)
+        if labels is not None and labels.get(RECIPE_KEY, key) == key:
+            step.done(f"already there, {way(labels)}")
+            return "already there"
+        refused = ""
+        if labels is None:  # one that an older recipe made is made anew, not asked for again
+            refused = _pull(engine, upstream.image, step)
+            if not refused:
+                step.done("pulled")
+                return "pulled"
+        if name != _ROOT_IMAGE:  # what recipes stand on; whoever wants one image alone may not have it yet
+            _ensure(engine, declaration, _ROOT_IMAGE, root, step)
+        _build(engine, declaration, name, key, root, step)
+        step.done(
+            f"built from {upstream.recipe}" + (f" (no pull: {refused})" if refused else " (the recipe has changed)")
+        )
+        return "built from its recipe"
+
+
+def way(labels: dict[str, str]) -> str:
+    """Which way an image came that the engine has, told by its labels."""
+    return "built from our recipe" if RECIPE_KEY in labels else "as published"
+
+
+def _recipe_key(declaration: Declaration, name: str, root: Path) -> str:
+    recipe = files.context_files(root / declaration.upstream[name].recipe)
+    base = "" if name == _ROOT_IMAGE else _recipe_key(declaration, _ROOT_IMAGE, root)
+    return image_key(recipe, arguments={}, platform=platform(), base=base)
+
+
+def _pull(engine: Engine, image: str, step: console.Step) -> str:
+    """Pull an image; the reason when that cannot be done."""
+    try:
+        engine.pull(image, step.line)
+    except DeliveryError as error:
+        return error.message.rpartition(": ")[2]
+    return ""
+
+
+def _build(engine: Engine, declaration: Declaration, name: str, key: str, root: Path, step: console.Step) -> None:
+    upstream = declaration.upstream[name]
+    labels = {"delivery-platform.recipe": upstream.recipe, RECIPE_KEY: key}
+    recipe = root / upstream.recipe
+    if (recipe / "build").exists():
+        _build_root(engine, upstream, recipe, labels, declaration.build.epoch, step)
+        return
+    buildx.build(
+        engine,
+        context=recipe,
+        tag=upstream.image,
+        arguments={"DEBIAN_IMAGE": declaration.upstream[_ROOT_IMAGE].image},
+        labels=labels,
+        secrets=trust.secrets(),
+        on_line=step.line,
+    )
+
+
+def _build_root(
+    engine: Engine, upstream: Upstream, recipe: Path, labels: dict[str, str], epoch: int, step: console.Step
+) -> None:
+    """Make a root file system with Debian's own tools, the one thing that no Dockerfile can begin from nothing."""
+    if not debian.can_install():
+        raise UpstreamError(
+            f"make {upstream.image}: no registry gave it, and its recipe needs root on Debian",
+            hint=f"`docker pull {upstream.image}` where there is a registry, or run this as root on Debian",
+        )
+    if not shutil.which("mmdebstrap"):
+        debian.install(["mmdebstrap"], step.line)
+    tar = cache.folder("roots") / f"{os.getpid()}.tar"
+    try:
+        process.stream(
+            [str(recipe / "build"), str(tar)],
+            doing=f"make {upstream.image}",
+            on_line=step.line,
+            env={"SOURCE_DATE_EPOCH": str(epoch)},
+        )
+        engine.import_root(tar, upstream.image, labels)
+    finally:
+        tar.unlink(missing_ok=True)

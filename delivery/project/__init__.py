@@ -1,0 +1,1 @@
+"""What this repository is: delivery.toml, its files, git, gitflow, versions, changelogs, content keys."""

@@ -1,0 +1,483 @@
+"""The declaration: what delivery.toml says this project owns and where it goes, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from delivery.errors import DeclarationError
+
+__all__ = [
+    "LOCAL",
+    "Build",
+    "Chart",
+    "Cluster",
+    "Declaration",
+    "Environment",
+    "Gitflow",
+    "Image",
+    "Prune",
+    "Records",
+    "Registry",
+    "Signing",
+    "Subproject",
+    "Upstream",
+    "image_variable",
+    "parse",
+]
+
+LOCAL = "local"  # the environment that is this machine
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+_Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+_Url = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$")]
+_Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")]
+
+# What pydantic's pattern messages cannot say: the rule in words, by field.
+_ALLOWED = {
+    "name": "lower-case letters, digits and single hyphens",
+    "image": "a name with a pinned tag, as in debian:trixie-slim",
+    "address": "a host with an optional port and path, as in localhost:5001 or docker.io/acme",
+    "contexts": 'a list of kube contexts, as in ["kind-delivery-platform"]',
+    "namespace": "lower-case letters, digits and hyphens, at most 63",
+    "develop": "a list of branches, or a whole number of releases to keep",
+    "candidate": "a list of branches or patterns, as in release/*, or a whole number of releases to keep",
+    "release": 'a list of branches, as in ["main", "master"]',
+    "folders": "a list of folders inside the project",
+    "after": "a list of subprojects",
+    "public_key": "a file inside the project",
+    "ledger": "an address as in http://localhost:8000 or https://ledger.example.com/api, without a login",
+    "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
+}
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        msg = "must be a path inside the project"
+        raise ValueError(msg)
+    return path
+
+
+_Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_inside)]
+
+
+def _subnet(text: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        msg = f"{text!r} is not an IPv4 subnet ({error})"
+        raise ValueError(msg) from error
+    if not _WIDEST <= network.prefixlen <= _NARROWEST:
+        msg = f"{text!r} is not fit: from /{_WIDEST} to /{_NARROWEST} is allowed, so that each node has a /24 of it"
+        raise ValueError(msg)
+    return text
+
+
+_WIDEST, _NARROWEST = 12, 20
+_Subnet = Annotated[str, AfterValidator(_subnet)]
+# A pattern is a branch's name with at most one *, at its end.
+_Branch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\*?$")]
+_Label = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Registry(_Part):
+    """Where images are pushed: host[:port][/path]."""
+
+    address: _Address
+
+
+class Build(_Part):
+    """How images are built. epoch dates every file in them, in seconds since 1970."""
+
+    epoch: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Upstream(_Part):
+    """An image that others publish, and the folder of its recipe. optional: it is had only where it is asked for by name."""
+
+    image: _Reference
+    recipe: _Path
+    optional: bool = False
+
+
+class Image(_Part):
+    """An image of ours: its build context (a folder), the image that its final stage stands on, and its build stages' one.
+
+    An upstream image is handed to the Dockerfile as the build argument <NAME>_IMAGE; one of ours takes the place of its name.
+    """
+
+    context: _Path
+    base: _Name
+    builder: _Name | None = None
+
+
+class Cluster(_Part):
+    """The local Kubernetes cluster: the upstream image of its nodes, its subnets, its workers' labels.
+
+    It has the project's name. A worker's own name is for people: Kubernetes calls the nodes by the
+    cluster's.
+    """
+
+    node: _Name
+    pods: _Subnet
+    services: _Subnet
+    workers: dict[_Name, dict[_Label, _Label]]
+
+
+class Chart(_Part):
+    """The Helm chart that runs our images: its folder. It is published beside them, under the folder's name."""
+
+    folder: _Path
+
+
+class Subproject(_Part):
+    """What is versioned, tagged and split off by itself: its folders, its CHANGELOG, and the subprojects that it is made from.
+
+    Its git tags are NAME-vX.Y.Z. A new version of what it is made from gives it a patch of its own.
+    """
+
+    folders: Annotated[tuple[_Path, ...], Field(min_length=1, strict=False)]
+    changelog: _Path
+    after: Annotated[tuple[_Name, ...], Field(strict=False)] = ()
+
+
+class Gitflow(_Part):
+    """Which branches are of which line, by name or by pattern (release/*), and which environment each line is deployed to."""
+
+    develop: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
+    candidate: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
+    release: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
+    deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(default_factory=dict)
+
+
+class Signing(_Part):
+    """The public key (a file in PEM) that published images, charts and releases are signed for."""
+
+    public_key: _Path
+
+
+class Records(_Part):
+    """The deployment ledger that stages and deploys are told to: its address."""
+
+    ledger: _Url
+
+
+class Prune(_Part):
+    """How much of each line the registry keeps, newest first, and the days before what no release names is removed."""
+
+    develop: Annotated[int, Field(ge=1)] = 20
+    candidate: Annotated[int, Field(ge=1)] = 20
+    days: Annotated[int, Field(ge=0)] = 7
+
+
+class Environment(_Part):
+    """Where a release is deployed to: which kube contexts lead there, the namespace, the chart's values for it (a file).
+
+    confirm: who deploys there says so once more. test: the chart's tests are run after a deploy. signed: only what is signed for
+    signing.public_key is deployed there.
+    """
+
+    contexts: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    values: _Path
+    confirm: bool = False
+    test: bool = False
+    signed: bool = False
+
+
+class Declaration(_Part):
+    """The whole of delivery.toml.
+
+    name: what everything on this machine is called: the compose project with its network and
+    volumes, the local registry, and the local cluster.
+    """
+
+    name: Annotated[_Name, StringConstraints(max_length=50)]
+    registry: Registry
+    build: Build
+    upstream: dict[_Name, Upstream]
+    images: dict[_Name, Image]
+    chart: Chart
+    subprojects: dict[_Name, Subproject]
+    gitflow: Gitflow
+    cluster: Cluster
+    environments: dict[_Name, Environment] = Field(default_factory=dict)
+    prune: Prune = Prune()
+    signing: Signing | None = None
+    records: Records | None = None
+
+    def parents_first(self) -> list[str]:
+        """The names of our images, each after the image it stands on."""
+        ordered: list[str] = []
+
+        def place(name: str) -> None:
+            if name in self.images and name not in ordered:
+                place(self.images[name].base)
+                ordered.append(name)
+
+        for name in self.images:
+            place(name)
+        return ordered
+
+    def components(self) -> list[str]:
+        """Our images that run: those that none other of ours stands on."""
+        below = {image.base for image in self.images.values()}
+        return [name for name in self.images if name not in below]
+
+    def subproject_of(self, folder: str) -> str:
+        """The subproject that a folder belongs to."""
+        return next(name for name, one in self.subprojects.items() if folder in one.folders)
+
+    def subprojects_in_order(self) -> list[str]:
+        """The names of the subprojects, each after those that it is made from."""
+        ordered: list[str] = []
+
+        def place(name: str) -> None:
+            if name not in ordered:
+                for before in self.subprojects[name].after:
+                    place(before)
+                ordered.append(name)
+
+        for name in self.subprojects:
+            place(name)
+        return ordered
+
+    def contexts(self, environment: str) -> tuple[str, ...]:
+        """The kube contexts that lead to an environment; the local cluster's own leads to `local`."""
+        declared = self.environments[environment].contexts
+        return (f"kind-{self.name}", *declared) if environment == LOCAL else declared
+
+    def at(self, address: str) -> Declaration:
+        """The same, with another registry; raise ValueError when that is no registry's address."""
+        return self.model_copy(update={"registry": Registry(address=address)})
+
+    def arguments(self, name: str) -> dict[str, str]:
+        """The build arguments of one of our images, so far as the declaration decides them."""
+        image = self.images[name]
+        below = [upstream for upstream in (image.base, image.builder) if upstream in self.upstream]
+        named = {image_variable(upstream): self.upstream[upstream].image for upstream in below}
+        return {"SOURCE_DATE_EPOCH": str(self.build.epoch), **named}
+
+
+def image_variable(name: str) -> str:
+    """The variable that tells Dockerfiles and compose files which image stands for this name."""
+    return f"{name.upper().replace('-', '_')}_IMAGE"
+
+
+def parse(text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]) -> Declaration:
+    """Read a declaration, or raise one DeclarationError that lists every mistake as file:line.
+
+    is_folder says whether a path inside the project is a folder.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        place = f"{file}:{line[1] if line else len(text.splitlines())}"
+        raise _mistakes(file, [f"{place}: not TOML: {error}"]) from error
+    try:
+        declaration = Declaration.model_validate(data)
+    except ValidationError as error:
+        found = [(_path(item["loc"]), _sentence(dict(item))) for item in error.errors()]
+    else:
+        found = _cross_checks(declaration, is_folder)
+        if not found:
+            return declaration
+    lines = _lines(text)
+    numbered = sorted((_line_of(path, lines), f"{'.'.join(path) or 'the file'}: {what}") for path, what in found)
+    raise _mistakes(file, [f"{file}:{number}: {what}" for number, what in numbered])
+
+
+def _mistakes(file: str, mistakes: list[str]) -> DeclarationError:
+    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return DeclarationError(
+        f"read {file}: {count}",
+        details="\n".join(mistakes),
+        hint=f"mend {'it' if len(mistakes) == 1 else 'them'} in {file}; docs/ARCHITECTURE.md describes every key",
+    )
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    return tuple(str(part) for part in loc if part != "[key]")
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    path = _path(error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = _fields_at(path[:-1])
+            close = difflib.get_close_matches(path[-1], allowed, n=1)
+            mean = f'; did you mean "{close[0]}"?' if close else ""
+            return f"not a key that is known here{mean} (allowed: {', '.join(allowed)})"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case kind:
+            if error["loc"][-1] == "[key]":
+                if kind == "literal_error":
+                    return f"not a key that is known here (allowed: {error['ctx']['expected']})"
+                return f"not a name (allowed: {_ALLOWED['name']})"
+            rule = _ALLOWED.get(path[-1])
+            got = f"{error['input']!r} is not allowed" if kind != "dict_type" else "must be a table"
+            return f"{got} ({f'allowed: {rule}' if rule else error['msg']})"
+
+
+def _fields_at(path: tuple[str, ...]) -> list[str]:
+    """The keys that the table at this path may have."""
+    model: type[BaseModel] = Declaration
+    tables: dict[str, type[BaseModel]] = {
+        "registry": Registry,
+        "build": Build,
+        "upstream": Upstream,
+        "images": Image,
+        "chart": Chart,
+        "subprojects": Subproject,
+        "gitflow": Gitflow,
+        "cluster": Cluster,
+        "environments": Environment,
+        "prune": Prune,
+        "signing": Signing,
+        "records": Records,
+    }
+    if path:
+        model = tables[path[0]]
+    return sorted(model.model_fields)
+
+
+def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
+    known = [*declaration.images, *declaration.upstream]
+    found: list[tuple[tuple[str, ...], str]] = [
+        (("images", name), "is the name of an upstream image too; a name stands for one image")
+        for name in sorted(set(declaration.images) & set(declaration.upstream))
+    ]
+    for name, image in declaration.images.items():
+        if image.base not in known:
+            found.append((("images", name, "base"), f'"{image.base}" is no image (known: {", ".join(sorted(known))})'))
+        elif _stands_on_itself(name, declaration):
+            found.append((("images", name, "base"), f'"{image.base}" stands on {name} itself'))
+        if image.builder is not None and image.builder not in declaration.upstream:
+            upstreams = ", ".join(sorted(declaration.upstream))
+            found.append((("images", name, "builder"), f'"{image.builder}" is no upstream image (known: {upstreams})'))
+        if not is_folder(image.context):
+            found.append((("images", name, "context"), f'there is no folder "{image.context}"'))
+    found += _cluster_checks(declaration)
+    found += _subproject_checks(declaration, is_folder)
+    found += _environment_checks(declaration)
+    for name, upstream in declaration.upstream.items():
+        if not is_folder(upstream.recipe):
+            found.append((("upstream", name, "recipe"), f'there is no folder "{upstream.recipe}"'))
+    return found
+
+
+def _subproject_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
+    found = list[tuple[tuple[str, ...], str]]()
+    if not is_folder(declaration.chart.folder):
+        found.append((("chart", "folder"), f'there is no folder "{declaration.chart.folder}"'))
+    owned = [folder for one in declaration.subprojects.values() for folder in one.folders]
+    for name, one in declaration.subprojects.items():
+        for folder in one.folders:
+            if not is_folder(folder):
+                found.append((("subprojects", name, "folders"), f'there is no folder "{folder}"'))
+            elif owned.count(folder) > 1:
+                found.append((("subprojects", name, "folders"), f'"{folder}" belongs to another subproject too'))
+        for before in one.after:
+            if before not in declaration.subprojects:
+                known = ", ".join(sorted(declaration.subprojects))
+                found.append((("subprojects", name, "after"), f'"{before}" is no subproject (known: {known})'))
+            elif _comes_before_itself(name, declaration):
+                found.append((("subprojects", name, "after"), f'"{before}" is made from {name} itself'))
+    wanted: list[tuple[tuple[str, ...], str]] = [
+        (("images", name, "context"), image.context) for name, image in declaration.images.items()
+    ]
+    wanted.append((("chart", "folder"), declaration.chart.folder))
+    return found + [
+        (path, f'the folder "{folder}" belongs to no subproject') for path, folder in wanted if folder not in owned
+    ]
+
+
+def _comes_before_itself(name: str, declaration: Declaration) -> bool:
+    seen: set[str] = set()
+    waiting = list(declaration.subprojects[name].after)
+    while waiting:
+        before = waiting.pop()
+        if before == name:
+            return True
+        if before in declaration.subprojects and before not in seen:
+            seen.add(before)
+            waiting += declaration.subprojects[before].after
+    return False
+
+
+def _environment_checks(declaration: Declaration) -> list[tuple[tuple[str, ...], str]]:
+    known = ", ".join(declaration.environments) or "none"
+    found: list[tuple[tuple[str, ...], str]] = [
+        (("gitflow", "deploys", line), f'"{environment}" is no environment (known: {known})')
+        for line, environment in declaration.gitflow.deploys.items()
+        if environment not in declaration.environments
+    ]
+    found += [
+        (("environments", name, "signed"), "there is no signing.public_key to hold signatures against")
+        for name, one in declaration.environments.items()
+        if one.signed and declaration.signing is None
+    ]
+    return found
+
+
+def _cluster_checks(declaration: Declaration) -> list[tuple[tuple[str, ...], str]]:
+    cluster, found = declaration.cluster, list[tuple[tuple[str, ...], str]]()
+    if cluster.node not in declaration.upstream:
+        upstreams = ", ".join(sorted(declaration.upstream))
+        found.append((("cluster", "node"), f'"{cluster.node}" is no upstream image (known: {upstreams})'))
+    if ipaddress.IPv4Network(cluster.pods).overlaps(ipaddress.IPv4Network(cluster.services)):
+        found.append((("cluster", "services"), f"{cluster.services} overlaps with pods, {cluster.pods}"))
+    return found
+
+
+def _stands_on_itself(name: str, declaration: Declaration) -> bool:
+    seen: set[str] = set()
+    below = declaration.images[name].base
+    while below in declaration.images and below not in seen:
+        if below == name:
+            return True
+        seen.add(below)
+        below = declaration.images[below].base
+    return False
+
+
+_HEADER = re.compile(r"^\s*\[([^\[\]]+)\]")
+_KEY = re.compile(r"""^\s*(["']?)([A-Za-z0-9_-]+)\1\s*=""")
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line on which each table and key of plain TOML begins; tomllib does not tell."""
+    places: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            for end in range(1, len(table) + 1):
+                places.setdefault(table[:end], number)
+        elif key := _KEY.match(line):
+            places.setdefault((*table, key[2]), number)
+    return places
+
+
+def _line_of(path: tuple[str, ...], places: dict[tuple[str, ...], int]) -> int:
+    """The line of the nearest thing on the path that is in the file."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in places:
+            return places[path[:end]]
+    return 1

@@ -1,0 +1,65 @@
+"""The ports that this clone's platform was brought up with, so that later commands need not be told again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from delivery.errors import DeclarationError
+
+__all__ = ["PORTS", "REGISTRY", "chosen", "keep"]
+
+# The variable that moves each port that the platform publishes, by service.
+PORTS = {
+    "api-rest": "API_PORT",
+    "kafka": "KAFKA_PORT",
+    "database": "DATABASE_PORT",
+    "prometheus": "PROMETHEUS_PORT",
+}
+REGISTRY = "DELIVERY_REGISTRY"  # kept too where it is a local one
+_HIGHEST = 65535
+
+
+def chosen(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say where the platform is: as set now, else as kept; the rest has defaults.
+
+    Raises DeclarationError for one that is no port.
+    """
+    found = _kept(root) | {name: environ[name] for name in _names() if environ.get(name)}
+    for name in PORTS.values():
+        value = found.get(name, "1")
+        if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST):
+            raise DeclarationError(f"cannot use {name}={value}: it is no port", hint=f"it takes 1 to {_HIGHEST}")
+    return found
+
+
+def keep(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
+    """Keep what `chosen` says; the registry's address only where that registry is a local one."""
+    found = chosen(root, environ)
+    if not is_local:
+        found.pop(REGISTRY, None)
+    file = _file(root)
+    if not found:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _kept(root: Path) -> dict[str, str]:
+    try:
+        found = json.loads(_file(root).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: str(value) for name, value in found.items() if name in _names()}
+
+
+def _names() -> Iterable[str]:
+    return (*PORTS.values(), REGISTRY)
+
+
+def _file(root: Path) -> Path:
+    return root / ".delivery" / "ports.json"

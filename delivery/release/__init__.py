@@ -1,0 +1,1 @@
+"""A release: published whole or not at all, with bills of materials and signatures."""

@@ -1,0 +1,243 @@
+"""What keeps a commit from being built and published: each problem with the command that solves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from shlex import quote
+
+from semver import Version as Number
+
+from delivery.build.plan import Plan, PlannedChart, PlannedImage
+from delivery.errors import DeliveryError, Problem, RegistryError
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Facts
+from delivery.project.gitflow import Decision, Line, rules, version_tag
+from delivery.project.preparation import unprepared
+from delivery.project.versions import Version, concerned
+from delivery.release.released import Release
+
+__all__ = ["of_git", "other_release", "refusal", "taken_tags", "unpublished", "way_out"]
+
+_SHOWN = 3  # so many examples make a sentence; the rest is counted
+
+# What the parts of a release are, by name: (version, key, digest), the digest "" while it is not known.
+Content = Mapping[str, tuple[str, str, str]]
+
+
+def refusal(plan: Plan, doing: str, *, shown: bool = False) -> DeliveryError | None:
+    """The error that a run ends with; None when nothing is in the way. Its class is the first problem's.
+
+    doing is "build" or "publish"; shown: the problems were printed before.
+    """
+    if not plan.problems:
+        return None
+    first, *others = plan.problems
+    doing = f"{doing} {plan.version}"
+    if not others and not shown:
+        return first.error(doing)
+    count = f"{len(plan.problems)} things are" if others else "one thing is"
+    lines = [line for problem in plan.problems for line in problem.lines()]
+    every = replace(
+        first,
+        message=f"{count} in the way",
+        hint="settle what the lines above say; `./run inv plan` shows what is left",
+        details="" if shown else "\n".join(lines),
+    )
+    return every.error(doing)
+
+
+def of_git(
+    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
+) -> list[Problem]:
+    """What git and the files say against publishing this; none where the line publishes nothing."""
+    if not decision.pushes:
+        return []
+    found = list[Problem]()
+    if facts.uncommitted:
+        files = facts.uncommitted
+        names = ", ".join(files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
+        count = "1 file" if len(files) == 1 else f"{len(files)} files"
+        found.append(
+            Problem(
+                f"{count} not in the commit ({names}): what is pushed has to be in git",
+                "`git stash --include-untracked` puts them aside; or commit or ignore them",
+            )
+        )
+    if decision.ref.kind == "tag":
+        found += _of_tag(declaration, facts, decision, versions)
+    if rules(decision.line, declaration.gitflow).prepared:
+        found += _of_versions(declaration, facts, decision, versions)
+    return found
+
+
+def other_release(plan: Plan, held: Release, content: Content | None = None) -> Problem | None:
+    """The problem that the release that the registry holds is another one than this plan's.
+
+    content is what is to be released; without it what is known of it before anything is built.
+    """
+    expected = content or _content(plan)
+    pairs = {name: (held.content.get(name), expected.get(name)) for name in {**held.content, **expected}}
+    other = {name: pair for name, pair in pairs.items() if _differ(*pair)}
+    if not other:
+        return None
+    return Problem(
+        f"release {plan.version} is published with other content ({', '.join(other)}), from commit "
+        f"{held.commit[:12]} by {held.builder}",
+        way_out(plan, held),
+        "\n".join(
+            f"{name}: published is {_described(before)}, it is {_described(now)} now"
+            for name, (before, now) in other.items()
+        ),
+    )
+
+
+def unpublished(declaration: Declaration, plan: Plan) -> Problem | None:
+    """The problem that the registry lacks the release of what has not changed since; only its own line publishes it."""
+    if plan.chart.tag or plan.decision.ref.kind == "tag":
+        return None
+    tag = f"{declaration.subproject_of(declaration.chart.folder)}-v{plan.version}"
+    return Problem(
+        f"nothing has changed since {plan.version}, but {declaration.registry.address} does not hold that release",
+        f"its own line publishes it: `git switch --detach {tag} && TAG_NAME={tag} ./run inv push`",
+    )
+
+
+def taken_tags(
+    plan: Plan, held: Mapping[str, str], digests: Mapping[str, str], skip: Sequence[str] = ()
+) -> Problem | None:
+    """The problem that version tags are other content's.
+
+    held has by REPOSITORY:TAG the digest that the registry holds, "" for none; digests has by
+    repository what is to be put. Without one, what is made from other sources is taken to be other
+    content, since its key is not in the registry. skip are repositories that are not looked at.
+    """
+    lines = list[str]()
+    for part in plan.parts:
+        digest, expected = held.get(f"{part.repository}:{part.tag}", ""), digests.get(part.repository, "")
+        if part.tag and digest not in {"", expected} and part.repository not in skip:
+            what = expected or f"made from {part.key}"
+            lines.append(f"{part.repository}:{part.tag} is {digest}, not {what}")
+    if not lines:
+        return None
+    return Problem(
+        "the registry holds other content under version tags, and a version is never overwritten",
+        way_out(plan),
+        "\n".join(lines),
+        RegistryError.reference,
+    )
+
+
+def way_out(plan: Plan, held: Release | None = None) -> str:
+    """What to run where a version has other content, given its release, or None when it has none.
+
+    A commit on the release line gets no new version before the last release is tagged.
+    """
+    line, ref = plan.decision.line, plan.decision.ref
+    by_hand = _next(plan)
+    if ref.kind != "branch" or not by_hand:
+        return "a published version is never changed: a new commit gets a new version"
+    if line is not Line.RELEASE:
+        return (
+            "a published version is never changed: a new commit gets a new version, and"
+            f" `./run inv release.prepare{by_hand}` a higher one"
+        )
+    commit, branch = held.commit[:12] if held else "COMMIT", quote(ref.name)
+    there = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"
+    hotfix = _hotfix(plan.version, branch, bump=True)
+    if held is None:
+        return (
+            f"the release {plan.version} was cut off: `{there} push`, for the commit that put these"
+            f" tags, finishes it; then push {branch} again. Where other sources put them,"
+            f" `{hotfix}{by_hand}` gives the next version: merge that into {branch}"
+        )
+    return (
+        f"{plan.version} is not tagged: `{there} release.finish --push origin` tags it;"
+        f" `{hotfix}` gives what came after it"
+        f" a version: merge that into {branch}. Where finish says that it was not prepared,"
+        f" `{hotfix}{by_hand}` gives the next version instead"
+    )
+
+
+def _hotfix(version: str, branch: str, *, bump: bool = False) -> str:
+    """The commands that make a hotfix branch and prepare the release of it."""
+    number = Number.parse(version)
+    return f"git switch -c hotfix/{number.bump_patch() if bump else number} {branch} && ./run inv release.prepare"
+
+
+def _next(plan: Plan) -> str:
+    """The options that give each changed subproject a version by hand, above the one that is published."""
+    changed = [version for version in plan.versions if version.changed]
+    return "".join(f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}" for one in changed)
+
+
+def _content(plan: Plan) -> Content:
+    """What is known of a plan's release before anything is built."""
+    parts: dict[str, PlannedImage | PlannedChart] = {image.name: image for image in plan.images.all}
+    return {name: (part.version, part.key, part.digest) for name, part in (parts | {"chart": plan.chart}).items()}
+
+
+def _differ(held: tuple[str, str, str] | None, expected: tuple[str, str, str] | None) -> bool:
+    if held is None or expected is None:
+        return True
+    return held[:2] != expected[:2] or expected[2] not in {"", held[2]}
+
+
+def _described(content: tuple[str, str, str] | None) -> str:
+    """The digest of an image or chart and its key: a change may give other keys and the same bytes."""
+    return f"{content[2] or 'not built yet'} by the key {content[1][:12]}" if content else "not there"
+
+
+def _of_tag(
+    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
+) -> list[Problem]:
+    name = decision.ref.name
+    found = version_tag(name, declaration)
+    if found is None:  # no such tag pushes
+        return []
+    subproject, version = found
+    tag = next((tag for tag in facts.tags if tag.name == name), None)
+    if tag is None:
+        return [Problem(f"this clone has no tag {name}", "`git fetch --tags` gets it")]
+    if tag.commit != facts.commit:
+        return [
+            Problem(f"tag {name} is on {tag.commit[:12]}, and HEAD is {facts.commit[:12]}", f"`git checkout {name}`")
+        ]
+    if (written := versions[subproject].written) != version:
+        return [
+            Problem(
+                f"tag {name} says {version}, and the files of {subproject} say {written}",
+                f"`git tag --delete {name}`, then `./run inv release.finish` on the release line makes it",
+            )
+        ]
+    return []
+
+
+def _of_versions(
+    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
+) -> list[Problem]:
+    """What is not prepared, and what is released elsewhere already."""
+    found = list[Problem]()
+    hint = _preparing(declaration, decision, versions)
+    for name in concerned(declaration, decision):
+        version = versions[name]
+        taken = [
+            tag for tag in facts.tags if tag.subproject == name and tag.version == version.next and not tag.reached
+        ]
+        if taken:
+            message = f"{taken[0].name} is a tag already, on a commit that HEAD does not have"
+            found.append(Problem(message, f"`git merge {taken[0].name}`"))
+        else:
+            clauses = unprepared({name: version}, {name: facts.changelogs.get(name, "")})
+            found += [Problem(clause, hint) for clause in clauses]
+    return found
+
+
+def _preparing(declaration: Declaration, decision: Decision, versions: Mapping[str, Version]) -> str:
+    """The command that prepares the release, where this line may do so, else off it."""
+    if decision.line is Line.CANDIDATE and decision.ref.kind == "branch":
+        return "`./run inv release.prepare` writes and commits it"
+    ref = quote(decision.ref.name)
+    version = versions[declaration.subproject_of(declaration.chart.folder)].next
+    into = declaration.gitflow.release[0] if decision.ref.kind == "tag" else ref
+    return f"`{_hotfix(version, ref)}` writes and commits it: merge that into {into}"

@@ -1,0 +1,285 @@
+"""Publish whole or not at all: content under keys first, version tags once all of it is there, the release last.
+
+No push is trusted before the registry has given the same bytes back. With a key to sign with,
+nothing is trusted that somebody else may have pushed: it is made here again and its digest
+compared, unless our signature says that it was made before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from delivery import console
+from delivery.build.plan import Images, Plan, PlannedImage, make_release
+from delivery.errors import DeclarationError
+from delivery.host.docker_api import Engine
+from delivery.machine import builder
+from delivery.project import files
+from delivery.project.chart import tag_of, with_images, with_versions
+from delivery.project.declaration import Declaration
+from delivery.project.files import ROOT
+from delivery.registry import layers
+from delivery.registry.client import Registry, login
+from delivery.release import catalog, chart_package, problems, sboms, signing
+from delivery.release.bom import Image
+from delivery.release.released import Release, ReleasedImage
+from delivery.retry import patiently
+
+__all__ = [
+    "chart_text",
+    "check_publishable",
+    "package_chart",
+    "publish",
+    "push_images",
+    "untrusted",
+    "version_tags",
+    "write",
+]
+
+
+def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
+    """Push every missing image under its key; the digest of each, by name."""
+    below = [image.repository for image in images.all]
+    return {image.name: _push(engine, registry, image, layouts[image.name], below) for image in images.missing}
+
+
+def untrusted(declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT) -> list[str]:
+    """The images that the registry holds and that have to be built here before our key signs them.
+
+    None where nothing is to be signed.
+    """
+    if not signing.active() or _is_settled(declaration, registry, plan, root):
+        return []
+    existing = {image.pinned: image for image in plan.images.all if not image.missing}
+    sources = {pinned: image.key for pinned, image in existing.items()}
+    return [existing[pinned].name for pinned in signing.unsigned_by_us(declaration, sources, root)]
+
+
+def publish(
+    engine: Engine | None,
+    registry: Registry,
+    declaration: Declaration,
+    plan: Plan,
+    layouts: Mapping[str, Path],
+    root: Path = ROOT,
+) -> Release:
+    """Make the plan's release true in the registry, and write release.json.
+
+    What fails before the end leaves no release that was not there before. One of the same content is taken as it is, whoever
+    published it; one of other content is never replaced.
+    With a key, layouts has all that is `untrusted`, too.
+    """
+    check_publishable(plan)
+    _compare_images(plan, layouts)
+    pushed = push_images(engine, registry, plan.images, layouts) if engine else {}
+    chart = plan.chart.digest or _push_chart(registry, declaration, plan, pushed, root)
+    release = make_release(plan, pushed, chart, builder())
+    held = catalog.find(registry, plan.version)
+    if held is not None:
+        if problem := problems.other_release(plan, held, release.content):
+            raise problem.error(f"publish {plan.version}")
+        if _is_settled(declaration, registry, plan, root):
+            return write(held, root, f"release {plan.version} is published already, and the same")
+        # Who put it there is no part of what is signed for.
+        release = replace(release, builder=held.builder)
+        _compare_release(registry, release)
+    elif problem := problems.unpublished(declaration, plan):
+        raise problem.error(f"publish {plan.version}")
+    if signing.active() and plan.chart.digest:
+        _compare_chart(registry, declaration, plan, pushed, root)
+    bills = _attach_sboms(registry, declaration, release, layouts, root)
+    _sign(declaration, plan, release, layouts, bills)
+    _put_tags(registry, plan, release)
+    if not plan.chart.tag:
+        console.say(f"no release {plan.version}: {plan.decision.because}, and a release goes by the chart's version")
+        return release
+    with console.step(f"release {plan.version}") as step:
+        digest = catalog.put(registry, release)
+        step.done(
+            f"{registry.address}/{catalog.REPOSITORY}:{plan.version}, {registry.requests} requests to the registry"
+        )
+    signing.sign(declaration, [f"{registry.address}/{catalog.REPOSITORY}@{digest}"])
+    return write(release, root)
+
+
+def check_publishable(plan: Plan) -> None:
+    """Raise DeliveryError when the plan has problems, or its line publishes nothing."""
+    if not plan.decision.pushes:
+        raise DeclarationError(
+            f"publish {plan.decision.ref.name or plan.commit[:12]}: {plan.decision.because}",
+            hint="merge it; `./run inv cache.fill` puts the images where this machine's platform and cluster take them from",
+        )
+    if error := problems.refusal(plan, "publish"):
+        raise error
+
+
+def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
+    """Write release.json, which says what is deployed from now on."""
+    files.write(files.output("release.json", root=root), release.to_json())
+    if said:
+        with console.step("publish") as step:
+            step.done(said)
+    return release
+
+
+def version_tags(registry: Registry, plan: Plan) -> dict[str, str]:
+    """What the registry holds under each version tag of a plan (REPOSITORY:TAG → digest, "" for none)."""
+    tagged = [part for part in plan.parts if part.tag]
+    return {f"{part.repository}:{part.tag}": registry.digest(part.repository, part.tag) for part in tagged}
+
+
+def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
+    """Put every version tag, after a look at all of them: one that is taken by other content leaves the others unput."""
+    digests = {part.repository: part.digest for part in release.parts}
+    with console.step("version tags") as step:
+        held = version_tags(registry, plan)
+        if problem := problems.taken_tags(plan, held, digests):
+            raise problem.error(f"publish {plan.version}")
+        new = [reference.rpartition("/")[2] for reference, digest in held.items() if not digest]
+        for part in plan.parts:
+            if part.tag:
+                registry.put_tag(part.repository, part.tag, digests[part.repository])
+        step.done(f"{', '.join(new)} put" if new else "all there")
+
+
+def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: Path) -> bool:
+    """Whether nothing is to be signed: no key, or a release that is signed, or another line's."""
+    if not signing.active():
+        return True
+    repository = f"{registry.address}/{catalog.REPOSITORY}"
+    digest = registry.digest(repository, plan.version)
+    if not digest or not plan.chart.tag:
+        return bool(digest)
+    return not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": ""}, root)
+
+
+def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
+    """Hold what the registry has under a key against what was built here from it."""
+    rebuilt = [image for image in plan.images.all if not image.missing and image.name in layouts]
+    signing.compare({image.tagged: (image.digest, layers.digest(layouts[image.name])) for image in rebuilt})
+
+
+def _compare_release(registry: Registry, release: Release) -> None:
+    """Hold the release that the registry has, without our signature, against ours."""
+    repository = f"{registry.address}/{catalog.REPOSITORY}"
+    actual = registry.digest(repository, release.version)
+    signing.compare({f"{repository}:{release.version}": (actual, catalog.digest(registry, release))})
+
+
+def _sign(
+    declaration: Declaration, plan: Plan, release: Release, layouts: Mapping[str, Path], bills: Mapping[str, str]
+) -> None:
+    """Sign all parts of a release, each as made from its key, a bill as made from its image."""
+    sources = {**{part.pinned: part.key for part in release.parts}, **bills}
+    existing = [image.pinned for image in plan.images.all if not image.missing and image.name not in layouts]
+    signing.sign(declaration, list(sources), sources=sources, existing=existing)
+
+
+def _attach_sboms(
+    registry: Registry, declaration: Declaration, release: Release, layouts: Mapping[str, Path], root: Path
+) -> dict[str, str]:
+    """Attach a bill of materials to each image that has none; by the digest of each, the image's.
+
+    With a key to sign with, one that is there is held against what the image's bytes give.
+    """
+    bills: dict[str, str] = {}
+    existing: dict[str, tuple[Image, Path | None]] = {}
+    with console.step("bills of materials") as step:
+        for name, image in release.images.items():
+            layout = layouts.get(name)
+            # What the image says of itself: the same bytes are a candidate first, and a release later.
+            version = files.version(root / declaration.images[name].context)
+            there = layout if layout and layout.is_dir() else None
+            # One look: what somebody attaches after it is neither compared nor signed.
+            bill = sboms.reference(registry, image.repository, image.digest)
+            if bill:
+                existing[bill] = Image(name, version, image.repository, image.digest), there
+            else:
+                digest = sboms.attach(registry, image.repository, image.digest, name, version, there)
+                bill = f"{image.repository}@{digest}"
+            bills[bill] = image.digest
+        step.done(f"attached to {', '.join(release.images)}")
+    _compare_bills(declaration, registry, existing, root)
+    return bills
+
+
+def _compare_bills(
+    declaration: Declaration, registry: Registry, existing: Mapping[str, tuple[Image, Path | None]], root: Path
+) -> None:
+    """Hold bills that were attached before, without our signature, against what the images give."""
+    compared = {}
+    for reference in signing.unsigned_by_us(
+        declaration, {bill: image.digest for bill, (image, _) in existing.items()}, root
+    ):
+        image, layout = existing[reference]
+        made = sboms.artifact_digest(registry, image, layout)
+        compared[f"the bill of materials of {image.repository}"] = (reference.partition("@")[2], made)
+    signing.compare(compared)
+
+
+def _compare_chart(
+    registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path
+) -> None:
+    """Hold the chart that the registry has, unless our signature names its key, against ours."""
+    repository, digest = plan.chart.repository, plan.chart.digest
+    if not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": plan.chart.key}, root):
+        return
+    images = plan.images.released(pushed)
+    try:
+        values = chart_package.read_file(chart_package.fetch(registry, repository, digest), "values.yaml") or ""
+    except DeclarationError:  # somebody put there what is no chart
+        values = ""
+    for name in declaration.components():
+        # A candidate's chart is its release's, in which images have the candidate's tags.
+        tag = tag_of(values, name)
+        if re.fullmatch(rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag):
+            images[name] = replace(images[name], version=tag)
+    made = chart_package.digest(registry, repository, package_chart(declaration, plan, images, root))
+    signing.compare({f"{repository}:{plan.chart.key}": (digest, made)})
+
+
+def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path) -> str:
+    with console.step(f"push {declaration.chart.folder}") as step:
+        packed = package_chart(declaration, plan, plan.images.released(pushed), root)
+        digest = chart_package.push(registry, plan.chart.repository, plan.chart.key, packed)
+        step.done(f"{plan.chart.repository}@{digest[:19]}…, read back and equal")
+    return digest
+
+
+def package_chart(declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path) -> bytes:
+    """The chart as it is published, with these images by digest."""
+    folder = root / declaration.chart.folder
+    named = {
+        name: (images[name].repository, images[name].version, images[name].digest) for name in declaration.components()
+    }
+    replaced = {
+        "Chart.yaml": with_versions(chart_text(folder, "Chart.yaml"), plan.chart.packaged),
+        "values.yaml": with_images(chart_text(folder, "values.yaml"), named),
+    }
+    return chart_package.package(folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch)
+
+
+def chart_text(folder: Path, name: str) -> str:
+    """The text of one of the chart's files."""
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeclarationError(
+            f"package the chart: cannot read {name}: {error.strerror}",
+            hint="chart.folder in delivery.toml names a chart",
+        ) from error
+
+
+def _push(engine: Engine, registry: Registry, image: PlannedImage, layout: Path, siblings: list[str]) -> str:
+    with console.step(f"push {image.name}") as step:
+        if engine.oci_layouts:
+            others = [one for one in siblings if one != image.repository]
+            digest = registry.push_layout(layout, image.repository, image.key, step.line, mount_from=others)
+        else:
+            digest = patiently(lambda: engine.push(image.tagged, step.line, login=login(registry.address)))
+            registry.verify(image.repository, image.key, digest)
+        step.done(f"{image.repository}@{digest[:19]}…, read back and equal")
+    return digest

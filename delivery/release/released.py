@@ -1,0 +1,104 @@
+"""The release: which image and which chart are which bytes, as the one thing that every environment deploys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from delivery.errors import DeclarationError
+
+__all__ = ["Release", "ReleasedChart", "ReleasedImage", "read_release"]
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ReleasedImage:
+    """An image in a registry: repository, content key, the digest of its manifest ("sha256:…"), and its version."""
+
+    repository: str
+    key: str
+    digest: str
+    version: str = ""
+
+    @property
+    def pinned(self) -> str:
+        """The reference that always means these bytes."""
+        return f"{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True)
+class ReleasedChart:
+    """The packaged chart in a registry, as an image is."""
+
+    repository: str
+    key: str
+    digest: str
+    version: str
+
+    @property
+    def pinned(self) -> str:
+        """The reference that always means these bytes."""
+        return f"{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one build published, by name, with the chart that runs it; where it came from: commit, branch, builder.
+
+    version is the chart's, since everything else's new version gives it one too. Images alone, without a version and a chart, are
+    what a clone runs for itself (`inv up`).
+    """
+
+    images: Mapping[str, ReleasedImage]
+    version: str = ""
+    chart: ReleasedChart | None = None
+    line: str = ""
+    branch: str = ""
+    commit: str = ""
+    builder: str = ""
+
+    def to_json(self) -> str:
+        """The text of release.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @property
+    def parts(self) -> list[ReleasedImage | ReleasedChart]:
+        """Every image, and the chart if there is one."""
+        return [*self.images.values(), *([self.chart] if self.chart else ())]
+
+    @property
+    def pins(self) -> list[str]:
+        """The images and the chart by digest."""
+        return [part.pinned for part in self.parts]
+
+    @property
+    def content(self) -> dict[str, tuple[str, str, str]]:
+        """What it is, apart from who made it when: (version, key, digest) of each image and of the chart, by name."""
+        parts: dict[str, ReleasedImage | ReleasedChart] = {
+            **self.images,
+            **({"chart": self.chart} if self.chart else {}),
+        }
+        return {name: (part.version, part.key, part.digest) for name, part in parts.items()}
+
+
+def read_release(text: str, *, file: str) -> Release:
+    """Read release.json; raise DeclarationError when it is not one."""
+    try:
+        told = json.loads(text)
+        images = {name: ReleasedImage(**image) for name, image in told.pop("images").items()}
+        chart = ReleasedChart(**told.pop("chart")) if told.get("chart") else told.pop("chart", None)
+        release = Release(images=images, chart=chart, **told)
+        digests = {name: image.digest for name, image in images.items()} | ({"chart": chart.digest} if chart else {})
+        wrong = [name for name, digest in digests.items() if not _DIGEST.fullmatch(digest)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_release(file, f"it is not a release ({type(error).__name__}: {error})") from error
+    if wrong:
+        raise _no_release(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
+    return release
+
+
+def _no_release(file: str, what: str) -> DeclarationError:
+    return DeclarationError(f"read {file}: {what}", hint="`./run inv build push` writes it anew")

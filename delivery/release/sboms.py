@@ -1,0 +1,69 @@
+"""The bill of materials beside each image in the registry: made from the image's own layers, attached once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from delivery.registry import layers
+from delivery.registry.client import Blob, Registry
+from delivery.release import bom
+from delivery.release.bom import Image
+
+__all__ = ["artifact_digest", "attach", "attached", "make", "reference"]
+
+
+def attach(registry: Registry, repository: str, digest: str, name: str, version: str, layout: Path | None) -> str:
+    """Attach an image's bill of materials to it; the digest of the artefact that holds the bill.
+
+    The image is read from its layout where there is one, else out of the registry. Whether another
+    bill is attached is not looked at: a caller that signs the result must not get somebody else's.
+    """
+    return registry.push_artifact(repository, **_artifact(registry, Image(name, version, repository, digest), layout))
+
+
+def artifact_digest(registry: Registry, image: Image, layout: Path | None) -> str:
+    """The digest that an image's bill of materials is attached as; attaches nothing."""
+    return registry.artifact_digest(image.repository, **_artifact(registry, image, layout))
+
+
+def _artifact(registry: Registry, image: Image, layout: Path | None) -> dict[str, Any]:
+    """What an artefact of an image's bill of materials is made of."""
+    title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
+    return {
+        "artifact_type": bom.MEDIA_TYPE,
+        "layers": [Blob(bom.MEDIA_TYPE, make(registry, image, layout).encode(), title)],
+        "subject": image.digest,
+    }
+
+
+def attached(registry: Registry, repository: str, digest: str) -> str:
+    """The bill of materials that is attached to an image, or "" where there is none."""
+    there = _attached(registry, repository, digest)
+    found = registry.fetch(repository, there) if there else None
+    if found is None:
+        return ""
+    (layer,) = found.manifest["layers"]
+    return registry.blob(repository, layer["digest"]).decode()
+
+
+def reference(registry: Registry, repository: str, digest: str) -> str:
+    """REPOSITORY@sha256:… of the artefact with an image's bill, for who signs or checks that too; "" where there is none."""
+    there = _attached(registry, repository, digest)
+    return f"{repository}@{there}" if there else ""
+
+
+def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
+    """The bill of materials of an image, from its layout where there is one, else out of the registry."""
+    files = (
+        layers.in_layout(layout, bom.is_record)
+        if layout
+        else layers.in_registry(registry, image.repository, image.digest, bom.is_record)
+    )
+    return bom.document(image, bom.packages_in(files))
+
+
+def _attached(registry: Registry, repository: str, digest: str) -> str:
+    """The artefact with the bill. Of several, which only a race makes, every run takes the same one."""
+    found = (one.digest for one in registry.referrers(repository, digest) if one.artifact_type == bom.MEDIA_TYPE)
+    return min(found, default="")

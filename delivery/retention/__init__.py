@@ -1,0 +1,1 @@
+"""What of a registry goes, and what stays."""

@@ -1,0 +1,288 @@
+"""Clean a registry up: look at all of it and at what is in use, decide, and only then remove."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from delivery import console
+from delivery.deploy import helm, kubectl, upgrade
+from delivery.deploy.deployment import Revision, by_version
+from delivery.deploy.helm import Helm
+from delivery.deploy.kubectl import Kubernetes
+from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
+from delivery.project.files import ROOT
+from delivery.registry import local_registry
+from delivery.registry.client import Artifact, Blob, Registry, is_local
+from delivery.release import catalog
+from delivery.release.released import read_release
+from delivery.retention import policy
+from delivery.retention.policy import STATE, Held, Outcome, Registered, Use, subject_of
+
+__all__ = ["Found", "act", "collect", "look", "remember"]
+
+_STATE_TYPE = "application/vnd.delivery-platform.prune-state.v1+json"
+_CHART_VERSION = re.compile(r"-(\d+\.\d+\.\d+.*)$")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_COLLECTED = re.compile(r"(\d+) blobs(?: and \d+ manifests)? eligible for deletion")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, and what follows from it."""
+
+    there: Registered
+    uses: tuple[Use, ...]
+    today: date
+    outcome: Outcome
+
+
+def look(
+    declaration: Declaration,
+    registry: Registry,
+    *,
+    today: date,
+    without: Collection[str] = (),
+    in_use: Sequence[str] = (),
+    root: Path = ROOT,
+) -> Found:
+    """Find out what the registry holds and what is in use, and decide; nothing is changed.
+
+    without names environments that are not asked, in_use further release.json files. An environment that cannot be asked is a
+    DeployError: what it runs is not known.
+    """
+    for name in without:
+        upgrade.environment(declaration, name)
+    uses = (*_files_in_use(in_use, root), *_environments_in_use(declaration, without))
+    with console.step(f"look at {registry.address}") as step:
+        there = _registered(declaration, registry, step.line)
+        step.done(f"{len(there.held)} manifests, {len(there.releases)} releases, {registry.requests} requests")
+    return Found(there, uses, today, policy.decide(there, uses, declaration.prune, today))
+
+
+def remember(registry: Registry, found: Found) -> None:
+    """Keep in the registry, which does not tell a push's time, what was first seen when without a release."""
+    if dict(found.there.seen) == dict(found.outcome.seen):
+        return
+    repository = found.there.repositories[0]
+    before = registry.digest(repository, STATE)
+    try:
+        _put_state(registry, repository, found)
+    except RegistryError as error:
+        if error.retriable or not before:
+            raise
+        registry.delete(repository, before)  # a registry of immutable tags
+        _put_state(registry, repository, found)
+        return
+    if before and before != registry.digest(repository, STATE):
+        registry.delete(repository, before)
+
+
+def act(declaration: Declaration, registry: Registry, found: Found) -> int:
+    """Remove what goes, releases first; the number of manifests that are gone.
+
+    Between the releases and the rest the registry is asked once more: what somebody has released meanwhile stays whole.
+    """
+    remember(registry, found)
+    with console.step(f"clean up {registry.address}") as step:
+        gone = _delete(registry, [one for one in found.outcome.going if _is_release(one, found)], step.line)
+        still = _since(declaration, registry, found)
+        rest = [one for one in found.outcome.going if not _is_release(one, found) and one.pinned in still]
+        gone += _delete(registry, rest, step.line)
+        left = len(found.outcome.going) - gone
+        step.done(f"{gone} manifests removed" + (f"; {left} stay, which a new release names" if left else ""))
+    return gone
+
+
+def collect(engine: Engine, declaration: Declaration) -> str:
+    """Free the bytes of what was removed from the local registry; what its own collection says of it.
+
+    The registry is stopped meanwhile: whoever pushes then is turned away. Raises DeclarationError where it is none of ours.
+    """
+    name, address = local_registry.name(declaration), declaration.registry.address
+    port = int(address.partition("/")[0].rpartition(":")[2]) if ":" in address else 80
+    if not is_local(address) or (engine.publisher(port) or ("",))[0] != name:
+        raise DeclarationError(
+            f"collect what {address} no longer needs: it is no registry that this project started",
+            hint="leave --collect out; whoever runs that registry frees its space (`registry garbage-collect`)",
+        )
+    with console.step(f"collect in {name}") as step:
+        engine.stop(name)
+        try:
+            said = engine.once(
+                declaration.upstream["registry"].image,
+                ["registry", "garbage-collect", "/etc/docker/registry/config.yml"],
+                network="none",
+                capabilities=(),
+                volumes={name: "/var/lib/registry"},
+            )
+        finally:
+            engine.start(name)
+            local_registry.wait(address, name, f"start {name} again")
+        counted = _COLLECTED.search(said)
+        step.done(f"{counted[1] if counted else 'no'} blobs freed; {address} answers again")
+    return said
+
+
+def _registered(declaration: Declaration, registry: Registry, on_line: Callable[[str], None]) -> Registered:
+    ours = (catalog.REPOSITORY, declaration.chart.folder, *reversed(declaration.parents_first()))
+    repositories = tuple(f"{registry.address}/{name}" for name in ours)
+    held = tuple(one for repository in repositories for one in _held(registry, repository, on_line))
+    told = [tag for one in held if one.repository == repositories[0] for tag in one.tags]
+    tags = [tag for tag in told if tag != STATE and not subject_of(tag)]
+    if strange := set(tags) - set(by_version(tags)):
+        raise DeclarationError(
+            f"read the releases of {repositories[0]}: {', '.join(sorted(strange))} is no version",
+            hint="whoever put it there knows whether it may be deleted; nothing is removed before that",
+        )
+    releases = {tag: release for tag in tags if (release := catalog.find(registry, tag))}
+    return Registered(repositories, held, releases, _seen(registry, repositories[0]) if STATE in told else {})
+
+
+def _held(registry: Registry, repository: str, on_line: Callable[[str], None]) -> list[Held]:
+    """Every manifest that can be found in a repository: by tags, and by what belongs to what these name."""
+    tags: dict[str, list[str]] = {}
+    read: dict[str, Artifact] = {}
+    of: dict[str, set[str]] = {}
+    for tag in sorted(registry.tags(repository)):
+        on_line(f"{repository}:{tag}")
+        if found := registry.fetch(repository, tag):
+            tags.setdefault(found.digest, []).append(tag)
+            read[found.digest] = found
+            if subject := subject_of(tag):
+                of.setdefault(found.digest, set()).add(subject)
+    waiting = list(read)
+    while waiting:
+        digest = waiting.pop()
+        for part, whole in _belonging(registry, repository, read[digest], tags.get(digest, ())):
+            of.setdefault(part, set()).add(whole)
+            if part not in read and (found := registry.fetch(repository, part)):
+                read[part] = found
+                waiting.append(part)
+    return [
+        Held(repository, digest, tuple(tags.get(digest, ())), frozenset(of.get(digest, ())), _blobs(one))
+        for digest, one in read.items()
+    ]
+
+
+def _belonging(registry: Registry, repository: str, one: Artifact, tags: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """What belongs to a manifest, and what it says that it belongs to itself: (part, whole)."""
+    subjects = {subject for tag in tags if (subject := subject_of(tag))}
+    for entry in one.manifest.get("manifests") or ():
+        yield from ((entry["digest"], subject) for subject in subjects or {one.digest})
+    if whole := (one.manifest.get("subject") or {}).get("digest"):
+        yield one.digest, whole
+    if not subjects:
+        yield from ((referrer.digest, one.digest) for referrer in registry.referrers(repository, one.digest))
+
+
+def _blobs(one: Artifact) -> dict[str, int]:
+    parts = [*(one.manifest.get("layers") or ()), *([one.manifest["config"]] if one.manifest.get("config") else ())]
+    return {one.digest: len(one.content), **{part["digest"]: int(part.get("size", 0)) for part in parts}}
+
+
+def _seen(registry: Registry, repository: str) -> dict[str, date]:
+    file = f"{repository}:{STATE}"
+    found = registry.fetch(repository, STATE)
+    layers = found.manifest.get("layers") or () if found else ()
+    text = registry.blob(repository, layers[0]["digest"]).decode(errors="replace") if layers else ""
+    return policy.read_state(text, file=file)
+
+
+def _put_state(registry: Registry, repository: str, found: Found) -> None:
+    layer = Blob(_STATE_TYPE, policy.state(found.outcome.seen).encode())
+    registry.push_artifact(repository, artifact_type=_STATE_TYPE, layers=[layer], tag=STATE, overwrite=True)
+
+
+def _is_release(held: Held, found: Found) -> bool:
+    return held.repository == found.there.repositories[0]
+
+
+def _since(declaration: Declaration, registry: Registry, found: Found) -> set[str]:
+    """What still goes when the releases of this very moment are counted in."""
+    new = set(catalog.known(registry)) - set(found.there.releases)
+    added = {version: release for version in new if (release := catalog.find(registry, version))}
+    there = replace(found.there, releases={**found.there.releases, **added})
+    return {one.pinned for one in policy.decide(there, found.uses, declaration.prune, found.today).going}
+
+
+def _delete(registry: Registry, going: Sequence[Held], on_line: Callable[[str], None]) -> int:
+    for held in going:
+        on_line(held.pinned)
+        registry.delete(held.repository, held.digest)
+    return len(going)
+
+
+def _files_in_use(told: Sequence[str], root: Path) -> list[Use]:
+    own = root / ".delivery" / "release.json"
+    files = [*([own] if own.is_file() else []), *(Path(one) for one in told)]
+    return [_file_in_use(file, root) for file in files]
+
+
+def _file_in_use(file: Path, root: Path) -> Use:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(f"read {file}: {error}", hint="--in-use takes release.json files") from error
+    release = read_release(text, file=str(file))
+    digests = frozenset(digest for _, _, digest in release.content.values())
+    return Use(str(file.relative_to(root) if file.is_relative_to(root) else file), digests, release.version)
+
+
+def _environments_in_use(declaration: Declaration, without: Collection[str]) -> list[Use]:
+    asked = {name: one for name, one in declaration.environments.items() if name not in without}
+    if not asked:
+        return []
+    program, client = programs.ensure("helm"), programs.ensure("kubectl")
+    version, known = helm.probe(program), kubectl.contexts(client)
+    found: list[Use] = []
+    for name, one in asked.items():
+        with console.step(f"ask {name} what it runs") as step:
+            for context in _contexts(name, declaration.contexts(name), known):
+                place = f"{name} ({context})"
+                reached = Kubernetes(client, context, one.namespace)
+                found += _running(place, reached, Helm(program, version, context, one.namespace))
+            step.done(
+                f"{sum(use.who.startswith(f'{name} (') for use in found)} revisions that it runs or may go back to"
+            )
+    return found
+
+
+def _contexts(name: str, contexts: Sequence[str], known: Collection[str]) -> list[str]:
+    there = [context for context in contexts if context in known]
+    if not there:
+        raise DeployError(
+            f"ask {name} what it runs: the kubeconfig has none of its contexts ({', '.join(contexts)})",
+            hint=f"clean up where it has, or say --without {name}: what it runs is then removed unless something else names it",
+        )
+    return there
+
+
+def _running(place: str, cluster: Kubernetes, deployed: Helm) -> list[Use]:
+    """Every revision that helm knows: the one that serves, and those that a rollback may go back to."""
+    try:
+        cluster.reach()
+        return [_revision_in_use(place, deployed, revision) for revision in deployed.history(upgrade.RELEASE)]
+    except (CommandError, DeployError) as error:
+        raise DeployError(
+            f"ask {place} what it runs: {error.message}",
+            details=error.details,
+            hint=f"bring it up, or say --without {place.partition(' ')[0]}: what it runs is then removed unless "
+            "something else names it",
+        ) from error
+
+
+def _revision_in_use(place: str, deployed: Helm, revision: Revision) -> Use:
+    manifest = deployed.manifest(upgrade.RELEASE, revision.number)
+    # The values name what the chart was told, the manifest also what it brought along.
+    texts = (manifest.objects, manifest.hooks, json.dumps(deployed.values(upgrade.RELEASE, revision.number)))
+    digests = frozenset(digest for text in texts for digest in _DIGEST.findall(text))
+    version = _CHART_VERSION.search(revision.chart)
+    return Use(f"{place}, revision {revision.number}", digests, version[1] if version else "")

@@ -1,0 +1,1 @@
+"""Repositories of their own out of this one."""

@@ -1,1 +1,0 @@
-"""Carry a decision out, one step a module, with the tools below."""

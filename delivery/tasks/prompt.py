@@ -1,0 +1,43 @@
+"""Questions to whoever sits at the terminal; none is asked where nobody does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from delivery import console
+from delivery.errors import DeclarationError
+
+__all__ = ["choose", "someone", "typed"]
+
+
+def someone() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def choose(question: str, answers: Mapping[str, str], default: str) -> str:
+    """Ask for one of the answers (answer → what it means), by its number or by itself; Enter takes the default."""
+    console.say(question)
+    for number, (answer, meaning) in enumerate(answers.items(), start=1):
+        console.say(f"  {number}) {answer}{f': {meaning}' if meaning else ''}{' (Enter)' if answer == default else ''}")
+    numbered = dict(enumerate(answers, start=1))
+    while True:
+        said = _answer("> ") or default
+        if said in answers:
+            return said
+        if said.isdecimal() and int(said) in numbered:
+            return numbered[int(said)]
+        console.say(f"{said} is none of them: a number from 1 to {len(answers)}, please")
+
+
+def typed(question: str, wanted: str) -> bool:
+    """Whether somebody types exactly what is wanted."""
+    return _answer(f"{question} ") == wanted
+
+
+def _answer(prompt: str) -> str:
+    try:
+        return input(prompt).strip()
+    except EOFError as error:
+        raise DeclarationError("ask: nobody answers", hint="say it with the flags; --help lists them") from error

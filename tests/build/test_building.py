@@ -1,0 +1,142 @@
+"""One graph for what is missing; a base is never a stale one; what was built before is not built again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from delivery.build import building
+from delivery.build.plan import Images, make_images
+from delivery.errors import BuildError
+from delivery.host import buildx, upstreams
+from delivery.host.buildx import Target
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
+from delivery.registry import layers
+
+KEYS = {"base-image": "k1", "api-rest": "k2"}
+HELD = "sha256:" + "a" * 64
+
+
+def targets(declaration: Declaration, images: Images, root: Path) -> list[Target]:
+    return building.targets(declaration, images, images.missing, root)
+
+
+def test_an_app_stands_on_the_base_that_is_built_with_it(declaration: Declaration, house: Path) -> None:
+    base, app = targets(declaration, make_images(declaration, KEYS, {}), house)
+    assert base.contexts == {}
+    assert app.contexts == {"base-image": "target:base-image"}
+    assert app.tag == "localhost:5001/api-rest:k2"
+    assert app.layout == house / ".delivery" / "layouts" / "api-rest@k2.part"
+
+
+def test_an_app_alone_stands_on_the_base_that_the_registry_holds(declaration: Declaration, house: Path) -> None:
+    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), house)
+    assert app.contexts == {"base-image": f"docker-image://localhost:5001/base-image@{HELD}"}
+
+
+def test_the_build_gets_the_declared_arguments_and_the_version(declaration: Declaration, house: Path) -> None:
+    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), house)
+    assert app.arguments == {
+        "SOURCE_DATE_EPOCH": "1767225600",
+        "DEBIAN_IMAGE": "debian:trixie-slim",
+        "VERSION": "0.1.0",
+    }
+
+
+class Builder:
+    """An engine that writes layouts, or keeps images itself; built is what each bake was asked for."""
+
+    def __init__(self, *, oci_layouts: bool = True) -> None:
+        self.oci_layouts = oci_layouts
+        self.built: list[list[str]] = []
+        self.kept: set[str] = set()
+        self.fails = False
+
+    def image_labels(self, reference: str) -> dict[str, str] | None:
+        return {} if reference in self.kept else None
+
+    def bake(self, _engine: object, graph: list[Target], **_: object) -> None:
+        self.built.append([target.name for target in graph])
+        for target in graph:
+            self.kept.add(target.tag)
+            if self.oci_layouts:
+                target.layout.mkdir(parents=True)
+                index = {"manifests": [{"digest": f"sha256:{target.name}-{len(self.built)}"}]}
+                (target.layout / "index.json").write_text(json.dumps(index))
+            if self.fails:
+                raise BuildError("build: oh no")
+
+
+Build = Callable[[Builder, Images], dict[str, Path]]
+
+
+@pytest.fixture
+def build(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """Build in a house, by a builder."""
+
+    def build(builder: Builder, images: Images) -> dict[str, Path]:
+        monkeypatch.setattr(buildx, "bake", builder.bake)
+        monkeypatch.setattr(
+            upstreams, "ensure", lambda _engine, _declaration, name, _root: builder.built.append([name])
+        )
+        return building.build(cast("Engine", builder), declaration, images, house)
+
+    return build
+
+
+def test_only_the_upstream_images_that_it_stands_on_are_asked_for(build: Build, declaration: Declaration) -> None:
+    builder = Builder()
+    build(builder, make_images(declaration, KEYS, {}))
+    assert builder.built == [["debian"], ["base-image", "api-rest"]]
+
+
+@pytest.mark.parametrize("oci_layouts", [True, False])
+def test_what_was_built_is_not_built_again(build: Build, declaration: Declaration, *, oci_layouts: bool) -> None:
+    builder = Builder(oci_layouts=oci_layouts)
+    first = build(builder, make_images(declaration, KEYS, {}))
+    assert build(builder, make_images(declaration, KEYS, {})) == first
+    assert len(builder.built) == 2
+    if oci_layouts:
+        assert layers.digest(first["api-rest"]) == "sha256:api-rest-2"
+
+
+def test_other_sources_are_built_and_the_old_layout_goes(build: Build, declaration: Declaration) -> None:
+    builder = Builder()
+    old = build(builder, make_images(declaration, KEYS, {}))["api-rest"]
+    new = build(builder, make_images(declaration, {**KEYS, "api-rest": "k3"}, {}))["api-rest"]
+    assert (old.exists(), new.exists()) == (False, True)
+    # The base was built before; what stands on it needs it in the graph, where the builder still knows it.
+    assert builder.built[-1] == ["base-image", "api-rest"]
+
+
+def test_what_was_built_on_another_base_is_built_again(build: Build, declaration: Declaration) -> None:
+    builder = Builder()
+    other = "sha256:" + "b" * 64
+    builder.kept = {f"localhost:5001/base-image@{digest}" for digest in (HELD, other)}
+    for digest in (HELD, HELD, other):
+        build(builder, make_images(declaration, KEYS, {"base-image": digest}))
+    assert builder.built == [["debian"], ["api-rest"], ["debian"], ["api-rest"]]
+
+
+def test_what_stands_on_a_base_that_is_built_again_is_built_again_too(
+    build: Build, declaration: Declaration, house: Path
+) -> None:
+    builder, images = Builder(), make_images(declaration, KEYS, {})
+    build(builder, images)
+    (building.layout(images.all[0], house) / "base").unlink()  # from before layouts said what they stand on
+    build(builder, images)
+    assert builder.built[-1] == ["base-image", "api-rest"]
+    assert (building.layout(images.all[1], house) / "base").read_text() == "sha256:base-image-4"
+
+
+def test_a_build_that_is_cut_off_is_not_taken_for_one(build: Build, declaration: Declaration) -> None:
+    builder = Builder()
+    builder.fails = True
+    with pytest.raises(BuildError):
+        build(builder, make_images(declaration, KEYS, {}))
+    builder.fails = False
+    assert (build(builder, make_images(declaration, KEYS, {}))["base-image"] / "index.json").exists()
+    assert builder.built[-1] == ["base-image", "api-rest"]

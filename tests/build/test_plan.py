@@ -1,0 +1,241 @@
+"""The plan says what is left to do, given what the registry holds, and whether it still holds later."""
+
+import dataclasses
+import json
+
+import pytest
+
+from delivery.build.plan import Images, Plan, PlannedImage, differences, make_images, make_plan, make_release, read_plan
+from delivery.errors import DeclarationError, Problem
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import Decision, Line
+from delivery.project.versions import Version
+
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+KEYS = {"base-image": "k1", "api-rest": "k2"}
+
+
+def decision(branch: str, line: Line, environment: str = "", *gates: str) -> Decision:
+    return Decision(
+        ref=Ref("branch", branch),
+        line=line,
+        because=f"{branch} is",
+        pushes=line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
+        suffix="",
+        environment=environment,
+        gates=("checks", *gates),
+    )
+
+
+LINES = {
+    "feature": decision("feature/x", Line.FEATURE),
+    "develop": decision("develop", Line.DEVELOP, "develop"),
+    "release": decision("main", Line.RELEASE, "production", "approval"),
+}
+
+
+def version(name: str, last: str, following: str, published: str, bump: str, written: str = "") -> Version:
+    return Version(name, last, written or last, following, published, bump, "because", ("feat: a", "fix: b"))
+
+
+# A feature of the apps: the base keeps its version, the chart gets a patch of its own.
+VERSIONS = {
+    "base-image": version("base-image", "1.0.0", "1.0.0", "1.0.0", ""),
+    "apps": version("apps", "2.0.0", "2.1.0", "2.1.0-dev.3", "minor"),
+    "platform-chart": version("platform-chart", "0.4.0", "0.4.1", "0.4.1-dev.3", "patch"),
+}
+
+
+def plan(declaration: Declaration, line: str = "develop", held: dict[str, str] | None = None) -> Plan:
+    decided = LINES[line]
+    images = make_images(declaration, KEYS, held or {}, VERSIONS, decided)
+    return make_plan(
+        declaration, "c0ffee", decided, VERSIONS, images, ("k3", ""), ([Problem("a problem", "a hint")], ["a note"])
+    )
+
+
+@pytest.fixture
+def images(declaration: Declaration) -> Images:
+    return make_images(declaration, KEYS, {"base-image": DIGEST, "api-rest": ""})
+
+
+def test_only_what_the_registry_lacks_is_missing(images: Images) -> None:
+    assert [image.name for image in images.missing] == ["api-rest"]
+
+
+def test_an_image_is_tagged_with_its_key(images: Images) -> None:
+    assert images.all[1].tagged == "localhost:5001/api-rest:k2"
+
+
+def test_what_a_clone_runs_for_itself_has_no_version(images: Images) -> None:
+    assert {(image.version, image.tag) for image in images.all} == {("", "")}
+
+
+def test_a_base_that_the_registry_holds_is_needed_for_what_stands_on_it(images: Images) -> None:
+    assert [base.pinned for base in images.bases] == [f"localhost:5001/base-image@{DIGEST}"]
+
+
+def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Declaration) -> None:
+    assert make_images(declaration, KEYS, {}).bases == ()
+
+
+def test_takes_digests_from_the_registry_and_from_the_push(images: Images) -> None:
+    released = images.released({"api-rest": OTHER})
+    assert released["base-image"].pinned == f"localhost:5001/base-image@{DIGEST}"
+    assert released["api-rest"].pinned == f"localhost:5001/api-rest@{OTHER}"
+
+
+@pytest.mark.parametrize(
+    ("line", "tags"),
+    [
+        ("feature", ["", "", ""]),
+        ("develop", ["", "2.1.0-dev.3", "0.4.1-dev.3"]),
+        # A registry may be a new one: releases are put whether something changed or not.
+        ("release", ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]),
+    ],
+)
+def test_only_what_changes_gets_a_new_version_tag(declaration: Declaration, line: str, tags: list[str]) -> None:
+    found = plan(declaration, line)
+    assert [part.tag for part in found.parts] == tags
+    assert [part.version for part in found.parts] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
+    assert found.version == "0.4.1-dev.3"
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [
+        ("base-image", ["1.0.0", "", ""]),
+        ("apps", ["1.0.0", "2.1.0", ""]),
+        ("platform-chart", ["1.0.0", "2.1.0", "0.4.1"]),
+    ],
+)
+def test_a_git_tag_publishes_its_subproject_and_what_that_is_made_from(
+    declaration: Declaration, name: str, tags: list[str]
+) -> None:
+    tagged = dataclasses.replace(LINES["release"], ref=Ref("tag", f"{name}-v1.0.0"), environment="")
+    versions = {key: dataclasses.replace(one, published=one.next) for key, one in VERSIONS.items()}
+    images = make_images(declaration, KEYS, {}, versions, tagged)
+    found = make_plan(declaration, "c", tagged, versions, images, ("k3", ""))
+    assert [part.tag for part in found.parts] == tags
+
+
+@pytest.mark.parametrize(("written", "packaged"), [("0.4.0", "0.4.1-dev.3"), ("0.4.1", "0.4.1")])
+def test_a_prepared_chart_says_its_release_so_that_a_candidate_is_the_same_bytes(
+    declaration: Declaration, written: str, packaged: str
+) -> None:
+    versions = {**VERSIONS, "platform-chart": dataclasses.replace(VERSIONS["platform-chart"], written=written)}
+    found = make_plan(declaration, "c", LINES["develop"], versions, make_images(declaration, KEYS, {}), ("k3", ""))
+    assert found.chart.packaged == packaged
+
+
+def test_says_everything_to_people(declaration: Declaration) -> None:
+    found = plan(declaration, held={"base-image": DIGEST})
+    (_, _, versions), (_, _, parts) = found.tables()
+    assert versions[1] == ("apps", "2.0.0", "2.1.0-dev.3", "because")
+    assert parts == [
+        ("base-image", "k1", "in the registry", "no new one"),
+        ("api-rest", "k2", "build and push", "2.1.0-dev.3"),
+        ("platform-chart", "k3", "package and push", "0.4.1-dev.3"),
+    ]
+    assert found.sentences() == [
+        "develop line: develop is",
+        "published as release 0.4.1-dev.3, deployed to develop; gates: checks",
+    ]
+
+
+def test_a_feature_is_built_and_goes_nowhere(declaration: Declaration) -> None:
+    found = plan(declaration, "feature")
+    assert [row[2] for row in found.tables()[1][2]] == ["build", "build", "nothing"]
+    assert found.sentences()[1] == "this line publishes nothing, deployed nowhere; gates: checks"
+
+
+def test_a_version_that_is_not_published_is_told_apart_from_one_that_is(declaration: Declaration) -> None:
+    (_, feature, rows), _ = plan(declaration, "feature").tables()
+    (_, develop, published), _ = plan(declaration).tables()
+    assert (feature[2], develop[2]) == ("would be next", "now")
+    assert [row[2] for row in rows] == ["1.0.0", "2.1.0", "0.4.1"]
+    assert [row[2] for row in published] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
+
+
+def test_a_machine_reads_what_is_wrong_and_what_solves_it(declaration: Declaration) -> None:
+    told = dataclasses.replace(plan(declaration), unchecked=("taken versions: no registry",))
+    read = json.loads(told.to_json())
+    assert read["problems"] == [
+        {"message": "a problem", "hint": "a hint", "details": "", "reference": "bad-declaration"}
+    ]
+    assert read["unchecked"] == ["taken versions: no registry"]
+
+
+def test_is_the_same_after_printing_and_reading(declaration: Declaration) -> None:
+    for line in LINES:
+        found = plan(declaration, line, {"base-image": DIGEST})
+        assert read_plan(found.to_json(), file="plan.json") == found
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"commit": 1}', '{"decision": {"line": "sideways"}}'])
+def test_what_is_no_plan_is_an_error(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"read the plan plan\.json: it is none"):
+        read_plan(text, file="plan.json")
+
+
+def test_what_the_registry_got_since_is_no_difference(declaration: Declaration) -> None:
+    before, after = plan(declaration), plan(declaration, held={"base-image": DIGEST, "api-rest": OTHER})
+    assert differences(before, after) == []
+    assert differences(after, before) == []
+
+
+def test_other_bytes_under_the_same_key_are_one(declaration: Declaration) -> None:
+    before, after = plan(declaration, held={"api-rest": DIGEST}), plan(declaration, held={"api-rest": OTHER})
+    assert differences(before, after) == [f"localhost:5001/api-rest: the registry held {DIGEST}, it holds {OTHER} now"]
+
+
+def test_whatever_else_changed_is_told(declaration: Declaration) -> None:
+    before = plan(declaration, "release")
+    image = PlannedImage("api-rest", "localhost:5001/api-rest", "k9", "base-image", "", "2.2.0", "2.2.0")
+    new = PlannedImage("new", "localhost:5001/new", "k9", "base-image", "")
+    after = dataclasses.replace(
+        plan(declaration, "develop"),
+        commit="decaf",
+        images=Images((image, new)),
+        chart=dataclasses.replace(before.chart, version="0.5.0"),
+    )
+    assert differences(before, after) == [
+        "commit: c0ffee was planned, it is decaf now",
+        "line: release was planned, it is develop now",
+        "environment: production was planned, it is develop now",
+        "gates: checks, approval was planned, it is checks now",
+        "release: 0.4.1-dev.3 was planned, it is 0.5.0 now",
+        "localhost:5001/base-image: was planned, is not known now",
+        "localhost:5001/api-rest: the key k2 was planned, it is k9 now",
+        "localhost:5001/api-rest: the version 2.1.0-dev.3 was planned, it is 2.2.0 now",
+        "localhost:5001/api-rest: the tag 2.1.0-dev.3 was planned, it is 2.2.0 now",
+        "localhost:5001/platform-chart: the version 0.4.1-dev.3 was planned, it is 0.5.0 now",
+        "localhost:5001/new: is planned now, was not",
+    ]
+
+
+def test_its_release_names_what_was_pushed_and_where_it_came_from(declaration: Declaration) -> None:
+    release = make_release(plan(declaration, held={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here")
+    told = json.loads(release.to_json())
+    assert told["images"]["api-rest"] == {
+        "repository": "localhost:5001/api-rest",
+        "key": "k2",
+        "digest": OTHER,
+        "version": "2.1.0-dev.3",
+    }
+    assert told["images"]["base-image"]["version"] == "1.0.0"
+    assert told["chart"] == {
+        "repository": "localhost:5001/platform-chart",
+        "key": "k3",
+        "digest": OTHER,
+        "version": "0.4.1-dev.3",
+    }
+    origin = {name: told[name] for name in ("version", "line", "branch", "commit", "builder")}
+    assert origin == {
+        "version": "0.4.1-dev.3",
+        "line": "develop",
+        "branch": "develop",
+        "commit": "c0ffee",
+        "builder": "me@here",
+    }

@@ -1,0 +1,111 @@
+"""Keys come from the files and the declaration alone."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from delivery.build import planning
+from delivery.errors import DeclarationError
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Registry
+from tests.conftest import DECLARATION
+from tests.registries import FullRegistry, MemoryRegistry, serving, sha256
+
+
+def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, house: Path) -> None:
+    before = planning.keys(declaration, house)
+    (house / "base-image" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    after = planning.keys(declaration, house)
+    assert before["base-image"] != after["base-image"]
+    assert before["api-rest"] != after["api-rest"]
+
+
+def test_a_change_above_leaves_what_is_below(declaration: Declaration, house: Path) -> None:
+    before = planning.keys(declaration, house)
+    (house / "api-rest" / "app.py").write_text("pass")
+    after = planning.keys(declaration, house)
+    assert before["base-image"] == after["base-image"]
+    assert before["api-rest"] != after["api-rest"]
+
+
+def test_another_upstream_image_changes_the_key(declaration: Declaration, house: Path) -> None:
+    newer = declaration.upstream["debian"].model_copy(update={"image": "debian:forky-slim"})
+    changed = declaration.model_copy(update={"upstream": {**declaration.upstream, "debian": newer}})
+    assert planning.keys(changed, house)["base-image"] != planning.keys(declaration, house)["base-image"]
+
+
+def test_asks_the_registry_one_question_an_image(declaration: Declaration, house: Path) -> None:
+    registry = MemoryRegistry()
+    keys = planning.keys(declaration, house)
+    registry.manifests[keys["base-image"]] = b"manifest"
+    with serving(registry) as (address, seen):
+        images = planning.look_at_images(declaration.at(address), Registry(address), house)
+    assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]
+    assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
+
+
+@pytest.fixture
+def clone(house: Path) -> Path:
+    """The house as a clone with one commit, on develop."""
+    (house / "platform-chart" / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
+    (house / "delivery.toml").write_text(DECLARATION)
+    for arguments in (
+        ("init", "--quiet", "--initial-branch=develop"),
+        ("add", "."),
+        ("commit", "--quiet", "--message=feat: all"),
+    ):
+        subprocess.run(["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+    return house
+
+
+def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(declaration: Declaration, clone: Path) -> None:
+    with serving(FullRegistry()) as (address, seen):
+        plan = planning.look(declaration.at(address), Registry(address), root=clone)
+    assert plan.decision.environment == "develop"
+    assert [(part.version, part.tag, part.digest) for part in plan.parts] == [("0.1.0-dev.1", "0.1.0-dev.1", "")] * 3
+    assert [line.split()[0] for line in seen] == ["HEAD", "HEAD", "HEAD"]
+    assert plan.problems == ()
+
+
+def test_a_plan_for_another_branch_is_that_branchs(declaration: Declaration, clone: Path) -> None:
+    with serving(FullRegistry()) as (address, _):
+        plan = planning.look(declaration.at(address), Registry(address), "release/0.1", clone)
+    assert (plan.decision.environment, plan.version) == ("staging", "0.1.0-rc.1")
+
+
+def test_where_no_registry_answers_everything_is_planned_and_that_is_said(
+    declaration: Declaration, clone: Path
+) -> None:
+    plan = planning.look(declaration.at("localhost:1"), None, root=clone)
+    assert len(plan.images.missing) == 2
+    assert plan.notes[-1] == "the registry localhost:1 does not answer: what it holds is not known"
+
+
+def test_a_charts_key_changes_with_the_chart_and_with_its_images(declaration: Declaration, clone: Path) -> None:
+    def chart() -> str:
+        return planning.look(declaration.at("localhost:1"), None, root=clone).chart.key
+
+    keys = [chart()]
+    for file in ("platform-chart/templates.yaml", "api-rest/app.py", "base-image/new"):
+        (clone / file).write_text("new")
+        keys.append(chart())
+    (clone / "platform-chart" / ".helmignore").write_text("notes.md\n")
+    keys.append(chart())
+    (clone / "platform-chart" / "notes.md").write_text("ignored")
+    assert len({*keys, chart()}) == 5
+
+
+def test_a_plan_that_still_holds_is_kept_to(declaration: Declaration, clone: Path, tmp_path: Path) -> None:
+    plan = planning.look(declaration.at("localhost:1"), None, root=clone)
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    planning.keep_to(file, plan)
+    (clone / "api-rest" / "app.py").write_text("pass")
+    other = planning.look(declaration.at("localhost:1"), None, root=clone)
+    with pytest.raises(DeclarationError, match="it does not hold any more") as caught:
+        planning.keep_to(file, other)
+    assert "localhost:1/api-rest: the key" in caught.value.details
+    file.unlink()
+    with pytest.raises(DeclarationError, match="read the plan"):
+        planning.keep_to(file, plan)

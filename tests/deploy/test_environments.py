@@ -1,0 +1,76 @@
+"""What runs where is asked of every cluster that the kubeconfig leads to; one that is away is said."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from delivery.deploy import environments, helm, kubectl, serving
+from delivery.deploy.deployment import Contents, Revision
+from delivery.deploy.helm import Helm
+from delivery.deploy.kubectl import Kubernetes
+from delivery.errors import DeployError
+from delivery.host import programs
+from delivery.project.declaration import Declaration
+
+AT = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
+READY = {
+    "kind": "Deployment",
+    "metadata": {"name": "platform-api-rest", "generation": 1},
+    "spec": {"replicas": 2},
+    "status": {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Contexts: one whose cluster has a release, one that has none, one that does not answer."""
+    known = ["develop", "staging", "production", "elsewhere"]
+    monkeypatch.setattr(programs, "find", lambda name: name)
+    monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
+    monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: known)
+
+    def reach(self: Kubernetes) -> str:
+        if self.context == "production":
+            raise DeployError("reach the cluster of the context production: it does not answer")
+        return "{}"
+
+    def history(self: Helm, _release: str) -> Sequence[Revision]:
+        return [Revision(3, "deployed", AT, "platform-0.1.0", "")] if self.context == "develop" else []
+
+    def all_of(_self: Kubernetes, _kind: str, _selector: str) -> list[dict[str, Any]]:
+        return [READY]
+
+    monkeypatch.setattr(Kubernetes, "reach", reach)
+    monkeypatch.setattr(Kubernetes, "all", all_of)
+    monkeypatch.setattr(Helm, "history", history)
+    monkeypatch.setattr(serving, "of_revision", lambda *_: Contents({"api-rest": "0.2.0"}))
+    return known
+
+
+def test_each_environment_says_what_serves(declaration: Declaration) -> None:
+    develop, staging, production = environments.look(declaration)
+    assert develop.row() == (
+        "develop",
+        "develop",
+        "3",
+        "api-rest 0.2.0",
+        "platform-api-rest: 1 of 2 pods ready",
+        "2026-11-28 12:00:00",
+    )
+    assert staging.row()[2:] == ("-", "nothing is deployed", "-", "-")
+    assert production.note.startswith("not known: reach the cluster of the context production")
+
+
+def test_only_contexts_of_the_kubeconfig_are_asked(declaration: Declaration, cluster: list[str]) -> None:
+    cluster[:] = ["elsewhere"]
+    assert environments.look(declaration) == ()
+
+
+@pytest.mark.parametrize("missing", ["helm", "kubectl"])
+def test_without_their_programs_nothing_is_asked_or_installed(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(programs, "find", lambda name: None if name == missing else name)
+    assert environments.look(declaration) == ()

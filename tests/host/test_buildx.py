@@ -1,0 +1,98 @@
+"""What is asked of BuildKit, and what a failed build means."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from delivery.host.buildx import Target, bake_file, failing_step, hint_for
+
+TARGET = Target(
+    name="app",
+    context=Path("/clone/app"),
+    layout=Path("/clone/.delivery/layouts/app"),
+    tag="localhost:5001/app:k",
+    arguments={"A": "1"},
+    contexts={"base": "target:base"},
+)
+
+
+def test_a_layout_is_written_with_its_times_set() -> None:
+    file = bake_file([TARGET], {"build-ca": Path("/ca.pem")}, oci=True)
+    assert file == {
+        "group": {"default": {"targets": ["app"]}},
+        "target": {
+            "app": {
+                "context": "/clone/app",
+                "args": {"A": "1"},
+                "contexts": {"base": "target:base"},
+                "secret": ["id=build-ca,src=/ca.pem"],
+                "tags": ["localhost:5001/app:k"],
+                "output": ["type=oci,tar=false,dest=/clone/.delivery/layouts/app,rewrite-timestamp=true"],
+            }
+        },
+    }
+
+
+def test_an_engine_without_layouts_keeps_the_image() -> None:
+    assert "'output': ['type=docker']" in str(bake_file([TARGET], {}, oci=False))
+
+
+@pytest.mark.parametrize(
+    ("output", "hint"),
+    [
+        ("write /var/lib/x: no space left on device", "the engine's disk is full"),
+        ("ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED]", "DELIVERY_BUILD_CA"),
+        ("Temporary failure resolving 'mirror'", "check the network"),
+        ("exit code: 1", "the lines above"),
+    ],
+)
+def test_says_what_to_do_about_a_failed_build(output: str, hint: str) -> None:
+    assert hint in hint_for(output)
+
+
+def test_a_path_may_hold_a_comma() -> None:
+    target = dataclasses.replace(TARGET, layout=Path("/a, b/app"))
+    made = bake_file([target], {"build-ca": Path("/c,d")}, oci=True)
+    assert '"dest=/a, b/app"' in str(made)
+    assert 'id=build-ca,"src=/c,d"' in str(made)
+
+
+OUTPUT = """\
+#8 [build 1/9] FROM docker.io/library/debian:trixie-slim
+#8 CACHED
+
+#6 [internal] load build context
+#6 DONE 0.0s
+
+#9 [build 2/9] RUN echo broken; exit 7
+#9 0.158 broken
+#9 ERROR: process "/bin/sh -c echo broken; exit 7" did not complete successfully: exit code: 7
+------
+ > [build 2/9] RUN echo broken; exit 7:
+0.158 broken
+------
+Dockerfile:6
+--------------------
+   5 |     FROM debian AS build
+   6 | >>> RUN echo broken; exit 7
+--------------------
+ERROR: failed to solve: process "/bin/sh -c echo broken; exit 7" did not complete: exit code: 7
+"""
+
+
+def test_a_failed_step_is_told_once() -> None:
+    assert failing_step(OUTPUT).splitlines() == [
+        "#9 [build 2/9] RUN echo broken; exit 7",
+        "#9 0.158 broken",
+        '#9 ERROR: process "/bin/sh -c echo broken; exit 7" did not complete successfully: exit code: 7',
+        "Dockerfile:6",
+        "--------------------",
+        "   5 |     FROM debian AS build",
+        "   6 | >>> RUN echo broken; exit 7",
+        "--------------------",
+    ]
+
+
+def test_where_no_step_failed_all_of_it_is_told() -> None:
+    assert failing_step("ERROR: no builder\nno such host") == "ERROR: no builder\nno such host"

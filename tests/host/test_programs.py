@@ -1,0 +1,229 @@
+"""A program is the one that is named, the one that is there and fit, Debian's, or a wheel's."""
+
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from delivery import cache, process
+from delivery.errors import CommandError, DeclarationError, DeliveryError
+from delivery.host import debian, programs, wheel
+from delivery.project.files import ROOT
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What is installed; empty until a test says otherwise."""
+    found: set[str] = set()
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in found else None)
+    for program in programs.PROGRAMS.values():
+        monkeypatch.delenv(program.variable, raising=False)
+    return found
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What each program answers when it is asked for its version; one that is not here cannot be run."""
+    answers: dict[str, str] = {}
+
+    def capture(argv: Sequence[str], *, doing: str) -> str:
+        if argv[0] not in answers:
+            raise CommandError(doing, argv=list(argv), returncode=1, tail="")
+        return answers[argv[0]]
+
+    monkeypatch.setattr(process, "capture", capture)
+    return answers
+
+
+@pytest.fixture
+def unpacking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine that may install nothing, but that the wheels' programs run on; the locks that were unpacked."""
+    unpacked: list[str] = []
+
+    def unpack(lock: Path, into: Path, _on_line: object) -> None:
+        unpacked.append(lock.name)
+        into.mkdir()
+        for name in ("helm", "kubectl"):
+            (into / name).touch()
+
+    monkeypatch.setattr(debian, "can_install", lambda: False)
+    monkeypatch.setattr(programs, "platform", lambda: "linux/amd64")
+    monkeypatch.setattr(wheel, "unpack", unpack)
+    return unpacked
+
+
+@pytest.fixture
+def installing(monkeypatch: pytest.MonkeyPatch, there: set[str]) -> list[str]:
+    """A Debian whose packages hold what they are called."""
+    installed: list[str] = []
+
+    def install(packages: list[str], _on_line: Callable[[str], None]) -> None:
+        installed.extend(packages)
+        there.update(packages)
+
+    monkeypatch.setattr(debian, "can_install", lambda: True)
+    monkeypatch.setattr(debian, "install", install)
+    return installed
+
+
+def test_the_one_that_is_there_serves(there: set[str], installing: list[str]) -> None:
+    there.add("google-chrome")
+    assert programs.ensure("chromium") == "/usr/bin/google-chrome"
+    assert installing == []
+
+
+@pytest.mark.usefixtures("there")
+def test_a_missing_one_is_installed(installing: list[str]) -> None:
+    assert programs.ensure("chromium") == "/usr/bin/chromium"
+    assert installing == ["chromium", "fonts-dejavu-core"]
+
+
+def test_the_variable_decides(there: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    there.update({"wrk", "my-wrk"})
+    monkeypatch.setenv("WRK", "my-wrk")
+    assert programs.find("wrk") == "my-wrk"
+    monkeypatch.setenv("WRK", "absent")
+    with pytest.raises(DeclarationError, match="WRK=absent is no program"):
+        programs.find("wrk")
+
+
+@pytest.mark.usefixtures("there")
+def test_a_name_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(DeclarationError, match="not a program") as caught:
+        programs.ensure("emacs")
+    assert "chromium" in caught.value.hint
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(
+    ("system", "release", "user", "hint"),
+    [
+        ("linux", "trixie", 1000, "as root: apt-get install wrk"),
+        ("darwin", "", 501, "brew install wrk, or install wrk"),
+        ("linux", "", 0, "install wrk with this system's package manager, or set WRK"),
+    ],
+)
+def test_where_it_cannot_be_installed_the_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str, user: int, hint: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(debian, "can_install", lambda: False)
+    monkeypatch.setattr(debian, "release", lambda: release)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(DeliveryError, match="it is not installed") as caught:
+        programs.ensure("wrk")
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("kind", "kind version 0.27.0"),
+        ("cosign", '{"gitVersion": "v2.6.1", "goVersion": "go1.25.0"}'),
+        ("cosign", '{"gitVersion": "devel", "goVersion": "go1.24.4"}'),
+        ("gitleaks", "version is set by build process"),
+        ("gitleaks", "8.16.0"),
+        ("helm", "v3.18.0+gcc58e3f"),
+        ("helm", "v4.1.4+g05fa379"),
+        ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.33.9"}}'),
+        ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.35.0"}}'),
+    ],
+)
+def test_a_fit_one_on_the_path_serves(
+    there: set[str], says: dict[str, str], unpacking: list[str], name: str, answer: str
+) -> None:
+    there.add(name)
+    says[f"/usr/bin/{name}"] = answer
+    assert programs.ensure(name) == f"/usr/bin/{name}"
+    assert unpacking == []
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("helm", "v3.13.9+g1"),
+        ("helm", ""),
+        ("helm3", "v4.0.0+g1"),
+        ("kubectl", '{"clientVersion": {"gitVersion": "v1.32.4-dispatcher"}}'),
+        ("kubectl", '{"clientVersion": {"gitVersion": "v1.36.0"}}'),
+    ],
+)
+def test_one_that_is_not_fit_is_passed_over(
+    there: set[str], says: dict[str, str], unpacking: list[str], name: str, answer: str
+) -> None:
+    program = name.removesuffix("3")
+    there.add(program)
+    says[f"/usr/bin/{program}"] = answer
+    found = Path(programs.ensure(name))
+    assert found.is_relative_to(cache.folder("programs"))
+    assert found.name == program
+    assert unpacking == ["helm3.txt" if name == "helm3" else "kubernetes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('{"gitVersion": "v3.0.2", "goVersion": "go2.5.0"}', r"is 3\.0, and 2\.4 or newer, below 3\.0, is needed"),
+        ('{"gitVersion": "v1.13.6", "goVersion": "go1.24.4"}', r"is 1\.13, and 2\.4 or newer, below 3\.0, is needed"),
+        ('{"gitVersion": "unknown", "goVersion": "go2.5.0"}', "does not say which version it is"),
+    ],
+)
+@pytest.mark.usefixtures("installing")
+def test_a_cosign_that_signs_in_another_way_is_not_taken(
+    there: set[str], says: dict[str, str], answer: str, reason: str
+) -> None:
+    there.add("cosign")
+    says["/usr/bin/cosign"] = answer
+    with pytest.raises(DeliveryError, match=f"/usr/bin/cosign {reason}"):
+        programs.ensure("cosign")
+
+
+@pytest.mark.usefixtures("there", "says")
+def test_one_wheel_serves_twice_and_another_lock_is_unpacked_anew(
+    unpacking: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Path(programs.ensure("helm")).parent == Path(programs.ensure("kubectl")).parent
+    assert programs.find("helm") == programs.ensure("helm")
+    assert unpacking == ["kubernetes.txt"]
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "kubernetes.txt").write_text("another version")
+    monkeypatch.setattr(programs, "ROOT", tmp_path)
+    programs.ensure("helm")
+    assert len(unpacking) == 2
+
+
+@pytest.mark.usefixtures("unpacking")
+def test_where_no_wheel_fits_the_error_says_what_was_looked_at(
+    there: set[str], says: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.add("kubectl")
+    says["/usr/bin/kubectl"] = '{"clientVersion": {"gitVersion": "v1.30.1"}}'
+    monkeypatch.setattr(programs, "platform", lambda: "linux/arm64")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(
+        DeliveryError, match=r"/usr/bin/kubectl is 1\.30, and 1\.33 or newer, below 1\.36, is needed"
+    ) as caught:
+        programs.ensure("kubectl")
+    assert caught.value.hint.startswith("brew install kubectl, or install kubectl 1.33 or newer, below 1.36,")
+
+
+def test_what_the_variable_names_has_to_be_fit(
+    there: set[str], says: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.add("old-kind")
+    says["old-kind"] = "kind version 0.20.0"
+    monkeypatch.setenv("KIND", "old-kind")
+    with pytest.raises(DeclarationError, match=r"KIND=old-kind is 0\.20, and 0\.27 or newer is needed"):
+        programs.find("kind")
+
+
+def test_kubectl_is_within_one_minor_version_of_the_node_image() -> None:
+    image = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]["kind-node"]["image"]
+    minor = int(image.partition(":v1.")[2].partition(".")[0])
+    versions = programs.PROGRAMS["kubectl"].versions
+    assert versions is not None
+    assert (versions.oldest, versions.below) == ((1, minor - 1), (1, minor + 2))

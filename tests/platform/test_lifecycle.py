@@ -1,0 +1,219 @@
+"""Ports are looked at before anything is started, and what was released is what runs."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.cluster import local_cluster
+from delivery.errors import PlatformError, PortTakenError
+from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.platform.compose import Compose, Service
+from delivery.project import remembered
+from delivery.project.declaration import Declaration
+from delivery.release.released import Release, ReleasedImage
+
+PINNED = "sha256:" + "a" * 64
+
+
+class Project:
+    """A compose project of which one service is to publish this port."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        running: bool = False,
+        publishers: dict[int, str] | None = None,
+        service: str = "api-rest",
+    ) -> None:
+        self.port = port
+        self.service = service
+        self.running = running
+        self.engine = self
+        self._publishers = publishers or {}
+
+    def publishers(self) -> dict[int, str]:
+        return self._publishers
+
+    def ports(self) -> list[tuple[str, int]]:
+        return [(self.service, self.port)]
+
+    def services(self) -> list[Service]:
+        return [Service("api-rest", "c1", "running", "healthy", "api-rest", (self.port,))] if self.running else []
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield int(listening.getsockname()[1])
+
+
+def check(project: Project) -> None:
+    lifecycle.check_ports(cast("Compose", project))
+
+
+def test_a_port_that_is_free_is_fine(taken: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    assert free != taken
+    check(Project(free))
+
+
+def test_our_own_container_may_have_it(taken: int) -> None:
+    check(Project(taken, running=True))
+
+
+@pytest.mark.parametrize(("names", "holder"), [({}, "another program"), ({0: "web"}, "the container web")])
+def test_a_taken_port_names_who_has_it(taken: int, names: dict[int, str], holder: str) -> None:
+    publishers = dict.fromkeys([taken], *names.values()) if names else {}
+    with pytest.raises(
+        PortTakenError, match=f"port {taken}, which api-rest is to publish, is taken by {holder}"
+    ) as caught:
+        check(Project(taken, publishers=publishers))
+    assert f"API_PORT={taken + 1} ./run inv up" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [("kafka", "KAFKA_PORT"), ("database", "DATABASE_PORT"), ("prometheus", "PROMETHEUS_PORT")],
+)
+def test_another_port_is_chosen_by_the_services_variable(taken: int, service: str, variable: str) -> None:
+    with pytest.raises(PortTakenError) as caught:
+        check(Project(taken, service=service))
+    assert f"{variable}={taken + 1}" in caught.value.hint
+
+
+def test_two_services_on_one_port_are_refused_before_anything_starts(taken: int) -> None:
+    project = Project(taken)
+    project.ports = lambda: [("api-rest", 8000), ("kafka", 8000)]  # type: ignore[method-assign]
+    with pytest.raises(PortTakenError, match="api-rest and kafka are both to publish port 8000") as caught:
+        check(project)
+    assert "KAFKA_PORT=8001" in caught.value.hint
+
+
+def test_the_ports_that_were_kept_are_composes_too(declaration: Declaration, tmp_path: Path) -> None:
+    remembered.keep(tmp_path, {"API_PORT": "8100"}, is_local=True)
+    project = lifecycle.compose(cast("Engine", None), declaration, None, tmp_path)
+    assert project.variables["API_PORT"] == "8100"
+
+
+def test_compose_reads_each_of_our_images_by_digest(declaration: Declaration, tmp_path: Path) -> None:
+    release = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
+    project = lifecycle.compose(cast("Engine", None), declaration, release, tmp_path)
+    assert project.variables["API_REST_IMAGE"] == f"localhost:5001/api-rest@{PINNED}"
+    assert project.variables["REGISTRY_IMAGE"] == "registry:2.8.3"
+
+
+def test_the_compose_project_has_the_declared_name(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = cast("Engine", None)
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    assert lifecycle.compose(engine, declaration, None, tmp_path).name == "house"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
+    assert lifecycle.compose(engine, declaration, None, tmp_path).name == "other"
+
+
+def test_prometheus_is_part_of_it_when_it_is_asked_for(declaration: Declaration, tmp_path: Path) -> None:
+    assert lifecycle.compose(cast("Engine", None), declaration, None, tmp_path).profiles == ()
+    assert lifecycle.compose(cast("Engine", None), declaration, None, tmp_path, monitoring=True).profiles == (
+        "monitoring",
+    )
+
+
+def test_nothing_is_released_before_the_first_push(tmp_path: Path) -> None:
+    assert lifecycle.released(tmp_path) is None
+
+
+def test_what_was_released_is_read_back(tmp_path: Path) -> None:
+    release: Any = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
+    (tmp_path / ".delivery").mkdir()
+    (tmp_path / ".delivery" / "release.json").write_text(release.to_json())
+    assert lifecycle.released(tmp_path) == release
+
+
+class Standing:
+    """A platform that is to go, and its engine: what was done to them, and whom it was left for."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.users: list[str] = []
+        self.engine = self
+
+    def down(self, _on_line: object, *, volumes: bool) -> None:
+        self.did.append(f"down {volumes}")
+
+    def remove(self, name: str) -> bool:
+        self.did.append(f"remove {name}")
+        return True
+
+    def remove_volume(self, name: str) -> bool:
+        self.did.append(f"remove the volume {name}")
+        return True
+
+
+@pytest.fixture
+def pulling(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clusters that pull from the local registry."""
+    found: list[str] = []
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    known = {"house-registry": found}
+    monkeypatch.setattr(local_cluster, "pulling_from", lambda _engine, name: known[name])
+    return found
+
+
+def take_down(declaration: Declaration, *, volumes: bool, registry: bool = False) -> Standing:
+    """Have the platform down; what was done."""
+    standing = Standing()
+    project = cast("Compose", standing)
+    standing.users = lifecycle.down(project, declaration, volumes=volumes, registry=registry)
+    return standing
+
+
+@pytest.mark.usefixtures("pulling")
+def test_the_registry_goes_with_the_platform_and_its_data(declaration: Declaration) -> None:
+    gone = ["remove house-registry"]
+    assert take_down(declaration, volumes=False).did == ["down False", *gone]
+    gone += ["remove the volume house-registry"]
+    assert take_down(declaration, volumes=True).did == ["down True", *gone]
+
+
+def test_a_registry_that_a_cluster_pulls_from_is_left(
+    pulling: list[str], declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulling += ["house", "other"]
+    standing = take_down(declaration, volumes=False)
+    assert (standing.users, standing.did) == (["house", "other"], ["down False"])
+    said = capsys.readouterr().out
+    assert "registry: left as it is: the clusters house, other pull from it" in said
+
+
+def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
+    pulling: list[str], declaration: Declaration
+) -> None:
+    pulling += ["house", "other"]
+    standing = Standing()
+    with pytest.raises(PlatformError, match="clusters house, other pull from the registry") as caught:
+        lifecycle.down(cast("Compose", standing), declaration, volumes=True, registry=False)
+    assert standing.did == []
+    assert caught.value.hint.startswith("first `./run inv cluster.down` and `kind delete cluster --name other`; or")
+    assert "`./run inv down --volumes --registry`" in caught.value.hint
+
+
+@pytest.mark.parametrize("volumes", [False, True])
+def test_it_goes_all_the_same_where_that_is_asked(
+    pulling: list[str], declaration: Declaration, *, volumes: bool
+) -> None:
+    pulling.append("house")
+    standing = take_down(declaration, volumes=volumes, registry=True)
+    assert standing.users == []
+    assert "remove house-registry" in standing.did
+    assert ("remove the volume house-registry" in standing.did) is volumes

@@ -1,0 +1,211 @@
+"""A key sees what a build sees: no more, no less."""
+
+import errno
+import hashlib
+import io
+import os
+import socket
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.errors import DeclarationError
+from delivery.project import files, remembered
+from delivery.release import chart_package
+from tests.conftest import DECLARATION
+
+UPSTREAM = ("debian", "registry", "kind-node")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.py").write_text("app")
+    (tmp_path / "src" / "app.pyc").write_text("junk")
+    (tmp_path / "notes.md").write_text("notes")
+    (tmp_path / "Dockerfile").write_text("FROM scratch")
+    (tmp_path / ".dockerignore").write_text("# not for builds\n**/*.pyc\n*.md\n!keep.md\n")
+    (tmp_path / "keep.md").write_text("kept")
+    return tmp_path
+
+
+def paths(folder: Path) -> list[str]:
+    return [file.path for file in files.context_files(folder)]
+
+
+def test_lists_what_a_build_sees(context: Path) -> None:
+    assert paths(context) == [".dockerignore", "Dockerfile", "keep.md", "src/app.py"]
+
+
+def test_neither_time_nor_umask_nor_place_changes_a_file(
+    context: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("elsewhere")
+    for file in files.context_files(context):
+        (other / file.path).parent.mkdir(exist_ok=True)
+        (other / file.path).write_bytes((context / file.path).read_bytes())
+        (other / file.path).chmod(0o600)
+        os.utime(other / file.path, (0, 0))
+    assert files.context_files(other) == files.context_files(context)
+
+
+def test_a_program_is_not_the_same_as_a_text(context: Path) -> None:
+    before = files.context_files(context)
+    (context / "src" / "app.py").chmod(0o755)
+    assert files.context_files(context) != before
+
+
+def test_a_link_counts_by_where_it_leads(context: Path) -> None:
+    (context / "link").symlink_to("nowhere")
+    (link,) = [file for file in files.context_files(context) if file.path == "link"]
+    assert link.mode == "link"
+    assert link.digest == hashlib.sha256(b"nowhere").hexdigest()  # Docker keeps it as a link
+
+
+def test_a_file_that_cannot_be_read_is_an_error(context: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:  # what even root cannot read
+        listening.bind(str(context / "socket"))
+        with pytest.raises(DeclarationError, match="cannot read socket: No such device or address"):
+            files.context_files(context)
+
+
+@pytest.fixture
+def chart(tmp_path: Path) -> Path:
+    folder = tmp_path / "chart"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "files").mkdir()
+    (folder / "templates" / "a.yaml").write_text("kind: A\n")
+    (folder / "templates" / "b.yaml").symlink_to("a.yaml")
+    (folder / "more").symlink_to("templates")
+    (folder / "Chart.yaml").write_text("name: platform\nversion: 1.0.0\n")
+    (folder / ".helmignore").write_text("/ignored\n/.venv/\n")
+    return folder
+
+
+def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
+    before = files.chart_files(chart)
+    packed = chart_package.package(chart, before, {}, epoch=0)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        content = {one.name.removeprefix("platform/"): tar.extractfile(one) for one in tar}
+        digests = {path: hashlib.sha256(file.read()).hexdigest() for path, file in content.items() if file}
+    assert {file.path: file.digest for file in before} == digests
+    assert {"templates/b.yaml", "more/a.yaml", "more/b.yaml"} <= digests.keys()
+    # What a link is called changes nothing, and what it leads to everything.
+    (chart / "templates" / "b.yaml").unlink()
+    (chart / "templates" / "b.yaml").write_text("kind: A\n")
+    (chart / "templates" / "a.yaml").chmod(0o755)
+    assert files.chart_files(chart) == before
+    assert chart_package.package(chart, before, {}, epoch=0) == packed
+    (chart / "templates" / "a.yaml").write_text("kind: B\n")
+    changed = {new.path for old, new in zip(before, files.chart_files(chart), strict=True) if old != new}
+    assert changed == {"more/a.yaml", "templates/a.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("leads", "why"),
+    [
+        ("../secret", "it leads out of the folder"),
+        ("nowhere", "No such file or directory"),
+        ("link", "Too many levels of symbolic links"),
+        ("..", "it is no regular file"),
+        ("../files", "it is no regular file"),
+    ],
+)
+def test_a_link_that_a_chart_cannot_have_is_an_error_unless_it_is_ignored(chart: Path, leads: str, why: str) -> None:
+    (chart.parent / "secret").write_text("secret")
+    (chart / "files" / "link").symlink_to(leads.replace("../secret", "../../secret"))
+    with pytest.raises(DeclarationError, match=f"cannot compute the key of chart: cannot read files/link: {why}"):
+        files.chart_files(chart)
+    (chart / ".helmignore").write_text("/files/link\n")
+    assert "files/link" not in {file.path for file in files.chart_files(chart)}
+
+
+def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> None:
+    (chart.parent / "elsewhere").mkdir()
+    (chart.parent / "elsewhere" / "file").touch()
+    (chart / "files" / "link").symlink_to(chart.parent / "elsewhere")
+    with pytest.raises(DeclarationError, match="cannot read files/link/file: it leads out of the folder"):
+        files.chart_files(chart)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refuse(path: Path) -> Any:  # noqa: ANN401  # os' own
+        if Path(path) == chart / "templates":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read every folder
+    with pytest.raises(DeclarationError, match="of chart: cannot read templates: Permission denied"):
+        files.chart_files(chart)
+    (chart / ".helmignore").write_text("/templates/\n/more/\n")
+    assert [file.path for file in files.chart_files(chart)] == [".helmignore", "Chart.yaml"]
+
+
+def test_a_folder_that_is_ignored_is_not_gone_into(chart: Path) -> None:
+    (chart / ".venv").mkdir()
+    (chart / ".venv" / "link").symlink_to("nowhere")
+    assert not [file for file in files.chart_files(chart) if file.path.startswith(".venv")]
+
+
+def test_a_folder_without_a_declaration_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="No such file"):
+        files.load_declaration(tmp_path)
+
+
+def test_the_environment_names_another_registry(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (house / "delivery.toml").write_text(DECLARATION)
+    monkeypatch.setenv("DELIVERY_REGISTRY", "docker.io/acme")
+    assert files.load_declaration(house).registry.address == "docker.io/acme"
+
+
+def test_an_address_that_is_none_is_an_error(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (house / "delivery.toml").write_text(DECLARATION)
+    monkeypatch.setenv("DELIVERY_REGISTRY", "http://docker.io")
+    with pytest.raises(DeclarationError, match=r"DELIVERY_REGISTRY: 'http://docker\.io' is no registry's address"):
+        files.load_declaration(house)
+
+
+def test_reads_the_version_of_a_subproject(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    assert files.version(tmp_path) == "1.2.3"
+    (tmp_path / "VERSION").write_text("2.0.0\n")
+    assert files.version(tmp_path) == "2.0.0"
+
+
+def test_a_subproject_without_a_version_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="neither VERSION nor"):
+        files.version(tmp_path)
+
+
+def test_the_projects_own_declaration_is_good() -> None:
+    assert files.load_declaration().parents_first() == ["base-image", "api-rest", "async-worker"]
+
+
+def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "release.json"
+    files.write(file, "old")
+    with file.open(encoding="utf-8") as reader:
+        files.write(file, "new")
+        assert reader.read() == "old"
+    assert file.read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"), [("localhost:5001", "localhost:5002"), ("docker.io/acme", "docker.io/acme")]
+)
+def test_a_registry_that_was_moved_here_stays_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
+) -> None:
+    for folder in ("base-image", "api-rest", "platform-chart", *(f"upstream/{name}" for name in UPSTREAM)):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
+    remembered.keep(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
+    monkeypatch.delenv("DELIVERY_REGISTRY", raising=False)
+    assert files.load_declaration(tmp_path).registry.address == expected
+    monkeypatch.setenv("DELIVERY_REGISTRY", "localhost:5003")
+    assert files.load_declaration(tmp_path).registry.address == "localhost:5003"

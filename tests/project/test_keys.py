@@ -1,0 +1,56 @@
+"""A key changes with what goes into an image, and with nothing else."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.project.keys import File, chart_key, image_key
+
+FILES = (File("Dockerfile", "644", "aa"), File("src/app.py", "644", "bb"))
+
+
+def key(
+    files: tuple[File, ...] = FILES,
+    *,
+    arguments: dict[str, str] | None = None,
+    platform: str = "linux/amd64",
+    base: str = "b",
+) -> str:
+    return image_key(files, arguments=arguments or {"A": "1", "B": "2"}, platform=platform, base=base)
+
+
+def test_is_a_legal_docker_tag() -> None:
+    assert len(key()) == 32
+    assert set(key()) <= set("0123456789abcdef")
+
+
+def test_the_order_of_files_and_arguments_changes_nothing() -> None:
+    assert key(FILES[::-1], arguments={"B": "2", "A": "1"}) == key()
+
+
+def test_everything_that_goes_in_changes_it() -> None:
+    others = {
+        key((FILES[0], File("src/app.py", "644", "cc"))),
+        key((FILES[0], File("src/app.py", "755", "bb"))),
+        key((FILES[0], File("src/api.py", "644", "bb"))),
+        key(FILES[:1]),
+        key(arguments={"A": "1", "B": "3"}),
+        key(platform="linux/arm64"),
+        key(base="c"),
+    }
+    assert len(others | {key()}) == 8
+
+
+@given(st.text(), st.text())
+def test_parts_never_run_into_each_other(left: str, right: str) -> None:
+    one = image_key([File(left, right, "")], arguments={}, platform="", base="")
+    other = image_key([File(left + right, "", "")], arguments={}, platform="", base="")
+    assert (one == other) == (right == "")
+
+
+def test_everything_that_a_packaged_chart_is_made_of_changes_its_key() -> None:
+    def chart(files: tuple[File, ...] = FILES, version: str = "1.0.0", image: str = "r/app:k", epoch: int = 1) -> str:
+        return chart_key(files, version=version, images={"app": image}, epoch=epoch)
+
+    assert chart(FILES[::-1]) == chart()
+    others = {chart(FILES[:1]), chart(version="1.0.1"), chart(image="r/app:l"), chart(epoch=2)}
+    assert len(others | {chart()}) == 5

@@ -1,0 +1,503 @@
+"""A push is believed only when the registry gives the same bytes back."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from delivery.errors import RegistryError
+from delivery.registry.client import Blob, Layer, Referrer, Registry
+from tests.registries import Break, Fault, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
+
+TAG = "0123abcd"
+
+
+def no_line(_text: str) -> None:
+    pass
+
+
+def push(
+    tmp_path: Path, fault: Fault | None = None, registry: MemoryRegistry | None = None
+) -> tuple[str, str, list[str]]:
+    """Push a small image; the digest built, the digest the push returned, and the requests it took."""
+    built = write_layout(tmp_path / "layout")
+    with serving(registry or MemoryRegistry(), fault) as (address, seen):
+        client = Registry(address, pause=lambda _seconds: None)
+        return built, client.push_layout(tmp_path / "layout", f"{address}/app", TAG, no_line), seen
+
+
+def test_a_push_returns_the_digest_that_was_built(tmp_path: Path) -> None:
+    built, pushed, _ = push(tmp_path)
+    assert pushed == built
+
+
+def test_the_tag_comes_after_every_blob_and_is_read_back(tmp_path: Path) -> None:
+    _, _, seen = push(tmp_path)
+    assert [line.split()[0] for line in seen] == ["HEAD", "POST", "PUT", "HEAD", "POST", "PUT", "PUT", "GET"]
+    assert seen[-2:] == [f"PUT /v2/app/manifests/{TAG}", f"GET /v2/app/manifests/{TAG}"]
+
+
+def test_a_blob_that_is_there_is_not_sent_again(tmp_path: Path) -> None:
+    registry = MemoryRegistry()
+    registry.blobs[sha256(b"a layer")] = b"a layer"
+    _, _, seen = push(tmp_path, registry=registry)
+    assert len([line for line in seen if line.startswith("POST")]) == 1  # the config's
+
+
+@pytest.mark.parametrize(
+    ("method", "part"), [("HEAD", "/blobs/"), ("POST", "/uploads/"), ("PUT", "/uploads/"), ("PUT", "/manifests/")]
+)
+def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: str) -> None:
+    built, pushed, _ = push(tmp_path, failing(2, method, part, (503, {}, b"")))
+    assert pushed == built
+
+
+def test_a_fault_that_stays_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"push localhost:\d+/app:0123abcd: the registry answered 500 \(oh no\)"):
+        push(tmp_path, failing(99, "PUT", "/manifests/", (500, {}, b"oh no")))
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(401, "docker login"), (403, "push rights"), (404, "made first"), (413, "proxy")]
+)
+def test_a_refusal_is_an_error_at_once_that_says_what_to_do(tmp_path: Path, status: int, hint: str) -> None:
+    body = b'{"errors": [{"code": "DENIED", "message": "not you"}]}'
+    with pytest.raises(RegistryError, match=rf"answered {status} \(DENIED: not you\)") as caught:
+        push(tmp_path, failing(1, "POST", "/uploads/", (status, {}, body)))
+    assert hint in caught.value.hint
+
+
+def test_a_registry_that_holds_something_else_is_caught(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=rf"the registry holds {sha256(b'other')}, sha256:\w+ was sent"):
+        push(tmp_path, failing(1, "GET", "/manifests/", (200, {}, b"other")))
+
+
+def test_a_registry_that_forgot_the_manifest_is_caught(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"read back .* answered 404"):
+        push(tmp_path, failing(1, "GET", "/manifests/", (404, {}, b"")))
+
+
+def test_a_damaged_layout_is_not_pushed(tmp_path: Path) -> None:
+    digest = write_layout(tmp_path)
+    (tmp_path / "blobs" / "sha256" / digest.partition(":")[2]).write_bytes(b"{}")
+    with pytest.raises(RegistryError, match="is damaged"):
+        Registry("localhost:1").push_layout(tmp_path, "localhost:1/app", TAG, no_line)
+
+
+def test_layers_are_measured_packed_and_unpacked(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, size in (("a", 5_000), ("b", 700)):
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(b"x" * size))
+    write_layout(tmp_path, packed.getvalue())
+    with serving(MemoryRegistry()) as (address, _):
+        client = Registry(address)
+        digest = client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
+        assert client.layers(f"{address}/app", digest) == [
+            Layer(sha256(packed.getvalue()), packed=len(packed.getvalue()), unpacked=5_700)
+        ]
+
+
+def test_what_it_does_not_hold_has_no_digest() -> None:
+    with serving(MemoryRegistry()) as (address, _):
+        assert Registry(address).digest(f"{address}/app", TAG) == ""
+
+
+def test_a_registry_without_the_digest_header_is_asked_for_the_manifest() -> None:
+    with serving(MemoryRegistry(), lambda *_: (200, {}, b"manifest")) as (address, _):
+        assert Registry(address).digest(f"{address}/app", TAG) == sha256(b"manifest")
+
+
+def test_tags_come_in_pages() -> None:
+    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if path == "/v2/app/tags/list":
+            return 200, {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'}, b'{"tags": ["a", "b"]}'
+        if path == "/v2/app/tags/list?last=b&n=2":
+            return 200, {}, b'{"tags": ["c"]}'
+        return (200, {}, b'{"tags": null}') if "empty" in path else (404, {}, b"")
+
+    with serving(answer) as (address, _):
+        registry = Registry(address)
+        assert registry.tags(f"{address}/app") == ["a", "b", "c"]
+        assert registry.tags(f"{address}/empty") == registry.tags(f"{address}/unknown") == []
+
+
+SBOM = "application/spdx+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+class House:
+    """A registry, a client of it, an image in it, and what was asked."""
+
+    def __init__(self, registry: FullRegistry, address: str, seen: list[str]) -> None:
+        self.registry = registry
+        self.client = Registry(address, pause=lambda _seconds: None)
+        self.app = f"{address}/app"
+        self.seen = seen
+
+    def asked(self) -> list[str]:
+        """What was asked since this was last asked."""
+        found = [line.partition("?")[0] for line in self.seen]
+        self.seen.clear()
+        return found
+
+    def attach(self, subject: str, content: bytes = b"sbom", tag: str = "") -> str:
+        layers = [Blob(SBOM, content)]
+        return self.client.push_artifact(self.app, artifact_type=SBOM, layers=layers, subject=subject, tag=tag)
+
+
+@pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
+    registry = FullRegistry(referrers=request.param)
+    with serving(registry) as (address, seen):
+        yield House(registry, address, seen)
+
+
+@pytest.fixture
+def immutable() -> Iterator[House]:
+    registry = FullRegistry(immutable=True)
+    with serving(registry) as (address, seen):
+        yield House(registry, address, seen)
+
+
+@pytest.fixture
+def image(house: House, tmp_path: Path) -> str:
+    write_layout(tmp_path / "image")
+    digest = house.client.push_layout(tmp_path / "image", house.app, TAG, no_line)
+    house.asked()
+    return digest
+
+
+def test_a_tag_is_put_without_moving_a_blob(house: House, image: str) -> None:
+    assert house.client.put_tag(house.app, "1.0.0", image)
+    assert house.registry.tags["app", "1.0.0"] == house.registry.tags["app", TAG] == image
+    assert house.asked() == [
+        "HEAD /v2/app/manifests/1.0.0",
+        f"GET /v2/app/manifests/{image}",
+        "PUT /v2/app/manifests/1.0.0",
+        "GET /v2/app/manifests/1.0.0",
+    ]
+
+
+def test_a_tag_that_is_there_costs_one_request(house: House, image: str) -> None:
+    assert not house.client.put_tag(house.app, TAG, image)
+    assert house.asked() == [f"HEAD /v2/app/manifests/{TAG}"]
+
+
+def test_a_tag_keeps_the_media_type(house: House) -> None:
+    content = b'{"schemaVersion":2,"manifests":[]}'
+    index = "application/vnd.oci.image.index.v1+json"
+    house.registry.manifests["app", sha256(content)] = (index, content)
+    house.client.put_tag(house.app, "1.0.0", sha256(content))
+    assert house.registry.manifests["app", sha256(content)] == (index, content)
+
+
+def test_a_tag_is_never_moved(house: House, image: str, tmp_path: Path) -> None:
+    write_layout(tmp_path / "other", b"another layer")
+    other = house.client.push_layout(tmp_path / "other", house.app, "k2", no_line)
+    house.client.put_tag(house.app, "1.0.0", image)
+    house.asked()
+    with pytest.raises(RegistryError, match=rf"app:1\.0\.0: it is {image} already, and would be {other}") as caught:
+        house.client.put_tag(house.app, "1.0.0", other)
+    assert "never overwritten" in caught.value.hint
+    assert not caught.value.retriable
+    assert not [line for line in house.asked() if line.startswith("PUT")]
+
+
+def test_what_is_not_there_cannot_be_tagged(house: House) -> None:
+    with pytest.raises(RegistryError, match=rf"the registry holds no {sha256(b'gone')}"):
+        house.client.put_tag(house.app, "1.0.0", sha256(b"gone"))
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 412])
+def test_a_refused_tag_that_somebody_else_has_just_put_is_well(tmp_path: Path, status: int) -> None:
+    registry = FullRegistry()
+    image = write_layout(tmp_path)
+
+    def fault(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+        if method == "PUT" and path.endswith("/1.0.0"):
+            registry.tags["app", "1.0.0"] = image  # they were faster
+            return status, {}, b""
+        return None
+
+    with serving(registry, fault) as (address, _):
+        client = Registry(address)
+        client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
+        assert client.put_tag(f"{address}/app", "1.0.0", image)
+
+
+def test_a_refused_tag_that_somebody_else_put_on_other_content_is_an_error_that_names_both(tmp_path: Path) -> None:
+    registry = FullRegistry()
+    image = write_layout(tmp_path)
+
+    def fault(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+        if method == "PUT" and path.endswith("/1.0.0"):
+            registry.manifests["app", sha256(b"{}")] = (MANIFEST, b"{}")
+            registry.tags["app", "1.0.0"] = sha256(b"{}")
+            return 400, {}, b'{"errors": [{"code": "TAG_INVALID"}]}'
+        return None
+
+    with serving(registry, fault) as (address, _):
+        client = Registry(address)
+        client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
+        with pytest.raises(RegistryError, match=rf"it is {sha256(b'{}')} already, and would be {image}"):
+            client.put_tag(f"{address}/app", "1.0.0", image)
+
+
+def test_a_refused_tag_that_is_not_there_is_a_refusal(house: House, image: str) -> None:
+    fault = failing(1, "PUT", "/1.0.0", (403, {}, b'{"errors": [{"code": "DENIED"}]}'))
+    with (
+        serving(house.registry, fault) as (address, _),
+        pytest.raises(RegistryError, match=r"answered 403 \(DENIED: \)"),
+    ):
+        Registry(address).put_tag(f"{address}/app", "1.0.0", image)
+
+
+def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
+    def push(name: str, annotations: dict[str, str]) -> str:
+        layer = Blob("text/plain", b"hello", {"org.opencontainers.image.title": "hello.txt"})
+        return house.client.push_artifact(
+            house.app, artifact_type="text/greeting", layers=[layer], tag=name, annotations=annotations
+        )
+
+    digest = push("one", {"a": "1", "b": "2"})
+    assert push("two", {"b": "2", "a": "1"}) == digest
+    held = house.client.fetch(house.app, "one")
+    assert held
+    assert (held.digest, held.media_type) == (digest, MANIFEST)
+    assert held.manifest == {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": "text/greeting",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256(b"{}"), "size": 2},
+        "layers": [
+            {
+                "mediaType": "text/plain",
+                "digest": sha256(b"hello"),
+                "size": 5,
+                "annotations": {"org.opencontainers.image.title": "hello.txt"},
+            }
+        ],
+        "annotations": {"a": "1", "b": "2"},
+    }
+    assert house.client.blob(house.app, sha256(b"hello")) == b"hello"
+
+
+def test_an_artefact_with_a_config_is_what_its_config_says(house: House) -> None:
+    config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"platform"}')
+    house.client.push_artifact(
+        house.app, artifact_type=config.media_type, layers=[Blob("x/y", b"z")], tag="1", config=config
+    )
+    held = house.client.fetch(house.app, "1")
+    assert held
+    assert held.manifest["config"] == config.descriptor
+    assert "artifactType" not in held.manifest
+
+
+def test_an_artefact_without_layers_has_the_empty_one(house: House) -> None:
+    house.client.push_artifact(house.app, artifact_type="x/y", layers=[], tag="1")
+    held = house.client.fetch(house.app, "1")
+    assert held
+    assert [layer["digest"] for layer in held.manifest["layers"]] == [sha256(b"{}")]
+
+
+def test_an_artefact_that_is_there_costs_one_request(house: House) -> None:
+    def push() -> None:
+        house.client.push_artifact(house.app, artifact_type="x/y", layers=[Blob("x/y", b"z")], tag="1")
+
+    push()
+    house.asked()
+    push()
+    assert house.asked() == ["HEAD /v2/app/manifests/1"]
+
+
+def test_an_artefacts_tag_is_moved_only_when_told_to(house: House) -> None:
+    def push(content: bytes, *, overwrite: bool = False) -> str:
+        layers = [Blob("x/y", content)]
+        return house.client.push_artifact(house.app, artifact_type="x/y", layers=layers, tag="1", overwrite=overwrite)
+
+    first = push(b"one")
+    with pytest.raises(RegistryError, match=f"it is {first} already"):
+        push(b"two")
+    assert house.registry.tags["app", "1"] == first
+    assert push(b"two", overwrite=True) == house.registry.tags["app", "1"] != first
+
+
+def test_what_is_attached_is_found(house: House, image: str) -> None:
+    assert house.client.referrers(house.app, image) == []
+    first, second = house.attach(image), house.attach(image, b"signature")
+    found = house.client.referrers(house.app, image)
+    assert [one.digest for one in found] == [first, second]
+    size = len(house.registry.manifests["app", first][1])
+    assert found[0] == Referrer(first, SBOM, size, {})
+    subject = json.loads(house.registry.manifests["app", first][1])["subject"]
+    assert subject == {"mediaType": MANIFEST, "digest": image, "size": len(house.registry.manifests["app", image][1])}
+    standing_in = ("app", image.replace(":", "-")) in house.registry.tags
+    assert standing_in is not house.registry.referrers
+
+
+def test_a_registry_that_does_not_list_attachments_is_asked_to_once(house: House, image: str) -> None:
+    house.client.referrers(house.app, image)
+    house.asked()
+    house.client.referrers(house.app, image)
+    asked = "referrers" if house.registry.referrers else "manifests"
+    assert [line.split("/")[3] for line in house.asked()] == [asked]
+
+
+def test_what_is_attached_already_is_left(house: House, image: str) -> None:
+    house.attach(image)
+    house.asked()
+    house.attach(image)
+    assert not [line for line in house.asked() if not line.startswith(("GET", "HEAD"))]
+
+
+def test_an_attachment_that_was_cut_off_before_it_was_listed_is_listed_by_the_next_push(
+    house: House, image: str
+) -> None:
+    digest = house.attach(image, tag="sbom")
+    house.registry.tags.pop(("app", image.replace(":", "-")), None)
+    assert house.attach(image, tag="sbom") == digest
+    assert [one.digest for one in house.client.referrers(house.app, image)] == [digest]
+
+
+def test_who_is_lost_from_the_list_of_attachments_adds_itself_again(tmp_path: Path) -> None:
+    registry, lost = FullRegistry(), [True]
+    image = write_layout(tmp_path)
+    fallback = ("app", image.replace(":", "-"))
+    other = b'{"schemaVersion":2,"manifests":[{"digest":"sha256:other"}]}'
+
+    def fault(method: str, path: str) -> None:
+        # Somebody else's list comes between our writing and our reading.
+        if method == "GET" and path.endswith(fallback[1]) and fallback in registry.tags and lost[0]:
+            lost[0] = False
+            registry.manifests["app", sha256(other)] = ("application/vnd.oci.image.index.v1+json", other)
+            registry.tags[fallback] = sha256(other)
+
+    with serving(registry, fault) as (address, seen):
+        house = House(registry, address, seen)
+        house.client.push_layout(tmp_path, house.app, TAG, no_line)
+        digest = house.attach(image)
+        assert [one.digest for one in house.client.referrers(house.app, image)] == ["sha256:other", digest]
+    assert not lost[0]
+
+
+def test_nothing_can_be_attached_to_what_is_not_there(house: House) -> None:
+    with pytest.raises(RegistryError, match="the registry does not hold it"):
+        house.attach(sha256(b"gone"))
+
+
+def test_long_lists_of_attachments_come_in_pages() -> None:
+    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> tuple[int, dict[str, str], bytes]:
+        number = int(path.partition("page=")[2] or 0)
+        entry = {"digest": f"sha256:{number}", "size": 1, "artifactType": SBOM, "annotations": {"a": "b"}}
+        link = {"Link": f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'} if number < 2 else {}
+        return 200, link, json.dumps({"manifests": [entry]}).encode()
+
+    with serving(answer) as (address, _):
+        found = Registry(address).referrers(f"{address}/app", sha256(b"x"))
+    assert [one.digest for one in found] == ["sha256:0", "sha256:1", "sha256:2"]
+    assert found[0].annotations == {"a": "b"}
+
+
+def test_what_is_not_there_is_fetched_as_nothing(house: House) -> None:
+    assert house.client.fetch(house.app, "1.0.0") is None
+
+
+def test_a_manifest_is_what_its_digest_says(house: House, image: str) -> None:
+    fault = failing(1, "GET", "/manifests/", (200, {}, b"{}"))
+    with serving(house.registry, fault) as (address, _), pytest.raises(RegistryError, match=f"says {image} and gives"):
+        Registry(address).fetch(f"{address}/app", image)
+
+
+def test_a_digest_header_that_is_wrong_is_caught(house: House, image: str) -> None:
+    wrong = {"Docker-Content-Digest": sha256(b"x")}
+    fault = failing(1, "GET", "/manifests/", (200, wrong, house.registry.manifests["app", image][1]))
+    with (
+        serving(house.registry, fault) as (address, _),
+        pytest.raises(RegistryError, match=f"says {sha256(b'x')} and gives {image}"),
+    ):
+        Registry(address).fetch(f"{address}/app", TAG)
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]"])
+def test_what_is_no_manifest_is_caught(house: House, content: bytes) -> None:
+    with (
+        serving(house.registry, failing(1, "GET", "/manifests/", (200, {}, content))) as (address, _),
+        pytest.raises(RegistryError, match="that is no manifest"),
+    ):
+        Registry(address).fetch(f"{address}/app", TAG)
+
+
+def test_a_blob_is_what_its_digest_says(house: House, image: str) -> None:
+    assert image
+    with (
+        serving(house.registry, failing(1, "GET", "/blobs/", (200, {}, b"other"))) as (address, _),
+        pytest.raises(RegistryError, match="says sha256"),
+    ):
+        Registry(address).blob(f"{address}/app", sha256(b"a layer"))
+
+
+def test_what_is_deleted_is_gone_and_its_tags_with_it(house: House, image: str) -> None:
+    house.client.put_tag(house.app, "1.0.0", image)
+    house.client.delete(house.app, image)
+    assert house.client.tags(house.app) == []
+    house.client.delete(house.app, image)
+
+
+def test_a_registry_that_deletes_nothing_is_an_error_that_says_how_it_would(house: House, image: str) -> None:
+    house.registry.deletes = False
+    with pytest.raises(RegistryError, match=r"delete .* answered 405 \(UNSUPPORTED") as caught:
+        house.client.delete(house.app, image)
+    assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
+
+
+def test_blobs_of_a_sibling_are_taken_over_unsent(house: House, image: str, tmp_path: Path) -> None:
+    other = f"{house.client.address}/other"
+    sent = house.client.sent
+    siblings = [f"{house.client.address}/unknown", house.app]
+    assert house.client.push_layout(tmp_path / "image", other, TAG, no_line, mount_from=siblings) == image
+    assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
+    assert house.client.sent - sent == len(house.registry.manifests["other", image][1])
+
+
+@pytest.mark.parametrize("status", [202, 401, 403, 405])
+def test_blobs_that_cannot_be_taken_over_are_sent(house: House, image: str, tmp_path: Path, status: int) -> None:
+    fault = failing(9, "POST", "?mount=", (status, {"Location": "/elsewhere"}, b""))
+    with serving(house.registry, fault) as (address, _):
+        client = Registry(address)
+        pushed = client.push_layout(tmp_path / "image", f"{address}/other", TAG, no_line, mount_from=[f"{address}/app"])
+    assert pushed == image
+    assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
+
+
+def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(immutable: House, tmp_path: Path) -> None:
+    built = write_layout(tmp_path)
+    for _ in range(2):
+        assert immutable.client.push_layout(tmp_path, immutable.app, TAG, no_line) == built
+
+
+@pytest.mark.parametrize("where", ["request", "answer"])
+@pytest.mark.parametrize(("method", "part"), [("PUT", "/uploads/"), ("GET", "/manifests/")])
+def test_a_connection_that_breaks_is_made_again(tmp_path: Path, where: str, method: str, part: str) -> None:
+    built, pushed, seen = push(tmp_path, failing(2, method, part, Break(where)))
+    assert pushed == built
+    assert len([line for line in seen if line.startswith(method) and part in line]) >= 3
+
+
+def test_one_that_stalls_is_asked_again_and_then_said_to_have_stalled() -> None:
+    registry = MemoryRegistry()
+    registry.manifests[TAG] = b"{}"
+    stall = Break("stall", 0.3)
+    with serving(registry, failing(2, "HEAD", "/manifests/", stall)) as (address, _):
+        client = Registry(address, pause=lambda _seconds: None, timeout=(5, 0.1))
+        assert client.digest(f"{address}/app", TAG) == sha256(b"{}")
+    with serving(registry, failing(9, "HEAD", "/manifests/", stall)) as (address, seen):
+        client = Registry(address, pause=lambda _seconds: None, timeout=(5, 0.1))
+        with pytest.raises(RegistryError, match=rf"look for {address}/app:{TAG}: the registry has stalled"):
+            client.digest(f"{address}/app", TAG)
+        assert len(seen) == 5

@@ -1,0 +1,726 @@
+"""Logins, certificates and counts are the same whatever is asked of a registry."""
+
+import base64
+import json
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import trustme
+
+from delivery.errors import RegistryError
+from delivery.registry.client import Registry, answers, is_local, lacks_login, login
+from tests.registries import Answer, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
+
+BASIC = f"Basic {base64.b64encode(b'me:secret').decode()}"
+
+
+def no_line(_text: str) -> None:
+    pass
+
+
+def no_pause(_seconds: float) -> None:
+    pass
+
+
+class TokenRegistry(FullRegistry):
+    """A registry that wants tokens, hands them out at /token, and lets each be used so many times."""
+
+    uses = 10**6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scopes: list[list[str]] = []
+        self.left: dict[str, int] = {}
+        self.token_answers: list[Answer] = []
+
+    def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if path.startswith("/token"):
+            return self._hand_out(path, headers)
+        token = headers.get("Authorization", "").removeprefix("Bearer ")
+        if not self.left.get(token) or not self._covers(token, method, path):
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token",service="s"'}, b""
+        self.left[token] -= 1
+        return super().__call__(method, path, headers, body)
+
+    def _hand_out(self, path: str, headers: dict[str, str]) -> Answer:
+        if self.token_answers:
+            return self.token_answers.pop(0)
+        if headers.get("Authorization") != BASIC:
+            return 401, {}, b""
+        asked = parse_qs(urlsplit(path).query)
+        self.scopes.append(asked["scope"])
+        token = f"{len(self.scopes)}|{' '.join(asked['scope'])}"
+        self.left[token] = self.uses
+        return 200, {}, f'{{"token": "{token}"}}'.encode()
+
+    def _covers(self, token: str, method: str, path: str) -> bool:
+        repository = re.split("/(?:manifests|blobs|tags|referrers)/", path.removeprefix("/v2/"))[0]
+        action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(method, "push")
+        given = [scope for scope in token.partition("|")[2].split() if scope.startswith(f"repository:{repository}:")]
+        return any(action in scope.rpartition(":")[2].split(",") for scope in given)
+
+
+@pytest.fixture
+def me(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
+
+
+def challenge(scheme: str, accepted: str) -> Callable[[str, str, dict[str, str], bytes], Answer]:
+    """A registry that wants this Authorization, says so in this scheme, and hands out tokens at /token."""
+    memory = MemoryRegistry()
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if path.startswith("/token"):
+            good = headers.get("Authorization") == BASIC
+            return (200, {}, b'{"token": "let-me-in"}') if good else (401, {}, b"")
+        if headers.get("Authorization") != accepted:
+            realm = f'realm="http://{headers["Host"]}/token",service="s"'
+            return 401, {"WWW-Authenticate": f"{scheme} {realm}"}, b""
+        return memory(method, path, headers, body)
+
+    return answer
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize(("scheme", "accepted"), [("Basic", BASIC), ("Bearer", "Bearer let-me-in")])
+def test_logs_in_as_the_registry_asks(tmp_path: Path, scheme: str, accepted: str) -> None:
+    built = write_layout(tmp_path)
+    with serving(challenge(scheme, accepted)) as (address, _):
+        assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_a_wrong_login_is_said_to_be_wrong_at_once(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
+    with serving(challenge(scheme, "another")) as (address, seen), pytest.raises(RegistryError) as caught:
+        Registry(address).digest(f"{address}/app", "k1")
+    assert caught.value.hint.startswith(f"the login for {address} is wrong: `docker login")
+    assert len(seen) == 2
+
+
+@pytest.mark.usefixtures("me")
+def test_asks_for_no_more_than_it_needs(tmp_path: Path) -> None:
+    digest = write_layout(tmp_path)
+    registry = TokenRegistry()
+    with serving(registry) as (address, _):
+        client = Registry(address)
+        client.digest(f"{address}/app", "k1")
+        client.push_layout(tmp_path, f"{address}/app", "k1", no_line)
+        client.delete(f"{address}/app", digest)
+        client.push_layout(tmp_path, f"{address}/other", "k1", no_line, mount_from=[f"{address}/app"])
+    assert registry.scopes == [
+        ["repository:app:pull"],
+        ["repository:app:pull,push"],
+        ["repository:app:pull,push,delete"],
+        ["repository:other:pull"],
+        ["repository:app:pull", "repository:other:pull,push"],
+    ]
+
+
+@pytest.mark.usefixtures("me")
+def test_once_it_knows_where_tokens_come_from_it_is_not_turned_away_again() -> None:
+    with serving(TokenRegistry()) as (address, seen):
+        client = Registry(address)
+        for name in ("one", "two"):
+            client.digest(f"{address}/{name}", "k1")
+    assert [line.partition("?")[0] for line in seen] == [
+        "HEAD /v2/one/manifests/k1",
+        "GET /token",
+        "HEAD /v2/one/manifests/k1",
+        "GET /token",
+        "HEAD /v2/two/manifests/k1",
+    ]
+
+
+@pytest.mark.usefixtures("me")
+def test_a_token_that_runs_out_in_the_middle_of_a_push_is_renewed(tmp_path: Path) -> None:
+    built = write_layout(tmp_path)
+    registry = TokenRegistry()
+    registry.uses = 2
+    with serving(registry) as (address, _):
+        assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
+    assert len(registry.scopes) >= 3
+
+
+@pytest.mark.usefixtures("me")
+def test_a_token_that_has_run_out_is_not_shown_again() -> None:
+    registry = TokenRegistry()
+    with serving(registry) as (address, seen):
+        client = Registry(address)
+        client.delete(f"{address}/app", sha256(b"gone"))  # its token would do for everything
+        registry.left = {}
+        seen.clear()
+        assert client.digest(f"{address}/app", "k1") == client.digest(f"{address}/app", "k2") == ""
+    assert [line.split()[0] for line in seen] == ["HEAD", "GET", "HEAD", "HEAD"]
+
+
+def test_a_wrong_password_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
+    with serving(challenge("Basic", "another")) as (address, seen):
+        client = Registry(address)
+        for requests in (2, 3):
+            with pytest.raises(RegistryError, match="answered 401"):
+                client.digest(f"{address}/app", "k1")
+            assert len(seen) == requests
+
+
+@pytest.mark.usefixtures("me")
+def test_tokens_that_never_work_are_not_asked_for_endlessly() -> None:
+    registry = TokenRegistry()
+    registry.uses = 0
+    with serving(registry) as (address, seen), pytest.raises(RegistryError, match="answered 401"):
+        Registry(address).digest(f"{address}/app", "k1")
+    assert len(seen) == 3
+
+
+@pytest.mark.usefixtures("me")
+def test_a_token_service_that_is_busy_is_not_taken_for_a_wrong_login() -> None:
+    registry = TokenRegistry()
+    registry.token_answers = [(503, {}, b""), (429, {"Retry-After": "3"}, b"")]
+    pauses: list[float] = []
+    with serving(registry) as (address, _):
+        assert Registry(address, pause=pauses.append).digest(f"{address}/app", "k1") == ""
+    assert len(pauses) == 2
+    assert pauses[1] >= 3
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}"])
+def test_a_token_service_that_gives_no_token_is_a_refusal(answer: bytes) -> None:
+    registry = TokenRegistry()
+    registry.token_answers = [(200, {}, answer)]
+    with serving(registry) as (address, _), pytest.raises(RegistryError, match="answered 401"):
+        Registry(address).digest(f"{address}/app", "k1")
+
+
+def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str, secret: str) -> None:
+    """A Docker config whose logins are kept by a helper, which knows this one."""
+    program = folder / "docker-credential-house"
+    program.write_text(f"""#!/bin/sh\necho '{{"ServerURL": "", "Username": "{user}", "Secret": "{secret}"}}'\n""")
+    program.chmod(0o755)
+    (folder / "config.json").write_text('{"credsStore": "house"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_takes_logins_from_dockers_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert login("registry.test/team") is None
+    auth = base64.b64encode(b"me:secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.test": {"auth": auth}, "other.test": {}}}))
+    assert login("registry.test/team") == ("me", "secret")
+    assert login("other.test") is None
+
+
+def test_takes_logins_from_dockers_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper(tmp_path, monkeypatch, "me", "secret")
+    assert login("registry.test/team") == ("me", "secret")
+
+
+def test_a_config_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper(tmp_path, monkeypatch, "me", "secret")
+    (tmp_path / "docker-credential-house").write_text("#!/bin/sh\necho oh no; exit 1\n")
+    with pytest.raises(RegistryError, match=r"read the login for registry\.test from the Docker config"):
+        login("registry.test/team")
+
+
+@pytest.mark.parametrize("kept", ["config", "helper"])
+def test_an_identity_token_is_changed_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str) -> None:
+    told: list[dict[str, list[str]]] = []
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if path == "/token":
+            told.append(parse_qs(body.decode()))
+            return 200, {}, b'{"access_token": "let-me-in"}'
+        if headers.get("Authorization") != "Bearer let-me-in":
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token",service="s"'}, b""
+        return MemoryRegistry()(method, path, headers, body)
+
+    with serving(answer) as (address, _):
+        helper(tmp_path, monkeypatch, "<token>", "identity")
+        if kept == "config":
+            config = {"auths": {address: {"auth": "", "identitytoken": "identity"}}}
+            (tmp_path / "config.json").write_text(json.dumps(config))
+        assert Registry(address).digest(f"{address}/app", "k1") == ""
+    assert told == [
+        {
+            "grant_type": ["refresh_token"],
+            "refresh_token": ["identity"],
+            "service": ["s"],
+            "scope": ["repository:app:pull"],
+            "client_id": ["delivery-platform"],
+        }
+    ]
+
+
+def test_is_left_alone_for_as_long_as_it_says() -> None:
+    pauses: list[float] = []
+    fault = failing(1, "HEAD", "/manifests/", (429, {"Retry-After": "7"}, b""))
+    with serving(FullRegistry(), fault) as (address, _):
+        Registry(address, pause=pauses.append).digest(f"{address}/app", "k1")
+    assert 7.0 <= pauses[0] <= 10.5
+
+
+def test_counts_what_goes_over_the_wire(tmp_path: Path) -> None:
+    write_layout(tmp_path, b"x" * 5000)
+    with serving(FullRegistry()) as (address, seen):
+        client = Registry(address)
+        client.push_layout(tmp_path, f"{address}/app", "k1", no_line)
+        assert client.requests == len(seen)
+        held = client.fetch(f"{address}/app", "k1")
+        manifest = len(held.content) if held else 0
+        assert client.sent == 5000 + len(b'{"architecture":"amd64","os":"linux"}') + manifest
+        assert client.received == 2 * manifest
+
+
+def test_redirects_are_counted() -> None:
+    moved = failing(1, "GET", "/manifests/k1", (307, {"Location": "/v2/app/manifests/k2"}, b""))
+    with serving(FullRegistry(), moved) as (address, seen):
+        client = Registry(address)
+        assert client.fetch(f"{address}/app", "k1") is None
+        assert client.requests == len(seen) == 2
+
+
+def test_one_that_takes_a_breath_in_the_middle_of_an_upload_is_waited_for(tmp_path: Path) -> None:
+    def breath(method: str, path: str) -> None:
+        if method == "PUT" and "/uploads/" in path:
+            time.sleep(0.6)
+
+    built = write_layout(tmp_path, b"x" * 20_000_000)  # more than the machine holds for the two of them
+    with serving(FullRegistry(), breath) as (address, seen):
+        client = Registry(address, pause=no_pause, timeout=(0.3, 10))
+        assert client.push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
+    assert len([line for line in seen if line.startswith("PUT /v2/app/blobs")]) == 2
+
+
+def test_one_that_is_not_there_is_an_error() -> None:
+    client = Registry("localhost:1", pause=no_pause)
+    with pytest.raises(RegistryError, match="does not answer"):
+        client.digest("localhost:1/app", "k1")
+    assert not answers("localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("localhost:5001", True),
+        ("127.0.0.1:5000/team", True),
+        ("docker.io/acme", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_knows_what_is_local(address: str, *, local: bool) -> None:
+    assert is_local(address) is local
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Serve over TLS at registry.test, which leads here; the user's home is empty."""
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more, **options: look_up("127.0.0.1" if host == "registry.test" else host, *more, **options),
+    )
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    def serve(answer: Callable[[str, str, dict[str, str], bytes], Answer], *, clients: bool = False) -> Any:  # noqa: ANN401  # a context manager
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("registry.test").configure_cert(context)
+        if clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            authority.configure_trust(context)
+        return serving(answer, tls=context)
+
+    return serve
+
+
+def certificates(address: str) -> Path:
+    folder = Path.home() / ".docker" / "certs.d" / address
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_certificate_of_an_unknown_authority_is_not_trusted_and_it_says_what_to_do(
+    secure: Callable[..., Any],
+) -> None:
+    with serving(FullRegistry()), secure(FullRegistry()) as (local, seen):
+        address = local.replace("localhost", "registry.test")
+        with pytest.raises(RegistryError, match="certificate is not trusted") as caught:
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+        assert not answers(address)
+    assert f"/etc/docker/certs.d/{address}/ca.crt" in caught.value.hint
+    assert not seen
+
+
+def test_trusts_the_authorities_that_docker_is_told_to(secure: Callable[..., Any], authority: trustme.CA) -> None:
+    with secure(FullRegistry()) as (local, _):
+        address = local.replace("localhost", "registry.test")
+        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        assert answers(address)
+        assert Registry(address).digest(f"{address}/app", "k1") == ""
+
+
+def test_those_are_for_one_registry_alone(secure: Callable[..., Any], authority: trustme.CA) -> None:
+    with secure(FullRegistry()) as (local, _):
+        address = local.replace("localhost", "registry.test")
+        authority.cert_pem.write_to_path(str(certificates("registry.test:1") / "ca.crt"))
+        with pytest.raises(RegistryError, match="certificate is not trusted"):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_trusts_the_bundle_of_the_environment_beside_them(
+    secure: Callable[..., Any], authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv(variable, str(bundle))
+    with secure(FullRegistry()) as (local, _):
+        address = local.replace("localhost", "registry.test")
+        trustme.CA().cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        assert Registry(address).digest(f"{address}/app", "k1") == ""
+
+
+def test_shows_the_certificate_that_a_registry_wants_of_its_clients(
+    secure: Callable[..., Any], authority: trustme.CA
+) -> None:
+    with secure(FullRegistry(), clients=True) as (local, _):
+        address = local.replace("localhost", "registry.test")
+        folder = certificates(address)
+        authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+        with pytest.raises(RegistryError, match="does not answer"):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+        mine = authority.issue_cert("me@example.com")
+        mine.cert_chain_pems[0].write_to_path(str(folder / "client.cert"))
+        mine.private_key_pem.write_to_path(str(folder / "client.key"))
+        assert Registry(address).digest(f"{address}/app", "k1") == ""
+
+
+@pytest.mark.usefixtures("secure")
+def test_a_certificate_that_is_none_is_an_error_that_names_the_file() -> None:
+    file = certificates("registry.test:1") / "ca.crt"
+    file.write_text("not PEM")
+    with pytest.raises(RegistryError, match=rf"read {file}: "):
+        Registry("registry.test:1")
+
+
+@pytest.mark.usefixtures("me")
+def test_a_password_is_not_sent_unencrypted_on_behalf_of_an_encrypted_registry(
+    secure: Callable[..., Any], authority: trustme.CA
+) -> None:
+    with secure(TokenRegistry()) as (local, seen):
+        address = local.replace("localhost", "registry.test")
+        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        with pytest.raises(RegistryError, match="not encrypted"):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) == 1
+
+
+class Elsewhere:
+    """A server at another address, which a registry names; what it is told of who asks."""
+
+    def __init__(self, answer: Answer = (200, {}, b"{}")) -> None:
+        self.answer = answer
+        self.bodies: list[bytes] = []
+        self.shown: list[str | None] = []
+
+    def __call__(self, _method: str, _path: str, headers: dict[str, str], body: bytes) -> Answer:
+        self.bodies.append(body)
+        self.shown.append(headers.get("Authorization") or headers.get("Cookie"))
+        return self.answer
+
+
+Serving = Callable[[str, str, dict[str, str], bytes], Answer]
+
+
+def sending_on(registry: Serving, method: str, part: str, answer: Answer) -> Serving:
+    """A registry that answers one kind of request so, once it has let it in."""
+
+    def answering(asked: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        usual = registry(asked, path, headers, body)
+        return answer if usual[0] != 401 and asked == method and part in path else usual
+
+    return answering
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize(("scheme", "accepted"), [("Basic", BASIC), ("Bearer", "Bearer let-me-in")])
+def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, accepted: str) -> None:
+    built, elsewhere = write_layout(tmp_path), Elsewhere((201, {}, b""))
+    with serving(elsewhere) as (other, _):
+        place: Answer = (202, {"Location": f"http://{other}/place?state=1"}, b"")
+        registry = sending_on(challenge(scheme, accepted), "POST", "/uploads/", place)
+        with serving(registry) as (address, _):
+            assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
+    assert elsewhere.bodies[0] == b"a layer"
+    assert elsewhere.shown == [None, None]
+
+
+@pytest.mark.usefixtures("me")
+def test_the_next_page_of_a_list_on_another_host_is_asked_for_without_the_login() -> None:
+    elsewhere = Elsewhere((200, {}, b'{"tags": ["2"]}'))
+    with serving(elsewhere) as (other, _):
+        page: Answer = (200, {"Link": f'<http://{other}/next>; rel="next"'}, b'{"tags": ["1"]}')
+        with serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)) as (address, _):
+            assert Registry(address).tags(f"{address}/app") == ["1", "2"]
+    assert elsewhere.shown == [None]
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_download_is_followed_to_another_host_without_the_login(status: int) -> None:
+    elsewhere = Elsewhere((200, {}, b"content"))
+    with serving(elsewhere) as (other, seen):
+        moved: Answer = (status, {"Location": f"http://{other}/store?signature=s"}, b"")
+        registry = sending_on(challenge("Basic", BASIC), "GET", "/blobs/", moved)
+        with serving(registry) as (address, _):
+            client = Registry(address)
+            assert client.blob(f"{address}/app", sha256(b"content")) == b"content"
+    assert (seen, elsewhere.shown) == (["GET /store?signature=s"], [None])
+    assert client.requests == 3  # refused, let in, and sent on
+
+
+@pytest.mark.usefixtures("me")
+def test_a_redirect_to_the_same_host_keeps_the_login() -> None:
+    moved: Answer = (307, {"Location": "/v2/app/manifests/k2"}, b"")
+    registry = sending_on(challenge("Basic", BASIC), "HEAD", "/k1", moved)
+    with serving(registry) as (address, seen):
+        assert Registry(address).digest(f"{address}/app", "k1") == ""
+    assert seen[-1] == "HEAD /v2/app/manifests/k2"
+    assert len(seen) == 3
+
+
+def test_redirects_in_a_circle_are_an_error() -> None:
+    with (
+        serving(lambda *_: (307, {"Location": "/v2/app/manifests/k1"}, b"")) as (address, seen),
+        pytest.raises(RegistryError, match=r"cannot .*: too many redirects"),
+    ):
+        Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) < 20
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("how", ["Link", "redirect"])
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_another_host_that_asks_for_a_login_does_not_get_it(how: str, scheme: str) -> None:
+    elsewhere = Elsewhere()
+    with serving(elsewhere) as (other, seen):
+        wanted = f'{scheme} realm="http://{other}/token",service="s"'
+        elsewhere.answer = (401, {"WWW-Authenticate": wanted}, b"")
+        if how == "Link":
+            on: Answer = (200, {"Link": f'<http://{other}/next>; rel="next"'}, b"{}")
+        else:
+            on = (307, {"Location": f"http://{other}/next"}, b"")
+        with (
+            serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", on)) as (address, _),
+            pytest.raises(RegistryError, match=f"{other}, which the registry names, answered 401") as caught,
+        ):
+            Registry(address).tags(f"{address}/app")
+    assert (seen, elsewhere.shown) == (["GET /next"], [None])
+    assert "is sent to no other host" in caught.value.hint
+
+
+@pytest.mark.usefixtures("me")
+def test_an_address_that_two_parsers_read_differently_gets_no_login() -> None:
+    elsewhere = Elsewhere((200, {}, b"{}"))
+    with serving(elsewhere) as (other, _):
+
+        def registry(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+            strange = f"http://{other}\\@{headers['Host']}/next"
+            page: Answer = (200, {"Link": f'<{strange}>; rel="next"'}, b"{}")
+            answering = sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)
+            return answering(method, path, headers, body)
+
+        with serving(registry) as (address, _):
+            Registry(address).tags(f"{address}/app")
+    assert elsewhere.shown == [None]
+
+
+def test_a_cookie_is_sent_to_no_other_host() -> None:
+    elsewhere = Elsewhere((200, {}, b'{"tags": ["2"]}'))
+    with serving(elsewhere) as (other, _):
+        page: Answer = (
+            200,
+            {"Link": f'<http://{other}/next>; rel="next"', "Set-Cookie": "session=secret; Path=/"},
+            b"{}",
+        )
+        with serving(lambda *_: page) as (address, _):
+            Registry(address).tags(f"{address}/app")
+    assert elsewhere.shown == [None]
+
+
+def test_a_login_of_netrc_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    registry = Elsewhere((404, {}, b""))
+    with serving(registry) as (address, _):
+        Registry(address).digest(f"{address}/app", "k1")
+    assert registry.shown == [None]
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("how", ["upload", "Link", "redirect"])
+def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
+    secure: Callable[..., Any], authority: trustme.CA, how: str
+) -> None:
+    def push(client: Registry, repository: str) -> None:
+        client.push_artifact(repository, artifact_type="a/b", layers=[], tag="k1")
+
+    with serving(Elsewhere()) as (other, seen):
+        url = f"http://{other}/x?signature=secret"
+        method, ask, answer = {
+            "upload": ("POST", push, (202, {"Location": url}, b"")),
+            "Link": ("GET", Registry.tags, (200, {"Link": f'<{url}>; rel="next"'}, b"{}")),
+            "redirect": ("GET", Registry.tags, (307, {"Location": url}, b"")),
+        }[how]
+        with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (local, _):
+            address = local.replace("localhost", "registry.test")
+            authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+            client = Registry(address, pause=no_pause)
+            with pytest.raises(RegistryError, match=f"names http://{other}, which is not") as caught:
+                ask(client, f"{address}/app")
+    assert seen == []
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.usefixtures("me")
+def test_an_encrypted_registry_is_not_left_for_its_own_host_unencrypted(
+    secure: Callable[..., Any], authority: trustme.CA
+) -> None:
+    def down(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+        return 307, {"Location": f"http://{headers['Host']}{path}"}, b""
+
+    with secure(down) as (local, seen):
+        address = local.replace("localhost", "registry.test")
+        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        with pytest.raises(RegistryError, match="not encrypted"):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) == 1
+
+
+def test_what_became_encrypted_on_the_way_stays_so(secure: Callable[..., Any], authority: trustme.CA) -> None:
+    with serving(Elsewhere()) as (other, seen):
+        down: Answer = (307, {"Location": f"http://{other}/"}, b"")
+        with secure(lambda *_: down) as (local, _):
+            encrypted = local.replace("localhost", "registry.test")
+            up: Answer = (307, {"Location": f"https://{encrypted}/"}, b"")
+            with serving(lambda *_: up) as (address, _):
+                authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+                with pytest.raises(RegistryError, match=f"names http://{other}, which is not"):
+                    Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert seen == []
+
+
+def asking_for_tokens_at(realm: str) -> Serving:
+    """A registry that wants tokens from there."""
+    return lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")
+
+
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("realm", ["http://tokens.test/token", "ftp://localhost/", "/token", "http://"])
+def test_a_login_is_sent_to_no_token_service_that_is_neither_encrypted_nor_here(realm: str) -> None:
+    with (
+        serving(asking_for_tokens_at(realm)) as (address, seen),
+        pytest.raises(RegistryError, match=r"log in: the registry names .* for tokens"),
+    ):
+        Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("user", ["me", "<token>"])
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_token_service_is_not_followed_to_another_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, status: int
+) -> None:
+    helper(tmp_path, monkeypatch, user, "secret")
+    with serving(Elsewhere()) as (other, seen):
+
+        def answer(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+            if path.startswith("/token"):
+                return status, {"Location": f"http://{other}/token"}, b""
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token"'}, b""
+
+        with (
+            serving(answer) as (address, _),
+            pytest.raises(RegistryError, match=r"log in: .* sends it on to another address"),
+        ):
+            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+    assert seen == []
+
+
+@pytest.mark.usefixtures("me")
+def test_a_token_is_sent_to_no_other_host_than_it_was_given_for() -> None:
+    elsewhere = Elsewhere((200, {}, b"{}"))
+    with serving(elsewhere) as (other, seen):
+        page: Answer = (200, {"Link": f'<http://{other}/v2/app/tags/list?n=1>; rel="next"'}, b"{}")
+        with serving(sending_on(TokenRegistry(), "GET", "/tags/", page)) as (address, asked):
+            client = Registry(address)
+            client.digest(f"{address}/app", "k1")
+            client.tags(f"{address}/app")
+    assert (seen, elsewhere.shown) == (["GET /v2/app/tags/list?n=1"], [None])
+    assert len([line for line in asked if line.startswith("GET /token")]) == 1
+
+
+@pytest.mark.usefixtures("me")
+def test_docker_hub_is_asked_where_it_is(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registry = TokenRegistry()
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        status, headers_back, content = registry(method, path, headers, body)
+        if "WWW-Authenticate" in headers_back:
+            challenge = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
+            return status, {"WWW-Authenticate": challenge}, content
+        hosts.append(f"{method} {headers['Host']}{path}")
+        return status, headers_back, content
+
+    hosts: list[str] = []
+    look_up = socket.getaddrinfo
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("index.docker.io", "auth.docker.io").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "bundle.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving(answer, tls=context) as (local, _):
+        port = int(local.rpartition(":")[2])
+        monkeypatch.setattr(socket, "getaddrinfo", lambda _host, _port, *more: look_up("127.0.0.1", port, *more))
+        assert Registry("docker.io/acme").digest("docker.io/acme/api-rest", "k1") == ""
+    assert hosts == [
+        "GET auth.docker.io/token?service=registry.docker.io&scope=repository%3Aacme%2Fapi-rest%3Apull",
+        "HEAD index.docker.io/v2/acme/api-rest/manifests/k1",
+    ]
+
+
+def test_a_login_that_a_push_will_need_is_missed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
+    with serving(TokenRegistry()) as (address, seen):
+        error = lacks_login(address)
+        assert error
+        assert error.hint.startswith(f"there is no login for {address}: `docker login {address}`")
+        assert seen == ["GET /v2/"]
+        monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+        assert lacks_login(address) is None
+    monkeypatch.delenv("DELIVERY_REGISTRY_USERNAME")
+    with serving(FullRegistry()) as (address, _):
+        assert lacks_login(address) is None
+    assert lacks_login("localhost:1") is None

@@ -1,0 +1,75 @@
+"""The declared registry is used; only a local one is started."""
+
+from typing import cast
+
+import pytest
+
+from delivery.errors import EngineError, PortTakenError, RegistryError
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
+from delivery.registry import local_registry
+from tests.registries import MemoryRegistry, serving
+
+
+class Runner:
+    """An engine that starts containers, or says why it does not."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.refusal = refusal
+        self.removed: list[str] = []
+        self.running: dict[int, str] = {}
+
+    def publishers(self) -> dict[int, str]:
+        return self.running
+
+    def remove(self, name: str) -> bool:
+        self.removed.append(name)
+        return False
+
+    def run(self, _image: str, name: str, **_: object) -> None:
+        if self.refusal:
+            raise EngineError(f"start {name}: the Docker engine answered: {self.refusal}")
+
+
+def test_one_that_answers_is_used_as_it_is(declaration: Declaration) -> None:
+    with serving(MemoryRegistry()) as (address, _):
+        assert local_registry.ensure(cast("Engine", None), declaration.at(address)).address == address
+
+
+def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
+    with pytest.raises(RegistryError, match=r"reach the registry registry\.invalid/team: it does not answer"):
+        local_registry.ensure(cast("Engine", None), declaration.at("registry.invalid/team"))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    ["Bind for 127.0.0.1:1 failed: port is already allocated", "listen tcp4 127.0.0.1:1: bind: address already in use"],
+)
+def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refusal: str) -> None:
+    engine = Runner(refusal)
+    with pytest.raises(PortTakenError, match="start a registry at localhost:1: port 1 is taken") as caught:
+        local_registry.ensure(cast("Engine", engine), declaration.at("localhost:1"))
+    assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
+    assert engine.removed == ["house-registry"] * 2  # what was there before, and what could not be started
+
+
+def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
+    with pytest.raises(EngineError, match="no such image"):
+        local_registry.ensure(cast("Engine", Runner("no such image")), declaration.at("localhost:1"))
+
+
+def test_each_compose_project_has_a_registry_of_its_own(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert local_registry.name(declaration) == "house-registry"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
+    assert local_registry.name(declaration) == "other-registry"
+
+
+def test_one_that_runs_at_another_port_is_not_taken_away_from_others(declaration: Declaration) -> None:
+    runner = Runner()
+    runner.running = {5001: "house-registry"}
+    with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:
+        local_registry.ensure(cast("Engine", runner), declaration.at("localhost:1"))
+    assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint
+    assert runner.removed == []

@@ -1,0 +1,330 @@
+"""A bill of materials names what the records name, whole, and reads back as it was written."""
+
+import json
+import subprocess
+import sys
+from random import Random
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.errors import DeliveryError
+from delivery.project.files import ROOT
+from delivery.release import bom
+from delivery.release.bom import Image, Package
+
+IMAGE = Image("api-rest", "1.2.0", "localhost:5001/api-rest", f"sha256:{'ab' * 32}")
+ZLIB = """\
+Package: zlib1g
+Source: zlib
+Version: 1:1.3.dfsg+really1.3.1-1+b1
+Architecture: amd64
+Description: compression library - runtime
+ zlib is a library.
+ .
+ Package: not-this-one
+"""
+COPYRIGHT = """\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: zlib
+
+Files: *
+Copyright: 1995 Jean-loup Gailly
+License: Zlib
+ This software is provided 'as-is'.
+ .
+ Files: no
+
+Files: contrib/*
+License: GPL-2+
+
+License: GPL-3
+ The text of one that no file is under.
+"""
+SYSTEM = b'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n'
+STATUS_D = "var/lib/dpkg/status.d"
+SITE = "usr/local/lib/python3.13/dist-packages"
+
+
+def distribution(name: str, version: str, *more: str) -> bytes:
+    return "\n".join(
+        ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *more, "", "Name: body"]
+    ).encode()
+
+
+def test_a_debian_package_is_named_by_its_record() -> None:
+    files = {
+        f"{STATUS_D}/zlib1g": ZLIB.encode(),
+        "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode(),
+        "usr/lib/os-release": SYSTEM,
+    }
+    (package,) = bom.packages_in(files)
+    assert package == Package(
+        kind="deb",
+        name="zlib1g",
+        version="1:1.3.dfsg+really1.3.1-1+b1",
+        purl="pkg:deb/debian/zlib1g@1:1.3.dfsg%2Breally1.3.1-1%2Bb1?arch=amd64&distro=debian-13&upstream=zlib",
+        architecture="amd64",
+        licences=("GPL-2+", "Zlib"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "upstream"),
+    [
+        ("", ""),
+        ("Source: libgcc-s1\n", ""),
+        ("Source: gcc-14\n", "&upstream=gcc-14"),
+        ("Source: gcc-defaults (1.220)\n", "&upstream=gcc-defaults%401.220"),
+    ],
+)
+def test_the_source_that_security_notices_speak_of_is_named_where_it_is_another(source: str, upstream: str) -> None:
+    record = f"Package: libgcc-s1\n{source}Version: 14.2.0-19\nArchitecture: amd64\n"
+    (package,) = bom.packages_in({f"{STATUS_D}/libgcc-s1": record.encode()})
+    assert package.purl == f"pkg:deb/debian/libgcc-s1@14.2.0-19?arch=amd64{upstream}"
+
+
+def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
+    def record(name: str, status: str) -> str:
+        return f"Package: {name}\nStatus: {status}\nVersion: 1\nArchitecture: all\n"
+
+    book = [("here", "install ok installed"), ("gone", "deinstall ok config-files"), ("no", "purge ok not-installed")]
+    files = {"var/lib/dpkg/status": "\n".join(record(*one) for one in book).encode()}
+    assert [package.name for package in bom.packages_in(files)] == ["here"]
+
+
+def test_a_copyright_file_that_only_tells_gives_no_licence() -> None:
+    files = {
+        f"{STATUS_D}/zlib1g": ZLIB.encode(),
+        "usr/share/doc/zlib1g/copyright": b"License: of many kinds\n\nFiles: all\nLicense: MIT\n",
+    }
+    assert bom.packages_in(files)[0].licences == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "licences"),
+    [
+        (("License-Expression: MIT OR Apache-2.0", "License: not this"), ("MIT OR Apache-2.0",)),
+        (("License: 3-Clause BSD License",), ("3-Clause BSD License",)),
+        (("License: UNKNOWN", "Classifier: License :: OSI Approved :: MIT License"), ("MIT License",)),
+        (
+            ("License: Permission is hereby granted", " to any person", "Classifier: License :: OSI Approved :: X"),
+            ("X",),
+        ),
+        ((f"License: {'Permission is granted. ' * 9}", "Classifier: Topic :: Not :: A licence"), ()),
+        ((), ()),
+    ],
+)
+def test_a_distribution_has_the_licence_that_its_metadata_says(
+    told: tuple[str, ...], licences: tuple[str, ...]
+) -> None:
+    found = bom.packages_in({f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *told)})
+    assert found == [Package("pypi", "x", "1", "pkg:pypi/x@1", licences=licences)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{SITE}/Foo_Bar-1.dist-info/METADATA",
+        f"{SITE}/setuptools/_vendor/foo_bar-1.dist-info/METADATA",
+        f"{SITE}/Foo_Bar-1.egg-info/PKG-INFO",
+        "usr/lib/python3/dist-packages/Foo_Bar-1.egg-info",
+        "Foo_Bar-1.dist-info/METADATA",
+    ],
+)
+def test_a_distribution_is_found_wherever_its_metadata_lies(path: str) -> None:
+    (package,) = bom.packages_in({path: distribution("Foo_Bar", "1")})
+    assert (package.name, package.purl) == ("Foo_Bar", "pkg:pypi/foo-bar@1")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{SITE}/x-1.dist-info/RECORD",
+        f"{SITE}/x-1.dist-info/licenses/METADATA",
+        f"{SITE}/x/METADATA",
+        f"{STATUS_D}/zlib1g.md5sums",
+        f"{STATUS_D}/more/zlib1g",
+        "opt/var/lib/dpkg/status",
+        "usr/share/doc/zlib1g/changelog",
+    ],
+)
+def test_other_files_are_not_read(path: str) -> None:
+    assert not bom.is_record(path)
+    assert bom.packages_in({path: b"no record"}) == []
+
+
+WITH_BILL = f"{SITE}/crypto_graphy-50.0.2.dist-info/sboms"
+
+
+def test_what_a_wheel_says_it_carries_is_in() -> None:
+    cyclonedx = {
+        "bomFormat": "CycloneDX",
+        "metadata": {"component": {"name": "crypto-graphy", "purl": "pkg:pypi/crypto-graphy@50.0.2"}},
+        "components": [
+            {
+                "name": "base64",
+                "version": "0.22.1",
+                "purl": "pkg:cargo/base64@0.22.1",
+                "licenses": [{"expression": "MIT OR Apache-2.0"}],
+                "components": [{"name": "inner", "version": "2", "purl": "pkg:cargo/inner@2"}],
+            },
+            {"name": "unnamed", "version": "1"},
+            {"name": "of-the-build", "version": "1", "purl": "pkg:cargo/of-the-build@1", "scope": "excluded"},
+        ],
+    }
+    reference = {"referenceType": "purl", "referenceLocator": "pkg:generic/openssl@3.5.4"}
+    spdx = {
+        "spdxVersion": "SPDX-2.3",
+        "packages": [
+            {"name": "openssl", "versionInfo": "3.5.4", "externalRefs": [{"referenceType": "cpe23Type"}, reference]},
+            {"name": "no-purl"},
+        ],
+    }
+    files = {
+        f"{WITH_BILL}/rust.cyclonedx.json": json.dumps(cyclonedx).encode(),
+        f"{WITH_BILL}/openssl.spdx.json": json.dumps(spdx).encode(),
+    }
+    within = "crypto_graphy 50.0.2"
+    assert bom.packages_in(files) == [
+        Package("cargo", "base64", "0.22.1", "pkg:cargo/base64@0.22.1", licences=("MIT OR Apache-2.0",), within=within),
+        Package("cargo", "inner", "2", "pkg:cargo/inner@2", within=within),
+        Package("generic", "openssl", "3.5.4", "pkg:generic/openssl@3.5.4", within=within),
+    ]
+
+
+def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> None:
+    files = {
+        f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", "License: MIT"),
+        f"{SITE}/y/_vendor/x-1.dist-info/METADATA": distribution("X", "1", "License: BSD"),
+    }
+    assert bom.packages_in(files) == [Package("pypi", "X", "1", "pkg:pypi/x@1", licences=("BSD", "MIT"))]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (f"{STATUS_D}/zlib1g", b"Package: zlib1g\nVersion: 1\n"),
+        (f"{STATUS_D}/zlib1g", b"\xff\xfe"),
+        (f"{SITE}/x-1.dist-info/METADATA", b"Name: x\n"),
+        (f"{WITH_BILL}/rust.json", b"not JSON"),
+        (f"{WITH_BILL}/rust.json", b"{}"),
+        (f"{WITH_BILL}/rust.json", b"[]"),
+        (f"{WITH_BILL}/rust.json", b'{"bomFormat": "CycloneDX", "components": [{"name": "x", "purl": "no purl"}]}'),
+        (f"{WITH_BILL}/rust.json", b'{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:cargo/nameless@1"}]}'),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(path: str, content: bytes) -> None:
+    with pytest.raises(DeliveryError, match=f"read what is in the image: /{path}"):
+        bom.packages_in({path: content})
+
+
+words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=9)
+licences = st.lists(st.sampled_from(["MIT", "mit", "GPL-2+", "MIT OR Apache-2.0", "public-domain", "The X licence"]))
+
+
+@st.composite
+def some_package(draw: st.DrawFn) -> Package:
+    name, version = draw(words), draw(words)
+    told = tuple(sorted(set(draw(licences))))
+    within = draw(st.sampled_from(["", "a-wheel 1"]))
+    if draw(st.booleans()):
+        purl = f"pkg:deb/debian/{name}@{version}?arch=arm64"
+        return Package("deb", name, version, purl, architecture="arm64", licences=told, within=within)
+    return Package("pypi", name, version, f"pkg:pypi/{name}@{version}", licences=told, within=within)
+
+
+VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
+some_packages = st.lists(some_package(), max_size=8, unique_by=lambda one: (one.purl, one.within))
+
+
+@given(some_packages)
+def test_what_is_written_reads_back_and_is_valid(found: list[Package]) -> None:
+    text = bom.document(IMAGE, found)
+    assert bom.packages(text) == sorted(found)
+    assert VALIDATOR.validate_str(text) is None
+
+
+@given(some_packages, st.randoms(use_true_random=False))
+def test_the_order_in_which_packages_are_found_changes_no_byte(found: list[Package], random: Random) -> None:
+    assert bom.document(IMAGE, random.sample(found, len(found))) == bom.document(IMAGE, found)
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_another_process_writes_the_same_bytes(seed: str) -> None:
+    code = (
+        "from delivery.release.bom import *\n"
+        f"print(document({IMAGE!r}, packages_in({{'{STATUS_D}/zlib1g': {ZLIB.encode()!r}, "
+        f"'usr/share/doc/zlib1g/copyright': {COPYRIGHT.encode()!r}}})), end='')"
+    )
+    files = {f"{STATUS_D}/zlib1g": ZLIB.encode(), "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode()}
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONHASHSEED": seed, "TZ": "Asia/Tokyo"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == bom.document(IMAGE, bom.packages_in(files))
+
+
+def test_a_document_says_which_image_it_is_of() -> None:
+    told = json.loads(bom.document(IMAGE, []))
+    component = told["metadata"]["component"]
+    assert (component["type"], component["name"], component["version"]) == ("container", "api-rest", "1.2.0")
+    assert component["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
+    assert component["purl"] == f"pkg:oci/api-rest@sha256:{'ab' * 32}?repository_url=localhost:5001/api-rest"
+    assert "timestamp" not in told["metadata"]
+    other = Image(IMAGE.name, IMAGE.version, IMAGE.repository, f"sha256:{'cd' * 32}")
+    assert json.loads(bom.document(other, []))["serialNumber"] != told["serialNumber"]
+
+
+def test_an_image_without_a_version_is_known_by_its_digest() -> None:
+    told = json.loads(bom.document(Image("api-rest", "", IMAGE.repository, IMAGE.digest), []))
+    assert told["metadata"]["component"]["version"] == IMAGE.digest
+
+
+def test_what_is_there_by_itself_and_in_a_wheel_too_is_two_things() -> None:
+    found = [Package("pypi", "a", "1", "pkg:pypi/a@1", within=within) for within in ("", "wheel 1", "wheel 2")]
+    told = json.loads(bom.document(IMAGE, found))
+    assert {one["bom-ref"] for one in told["components"]} == {
+        "pkg:pypi/a@1",
+        "wheel 1/pkg:pypi/a@1",
+        "wheel 2/pkg:pypi/a@1",
+    }
+    assert bom.packages(json.dumps(told)) == found
+
+
+def test_every_package_is_what_the_image_depends_on() -> None:
+    found = [Package("pypi", name, "1", f"pkg:pypi/{name}@1") for name in ("a", "b")]
+    told = json.loads(bom.document(IMAGE, found))["dependencies"]
+    assert {"ref": IMAGE.digest, "dependsOn": ["pkg:pypi/a@1", "pkg:pypi/b@1"]} in told
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"bomFormat": "SPDX"}', '{"bomFormat": "CycloneDX", "components": 3}']
+)
+def test_what_is_no_document_is_an_error(text: str) -> None:
+    with pytest.raises(DeliveryError, match="read a bill of materials: it is not CycloneDX JSON"):
+        bom.packages(text)
+
+
+def test_a_table_is_short_of_licences_and_says_who_carries_what() -> None:
+    found = [
+        Package("deb", "libc6", "2.41", "pkg:deb/debian/libc6@2.41", licences=("A", "B", "C", "D", "E")),
+        Package("cargo", "inner", "2", "pkg:cargo/inner@2", within="wheel 1"),
+    ]
+    assert bom.rows(found) == [
+        ("deb", "libc6", "2.41", "A, B, C and 2 more"),
+        ("cargo", "inner (in wheel 1)", "2", ""),
+    ]
+
+
+def test_who_writes_no_bill_does_not_wait_for_the_library() -> None:
+    code = "import sys, delivery.release.bom; print([one for one in sys.modules if one.startswith(('cyclonedx', 'packageurl'))])"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

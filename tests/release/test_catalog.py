@@ -1,0 +1,158 @@
+"""What can be deployed is a release that the registry holds, whole and as it was published."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from delivery.errors import DeclarationError
+from delivery.project.declaration import Declaration
+from delivery.registry.client import Blob, Registry
+from delivery.release import catalog
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from tests.registries import FullRegistry, serving
+
+
+@dataclasses.dataclass
+class Place:
+    """A registry with one release in it."""
+
+    registry: Registry
+    declaration: Declaration
+    release: Release
+
+    def of(self, name: str, content: str = "") -> str:
+        """Have an artefact in a repository; its digest."""
+        layers = [Blob("text/plain", (content or name).encode())]
+        return self.registry.push_artifact(f"{self.registry.address}/{name}", artifact_type="text/plain", layers=layers)
+
+    def publish(self, **changes: object) -> Release:
+        """Publish a release that differs in this."""
+        release = dataclasses.replace(self.release, **changes)  # type: ignore[arg-type]
+        catalog.put(self.registry, release)
+        return release
+
+
+@pytest.fixture
+def place(declaration: Declaration) -> Iterator[Place]:
+    with serving(FullRegistry()) as (address, _):
+        made = Place(Registry(address), declaration.at(address), Release({}))
+        images = {
+            name: ReleasedImage(f"{address}/{name}", "k", made.of(name), "1.0.0") for name in ("base-image", "api-rest")
+        }
+        chart = ReleasedChart(f"{address}/platform-chart", "k", made.of("platform-chart"), "1.2.0")
+        made.release = Release(images, "1.2.0", chart, "release", "main", "c0ffee", "me")
+        catalog.put(made.registry, made.release)
+        yield made
+
+
+def test_a_version_is_found_as_it_was_published(place: Place) -> None:
+    assert catalog.held(place.declaration, place.registry, "1.2.0") == place.release
+
+
+def test_versions_are_the_releases_newest_first(place: Place) -> None:
+    for version in ("1.10.0", "1.10.0-rc.9", "1.10.0-rc.10"):
+        place.publish(version=version)
+    repository = f"{place.registry.address}/{catalog.REPOSITORY}"
+    place.registry.push_artifact(repository, artifact_type="x", layers=[], tag="prune-state")
+    assert catalog.known(place.registry) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]
+    assert catalog.offered(place.declaration) == catalog.known(place.registry)
+
+
+def test_no_version_is_offered_where_no_registry_answers(declaration: Declaration) -> None:
+    assert catalog.offered(declaration.at("localhost:1")) == []
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are(place: Place) -> None:
+    with pytest.raises(DeclarationError, match=r"version 1\.3\.0: .* holds no such release") as caught:
+        catalog.held(place.declaration, place.registry, "1.3.0")
+    assert "it holds: 1.2.0;" in caught.value.hint
+
+
+def test_where_there_is_none_yet_the_error_says_so(declaration: Declaration) -> None:
+    with serving(FullRegistry()) as (address, _), pytest.raises(DeclarationError) as caught:
+        catalog.held(declaration, Registry(address), "1.0.0")
+    assert "no release yet" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ["1/2", "a:b", "", "-x", "sha256:12"])
+def test_what_cannot_be_a_tag_is_not_asked_for(place: Place, version: str) -> None:
+    with pytest.raises(DeclarationError, match="that cannot be a tag"):
+        catalog.held(place.declaration, place.registry, version)
+
+
+def test_what_is_no_release_of_ours_is_an_error(place: Place) -> None:
+    repository = f"{place.registry.address}/{catalog.REPOSITORY}"
+    place.registry.push_artifact(repository, artifact_type="x", layers=[Blob("x", b"{}")], tag="9.9.9")
+    with pytest.raises(DeclarationError, match="it is none of ours"):
+        catalog.held(place.declaration, place.registry, "9.9.9")
+
+
+def test_a_part_that_was_removed_is_named(place: Place) -> None:
+    gone = place.release.images["api-rest"]
+    place.registry.delete(gone.repository, gone.digest)
+    with pytest.raises(DeclarationError, match=f"no longer holds {gone.pinned}"):
+        catalog.held(place.declaration, place.registry, "1.2.0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [({"images": {}}, "api-rest"), ({"chart": None}, "chart"), ({"images": {}, "chart": None}, "api-rest, chart")],
+)
+def test_a_release_that_is_not_whole_is_refused(place: Place, changes: dict[str, object], lacks: str) -> None:
+    place.publish(version="2.0.0", **changes)
+    with pytest.raises(DeclarationError, match=f"the release has no {lacks}$"):
+        catalog.held(place.declaration, place.registry, "2.0.0")
+
+
+def test_a_release_of_another_registry_is_refused(place: Place) -> None:
+    elsewhere = dataclasses.replace(place.release.images["api-rest"], repository="registry.example/api-rest")
+    place.publish(version="2.0.0", images={"api-rest": elsewhere})
+    with pytest.raises(DeclarationError, match="names what is not of localhost"):
+        catalog.held(place.declaration, place.registry, "2.0.0")
+
+
+def test_a_file_that_is_what_was_published_passes(place: Place) -> None:
+    assert catalog.check(place.declaration, place.registry, place.release, "release.json") == place.release
+
+
+def tampered(place: Place, what: str) -> Release:
+    image = place.release.images["api-rest"]
+    other = {
+        "digest": dataclasses.replace(image, digest=place.of("api-rest", "another")),
+        "repository": dataclasses.replace(image, repository=f"{place.registry.address}/base-image"),
+    }
+    if what == "commit":
+        return dataclasses.replace(place.release, commit="decaf")
+    return dataclasses.replace(place.release, images={**place.release.images, "api-rest": other[what]})
+
+
+@pytest.mark.parametrize(
+    ("what", "named"), [("digest", "api-rest"), ("repository", "its origin"), ("commit", "its origin")]
+)
+def test_a_file_that_was_changed_is_refused(place: Place, what: str, named: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"not what was published as 1\.2\.0 \(differs: {named}\)"):
+        catalog.check(place.declaration, place.registry, tampered(place, what), "release.json")
+
+
+def test_a_file_with_another_version_is_refused(place: Place) -> None:
+    with pytest.raises(DeclarationError, match=r"holds no release 1\.2\.1"):
+        catalog.check(place.declaration, place.registry, dataclasses.replace(place.release, version="1.2.1"), "r.json")
+
+
+def test_what_a_clone_made_for_itself_is_no_release(place: Place) -> None:
+    with pytest.raises(DeclarationError, match="and no release"):
+        catalog.check(place.declaration, place.registry, Release(place.release.images), "release.json")
+
+
+def test_all_of_a_release_is_what_is_signed(place: Place) -> None:
+    pins = catalog.pins(place.registry, place.release)
+    assert [pin.rpartition("/")[2].partition("@")[0] for pin in pins] == [
+        "base-image",
+        "api-rest",
+        "platform-chart",
+        "release",
+    ]
+    for pin in pins:
+        repository, _, digest = pin.partition("@")
+        assert place.registry.digest(repository, digest) == digest

@@ -1,0 +1,84 @@
+"""A packaged chart is the same bytes wherever it is packaged, and comes out of a registry as it went in."""
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from delivery.errors import DeclarationError
+from delivery.project.keys import File
+from delivery.registry.client import Registry
+from delivery.release import chart_package
+from tests.registries import FullRegistry, serving
+
+METADATA = "apiVersion: v2\nname: platform\nversion: 1.2.0\n"
+FILES = [File("values.yaml", "644", ""), File("Chart.yaml", "644", ""), File("templates/a.yaml", "644", "")]
+EPOCH = 1767225600
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "templates").mkdir()
+    for file, text in (("Chart.yaml", METADATA), ("values.yaml", "a: 1\n"), ("templates/a.yaml", "kind: A\n")):
+        (tmp_path / file).write_text(text)
+    return tmp_path
+
+
+def test_the_same_files_give_the_same_bytes(folder: Path) -> None:
+    first = chart_package.package(folder, FILES, {}, epoch=EPOCH)
+    os.utime(folder / "values.yaml", (1, 1))
+    (folder / "values.yaml").chmod(0o600)
+    assert chart_package.package(folder, FILES[::-1], {}, epoch=EPOCH) == first
+    assert chart_package.package(folder, FILES, {}, epoch=EPOCH + 1) != first
+
+
+def test_holds_the_files_under_the_charts_name_some_of_them_replaced(folder: Path) -> None:
+    packed = chart_package.package(folder, FILES, {"values.yaml": "a: 2\n"}, epoch=EPOCH)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        assert tar.getnames() == ["platform/Chart.yaml", "platform/templates/a.yaml", "platform/values.yaml"]
+        assert {(one.mtime, one.uid, one.mode) for one in tar} == {(EPOCH, 0, 0o644)}
+    assert chart_package.read_file(packed, "values.yaml") == "a: 2\n"
+    assert chart_package.read_file(packed, "templates/a.yaml") == "kind: A\n"
+    assert chart_package.read_file(packed, "values-local.yaml") is None
+
+
+def test_comes_out_of_a_registry_as_it_went_in(folder: Path) -> None:
+    packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
+    with serving(FullRegistry()) as (address, _):
+        registry, repository = Registry(address), f"{address}/platform-chart"
+        digest = chart_package.push(registry, repository, "k1", packed)
+        assert chart_package.push(registry, repository, "k2", packed) == digest
+        assert registry.digest(repository, "k1") == digest
+        assert chart_package.fetch(registry, repository, digest) == packed
+        stored = registry.fetch(repository, digest)
+        assert stored
+        config = registry.blob(repository, stored.manifest["config"]["digest"])
+    assert config == b'{"apiVersion":"v2","name":"platform","version":"1.2.0"}'
+
+
+def test_what_is_no_chart_is_an_error() -> None:
+    with serving(FullRegistry()) as (address, _):
+        registry, repository = Registry(address), f"{address}/platform-chart"
+        other = registry.push_artifact(repository, artifact_type="text/plain", layers=[])
+        with pytest.raises(DeclarationError, match="that is no chart"):
+            chart_package.fetch(registry, repository, other)
+        with pytest.raises(DeclarationError, match="the registry has none"):
+            chart_package.fetch(registry, repository, "sha256:" + "0" * 64)
+    for packed in (b"no archive", gzip.compress(b"no tar"), gzip.compress(b"cut off")[:-9]):
+        with pytest.raises(DeclarationError, match=r"cannot read values\.yaml of a chart: that is no chart"):
+            chart_package.read_file(packed, "values.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [", "version: 1.0.0", "- a"])
+def test_a_chart_that_does_not_say_what_it_is_is_an_error(folder: Path, text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"read the chart's Chart\.yaml"):
+        chart_package.package(folder, FILES, {"Chart.yaml": text}, epoch=EPOCH)
+
+
+def test_no_time_is_in_the_compressed_stream_but_the_epoch(folder: Path) -> None:
+    packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
+    assert int.from_bytes(packed[4:8], "little") == EPOCH
+    assert gzip.decompress(packed)

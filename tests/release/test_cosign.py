@@ -1,0 +1,256 @@
+"""The exact lines that cosign is given, and what is read from what it answers."""
+
+import base64
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_subprocess import FakeProcess
+
+from delivery import process
+from delivery.errors import CommandError, DeclarationError, DeliveryError, RegistryError, SignatureError
+from delivery.registry import http
+from delivery.release import cosign
+from delivery.release.cosign import Cosign, Verdict
+
+A, B = (f"localhost:5001/{name}@sha256:{name * 64}" for name in ("a", "b"))
+PUBLIC = Path("cosign.pub")
+COSIGN = Cosign("cosign", pause=lambda _seconds: None)
+PEM = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nsecret\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"
+SIGN = ["cosign", "sign", "--yes", "--tlog-upload=false", "--key", "cosign.key"]
+VERIFY = ["cosign", "verify", "--private-infrastructure=true", "--output", "text", "--key", "cosign.pub"]
+UNSIGNED = ["Error: no signatures found", "error during command execution: no signatures found"]
+OTHER_KEY = ["Error: no matching signatures: invalid signature when validating ASN.1 encoded signature"]
+COPIED = ["Error: no matching signatures: invalid or missing digest in claim: sha256:cc"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing in the environment that cosign or we would read."""
+    for name in (cosign.KEY, cosign.PASSWORD, "DELIVERY_REGISTRY_USERNAME", "DELIVERY_REGISTRY_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(http, "_CERTIFICATES", tmp_path / "certs.d")
+
+
+@dataclasses.dataclass
+class Given:
+    """What cosign got for a signature: the environment that differs from ours, its Docker config, the CAs in our folder."""
+
+    environment: dict[str, str]
+    folder: Path | None = None
+    mode: int = 0
+    config: str = ""
+    trusted: list[str] = dataclasses.field(default_factory=list)
+
+
+@pytest.fixture
+def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Given]:
+    """Sign, and tell what cosign gets while it runs."""
+    seen: list[Given] = []
+    capture = process.capture
+
+    def look(argv: list[str], *, doing: str, env: dict[str, str], timeout: float) -> str:
+        given = Given({name: value for name, value in env.items() if os.environ.get(name) != value})
+        own = env.get("DOCKER_CONFIG") or next(
+            (str(Path(one).parent) for one in env.get("SSL_CERT_DIR", "").split(":") if one.endswith("/trusted")), ""
+        )
+        if own:
+            given.folder, given.mode = Path(own), Path(own).stat().st_mode & 0o777
+            given.trusted = [one.read_text() for one in sorted(given.folder.glob("trusted/*"))]
+        if "DOCKER_CONFIG" in env:
+            given.config = Path(env["DOCKER_CONFIG"], "config.json").read_text()
+        seen.append(given)
+        return capture(argv, doing=doing, env=env, timeout=timeout)
+
+    def run(*references: str) -> Given:
+        fp.register([*SIGN, *references])
+        COSIGN.sign("cosign.key", references)
+        return seen[-1]
+
+    monkeypatch.setattr(process, "capture", look)
+    return run
+
+
+def test_all_references_are_signed_in_one_call(fp: FakeProcess) -> None:
+    fp.register([*SIGN, A, B])
+    COSIGN.sign("cosign.key", [A, B])
+    assert len(fp.calls) == 1
+
+
+def test_what_signatures_are_to_say_is_signed_and_asked_for(fp: FakeProcess) -> None:
+    words = ["--annotations", "sha256:a=k1", "--annotations", "sha256:b=k2"]
+    annotations = {"sha256:a": "k1", "sha256:b": "k2"}
+    fp.register([*SIGN, *words, A, B])
+    COSIGN.sign("cosign.key", [A, B], annotations)
+    fp.register([*VERIFY, *words, A, B], returncode=12, stderr=OTHER_KEY)
+    fp.register([*VERIFY, *words, A])
+    fp.register([*VERIFY, *words, B], returncode=12, stderr=OTHER_KEY)
+    assert COSIGN.verdicts(PUBLIC, [A, B], annotations) == {A: Verdict.GOOD, B: Verdict.OTHER_KEY}
+
+
+def test_all_that_is_good_takes_one_call(fp: FakeProcess) -> None:
+    fp.register([*VERIFY, A, B])
+    assert COSIGN.verdicts(PUBLIC, [A, B]) == {A: Verdict.GOOD, B: Verdict.GOOD}
+
+
+@pytest.mark.parametrize(
+    ("returncode", "said", "verdict"),
+    [
+        (10, UNSIGNED, Verdict.UNSIGNED),
+        (12, OTHER_KEY, Verdict.OTHER_KEY),
+        (12, COPIED, Verdict.OTHER_CONTENT),
+    ],
+)
+def test_when_one_is_not_good_each_is_looked_at(
+    fp: FakeProcess, returncode: int, said: list[str], verdict: Verdict
+) -> None:
+    fp.register([*VERIFY, A, B], returncode=returncode, stderr=said)
+    fp.register([*VERIFY, A])
+    fp.register([*VERIFY, B], returncode=returncode, stderr=said)
+    assert COSIGN.verdicts(PUBLIC, [A, B]) == {A: Verdict.GOOD, B: verdict}
+
+
+def test_what_is_no_verdict_is_an_error(fp: FakeProcess) -> None:
+    fp.register([*VERIFY, A, B], returncode=1, stderr=["Error: something new"])
+    with pytest.raises(CommandError, match="check 2 references: ") as caught:
+        COSIGN.verdicts(PUBLIC, [A, B])
+    assert caught.value.tail == "Error: something new"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        ("getting signer: reading key: decrypt: encrypted: decryption failed", SignatureError, "the password does not"),
+        ("getting signer: reading key: invalid pem block", SignatureError, "holds no private key"),
+        ("getting signer: reading key: unsupported pem type: PUBLIC KEY", SignatureError, "holds no private key"),
+        ("decrypt: invalid character 'a' looking for beginning of value", SignatureError, "holds no private key"),
+        ("loading public key: pem to public key: PEM decoding failed", SignatureError, "is no public key in PEM"),
+        ("--tlog-upload=false is not supported with --signing-config", SignatureError, "in another way"),
+        ("GET https://x/v2/: UNAUTHORIZED: authentication required", RegistryError, "does not let us"),
+        ("GET https://x/v2/: unexpected status code 403 Forbidden", RegistryError, "does not let us"),
+        ('Get "https://x/v2/": tls: x509: certificate signed by unknown authority', RegistryError, "is not trusted"),
+    ],
+)
+def test_what_cosign_says_is_told_in_our_words(
+    fp: FakeProcess, said: str, kind: type[DeliveryError], message: str
+) -> None:
+    fp.register([*SIGN, A], returncode=1, stderr=[f"Error: {said}", "error during command execution"])
+    with pytest.raises(kind, match=message) as caught:
+        COSIGN.sign("cosign.key", [A])
+    assert caught.value.message.startswith(f"sign {A}: ")
+    assert said in caught.value.message
+    assert caught.value.hint
+    assert len(fp.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unexpected status code 503 Service Unavailable",
+        "unexpected status code 429 Too Many Requests",
+        "dial tcp 127.0.0.1:5001: connect: connection refused",
+        "read tcp 127.0.0.1:5001: connection reset by peer",
+    ],
+)
+def test_what_may_pass_is_tried_again(fp: FakeProcess, said: str) -> None:
+    fp.register([*SIGN, A], returncode=1, stderr=[f"Error: {said}"])
+    fp.register([*SIGN, A])
+    COSIGN.sign("cosign.key", [A])
+    assert len(fp.calls) == 2
+
+
+def test_what_does_not_pass_is_an_error_in_the_end(fp: FakeProcess) -> None:
+    fp.register([*SIGN, A], returncode=1, stderr=["Error: connection refused"], occurrences=9)
+    with pytest.raises(RegistryError, match="the registry does not answer as it should: connection refused"):
+        COSIGN.sign("cosign.key", [A])
+
+
+def test_cosign_is_never_left_to_ask_for_a_password(sign: Callable[..., Given]) -> None:
+    assert sign(A) == Given({cosign.PASSWORD: ""})
+
+
+def test_the_password_goes_by_the_environment(sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cosign.PASSWORD, "open sesame")
+    assert sign(A) == Given({})  # it is there already, as it was
+
+
+def test_a_login_of_the_environment_becomes_a_docker_config_that_is_gone_afterwards(
+    sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "s:cret")
+    given = sign(A, f"docker.io/acme/app@sha256:{'c' * 64}")
+    told = {"auth": base64.b64encode(b"me:s:cret").decode()}
+    assert json.loads(given.config) == {"auths": {"localhost:5001": told, "https://index.docker.io/v1/": told}}
+    assert given.mode == 0o700
+    assert given.folder
+    assert not given.folder.exists()
+
+
+def test_without_such_a_login_the_users_own_docker_config_counts(sign: Callable[..., Given]) -> None:
+    assert "DOCKER_CONFIG" not in sign(A).environment
+
+
+def test_the_bundle_that_requests_trusts_is_trusted_beside_others(
+    sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle, folder = tmp_path / "bundle.pem", tmp_path / "folder"
+    bundle.write_text("a bundle")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    monkeypatch.setenv("SSL_CERT_DIR", "/mine:/mine/too")
+    given = sign(A)
+    assert given.trusted == ["a bundle"]
+    assert given.environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{given.folder}/trusted"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder))
+    assert sign(A).environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{folder}"
+
+
+def test_the_cas_that_docker_trusts_for_a_registry_are_trusted(sign: Callable[..., Given], tmp_path: Path) -> None:
+    for place, name in (
+        ("certs.d", "localhost:5001"),
+        ("home/.docker/certs.d", "localhost:5001"),
+        ("certs.d", "b:5001"),
+    ):
+        folder = tmp_path / place / name
+        folder.mkdir(parents=True)
+        (folder / "ca.crt").write_text(f"{place} {name}")
+        (folder / "client.key").write_text("no certificate")
+    assert sign(A).trusted == ["certs.d localhost:5001", "home/.docker/certs.d localhost:5001"]
+
+
+def test_a_key_as_text_goes_by_the_variable_and_one_in_a_file_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert cosign.signing_key() == ""
+    monkeypatch.setenv(cosign.KEY, "\n" + PEM)
+    assert cosign.signing_key() == "env://DELIVERY_SIGNING_KEY"
+    file = tmp_path / "cosign.key"
+    file.write_text(PEM)
+    monkeypatch.setenv(cosign.KEY, str(file))
+    assert cosign.signing_key() == str(file)
+
+
+@pytest.mark.parametrize("told", ["not/there.key", "half of a secret key", "x" * 5000])
+def test_what_is_neither_is_an_error_that_does_not_repeat_it(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv(cosign.KEY, told)
+    with pytest.raises(DeclarationError, match="it is neither a private key in PEM nor a file") as caught:
+        cosign.signing_key()
+    assert told not in f"{caught.value.message}{caught.value.hint}{caught.value.details}"
+
+
+def test_a_key_pair_is_locked_by_a_password_that_is_on_no_command_line(fp: FakeProcess, tmp_path: Path) -> None:
+    recorder = fp.register(["cosign", "generate-key-pair", "--output-key-prefix", str(tmp_path / "cosign")])
+    COSIGN.generate(tmp_path / "cosign", "open sesame")
+    kwargs = recorder.calls[0].kwargs or {}
+    assert kwargs["env"][cosign.PASSWORD] == "open sesame"
+
+
+def test_the_public_half_is_what_cosign_prints(fp: FakeProcess) -> None:
+    fp.register(["cosign", "public-key", "--key", "cosign.key"], stdout=["-----BEGIN PUBLIC KEY-----"])
+    assert COSIGN.public_half("cosign.key").splitlines() == ["-----BEGIN PUBLIC KEY-----"]

@@ -1,0 +1,259 @@
+"""What keeps a commit from being published, and what is told to solve it."""
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+
+from delivery.build.plan import Plan, make_images, make_plan
+from delivery.errors import Problem, RegistryError, SignatureError
+from delivery.project import gitflow
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Facts, Ref
+from delivery.project.gitflow import decide as decide_line
+from delivery.project.versions import Version, decide
+from delivery.release.problems import of_git, other_release, refusal, taken_tags, unpublished, way_out
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from tests.project.test_versions import APPS, BASE, CHART, HOUSE, NAMES, commit, facts
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+PREPARE = "`./run inv release.prepare` writes and commits it"
+ON_MAIN = "`git switch -c hotfix/1.0.1 main && ./run inv release.prepare` writes and commits it: merge that into main"
+
+
+def found_by(found: Facts) -> list[Problem]:
+    decision = gitflow.decide(found.ref, HOUSE)
+    return of_git(HOUSE, found, decision, decide(HOUSE, found, decision))
+
+
+def stopped(found: Facts) -> list[tuple[str, str]]:
+    return [(one.message, one.hint) for one in found_by(found)]
+
+
+def changelog(*versions: str) -> str:
+    return "# Changelog\n\n## [Unreleased]\n" + "".join(f"\n## [{one}] - 2026-01-01\n\n- x\n" for one in versions)
+
+
+def test_a_feature_is_never_stopped() -> None:
+    assert stopped(facts([commit(1, "fix: x", APPS)], Ref("branch", "feature/x"), uncommitted=("a",))) == []
+
+
+def test_what_is_not_committed_is_not_pushed() -> None:
+    assert stopped(facts(uncommitted=("a", "b", "c", "d"))) == [
+        (
+            "4 files not in the commit (a, b, c, …): what is pushed has to be in git",
+            "`git stash --include-untracked` puts them aside; or commit or ignore them",
+        )
+    ]
+
+
+@pytest.mark.parametrize(("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)])
+def test_what_is_not_prepared_is_not_released(branch: str, hint: str) -> None:
+    assert stopped(facts([commit(1, "fix: x", CHART)], Ref("branch", branch))) == [
+        ("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)
+    ]
+
+
+def test_all_that_is_not_prepared_is_told_at_once() -> None:
+    found = stopped(facts([commit(1, "fix: x", BASE)], Ref("branch", "main"), uncommitted=("a",)))
+    assert [message.partition(" is to be")[0] for message, _ in found[1:]] == list(NAMES)
+
+
+def test_develop_need_not_be_prepared() -> None:
+    assert stopped(facts([commit(1, "fix: x", CHART)])) == []
+
+
+def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
+    found = facts([commit(1, "fix: x", CHART)], Ref("branch", "main"))
+    written = replace(found, written={**found.written, "platform-chart": "1.0.1"})
+    assert stopped(written) == [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
+    assert stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
+
+
+@pytest.mark.parametrize("branch", ["release/0.1", "main"])
+def test_a_first_release_has_to_be_prepared_too(branch: str) -> None:
+    found = facts([commit(1, "feat: x", BASE)], Ref("branch", branch), last="", written="0.1.0")
+    assert [message for message, _ in stopped(found)] == [
+        f"the changelog of {name} has no section [0.1.0]" for name in NAMES
+    ]
+    assert stopped(replace(found, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
+
+
+def test_a_version_that_is_tagged_elsewhere_is_not_given_again() -> None:
+    commits = [commit(1, "fix: x", CHART)]
+    found = facts(commits, Ref("branch", "hotfix/x"), lacking={"platform-chart-v1.0.1": commits})
+    assert stopped(found) == [
+        (
+            "platform-chart-v1.0.1 is a tag already, on a commit that HEAD does not have",
+            "`git merge platform-chart-v1.0.1`",
+        )
+    ]
+
+
+def tagged(name: str = "apps-v1.0.0", **more: object) -> Facts:
+    return facts(**{"ref": Ref("tag", name), "commit": "c0", **more})  # type: ignore[arg-type]
+
+
+def test_a_tag_of_what_is_checked_out_is_published() -> None:
+    assert stopped(tagged()) == []
+
+
+def test_a_tag_asks_nothing_of_what_is_made_from_it() -> None:
+    assert stopped(tagged(commits=[commit(1, "fix: x", CHART)])) == []
+
+
+def test_a_tag_asks_that_what_it_is_made_from_is_prepared() -> None:
+    ((message, hint), *_) = stopped(tagged(commits=[commit(1, "fix: x", BASE)]))
+    assert "base-image is to be 1.0.1" in message
+    assert hint.startswith("`git switch -c hotfix/1.0.1 apps-v1.0.0 && ")
+    assert hint.endswith("merge that into main")
+
+
+@pytest.mark.parametrize(
+    ("found", "message", "hint"),
+    [
+        (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0", "`git fetch --tags` gets it"),
+        (tagged(commit="c7"), "tag apps-v1.0.0 is on c0, and HEAD is c7", "`git checkout apps-v1.0.0`"),
+        (
+            tagged(written="1.1.0"),
+            "tag apps-v1.0.0 says 1.0.0, and the files of apps say 1.1.0",
+            "`git tag --delete apps-v1.0.0`, then `./run inv release.finish` on the release line makes it",
+        ),
+    ],
+)
+def test_a_tag_that_is_not_what_it_says_is_refused(found: Facts, message: str, hint: str) -> None:
+    assert stopped(found)[0] == (message, hint)
+
+
+# --- what the registry holds -----------------------------------------------------------------------
+
+
+def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str] | None = None) -> Plan:
+    """Everything is to be 0.1.0-dev.1, or 0.1.0 on main; held has digests by image."""
+    number = "0.1.0" if branch == "main" else "0.1.0-dev.1"
+    decision = decide_line(Ref("branch", branch), declaration)
+    versions = {name: Version(name, "", "0.1.0", "0.1.0", number, "first", "", ()) for name in NAMES}
+    images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, versions, decision)
+    return make_plan(declaration, "c" * 40, decision, versions, images, ("k3", ""))
+
+
+def release(of: Plan, **keys: str) -> Release:
+    """What was published of a plan, all of it as A, with other keys where told."""
+    images = {
+        one.name: ReleasedImage(one.repository, keys.get(one.name, one.key), A, one.version) for one in of.images.all
+    }
+    chart = ReleasedChart(of.chart.repository, of.chart.key, A, of.chart.version)
+    return Release(images, of.version, chart, commit="c0ffee", builder="me")
+
+
+def test_a_release_of_the_same_sources_is_no_problem_before_they_are_built(declaration: Declaration) -> None:
+    told = plan(declaration)
+    assert other_release(told, release(told)) is None
+    assert other_release(plan(declaration, held={"api-rest": A}), release(told)) is None
+
+
+@pytest.mark.parametrize(("held", "keys"), [({"api-rest": B}, {}), ({}, {"api-rest": "k9"})])
+def test_a_release_of_other_content_is_one(
+    declaration: Declaration, held: dict[str, str], keys: dict[str, str]
+) -> None:
+    told = plan(declaration, held=held)
+    problem = other_release(told, release(told, **keys))
+    assert problem
+    assert problem.message == (
+        "release 0.1.0-dev.1 is published with other content (api-rest), from commit c0ffee by me"
+    )
+    now = B if held else "not built yet"
+    assert problem.details == (
+        f"api-rest: published is {A} by the key {keys.get('api-rest', 'k2')}, it is {now} by the key k2 now"
+    )
+
+
+def test_a_release_without_an_image_of_the_plan_is_another_one(declaration: Declaration) -> None:
+    told = plan(declaration)
+    problem = other_release(told, dataclasses.replace(release(told), chart=None))
+    assert problem
+    assert problem.details == "chart: published is not there, it is not built yet by the key k3 now"
+
+
+def test_a_tag_of_other_content_is_told_also_before_that_is_built(declaration: Declaration) -> None:
+    told = plan(declaration, held={"base-image": A, "api-rest": A})
+    held = {f"{part.repository}:0.1.0-dev.1": B for part in told.parts}
+    digests = {told.images.all[0].repository: A, told.images.all[1].repository: B}
+    problem = taken_tags(told, held, digests)
+    assert problem
+    assert problem.details.splitlines() == [
+        f"localhost:5001/base-image:0.1.0-dev.1 is {B}, not {A}",
+        f"localhost:5001/platform-chart:0.1.0-dev.1 is {B}, not made from k3",
+    ]
+    assert problem.reference == RegistryError.reference
+    assert "`./run inv release.prepare --subproject base-image=0.1.1 --subproject apps=0.1.1" in problem.hint
+    assert taken_tags(told, held, digests, skip=[one.repository for one in told.parts]) is None
+    assert taken_tags(told, {}, digests) is None
+
+
+def test_what_has_not_changed_is_left_to_its_own_line(declaration: Declaration) -> None:
+    told = plan(declaration)
+    assert unpublished(declaration, told) is None
+    chart = dataclasses.replace(told.chart, tag="", version="0.1.0")
+    problem = unpublished(declaration, dataclasses.replace(told, chart=chart))
+    assert problem
+    command = "`git switch --detach platform-chart-v0.1.0 && TAG_NAME=platform-chart-v0.1.0 ./run inv push`"
+    assert problem.hint == f"its own line publishes it: {command}"
+
+
+@pytest.mark.parametrize(
+    ("branch", "kind", "bump", "hint", "by_hand"),
+    [
+        (
+            "main",
+            "branch",
+            "patch",
+            "0.1.0 is not tagged: `git switch --detach c0ffee && ",
+            "git switch -c hotfix/0.1.1 main && ",
+        ),
+        ("main", "branch", "", "a published version is never changed", None),
+        ("main", "tag", "patch", "a published version is never changed", None),
+        ("develop", "branch", "patch", "a published version is never changed", ""),
+    ],
+)
+def test_what_to_run_is_said_where_a_version_has_other_content(
+    declaration: Declaration, branch: str, kind: str, bump: str, hint: str, by_hand: str | None
+) -> None:
+    held = Release({}, version="0.1.0", commit="c0ffee")
+    plain = plan(declaration, branch)
+    told = dataclasses.replace(
+        plain,
+        decision=dataclasses.replace(plain.decision, ref=Ref(kind, branch)),
+        versions=tuple(dataclasses.replace(one, bump=bump) for one in plain.versions),
+    )
+    assert way_out(told, held).startswith(hint)
+    command = f"`{by_hand or ''}./run inv release.prepare --subproject base-image=0.1.1"
+    for said in (way_out(told, held), way_out(told)):
+        assert (command in said) is (by_hand is not None)
+    cut_off = "was cut off: `git switch --detach COMMIT && BRANCH_NAME=main ./run inv push`"
+    assert (cut_off in way_out(told)) is ("not tagged" in hint)
+
+
+# --- the error of a run ----------------------------------------------------------------------------
+
+
+def test_a_plan_without_problems_is_not_refused(declaration: Declaration) -> None:
+    assert refusal(plan(declaration), "publish") is None
+
+
+def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> None:
+    told = dataclasses.replace(plan(declaration), problems=(Problem("a thing", "`do`", "seen", "signature"),))
+    error = refusal(told, "publish")
+    assert isinstance(error, SignatureError)
+    assert (error.message, error.hint, error.details) == ("cannot publish 0.1.0-dev.1: a thing", "`do`", "seen")
+
+
+def test_several_are_told_at_once_and_the_first_decides_on_the_exit_code(declaration: Declaration) -> None:
+    problems = (Problem("one", "`do`", "seen", "registry"), Problem("two", "`undo`"))
+    error = refusal(dataclasses.replace(plan(declaration), problems=problems), "build")
+    assert isinstance(error, RegistryError)
+    assert error.message == "cannot build 0.1.0-dev.1: 2 things are in the way"
+    assert error.details.splitlines() == ["one", "  seen", "  to do: `do`", "two", "  to do: `undo`"]
+    shown = refusal(dataclasses.replace(plan(declaration), problems=problems), "build", shown=True)
+    assert shown
+    assert (shown.details, shown.exit_code) == ("", 4)

@@ -1,0 +1,549 @@
+"""Published whole or not at all: nothing that fails leaves a new version, and no version changes."""
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from delivery.build.plan import Plan, make_images, make_plan
+from delivery.errors import DeclarationError, Problem, RegistryError, SignatureError
+from delivery.host.docker_api import Engine
+from delivery.project import files
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import Decision, Line
+from delivery.project.versions import Version
+from delivery.registry import layers
+from delivery.registry.client import Referrer, Registry
+from delivery.release import catalog, chart_package, publishing, sboms, signing
+from delivery.release.bom import MEDIA_TYPE
+from delivery.release.released import Release, read_release
+from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
+
+ATTACH = sboms.attach
+KEYS = {"base-image": "k1", "api-rest": "k2"}
+NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
+
+
+class LayoutEngine:
+    """An engine whose builder writes OCI layouts."""
+
+    oci_layouts = True
+
+
+class ClassicEngine:
+    """An engine that pushes by itself, and says that it sent this digest."""
+
+    oci_layouts = False
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+    def push(self, _reference: str, _on_line: object, **_: object) -> str:
+        return self.digest
+
+
+@dataclass
+class Place:
+    """A registry, a clone with a chart, and two built images.
+
+    served is where the registry stays for a whole test: a chart names the addresses of its images.
+    signed_by_us has the names of what our signatures name the sources of; sources and existing are what was
+    said with what was signed.
+    """
+
+    declaration: Declaration
+    root: Path
+    held: FullRegistry = field(default_factory=FullRegistry)
+    attached: list[str] = field(default_factory=list)
+    signed_by_us: set[str] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
+    existing: list[str] = field(default_factory=list)
+    signed: list[list[str]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    served: tuple[str, list[str]] | None = None
+
+    def plan(self, address: str, line: Line = Line.DEVELOP) -> Plan:
+        """A plan for what the registry holds now, everything changed."""
+        declaration = self.declaration.at(address)
+        decision = Decision(
+            Ref("branch", "develop"),
+            line,
+            "develop is develop",
+            line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
+            "dev",
+            "develop",
+            (),
+        )
+        found = {
+            name: Version(name, "0.1.0", "0.1.0", one.partition("-")[0], one, "minor", "", ())
+            for name, one in NUMBERS.items()
+        }
+        registry = Registry(address)
+        held = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
+        images = make_images(declaration, KEYS, held, found, decision)
+        return make_plan(
+            declaration, "c0ffee", decision, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
+        )
+
+    def publish(self, fault: Fault | None = None, layouts: Collection[str] = tuple(KEYS)) -> Release:
+        """Publish what is planned, with the layouts of these."""
+        with nullcontext(self.served) if self.served else serving(self.held, fault) as (address, seen):
+            plan = self.plan(address)
+            registry = Registry(address, pause=lambda _seconds: None, timeout=(1, 0.3))
+            seen.clear()
+            self.seen = seen
+            built = {name: self.root / "layouts" / name for name in layouts}
+            engine = cast("Engine", LayoutEngine())
+            return publishing.publish(engine, registry, self.declaration.at(address), plan, built, self.root)
+
+    def untrusted(self) -> list[str]:
+        """What has to be built again before it is signed."""
+        assert self.served
+        address = self.served[0]
+        plan = self.plan(address)
+        return publishing.untrusted(self.declaration.at(address), Registry(address), plan, self.root)
+
+    def forge(self, name: str, tag: str) -> str:
+        """Put other content under a tag, as who may push there could; its digest."""
+        content = b'{"layers": [], "forged": true}'
+        self.held.manifests[name, sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
+        self.held.tags[name, tag] = sha256(content)
+        return sha256(content)
+
+    def version_tags(self) -> list[str]:
+        """What is published, as the registry has it."""
+        return sorted(f"{repository}:{tag}" for repository, tag in self.held.tags if "." in tag)
+
+    def written(self) -> Release:
+        """What release.json says."""
+        file = self.root / ".delivery" / "release.json"
+        return read_release(file.read_text(), file="release.json")
+
+
+@pytest.fixture
+def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    chart = house / "platform-chart"
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
+    (chart / "values.yaml").write_text('image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n')
+    for name in KEYS:
+        write_layout(house / "layouts" / name, name.encode())
+    made = Place(declaration, house)
+
+    def attach(_registry: object, repository: str, _digest: str, _name: str, version: str, _layout: object) -> str:
+        made.attached.append(f"{repository.rpartition('/')[2]} {version}")
+        return "sha256:bill"
+
+    monkeypatch.setattr(sboms, "attach", attach)
+
+    def note(
+        _declaration: object,
+        pinned: list[str],
+        *,
+        sources: dict[str, str] | None = None,
+        existing: list[str] | None = None,
+    ) -> None:
+        made.signed.append(pinned)
+        made.sources |= {named(one): source for one, source in (sources or {}).items()}
+        made.existing += [named(one) for one in existing or ()]
+
+    monkeypatch.setattr(signing, "sign", note)
+    return made
+
+
+def named(reference: str) -> str:
+    """What a reference names, wherever the registry is: it serves at another port each time."""
+    repository, _, digest = reference.partition("@")
+    return f"{repository.rpartition('/')[2]}{'' if digest[7:].isalnum() and len(digest) == 71 else ' bill'}"
+
+
+@pytest.fixture
+def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The same, with a key to sign with, after somebody without one has published it all."""
+    with serving(place.held) as place.served:
+        place.publish()
+        place.signed.clear()
+        hold_a_key(place, monkeypatch)
+        yield place
+
+
+def hold_a_key(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "active", lambda: True)
+    monkeypatch.setattr(
+        signing,
+        "unsigned_by_us",
+        lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.signed_by_us],
+    )
+
+
+def unpublish(place: Place) -> None:
+    """Take all versions away, and leave the content under its keys."""
+    place.held.tags = {tag: digest for tag, digest in place.held.tags.items() if "." not in tag[1]}
+
+
+def test_everything_is_there_under_its_version_and_by_digest(place: Place) -> None:
+    release = place.publish()
+    assert place.version_tags() == [
+        "api-rest:2.0.0-dev.2",
+        "base-image:1.0.0-dev.2",
+        "platform-chart:0.4.0-dev.2",
+        "release:0.4.0-dev.2",
+    ]
+    for name, image in release.images.items():
+        assert place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
+    assert place.written() == release
+
+
+def test_the_release_comes_last_and_version_tags_after_all_content(place: Place) -> None:
+    place.publish()
+    puts = [line.rpartition("/v2/")[2] for line in place.seen if line.startswith("PUT") and "/manifests/" in line]
+    assert puts == [
+        "base-image/manifests/k1",
+        "api-rest/manifests/k2",
+        "platform-chart/manifests/k3",
+        "base-image/manifests/1.0.0-dev.2",
+        "api-rest/manifests/2.0.0-dev.2",
+        "platform-chart/manifests/0.4.0-dev.2",
+        "release/manifests/0.4.0-dev.2",
+    ]
+
+
+def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
+    release = place.publish()
+    assert release.chart
+    with serving(place.held) as (address, _):
+        packed = chart_package.fetch(Registry(address), f"{address}/platform-chart", release.chart.digest)
+    values = chart_package.read_file(packed, "values.yaml")
+    assert values
+    assert f'/api-rest, tag: "2.0.0-dev.2", digest: "{release.images["api-rest"].digest}"' in values
+    assert "version: 0.4.0-dev.2\n" in (chart_package.read_file(packed, "Chart.yaml") or "")
+
+
+def test_images_get_their_bills_with_the_version_that_they_say_themselves(place: Place) -> None:
+    place.publish()
+    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"]
+
+
+def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Place) -> None:
+    release = place.publish()
+    assert release.chart
+    images = [one.pinned for one in release.images.values()]
+    bills = [f"{one.repository}@sha256:bill" for one in release.images.values()]
+    assert place.signed[0] == [*images, release.chart.pinned, *bills]
+    assert [one.partition("@")[0].rpartition("/")[2] for one in place.signed[1]] == ["release"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["/base-image/manifests/k1", "/api-rest/manifests/k2", "/api-rest/blobs/uploads", "/platform-chart/manifests/k3"],
+)
+def test_a_part_that_cannot_be_pushed_leaves_no_new_version(place: Place, part: str) -> None:
+    method = "POST" if "uploads" in part else "PUT"
+    with pytest.raises(RegistryError):
+        place.publish(failing(99, method, part, (403, {}, b"")))
+    assert place.version_tags() == []
+    assert not (place.root / ".delivery" / "release.json").exists()
+
+
+def test_what_failed_is_finished_by_the_next_run(place: Place) -> None:
+    with pytest.raises(RegistryError):
+        place.publish(failing(99, "PUT", "/api-rest/manifests/2.0.0", (500, {}, b"")))
+    assert place.version_tags() == ["base-image:1.0.0-dev.2"]  # a tag alone is no release: nothing deploys by it
+    place.publish()
+    assert len(place.version_tags()) == 4
+    assert not [line for line in place.seen if "uploads" in line and "/release/" not in line]
+
+
+def test_a_broken_line_is_waited_out(place: Place) -> None:
+    left = [Break("answer"), Break("request"), Break("answer")]
+
+    def fault(method: str, path: str) -> Break | None:
+        return left.pop() if left and method == "PUT" and "/manifests/2.0.0" in path else None
+
+    place.publish(fault)
+    assert len(place.version_tags()) == 4
+
+
+def test_publishing_again_changes_nothing(place: Place) -> None:
+    first = place.publish()
+    before = dict(place.held.tags)
+    assert place.publish() == first
+    assert place.held.tags == before
+    assert not [line for line in place.seen if line.split()[0] not in {"HEAD", "GET"}]
+
+
+def test_a_version_tag_that_is_taken_leaves_the_others_unput(place: Place) -> None:
+    content = b'{"layers": [], "taken": true}'
+    place.held.manifests["api-rest", sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
+    place.held.tags["api-rest", "2.0.0-dev.2"] = sha256(content)
+    with pytest.raises(RegistryError, match="a version is never overwritten") as caught:
+        place.publish()
+    assert f"/api-rest:2.0.0-dev.2 is {sha256(content)}, not sha256:" in caught.value.details
+    assert place.version_tags() == ["api-rest:2.0.0-dev.2"]
+    assert place.held.tags["api-rest", "2.0.0-dev.2"] == sha256(content)
+
+
+def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
+    first = place.publish()
+    (place.root / "layouts" / "api-rest" / "index.json").unlink()
+    (place.root / "layouts" / "api-rest").rename(place.root / "layouts" / "old")
+    write_layout(place.root / "layouts" / "api-rest", b"other")
+    for tag in (("api-rest", "k2"), ("platform-chart", "k3")):
+        del place.held.tags[tag]
+    other = r"published with other content \(api-rest, chart\), from commit c0ffee"
+    with pytest.raises(DeclarationError, match=other) as caught:
+        place.publish()
+    said = r"api-rest: published is sha256:\w+ by the key k2, it is sha256:\w+ by the key k2 now"
+    assert re.search(said, caught.value.details)
+    assert place.held.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
+
+
+def test_what_others_published_is_taken_as_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = place.publish()
+    monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
+    assert place.publish().builder == first.builder
+
+
+def test_an_unchanged_release_that_a_registry_lacks_is_left_to_its_own_line(place: Place) -> None:
+    with serving(place.held) as (address, _):
+        plan = place.plan(address)
+        untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
+        layouts = {name: place.root / "layouts" / name for name in KEYS}
+        with pytest.raises(
+            DeclarationError, match=r"nothing has changed since 0\.4\.0-dev\.2, but .* does not hold that release"
+        ):
+            publishing.publish(
+                cast("Engine", LayoutEngine()),
+                Registry(address),
+                place.declaration.at(address),
+                untouched,
+                layouts,
+                place.root,
+            )
+
+
+def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> None:
+    with serving(place.held) as (address, _):
+        plan = place.plan(address)
+        tagged = dataclasses.replace(
+            plan,
+            chart=dataclasses.replace(plan.chart, tag=""),
+            decision=dataclasses.replace(plan.decision, ref=Ref("tag", "apps-v2.0.0")),
+        )
+        layouts = {name: place.root / "layouts" / name for name in KEYS}
+        engine, declaration = cast("Engine", LayoutEngine()), place.declaration.at(address)
+        publishing.publish(engine, Registry(address), declaration, tagged, layouts, place.root)
+    assert place.version_tags() == ["api-rest:2.0.0-dev.2", "base-image:1.0.0-dev.2"]
+    assert not (place.root / ".delivery" / "release.json").exists()
+
+
+def test_a_feature_is_not_published(place: Place) -> None:
+    with pytest.raises(DeclarationError, match="publish develop: develop is develop"):
+        publishing.check_publishable(planned(place, Line.FEATURE))
+
+
+def test_problems_are_told_all_at_once(place: Place) -> None:
+    plan = dataclasses.replace(planned(place, Line.DEVELOP), problems=(Problem("one thing"), Problem("another")))
+    with pytest.raises(DeclarationError, match="2 things are in the way") as caught:
+        publishing.check_publishable(plan)
+    assert caught.value.details == "one thing\nanother"
+
+
+def planned(place: Place, line: Line) -> Plan:
+    with serving(place.held) as (address, _):
+        return place.plan(address, line=line)
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest: bool) -> None:
+    content = b'{"layers": []}'
+    for name, key in KEYS.items():
+        place.held.manifests[name, sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
+        place.held.tags[name, key] = sha256(content)
+    with serving(place.held) as (address, _):
+        images = make_images(place.declaration.at(address), KEYS, {})
+        engine = cast("Engine", ClassicEngine(sha256(content if honest else b"another")))
+        if honest:
+            assert publishing.push_images(engine, Registry(address), images, dict.fromkeys(KEYS, place.root))
+        else:
+            with pytest.raises(RegistryError, match="was sent"):
+                publishing.push_images(engine, Registry(address), images, dict.fromkeys(KEYS, place.root))
+
+
+def test_a_release_is_found_under_its_version(place: Place) -> None:
+    release = place.publish()
+    with serving(place.held) as (address, _):
+        assert catalog.find(Registry(address), "0.4.0-dev.2") == release
+        assert catalog.find(Registry(address), "0.4.0") is None
+
+
+# --- with a key: what was found is made here again before it is signed -----------------------------
+
+
+def test_what_no_signature_of_ours_names_is_untrusted(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert key.untrusted() == ["base-image", "api-rest"]
+    key.signed_by_us = {"base-image"}
+    assert key.untrusted() == ["api-rest"]
+    del key.held.tags["api-rest", "k2"]  # what is missing is built anyway
+    assert key.untrusted() == []
+    key.signed_by_us = set()
+    monkeypatch.setattr(signing, "active", lambda: False)
+    assert key.untrusted() == []
+
+
+def test_where_the_release_is_signed_nothing_is_untrusted(key: Place) -> None:
+    key.signed_by_us = {"release"}
+    assert key.untrusted() == []
+    key.publish(layouts=[])
+    assert key.signed == []
+
+
+def test_what_was_built_again_and_is_equal_is_signed_as_made_from_its_key(key: Place) -> None:
+    unpublish(key)
+    release = key.publish()
+    assert release.chart
+    assert key.signed[0][:3] == [*(one.pinned for one in release.images.values()), release.chart.pinned]
+    assert key.sources == {
+        "base-image": "k1",
+        "api-rest": "k2",
+        "platform-chart": "k3",
+        "base-image bill": release.images["base-image"].digest,
+        "api-rest bill": release.images["api-rest"].digest,
+    }
+    assert key.existing == []
+    assert [named(one) for one in key.signed[1]] == ["release"]
+
+
+def test_what_was_not_built_again_is_told_to_be_found(key: Place) -> None:
+    unpublish(key)
+    key.publish(layouts=["api-rest"])
+    assert key.existing == ["base-image"]
+
+
+def test_other_bytes_under_a_key_are_an_error_that_names_both(key: Place) -> None:
+    unpublish(key)
+    forged, honest = key.forge("api-rest", "k2"), layers.digest(key.root / "layouts" / "api-rest")
+    before = dict(key.held.tags)
+    with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
+        key.publish()
+    assert f"/api-rest:k2: the registry holds {forged}, the same sources give {honest} here" in caught.value.details
+    assert (key.signed, key.held.tags) == ([], before)
+    assert not [line for line in key.seen if line.split()[0] not in {"HEAD", "GET"}]
+
+
+def test_another_chart_under_its_key_is_an_error_that_names_both(key: Place) -> None:
+    unpublish(key)
+    honest = key.held.tags["platform-chart", "k3"]
+    forged = forge_chart(key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n")
+    with pytest.raises(SignatureError) as caught:
+        key.publish()
+    assert f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}" in caught.value.details
+    assert (key.signed, key.held.tags["platform-chart", "k3"]) == ([], forged)
+    key.signed_by_us = {"platform-chart"}  # by a signature for this key, as only a push of ours makes it
+    key.publish()
+
+
+def test_what_is_no_chart_under_its_key_is_an_error_that_names_both(key: Place) -> None:
+    unpublish(key)
+    forged = key.forge("platform-chart", "k3")
+    with pytest.raises(SignatureError) as caught:
+        key.publish()
+    assert f"/platform-chart:k3: the registry holds {forged}, the same sources give sha256:" in caught.value.details
+
+
+@pytest.mark.parametrize(("tag", "ours"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)])
+def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(key: Place, tag: str, *, ours: bool) -> None:
+    unpublish(key)
+    image = key.held.tags["api-rest", "k2"]
+    assert key.served
+    line = f'image: {{repository: {key.served[0]}/api-rest, tag: "{tag}", digest: "{image}"}}\n'
+    forge_chart(key, line)
+    with nullcontext() if ours else pytest.raises(SignatureError):
+        key.publish()
+
+
+def forge_chart(place: Place, values: str) -> str:
+    """Put a chart with other values under the key of ours; its digest."""
+    assert place.served
+    registry, folder = Registry(place.served[0]), place.root / "platform-chart"
+    replaced = {"Chart.yaml": "apiVersion: v2\nname: platform\nversion: 0.4.0-dev.2\n", "values.yaml": values}
+    packed = chart_package.package(folder, files.chart_files(folder), replaced, epoch=place.declaration.build.epoch)
+    return chart_package.push(registry, f"{place.served[0]}/platform-chart", "k3", packed)
+
+
+@pytest.mark.parametrize("signed_by_us", [True, False])
+def test_a_bill_that_somebody_attached_is_held_against_the_image(
+    key: Place, monkeypatch: pytest.MonkeyPatch, *, signed_by_us: bool
+) -> None:
+    unpublish(key)
+    key.signed_by_us = {"base-image bill", "api-rest bill"} if signed_by_us else {"base-image bill"}
+    monkeypatch.setattr(sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
+    monkeypatch.setattr(sboms, "artifact_digest", lambda _registry, _image, _layout: "sha256:ours")
+    if signed_by_us:
+        key.publish()
+        return
+    with pytest.raises(SignatureError) as caught:
+        key.publish()
+    assert caught.value.details.count("the registry holds sha256:bill, the same sources give sha256:ours") == 1
+    assert "/api-rest" in caught.value.details
+    assert key.signed == []
+
+
+def test_an_image_that_has_a_bill_gets_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
+    place.publish()
+    assert place.attached == []
+    assert [named(one) for one in place.signed[0]][-2:] == ["base-image bill", "api-rest bill"]
+
+
+def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpublish(key)
+    asked: list[str] = []
+
+    def referrers(_registry: object, repository: str, _digest: str) -> list[Referrer]:
+        """None at the first look, another's from then on."""
+        asked.append(repository)
+        return [Referrer("sha256:forged", MEDIA_TYPE, 1, {})] if asked.count(repository) > 1 else []
+
+    monkeypatch.setattr(Registry, "referrers", referrers)
+    monkeypatch.setattr(sboms, "attach", ATTACH)
+    monkeypatch.setattr(sboms, "make", lambda _registry, image, _layout: f'{{"of": "{image.name}"}}')
+    key.publish()
+    signed = [reference for references in key.signed for reference in references]
+    assert not [reference for reference in signed if reference.endswith("sha256:forged")]
+    assert len(key.signed[0]) == len(KEYS) * 2 + 1, "each image and its bill, and the chart"
+
+
+def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = key.held.tags["release", "0.4.0-dev.2"]
+    monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
+    key.publish()
+    assert key.signed[-1][0].endswith(held)
+
+
+def test_a_release_that_says_something_else_is_an_error_that_names_both(key: Place) -> None:
+    assert key.served
+    address = key.served[0]
+    other = dataclasses.replace(key.plan(address), commit="other")
+    layouts = {name: key.root / "layouts" / name for name in KEYS}
+    with pytest.raises(SignatureError) as caught:
+        publishing.publish(None, Registry(address), key.declaration.at(address), other, layouts, key.root)
+    held = key.held.tags["release", "0.4.0-dev.2"]
+    assert f"/release:0.4.0-dev.2: the registry holds {held}, the same sources give sha256:" in caught.value.details
+    assert key.signed == []
+
+
+def test_a_release_of_another_line_is_taken_as_it_is_and_not_signed(key: Place) -> None:
+    assert key.served
+    address = key.served[0]
+    plan = key.plan(address)
+    untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
+    registry, declaration = Registry(address), key.declaration.at(address)
+    assert publishing.untrusted(declaration, registry, untouched, key.root) == []
+    publishing.publish(None, registry, declaration, untouched, {}, key.root)
+    assert key.signed == []

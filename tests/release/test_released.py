@@ -1,0 +1,51 @@
+"""release.json says which bytes are deployed, and nothing that is not a release passes for one."""
+
+import pytest
+
+from delivery.errors import DeclarationError
+from delivery.release.released import Release, ReleasedChart, ReleasedImage, read_release
+
+APP = ReleasedImage("localhost:5001/api-rest", "k2", "sha256:" + "b" * 64, "1.2.0")
+CHART = ReleasedChart("localhost:5001/platform-chart", "k3", "sha256:" + "c" * 64, "0.4.0")
+RELEASE = Release({"api-rest": APP}, "0.4.0", CHART, "release", "main", "abc", "somebody@somewhere")
+
+
+def test_names_images_and_chart_by_digest() -> None:
+    assert APP.pinned == f"localhost:5001/api-rest@{APP.digest}"
+    assert CHART.pinned == f"localhost:5001/platform-chart@{CHART.digest}"
+
+
+@pytest.mark.parametrize("release", [RELEASE, Release({"api-rest": APP})])
+def test_is_the_same_after_writing_and_reading(release: Release) -> None:
+    assert read_release(release.to_json(), file="release.json") == release
+
+
+def test_its_content_is_not_who_made_it() -> None:
+    again = Release(RELEASE.images, "0.4.0", CHART, "develop", "develop", "def", "somebody else")
+    assert again.content == RELEASE.content
+    other = Release({"api-rest": ReleasedImage(APP.repository, APP.key, CHART.digest, APP.version)}, "0.4.0", CHART)
+    assert other.content != RELEASE.content
+    assert Release(RELEASE.images, "0.4.0").content != RELEASE.content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"images": {"a": {"key": "x"}}}',
+        '{"images": {"a": 1}}',
+        '{"images": {}, "chart": 1}',
+        '{"images": {}, "surprise": 1}',
+    ],
+)
+def test_what_is_no_release_is_an_error(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"read release\.json: it is not a release"):
+        read_release(text, file="release.json")
+
+
+@pytest.mark.parametrize(("part", "name"), [(APP, "api-rest"), (CHART, "chart")])
+def test_a_digest_that_is_none_is_an_error(part: ReleasedImage | ReleasedChart, name: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"{name}: the digest is not sha256"):
+        read_release(RELEASE.to_json().replace(part.digest, "latest"), file="release.json")

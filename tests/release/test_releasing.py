@@ -1,0 +1,132 @@
+"""What the registry holds, but not with our signature, is built here again, and that is said."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from delivery.build import building, planning
+from delivery.build.plan import Images, Plan, PlannedChart, make_images
+from delivery.errors import DeclarationError, EngineError, RegistryError, SignatureError
+from delivery.host import engines, upstreams
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref
+from delivery.project.gitflow import decide
+from delivery.registry.client import Registry
+from delivery.release import publishing, releasing, signing
+
+KEYS = {"base-image": "k1", "api-rest": "k2"}
+HELD = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
+
+
+class FakeEngine:
+    """An engine of one kind or the other."""
+
+    def __init__(self, *, oci_layouts: bool = True) -> None:
+        self.oci_layouts = oci_layouts
+
+
+class Pusher:
+    """Push what the registry holds, some of it untrusted; what was built and published is noted."""
+
+    def __init__(self, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.declaration = declaration
+        self.patch = monkeypatch
+        self.built: list[str] = []
+        self.published: list[tuple[object, list[str]]] = []
+        self.lacks_key = ""  # the environment that a key is missing for
+        monkeypatch.setattr(building, "build", self._build)
+        monkeypatch.setattr(publishing, "publish", self._publish)
+
+    def push(self, untrusted: Sequence[str], engine: object = None) -> None:
+        """Publish on develop; engine is what there is, or the error that there is none."""
+        self.patch.setattr(publishing, "untrusted", lambda *_: untrusted)
+        self.patch.setattr(signing, "check_key", self._check_key)
+        self.patch.setattr(engines, "ensure", lambda: self._ensure(engine))
+        decision = decide(Ref("branch", "develop"), self.declaration)
+        chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
+        plan = Plan("c" * 40, decision, (), make_images(self.declaration, KEYS, HELD), chart)
+        releasing.publish(self.declaration, cast("Registry", None), plan)
+
+    def _check_key(self, _declaration: object, environment: str) -> None:
+        if environment == self.lacks_key:
+            raise SignatureError("there is no key")
+
+    def _build(self, _engine: object, _declaration: object, images: Images) -> dict[str, Path]:
+        self.built += [image.name for image in images.missing]
+        return {image.name: Path(image.name) for image in images.missing}
+
+    def _publish(
+        self, engine: object, _registry: object, _declaration: object, plan: Plan, layouts: Sequence[str]
+    ) -> None:
+        assert plan.images.missing == ()  # what is built again is not pushed
+        self.published.append((engine, list(layouts)))
+
+    @staticmethod
+    def _ensure(engine: object) -> Engine:
+        if isinstance(engine, EngineError):
+            raise engine
+        return cast("Engine", engine)
+
+
+@pytest.fixture
+def pusher(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> Pusher:
+    return Pusher(declaration, monkeypatch)
+
+
+def test_what_is_signed_by_us_needs_no_engine(pusher: Pusher) -> None:
+    pusher.push([], EngineError("none"))
+    assert (pusher.built, pusher.published) == ([], [(None, [])])
+
+
+def test_a_key_that_does_not_fit_is_said_before_anything_is_built(pusher: Pusher) -> None:
+    pusher.lacks_key = "develop"
+    with pytest.raises(SignatureError, match="there is no key"):
+        pusher.push(["api-rest"], FakeEngine())
+    assert (pusher.built, pusher.published) == ([], [])
+
+
+def test_what_is_untrusted_is_built_again_and_that_is_said(pusher: Pusher, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = FakeEngine()
+    pusher.push(["api-rest"], engine)
+    assert (pusher.built, pusher.published) == (["api-rest"], [(engine, ["api-rest"])])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("build again api-rest: what the registry holds carries no signature of ours")
+
+
+def test_without_an_engine_the_error_says_what_for(pusher: Pusher) -> None:
+    with pytest.raises(EngineError) as caught:
+        pusher.push(["base-image", "api-rest"], EngineError("find a Docker engine: none answers", hint="start it"))
+    assert caught.value.message == (
+        "cannot sign base-image, api-rest: content that somebody else may have pushed is built here again first: "
+        "find a Docker engine: none answers"
+    )
+    assert caught.value.hint == "start it"
+    assert pusher.published == []
+
+
+def test_an_engine_whose_builds_do_not_repeat_proves_nothing(pusher: Pusher) -> None:
+    with pytest.raises(EngineError, match="builds do not repeat on this engine") as caught:
+        pusher.push(["api-rest"], FakeEngine(oci_layouts=False))
+    assert "containerd-snapshotter" in caught.value.hint
+    assert (pusher.built, pusher.published) == ([], [])
+
+
+@pytest.mark.parametrize("what", ["keys", "registry"])
+def test_what_a_clone_cannot_make_is_said_before_the_long_steps(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """`inv up` gets upstream images, and maybe builds them, only for what can be built and pushed."""
+
+    def long(*_arguments: object) -> None:
+        raise AssertionError("nothing is got or built")
+
+    def unreadable(_declaration: object) -> None:
+        raise DeclarationError("a file cannot be read")
+
+    monkeypatch.setattr(upstreams, "ensure_all", long)
+    monkeypatch.setattr(planning, "keys", unreadable if what == "keys" else lambda _declaration: {})
+    with pytest.raises(DeclarationError if what == "keys" else RegistryError):
+        releasing.make(cast("Engine", None), declaration.at("registry.invalid"))

@@ -1,0 +1,115 @@
+"""An image's bill of materials is made from its layers, and attached once."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from delivery.registry.client import Blob, Registry
+from delivery.release import bom, sboms
+from delivery.release.bom import Image
+from tests.registries import FullRegistry, serving, write_layout
+
+RECORD = b"Metadata-Version: 2.4\nName: bottle\nVersion: 0.13.4\n"
+
+
+def image_layer() -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        member = tarfile.TarInfo("usr/lib/python3/dist-packages/bottle-0.13.4.dist-info/METADATA")
+        member.size = len(RECORD)
+        tar.addfile(member, io.BytesIO(RECORD))
+    return made.getvalue()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    write_layout(tmp_path, image_layer())
+    return tmp_path
+
+
+@pytest.fixture(params=[True, False], ids=["referrers API", "referrers tag"])
+def pushed(request: pytest.FixtureRequest, layout: Path) -> Iterator[tuple[Registry, Image]]:
+    """A registry with the image pushed to it."""
+    with serving(FullRegistry(referrers=request.param)) as (address, _):
+        registry, repository = Registry(address), f"{address}/api-rest"
+        digest = registry.push_layout(layout, repository, "k", lambda _line: None)
+        yield registry, Image("api-rest", "1.2.0", repository, digest)
+
+
+def attach(registry: Registry, image: Image, layout: Path | None) -> str:
+    return sboms.attach(registry, image.repository, image.digest, image.name, image.version, layout)
+
+
+def test_what_is_attached_is_the_bill_of_the_image(pushed: tuple[Registry, Image], layout: Path) -> None:
+    registry, image = pushed
+    assert sboms.reference(registry, image.repository, image.digest) == ""
+    made = attach(registry, image, layout)
+    assert sboms.reference(registry, image.repository, image.digest) == f"{image.repository}@{made}"
+    (there,) = registry.referrers(image.repository, image.digest)
+    assert (there.digest, there.artifact_type) == (made, "application/vnd.cyclonedx+json")
+    text = sboms.attached(registry, image.repository, image.digest)
+    assert text == sboms.make(registry, image)
+    assert [package.purl for package in bom.packages(text)] == ["pkg:pypi/bottle@0.13.4"]
+    assert json.loads(text)["metadata"]["component"]["version"] == "1.2.0"
+
+
+def test_out_of_the_registry_it_is_the_same_as_out_of_the_layout(pushed: tuple[Registry, Image], layout: Path) -> None:
+    registry, image = pushed
+    assert sboms.make(registry, image, layout) == sboms.make(registry, image)
+
+
+def test_where_there_is_a_layout_no_layer_is_fetched(layout: Path) -> None:
+    with serving(FullRegistry()) as (address, seen):
+        registry, repository = Registry(address), f"{address}/api-rest"
+        digest = registry.push_layout(layout, repository, "k", lambda _line: None)
+        image = Image("api-rest", "1.2.0", repository, digest)
+        seen.clear()
+        sboms.make(registry, image, layout)
+        assert seen == []
+        sboms.make(registry, image)
+        assert [line for line in seen if "/blobs/" in line]
+
+
+def test_what_would_be_attached_is_known_before(pushed: tuple[Registry, Image], layout: Path) -> None:
+    registry, image = pushed
+    expected = sboms.artifact_digest(registry, image, layout)
+    assert sboms.reference(registry, image.repository, image.digest) == ""
+    assert attach(registry, image, None) == expected
+
+
+def test_the_same_bill_is_attached_once(pushed: tuple[Registry, Image], layout: Path) -> None:
+    registry, image = pushed
+    first = attach(registry, image, layout)
+    assert attach(registry, image, None) == first
+    assert len(registry.referrers(image.repository, image.digest)) == 1
+
+
+def test_what_else_is_attached_is_no_bill(pushed: tuple[Registry, Image]) -> None:
+    registry, image = pushed
+    other = registry.push_artifact(
+        image.repository, artifact_type="text/plain", layers=[Blob("text/plain", b"x")], subject=image.digest
+    )
+    assert sboms.attached(registry, image.repository, image.digest) == ""
+    assert attach(registry, image, None) != other
+    assert sboms.attached(registry, image.repository, image.digest)
+
+
+def test_of_two_that_a_race_has_attached_every_run_takes_the_same(pushed: tuple[Registry, Image]) -> None:
+    registry, image = pushed
+    both = [
+        registry.push_artifact(
+            image.repository,
+            artifact_type=bom.MEDIA_TYPE,
+            layers=[Blob(bom.MEDIA_TYPE, content)],
+            subject=image.digest,
+        )
+        for content in (b"1", b"2", b"3")
+    ]
+    assert sboms.reference(registry, image.repository, image.digest) == f"{image.repository}@{min(both)}"
+    assert (
+        sboms.attached(registry, image.repository, image.digest).encode() == [b"1", b"2", b"3"][both.index(min(both))]
+    )

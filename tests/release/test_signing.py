@@ -1,0 +1,237 @@
+"""What was published is signed once, by the right key, and what is not is refused by name."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from delivery.errors import DeclarationError, RegistryError, SignatureError
+from delivery.host import programs
+from delivery.project.declaration import Declaration, Signing
+from delivery.registry.client import Artifact, Registry
+from delivery.release import cosign, signing
+from delivery.release.cosign import Cosign, Verdict
+
+A, B, C = (f"localhost:5001/{name}@sha256:{name * 64}" for name in ("a", "b", "c"))
+PUBLIC = "-----BEGIN PUBLIC KEY-----\nours\n-----END PUBLIC KEY-----\n"
+
+
+@dataclasses.dataclass
+class Notary:
+    """A cosign and a registry: what signatures are worth, what the registry has, what was done.
+
+    said has what signatures say, by reference: one that does not say what is asked for is worth nothing.
+    """
+
+    said: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    annotated: list[dict[str, str] | None] = dataclasses.field(default_factory=list)
+    verdicts: dict[str, Verdict] = dataclasses.field(default_factory=dict)
+    held: set[str] = dataclasses.field(default_factory=lambda: {A, B, C})
+    public: str = PUBLIC
+    against: str = ""
+    found: str | None = "cosign"
+    program: str = ""
+    signed: list[tuple[str, list[str]]] = dataclasses.field(default_factory=list)
+    generated: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+
+
+@pytest.fixture
+def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
+    made = Notary()
+
+    def verdict(reference: str, asked: dict[str, str]) -> Verdict:
+        lacks = asked.items() - made.said.get(reference, {}).items()
+        return Verdict.OTHER_KEY if lacks else made.verdicts.get(reference, Verdict.GOOD)
+
+    def verdicts(
+        self: Cosign, public: Path, references: Sequence[str], annotations: dict[str, str] | None = None
+    ) -> dict[str, Verdict]:
+        made.program = self.program
+        made.against = public.read_text()
+        return {reference: verdict(reference, annotations or {}) for reference in references}
+
+    def sign(_self: Cosign, key: str, references: Sequence[str], annotations: dict[str, str] | None = None) -> None:
+        made.signed.append((key, list(references)))
+        made.annotated.append(annotations)
+
+    def fetch(_self: Registry, repository: str, digest: str) -> Artifact | None:
+        return Artifact(digest, "", b"", {}) if f"{repository}@{digest}" in made.held else None
+
+    monkeypatch.setattr(programs, "find", lambda _name: made.found)
+    monkeypatch.setattr(programs, "ensure", lambda name: f"installed {name}")
+    monkeypatch.setattr(Registry, "fetch", fetch)
+    monkeypatch.setattr(Cosign, "verdicts", verdicts)
+    monkeypatch.setattr(Cosign, "public_half", lambda _self, _key: made.public)
+    monkeypatch.setattr(Cosign, "sign", sign)
+    monkeypatch.setattr(Cosign, "generate", lambda _self, prefix, password: made.generated.append((prefix, password)))
+    monkeypatch.setenv(cosign.KEY, "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----")
+    return made
+
+
+@pytest.fixture
+def signed(declaration: Declaration, tmp_path: Path) -> Declaration:
+    """A declaration with a public key, which is in the folder."""
+    (tmp_path / "cosign.pub").write_text(PUBLIC)
+    return declaration.model_copy(update={"signing": Signing(public_key="cosign.pub")})
+
+
+def test_without_a_key_nothing_is_signed_and_that_is_said(
+    notary: Notary, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(cosign.KEY)
+    signing.sign(declaration, [A])
+    assert notary.signed == []
+    assert "DELIVERY_SIGNING_KEY is not set, so nothing is signed" in capsys.readouterr().out
+
+
+def test_what_has_no_good_signature_is_signed(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
+    signing.sign(signed, [A, B, C], tmp_path)
+    assert notary.signed == [("env://DELIVERY_SIGNING_KEY", [B, C])]
+
+
+def test_what_is_signed_is_not_signed_again(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    signing.sign(signed, [A, B], tmp_path)
+    assert notary.signed == []
+
+
+def test_a_signature_says_what_was_made_from_what(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.verdicts = {C: Verdict.UNSIGNED}
+    notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
+    signing.sign(signed, [A, B, C], tmp_path, sources={A: "k1", B: "k2"})
+    assert notary.signed == [("env://DELIVERY_SIGNING_KEY", [B, C])]
+    assert notary.annotated == [{"sha256:" + "b" * 64: "k2"}]
+
+
+def test_what_was_found_is_never_signed(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
+    sources = {A: "k1", B: "k2"}
+    with pytest.raises(SignatureError, match=f"sign {B}: it was not made here, and its signature is gone"):
+        signing.sign(signed, [A, B], tmp_path, sources=sources, existing=[A, B])
+    assert notary.signed == []
+    signing.sign(signed, [A], tmp_path, sources=sources, existing=[A])
+
+
+def test_what_has_no_signature_that_names_its_source_is_unsigned_by_us(
+    notary: Notary, signed: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notary.said = {A: {"sha256:" + "a" * 64: "k1"}, B: {"sha256:" + "b" * 64: "k1"}}
+    notary.verdicts = {C: Verdict.UNSIGNED}
+    assert signing.unsigned_by_us(signed, {A: "k1", B: "k2", C: ""}, tmp_path) == [B, C]
+    assert notary.against == PUBLIC
+    monkeypatch.delenv(cosign.KEY)
+    assert not signing.active()
+    assert signing.unsigned_by_us(signed, {B: "k2"}, tmp_path) == []
+
+
+def test_without_a_declared_key_the_own_one_proves(notary: Notary, declaration: Declaration) -> None:
+    notary.public = "our own"
+    assert signing.unsigned_by_us(declaration, {A: ""}) == []
+    assert notary.against == "our own"
+
+
+def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
+    signing.compare({})
+    signing.compare({"a:1": ("sha256:1", "sha256:1")})
+    with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
+        signing.compare({"a:1": ("sha256:1", "sha256:1"), "b:1": ("sha256:2", "sha256:3")})
+    assert caught.value.details == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"
+
+
+def test_signatures_of_a_key_count_for_its_own_public_half(notary: Notary, declaration: Declaration) -> None:
+    notary.public = "another one"
+    signing.sign(declaration, [A])
+    assert notary.against == "another one"
+
+
+def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.public = "another one"
+    with pytest.raises(SignatureError, match=r"DELIVERY_SIGNING_KEY is not the private half of cosign\.pub"):
+        signing.sign(signed, [A], tmp_path)
+    assert notary.signed == []
+
+
+def test_line_ends_make_no_other_key(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    (tmp_path / "cosign.pub").write_bytes(PUBLIC.replace("\n", "\r\n").encode())
+    notary.verdicts = {A: Verdict.UNSIGNED}
+    signing.sign(signed, [A], tmp_path)
+    assert len(notary.signed) == 1
+
+
+def test_what_the_registry_has_not_is_neither_signed_nor_good(
+    notary: Notary, signed: Declaration, tmp_path: Path
+) -> None:
+    notary.held = {A}
+    for step in (signing.sign, signing.verify):
+        with pytest.raises(RegistryError, match=f"look for {B}: the registry holds no such manifest"):
+            step(signed, [A, B], tmp_path)
+    assert notary.signed == []
+
+
+def test_all_that_is_good_passes(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    signing.verify(signed, [A, B], tmp_path)
+    assert (notary.against, notary.program) == (PUBLIC, "cosign")
+
+
+def test_cosign_is_installed_where_it_is_missing(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.found = None
+    signing.verify(signed, [A, B], tmp_path)
+    assert notary.program == "installed cosign"
+
+
+def test_every_reference_that_is_not_good_is_named_with_what_to_do(
+    notary: Notary, signed: Declaration, tmp_path: Path
+) -> None:
+    notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
+    with pytest.raises(SignatureError, match="2 of 3 must not be deployed") as caught:
+        signing.verify(signed, [A, B, C], tmp_path)
+    assert caught.value.details.splitlines() == [
+        f"{B} is not signed",
+        f"{C} is signed, but not with the key that it has to be signed with",
+    ]
+    assert "signing.sign" in caught.value.hint
+    assert "sign it again with ours" in caught.value.hint
+    assert caught.value.exit_code == 10
+
+
+def test_one_kind_of_fault_has_one_hint(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    notary.verdicts = {A: Verdict.OTHER_CONTENT}
+    with pytest.raises(SignatureError) as caught:
+        signing.verify(signed, [A], tmp_path)
+    assert caught.value.details == f"{A} carries a signature that was made for other content"
+    assert caught.value.hint.startswith("somebody put another image's signature beside it")
+
+
+@pytest.mark.usefixtures("notary")
+def test_without_a_public_key_nothing_can_be_checked(declaration: Declaration) -> None:
+    with pytest.raises(DeclarationError, match=r"delivery\.toml names no public key") as caught:
+        signing.verify(declaration, [A])
+    assert "[signing]" in caught.value.hint
+
+
+@pytest.mark.usefixtures("notary")
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_public_key_that_is_not_there_is_an_error(signed: Declaration, tmp_path: Path, *, folder: bool) -> None:
+    (tmp_path / "cosign.pub").unlink()
+    if folder:
+        (tmp_path / "cosign.pub").mkdir()
+    with pytest.raises(DeclarationError, match=r"signing\.public_key: there is no file .*cosign\.pub"):
+        signing.verify(signed, [A], tmp_path)
+
+
+def test_a_key_pair_is_made_where_none_is(notary: Notary, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signing.key_pair(tmp_path / "new", "open sesame")
+    assert notary.generated == [(tmp_path / "new" / "cosign", "open sesame")]
+    said = capsys.readouterr().out
+    assert "DELIVERY_SIGNING_KEY" in said
+    assert "public_key under [signing]" in said
+    assert "open sesame" not in said
+
+
+@pytest.mark.parametrize("there", ["cosign.key", "cosign.pub"])
+def test_a_key_is_never_written_over(notary: Notary, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).touch()
+    with pytest.raises(DeclarationError, match=f"there is .*{there} already"):
+        signing.key_pair(tmp_path, "open sesame")
+    assert notary.generated == []

@@ -1,0 +1,468 @@
+"""All of a registry is looked at, and all that is in use, before anything is removed."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.deploy import helm, kubectl
+from delivery.deploy.deployment import Manifest, Revision
+from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
+from delivery.host import programs
+from delivery.host.docker_api import Engine
+from delivery.project.declaration import Declaration, Environment, Prune
+from delivery.registry.client import Blob, Registry
+from delivery.release import catalog
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.retention import pruning
+from tests.registries import FullRegistry, serving, sha256
+
+TODAY = date(2026, 11, 21)
+
+
+def no_pause(_seconds: float) -> None:
+    pass
+
+
+@dataclass
+class House:
+    """A registry with releases in it, and what is asked of it."""
+
+    registry: FullRegistry
+    client: Registry
+    declaration: Declaration
+    root: Path
+    seen: list[str]
+
+    def image(self, repository: str, content: str, *tags: str) -> str:
+        """Push something to a repository; its digest."""
+        layers = [Blob("x/y", content.encode())]
+        for tag in tags:
+            self.client.push_artifact(
+                f"{self.client.address}/{repository}", artifact_type="x/y", layers=layers, tag=tag
+            )
+        return self.registry.tags[repository, tags[0]]
+
+    def attach(self, repository: str, subject: str, content: str) -> str:
+        return self.client.push_artifact(
+            f"{self.client.address}/{repository}",
+            artifact_type="sbom",
+            layers=[Blob("x/y", content.encode())],
+            subject=subject,
+        )
+
+    def release(self, version: str, app: str = "") -> Release:
+        """Publish a release of an app, a base image and a chart, the app with something attached to it."""
+        app = app or version
+        image = self.image("api-rest", f"app {app}", f"key-{app}", version)
+        self.attach("api-rest", image, f"sbom of {app}")
+        made = Release(
+            {
+                "api-rest": ReleasedImage(f"{self.client.address}/api-rest", f"key-{app}", image, version),
+                "base-image": ReleasedImage(
+                    f"{self.client.address}/base-image", "base", self.image("base-image", "base", "base"), "1.0.0"
+                ),
+            },
+            version,
+            ReleasedChart(
+                f"{self.client.address}/platform-chart",
+                f"key-{version}",
+                self.image("platform-chart", f"chart {version}", f"key-{version}", version),
+                version,
+            ),
+        )
+        catalog.put(self.client, made)
+        return made
+
+    def look(self, **options: Any) -> pruning.Found:  # noqa: ANN401  # look's own
+        told = {"today": TODAY, "without": list(self.declaration.environments), "root": self.root, **options}
+        return pruning.look(self.declaration, self.client, **told)
+
+    def act(self, found: pruning.Found) -> int:
+        self.seen.clear()
+        return pruning.act(self.declaration, self.client, found)
+
+    def tags(self, repository: str) -> set[str]:
+        return {tag for known, tag in self.registry.tags if known == repository}
+
+
+@pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
+def house(request: pytest.FixtureRequest, declaration: Declaration, tmp_path: Path) -> Iterator[House]:
+    registry = FullRegistry(referrers=request.param)
+    with serving(registry) as (address, seen):
+        declared = declaration.at(address).model_copy(update={"prune": Prune(develop=1, candidate=1, days=7)})
+        yield House(registry, Registry(address, pause=no_pause), declared, tmp_path, seen)
+
+
+def test_what_an_old_release_alone_needs_is_removed_whole_and_nothing_else(house: House) -> None:
+    old, new = house.release("1.0.0-dev.1"), house.release("1.0.0-dev.2")
+    found = house.look()
+    assert house.act(found) == len(found.outcome.going)
+    assert house.tags("release") == {"1.0.0-dev.2"}
+    assert catalog.find(house.client, "1.0.0-dev.2") == new
+    assert house.tags("platform-chart") == {"1.0.0-dev.2", "key-1.0.0-dev.2"}
+    assert house.tags("base-image") == {"base"}
+    left = {digest for repository, digest in house.registry.manifests if repository == "api-rest"}
+    image = new.images["api-rest"].digest
+    sbom = house.client.referrers(f"{house.client.address}/api-rest", image)[0].digest
+    assert {image, sbom} <= left
+    assert old.images["api-rest"].digest not in left
+    assert len(left) == (2 if house.registry.referrers else 3)  # the list of what is attached
+
+
+def test_nothing_is_left_of_what_was_removed(house: House) -> None:
+    house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    house.act(house.look())
+    assert house.look().outcome.going == ()
+    assert house.look().outcome.seen == {}
+
+
+def test_looking_changes_nothing(house: House) -> None:
+    house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    house.seen.clear()
+    assert house.look().outcome.going
+    assert {line.split()[0] for line in house.seen} == {"GET"}
+
+
+def test_releases_are_removed_first_then_charts_then_images(house: House) -> None:
+    house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    house.act(house.look())
+    order = [line.split("/")[2] for line in house.seen if line.startswith("DELETE")]
+    assert order == sorted(order, key=["release", "platform-chart", "api-rest", "base-image"].index)
+    assert len(set(order)) == 3
+
+
+def test_a_clean_up_that_is_cut_off_leaves_whole_releases_and_is_finished_by_the_next(house: House) -> None:
+    house.release("1.0.0-dev.1")
+    kept = house.release("1.0.0-dev.2")
+    found = house.look()
+    for held in found.outcome.going[:3]:
+        house.client.delete(held.repository, held.digest)
+    assert house.tags("release") == {"1.0.0-dev.2"}
+    house.act(house.look())
+    later = house.look(today=TODAY + timedelta(days=8))
+    house.act(later)
+    assert house.tags("api-rest") >= {"1.0.0-dev.2"}
+    assert "1.0.0-dev.1" not in house.tags("api-rest")
+    assert house.client.digest(f"{house.client.address}/api-rest", kept.images["api-rest"].digest)
+
+
+def test_what_is_released_while_it_cleans_up_stays(house: House) -> None:
+    house.release("1.0.0-dev.1", app="same")
+    house.release("1.0.0-dev.2")
+    found = house.look()
+    late = house.release("1.0.0", app="same")
+    assert house.act(found) < len(found.outcome.going)
+    assert house.client.digest(f"{house.client.address}/api-rest", late.images["api-rest"].digest)
+
+
+def test_a_push_under_way_is_left_alone_for_some_days_that_are_counted_in_the_registry(house: House) -> None:
+    pushed = house.image("api-rest", "pushed", "key-pushed")
+    house.attach("api-rest", pushed, "sbom")
+    first = house.look()
+    assert first.outcome.going == ()
+    house.act(first)
+    assert house.tags("release") == {"prune-state"}
+    assert house.look(today=TODAY + timedelta(days=6)).outcome.going == ()
+    house.act(house.look(today=TODAY + timedelta(days=7)))
+    assert house.tags("api-rest") == set()
+
+
+def test_its_memory_is_one_manifest_whatever_changes(house: House) -> None:
+    for number in range(3):
+        house.image("api-rest", f"pushed {number}", f"key-{number}")
+        house.act(house.look(today=TODAY + timedelta(days=number)))
+    assert len([digest for repository, digest in house.registry.manifests if repository == "release"]) == 1
+    assert len(house.look().there.seen) == 3
+
+
+def test_what_has_not_changed_is_not_written_again(house: House) -> None:
+    house.image("api-rest", "pushed", "key")
+    house.act(house.look())
+    house.act(house.look())
+    assert {line.split()[0] for line in house.seen} == {"GET"}
+
+
+def test_registries_of_immutable_tags_remember_too(house: House) -> None:
+    house.registry.immutable = True
+    for number in range(2):
+        house.image("api-rest", f"pushed {number}", f"key-{number}")
+        house.act(house.look())
+    assert len(house.look().there.seen) == 2
+
+
+def test_a_registry_that_deletes_nothing_is_an_error(house: House) -> None:
+    house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    house.registry.deletes = False
+    with pytest.raises(RegistryError, match="answered 405") as caught:
+        house.act(house.look())
+    assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
+
+
+def test_parts_of_an_index_stay_and_go_with_it(house: House) -> None:
+    house.release("1.0.0")
+    part = json.dumps({"schemaVersion": 2, "layers": []}).encode()
+    index = json.dumps({"schemaVersion": 2, "manifests": [{"digest": sha256(part)}]}).encode()
+    for content, kind in ((part, "manifest"), (index, "index")):
+        house.registry.manifests["api-rest", sha256(content)] = (f"application/vnd.oci.image.{kind}.v1+json", content)
+    house.registry.tags["api-rest", "many-platforms"] = sha256(index)
+    assert house.look().outcome.going == ()
+    house.act(house.look())
+    outcome = house.look(today=TODAY + timedelta(days=7)).outcome
+    assert [held.digest for held in outcome.going] == [sha256(part), sha256(index)]
+
+
+def test_what_is_attached_to_something_attached_goes_with_it(house: House) -> None:
+    old = house.release("1.0.0-dev.1").images["api-rest"].digest
+    house.release("1.0.0-dev.2")
+    bill = house.client.referrers(f"{house.client.address}/api-rest", old)[0].digest
+    signature = house.attach("api-rest", bill, "signature of the bill")
+    assert signature in {held.digest for held in house.look().outcome.going}
+
+
+def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_it(house: House) -> None:
+    old = house.release("1.0.0-dev.1").images["api-rest"].digest
+    house.release("1.0.0-dev.2")
+    layers, repository = [Blob("x/y", b"z")], f"{house.client.address}/api-rest"
+    lone = house.client.push_artifact(repository, artifact_type="x/y", layers=layers, subject=old, tag="lone")
+    house.registry.tags.pop(("api-rest", old.replace(":", "-")), None)
+    assert lone in {held.digest for held in house.look().outcome.going}
+
+
+def test_repositories_are_gone_through_from_what_names_to_what_is_named(house: House) -> None:
+    names = [one.removeprefix(f"{house.client.address}/") for one in house.look().there.repositories]
+    assert names == ["release", "platform-chart", "api-rest", "base-image"]
+
+
+def test_cosigns_tags_stay_with_what_they_sign(house: House) -> None:
+    image = house.release("1.0.0").images["api-rest"].digest
+    house.image("api-rest", "signature", f"{image.replace(':', '-')}.sig")
+    assert house.look(today=TODAY + timedelta(days=99)).outcome.going == ()
+
+
+def test_a_release_that_cannot_be_read_stops_it(house: House) -> None:
+    house.image("release", "something else", "1.0.0")
+    with pytest.raises(DeclarationError, match=r"release:1\.0\.0: it is none of ours"):
+        house.look()
+
+
+def test_a_tag_beside_the_releases_that_is_no_version_stops_it(house: House) -> None:
+    house.image("release", "something else", "latest")
+    with pytest.raises(DeclarationError, match="latest is no version"):
+        house.look()
+
+
+def test_a_memory_that_cannot_be_read_stops_it(house: House) -> None:
+    house.image("release", "something else", "prune-state")
+    with pytest.raises(RegistryError, match="not what a clean-up wrote"):
+        house.look()
+
+
+def test_the_release_of_this_clone_stays(house: House) -> None:
+    old = house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    file = house.root / ".delivery" / "release.json"
+    file.parent.mkdir()
+    file.write_text(old.to_json())
+    found = house.look()
+    assert found.outcome.going == ()
+    assert found.uses[0].who == ".delivery/release.json"
+
+
+def test_releases_that_are_said_to_be_in_use_stay(house: House, tmp_path: Path) -> None:
+    old = house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    (tmp_path / "told.json").write_text(old.to_json())
+    assert house.look(in_use=[str(tmp_path / "told.json")]).outcome.going == ()
+
+
+@pytest.mark.parametrize("content", [None, "{}", b"\xff"])
+def test_a_file_in_use_that_is_no_release_stops_it(house: House, tmp_path: Path, content: str | bytes | None) -> None:
+    file = tmp_path / "told.json"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DeclarationError, match=r"read .*told\.json"):
+        house.look(in_use=[str(file)])
+
+
+class Cluster:
+    """What helm and kubectl say of the environments: revisions by context."""
+
+    def __init__(self) -> None:
+        self.contexts = ["staging"]
+        self.revisions: dict[str, list[tuple[str, Manifest, dict[str, object]]]] = {"staging": []}
+        self.down: set[str] = set()
+
+    def add(self, context: str, chart: str, *, manifest: str = "", values: dict[str, object] | None = None) -> None:
+        self.revisions.setdefault(context, []).append((chart, Manifest(manifest, ""), values or {}))
+
+
+class FakeHelm:
+    cluster: Cluster
+
+    def __init__(self, _program: str, _version: tuple[int, int], context: str, _namespace: str) -> None:
+        self.context = context
+
+    def history(self, _release: str) -> tuple[Revision, ...]:
+        now = datetime.now(UTC)
+        return tuple(
+            Revision(number, "superseded", now, chart, "")
+            for number, (chart, _, _) in enumerate(self.cluster.revisions.get(self.context, []), start=1)
+        )
+
+    def manifest(self, _release: str, number: int) -> Manifest:
+        return self.cluster.revisions[self.context][number - 1][1]
+
+    def values(self, _release: str, number: int) -> dict[str, object]:
+        return self.cluster.revisions[self.context][number - 1][2]
+
+
+class FakeKubernetes:
+    cluster: Cluster
+
+    def __init__(self, _kubectl: str, context: str, _namespace: str) -> None:
+        self.context = context
+
+    def reach(self) -> str:
+        if self.context in self.cluster.down:
+            raise CommandError("it does not answer", argv=[], returncode=1, tail="refused")
+        return "{}"
+
+
+@pytest.fixture
+def cluster(house: House, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = FakeHelm.cluster = FakeKubernetes.cluster = Cluster()
+    environments = {"staging": Environment(contexts=("staging", "other"), namespace="n", values="v")}
+    house.declaration = house.declaration.model_copy(update={"environments": environments})
+    monkeypatch.setattr(programs, "ensure", lambda name: name)
+    monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
+    monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: made.contexts)
+    monkeypatch.setattr(pruning, "Helm", FakeHelm)
+    monkeypatch.setattr(pruning, "Kubernetes", FakeKubernetes)
+    return made
+
+
+def as_values(release: Release) -> dict[str, object]:
+    return {"components": {"api-rest": {"image": {"digest": release.images["api-rest"].digest}}}}
+
+
+def as_manifest(release: Release) -> str:
+    return f"kind: Pod\nspec:\n  image: {release.images['api-rest'].pinned}\n"
+
+
+@pytest.mark.parametrize("told_by", ["values", "manifest"])
+def test_what_an_environment_may_roll_back_to_stays(house: House, cluster: Cluster, told_by: str) -> None:
+    old, older, _new = (house.release(f"1.0.0-dev.{number}") for number in (2, 1, 3))
+    for one in (older, old):
+        told: dict[str, Any] = {"values": as_values(one)} if told_by == "values" else {"manifest": as_manifest(one)}
+        cluster.add("staging", "platform-chart-0.1.0", **told)
+    found = house.look(without=())
+    assert found.outcome.going == ()
+    assert [use.who for use in found.uses] == ["staging (staging), revision 1", "staging (staging), revision 2"]
+
+
+def test_a_revisions_chart_tells_which_release_it_is(house: House, cluster: Cluster) -> None:
+    releases = [house.release(f"1.0.0-dev.{number}", app="same") for number in (1, 2, 3)]
+    cluster.add("staging", "platform-chart-1.0.0-dev.1", values=as_values(releases[0]))
+    found = house.look(without=())
+    assert [use.version for use in found.uses] == ["1.0.0-dev.1"]
+    assert [held.tags for held in found.outcome.going if held.repository.endswith("/release")] == [("1.0.0-dev.2",)]
+
+
+def test_every_context_of_an_environment_is_asked(house: House, cluster: Cluster) -> None:
+    old = house.release("1.0.0-dev.1")
+    house.release("1.0.0-dev.2")
+    cluster.contexts = ["staging", "other", "else"]
+    cluster.add("other", "platform-chart-0.1.0", values=as_values(old))
+    assert house.look(without=()).outcome.going == ()
+
+
+def test_an_environment_that_does_not_answer_stops_it(house: House, cluster: Cluster) -> None:
+    cluster.down = {"staging"}
+    with pytest.raises(DeployError, match=r"ask staging \(staging\) what it runs: it does not answer") as caught:
+        house.look(without=())
+    assert "--without staging" in caught.value.hint
+    assert house.look(without=("staging",)).outcome.going == ()
+
+
+def test_an_environment_that_is_not_known_here_stops_it(house: House, cluster: Cluster) -> None:
+    cluster.contexts = ["else"]
+    with pytest.raises(DeployError, match=r"kubeconfig has none of its contexts \(staging, other\)") as caught:
+        house.look(without=())
+    assert "--without staging" in caught.value.hint
+
+
+def test_an_environment_that_is_not_declared_cannot_be_left_out(house: House) -> None:
+    with pytest.raises(DeclarationError, match="look for the environment stagign"):
+        house.look(without=("stagign",))
+
+
+def test_programs_are_not_fetched_for_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> str:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(programs, "ensure", refuse)
+    house.look()
+
+
+class Runner:
+    """An engine with a registry that this project started."""
+
+    def __init__(self, publisher: str, fails: str = "") -> None:
+        self.publishing = publisher
+        self.fails = fails
+        self.done: list[str] = []
+
+    def publisher(self, _port: int) -> tuple[str, int]:
+        return self.publishing, 5000
+
+    def stop(self, name: str) -> None:
+        self.done.append(f"stop {name}")
+
+    def once(self, image: str, argv: Sequence[str], *, volumes: dict[str, str], **_: object) -> str:
+        self.done.append(f"{image} {' '.join(argv)} {volumes}")
+        if self.fails:
+            raise RegistryError(self.fails)
+        return "\n5 blobs marked, 3 blobs and 0 manifests eligible for deletion\n"
+
+    def start(self, name: str) -> None:
+        self.done.append(f"start {name}")
+
+
+def collected(house: House, runner: Runner) -> str:
+    return pruning.collect(cast("Engine", runner), house.declaration)
+
+
+def test_the_local_registry_is_stopped_collected_and_started_again(house: House) -> None:
+    runner = Runner("house-registry")
+    assert "3 blobs" in collected(house, runner)
+    assert runner.done == [
+        "stop house-registry",
+        "registry:2.8.3 registry garbage-collect /etc/docker/registry/config.yml {'house-registry': '/var/lib/registry'}",
+        "start house-registry",
+    ]
+
+
+def test_it_is_started_again_whatever_happens(house: House) -> None:
+    runner = Runner("house-registry", fails="no space left")
+    with pytest.raises(RegistryError, match="no space left"):
+        collected(house, runner)
+    assert runner.done[-1] == "start house-registry"
+
+
+@pytest.mark.parametrize(("address", "publisher"), [("registry.example.com/team", "house-registry"), ("", "another")])
+def test_somebody_elses_registry_is_not_stopped(house: House, address: str, publisher: str) -> None:
+    runner = Runner(publisher)
+    if address:
+        house = replace(house, declaration=house.declaration.at(address))
+    with pytest.raises(DeclarationError, match="no registry that this project started"):
+        collected(house, runner)
+    assert runner.done == []

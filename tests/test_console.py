@@ -1,0 +1,63 @@
+"""What a person reads."""
+
+import time
+
+import pytest
+from rich.console import Console
+
+from delivery import console
+from delivery.errors import EngineError
+
+
+def test_a_step_says_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.step("push app") as step:
+        step.line("layer 1 of 9")
+        step.done("sha256:12 [read back]")
+    printed = capsys.readouterr().out
+    assert printed.startswith("✓ push app: sha256:12 [read back] (")
+    assert "layer" not in printed
+
+
+def test_a_step_that_fails_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EngineError), console.step("push app"):
+        raise EngineError("no")
+    assert capsys.readouterr().out.startswith("✗ push app (")
+
+
+def test_a_long_step_speaks_now_and_then_in_ci(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_QUIET_SECONDS", 0.01)
+    with console.step("build") as step:
+        step.line("#7 RUN apt-get update")
+        step.line("\n")
+        time.sleep(0.2)
+    assert "… build, 0 s: #7 RUN apt-get update\n" in capsys.readouterr().out
+
+
+def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error(EngineError("find an engine: none [answers]", hint="start one", details="line 1\nline 2"))
+    assert capsys.readouterr().err == (
+        "  line 1\n  line 2\nerror (no-engine): find an engine: none [answers]\nto do: start one\n"
+    )
+
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def test_a_table_that_is_piped_has_each_row_whole_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "localhost:5001/" + "x" * 300
+    console.table("images", ["name", "image"], [[long, f"{long}@{DIGEST}"], ["[b]", "-"]])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "images"
+    assert [line.split() for line in printed[1:]] == [["name", "image"], [long, f"{long}@{DIGEST}"], ["[b]", "-"]]
+
+
+def test_a_terminal_shows_the_beginning_of_a_digest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "out", Console(force_terminal=True, width=80))
+    console.table("images", ["image"], [[f"app@{DIGEST}"]])
+    printed = capsys.readouterr().out
+    assert "app@sha256:aaaaaaaaaaaa" in printed
+    assert "a" * 13 not in printed

@@ -1,0 +1,389 @@
+"""Programs are started in one place, and what went wrong with them can be acted on."""
+
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery import process
+from delivery.errors import CommandError
+
+PYTHON = sys.executable
+
+
+def test_returns_what_the_command_prints() -> None:
+    assert process.capture([PYTHON, "-c", "print('out')"], doing="try") == "out\n"
+
+
+def test_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT", "1")
+    code = "import os; print(os.environ['KEPT'] + os.environ['ADDED'])"
+    assert process.capture([PYTHON, "-c", code], doing="try", env={"ADDED": "2"}) == "12\n"
+
+
+def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
+    with pytest.raises(CommandError, match=r"try: `.* exited with 3") as caught:
+        process.capture([PYTHON, "-c", "import sys; sys.exit(print('the reason', file=sys.stderr) or 3)"], doing="try")
+    assert (caught.value.returncode, caught.value.tail) == (3, "the reason")
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(CommandError, match="try: there is no program no-such-program"):
+        process.capture(["no-such-program"], doing="try")
+
+
+def test_one_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(CommandError, match="has not answered"):
+        process.capture([PYTHON, "-c", "import time; time.sleep(30)"], doing="try", timeout=0.2)
+
+
+def test_streams_both_outputs_line_by_line() -> None:
+    lines: list[str] = []
+    code = "import sys; print('a', flush=True); print('b', file=sys.stderr)"
+    process.stream([PYTHON, "-c", code], doing="try", on_line=lines.append)
+    assert [line.strip() for line in lines] == ["a", "b"]
+
+
+def test_a_streamed_failure_keeps_the_last_lines() -> None:
+    code = "print(*range(100), sep='\\n'); raise SystemExit(1)"
+    with pytest.raises(CommandError) as caught:
+        process.stream([PYTHON, "-c", code], doing="try", on_line=lambda _: None)
+    assert caught.value.tail.splitlines() == [str(number) for number in range(60, 100)]
+
+
+def test_an_interrupt_ends_the_command_first(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    code = (
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(30)"
+    )
+
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.stream([PYTHON, "-c", code], doing="try", on_line=interrupt)
+    assert ended.exists()
+
+
+def test_hands_a_command_what_it_reads() -> None:
+    assert process.capture([PYTHON, "-c", "print(input())"], doing="try", text="said\n") == "said\n"
+
+
+def test_ticks_beside_a_command_until_it_ends(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    code = (
+        "import pathlib, time\nprint('ready', flush=True)\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\nprint('done')"
+    )
+    lines: list[str] = []
+    process.watch([PYTHON, "-c", code], doing="try", on_line=lines.append, tick=go.touch, every=0.05)
+    assert [line.strip() for line in lines] == ["ready", "done"]
+
+
+def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
+    ready, ended = tmp_path / "ready", tmp_path / "ended"
+    code = (
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()))\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "time.sleep(30)"
+    )
+
+    def tick() -> None:
+        if ready.exists():
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, tick=tick, every=0.01)
+    assert ended.exists()
+
+
+def test_a_watched_failure_keeps_the_last_lines_and_the_signal() -> None:
+    code = "import os, signal; print('the reason', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(CommandError) as caught:
+        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, tick=lambda: None, every=0.05)
+    assert (caught.value.returncode, caught.value.tail) == (-9, "the reason")
+
+
+def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    detached = process.detach([PYTHON, "-c", "print('hello')"], doing="try", log=log)
+    deadline = time.monotonic() + 10
+    while detached.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert log.read_text() == "hello\n"
+
+
+def test_echoes_a_line_that_can_be_pasted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELIVERY_ECHO", "1")
+    process.capture([PYTHON, "-c", "pass # a b"], doing="try")
+    assert f"$ {shlex.quote(PYTHON)} -c 'pass # a b'" in capsys.readouterr().err
+
+
+@dataclass
+class Family:
+    """A shell that starts another program, which alone holds the fifo open as long as it lives."""
+
+    fifo: Path
+    pipe: int
+    written: bytes = b""
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+    def argv(self, grandchild: str, shell: str = "wait") -> list[str]:
+        """The command line of a shell that starts the grandchild, and then does what shell says."""
+        return ["sh", "-c", f'(exec 3>"$1"; {grandchild}) & {shell}', "sh", str(self.fifo)]
+
+    def read(self) -> bool:
+        """Wait for the program to write or end; whether it lives."""
+        assert select.select([self.pipe], [], [], 30)[0], f"the program still runs; it wrote {self.written!r}"
+        chunk = os.read(self.pipe, 4096)
+        self.written += chunk
+        return bool(chunk)
+
+    def last_words(self) -> str:
+        """What the program has written, once it has ended."""
+        while self.read():
+            pass
+        return self.written.decode()
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    pipe = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    yield Family(fifo, pipe)
+    os.close(pipe)
+
+
+def stream(argv: list[str]) -> None:
+    process.stream(argv, doing="try", on_line=lambda _: None)
+
+
+def watch(argv: list[str]) -> None:
+    process.watch(argv, doing="try", on_line=lambda _: None, tick=lambda: None, every=0.05)
+
+
+def capture(argv: list[str]) -> None:
+    process.capture(argv, doing="try")
+
+
+every_way = pytest.mark.parametrize("run", [stream, watch, capture])
+
+
+def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Family) -> None:
+    """Run a command, and interrupt this process as soon as the grandchild has written something."""
+
+    def interrupt() -> None:
+        family.read()
+        os.kill(os.getpid(), signal.SIGINT)
+        family.interrupted.set()
+
+    # A background job ignores Ctrl-C, and these tests may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(argv)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+
+
+@every_way
+def test_what_a_command_has_started_is_ended_with_it(run: Callable[[list[str]], None], family: Family) -> None:
+    interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+@every_way
+def test_an_interrupt_amid_the_start_ends_the_command_too(
+    run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # as its own
+            super().__init__(*arguments, **keywords)
+            family.interrupted.wait(30)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+def test_what_a_command_has_started_gets_time_to_end_in_order(family: Family) -> None:
+    # The shell itself ends at once.
+    grandchild = "trap 'sleep 0.2; echo tidied >&3; exit' TERM; echo begun >&3; while :; do sleep 0.1; done"
+    interrupted(stream, family.argv(grandchild), family)
+    assert family.last_words() == "begun\ntidied\n"
+
+
+@every_way
+def test_what_will_not_end_is_killed(
+    run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
+    interrupted(run, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = time.sleep
+
+    def interrupt(_seconds: float) -> None:
+        monkeypatch.setattr(time, "sleep", sleep)  # waiting for the killed program sleeps, too
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    monkeypatch.setattr(process, "_KILL_SECONDS", 30)  # a busy machine may take its time
+    interrupted(stream, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
+    assert family.last_words() == "begun\n"
+
+
+def test_what_a_command_has_started_is_ended_when_it_takes_too_long(family: Family) -> None:
+    with pytest.raises(CommandError, match="has not answered"):
+        process.capture(family.argv("echo begun >&3; exec sleep 60"), doing="try", timeout=0.5)
+    os.close(os.open(family.fifo, os.O_WRONLY))  # on a slow machine the program has not begun
+    family.last_words()
+
+
+LEFT = 'read -r _ < "$2"; printf "the last words"'  # when the program has begun, it is left behind
+
+
+def left(family: Family) -> list[str]:
+    """A shell that ends while the grandchild lives on and holds the shell's output open."""
+    go = family.fifo.with_name("go")
+    os.mkfifo(go)
+    return [*family.argv('echo $$ >&3; echo go > "$2"; exec sleep 60', LEFT), str(go)]
+
+
+@pytest.fixture
+def _ended(family: Family) -> Iterator[None]:
+    yield
+    family.read()
+    ended = select.select([family.pipe], [], [], 0)[0]
+    os.killpg(int(family.written), signal.SIGKILL)
+    assert not ended, "the grandchild was waited for"
+
+
+@pytest.mark.usefixtures("_ended")
+def test_an_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_OPEN_SECONDS", 0.1)
+    lines: list[str] = []
+    process.stream(left(family), doing="try", on_line=lines.append)
+    assert lines == ["the last words"]
+
+
+@pytest.mark.usefixtures("_ended")
+def test_a_captured_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_OPEN_SECONDS", 0.1)
+    assert process.capture(left(family), doing="try") == "the last words"
+
+
+def test_a_long_output_is_taken_whole_though_the_program_has_long_ended(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_OPEN_SECONDS", 0.05)
+    lines: list[str] = []
+    code = "import sys; open(sys.argv[1], 'w').write('all'); sys.stdout.write('x\\n' * 100_000)"
+
+    def slowly(line: str) -> None:
+        if not lines:
+            family.last_words()
+        lines.append(line)
+        if len(lines) % 20_000 == 0:
+            threading.Event().wait(0.1)  # longer than an output is waited for
+
+    process.stream([PYTHON, "-c", code, str(family.fifo)], doing="try", on_line=slowly)
+    assert len(lines) == 100_000
+
+
+def test_a_program_that_prints_faster_than_it_is_read_is_held_back(family: Family) -> None:
+    # More than a pipe and the queue hold; what the program writes to the fifo comes after all of it.
+    size = process._CHUNKS * process._CHUNK_BYTES + 2**21
+    code = f"import sys; sys.stdout.write(('x' * 1023 + '\\n') * ({size} // 1024)); open(sys.argv[1], 'w').write('all')"
+    held_back: list[bool] = []
+
+    def first(_line: str) -> None:
+        if not held_back:
+            held_back.append(not select.select([family.pipe], [], [], 0.3)[0])
+
+    process.stream([PYTHON, "-c", code, str(family.fifo)], doing="try", on_line=first)
+    assert held_back == [True]
+    assert family.last_words() == "all"
+
+
+SCRIPT = """
+import sys
+from invoke import Context, Exit
+from delivery.tasks.menu import item
+from delivery import process
+
+@item()
+def work(_context):
+    process.stream(sys.argv[1:], doing="try", on_line=lambda _: None)
+
+try:
+    work(Context())
+except Exit as error:
+    sys.exit(error.code)
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str)
+def test_a_task_that_is_ended_ends_what_it_started(sent: signal.Signals, code: int, family: Family) -> None:
+    argv = family.argv("echo begun >&3; exec sleep 60")
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *argv],
+        stderr=subprocess.DEVNULL,
+        # Whoever started the tests may ignore it, as nohup and background jobs do.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        family.read()
+        process.send_signal(sent)
+        assert process.wait(30) == code
+    assert family.last_words() == "begun\n"
+
+
+WATCHER = """
+import sys
+from delivery import process
+
+process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, tick=lambda: None, every=60)
+"""
+
+
+@pytest.mark.skipif(not process._killed_with_us(), reason="setpriv of util-linux ends it, on Linux alone")
+def test_a_watched_command_is_killed_with_whoever_watches_it(family: Family) -> None:
+    argv = ["sh", "-c", 'exec 3>"$1"; echo begun >&3; exec sleep 60', "sh", str(family.fifo)]
+    with subprocess.Popen([sys.executable, "-c", WATCHER, *argv], stderr=subprocess.DEVNULL) as process:
+        family.read()
+        process.kill()
+    assert family.last_words() == "begun\n"
+
+
+def test_a_command_reads_nothing_from_the_terminal() -> None:
+    assert process.capture([PYTHON, "-c", "import sys; print(sys.stdin.read())"], doing="try", timeout=30) == "\n"
+
+
+def test_a_line_may_come_in_pieces_and_end_in_each_way() -> None:
+    code = (
+        "import os, sys\n"
+        "for piece in (b'a\\xc3', b'\\xa9\\r', b'\\nb\\rc\\n\\xff'): os.write(1, piece); sys.stdin.readline()"
+    )
+    lines: list[str] = []
+    process.stream([PYTHON, "-c", code], doing="try", on_line=lines.append)
+    assert lines == ["aé\n", "b\n", "c\n", "\ufffd"]
