@@ -207,3 +207,7 @@ class Problem:
 _KINDS: dict[str, type[DeliveryError]] = {
     kind.reference: kind for kind in (DeclarationError, RegistryError, SignatureError)
 }
+
+
+class TerminatedError(KeyboardInterrupt):
+    """A signal that ends us, such as SIGTERM by which a CI server aborts a stage; args has its name."""

@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-__all__ = ["Origin", "origin"]
+__all__ = ["IDENTITY", "Origin", "origin"]
+
+IDENTITY = "<token>"  # the user of a login that is an identity token, as Docker's credential helpers have it
 
 _PORTS = {"http": 80, "https": 443}
 

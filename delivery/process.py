@@ -27,8 +27,7 @@ from types import FrameType
 from typing import IO
 
 from delivery import console
-from delivery.errors import CommandError
-from delivery.records.events import TerminatedError
+from delivery.errors import CommandError, TerminatedError
 
 __all__ = ["GRACE_SECONDS", "capture", "detach", "record", "stream", "terminable", "watch"]
 

@@ -21,8 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from delivery import console, process
-from delivery.errors import TestError
-from delivery.records.events import TerminatedError
+from delivery.errors import TerminatedError, TestError
 
 __all__ = ["Run", "main", "run_all", "status", "summary"]
 

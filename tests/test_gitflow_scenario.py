@@ -9,8 +9,8 @@ from delivery.errors import Problem
 from delivery.project import gather, gitflow, ignores, versions
 from delivery.project.declaration import Declaration, parse
 from delivery.project.files import ROOT
+from delivery.project.git_problems import of_git
 from delivery.project.versions import Version
-from delivery.release import problems
 from tests.conftest import DECLARATION
 from tests.pages import hold, table
 from tests.repositories import Repository
@@ -62,7 +62,7 @@ class Story:
             found.ref.name,
             decision,
             decided,
-            tuple(problems.of_git(*told)),
+            tuple(of_git(*told)),
             tuple(versions.notes(*told)),
             self.content(),
         )

@@ -12,7 +12,6 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Decision, Line
 from delivery.project.versions import Version, concerned
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
 
 __all__ = ["Images", "Plan", "PlannedChart", "PlannedImage", "differences", "make_images", "make_plan", "read_plan"]
 
@@ -86,13 +85,6 @@ class Images:
     def without(self, names: Collection[str]) -> Images:
         """The same, as if the registry did not hold these: they are built again."""
         return Images(tuple(replace(image, digest="") if image.name in names else image for image in self.all))
-
-    def released(self, pushed: Mapping[str, str]) -> dict[str, ReleasedImage]:
-        """The images by name, once every missing one is pushed (name → digest)."""
-        return {
-            image.name: ReleasedImage(image.repository, image.key, image.digest or pushed[image.name], image.version)
-            for image in self.all
-        }
 
 
 @dataclass(frozen=True)
@@ -294,16 +286,3 @@ def differences(told: Plan, found: Plan) -> list[str]:
         if part.digest and now.digest and part.digest != now.digest:
             lines.append(f"{part.repository}: the registry held {part.digest}, it holds {now.digest} now")
     return lines + [f"{repository}: is planned now, was not" for repository in there]
-
-
-def make_release(plan: Plan, pushed: Mapping[str, str], chart: str, builder: str) -> Release:
-    """The release of a plan, once every missing image (name → digest) and the chart (its digest) are pushed."""
-    return Release(
-        images=plan.images.released(pushed),
-        version=plan.version,
-        chart=ReleasedChart(plan.chart.repository, plan.chart.key, chart, plan.chart.version),
-        line=plan.decision.line.value,
-        branch=plan.decision.ref.name,
-        commit=plan.commit,
-        builder=builder,
-    )

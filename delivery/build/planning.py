@@ -12,10 +12,10 @@ from delivery.machine import platform
 from delivery.project import files, gather, gitflow, versions
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
+from delivery.project.git_problems import of_git
 from delivery.project.keys import chart_key, image_key
 from delivery.project.versions import Version
 from delivery.registry.client import Registry
-from delivery.release.problems import of_git
 
 __all__ = ["arguments", "decide", "keep_to", "keys", "look", "look_at_images", "read", "write"]
 

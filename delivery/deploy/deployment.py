@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-
-import semver
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import LOCAL, Declaration
 from delivery.release.released import Release
 
 __all__ = [
-    "Contents",
     "Deployment",
     "Manifest",
     "Revision",
     "adrift",
-    "by_version",
-    "bytes_of",
     "changes",
     "chart_values",
     "check_context",
@@ -74,27 +69,6 @@ class Manifest:
 
     objects: str
     hooks: str
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What is deployed: each component's version, and the chart's, and the digests behind them.
-
-    A digest that is not known is not there.
-    """
-
-    versions: Mapping[str, str]
-    digests: Mapping[str, str] = field(default_factory=dict)
-
-    def same(self, other: Contents) -> set[str]:
-        """The components whose bytes are the same in both: by digest, else by what names them."""
-        both = self.versions.keys() & other.versions.keys()
-        return {name for name in both if self._is_same(name, other)}
-
-    def _is_same(self, name: str, other: Contents) -> bool:
-        if name in self.digests and name in other.digests:
-            return self.digests[name] == other.digests[name]
-        return bytes_of(self.versions[name]) == bytes_of(other.versions[name])
 
 
 @dataclass(frozen=True)
@@ -175,11 +149,6 @@ def _told(revision: Revision, history: Sequence[Revision]) -> str:
 def name_unreleased(version: str, key: str) -> str:
     """The name of what is no release: the version to come, and what its bytes are made of."""
     return f"{version}+{key[:_KEY_DIGITS]}" if version else key[:_KEY_DIGITS]
-
-
-def bytes_of(version: str) -> str:
-    """What of a version names the bytes: the key of what is no release, or all of it."""
-    return version.partition("+")[2] or version
 
 
 def describe(versions: Mapping[str, str]) -> str:
@@ -286,11 +255,6 @@ def deployed_images(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         for name, image in images.items()
         if image.get("repository") and image.get("digest")
     }
-
-
-def by_version(tags: Iterable[str]) -> list[str]:
-    """The tags that are versions, newest first."""
-    return sorted((tag for tag in tags if semver.Version.is_valid(tag)), key=semver.Version.parse, reverse=True)
 
 
 def check_line(environment: str, release: Release, declaration: Declaration) -> None:

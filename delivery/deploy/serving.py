@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from delivery.deploy.deployment import (
-    Contents,
     Revision,
-    bytes_of,
     check_line,
     deployed,
     deployed_images,
@@ -25,6 +23,7 @@ from delivery.project.keys import chart_key
 from delivery.records import recorder
 from delivery.registry.client import Registry, answers
 from delivery.release import catalog
+from delivery.release.contents import Contents, bytes_of
 from delivery.release.released import Release, ReleasedImage
 
 __all__ = ["contents", "current", "going_back", "of_revision", "to_deploy"]

@@ -12,11 +12,10 @@ from statistics import median
 from typing import Any
 
 from delivery.errors import DeclarationError
-from delivery.records.events import NOWHERE, STAGES, details_of, instant, moment
+from delivery.records.events import NO_DATA, NOWHERE, STAGES, details_of, instant, lasting, moment
 
 __all__ = [
     "COLUMNS",
-    "NO_DATA",
     "Duration",
     "Figures",
     "cell",
@@ -24,11 +23,9 @@ __all__ = [
     "durations",
     "figures",
     "is_removal",
-    "lasting",
     "span",
 ]
 
-NO_DATA = "no data"
 COLUMNS = ("id", "received_at", "component", "version", "environment", "responsible", "stage", "status", "details")
 _DAY = 86400.0
 _LONGEST = 366 * _DAY  # what says that it took longer is wrong
@@ -105,18 +102,6 @@ def span(text: str) -> timedelta:
     if not found:
         raise DeclarationError(f"read --since: {text!r} is no span of time", hint="as in 30d, 12h, 90m, 8w")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def lasting(seconds: float) -> str:
-    """A time for people: 4.2 s, 3 min 20 s, 5 h 10 min, 2 d 4 h."""
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for large, many, small, few in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= many:
-            rest = whole % many // few
-            return f"{whole // many} {large}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
 
 
 def cell(value: object) -> str:

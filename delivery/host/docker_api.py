@@ -21,7 +21,7 @@ from docker.models.images import Image
 from delivery.errors import DeliveryError, EngineError, NotOursError, RegistryError
 from delivery.host import dockerd
 from delivery.host.firewall import Bridge
-from delivery.registry.http import IDENTITY
+from delivery.origin import IDENTITY
 
 __all__ = ["MANAGED", "Engine", "connect", "find", "private"]
 

@@ -14,18 +14,12 @@ from delivery import process
 from delivery.errors import CommandError, PlatformError
 from delivery.host.docker_api import Engine
 
-__all__ = ["PROJECT", "Compose", "Service", "project_name"]
+__all__ = ["PROJECT", "Compose", "Service"]
 
 PROJECT = "com.docker.compose.project"  # compose's own label of what belongs to a project
 _FOLDER = f"{PROJECT}.working_dir"
-_VARIABLE = "COMPOSE_PROJECT_NAME"
 
 _ALL = ("*",)  # every profile that the files declare
-
-
-def project_name(declared: str) -> str:
-    """What the compose project is called: as declared, unless COMPOSE_PROJECT_NAME says otherwise."""
-    return os.environ.get(_VARIABLE) or declared
 
 
 @dataclass(frozen=True)
@@ -163,4 +157,4 @@ class Compose:
         # A COMPOSE_FILE of the user's would change which project this is.
         kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
         # The name goes before the one in the files, which is for compose by hand.
-        return {**self.engine.environment, **self.variables, **kept, _VARIABLE: self.name}
+        return {**self.engine.environment, **self.variables, **kept, "COMPOSE_PROJECT_NAME": self.name}

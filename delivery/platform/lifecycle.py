@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import cache, console
-from delivery.deploy.deployment import bytes_of
 from delivery.errors import DeclarationError, PlatformError, PortTakenError
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.machine import user
-from delivery.platform.compose import Compose, Service, project_name
+from delivery.platform.compose import Compose, Service
 from delivery.project import files, remembered
 from delivery.project.declaration import LOCAL, Declaration, image_variable
-from delivery.project.files import ROOT
+from delivery.project.files import ROOT, project_name
 from delivery.records.ledger import Ledger
 from delivery.registry import local_registry
 from delivery.registry.local_registry import have
+from delivery.release.contents import bytes_of
 from delivery.release.released import Release, read_release
 
 __all__ = [

@@ -15,6 +15,7 @@ from delivery.errors import DeclarationError
 
 __all__ = [
     "LOCAL",
+    "LOCAL_HOSTS",
     "Build",
     "Chart",
     "Cluster",
@@ -29,9 +30,11 @@ __all__ = [
     "Subproject",
     "Upstream",
     "image_variable",
+    "is_local",
     "parse",
 ]
 
+LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
 LOCAL = "local"  # the environment that is this machine
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -481,3 +484,9 @@ def _line_of(path: tuple[str, ...], places: dict[tuple[str, ...], int]) -> int:
         if path[:end] in places:
             return places[path[:end]]
     return 1
+
+
+def is_local(address: str) -> bool:
+    """Whether a registry's address is this machine, which Docker speaks plain HTTP with."""
+    host = address.partition("/")[0]
+    return host in LOCAL_HOSTS or host.rpartition(":")[0] in LOCAL_HOSTS

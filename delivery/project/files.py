@@ -51,7 +51,7 @@ def load_declaration(root: Path = ROOT) -> Declaration:
 def _kept_registry(declaration: Declaration, root: Path) -> str:
     kept = remembered.chosen(root, {}).get(remembered.REGISTRY, "")
     if kept:
-        from delivery.registry.http import is_local  # noqa: PLC0415  # it takes long to import
+        from delivery.project.declaration import is_local  # noqa: PLC0415  # it takes long to import
 
         kept = kept if is_local(declaration.registry.address) else ""
     return kept
@@ -164,3 +164,8 @@ def version(folder: Path) -> str:
             f"read the version of {folder.name}: neither VERSION nor pyproject.toml says one ({error})",
             hint="write it as project.version in pyproject.toml",
         ) from error
+
+
+def project_name(declared: str) -> str:
+    """What the compose project is called: as declared, unless COMPOSE_PROJECT_NAME says otherwise."""
+    return os.environ.get("COMPOSE_PROJECT_NAME") or declared

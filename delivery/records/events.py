@@ -20,7 +20,6 @@ __all__ = [
     "Origin",
     "Run",
     "StageTime",
-    "TerminatedError",
     "begun",
     "components",
     "details_of",
@@ -42,15 +41,12 @@ _RESPONSIBLE_LIMIT = 256
 _VERSION_LIMIT = 128
 _TEXT_LIMIT = 2000  # of an error, in details that may have 32 kB
 # What the ledger refuses in a text: controls, odd spaces, marks that are not seen or turn its direction, halves of a pair.
+NO_DATA = "no data"
 _UNSEEN = re.compile(
     "[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
     "\ud800-\udfff\ufeff\ufff0-\uffff\U000e0000-\U000e007f]+"
 )
 _ENDS = ("succeeded", "failed", "rolled-back", "removed")
-
-
-class TerminatedError(KeyboardInterrupt):
-    """A signal that ends us, such as SIGTERM by which a CI server aborts a stage; args has its name."""
 
 
 class Fate(StrEnum):
@@ -253,3 +249,15 @@ def span(events: Iterable[Mapping[str, Any]]) -> float | None:
     """The seconds from the first to the last event; None without any."""
     at = [one for event in events if (one := moment(event))]
     return (max(at) - min(at)).total_seconds() if at else None
+
+
+def lasting(seconds: float) -> str:
+    """A time for people: 4.2 s, 3 min 20 s, 5 h 10 min, 2 d 4 h."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, many, small, few in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= many:
+            rest = whole % many // few
+            return f"{whole // many} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"

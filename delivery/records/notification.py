@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from delivery import machine
-from delivery.dora import metrics
 from delivery.errors import DeliveryError
 from delivery.project.files import ROOT
 from delivery.records import recorder, webhook
-from delivery.records.events import StageTime, span, stage_times
+from delivery.records.events import NO_DATA, StageTime, lasting, span, stage_times
 
 __all__ = ["RESULTS", "VARIABLE", "Notice", "notice", "notify"]
 
@@ -48,7 +47,7 @@ class Notice:
     def lines(self) -> list[str]:
         """The notice for people, a line a matter, as plain text."""
         stages = ", ".join(
-            f"{one.stage} {metrics.lasting(one.seconds) if one.seconds is not None else 'did not end'}"
+            f"{one.stage} {lasting(one.seconds) if one.seconds is not None else 'did not end'}"
             f"{'' if one.status in {'succeeded', 'started'} else f' ({one.status})'}"
             for one in self.stages
         )
@@ -56,8 +55,8 @@ class Notice:
             ("what", " ".join(part for part in (self.version, f"“{self.subject}”" if self.subject else "") if part)),
             ("where", self.environment or "nowhere"),
             ("who", self.responsible),
-            ("how long", metrics.lasting(self.seconds) if self.seconds is not None else metrics.NO_DATA),
-            ("stages", stages or metrics.NO_DATA),
+            ("how long", lasting(self.seconds) if self.seconds is not None else NO_DATA),
+            ("stages", stages or NO_DATA),
         ]
         return [f"{name}: {value}" for name, value in told if value]
 

@@ -20,8 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from delivery import machine, process
-from delivery.deploy.deployment import Contents
-from delivery.errors import DeclarationError, DeliveryError, DeployError
+from delivery.errors import DeclarationError, DeliveryError, DeployError, TerminatedError
 from delivery.machine import pipeline
 from delivery.origin import origin
 from delivery.project import files, gather, git_log, gitflow, remembered, versions
@@ -29,9 +28,10 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts
 from delivery.project.files import ROOT
 from delivery.records import events, outbox
-from delivery.records.events import Fate, Origin, Run, TerminatedError
+from delivery.records.events import Fate, Origin, Run
 from delivery.records.ledger import Ledger
 from delivery.records.outbox import Report, Waiting
+from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage, read_release
 
 __all__ = [

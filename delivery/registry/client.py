@@ -20,17 +20,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 
 from delivery.errors import RegistryError
-from delivery.registry.http import (
-    TIMEOUT_SECONDS,
-    Answer,
-    Conversation,
-    answers,
-    is_local,
-    lacks_login,
-    login,
-    url_of,
-    within,
-)
+from delivery.project.declaration import is_local
+from delivery.registry.http import TIMEOUT_SECONDS, Answer, Conversation, answers, lacks_login, login, url_of, within
 
 __all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "is_local", "lacks_login", "login"]
 

@@ -28,32 +28,29 @@ from docker.errors import DockerException
 from requests.adapters import HTTPAdapter
 
 from delivery.errors import DeliveryError, RegistryError
-from delivery.origin import Origin, origin
+from delivery.origin import IDENTITY, Origin, origin
+from delivery.project.declaration import LOCAL_HOSTS, is_local
 from delivery.retry import BusyError, patiently, retry_after
 
 __all__ = [
-    "IDENTITY",
     "TIMEOUT_SECONDS",
     "Answer",
     "Conversation",
     "answers",
     "certificate_folders",
-    "is_local",
     "lacks_login",
     "login",
     "url_of",
     "within",
 ]
 
-IDENTITY = "<token>"
 TIMEOUT_SECONDS = (5.0, 120.0)  # to connect, between two pieces
 _ACCEPT = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 )
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-_LOCAL = {"localhost", "127.0.0.1", "[::1]"}
-_LOCAL_HOSTS = {host.strip("[]") for host in _LOCAL}
+_LOCAL_HOSTS = {host.strip("[]") for host in LOCAL_HOSTS}
 _ACTIONS = {
     "GET": ("pull",),
     "HEAD": ("pull",),
@@ -68,11 +65,6 @@ _LATER = {requests.codes.request_timeout, requests.codes.too_many_requests}
 _Scope = frozenset[tuple[str, str]]
 
 _T = TypeVar("_T")
-
-
-def is_local(address: str) -> bool:
-    """Whether a registry's address is this machine, which Docker speaks plain HTTP with."""
-    return _host(address).rpartition(":")[0] in _LOCAL or _host(address) in _LOCAL
 
 
 def answers(address: str) -> bool:

@@ -9,8 +9,8 @@ from delivery import console
 from delivery.errors import EngineError, PortTakenError, Problem, RegistryError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
-from delivery.platform.compose import project_name
 from delivery.project.declaration import Declaration
+from delivery.project.files import project_name
 from delivery.registry import client
 from delivery.registry.client import Registry
 

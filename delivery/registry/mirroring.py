@@ -6,8 +6,8 @@ from delivery import console
 from delivery.errors import RegistryError
 from delivery.host import upstreams
 from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration
-from delivery.registry.client import Registry, is_local, login
+from delivery.project.declaration import Declaration, is_local
+from delivery.registry.client import Registry, login
 from delivery.retry import patiently
 
 __all__ = ["mirror"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from delivery.deploy.deployment import by_version
+import semver
+
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Blob, Registry, answers
@@ -146,3 +148,8 @@ def pins(registry: Registry, release: Release) -> list[str]:
 
 def _listed(versions: list[str]) -> str:
     return ", ".join(versions[:_SHOWN]) + (" …" if len(versions) > _SHOWN else "") if versions else "no release yet"
+
+
+def by_version(tags: Iterable[str]) -> list[str]:
+    """The tags that are versions, newest first."""
+    return sorted((tag for tag in tags if semver.Version.is_valid(tag)), key=semver.Version.parse, reverse=True)

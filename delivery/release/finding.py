@@ -17,7 +17,7 @@ from delivery.project.files import ROOT
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
 from delivery.release import catalog, problems, publishing, signing
-from delivery.release.released import Release
+from delivery.release.released import Release, released_images
 
 __all__ = ["look"]
 
@@ -76,7 +76,7 @@ def _of_chart(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]
         if wrong := chart.problems(described, values, repositories):
             return wrong
         # The digests of what is not built yet change nothing about whether it can be packaged.
-        images = plan.images.released({image.name: "" for image in plan.images.missing})
+        images = released_images(plan.images, {image.name: "" for image in plan.images.missing})
         publishing.package_chart(declaration, plan, images, root)
     except DeliveryError as error:
         return [Problem.of(error)]

@@ -11,15 +11,11 @@ from semver import Version as Number
 from delivery.build.plan import Plan, PlannedChart, PlannedImage
 from delivery.errors import DeliveryError, Problem, RegistryError
 from delivery.project.declaration import Declaration
-from delivery.project.facts import Facts
-from delivery.project.gitflow import Decision, Line, rules, version_tag
-from delivery.project.preparation import unprepared
-from delivery.project.versions import Version, concerned
+from delivery.project.git_problems import hotfix_commands
+from delivery.project.gitflow import Line
 from delivery.release.released import Release
 
-__all__ = ["of_git", "other_release", "refusal", "taken_tags", "unpublished", "way_out"]
-
-_SHOWN = 3  # so many examples make a sentence; the rest is counted
+__all__ = ["other_release", "refusal", "taken_tags", "unpublished", "way_out"]
 
 # What the parts of a release are, by name: (version, key, digest), the digest "" while it is not known.
 Content = Mapping[str, tuple[str, str, str]]
@@ -45,30 +41,6 @@ def refusal(plan: Plan, doing: str, *, shown: bool = False) -> DeliveryError | N
         details="" if shown else "\n".join(lines),
     )
     return every.error(doing)
-
-
-def of_git(
-    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
-) -> list[Problem]:
-    """What git and the files say against publishing this; none where the line publishes nothing."""
-    if not decision.pushes:
-        return []
-    found = list[Problem]()
-    if facts.uncommitted:
-        files = facts.uncommitted
-        names = ", ".join(files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
-        count = "1 file" if len(files) == 1 else f"{len(files)} files"
-        found.append(
-            Problem(
-                f"{count} not in the commit ({names}): what is pushed has to be in git",
-                "`git stash --include-untracked` puts them aside; or commit or ignore them",
-            )
-        )
-    if decision.ref.kind == "tag":
-        found += _of_tag(declaration, facts, decision, versions)
-    if rules(decision.line, declaration.gitflow).prepared:
-        found += _of_versions(declaration, facts, decision, versions)
-    return found
 
 
 def other_release(plan: Plan, held: Release, content: Content | None = None) -> Problem | None:
@@ -144,7 +116,7 @@ def way_out(plan: Plan, held: Release | None = None) -> str:
         )
     commit, branch = held.commit[:12] if held else "COMMIT", quote(ref.name)
     there = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"
-    hotfix = _hotfix(plan.version, branch, bump=True)
+    hotfix = hotfix_commands(plan.version, branch, bump=True)
     if held is None:
         return (
             f"the release {plan.version} was cut off: `{there} push`, for the commit that put these"
@@ -157,12 +129,6 @@ def way_out(plan: Plan, held: Release | None = None) -> str:
         f" a version: merge that into {branch}. Where finish says that it was not prepared,"
         f" `{hotfix}{by_hand}` gives the next version instead"
     )
-
-
-def _hotfix(version: str, branch: str, *, bump: bool = False) -> str:
-    """The commands that make a hotfix branch and prepare the release of it."""
-    number = Number.parse(version)
-    return f"git switch -c hotfix/{number.bump_patch() if bump else number} {branch} && ./run inv release.prepare"
 
 
 def _next(plan: Plan) -> str:
@@ -186,58 +152,3 @@ def _differ(held: tuple[str, str, str] | None, expected: tuple[str, str, str] | 
 def _described(content: tuple[str, str, str] | None) -> str:
     """The digest of an image or chart and its key: a change may give other keys and the same bytes."""
     return f"{content[2] or 'not built yet'} by the key {content[1][:12]}" if content else "not there"
-
-
-def _of_tag(
-    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
-) -> list[Problem]:
-    name = decision.ref.name
-    found = version_tag(name, declaration)
-    if found is None:  # no such tag pushes
-        return []
-    subproject, version = found
-    tag = next((tag for tag in facts.tags if tag.name == name), None)
-    if tag is None:
-        return [Problem(f"this clone has no tag {name}", "`git fetch --tags` gets it")]
-    if tag.commit != facts.commit:
-        return [
-            Problem(f"tag {name} is on {tag.commit[:12]}, and HEAD is {facts.commit[:12]}", f"`git checkout {name}`")
-        ]
-    if (written := versions[subproject].written) != version:
-        return [
-            Problem(
-                f"tag {name} says {version}, and the files of {subproject} say {written}",
-                f"`git tag --delete {name}`, then `./run inv release.finish` on the release line makes it",
-            )
-        ]
-    return []
-
-
-def _of_versions(
-    declaration: Declaration, facts: Facts, decision: Decision, versions: Mapping[str, Version]
-) -> list[Problem]:
-    """What is not prepared, and what is released elsewhere already."""
-    found = list[Problem]()
-    hint = _preparing(declaration, decision, versions)
-    for name in concerned(declaration, decision):
-        version = versions[name]
-        taken = [
-            tag for tag in facts.tags if tag.subproject == name and tag.version == version.next and not tag.reached
-        ]
-        if taken:
-            message = f"{taken[0].name} is a tag already, on a commit that HEAD does not have"
-            found.append(Problem(message, f"`git merge {taken[0].name}`"))
-        else:
-            clauses = unprepared({name: version}, {name: facts.changelogs.get(name, "")})
-            found += [Problem(clause, hint) for clause in clauses]
-    return found
-
-
-def _preparing(declaration: Declaration, decision: Decision, versions: Mapping[str, Version]) -> str:
-    """The command that prepares the release, where this line may do so, else off it."""
-    if decision.line is Line.CANDIDATE and decision.ref.kind == "branch":
-        return "`./run inv release.prepare` writes and commits it"
-    ref = quote(decision.ref.name)
-    version = versions[declaration.subproject_of(declaration.chart.folder)].next
-    into = declaration.gitflow.release[0] if decision.ref.kind == "tag" else ref
-    return f"`{_hotfix(version, ref)}` writes and commits it: merge that into {into}"

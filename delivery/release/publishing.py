@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from delivery import console
-from delivery.build.plan import Images, Plan, PlannedImage, make_release
+from delivery.build.plan import Images, Plan, PlannedImage
 from delivery.errors import DeclarationError
 from delivery.host.docker_api import Engine
 from delivery.machine import builder
@@ -25,7 +25,7 @@ from delivery.registry import layers
 from delivery.registry.client import Registry, login
 from delivery.release import catalog, chart_package, problems, sboms, signing
 from delivery.release.bom import Image
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release, ReleasedImage, make_release, released_images
 from delivery.retry import patiently
 
 __all__ = [
@@ -227,7 +227,7 @@ def _compare_chart(
     repository, digest = plan.chart.repository, plan.chart.digest
     if not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": plan.chart.key}, root):
         return
-    images = plan.images.released(pushed)
+    images = released_images(plan.images, pushed)
     try:
         values = chart_package.read_file(chart_package.fetch(registry, repository, digest), "values.yaml") or ""
     except DeclarationError:  # somebody put there what is no chart
@@ -243,7 +243,7 @@ def _compare_chart(
 
 def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path) -> str:
     with console.step(f"push {declaration.chart.folder}") as step:
-        packed = package_chart(declaration, plan, plan.images.released(pushed), root)
+        packed = package_chart(declaration, plan, released_images(plan.images, pushed), root)
         digest = chart_package.push(registry, plan.chart.repository, plan.chart.key, packed)
         step.done(f"{plan.chart.repository}@{digest[:19]}…, read back and equal")
     return digest

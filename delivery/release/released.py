@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from delivery.build.plan import Images, Plan
 from delivery.errors import DeclarationError
 
-__all__ = ["Release", "ReleasedChart", "ReleasedImage", "read_release"]
+__all__ = ["Release", "ReleasedChart", "ReleasedImage", "make_release", "read_release", "released_images"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -102,3 +103,24 @@ def read_release(text: str, *, file: str) -> Release:
 
 def _no_release(file: str, what: str) -> DeclarationError:
     return DeclarationError(f"read {file}: {what}", hint="`./run inv build push` writes it anew")
+
+
+def released_images(images: Images, pushed: Mapping[str, str]) -> dict[str, ReleasedImage]:
+    """The images by name, once every missing one is pushed (name → digest)."""
+    return {
+        image.name: ReleasedImage(image.repository, image.key, image.digest or pushed[image.name], image.version)
+        for image in images.all
+    }
+
+
+def make_release(plan: Plan, pushed: Mapping[str, str], chart: str, builder: str) -> Release:
+    """The release of a plan, once every missing image (name → digest) and the chart (its digest) are pushed."""
+    return Release(
+        images=released_images(plan.images, pushed),
+        version=plan.version,
+        chart=ReleasedChart(plan.chart.repository, plan.chart.key, chart, plan.chart.version),
+        line=plan.decision.line.value,
+        branch=plan.decision.ref.name,
+        commit=plan.commit,
+        builder=builder,
+    )

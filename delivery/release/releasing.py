@@ -14,7 +14,7 @@ from delivery.project.declaration import Declaration
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
 from delivery.release import problems, publishing, signing
-from delivery.release.released import Release
+from delivery.release.released import Release, released_images
 
 __all__ = ["build", "make", "publish"]
 
@@ -31,9 +31,9 @@ def make(engine: Engine, declaration: Declaration) -> Release:
     images = planning.look_at_images(declaration, registry)
     if not images.missing:
         building.say_nothing_to_do(images)
-        return publishing.write(Release(images.released({})))
+        return publishing.write(Release(released_images(images, {})))
     layouts = building.build(engine, declaration, images)
-    return publishing.write(Release(images.released(publishing.push_images(engine, registry, images, layouts))))
+    return publishing.write(Release(released_images(images, publishing.push_images(engine, registry, images, layouts))))
 
 
 def build(declaration: Declaration, plan: Plan) -> None:

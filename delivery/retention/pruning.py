@@ -11,17 +11,18 @@ from pathlib import Path
 
 from delivery import console
 from delivery.deploy import helm, kubectl, upgrade
-from delivery.deploy.deployment import Revision, by_version
+from delivery.deploy.deployment import Revision
 from delivery.deploy.helm import Helm
 from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
 from delivery.host import programs
 from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Declaration, is_local
 from delivery.project.files import ROOT
 from delivery.registry import local_registry
-from delivery.registry.client import Artifact, Blob, Registry, is_local
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
+from delivery.release.catalog import by_version
 from delivery.release.released import read_release
 from delivery.retention import policy
 from delivery.retention.policy import STATE, Held, Outcome, Registered, Use, subject_of

@@ -9,8 +9,7 @@ from invoke.context import Context
 from delivery import console, process
 from delivery.errors import CommandError, DeclarationError, TestError
 from delivery.project import files
-from delivery.project.declaration import Declaration
-from delivery.registry.client import is_local
+from delivery.project.declaration import Declaration, is_local
 from delivery.tasks.menu import item
 
 __all__ = ["check"]

@@ -11,15 +11,16 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.build import planning
-from delivery.deploy.deployment import Contents, chart_values, check_line, seconds
+from delivery.deploy.deployment import chart_values, check_line, seconds
 from delivery.errors import DeclarationError
 from delivery.host import engines
 from delivery.host.docker_api import Engine
 from delivery.project import files
-from delivery.project.declaration import LOCAL, Declaration
+from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.registry import local_registry
-from delivery.registry.client import Registry, is_local
+from delivery.registry.client import Registry
 from delivery.release import catalog, chart_package, releasing, signing
+from delivery.release.contents import Contents
 from delivery.release.released import Release, read_release
 from delivery.tasks import platform, prompt
 from delivery.tasks.menu import item

@@ -13,9 +13,8 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from delivery import console, process
-from delivery.errors import DeliveryError
+from delivery.errors import DeliveryError, TerminatedError
 from delivery.project import files
-from delivery.records.events import TerminatedError
 
 __all__ = ["item"]
 

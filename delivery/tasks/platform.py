@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from delivery import console
-from delivery.deploy.deployment import Contents
 from delivery.errors import DeclarationError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
 from delivery.project import files, remembered
-from delivery.project.declaration import LOCAL, Declaration
-from delivery.registry.http import is_local
+from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.release import releasing
+from delivery.release.contents import Contents
 from delivery.release.released import Release
 from delivery.tasks import prompt
 from delivery.tasks.menu import item

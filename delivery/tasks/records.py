@@ -17,7 +17,7 @@ from delivery.dora import metrics
 from delivery.errors import DeclarationError, DeliveryError
 from delivery.project import files
 from delivery.records import outbox
-from delivery.records.events import moment, rfc3339
+from delivery.records.events import NO_DATA, lasting, moment, rfc3339
 from delivery.tasks.menu import item
 
 __all__ = ["deliver", "notify", "records", "waiting"]
@@ -75,15 +75,15 @@ def _show(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime,
         for event in metrics.deployments(events, _SHOWN)
     ]
     if not events:
-        console.say(f"{metrics.NO_DATA}: {of}: nothing was recorded")
+        console.say(f"{NO_DATA}: {of}: nothing was recorded")
         return
     columns = ("when", "component", "version", "environment", "status", "responsible")
     if rows:
         console.table(f"deployments ({of})", columns, rows)
     else:
-        console.say(f"deployments ({of}): {metrics.NO_DATA}")
+        console.say(f"deployments ({of}): {NO_DATA}")
     durations = [
-        (one.component, one.stage, str(one.runs), metrics.lasting(one.median), metrics.lasting(one.p90))
+        (one.component, one.stage, str(one.runs), lasting(one.median), lasting(one.p90))
         for one in metrics.durations(events)
     ]
     console.table("stage durations", ("component", "stage", "runs", "median", "p90"), durations)
@@ -92,7 +92,7 @@ def _show(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime,
     if figures:
         console.table("DORA", names, figures)
     else:
-        console.say(f"DORA: {metrics.NO_DATA}")
+        console.say(f"DORA: {NO_DATA}")
 
 
 def _told(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime) -> dict[str, Any]:

@@ -5,12 +5,13 @@ import json
 
 import pytest
 
-from delivery.build.plan import Images, Plan, PlannedImage, differences, make_images, make_plan, make_release, read_plan
+from delivery.build.plan import Images, Plan, PlannedImage, differences, make_images, make_plan, read_plan
 from delivery.errors import DeclarationError, Problem
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Decision, Line
 from delivery.project.versions import Version
+from delivery.release.released import make_release, released_images
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 KEYS = {"base-image": "k1", "api-rest": "k2"}
@@ -81,7 +82,7 @@ def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Decl
 
 
 def test_takes_digests_from_the_registry_and_from_the_push(images: Images) -> None:
-    released = images.released({"api-rest": OTHER})
+    released = released_images(images, {"api-rest": OTHER})
     assert released["base-image"].pinned == f"localhost:5001/base-image@{DIGEST}"
     assert released["api-rest"].pinned == f"localhost:5001/api-rest@{OTHER}"
 

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.deploy import deployment
-from delivery.deploy.deployment import Contents, Deployment, Manifest, Revision, read_deployment
+from delivery.deploy.deployment import Deployment, Manifest, Revision, read_deployment
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
+from delivery.release.catalog import by_version
+from delivery.release.contents import Contents, bytes_of
 from delivery.release.released import Release, ReleasedImage
 
 CONTEXTS = ("kind-house", "minikube")
@@ -106,7 +108,7 @@ def test_what_is_no_release_is_named_by_the_version_to_come_and_its_bytes() -> N
     name = deployment.name_unreleased("0.1.0-dev.26", "cd38d5a" + "0" * 25)
     assert name == "0.1.0-dev.26+cd38d5a"
     assert deployment.name_unreleased("", "cd38d5a" + "0" * 25) == "cd38d5a"
-    assert [deployment.bytes_of(one) for one in (name, "cd38d5a", "0.1.0", "")] == ["cd38d5a", "cd38d5a", "0.1.0", ""]
+    assert [bytes_of(one) for one in (name, "cd38d5a", "0.1.0", "")] == ["cd38d5a", "cd38d5a", "0.1.0", ""]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_values_may_name_no_image_by_digest(components: object) -> None:
 
 def test_versions_are_told_newest_first() -> None:
     tags = ["1.2.0", "1.10.0-rc.9", "1.10.0-rc.10", "latest", "1.10.0", "0a1b", "1.10", "01.1.1"]
-    assert deployment.by_version(tags) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]
+    assert by_version(tags) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from delivery.deploy import environments, helm, kubectl, serving
-from delivery.deploy.deployment import Contents, Revision
+from delivery.deploy.deployment import Revision
 from delivery.deploy.helm import Helm
 from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import DeployError
 from delivery.host import programs
 from delivery.project.declaration import Declaration
+from delivery.release.contents import Contents
 
 AT = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
 READY = {

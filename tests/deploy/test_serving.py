@@ -9,12 +9,13 @@ from typing import Any, cast
 import pytest
 
 from delivery.deploy import serving
-from delivery.deploy.deployment import Contents, Revision, describe
+from delivery.deploy.deployment import Revision, describe
 from delivery.deploy.upgrade import Target
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration, Environment
 from delivery.records import recorder
 from delivery.release import catalog
+from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64

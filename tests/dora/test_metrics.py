@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from delivery.dora import metrics
 from delivery.errors import DeclarationError
+from delivery.records.events import lasting
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 UNTIL = BEGIN + timedelta(days=10)
@@ -250,7 +251,7 @@ def test_the_last_deployments_are_the_ends_of_deploys() -> None:
     ],
 )
 def test_a_time_for_people(seconds: float, expected: str) -> None:
-    assert metrics.lasting(seconds) == expected
+    assert lasting(seconds) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 import requests
 
 from delivery import console
-from delivery.deploy.deployment import Contents
 from delivery.dora import metrics
 from delivery.errors import DeployError
 from delivery.project import files
 from delivery.project.declaration import Declaration, parse
 from delivery.records import outbox, recorder
+from delivery.release.contents import Contents
 from delivery.release.released import Release
 from delivery.tasks import records
 from tests.conftest import DECLARATION

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delivery.project import versions
 from delivery.project.declaration import Declaration, parse
 from delivery.project.facts import Commit, Facts, Ref, Tag, told
 from delivery.project.files import ROOT
 from delivery.project.gitflow import Decision, Line, decide, is_version, line_of, rules, version_tag
-from delivery.project.versions import decide as decide_versions
 from tests.conftest import DECLARATION
 from tests.pages import hold, table
 
@@ -198,9 +198,9 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
 def test_the_architectures_table_has_every_line_and_says_what_is_decided() -> None:
     rows = rows_of("ARCHITECTURE.md", "| branch (aliases) | line |")
     assert {line for _, line, *_ in rows} == set(Line)
-    for names, line, checks, _builds, pushes, versions, environment, gate in rows:
+    for names, line, checks, _builds, pushes, version, environment, gate in rows:
         for ref in refs(names):
-            said = (line, "yes", pushes, re.split(r"[ ,]", versions)[0], environment, gate)
+            said = (line, "yes", pushes, re.split(r"[ ,]", version)[0], environment, gate)
             assert said == (decide(ref, HOUSE).line, checks, *does(ref)), ref
 
 
@@ -287,7 +287,7 @@ def test_nothing_of_a_name_reaches_a_registry_or_a_cluster(name: str, kind: str,
         apart={"apps-v1.0.0": frozenset({"c1"})},
         commits=(commit,),
     )
-    published = [version.published for version in decide_versions(HOUSE, facts, decision).values()]
+    published = [version.published for version in versions.decide(HOUSE, facts, decision).values()]
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", one) for one in published)
     assert all(re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", one) for one in published)
     assert decision.environment in {"", *HOUSE.environments}

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from delivery.deploy.deployment import Contents
 from delivery.errors import BuildError, DeclarationError, DeliveryError, DeployError, OutdatedError
 from delivery.project.declaration import Declaration, Records, parse
 from delivery.project.files import ROOT
 from delivery.records import outbox, recorder
+from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.conftest import DECLARATION, FOREIGN
 from tests.registries import Answer, Break, serving

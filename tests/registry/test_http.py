@@ -16,7 +16,8 @@ import pytest
 import trustme
 
 from delivery.errors import RegistryError
-from delivery.registry.client import Registry, answers, is_local, lacks_login, login
+from delivery.project.declaration import is_local
+from delivery.registry.client import Registry, answers, lacks_login, login
 from tests.registries import Answer, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
 
 BASIC = f"Basic {base64.b64encode(b'me:secret').decode()}"

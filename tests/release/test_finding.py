@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from delivery.build.plan import Plan, make_release
+from delivery.build.plan import Plan
 from delivery.errors import Problem, SignatureError
 from delivery.host import debian, programs
 from delivery.project.declaration import Declaration, Signing
 from delivery.registry.client import Registry
 from delivery.release import catalog, cosign, finding, signing
 from delivery.release.cosign import Cosign
+from delivery.release.released import make_release
 from tests.conftest import DECLARATION
 from tests.registries import Answer, Fault, FullRegistry, failing, serving, sha256
 

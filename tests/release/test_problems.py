@@ -10,9 +10,9 @@ from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts, Ref
-from delivery.project.gitflow import decide as decide_line
+from delivery.project.git_problems import of_git
 from delivery.project.versions import Version, decide
-from delivery.release.problems import of_git, other_release, refusal, taken_tags, unpublished, way_out
+from delivery.release.problems import other_release, refusal, taken_tags, unpublished, way_out
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.project.test_versions import APPS, BASE, CHART, HOUSE, NAMES, commit, facts
 
@@ -131,7 +131,7 @@ def test_a_tag_that_is_not_what_it_says_is_refused(found: Facts, message: str, h
 def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str] | None = None) -> Plan:
     """Everything is to be 0.1.0-dev.1, or 0.1.0 on main; held has digests by image."""
     number = "0.1.0" if branch == "main" else "0.1.0-dev.1"
-    decision = decide_line(Ref("branch", branch), declaration)
+    decision = gitflow.decide(Ref("branch", branch), declaration)
     versions = {name: Version(name, "", "0.1.0", "0.1.0", number, "first", "", ()) for name in NAMES}
     images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, versions, decision)
     return make_plan(declaration, "c" * 40, decision, versions, images, ("k3", ""))

@@ -10,7 +10,6 @@ import pytest
 from delivery.build import planning
 from delivery.build.plan import Images, Plan, make_images, make_plan
 from delivery.deploy import serving, upgrade
-from delivery.deploy.deployment import Contents
 from delivery.deploy.upgrade import Options, Target
 from delivery.errors import DeclarationError, DeployError, SignatureError
 from delivery.host import engines
@@ -23,6 +22,7 @@ from delivery.records import outbox, recorder
 from delivery.records.recorder import Deploy
 from delivery.registry import local_registry, mirroring
 from delivery.release import catalog, chart_package, releasing, signing
+from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from delivery.tasks import deploy, platform, prompt
 

@@ -11,10 +11,9 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from delivery import console
-from delivery.errors import EngineError
+from delivery.errors import EngineError, TerminatedError
 from delivery.project.files import ROOT
 from delivery.records import recorder
-from delivery.records.events import TerminatedError
 from delivery.tasks.menu import item
 from tasks import namespace
 

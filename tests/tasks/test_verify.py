@@ -10,7 +10,7 @@ import pytest
 
 from delivery.build.plan import Images, Plan, PlannedChart
 from delivery.deploy import serving, upgrade
-from delivery.deploy.deployment import Contents, Revision
+from delivery.deploy.deployment import Revision
 from delivery.deploy.upgrade import Options
 from delivery.errors import DeclarationError, DeployError
 from delivery.project import files
@@ -18,6 +18,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import decide
 from delivery.records import outbox
+from delivery.release.contents import Contents
 from delivery.tasks import verify
 
 
