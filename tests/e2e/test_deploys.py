@@ -70,7 +70,9 @@ def test_a_broken_image_is_told_by_its_own_last_words_while_the_old_version_serv
     say(task.stdout)
     say(table(summarise(recording, running.phases)))
     assert task.returncode == EXIT_CODE, f"{broken} is to break it"
-    assert LAST_WORDS in task.stdout
+    shown, rolled_back = task.stdout.find(LAST_WORDS), task.stdout.find("✓ roll back to revision")
+    assert 0 < shown < rolled_back
+    assert "died 3 times" in task.stdout
     assert "serves on" in task.stdout
     assert [str(one) for one in failures(recording, running.phases)] == []
     assert platform.image(API) == image
