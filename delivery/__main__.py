@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from invoke.exceptions import Exit
@@ -11,6 +12,7 @@ from invoke.program import Program
 __all__ = ["Menu"]
 
 _HELP = {"--help", "-h"}
+_CLOSED = 141  # as a shell has it: 128 and SIGPIPE
 
 
 class Menu(Program):
@@ -44,5 +46,17 @@ def _refused(message: str, hint: str) -> Exit:
     return Exit(f"error: {message}\nto do: {hint}", code=2)
 
 
+def main() -> None:
+    """Run the tasks of the command line; whoever stops reading a list or help ends it without a word, as SIGPIPE would."""
+    try:
+        try:
+            Menu(name="inv", binary="inv", version=program.version).run(["inv", *sys.argv[1:]])
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(_CLOSED)
+
+
 if __name__ == "__main__":
-    Menu(name="inv", binary="inv", version=program.version).run(["inv", *sys.argv[1:]])
+    main()

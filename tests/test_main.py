@@ -1,8 +1,13 @@
 """`./run inv` is invoke's program, in which --help is help wherever it stands behind a task."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from delivery.__main__ import Menu
+from delivery.project.files import ROOT
 
 
 def run(*words: str) -> int:
@@ -47,3 +52,12 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
 def test_what_cannot_be_obeyed_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_list_that_nobody_reads_to_its_end_says_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        argv = [sys.executable, "-m", "delivery", "--list"]
+        done = subprocess.run(argv, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
