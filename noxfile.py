@@ -30,8 +30,8 @@ LEDGER = "ledger"  # both apps together, by tests of delivery's
 IMAGES = "images"  # images and how they are published; apart, so that they run beside delivery's other tests
 # Where a project's tests are run, if not in the folder of its name.
 FOLDERS = {"delivery": ".", LEDGER: ".", IMAGES: "."}
-# What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or the engine room with all that
-# needs an engine, which would be in its own way in two sessions at once.
+# What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or delivery/ with all
+# that needs an engine, since an agent has one engine.
 ENGINE_ROOM = "delivery-platform"
 APPS = "apps"
 PARTS = {"delivery": ENGINE_ROOM, **dict.fromkeys(POETRY_PROJECTS, APPS)}
@@ -96,7 +96,7 @@ def types(session: nox.Session, project: str) -> None:
 @nox.session(venv_backend="none")
 def checks(session: nox.Session) -> None:
     """Lint, check types, run the unit tests and those on the real engine, three sessions at once."""
-    # Two sessions come to it, and both would build everything.
+    # Several sessions come to it, and each would build everything.
     session.run("inv", "cache.fill", external=True)
     arguments = [*CHECKS, "--", *session.posargs]
     session.run(sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=TIDYING)

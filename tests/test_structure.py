@@ -13,13 +13,16 @@ MODULES = [path for path in (ROOT / "delivery").rglob("*.py") if not path.stem.s
 
 def aliases(text: str) -> list[str]:
     """What a module imports of ours under another name."""
-    imports = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom))
-    return [
-        f"{name.name} as {name.asname}"
-        for node in imports
-        for name in node.names
-        if name.asname and (node.module or "" if isinstance(node, ast.ImportFrom) else name.name).startswith("delivery")
-    ]
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            package = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+            found += [
+                f"{name.name} as {name.asname}"
+                for name in node.names
+                if name.asname and f"{package}{name.name}".startswith("delivery")
+            ]
+    return found
 
 
 def test_no_two_modules_have_one_name() -> None:

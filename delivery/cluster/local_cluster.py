@@ -20,7 +20,7 @@ from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import ClusterError, CommandError, EngineError, NotOursError
 from delivery.host import programs, upstreams
 from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Declaration, is_local
 from delivery.registry import client, local_registry
 
 __all__ = ["Cluster", "NodeStatus", "Status", "down", "look", "open_cluster", "pulling_from", "up"]
@@ -146,7 +146,7 @@ def open_cluster(engine: Engine, declaration: Declaration, *, install: bool = Tr
 def up(engine: Engine, declaration: Declaration) -> Cluster:
     """Make the cluster, or mend what there is of it, until every node is ready and pulls from the local registry."""
     cluster = open_cluster(engine, declaration)
-    local = client.is_local(declaration.registry.address)
+    local = is_local(declaration.registry.address)
     if local and not client.answers(declaration.registry.address):
         upstreams.ensure(engine, declaration, "registry")
     if local:

@@ -13,7 +13,7 @@ from docker.utils.build import exclude_paths
 
 from delivery.errors import DeclarationError
 from delivery.project import ignores, remembered
-from delivery.project.declaration import Declaration, parse
+from delivery.project.declaration import Declaration, is_local, parse
 from delivery.project.keys import File
 
 __all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version", "write"]
@@ -51,8 +51,6 @@ def load_declaration(root: Path = ROOT) -> Declaration:
 def _kept_registry(declaration: Declaration, root: Path) -> str:
     kept = remembered.chosen(root, {}).get(remembered.REGISTRY, "")
     if kept:
-        from delivery.project.declaration import is_local  # noqa: PLC0415  # it takes long to import
-
         kept = kept if is_local(declaration.registry.address) else ""
     return kept
 

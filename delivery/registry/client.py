@@ -20,10 +20,9 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 
 from delivery.errors import RegistryError
-from delivery.project.declaration import is_local
 from delivery.registry.http import TIMEOUT_SECONDS, Answer, Conversation, answers, lacks_login, login, url_of, within
 
-__all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "is_local", "lacks_login", "login"]
+__all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "lacks_login", "login"]
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"

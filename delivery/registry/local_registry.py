@@ -9,7 +9,7 @@ from delivery import console
 from delivery.errors import EngineError, PortTakenError, Problem, RegistryError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Declaration, is_local
 from delivery.project.files import project_name
 from delivery.registry import client
 from delivery.registry.client import Registry
@@ -30,7 +30,7 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
     with console.step(f"registry {address}") as step:
         if client.answers(address):
             step.done("answers")
-        elif client.is_local(address):
+        elif is_local(address):
             _start(engine, declaration.upstream["registry"].image, address, name(declaration))
             step.done(f"started, keeps its images in the volume {name(declaration)}")
         else:
@@ -42,7 +42,7 @@ def reach(declaration: Declaration) -> Registry:
     """The registry of the declaration, answering; an engine is asked only where a local one is to be started."""
     if client.answers(declaration.registry.address):
         return Registry(declaration.registry.address)
-    if not client.is_local(declaration.registry.address):
+    if not is_local(declaration.registry.address):
         raise _silent(declaration.registry.address)
     engine = engines.ensure()
     upstreams.ensure(engine, declaration, "registry")
@@ -58,7 +58,7 @@ def have(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
 def silence(declaration: Declaration) -> Problem | None:
     """The problem that the declared registry, which does not answer, cannot be started here either."""
     address = declaration.registry.address
-    return None if client.is_local(address) else Problem.of(_silent(address))
+    return None if is_local(address) else Problem.of(_silent(address))
 
 
 def lacks_login(declaration: Declaration) -> Problem | None:

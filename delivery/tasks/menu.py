@@ -37,7 +37,7 @@ def item(
 
     stage is the stage of the pipeline that it is, and is told to the ledger as such, under the name `step` (else the function's
     own): of the component or subproject that the argument `about` names, else of all; not when the argument `unless` has a value.
-    With --json everything but screen.data goes to stderr.
+    With --json everything but console.data goes to stderr.
     """
 
     def make(function: _F) -> Any:  # noqa: ANN401  # an invoke task
