@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery import console
+from delivery import console, prompt
 from delivery.build import planning
 from delivery.deploy.deployment import chart_values, check_line, seconds
 from delivery.errors import DeclarationError
@@ -22,7 +22,7 @@ from delivery.registry.client import Registry
 from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.contents import Contents
 from delivery.release.released import Release, read_release
-from delivery.tasks import platform, prompt
+from delivery.tasks import platform
 from delivery.tasks.menu import item
 
 if TYPE_CHECKING:  # a command that does not need them starts sooner

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery import console
+from delivery import console, prompt
 from delivery.errors import DeclarationError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
@@ -21,7 +21,6 @@ from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.release import releasing
 from delivery.release.contents import Contents
 from delivery.release.released import Release
-from delivery.tasks import prompt
 from delivery.tasks.menu import item
 
 if TYPE_CHECKING:  # a command that does not need it starts sooner

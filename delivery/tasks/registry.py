@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 from invoke.context import Context
 
-from delivery import console
+from delivery import console, prompt
 from delivery.errors import DeclarationError
 from delivery.host import engines
 from delivery.project import files
 from delivery.registry.client import Registry
-from delivery.tasks import prompt
 from delivery.tasks.menu import item
 
 __all__ = ["prune"]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from invoke.context import Context
 
-from delivery import console
+from delivery import console, prompt
 from delivery.errors import DeclarationError
 from delivery.project import files
-from delivery.tasks import prompt
 from delivery.tasks.menu import item
 
 __all__ = ["finish", "prepare"]

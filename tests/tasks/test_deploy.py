@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from delivery import prompt
 from delivery.build import planning
 from delivery.build.plan import Images, Plan, make_images, make_plan
 from delivery.deploy import serving, upgrade
@@ -24,7 +25,7 @@ from delivery.registry import local_registry, mirroring
 from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from delivery.tasks import deploy, platform, prompt
+from delivery.tasks import deploy, platform
 
 C = "sha256:" + "c" * 64
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})

@@ -12,6 +12,7 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from delivery import prompt
 from delivery.errors import PlatformError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
@@ -23,7 +24,7 @@ from delivery.project.declaration import Declaration
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
 from delivery.release.released import Release, ReleasedImage
-from delivery.tasks import platform, prompt
+from delivery.tasks import platform
 
 IMAGE = ReleasedImage("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
 K1 = "0.1.0-dev.3+k111111"

@@ -8,13 +8,14 @@ import pytest
 from invoke.collection import Collection
 from invoke.parser import Parser
 
+from delivery import prompt
 from delivery.errors import DeclarationError
 from delivery.host import engines
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.retention import pruning
 from delivery.retention.policy import Held, Outcome, Registered, Verdict
-from delivery.tasks import prompt, registry
+from delivery.tasks import registry
 
 GOES = Held("localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000})
 

@@ -8,6 +8,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.program import Program
 
+from delivery import prompt
 from delivery.errors import DeclarationError
 from delivery.project import files
 from delivery.project.declaration import Declaration
@@ -16,7 +17,7 @@ from delivery.project.versions import Version
 from delivery.release import finishing, preparing
 from delivery.release.finishing import Finish
 from delivery.release.tagging import NewTag
-from delivery.tasks import prompt, release
+from delivery.tasks import release
 
 APPS = Version("apps", "1.0.0", "1.0.0", "1.1.0", "1.1.0", "minor", "feat: a page", ("feat: a page",))
 PREPARED = Preparation(
