@@ -1,15 +1,16 @@
 """Gitflow from the first feature to a hotfix, on a real repository: which version everything has at every step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from delivery.errors import Problem
-from delivery.project import gather, gitflow, ignores, versions
+from delivery.project import gather, gitflow, ignores
 from delivery.project.declaration import Declaration, parse
 from delivery.project.files import ROOT
-from delivery.project.git_problems import of_git
+from delivery.project.notices import notes, of_git
 from delivery.project.versions import Version
 from tests.conftest import DECLARATION
 from tests.pages import hold, table
@@ -26,7 +27,7 @@ class Row:
     step: str
     branch: str
     decision: gitflow.Decision
-    versions: dict[str, Version]
+    versions: Mapping[str, Version]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     content: dict[str, str]
@@ -53,17 +54,14 @@ class Story:
         self.rows: list[Row] = []
 
     def look(self, step: str, branch: str = "") -> Row:
-        found = gather.look(self.declaration, self.repository.root, branch)
-        decision = gitflow.decide(found.ref, self.declaration)
-        decided = versions.decide(self.declaration, found, decision)
-        told = (self.declaration, found, decision, decided)
+        checkout = gather.look(self.declaration, self.repository.root, branch)
         row = Row(
             step,
-            found.ref.name,
-            decision,
-            decided,
-            tuple(of_git(*told)),
-            tuple(versions.notes(*told)),
+            checkout.decision.ref.name,
+            checkout.decision,
+            checkout.versions,
+            tuple(of_git(checkout)),
+            tuple(notes(checkout)),
             self.content(),
         )
         self.rows.append(row)
@@ -84,9 +82,8 @@ class Story:
 
     def prepare(self) -> None:
         """What release.prepare writes: the next versions, into the files."""
-        found = gather.look(self.declaration, self.repository.root)
-        decided = versions.decide(self.declaration, found, gitflow.decide(found.ref, self.declaration))
-        self.write({name: one.next for name, one in decided.items() if one.changed})
+        versions = gather.look(self.declaration, self.repository.root).versions
+        self.write({name: one.next for name, one in versions.items() if one.changed})
         self.repository.commit("chore(release): prepare")
 
     def write(self, wanted: dict[str, str]) -> None:

@@ -223,7 +223,7 @@ def _tag(version: Version | None, decision: Decision | None, declaration: Declar
     """
     if version is None or decision is None or version.subproject not in concerned(declaration, decision):
         return ""
-    puts = decision.pushes and (version.changed or decision.line is Line.RELEASE)
+    puts = decision.pushes and (version.changed or decision.rules.releases)
     return version.published if puts else ""
 
 

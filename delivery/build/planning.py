@@ -9,11 +9,12 @@ from shlex import quote
 from delivery.build.plan import Images, Plan, differences, make_images, make_plan, packaged, read_plan
 from delivery.errors import DeclarationError
 from delivery.machine import platform
-from delivery.project import files, gather, gitflow, versions
+from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.project.git_problems import of_git
+from delivery.project.gitflow import Decision
 from delivery.project.keys import chart_key, image_key
+from delivery.project.notices import notes, of_git
 from delivery.project.versions import Version
 from delivery.registry.client import Registry
 
@@ -28,25 +29,24 @@ def look(
     None is a registry that does not answer: what it holds is not known; the plan says so, in other words
     where `silent` has them, and takes it for empty. Its problems are those that git has: `release.finding` looks for all.
     """
-    facts = gather.look(declaration, root, branch)
-    decision = gitflow.decide(facts.ref, declaration)
-    decided = versions.decide(declaration, facts, decision)
+    checkout = gather.look(declaration, root, branch)
+    decision, decided = checkout.decision, checkout.versions
     named = keys(declaration, root)
     held = _held(declaration, registry, named) if registry else {}
     images = make_images(declaration, named, held, decided, decision)
     chart = _chart_key(declaration, named, decided, root)
     address = declaration.registry.address
-    notes = versions.notes(declaration, facts, decision, decided)
+    remarks = notes(checkout)
     if registry is None:
-        notes.append(f"{silent or f'the registry {address} does not answer'}: what it holds is not known")
+        remarks.append(f"{silent or f'the registry {address} does not answer'}: what it holds is not known")
     return make_plan(
         declaration,
-        facts.commit,
+        checkout.facts.commit,
         decision,
         decided,
         images,
         (chart, registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""),
-        (of_git(declaration, facts, decision, decided), notes),
+        (of_git(checkout), remarks),
     )
 
 
@@ -56,9 +56,9 @@ def look_at_images(declaration: Declaration, registry: Registry | None, root: Pa
     return make_images(declaration, named, _held(declaration, registry, named) if registry else {})
 
 
-def decide(declaration: Declaration, branch: str = "", root: Path = ROOT) -> gitflow.Decision:
+def decide(declaration: Declaration, branch: str = "", root: Path = ROOT) -> Decision:
     """What gitflow says of a branch, or of what is checked out, by git alone."""
-    return gitflow.decide(gather.ref(root, branch), declaration)
+    return gather.decide(declaration, root, branch)
 
 
 def write(plan: Plan, file: Path, root: Path = ROOT) -> None:

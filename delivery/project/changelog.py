@@ -1,18 +1,18 @@
-"""Changelogs in the form of Keep a Changelog: what is unreleased becomes the section of a version."""
+"""Changelogs in the form of Keep a Changelog: what is unreleased becomes a version's section."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from delivery.project.facts import Commit
 from delivery.project.versions import level
 
-__all__ = ["entries", "released", "section", "sections"]
+__all__ = ["News", "entries", "released", "section", "sections"]
 
 _UNRELEASED = "Unreleased"
-_HEADING = re.compile(r"^## +\[?(?P<name>[^\]\s]+)\]?(?P<rest>.*)$")
+_HEADING = re.compile(r"^## +\[?(?P<name>[^\]\s]+)\]?")
 _GROUP = re.compile(r"^### +(?P<name>.+?)\s*$")
 _LINK = re.compile(r"^\[[^\]]+\]: *\S")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
@@ -22,157 +22,136 @@ _GROUPS = {"feat": "Added", "fix": "Fixed", "security": "Security", "revert": "R
 _OURS = "chore(release): "
 
 
-@dataclass(frozen=True)
-class _Section:
-    heading: str
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What a changelog is to say of a version."""
+
+    version: str
+    day: str
+    otherwise: Mapping[str, Sequence[str]]  # by group: its lines, where nothing is unreleased
+    # Lines that belong into it, each by how it begins: an older one that begins so is replaced.
+    standing: Mapping[str, str]
+    pending: Collection[str] = ()  # versions that were prepared and never released
+
+
+@dataclass
+class _Part:
+    """A heading and what is below it."""
+
+    heading: str  # the whole line, "" for what comes before the first heading
     name: str
-    body: str
-
-
-@dataclass(frozen=True)
-class _Changelog:
-    head: str
-    sections: tuple[_Section, ...]
-    links: str
+    body: str = ""
 
 
 def sections(text: str) -> list[str]:
     """The names of a changelog's sections as it has them, Unreleased and versions."""
-    return [one.name for one in _parse(text).sections]
+    return [part.name for part in _sections(text)[1]]
 
 
 def section(text: str, version: str) -> str | None:
     """What a changelog says of a version, or None where it has no section of it."""
-    return next((one.body.strip("\n") for one in _parse(text).sections if one.name == version), None)
+    parts = _sections(text)[1]
+    return next((part.body.strip("\n") for part in parts if part.name == version), None)
 
 
 def entries(commits: Iterable[Commit], *, scopes: Collection[str] = ()) -> dict[str, list[str]]:
-    """What Conventional Commits say to users, by group; the oldest first. A scope is kept where it is one of those."""
+    """What Conventional Commits say to users, by group, the oldest first.
+
+    A scope is kept where it is one of `scopes`.
+    """
     found: dict[str, list[str]] = {}
     for commit in commits:
         if commit.subject.startswith(_OURS):
             continue
         parts = _SUBJECT.match(commit.subject)
-        footer = _BREAKING.search(commit.message)
-        breaking = level(commit.message) == "major"
-        kind = parts["type"].lower() if parts else ""
-        what = _sentence(parts["what"] if parts else commit.subject)
+        line = _sentence(parts["what"] if parts else commit.subject)
+        group = _GROUPS.get(parts["type"].lower() if parts else "", "Changed")
         if parts and parts["scope"] in scopes:
-            what = f"{parts['scope']}: {what}"
-        if breaking:
-            what = f"**Breaking** {what}" + (f" {_sentence(footer['what'])}" if footer else "")
-        group = found.setdefault("Changed" if breaking else _GROUPS.get(kind, "Changed"), [])
-        if what not in group:
-            group.insert(0, what)
+            line = f"{parts['scope']}: {line}"
+        if level(commit.message) == "major":
+            footer = _BREAKING.search(commit.message)
+            line = f"**Breaking** {line}" + (f" {_sentence(footer['what'])}" if footer else "")
+            group = "Changed"
+        lines = found.setdefault(group, [])
+        if line not in lines:
+            lines.insert(0, line)
     return found
 
 
-def released(
-    text: str,
-    version: str,
-    day: str,
-    *,
-    otherwise: Mapping[str, Sequence[str]],
-    standing: Mapping[str, str],
-    pending: Collection[str] = (),
-) -> str:
-    """A changelog with a section of this version, dated with the day, under an empty Unreleased.
+def released(text: str, news: News) -> str:
+    """A changelog with a section of a version, under an empty Unreleased.
 
-    The section has what is unreleased, what it had itself, and the sections of the pending versions, which never were released;
-    where all of that says nothing, what `otherwise` has by group. standing are lines that belong into it, each by how it begins:
-    an older one that begins so is replaced. A changelog that says it all already stays as it is, with the day that it has.
+    The section has what it had itself, what is unreleased, and what pending versions have; where
+    all of that says nothing, `otherwise`. A changelog that says it all already stays as it is, with
+    the day that it has.
     """
-    changelog = _parse(text)
-    by_name = {one.name: one for one in changelog.sections}
-    mine = by_name.get(version)
-    newer = [one.body for one in changelog.sections if one.name == _UNRELEASED or one.name in pending]
-    own = _merged([mine.body] if mine else [])
-    groups = _merged([*([mine.body] if mine else []), *newer])
-    if not _says_anything(groups):
-        groups = {group: "".join(f"- {line}\n" for line in lines) for group, lines in otherwise.items()}
-    groups = _with(groups, standing)
-    if mine and groups == own and _UNRELEASED in by_name and not set(pending) & set(by_name):
+    head, parts, links = _sections(text)
+    own = [part.body for part in parts if part.name == news.version]
+    newer = [part for part in parts if part.name in {_UNRELEASED, *news.pending}]
+    groups = _groups([*own, *(part.body for part in newer)])
+    if not any(body.strip() for body in groups.values()):
+        lines = {name: [f"- {line}\n" for line in lines] for name, lines in news.otherwise.items()}
+        groups = {name: "".join(each) for name, each in lines.items()}
+    groups = _with_standing(groups, news.standing)
+    if own and groups == _groups(own) and [part.name for part in newer] == [_UNRELEASED]:
         return text
-    gone = {_UNRELEASED, version, *pending}
-    made = (
-        _Section(f"## [{_UNRELEASED}]", _UNRELEASED, ""),
-        _Section(f"## [{version}] - {day}", version, _written(groups)),
-    )
-    head = f"{changelog.head.rstrip()}\n\n" if changelog.head.strip() else ""
-    kept = tuple(one for one in changelog.sections if one.name not in gone)
-    return _text(replace(changelog, head=head, sections=(*made, *kept)), newline="\r\n" if "\r\n" in text else "\n")
+    body = "\n".join((f"### {name}\n\n" if name else "") + body for name, body in groups.items())
+    gone = {_UNRELEASED, news.version, *news.pending}
+    made = [
+        _Part(f"## [{_UNRELEASED}]", _UNRELEASED),
+        _Part(f"## [{news.version}] - {news.day}", news.version, body),
+        *(part for part in parts if part.name not in gone),
+    ]
+    blocks = [head, *(block for part in made for block in (part.heading, part.body)), links]
+    after = "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
+    return after.replace("\n", "\r\n" if "\r\n" in text else "\n")
 
 
-def _parse(text: str) -> _Changelog:
-    head: list[str] = []
-    found: list[tuple[str, str, list[str]]] = []
-    fenced = False
-    for line in text.splitlines():
-        fenced ^= bool(_FENCE.match(line))
-        heading = None if fenced else _HEADING.match(line)
-        if heading:
-            found.append((line, heading["name"], []))
+def _sections(text: str) -> tuple[str, list[_Part], str]:
+    """A changelog's head, its sections, and the links at its end."""
+    lines = text.splitlines()
+    end = len(lines)
+    while end and (not lines[end - 1].strip() or _LINK.match(lines[end - 1])):
+        end -= 1
+    head, *parts = _split(lines[:end], _HEADING)
+    return head.body, parts, "\n".join(lines[end:])
+
+
+def _split(lines: Iterable[str], heading: re.Pattern[str]) -> Iterator[_Part]:
+    """Lines cut at their headings; the first part is what comes before any."""
+    part, is_code = _Part("", ""), False
+    for line in lines:
+        is_code ^= bool(_FENCE.match(line))
+        found = None if is_code else heading.match(line)
+        if found:
+            yield part
+            part = _Part(line, found["name"])
         else:
-            (found[-1][2] if found else head).append(line)
-    last = found[-1][2] if found else head
-    links: list[str] = []
-    while last and (not last[-1].strip() or _LINK.match(last[-1])):
-        links.insert(0, last.pop())
-    if not any(line.strip() for line in links):
-        links = []
-    parsed = tuple(_Section(heading, name, "".join(f"{line}\n" for line in body)) for heading, name, body in found)
-    return _Changelog("".join(f"{line}\n" for line in head), parsed, "\n".join(links).strip("\n"))
+            part.body += f"{line}\n"
+    yield part
 
 
-def _text(changelog: _Changelog, *, newline: str) -> str:
-    parts = [changelog.head, *(f"{one.heading}\n\n{_spaced(one.body)}" for one in changelog.sections)]
-    text = "".join(parts).rstrip("\n") + "\n"
-    if changelog.links:
-        text += f"\n{changelog.links}\n"
-    return text.replace("\n", newline)
-
-
-def _spaced(body: str) -> str:
-    """A section's body with one empty line after it; nothing where there is nothing."""
-    bare = body.strip("\n")
-    return f"{bare}\n\n" if bare else ""
-
-
-def _merged(bodies: Iterable[str]) -> dict[str, str]:
-    """The groups of several sections as those of one; what stands before any group is of the group ""."""
+def _groups(bodies: Iterable[str]) -> dict[str, str]:
+    """The groups of several sections as those of one; "" has what stands before any group."""
     groups: dict[str, str] = {}
     for body in bodies:
-        group, lines, fenced = "", list[str](), False
-        for line in [*body.splitlines(), None]:
-            heading = None if line is None or fenced else _GROUP.match(line)
-            if line is None or heading:
-                if bare := "".join(f"{each}\n" for each in lines).strip("\n"):
-                    groups[group] = f"{groups[group]}{bare}\n" if group in groups else f"{bare}\n"
-                group, lines = heading["name"] if heading else "", []
-                continue
-            fenced ^= bool(_FENCE.match(line))
-            lines.append(line)
+        for part in _split(body.splitlines(), _GROUP):
+            if lines := part.body.strip("\n"):
+                groups[part.name] = f"{groups.get(part.name, '')}{lines}\n"
     return dict(sorted(groups.items(), key=lambda item: item[0] != ""))
 
 
-def _says_anything(groups: Mapping[str, str]) -> bool:
-    return any(text.strip() for text in groups.values())
-
-
-def _with(groups: Mapping[str, str], standing: Mapping[str, str]) -> dict[str, str]:
-    """The groups with these lines under Changed, in place of older ones that begin in the same way."""
+def _with_standing(groups: Mapping[str, str], standing: Mapping[str, str]) -> dict[str, str]:
+    """The groups with these lines under Changed, instead of older ones that begin in the same way."""
+    wanted = [f"- {line}" for line in standing.values()]
+    older = [re.compile(rf"- {re.escape(start)} [0-9][^ ]*\.$") for start in standing]
     lines = [
         line
         for line in groups.get("Changed", "").splitlines()
-        if line in {f"- {kept}" for kept in standing.values()}
-        or not any(re.match(rf"- {re.escape(start)} [0-9][^ ]*\.$", line) for start in standing)
+        if line in wanted or not any(pattern.match(line) for pattern in older)
     ]
-    lines += [f"- {line}" for line in standing.values() if f"- {line}" not in lines]
-    return {**groups, "Changed": "".join(f"{line}\n" for line in lines)} if lines else dict(groups)
-
-
-def _written(groups: Mapping[str, str]) -> str:
-    return "\n".join((f"### {name}\n\n" if name else "") + text for name, text in groups.items())
+    lines += [line for line in wanted if line not in lines]
+    return {**groups, "Changed": "".join(f"{line}\n" for line in lines)} if lines else {**groups}
 
 
 def _sentence(text: str) -> str:

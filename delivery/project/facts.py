@@ -1,4 +1,4 @@
-"""The facts of a clone that decisions are made from: what git says, read once and never asked again."""
+"""The facts of a clone that decisions are made from: what git says, read once."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ __all__ = ["Commit", "Facts", "Ref", "Tag", "ancestry", "named", "told"]
 
 @dataclass(frozen=True)
 class Ref:
-    """What a decision is made for: a branch, a pull request (its number), or a tag, by its name as git or the CI server has it.
+    """What a decision is made for."""
 
-    kind is "branch", "pull-request", "tag", or "" where nothing says what is checked out (a detached HEAD).
-    """
-
-    kind: str
-    name: str
+    kind: str  # "branch", "pull-request", "tag", or "" where nothing says it (a detached HEAD)
+    name: str  # of a pull request its number
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit: its whole message, and the paths that it changed (a merge: those that differ from all of its parents).
-
-    brought are the paths that a merge has from one side or the other: those that differ from any of its parents.
-    """
+    """A commit, with its whole message."""
 
     sha: str
     message: str
-    paths: tuple[str, ...]
-    brought: tuple[str, ...] = ()
+    paths: tuple[str, ...]  # that it changed; of a merge those that differ from all of its parents
+    brought: tuple[str, ...] = ()  # of a merge: the paths that differ from any of its parents
 
     @property
     def subject(self) -> str:
@@ -40,51 +34,43 @@ class Commit:
 
 @dataclass(frozen=True)
 class Tag:
-    """A version's tag NAME-vX.Y.Z: its subproject, its version, whether HEAD has it in its history, and its commit's SHA.
-
-    HEAD has it also when all that it lacks are merges that changed nothing themselves: a release branch that is merged into main
-    and into develop leaves develop without main's merge, which the tag is on, and with everything that the release is.
-    """
+    """A version's tag NAME-vX.Y.Z."""
 
     name: str
     subproject: str
     version: str
+    # Whether HEAD has it in its history. HEAD has it also where it lacks only merges that changed
+    # nothing themselves: develop, into which a release branch is merged, lacks main's merge of it.
     reached: bool
     commit: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What git says of a clone.
+    """What git and the files of a clone say."""
 
-    ref is what to decide for; commit is HEAD's SHA. tags has every version tag of our subprojects. since has, by subproject,
-    the commits of HEAD's history that are not in its newest reached tag's, newest first (all of them where there is no tag).
-    written has, by subproject, the version that its files say. covered has, by subproject, which of the paths in `since` change
-    what its users get: files that the key covers. declared_anew has, by subproject, a clause for people on how the declaration
-    has changed since that tag what builds its images, or those of what it is made from; none where it has not. changelogs has
-    the text of each CHANGELOG, "" without one. unmerged are the release line's commits that develop (on the
-    candidate line: HEAD) lacks, as "SHA subject". uncommitted are the paths that differ from the commit. checked_out is the
-    branch that git has checked out, "" when HEAD is detached. apart has, by tag, the SHAs of HEAD's commits that are not in the
-    tag's history, for the tags that numbers may be counted from; commits are those, and all of `since`, newest first.
-    """
-
-    ref: Ref
-    commit: str
-    tags: tuple[Tag, ...]
-    since: Mapping[str, tuple[Commit, ...]]
-    written: Mapping[str, str]
-    covered: Mapping[str, frozenset[str]]
-    declared_anew: Mapping[str, str]
-    unmerged: tuple[str, ...]
-    uncommitted: tuple[str, ...]
-    checked_out: str = ""
+    ref: Ref  # what to decide for
+    commit: str  # HEAD's SHA
+    checked_out: str = ""  # the branch that git has checked out, "" when HEAD is detached
+    tags: tuple[Tag, ...] = ()  # every version tag of our subprojects
+    # By subproject: the commits that its newest reached tag lacks, newest first; all without a tag.
+    since: Mapping[str, tuple[Commit, ...]] = field(default_factory=dict)
+    # By tag that numbers may be counted from: the SHAs of HEAD's commits that it lacks.
     apart: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    commits: tuple[Commit, ...] = ()
-    changelogs: Mapping[str, str] = field(default_factory=dict)
+    commits: tuple[Commit, ...] = ()  # all of `since` and `apart`, newest first
+    written: Mapping[str, str] = field(default_factory=dict)  # by subproject: its files' version
+    # By subproject: those paths of `commits` that are in what it publishes.
+    covered: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    # By subproject: how delivery.toml builds it otherwise than at its last tag, as a clause.
+    declared_anew: Mapping[str, str] = field(default_factory=dict)
+    changelogs: Mapping[str, str] = field(default_factory=dict)  # by subproject, "" without one
+    # The release line's commits that develop (on the candidate line: HEAD) lacks: "SHA subject".
+    unmerged: tuple[str, ...] = ()
+    uncommitted: tuple[str, ...] = ()  # the paths that differ from the commit
 
 
 def named(name: str) -> Ref:
-    """What a name stands for, as people, git and CI servers write it: origin/develop, refs/heads/develop, refs/pull/7/merge."""
+    """What a name stands for: origin/develop, refs/heads/develop, refs/tags/x, refs/pull/7/merge."""
     if request := re.fullmatch(r"refs/(?:pull|merge-requests)/([0-9]+)/(?:merge|head)", name):
         return Ref("pull-request", request[1])
     if name.startswith("refs/tags/"):
@@ -95,33 +81,30 @@ def named(name: str) -> Ref:
 
 
 def told(environment: Mapping[str, str], branch: str = "") -> Ref | None:
-    """What --branch or a CI server's variables say that this is for; None when nobody says anything.
+    """What --branch or a CI server's variables say that this is for; None when nobody says it.
 
-    A pull request and a tag have a branch's name, too, so they come first: a request from a branch that is called main is a pull
-    request.
+    A pull request and a tag come first, since they have a branch's name, too: a request from a
+    branch that is called main is a pull request.
     """
 
-    def value(name: str) -> str:
-        return environment.get(name, "").strip()
+    def value(*names: str) -> str:
+        values = (environment.get(name, "").strip() for name in names)
+        return next((value for value in values if value), "")
 
     if branch.strip():
         return named(branch.strip())
-    for request in ("CHANGE_ID", "CI_MERGE_REQUEST_IID"):
-        if value(request):
-            return Ref("pull-request", value(request))
-    for tag in ("TAG_NAME", "CI_COMMIT_TAG"):
-        if value(tag):
-            return Ref("tag", value(tag).removeprefix("refs/tags/"))
-    for variable in ("BRANCH_NAME", "CI_COMMIT_BRANCH", "GITHUB_REF"):
-        if value(variable):
-            return named(value(variable))
-    return None
+    if request := value("CHANGE_ID", "CI_MERGE_REQUEST_IID"):
+        return Ref("pull-request", request)
+    if tag := value("TAG_NAME", "CI_COMMIT_TAG"):
+        return Ref("tag", tag.removeprefix("refs/tags/"))
+    name = value("BRANCH_NAME", "CI_COMMIT_BRANCH", "GITHUB_REF")
+    return named(name) if name else None
 
 
 def ancestry(parents: Mapping[str, Iterable[str]], start: Iterable[str], without: Collection[str] = ()) -> set[str]:
-    """The commits that can be reached from these, themselves too, and that are not among `without`.
+    """These commits and their ancestors, but for `without`.
 
-    parents is the history, each commit with its parents; `without` has to be whole: with a commit, all of its ancestors.
+    parents is the history, each commit with its parents; `without` has all ancestors of its own.
     """
     found: set[str] = set()
     waiting = [sha for sha in start if sha in parents]

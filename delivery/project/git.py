@@ -1,12 +1,15 @@
-"""The clone, by git: it only looks, and fetches tags or older history when it is told to."""
+"""The clone, by git: the one place that runs it.
+
+First what only looks, then what fetches, then what changes the clone or makes other repositories.
+"""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,114 +21,205 @@ __all__ = [
     "DEEPEN",
     "FETCH_TAGS",
     "Clone",
+    "Described",
     "changes",
+    "commit",
     "commits",
+    "copy",
+    "copy_history",
     "deepen",
+    "describe",
     "fetch_tags",
+    "filter_history",
     "has_remote",
     "history",
     "is_without_tags",
+    "log",
     "look",
+    "push_tags",
+    "remote_address",
     "remote_tags",
+    "remotes",
+    "remove_tags",
+    "tag",
+    "tags",
+    "tags_here",
     "text_at",
+    "tree",
 ]
 
 DEEPEN = ("git", "fetch", "--unshallow", "--tags")
 FETCH_TAGS = ("git", "fetch", "--tags", "origin")
 _SECONDS = 60
 _ASK_SECONDS = 20  # a remote that takes longer to list its tags is away
-_FETCH_SECONDS = 900
-# What a user has set up for git changes nothing that is read here: neither old grafts nor replacements, no language but git's
-# own, no fsmonitor; and looking takes no locks from who works there.
-_ENVIRONMENT = {"LC_ALL": "C", "GIT_GRAFT_FILE": os.devnull, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-_OPTIONS = ("--no-pager", "--no-replace-objects", "-c", "core.quotePath=true", "-c", "core.fsmonitor=false")
-_REFS = ("refs/tags", "refs/heads", "refs/remotes/origin")
-_REF = "%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)"
+_LONG_SECONDS = 900  # for what fetches, pushes or copies a history
+_NO_PROGRAM = 127  # a shell's exit code for a program that is not there
+# What a user has set up for git changes nothing that is read here: neither old grafts nor
+# replacements, no language but git's own, no fsmonitor. Looking takes no locks from who works there.
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_GRAFT_FILE": os.devnull,
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+_OPTIONS = ("--no-pager", "--no-replace-objects", "-c", "core.fsmonitor=false")
+_TAGS, _BRANCHES, _REMOTE = "refs/tags/", "refs/heads/", "refs/remotes/origin/"
+# By what git prints: why a clone cannot be read, and what to do.
+_UNREADABLE = {
+    "dubious ownership": (
+        "it belongs to another user, and git refuses to read it",
+        "`git config --global --add safe.directory {root}` if you trust it",
+    ),
+    "not a git repository": (
+        "it is no git clone",
+        "`git clone` it; an archive of the files has no tags and commits, which versions come from",
+    ),
+    "unknown revision|ambiguous argument|Needed a single revision": (
+        "there is no commit yet",
+        "commit something first: versions come from tags and commits",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Clone:
-    """What is checked out, and where everything else is: HEAD's commit, its branch ("" when detached), and the refs' commits.
-
-    prefix is the folder of the project inside the clone ("" where it is the clone's own), ends are the commits where a shallow
-    clone's history ends although there is more of it. refs are by their whole names (refs/heads/develop), each with its commit,
-    tags with the one that they stand for.
-    """
+    """What is checked out, and where everything else is."""
 
     root: Path
-    commit: str
-    branch: str
-    prefix: str
-    ends: frozenset[str]
-    refs: Mapping[str, str]
+    commit: str  # HEAD's
+    branch: str  # "" when HEAD is detached
+    prefix: str  # the project's folder in the clone, with a slash; "" where it is the clone's own
+    ends: frozenset[str]  # the commits where a shallow clone's history ends although there is more
+    # Each by its short name, with its commit; of a tag the commit that it stands for.
+    tags: Mapping[str, str]
+    branches: Mapping[str, str]
+    remote_branches: Mapping[str, str]
+
+    def branch_refs(self) -> dict[str, str]:
+        """Every branch with its ref: a local one, else origin's."""
+        remote = {name: f"{_REMOTE}{name}" for name in self.remote_branches if name != "HEAD"}
+        return remote | {name: f"{_BRANCHES}{name}" for name in self.branches}
+
+    def ref_commits(self) -> set[str]:
+        """The commits of all tags and branches."""
+        found = (self.tags, self.branches, self.remote_branches)
+        return {sha for refs in found for sha in refs.values()}
+
+
+@dataclass(frozen=True)
+class Described:
+    """A commit, for people."""
+
+    sha: str
+    author: str
+    committed_at: str  # RFC 3339
+    subject: str
 
 
 def look(root: Path) -> Clone:
-    """What is checked out at this folder; raise DeclarationError when it is no clone, has no commit, or git cannot be asked."""
-    asked = (
-        "--is-shallow-repository",
-        "--git-path",
-        "shallow",
-        "--show-prefix",
-        "HEAD^{commit}",
-        "--symbolic-full-name",
-        "HEAD",
-    )
+    """What is checked out at this folder.
+
+    Raises DeclarationError when it is no clone, has no commit, or git cannot be asked.
+    """
+    asked = ("--is-shallow-repository", "--git-path", "shallow", "--show-prefix", "HEAD^{commit}")
     try:
-        printed = _git(root, "rev-parse", *asked, doing="read the clone")
+        printed = _read(root, "rev-parse", *asked, "--symbolic-full-name", "HEAD")
     except CommandError as error:
         raise _no_clone(root, error) from error
-    shallow, boundary, prefix, commit, name = _rows(printed)
-    ends = _lines(root / boundary) if shallow == "true" else ()
-    branch = name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else ""
-    return Clone(root, commit, branch, prefix, frozenset(ends), _refs(root))
+    shallow, boundary, prefix, sha, name = _rows(printed)
+    ends = (root / boundary).read_text(encoding="ascii").split() if shallow == "true" else ()
+    refs = _refs(root)
+    return Clone(
+        root=root,
+        commit=sha,
+        branch=name.removeprefix(_BRANCHES) if name.startswith(_BRANCHES) else "",
+        prefix=prefix,
+        ends=frozenset(ends),
+        tags=_below(refs, _TAGS),
+        branches=_below(refs, _BRANCHES),
+        remote_branches=_below(refs, _REMOTE),
+    )
 
 
 def history(clone: Clone, starts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The whole history of HEAD and of these commits: each commit with its parents, newest first."""
-    told = "\n".join((clone.commit, *starts)) + "\n"
-    printed = _git(clone.root, "rev-list", "--topo-order", "--parents", "--stdin", doing="read the history", text=told)
+    """The whole history of HEAD and of these commits: each with its parents, newest first."""
+    starts = "".join(f"{sha}\n" for sha in (clone.commit, *starts))
+    printed = _read(clone.root, "rev-list", "--topo-order", "--parents", "--stdin", text=starts)
     lines = (line.split() for line in printed.splitlines())
     return {sha: tuple(parents) for sha, *parents in lines}
 
 
 def commits(clone: Clone, parents: Mapping[str, Collection[str]], shas: Iterable[str]) -> dict[str, Commit]:
-    """These commits with their messages and the paths that they changed, relative to the project, in this order.
+    """These commits with their messages and the paths that they changed, in this order.
 
-    A merge has changed what differs from each of its parents. A renamed file counts under both names.
+    Paths are relative to the project. A renamed file counts under both names.
     """
-    told = "".join(f"{' '.join((sha, *parents[sha]))}\n" for sha in shas)
-    if not told:
+    asked = "".join(f"{' '.join((sha, *parents[sha]))}\n" for sha in shas)
+    if not asked:
         return {}
+    shape = ("--root", "-r", "-m", "--always", "--name-only", "--no-renames", "-z")
     # Messages and names may have any bytes, so they are read from a file.
     with tempfile.TemporaryDirectory(prefix="delivery-") as folder:
         file = Path(folder) / "commits"
-        shape = ("--root", "-r", "-m", "--always", "--name-only", "--no-renames", "-z", "--encoding=UTF-8")
-        argv = ("diff-tree", "--stdin", *shape, "--format=%x00%H%x00%B%x00", f"--output={file}")
-        _git(clone.root, *argv, doing="read the commits", text=told)
-        return _commits(file.read_bytes().decode("utf-8", errors="replace"), clone.prefix, parents)
+        form = ("--encoding=UTF-8", "--format=%x00%H%x00%B%x00", f"--output={file}")
+        _read(clone.root, "diff-tree", "--stdin", *shape, *form, text=asked)
+        text = file.read_bytes().decode("utf-8", errors="replace")
+    return _commits(text, clone.prefix, parents)
 
 
 def changes(root: Path) -> list[str]:
     """The paths that differ from the last commit, new ones too."""
-    argv = ("status", "--porcelain", "--untracked-files=all", "--no-renames", "--ignored=no", "--", ".")
-    printed = _git(root, *argv, doing="look for changes that are not committed")
-    return [_unquoted(line[3:]) for line in printed.splitlines()]
+    shape = ("--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignored=no")
+    doing = "look for changes that are not committed"
+    printed = _read(root, "status", *shape, "--", ".", doing=doing)
+    return [entry[3:] for entry in printed.split("\0") if entry]
 
 
 def text_at(clone: Clone, commit: str, path: str) -> str | None:
     """The text of a file of the project as a commit has it; None when it has none."""
     try:
-        return _git(
-            clone.root, "cat-file", "blob", f"{commit}:{clone.prefix}{path}", doing=f"read {path} as of {commit[:12]}"
-        )
+        return _read(clone.root, "cat-file", "blob", f"{commit}:{clone.prefix}{path}")
     except CommandError:
         return None
 
 
-def deepen(root: Path) -> None:
-    """Fetch the history that a shallow clone lacks, with all tags; raise CommandError when that fails."""
-    _git(root, *DEEPEN[1:], doing="fetch the history that this shallow clone lacks", timeout=_FETCH_SECONDS)
+def describe(root: Path, commit: str = "HEAD") -> Described | None:
+    """A commit of the clone at this folder; None where there is no such commit, clone, or git."""
+    if commit.startswith("-"):
+        return None
+    shape = ("-1", "--no-show-signature", "--no-color", "--encoding=UTF-8")
+    try:
+        printed = _read(root, "log", *shape, "--format=%H%x00%aN%x00%cI%x00%s", commit, "--")
+        return Described(*printed.removesuffix("\n").split("\0"))
+    except (CommandError, OSError, TypeError):  # TypeError: a part too many or too few
+        return None
+
+
+def log(root: Path, revision: str, paths: Sequence[str] = ()) -> list[str]:
+    """The commits of a history but merges, newest first, as "author time subject".
+
+    Where paths are given, those that touch them.
+    """
+    shape = ("-z", "--no-merges", "--full-history", "--format=%ae %at %s")
+    printed = _read(root, "log", *shape, revision, "--", *paths, timeout=_LONG_SECONDS)
+    return [line for line in printed.split("\0") if line]
+
+
+def tree(root: Path, revision: str) -> dict[str, str]:
+    """The files of a commit: mode and object of each, by path."""
+    printed = _read(root, "ls-tree", "-r", "-z", "--full-tree", revision)
+    lines = [line.partition("\t") for line in printed.split("\0") if line]
+    return {path: f"{entry.split()[0]} {entry.split()[2]}" for entry, _, path in lines}
+
+
+def tags(root: Path, pattern: str = "*") -> list[str]:
+    """The names of the tags of a pattern."""
+    return _read(root, "tag", "--list", pattern).split()
+
+
+def tags_here(root: Path) -> list[str]:
+    """The tags of the commit that is checked out."""
+    return _read(root, "tag", "--points-at", "HEAD").split()
 
 
 def has_remote(root: Path) -> bool:
@@ -138,55 +232,139 @@ def is_without_tags(root: Path) -> bool:
     return _configured(root, "remote.origin.tagOpt") == "--no-tags"
 
 
+def remotes(root: Path) -> list[str]:
+    """The names of the clone's remotes."""
+    return _read(root, "remote").split()
+
+
+def remote_address(root: Path, remote: str) -> str:
+    """Where a push to a remote goes, without a name and password that may be in it."""
+    address = _read(root, "remote", "get-url", "--push", "--", remote).strip()
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@", r"\1", address)
+
+
 def remote_tags(root: Path) -> dict[str, str]:
-    """The remote's tags by name, each with the object that it stands for, which mostly is a commit.
+    """The remote's tags by name, each with the object that it stands for, mostly a commit.
 
     Raises CommandError when the remote does not answer.
     """
-    argv = ("ls-remote", "--tags", "origin")
-    printed = _git(root, *argv, doing="ask the remote for its tags", timeout=_ASK_SECONDS)
+    printed = _read(root, "ls-remote", "--tags", "origin", timeout=_ASK_SECONDS)
     # What an annotated tag stands for is in a line of its own, NAME^{}, after the tag itself.
-    lines = (line.split("\trefs/tags/", 1) for line in _rows(printed))
+    lines = (line.split(f"\t{_TAGS}", 1) for line in _rows(printed))
     return {name.removesuffix("^{}"): sha for sha, name in lines}
 
 
 def fetch_tags(root: Path) -> None:
     """Fetch the remote's tags; raise CommandError when one of them cannot be fetched."""
-    _git(root, *FETCH_TAGS[1:], doing="fetch the remote's tags", timeout=_FETCH_SECONDS)
+    _read(root, *FETCH_TAGS[1:], doing="fetch the remote's tags", timeout=_LONG_SECONDS)
 
 
-def _git(root: Path, *arguments: str, doing: str, text: str | None = None, timeout: float = _SECONDS) -> str:
+def deepen(root: Path) -> None:
+    """Fetch the history that a shallow clone lacks, with all tags; raise CommandError."""
+    doing = "fetch the history that this shallow clone lacks"
+    _read(root, *DEEPEN[1:], doing=doing, timeout=_LONG_SECONDS)
+
+
+def commit(root: Path, message: str, paths: Sequence[str]) -> str:
+    """Commit these files as they are, and nothing else that is staged; return the commit's SHA."""
+    argv = ("commit", "--quiet", "--file=-", "--only", "--", *paths)
+    _git(root, *argv, doing="commit the release", text=message)
+    return _read(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
+
+
+def tag(root: Path, name: str, message: str) -> None:
+    """Make an annotated tag of HEAD; git signs it where its settings say so (tag.gpgSign).
+
+    The message keeps its lines that begin with #, which git takes for comments otherwise.
+    """
+    argv = ("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name)
+    _git(root, *argv, doing=f"tag {name}", text=message)
+
+
+def remove_tags(root: Path, names: Sequence[str]) -> None:
+    """Remove tags of this clone again."""
+    if names:
+        _git(root, "tag", "--delete", "--", *names, doing="remove tags")
+
+
+def push_tags(root: Path, remote: str, names: Sequence[str]) -> None:
+    """Push tags, all of them or none; nobody is asked for a password."""
+    argv = ("push", "--atomic", "--porcelain", "--", remote, *(f"{_TAGS}{name}" for name in names))
+    _git(root, *argv, doing=f"push the tags to {remote}")
+
+
+def copy(source: Path, to: Path) -> None:
+    """Clone a repository as a user does, with its files checked out."""
+    argv = ("clone", "--quiet", "--no-local", "--", str(source), str(to))
+    _git(source, *argv, doing=f"clone {source.name}")
+
+
+def copy_history(source: Path, to: Path, *, checked_out: str, branches: Mapping[str, str], tags: str) -> None:
+    """Make a repository of these branches (each with the source's ref) and a pattern's tags.
+
+    checked_out is the branch that HEAD names. It has no remote, and shares no file with its source.
+    """
+    doing = f"copy the history to {to.name}"
+    to.mkdir(parents=True, exist_ok=True)
+    # Neither a user's template (hooks) nor their default branch gets into it.
+    _git(to, "init", "--quiet", "--template=", f"--initial-branch={checked_out}", doing=doing)
+    # A path is read by git's own protocol here: objects are copied, never linked.
+    shape = ("--quiet", "--no-tags", "--update-head-ok", "--no-write-fetch-head")
+    refs = [f"+{ref}:{_BRANCHES}{name}" for name, ref in branches.items()]
+    refs.append(f"+{_TAGS}{tags}:{_TAGS}{tags}")
+    _git(to, "fetch", *shape, "--", str(source), *refs, doing=doing)
+    _git(to, "reset", "--quiet", "--hard", doing=doing)
+
+
+def filter_history(repository: Path, *, renames: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+    """Rewrite a repository's whole history to these paths alone, each under its new name.
+
+    A path that ends with a slash is a folder; a new name of "" is the root. The same history gives
+    the same commits.
+    """
+    argv = [sys.executable, "-m", "git_filter_repo", "--force", "--quiet"]
+    for old, new in renames.items():
+        argv += ["--path", old]
+        argv += [] if old == new else ["--path-rename", f"{old}:{new}"]
+    doing = f"cannot filter the history of {repository.name}"
+    process.stream(argv, doing=doing, on_line=on_line, cwd=repository)
+
+
+def _read(root: Path, *arguments: str, doing: str = "", text: str | None = None, timeout: float = _SECONDS) -> str:
+    """What git prints, whatever a user has set up."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
+    doing = f"cannot {doing or f'run git {arguments[0]}'}"
     return process.capture(argv, doing=doing, env=_ENVIRONMENT, text=text, timeout=timeout)
+
+
+def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> str:
+    """Run git with a user's own settings."""
+    argv = ["git", "-C", str(root), *arguments]
+    env = {"GIT_TERMINAL_PROMPT": "0"}
+    return process.capture(argv, doing=f"cannot {doing}", env=env, text=text, timeout=_LONG_SECONDS)
 
 
 def _configured(root: Path, key: str) -> str:
     """What the clone's configuration says for a key; "" where it says nothing."""
     try:
-        return _git(root, "config", "--get", key, doing=f"read {key}").strip()
+        return _read(root, "config", "--get", key).strip()
     except CommandError:
         return ""
 
 
 def _refs(root: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    printed = _git(root, "for-each-ref", f"--format={_REF}", *_REFS, doing="read the branches and tags")
-    for line in _rows(printed):
-        name, kind, sha, *peeled = line.split(" ")
-        if kind == "tag":
-            kind, sha = peeled
-        if kind == "tag":  # a tag of a tag
-            kind, sha = "commit", _peeled(root, name)
-        if kind == "commit" and sha:
-            found[name] = sha
-    return found
+    """The commits that tags and branches stand for, by their whole names."""
+    patterns = (_TAGS, _BRANCHES, _REMOTE)
+    names = _rows(_read(root, "for-each-ref", "--format=%(refname)", *patterns))
+    asked = "".join(f"{name}^{{commit}}\n" for name in names)
+    found = _rows(_read(root, "cat-file", "--batch-check=%(objectname)", text=asked))
+    # What stands for no commit, as a tag of a tree, is told to be missing.
+    pairs = zip(names, found, strict=True)
+    return {name: sha for name, sha in pairs if not sha.endswith(" missing")}
 
 
-def _peeled(root: Path, name: str) -> str:
-    try:
-        return _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", doing=f"read {name}").strip()
-    except CommandError:
-        return ""
+def _below(refs: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): sha for name, sha in refs.items() if name.startswith(prefix)}
 
 
 def _commits(text: str, prefix: str, parents: Mapping[str, Collection[str]]) -> dict[str, Commit]:
@@ -202,10 +380,9 @@ def _commits(text: str, prefix: str, parents: Mapping[str, Collection[str]]) -> 
         sha, message = parts[at + 1 : at + 3]
         end = parts.index("", at + 4)
         names = "\0".join(parts[at + 4 : end]).removeprefix("\n").split("\0")
+        ours = tuple(name.removeprefix(prefix) for name in names if name.startswith(prefix))
         messages[sha] = message.removesuffix("\n")
-        changed.setdefault(sha, []).append(
-            tuple(name.removeprefix(prefix) for name in names if name and name.startswith(prefix))
-        )
+        changed.setdefault(sha, []).append(tuple(name for name in ours if name))
         at = end
     return {sha: _commit(sha, messages[sha], paths, len(parents[sha])) for sha, paths in changed.items()}
 
@@ -215,15 +392,8 @@ def _commit(sha: str, message: str, changed: Sequence[tuple[str, ...]], parents:
     if parents <= 1:
         return Commit(sha, message, changed[0])
     everywhere = set(changed[0]).intersection(*changed) if len(changed) == parents else set()
-    brought = dict.fromkeys(path for paths in changed for path in paths)
-    return Commit(sha, message, tuple(path for path in brought if path in everywhere), tuple(brought))
-
-
-def _unquoted(name: str) -> str:
-    """A path as it is, from how git prints one with unusual characters: in quotes, its bytes escaped as C does."""
-    if not name.startswith('"'):
-        return name
-    return bytes(ast.literal_eval(f"b{name}")).decode("utf-8", errors="replace")
+    brought = tuple(dict.fromkeys(path for paths in changed for path in paths))
+    return Commit(sha, message, tuple(path for path in brought if path in everywhere), brought)
 
 
 def _rows(text: str) -> list[str]:
@@ -231,29 +401,12 @@ def _rows(text: str) -> list[str]:
     return text.split("\n")[:-1]
 
 
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="ascii").split()
-    except OSError:
-        return []
-
-
 def _no_clone(root: Path, error: CommandError) -> DeclarationError:
-    told = error.tail
-    doing = f"read the clone {root}"
-    if error.returncode == 127:  # noqa: PLR2004 - a shell's code for a program that is not there
-        return DeclarationError(
-            f"{doing}: there is no program git", hint="install git: versions come from tags and commits"
-        )
-    if "dubious ownership" in told:
-        hint = f"`git config --global --add safe.directory {root.resolve()}` if you trust it"
-        return DeclarationError(f"{doing}: it belongs to another user, and git refuses to read it", hint=hint)
-    if "not a git repository" in told:
-        hint = (
-            "run this from a clone (`git clone`), not from an archive of the files: versions come from tags and commits"
-        )
-        return DeclarationError(f"{doing}: it is no git clone", hint=hint)
-    if re.search(r"unknown revision|ambiguous argument|Needed a single revision", told):
-        hint = "commit something first: versions come from tags and commits"
-        return DeclarationError(f"{doing}: there is no commit yet", hint=hint)
-    return DeclarationError(f"{doing}: git cannot", hint="mend what git says above", details=told)
+    doing = f"cannot read the clone {root}"
+    if error.returncode == _NO_PROGRAM:
+        hint = "install git: versions come from tags and commits"
+        return DeclarationError(f"{doing}: there is no program git", hint=hint)
+    for pattern, (why, hint) in _UNREADABLE.items():
+        if re.search(pattern, error.tail):
+            return DeclarationError(f"{doing}: {why}", hint=hint.format(root=root.resolve()))
+    return DeclarationError(f"{doing}: git cannot", hint="mend what git says above", details=error.tail)

@@ -1,4 +1,4 @@
-"""What `inv release.prepare` writes: each changed subproject's next version into its files, and its changelog."""
+"""What `inv release.prepare` writes: next versions into the files, and changelogs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from delivery.project import changelog
 from delivery.project.chart import with_tags, with_versions
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts
-from delivery.project.gitflow import Decision, Line, is_version
-from delivery.project.versions import Version
+from delivery.project.gitflow import Decision, is_version
+from delivery.project.versions import Checkout, Version
 
 __all__ = ["Preparation", "prepare", "raised", "refuse_branch", "sources", "told", "unprepared"]
 
 _PROJECT_VERSION = re.compile(
-    r"""(?P<before>^\[project\][^\n]*\n(?:(?!\[)[^\n]*\n)*?version[ \t]*=[ \t]*)(?P<quote>["'])[^"'\n]*(?P=quote)""",
-    re.MULTILINE,
+    r"""
+    (?P<before>^\[project\][^\n]*\n(?:(?!\[)[^\n]*\n)*?version[ \t]*=[ \t]*)
+    (?P<quote>["'])[^"'\n]*(?P=quote)
+    """,
+    re.MULTILINE | re.VERBOSE,
 )
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The versions of a release to come, the files that do not say so yet with what they are to say, and the commit's subject."""
+    """A release to come."""
 
-    versions: Mapping[str, Version]
-    texts: Mapping[str, str]
-    subject: str
-    files: Mapping[str, tuple[str, ...]]
+    versions: Mapping[str, Version]  # by subproject
+    texts: Mapping[str, str]  # by path: what the files are to say that do not say it yet
+    subject: str  # the commit's, "" where there is nothing to write
+    files: Mapping[str, tuple[str, ...]]  # by subproject: its paths in `texts`
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """What a person is shown: subproject, last version, next one, why, and the files that change."""
+        """What a person is shown: subproject, last version, next one, why, files that change."""
         return [
             (name, one.last or "-", one.next, one.because, " ".join(self.files[name]) or "-")
             for name, one in self.versions.items()
@@ -43,176 +46,178 @@ class Preparation:
 
 
 def refuse_branch(declaration: Declaration, decision: Decision) -> None:
-    """Raise DeclarationError unless releases are prepared on this branch: one of the develop or the candidate line."""
-    if decision.ref.kind == "branch" and decision.line in {Line.DEVELOP, Line.CANDIDATE}:
-        return
-    where = f"{decision.ref.name} is no branch for that" if decision.ref.name else "no branch is checked out"
-    raise DeclarationError(
-        f"prepare a release: {where}",
-        hint=f"`git switch -c release/X.Y` off {declaration.gitflow.develop[0]}, or `git switch -c hotfix/X.Y.Z` off "
-        f"{declaration.gitflow.release[0]}, then run it again",
-    )
+    """Raise DeclarationError unless releases are prepared on this branch."""
+    name, lines = decision.ref.name, declaration.gitflow
+    if decision.ref.kind != "branch" or not decision.rules.prepares:
+        where = f"{name} is no branch for that" if name else "no branch is checked out"
+        raise DeclarationError(
+            f"cannot prepare a release: {where}",
+            hint=f"`git switch -c release/X.Y` off {lines.develop[0]}, or `git switch -c"
+            f" hotfix/X.Y.Z` off {lines.release[0]}, then run it again",
+        )
 
 
 def told(declaration: Declaration, arguments: Sequence[str]) -> dict[str, str]:
-    """The versions that --subproject NAME=X.Y.Z sets by hand; raise DeclarationError for what is no such thing."""
+    """The versions that --subproject NAME=X.Y.Z sets; raise DeclarationError for anything else."""
     found: dict[str, str] = {}
     for argument in arguments:
         name, _, version = argument.partition("=")
-        doing = f"prepare a release: --subproject {argument}"
+        problem, hint = "", ""
         if name not in declaration.subprojects:
-            known = ", ".join(declaration.subprojects)
-            raise DeclarationError(f"{doing}: {name!r} is no subproject", hint=f"one of {known}, as in apps=1.2.0")
-        if not is_version(version):
-            raise DeclarationError(f"{doing}: {version!r} is no version", hint=f"X.Y.Z, as in {name}=1.2.0")
-        if found.setdefault(name, version) != version:
-            raise DeclarationError(f"{doing}: {name} is told to be {found[name]} too", hint="say one of them")
+            problem = f"{name!r} is no subproject"
+            hint = f"one of {', '.join(declaration.subprojects)}, as in apps=1.2.0"
+        elif not is_version(version):
+            problem, hint = f"{version!r} is no version", f"X.Y.Z, as in {name}=1.2.0"
+        elif found.setdefault(name, version) != version:
+            problem, hint = f"{name} is told to be {found[name]} too", "say one of them"
+        if problem:
+            doing = f"cannot prepare a release: --subproject {argument}"
+            raise DeclarationError(f"{doing}: {problem}", hint=hint)
     return found
 
 
 def raised(versions: Mapping[str, Version], wanted: Mapping[str, str]) -> None:
-    """Raise DeclarationError when a version set by hand is not above the last one, and at least what the commits ask for."""
+    """Raise DeclarationError when a version set by hand is too low.
+
+    It is above the last one, and at least what the commits ask for.
+    """
     for name, version in wanted.items():
-        least, last = versions[name].next, versions[name].last
-        if Number.parse(version) < Number.parse(least) or (last and Number.parse(version) <= Number.parse(last)):
-            above = f"the commits make it {least}" if versions[name].changed else f"{last} is released"
-            raise DeclarationError(
-                f"prepare a release: --subproject {name}={version}: {above}, and versions only go up",
-                hint=f"{least} or higher" if versions[name].changed else f"a version higher than {last}",
-            )
+        one, number = versions[name], Number.parse(version)
+        least = Number.parse(one.next)
+        if number > least or (one.changed and number == least):
+            continue
+        what, hint = f"{one.last} is released", f"a version higher than {one.last}"
+        if one.changed:
+            what, hint = f"the commits make it {least}", f"{least} or higher"
+        doing = f"cannot prepare a release: --subproject {name}={version}"
+        raise DeclarationError(f"{doing}: {what}, and versions only go up", hint=hint)
 
 
 def sources(declaration: Declaration) -> list[str]:
-    """The paths that may say a version, as far as they exist, and the changelogs."""
+    """The paths that may say a version, and the changelogs; some may not exist."""
     found = list[str]()
     for subproject in declaration.subprojects.values():
         for folder in subproject.folders:
-            names = ["VERSION", "pyproject.toml"]
-            if folder == declaration.chart.folder:
-                names = ["Chart.yaml", "values.yaml"]
+            is_chart = folder == declaration.chart.folder
+            names = ("Chart.yaml", "values.yaml") if is_chart else ("VERSION", "pyproject.toml")
             found += [f"{folder}/{name}" for name in names]
         found.append(subproject.changelog)
     return found
 
 
-def prepare(
-    declaration: Declaration, facts: Facts, versions: Mapping[str, Version], texts: Mapping[str, str], day: str
-) -> Preparation:
-    """What is to be written for these versions; texts are the files of `sources` that there are, day dates the changelogs.
+def prepare(checkout: Checkout, texts: Mapping[str, str], day: str) -> Preparation:
+    """What is to be written; texts are the files of `sources`, day dates the changelogs.
 
     Raises DeclarationError when a file has no place for a version.
     """
     files: dict[str, tuple[str, ...]] = {}
     changed: dict[str, str] = {}
-    for name, version in versions.items():
-        wanted = _of_subproject(declaration, facts, versions, name, texts, day) if version.changed else {}
+    for name, version in checkout.versions.items():
+        wanted = _of_subproject(checkout, version, texts, day) if version.changed else {}
         differing = {path: text for path, text in wanted.items() if text != texts[path]}
         files[name] = tuple(differing)
         changed |= differing
-    said = ", ".join(f"{name} {versions[name].next}" for name, paths in files.items() if paths)
-    return Preparation(versions, changed, f"chore(release): {said}" if said else "", files)
+    said = [f"{name} {checkout.versions[name].next}" for name, paths in files.items() if paths]
+    subject = f"chore(release): {', '.join(said)}" if said else ""
+    return Preparation(versions=checkout.versions, texts=changed, subject=subject, files=files)
 
 
 def unprepared(versions: Mapping[str, Version], changelogs: Mapping[str, str]) -> list[str]:
-    """What the files do not say yet of the versions to be released, each as a clause; changelogs are by subproject."""
+    """What the files do not say yet of versions to be released, each as a clause.
+
+    changelogs are by subproject.
+    """
     found = list[str]()
     for name, version in versions.items():
-        if not version.changed:
-            continue
-        if version.written != version.next:
+        if version.changed and version.written != version.next:
             found.append(f"{name} is to be {version.next}, and its files say {version.written}")
-        elif changelog.section(changelogs[name], version.next) is None:
+        elif version.changed and changelog.section(changelogs.get(name, ""), version.next) is None:
             found.append(f"the changelog of {name} has no section [{version.next}]")
     return found
 
 
-def _of_subproject(
-    declaration: Declaration,
-    facts: Facts,
-    versions: Mapping[str, Version],
-    name: str,
-    texts: Mapping[str, str],
-    day: str,
-) -> dict[str, str]:
-    subproject, version = declaration.subprojects[name], versions[name]
-    wanted: dict[str, str] = {}
+def _of_subproject(checkout: Checkout, version: Version, texts: Mapping[str, str], day: str) -> dict[str, str]:
+    """A subproject's files as they are to be."""
+    subproject = checkout.declaration.subprojects[version.subproject]
+    wanted = {subproject.changelog: _changelog(checkout, version, texts, day)}
     for folder in subproject.folders:
-        if folder == declaration.chart.folder:
-            wanted |= _chart(declaration, versions, folder, version.next, texts)
+        if folder == checkout.declaration.chart.folder:
+            wanted |= _chart(checkout, version.next, texts)
+        elif (path := f"{folder}/VERSION") in texts:
+            wanted[path] = f"{version.next}\n"
+        elif (path := f"{folder}/pyproject.toml") in texts:
+            wanted[path] = _project(texts[path], path, version.next)
         else:
-            path = _version_file(folder, texts)
-            wanted[path] = (
-                f"{version.next}\n" if path.endswith("/VERSION") else _project(texts[path], path, version.next)
+            raise DeclarationError(
+                f"cannot prepare {folder}: neither VERSION nor pyproject.toml says its version",
+                hint="write it as project.version in pyproject.toml",
             )
-    if subproject.changelog not in texts:
-        raise DeclarationError(
-            f"prepare {name} {version.next}: there is no {subproject.changelog}",
-            hint="begin one with `# Changelog` and `## [Unreleased]`, or correct delivery.toml",
-        )
-    wanted[subproject.changelog] = _changelog(declaration, facts, versions, name, texts[subproject.changelog], day)
     return wanted
 
 
-def _chart(
-    declaration: Declaration, versions: Mapping[str, Version], folder: str, version: str, texts: Mapping[str, str]
-) -> dict[str, str]:
-    subprojects = {
-        name: declaration.subproject_of(declaration.images[name].context) for name in declaration.components()
-    }
-    tags = {name: versions[subproject].next for name, subproject in subprojects.items()}
-    chart, values = f"{folder}/Chart.yaml", f"{folder}/values.yaml"
+def _chart(checkout: Checkout, version: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """The chart's files, with its version and the tags of our images."""
+    declaration = checkout.declaration
+    chart, values = (f"{declaration.chart.folder}/{name}.yaml" for name in ("Chart", "values"))
     if missing := [path for path in (chart, values) if path not in texts]:
         raise DeclarationError(
-            f"prepare the chart {version}: there is no {' and no '.join(missing)}",
+            f"cannot prepare the chart {version}: there is no {' and no '.join(missing)}",
             hint="correct chart.folder in delivery.toml",
         )
+    contexts = {name: declaration.images[name].context for name in declaration.components()}
+    tags = {name: checkout.versions[declaration.subproject_of(context)].next for name, context in contexts.items()}
     application = next(iter(tags.values()), "")
-    return {chart: with_versions(texts[chart], version, application), values: with_tags(texts[values], tags)}
-
-
-def _version_file(folder: str, texts: Mapping[str, str]) -> str:
-    for name in ("VERSION", "pyproject.toml"):
-        if (path := f"{folder}/{name}") in texts:
-            return path
-    raise DeclarationError(
-        f"prepare {folder}: neither VERSION nor pyproject.toml says its version",
-        hint="write it as project.version in pyproject.toml",
-    )
+    return {
+        chart: with_versions(texts[chart], version, application),
+        values: with_tags(texts[values], tags),
+    }
 
 
 def _project(text: str, path: str, version: str) -> str:
     """pyproject.toml's text with another project.version, and everything else as it was."""
-    changed, found = _PROJECT_VERSION.subn(rf"\g<before>\g<quote>{version}\g<quote>", text, count=1)
+    new = rf"\g<before>\g<quote>{version}\g<quote>"
+    changed, found = _PROJECT_VERSION.subn(new, text, count=1)
     if not found or tomllib.loads(changed)["project"].get("version") != version:
         raise DeclarationError(
-            f"write {version} into {path}: project.version cannot be found there",
+            f"cannot write {version} into {path}: project.version cannot be found there",
             hint='a line `version = "X.Y.Z"` in the table [project] is needed',
         )
     return changed
 
 
-def _changelog(
-    declaration: Declaration, facts: Facts, versions: Mapping[str, Version], name: str, text: str, day: str
-) -> str:
-    subproject, version = declaration.subprojects[name], versions[name]
-    verb = "Runs" if declaration.chart.folder in subproject.folders else "Built on"
-    standing = {
-        f"{verb} {before}": f"{verb} {before} {versions[before].next}."
-        for before in subproject.after
-        if versions[before].changed
-    }
+def _changelog(checkout: Checkout, version: Version, texts: Mapping[str, str], day: str) -> str:
+    """A subproject's changelog with the section of its version."""
+    facts = checkout.facts
+    subproject = checkout.declaration.subprojects[version.subproject]
+    if subproject.changelog not in texts:
+        raise DeclarationError(
+            f"cannot prepare {version.subproject} {version.next}: there is no {subproject.changelog}",
+            hint="begin one with `# Changelog` and `## [Unreleased]`, or correct delivery.toml",
+        )
+    text = texts[subproject.changelog]
+    verb = "Runs" if checkout.declaration.chart.folder in subproject.folders else "Built on"
+    below = [checkout.versions[name] for name in subproject.after]
+    starts = {f"{verb} {one.subproject}": one.next for one in below if one.changed}
     scopes = subproject.folders if len(subproject.folders) > 1 else ()
-    counting = [commit for commit in facts.since[name] if commit.subject in version.commits]
-    found = changelog.entries(counting, scopes=scopes)
-    if not found and not standing:
-        found = {"Changed": [f"{version.because[:1].upper()}{version.because[1:].rstrip('.')}."]}
-    return changelog.released(
-        text, version.next, day, otherwise=found, standing=standing, pending=_pending(facts, name, version, text)
+    since = facts.since[version.subproject]
+    counting = [commit for commit in since if commit.subject in version.commits]
+    lines = changelog.entries(counting, scopes=scopes)
+    if not lines and not starts:
+        because = version.because.rstrip(".")
+        lines = {"Changed": [f"{because[:1].upper()}{because[1:]}."]}
+    news = changelog.News(
+        version=version.next,
+        day=day,
+        otherwise=lines,
+        standing={start: f"{start} {number}." for start, number in starts.items()},
+        pending=_pending(facts, version, text),
     )
+    return changelog.released(text, news)
 
 
-def _pending(facts: Facts, name: str, version: Version, text: str) -> set[str]:
-    """The versions that the changelog has a section of, and that were prepared since the last one and never released."""
-    tagged = {tag.version for tag in facts.tags if tag.subproject == name}
-    found = [one for one in changelog.sections(text) if is_version(one) and one not in tagged | {version.next}]
-    return {one for one in found if not version.last or Number.parse(one) > Number.parse(version.last)}
+def _pending(facts: Facts, version: Version, text: str) -> set[str]:
+    """The versions of a changelog that were prepared since the last one, and never released."""
+    tagged = {tag.version for tag in facts.tags if tag.subproject == version.subproject}
+    pending = set(filter(is_version, changelog.sections(text))) - tagged - {version.next}
+    last = Number.parse(version.last or "0.0.0")
+    return {one for one in pending if not version.last or Number.parse(one) > last}

@@ -23,10 +23,10 @@ from delivery import machine, process
 from delivery.errors import DeclarationError, DeliveryError, DeployError, TerminatedError
 from delivery.machine import pipeline
 from delivery.origin import origin
-from delivery.project import files, gather, git_log, gitflow, remembered, versions
+from delivery.project import files, gather, git, gitflow, remembered
 from delivery.project.declaration import Declaration
-from delivery.project.facts import Facts
 from delivery.project.files import ROOT
+from delivery.project.versions import Checkout
 from delivery.records import events, outbox
 from delivery.records.events import Fate, Origin, Run
 from delivery.records.ledger import Ledger
@@ -105,11 +105,11 @@ def ledger(declaration: Declaration) -> Ledger:
 def source(root: Path = ROOT) -> Source:
     """What this clone is, by git and its files alone."""
     declaration = files.load_declaration(root)
-    facts = gather.look(declaration, root, ask=False)  # each stage of a pipeline records
-    decision = gitflow.decide(facts.ref, declaration)
-    published = _decided(declaration, facts, decision)
+    checkout = gather.look(declaration, root, ask=False)  # each stage of a pipeline records
+    decision, facts = checkout.decision, checkout.facts
+    published = _decided(checkout)
     published[declaration.name] = published[declaration.chart.folder]
-    described = git_log.describe(root, facts.commit)
+    described = git.describe(root, facts.commit)
     origin = Origin(
         responsible=_responsible(described.author if described else ""),
         pipeline=pipeline(),
@@ -124,18 +124,17 @@ def source(root: Path = ROOT) -> Source:
 def decided(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
     """The version that git says for each image and for the chart; none where there is no git."""
     try:
-        facts = gather.look(declaration, root, ask=False)
+        return _decided(gather.look(declaration, root, ask=False))
     except DeliveryError:
         return {}
-    return _decided(declaration, facts, gitflow.decide(facts.ref, declaration))
 
 
-def _decided(declaration: Declaration, facts: Facts, decision: gitflow.Decision) -> dict[str, str]:
-    decided = versions.decide(declaration, facts, decision)
+def _decided(checkout: Checkout) -> dict[str, str]:
+    declaration = checkout.declaration
     folders = {name: image.context for name, image in declaration.images.items()}
     folders[declaration.chart.folder] = declaration.chart.folder
     subprojects = {name: declaration.subproject_of(folder) for name, folder in folders.items()}
-    return {name: decided[subproject].published for name, subproject in subprojects.items()}
+    return {name: checkout.versions[subproject].published for name, subproject in subprojects.items()}
 
 
 def _responsible(author: str) -> str:
@@ -266,7 +265,7 @@ class Deploy:
 
     def _origin(self, release: Release | None) -> Origin:
         commit = release.commit if release and release.commit else "HEAD"
-        described = git_log.describe(self._root, commit)
+        described = git.describe(self._root, commit)
         origin = Origin(_responsible(described.author if described else ""), pipeline())
         if release and release.commit:
             origin = replace(origin, commit=release.commit, branch=release.branch, line=release.line)

@@ -11,8 +11,7 @@ from semver import Version as Number
 from delivery.build.plan import Plan, PlannedChart, PlannedImage
 from delivery.errors import DeliveryError, Problem, RegistryError
 from delivery.project.declaration import Declaration
-from delivery.project.git_problems import hotfix_commands
-from delivery.project.gitflow import Line
+from delivery.project.notices import hotfix_commands
 from delivery.release.released import Release
 
 __all__ = ["other_release", "refusal", "taken_tags", "unpublished", "way_out"]
@@ -105,11 +104,11 @@ def way_out(plan: Plan, held: Release | None = None) -> str:
 
     A commit on the release line gets no new version before the last release is tagged.
     """
-    line, ref = plan.decision.line, plan.decision.ref
+    ref = plan.decision.ref
     by_hand = _next(plan)
     if ref.kind != "branch" or not by_hand:
         return "a published version is never changed: a new commit gets a new version"
-    if line is not Line.RELEASE:
+    if not plan.decision.rules.releases:
         return (
             "a published version is never changed: a new commit gets a new version, and"
             f" `./run inv release.prepare{by_hand}` a higher one"

@@ -32,7 +32,7 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
     with console.step("secrets in the files") as step:
         count, found = gitleaks.files()
         step.done(f"{len(found) or 'none'} in {count} files")
-    commits = len(git.history(clone, clone.refs.values() if everything else ()))
+    commits = len(git.history(clone, clone.ref_commits() if everything else ()))
     whose = "of every ref" if everything else f"of {clone.branch or clone.commit[:12]}"
     with console.step("secrets in the commits") as step:
         before = gitleaks.commits(everything=everything)

@@ -18,7 +18,7 @@ from delivery.errors import CommandError, DeclarationError, DeliveryError
 from delivery.host import docker_api, programs, trust
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
-from delivery.project import git, git_write
+from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.split import poetry, repositories, shell
@@ -59,8 +59,8 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
     """
     names = repositories.chosen(declaration, only)
     _refuse(to, root)
-    current, branches = git_write.branches(root)
-    checked_out, refs = repositories.history_refs(declaration, current, branches)
+    clone = git.look(root)
+    checked_out, refs = repositories.history_refs(declaration, clone.branch, clone.branch_refs())
     made = list[Path]()
     try:
         for name in names:
@@ -104,9 +104,9 @@ def _split(
     refs: Mapping[str, str],
     step: console.Step,
 ) -> None:
-    git_write.copy_history(root, repository, checked_out=checked_out, branches=refs, tags=f"{name}-v*")
-    git_write.filter_history(repository, renames=repositories.renames(declaration, name), on_line=step.line)
-    commits, tags = git_write.commits(repository, "HEAD"), git_write.tags(repository)
+    git.copy_history(root, repository, checked_out=checked_out, branches=refs, tags=f"{name}-v*")
+    git.filter_history(repository, renames=repositories.renames(declaration, name), on_line=step.line)
+    commits, tags = git.log(repository, "HEAD"), git.tags(repository)
     step.done(f"{repository}, {len(commits)} commits, {len(tags)} tags")
 
 
@@ -117,7 +117,7 @@ def _refuse(to: Path, root: Path) -> None:
         )
     if to.resolve().is_relative_to(root.resolve()):
         raise DeclarationError(f"split the repository: {to} is inside of this clone", hint="name a folder elsewhere")
-    if git_write.shallow(root):
+    if git.look(root).ends:
         raise DeclarationError(
             "split the repository: this clone lacks a part of its history",
             hint="`git fetch --unshallow --tags`, and again",
@@ -168,21 +168,20 @@ def _finding(name: str, what: str, proof: Callable[[console.Step], str]) -> Find
 
 
 def _cloned(place: _Place) -> str:
-    git_write.clone(place.repository, place.clone)
-    if told := git_write.remotes(place.repository):
+    git.copy(place.repository, place.clone)
+    if told := git.remotes(place.repository):
         raise DeliveryError(
             f"look at {place.name}: it has a remote ({', '.join(told)})",
             hint=f"`git -C {quote(str(place.repository))} remote remove NAME` removes it",
         )
-    current, _ = git_write.branches(place.clone)
-    return f"on {current}"
+    return f"on {git.look(place.clone).branch}"
 
 
 def _history(place: _Place, root: Path) -> str:
     """Its commits are those of this repository that touch its files, each with its author, time and subject."""
     # Sorted: of commits in the same second on two branches, either may come first.
-    here = sorted(git_write.commits(root, "HEAD", [old.rstrip("/") for old in place.renames]))
-    there = sorted(git_write.commits(place.clone, "HEAD"))
+    here = sorted(git.log(root, "HEAD", [old.rstrip("/") for old in place.renames]))
+    there = sorted(git.log(place.clone, "HEAD"))
     if here != there:
         missing = [line for line in here if line not in there]
         more = [line for line in there if line not in here]
@@ -202,9 +201,9 @@ def _files(place: _Place, root: Path) -> str:
 
 def _same_tree(place: _Place, root: Path, revision: str) -> int:
     """A commit has this repository's files, byte by byte, and no other."""
-    moved = {repositories.moved(place.renames, path): entry for path, entry in git_write.tree(root, revision).items()}
+    moved = {repositories.moved(place.renames, path): entry for path, entry in git.tree(root, revision).items()}
     here = {path: entry for path, entry in moved.items() if path is not None}
-    there = git_write.tree(place.clone, revision)
+    there = git.tree(place.clone, revision)
     if here != there:
         different = sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
         raise DeliveryError(
@@ -216,7 +215,7 @@ def _same_tree(place: _Place, root: Path, revision: str) -> int:
 
 
 def _tags(place: _Place, root: Path) -> str:
-    here, there = git_write.tags(root, f"{place.name}-v*"), git_write.tags(place.clone)
+    here, there = git.tags(root, f"{place.name}-v*"), git.tags(place.clone)
     if here != there:
         raise DeliveryError(
             f"compare the tags of {place.name}: it has {', '.join(there)}, not {', '.join(here)}",
@@ -228,7 +227,7 @@ def _tags(place: _Place, root: Path) -> str:
 
 
 def _links(place: _Place) -> str:
-    paths = list(git_write.tree(place.clone, "HEAD"))
+    paths = list(git.tree(place.clone, "HEAD"))
     pages = {path: (place.clone / path).read_text(encoding="utf-8") for path in paths if path.endswith(".md")}
     if broken := repositories.broken_links(pages, paths):
         raise DeliveryError(
@@ -306,7 +305,7 @@ def _environment(found: Engine | None, *, quick: bool) -> dict[str, str]:
 
 
 def _readmes(place: _Place) -> list[Path]:
-    return [place.clone / path for path in git_write.tree(place.clone, "HEAD") if Path(path).name == "README.md"]
+    return [place.clone / path for path in git.tree(place.clone, "HEAD") if Path(path).name == "README.md"]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import Decision, Line
 from delivery.project.versions import Version
 from delivery.release.released import make_release, released_images
+from tests.project.examples import version
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 KEYS = {"base-image": "k1", "api-rest": "k2"}
@@ -36,15 +37,17 @@ LINES = {
 }
 
 
-def version(name: str, last: str, following: str, published: str, bump: str, written: str = "") -> Version:
-    return Version(name, last, written or last, following, published, bump, "because", ("feat: a", "fix: b"))
+def planned(name: str, last: str, following: str, published: str, bump: str) -> Version:
+    commits = ("feat: a", "fix: b")
+    more = {"next": following, "published": published, "bump": bump, "because": "because"}
+    return version(name, last, commits=commits, **more)
 
 
 # A feature of the apps: the base keeps its version, the chart gets a patch of its own.
 VERSIONS = {
-    "base-image": version("base-image", "1.0.0", "1.0.0", "1.0.0", ""),
-    "apps": version("apps", "2.0.0", "2.1.0", "2.1.0-dev.3", "minor"),
-    "platform-chart": version("platform-chart", "0.4.0", "0.4.1", "0.4.1-dev.3", "patch"),
+    "base-image": planned("base-image", "1.0.0", "1.0.0", "1.0.0", ""),
+    "apps": planned("apps", "2.0.0", "2.1.0", "2.1.0-dev.3", "minor"),
+    "platform-chart": planned("platform-chart", "0.4.0", "0.4.1", "0.4.1-dev.3", "patch"),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from delivery.host import docker_api
-from delivery.project import files, git_write
+from delivery.project import files, git
 from delivery.project.files import ROOT
 from delivery.split import poetry, repositories, splitting
 from tests.repositories import environment
@@ -24,7 +24,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         argv = ["git", *arguments]
         return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment()).stdout
 
-    if git_write.shallow(ROOT):  # as CI servers clone: there is no history to split, but the files
+    if git.look(ROOT).ends:  # as CI servers clone: there is no history to split, but the files
         git("init", "--quiet", "--initial-branch=main", str(to))
     else:
         git("clone", "--quiet", "--no-local", str(ROOT), str(to))
@@ -77,7 +77,7 @@ def test_the_others_have_their_history_files_tags_and_links(
 
 def test_the_real_history_splits_into_the_same_commits_each_time(house: Path, tmp_path: Path) -> None:
     first, again = (
-        git_write.head(splitting.split(files.load_declaration(), tmp_path / folder, "apps", house)[0])
+        git.head(splitting.split(files.load_declaration(), tmp_path / folder, "apps", house)[0])
         for folder in ("first", "again")
     )
     assert first == again

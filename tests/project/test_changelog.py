@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.project import changelog
-from delivery.project.changelog import entries, released, section, sections
+from delivery.project.changelog import News, entries, released, section, sections
 from delivery.project.facts import Commit
 
 HEAD = "# Changelog\n\nWhat is new.\n"
@@ -19,7 +19,7 @@ def text(unreleased: str = "") -> str:
 
 def make(before: str, version: str = "1.1.0", day: str = "2026-02-01", **more: object) -> str:
     told: dict[str, object] = {"otherwise": {}, "standing": {}, **more}
-    return released(before, version, day, **told)  # type: ignore[arg-type]
+    return released(before, News(version=version, day=day, **told))  # type: ignore[arg-type]
 
 
 def commit(message: str) -> Commit:

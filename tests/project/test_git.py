@@ -8,20 +8,18 @@ import pytest
 from delivery.errors import CommandError, DeclarationError
 from delivery.project import git
 from delivery.project.facts import Commit
-from tests.repositories import Repository, environment
-
-
-@pytest.fixture(autouse=True)
-def _nobody_s_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
+from tests.repositories import Repository
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "house")
+
+
+@pytest.fixture
+def begun(repository: Repository) -> Repository:
+    repository.commit("feat: begin", "a/file", "b/file", "LICENSE")
+    return repository
 
 
 def read(root: Path) -> list[Commit]:
@@ -64,10 +62,9 @@ def test_tags_are_the_commits_that_they_stand_for(repository: Repository) -> Non
     repository.git("tag", "light")
     repository.git("tag", "--annotate", "--message", "x", "of-a-tag", "annotated")
     repository.git("tag", "of-a-tree", "HEAD^{tree}")
-    refs = git.look(repository.root).refs
-    assert refs == dict.fromkeys(
-        ("refs/heads/main", "refs/tags/annotated", "refs/tags/light", "refs/tags/of-a-tag"), sha
-    )
+    clone = git.look(repository.root)
+    assert clone.tags == dict.fromkeys(("annotated", "light", "of-a-tag"), sha)
+    assert clone.branches == {"main": sha}
 
 
 def test_commits_are_read_with_their_messages_and_paths(repository: Repository) -> None:
@@ -250,3 +247,155 @@ def test_a_clone_that_git_cannot_read_is_an_error_with_git_s_words(repository: R
     with pytest.raises(DeclarationError, match="git cannot") as caught:
         git.look(repository.root)
     assert "config" in caught.value.details
+
+
+def test_describes_a_commit(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    sha = repository.commit("feat: é first\n\nmore")
+    repository.commit("fix: second")
+    repository.git("config", "log.showSignature", "true")
+    told = git.describe(tmp_path, sha)
+    assert told is not None
+    assert (told.sha, told.author, told.subject) == (sha, "tester", "feat: é first")
+    assert told.committed_at == repository.git("log", "-1", "--format=%cI", sha)
+    head = git.describe(tmp_path)
+    assert head is not None
+    assert head.subject == "fix: second"
+
+
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    assert git.describe(tmp_path) is None
+    repository = Repository(tmp_path / "house")
+    assert git.describe(repository.root) is None
+    repository.commit("feat: first")
+    assert git.describe(repository.root, "0" * 40) is None
+    assert git.describe(repository.root, "--all") is None
+
+
+# --- what changes the clone ---
+
+
+def test_a_commit_has_the_files_that_are_named_and_no_other(begun: Repository) -> None:
+    begun.write("a/file", "new")
+    begun.write("b/file", "new")
+    begun.git("add", "b/file")
+    sha = git.commit(begun.root, "chore: a", ["a/file"])
+    assert begun.git("show", "--format=%H %s", "--name-only", "HEAD").split() == [sha, "chore:", "a", "a/file"]
+    assert begun.git("status", "--porcelain") == "M  b/file"
+
+
+def test_a_tags_message_keeps_its_headings(begun: Repository) -> None:
+    git.tag(begun.root, "apps-v1.0.0", "apps 1.0.0\n\n### Added\n\n- A page.\n")
+    told = begun.git("for-each-ref", "--format=%(objecttype) %(contents)", "refs/tags/apps-v1.0.0")
+    assert told == "tag apps 1.0.0\n\n### Added\n\n- A page."
+    assert git.tags_here(begun.root) == ["apps-v1.0.0"]
+
+
+def test_a_tag_that_is_there_is_an_error_and_stays(begun: Repository) -> None:
+    begun.tag("apps-v1.0.0")
+    begun.commit("feat: more", "a/file")
+    before = begun.git("rev-parse", "apps-v1.0.0")
+    with pytest.raises(CommandError, match=r"tag apps-v1\.0\.0"):
+        git.tag(begun.root, "apps-v1.0.0", "again")
+    assert begun.git("rev-parse", "apps-v1.0.0") == before
+
+
+def test_a_tag_is_signed_where_git_says_so(begun: Repository, tmp_path: Path) -> None:
+    signer = tmp_path / "signer"
+    signer.write_text("#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\necho SIGNED\n")
+    signer.chmod(0o755)
+    begun.git("config", "tag.gpgSign", "true")
+    begun.git("config", "gpg.program", str(signer))
+    git.tag(begun.root, "apps-v1.0.0", "apps 1.0.0")
+    assert begun.git("cat-file", "tag", "apps-v1.0.0").endswith("SIGNED")
+
+
+def test_tags_can_be_removed_again(begun: Repository) -> None:
+    begun.tag("apps-v1.0.0", "apps-v1.1.0")
+    git.remove_tags(begun.root, ["apps-v1.0.0"])
+    git.remove_tags(begun.root, [])
+    assert git.tags(begun.root) == ["apps-v1.1.0"]
+
+
+def test_tags_are_pushed_all_or_none(begun: Repository, tmp_path: Path) -> None:
+    other = Repository(tmp_path / "other")
+    other.commit("feat: else", "a")
+    other.tag("b-v1.0.0")
+    begun.git("remote", "add", "origin", str(other.root))
+    begun.tag("a-v1.0.0", "b-v1.0.0")
+    with pytest.raises(CommandError, match="push the tags to origin"):
+        git.push_tags(begun.root, "origin", ["a-v1.0.0", "b-v1.0.0"])
+    assert git.tags(other.root) == ["b-v1.0.0"]
+    git.push_tags(begun.root, "origin", ["a-v1.0.0"])
+    assert git.tags(other.root) == ["a-v1.0.0", "b-v1.0.0"]
+
+
+def test_branches_are_local_ones_else_origins(begun: Repository, tmp_path: Path) -> None:
+    begun.branch("develop")
+    begun.switch("main")
+    git.copy(begun.root, tmp_path / "clone")
+    clone = git.look(tmp_path / "clone")
+    assert (clone.branch, clone.branch_refs()) == (
+        "main",
+        {"main": "refs/heads/main", "develop": "refs/remotes/origin/develop"},
+    )
+
+
+def test_a_copy_has_the_branches_and_tags_that_are_asked_for_and_no_remote(begun: Repository, tmp_path: Path) -> None:
+    begun.tag("a-v1.0.0", "b-v1.0.0")
+    begun.branch("develop")
+    begun.branch("feature/x")
+    refs = {"main": "HEAD", "develop": "refs/heads/develop"}
+    git.copy_history(begun.root, tmp_path / "copy", checked_out="main", branches=refs, tags="a-v*")
+    copied = git.look(tmp_path / "copy")
+    assert (copied.branch, set(copied.branches)) == ("main", {"main", "develop"})
+    assert git.tags(tmp_path / "copy") == ["a-v1.0.0"]
+    assert git.remotes(tmp_path / "copy") == []
+    assert (tmp_path / "copy" / "a" / "file").exists()
+    linked = [
+        path
+        for path in (tmp_path / "copy" / ".git" / "objects").rglob("*")
+        if path.is_file() and path.stat().st_nlink > 1
+    ]
+    assert linked == []
+
+
+def test_a_filtered_history_has_the_paths_under_their_new_names_and_the_commits_that_touch_them(
+    begun: Repository,
+) -> None:
+    begun.commit("feat: b", "b/other")
+    begun.commit("feat: a", "a/sub/other")
+    told = list[str]()
+    git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=told.append)
+    assert sorted(git.tree(begun.root, "HEAD")) == ["LICENSE", "file", "sub/other"]
+    assert [line.split(" ", 2)[2] for line in git.log(begun.root, "HEAD")] == ["feat: a", "feat: begin"]
+    assert begun.git("status", "--porcelain") == ""
+
+
+def test_commits_are_those_that_touch_the_paths(begun: Repository) -> None:
+    begun.commit("feat: b", "b/other")
+    begun.branch("side")
+    begun.commit("feat: a", "a/other")
+    begun.switch("main")
+    begun.commit("feat: c", "c")
+    begun.merge("side")
+    assert [line.split(" ", 2)[2] for line in git.log(begun.root, "HEAD", ["a"])] == [
+        "feat: a",
+        "feat: begin",
+    ]
+    assert len(git.log(begun.root, "HEAD")) == 4
+
+
+def test_commits_that_say_the_same_on_two_branches_are_both_told(begun: Repository) -> None:
+    begun.branch("side")
+    begun.commit("fix: there", a__file="same\n")
+    begun.switch("main")
+    begun.commit("fix: here", a__file="same\n")
+    begun.merge("side")
+    told = {line.split(" ", 2)[2] for line in git.log(begun.root, "HEAD", ["a"])}
+    assert told == {"fix: here", "fix: there", "feat: begin"}
+
+
+def test_a_tree_names_odd_files_as_they_are(begun: Repository) -> None:
+    begun.commit("feat: odd", "a/ä b\tc")
+    assert "a/ä b\tc" in git.tree(begun.root, "HEAD")

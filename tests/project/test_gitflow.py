@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.project import versions
-from delivery.project.declaration import Declaration, parse
-from delivery.project.facts import Commit, Facts, Ref, Tag, told
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Ref, told
 from delivery.project.files import ROOT
-from delivery.project.gitflow import Decision, Line, decide, is_version, line_of, rules, version_tag
-from tests.conftest import DECLARATION
+from delivery.project.gitflow import Decision, Line, branches, decide, is_version, line_of, rules, version_tag
 from tests.pages import hold, table
+from tests.project.examples import APPS, HOUSE, commit, facts
 
 PAGE = ROOT / "docs" / "gitflow.md"
-HOUSE = parse(DECLARATION, is_folder=lambda _: True)
 LONG = "feature/" + "x" * 300
 
 
@@ -144,19 +143,19 @@ def does(ref: Ref) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("line", Line)
 def test_every_line_is_listed_with_what_it_does(line: Line) -> None:
-    branches = getattr(HOUSE.gitflow, line, ("whatever",))
-    ref = Ref("branch", branches[0].replace("*", "x"))
+    name = (*branches(line, HOUSE.gitflow), "whatever")[0]
+    ref = Ref("branch", name.replace("*", "x"))
     assert decide(ref, HOUSE).line is line
     assert does(ref) == LINES[line]
 
 
 def test_what_is_published_unprepared_is_listed() -> None:
-    unprepared = {line for line in Line if not rules(line, HOUSE.gitflow).prepared}
+    unprepared = {line for line in Line if not rules(line).prepared}
     assert unprepared == {Line.FEATURE, Line.DEVELOP}
 
 
 def test_the_declaration_knows_each_line_that_has_branches() -> None:
-    declared = {line for line in Line if rules(line, HOUSE.gitflow).branches}
+    declared = {line for line in Line if branches(line, HOUSE.gitflow)}
     assert declared == set(Line) - {Line.FEATURE}
     assert set(HOUSE.gitflow.deploys) == declared
     assert set(type(HOUSE.gitflow).model_fields) == {*declared, "deploys"}
@@ -273,21 +272,8 @@ def test_what_is_no_version(version: str) -> None:
 )
 def test_nothing_of_a_name_reaches_a_registry_or_a_cluster(name: str, kind: str, patterned: str) -> None:
     decision = decide(Ref(kind, patterned + name), HOUSE)
-    commit = Commit("c1", "fix: x", ("api-rest/x",))
-    facts = Facts(
-        ref=decision.ref,
-        commit="c1",
-        tags=(Tag("apps-v1.0.0", "apps", "1.0.0", reached=True, commit="c0"),),
-        since=dict.fromkeys(HOUSE.subprojects, (commit,)),
-        written=dict.fromkeys(HOUSE.subprojects, "1.0.0"),
-        covered=dict.fromkeys(HOUSE.subprojects, frozenset({"api-rest/x"})),
-        declared_anew={},
-        unmerged=(),
-        uncommitted=(),
-        apart={"apps-v1.0.0": frozenset({"c1"})},
-        commits=(commit,),
-    )
-    published = [version.published for version in versions.decide(HOUSE, facts, decision).values()]
+    found = facts([commit(1, "fix: x", APPS)], ref=decision.ref)
+    published = [version.published for version in versions.decide(HOUSE, found).versions.values()]
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", one) for one in published)
     assert all(re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", one) for one in published)
     assert decision.environment in {"", *HOUSE.environments}

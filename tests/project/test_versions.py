@@ -1,6 +1,5 @@
 """Which version everything gets, given what git says."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,57 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version as Number
 
-from delivery.project import gitflow
-from delivery.project.declaration import Declaration, parse
 from delivery.project.facts import Commit, Facts, Ref, Tag
-from delivery.project.versions import Version, anchor, decide, later, level, newest, notes
-from tests.conftest import DECLARATION
+from delivery.project.notices import notes
+from delivery.project.versions import Version, anchor, decide, later, level, newest
+from tests.project.examples import APPS, BASE, CHART, HOUSE, commit, facts
 
-HOUSE = parse(DECLARATION, is_folder=lambda _: True)
-NAMES = ("base-image", "apps", "platform-chart")
-BASE, APPS, CHART, DOCS = "base-image/rootfs/x", "api-rest/src/x", "platform-chart/values.yaml", "README.md"
-DEVELOP = Ref("branch", "develop")
-COVERED = {"base-image": {BASE}, "apps": {APPS}, "platform-chart": {CHART}}
+DOCS = "README.md"
 
 
-def commit(number: int, message: str, *paths: str, brought: Sequence[str] = ()) -> Commit:
-    return Commit(f"c{number}", message, paths, tuple(brought))
-
-
-def facts(
-    commits: Sequence[Commit] = (),
-    ref: Ref = DEVELOP,
-    *,
-    last: str = "1.0.0",
-    written: str = "",
-    lacking: Mapping[str, Sequence[Commit]] | None = None,
-    **more: object,
-) -> Facts:
-    """Commits since everything was tagged with `last`, newest first; lacking: tags that HEAD lacks, with what those lack."""
-    tags = [Tag(f"{name}-v{last}", name, last, reached=True, commit="c0") for name in NAMES] if last else []
-    apart = {tag.name: frozenset(one.sha for one in commits) for tag in tags}
-    for name, lacks in (lacking or {}).items():
-        subproject, _, version = name.rpartition("-v")
-        tags.append(Tag(name, subproject, version, reached=False, commit="x"))
-        apart[name] = frozenset(one.sha for one in lacks)
-    plain = Facts(
-        ref=ref,
-        commit="c9",
-        tags=tuple(tags),
-        since=dict.fromkeys(NAMES, tuple(commits)),
-        written=dict.fromkeys(NAMES, written or last or "0.1.0"),
-        covered={name: frozenset(paths) for name, paths in COVERED.items()},
-        declared_anew={},
-        unmerged=(),
-        uncommitted=(),
-        apart=apart,
-        commits=tuple(commits),
-    )
-    return replace(plain, **more)  # type: ignore[arg-type]
-
-
-def decided(found: Facts, declaration: Declaration = HOUSE) -> dict[str, Version]:
-    return decide(declaration, found, gitflow.decide(found.ref, declaration))
+def decided(found: Facts) -> dict[str, Version]:
+    return dict(decide(HOUSE, found).versions)
 
 
 def published(found: Facts) -> list[str]:
@@ -66,8 +24,7 @@ def published(found: Facts) -> list[str]:
 
 
 def noted(found: Facts) -> list[str]:
-    decision = gitflow.decide(found.ref, HOUSE)
-    return notes(HOUSE, found, decision, decide(HOUSE, found, decision))
+    return notes(decide(HOUSE, found))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +157,7 @@ def test_a_lower_version_in_the_files_is_other_bytes_and_so_a_patch() -> None:
 )
 def test_what_a_line_publishes(branch: str, name: str) -> None:
     commits = [commit(2, "fix: b", CHART), commit(1, "fix: a", CHART)]
-    assert decided(facts(commits, Ref("branch", branch)))["platform-chart"].published == name
+    assert decided(facts(commits, branch))["platform-chart"].published == name
 
 
 def test_a_number_counts_what_changes_it_and_what_it_is_made_from() -> None:
@@ -235,7 +192,7 @@ def test_a_fix_on_develop_comes_after_a_hotfix_that_is_not_merged() -> None:
 
 def test_a_hotfix_comes_after_what_it_has() -> None:
     commits = [commit(1, "fix: x", CHART)]
-    found = facts(commits, Ref("branch", "hotfix/x"), lacking={"platform-chart-v2.0.0": commits})
+    found = facts(commits, "hotfix/x", lacking={"platform-chart-v2.0.0": commits})
     assert published(found)[2] == "1.0.1-rc.1"
 
 
@@ -301,7 +258,7 @@ def test_nothing_is_noted_where_all_is_well() -> None:
     ],
 )
 def test_unmerged_hotfixes_are_noted(branch: str, sentence: str) -> None:
-    assert noted(facts(ref=Ref("branch", branch), unmerged=("0123abcdef0 fix: x",))) == [sentence]
+    assert noted(facts(branch=branch, unmerged=("0123abcdef0 fix: x",))) == [sentence]
 
 
 def test_a_tag_that_head_lacks_is_noted() -> None:
@@ -345,7 +302,7 @@ def test_a_subproject_without_any_tag_is_noted() -> None:
     ],
 )
 def test_a_branch_that_is_called_after_another_version_is_noted(branch: str, wrong: bool) -> None:  # noqa: FBT001
-    found = noted(facts([commit(1, "fix: x", CHART)], Ref("branch", branch)))
+    found = noted(facts([commit(1, "fix: x", CHART)], branch))
     sentence = f"the branch is called {branch}, and platform-chart, which the release goes by, is to be 1.0.1"
     assert found == ([sentence] if wrong else [])
 

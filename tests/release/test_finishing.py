@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from delivery.errors import CommandError, DeclarationError
-from delivery.project import git_write
+from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.release import catalog, finishing, preparing
 from delivery.release.finishing import Finish
@@ -34,7 +34,7 @@ def test_what_is_prepared_is_tagged_and_nothing_else(declaration: Declaration, p
     found = look(declaration, prepared)
     finishing.make(found.tags, prepared.root)
     assert found.version == "1.0.1"
-    assert git_write.tags_here(prepared.root) == ["apps-v1.0.1", "platform-chart-v1.0.1"]
+    assert git.tags_here(prepared.root) == ["apps-v1.0.1", "platform-chart-v1.0.1"]
     assert "- A bug." in prepared.git("tag", "--list", "--format=%(contents)", "apps-v1.0.1")
 
 
@@ -47,7 +47,7 @@ def test_a_commit_that_main_has_left_behind_is_tagged_where_it_is_said_to_be_mai
     monkeypatch.setenv("BRANCH_NAME", "main")
     found = look(declaration, prepared)
     finishing.make(found.tags, prepared.root)
-    assert git_write.tags_here(prepared.root) == ["apps-v1.0.1", "platform-chart-v1.0.1"]
+    assert git.tags_here(prepared.root) == ["apps-v1.0.1", "platform-chart-v1.0.1"]
     (merge,) = finishing.next_commands(declaration, found.names, found.branch, pushed=True)
     assert "git merge --no-ff main &&" in merge
 
@@ -80,8 +80,8 @@ def test_when_one_cannot_be_made_none_stays(declaration: Declaration, prepared: 
     prepared.git("tag", "platform-chart-v1.0.1", "HEAD~1")
     with pytest.raises(CommandError, match=r"tag platform-chart-v1\.0\.1"):
         finishing.make(found.tags, prepared.root)
-    assert git_write.tags(prepared.root, "apps-v1.0.1") == []
-    assert git_write.tags(prepared.root, "platform-chart-v1.0.1") == ["platform-chart-v1.0.1"]
+    assert git.tags(prepared.root, "apps-v1.0.1") == []
+    assert git.tags(prepared.root, "platform-chart-v1.0.1") == ["platform-chart-v1.0.1"]
 
 
 def test_a_release_that_differs_is_not_tagged(declaration: Declaration, prepared: Repository) -> None:
@@ -119,7 +119,7 @@ def test_the_tags_are_pushed(declaration: Declaration, prepared: Repository, tmp
     found = look(declaration, prepared)
     finishing.make(found.tags, prepared.root)
     finishing.push(found.names, "origin", prepared.root)
-    assert git_write.tags(tmp_path / "server") == found.names
+    assert git.tags(tmp_path / "server") == found.names
 
 
 def test_a_remote_that_is_not_there_is_named(prepared: Repository) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import CommandError, DeclarationError
-from delivery.project import gather, git_write, gitflow, versions
+from delivery.project import gather, git
 from delivery.project.declaration import Declaration
 from delivery.project.versions import Version
 from delivery.release import preparing
@@ -45,8 +45,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def decided(declaration: Declaration, repository: Repository) -> dict[str, Version]:
-    found = gather.look(declaration, repository.root)
-    return versions.decide(declaration, found, gitflow.decide(found.ref, declaration))
+    return dict(gather.look(declaration, repository.root).versions)
 
 
 def test_afterwards_the_files_say_what_the_next_versions_are(declaration: Declaration, repository: Repository) -> None:
@@ -185,5 +184,5 @@ def test_a_release_is_committed_under_the_name_of_who_prepares_it(
 ) -> None:
     repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
     preparing.write(preparing.look(declaration, (), repository.root), repository.root)
-    assert git_write.head(repository.root) == repository.git("rev-parse", "HEAD")
+    assert git.look(repository.root).commit == repository.git("rev-parse", "HEAD")
     assert repository.git("log", "-1", "--format=%an") == "tester"

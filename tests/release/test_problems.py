@@ -10,11 +10,11 @@ from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts, Ref
-from delivery.project.git_problems import of_git
-from delivery.project.versions import Version, decide
+from delivery.project.notices import of_git
+from delivery.project.versions import decide
 from delivery.release.problems import other_release, refusal, taken_tags, unpublished, way_out
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from tests.project.test_versions import APPS, BASE, CHART, HOUSE, NAMES, commit, facts
+from tests.project.examples import APPS, BASE, CHART, HOUSE, NAMES, commit, facts, version
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 PREPARE = "`./run inv release.prepare` writes and commits it"
@@ -22,8 +22,7 @@ ON_MAIN = "`git switch -c hotfix/1.0.1 main && ./run inv release.prepare` writes
 
 
 def found_by(found: Facts) -> list[Problem]:
-    decision = gitflow.decide(found.ref, HOUSE)
-    return of_git(HOUSE, found, decision, decide(HOUSE, found, decision))
+    return of_git(decide(HOUSE, found))
 
 
 def stopped(found: Facts) -> list[tuple[str, str]]:
@@ -35,7 +34,7 @@ def changelog(*versions: str) -> str:
 
 
 def test_a_feature_is_never_stopped() -> None:
-    assert stopped(facts([commit(1, "fix: x", APPS)], Ref("branch", "feature/x"), uncommitted=("a",))) == []
+    assert stopped(facts([commit(1, "fix: x", APPS)], "feature/x", uncommitted=("a",))) == []
 
 
 def test_what_is_not_committed_is_not_pushed() -> None:
@@ -49,13 +48,13 @@ def test_what_is_not_committed_is_not_pushed() -> None:
 
 @pytest.mark.parametrize(("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)])
 def test_what_is_not_prepared_is_not_released(branch: str, hint: str) -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)], Ref("branch", branch))) == [
+    assert stopped(facts([commit(1, "fix: x", CHART)], branch)) == [
         ("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)
     ]
 
 
 def test_all_that_is_not_prepared_is_told_at_once() -> None:
-    found = stopped(facts([commit(1, "fix: x", BASE)], Ref("branch", "main"), uncommitted=("a",)))
+    found = stopped(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
     assert [message.partition(" is to be")[0] for message, _ in found[1:]] == list(NAMES)
 
 
@@ -64,7 +63,7 @@ def test_develop_need_not_be_prepared() -> None:
 
 
 def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
-    found = facts([commit(1, "fix: x", CHART)], Ref("branch", "main"))
+    found = facts([commit(1, "fix: x", CHART)], "main")
     written = replace(found, written={**found.written, "platform-chart": "1.0.1"})
     assert stopped(written) == [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
     assert stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
@@ -72,7 +71,7 @@ def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
 
 @pytest.mark.parametrize("branch", ["release/0.1", "main"])
 def test_a_first_release_has_to_be_prepared_too(branch: str) -> None:
-    found = facts([commit(1, "feat: x", BASE)], Ref("branch", branch), last="", written="0.1.0")
+    found = facts([commit(1, "feat: x", BASE)], branch, last="", written="0.1.0")
     assert [message for message, _ in stopped(found)] == [
         f"the changelog of {name} has no section [0.1.0]" for name in NAMES
     ]
@@ -81,7 +80,7 @@ def test_a_first_release_has_to_be_prepared_too(branch: str) -> None:
 
 def test_a_version_that_is_tagged_elsewhere_is_not_given_again() -> None:
     commits = [commit(1, "fix: x", CHART)]
-    found = facts(commits, Ref("branch", "hotfix/x"), lacking={"platform-chart-v1.0.1": commits})
+    found = facts(commits, "hotfix/x", lacking={"platform-chart-v1.0.1": commits})
     assert stopped(found) == [
         (
             "platform-chart-v1.0.1 is a tag already, on a commit that HEAD does not have",
@@ -132,7 +131,9 @@ def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str]
     """Everything is to be 0.1.0-dev.1, or 0.1.0 on main; held has digests by image."""
     number = "0.1.0" if branch == "main" else "0.1.0-dev.1"
     decision = gitflow.decide(Ref("branch", branch), declaration)
-    versions = {name: Version(name, "", "0.1.0", "0.1.0", number, "first", "", ()) for name in NAMES}
+    versions = {
+        name: version(name, last="", written="0.1.0", next="0.1.0", published=number, bump="first") for name in NAMES
+    }
     images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, versions, decision)
     return make_plan(declaration, "c" * 40, decision, versions, images, ("k3", ""))
 

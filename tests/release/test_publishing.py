@@ -17,12 +17,12 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Decision, Line
-from delivery.project.versions import Version
 from delivery.registry import layers
 from delivery.registry.client import Referrer, Registry
 from delivery.release import catalog, chart_package, publishing, sboms, signing
 from delivery.release.bom import MEDIA_TYPE
 from delivery.release.released import Release, read_release
+from tests.project.examples import version
 from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
 
 ATTACH = sboms.attach
@@ -81,7 +81,7 @@ class Place:
             (),
         )
         found = {
-            name: Version(name, "0.1.0", "0.1.0", one.partition("-")[0], one, "minor", "", ())
+            name: version(name, "0.1.0", next=one.partition("-")[0], published=one, bump="minor")
             for name, one in NUMBERS.items()
         }
         registry = Registry(address)

@@ -5,77 +5,55 @@ from dataclasses import replace
 import pytest
 
 from delivery.errors import DeclarationError
-from delivery.project import gitflow
-from delivery.project.declaration import Declaration
-from delivery.project.facts import Facts, Ref, Tag
-from delivery.project.versions import Version
+from delivery.project.facts import Ref, Tag
+from delivery.project.versions import Checkout, decide
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from delivery.release.tagging import NewTag, chart_version, differences, new_tags
+from delivery.release.tagging import NewTag, differences, new_tags
+from tests.project.examples import APPS, HOUSE, NAMES, commit, facts
 
-NAMES = ("base-image", "apps", "platform-chart")
-CHANGELOG = (
-    "## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n## [1.0.0] - 2026-01-01\n\n- All.\n"
-)
-CHANGELOGS = dict.fromkeys(NAMES, CHANGELOG)
-VERSIONS = {
-    "base-image": Version("base-image", "1.0.0", "1.0.0", "1.0.0", "1.0.0", "", "", ()),
-    "apps": Version("apps", "1.0.0", "1.1.0", "1.1.0", "1.1.0", "minor", "feat: a page", ()),
-    "platform-chart": Version("platform-chart", "1.0.0", "1.1.0", "1.1.0", "1.1.0", "patch", "apps 1.1.0", ()),
-}
+LOG = "## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n## [1.0.0]\n\n- All.\n"
+WRITTEN = {"base-image": "1.0.0", "apps": "1.1.0", "platform-chart": "1.1.0"}
 
 
-def facts(*tags: Tag, ref: Ref = Ref("branch", "main"), uncommitted: tuple[str, ...] = ()) -> Facts:  # noqa: B008  # frozen
-    return Facts(ref, "0" * 40, tags, {}, {}, {}, {}, (), uncommitted)
+def released(**more: object) -> Checkout:
+    """The apps got a feature, which the chart is released with; all is prepared."""
+    changelogs = dict.fromkeys(NAMES, LOG)
+    found = facts([commit(1, "feat: a page", APPS)], "main", changelogs=changelogs)
+    prepared = {"written": WRITTEN, **more}
+    return decide(HOUSE, replace(found, **prepared))  # type: ignore[arg-type]
 
 
-def tags_of(declaration: Declaration, seen: Facts, versions: dict[str, Version] | None = None) -> list[NewTag]:
-    decision = gitflow.decide(seen.ref, declaration)
-    return new_tags(declaration, seen, decision, versions or VERSIONS, CHANGELOGS)
-
-
-def test_a_tag_for_each_new_version_says_what_its_changelog_says(declaration: Declaration) -> None:
-    made = tags_of(declaration, facts())
-    assert made == [
-        NewTag("apps-v1.1.0", "apps", "1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n"),
-        NewTag("platform-chart-v1.1.0", "platform-chart", "1.1.0", "platform-chart 1.1.0\n\n### Added\n\n- A page.\n"),
+def test_a_tag_for_each_new_version_says_what_its_changelog_says() -> None:
+    assert new_tags(released()) == [
+        NewTag("apps-v1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n"),
+        NewTag("platform-chart-v1.1.0", "platform-chart 1.1.0\n\n### Added\n\n- A page.\n"),
     ]
 
 
 @pytest.mark.parametrize(
-    "ref", [Ref("branch", "develop"), Ref("branch", "release/1.1"), Ref("", ""), Ref("tag", "apps-v1.1.0")]
+    "ref",
+    [Ref("branch", "develop"), Ref("branch", "release/1"), Ref("", ""), Ref("tag", "apps-v1.1.0")],
 )
-def test_anywhere_but_on_the_release_line_it_is_refused(declaration: Declaration, ref: Ref) -> None:
+def test_anywhere_but_on_the_release_line_it_is_refused(ref: Ref) -> None:
     with pytest.raises(DeclarationError, match="is not the release line"):
-        tags_of(declaration, facts(ref=ref))
+        new_tags(released(ref=ref))
 
 
-def test_changes_that_are_not_committed_are_refused(declaration: Declaration) -> None:
+def test_what_is_not_committed_or_not_prepared_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(a\)"):
-        tags_of(declaration, facts(uncommitted=("a",)))
-
-
-def test_what_is_not_prepared_is_refused(declaration: Declaration) -> None:
-    versions = {**VERSIONS, "apps": replace(VERSIONS["apps"], written="1.0.0")}
+        new_tags(released(uncommitted=("a",)))
     with pytest.raises(DeclarationError) as caught:
-        tags_of(declaration, facts(), versions)
-    assert "apps is to be 1.1.0, and its files say 1.0.0" in caught.value.details
+        new_tags(released(written={**WRITTEN, "apps": "1.0.0"}))
+    assert caught.value.details == "apps is to be 1.1.0, and its files say 1.0.0"
 
 
-def test_a_tag_of_another_commit_is_refused(declaration: Declaration) -> None:
+def test_a_tag_of_another_commit_is_refused_and_of_another_version_in_nobodys_way() -> None:
+    plain = released()
+    other, taken = (Tag(f"{name}-v1.1.0", name, "1.1.0", reached=False) for name in ("base-image", "apps"))
+    facts_with = replace(plain.facts, tags=(*plain.facts.tags, other))
+    assert len(new_tags(replace(plain, facts=facts_with))) == 2
     with pytest.raises(DeclarationError, match=r"apps-v1\.1\.0 is the tag of another commit"):
-        tags_of(declaration, facts(Tag("apps-v1.1.0", "apps", "1.1.0", reached=False)))
-
-
-def test_a_tag_of_another_version_or_subproject_is_in_nobodys_way(declaration: Declaration) -> None:
-    there = (
-        Tag("apps-v1.0.0", "apps", "1.0.0", reached=True),
-        Tag("base-image-v1.1.0", "base-image", "1.1.0", reached=False),
-    )
-    assert len(tags_of(declaration, facts(*there))) == 2
-
-
-def test_the_release_goes_by_the_charts_version(declaration: Declaration) -> None:
-    assert chart_version(declaration, {**VERSIONS, "apps": replace(VERSIONS["apps"], next="7.0.0")}) == "1.1.0"
+        new_tags(replace(plain, facts=replace(facts_with, tags=(taken,))))
 
 
 PLANNED = {"api-rest": ("1.1.0", "a" * 32), "chart": ("1.1.0", "c" * 32)}
@@ -86,19 +64,20 @@ RELEASE = Release(
 )
 
 
-def test_a_release_of_these_sources_differs_in_nothing() -> None:
-    assert differences(RELEASE, PLANNED) == []
-
-
-@pytest.mark.parametrize("name", ["api-rest", "chart"])
-def test_a_release_of_other_sources_is_named_by_its_keys(name: str) -> None:
-    version, key = PLANNED[name]
-    found = differences(RELEASE, {**PLANNED, name: (version, "f" * 32)})
-    assert found == [f"its {name} was made from {key}, and the sources here are {'f' * 32}"]
-
-
-def test_a_release_with_another_version_or_without_a_part_is_another_one() -> None:
-    assert differences(RELEASE, {**PLANNED, "chart": ("1.2.0", "c" * 32)}) == [
-        "its chart is 1.1.0, and 1.2.0 is to be tagged"
-    ]
-    assert differences(Release({}), PLANNED) == ["it has no api-rest", "it has no chart"]
+@pytest.mark.parametrize(
+    ("release", "planned", "found"),
+    [
+        (RELEASE, {}, []),
+        (
+            RELEASE,
+            {"api-rest": ("1.1.0", "f")},
+            [f"its api-rest was made from {'a' * 32}, and the sources here are f"],
+        ),
+        (RELEASE, {"chart": ("1.2.0", "c")}, ["its chart is 1.1.0, and 1.2.0 is to be tagged"]),
+        (Release({}), {}, ["it has no api-rest", "it has no chart"]),
+    ],
+)
+def test_a_release_of_other_sources_is_told_by_what_differs(
+    release: Release, planned: dict[str, tuple[str, str]], found: list[str]
+) -> None:
+    assert differences(release, PLANNED | planned) == found

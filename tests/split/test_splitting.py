@@ -6,7 +6,7 @@ import pytest
 
 from delivery.errors import DeclarationError
 from delivery.host import docker_api, programs
-from delivery.project import git_write
+from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.split import poetry, splitting
 from tests.repositories import Repository, environment
@@ -47,7 +47,7 @@ def house(template: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def subjects(repository: Path, revision: str = "HEAD") -> list[str]:
-    return [line.split(" ", 2)[2] for line in git_write.commits(repository, revision)]
+    return [line.split(" ", 2)[2] for line in git.log(repository, revision)]
 
 
 def test_each_has_the_commits_that_touch_it_its_tags_and_the_lines(
@@ -58,25 +58,25 @@ def test_each_has_the_commits_that_touch_it_its_tags_and_the_lines(
     assert subjects(base, "develop") == ["fix(base-image): develop's", "feat: begin"]
     assert subjects(apps) == ["fix(api-rest): x", "feat: begin"]
     assert subjects(chart) == ["feat: chart", "feat: begin"]
-    assert git_write.tags(base) == ["base-image-v1.0.0", "base-image-v1.1.0"]
-    assert git_write.tags(apps) == ["apps-v1.0.0"]
-    assert git_write.branches(base)[0] == "main"
-    assert sorted(git_write.branches(base)[1]) == ["develop", "main"]
+    assert git.tags(base) == ["base-image-v1.0.0", "base-image-v1.1.0"]
+    assert git.tags(apps) == ["apps-v1.0.0"]
+    assert git.look(base).branch == "main"
+    assert sorted(git.look(base).branch_refs()) == ["develop", "main"]
 
 
 def test_the_files_are_at_the_root_with_the_licence(
     declaration: Declaration, house: Repository, tmp_path: Path
 ) -> None:
     base = splitting.split(declaration, tmp_path / "split", "base-image", house.root)[0]
-    assert sorted(git_write.tree(base, "HEAD")) == [".gitignore", "LICENSE", "README.md", "rootfs/etc"]
+    assert sorted(git.tree(base, "HEAD")) == [".gitignore", "LICENSE", "README.md", "rootfs/etc"]
     assert [path.name for path in (tmp_path / "split").iterdir()] == ["base-image"]
 
 
 def test_the_same_history_gives_the_same_commits(declaration: Declaration, house: Repository, tmp_path: Path) -> None:
-    first = [git_write.head(one) for one in splitting.split(declaration, tmp_path / "first", root=house.root)]
-    git_write.clone(house.root, tmp_path / "elsewhere")
+    first = [git.look(one).commit for one in splitting.split(declaration, tmp_path / "first", root=house.root)]
+    git.copy(house.root, tmp_path / "elsewhere")
     again = [
-        git_write.head(one) for one in splitting.split(declaration, tmp_path / "again", root=tmp_path / "elsewhere")
+        git.look(one).commit for one in splitting.split(declaration, tmp_path / "again", root=tmp_path / "elsewhere")
     ]
     assert first == again
 
@@ -87,7 +87,7 @@ def test_a_later_split_goes_on_where_the_first_one_ended(
     first = splitting.split(declaration, tmp_path / "first", "apps", house.root)[0]
     house.commit("feat(api-rest): later", "api-rest/src/app.py")
     later = splitting.split(declaration, tmp_path / "later", "apps", house.root)[0]
-    assert git_write.head(first) in house.git("-C", str(later), "rev-list", "HEAD").split()
+    assert git.look(first).commit in house.git("-C", str(later), "rev-list", "HEAD").split()
 
 
 def test_the_clone_that_is_split_is_not_touched(declaration: Declaration, house: Repository, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_an_interrupted_split_leaves_nothing(
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(git_write, "filter_history", interrupted)
+    monkeypatch.setattr(git, "filter_history", interrupted)
     with pytest.raises(KeyboardInterrupt):
         splitting.split(declaration, tmp_path / "split", root=house.root)
     assert list((tmp_path / "split").iterdir()) == []
@@ -182,7 +182,7 @@ def test_a_split_that_went_wrong_is_found(
     broken: tuple[str, ...],
     what: str,
 ) -> None:
-    split = git_write.filter_history
+    split = git.filter_history
 
     def wrong(repository: Path, **options: object) -> None:
         split(repository, **options)  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def test_a_split_that_went_wrong_is_found(
         if broken[0] == "rm":
             house.git("-C", str(repository), "commit", "--quiet", "--amend", "--no-edit", "--reset-author")
 
-    monkeypatch.setattr(git_write, "filter_history", wrong)
+    monkeypatch.setattr(git, "filter_history", wrong)
     assert not found(declaration, house, "base-image")[what]
 
 

@@ -18,7 +18,6 @@ from delivery.project import files
 from delivery.project.declaration import Declaration, Environment
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Decision, Line
-from delivery.project.versions import Version
 from delivery.records import outbox, recorder
 from delivery.records.recorder import Deploy
 from delivery.registry import local_registry, mirroring
@@ -26,6 +25,7 @@ from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from delivery.tasks import deploy, platform
+from tests.project.examples import version
 
 C = "sha256:" + "c" * 64
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
@@ -340,8 +340,7 @@ def planned(declaration: Declaration, line: Line, environment: str, key: str = "
         ("checks",),
     )
     versions = {
-        name: Version(name, "0.9.0", "1.0.0", "1.0.0", "1.0.0", "minor", "", ())
-        for name in ("base-image", "apps", "platform-chart")
+        name: version(name, "1.0.0", last="0.9.0", bump="minor") for name in ("base-image", "apps", "platform-chart")
     }
     images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, versions, decision)
     images = Images(tuple(image for image in images.all if image.name == "api-rest"))

@@ -21,7 +21,7 @@ from delivery.tasks import images
 @pytest.fixture(autouse=True)
 def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(gather, "ref", lambda _root, branch: Ref("branch", branch))
+    monkeypatch.setattr(gather, "decide", lambda told, _root, branch: decide(Ref("branch", branch), told))
     monkeypatch.setattr(images, "answers", lambda _address: False)
 
 

@@ -13,17 +13,20 @@ from delivery.errors import DeclarationError
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.preparation import Preparation
-from delivery.project.versions import Version
 from delivery.release import finishing, preparing
 from delivery.release.finishing import Finish
 from delivery.release.tagging import NewTag
 from delivery.tasks import release
+from tests.project.examples import version
 
-APPS = Version("apps", "1.0.0", "1.0.0", "1.1.0", "1.1.0", "minor", "feat: a page", ("feat: a page",))
+APPS = version("apps", next="1.1.0", bump="minor", because="feat: a page")
 PREPARED = Preparation(
-    {"apps": APPS}, {"api-rest/pyproject.toml": ""}, "chore(release): apps 1.1.0", {"apps": ("file",)}
+    versions={"apps": APPS},
+    texts={"api-rest/pyproject.toml": ""},
+    subject="chore(release): apps 1.1.0",
+    files={"apps": ("file",)},
 )
-TAG = NewTag("apps-v1.1.0", "apps", "1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n")
+TAG = NewTag("apps-v1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n")
 
 
 class Done:

@@ -1,0 +1,61 @@
+"""Facts and versions of a small project, for tests of what is decided from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from delivery.project.declaration import parse
+from delivery.project.facts import Commit, Facts, Ref, Tag
+from delivery.project.versions import Version
+from tests.conftest import DECLARATION
+
+__all__ = ["APPS", "BASE", "CHART", "HOUSE", "NAMES", "commit", "facts", "version"]
+
+HOUSE = parse(DECLARATION, is_folder=lambda _: True)
+NAMES = ("base-image", "apps", "platform-chart")
+# A path that users of each of them get.
+BASE, APPS, CHART = "base-image/rootfs/x", "api-rest/src/x", "platform-chart/values.yaml"
+
+
+def version(name: str, number: str = "1.0.0", **more: object) -> Version:
+    """A version that has not changed, but for what is given."""
+    same = dict.fromkeys(("last", "written", "next", "published"), number)
+    plain = Version(subproject=name, bump="", because="", commits=(), **same)
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def commit(number: int, message: str, *paths: str, brought: Sequence[str] = ()) -> Commit:
+    return Commit(f"c{number}", message, paths, tuple(brought))
+
+
+def facts(
+    commits: Sequence[Commit] = (),
+    branch: str = "develop",
+    *,
+    last: str = "1.0.0",
+    written: str = "",
+    lacking: Mapping[str, Sequence[Commit]] | None = None,
+    **more: object,
+) -> Facts:
+    """Commits since everything was tagged with `last`, newest first.
+
+    lacking has tags that HEAD lacks, with the commits that those lack.
+    """
+    tags = [Tag(f"{name}-v{last}", name, last, reached=True, commit="c0") for name in NAMES if last]
+    apart = {tag.name: frozenset(one.sha for one in commits) for tag in tags}
+    for tag, lacks in (lacking or {}).items():
+        subproject, _, number = tag.rpartition("-v")
+        tags.append(Tag(tag, subproject, number, reached=False, commit="x"))
+        apart[tag] = frozenset(one.sha for one in lacks)
+    plain = Facts(
+        ref=Ref("branch", branch),
+        commit="c9",
+        tags=tuple(tags),
+        since=dict.fromkeys(NAMES, tuple(commits)),
+        apart=apart,
+        commits=tuple(commits),
+        written=dict.fromkeys(NAMES, written or last or "0.1.0"),
+        covered={name: frozenset({path}) for name, path in zip(NAMES, (BASE, APPS, CHART), strict=True)},
+    )
+    return replace(plain, **more)  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+"""What the files of the subprojects say, on real repositories."""
+
+import pytest
+
+from delivery.errors import DeclarationError
+from delivery.project import gather
+from delivery.project.declaration import Declaration
+from delivery.project.facts import Facts
+from tests.conftest import DECLARATION
+from tests.project.examples import HOUSE, NAMES
+from tests.project.test_gather import repository
+from tests.repositories import Repository
+
+__all__ = ["repository"]
+
+PATCHES = tuple(f"{name}-v1.0.1" for name in NAMES)
+
+
+def look(repository: Repository, declaration: Declaration = HOUSE) -> Facts:
+    return gather.look(declaration, repository.root, "feature/x").facts
+
+
+def wider(folder: str) -> Declaration:
+    """The apps have another folder, too."""
+    apps = HOUSE.subprojects["apps"].model_copy(update={"folders": ("api-rest", folder)})
+    return HOUSE.model_copy(update={"subprojects": {**HOUSE.subprojects, "apps": apps}})
+
+
+def test_only_what_is_published_is_covered(repository: Repository) -> None:
+    paths = {
+        "base-image": ["base-image/rootfs/etc/x", "base-image/.dockerignore"],
+        "apps": ["api-rest/src/deep/a.py", "api-rest/pyproject.toml", "api-rest/Dockerfile"],
+        "platform-chart": [
+            "platform-chart/Chart.yaml",
+            "platform-chart/templates/a",
+            "platform-chart/.helmignore",
+        ],
+    }
+    more = [
+        "README.md",
+        "base-image/VERSION",
+        "base-image/README.md",
+        "api-rest/VERSION",
+        "api-rest/tests/x",
+        "platform-chart/tests/x",
+        "api-rest-2/src/x",
+    ]
+    repository.write("api-rest/VERSION", "1.0.0\n")
+    for path in [*(one for found in paths.values() for one in found), *more]:
+        file = repository.root / path
+        repository.write(path, f"{file.read_text() if file.exists() else ''}\n")
+    repository.commit("chore: everything")
+    expected = {name: frozenset(found) for name, found in paths.items()}
+    assert look(repository).covered == expected
+
+
+def test_a_file_that_is_gone_is_covered(repository: Repository) -> None:
+    repository.commit("feat: x", "api-rest/src/a")
+    repository.git("rm", "--quiet", "api-rest/src/a")
+    repository.commit("fix: no x")
+    assert look(repository).covered["apps"] == {"api-rest/src/a"}
+
+
+def test_a_folder_that_is_no_image_counts_whole(repository: Repository) -> None:
+    repository.write("notes/VERSION", "1.0.0\n")
+    repository.commit("docs: x", "notes/a")
+    assert look(repository, wider("notes")).covered["apps"] == {"notes/a", "notes/VERSION"}
+
+
+def test_versions_and_changelogs_are_read_from_the_files(repository: Repository) -> None:
+    repository.write("base-image/VERSION", "1.1.0\n")
+    repository.write("api-rest/pyproject.toml", '[project]\nversion = "1.2.0"\n')
+    repository.write("platform-chart/Chart.yaml", 'version: "1.3.0" # new\n')
+    repository.write("api-rest/CHANGELOG.md", "# It\n")
+    found = look(repository)
+    assert tuple(found.written[name] for name in NAMES) == ("1.1.0", "1.2.0", "1.3.0")
+    assert found.changelogs == {"base-image": "", "apps": "# It\n", "platform-chart": ""}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "what"),
+    [
+        ("base-image/VERSION", "next\n", "'next' is no version"),
+        ("api-rest/pyproject.toml", '[project]\nversion = "1.2.0.dev1"\n', "dev1' is no version"),
+        ("platform-chart/Chart.yaml", "name: x\n", "Chart.yaml does not say it"),
+        ("platform-chart/Chart.yaml", "- : [", "Chart.yaml does not say it"),
+        ("platform-chart/Chart.yaml", "version: 1.2\n", "'1.2' is no version"),
+        ("worker/VERSION", "1.1.0\n", r"api-rest says 1\.0\.0, worker says 1\.1\.0"),
+    ],
+)
+def test_files_that_say_no_version_or_two_are_an_error(repository: Repository, path: str, text: str, what: str) -> None:
+    repository.write(path, text)
+    declaration = wider("worker") if path.startswith("worker") else HOUSE
+    with pytest.raises(DeclarationError, match=what):
+        look(repository, declaration)
+
+
+CHANGED = "delivery.toml has changed the build arguments of base-image"
+UNSAID = "delivery.toml does not say at apps-v1.0.1 how the images were built"
+API_REST = '[images.api-rest]\ncontext = "api-rest"\nbase = "base-image"\nbuilder = "debian"\n'
+
+
+@pytest.mark.parametrize(
+    ("then", "anew", "because"),
+    [
+        (DECLARATION, (), ""),
+        (DECLARATION.replace("spot = {", "other = {"), (), ""),
+        (DECLARATION.replace("registry:2.8.3", "registry:2"), (), ""),
+        (DECLARATION.replace('recipe = "upstream/debian"', 'recipe = "x"\nolder = "key"'), (), ""),
+        (DECLARATION.replace("[cluster]", "[unknown]"), (), ""),
+        (DECLARATION.replace("epoch = 1767225600", "epoch = 1"), NAMES, f"{CHANGED}, api-rest"),
+        (DECLARATION.replace("trixie-slim", "old"), NAMES, f"{CHANGED}, api-rest"),
+        (
+            DECLARATION.replace('builder = "debian"', ""),
+            NAMES[1:],
+            "delivery.toml has changed the build arguments of api-rest",
+        ),
+        (
+            DECLARATION.replace(API_REST, ""),
+            NAMES[1:],
+            "api-rest is new in delivery.toml since apps-v1.0.1",
+        ),
+        ("not TOML", NAMES, UNSAID),
+        ("[build]\nepoch = 1767225600\n", NAMES, UNSAID),
+        ("build = 1\nupstream = 2\nimages = 3\n", NAMES, UNSAID),
+        ("", NAMES, "there was no delivery.toml at apps-v1.0.1"),
+    ],
+)
+def test_other_build_arguments_are_seen_against_an_older_declaration(
+    repository: Repository, then: str, anew: tuple[str, ...], because: str
+) -> None:
+    if then:
+        repository.write("delivery.toml", then)
+    else:
+        repository.git("rm", "--quiet", "delivery.toml")
+    repository.commit("chore: as it was")
+    repository.tag(*PATCHES)
+    repository.commit("chore: as it is", **{"delivery.toml": DECLARATION})
+    found = look(repository).declared_anew
+    assert tuple(found) == anew
+    assert found.get("apps", "") == because
