@@ -199,36 +199,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
         return told(story)
 
 
-def at(rows: list[Row], step: str) -> Row:
-    return next(row for row in rows if row.step == step)
-
-
 def test_the_page_tells_this_story(rows: list[Row]) -> None:
     hold(PAGE, "story", table(COLUMNS, [row.cells() for row in rows]))
-
-
-@pytest.mark.parametrize(
-    ("step", "published"),
-    [
-        ("its versions are tagged", ("1.0.0", "1.0.0", "1.0.0")),
-        ("a feature of the apps", ("1.0.0", "1.1.0-dev.1", "1.0.1-dev.1")),
-        ("tests for it, which no image holds", ("1.0.0", "1.1.0-dev.1", "1.0.1-dev.1")),
-        ("the feature is merged", ("1.0.0", "1.1.0-dev.2", "1.0.1-dev.2")),
-        ("a page of documentation", ("1.0.0", "1.1.0-dev.2", "1.0.1-dev.2")),
-        ("a feature of the chart", ("1.0.0", "1.1.0-dev.2", "1.1.0-dev.3")),
-        ("`release.prepare` writes the versions", ("1.0.0", "1.1.0-rc.3", "1.1.0-rc.4")),
-        ("the release is merged", ("1.0.0", "1.1.0", "1.1.0")),
-        ("`release.finish` tags it", ("1.0.0", "1.1.0", "1.1.0")),
-        ("the tag is built", ("1.0.0", "1.1.0", "1.1.0")),
-        ("it is prepared", ("1.0.0", "1.1.1-rc.2", "1.1.1-rc.2")),
-        ("it is merged", ("1.0.0", "1.1.1", "1.1.1")),
-        ("a fix, above the hotfix' number", ("1.1.0-dev.2", "1.1.2-dev.3", "1.1.2-dev.3")),
-        ("the breaking release is merged", ("1.1.0", "2.0.0", "1.1.2")),
-        ("the release branch, not main, is merged back", ("1.1.0", "2.0.0", "1.1.2")),
-    ],
-)
-def test_what_is_published(rows: list[Row], step: str, published: tuple[str, str, str]) -> None:
-    assert at(rows, step).published == published
 
 
 def test_a_version_that_is_published_never_gets_other_content(rows: list[Row]) -> None:

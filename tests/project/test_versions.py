@@ -1,5 +1,6 @@
 """Which version everything gets, given what git says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -56,108 +57,136 @@ def test_how_much_a_message_asks_for(message: str, how: str) -> None:
     assert level(message) == how
 
 
+FIX, FEAT, BREAKING = (commit(1, f"{what}: x", CHART) for what in ("fix", "feat", "feat!"))
+CHORE = commit(2, "chore: x", "delivery.toml")
+CHART_1_1 = "platform-chart-v1.1.0"
+UNMERGED = f"{CHART_1_1} is not merged here"
+SAME = "nothing of it has changed since platform-chart-v1.0.0"
+
+
+def says(number: str) -> Facts:
+    """The chart's files say this."""
+    written = {**facts().written, "platform-chart": number}
+    return replace(facts(), written=written)
+
+
 @pytest.mark.parametrize(
-    ("last", "message", "following", "bump"),
+    ("found", "published", "bump", "because"),
     [
-        ("1.2.3", "fix: x", "1.2.4", "patch"),
-        ("1.2.3", "feat: x", "1.3.0", "minor"),
-        ("1.2.3", "feat!: x", "2.0.0", "major"),
-        ("0.2.3", "fix: x", "0.2.4", "patch"),
-        ("0.2.3", "feat: x", "0.3.0", "minor"),
-        ("0.2.3", "feat!: x", "0.3.0", "minor"),
-        ("1.9.9", "feat: x", "1.10.0", "minor"),
+        (facts([FIX], last="1.2.3"), "1.2.4-dev.1", "patch", "fix: x"),
+        (facts([FEAT], last="1.9.9"), "1.10.0-dev.1", "minor", "feat: x"),
+        (facts([BREAKING], last="1.2.3"), "2.0.0-dev.1", "major", "feat!: x"),
+        (facts([FEAT], last="0.2.3"), "0.3.0-dev.1", "minor", "feat: x"),
+        (
+            facts([BREAKING], last="0.2.3"),
+            "0.3.0-dev.1",
+            "minor",
+            "feat!: x: breaking, below 1.0.0",
+        ),
+        (facts([FIX, commit(2, "docs: c", CHART)]), "1.0.1-dev.2", "patch", "fix: x (and 1 more)"),
+        (facts([FIX, FEAT]), "1.1.0-dev.2", "minor", "feat: x (and 1 more)"),
+        (facts([commit(1, "feat: x", DOCS, "api-rest/tests/x")]), "1.0.0", "", SAME),
+        # Before the first tag the files say it.
+        (
+            facts([FEAT], last="", written="0.1.0"),
+            "0.1.0-dev.1",
+            "first",
+            "no version of it is tagged yet",
+        ),
+        (
+            facts(last="", lacking={"platform-chart-v1.0.0": []}),
+            "0.1.0-dev.1",
+            "first",
+            "platform-chart-v1.0.0 is not in HEAD's history",
+        ),
+        # A higher version in the files is wanted, and another one makes other bytes.
+        (facts([FIX], written="2.0.0"), "2.0.0-dev.1", "major", "its files say 2.0.0; fix: x"),
+        (says("1.1.0"), "1.1.0-dev.1", "minor", "its files say 1.1.0"),
+        (says("0.9.0"), "1.0.1-dev.1", "patch", "its files say 0.9.0"),
+        # A fix on develop comes after a hotfix that is not merged; a hotfix after what it has.
+        (
+            facts([FIX], lacking={"platform-chart-v1.0.1": [FIX]}),
+            "1.0.2-dev.1",
+            "patch",
+            "fix: x",
+        ),
+        (
+            facts([FIX], "hotfix/x", lacking={"platform-chart-v2.0.0": [FIX]}),
+            "1.0.1-rc.1",
+            "patch",
+            "fix: x",
+        ),
+        # What a release has already is called as before it; what it lacks is above it.
+        (facts([FEAT], lacking={CHART_1_1: []}), "1.1.0-dev.1", "minor", "feat: x"),
+        (
+            facts([commit(2, "fix: y", CHART), FEAT], lacking={CHART_1_1: [commit(2, "", CHART)]}),
+            "1.1.1-dev.1",
+            "patch",
+            "fix: y",
+        ),
+        (facts([CHORE, FEAT], lacking={CHART_1_1: [CHORE]}), "1.1.1-dev.1", "patch", UNMERGED),
+        (facts(lacking={CHART_1_1: []}), "1.0.0", "", SAME),
+        (facts([CHORE], last="", lacking={CHART_1_1: [CHORE]}), "1.1.1-dev.1", "patch", "base-image 0.1.0, apps 0.1.0"),
+        (facts([FIX], "release/1.0"), "1.0.1-rc.1", "patch", "fix: x"),
+        (facts([FIX], "main"), "1.0.1", "patch", "fix: x"),
+        (facts([FIX], "feature/x"), "1.0.1-dev.1", "patch", "fix: x"),
     ],
 )
-def test_the_next_version(last: str, message: str, following: str, bump: str) -> None:
-    chart = decided(facts([commit(1, message, CHART)], last=last))["platform-chart"]
-    assert (chart.last, chart.next, chart.bump) == (last, following, bump)
+def test_what_the_chart_is_published_as_and_why(found: Facts, published: str, bump: str, because: str) -> None:
+    chart = decided(found)["platform-chart"]
+    assert (chart.published, chart.bump, chart.because) == (published, bump, because)
 
 
-def test_the_commit_that_asks_for_most_decides() -> None:
-    apps = decided(facts([commit(3, "fix: a", APPS), commit(2, "feat: b", APPS), commit(1, "docs: c", APPS)]))["apps"]
-    assert (apps.next, apps.because) == ("1.1.0", "feat: b (and 2 more)")
-    assert apps.commits == ("fix: a", "feat: b", "docs: c")
+def test_a_version_tells_its_commits_and_its_last_version() -> None:
+    apps = decided(facts([commit(2, "fix: a", APPS), commit(1, "docs: c", APPS)]))["apps"]
+    assert (apps.last, apps.written, apps.next) == ("1.0.0", "1.0.0", "1.0.1")
+    assert apps.commits == ("fix: a", "docs: c")
 
 
-def test_what_no_user_gets_changes_no_version() -> None:
-    versions = decided(facts([commit(1, "feat: x", DOCS, "api-rest/tests/x")]))
-    assert [(one.published, one.bump, one.changed) for one in versions.values()] == [("1.0.0", "", False)] * 3
-    assert versions["apps"].because == "nothing of it has changed since apps-v1.0.0"
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (BASE, ["2.0.0-dev.1", "1.0.1-dev.1", "1.0.1-dev.1"]),
+        (APPS, ["1.0.0", "2.0.0-dev.1", "1.0.1-dev.1"]),
+        (CHART, ["1.0.0", "1.0.0", "2.0.0-dev.1"]),
+    ],
+)
+def test_a_new_version_makes_a_patch_of_what_is_made_from_it(path: str, expected: list[str]) -> None:
+    found = facts([commit(1, "feat!: x", path)])
+    assert published(found) == expected
+    if path == BASE:
+        reasons = [one.because for one in decided(found).values()]
+        assert reasons == ["feat!: x", "base-image 2.0.0", "base-image 2.0.0, apps 1.0.1"]
 
 
-def test_a_base_gives_the_apps_a_patch_and_the_apps_the_chart() -> None:
-    versions = decided(facts([commit(1, "feat!: x", BASE)]))
-    assert [one.next for one in versions.values()] == ["2.0.0", "1.0.1", "1.0.1"]
-    assert [one.because for one in versions.values()] == [
-        "feat!: x",
-        "base-image 2.0.0",
-        "base-image 2.0.0, apps 1.0.1",
-    ]
-
-
-def test_an_app_leaves_the_base_alone() -> None:
-    assert published(facts([commit(1, "feat: x", APPS)])) == ["1.0.0", "1.1.0-dev.1", "1.0.1-dev.1"]
-
-
-def test_a_chart_leaves_all_others_alone() -> None:
-    assert published(facts([commit(1, "feat: x", CHART)])) == ["1.0.0", "1.0.0", "1.1.0-dev.1"]
+def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
+    """The same, with 1.0.1 of a subproject tagged, which lacks these commits."""
+    tag = Tag(f"{name}-v1.0.1", name, "1.0.1", reached=True, commit="c1")
+    return replace(
+        found,
+        tags=(*found.tags, tag),
+        since={**found.since, name: tuple(lacks)},
+        apart={**found.apart, tag.name: frozenset(one.sha for one in lacks)},
+        written={**found.written, name: "1.0.1"},
+    )
 
 
 def test_a_base_that_was_released_by_itself_still_gives_the_apps_a_patch() -> None:
-    found = facts([commit(1, "fix: x", BASE)])
-    tag = Tag("base-image-v1.0.1", "base-image", "1.0.1", reached=True, commit="c1")
-    found = replace(
-        found,
-        tags=(*found.tags, tag),
-        since={**found.since, "base-image": ()},
-        apart={**found.apart, tag.name: frozenset()},
-        written={**found.written, "base-image": "1.0.1"},
-    )
-    apps = decided(found)["apps"]
-    assert (apps.next, apps.because, apps.published) == ("1.0.1", "base-image 1.0.1", "1.0.1-dev.1")
+    apps = decided(tagged(facts([commit(1, "fix: x", BASE)]), "base-image", []))["apps"]
+    assert (apps.because, apps.published) == ("base-image 1.0.1", "1.0.1-dev.1")
+
+
+def test_what_only_stands_on_something_above_a_release_is_a_patch_above_it() -> None:
+    commits = [commit(2, "feat: x", BASE), commit(1, "feat: x", APPS)]
+    apps = decided(facts(commits, lacking={"apps-v1.1.0": commits[:1]}))["apps"]
+    assert (apps.published, apps.because) == ("1.1.1-dev.1", "base-image 1.1.0")
 
 
 def test_what_the_declaration_builds_otherwise_makes_a_patch_and_is_why() -> None:
-    found = facts([commit(1, "chore: upstream", "delivery.toml")], declared_anew={"base-image": "how", "apps": "why"})
-    versions = decided(found)
-    assert [one.published for one in versions.values()] == ["1.0.1-dev.1"] * 3
-    assert [one.because for one in versions.values()][:2] == ["how", "base-image 1.0.1"]
+    found = facts([CHORE], declared_anew={"base-image": "how", "apps": "why"})
+    assert published(found) == ["1.0.1-dev.1"] * 3
+    assert [one.because for one in decided(found).values()][:2] == ["how", "base-image 1.0.1"]
     assert decided(replace(found, declared_anew={"apps": "why"}))["apps"].because == "why"
-
-
-def test_before_the_first_tag_the_files_say_the_version() -> None:
-    versions = decided(facts([commit(1, "feat: x", BASE)], last="", written="0.1.0"))
-    assert {(one.last, one.next, one.bump) for one in versions.values()} == {("", "0.1.0", "first")}
-
-
-def test_why_a_version_is_the_first_one_of_these_commits() -> None:
-    assert decided(facts(last=""))["apps"].because == "no version of it is tagged yet"
-    older = facts(last="", lacking={"apps-v1.0.0": []})
-    assert decided(older)["apps"].because == "apps-v1.0.0 is not in HEAD's history"
-
-
-def test_a_higher_version_in_the_files_is_wanted() -> None:
-    apps = decided(facts([commit(1, "fix: x", APPS)], written="2.0.0"))["apps"]
-    assert (apps.next, apps.bump, apps.because) == ("2.0.0", "major", "its files say 2.0.0; fix: x")
-
-
-def test_a_higher_version_in_the_files_is_enough_for_a_new_one() -> None:
-    base = decided(facts(written="1.1.0"))["base-image"]
-    assert (base.next, base.bump, base.because) == ("1.1.0", "minor", "its files say 1.1.0")
-
-
-def test_a_lower_version_in_the_files_is_other_bytes_and_so_a_patch() -> None:
-    base = decided(facts(written="0.9.0"))["base-image"]
-    assert (base.next, base.bump) == ("1.0.1", "patch")
-
-
-@pytest.mark.parametrize(
-    ("branch", "name"),
-    [("develop", "1.0.1-dev.2"), ("release/1.0", "1.0.1-rc.2"), ("main", "1.0.1"), ("feature/x", "1.0.1-dev.2")],
-)
-def test_what_a_line_publishes(branch: str, name: str) -> None:
-    commits = [commit(2, "fix: b", CHART), commit(1, "fix: a", CHART)]
-    assert decided(facts(commits, branch))["platform-chart"].published == name
 
 
 def test_a_number_counts_what_changes_it_and_what_it_is_made_from() -> None:
@@ -175,57 +204,8 @@ def test_a_number_counts_what_changes_it_and_what_it_is_made_from() -> None:
 def test_a_number_goes_on_when_a_lower_version_is_tagged() -> None:
     commits = [commit(3, "feat: c", CHART), commit(2, "fix: b", CHART), commit(1, "fix: a", CHART)]
     before = facts(commits)
-    tag = Tag("platform-chart-v1.0.1", "platform-chart", "1.0.1", reached=True, commit="c2")
-    after = replace(
-        before,
-        tags=(*before.tags, tag),
-        since={**before.since, "platform-chart": tuple(commits[:1])},
-        apart={**before.apart, tag.name: frozenset({"c3"})},
-    )
+    after = tagged(before, "platform-chart", commits[:1])
     assert (published(before)[2], published(after)[2]) == ("1.1.0-dev.3", "1.1.0-dev.3")
-
-
-def test_a_fix_on_develop_comes_after_a_hotfix_that_is_not_merged() -> None:
-    commits = [commit(1, "fix: x", CHART)]
-    assert published(facts(commits, lacking={"platform-chart-v1.0.1": commits}))[2] == "1.0.2-dev.1"
-
-
-def test_a_hotfix_comes_after_what_it_has() -> None:
-    commits = [commit(1, "fix: x", CHART)]
-    found = facts(commits, "hotfix/x", lacking={"platform-chart-v2.0.0": commits})
-    assert published(found)[2] == "1.0.1-rc.1"
-
-
-def test_what_a_release_has_already_is_called_as_before_it() -> None:
-    found = facts([commit(1, "feat: x", CHART)], lacking={"platform-chart-v1.1.0": []})
-    assert published(found)[2] == "1.1.0-dev.1"
-
-
-def test_what_a_release_has_already_asks_for_nothing_above_it() -> None:
-    commits = [commit(2, "fix: x", CHART), commit(1, "feat: x", CHART)]
-    assert published(facts(commits, lacking={"platform-chart-v1.1.0": commits[:1]}))[2] == "1.1.1-dev.1"
-
-
-def test_what_differs_from_its_last_version_and_from_a_release_is_above_that_release() -> None:
-    commits = [commit(2, "chore: x", "delivery.toml"), commit(1, "feat: x", CHART)]
-    chart = decided(facts(commits, lacking={"platform-chart-v1.1.0": commits[:1]}))["platform-chart"]
-    assert (chart.published, chart.because) == ("1.1.1-dev.1", "platform-chart-v1.1.0 is not merged here")
-
-
-def test_what_only_stands_on_something_above_a_release_is_a_patch_above_it() -> None:
-    commits = [commit(2, "feat: x", BASE), commit(1, "feat: x", APPS)]
-    apps = decided(facts(commits, lacking={"apps-v1.1.0": commits[:1]}))["apps"]
-    assert (apps.published, apps.because) == ("1.1.1-dev.1", "base-image 1.1.0")
-
-
-def test_what_has_changed_nothing_keeps_its_version_whatever_is_released_elsewhere() -> None:
-    assert published(facts(lacking={"platform-chart-v1.1.0": []}))[2] == "1.0.0"
-
-
-def test_without_a_tag_that_is_reached_it_goes_above_those_that_are_not() -> None:
-    commits = [commit(1, "docs: x", DOCS), commit(2, "chore: x", "delivery.toml")]
-    chart = decided(facts(commits, last="", lacking={"platform-chart-v1.1.0": commits}))["platform-chart"]
-    assert (chart.last, chart.published) == ("", "1.1.1-dev.1")
 
 
 def test_versions_are_compared_as_numbers() -> None:
@@ -244,67 +224,62 @@ def test_where_a_number_is_counted_from(how: str, first: str) -> None:
     assert anchor(tags, tags[0], how).version == first
 
 
-def test_nothing_is_noted_where_all_is_well() -> None:
-    assert noted(facts(checked_out="develop")) == []
+DETACHED = (
+    "HEAD is detached, and nothing says for which branch: `--branch NAME` or BRANCH_NAME, as Jenkins sets it, does"
+)
+UNTAGGED = "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it"
+LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
 
 
 @pytest.mark.parametrize(
-    ("branch", "sentence"),
+    ("found", "expected"),
     [
-        ("develop", "develop lacks 1 commit of main (0123abcde fix: x): merge main into develop"),
-        ("release/1", "release/1 lacks 1 commit of main (0123abcde fix: x): merge main into release/1"),
-        ("main", "develop lacks 1 commit of main (0123abcde fix: x): merge main into develop"),
-        ("master", "develop lacks 1 commit of master (0123abcde fix: x): merge master into develop"),
+        (facts(checked_out="develop"), ""),
+        *(
+            (
+                facts(branch=branch, unmerged=("0123abcdef0 fix: x",)),
+                LACKS.format(behind, ahead, ahead, behind),
+            )
+            for branch, behind, ahead in (
+                ("develop", "develop", "main"),
+                ("release/x", "release/x", "main"),
+                ("main", "develop", "main"),
+                ("master", "develop", "master"),
+            )
+        ),
+        (
+            facts(lacking={"apps-v1.0.1": []}),
+            "apps-v1.0.1 is not in HEAD's history: what it has may be missing here",
+        ),
+        (facts(lacking={"apps-v0.9.0": []}), ""),
+        (
+            facts(ref=Ref("", "")),
+            DETACHED,
+        ),
+        (
+            facts(checked_out="main"),
+            "git has main checked out, and this is decided as for develop",
+        ),
+        (
+            facts(last="", lacking={"apps-v1.0.0": [], CHART_1_1: []}, unmerged=("0 x",)),
+            "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it",
+        ),
     ],
 )
-def test_unmerged_hotfixes_are_noted(branch: str, sentence: str) -> None:
-    assert noted(facts(branch=branch, unmerged=("0123abcdef0 fix: x",))) == [sentence]
+def test_what_is_noted(found: Facts, expected: str) -> None:
+    assert noted(found)[-1:] == [expected][: bool(expected)]
 
 
-def test_a_tag_that_head_lacks_is_noted() -> None:
-    assert noted(facts(lacking={"apps-v1.0.1": []})) == [
-        "apps-v1.0.1 is not in HEAD's history: what it has may be missing here"
-    ]
+@pytest.mark.parametrize("name", ["1.0.1", "1.0", "v1.0.1", "1.x", "summer"])
+@pytest.mark.parametrize("kind", ["release", "hotfix"])
+def test_a_branch_that_is_called_after_its_version_is_not_noted(kind: str, name: str) -> None:
+    assert noted(facts([FIX], f"{kind}/{name}")) == []
 
 
-def test_an_old_tag_that_head_lacks_is_not() -> None:
-    assert noted(facts(lacking={"apps-v0.9.0": []})) == []
-
-
-def test_a_detached_head_is_noted() -> None:
-    assert noted(facts(ref=Ref("", ""))) == [
-        "HEAD is detached, and nothing says for which branch: `--branch NAME` or BRANCH_NAME, as Jenkins sets it, does"
-    ]
-
-
-def test_another_branch_than_the_one_checked_out_is_noted() -> None:
-    assert noted(facts(checked_out="main")) == ["git has main checked out, and this is decided as for develop"]
-
-
-def test_a_subproject_without_any_tag_is_noted() -> None:
-    assert noted(facts(last="", lacking={"apps-v1.0.0": [], "platform-chart-v1.0.0": []}, unmerged=("0 x",)))[-1] == (
-        "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it"
-    )
-
-
-@pytest.mark.parametrize(
-    ("branch", "wrong"),
-    [
-        ("release/1.0.1", False),
-        ("release/1.0", False),
-        ("release/v1.0.1", False),
-        ("release/1.x", False),
-        ("release/summer", False),
-        ("release/1.1", True),
-        ("hotfix/1.0.2", True),
-        ("release/2.x", True),
-        ("release/1.0.10", True),
-    ],
-)
-def test_a_branch_that_is_called_after_another_version_is_noted(branch: str, wrong: bool) -> None:  # noqa: FBT001
-    found = noted(facts([commit(1, "fix: x", CHART)], branch))
-    sentence = f"the branch is called {branch}, and platform-chart, which the release goes by, is to be 1.0.1"
-    assert found == ([sentence] if wrong else [])
+@pytest.mark.parametrize("branch", ["release/1.1", "hotfix/1.0.2", "release/2.x", "release/1.0.10"])
+def test_a_branch_that_is_called_after_another_version_is_noted(branch: str) -> None:
+    chart = "platform-chart, which the release goes by, is to be 1.0.1"
+    assert noted(facts([FIX], branch)) == [f"the branch is called {branch}, and {chart}"]
 
 
 MESSAGES = st.sampled_from(["fix: a", "feat: b", "feat!: c", "docs: d", "whatever"])
