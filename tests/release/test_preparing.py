@@ -5,22 +5,24 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import CommandError, DeclarationError
-from delivery.project import gather, git
-from delivery.project.declaration import Declaration
-from delivery.project.versions import Version
+from delivery.project import gather
+from delivery.project.preparation import Preparation
 from delivery.release import preparing
 from tests.conftest import DECLARATION
+from tests.project.examples import HOUSE, NAMES
 from tests.repositories import Repository, environment
 
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n"
-VALUES = 'components:\n  api-rest:\n    image: {repository: localhost:5001/api-rest, tag: 1.0.0, digest: ""}\n'
+VALUES = """\
+components:
+  api-rest:
+    image: {repository: localhost:5001/api-rest, tag: 1.0.0, digest: ""}
+"""
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """Three subprojects, released as 1.0.0, on develop."""
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "BRANCH_NAME", "CHANGE_ID", "TAG_NAME", "GITHUB_REF"):
-        monkeypatch.delenv(name, raising=False)
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     made = Repository(tmp_path / "house")
@@ -39,45 +41,49 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     for path, text in texts.items():
         made.write(path, text)
     made.commit("feat: begin", "base-image/rootfs/etc", "api-rest/src/app.py")
-    made.tag("base-image-v1.0.0", "apps-v1.0.0", "platform-chart-v1.0.0")
+    made.tag(*(f"{name}-v1.0.0" for name in NAMES))
     made.branch("develop")
     return made
 
 
-def decided(declaration: Declaration, repository: Repository) -> dict[str, Version]:
-    return dict(gather.look(declaration, repository.root).versions)
+def look(repository: Repository, *told: str) -> Preparation:
+    return preparing.look(HOUSE, told, repository.root)
 
 
-def test_afterwards_the_files_say_what_the_next_versions_are(declaration: Declaration, repository: Repository) -> None:
+def prepare(repository: Repository, *told: str) -> None:
+    preparing.write(look(repository, *told), repository.root)
+
+
+def versions(repository: Repository) -> list[tuple[str, str]]:
+    """What the files say of each subproject, and what its next version is."""
+    found = gather.look(HOUSE, repository.root).versions.values()
+    return [(one.written, one.next) for one in found]
+
+
+def fix(repository: Repository, message: str = "fix(api-rest): a bug") -> None:
+    repository.commit(message, "api-rest/src/app.py")
+
+
+def test_afterwards_the_files_say_what_the_next_versions_are(repository: Repository) -> None:
     repository.commit("feat(base-image): time zones", "base-image/rootfs/zones")
     repository.branch("release/1.1")
-    planned = {name: one.next for name, one in decided(declaration, repository).items()}
-    preparing.write(preparing.look(declaration, (), repository.root), repository.root)
-    after = decided(declaration, repository)
-    assert planned == {"base-image": "1.1.0", "apps": "1.0.1", "platform-chart": "1.0.1"}
-    assert {name: (one.written, one.next) for name, one in after.items()} == {
-        name: (v, v) for name, v in planned.items()
-    }
-    assert (
-        repository.git("log", "-1", "--format=%B")
-        == "chore(release): base-image 1.1.0, apps 1.0.1, platform-chart 1.0.1"
+    planned = [following for _, following in versions(repository)]
+    prepare(repository)
+    assert planned == ["1.1.0", "1.0.1", "1.0.1"]
+    assert versions(repository) == [(one, one) for one in planned]
+    assert repository.git("log", "-1", "--format=%an: %B") == (
+        "tester: chore(release): base-image 1.1.0, apps 1.0.1, platform-chart 1.0.1"
     )
     assert repository.git("status", "--porcelain") == ""
-
-
-def test_a_second_run_finds_nothing_to_write(declaration: Declaration, repository: Repository) -> None:
-    repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
-    preparing.write(preparing.look(declaration, (), repository.root), repository.root)
-    again = preparing.look(declaration, (), repository.root)
+    again = look(repository)
     assert (again.texts, again.subject) == ({}, "")
-    assert "- A bug." in (repository.root / "api-rest/CHANGELOG.md").read_text()
 
 
-def test_what_comes_after_it_is_prepared_on_top(declaration: Declaration, repository: Repository) -> None:
-    repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
-    preparing.write(preparing.look(declaration, (), repository.root), repository.root)
-    repository.commit("feat(api-rest): a page", "api-rest/src/page.py")
-    prepared = preparing.look(declaration, (), repository.root)
+def test_what_comes_after_it_is_prepared_on_top(repository: Repository) -> None:
+    fix(repository)
+    prepare(repository)
+    fix(repository, "feat(api-rest): a page")
+    prepared = look(repository)
     assert prepared.subject == "chore(release): apps 1.1.0, platform-chart 1.0.1"
     assert "## [1.0.1]" not in prepared.texts["api-rest/CHANGELOG.md"]
     assert "- Runs apps 1.1.0." in prepared.texts["platform-chart/CHANGELOG.md"]
@@ -93,69 +99,55 @@ def test_what_comes_after_it_is_prepared_on_top(declaration: Declaration, reposi
     ],
 )
 def test_a_version_by_hand_is_the_next_one_and_goes_through(
-    declaration: Declaration, repository: Repository, told: str, wanted: tuple[str, str, str]
+    repository: Repository, told: str, wanted: tuple[str, str, str]
 ) -> None:
-    preparing.write(preparing.look(declaration, [told], repository.root), repository.root)
-    after = decided(declaration, repository)
-    assert tuple(one.written for one in after.values()) == wanted
-    assert tuple(one.next for one in after.values()) == wanted
+    prepare(repository, told)
+    assert versions(repository) == [(one, one) for one in wanted]
 
 
 def test_a_version_by_hand_below_what_the_commits_ask_for_is_refused(
-    declaration: Declaration, repository: Repository
+    repository: Repository,
 ) -> None:
-    repository.commit("feat(api-rest): a page", "api-rest/src/page.py")
+    fix(repository, "feat(api-rest): a page")
     with pytest.raises(DeclarationError, match=r"the commits make it 1\.1\.0"):
-        preparing.look(declaration, ["apps=1.0.1"], repository.root)
+        look(repository, "apps=1.0.1")
 
 
-def test_nothing_changed_means_nothing_to_write(declaration: Declaration, repository: Repository) -> None:
-    repository.commit("docs: how", "README.md")
-    assert preparing.look(declaration, (), repository.root).texts == {}
-
-
-def test_changes_that_are_not_committed_are_refused(declaration: Declaration, repository: Repository) -> None:
+def test_changes_that_are_not_committed_are_refused(repository: Repository) -> None:
     repository.write("note", "1")
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(note\)"):
-        preparing.look(declaration, (), repository.root)
+        look(repository)
 
 
-def test_a_detached_head_is_refused_whatever_a_ci_server_says(
-    declaration: Declaration, repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BRANCH_NAME", "develop")
-    repository.git("checkout", "--quiet", "--detach")
-    with pytest.raises(DeclarationError, match="no branch is checked out"):
-        preparing.look(declaration, (), repository.root)
-
-
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [("HEAD~0", "no branch is checked out"), ("main", "main is no branch for that")],
+)
 def test_what_is_checked_out_counts_and_not_what_a_ci_server_says(
-    declaration: Declaration, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, where: str, why: str
 ) -> None:
     monkeypatch.setenv("BRANCH_NAME", "develop")
-    repository.switch("main")
-    with pytest.raises(DeclarationError, match="main is no branch for that"):
-        preparing.look(declaration, (), repository.root)
+    repository.switch(where)
+    with pytest.raises(DeclarationError, match=why):
+        look(repository)
 
 
-def test_a_commit_that_a_hook_refuses_leaves_everything_as_it_was(
-    declaration: Declaration, repository: Repository
-) -> None:
-    repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
+def test_a_commit_that_a_hook_refuses_leaves_everything_as_it_was(repository: Repository) -> None:
+    fix(repository)
     hook = repository.root / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(CommandError, match="commit the release"):
-        preparing.write(preparing.look(declaration, (), repository.root), repository.root)
+        prepare(repository)
     assert repository.git("status", "--porcelain") == ""
 
 
 def test_an_interrupt_between_two_files_leaves_everything_as_it_was(
-    declaration: Declaration, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
-    prepared = preparing.look(declaration, (), repository.root)
+    fix(repository)
+    prepared = look(repository)
     write = Path.write_bytes
     count = iter(range(9))
 
@@ -168,21 +160,3 @@ def test_an_interrupt_between_two_files_leaves_everything_as_it_was(
     with pytest.raises(KeyboardInterrupt):
         preparing.write(prepared, repository.root)
     assert repository.git("status", "--porcelain") == ""
-
-
-def test_nothing_but_the_release_is_committed(declaration: Declaration, repository: Repository) -> None:
-    repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
-    prepared = preparing.look(declaration, (), repository.root)
-    repository.write("other", "1")
-    repository.git("add", "other")
-    preparing.write(prepared, repository.root)
-    assert repository.git("status", "--porcelain") == "A  other"
-
-
-def test_a_release_is_committed_under_the_name_of_who_prepares_it(
-    declaration: Declaration, repository: Repository
-) -> None:
-    repository.commit("fix(api-rest): a bug", "api-rest/src/app.py")
-    preparing.write(preparing.look(declaration, (), repository.root), repository.root)
-    assert git.look(repository.root).commit == repository.git("rev-parse", "HEAD")
-    assert repository.git("log", "-1", "--format=%an") == "tester"
