@@ -31,7 +31,6 @@ __all__ = [
     "describe",
     "fetch_tags",
     "filter_history",
-    "has_remote",
     "history",
     "is_without_tags",
     "log",
@@ -43,7 +42,6 @@ __all__ = [
     "remove_tags",
     "tag",
     "tags",
-    "tags_here",
     "text_at",
     "tree",
 ]
@@ -217,19 +215,12 @@ def tags(root: Path, pattern: str = "*") -> list[str]:
     return _read(root, "tag", "--list", pattern).split()
 
 
-def tags_here(root: Path) -> list[str]:
-    """The tags of the commit that is checked out."""
-    return _read(root, "tag", "--points-at", "HEAD").split()
-
-
-def has_remote(root: Path) -> bool:
-    """Whether the clone has a remote `origin`."""
-    return bool(_configured(root, "remote.origin.url"))
-
-
 def is_without_tags(root: Path) -> bool:
     """Whether the clone was made without tags (`git clone --no-tags`)."""
-    return _configured(root, "remote.origin.tagOpt") == "--no-tags"
+    try:
+        return _read(root, "config", "--get", "remote.origin.tagOpt").strip() == "--no-tags"
+    except CommandError:  # nothing is configured
+        return False
 
 
 def remotes(root: Path) -> list[str]:
@@ -342,14 +333,6 @@ def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> st
     argv = ["git", "-C", str(root), *arguments]
     env = {"GIT_TERMINAL_PROMPT": "0"}
     return process.capture(argv, doing=f"cannot {doing}", env=env, text=text, timeout=_LONG_SECONDS)
-
-
-def _configured(root: Path, key: str) -> str:
-    """What the clone's configuration says for a key; "" where it says nothing."""
-    try:
-        return _read(root, "config", "--get", key).strip()
-    except CommandError:
-        return ""
 
 
 def _refs(root: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from delivery.project.gitflow import version_tag
 from delivery.project.preparation import unprepared
 from delivery.project.versions import Checkout, concerned, later
 
-__all__ = ["few", "hotfix_commands", "notes", "of_git"]
+__all__ = ["count", "few", "hotfix_commands", "notes", "of_git"]
 
 _SHOWN = 3  # so many examples make a sentence
 _BRANCH_VERSION = re.compile(r"(?:^|/)v?([0-9]+(?:\.[0-9]+){0,2})(?:\.x)?$")
@@ -24,6 +24,11 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
+def count(items: Sequence[str], what: str) -> str:
+    """How many there are, as a part of a sentence."""
+    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"
+
+
 def of_git(checkout: Checkout) -> list[Problem]:
     """Each problem with the command that solves it; none where the line publishes nothing."""
     if not checkout.decision.pushes:
@@ -32,7 +37,7 @@ def of_git(checkout: Checkout) -> list[Problem]:
     if files := checkout.facts.uncommitted:
         found.append(
             Problem(
-                f"{_count(files, 'file')} not in the commit ({few(files)}): what is pushed has to be in git",
+                f"{count(files, 'file')} not in the commit ({few(files)}): what is pushed has to be in git",
                 "`git stash --include-untracked` puts them aside; or commit or ignore them",
             )
         )
@@ -127,8 +132,8 @@ def _notes_of_unmerged(checkout: Checkout) -> list[str]:
     releases = checkout.decision.rules.releases
     ahead, behind = (ref, lines.develop[0]) if releases else (lines.release[0], ref)
     shown = few([f"{sha[:9]} {subject}" for sha, subject in (one.split(" ", 1) for one in unmerged)])
-    count = _count(unmerged, "commit")
-    return [f"{behind} lacks {count} of {ahead} ({shown}): merge {ahead} into {behind}"]
+    commits = count(unmerged, "commit")
+    return [f"{behind} lacks {commits} of {ahead} ({shown}): merge {ahead} into {behind}"]
 
 
 def _notes_of_tags_elsewhere(checkout: Checkout) -> list[str]:
@@ -155,7 +160,3 @@ def _notes_of_missing_tags(checkout: Checkout) -> list[str]:
         return []
     fetch = "where the server has one, `git fetch --tags` gets it"
     return [f"there is no version's tag of {', '.join(missing)}: {fetch}"]
-
-
-def _count(items: Sequence[str], what: str) -> str:
-    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"

@@ -11,7 +11,7 @@ from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.git import Clone
 from delivery.project.gitflow import version_tag
-from delivery.project.notices import few
+from delivery.project.notices import count, few
 
 __all__ = ["fetch_missing"]
 
@@ -24,7 +24,7 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
     Raises DeclarationError when a tag differs or cannot be fetched, or when the remote cannot be
     asked. By hand, in a clone that has tags, the last is only printed.
     """
-    if not git.has_remote(clone.root):
+    if "origin" not in git.remotes(clone.root):
         return clone
     try:
         tags = git.remote_tags(clone.root)
@@ -76,9 +76,9 @@ def _refuse_moved(clone: Clone, tags: Mapping[str, str]) -> None:
     moved = sorted(name for name, sha in tags.items() if clone.tags.get(name, sha) != sha)
     if not moved:
         return
-    tags_differ = "1 version tag differs" if len(moved) == 1 else f"{len(moved)} version tags differ"
+    differ = "differs" if len(moved) == 1 else "differ"
     raise DeclarationError(
-        f"cannot decide on versions: {tags_differ} from the remote's ({few(moved)})",
+        f"cannot decide on versions: {count(moved, 'version tag')} {differ} from the remote's ({few(moved)})",
         hint="`git fetch --tags --force origin` takes the remote's tags, if those are right; "
         "a version tag is never moved, so find out who moved it",
         details="\n".join(f"{name}: {clone.tags[name][:12]} here, {tags[name][:12]} at the remote" for name in moved),
@@ -90,5 +90,4 @@ def _missing(clone: Clone, tags: Mapping[str, str]) -> list[str]:
 
 
 def _lacks(missing: Sequence[str]) -> str:
-    count = "1 version tag" if len(missing) == 1 else f"{len(missing)} version tags"
-    return f"lacks {count} of the remote ({few(missing)})"
+    return f"lacks {count(missing, 'version tag')} of the remote ({few(missing)})"

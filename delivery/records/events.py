@@ -70,7 +70,7 @@ class Origin:
     committed_at: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run of a stage: what it is about, and when it began.
 

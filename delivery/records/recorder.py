@@ -170,7 +170,16 @@ def _run(found: Source, stage: str, step: str, components: Iterable[str], began:
     versions = {name: found.versions[name] for name in components}
     digests = _published(found.declaration, versions, root)
     environment = found.decision.environment
-    return Run(str(uuid.uuid4()), stage, step, environment, versions, found.origin, began, digests)
+    return Run(
+        identifier=str(uuid.uuid4()),
+        stage=stage,
+        step=step,
+        environment=environment,
+        versions=versions,
+        origin=found.origin,
+        began=began,
+        digests=digests,
+    )
 
 
 def _published(declaration: Declaration, versions: Mapping[str, str], root: Path) -> dict[str, str]:
@@ -239,14 +248,14 @@ class Deploy:
             origin = self._origin(release)
             began = _now() if self._stage == "deploy" else self._entered
             run = Run(
-                str(uuid.uuid4()),
-                self._stage,
-                self._step,
-                environment,
-                dict(made.versions),
-                origin,
-                began,
-                dict(made.digests),
+                identifier=str(uuid.uuid4()),
+                stage=self._stage,
+                step=self._step,
+                environment=environment,
+                versions=dict(made.versions),
+                origin=origin,
+                began=began,
+                digests=dict(made.digests),
             )
             self._recording.unchanged |= set(unchanged)
             self._recording.begin(self._declaration, run, to=to)

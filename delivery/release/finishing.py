@@ -58,8 +58,8 @@ def look(
             details="\n".join(different),
             hint=f"let the pipeline of {branch} {_UNPUBLISHED}",
         )
-    ours = {tag.name for tag in checkout.facts.tags}
-    there = tuple(name for name in git.tags_here(root) if name in ours)
+    head = checkout.facts.commit
+    there = tuple(tag.name for tag in checkout.facts.tags if tag.commit == head)
     return Finish(tags=tuple(wanted), version=version, there=there, branch=branch)
 
 

@@ -9,31 +9,19 @@ from delivery.build.plan import Images, Plan, PlannedImage, differences, make_im
 from delivery.errors import DeclarationError, Problem
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.project.gitflow import Decision, Line
+from delivery.project.gitflow import Line
 from delivery.project.versions import Version
 from delivery.release.released import make_release, released_images
-from tests.project.examples import version
+from tests.project.examples import decision, version
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 KEYS = {"base-image": "k1", "api-rest": "k2"}
 
 
-def decision(branch: str, line: Line, environment: str = "", *gates: str) -> Decision:
-    return Decision(
-        ref=Ref("branch", branch),
-        line=line,
-        because=f"{branch} is",
-        pushes=line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
-        suffix="",
-        environment=environment,
-        gates=("checks", *gates),
-    )
-
-
 LINES = {
-    "feature": decision("feature/x", Line.FEATURE),
-    "develop": decision("develop", Line.DEVELOP, "develop"),
-    "release": decision("main", Line.RELEASE, "production", "approval"),
+    "feature": decision(Line.FEATURE, "feature/x"),
+    "develop": decision(Line.DEVELOP, "develop", "develop"),
+    "release": decision(Line.RELEASE, "main", "production", "approval"),
 }
 
 

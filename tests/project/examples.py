@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from delivery.project.declaration import parse
 from delivery.project.facts import Commit, Facts, Ref, Tag
+from delivery.project.gitflow import Decision, Line, rules
 from delivery.project.versions import Version
 from tests.conftest import DECLARATION
 
-__all__ = ["APPS", "BASE", "CHART", "HOUSE", "NAMES", "commit", "facts", "version"]
+__all__ = ["APPS", "BASE", "CHART", "HOUSE", "NAMES", "commit", "decision", "facts", "version"]
 
 HOUSE = parse(DECLARATION, is_folder=lambda _: True)
 NAMES = ("base-image", "apps", "platform-chart")
@@ -23,6 +24,19 @@ def version(name: str, number: str = "1.0.0", **more: object) -> Version:
     same = dict.fromkeys(("last", "written", "next", "published"), number)
     plain = Version(subproject=name, bump="", because="", commits=(), **same)
     return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def decision(line: Line, branch: str, environment: str = "", *gates: str) -> Decision:
+    """What a line decides for a branch, deployed to any environment."""
+    return Decision(
+        ref=Ref("branch", branch),
+        line=line,
+        because=f"{branch} is",
+        pushes=rules(line).pushes,
+        suffix=rules(line).suffix,
+        environment=environment,
+        gates=("checks", *gates),
+    )
 
 
 def commit(number: int, message: str, *paths: str, brought: Sequence[str] = ()) -> Commit:

@@ -29,7 +29,15 @@ from delivery.records.events import (
 
 BEGAN = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin("Zoë", "https://ci/job/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00+00:00")
-RUN = Run("r1", "build", "build", "develop", {"api-rest": "1.2.0-dev.3"}, ORIGIN, BEGAN)
+RUN = Run(
+    identifier="r1",
+    stage="build",
+    step="build",
+    environment="develop",
+    versions={"api-rest": "1.2.0-dev.3"},
+    origin=ORIGIN,
+    began=BEGAN,
+)
 
 
 def test_a_start_says_everything_but_how_long_it_took() -> None:

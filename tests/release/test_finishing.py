@@ -41,7 +41,7 @@ def test_what_is_prepared_is_tagged_once_and_nothing_else(prepared: Repository) 
     found = look(prepared)
     finishing.make(found.tags, prepared.root)
     assert (found.version, found.names) == ("1.0.1", TAGS)
-    assert git.tags_here(prepared.root) == [*TAGS, "tested", "v1.0.1"]
+    assert git.tags(prepared.root, "*1.0.1") == [*TAGS, "v1.0.1"]
     assert "- A bug." in prepared.git("tag", "--list", "--format=%(contents)", "apps-v1.0.1")
     again = finishing.look(HOUSE, root=prepared.root, published=never)
     assert (again.tags, again.names) == ((), TAGS)
@@ -56,7 +56,7 @@ def test_a_commit_that_main_has_left_behind_is_tagged_where_it_is_said_to_be_mai
     monkeypatch.setenv("BRANCH_NAME", "main")
     found = look(prepared)
     finishing.make(found.tags, prepared.root)
-    assert git.tags_here(prepared.root) == TAGS
+    assert prepared.git("tag", "--points-at", released).split() == TAGS
     (merge,) = finishing.next_commands(HOUSE, found.names, found.branch, pushed=True)
     assert "git merge --no-ff main &&" in merge
 

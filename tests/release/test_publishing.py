@@ -16,13 +16,13 @@ from delivery.host.docker_api import Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.project.gitflow import Decision, Line
+from delivery.project.gitflow import Line
 from delivery.registry import layers
 from delivery.registry.client import Referrer, Registry
 from delivery.release import catalog, chart_package, publishing, sboms, signing
 from delivery.release.bom import MEDIA_TYPE
 from delivery.release.released import Release, read_release
-from tests.project.examples import version
+from tests.project.examples import decision, version
 from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
 
 ATTACH = sboms.attach
@@ -71,24 +71,16 @@ class Place:
     def plan(self, address: str, line: Line = Line.DEVELOP) -> Plan:
         """A plan for what the registry holds now, everything changed."""
         declaration = self.declaration.at(address)
-        decision = Decision(
-            Ref("branch", "develop"),
-            line,
-            "develop is develop",
-            line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
-            "dev",
-            "develop",
-            (),
-        )
+        decided = decision(line, "develop", "develop")
         found = {
             name: version(name, "0.1.0", next=one.partition("-")[0], published=one, bump="minor")
             for name, one in NUMBERS.items()
         }
         registry = Registry(address)
         held = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
-        images = make_images(declaration, KEYS, held, found, decision)
+        images = make_images(declaration, KEYS, held, found, decided)
         return make_plan(
-            declaration, "c0ffee", decision, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
+            declaration, "c0ffee", decided, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
         )
 
     def publish(self, fault: Fault | None = None, layouts: Collection[str] = tuple(KEYS)) -> Release:

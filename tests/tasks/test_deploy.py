@@ -16,8 +16,7 @@ from delivery.errors import DeclarationError, DeployError, SignatureError
 from delivery.host import engines
 from delivery.project import files
 from delivery.project.declaration import Declaration, Environment
-from delivery.project.facts import Ref
-from delivery.project.gitflow import Decision, Line
+from delivery.project.gitflow import Line
 from delivery.records import outbox, recorder
 from delivery.records.recorder import Deploy
 from delivery.registry import local_registry, mirroring
@@ -25,7 +24,7 @@ from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from delivery.tasks import deploy, platform
-from tests.project.examples import version
+from tests.project.examples import decision, version
 
 C = "sha256:" + "c" * 64
 NOW = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "revision 3", "sha256:" + "a" * 64)})
@@ -330,21 +329,13 @@ def test_one_thing_says_what_is_deployed(done: Done) -> None:
 
 
 def planned(declaration: Declaration, line: Line, environment: str, key: str = "k") -> Plan:
-    decision = Decision(
-        Ref("branch", "b"),
-        line,
-        "b is b",
-        line in {Line.DEVELOP, Line.CANDIDATE, Line.RELEASE},
-        "",
-        environment,
-        ("checks",),
-    )
+    decided = decision(line, "b", environment)
     versions = {
         name: version(name, "1.0.0", last="0.9.0", bump="minor") for name in ("base-image", "apps", "platform-chart")
     }
-    images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, versions, decision)
+    images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, versions, decided)
     images = Images(tuple(image for image in images.all if image.name == "api-rest"))
-    return make_plan(declaration, "c", decision, versions, images, ("k", ""))
+    return make_plan(declaration, "c", decided, versions, images, ("k", ""))
 
 
 def test_a_plan_says_where_and_what(
