@@ -219,7 +219,7 @@ def test_a_number_that_goes_back_further_than_a_shallow_clone_has_it_deepened(
     repository.commit("fix: x", "api-rest/src/a")
     repository.tag(*PATCHES)
     repository.commit("feat: y", "api-rest/src/a")
-    repository.branch("develop")
+    repository.branch("feature/x")  # for which the remote is not asked
     assert published(cloned(repository, tmp_path / "clone", "--depth=2"))[1] == "1.1.0-dev.2"
 
 
@@ -356,6 +356,13 @@ def test_a_remote_that_cannot_be_asked_is_an_error_where_its_tags_may_be_missing
     assert "/nowhere" in caught.value.details
     for hint in ("noTags false", "credentials", "`git fetch --tags origin`"):
         assert hint in caught.value.hint
+
+
+def test_by_hand_a_clone_without_a_version_tag_counts(released: Repository, tmp_path: Path) -> None:
+    clone = cloned(released, tmp_path / "clone", "--no-tags")
+    released.git("-C", str(clone), "config", "--unset-all", "remote.origin.tagOpt")
+    point(released, clone)
+    assert look(clone).tags == ()
 
 
 @pytest.mark.parametrize("variable", ["BUILD_URL", "HOME_URL"])

@@ -123,6 +123,7 @@ API_REST = '[images.api-rest]\ncontext = "api-rest"\nbase = "base-image"\nbuilde
         ("not TOML", NAMES, UNSAID),
         ("[build]\nepoch = 1767225600\n", NAMES, UNSAID),
         ("build = 1\nupstream = 2\nimages = 3\n", NAMES, UNSAID),
+        ("[build]\n[upstream]\n[images.base-image]\n[images.api-rest]\n", NAMES, UNSAID),
         ("", NAMES, "there was no delivery.toml at apps-v1.0.1"),
     ],
 )

@@ -64,10 +64,10 @@ UNMERGED = f"{CHART_1_1} is not merged here"
 SAME = "nothing of it has changed since platform-chart-v1.0.0"
 
 
-def says(number: str) -> Facts:
+def says(number: str, *commits: Commit) -> Facts:
     """The chart's files say this."""
-    written = {**facts().written, "platform-chart": number}
-    return replace(facts(), written=written)
+    found = facts(commits)
+    return replace(found, written={**found.written, "platform-chart": number})
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,7 @@ def says(number: str) -> Facts:
         ),
         # A higher version in the files is wanted, and another one makes other bytes.
         (facts([FIX], written="2.0.0"), "2.0.0-dev.1", "major", "its files say 2.0.0; fix: x"),
+        (says("1.0.1", FIX), "1.0.1-dev.1", "patch", "fix: x"),
         (says("1.1.0"), "1.1.0-dev.1", "minor", "its files say 1.1.0"),
         (says("0.9.0"), "1.0.1-dev.1", "patch", "its files say 0.9.0"),
         # A fix on develop comes after a hotfix that is not merged; a hotfix after what it has.
@@ -174,6 +175,12 @@ def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
 def test_a_base_that_was_released_by_itself_still_gives_the_apps_a_patch() -> None:
     apps = decided(tagged(facts([commit(1, "fix: x", BASE)]), "base-image", []))["apps"]
     assert (apps.because, apps.published) == ("base-image 1.0.1", "1.0.1-dev.1")
+
+
+def test_without_a_tag_that_head_has_it_goes_above_those_that_head_lacks() -> None:
+    base = decided(facts([CHORE], last="", lacking={"base-image-v1.1.0": [CHORE]}))["base-image"]
+    assert (base.last, base.published) == ("", "1.1.1-dev.1")
+    assert base.because == "base-image-v1.1.0 is not merged here"
 
 
 def test_what_only_stands_on_something_above_a_release_is_a_patch_above_it() -> None:
