@@ -18,7 +18,6 @@ from delivery.tasks import (
     repos,
     scan,
     supply,
-    verify,
 )
 
 namespace = Collection(
@@ -33,7 +32,7 @@ namespace = Collection(
     images.sizes,
     supply.sbom,
     deploy.deploy,
-    verify.verify,
+    deploy.verify,
     deploy.rollback,
     deploy.undeploy,
     records.notify,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from delivery import console
 from delivery.errors import DeclarationError
 
-__all__ = ["choose", "someone", "typed"]
+__all__ = ["choose", "confirm", "someone", "typed"]
 
 
 def someone() -> bool:
@@ -16,8 +16,11 @@ def someone() -> bool:
     return sys.stdin.isatty()
 
 
-def choose(question: str, answers: Mapping[str, str], default: str) -> str:
-    """Ask for one of the answers (answer → what it means), by its number or by itself; Enter takes the default."""
+def choose(question: str, answers: Mapping[str, str], default: str = "") -> str:
+    """Ask for one of the answers (answer → what it means), by its number or by itself.
+
+    Enter takes the default, where there is one.
+    """
     console.say(question)
     for number, (answer, meaning) in enumerate(answers.items(), start=1):
         console.say(f"  {number}) {answer}{f': {meaning}' if meaning else ''}{' (Enter)' if answer == default else ''}")
@@ -28,7 +31,17 @@ def choose(question: str, answers: Mapping[str, str], default: str) -> str:
             return said
         if said.isdecimal() and int(said) in numbered:
             return numbered[int(said)]
-        console.say(f"{said} is none of them: a number from 1 to {len(answers)}, please")
+        console.say(f"{said or 'that'} is none of them: a number from 1 to {len(answers)}, please")
+
+
+def confirm(doing: str, word: str, *, yes: bool) -> None:
+    """Have somebody type a word before something is done; raise DeclarationError otherwise. yes: do not ask."""
+    if yes:
+        return
+    if not someone():
+        raise DeclarationError(f"{doing}: nobody is here to confirm it", hint="say it with --yes")
+    if not typed(f"{doing}? type {word} to go on:", word):
+        raise DeclarationError(f"{doing}: not confirmed", hint=f"type {word}, or say --yes")
 
 
 def typed(question: str, wanted: str) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from delivery.deploy import follow, helm, kubectl, serving
-from delivery.deploy.deployment import deployed
-from delivery.deploy.helm import Helm
-from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy import follow, serving
+from delivery.deploy.helm import RELEASE
 from delivery.deploy.rollout import progress
-from delivery.deploy.upgrade import RELEASE, Target
+from delivery.deploy.target import Target, reachable
 from delivery.errors import DeliveryError
 from delivery.host import programs
 from delivery.project.declaration import Declaration
@@ -55,45 +52,31 @@ def look(declaration: Declaration) -> tuple[EnvironmentStatus, ...]:
     if client is None or program is None:
         return ()
     try:
-        known, version = kubectl.contexts(client), helm.probe(program)
+        by_name = reachable(declaration, declaration.environments, program, client)
     except DeliveryError:
         return ()
-    places = [
-        Target(
-            name,
-            declared,
-            Helm(program, version, context, declared.namespace),
-            Kubernetes(client, context, declared.namespace, seconds=_SECONDS),
-        )
-        for name, declared in declaration.environments.items()
-        for context in declaration.contexts(name)
-        if context in known
-    ]
-    return _all(declaration, places)
-
-
-def _all(declaration: Declaration, places: Sequence[Target]) -> tuple[EnvironmentStatus, ...]:
-    if not places:
+    targets = [target for targets in by_name.values() for target in targets]
+    if not targets:
         return ()
-    with ThreadPoolExecutor(len(places)) as pool:
-        return tuple(pool.map(lambda place: _look_at(declaration, place), places))
+    with ThreadPoolExecutor(len(targets)) as pool:
+        return tuple(pool.map(lambda target: _look_at(declaration, target), targets))
 
 
-def _look_at(declaration: Declaration, place: Target) -> EnvironmentStatus:
-    context = place.kubernetes.context
+def _look_at(declaration: Declaration, target: Target) -> EnvironmentStatus:
+    kubernetes = target.kubernetes.within(_SECONDS)
+    context = kubernetes.context
     try:
-        place.kubernetes.reach()
-        history = place.helm.history(RELEASE)
-        serving_now = deployed(history)
-        if serving_now is None:
-            return EnvironmentStatus(place.name, context)
+        kubernetes.reach()
+        current = serving.look(declaration, target)
+        if current is None:
+            return EnvironmentStatus(target.name, context)
         return EnvironmentStatus(
-            place.name,
+            target.name,
             context,
-            serving_now.number,
-            tuple(serving.of_revision(declaration, place, serving_now, history).versions.items()),
-            progress(follow.workloads(place.kubernetes, RELEASE)),
-            f"{serving_now.updated:%Y-%m-%d %H:%M:%S}",
+            current.revision.number,
+            tuple(current.contents.versions.items()),
+            progress(follow.workloads(kubernetes, RELEASE)),
+            f"{current.revision.updated:%Y-%m-%d %H:%M:%S}",
         )
     except DeliveryError as error:
-        return EnvironmentStatus(place.name, context, note=f"not known: {error.message}")
+        return EnvironmentStatus(target.name, context, note=f"not known: {error.message}")

@@ -10,10 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 from delivery import process
-from delivery.deploy.deployment import Manifest, Revision
+from delivery.deploy.history import History, Revision
+from delivery.deploy.manifests import Manifest
 from delivery.errors import CommandError, DeployError
 
-__all__ = ["Helm", "Watcher", "probe"]
+__all__ = ["RELEASE", "Helm", "Watcher", "probe"]
+
+RELEASE = "platform"  # the same in every environment: a namespace has one
 
 _OLDEST = (3, 18)
 _SERVER_SIDE = (4, 0)  # the first that applies on the server, and waits by kstatus
@@ -55,15 +58,15 @@ class Helm:
     context: str
     namespace: str
 
-    def history(self, release: str) -> tuple[Revision, ...]:
-        """The revisions of a release, oldest first; none when there is no such release."""
+    def history(self) -> History:
+        """The history of the release; empty when there is none."""
         try:
-            printed = self._capture(["history", release, "--output=json"], f"read the history of {release}")
+            printed = self._capture(["history", RELEASE, "--output=json"], f"read the history of {RELEASE}")
         except CommandError as error:
             if "not found" in error.tail:
-                return ()
+                return History()
             raise
-        return tuple(
+        revisions = (
             Revision(
                 number=int(one["revision"]),
                 status=str(one["status"]),
@@ -73,39 +76,39 @@ class Helm:
             )
             for one in json.loads(printed)
         )
+        return History(tuple(revisions))
 
-    def manifest(self, release: str, revision: int) -> Manifest:
+    def manifest(self, revision: int) -> Manifest:
         """What a revision put into the cluster."""
         asked = {
             part: self._capture(
-                ["get", part, release, f"--revision={revision}"], f"read the {part} of {release}, revision {revision}"
+                ["get", part, RELEASE, f"--revision={revision}"], f"read the {part} of {RELEASE}, revision {revision}"
             )
             for part in ("manifest", "hooks")
         }
         return Manifest(asked["manifest"].strip(), asked["hooks"].strip())
 
-    def values(self, release: str, revision: int) -> dict[str, object]:
+    def values(self, revision: int) -> dict[str, object]:
         """The values that a revision was deployed with."""
         printed = self._capture(
-            ["get", "values", release, f"--revision={revision}", "--output=json"],
-            f"read the values of {release}, revision {revision}",
+            ["get", "values", RELEASE, f"--revision={revision}", "--output=json"],
+            f"read the values of {RELEASE}, revision {revision}",
         )
         return dict(json.loads(printed) or {})
 
-    def notes(self, release: str) -> str:
+    def notes(self) -> str:
         """What the chart has to say to who deployed it."""
-        return self._capture(["get", "notes", release], f"read the notes of {release}").strip().removeprefix("NOTES:\n")
+        return self._capture(["get", "notes", RELEASE], f"read the notes of {RELEASE}").strip().removeprefix("NOTES:\n")
 
-    def preview(self, release: str, chart: Path, values: Sequence[Path]) -> Manifest:
+    def preview(self, chart: Path, values: Sequence[Path]) -> Manifest:
         """What an upgrade would put into the cluster, which is asked for what the chart looks up there."""
-        argv = ["upgrade", release, str(chart), *_values(values), "--dry-run=server", "--output=json"]
+        argv = ["upgrade", RELEASE, str(chart), *_values(values), "--dry-run=server", "--output=json"]
         found = json.loads(self._capture(argv, f"render {chart.name}"))
         hooks = [f"---\n# Source: {hook['path']}\n{hook['manifest'].strip()}" for hook in found.get("hooks") or ()]
         return Manifest(found["manifest"].strip(), "\n".join(hooks))
 
     def upgrade(  # as helm takes them
         self,
-        release: str,
         chart: Path,
         values: Sequence[Path],
         *,
@@ -118,25 +121,25 @@ class Helm:
         Never rolls back: what failed is to be looked at first. The history keeps description for a
         revision that goes well, unless it is empty.
         """
-        argv = ["upgrade", release, str(chart), "--install", *_values(values), f"--history-max={_HISTORY}"]
+        argv = ["upgrade", RELEASE, str(chart), "--install", *_values(values), f"--history-max={_HISTORY}"]
         argv += [f"--description={description}"] if description else []
-        self._watch([*argv, *self._applying(), *_waiting(seconds)], f"deploy {release}", watcher)
+        self._watch([*argv, *self._applying(), *_waiting(seconds)], f"deploy {RELEASE}", watcher)
 
-    def rollback(self, release: str, revision: int, *, seconds: int, watcher: Watcher) -> None:
+    def rollback(self, revision: int, *, seconds: int, watcher: Watcher) -> None:
         """Deploy an earlier revision once more, and wait until everything is ready."""
-        argv = ["rollback", release, str(revision), f"--history-max={_HISTORY}", *self._applying()]
-        self._watch([*argv, *_waiting(seconds)], f"roll {release} back to revision {revision}", watcher)
+        argv = ["rollback", RELEASE, str(revision), f"--history-max={_HISTORY}", *self._applying()]
+        self._watch([*argv, *_waiting(seconds)], f"roll {RELEASE} back to revision {revision}", watcher)
 
-    def uninstall(self, release: str, *, seconds: int, watcher: Watcher) -> None:
+    def uninstall(self, *, seconds: int, watcher: Watcher) -> None:
         """Remove a release with its history, and wait until its objects and their pods are gone."""
         # Helm 4 waits by kstatus, which at times misses that an object is gone: https://github.com/helm/helm/issues/31766
         wait = "--wait=legacy" if self.version >= _SERVER_SIDE else "--wait"
-        argv = ["uninstall", release, "--cascade=foreground", wait, f"--timeout={seconds}s"]
-        self._watch(argv, f"remove {release}", watcher)
+        argv = ["uninstall", RELEASE, "--cascade=foreground", wait, f"--timeout={seconds}s"]
+        self._watch(argv, f"remove {RELEASE}", watcher)
 
-    def test(self, release: str, *, seconds: int, watcher: Watcher) -> None:
+    def test(self, *, seconds: int, watcher: Watcher) -> None:
         """Run the chart's tests, printing what they print."""
-        self._watch(["test", release, "--logs", f"--timeout={seconds}s"], f"test {release}", watcher)
+        self._watch(["test", RELEASE, "--logs", f"--timeout={seconds}s"], f"test {RELEASE}", watcher)
 
     def _applying(self) -> list[str]:
         # What a release declares is the release's: a field that somebody else set is taken back, as Helm 3 does.

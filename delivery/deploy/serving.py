@@ -1,167 +1,148 @@
-"""The versions of what is deployed, and the digests behind them, for ledger and helm's history."""
+"""What serves in an environment, and the names of what would: the versions that the ledger and helm's history have."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from delivery.deploy.deployment import (
-    Revision,
-    check_line,
-    deployed,
-    deployed_images,
-    name_unreleased,
-    rollback_target,
-    versions_of,
-)
-from delivery.deploy.upgrade import RELEASE, Target
+from delivery.deploy.helm_values import pinned_images
+from delivery.deploy.history import History, Revision
+from delivery.deploy.selection import check_line
+from delivery.deploy.target import Target
 from delivery.errors import DeclarationError
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.keys import chart_key
 from delivery.records import recorder
+from delivery.records.deployment import Contents
 from delivery.registry.client import Registry, answers
 from delivery.release import catalog
-from delivery.release.contents import Contents, bytes_of
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release, ReleasedChart, ReleasedImage
 
-__all__ = ["contents", "current", "going_back", "of_revision", "to_deploy"]
+__all__ = ["Serving", "contents_of_clone", "contents_of_release", "look", "revision_contents"]
 
-_LOOKED_AT = 20  # so many releases, the newest, are looked at for what a revision is
-_SHOWN = len("sha256:") + 12
+_LOOKED_AT = 20  # the newest releases, searched for what a revision is
+_DIGEST_SHOWN = len("sha256:") + 12
+_KEY_SHOWN = 7
 _CHART = re.compile(r"-(?P<version>[0-9]+\.[0-9]+\.[0-9]+.*)$")
-_NOTHING = Contents({})
 
 
-def contents(declaration: Declaration, release: Release, before: Contents = _NOTHING) -> Contents:
-    """What a release is made of, with the chart.
+@dataclass(frozen=True)
+class Serving:
+    """What serves: helm's revision, the images' (repository, digest) by name, and all as versions."""
 
-    What is no release is named by the version to come and its bytes. Where its bytes are those of
-    before, it keeps that name: one image has one name.
-    """
-    images = {name: release.images[name] for name in declaration.components() if name in release.images}
-    folder = declaration.chart.folder
-    key = "" if release.chart else _chart_key(declaration)
-    digests = {name: image.digest for name, image in images.items()}
-    digests[folder] = release.chart.digest if release.chart else key
-    released = release.chart and all(image.version for image in images.values())
-    coming = {} if released else recorder.decided(declaration)
-    versions = {name: _image_name(name, image, before, coming) for name, image in images.items()}
-    if release.chart:
-        versions[folder] = release.chart.version
-    else:
-        name = name_unreleased(coming.get(folder, ""), key)
-        known = before.versions.get(folder, "")
-        versions[folder] = known if bytes_of(known) == bytes_of(name) else name
-    return Contents(versions, digests)
+    revision: Revision
+    images: Mapping[str, tuple[str, str]]
+    contents: Contents
 
 
-def _image_name(name: str, image: ReleasedImage, before: Contents, coming: Mapping[str, str]) -> str:
-    if image.version:
-        return image.version
-    if before.digests.get(name) == image.digest and name in before.versions:
-        return before.versions[name]
-    if image.key.startswith("revision "):
-        return image.digest[:_SHOWN]
-    return name_unreleased(coming.get(name, ""), image.key)
+def look(declaration: Declaration, target: Target) -> Serving | None:
+    """What serves in an environment; None where nothing does."""
+    history = target.helm.history()
+    revision = history.serving
+    if revision is None:
+        return None
+    images = pinned_images(target.helm.values(revision.number))
+    return Serving(revision, images, _contents(declaration, target, history, revision, images))
 
 
-def _chart_key(declaration: Declaration) -> str:
-    """The key of the chart's folder; its images are values, and are not part of it."""
-    listed = files.chart_files(ROOT / declaration.chart.folder)
-    return chart_key(listed, version="", images={}, epoch=declaration.build.epoch)
+def revision_contents(declaration: Declaration, target: Target, history: History, revision: Revision) -> Contents:
+    """What a revision of this history is made of."""
+    images = pinned_images(target.helm.values(revision.number))
+    return _contents(declaration, target, history, revision, images)
 
 
-def to_deploy(
-    declaration: Declaration, place: Target, now: Release | None, release: Release
-) -> tuple[Contents, set[str]]:
-    """What a release is made of, and which of it serves already.
-
-    Of a chart that nothing is known about, the bytes count as those that serve.
-    """
-    history = place.helm.history(RELEASE)
-    serving = deployed(history)
-    if now is None or serving is None:
-        return contents(declaration, release), set()
-    versions = versions_of(serving, history)
-    before = Contents(versions, {name: image.digest for name, image in now.images.items()})
-    made = contents(declaration, release, before)
-    same = {name for name, digest in made.digests.items() if before.digests.get(name) == digest}
-    folder = declaration.chart.folder
-    if folder in versions:
-        is_same = bytes_of(versions[folder]) == bytes_of(made.versions[folder])
-    else:
-        is_same = release.chart is None or _is_of(serving, release.chart.version)
-    return made, same | ({folder} if is_same else set())
-
-
-def _is_of(revision: Revision, version: str) -> bool:
-    """Whether a revision's chart may be the one of this version; candidates are packaged as the version to come."""
-    told = _CHART.search(revision.chart)
-    return told is not None and told["version"] in {version, version.partition("-")[0]}
-
-
-def going_back(declaration: Declaration, place: Target, told: int) -> tuple[Contents, Contents]:
-    """What a rollback brings back, and what serves until then."""
-    history = place.helm.history(RELEASE)
-    serving = deployed(history)
-    return of_revision(declaration, place, rollback_target(history, told), history), (
-        of_revision(declaration, place, serving, history) if serving else _NOTHING
-    )
-
-
-def current(declaration: Declaration, place: Target) -> Contents:
-    """What serves; nothing where nothing does."""
-    history = place.helm.history(RELEASE)
-    serving = deployed(history)
-    return of_revision(declaration, place, serving, history) if serving else _NOTHING
-
-
-def of_revision(
+def _contents(
     declaration: Declaration,
-    place: Target,
+    target: Target,
+    history: History,
     revision: Revision,
-    history: Sequence[Revision] | None = None,
+    images: Mapping[str, tuple[str, str]],
 ) -> Contents:
-    """What a revision of this history says that it is made of.
+    """The versions that a revision was described with.
 
-    One that an earlier version of this project made says nothing: it is a release with the same
-    bytes, else its digests name it.
+    One that an earlier version of this project made has no description: it is named after a release
+    of the same bytes, else by its digests.
     """
-    history = place.helm.history(RELEASE) if history is None else history
-    images = deployed_images(place.helm.values(RELEASE, revision.number))
     # A component that was declared since is not in it.
     digests = {name: images[name][1] for name in declaration.components() if name in images}
     folder = declaration.chart.folder
-    versions = versions_of(revision, history)
+    versions = history.versions(revision)
     if versions.keys() >= {*digests, folder}:
-        return Contents({name: versions[name] for name in (*digests, folder)}, digests)
-    release = _release(declaration, place.name, digests, revision)
-    if release:
-        return contents(declaration, release)
-    chart = _CHART.search(revision.chart)
-    found = {name: digest[:_SHOWN] for name, digest in digests.items()}
-    return Contents({**found, folder: chart["version"] if chart else revision.chart}, digests)
+        return Contents(versions={name: versions[name] for name in (*digests, folder)}, digests=digests)
+    if release := _published(declaration, target.name, digests, revision):
+        return contents_of_release(declaration, release)
+    short = {name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}
+    return Contents(versions={**short, folder: _chart_version(revision) or revision.chart}, digests=digests)
 
 
-def _release(
+def contents_of_release(declaration: Declaration, release: Release) -> Contents:
+    """The components and the chart of a published release."""
+    folder = declaration.chart.folder
+    parts = {name: release.images[name] for name in declaration.components() if name in release.images}
+    named: dict[str, ReleasedImage | ReleasedChart] = {**parts, **({folder: release.chart} if release.chart else {})}
+    return Contents(
+        versions={name: part.version for name, part in named.items()},
+        digests={name: part.digest for name, part in named.items()},
+    )
+
+
+def contents_of_clone(
+    declaration: Declaration, images: Mapping[str, ReleasedImage], serving: Contents | None = None
+) -> Contents:
+    """The images and the chart of this clone: each named by its version to come and its key.
+
+    What serves with the same bytes keeps its name: one image has one name.
+    """
+    serving = serving or Contents()
+    folder = declaration.chart.folder
+    coming = recorder.decided(declaration)
+    keys = {name: images[name].key for name in declaration.components() if name in images}
+    keys[folder] = chart_key(files.chart_files(ROOT / folder), version="", images={}, epoch=declaration.build.epoch)
+    made = Contents(
+        versions={name: _unreleased(coming.get(name, ""), key) for name, key in keys.items()},
+        digests={name: images[name].digest if name in images else key for name, key in keys.items()},
+    )
+    kept = {name: serving.versions[name] for name in made.same(serving)}
+    return made.model_copy(update={"versions": {**made.versions, **kept}})
+
+
+def _unreleased(version: str, key: str) -> str:
+    return f"{version}+{key[:_KEY_SHOWN]}" if version else key[:_KEY_SHOWN]
+
+
+def _chart_version(revision: Revision) -> str:
+    found = _CHART.search(revision.chart)
+    return found["version"] if found else ""
+
+
+def _published(
     declaration: Declaration, environment: str, digests: Mapping[str, str], revision: Revision
 ) -> Release | None:
-    """The release that a revision is, of those that the registry holds: the same bytes may have been published under several."""
+    """The release that a revision is, of those in the registry.
+
+    Of several with the same bytes it is one of the environment's line.
+    """
     address = declaration.registry.address
     if not answers(address):
         return None
     registry = Registry(address)
     lines = {line for line, name in declaration.gitflow.deploys.items() if name == environment}
-    alike = []
+    matching = []
     for version in catalog.known(registry)[:_LOOKED_AT]:
         release = catalog.find(registry, version)
-        if release is None or not _is_of(revision, release.version) or not _fits(declaration, environment, release):
+        if release is None or not _may_be(revision, release.version) or not _fits(declaration, environment, release):
             continue
         if all(name in release.images and release.images[name].digest == digest for name, digest in digests.items()):
-            alike.append(release)
-    return next((release for release in alike if release.line in lines), alike[0] if alike else None)
+            matching.append(release)
+    return next((release for release in matching if release.line in lines), matching[0] if matching else None)
+
+
+def _may_be(revision: Revision, version: str) -> bool:
+    """Whether a revision's chart may be of this version; a candidate is packaged as the version to come."""
+    return _chart_version(revision) in {version, version.partition("-")[0]}
 
 
 def _fits(declaration: Declaration, environment: str, release: Release) -> bool:

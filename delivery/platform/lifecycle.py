@@ -16,10 +16,10 @@ from delivery.platform.compose import Compose, Service
 from delivery.project import files, remembered
 from delivery.project.declaration import LOCAL, Declaration, image_variable
 from delivery.project.files import ROOT, project_name
+from delivery.records.deployment import bytes_of
 from delivery.records.ledger import Ledger
 from delivery.registry import local_registry
 from delivery.registry.local_registry import have
-from delivery.release.contents import bytes_of
 from delivery.release.released import Release, read_release
 
 __all__ = [

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
+from delivery.records.deployment import Action, Deployment, Outcome
 
 __all__ = [
     "NOWHERE",
     "STAGES",
+    "Details",
     "Fate",
     "Origin",
+    "Record",
     "Run",
     "StageTime",
     "begun",
     "components",
     "details_of",
+    "failed",
     "fate",
     "instant",
     "journal_name",
     "kept_components",
     "moment",
+    "of_deployment",
     "printable",
     "rfc3339",
     "same",
     "span",
     "stage_times",
+    "started",
+    "succeeded",
 ]
 
 STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
@@ -60,7 +70,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where events come from: the pipeline's build ("" by hand), the commit with its branch, line and time, and who is at it."""
+    """Where records come from: the pipeline's build ("" by hand), the commit, and who is responsible."""
 
     responsible: str
     pipeline: str = ""
@@ -70,49 +80,134 @@ class Origin:
     committed_at: str = ""
 
 
+class Details(BaseModel):
+    """What a record says besides; a field that is not known is left out of its JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    at: str = ""
+    pipeline: str = ""
+    commit: str = ""
+    branch: str = ""
+    line: str = ""
+    committed_at: str = ""
+    seconds: float | None = None  # since the run began
+    step: str = ""
+    run: str = ""  # the same in all records of a run
+    digest: str | None = None
+    error: str | None = None
+    changed: bool | None = None  # whether a deploy replaced the bytes
+    restored: bool | None = None  # whether a rollback brought it back
+
+
+class Record(BaseModel):
+    """What the ledger is told of one component: `POST /deployments`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    component: str
+    version: str
+    environment: str
+    responsible: str
+    stage: str
+    status: str
+    details: Details = Details()
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON document that the ledger takes."""
+        return self.model_dump(exclude_none=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of a stage: what it is about, and when it began.
+    """One run of a stage.
 
-    `identifier` is the same in all of its events; digests are those behind the versions, where they
-    are known.
+    versions and digests are those of the components that it is about; of those in unchanged the
+    bytes stay the same. chart is the name under which the chart is one of them.
     """
 
-    identifier: str
+    identifier: str = field(default_factory=lambda: str(uuid.uuid4()))
     stage: str
     step: str
     environment: str
     versions: Mapping[str, str]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    unchanged: Collection[str] = ()
+    chart: str = ""
     origin: Origin
     began: datetime
-    digests: Mapping[str, str] = field(default_factory=dict)
 
-    def event(self, component: str, status: str, at: datetime, *, error: str = "", **more: object) -> dict[str, Any]:
-        """What the ledger is told of one component; `more` are further details."""
-        details: dict[str, Any] = {
-            "at": rfc3339(at),
-            "pipeline": self.origin.pipeline,
-            "commit": self.origin.commit,
-            "branch": self.origin.branch,
-            "line": self.origin.line,
-            "committed_at": self.origin.committed_at,
-        }
-        if status != "started":
-            details["seconds"] = round(max(0.0, (at - self.began).total_seconds()), 3)
-        details |= {"step": self.step, "run": self.identifier}
-        if component in self.digests:
-            details["digest"] = self.digests[component]
-        if error:
-            details["error"] = _text(error)
-        return {
-            "component": component,
-            "version": printable(self.versions[component], _VERSION_LIMIT),
-            "environment": self.environment or NOWHERE,
-            "responsible": printable(self.origin.responsible, _RESPONSIBLE_LIMIT),
-            "stage": self.stage,
-            "status": status,
-            "details": {**details, **more},
-        }
+    @property
+    def changed(self) -> list[str]:
+        """What changes, and may fail; where no bytes change, values do, which are the chart's."""
+        changed = [name for name in self.versions if name not in self.unchanged]
+        return changed or [name for name in self.versions if name == self.chart] or list(self.versions)
+
+    def record(self, component: str, status: str, at: datetime, *, error: str = "", **more: bool) -> Record:
+        """The record of one component; `more` are further details."""
+        ended = status != "started"
+        details = Details(
+            at=rfc3339(at),
+            pipeline=self.origin.pipeline,
+            commit=self.origin.commit,
+            branch=self.origin.branch,
+            line=self.origin.line,
+            committed_at=self.origin.committed_at,
+            seconds=round(max(0.0, (at - self.began).total_seconds()), 3) if ended else None,
+            step=self.step,
+            run=self.identifier,
+            digest=self.digests.get(component),
+            error=_text(error) if error else None,
+            **more,
+        )
+        return Record(
+            component=component,
+            version=printable(self.versions[component], _VERSION_LIMIT),
+            environment=self.environment or NOWHERE,
+            responsible=printable(self.origin.responsible, _RESPONSIBLE_LIMIT),
+            stage=self.stage,
+            status=status,
+            details=details,
+        )
+
+
+def started(run: Run) -> list[Record]:
+    """What is recorded when a run begins."""
+    return [run.record(name, "started", run.began) for name in run.changed]
+
+
+def succeeded(run: Run, at: datetime, advice: str = "") -> list[Record]:
+    """What is recorded of a stage that succeeded; advice is what is worth knowing all the same."""
+    return [run.record(name, "succeeded", at, error=advice) for name in run.versions]
+
+
+def failed(run: Run, at: datetime, error: str, *, rolled_back: bool = False) -> list[Record]:
+    """What is recorded of a run that failed: what changed did; the rest serves on as before."""
+    statuses = ("failed", "rolled-back") if rolled_back else ("failed",)
+    return [run.record(name, status, at, error=error) for status in statuses for name in run.changed]
+
+
+def of_deployment(run: Run, deployment: Deployment) -> list[Record]:
+    """What is recorded of a deployment that has ended."""
+    at = deployment.began + timedelta(seconds=deployment.seconds)
+    unchanged, error = deployment.unchanged, deployment.error
+    run = replace(run, unchanged=unchanged)
+    if deployment.outcome in {Outcome.FAILED, Outcome.ROLLED_BACK}:
+        is_taken_back = deployment.outcome is Outcome.ROLLED_BACK and deployment.action is not Action.ROLLBACK
+        return failed(run, at, error, rolled_back=is_taken_back)
+    if deployment.action is Action.REMOVE:
+        run = replace(run, stage="deploy")
+        return [run.record(name, "removed", at, error=error) for name in run.versions]
+    taken_back: list[Record] = []
+    restored = {}
+    if deployment.action is Action.ROLLBACK:
+        before = replace(run, versions=deployment.before.versions, digests=deployment.before.digests)
+        taken_back = [before.record(name, "rolled-back", at) for name in before.versions if name not in unchanged]
+        restored = {"restored": True} if before.versions else {}
+    return taken_back + [
+        run.record(name, "succeeded", at, error=error, changed=name not in unchanged, **restored)
+        for name in run.versions
+    ]
 
 
 @dataclass(frozen=True)
@@ -178,23 +273,22 @@ def journal_name(pipeline: str) -> str:
     return f"{readable or 'build'}-{hashlib.sha256(pipeline.encode()).hexdigest()[:8]}.jsonl"
 
 
-def begun(events: Iterable[Mapping[str, Any]], run: Run, component: str) -> bool:
-    """Whether this pipeline has begun this stage of a component before: a second step of a stage begins nothing anew."""
-    return any(_place(event) == (component, run.versions[component], run.stage) for event in events)
+def begun(records: Iterable[Record], run: Run, component: str) -> bool:
+    """Whether this pipeline began this stage of a component before, in another step."""
+    return any(
+        (record.component, record.version, record.stage) == (component, run.versions[component], run.stage)
+        for record in records
+    )
 
 
-def _place(event: Mapping[str, Any]) -> tuple[str, str, str]:
-    return str(event.get("component")), str(event.get("version")), str(event.get("stage"))
-
-
-def kept_components(events: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The components that the last deploy, of those that ended well, left as they were."""
-    last = {
-        str(event["component"]): details_of(event).get("changed") is False
-        for event in events
-        if (event.get("stage"), event.get("status")) == ("deploy", "succeeded")
+def kept_components(records: Iterable[Record]) -> set[str]:
+    """The components whose bytes the last successful deploy left as they were."""
+    changed = {
+        record.component: record.details.changed
+        for record in records
+        if (record.stage, record.status) == ("deploy", "succeeded")
     }
-    return {name for name, kept in last.items() if kept}
+    return {name for name, is_changed in changed.items() if is_changed is False}
 
 
 def moment(event: Mapping[str, Any]) -> datetime | None:
@@ -218,36 +312,34 @@ def details_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return details if isinstance(details, Mapping) else {}
 
 
-def stage_times(events: Iterable[Mapping[str, Any]]) -> list[StageTime]:
-    """How the stages of a pipeline went, in the order in which they come; one of several components or steps is one stage."""
-    known = list(events)
-    found = []
-    for stage in STAGES:
-        ours = [event for event in known if event.get("stage") == stage]
-        if not ours:
-            continue
-        starts = [at for event in ours if event.get("status") == "started" and (at := moment(event))]
-        ends = [at for event in ours if event.get("status") in _ENDS and (at := moment(event))]
-        seconds = max(0.0, (max(ends) - min(starts)).total_seconds()) if starts and ends else None
-        status = _status(ours)
-        found.append(StageTime(stage, status, None if status == "started" else seconds))
-    return found
+def stage_times(records: Iterable[Record]) -> list[StageTime]:
+    """How the stages of a pipeline went, in their order; components and steps of one stage are one."""
+    known = list(records)
+    by_stage = [(stage, [record for record in known if record.stage == stage]) for stage in STAGES]
+    return [_stage_time(stage, ours) for stage, ours in by_stage if ours]
 
 
-def _status(events: Sequence[Mapping[str, Any]]) -> str:
-    """The worst that is said of a stage; started while a run of it has no end."""
-    statuses = {event.get("status") for event in events}
+def _stage_time(stage: str, records: Sequence[Record]) -> StageTime:
+    starts = [at for record in records if record.status == "started" and (at := instant(record.details.at))]
+    ends = [at for record in records if record.status in _ENDS and (at := instant(record.details.at))]
+    seconds = max(0.0, (max(ends) - min(starts)).total_seconds()) if starts and ends else None
+    status = _status(records)
+    return StageTime(stage, status, None if status == "started" else seconds)
+
+
+def _status(records: Sequence[Record]) -> str:
+    """The worst status of a stage; started while a run of it has not ended."""
+    statuses = {record.status for record in records}
     for status in ("rolled-back", "failed"):
         if status in statuses:
             return status
-    ended = {details_of(event).get("run") for event in events if event.get("status") in _ENDS}
-    going = {details_of(event).get("run") for event in events} - ended
-    return "started" if going else "succeeded"
+    ended = {record.details.run for record in records if record.status in _ENDS}
+    return "started" if {record.details.run for record in records} - ended else "succeeded"
 
 
-def span(events: Iterable[Mapping[str, Any]]) -> float | None:
-    """The seconds from the first to the last event; None without any."""
-    at = [one for event in events if (one := moment(event))]
+def span(records: Iterable[Record]) -> float | None:
+    """The seconds from the first to the last record; None without any."""
+    at = [moment for record in records if (moment := instant(record.details.at))]
     return (max(at) - min(at)).total_seconds() if at else None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import sys
 import time
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from delivery import xdg
 from delivery.errors import DeliveryError
@@ -41,6 +42,7 @@ _VARIABLE = "DELIVERY_OUTBOX"
 _REJECTED = "rejected"
 _ENDING = ".json"
 _UNDER_WAY = ".tmp"
+_UNREADABLE = "it is no event, or not whole"
 _TAKE_OVER_SECONDS = 10  # how long another process may take to move a few files
 _LEFT_SECONDS = 3600  # a file that was begun so long ago is of a process that was killed
 _last = [0]  # the stamp of the event that was added last
@@ -83,6 +85,15 @@ class Report:
 
 
 Send = Callable[[Waiting], tuple[Fate, str]]
+
+
+class _Content(BaseModel):
+    """The JSON document in an event's file; why: for what reason it was put aside."""
+
+    key: str
+    ledger: str
+    event: dict[str, Any]
+    why: str | None = None
 
 
 def folder() -> Path:
@@ -168,7 +179,7 @@ def add(ledger: str, events: Iterable[Mapping[str, Any]]) -> None:
     with _saying(f"put an event into the outbox {place}"):
         for event in events:
             key = str(uuid.uuid4())
-            content = {"key": key, "ledger": ledger, "event": event}
+            content = _Content(key=key, ledger=ledger, event=dict(event))
             _write(place / f"{_stamp():020d}-{key}{_ENDING}", content)
         _sync(place)
 
@@ -194,10 +205,9 @@ def again() -> int:
     place, count = folder(), 0
     with _saying(f"take back what was put aside in {place}"):
         for one in rejected():
-            told = json.loads(one.file.read_text(encoding="utf-8")) if one.event is not None else {}
-            if told:
-                told.pop("why", None)
-                _write(place / one.file.name, told)
+            if one.event is not None:
+                content = _Content.model_validate_json(one.file.read_bytes())
+                _write(place / one.file.name, content.model_copy(update={"why": None}))
                 one.file.unlink()
                 count += 1
         _sync(place)
@@ -270,24 +280,21 @@ def _files(place: Path) -> list[Path]:
 def _read(file: Path) -> Waiting | Rejected | None:
     """The event in a file; None when it is gone meanwhile, Rejected when it is none."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        key, ledger, event = told["key"], told["ledger"], told["event"]
+        content = _Content.model_validate_json(file.read_bytes())
         since = datetime.fromtimestamp(int(file.name.partition("-")[0]) / 1e9, UTC)
-        if not (isinstance(key, str) and isinstance(ledger, str) and isinstance(event, dict)):
-            raise TypeError  # noqa: TRY301  # one place says what is wrong
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OverflowError):  # UnicodeDecodeError is a ValueError
-        return Rejected(file, "it is no event, or not whole")
-    return Waiting(file, key, ledger, event, since)
+    except (ValueError, OverflowError):  # pydantic's ValidationError is a ValueError
+        return Rejected(file, _UNREADABLE)
+    return Waiting(file, content.key, content.ledger, content.event, since)
 
 
 def _read_rejected(file: Path) -> Rejected:
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return Rejected(file, str(told["why"]), dict(told["event"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Rejected(file, "it is no event, or not whole")
+        content = _Content.model_validate_json(file.read_bytes())
+    except (OSError, ValueError):
+        return Rejected(file, _UNREADABLE)
+    return Rejected(file, content.why, content.event) if content.why else Rejected(file, _UNREADABLE)
 
 
 def _set_aside(place: Path, one: Rejected) -> Rejected:
@@ -297,15 +304,16 @@ def _set_aside(place: Path, one: Rejected) -> Rejected:
     if one.event is None:
         one.file.replace(target)
     else:
-        _write(target, {**json.loads(one.file.read_text(encoding="utf-8")), "why": one.why})
+        content = _Content.model_validate_json(one.file.read_bytes())
+        _write(target, content.model_copy(update={"why": one.why}))
         _sync(target.parent)
         one.file.unlink(missing_ok=True)
     return Rejected(target, one.why, one.event)
 
 
-def _write(file: Path, content: Mapping[str, Any]) -> None:
+def _write(file: Path, content: _Content) -> None:
     """Write an event's file that is there whole or not at all, on the disk when this returns."""
-    _write_bytes(file, json.dumps(content).encode())
+    _write_bytes(file, content.model_dump_json(exclude_none=True).encode())
 
 
 def _write_bytes(file: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Tell the ledger of stages and deploys: into the outbox first, which is then delivered as far as it goes.
+"""Tell the ledger of stages and deployments: into the outbox first, which is then delivered.
 
 Recording never fails what it records; what cannot be recorded is one line on standard error.
 """
@@ -6,17 +6,14 @@ Recording never fails what it records; what cannot be recorded is one line on st
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import threading
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from delivery import machine, process
@@ -28,26 +25,24 @@ from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.versions import Checkout
 from delivery.records import events, outbox
-from delivery.records.events import Fate, Origin, Run
+from delivery.records.deployment import Action, Deployment, Outcome
+from delivery.records.events import Fate, Origin, Record, Run
 from delivery.records.ledger import Ledger
 from delivery.records.outbox import Report, Waiting
-from delivery.release.contents import Contents
 from delivery.release.released import Release, ReleasedChart, ReleasedImage, read_release
 
 __all__ = [
-    "Deploy",
+    "Recording",
     "address",
     "decided",
     "deliver",
-    "deploying",
+    "deployment",
     "journal",
     "ledger",
     "pipeline",
-    "removing",
     "source",
     "stage",
     "state",
-    "verifying",
 ]
 
 _ADDRESS = "DELIVERY_LEDGER"
@@ -59,6 +54,8 @@ _MARGIN_SECONDS = 1.0
 # The ledger knows an Idempotency-Key for a week: before then it is asked whether it has the event.
 _OLD = timedelta(days=6)
 _SKEW = timedelta(days=1)  # how far two clocks may be apart
+# The stage that a deployment is recorded as; a removal that fails is not a failed change.
+_STAGES = {Action.VERIFY: "verify", Action.REMOVE: "record"}
 _said: set[str] = set()
 
 
@@ -146,40 +143,191 @@ def _responsible(author: str) -> str:
 
 @contextmanager
 def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Path = ROOT) -> Iterator[None]:
-    """Record what is done inside as a stage of the pipeline: started, then how it ended. By hand nothing is recorded.
+    """Record what is done inside as a stage of the pipeline; by hand nothing is recorded.
 
-    components are images, the chart's folder, subprojects or the project's own name; without any, all that the stage is about. A
-    second step of a stage in one pipeline records its end alone.
+    components are images, the chart's folder, subprojects or the project's own name; without any,
+    all that the stage is about. A second step of a stage in one pipeline records its end alone.
     """
     if not pipeline():
         yield
         return
-    recording = _Recording(root)
+    recording = Recording(name, step, root)
     with recording.guard():
-        found = source(root)
-        everything = _deployed(found.declaration) if name == "verify" else ()
-        recording.unchanged = events.kept_components(journal(root)) if name == "verify" else set()
-        named = events.components(found.declaration, components or everything)
-        recording.begin(found.declaration, _run(found, name, step, named, _now(), root), once=True)
+        recording.begin_stage(components)
     with recording.until_it_ends():
         yield
 
 
-def _run(found: Source, stage: str, step: str, components: Iterable[str], began: datetime, root: Path) -> Run:
+@contextmanager
+def deployment(declaration: Declaration, step: str, action: Action, root: Path = ROOT) -> Iterator[Recording]:
+    """Record a deployment, by hand too: what is done inside calls `start` and `finish`.
+
+    In a pipeline a deploy that fails before it has started is recorded as a failed stage.
+    """
+    recording = Recording(_STAGES.get(action, "deploy"), step, root, declaration)
+    with recording.until_it_ends():
+        yield recording
+
+
+@dataclass
+class Recording:
+    """One run of a stage, or one deployment. Before it is begun nothing is recorded."""
+
+    stage: str
+    step: str
+    root: Path = ROOT
+    declaration: Declaration | None = None
+    to: str = ""  # the ledger
+    run: Run | None = None
+    deployment: Deployment | None = None
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Print what goes wrong in recording as a warning; the work goes on."""
+        try:
+            yield
+        except DeliveryError as error:
+            _say(f"not recorded: {error.message}")
+        except Exception as error:  # noqa: BLE001  # whatever it is, the work goes on
+            _say(f"not recorded: {type(error).__name__}: {error}")
+
+    def begin_stage(self, components: Sequence[str] = ()) -> None:
+        """Record that the stage of this clone's own versions starts."""
+        clone = source(self.root)
+        is_verify = self.stage == "verify"
+        names = events.components(clone.declaration, components or (_deployed(clone.declaration) if is_verify else ()))
+        before = journal(self.root)
+        run = _run(clone, self.stage, self.step, names, self.root)
+        if is_verify:
+            run = replace(run, unchanged=events.kept_components(before))
+        self.to = address(clone.declaration)
+        starting = [record for record in events.started(run) if not events.begun(before, run, record.component)]
+        self.run = run
+        self._keep(starting)
+
+    def start(self, deployment: Deployment, release: Release | None = None, *, to: str = "") -> None:
+        """Record that this is being deployed; a removal is recorded at its end alone.
+
+        release is where the commit is taken from, else from the clone. to is the ledger that this
+        deployment itself brings up or removes, and is asked at the end alone.
+        """
+        with self.guard():
+            declaration = self.declaration or files.load_declaration(self.root)
+            self.to = to or address(declaration)
+            run = Run(
+                stage=self.stage,
+                step=self.step,
+                environment=deployment.environment,
+                versions=deployment.contents.versions,
+                digests=deployment.contents.digests,
+                unchanged=deployment.unchanged,
+                chart=declaration.chart.folder,
+                origin=_origin(self.root, release),
+                began=deployment.began,
+            )
+            self.run, self.deployment = run, deployment
+            if deployment.action is not Action.REMOVE:
+                self._keep(events.started(run))
+            if not to:
+                self.deliver(_FIRST_SECONDS)
+
+    def finish(self, deployment: Deployment) -> None:
+        """Take what the deployment came to; it is recorded at the end."""
+        if self.deployment:
+            self.deployment = deployment
+
+    @contextmanager
+    def until_it_ends(self) -> Iterator[None]:
+        """Record how what is done inside ends, SIGTERM included, and deliver before and after."""
+        try:
+            with process.terminable():
+                if self.run and self.stage != "record":  # which delivers itself, and says what came of it
+                    self.deliver(_FIRST_SECONDS)
+                yield
+        except BaseException as error:
+            if _ended_well(error):
+                self._end(advice=error.message if isinstance(error, DeliveryError) else "")
+            else:
+                self._fail_early()
+                self._end(error)
+            raise
+        self._end()
+
+    def _fail_early(self) -> None:
+        if self.run is None and self.declaration and self.stage == "deploy" and pipeline():
+            with self.guard():
+                self.begin_stage(_deployed(self.declaration))
+
+    def _end(self, error: BaseException | None = None, advice: str = "") -> None:
+        if self.run is None:
+            return
+        with self.guard():
+            self._keep(self._ended(self.run, error, advice))
+        self.deliver(_LAST_SECONDS)
+
+    def _ended(self, run: Run, error: BaseException | None, advice: str) -> list[Record]:
+        if self.deployment:
+            return events.of_deployment(run, _ended_deployment(self.deployment, error, advice))
+        if error is None:
+            return events.succeeded(run, _now(), advice)
+        return events.failed(run, _now(), _text(error), rolled_back=_is_rolled_back(error))
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        documents = [record.to_json() for record in records]
+        with self.guard():
+            if self.to:
+                outbox.add(self.to, documents)
+        with self.guard():
+            if build := pipeline():
+                _append(_journal(build, self.root), records)
+
+    def deliver(self, seconds: float) -> None:
+        """Send what waits, within this time; say what was refused, and why the rest waits."""
+        if not self.to:
+            return
+        with self.guard():
+            report = deliver(seconds=seconds, root=self.root)
+            for one in report.rejected:
+                _say(f"the ledger will never take an event, which was put aside as {one.file}: {one.why}")
+            for ledger_, why in report.reasons.items():
+                waits = "1 event waits" if report.waiting == 1 else f"{report.waiting} events wait"
+                _say(f"{waits} in the outbox: {ledger_}: {why}; `./run inv records.waiting` shows more", once=ledger_)
+
+
+def _run(clone: Source, stage: str, step: str, components: Sequence[str], root: Path) -> Run:
     """A run of a stage for these components of a clone, with the versions and the environment that git says."""
-    versions = {name: found.versions[name] for name in components}
-    digests = _published(found.declaration, versions, root)
-    environment = found.decision.environment
+    named = {name: clone.versions[name] for name in components}
     return Run(
-        identifier=str(uuid.uuid4()),
         stage=stage,
         step=step,
-        environment=environment,
-        versions=versions,
-        origin=found.origin,
-        began=began,
-        digests=digests,
+        environment=clone.decision.environment,
+        versions=named,
+        digests=_published(clone.declaration, named, root),
+        chart=clone.declaration.chart.folder,
+        origin=clone.origin,
+        began=_now(),
     )
+
+
+def _ended_deployment(deployment: Deployment, error: BaseException | None, advice: str) -> Deployment:
+    """How a deployment ended: as its maker says, else by the error that ended it."""
+    if error and deployment.outcome in {Outcome.STARTED, Outcome.ROLLED_BACK, Outcome.FAILED}:
+        outcome = Outcome.ROLLED_BACK if _is_rolled_back(error) else Outcome.FAILED
+        return deployment.ended(outcome, error=_text(error))
+    if deployment.outcome is Outcome.STARTED:
+        return deployment.ended(Outcome.SUCCEEDED, error=advice)
+    return deployment
+
+
+def _origin(root: Path, release: Release | None) -> Origin:
+    commit = release.commit if release and release.commit else "HEAD"
+    described = git.describe(root, commit)
+    origin = Origin(_responsible(described.author if described else ""), pipeline())
+    if release and release.commit:
+        origin = replace(origin, commit=release.commit, branch=release.branch, line=release.line)
+    elif described:
+        origin = replace(origin, commit=described.sha)
+    return replace(origin, committed_at=described.committed_at if described else "")
 
 
 def _published(declaration: Declaration, versions: Mapping[str, str], root: Path) -> dict[str, str]:
@@ -199,247 +347,8 @@ def _deployed(declaration: Declaration) -> list[str]:
     return [*declaration.components(), declaration.chart.folder]
 
 
-class Deploy:
-    """The recording of a deploy, which begins once it is known what is deployed where.
-
-    Of another stage it records, by hand too, what that changed about a deployment.
-    """
-
-    def __init__(
-        self,
-        declaration: Declaration,
-        step: str,
-        root: Path,
-        stage: str = "deploy",
-        *,
-        removes: bool = False,
-    ) -> None:
-        self._declaration = declaration
-        self._step = step
-        self._stage = stage
-        self._entered = _now()
-        self._recording = _Recording(root, removes=removes)
-        self._root = root
-
-    def quietly(self) -> AbstractContextManager[None]:
-        """Print what goes wrong in finding out what to record as a warning; the work goes on."""
-        return self._recording.guard()
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether a deploy is being recorded."""
-        return self._recording.run is not None
-
-    def begin(
-        self,
-        environment: str,
-        made: Contents,
-        release: Release | None = None,
-        *,
-        unchanged: Iterable[str] = (),
-        to: str = "",
-    ) -> None:
-        """Record that this is being deployed; what comes of it is recorded at the end.
-
-        Of what is unchanged, only the success is recorded. to is the ledger that this deploy itself
-        brings up, or removes, instead of the declared one: it is asked at the end alone.
-        """
-        with self._recording.guard():
-            origin = self._origin(release)
-            began = _now() if self._stage == "deploy" else self._entered
-            run = Run(
-                identifier=str(uuid.uuid4()),
-                stage=self._stage,
-                step=self._step,
-                environment=environment,
-                versions=dict(made.versions),
-                origin=origin,
-                began=began,
-                digests=dict(made.digests),
-            )
-            self._recording.unchanged |= set(unchanged)
-            self._recording.begin(self._declaration, run, to=to)
-            if not to:
-                self._recording.deliver(_FIRST_SECONDS)
-
-    def begin_going_back(self, environment: str, back: Contents, served: Contents) -> None:
-        """Record that what serves now is being replaced by what was before it."""
-        self._recording.served = served
-        self.begin(environment, back, unchanged=back.same(served))
-
-    def unchanged(self) -> None:
-        """Note that there was nothing to do."""
-        if run := self._recording.run:
-            self._recording.unchanged = set(run.versions)
-
-    def _origin(self, release: Release | None) -> Origin:
-        commit = release.commit if release and release.commit else "HEAD"
-        described = git.describe(self._root, commit)
-        origin = Origin(_responsible(described.author if described else ""), pipeline())
-        if release and release.commit:
-            origin = replace(origin, commit=release.commit, branch=release.branch, line=release.line)
-        elif described:
-            origin = replace(origin, commit=described.sha)
-        return replace(origin, committed_at=described.committed_at if described else "")
-
-    def _failed_early(self) -> None:
-        """In a pipeline a deploy that ends before it is known what is deployed is a stage that failed, too."""
-        if self._recording.run is None and self._stage == "deploy" and pipeline():
-            with self._recording.guard():
-                found = source(self._root)
-                named = _deployed(found.declaration)
-                run = _run(found, "deploy", self._step, named, self._entered, self._root)
-                self._recording.begin(found.declaration, run)
-
-    @contextmanager
-    def _until_it_ends(self) -> Iterator[None]:
-        with self._recording.until_it_ends(before_failing=self._failed_early):
-            yield
-
-
-@contextmanager
-def deploying(declaration: Declaration, step: str, root: Path = ROOT) -> Iterator[Deploy]:
-    """Record a deploy, by hand too: what is done inside calls `begin` on what it is given."""
-    with _recorded(Deploy(declaration, step, root)) as made:
-        yield made
-
-
-@contextmanager
-def removing(declaration: Declaration, step: str, root: Path = ROOT) -> Iterator[Deploy]:
-    """Record a removal, by hand too, once what is done inside has called `begin` on it.
-
-    One that fails is a failure of the stage record: of deploy, it would be a failed change.
-    """
-    with _recorded(Deploy(declaration, step, root, "record", removes=True)) as made:
-        yield made
-
-
-@contextmanager
-def verifying(declaration: Declaration, root: Path = ROOT) -> Iterator[Deploy]:
-    """Record, by hand, a version that a verification takes back, once `begin` was called on it.
-
-    In a pipeline the stage records it.
-    """
-    with _recorded(Deploy(declaration, "verify", root, "verify")) as made:
-        yield made
-
-
-@contextmanager
-def _recorded(made: Deploy) -> Iterator[Deploy]:
-    with made._until_it_ends():  # noqa: SLF001  # the two are one
-        yield made
-
-
-@dataclass
-class _Recording:
-    """One run that is told to the ledger. Before `begin`, and where that failed, nothing is."""
-
-    root: Path
-    removes: bool = False
-    run: Run | None = None
-    to: str = ""
-    chart: str = ""
-    unchanged: set[str] = field(default_factory=set)
-    served: Contents = field(default_factory=lambda: Contents({}))
-
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Print what goes wrong in recording as a warning; the work goes on."""
-        try:
-            yield
-        except DeliveryError as error:
-            _say(f"not recorded: {error.message}")
-        except Exception as error:  # noqa: BLE001  # whatever it is, the work goes on
-            _say(f"not recorded: {type(error).__name__}: {error}")
-
-    def begin(self, declaration: Declaration, run: Run, *, once: bool = False, to: str = "") -> None:
-        """Record the start; once: not of what this pipeline has begun before; to: another ledger."""
-        self.to = to or address(declaration)
-        self.chart = declaration.chart.folder
-        before = journal(self.root) if once else []
-        starting = [name for name in self._blamed(run) if not events.begun(before, run, name)]
-        self.run = run
-        if not self.removes:
-            self._keep([run.event(name, "started", run.began) for name in starting])
-
-    @contextmanager
-    def until_it_ends(self, before_failing: Any = None) -> Iterator[None]:  # noqa: ANN401  # a callable
-        """Record how what is done inside ends, SIGTERM included, and deliver before and after."""
-        try:
-            with process.terminable():
-                if self.run is None or self.run.stage != "record":  # which delivers itself, and says what came of it
-                    self.deliver(_FIRST_SECONDS)
-                yield
-        except BaseException as error:
-            if _ended_well(error):
-                self.end(advice=error.message if isinstance(error, DeliveryError) else "")
-            else:
-                if before_failing:
-                    before_failing()
-                self.end(error)
-            raise
-        self.end()
-
-    def end(self, error: BaseException | None = None, advice: str = "") -> None:
-        """Record the end; advice is what is to be known of one that went well."""
-        if self.run is None:
-            return
-        with self.guard():
-            at = _now()
-            self._keep(self._failed(self.run, error, at) if error else self._succeeded(self.run, at, advice))
-        self.deliver(_LAST_SECONDS)
-
-    def _succeeded(self, run: Run, at: datetime, advice: str) -> list[dict[str, Any]]:
-        events = []
-        if self.removes:
-            run = replace(run, stage="deploy")
-            return [run.event(name, "removed", at, error=advice) for name in run.versions]
-        if self.served.versions:
-            of = replace(run, versions=self.served.versions, digests=self.served.digests)
-            changed = [name for name in of.versions if name not in self.unchanged]
-            events = self._rolled_back(of, changed, at)
-        for name in run.versions:
-            more: dict[str, Any] = {"changed": name not in self.unchanged} if run.stage == "deploy" else {}
-            if self.served.versions:
-                more["restored"] = True
-            events.append(run.event(name, "succeeded", at, error=advice, **more))
-        return events
-
-    def _failed(self, run: Run, error: BaseException, at: datetime) -> list[dict[str, Any]]:
-        """What failed is what changed; of what did not, nothing is said: it serves as before."""
-        told, blamed = _told(error), self._blamed(run)
-        events = [run.event(name, "failed", at, error=told) for name in blamed]
-        if isinstance(error, DeployError) and error.rolled_back and not self.served.versions:
-            events += self._rolled_back(run, blamed, at, error=told)
-        return events
-
-    def _blamed(self, run: Run) -> list[str]:
-        """What changed, and may fail. Where no bytes did, values did, which are the chart's."""
-        changed = [name for name in run.versions if name not in self.unchanged]
-        return changed or [name for name in run.versions if name == self.chart] or list(run.versions)
-
-    def _rolled_back(self, run: Run, names: Iterable[str], at: datetime, error: str = "") -> list[dict[str, Any]]:
-        return [run.event(name, "rolled-back", at, error=error) for name in names]
-
-    def _keep(self, events: Sequence[Mapping[str, Any]]) -> None:
-        with self.guard():
-            if self.to:
-                outbox.add(self.to, events)
-        with self.guard():
-            if build := pipeline():
-                _append(_journal(build, self.root), events)
-
-    def deliver(self, seconds: float) -> None:
-        """Send what waits, within this time; say what was refused, and why the rest waits."""
-        if not self.to:
-            return
-        with self.guard():
-            report = deliver(seconds=seconds, root=self.root)
-            for one in report.rejected:
-                _say(f"the ledger will never take an event, which was put aside as {one.file}: {one.why}")
-            for ledger_, why in report.reasons.items():
-                waits = "1 event waits" if report.waiting == 1 else f"{report.waiting} events wait"
-                _say(f"{waits} in the outbox: {ledger_}: {why}; `./run inv records.waiting` shows more", once=ledger_)
+def _is_rolled_back(error: BaseException) -> bool:
+    return isinstance(error, DeployError) and error.rolled_back
 
 
 def _ended_well(error: BaseException) -> bool:
@@ -447,7 +356,7 @@ def _ended_well(error: BaseException) -> bool:
     return getattr(error, "code", None) == 0 or getattr(error, "advisory", False)
 
 
-def _told(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     if isinstance(error, TerminatedError):
         return f"interrupted ({error})"
     if isinstance(error, KeyboardInterrupt):
@@ -457,33 +366,31 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def journal(root: Path = ROOT) -> list[dict[str, Any]]:
-    """What this pipeline has recorded so far, in the order in which they came; none by hand."""
+def journal(root: Path = ROOT) -> list[Record]:
+    """What this pipeline has recorded so far, in the order in which it came; nothing by hand."""
     build = pipeline()
     if not build:
         return []
     try:
-        text = _journal(build, root).read_text(encoding="utf-8")
+        lines = _journal(build, root).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    events: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    records: list[Record] = []
+    for line in lines:
         with contextlib.suppress(ValueError):  # a line that was cut off
-            told = json.loads(line)
-            if isinstance(told, dict):
-                events.append(told)
-    return events
+            records.append(Record.model_validate_json(line))
+    return records
 
 
 def _journal(build: str, root: Path) -> Path:
     return files.output("records", events.journal_name(build), root=root)
 
 
-def _append(file: Path, events: Sequence[Mapping[str, Any]]) -> None:
+def _append(file: Path, records: Sequence[Record]) -> None:
     """Add lines in one write, so that those of parallel steps do not mix."""
-    if not events:
+    if not records:
         return
-    text = "".join(f"{json.dumps(event)}\n" for event in events)
+    text = "".join(f"{record.model_dump_json(exclude_none=True)}\n" for record in records)
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(handle, text.encode())
@@ -560,14 +467,14 @@ def _send(one: Waiting, token: str, ends: float) -> tuple[Fate, str]:
     return events.fate(status), said
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _monotonic() -> float:
     from time import monotonic  # noqa: PLC0415  # tests stand in for this function alone
 
     return monotonic()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _say(text: str, once: str = "") -> None:

@@ -10,10 +10,10 @@ from datetime import date
 from pathlib import Path
 
 from delivery import console
-from delivery.deploy import helm, kubectl, upgrade
-from delivery.deploy.deployment import Revision
+from delivery.deploy import target
 from delivery.deploy.helm import Helm
-from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.history import Revision
+from delivery.deploy.target import Target
 from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
 from delivery.host import programs
 from delivery.host.docker_api import Engine
@@ -60,7 +60,7 @@ def look(
     DeployError: what it runs is not known.
     """
     for name in without:
-        upgrade.environment(declaration, name)
+        target.environment(declaration, name)
     uses = (*_files_in_use(in_use, root), *_environments_in_use(declaration, without))
     with console.step(f"look at {registry.address}") as step:
         there = _registered(declaration, registry, step.line)
@@ -238,52 +238,48 @@ def _file_in_use(file: Path, root: Path) -> Use:
 
 
 def _environments_in_use(declaration: Declaration, without: Collection[str]) -> list[Use]:
-    asked = {name: one for name, one in declaration.environments.items() if name not in without}
-    if not asked:
+    names = [name for name in declaration.environments if name not in without]
+    if not names:
         return []
-    program, client = programs.ensure("helm"), programs.ensure("kubectl")
-    version, known = helm.probe(program), kubectl.contexts(client)
+    by_name = target.reachable(declaration, names, programs.ensure("helm"), programs.ensure("kubectl"))
     found: list[Use] = []
-    for name, one in asked.items():
+    for name, targets in by_name.items():
         with console.step(f"ask {name} what it runs") as step:
-            for context in _contexts(name, declaration.contexts(name), known):
-                place = f"{name} ({context})"
-                reached = Kubernetes(client, context, one.namespace)
-                found += _running(place, reached, Helm(program, version, context, one.namespace))
-            step.done(
-                f"{sum(use.who.startswith(f'{name} (') for use in found)} revisions that it runs or may go back to"
-            )
+            if not targets:
+                raise _unreachable(name, declaration.contexts(name))
+            uses = [use for each in targets for use in _running(each)]
+            step.done(f"{len(uses)} revisions that it runs or may go back to")
+            found += uses
     return found
 
 
-def _contexts(name: str, contexts: Sequence[str], known: Collection[str]) -> list[str]:
-    there = [context for context in contexts if context in known]
-    if not there:
-        raise DeployError(
-            f"ask {name} what it runs: the kubeconfig has none of its contexts ({', '.join(contexts)})",
-            hint=f"clean up where it has, or say --without {name}: what it runs is then removed unless something else names it",
-        )
-    return there
+def _unreachable(name: str, contexts: Sequence[str]) -> DeployError:
+    return DeployError(
+        f"ask {name} what it runs: the kubeconfig has none of its contexts ({', '.join(contexts)})",
+        hint=f"clean up where it has, or say --without {name}: what it runs is then removed "
+        "unless something else names it",
+    )
 
 
-def _running(place: str, cluster: Kubernetes, deployed: Helm) -> list[Use]:
+def _running(target: Target) -> list[Use]:
     """Every revision that helm knows: the one that serves, and those that a rollback may go back to."""
+    place = f"{target.name} ({target.kubernetes.context})"
     try:
-        cluster.reach()
-        return [_revision_in_use(place, deployed, revision) for revision in deployed.history(upgrade.RELEASE)]
+        target.kubernetes.reach()
+        return [_revision_in_use(place, target.helm, one) for one in target.helm.history().revisions]
     except (CommandError, DeployError) as error:
         raise DeployError(
             f"ask {place} what it runs: {error.message}",
             details=error.details,
-            hint=f"bring it up, or say --without {place.partition(' ')[0]}: what it runs is then removed unless "
+            hint=f"bring it up, or say --without {target.name}: what it runs is then removed unless "
             "something else names it",
         ) from error
 
 
-def _revision_in_use(place: str, deployed: Helm, revision: Revision) -> Use:
-    manifest = deployed.manifest(upgrade.RELEASE, revision.number)
+def _revision_in_use(place: str, helm: Helm, revision: Revision) -> Use:
+    manifest = helm.manifest(revision.number)
     # The values name what the chart was told, the manifest also what it brought along.
-    texts = (manifest.objects, manifest.hooks, json.dumps(deployed.values(upgrade.RELEASE, revision.number)))
+    texts = (manifest.objects, manifest.hooks, json.dumps(helm.values(revision.number)))
     digests = frozenset(digest for text in texts for digest in _DIGEST.findall(text))
     version = _CHART_VERSION.search(revision.chart)
     return Use(f"{place}, revision {revision.number}", digests, version[1] if version else "")

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
 from delivery import console, prompt
 from delivery.errors import DeclarationError
-from delivery.host import engines, upstreams
-from delivery.host.docker_api import Engine
+from delivery.host import engines
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
-from delivery.project import files, remembered
-from delivery.project.declaration import LOCAL, Declaration, is_local
-from delivery.release import releasing
-from delivery.release.contents import Contents
-from delivery.release.released import Release
+from delivery.project import files
+from delivery.project.declaration import LOCAL, Declaration
 from delivery.tasks.menu import item
 
-if TYPE_CHECKING:  # a command that does not need it starts sooner
-    from delivery.records.recorder import Deploy
-
-__all__ = ["bring_up", "down", "logs", "status", "up"]
-
-_DELIVER_SECONDS = 3.0
+__all__ = ["down", "logs", "status", "up"]
 
 
 @item(help={"monitoring": "also run Prometheus, which measures both apps"})
@@ -38,91 +25,9 @@ def up(_context: Context, monitoring: bool = False) -> None:
     Finds or starts an engine, gets every upstream image, builds and pushes ours, runs everything, sends an event through.
     The platform's own ledger has it as a deployment to local.
     """
-    declaration = files.load_declaration()
-    bring_up(declaration, lambda engine: releasing.make(engine, declaration), monitoring=monitoring)
+    from delivery.platform import bringing_up
 
-
-def bring_up(
-    declaration: Declaration,
-    make: Callable[[Engine], Release],
-    recording: Deploy | None = None,
-    *,
-    monitoring: bool = False,
-) -> None:
-    """Run what make releases, beside what it depends on, and prove it; say where everything is.
-
-    It is recorded as a deployment to local, in recording where the caller has one.
-    """
-    from delivery.records import recorder
-
-    engine = engines.ensure()
-    # Before the long steps: nobody wants to hear of a taken port after minutes of building.
-    before = lifecycle.compose(engine, declaration, lifecycle.released(), monitoring=monitoring)
-    lifecycle.check_ports(before)
-    _tell_shared(before)
-    remembered.keep(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
-    release = make(engine)
-    if monitoring:
-        upstreams.ensure(engine, declaration, "prometheus")
-    project = lifecycle.compose(engine, declaration, release, monitoring=monitoring)
-    with nullcontext(recording) if recording else recorder.deploying(declaration, "up") as deploy:
-        apps = Contents({})
-        with deploy.quietly():
-            apps = _apps(declaration, project, release)
-        _begin(deploy, apps, project, release)
-        services = lifecycle.up(project, release)
-        ports = {service.name: service.ports for service in services}
-        address = f"http://localhost:{ports['api-rest'][0]}"
-        if not deploy.is_begun:
-            with deploy.quietly():
-                recorder.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
-        image = release.images["api-rest"]
-        proof = lifecycle.prove(address, apps.versions.get("api-rest") or image.version or image.key)
-        if not deploy.is_begun:
-            _record_what_runs(deploy, apps, release, address)
-    console.say("")
-    console.say(f"the ledger     {proof.address}/  (this event: {proof.address}/deployments/{proof.identifier})")
-    console.say(f"Kafka          localhost:{ports['kafka'][0]}")
-    console.say(f"database       localhost:{ports['database'][0]}")
-    if ports.get("prometheus"):  # it runs, by this command or an earlier one
-        console.say(f"Prometheus     http://localhost:{ports['prometheus'][0]}/")
-    console.say(f"registry       {declaration.registry.address}")
-    if engine.private:
-        console.say(f"engine         export DOCKER_HOST={engine.address}")
-    if still := [name for name in declaration.components() if name not in ports]:
-        console.say(f"not started    {', '.join(still)}: built, and in the registry")
-        console.say("               `./run inv deploy --platform kubernetes` runs every component")
-    console.say("next           ./run inv status, ./run inv logs --follow, ./run inv down")
-
-
-def _begin(deploy: Deploy, apps: Contents, project: Compose, release: Release) -> None:
-    """Record that the apps are being deployed, unless all of them run already."""
-    with deploy.quietly():
-        running = lifecycle.running(project, release)
-        if not running.issuperset(apps.versions):
-            address = lifecycle.ledger_address(project)
-            deploy.begin(LOCAL, apps, release, unchanged=running, to=address)
-
-
-def _record_what_runs(deploy: Deploy, apps: Contents, release: Release, address: str) -> None:
-    """Record apps that run unchanged, where the ledger does not say that they do.
-
-    Its data may be gone, or they were brought up when nobody recorded it.
-    """
-    with deploy.quietly():
-        if not lifecycle.is_recorded(address, apps.versions):
-            deploy.begin(LOCAL, apps, release, to=address)
-            deploy.unchanged()
-
-
-def _apps(declaration: Declaration, project: Compose, release: Release) -> Contents:
-    """The apps that are brought up: those of ours that the compose files name; not the chart."""
-    from delivery.deploy import serving
-
-    found = serving.contents(declaration, release)
-    started = project.declared()
-    names = [name for name in declaration.components() if name in started]
-    return Contents(*({name: each[name] for name in names} for each in (found.versions, found.digests)))
+    bringing_up.up(files.load_declaration(), monitoring=monitoring).say()
 
 
 def _tell_shared(project: Compose) -> None:
@@ -168,13 +73,15 @@ def down(
 def _record_removal(declaration: Declaration, project: Compose) -> None:
     """Record that the apps are gone while their ledger can still be told: it is one of them."""
     from delivery.records import recorder
+    from delivery.records.deployment import Action, Contents, Deployment
 
-    with recorder.removing(declaration, "down") as recording, recording.quietly():
+    with recorder.deployment(declaration, "down", Action.REMOVE) as recording, recording.guard():
         running = {service.name for service in project.services() if service.state == "running"}
         address = lifecycle.ledger_address(project)
         known = lifecycle.recorded(address) if "api-rest" in running else {}
         if gone := {name: version for name, version in known.items() if name in running}:
-            recording.begin(LOCAL, Contents(gone), to=address)
+            removed = Deployment(action=Action.REMOVE, environment=LOCAL, contents=Contents(versions=gone))
+            recording.start(removed, to=address)
 
 
 def _confirm(name: str, volumes: list[str]) -> None:

@@ -1,19 +1,17 @@
 """What runs where is asked of every cluster that the kubeconfig leads to; one that is away is said."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from delivery.deploy import environments, helm, kubectl, serving
-from delivery.deploy.deployment import Revision
+from delivery.deploy import environments, helm, kubectl
 from delivery.deploy.helm import Helm
+from delivery.deploy.history import History, Revision
 from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import DeployError
 from delivery.host import programs
 from delivery.project.declaration import Declaration
-from delivery.release.contents import Contents
 
 AT = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
 READY = {
@@ -37,8 +35,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise DeployError("reach the cluster of the context production: it does not answer")
         return "{}"
 
-    def history(self: Helm, _release: str) -> Sequence[Revision]:
-        return [Revision(3, "deployed", AT, "platform-0.1.0", "")] if self.context == "develop" else []
+    def history(self: Helm) -> History:
+        revision = Revision(3, "deployed", AT, "platform-0.1.0", "api-rest 0.2.0, platform-chart 0.2.0")
+        return History((revision,) if self.context == "develop" else ())
 
     def all_of(_self: Kubernetes, _kind: str, _selector: str) -> list[dict[str, Any]]:
         return [READY]
@@ -46,7 +45,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Kubernetes, "reach", reach)
     monkeypatch.setattr(Kubernetes, "all", all_of)
     monkeypatch.setattr(Helm, "history", history)
-    monkeypatch.setattr(serving, "of_revision", lambda *_: Contents({"api-rest": "0.2.0"}))
+    image = {"repository": "r/api-rest", "digest": "sha256:a"}
+    monkeypatch.setattr(Helm, "values", lambda *_: {"components": {"api-rest": {"image": image}}})
     return known
 
 
@@ -56,7 +56,7 @@ def test_each_environment_says_what_serves(declaration: Declaration) -> None:
         "develop",
         "develop",
         "3",
-        "api-rest 0.2.0",
+        "api-rest 0.2.0, platform-chart 0.2.0",
         "platform-api-rest: 1 of 2 pods ready",
         "2026-11-28 12:00:00",
     )

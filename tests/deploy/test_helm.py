@@ -9,6 +9,7 @@ from pytest_subprocess import FakeProcess
 
 from delivery import process
 from delivery.deploy.helm import Helm, Watcher, probe
+from delivery.deploy.history import History
 from delivery.errors import CommandError, DeployError
 
 SCOPE = ["--namespace=platform", "--kube-context=kind-house"]
@@ -45,8 +46,8 @@ def test_upgrades_and_rolls_back_waiting_and_never_atomically(helm: Helm, applyi
     fp.register([*upgrade, "--history-max=10", "--description=api-rest 0.2.0", *applying, *waiting])
     fp.register(["helm", "rollback", "platform", "3", "--history-max=10", *applying, *waiting])
     values = [Path("a.yaml"), Path("b.json")]
-    helm.upgrade("platform", Path("chart"), values, description="api-rest 0.2.0", seconds=90, watcher=QUIET)
-    helm.rollback("platform", 3, seconds=90, watcher=QUIET)
+    helm.upgrade(Path("chart"), values, description="api-rest 0.2.0", seconds=90, watcher=QUIET)
+    helm.rollback(3, seconds=90, watcher=QUIET)
     assert len(fp.calls) == 2
 
 
@@ -55,7 +56,7 @@ def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
         raise DeployError("the lease is lost")
 
     with pytest.raises(DeployError, match="the lease is lost"):
-        FOUR.uninstall("platform", seconds=90, watcher=Watcher(lambda _: None, tick))
+        FOUR.uninstall(seconds=90, watcher=Watcher(lambda _: None, tick))
     assert len(fp.calls) == 0
 
 
@@ -63,14 +64,14 @@ def test_removes_and_tests(fp: FakeProcess) -> None:
     fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait=legacy", "--timeout=90s", *SCOPE])
     fp.register(["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"])
     lines: list[str] = []
-    FOUR.uninstall("platform", seconds=90, watcher=QUIET)
-    FOUR.test("platform", seconds=90, watcher=Watcher(lines.append, lambda: None, 0.01))
+    FOUR.uninstall(seconds=90, watcher=QUIET)
+    FOUR.test(seconds=90, watcher=Watcher(lines.append, lambda: None, 0.01))
     assert [line.strip() for line in lines] == ["Phase: Succeeded"]
 
 
 def test_the_helm_before_knows_one_way_to_wait(fp: FakeProcess) -> None:
     fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE])
-    THREE.uninstall("platform", seconds=90, watcher=QUIET)
+    THREE.uninstall(seconds=90, watcher=QUIET)
 
 
 def test_reads_the_history(fp: FakeProcess) -> None:
@@ -82,7 +83,7 @@ def test_reads_the_history(fp: FakeProcess) -> None:
         "description": "Upgrade complete",
     }
     fp.register(["helm", "history", "platform", "--output=json", *SCOPE], stdout=[json.dumps([revision])])
-    (found,) = FOUR.history("platform")
+    (found,) = FOUR.history().revisions
     assert (found.number, found.status, found.chart) == (2, "deployed", "platform-0.1.0")
     assert found.updated.astimezone(UTC).replace(microsecond=0) == datetime(2026, 11, 21, 14, 54, 50, tzinfo=UTC)
 
@@ -91,9 +92,9 @@ def test_a_release_that_is_not_there_has_no_history_but_a_failure_is_one(fp: Fak
     history = ["helm", "history", "platform", "--output=json", *SCOPE]
     fp.register(history, returncode=1, stderr=["Error: release: not found"])
     fp.register(history, returncode=1, stderr=["Error: Kubernetes cluster unreachable"])
-    assert FOUR.history("platform") == ()
+    assert FOUR.history() == History()
     with pytest.raises(CommandError):
-        FOUR.history("platform")
+        FOUR.history()
 
 
 def test_a_preview_compares_with_what_is_deployed(fp: FakeProcess) -> None:
@@ -104,7 +105,7 @@ def test_a_preview_compares_with_what_is_deployed(fp: FakeProcess) -> None:
     fp.register(["helm", "get", "manifest", "platform", "--revision=3", *SCOPE], stdout=["---", "kind: Service", ""])
     hooks = ["---", "# Source: platform/templates/test.yaml", "kind: Pod"]
     fp.register(["helm", "get", "hooks", "platform", "--revision=3", *SCOPE], stdout=hooks)
-    assert FOUR.preview("platform", Path("chart"), [Path("a.yaml")]) == FOUR.manifest("platform", 3)
+    assert FOUR.preview(Path("chart"), [Path("a.yaml")]) == FOUR.manifest(3)
 
 
 def test_reads_values_and_notes(fp: FakeProcess) -> None:
@@ -112,9 +113,9 @@ def test_reads_values_and_notes(fp: FakeProcess) -> None:
     fp.register(values, stdout=['{"components": {}}'])
     fp.register(values, stdout=["null"])
     fp.register(["helm", "get", "notes", "platform", *SCOPE], stdout=["NOTES:", "Say hello."])
-    assert FOUR.values("platform", 3) == {"components": {}}
-    assert FOUR.values("platform", 3) == {}
-    assert FOUR.notes("platform") == "Say hello."
+    assert FOUR.values(3) == {"components": {}}
+    assert FOUR.values(3) == {}
+    assert FOUR.notes() == "Say hello."
 
 
 def test_keeps_its_releases_where_they_are_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +123,9 @@ def test_keeps_its_releases_where_they_are_repaired(tmp_path: Path, monkeypatch:
     program = tmp_path / "helm"
     program.write_text('#!/bin/sh\necho "$HELM_DRIVER"\n')
     program.chmod(0o755)
-    assert Helm(str(program), (4, 1), "kind-house", "platform").notes("platform") == "secret"
+    assert Helm(str(program), (4, 1), "kind-house", "platform").notes() == "secret"
 
 
 def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
     fp.register(["helm", "upgrade", "platform", "chart", "--install", '--values="/a, b/c.yaml"', fp.any()])
-    FOUR.upgrade("platform", Path("chart"), [Path("/a, b/c.yaml")], description="", seconds=90, watcher=QUIET)
+    FOUR.upgrade(Path("chart"), [Path("/a, b/c.yaml")], description="", seconds=90, watcher=QUIET)

@@ -149,7 +149,7 @@ def test_the_ledger_tells_the_truth_about_a_story(story: Story) -> None:
     assert story.runs() == {**first, API_REST: b}
     assert story.figures() == {API_REST: (2, 0), WORKER: (1, 0), CHART: (1, 0)}
 
-    printed = story.inv("rollback")
+    printed = story.inv("rollback", "--environment", "local")
     told = story.told(5)
     # Both are of one moment, so that either may come first.
     assert sorted(told[:3]) == sorted(
@@ -176,7 +176,7 @@ def test_the_ledger_tells_the_truth_about_a_story(story: Story) -> None:
     assert story.runs() == {**first, API_REST: b}
     assert story.figures() == {API_REST: (2, 2), WORKER: (1, 0), CHART: (1, 0)}
 
-    story.inv("undeploy")
+    story.inv("undeploy", "--environment", "local")
     assert story.told(3) == [(API_REST, "removed", b), (WORKER, "removed", worker), (CHART, "removed", chart)]
     assert story.runs() == {}
     assert story.figures() == {API_REST: (2, 2), WORKER: (1, 0), CHART: (1, 0)}

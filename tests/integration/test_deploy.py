@@ -277,7 +277,7 @@ def test_an_image_that_is_not_there_is_shown_at_once_and_may_be_left(served: Pla
     assert "ErrImagePull" in printed or "ImagePullBackOff" in printed
     assert "nothing is rolled back" in printed
     assert served.history()[-1] == (serving + 1, "failed")
-    code, printed = served.inv("rollback", "--revision", str(serving))
+    code, printed = served.inv("rollback", "--environment", "local", "--revision", str(serving))
     assert code == 0, printed
     until(lambda: len(served.pods()) == 2)
 
@@ -435,21 +435,21 @@ def test_goes_back_and_back_again_and_then_is_removed_with_its_data(served: Plac
         code, printed = served.inv("deploy", "--version", "1.0.0")
         assert code == 0, printed
         assert ": ConfigMap/platform-api-rest, " in printed
-    code, printed = served.inv("rollback")
+    code, printed = served.inv("rollback", "--environment", "local")
     assert code == 0, printed
     assert ": api-rest 1.0.0, async-worker 1.0.0, platform-chart 1.0.0\n" in printed
     assert said(served) == "one"
-    assert served.inv("rollback")[0] == 0
+    assert served.inv("rollback", "--environment", "local")[0] == 0
     assert said(served) == "hello"
-    code, printed = served.inv("undeploy")
+    code, printed = served.inv("undeploy", "--environment", "local")
     assert code == 0, printed
     assert served.pods() == {}
     assert "kept: secrets/platform-data" in printed
-    assert served.inv("undeploy", "--data")[0] == 2
-    code, printed = served.inv("undeploy", "--data", "--yes")
+    assert served.inv("undeploy", "--environment", "local", "--data")[0] == 2
+    code, printed = served.inv("undeploy", "--environment", "local", "--data", "--yes")
     assert code == 0, printed
     assert "platform-data" not in served.kubectl("get", "secrets")
-    assert "no data is left" in served.inv("undeploy")[1]
+    assert "no data is left" in served.inv("undeploy", "--environment", "local")[1]
 
 
 def said(place: Place) -> str:

@@ -306,7 +306,7 @@ def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
                 watch = follow.Watch(first.kubernetes, "platform", Step("upgrade"), turn)
                 watcher = Watcher(on_line=on_line, tick=watch.tick)
                 helm = Helm(str(program), (4, 0), "first", NAMESPACE)
-                helm.upgrade("platform", tmp_path, (), description="", seconds=300, watcher=watcher)
+                helm.upgrade(tmp_path, (), description="", seconds=300, watcher=watcher)
 
         with pytest.raises(DeployError, match=f"cannot keep the lease {NAME}"):
             deploy()

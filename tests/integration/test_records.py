@@ -15,7 +15,7 @@ from delivery.errors import DeployError
 from delivery.project import files
 from delivery.project.declaration import Declaration, parse
 from delivery.records import outbox, recorder
-from delivery.release.contents import Contents
+from delivery.records.deployment import Action, Contents, Deployment
 from delivery.release.released import Release
 from delivery.tasks import records
 from tests.conftest import DECLARATION
@@ -52,14 +52,15 @@ class Deploys:
         self.release = Release({}, commit=house.git("rev-parse", "HEAD"))
 
     def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
-        with recorder.deploying(self.declaration, "deploy", self.house.root) as told:
-            made = Contents({self.component: version})
-            if served:
-                told.begin_going_back(ENVIRONMENT, made, Contents({self.component: served}))
-            else:
-                told.begin(ENVIRONMENT, made, self.release)
+        action = Action.ROLLBACK if served else Action.DEPLOY
+        with recorder.deployment(self.declaration, "deploy", action, self.house.root) as recording:
+            recording.start(self.deployment(action, version, served), None if served else self.release)
             if error:
                 raise error
+
+    def deployment(self, action: Action, version: str, before: str = "") -> Deployment:
+        contents, served = (Contents(versions={self.component: one} if one else {}) for one in (version, before))
+        return Deployment(action=action, environment=ENVIRONMENT, contents=contents, before=served)
 
 
 def wait_ready(platform: Platform) -> None:
@@ -153,8 +154,8 @@ def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house
 
     deploy("1.0.0")
     deploy("1.1.0")
-    with recorder.removing(deploy.declaration, "undeploy", house.root) as told:
-        told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
+    with recorder.deployment(deploy.declaration, "undeploy", Action.REMOVE, house.root) as recording:
+        recording.start(deploy.deployment(Action.REMOVE, "1.1.0"))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
     assert outbox.rejected() == []
     assert metrics.is_removal(stored()[0])
@@ -164,8 +165,8 @@ def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house
     wait_served(platform, component, "1.1.0")
 
     def verify() -> None:
-        with recorder.verifying(deploy.declaration, house.root) as told:
-            told.begin(ENVIRONMENT, Contents({component: "1.1.0"}))
+        with recorder.deployment(deploy.declaration, "verify", Action.VERIFY, house.root) as recording:
+            recording.start(deploy.deployment(Action.VERIFY, "1.1.0"))
             raise DeployError("test: no greeting", rolled_back=True)
 
     with pytest.raises(DeployError):
@@ -178,9 +179,9 @@ def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platfor
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
     deploy("1.0.0")
-    with recorder.deploying(deploy.declaration, "deploy", house.root) as told:
+    with recorder.deployment(deploy.declaration, "deploy", Action.DEPLOY, house.root) as recording:
         platform.compose("stop", "api-rest")
-        told.begin(ENVIRONMENT, Contents({component: "1.1.0"}), deploy.release)
+        recording.start(deploy.deployment(Action.DEPLOY, "1.1.0"), deploy.release)
         platform.compose("start", "api-rest")
         wait_ready(platform)
         (one,) = outbox.waiting()

@@ -1,17 +1,17 @@
 """What the ledger is told, and what its answers mean."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
+from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.records.events import (
     Fate,
     Origin,
+    Record,
     Run,
     StageTime,
     begun,
@@ -20,11 +20,13 @@ from delivery.records.events import (
     journal_name,
     kept_components,
     moment,
+    of_deployment,
     printable,
     rfc3339,
     same,
     span,
     stage_times,
+    started,
 )
 
 BEGAN = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
@@ -41,7 +43,7 @@ RUN = Run(
 
 
 def test_a_start_says_everything_but_how_long_it_took() -> None:
-    assert RUN.event("api-rest", "started", BEGAN) == {
+    assert RUN.record("api-rest", "started", BEGAN).to_json() == {
         "component": "api-rest",
         "version": "1.2.0-dev.3",
         "environment": "develop",
@@ -62,22 +64,22 @@ def test_a_start_says_everything_but_how_long_it_took() -> None:
 
 
 def test_an_end_says_how_long_it_took_and_what_went_wrong() -> None:
-    told = RUN.event("api-rest", "failed", BEGAN + timedelta(seconds=90.25), error="no such base", changed=False)
-    assert (told["status"], told["details"]["seconds"], told["details"]["error"]) == ("failed", 90.25, "no such base")
-    assert told["details"]["changed"] is False
+    record = RUN.record("api-rest", "failed", BEGAN + timedelta(seconds=90.25), error="no such base", changed=False)
+    assert (record.status, record.details.seconds, record.details.error) == ("failed", 90.25, "no such base")
+    assert record.details.changed is False
 
 
 def test_a_clock_that_is_put_back_makes_no_time_negative() -> None:
-    assert RUN.event("api-rest", "succeeded", BEGAN - timedelta(hours=1))["details"]["seconds"] == 0
+    assert RUN.record("api-rest", "succeeded", BEGAN - timedelta(hours=1)).details.seconds == 0
 
 
 def test_what_deploys_nowhere_is_recorded_so() -> None:
-    assert replace(RUN, environment="").event("api-rest", "started", BEGAN)["environment"] == "none"
+    assert replace(RUN, environment="").record("api-rest", "started", BEGAN).environment == "none"
 
 
 def test_a_long_error_with_odd_characters_fits_into_the_details() -> None:
-    told = RUN.event("api-rest", "failed", BEGAN, error="\ud800" + "é" * 100_000)
-    assert len(json.dumps(told["details"], ensure_ascii=False).encode()) < 32_768
+    record = RUN.record("api-rest", "failed", BEGAN, error="\ud800" + "é" * 100_000)
+    assert len(record.details.model_dump_json().encode()) < 32_768
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_an_answer_decides_what_becomes_of_an_event(status: int, expected: Fate)
 
 
 def test_the_same_event_is_known_by_all_that_was_sent() -> None:
-    sent = RUN.event("api-rest", "started", BEGAN)
+    sent = RUN.record("api-rest", "started", BEGAN).to_json()
     assert same(sent, {**sent, "id": "e1", "received_at": "2026-01-31T12:00:01Z"})
     assert not same(sent, {**sent, "details": {**sent["details"], "at": "2026-01-31T12:00:00.124Z"}})
     assert not same(sent, {**sent, "status": "failed"})
@@ -152,15 +154,15 @@ def test_a_journal_is_named_after_its_build() -> None:
 
 
 def test_a_stage_is_begun_once_for_each_component_and_version() -> None:
-    known = [RUN.event("api-rest", "started", BEGAN)]
+    known = [RUN.record("api-rest", "started", BEGAN)]
     assert begun(known, RUN, "api-rest")
     assert not begun(known, replace(RUN, stage="scan"), "api-rest")
     assert not begun(known, replace(RUN, versions={"api-rest": "1.2.0-dev.4"}), "api-rest")
     assert not begun(known, replace(RUN, versions={"base-image": "1.2.0-dev.3"}), "base-image")
 
 
-def ended(component: str, *, changed: bool, stage: str = "deploy", status: str = "succeeded") -> dict[str, Any]:
-    return replace(RUN, stage=stage, versions={component: "1"}).event(component, status, BEGAN, changed=changed)
+def ended(component: str, *, changed: bool, stage: str = "deploy", status: str = "succeeded") -> Record:
+    return replace(RUN, stage=stage, versions={component: "1"}).record(component, status, BEGAN, changed=changed)
 
 
 def test_what_the_last_deploy_left_as_it_was() -> None:
@@ -192,12 +194,12 @@ def test_parallel_components_and_later_steps_are_one_stage() -> None:
         return BEGAN + timedelta(seconds=seconds)
 
     events = [
-        scan.event("api-rest", "started", at(0)),
-        scan.event("base-image", "started", at(1)),
-        scan.event("api-rest", "succeeded", at(3)),
-        scan.event("base-image", "succeeded", at(5)),
-        packages.event("api-rest", "failed", at(9)),
-        going.event("api-rest", "started", at(10)),
+        scan.record("api-rest", "started", at(0)),
+        scan.record("base-image", "started", at(1)),
+        scan.record("api-rest", "succeeded", at(3)),
+        scan.record("base-image", "succeeded", at(5)),
+        packages.record("api-rest", "failed", at(9)),
+        going.record("api-rest", "started", at(10)),
     ]
     assert stage_times(events) == [StageTime("scan", "failed", 9.0), StageTime("push", "started", None)]
     assert stage_times(events[:4]) == [StageTime("scan", "succeeded", 5.0)]
@@ -207,5 +209,84 @@ def test_parallel_components_and_later_steps_are_one_stage() -> None:
 
 
 def test_what_was_rolled_back_is_said_so() -> None:
-    events = [RUN.event("api-rest", status, BEGAN) for status in ("started", "failed", "rolled-back")]
+    events = [RUN.record("api-rest", status, BEGAN) for status in ("started", "failed", "rolled-back")]
     assert [one.status for one in stage_times(events)] == ["rolled-back"]
+
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+NEW = Contents(versions={"api-rest": "1.1.0", "platform-chart": "1.0.0"}, digests={"api-rest": B})
+OLD = Contents(versions={"api-rest": "1.0.0", "platform-chart": "1.0.0"}, digests={"api-rest": A})
+
+
+def recorded(action: Action, outcome: Outcome, contents: Contents, before: Contents) -> list[tuple[object, ...]]:
+    """(component, version, status, changed, restored) of what is recorded at the start, then at the end."""
+    deployment = Deployment(action=action, environment="staging", contents=contents, before=before, began=BEGAN)
+    run = replace(
+        RUN,
+        stage="deploy",
+        versions=contents.versions,
+        digests=contents.digests,
+        unchanged=deployment.unchanged,
+        chart="platform-chart",
+    )
+    records = [*started(run), *of_deployment(run, deployment.ended(outcome, error="e", at=BEGAN))]
+    return [(one.component, one.version, one.status, one.details.changed, one.details.restored) for one in records]
+
+
+def test_a_deploy_starts_what_changes_and_succeeds_in_all() -> None:
+    assert recorded(Action.DEPLOY, Outcome.SUCCEEDED, NEW, OLD) == [
+        ("api-rest", "1.1.0", "started", None, None),
+        ("api-rest", "1.1.0", "succeeded", True, None),
+        ("platform-chart", "1.0.0", "succeeded", False, None),
+    ]
+
+
+def test_where_nothing_was_to_do_nothing_has_changed() -> None:
+    ended = recorded(Action.DEPLOY, Outcome.UNCHANGED, NEW, Contents())[2:]
+    assert [row[2:] for row in ended] == [("succeeded", False, None)] * 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "before", "blamed"),
+    [
+        (Outcome.FAILED, Contents(), ["api-rest", "platform-chart"]),
+        (Outcome.FAILED, OLD, ["api-rest"]),
+        (Outcome.ROLLED_BACK, OLD, ["api-rest"]),
+        (Outcome.ROLLED_BACK, NEW, ["platform-chart"]),  # no bytes changed: its values did
+    ],
+)
+def test_only_what_changed_fails_and_is_rolled_back(outcome: Outcome, before: Contents, blamed: list[str]) -> None:
+    ends = ["failed"] if outcome is Outcome.FAILED else ["failed", "rolled-back"]
+    expected = [(name, status) for status in ("started", *ends) for name in blamed]
+    assert [(row[0], row[2]) for row in recorded(Action.DEPLOY, outcome, NEW, before)] == expected
+
+
+def test_without_a_chart_all_of_what_did_not_change_fails() -> None:
+    alone = Contents(versions={"api-rest": "1.0.0"})
+    assert [row[2] for row in recorded(Action.DEPLOY, Outcome.FAILED, alone, alone)] == ["started", "failed"]
+
+
+def test_a_rollback_says_what_is_taken_back_and_what_serves_again() -> None:
+    assert recorded(Action.ROLLBACK, Outcome.SUCCEEDED, OLD, NEW) == [
+        ("api-rest", "1.0.0", "started", None, None),
+        ("api-rest", "1.1.0", "rolled-back", None, None),
+        ("api-rest", "1.0.0", "succeeded", True, True),
+        ("platform-chart", "1.0.0", "succeeded", False, True),
+    ]
+    candidate = Contents(versions={"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, digests=OLD.digests)
+    same_bytes = [row[2:] for row in recorded(Action.ROLLBACK, Outcome.SUCCEEDED, OLD, candidate)]
+    assert same_bytes == [("started", None, None), *[("succeeded", False, True)] * 2]
+
+
+def test_a_rollback_that_fails_leaves_what_serves_alone() -> None:
+    ends = recorded(Action.ROLLBACK, Outcome.ROLLED_BACK, OLD, NEW)[1:]
+    assert ends == [("api-rest", "1.0.0", "failed", None, None)]
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(Outcome.SUCCEEDED, "removed"), (Outcome.FAILED, "failed")])
+def test_a_removal_is_of_all_that_served(outcome: Outcome, status: str) -> None:
+    ended = [row for row in recorded(Action.REMOVE, outcome, NEW, Contents()) if row[2] != "started"]
+    assert [row[:3] for row in ended] == [
+        ("api-rest", "1.1.0", status),
+        ("platform-chart", "1.0.0", status),
+    ]

@@ -11,7 +11,7 @@ from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.records import notification, recorder
-from delivery.records.events import Origin, StageTime
+from delivery.records.events import Details, Origin, Record, StageTime
 from delivery.records.notification import Notice
 from delivery.records.recorder import Source
 from tests.registries import Answer, serving
@@ -92,8 +92,16 @@ def test_it_comes_from_git_and_the_journal(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ref: Ref, expected: str
 ) -> None:
     events = [
-        {"stage": "build", "status": "started", "details": {"at": "2026-01-01T00:00:00Z", "run": "r"}},
-        {"stage": "build", "status": "succeeded", "details": {"at": "2026-01-01T00:00:05Z", "run": "r"}},
+        Record(
+            component="house",
+            version="1",
+            environment="none",
+            responsible="Zoë",
+            stage="build",
+            status=status,
+            details=Details(at=f"2026-01-01T00:00:0{second}Z", run="r"),
+        )
+        for status, second in (("started", 0), ("succeeded", 5))
     ]
     monkeypatch.setattr(recorder, "source", lambda _root: source(declaration, ref))
     monkeypatch.setattr(recorder, "journal", lambda _root: events)

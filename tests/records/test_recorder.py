@@ -18,7 +18,7 @@ from delivery.errors import BuildError, DeclarationError, DeliveryError, DeployE
 from delivery.project.declaration import Declaration, Records, parse
 from delivery.project.files import ROOT
 from delivery.records import outbox, recorder
-from delivery.release.contents import Contents
+from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.conftest import DECLARATION, FOREIGN
 from tests.registries import Answer, Break, serving
@@ -94,7 +94,7 @@ def test_a_stage_says_when_it_starts_and_how_it_ends(house: Repository) -> None:
         "seconds": 0,
         "step": "build",
     }
-    assert [one.event for one in outbox.waiting()] == recorder.journal(house.root)
+    assert [one.event for one in outbox.waiting()] == [record.to_json() for record in recorder.journal(house.root)]
     assert {one.ledger for one in outbox.waiting()} == {"http://localhost:1"}
 
 
@@ -158,7 +158,7 @@ def test_another_pipeline_has_a_journal_of_its_own(house: Repository, monkeypatc
     assert recorder.journal(house.root) == []
     with recorder.stage("build", components=["apps"], root=house.root):
         pass
-    assert [event["status"] for event in recorder.journal(house.root)] == ["started", "succeeded"]
+    assert [record.status for record in recorder.journal(house.root)] == ["started", "succeeded"]
 
 
 @pytest.mark.usefixtures("build")
@@ -466,14 +466,15 @@ RELEASE = Release(
 )
 
 
-def deploy(declaration: Declaration, house: Repository, error: BaseException | None = None, **how: Any) -> None:  # noqa: ANN401
-    """A deploy that ends so; how: what the recording is told besides."""
-    with recorder.deploying(declaration, "deploy", house.root) as recording:
-        if "served" in how:
-            recording.begin_going_back("staging", Contents(VERSIONS), how["served"])
-        else:
-            unchanged = how.get("unchanged", ())
-            recording.begin("staging", Contents(VERSIONS), how.get("release"), unchanged=unchanged)
+CONTENTS = Contents(versions=VERSIONS)
+
+
+def deploy(
+    declaration: Declaration, house: Repository, error: BaseException | None = None, release: Release | None = None
+) -> None:
+    """A deploy that ends so."""
+    with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
+        recording.start(Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS), release)
         if error:
             raise error
 
@@ -499,22 +500,6 @@ def test_a_commit_that_is_not_here_has_no_time(declaration: Declaration, house: 
     assert set(waiting("commit", "committed_at")) == {("0" * 40, "")}
 
 
-def test_nothing_to_do_is_recorded_as_no_change(declaration: Declaration, house: Repository) -> None:
-    with recorder.deploying(declaration, "deploy", house.root) as recording:
-        recording.begin("staging", Contents(VERSIONS))
-        recording.unchanged()
-    assert waiting("status", "changed")[2:] == [("succeeded", False), ("succeeded", False)]
-
-
-def test_of_what_is_unchanged_only_that_it_went_well_is_recorded(declaration: Declaration, house: Repository) -> None:
-    deploy(declaration, house, unchanged={"api-rest"})
-    assert waiting("component", "status", "changed") == [
-        ("platform-chart", "started", None),
-        ("api-rest", "succeeded", False),
-        ("platform-chart", "succeeded", True),
-    ]
-
-
 def test_a_deploy_that_failed_and_was_rolled_back_says_both(declaration: Declaration, house: Repository) -> None:
     with pytest.raises(DeployError):
         deploy(declaration, house, DeployError("upgrade: not ready", rolled_back=True))
@@ -524,62 +509,6 @@ def test_a_deploy_that_failed_and_was_rolled_back_says_both(declaration: Declara
         ("api-rest", "rolled-back", "upgrade: not ready"),
         ("platform-chart", "rolled-back", "upgrade: not ready"),
     ]
-
-
-def test_a_version_that_serves_on_is_not_said_to_be_rolled_back(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeployError):
-        deploy(declaration, house, DeployError("upgrade", rolled_back=True), unchanged={"api-rest"})
-    assert waiting("component", "status") == [
-        ("platform-chart", "started"),
-        ("platform-chart", "failed"),
-        ("platform-chart", "rolled-back"),
-    ]
-
-
-def test_where_no_bytes_changed_the_chart_failed(declaration: Declaration, house: Repository) -> None:
-    """Its values did: the same image, and a value that breaks it."""
-    with pytest.raises(DeployError):
-        deploy(declaration, house, DeployError("upgrade", rolled_back=True), unchanged=set(VERSIONS))
-    assert waiting("component", "status") == [
-        ("platform-chart", "started"),
-        ("platform-chart", "failed"),
-        ("platform-chart", "rolled-back"),
-    ]
-
-
-def test_without_a_chart_what_did_not_change_failed_after_all(declaration: Declaration, house: Repository) -> None:
-    def up() -> None:
-        with recorder.deploying(declaration, "up", house.root) as recording:
-            recording.begin("local", Contents({"api-rest": "1.0.0"}), unchanged={"api-rest"})
-            raise DeployError("up")
-
-    with pytest.raises(DeployError):
-        up()
-    assert waiting("component", "status")[1:] == [("api-rest", "failed")]
-
-
-def test_a_version_is_recorded_with_its_digest(declaration: Declaration, house: Repository) -> None:
-    a, b = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-    with recorder.deploying(declaration, "rollback", house.root) as recording:
-        back = Contents(VERSIONS, {"api-rest": a})
-        served = Contents({"api-rest": "1.1.0", "platform-chart": "1.1.0"}, {"api-rest": b})
-        recording.begin_going_back("staging", back, served)
-    assert waiting("component", "version", "status", "digest") == [
-        ("api-rest", "1.0.0", "started", a),
-        ("platform-chart", "1.0.0", "started", None),
-        ("api-rest", "1.1.0", "rolled-back", b),
-        ("platform-chart", "1.1.0", "rolled-back", None),
-        ("api-rest", "1.0.0", "succeeded", a),
-        ("platform-chart", "1.0.0", "succeeded", None),
-    ]
-
-
-def test_the_same_bytes_under_another_name_are_not_rolled_back(declaration: Declaration, house: Repository) -> None:
-    a = {"api-rest": "sha256:" + "a" * 64}
-    with recorder.deploying(declaration, "rollback", house.root) as recording:
-        served = Contents({"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, a)
-        recording.begin_going_back("staging", Contents(VERSIONS, a), served)
-    assert waiting("version", "status", "changed")[1:] == [("1.0.0", "succeeded", False)] * 2
 
 
 def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository, tmp_path: Path) -> None:
@@ -605,38 +534,15 @@ def test_a_stage_says_the_digests_that_this_clone_has_published(house: Repositor
     assert waiting("version", "digest")[4:] == [("1.0.1", None)] * 2
 
 
-def test_a_deploy_that_failed_and_stays_is_only_failed(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeployError):
-        deploy(declaration, house, DeployError("upgrade"))
-    assert {status for (status,) in waiting("status")} == {"started", "failed"}
-
-
-def test_going_back_says_what_was_rolled_back_and_what_serves_again(
-    declaration: Declaration, house: Repository
-) -> None:
-    deploy(declaration, house, served=Contents({"api-rest": "1.1.0", "platform-chart": "1.0.0"}))
-    assert waiting("component", "version", "status", "restored")[1:] == [
-        ("api-rest", "1.1.0", "rolled-back", None),
-        ("api-rest", "1.0.0", "succeeded", True),
-        ("platform-chart", "1.0.0", "succeeded", True),
-    ]
-
-
-def test_going_back_that_fails_leaves_what_serves_alone(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeployError):
-        deploy(declaration, house, DeployError("roll back", rolled_back=True), served=Contents({"api-rest": "1.1.0"}))
-    assert [(version, status) for version, status in waiting("version", "status")[2:]] == [("1.0.0", "failed")] * 2
-
-
 def test_a_deploy_by_hand_that_is_refused_before_it_begins_is_none(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), recorder.deploying(declaration, "deploy", house.root):
+    with pytest.raises(DeclarationError), recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root):
         raise DeclarationError("no such version")
     assert outbox.waiting() == []
 
 
 @pytest.mark.usefixtures("build")
 def test_in_a_pipeline_it_is_a_stage_that_failed(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), recorder.deploying(declaration, "deploy", house.root):
+    with pytest.raises(DeclarationError), recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root):
         raise DeclarationError("no such version")
     assert waiting("component", "version", "environment", "status") == [
         ("api-rest", "1.1.0-dev.1", "develop", "started"),
@@ -648,7 +554,7 @@ def test_in_a_pipeline_it_is_a_stage_that_failed(declaration: Declaration, house
 
 @pytest.mark.usefixtures("build")
 def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), recorder.removing(declaration, "undeploy", house.root):
+    with pytest.raises(DeclarationError), recorder.deployment(declaration, "undeploy", Action.REMOVE, house.root):
         raise DeclarationError("not confirmed")
     assert outbox.waiting() == []
 
@@ -657,7 +563,11 @@ def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: 
 def test_a_verification_that_brings_the_old_version_back_says_so_of_what_had_changed(
     declaration: Declaration, house: Repository
 ) -> None:
-    deploy(declaration, house, unchanged={"api-rest"})
+    before = Contents(versions={**VERSIONS, "platform-chart": "0.9.0"})
+    with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
+        started = Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS, before=before)
+        recording.start(started)
+        recording.finish(started.ended(Outcome.SUCCEEDED))
     with pytest.raises(DeployError), recorder.stage("verify", root=house.root):
         raise DeployError("test", rolled_back=True)
     assert waiting("component", "stage", "status")[3:] == [
@@ -710,6 +620,6 @@ def test_sigterm_is_nobody_elses_afterwards(house: Repository, monkeypatch: pyte
 
 
 def test_a_deploy_is_told_when_it_begins(declaration: Declaration, house: Repository, ledger: Ledger) -> None:
-    with recorder.deploying(declaration, "deploy", house.root) as recording:
-        recording.begin("staging", Contents(VERSIONS))
+    with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
+        recording.start(Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS))
         assert [event["status"] for event in ledger.taken.values()] == ["started", "started"]

@@ -156,3 +156,8 @@ def test_all_of_a_release_is_what_is_signed(place: Place) -> None:
     for pin in pins:
         repository, _, digest = pin.partition("@")
         assert place.registry.digest(repository, digest) == digest
+
+
+def test_tags_that_are_no_versions_are_left_out() -> None:
+    tags = ["1.2.0", "1.10.0-rc.9", "1.10.0-rc.10", "latest", "1.10.0", "0a1b", "1.10", "01.1.1"]
+    assert catalog.by_version(tags) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]

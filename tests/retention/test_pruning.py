@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.deploy import helm, kubectl
-from delivery.deploy.deployment import Manifest, Revision
+from delivery.deploy import helm, kubectl, target
+from delivery.deploy.history import History, Revision
+from delivery.deploy.manifests import Manifest
 from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
 from delivery.host import programs
 from delivery.host.docker_api import Engine
@@ -311,17 +312,18 @@ class FakeHelm:
     def __init__(self, _program: str, _version: tuple[int, int], context: str, _namespace: str) -> None:
         self.context = context
 
-    def history(self, _release: str) -> tuple[Revision, ...]:
+    def history(self) -> History:
         now = datetime.now(UTC)
-        return tuple(
+        revisions = (
             Revision(number, "superseded", now, chart, "")
             for number, (chart, _, _) in enumerate(self.cluster.revisions.get(self.context, []), start=1)
         )
+        return History(tuple(revisions))
 
-    def manifest(self, _release: str, number: int) -> Manifest:
+    def manifest(self, number: int) -> Manifest:
         return self.cluster.revisions[self.context][number - 1][1]
 
-    def values(self, _release: str, number: int) -> dict[str, object]:
+    def values(self, number: int) -> dict[str, object]:
         return self.cluster.revisions[self.context][number - 1][2]
 
 
@@ -345,8 +347,8 @@ def cluster(house: House, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
     monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: made.contexts)
-    monkeypatch.setattr(pruning, "Helm", FakeHelm)
-    monkeypatch.setattr(pruning, "Kubernetes", FakeKubernetes)
+    monkeypatch.setattr(target, "Helm", FakeHelm)
+    monkeypatch.setattr(target, "Kubernetes", FakeKubernetes)
     return made
 
 

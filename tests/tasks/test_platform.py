@@ -16,13 +16,14 @@ from delivery import prompt
 from delivery.errors import PlatformError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
-from delivery.platform import lifecycle, overview
+from delivery.platform import bringing_up, lifecycle, overview
 from delivery.platform.compose import Compose, Service
 from delivery.platform.lifecycle import Proof
 from delivery.project import files, remembered
 from delivery.project.declaration import Declaration
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
+from delivery.release import releasing
 from delivery.release.released import Release, ReleasedImage
 from delivery.tasks import platform
 
@@ -83,6 +84,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setattr(recorder, "_said", set())
     monkeypatch.setattr(recorder, "decided", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
+    monkeypatch.setattr(releasing, "make", lambda *_: RELEASE)
     monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
@@ -106,7 +108,7 @@ def runs(name: str, image: ReleasedImage, *, state: str = "running", health: str
 
 
 def test_up_is_a_deployment_of_the_apps_to_local(asked: Asked, declaration: Declaration) -> None:
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert asked.at_up == [("api-rest", K1, "deploy", "started")]
     assert recorded("version", "status") == [(K1, "started"), (K1, "succeeded")]
     assert recorded("environment", "step") == [("local", "up")] * 2
@@ -120,7 +122,7 @@ def test_up_is_recorded_in_the_ledger_that_it_brings_up(
 ) -> None:
     monkeypatch.setenv("DELIVERY_LEDGER", "https://ledger.example.com")
     asked.port = 2
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert {one.ledger for one in outbox.waiting()} == {"http://localhost:2"}
 
 
@@ -128,7 +130,7 @@ def test_up_is_recorded_in_the_ledger_that_it_brings_up(
 def test_an_up_that_fails_is_recorded_so(asked: Asked, declaration: Declaration, fails: str) -> None:
     asked.fails = fails
     with pytest.raises(PlatformError):
-        platform.bring_up(declaration, lambda _engine: RELEASE)
+        bringing_up.up(declaration).say()
     assert recorded("status") == [("started",), ("failed",)]
 
 
@@ -138,11 +140,12 @@ def test_a_build_that_fails_deploys_nothing(
     # In a pipeline a deploy that fails early is recorded, too.
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/7/")
 
-    def make(_engine: Engine) -> Release:
+    def make(*_: object) -> Release:
         raise PlatformError("build: no")
 
+    monkeypatch.setattr(releasing, "make", make)
     with pytest.raises(PlatformError):
-        platform.bring_up(declaration, make)
+        bringing_up.up(declaration)
     assert recorded() == []
     assert ("up", ()) not in asked.calls
 
@@ -150,7 +153,7 @@ def test_a_build_that_fails_deploys_nothing(
 def test_an_up_that_changes_nothing_deploys_nothing(asked: Asked, declaration: Declaration) -> None:
     asked.running = [runs("api-rest", IMAGE)]
     asked.known = {"api-rest": "0.1.0-dev.2+k111111", "another": "1.0.0"}
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert recorded() == []
 
 
@@ -165,7 +168,7 @@ def test_an_up_that_changes_nothing_deploys_nothing(asked: Asked, declaration: D
 def test_an_app_that_does_not_run_so_is_deployed(asked: Asked, declaration: Declaration, service: Service) -> None:
     asked.running = [service]
     asked.known = {"api-rest": K1}
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert recorded("status", "changed") == [("started", None), ("succeeded", True)]
 
 
@@ -175,7 +178,7 @@ def test_what_runs_without_the_ledger_knowing_is_recorded_all_the_same(
 ) -> None:
     asked.running = [runs("api-rest", IMAGE)]
     asked.known = known
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert recorded("status", "changed") == [("started", None), ("succeeded", False)]
 
 
@@ -190,7 +193,7 @@ def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
         asked.known = {"api-rest": K1}
 
     monkeypatch.setattr("delivery.records.recorder.deliver", deliver)
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert (delivered, recorded()) == ([1], [])
 
 
@@ -201,7 +204,8 @@ def test_of_two_apps_the_one_that_ran_before_is_unchanged(
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "async-worker"])
     asked.running = [runs("api-rest", IMAGE), runs("async-worker", IMAGE)]
     release = replace(RELEASE, images={**RELEASE.images, "async-worker": worker})
-    platform.bring_up(declaration, lambda _engine: release)
+    monkeypatch.setattr(releasing, "make", lambda *_: release)
+    bringing_up.up(declaration).say()
     assert recorded("component", "version", "status", "changed") == [
         ("async-worker", "k222222", "started", None),
         ("api-rest", K1, "succeeded", False),
@@ -209,22 +213,10 @@ def test_of_two_apps_the_one_that_ran_before_is_unchanged(
     ]
 
 
-def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
-    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    monkeypatch.setattr("delivery.deploy.serving.contents", broken)
-    platform.bring_up(declaration, lambda _engine: RELEASE)
-    assert ("up", ()) in asked.calls
-    assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
-
-
 def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    platform.bring_up(declaration, lambda _engine: RELEASE, monitoring=True)
+    bringing_up.up(declaration, monitoring=True).say()
     assert asked.calls == [("ports", ("monitoring",)), ("ensure", "prometheus"), ("up", ("monitoring",))]
     assert "Prometheus     http://localhost:9090/" in capsys.readouterr().out
 
@@ -232,17 +224,20 @@ def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
 def test_prometheus_is_left_alone_otherwise(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert asked.calls == [("ports", ()), ("up", ())]
     assert "Prometheus" not in capsys.readouterr().out
 
 
-def test_the_ports_are_kept_before_anything_is_made(asked: Asked, declaration: Declaration) -> None:
-    def make(_engine: Engine) -> Release:
+def test_the_ports_are_kept_before_anything_is_made(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(*_: object) -> Release:
         assert asked.kept == [True]
         return RELEASE
 
-    platform.bring_up(declaration, make)
+    monkeypatch.setattr(releasing, "make", make)
+    bringing_up.up(declaration)
 
 
 def test_what_compose_does_not_start_is_built_and_not_recorded(
@@ -251,7 +246,8 @@ def test_what_compose_does_not_start_is_built_and_not_recorded(
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "greeter"])
     greeter = replace(IMAGE, repository="localhost:5001/greeter", key="k2")
     release = replace(RELEASE, images={**RELEASE.images, "greeter": greeter})
-    platform.bring_up(declaration, lambda _engine: release)
+    monkeypatch.setattr(releasing, "make", lambda *_: release)
+    bringing_up.up(declaration).say()
     assert {component for (component,) in recorded("component")} == {"api-rest"}
     assert "not started    greeter" in capsys.readouterr().out
     assert asked.declared
@@ -261,7 +257,7 @@ def test_who_shares_a_platform_with_another_clone_is_told(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked.other_folders = ["/elsewhere/clone"]
-    platform.bring_up(declaration, lambda _engine: RELEASE)
+    bringing_up.up(declaration).say()
     assert "note: house is also the platform of the clone in /elsewhere/clone" in capsys.readouterr().out
 
 

@@ -15,11 +15,12 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.deploy import follow, serving, upgrade
-from delivery.deploy.deployment import Manifest, Revision
+from delivery.deploy import deploying, follow, lock, removal, reverting, serving
 from delivery.deploy.helm import Watcher
+from delivery.deploy.history import History, Revision
 from delivery.deploy.lock import Turn
-from delivery.deploy.upgrade import Target
+from delivery.deploy.manifests import Manifest
+from delivery.deploy.target import Target
 from delivery.dora import metrics
 from delivery.errors import CommandError, DeployError
 from delivery.host import engines
@@ -47,21 +48,20 @@ class Helm:
         self.revisions: list[Revision] = []
         self.told: dict[int, dict[str, Any]] = {}
 
-    def history(self, _release: str) -> tuple[Revision, ...]:
-        return tuple(self.revisions)
+    def history(self) -> History:
+        return History(tuple(self.revisions))
 
-    def values(self, _release: str, revision: int) -> dict[str, Any]:
+    def values(self, revision: int) -> dict[str, Any]:
         return self.told[revision]
 
-    def manifest(self, _release: str, revision: int) -> Manifest:
+    def manifest(self, revision: int) -> Manifest:
         return rendered(self.told[revision])
 
-    def preview(self, _release: str, _chart: Path, values: Sequence[Path]) -> Manifest:
+    def preview(self, _chart: Path, values: Sequence[Path]) -> Manifest:
         return rendered(json.loads(values[-1].read_text()))
 
     def upgrade(
         self,
-        _release: str,
         _chart: Path,
         values: Sequence[Path],
         *,
@@ -76,13 +76,13 @@ class Helm:
             raise CommandError("deploy platform", argv=["helm"], returncode=1, tail="Error: UPGRADE FAILED: it crashes")
         self._add(told, "deployed", description or "Upgrade complete")
 
-    def rollback(self, _release: str, revision: int, **_: object) -> None:
+    def rollback(self, revision: int, **_: object) -> None:
         self._add(self.told[revision], "deployed", f"Rollback to {revision}")
 
-    def uninstall(self, _release: str, **_: object) -> None:
+    def uninstall(self, **_: object) -> None:
         self.revisions.clear()
 
-    def notes(self, _release: str) -> str:
+    def notes(self) -> str:
         return ""
 
     def _add(self, told: dict[str, Any], status: str, description: str) -> None:
@@ -177,9 +177,10 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
         return made.decided
 
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
-    monkeypatch.setattr(upgrade, "target", lambda *_: there)
-    monkeypatch.setattr(upgrade, "deploy", functools.partial(upgrade.deploy, root=house))
-    monkeypatch.setattr(upgrade, "hold", hold)
+    for module in (deploying, reverting, removal):
+        monkeypatch.setattr(module, "connect", lambda *_: there)
+    monkeypatch.setattr(deploying, "deploy", functools.partial(deploying.deploy, root=house))
+    monkeypatch.setattr(lock, "hold", hold)
     monkeypatch.setattr(follow, "report", lambda *_: None)
     monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
     monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
@@ -210,7 +211,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     assert f"api-rest 0.1.0-dev.{a} → 0.1.0-dev.{b}, Deployment/platform-api-rest (" in capsys.readouterr().out
     assert story.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
-    story.run(deploy.rollback)
+    story.run(deploy.rollback, environment="local")
     assert story.told() == [
         ("api-rest", "started", a),
         ("api-rest", "rolled-back", b),
@@ -236,7 +237,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     assert new_chart.startswith("4+")
     assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
 
-    story.run(deploy.undeploy)
+    story.run(deploy.undeploy, environment="local")
     assert story.told() == [
         ("api-rest", "removed", "4+ddddddd"),
         ("async-worker", "removed", worker),

@@ -1,0 +1,181 @@
+"""A cluster with helm, in memory: what the tests of a deploy run against."""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from delivery.deploy import follow, leases
+from delivery.deploy.helm import Helm, Watcher
+from delivery.deploy.history import History, Revision
+from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.lock import Turn
+from delivery.deploy.manifests import Manifest, objects
+from delivery.deploy.target import Target
+from delivery.errors import CommandError
+from delivery.project.declaration import Environment
+from delivery.project.keys import File
+from delivery.release import chart_package
+from tests import yaml_strict
+
+OLD, NEW = Manifest("kind: Old\nmetadata:\n  name: old\n", ""), Manifest("kind: New\nmetadata:\n  name: new\n", "")
+CHART = Path("platform-chart")
+LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+class Cluster:
+    """Helm, a namespace and a lock in one; done is what was asked of them, in order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.revisions: list[Revision] = []
+        self.manifests: dict[int, Manifest] = {}
+        self.rendered = NEW
+        self.fails: dict[str, CommandError | follow.HopelessError] = {}
+        self.live_objects: list[dict[str, Any]] = []
+        self.made: dict[tuple[str, str], dict[str, Any]] = {}
+        self.left: dict[str, list[str]] = {}
+        self.namespaces: dict[str, dict[str, Any]] = {"platform": labelled("pod-security.kubernetes.io/enforce")}
+        self.dead: leases.Holding | None = None
+        self.turn = Turn("platform-deploy", None)
+        self.namespace = "platform"
+        self.context = "kind-house"
+        self.chart = Path()
+        self.values_text = ""
+        self.images: dict[str, Any] = {}
+
+    def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = "") -> None:
+        number = len(self.revisions) + 1
+        self.revisions.append(Revision(number, status, updated, "platform-0.1.0", description))
+        self.manifests[number] = manifest
+
+    # Helm
+    def history(self) -> History:
+        return History(tuple(self.revisions))
+
+    def manifest(self, revision: int) -> Manifest:
+        return self.manifests[revision]
+
+    def preview(self, _chart: Path, _values: Sequence[Path]) -> Manifest:
+        self._may_fail("preview")
+        return self.rendered
+
+    def upgrade(  # as helm takes them
+        self,
+        chart: Path,
+        values: Sequence[Path],
+        *,
+        description: str,
+        seconds: int,
+        watcher: Watcher,
+    ) -> None:
+        assert seconds
+        assert len(values) == 2
+        self.chart, self.values_text = chart, values[0].read_text()
+        self.images = json.loads(values[1].read_text()).get("components", {})
+        self.done.append("upgrade")
+        error = self.fails.get("upgrade")
+        killed = isinstance(error, CommandError) and error.returncode < 0
+        status = "pending-upgrade" if killed else "failed" if error else "deployed"
+        self.add(status, self.rendered, datetime.now(UTC), description)
+        watcher.tick()
+        self._may_fail("upgrade")
+
+    def rollback(self, revision: int, *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        watcher.tick()
+        self.done.append(f"rollback {revision}")
+        self._may_fail("rollback")
+
+    def uninstall(self, *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        watcher.tick()
+        self._may_fail("uninstall")
+        self.done.append("uninstall")
+
+    def test(self, *, seconds: int, watcher: Watcher) -> None:
+        assert seconds
+        self.done.append("test")
+        watcher.on_line("Phase: Succeeded\n")
+        self._may_fail("test")
+
+    def notes(self) -> str:
+        return "Say hello."
+
+    def values(self, _revision: int) -> dict[str, object]:
+        image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
+        return {"components": {"api-rest": {"image": image}, "other": {}}}
+
+    # Kubernetes
+    def find(self, kind: str, name: str) -> dict[str, Any] | None:
+        if kind == "secret":  # of helm's last revision
+            assert name == f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"
+            return {"metadata": {"creationTimestamp": self.revisions[-1].updated.isoformat()}}
+        return self.namespaces.get(name)
+
+    def make(self, manifest: str, at: datetime, annotations: dict[str, str]) -> None:
+        """Put a manifest's objects into the cluster."""
+        for kind, name in objects(manifest):
+            found = {"name": name, "creationTimestamp": at.isoformat(), "annotations": annotations}
+            self.made[kind, name] = {"kind": kind, "metadata": found}
+
+    def create(self, made: dict[str, Any]) -> None:
+        self.done.append(f"create {made['metadata']['name']} {made['metadata']['labels']}")
+
+    def delete(self, kind: str, names: list[str]) -> None:
+        if names:
+            self.done.append(f"delete {kind} {' '.join(names)}")
+        if kind == "secret":
+            assert names == [f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"]
+            self.revisions.pop()
+
+    def would_be(self, _manifest: str, _manager: str) -> list[dict[str, Any]]:
+        return [{"kind": "Service", "metadata": {"name": "web"}}]
+
+    def live(self, manifest: str) -> list[dict[str, Any]]:
+        documents = yaml_strict.load_all(manifest)
+        named = [(one["kind"], one["metadata"]["name"]) for one in documents]
+        return [*self.live_objects, *(self.made[one] for one in named if one in self.made)]
+
+    def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
+        return [{"metadata": {"name": name}} for name in self.left.get(kind, [])]
+
+    def _may_fail(self, what: str) -> None:
+        if error := self.fails.pop(what, None):
+            raise error
+
+
+def labelled(*labels: str) -> dict[str, Any]:
+    return {"metadata": {"labels": dict.fromkeys(labels, "restricted")}}
+
+
+def failed(tail: str = "Error: UPGRADE FAILED: oh no", returncode: int = 1) -> CommandError:
+    return CommandError("deploy platform", argv=["helm"], returncode=returncode, tail=tail)
+
+
+def target(cluster: Cluster, name: str = "local", **declared: object) -> Target:
+    """The target that this cluster is; declared are further keys of its environment."""
+    values = {"values": "platform-chart/values-local.yaml", **declared}
+    environment = Environment.model_validate({"contexts": ["kind-house"], "namespace": "platform", **values})
+    return Target(name, environment, cast("Helm", cluster), cast("Kubernetes", cluster))
+
+
+def lose_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so much time pass without a renewal that the lease is lost."""
+    now = time.monotonic() + leases.RENEW_DEADLINE_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
+def packed(root: Path, *names: str) -> bytes:
+    """A packaged chart whose files say that they are of the package."""
+    folder = root / "package"
+    folder.mkdir()
+    (folder / "Chart.yaml").write_text("name: platform\nversion: 1.0.0\n")
+    for name in names:
+        (folder / name).write_text("of: the package\n")
+    return chart_package.package(folder, [File(name, "644", "") for name in ("Chart.yaml", *names)], {}, epoch=0)

@@ -1,0 +1,48 @@
+"""A namespace where revision 1 serves, and a clone with a chart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from delivery.deploy import follow, lock, serving
+from delivery.deploy.lock import Turn
+from tests.conftest import FOREIGN
+from tests.deploy.cluster import OLD, Cluster
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No registry, no pipeline, and a ledger that does not answer."""
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
+    monkeypatch.setattr(serving, "answers", lambda _address: False)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A namespace where revision 1 serves, nothing has drifted, and everything is ready."""
+    made = Cluster()
+    made.add("deployed", OLD)
+    made.live_objects = made.would_be("", "")
+
+    @contextmanager
+    def hold(*_arguments: object, **_options: object) -> Iterator[Turn]:
+        made.turn = Turn("platform-deploy", made.dead)
+        yield made.turn
+
+    monkeypatch.setattr(lock, "hold", hold)
+    monkeypatch.setattr(follow, "report", lambda *_: made.done.append("report"))
+    monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
+    return made
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A clone with a chart."""
+    (tmp_path / "platform-chart").mkdir()
+    (tmp_path / "platform-chart" / "values-local.yaml").touch()
+    return tmp_path

@@ -1,0 +1,128 @@
+"""Removing a release keeps its data, unless somebody says otherwise."""
+
+import pytest
+
+from delivery import prompt
+from delivery.deploy import removal
+from delivery.deploy.selection import Request
+from delivery.deploy.target import Options
+from delivery.errors import CommandError, DeclarationError, DeployError
+from delivery.project.declaration import Declaration
+from delivery.records import outbox
+from tests.deploy.cluster import Cluster, lose_lease, target
+
+DATA = {"persistentvolumeclaims": ["data-kafka-0"], "secrets": ["platform-database"]}
+
+
+@pytest.fixture(autouse=True)
+def _connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(_declaration: Declaration, name: str, _context: str) -> object:
+        return target(cluster, name, confirm=name == "production")
+
+    monkeypatch.setattr(removal, "connect", connect)
+
+
+def remove(declaration: Declaration, environment: str = "local", *, data: bool = False, yes: bool = False) -> None:
+    removal.remove(declaration, Request(environment, yes=yes), Options(), data=data)
+
+
+def recorded() -> list[tuple[str, str, str | None]]:
+    return [(one.event["stage"], one.event["status"], one.event["details"].get("error")) for one in outbox.waiting()]
+
+
+def test_removing_keeps_the_data_and_is_recorded(
+    cluster: Cluster, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.left = {"persistentvolumeclaims": ["data-kafka-0"]}
+    remove(declaration)
+    assert cluster.done == ["uninstall"]
+    assert "kept: persistentvolumeclaims/data-kafka-0; --data removes them" in capsys.readouterr().out
+    assert set(recorded()) == {("deploy", "removed", None)}
+
+
+def test_a_removal_that_fails_is_recorded_and_is_no_failed_deploy(cluster: Cluster, declaration: Declaration) -> None:
+    cluster.fails["uninstall"] = CommandError("remove platform", argv=["helm"], returncode=1, tail="stuck")
+    with pytest.raises(CommandError):
+        remove(declaration)
+    assert {row[:2] for row in recorded()} == {("record", "failed")}
+
+
+def test_the_environment_has_no_default_and_production_is_confirmed(cluster: Cluster, declaration: Declaration) -> None:
+    with pytest.raises(DeclarationError, match="cannot undeploy: no environment given"):
+        remove(declaration, "")
+    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+        remove(declaration, "production")
+    assert cluster.done == []
+    remove(declaration, "production", yes=True)
+    assert cluster.done == ["uninstall"]
+
+
+def test_on_a_terminal_the_environment_is_asked_for(
+    cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["", "staging"])  # Enter alone chooses nothing
+    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
+    remove(declaration, "")
+    assert cluster.done == ["uninstall"]
+    assert "Which environment?" in capsys.readouterr().out
+    assert outbox.waiting()[0].event["environment"] == "staging"
+
+
+def test_the_data_goes_when_asked_for_and_confirmed(
+    cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.left = DATA
+    with pytest.raises(DeclarationError, match="nobody is here to be asked"):
+        remove(declaration, data=True)
+    assert cluster.done == []
+    answers = iter(["yes", "local"])
+    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
+    deletes = ["delete persistentvolumeclaims data-kafka-0", "delete secrets platform-database"]
+    for expected in (["uninstall"], ["uninstall", *deletes]):
+        cluster.done.clear()
+        remove(declaration, data=True)
+        assert cluster.done == expected
+    cluster.done.clear()
+    remove(declaration, data=True, yes=True)
+    assert cluster.done == ["uninstall", *deletes]
+
+
+def test_removing_takes_the_pods_of_tests_along(cluster: Cluster, declaration: Declaration) -> None:
+    cluster.left = {"pods": ["platform-test"]}
+    remove(declaration)
+    assert cluster.done == ["uninstall", "delete pods platform-test"]
+
+
+@pytest.mark.parametrize("when", ["uninstalled", "asked"])
+def test_who_lost_the_lease_removes_nothing_more(
+    cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    cluster.left = {"pods": ["platform-test"], **DATA}
+    monkeypatch.setattr(prompt, "someone", lambda: True)
+
+    def uninstall(**_options: object) -> None:
+        if when == "uninstalled":
+            lose_lease(monkeypatch)
+
+    def answer(_prompt: str) -> str:
+        lose_lease(monkeypatch)
+        return "local"
+
+    monkeypatch.setattr(cluster, "uninstall", uninstall)
+    monkeypatch.setattr("builtins.input", answer)
+    with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
+        remove(declaration, data=True)
+    assert cluster.done == ([] if when == "uninstalled" else ["delete pods platform-test"])
+
+
+def test_removing_what_does_not_exist_succeeds_and_is_not_recorded(
+    cluster: Cluster, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.revisions = []
+    remove(declaration)
+    cluster.namespaces = {}
+    remove(declaration)
+    assert (cluster.done, outbox.waiting()) == ([], [])
+    assert "there is no such namespace" in capsys.readouterr().out

@@ -1,0 +1,181 @@
+"""Going back: as it was asked for, and what fails its tests."""
+
+from pathlib import Path
+
+import pytest
+
+from delivery.deploy import reverting
+from delivery.deploy.history import Revision
+from delivery.deploy.selection import Request
+from delivery.deploy.target import Options
+from delivery.deploy.upgrade import Chart, upgrade
+from delivery.errors import DeclarationError, DeployError
+from delivery.project.declaration import Declaration
+from delivery.records import outbox
+from delivery.records.deployment import Action, Contents, Deployment, Outcome
+from tests.deploy.cluster import CHART, LONG_AGO, NEW, OLD, Cluster, failed, target
+
+
+@pytest.fixture(autouse=True)
+def _connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(_declaration: Declaration, name: str, _context: str) -> object:
+        return target(cluster, name, confirm=name == "production")
+
+    monkeypatch.setattr(reverting, "connect", connect)
+
+
+def recorded() -> list[tuple[str, ...]]:
+    names = ("component", "version", "environment", "stage", "status")
+    return [tuple(str(one.event[name]) for name in names) for one in outbox.waiting()]
+
+
+def roll_back(
+    declaration: Declaration, environment: str = "local", revision: int = 0, *, yes: bool = False
+) -> Deployment:
+    return reverting.roll_back(declaration, Request(environment, yes=yes), revision, Options())
+
+
+def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(
+    cluster: Cluster, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.revisions = [Revision(1, "superseded", LONG_AGO, "platform-0.1.0", "api-rest 0.2.0, platform-chart 0.2.0")]
+    cluster.add("deployed", NEW, description="api-rest 0.3.0, platform-chart 0.2.0")
+    done = roll_back(declaration)
+    assert cluster.done == ["rollback 1"]
+    assert "revision 1 serves again in place of 2: api-rest 0.2.0, platform-chart 0.2.0" in capsys.readouterr().out
+    assert (done.outcome, done.revision, done.previous) == (Outcome.SUCCEEDED, 1, 2)
+    assert [row[1:] for row in recorded() if row[0] == "platform-chart"][-1][-1] == "succeeded"
+    assert recorded()[0] == ("platform-chart", "0.2.0", "local", "deploy", "started")
+
+
+def test_there_may_be_nothing_to_go_back_to(cluster: Cluster, declaration: Declaration) -> None:
+    with pytest.raises(DeclarationError, match="no earlier revision"):
+        roll_back(declaration)
+    assert (cluster.done, outbox.waiting()) == ([], [])
+
+
+def test_production_is_confirmed_and_the_environment_has_no_default(cluster: Cluster, declaration: Declaration) -> None:
+    cluster.add("deployed", NEW)
+    cluster.revisions[0] = Revision(1, "superseded", LONG_AGO, "platform-0.1.0", "")
+    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+        roll_back(declaration, "production")
+    with pytest.raises(DeclarationError, match="cannot roll back: no environment given") as caught:
+        roll_back(declaration, "")
+    assert "develop, staging, production" in caught.value.hint
+    assert cluster.done == []
+    roll_back(declaration, "production", yes=True)
+    assert cluster.done == ["rollback 1"]
+
+
+@pytest.fixture
+def clone(cluster: Cluster, root: Path) -> Path:
+    """A clone whose deploy made revision 2."""
+    deploy(cluster, root)
+    cluster.done.clear()
+    return root
+
+
+def deploy(cluster: Cluster, root: Path) -> None:
+    place = target(cluster)
+    deployment = Deployment(
+        action=Action.DEPLOY,
+        environment="local",
+        context=place.kubernetes.context,
+        namespace=place.kubernetes.namespace,
+        contents=Contents(versions={"api-rest": "0.3.0", "platform-chart": "0.2.0"}),
+    )
+    upgrade(place, deployment, Chart(CHART, {}), Options(), root)
+
+
+def verify(declaration: Declaration, root: Path, *, rollback: bool = True) -> None:
+    reverting.verify(declaration, "local", "", Options(rollback=rollback), root)
+
+
+def test_what_serves_is_verified(cluster: Cluster, declaration: Declaration, root: Path) -> None:
+    verify(declaration, root)
+    assert (cluster.done, outbox.waiting()) == (["test"], [])
+
+
+def test_what_a_deploy_put_there_is_taken_back_when_it_fails_later_which_is_recorded(
+    cluster: Cluster, declaration: Declaration, clone: Path
+) -> None:
+    cluster.fails["test"] = failed()
+    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on") as caught:
+        verify(declaration, clone)
+    assert cluster.done == ["test", "report", "rollback 1"]
+    assert caught.value.rolled_back
+    assert [row for row in recorded() if row[0] == "platform-chart"] == [
+        ("platform-chart", "0.2.0", "local", "verify", status) for status in ("started", "failed", "rolled-back")
+    ]
+
+
+def test_in_a_pipeline_it_is_the_stage_that_records_it(
+    cluster: Cluster, declaration: Declaration, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/delivery/7/")
+    cluster.fails["test"] = failed()
+    with pytest.raises(DeployError):
+        verify(declaration, clone)
+    assert recorded() == []
+
+
+def test_what_cannot_be_taken_back_is_not_said_to_be(cluster: Cluster, declaration: Declaration, clone: Path) -> None:
+    cluster.fails = {"test": failed(), "rollback": failed()}
+    with pytest.raises(DeployError, match="tests failed; going back to revision 1 failed"):
+        verify(declaration, clone)
+    assert cluster.done == ["test", "report", "rollback 1", "report"]
+    assert recorded() == []
+
+
+@pytest.mark.parametrize("what", ["nothing deployed here", "nothing changed", "deployed since", "another place"])
+def test_what_others_put_there_stays_though_it_fails(
+    cluster: Cluster, declaration: Declaration, root: Path, what: str
+) -> None:
+    if what != "nothing deployed here":
+        cluster.rendered = OLD if what == "nothing changed" else NEW
+        deploy(cluster, root)
+    if what == "deployed since":
+        cluster.add("deployed", NEW)
+    if what == "another place":
+        cluster.context = "kind-other"
+    cluster.fails["test"] = failed()
+    before = list(cluster.done)
+    with pytest.raises(DeployError, match=f"revision {len(cluster.revisions)} serves on") as caught:
+        verify(declaration, root)
+    assert cluster.done == [*before, "test", "report"]
+    assert not caught.value.rolled_back
+
+
+def test_a_failed_deploy_leaves_nothing_for_a_later_verify_to_take_back(
+    cluster: Cluster, declaration: Declaration, clone: Path
+) -> None:
+    cluster.fails["preview"] = failed("Error: no")
+    with pytest.raises(DeployError):
+        deploy(cluster, clone)
+    cluster.fails["test"] = failed()
+    with pytest.raises(DeployError, match="revision 2 serves on"):
+        verify(declaration, clone)
+    assert "rollback 1" not in cluster.done
+
+
+def test_a_first_install_that_fails_later_stays_to_be_looked_at(
+    cluster: Cluster, declaration: Declaration, root: Path
+) -> None:
+    cluster.revisions = []
+    deploy(cluster, root)
+    cluster.fails["test"] = failed()
+    with pytest.raises(DeployError, match="nothing served before"):
+        verify(declaration, root)
+
+
+def test_one_that_fails_later_may_be_left_in_place(cluster: Cluster, declaration: Declaration, clone: Path) -> None:
+    cluster.fails["test"] = failed()
+    with pytest.raises(DeployError, match="nothing is rolled back"):
+        verify(declaration, clone, rollback=False)
+
+
+def test_there_has_to_be_something_to_verify(cluster: Cluster, declaration: Declaration, root: Path) -> None:
+    cluster.revisions = []
+    with pytest.raises(DeployError, match="nothing is deployed there"):
+        verify(declaration, root)
+    assert cluster.done == []

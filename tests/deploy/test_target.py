@@ -1,0 +1,80 @@
+"""A target is an environment in a cluster that may be deployed to, and answers."""
+
+import pytest
+
+from delivery.deploy import helm, kubectl
+from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.target import Options, connect, environment, options, reachable
+from delivery.errors import DeclarationError
+from delivery.host import programs
+from delivery.project.declaration import Declaration, Environment
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kubeconfig's contexts, the first of which is the current one."""
+    known: list[str] = []
+    monkeypatch.setattr(programs, "ensure", lambda name: name)
+    monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
+    monkeypatch.setattr(kubectl, "contexts", lambda _program: known)
+    monkeypatch.setattr(kubectl, "current_context", lambda _program: next(iter(known), ""))
+    monkeypatch.setattr(Kubernetes, "reach", lambda _self: '{"gitVersion": "v1.34.4"}')
+    return known
+
+
+@pytest.fixture
+def declared(declaration: Declaration) -> Declaration:
+    local = Environment(contexts=("minikube",), namespace="platform", values="v")
+    return declaration.model_copy(update={"environments": {"local": local, **declaration.environments}})
+
+
+def test_a_context_of_the_environment_that_exists_is_fine(declared: Declaration, contexts: list[str]) -> None:
+    contexts += ["minikube", "work"]
+    assert str(connect(declared, "local")) == "local (minikube, namespace platform)"
+    assert str(connect(declared, "local", "minikube")) == "local (minikube, namespace platform)"
+
+
+@pytest.mark.parametrize(
+    ("context", "known", "said", "hint"),
+    [
+        ("", [], "no context is told", "takes one of kind-house, minikube"),
+        ("work", ["work", "minikube"], r"the context work is not one of .*minikube", "--context minikube"),
+        ("", ["work"], "the context work is not one of", "./run inv cluster.up"),
+        ("kind-house", ["work"], "the kubeconfig has no context kind-house", "./run inv cluster.up"),
+    ],
+)
+def test_another_context_is_refused(  # a table's columns
+    declared: Declaration, contexts: list[str], context: str, known: list[str], said: str, hint: str
+) -> None:
+    contexts += known
+    with pytest.raises(DeclarationError, match=said) as caught:
+        connect(declared, "local", context)
+    assert hint in caught.value.hint
+
+
+def test_an_environment_that_is_not_declared_is_an_error(declared: Declaration) -> None:
+    with pytest.raises(DeclarationError, match="the environment nowhere") as caught:
+        environment(declared, "nowhere")
+    assert "local, develop, staging, production" in caught.value.hint
+
+
+def test_what_the_kubeconfig_reaches_is_a_target_each(declared: Declaration, contexts: list[str]) -> None:
+    contexts += ["minikube", "staging"]
+    found = reachable(declared, ["local", "develop"], "helm", "kubectl")
+    assert {name: [str(one) for one in targets] for name, targets in found.items()} == {
+        "local": ["local (minikube, namespace platform)"],
+        "develop": [],
+    }
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3600)])
+def test_reads_durations(text: str, seconds: int) -> None:
+    assert options(text, "30m", rollback=False) == Options(seconds, 1800, rollback=False)
+
+
+@pytest.mark.parametrize("text", ["soon", "", "-5", "0", "1.5m", "10 m"])
+def test_what_is_no_duration_is_an_error(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"read --timeout: .* is no duration"):
+        options(text, "30m")
+    with pytest.raises(DeclarationError, match=r"read --lock-timeout: .* is no duration"):
+        options("10m", text)
