@@ -1,19 +1,18 @@
 """Gitflow from the first feature to a hotfix, on a real repository: which version everything has at every step."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from delivery.errors import Problem
-from delivery.project import gather, gitflow, ignores
-from delivery.project.declaration import Declaration, parse
+from delivery.project import gather, ignores
 from delivery.project.files import ROOT
 from delivery.project.notices import notes, of_git
-from delivery.project.versions import Version
-from tests.conftest import DECLARATION
+from delivery.project.versions import Checkout
+from tests.conftest import DECLARATION, FOREIGN
 from tests.pages import hold, table
+from tests.project.examples import HOUSE
 from tests.repositories import Repository
 
 PAGE = ROOT / "docs" / "gitflow.md"
@@ -25,47 +24,36 @@ class Row:
     """What is decided at a step."""
 
     step: str
-    branch: str
-    decision: gitflow.Decision
-    versions: Mapping[str, Version]
-    problems: tuple[Problem, ...]
-    notes: tuple[str, ...]
+    checkout: Checkout
     content: dict[str, str]
 
     @property
-    def published(self) -> tuple[str, str, str]:
-        base, apps, chart = (one.published for one in self.versions.values())
-        return base, apps, chart
+    def problems(self) -> list[Problem]:
+        return of_git(self.checkout)
+
+    @property
+    def published(self) -> dict[str, str]:
+        return {name: one.published for name, one in self.checkout.versions.items()}
 
     def cells(self) -> list[str]:
-        where = self.decision.environment or ("nowhere" if self.decision.pushes else "nothing is pushed")
-        if self.problems:
-            where = "refused: not prepared"
-        shown = [f"**{one.published}**" if one.changed else one.published for one in self.versions.values()]
-        return [self.step, f"`{self.branch}`", *shown, where]
+        decision, versions = self.checkout.decision, self.checkout.versions.values()
+        where = decision.environment or ("nowhere" if decision.pushes else "nothing is pushed")
+        where = "refused: not prepared" if self.problems else where
+        shown = [f"**{one.published}**" if one.changed else one.published for one in versions]
+        return [self.step, f"`{decision.ref.name}`", *shown, where]
 
 
 class Story:
     """A repository that a team works in; every step is looked at as a CI server would."""
 
-    def __init__(self, root: Path, declaration: Declaration) -> None:
+    def __init__(self, root: Path) -> None:
         self.repository = Repository(root)
-        self.declaration = declaration
         self.rows: list[Row] = []
 
     def look(self, step: str, branch: str = "") -> Row:
-        checkout = gather.look(self.declaration, self.repository.root, branch)
-        row = Row(
-            step,
-            checkout.decision.ref.name,
-            checkout.decision,
-            checkout.versions,
-            tuple(of_git(checkout)),
-            tuple(notes(checkout)),
-            self.content(),
-        )
-        self.rows.append(row)
-        return row
+        checkout = gather.look(HOUSE, self.repository.root, branch)
+        self.rows.append(Row(step, checkout, self.content()))
+        return self.rows[-1]
 
     def content(self) -> dict[str, str]:
         """What each subproject's users get: its files as git has them, those of what it is made from, and its VERSION."""
@@ -82,7 +70,7 @@ class Story:
 
     def prepare(self) -> None:
         """What release.prepare writes: the next versions, into the files."""
-        versions = gather.look(self.declaration, self.repository.root).versions
+        versions = gather.look(HOUSE, self.repository.root).versions
         self.write({name: one.next for name, one in versions.items() if one.changed})
         self.repository.commit("chore(release): prepare")
 
@@ -95,13 +83,15 @@ class Story:
         for name, version in wanted.items():
             path, text = paths[name]
             self.repository.write(path, text.format(version))
-            log = self.repository.root / self.declaration.subprojects[name].changelog
+            log = self.repository.root / HOUSE.subprojects[name].changelog
             before = log.read_text() if log.exists() else ""
             self.repository.write(str(log.relative_to(self.repository.root)), f"## [{version}]\n\n- It.\n\n{before}")
 
     def finish(self) -> None:
         """What release.finish does: a tag for everything that has a new version."""
-        self.repository.tag(*(f"{name}-v{one.next}" for name, one in self.rows[-1].versions.items() if one.changed))
+        self.repository.tag(
+            *(f"{name}-v{one.next}" for name, one in self.rows[-1].checkout.versions.items() if one.changed)
+        )
 
 
 def begun(story: Story) -> None:
@@ -195,8 +185,7 @@ def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one g
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     with pytest.MonkeyPatch.context() as patch:
         alone(patch)
-        story = Story(tmp_path_factory.mktemp("story") / "house", parse(DECLARATION, is_folder=lambda _: True))
-        return told(story)
+        return told(Story(tmp_path_factory.mktemp("story") / "house"))
 
 
 def test_the_page_tells_this_story(rows: list[Row]) -> None:
@@ -206,9 +195,9 @@ def test_the_page_tells_this_story(rows: list[Row]) -> None:
 def test_a_version_that_is_published_never_gets_other_content(rows: list[Row]) -> None:
     contents: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        if row.decision.pushes and not row.problems:
-            for name, version in row.versions.items():
-                contents.setdefault((name, version.published), set()).add(row.content[name])
+        if row.checkout.decision.pushes and not row.problems:
+            for name, version in row.published.items():
+                contents.setdefault((name, version), set()).add(row.content[name])
     assert len(contents) > 30
     assert {one: len(found) for one, found in contents.items() if len(found) > 1} == {}
 
@@ -218,7 +207,7 @@ def test_only_what_is_not_prepared_is_refused(rows: list[Row]) -> None:
 
 
 def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[Row]) -> None:
-    told_at = [row.step for row in rows if any("develop lacks" in note for note in row.notes)]
+    told_at = [row.step for row in rows if any("develop lacks" in note for note in notes(row.checkout))]
     assert told_at == [
         "the release is merged",
         "`release.finish` tags it",
@@ -232,10 +221,9 @@ def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[R
 
 
 def test_a_number_goes_on_when_a_release_is_cut_and_a_feature_lands_before_its_tag(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: Declaration
+    tmp_path: Path,
 ) -> None:
-    alone(monkeypatch)
-    story = Story(tmp_path / "house", declaration)
+    story = Story(tmp_path / "house")
     begun(story)
     story.look("begun")
     story.finish()
@@ -246,7 +234,7 @@ def test_a_number_goes_on_when_a_release_is_cut_and_a_feature_lands_before_its_t
     repository.branch("release/1.0.1")
     repository.switch("develop")
     repository.commit("feat(platform-chart): c", "platform-chart/c")
-    found = [story.look("a feature lands").published[2]]
+    found = [story.look("a feature lands").published["platform-chart"]]
     repository.switch("release/1.0.1")
     story.prepare()
     repository.switch("main")
@@ -254,15 +242,13 @@ def test_a_number_goes_on_when_a_release_is_cut_and_a_feature_lands_before_its_t
     story.look("released")
     story.finish()
     repository.switch("develop")
-    found.append(story.look("the release is tagged").published[2])
+    found.append(story.look("the release is tagged").published["platform-chart"])
     repository.merge("main")
-    found.append(story.look("and merged back").published[2])
+    found.append(story.look("and merged back").published["platform-chart"])
     assert found == ["1.1.0-dev.3", "1.1.0-dev.3", "1.1.0-dev.6"]
 
 
 def alone(patch: pytest.MonkeyPatch) -> None:
     """What a CI server says of these tests is not about their repositories."""
-    for name in ("CHANGE_ID", "TAG_NAME", "BRANCH_NAME", "GITHUB_REF"):
-        patch.delenv(name, raising=False)
-    for name in ("CI_COMMIT_TAG", "CI_COMMIT_BRANCH", "CI_MERGE_REQUEST_IID"):
+    for name in FOREIGN:
         patch.delenv(name, raising=False)

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.project import versions
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Declaration, Prune
 from delivery.project.facts import Ref, told
 from delivery.project.files import ROOT
 from delivery.project.gitflow import Decision, Line, branches, decide, is_version, line_of, rules, version_tag
+from delivery.retention import policy
 from tests.pages import hold, table
 from tests.project.examples import APPS, HOUSE, commit, facts
 
@@ -149,20 +150,26 @@ def test_every_line_is_listed_with_what_it_does(line: Line) -> None:
     assert does(ref) == LINES[line]
 
 
-def test_what_is_published_unprepared_is_listed() -> None:
+def test_what_publishes_is_prepared_but_on_develop() -> None:
     unprepared = {line for line in Line if not rules(line).prepared}
     assert unprepared == {Line.FEATURE, Line.DEVELOP}
 
 
-def test_the_declaration_knows_each_line_that_has_branches() -> None:
+def test_what_has_to_know_every_line_does() -> None:
+    """A new line fails here with the name of each place that lacks it."""
     declared = {line for line in Line if branches(line, HOUSE.gitflow)}
-    assert declared == set(Line) - {Line.FEATURE}
-    assert set(HOUSE.gitflow.deploys) == declared
-    assert set(type(HOUSE.gitflow).model_fields) == {*declared, "deploys"}
-
-
-def test_every_line_has_a_case() -> None:
-    assert {case.line for case in CASES} == set(Line)
+    numbered = {line for line in Line if rules(line).pushes and rules(line).suffix}
+    known = {
+        "gitflow of delivery.toml": set(type(HOUSE.gitflow).model_fields) - {"deploys"},
+        "gitflow.deploys": set(HOUSE.gitflow.deploys),
+        "these cases": {case.line for case in CASES} - {Line.FEATURE},
+        "prune of delivery.toml": set(Prune.model_fields) - {"days"},
+        "retention": set(policy._LINES.values()),
+    }
+    kept = ("prune of delivery.toml", "retention")
+    expected = {place: numbered if place in kept else declared for place in known}
+    assert known == expected
+    assert {rules(line).suffix: line for line in numbered} == policy._LINES
 
 
 def refs(cell: str) -> list[Ref]:
