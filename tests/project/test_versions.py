@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version as Number
 
-from delivery.project.facts import Commit, Facts, Ref, Tag
-from delivery.project.notices import notes
+from delivery.project.facts import Commit, Facts, Tag
 from delivery.project.versions import Version, anchor, decide, later, level, newest
 from tests.project.examples import APPS, BASE, CHART, HOUSE, commit, facts
 
@@ -22,10 +21,6 @@ def decided(found: Facts) -> dict[str, Version]:
 
 def published(found: Facts) -> list[str]:
     return [one.published for one in decided(found).values()]
-
-
-def noted(found: Facts) -> list[str]:
-    return notes(decide(HOUSE, found))
 
 
 @pytest.mark.parametrize(
@@ -229,64 +224,6 @@ def test_where_a_number_is_counted_from(how: str, first: str) -> None:
     tags = [Tag(one, "apps", one, reached=True) for one in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
     tags.append(Tag("1.0.0", "base-image", "1.0.0", reached=True))
     assert anchor(tags, tags[0], how).version == first
-
-
-DETACHED = (
-    "HEAD is detached, and nothing says for which branch: `--branch NAME` or BRANCH_NAME, as Jenkins sets it, does"
-)
-UNTAGGED = "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it"
-LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        (facts(checked_out="develop"), ""),
-        *(
-            (
-                facts(branch=branch, unmerged=("0123abcdef0 fix: x",)),
-                LACKS.format(behind, ahead, ahead, behind),
-            )
-            for branch, behind, ahead in (
-                ("develop", "develop", "main"),
-                ("release/x", "release/x", "main"),
-                ("main", "develop", "main"),
-                ("master", "develop", "master"),
-            )
-        ),
-        (
-            facts(lacking={"apps-v1.0.1": []}),
-            "apps-v1.0.1 is not in HEAD's history: what it has may be missing here",
-        ),
-        (facts(lacking={"apps-v0.9.0": []}), ""),
-        (
-            facts(ref=Ref("", "")),
-            DETACHED,
-        ),
-        (
-            facts(checked_out="main"),
-            "git has main checked out, and this is decided as for develop",
-        ),
-        (
-            facts(last="", lacking={"apps-v1.0.0": [], CHART_1_1: []}, unmerged=("0 x",)),
-            "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it",
-        ),
-    ],
-)
-def test_what_is_noted(found: Facts, expected: str) -> None:
-    assert noted(found)[-1:] == [expected][: bool(expected)]
-
-
-@pytest.mark.parametrize("name", ["1.0.1", "1.0", "v1.0.1", "1.x", "summer"])
-@pytest.mark.parametrize("kind", ["release", "hotfix"])
-def test_a_branch_that_is_called_after_its_version_is_not_noted(kind: str, name: str) -> None:
-    assert noted(facts([FIX], f"{kind}/{name}")) == []
-
-
-@pytest.mark.parametrize("branch", ["release/1.1", "hotfix/1.0.2", "release/2.x", "release/1.0.10"])
-def test_a_branch_that_is_called_after_another_version_is_noted(branch: str) -> None:
-    chart = "platform-chart, which the release goes by, is to be 1.0.1"
-    assert noted(facts([FIX], branch)) == [f"the branch is called {branch}, and {chart}"]
 
 
 MESSAGES = st.sampled_from(["fix: a", "feat: b", "feat!: c", "docs: d", "whatever"])

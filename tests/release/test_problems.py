@@ -1,7 +1,6 @@
-"""What keeps a commit from being published, and what is told to solve it."""
+"""What keeps a plan from being published, and what is told to solve it."""
 
 import dataclasses
-from dataclasses import replace
 
 import pytest
 
@@ -9,121 +8,12 @@ from delivery.build.plan import Plan, make_images, make_plan
 from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
-from delivery.project.facts import Facts, Ref
-from delivery.project.notices import of_git
-from delivery.project.versions import decide
+from delivery.project.facts import Ref
 from delivery.release.problems import other_release, refusal, taken_tags, unpublished, way_out
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from tests.project.examples import APPS, BASE, CHART, HOUSE, NAMES, commit, facts, version
+from tests.project.examples import NAMES, version
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-PREPARE = "`./run inv release.prepare` writes and commits it"
-ON_MAIN = "`git switch -c hotfix/1.0.1 main && ./run inv release.prepare` writes and commits it: merge that into main"
-
-
-def found_by(found: Facts) -> list[Problem]:
-    return of_git(decide(HOUSE, found))
-
-
-def stopped(found: Facts) -> list[tuple[str, str]]:
-    return [(one.message, one.hint) for one in found_by(found)]
-
-
-def changelog(*versions: str) -> str:
-    return "# Changelog\n\n## [Unreleased]\n" + "".join(f"\n## [{one}] - 2026-01-01\n\n- x\n" for one in versions)
-
-
-def test_a_feature_is_never_stopped() -> None:
-    assert stopped(facts([commit(1, "fix: x", APPS)], "feature/x", uncommitted=("a",))) == []
-
-
-def test_what_is_not_committed_is_not_pushed() -> None:
-    assert stopped(facts(uncommitted=("a", "b", "c", "d"))) == [
-        (
-            "4 files not in the commit (a, b, c, …): what is pushed has to be in git",
-            "`git stash --include-untracked` puts them aside; or commit or ignore them",
-        )
-    ]
-
-
-@pytest.mark.parametrize(("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)])
-def test_what_is_not_prepared_is_not_released(branch: str, hint: str) -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)], branch)) == [
-        ("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)
-    ]
-
-
-def test_all_that_is_not_prepared_is_told_at_once() -> None:
-    found = stopped(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
-    assert [message.partition(" is to be")[0] for message, _ in found[1:]] == list(NAMES)
-
-
-def test_develop_need_not_be_prepared() -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)])) == []
-
-
-def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
-    found = facts([commit(1, "fix: x", CHART)], "main")
-    written = replace(found, written={**found.written, "platform-chart": "1.0.1"})
-    assert stopped(written) == [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
-    assert stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
-
-
-@pytest.mark.parametrize("branch", ["release/0.1", "main"])
-def test_a_first_release_has_to_be_prepared_too(branch: str) -> None:
-    found = facts([commit(1, "feat: x", BASE)], branch, last="", written="0.1.0")
-    assert [message for message, _ in stopped(found)] == [
-        f"the changelog of {name} has no section [0.1.0]" for name in NAMES
-    ]
-    assert stopped(replace(found, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
-
-
-def test_a_version_that_is_tagged_elsewhere_is_not_given_again() -> None:
-    commits = [commit(1, "fix: x", CHART)]
-    found = facts(commits, "hotfix/x", lacking={"platform-chart-v1.0.1": commits})
-    assert stopped(found) == [
-        (
-            "platform-chart-v1.0.1 is a tag already, on a commit that HEAD does not have",
-            "`git merge platform-chart-v1.0.1`",
-        )
-    ]
-
-
-def tagged(name: str = "apps-v1.0.0", **more: object) -> Facts:
-    return facts(**{"ref": Ref("tag", name), "commit": "c0", **more})  # type: ignore[arg-type]
-
-
-def test_a_tag_of_what_is_checked_out_is_published() -> None:
-    assert stopped(tagged()) == []
-
-
-def test_a_tag_asks_nothing_of_what_is_made_from_it() -> None:
-    assert stopped(tagged(commits=[commit(1, "fix: x", CHART)])) == []
-
-
-def test_a_tag_asks_that_what_it_is_made_from_is_prepared() -> None:
-    ((message, hint), *_) = stopped(tagged(commits=[commit(1, "fix: x", BASE)]))
-    assert "base-image is to be 1.0.1" in message
-    assert hint.startswith("`git switch -c hotfix/1.0.1 apps-v1.0.0 && ")
-    assert hint.endswith("merge that into main")
-
-
-@pytest.mark.parametrize(
-    ("found", "message", "hint"),
-    [
-        (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0", "`git fetch --tags` gets it"),
-        (tagged(commit="c7"), "tag apps-v1.0.0 is on c0, and HEAD is c7", "`git checkout apps-v1.0.0`"),
-        (
-            tagged(written="1.1.0"),
-            "tag apps-v1.0.0 says 1.0.0, and the files of apps say 1.1.0",
-            "`git tag --delete apps-v1.0.0`, then `./run inv release.finish` on the release line makes it",
-        ),
-    ],
-)
-def test_a_tag_that_is_not_what_it_says_is_refused(found: Facts, message: str, hint: str) -> None:
-    assert stopped(found)[0] == (message, hint)
-
-
 # --- what the registry holds -----------------------------------------------------------------------
 
 
