@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from delivery.host import docker_api
-from delivery.project import files, git
+from delivery.project import files
 from delivery.project.files import ROOT
+from delivery.project.git import look
 from delivery.split import poetry, repositories, splitting
 from tests.repositories import environment
 
@@ -24,7 +25,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         argv = ["git", *arguments]
         return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment()).stdout
 
-    if git.look(ROOT).ends:  # as CI servers clone: there is no history to split, but the files
+    if look(ROOT).ends:  # as CI servers clone: there is no history to split, but the files
         git("init", "--quiet", "--initial-branch=main", str(to))
     else:
         git("clone", "--quiet", "--no-local", str(ROOT), str(to))
@@ -77,7 +78,7 @@ def test_the_others_have_their_history_files_tags_and_links(
 
 def test_the_real_history_splits_into_the_same_commits_each_time(house: Path, tmp_path: Path) -> None:
     first, again = (
-        git.head(splitting.split(files.load_declaration(), tmp_path / folder, "apps", house)[0])
+        look(splitting.split(files.load_declaration(), tmp_path / folder, "apps", house)[0]).commit
         for folder in ("first", "again")
     )
     assert first == again
