@@ -53,11 +53,10 @@ class Facts:
     commit: str  # HEAD's SHA
     checked_out: str = ""  # the branch that git has checked out, "" when HEAD is detached
     tags: tuple[Tag, ...] = ()  # every version tag of our subprojects
-    # By subproject: the commits that its newest reached tag lacks, newest first; all without a tag.
-    since: Mapping[str, tuple[Commit, ...]] = field(default_factory=dict)
     # By tag that numbers may be counted from: the SHAs of HEAD's commits that it lacks.
     apart: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    commits: tuple[Commit, ...] = ()  # all of `since` and `apart`, newest first
+    # All commits of `apart`, newest first; of HEAD where a subproject has no tag that HEAD has.
+    commits: tuple[Commit, ...] = ()
     written: Mapping[str, str] = field(default_factory=dict)  # by subproject: its files' version
     # By subproject: those paths of `commits` that are in what it publishes.
     covered: Mapping[str, frozenset[str]] = field(default_factory=dict)

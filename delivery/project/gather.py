@@ -88,17 +88,15 @@ def _facts(declaration: Declaration, clone: Clone, ref: Ref) -> Facts:
     tags = _tags(history, tagged)
     anchors = _anchors(declaration, tags)
     apart = {sha: history.apart(sha) for sha in {tag.commit for tag in anchors}}
-    whole = history.apart()
-    last = {name: newest(tags, name) for name in declaration.subprojects}
-    since = {name: apart[tag.commit] if tag else whole for name, tag in last.items()}
-    commits = history.commits(frozenset().union(*since.values(), *apart.values()))
+    has_first = any(newest(tags, name) is None for name in declaration.subprojects)
+    whole = history.apart() if has_first else frozenset[str]()
+    commits = history.commits(whole.union(*apart.values()))
     paths = {path for one in commits.values() for path in (*one.paths, *one.brought)}
     return Facts(
         ref=ref,
         commit=clone.commit,
         checked_out=clone.branch,
         tags=tags,
-        since={name: tuple(one for sha, one in commits.items() if sha in shas) for name, shas in since.items()},
         apart={tag.name: apart[tag.commit] for tag in anchors},
         commits=tuple(commits.values()),
         written=sources.written(declaration, clone.root),

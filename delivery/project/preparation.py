@@ -15,7 +15,7 @@ from delivery.project.chart import with_tags, with_versions
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts
 from delivery.project.gitflow import Decision, is_version
-from delivery.project.versions import Checkout, Version
+from delivery.project.versions import Checkout, Version, since
 
 __all__ = ["Preparation", "prepare", "raised", "refuse_branch", "sources", "told", "unprepared"]
 
@@ -199,8 +199,8 @@ def _changelog(checkout: Checkout, version: Version, texts: Mapping[str, str], d
     below = [checkout.versions[name] for name in subproject.after]
     starts = {f"{verb} {one.subproject}": one.next for one in below if one.changed}
     scopes = subproject.folders if len(subproject.folders) > 1 else ()
-    since = facts.since[version.subproject]
-    counting = [commit for commit in since if commit.subject in version.commits]
+    commits = since(facts, version.subproject)
+    counting = [commit for commit in commits if commit.subject in version.commits]
     lines = changelog.entries(counting, scopes=scopes)
     if not lines and not starts:
         because = version.because.rstrip(".")

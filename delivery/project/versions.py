@@ -25,6 +25,7 @@ __all__ = [
     "level",
     "made_from",
     "newest",
+    "since",
 ]
 
 LEVELS = ("major", "minor", "patch")
@@ -91,6 +92,12 @@ def newest(tags: Iterable[Tag], subproject: str, *, reached: bool = True) -> Tag
     """A subproject's tag with the highest version, of those that HEAD has, or of all."""
     ours = [tag for tag in tags if tag.subproject == subproject and (tag.reached or not reached)]
     return max(ours, key=_number, default=None)
+
+
+def since(facts: Facts, subproject: str) -> list[Commit]:
+    """The commits since a subproject's newest reached tag, newest first; all without a tag."""
+    last = newest(facts.tags, subproject)
+    return [one for one in facts.commits if not last or one.sha in facts.apart[last.name]]
 
 
 def anchor(tags: Iterable[Tag], base: Tag, how: str) -> Tag:
@@ -197,8 +204,8 @@ class _Subproject:
     def _commits_of(self, subproject: str) -> list[Commit]:
         """The commits since this one's last tag that change what users of another get."""
         covered = self.facts.covered[subproject]
-        since = self.facts.since[self.name]
-        return [commit for commit in since if not covered.isdisjoint(commit.paths)]
+        commits = since(self.facts, self.name)
+        return [commit for commit in commits if not covered.isdisjoint(commit.paths)]
 
     def _count(self, tag: Tag | None) -> int:
         """The N of X.Y.Z-dev.N: how many commits that a tag lacks may have changed the bytes.

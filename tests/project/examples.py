@@ -66,7 +66,6 @@ def facts(
         ref=Ref("branch", branch),
         commit="c9",
         tags=tuple(tags),
-        since=dict.fromkeys(NAMES, tuple(commits)),
         apart=apart,
         commits=tuple(commits),
         written=dict.fromkeys(NAMES, written or last or "0.1.0"),

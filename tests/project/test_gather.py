@@ -11,6 +11,7 @@ import pytest
 from delivery.errors import DeclarationError
 from delivery.project import gather
 from delivery.project.facts import Facts, Ref
+from delivery.project.versions import since
 from tests.conftest import DECLARATION
 from tests.jenkins.harness import checkout
 from tests.project.examples import HOUSE, NAMES
@@ -46,7 +47,7 @@ def published(clone: Path) -> list[str]:
 
 
 def subjects(found: Facts, name: str = "apps") -> list[str]:
-    return [commit.subject for commit in found.since[name]]
+    return [commit.subject for commit in since(found, name)]
 
 
 def test_what_is_decided_for(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +181,7 @@ def test_a_shallow_clone_that_reaches_its_tags_needs_no_network(repository: Repo
     clone = cloned(repository, tmp_path / "clone", "--depth=2")
     point(repository, clone)
     found = look(clone)
-    assert [subjects(found, name) for name in found.since] == [["fix: y"]] * 3
+    assert [subjects(found, name) for name in NAMES] == [["fix: y"]] * 3
 
 
 @pytest.mark.parametrize("more", [(), ("--no-tags",)])
@@ -417,6 +418,6 @@ def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
     before = os.times()
     found = look(repository.root)
     after_ = os.times()
-    assert len(found.since["apps"]) == 10_000
+    assert len(since(found, "apps")) == 10_000
     spent = sum(after_[:4]) - sum(before[:4])  # ours and git's: what others do on this machine does not count
     assert spent < 2

@@ -6,7 +6,7 @@ import pytest
 
 from delivery.errors import DeclarationError
 from delivery.project import gitflow
-from delivery.project.facts import Commit, Ref, Tag
+from delivery.project.facts import Ref, Tag
 from delivery.project.preparation import (
     Preparation,
     prepare,
@@ -17,7 +17,7 @@ from delivery.project.preparation import (
     unprepared,
 )
 from delivery.project.versions import Checkout, Version
-from tests.project.examples import HOUSE, NAMES, facts, version
+from tests.project.examples import HOUSE, NAMES, commit, facts, version
 
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [1.0.0] - 2026-01-01\n\n### Added\n\n- All.\n"
 PROJECT = """\
@@ -57,8 +57,7 @@ DAY = "2026-02-01"
 
 def checkout(*versions: Version, message: str = "", **more: object) -> Checkout:
     """Everything is tagged as 1.0.0; these versions are decided, and a commit has this message."""
-    since = dict.fromkeys(NAMES, (Commit("0" * 40, message, ()),))
-    found = replace(facts(), **{"since": since, **more})  # type: ignore[arg-type]
+    found = replace(facts([commit(1, message)]), **more)  # type: ignore[arg-type]
     decided = {name: version(name) for name in NAMES} | {one.subproject: one for one in versions}
     return Checkout(HOUSE, found, gitflow.decide(found.ref, HOUSE), decided)
 
@@ -134,8 +133,8 @@ def test_a_change_that_no_commit_tells_of_is_told_by_its_reason() -> None:
 
 
 def test_only_commits_that_count_are_told() -> None:
-    since = {"base-image": tuple(Commit("0", text, ()) for text in ("test: it", "fix: a bug"))}
-    log = base_log(patch("base-image", "1.0.1", "x", "fix: a bug"), since=since)
+    commits = (commit(1, "test: it"), commit(1, "fix: a bug"))
+    log = base_log(patch("base-image", "1.0.1", "x", "fix: a bug"), commits=commits)
     assert log == dated("1.0.1", "### Fixed\n\n- A bug.")
 
 

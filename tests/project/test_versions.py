@@ -161,7 +161,6 @@ def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
     return replace(
         found,
         tags=(*found.tags, tag),
-        since={**found.since, name: tuple(lacks)},
         apart={**found.apart, tag.name: frozenset(one.sha for one in lacks)},
         written={**found.written, name: "1.0.1"},
     )
