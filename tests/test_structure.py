@@ -42,3 +42,46 @@ def test_no_module_of_ours_is_imported_under_another_name() -> None:
 def python_files() -> list[Path]:
     folders = ("delivery", "tests", "monitoring", "bench")
     return [ROOT / "noxfile.py", ROOT / "tasks.py", *(path for name in folders for path in (ROOT / name).rglob("*.py"))]
+
+
+# Which files may run a program: the one that knows how to talk to it, and how it fails.
+TOOLS = {
+    "apt-cache": {"host/debian.py"},
+    "apt-get": {"host/debian.py"},
+    "cosign": {"release/cosign.py"},
+    # Its builds, and the platform's containers; everything else is asked of the engine by docker-py.
+    "docker": {"host/buildx.py", "platform/compose.py"},
+    "dockerd": {"host/dockerd.py"},
+    "git": {"project/git.py"},
+    "gitleaks": {"scan/gitleaks.py"},
+    "helm": {"deploy/helm.py"},
+    "iptables": {"host/bridges.py"},
+    "kind": {"cluster/kind.py"},
+    "kubectl": {"deploy/kubectl.py"},
+}
+
+
+def programs_run(text: str) -> set[str]:
+    """The programs that a module's command lines begin with, by a literal or by what holds its path.
+
+    A command line is a list that begins with a program's name, or with a variable or attribute of that name.
+    """
+    lists = [node.elts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.List)]
+    first = [elements[0] for elements in lists if len(elements) > 1]
+    return {name for node in first if (name := _program(node)) in TOOLS}
+
+
+def _program(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str(name)) | ast.Name(id=name) | ast.Attribute(attr=name):
+            return name.strip("_")
+    return ""
+
+
+def test_a_program_is_run_by_the_one_module_that_knows_it() -> None:
+    text = "run(['git', 'log']); argv = [cluster.kubectl, *config]; names = ['docker']"
+    assert programs_run(text) == {"git", "kubectl"}
+    for path in MODULES:
+        name = path.relative_to(ROOT / "delivery").as_posix()
+        strange = {tool for tool in programs_run(path.read_text(encoding="utf-8")) if name not in TOOLS[tool]}
+        assert not strange, f"{name} runs {strange}: ask {[sorted(TOOLS[tool]) for tool in strange]} for it"

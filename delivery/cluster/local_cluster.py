@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery import cache, console, process
+from delivery import cache, console
 from delivery.cluster import kind, routes
 from delivery.cluster.kind import Kind, Node
 from delivery.cluster.subnets import in_the_way, missing
-from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.kubectl import Kubernetes, view_context
 from delivery.errors import ClusterError, CommandError, EngineError, NotOursError
 from delivery.host import programs, upstreams
 from delivery.host.docker_api import Engine
@@ -413,13 +413,10 @@ def _have_context(cluster: Cluster) -> str:
 
 def _cluster_of(cluster: Cluster, file: Path | None) -> object:
     """Where the context leads to, in a kubeconfig."""
-    config = [f"--kubeconfig={file}"] if file else []
-    argv = [cluster.kubectl, *config, "config", "view", "--raw", "--minify", "--output=json"]
     try:
-        printed = process.capture([*argv, f"--context={cluster.context}"], doing="read the kubeconfig")
+        found = view_context(cluster.kubectl, cluster.context, file)
     except CommandError:
         return None
-    found = json.loads(printed)
     return [found.get("clusters"), found.get("users")]
 
 

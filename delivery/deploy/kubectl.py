@@ -13,7 +13,7 @@ from delivery import process
 from delivery.deploy.leases import STOP_SECONDS
 from delivery.errors import CommandError, DeployError
 
-__all__ = ["Kubernetes", "Object", "contexts", "current_context"]
+__all__ = ["Kubernetes", "Object", "contexts", "current_context", "view_context"]
 
 Object = dict[str, Any]  # one Kubernetes object as its API has it
 
@@ -34,6 +34,13 @@ def current_context(kubectl: str) -> str:
         if "not set" in error.tail:
             return ""
         raise
+
+
+def view_context(kubectl: str, context: str, kubeconfig: Path | None = None) -> Object:
+    """What a kubeconfig, else the user's own, says of one context: its cluster and its user."""
+    argv = [kubectl, *([f"--kubeconfig={kubeconfig}"] if kubeconfig else []), "config", "view"]
+    argv += ["--raw", "--minify", "--output=json", f"--context={context}"]
+    return cast("Object", json.loads(process.capture(argv, doing="read the kubeconfig")))
 
 
 @dataclass(frozen=True)

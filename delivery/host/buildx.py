@@ -12,7 +12,7 @@ from delivery import process
 from delivery.errors import BuildError, CommandError
 from delivery.host.docker_api import Engine
 
-__all__ = ["Target", "bake", "bake_file", "build", "failing_step", "hint_for"]
+__all__ = ["Target", "bake", "bake_file", "build", "failing_step", "has_plugin", "hint_for"]
 
 _FAILED = re.compile(r"^#(\d+) ERROR: ", re.MULTILINE)
 _PLACE = re.compile(r"\S*Dockerfile\S*:\d+")
@@ -94,6 +94,16 @@ def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str]
         process.stream(argv, doing=doing, on_line=on_line, env=engine.environment)
     except CommandError as error:
         raise BuildError(error.message, details=failing_step(error.tail), hint=hint_for(error.tail)) from error
+
+
+def has_plugin(engine: Engine, plugin: str) -> bool:
+    """Whether the docker command line has a plugin: buildx or compose."""
+    argv = ["docker", plugin, "version"]
+    try:
+        process.capture(argv, doing=f"look for docker {plugin}", env=engine.environment)
+    except CommandError:
+        return False
+    return True
 
 
 def failing_step(output: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from delivery import cache, console, process
-from delivery.errors import CommandError, EngineError
-from delivery.host import bridges, debian, docker_api, dockerd
+from delivery import cache, console
+from delivery.errors import EngineError
+from delivery.host import bridges, buildx, debian, docker_api, dockerd
 from delivery.host.docker_api import Engine
 
 __all__ = ["down", "ensure", "require"]
@@ -73,20 +73,12 @@ def _may_start() -> None:
 
 
 def _have_plugins(found: Engine, step: console.Step) -> None:
-    missing = [package for plugin, package in _PLUGINS.items() if not _answers(found, plugin)]
+    missing = [package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)]
     if missing and debian.can_install():
         debian.install(missing, step.line)
-        missing = [package for plugin, package in _PLUGINS.items() if not _answers(found, plugin)]
+        missing = [package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)]
     if missing:
         raise EngineError(
             f"use the docker command line: its plugins {', '.join(missing)} are missing",
             hint="install them (Docker's own packages call them docker-buildx-plugin and docker-compose-plugin)",
         )
-
-
-def _answers(found: Engine, plugin: str) -> bool:
-    try:
-        process.capture(["docker", plugin, "version"], doing=f"look for docker {plugin}", env=found.environment)
-    except CommandError:
-        return False
-    return True

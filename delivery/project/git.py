@@ -223,6 +223,13 @@ def is_without_tags(root: Path) -> bool:
         return False
 
 
+def files(root: Path) -> list[str]:
+    """The files that git tracks, and those that it would track if it were told to."""
+    arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = _read(root, *arguments, doing="list the files that git tracks")
+    return [name for name in listed.split("\0") if name]
+
+
 def remotes(root: Path) -> list[str]:
     """The names of the clone's remotes."""
     return _read(root, "remote").split()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from delivery import process
 from delivery.errors import CommandError, ScanError
+from delivery.project import git
 from delivery.scan.findings import Finding, findings
 
 __all__ = ["Gitleaks"]
@@ -40,7 +41,7 @@ class Gitleaks:
         """How many files git tracks, or would if it were told to, and what is in them as they are now."""
         with tempfile.TemporaryDirectory(prefix="delivery-") as scratch:
             copy = Path(scratch) / "tree"
-            count = _copy(self._root, self._tracked(), copy)
+            count = _copy(self._root, git.files(self._root), copy)
             return count, self._detect(copy, "--no-git", doing="look for secrets in the files")
 
     def commits(self, *, everything: bool) -> list[Finding]:
@@ -62,11 +63,6 @@ class Gitleaks:
                 if error.returncode != _FOUND:
                     raise
             return findings(report.read_text(encoding="utf-8"))
-
-    def _tracked(self) -> Sequence[str]:
-        argv = ["git", "-C", str(self._root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = process.capture(argv, doing="list the files that git tracks")
-        return [name for name in listed.split("\0") if name]
 
 
 def _copy(root: Path, names: Sequence[str], into: Path) -> int:

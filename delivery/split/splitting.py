@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import quote
 
 from delivery import console, process
-from delivery.errors import CommandError, DeclarationError, DeliveryError
+from delivery.errors import DeclarationError, DeliveryError, EngineError
 from delivery.host import docker_api, programs, trust
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
@@ -331,6 +331,6 @@ def _images(found: Engine | None) -> Iterator[dict[str, str]]:
         yield images
     finally:
         if found is not None and len(images) > 1:
-            argv = ["docker", "image", "rm", "--force", *(tag for name, tag in images.items() if name)]
-            with suppress(CommandError):
-                process.capture(argv, doing="remove the images", env=found.environment)
+            for tag in (tag for name, tag in images.items() if name):
+                with suppress(EngineError):
+                    found.remove_images([tag])
