@@ -18,10 +18,6 @@ __all__ = ["Offered", "can_install", "install", "offered", "release"]
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
 # Slim images lack this folder, and Java's packages fail where they cannot link their manuals into it.
 _MANUALS = Path("/usr/share/man/man1")
-# What earlier versions wrote for the time of an install, and left there when they were killed. Debian's
-# docker images have a file of this name too, with other lines: theirs stays.
-_POLICY = Path("/usr/sbin/policy-rc.d")
-_OUR_POLICY = b"#!/bin/sh\nexit 101\n"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
 # runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
@@ -59,8 +55,7 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     with suppress(OSError):  # apt says what it cannot write
         _MANUALS.mkdir(parents=True, exist_ok=True)
-    with cache.lock("apt"):  # which an earlier version that installs now holds
-        _remove_our_policy()
+    with cache.lock("apt"):
         process.stream(
             ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, env=environment
         )
@@ -163,13 +158,6 @@ def _mirror(suite: str) -> str:
             hint=f"add Debian's {suite} main to apt's sources",
         )
     return found[1]
-
-
-def _remove_our_policy() -> None:
-    """Remove the policy-rc.d that an earlier version left, which keeps everybody's services stopped."""
-    with suppress(OSError):
-        if not _POLICY.is_symlink() and _POLICY.read_bytes() == _OUR_POLICY:
-            _POLICY.unlink()
 
 
 def _no_services() -> list[str]:

@@ -21,13 +21,6 @@ def _own_manuals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(debian, "_MANUALS", tmp_path / "man" / "man1")
 
 
-@pytest.fixture(autouse=True)
-def policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where Debian looks for a rule which services may be started."""
-    monkeypatch.setattr(debian, "_POLICY", tmp_path / "policy-rc.d")
-    return tmp_path / "policy-rc.d"
-
-
 @pytest.fixture
 def bookworm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"})
@@ -142,34 +135,6 @@ def test_a_slim_image_has_the_folder_that_java_s_packages_link_their_manuals_int
     )
     debian.install(["groovy"], quiet)
     assert folders == [True]
-
-
-@pytest.mark.usefixtures("trixie")
-@pytest.mark.parametrize(
-    ("content", "stays"),
-    [
-        ("#!/bin/sh\nexit 101\n", False),
-        ("#!/bin/sh\n\n# For most Docker users, 'apt-get install' only happens in a build.\n\nexit 101\n", True),
-        ("#!/bin/sh\nexit 101", True),
-        ("#!/bin/sh\nexit 0\n", True),
-    ],
-)
-def test_of_the_rules_against_services_only_one_that_an_earlier_version_left_is_removed(
-    fp: FakeProcess, policy: Path, content: str, *, stays: bool
-) -> None:
-    policy.write_text(content)
-    fp.register(["apt-get", fp.any()], occurrences=2)
-    debian.install(["runc"], quiet)
-    assert policy.exists() is stays
-
-
-@pytest.mark.usefixtures("trixie")
-def test_a_rule_against_services_that_is_a_link_stays(fp: FakeProcess, policy: Path, tmp_path: Path) -> None:
-    (tmp_path / "rule").write_text("#!/bin/sh\nexit 101\n")
-    policy.symlink_to("rule")
-    fp.register(["apt-get", fp.any()], occurrences=2)
-    debian.install(["runc"], quiet)
-    assert policy.is_symlink()
 
 
 @pytest.mark.usefixtures("bookworm")
