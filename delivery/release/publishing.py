@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from delivery import console
@@ -29,6 +29,7 @@ from delivery.release.released import Release, ReleasedImage, make_release, rele
 from delivery.retry import patiently
 
 __all__ = [
+    "Built",
     "chart_text",
     "check_publishable",
     "package_chart",
@@ -40,10 +41,23 @@ __all__ = [
 ]
 
 
-def push_images(engine: Engine, registry: Registry, images: Images, layouts: Mapping[str, Path]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Built:
+    """What was built here before a push."""
+
+    engine: Engine | None = None
+    """The engine that built; None where nothing had to be built."""
+    layouts: Mapping[str, Path] = field(default_factory=dict)
+    """The OCI layout of each image, by name: all that are missing, and all that are `untrusted`."""
+
+
+def push_images(registry: Registry, images: Images, built: Built) -> dict[str, str]:
     """Push every missing image under its key; the digest of each, by name."""
-    below = [image.repository for image in images.all]
-    return {image.name: _push(engine, registry, image, layouts[image.name], below) for image in images.missing}
+    if built.engine is None:
+        return {}
+    engine, layouts = built.engine, built.layouts
+    siblings = [image.repository for image in images.all]
+    return {image.name: _push(engine, registry, image, layouts[image.name], siblings) for image in images.missing}
 
 
 def untrusted(declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT) -> list[str]:
@@ -58,23 +72,16 @@ def untrusted(declaration: Declaration, registry: Registry, plan: Plan, root: Pa
     return [existing[pinned].name for pinned in signing.unsigned_by_us(declaration, sources, root)]
 
 
-def publish(
-    engine: Engine | None,
-    registry: Registry,
-    declaration: Declaration,
-    plan: Plan,
-    layouts: Mapping[str, Path],
-    root: Path = ROOT,
-) -> Release:
+def publish(registry: Registry, declaration: Declaration, plan: Plan, built: Built, root: Path = ROOT) -> Release:
     """Make the plan's release true in the registry, and write release.json.
 
-    What fails before the end leaves no release that was not there before. One of the same content is taken as it is, whoever
-    published it; one of other content is never replaced.
-    With a key, layouts has all that is `untrusted`, too.
+    What fails before the end leaves no release that was not there before. One of the same content
+    is taken as it is, whoever published it; one of other content is never replaced.
     """
     check_publishable(plan)
+    layouts = built.layouts
     _compare_images(plan, layouts)
-    pushed = push_images(engine, registry, plan.images, layouts) if engine else {}
+    pushed = push_images(registry, plan.images, built)
     chart = plan.chart.digest or _push_chart(registry, declaration, plan, pushed, root)
     release = make_release(plan, pushed, chart, builder())
     held = catalog.find(registry, plan.version)
@@ -188,18 +195,18 @@ def _attach_sboms(
     bills: dict[str, str] = {}
     existing: dict[str, tuple[Image, Path | None]] = {}
     with console.step("bills of materials") as step:
-        for name, image in release.images.items():
-            layout = layouts.get(name)
-            # What the image says of itself: the same bytes are a candidate first, and a release later.
+        for name, released in release.images.items():
+            folder = layouts.get(name)
+            layout = folder if folder and folder.is_dir() else None
+            # The version in the image: the same bytes are a candidate first, and a release later.
             version = files.version(root / declaration.images[name].context)
-            there = layout if layout and layout.is_dir() else None
+            image = Image(name, version, released.repository, released.digest)
             # One look: what somebody attaches after it is neither compared nor signed.
             bill = sboms.reference(registry, image.repository, image.digest)
             if bill:
-                existing[bill] = Image(name, version, image.repository, image.digest), there
+                existing[bill] = image, layout
             else:
-                digest = sboms.attach(registry, image.repository, image.digest, name, version, there)
-                bill = f"{image.repository}@{digest}"
+                bill = f"{image.repository}@{sboms.attach(registry, image, layout)}"
             bills[bill] = image.digest
         step.done(f"attached to {', '.join(release.images)}")
     _compare_bills(declaration, registry, existing, root)
@@ -210,10 +217,9 @@ def _compare_bills(
     declaration: Declaration, registry: Registry, existing: Mapping[str, tuple[Image, Path | None]], root: Path
 ) -> None:
     """Hold bills that were attached before, without our signature, against what the images give."""
+    sources = {bill: image.digest for bill, (image, _) in existing.items()}
     compared = {}
-    for reference in signing.unsigned_by_us(
-        declaration, {bill: image.digest for bill, (image, _) in existing.items()}, root
-    ):
+    for reference in signing.unsigned_by_us(declaration, sources, root):
         image, layout = existing[reference]
         made = sboms.artifact_digest(registry, image, layout)
         compared[f"the bill of materials of {image.repository}"] = (reference.partition("@")[2], made)

@@ -14,6 +14,7 @@ from delivery.project.declaration import Declaration
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
 from delivery.release import problems, publishing, signing
+from delivery.release.publishing import Built
 from delivery.release.released import Release, released_images
 
 __all__ = ["build", "make", "publish"]
@@ -32,8 +33,9 @@ def make(engine: Engine, declaration: Declaration) -> Release:
     if not images.missing:
         building.say_nothing_to_do(images)
         return publishing.write(Release(released_images(images, {})))
-    layouts = building.build(engine, declaration, images)
-    return publishing.write(Release(released_images(images, publishing.push_images(engine, registry, images, layouts))))
+    built = Built(engine, building.build(engine, declaration, images))
+    pushed = publishing.push_images(registry, images, built)
+    return publishing.write(Release(released_images(images, pushed)))
 
 
 def build(declaration: Declaration, plan: Plan) -> None:
@@ -59,9 +61,10 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
     untrusted = publishing.untrusted(declaration, registry, plan)
     images = plan.images.without(untrusted)
     if not images.missing:
-        return publishing.publish(None, registry, declaration, plan, {})
+        return publishing.publish(registry, declaration, plan, Built())
     engine = _engine_for(untrusted) if untrusted else engines.ensure()
-    return publishing.publish(engine, registry, declaration, plan, building.build(engine, declaration, images))
+    built = Built(engine, building.build(engine, declaration, images))
+    return publishing.publish(registry, declaration, plan, built)
 
 
 def _engine_for(untrusted: Sequence[str]) -> Engine:

@@ -13,13 +13,13 @@ from delivery.release.bom import Image
 __all__ = ["artifact_digest", "attach", "attached", "make", "reference"]
 
 
-def attach(registry: Registry, repository: str, digest: str, name: str, version: str, layout: Path | None) -> str:
+def attach(registry: Registry, image: Image, layout: Path | None) -> str:
     """Attach an image's bill of materials to it; the digest of the artefact that holds the bill.
 
     The image is read from its layout where there is one, else out of the registry. Whether another
     bill is attached is not looked at: a caller that signs the result must not get somebody else's.
     """
-    return registry.push_artifact(repository, **_artifact(registry, Image(name, version, repository, digest), layout))
+    return registry.push_artifact(image.repository, **_artifact(registry, image, layout))
 
 
 def artifact_digest(registry: Registry, image: Image, layout: Path | None) -> str:
@@ -28,7 +28,6 @@ def artifact_digest(registry: Registry, image: Image, layout: Path | None) -> st
 
 
 def _artifact(registry: Registry, image: Image, layout: Path | None) -> dict[str, Any]:
-    """What an artefact of an image's bill of materials is made of."""
     title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
     return {
         "artifact_type": bom.MEDIA_TYPE,
@@ -39,31 +38,28 @@ def _artifact(registry: Registry, image: Image, layout: Path | None) -> dict[str
 
 def attached(registry: Registry, repository: str, digest: str) -> str:
     """The bill of materials that is attached to an image, or "" where there is none."""
-    there = _attached(registry, repository, digest)
-    found = registry.fetch(repository, there) if there else None
-    if found is None:
+    bill = reference(registry, repository, digest)
+    artifact = registry.fetch(repository, bill.partition("@")[2]) if bill else None
+    if artifact is None:
         return ""
-    (layer,) = found.manifest["layers"]
+    (layer,) = artifact.manifest["layers"]
     return registry.blob(repository, layer["digest"]).decode()
 
 
 def reference(registry: Registry, repository: str, digest: str) -> str:
-    """REPOSITORY@sha256:… of the artefact with an image's bill, for who signs or checks that too; "" where there is none."""
-    there = _attached(registry, repository, digest)
-    return f"{repository}@{there}" if there else ""
+    """REPOSITORY@sha256:… of the artefact with an image's bill; "" where there is none.
+
+    Of several, which only a race makes, every run takes the same one.
+    """
+    referrers = registry.referrers(repository, digest)
+    bills = [item.digest for item in referrers if item.artifact_type == bom.MEDIA_TYPE]
+    return f"{repository}@{min(bills)}" if bills else ""
 
 
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
     """The bill of materials of an image, from its layout where there is one, else out of the registry."""
-    files = (
-        layers.in_layout(layout, bom.is_record)
-        if layout
-        else layers.in_registry(registry, image.repository, image.digest, bom.is_record)
-    )
+    if layout:
+        files = layers.in_layout(layout, bom.is_record)
+    else:
+        files = layers.in_registry(registry, image.repository, image.digest, bom.is_record)
     return bom.document(image, bom.packages_in(files))
-
-
-def _attached(registry: Registry, repository: str, digest: str) -> str:
-    """The artefact with the bill. Of several, which only a race makes, every run takes the same one."""
-    found = (one.digest for one in registry.referrers(repository, digest) if one.artifact_type == bom.MEDIA_TYPE)
-    return min(found, default="")

@@ -526,10 +526,11 @@ def test_a_real_bill_is_attached_once_and_read_back(
     registry, repository = Registry(address), f"{address}/api-rest"
     digest = registry.push_layout(layout, repository, image.key, lambda _line: None)
     assert digest == image.digest
-    made = sboms.attach(registry, repository, digest, "api-rest", "1.2.0", layout)
-    assert sboms.attach(registry, repository, digest, "api-rest", "1.2.0", None) == made
+    image = Image("api-rest", "1.2.0", repository, digest)
+    made = sboms.attach(registry, image, layout)
+    assert sboms.attach(registry, image, None) == made
     text = sboms.attached(registry, repository, digest)
-    assert text == sboms.make(registry, Image("api-rest", "1.2.0", repository, digest))
+    assert text == sboms.make(registry, image)
     both = [f"{repository}@{digest}", f"{repository}@{made}"]
     signing.sign(house, both, ROOT)
     signing.verify(house, both, ROOT)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,9 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.registry import layers
 from delivery.registry.client import Referrer, Registry
-from delivery.release import catalog, chart_package, publishing, sboms, signing
-from delivery.release.bom import MEDIA_TYPE
+from delivery.release import chart_package, publishing, sboms, signing
+from delivery.release.bom import MEDIA_TYPE, Image
+from delivery.release.publishing import Built
 from delivery.release.released import Release, read_release
 from tests.project.examples import decision, version
 from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
@@ -83,22 +84,27 @@ class Place:
             declaration, "c0ffee", decided, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
         )
 
-    def publish(self, fault: Fault | None = None, layouts: Collection[str] = tuple(KEYS)) -> Release:
-        """Publish what is planned, with the layouts of these."""
+    def publish(
+        self,
+        fault: Fault | None = None,
+        layouts: Collection[str] = tuple(KEYS),
+        change: Callable[[Plan], Plan] = lambda plan: plan,
+    ) -> Release:
+        """Publish what is planned and then changed, with the layouts of these."""
         with nullcontext(self.served) if self.served else serving(self.held, fault) as (address, seen):
-            plan = self.plan(address)
+            plan = change(self.plan(address))
             registry = Registry(address, pause=lambda _seconds: None, timeout=(1, 0.3))
             seen.clear()
             self.seen = seen
-            built = {name: self.root / "layouts" / name for name in layouts}
             engine = cast("Engine", LayoutEngine())
-            return publishing.publish(engine, registry, self.declaration.at(address), plan, built, self.root)
+            built = Built(engine, {name: self.root / "layouts" / name for name in layouts})
+            return publishing.publish(registry, self.declaration.at(address), plan, built, self.root)
 
-    def untrusted(self) -> list[str]:
+    def untrusted(self, change: Callable[[Plan], Plan] = lambda plan: plan) -> list[str]:
         """What has to be built again before it is signed."""
         assert self.served
         address = self.served[0]
-        plan = self.plan(address)
+        plan = change(self.plan(address))
         return publishing.untrusted(self.declaration.at(address), Registry(address), plan, self.root)
 
     def forge(self, name: str, tag: str) -> str:
@@ -127,8 +133,8 @@ def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
         write_layout(house / "layouts" / name, name.encode())
     made = Place(declaration, house)
 
-    def attach(_registry: object, repository: str, _digest: str, _name: str, version: str, _layout: object) -> str:
-        made.attached.append(f"{repository.rpartition('/')[2]} {version}")
+    def attach(_registry: object, image: Image, _layout: object) -> str:
+        made.attached.append(f"{image.name} {image.version}")
         return "sha256:bill"
 
     monkeypatch.setattr(sboms, "attach", attach)
@@ -270,14 +276,12 @@ def test_publishing_again_changes_nothing(place: Place) -> None:
 
 
 def test_a_version_tag_that_is_taken_leaves_the_others_unput(place: Place) -> None:
-    content = b'{"layers": [], "taken": true}'
-    place.held.manifests["api-rest", sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
-    place.held.tags["api-rest", "2.0.0-dev.2"] = sha256(content)
+    taken = place.forge("api-rest", "2.0.0-dev.2")
     with pytest.raises(RegistryError, match="a version is never overwritten") as caught:
         place.publish()
-    assert f"/api-rest:2.0.0-dev.2 is {sha256(content)}, not sha256:" in caught.value.details
+    assert f"/api-rest:2.0.0-dev.2 is {taken}, not sha256:" in caught.value.details
     assert place.version_tags() == ["api-rest:2.0.0-dev.2"]
-    assert place.held.tags["api-rest", "2.0.0-dev.2"] == sha256(content)
+    assert place.held.tags["api-rest", "2.0.0-dev.2"] == taken
 
 
 def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
@@ -301,35 +305,23 @@ def test_what_others_published_is_taken_as_it_is(place: Place, monkeypatch: pyte
     assert place.publish().builder == first.builder
 
 
+def without_chart(plan: Plan) -> Plan:
+    """The plan where no version of the chart is put."""
+    return dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
+
+
 def test_an_unchanged_release_that_a_registry_lacks_is_left_to_its_own_line(place: Place) -> None:
-    with serving(place.held) as (address, _):
-        plan = place.plan(address)
-        untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
-        layouts = {name: place.root / "layouts" / name for name in KEYS}
-        with pytest.raises(
-            DeclarationError, match=r"nothing has changed since 0\.4\.0-dev\.2, but .* does not hold that release"
-        ):
-            publishing.publish(
-                cast("Engine", LayoutEngine()),
-                Registry(address),
-                place.declaration.at(address),
-                untouched,
-                layouts,
-                place.root,
-            )
+    lacks = r"nothing has changed since 0\.4\.0-dev\.2, but .* does not hold that release"
+    with pytest.raises(DeclarationError, match=lacks):
+        place.publish(change=without_chart)
 
 
 def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> None:
-    with serving(place.held) as (address, _):
-        plan = place.plan(address)
-        tagged = dataclasses.replace(
-            plan,
-            chart=dataclasses.replace(plan.chart, tag=""),
-            decision=dataclasses.replace(plan.decision, ref=Ref("tag", "apps-v2.0.0")),
-        )
-        layouts = {name: place.root / "layouts" / name for name in KEYS}
-        engine, declaration = cast("Engine", LayoutEngine()), place.declaration.at(address)
-        publishing.publish(engine, Registry(address), declaration, tagged, layouts, place.root)
+    def tagged(plan: Plan) -> Plan:
+        decision = dataclasses.replace(plan.decision, ref=Ref("tag", "apps-v2.0.0"))
+        return dataclasses.replace(without_chart(plan), decision=decision)
+
+    place.publish(change=tagged)
     assert place.version_tags() == ["api-rest:2.0.0-dev.2", "base-image:1.0.0-dev.2"]
     assert not (place.root / ".delivery" / "release.json").exists()
 
@@ -360,18 +352,9 @@ def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest
     with serving(place.held) as (address, _):
         images = make_images(place.declaration.at(address), KEYS, {})
         engine = cast("Engine", ClassicEngine(sha256(content if honest else b"another")))
-        if honest:
-            assert publishing.push_images(engine, Registry(address), images, dict.fromkeys(KEYS, place.root))
-        else:
-            with pytest.raises(RegistryError, match="was sent"):
-                publishing.push_images(engine, Registry(address), images, dict.fromkeys(KEYS, place.root))
-
-
-def test_a_release_is_found_under_its_version(place: Place) -> None:
-    release = place.publish()
-    with serving(place.held) as (address, _):
-        assert catalog.find(Registry(address), "0.4.0-dev.2") == release
-        assert catalog.find(Registry(address), "0.4.0") is None
+        built = Built(engine, dict.fromkeys(KEYS, place.root))
+        with nullcontext() if honest else pytest.raises(RegistryError, match="was sent"):
+            assert publishing.push_images(Registry(address), images, built)
 
 
 # --- with a key: what was found is made here again before it is signed -----------------------------
@@ -519,23 +502,14 @@ def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(key: Place, m
 
 
 def test_a_release_that_says_something_else_is_an_error_that_names_both(key: Place) -> None:
-    assert key.served
-    address = key.served[0]
-    other = dataclasses.replace(key.plan(address), commit="other")
-    layouts = {name: key.root / "layouts" / name for name in KEYS}
     with pytest.raises(SignatureError) as caught:
-        publishing.publish(None, Registry(address), key.declaration.at(address), other, layouts, key.root)
+        key.publish(change=lambda plan: dataclasses.replace(plan, commit="other"))
     held = key.held.tags["release", "0.4.0-dev.2"]
     assert f"/release:0.4.0-dev.2: the registry holds {held}, the same sources give sha256:" in caught.value.details
     assert key.signed == []
 
 
 def test_a_release_of_another_line_is_taken_as_it_is_and_not_signed(key: Place) -> None:
-    assert key.served
-    address = key.served[0]
-    plan = key.plan(address)
-    untouched = dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
-    registry, declaration = Registry(address), key.declaration.at(address)
-    assert publishing.untrusted(declaration, registry, untouched, key.root) == []
-    publishing.publish(None, registry, declaration, untouched, {}, key.root)
+    assert key.untrusted(without_chart) == []
+    key.publish(layouts=[], change=without_chart)
     assert key.signed == []

@@ -16,6 +16,7 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import decide
 from delivery.registry.client import Registry
 from delivery.release import publishing, releasing, signing
+from delivery.release.publishing import Built
 
 KEYS = {"base-image": "k1", "api-rest": "k2"}
 HELD = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
@@ -58,11 +59,9 @@ class Pusher:
         self.built += [image.name for image in images.missing]
         return {image.name: Path(image.name) for image in images.missing}
 
-    def _publish(
-        self, engine: object, _registry: object, _declaration: object, plan: Plan, layouts: Sequence[str]
-    ) -> None:
+    def _publish(self, _registry: object, _declaration: object, plan: Plan, built: Built) -> None:
         assert plan.images.missing == ()  # what is built again is not pushed
-        self.published.append((engine, list(layouts)))
+        self.published.append((built.engine, list(built.layouts)))
 
     @staticmethod
     def _ensure(engine: object) -> Engine:

@@ -129,7 +129,7 @@ def pushed(declaration: Declaration, house: Path) -> Iterator[tuple[Declaration,
             key = planning.keys(here, house)[name]
             registry.push_layout(folder.with_suffix(".layout"), f"{address}/{name}", key, lambda _line: None)
             if name == "api-rest":
-                sboms.attach(registry, f"{address}/{name}", digest, name, "as it was pushed", None)
+                sboms.attach(registry, Image(name, "as it was pushed", f"{address}/{name}", digest), None)
         yield here, house
 
 

@@ -87,7 +87,7 @@ def test_what_is_attached_is_shown(
     text = document(Image("api-rest", "1.2.0", made.repository, made.digest), [BOTTLE])
     with monkeypatch.context() as patched:
         patched.setattr(sboms, "make", lambda *_: text)
-        sboms.attach(registry, made.repository, made.digest, "api-rest", "1.2.0", None)
+        sboms.attach(registry, Image("api-rest", "1.2.0", made.repository, made.digest), None)
     assert inv("sbom", "--image", "api-rest") == 0
     told = capsys.readouterr().out
     assert [line.split() for line in told.splitlines()[1:]] == [
