@@ -22,7 +22,7 @@ import requests
 from delivery.errors import RegistryError
 from delivery.registry.http import TIMEOUT_SECONDS, Answer, Conversation, answers, lacks_login, login, url_of, within
 
-__all__ = ["Artifact", "Blob", "Layer", "Referrer", "Registry", "answers", "lacks_login", "login"]
+__all__ = ["Artifact", "Blob", "Layer", "Manifest", "Referrer", "Registry", "answers", "lacks_login", "login"]
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -63,6 +63,48 @@ class Blob:
 
 @dataclass(frozen=True)
 class Artifact:
+    """An OCI artefact to push: the same content has the same digest.
+
+    Without a layer or a config the specification's empty one stands in for it. subject is the
+    digest of a manifest in the same repository that it is attached to.
+    """
+
+    artifact_type: str
+    layers: Sequence[Blob]
+    config: Blob | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    subject: str = ""
+
+    @property
+    def parts(self) -> tuple[Blob, ...]:
+        """Its config, then its layers."""
+        empty = Blob(_EMPTY, b"{}")
+        return self.config or empty, *(self.layers or (empty,))
+
+    @property
+    def type(self) -> str:
+        """What a list of attached manifests calls it: its own type, else its config's."""
+        return self.artifact_type or (self.config.media_type if self.config else "")
+
+    def manifest(self, subject: Mapping[str, Any] | None) -> bytes:
+        """The bytes of its manifest; subject is the descriptor of what it is attached to."""
+        config, *layers = self.parts
+        own_type = "" if self.config and self.artifact_type == config.media_type else self.artifact_type
+        return _compact(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MANIFEST,
+                **({"artifactType": own_type} if own_type else {}),
+                "config": config.descriptor,
+                "layers": [layer.descriptor for layer in layers],
+                **({"subject": subject} if subject else {}),
+                **({"annotations": dict(sorted(self.annotations.items()))} if self.annotations else {}),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
     """A manifest as a registry gave it: its digest, its media type, its bytes, and what they say."""
 
     digest: str
@@ -134,7 +176,7 @@ class Registry:
             found += page.get("tags") or []
         return found
 
-    def fetch(self, repository: str, reference: str) -> Artifact | None:
+    def fetch(self, repository: str, reference: str) -> Manifest | None:
         """The manifest under a tag or digest, its bytes checked against the digest; None when the registry holds none."""
         doing = f"read {_spelled(repository, reference)}"
         answer = self._http.ask(
@@ -153,7 +195,7 @@ class Registry:
             raise RegistryError(
                 f"{doing}: that is no manifest", hint="see what else answers at this address"
             ) from error
-        return Artifact(digest, media_type.partition(";")[0], answer.body, manifest)
+        return Manifest(digest, media_type.partition(";")[0], answer.body, manifest)
 
     def blob(self, repository: str, digest: str) -> bytes:
         """The bytes of a blob, checked against its digest."""
@@ -192,53 +234,29 @@ class Registry:
         self._put_manifest(repository, tag, held.content, held.media_type)
         return True
 
-    def push_artifact(
-        self,
-        repository: str,
-        *,
-        artifact_type: str,
-        layers: Sequence[Blob],
-        tag: str = "",
-        config: Blob | None = None,
-        annotations: Mapping[str, str] | None = None,
-        subject: str = "",
-        overwrite: bool = False,
-    ) -> str:
-        """Push an OCI artefact and return its digest; the same content has the same digest.
+    def push_artifact(self, repository: str, artifact: Artifact, tag: str = "", *, overwrite: bool = False) -> str:
+        """Push an artefact and return its digest, which is all that it is known by without a tag.
 
-        Without a tag it is known by its digest alone. A tag that holds other content is an error, unless overwrite. subject
-        is the digest of a manifest in the same repository that it is to be attached to.
+        A tag that holds other content is an error, unless overwrite.
         """
-        parts = _parts(config, layers)
-        about = self._described(repository, subject) if subject else None
-        content = _artifact(artifact_type, config, parts, about, annotations or {})
+        content = self._manifest_of(repository, artifact)
         digest = _sha256(content)
-        there = self._holds(repository, tag or digest, digest, overwrite=overwrite)
-        # One that was cut off between the two may be there, and not be attached.
-        if there and (not subject or digest in {one.digest for one in self.referrers(repository, subject)}):
+        reference = tag or digest
+        existing = self._holds(repository, reference, digest, overwrite=overwrite)
+        # A push that was cut off may have left the artefact without attaching it.
+        if existing and self._is_attached(repository, artifact.subject, digest):
             return digest
-        for part in dict.fromkeys((one.digest, one.content) for one in parts):
-            self._push_blob(repository, part[0], len(part[1]), _reader(part[1]))
-        answer = self._put_manifest(repository, tag or digest, content, _MANIFEST, overwrite=overwrite)
-        if subject and "OCI-Subject" not in answer.headers:
-            artifact = artifact_type or (config.media_type if config else "")
-            entry = {**_descriptor(_MANIFEST, content, annotations or {}), "artifactType": artifact}
-            self._http.patiently(lambda: self._attach(repository, subject, entry))
+        for blob in {part.digest: part for part in artifact.parts}.values():
+            self._push_blob(repository, blob.digest, len(blob.content), _reader(blob.content))
+        answer = self._put_manifest(repository, reference, content, _MANIFEST, overwrite=overwrite)
+        if artifact.subject and "OCI-Subject" not in answer.headers:
+            entry = {**_descriptor(_MANIFEST, content, artifact.annotations), "artifactType": artifact.type}
+            self._http.patiently(lambda: self._attach(repository, artifact.subject, entry))
         return digest
 
-    def artifact_digest(
-        self,
-        repository: str,
-        *,
-        artifact_type: str,
-        layers: Sequence[Blob],
-        config: Blob | None = None,
-        annotations: Mapping[str, str] | None = None,
-        subject: str = "",
-    ) -> str:
+    def artifact_digest(self, repository: str, artifact: Artifact) -> str:
         """The digest that `push_artifact` would push this as; pushes nothing."""
-        about = self._described(repository, subject) if subject else None
-        return _sha256(_artifact(artifact_type, config, _parts(config, layers), about, annotations or {}))
+        return _sha256(self._manifest_of(repository, artifact))
 
     def delete(self, repository: str, digest: str) -> None:
         """Delete a manifest, and so every tag of it. One that is not there is well; a registry that deletes nothing is an error.
@@ -363,15 +381,21 @@ class Registry:
         index = self.fetch(repository, tag)
         return list(index.manifest.get("manifests") or ()) if index else []
 
-    def _described(self, repository: str, digest: str) -> dict[str, Any]:
-        """The descriptor of a manifest that the repository holds."""
-        held = self.fetch(repository, digest)
-        if held is None:
+    def _is_attached(self, repository: str, subject: str, digest: str) -> bool:
+        attached = self.referrers(repository, subject) if subject else ()
+        return not subject or digest in {referrer.digest for referrer in attached}
+
+    def _manifest_of(self, repository: str, artifact: Artifact) -> bytes:
+        """The bytes of an artefact's manifest; reads the subject, which the repository must hold."""
+        if not artifact.subject:
+            return artifact.manifest(None)
+        subject = self.fetch(repository, artifact.subject)
+        if subject is None:
             raise RegistryError(
-                f"attach to {repository}@{digest[:19]}: the registry does not hold it",
+                f"attach to {repository}@{artifact.subject[:19]}: the registry does not hold it",
                 hint="push it before what belongs to it",
             )
-        return _descriptor(held.media_type, held.content, {})
+        return artifact.manifest(_descriptor(subject.media_type, subject.content, {}))
 
     def _push_blob(
         self,
@@ -444,33 +468,6 @@ def _referrer(entry: Mapping[str, Any]) -> Referrer:
         artifact_type=entry.get("artifactType", ""),
         size=int(entry.get("size", 0)),
         annotations=entry.get("annotations") or {},
-    )
-
-
-def _parts(config: Blob | None, layers: Sequence[Blob]) -> tuple[Blob, ...]:
-    """The config and the layers of an artefact, neither of which may be lacking."""
-    return config or Blob(_EMPTY, b"{}"), *(layers or (Blob(_EMPTY, b"{}"),))
-
-
-def _artifact(
-    artifact_type: str,
-    config: Blob | None,
-    parts: Sequence[Blob],
-    subject: Mapping[str, Any] | None,
-    annotations: Mapping[str, str],
-) -> bytes:
-    """The bytes of an artefact's manifest; parts are its config and its layers."""
-    own_type = artifact_type if config is None or artifact_type != config.media_type else ""
-    return _compact(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            **({"artifactType": own_type} if own_type else {}),
-            "config": parts[0].descriptor,
-            "layers": [part.descriptor for part in parts[1:]],
-            **({"subject": subject} if subject else {}),
-            **({"annotations": dict(sorted(annotations.items()))} if annotations else {}),
-        }
     )
 
 

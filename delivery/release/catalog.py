@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import semver
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Blob, Registry, answers
+from delivery.registry.client import Artifact, Blob, Registry, answers
 from delivery.release import sboms
 from delivery.release.released import Release, read_release
 
@@ -51,24 +50,25 @@ def find(registry: Registry, version: str) -> Release | None:
 
 def put(registry: Registry, release: Release) -> str:
     """Put a release into the registry under its version, which publishes it; the digest of its artefact."""
-    return registry.push_artifact(f"{registry.address}/{REPOSITORY}", **_artifact(release), tag=release.version)
+    return registry.push_artifact(f"{registry.address}/{REPOSITORY}", _artifact(release), tag=release.version)
 
 
 def digest(registry: Registry, release: Release) -> str:
     """The digest that a release is put as; puts nothing."""
-    return registry.artifact_digest(f"{registry.address}/{REPOSITORY}", **_artifact(release))
+    return registry.artifact_digest(f"{registry.address}/{REPOSITORY}", _artifact(release))
 
 
-def _artifact(release: Release) -> dict[str, Any]:
-    """What an artefact of a release is made of."""
-    return {
-        "artifact_type": _TYPE,
-        "layers": [Blob(_TYPE, release.to_json().encode(), {"org.opencontainers.image.title": "release.json"})],
-        "annotations": {
+def _artifact(release: Release) -> Artifact:
+    """The artefact of a release."""
+    title = {"org.opencontainers.image.title": "release.json"}
+    return Artifact(
+        _TYPE,
+        [Blob(_TYPE, release.to_json().encode(), title)],
+        annotations={
             "org.opencontainers.image.version": release.version,
             "org.opencontainers.image.revision": release.commit,
         },
-    }
+    )
 
 
 def held(declaration: Declaration, registry: Registry, version: str) -> Release:

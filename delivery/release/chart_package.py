@@ -9,13 +9,12 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from delivery.errors import DeclarationError
 from delivery.project.keys import File
-from delivery.registry.client import Blob, Registry
+from delivery.registry.client import Artifact, Blob, Registry
 
 __all__ = ["digest", "fetch", "package", "push", "read_file"]
 
@@ -47,28 +46,28 @@ def package(folder: Path, files: Iterable[File], replaced: Mapping[str, str], *,
 def push(registry: Registry, repository: str, key: str, packed: bytes) -> str:
     """Push a packaged chart under its key; its digest."""
     # A key says what went in; a registry that lost the images and got others has other digests now.
-    return registry.push_artifact(repository, **_artifact(packed), tag=key, overwrite=True)
+    return registry.push_artifact(repository, _artifact(packed), tag=key, overwrite=True)
 
 
 def digest(registry: Registry, repository: str, packed: bytes) -> str:
     """The digest that a packaged chart is pushed as; pushes nothing."""
-    return registry.artifact_digest(repository, **_artifact(packed))
+    return registry.artifact_digest(repository, _artifact(packed))
 
 
-def _artifact(packed: bytes) -> dict[str, Any]:
-    """What an artefact of a packaged chart is made of."""
+def _artifact(packed: bytes) -> Artifact:
+    """The artefact of a packaged chart."""
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
         text = tar.extractfile(tar.getmembers()[0])
         metadata = _metadata(text.read().decode() if text else "")
-    return {
-        "artifact_type": _CONFIG,
-        "config": Blob(_CONFIG, json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()),
-        "layers": [Blob(_CONTENT, packed)],
-        "annotations": {
+    return Artifact(
+        _CONFIG,
+        [Blob(_CONTENT, packed)],
+        config=Blob(_CONFIG, json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()),
+        annotations={
             "org.opencontainers.image.title": str(metadata["name"]),
             "org.opencontainers.image.version": str(metadata["version"]),
         },
-    }
+    )
 
 
 def fetch(registry: Registry, repository: str, digest: str) -> bytes:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from delivery.registry import layers
-from delivery.registry.client import Blob, Registry
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import bom
 from delivery.release.bom import Image
 
@@ -19,21 +18,18 @@ def attach(registry: Registry, image: Image, layout: Path | None) -> str:
     The image is read from its layout where there is one, else out of the registry. Whether another
     bill is attached is not looked at: a caller that signs the result must not get somebody else's.
     """
-    return registry.push_artifact(image.repository, **_artifact(registry, image, layout))
+    return registry.push_artifact(image.repository, _artifact(registry, image, layout))
 
 
 def artifact_digest(registry: Registry, image: Image, layout: Path | None) -> str:
     """The digest that an image's bill of materials is attached as; attaches nothing."""
-    return registry.artifact_digest(image.repository, **_artifact(registry, image, layout))
+    return registry.artifact_digest(image.repository, _artifact(registry, image, layout))
 
 
-def _artifact(registry: Registry, image: Image, layout: Path | None) -> dict[str, Any]:
+def _artifact(registry: Registry, image: Image, layout: Path | None) -> Artifact:
     title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
-    return {
-        "artifact_type": bom.MEDIA_TYPE,
-        "layers": [Blob(bom.MEDIA_TYPE, make(registry, image, layout).encode(), title)],
-        "subject": image.digest,
-    }
+    blob = Blob(bom.MEDIA_TYPE, make(registry, image, layout).encode(), title)
+    return Artifact(bom.MEDIA_TYPE, [blob], subject=image.digest)
 
 
 def attached(registry: Registry, repository: str, digest: str) -> str:

@@ -20,7 +20,7 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, is_local
 from delivery.project.files import ROOT
 from delivery.registry import local_registry
-from delivery.registry.client import Artifact, Blob, Registry
+from delivery.registry.client import Artifact, Blob, Manifest, Registry
 from delivery.release import catalog
 from delivery.release.catalog import by_version
 from delivery.release.released import read_release
@@ -150,7 +150,7 @@ def _registered(declaration: Declaration, registry: Registry, on_line: Callable[
 def _held(registry: Registry, repository: str, on_line: Callable[[str], None]) -> list[Held]:
     """Every manifest that can be found in a repository: by tags, and by what belongs to what these name."""
     tags: dict[str, list[str]] = {}
-    read: dict[str, Artifact] = {}
+    read: dict[str, Manifest] = {}
     of: dict[str, set[str]] = {}
     for tag in sorted(registry.tags(repository)):
         on_line(f"{repository}:{tag}")
@@ -173,7 +173,7 @@ def _held(registry: Registry, repository: str, on_line: Callable[[str], None]) -
     ]
 
 
-def _belonging(registry: Registry, repository: str, one: Artifact, tags: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _belonging(registry: Registry, repository: str, one: Manifest, tags: Iterable[str]) -> Iterable[tuple[str, str]]:
     """What belongs to a manifest, and what it says that it belongs to itself: (part, whole)."""
     subjects = {subject for tag in tags if (subject := subject_of(tag))}
     for entry in one.manifest.get("manifests") or ():
@@ -184,7 +184,7 @@ def _belonging(registry: Registry, repository: str, one: Artifact, tags: Iterabl
         yield from ((referrer.digest, one.digest) for referrer in registry.referrers(repository, one.digest))
 
 
-def _blobs(one: Artifact) -> dict[str, int]:
+def _blobs(one: Manifest) -> dict[str, int]:
     parts = [*(one.manifest.get("layers") or ()), *([one.manifest["config"]] if one.manifest.get("config") else ())]
     return {one.digest: len(one.content), **{part["digest"]: int(part.get("size", 0)) for part in parts}}
 
@@ -199,7 +199,7 @@ def _seen(registry: Registry, repository: str) -> dict[str, date]:
 
 def _put_state(registry: Registry, repository: str, found: Found) -> None:
     layer = Blob(_STATE_TYPE, policy.state(found.outcome.seen).encode())
-    registry.push_artifact(repository, artifact_type=_STATE_TYPE, layers=[layer], tag=STATE, overwrite=True)
+    registry.push_artifact(repository, Artifact(_STATE_TYPE, [layer]), tag=STATE, overwrite=True)
 
 
 def _is_release(held: Held, found: Found) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, Prune
 from delivery.registry import local_registry
-from delivery.registry.client import Blob, Registry
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from delivery.retention import pruning
@@ -41,9 +41,9 @@ def publish(declaration: Declaration, registry: Registry, version: str, folder: 
     repository, chart = f"{registry.address}/{name}", f"{registry.address}/{declaration.chart.folder}"
     write_layout(folder / version, version.encode() * 200_000)
     image = registry.push_layout(folder / version, repository, f"key-{version}", lambda _line: None)
-    registry.push_artifact(repository, artifact_type="x/sbom", layers=[Blob("x/y", version.encode())], subject=image)
+    registry.push_artifact(repository, Artifact("x/sbom", [Blob("x/y", version.encode())], subject=image))
     registry.put_tag(repository, version, image)
-    packed = registry.push_artifact(chart, artifact_type="x/chart", layers=[Blob("x/y", version.encode())], tag=version)
+    packed = registry.push_artifact(chart, Artifact("x/chart", [Blob("x/y", version.encode())]), tag=version)
     made = Release(
         {name: ReleasedImage(repository, f"key-{version}", image, version)},
         version,

@@ -19,7 +19,7 @@ from delivery.errors import EngineError, RegistryError
 from delivery.host import programs
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Blob, Registry, answers, lacks_login
+from delivery.registry.client import Artifact, Blob, Registry, answers, lacks_login
 from delivery.tasks.menu import item
 from tests.integration.conftest import running_registry
 from tests.registries import Answer, Break, Fault, failing, forward_to, serving, sha256, write_layout
@@ -294,9 +294,7 @@ def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) 
     client.push_layout(tmp_path, app, "k1", no_line)
     assert client.referrers(app, image) == []
     pushed = [
-        client.push_artifact(
-            app, artifact_type=f"text/{kind}", layers=[Blob("text/plain", kind.encode())], subject=image
-        )
+        client.push_artifact(app, Artifact(f"text/{kind}", [Blob("text/plain", kind.encode())], subject=image))
         for kind in ("sbom", "signature", "sbom")
     ]
     assert pushed[0] == pushed[2]
@@ -314,7 +312,7 @@ def test_an_artefact_is_overwritten_only_when_told_to(address: str) -> None:
 
     def push(content: bytes, *, overwrite: bool = False) -> str:
         layers = [Blob("text/plain", content)]
-        return client.push_artifact(app, artifact_type="x/y", layers=layers, tag="1", overwrite=overwrite)
+        return client.push_artifact(app, Artifact("x/y", layers), tag="1", overwrite=overwrite)
 
     one = push(b"one")
     with pytest.raises(RegistryError, match=f"it is {one} already"):
@@ -391,7 +389,7 @@ def test_helm_pulls_a_chart_that_was_pushed_as_an_artefact(address: str, tmp_pat
     config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"tiny","version":"1.2.3","apiVersion":"v2"}')
     layer = Blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", packed.getvalue())
     digest = Registry(address).push_artifact(
-        f"{address}/charts/tiny", artifact_type=config.media_type, layers=[layer], tag="1.2.3", config=config
+        f"{address}/charts/tiny", Artifact(config.media_type, [layer], config=config), tag="1.2.3"
     )
     argv = ["pull", f"oci://{address}/charts/tiny", "--version=1.2.3", "--plain-http", f"--destination={tmp_path}"]
     pulled = subprocess.run(
@@ -437,7 +435,7 @@ def test_a_blob_that_a_registry_keeps_in_a_store_elsewhere_is_read_without_the_l
         }
         with running_registry(engine, project, environment, tmp_path) as address:
             client, part = Registry(address), Blob("a/b", b"content")
-            client.push_artifact(f"{address}/app", artifact_type="a/b", layers=[part], tag="k1")
+            client.push_artifact(f"{address}/app", Artifact("a/b", [part]), tag="k1")
             store.content = part.content
             assert client.blob(f"{address}/app", part.digest) == part.content
     assert store.shown

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import RegistryError
-from delivery.registry.client import Blob, Layer, Referrer, Registry
+from delivery.registry.client import Artifact, Blob, Layer, Referrer, Registry
 from tests.registries import Break, Fault, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
 
 TAG = "0123abcd"
@@ -148,7 +148,7 @@ class House:
 
     def attach(self, subject: str, content: bytes = b"sbom", tag: str = "") -> str:
         layers = [Blob(SBOM, content)]
-        return self.client.push_artifact(self.app, artifact_type=SBOM, layers=layers, subject=subject, tag=tag)
+        return self.client.push_artifact(self.app, Artifact(SBOM, layers, subject=subject), tag=tag)
 
 
 @pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
@@ -262,7 +262,7 @@ def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
     def push(name: str, annotations: dict[str, str]) -> str:
         layer = Blob("text/plain", b"hello", {"org.opencontainers.image.title": "hello.txt"})
         return house.client.push_artifact(
-            house.app, artifact_type="text/greeting", layers=[layer], tag=name, annotations=annotations
+            house.app, Artifact("text/greeting", [layer], annotations=annotations), tag=name
         )
 
     digest = push("one", {"a": "1", "b": "2"})
@@ -290,9 +290,7 @@ def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
 
 def test_an_artefact_with_a_config_is_what_its_config_says(house: House) -> None:
     config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"platform"}')
-    house.client.push_artifact(
-        house.app, artifact_type=config.media_type, layers=[Blob("x/y", b"z")], tag="1", config=config
-    )
+    house.client.push_artifact(house.app, Artifact(config.media_type, [Blob("x/y", b"z")], config=config), tag="1")
     held = house.client.fetch(house.app, "1")
     assert held
     assert held.manifest["config"] == config.descriptor
@@ -300,7 +298,7 @@ def test_an_artefact_with_a_config_is_what_its_config_says(house: House) -> None
 
 
 def test_an_artefact_without_layers_has_the_empty_one(house: House) -> None:
-    house.client.push_artifact(house.app, artifact_type="x/y", layers=[], tag="1")
+    house.client.push_artifact(house.app, Artifact("x/y", []), tag="1")
     held = house.client.fetch(house.app, "1")
     assert held
     assert [layer["digest"] for layer in held.manifest["layers"]] == [sha256(b"{}")]
@@ -308,7 +306,7 @@ def test_an_artefact_without_layers_has_the_empty_one(house: House) -> None:
 
 def test_an_artefact_that_is_there_costs_one_request(house: House) -> None:
     def push() -> None:
-        house.client.push_artifact(house.app, artifact_type="x/y", layers=[Blob("x/y", b"z")], tag="1")
+        house.client.push_artifact(house.app, Artifact("x/y", [Blob("x/y", b"z")]), tag="1")
 
     push()
     house.asked()
@@ -319,7 +317,7 @@ def test_an_artefact_that_is_there_costs_one_request(house: House) -> None:
 def test_an_artefacts_tag_is_moved_only_when_told_to(house: House) -> None:
     def push(content: bytes, *, overwrite: bool = False) -> str:
         layers = [Blob("x/y", content)]
-        return house.client.push_artifact(house.app, artifact_type="x/y", layers=layers, tag="1", overwrite=overwrite)
+        return house.client.push_artifact(house.app, Artifact("x/y", layers), tag="1", overwrite=overwrite)
 
     first = push(b"one")
     with pytest.raises(RegistryError, match=f"it is {first} already"):

@@ -17,7 +17,7 @@ import trustme
 
 from delivery.errors import RegistryError
 from delivery.project.declaration import is_local
-from delivery.registry.client import Registry, answers, lacks_login, login
+from delivery.registry.client import Artifact, Registry, answers, lacks_login, login
 from tests.registries import Answer, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
 
 BASIC = f"Basic {base64.b64encode(b'me:secret').decode()}"
@@ -584,7 +584,7 @@ def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
     secure: Callable[..., Any], authority: trustme.CA, how: str
 ) -> None:
     def push(client: Registry, repository: str) -> None:
-        client.push_artifact(repository, artifact_type="a/b", layers=[], tag="k1")
+        client.push_artifact(repository, Artifact("a/b", []), tag="k1")
 
     with serving(Elsewhere()) as (other, seen):
         url = f"http://{other}/x?signature=secret"

@@ -7,7 +7,7 @@ import pytest
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Blob, Registry
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.registries import FullRegistry, serving
@@ -24,7 +24,7 @@ class Place:
     def of(self, name: str, content: str = "") -> str:
         """Have an artefact in a repository; its digest."""
         layers = [Blob("text/plain", (content or name).encode())]
-        return self.registry.push_artifact(f"{self.registry.address}/{name}", artifact_type="text/plain", layers=layers)
+        return self.registry.push_artifact(f"{self.registry.address}/{name}", Artifact("text/plain", layers))
 
     def publish(self, **changes: object) -> Release:
         """Publish a release that differs in this."""
@@ -54,7 +54,7 @@ def test_versions_are_the_releases_newest_first(place: Place) -> None:
     for version in ("1.10.0", "1.10.0-rc.9", "1.10.0-rc.10"):
         place.publish(version=version)
     repository = f"{place.registry.address}/{catalog.REPOSITORY}"
-    place.registry.push_artifact(repository, artifact_type="x", layers=[], tag="prune-state")
+    place.registry.push_artifact(repository, Artifact("x", []), tag="prune-state")
     assert catalog.known(place.registry) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]
     assert catalog.offered(place.declaration) == catalog.known(place.registry)
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_a_tag_is_not_asked_for(place: Place, version: str) -> No
 
 def test_what_is_no_release_of_ours_is_an_error(place: Place) -> None:
     repository = f"{place.registry.address}/{catalog.REPOSITORY}"
-    place.registry.push_artifact(repository, artifact_type="x", layers=[Blob("x", b"{}")], tag="9.9.9")
+    place.registry.push_artifact(repository, Artifact("x", [Blob("x", b"{}")]), tag="9.9.9")
     with pytest.raises(DeclarationError, match="it is none of ours"):
         catalog.held(place.declaration, place.registry, "9.9.9")
 

@@ -10,7 +10,7 @@ import pytest
 
 from delivery.errors import DeclarationError
 from delivery.project.keys import File
-from delivery.registry.client import Registry
+from delivery.registry.client import Artifact, Registry
 from delivery.release import chart_package
 from tests.registries import FullRegistry, serving
 
@@ -62,7 +62,7 @@ def test_comes_out_of_a_registry_as_it_went_in(folder: Path) -> None:
 def test_what_is_no_chart_is_an_error() -> None:
     with serving(FullRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/platform-chart"
-        other = registry.push_artifact(repository, artifact_type="text/plain", layers=[])
+        other = registry.push_artifact(repository, Artifact("text/plain", []))
         with pytest.raises(DeclarationError, match="that is no chart"):
             chart_package.fetch(registry, repository, other)
         with pytest.raises(DeclarationError, match="the registry has none"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.registry.client import Blob, Registry
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import bom, sboms
 from delivery.release.bom import Image
 from tests.registries import FullRegistry, serving, write_layout
@@ -79,7 +79,7 @@ def test_the_same_bill_is_attached_once_by_a_digest_that_is_known_before(
 def test_what_else_is_attached_is_no_bill(pushed: tuple[Registry, Image]) -> None:
     registry, image = pushed
     other = registry.push_artifact(
-        image.repository, artifact_type="text/plain", layers=[Blob("text/plain", b"x")], subject=image.digest
+        image.repository, Artifact("text/plain", [Blob("text/plain", b"x")], subject=image.digest)
     )
     assert sboms.attached(registry, image.repository, image.digest) == ""
     assert sboms.attach(registry, image, None) != other
@@ -90,10 +90,7 @@ def test_of_two_that_a_race_has_attached_every_run_takes_the_same(pushed: tuple[
     registry, image = pushed
     both = [
         registry.push_artifact(
-            image.repository,
-            artifact_type=bom.MEDIA_TYPE,
-            layers=[Blob(bom.MEDIA_TYPE, content)],
-            subject=image.digest,
+            image.repository, Artifact(bom.MEDIA_TYPE, [Blob(bom.MEDIA_TYPE, content)], subject=image.digest)
         )
         for content in (b"1", b"2", b"3")
     ]

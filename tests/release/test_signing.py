@@ -9,7 +9,7 @@ import pytest
 from delivery.errors import DeclarationError, RegistryError, SignatureError
 from delivery.host import programs
 from delivery.project.declaration import Declaration, Signing
-from delivery.registry.client import Artifact, Registry
+from delivery.registry.client import Manifest, Registry
 from delivery.release import cosign, signing
 from delivery.release.cosign import Cosign, Verdict
 
@@ -55,8 +55,8 @@ def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
         made.signed.append((key, list(references)))
         made.annotated.append(annotations)
 
-    def fetch(_self: Registry, repository: str, digest: str) -> Artifact | None:
-        return Artifact(digest, "", b"", {}) if f"{repository}@{digest}" in made.held else None
+    def fetch(_self: Registry, repository: str, digest: str) -> Manifest | None:
+        return Manifest(digest, "", b"", {}) if f"{repository}@{digest}" in made.held else None
 
     monkeypatch.setattr(programs, "find", lambda _name: made.found)
     monkeypatch.setattr(programs, "ensure", lambda name: f"installed {name}")

@@ -16,7 +16,7 @@ from delivery.errors import CommandError, DeclarationError, DeployError, Registr
 from delivery.host import programs
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, Environment, Prune
-from delivery.registry.client import Blob, Registry
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from delivery.retention import pruning
@@ -43,17 +43,12 @@ class House:
         """Push something to a repository; its digest."""
         layers = [Blob("x/y", content.encode())]
         for tag in tags:
-            self.client.push_artifact(
-                f"{self.client.address}/{repository}", artifact_type="x/y", layers=layers, tag=tag
-            )
+            self.client.push_artifact(f"{self.client.address}/{repository}", Artifact("x/y", layers), tag=tag)
         return self.registry.tags[repository, tags[0]]
 
     def attach(self, repository: str, subject: str, content: str) -> str:
         return self.client.push_artifact(
-            f"{self.client.address}/{repository}",
-            artifact_type="sbom",
-            layers=[Blob("x/y", content.encode())],
-            subject=subject,
+            f"{self.client.address}/{repository}", Artifact("sbom", [Blob("x/y", content.encode())], subject=subject)
         )
 
     def release(self, version: str, app: str = "") -> Release:
@@ -233,7 +228,7 @@ def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_i
     old = house.release("1.0.0-dev.1").images["api-rest"].digest
     house.release("1.0.0-dev.2")
     layers, repository = [Blob("x/y", b"z")], f"{house.client.address}/api-rest"
-    lone = house.client.push_artifact(repository, artifact_type="x/y", layers=layers, subject=old, tag="lone")
+    lone = house.client.push_artifact(repository, Artifact("x/y", layers, subject=old), tag="lone")
     house.registry.tags.pop(("api-rest", old.replace(":", "-")), None)
     assert lone in {held.digest for held in house.look().outcome.going}
 
