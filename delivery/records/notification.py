@@ -1,37 +1,49 @@
-"""Tell a webhook how a pipeline went: what, where, who, how long, with which outcome."""
+"""Tell people how a pipeline went: by apprise, so a URL names Slack, Teams, mail or a webhook.
+
+apprise is slow to import: import this module only where something is sent.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 
 from delivery import machine
 from delivery.errors import DeliveryError
 from delivery.project.files import ROOT
-from delivery.records import recorder, webhook
+from delivery.records import recorder
 from delivery.records.events import NO_DATA, StageTime, lasting, span, stage_times
 
 __all__ = ["RESULTS", "VARIABLE", "Notice", "notice", "notify"]
 
 VARIABLE = "DELIVERY_WEBHOOK"
-# What Jenkins calls the outcome of a build, and what people do.
+# Jenkins' name of each outcome, with the words for it and apprise's type, which sets colour and icon.
 RESULTS = {
-    "SUCCESS": ("✅", "succeeded"),
-    "UNSTABLE": ("⚠️", "succeeded, with complaints"),
-    "FAILURE": ("❌", "failed"),
-    "ABORTED": ("⏹️", "was aborted"),
-    "NOT_BUILT": ("⏭️", "was not run"),
+    "SUCCESS": ("✅", "succeeded", NotifyType.SUCCESS),
+    "UNSTABLE": ("⚠️", "succeeded, with complaints", NotifyType.WARNING),
+    "FAILURE": ("❌", "failed", NotifyType.FAILURE),
+    "ABORTED": ("⏹️", "was aborted", NotifyType.INFO),
+    "NOT_BUILT": ("⏭️", "was not run", NotifyType.INFO),
 }
-_TEXT_LIMIT = 2900  # Slack takes 3000 characters in a section
 _KINDS = {"pull-request": "pull request ", "tag": "tag "}
+_RETRIES, _WAIT_SECONDS = 2, 0.5
+# A webhook that apprise does not know gets {"text": …}, which Slack and its likes take. A redirect
+# would turn the POST into a GET, which succeeds and tells nobody.
+_SLACK_LIKE = {":message": "text", ":title": "", ":type": "", ":version": "", ":attachments": ""}
+_WEBHOOK = {**_SLACK_LIKE, "redirect": "no"}
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What there is to say; empty where nothing could be found out."""
+    """What there is to say about a pipeline; a field is empty where its value is unknown."""
 
     result: str
     project: str
@@ -45,72 +57,90 @@ class Notice:
     stages: Sequence[StageTime]
 
     def lines(self) -> list[str]:
-        """The notice for people, a line a matter, as plain text."""
-        stages = ", ".join(
-            f"{one.stage} {lasting(one.seconds) if one.seconds is not None else 'did not end'}"
-            f"{'' if one.status in {'succeeded', 'started'} else f' ({one.status})'}"
-            for one in self.stages
-        )
-        told = [
-            ("what", " ".join(part for part in (self.version, f"“{self.subject}”" if self.subject else "") if part)),
-            ("where", self.environment or "nowhere"),
-            ("who", self.responsible),
-            ("how long", lasting(self.seconds) if self.seconds is not None else NO_DATA),
-            ("stages", stages or NO_DATA),
-        ]
-        return [f"{name}: {value}" for name, value in told if value]
+        """The notice as plain text, one fact a line."""
+        stages = ", ".join(_stage(stage) for stage in self.stages)
+        subject = f"“{self.subject}”" if self.subject else ""
+        facts = {
+            "what": " ".join(filter(None, (self.version, subject))),
+            "where": self.environment or "nowhere",
+            "who": self.responsible,
+            "how long": NO_DATA if self.seconds is None else lasting(self.seconds),
+            "stages": stages or NO_DATA,
+            "build": self.build if self.build.startswith(("http://", "https://")) else "",
+        }
+        return [f"{name}: {value}" for name, value in facts.items() if value]
 
     @property
     def headline(self) -> str:
         """The outcome in a line."""
-        sign, words = RESULTS[self.result]
+        sign, words, _ = RESULTS[self.result]
         return f"{sign} {self.project}{f', {self.ref},' if self.ref else ''} {words}"
-
-    def message(self) -> dict[str, Any]:
-        """The notice as Slack takes it; text alone is enough for what only knows that."""
-        link = f"\n<{_escaped(self.build)}|the build>" if self.build.startswith(("http://", "https://")) else ""
-        head, body = _escaped(self.headline), "\n".join(_escaped(line) for line in self.lines())
-        text = f"*{head}*\n{_shortened(body)}{link}"
-        section = {"type": "section", "text": {"type": "mrkdwn", "text": text}}
-        return {"text": text, "blocks": [section]}
 
 
 def notice(result: str, root: Path = ROOT) -> Notice:
-    """What there is to say of this pipeline: of git, and of what its stages have recorded."""
+    """The notice of this pipeline, from git and from what its stages have recorded."""
     events = recorder.journal(root)
     stages, seconds, build = stage_times(events), span(events), recorder.pipeline()
     try:
-        found = recorder.source(root)
+        source = recorder.source(root)
     except (DeliveryError, OSError):  # the outcome is told all the same
         return Notice(result, root.name, "", "", "", "", machine.user(), build, seconds, stages)
-    ref = found.decision.ref
+    ref = source.decision.ref
     return Notice(
         result=result,
-        project=found.declaration.name,
+        project=source.declaration.name,
         ref=f"{_KINDS.get(ref.kind, '')}{ref.name}",
-        version=found.versions[found.declaration.name],
-        subject=found.subject,
-        environment=found.decision.environment,
-        responsible=found.origin.responsible,
+        version=source.versions[source.declaration.name],
+        subject=source.subject,
+        environment=source.decision.environment,
+        responsible=source.origin.responsible,
         build=build,
         seconds=seconds,
         stages=stages,
     )
 
 
-def notify(told: Notice) -> str:
-    """Send a notice to the webhook; "" once it is taken, else what is wrong. The webhook's address is never printed."""
-    url = os.environ.get(VARIABLE, "").strip()
-    if not url.startswith(("http://", "https://")):
-        return f"{VARIABLE} is no address"
-    return webhook.send(url, told.message())
+def notify(notice: Notice) -> str:
+    """Send a notice to the URL in DELIVERY_WEBHOOK; return "" or what went wrong, without the URL."""
+    # Python prints a warning that no handler takes, and some of urllib3's name the URL.
+    log = io.StringIO()
+    logging.getLogger().addHandler(logging.StreamHandler(log))
+    service, is_webhook = _service(os.environ.get(VARIABLE, "").strip())
+    if service is None:
+        return f"{VARIABLE} is no URL that apprise knows"
+    title, body = notice.headline, "\n".join(notice.lines())
+    if is_webhook:
+        title, body = "", _escaped(f"{title}\n{body}")
+    _, _, kind = RESULTS[notice.result]
+    if Apprise(service).notify(body, title, kind, body_format=NotifyFormat.TEXT):
+        return ""
+    # Only the status is taken over: some services' warnings name whom they tell.
+    statuses = re.findall(r"error=(\d{3})", log.getvalue())
+    return f"it answered {statuses[-1]}" if statuses else "it cannot be reached"
+
+
+def _service(url: str) -> tuple[NotifyBase | None, bool]:
+    """The service that a URL names (None: none), and whether it is a webhook that apprise does not know."""
+    asset = AppriseAsset(default_service_retry=_RETRIES, default_service_wait=_WAIT_SECONDS)
+    service = Apprise.instantiate(url, asset=asset)
+    if service is not None or not url.startswith(("http://", "https://")):
+        return service, False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None, False
+    query = {**{f"-{name}": value for name, value in parse_qsl(parts.query, keep_blank_values=True)}, **_WEBHOOK}
+    scheme = "jsons" if parts.scheme == "https" else "json"
+    address = parts._replace(scheme=scheme, query=urlencode(query), fragment="").geturl()
+    return Apprise.instantiate(address, asset=asset), True
+
+
+def _stage(stage: StageTime) -> str:
+    seconds = "did not end" if stage.seconds is None else lasting(stage.seconds)
+    status = "" if stage.status in {"succeeded", "started"} else f" ({stage.status})"
+    return f"{stage.stage} {seconds}{status}"
 
 
 def _escaped(text: str) -> str:
-    """A text that says nothing to Slack but itself."""
+    """A text in which Slack and its likes see neither links nor mentions."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _shortened(text: str) -> str:
-    """As much as Slack takes; cut before a piece of an escape is left."""
-    return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT].rpartition("\n")[0] + "\n…"

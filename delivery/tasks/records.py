@@ -184,14 +184,12 @@ def _events(count: int) -> str:
 
 @item(help={"result": "SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT, as Jenkins calls it"})
 def notify(_context: Context, result: str) -> None:
-    """Tell the webhook in DELIVERY_WEBHOOK how the pipeline went.
+    """Send a notification of how the pipeline went.
 
-    It fails nothing: a webhook that does not take the message is a warning. The outbox is delivered once more.
+    DELIVERY_WEBHOOK is a URL of apprise (Slack, Teams, mail, …) or a webhook's. A notification that
+    fails is a warning. The outbox is delivered once more.
     """
-    from delivery.records import (
-        notification,
-        recorder,
-    )
+    from delivery.records import notification, recorder
 
     result = result.upper()
     if result not in notification.RESULTS:
@@ -199,15 +197,15 @@ def notify(_context: Context, result: str) -> None:
             f"notify of {result}: that is no outcome of a build",
             hint=f"--result takes one of {', '.join(notification.RESULTS)}",
         )
-    told = notification.notice(result)
-    for line in (told.headline, *told.lines()):
+    notice = notification.notice(result)
+    for line in (notice.headline, *notice.lines()):
         console.say(line)
     if not os.environ.get(notification.VARIABLE, "").strip():
-        console.say(f"nobody is told: {notification.VARIABLE} is not set")
-    elif wrong := notification.notify(told):
-        console.say(f"warning: the webhook was not told: {wrong}")
+        console.say(f"no notification was sent: {notification.VARIABLE} is not set")
+    elif problem := notification.notify(notice):
+        console.say(f"warning: the notification was not sent: {problem}")
     else:
-        console.say("the webhook was told")
+        console.say("the notification was sent")
     try:
         report = recorder.deliver(seconds=_TURN_SECONDS, wait=_TURN_SECONDS)
     except DeliveryError as error:

@@ -31,17 +31,15 @@ TOLD = Notice(
 
 
 def test_it_says_what_where_who_how_long_and_links_to_the_build() -> None:
-    told = TOLD.message()
-    assert told["text"] == (
-        "*✅ house, release/1.2, succeeded*\n"
-        "what: 1.2.0-rc.3 “fix: &lt;b&gt; &amp; more”\n"
-        "where: staging\n"
-        "who: Zoë\n"
-        "how long: 3 min 20 s\n"
-        "stages: build 12.3 s, scan 3.0 s (failed), push did not end\n"
-        "<https://ci/job/house/7/?a=1&amp;b=2|the build>"
-    )
-    assert told["blocks"] == [{"type": "section", "text": {"type": "mrkdwn", "text": told["text"]}}]
+    assert TOLD.headline == "✅ house, release/1.2, succeeded"
+    assert TOLD.lines() == [
+        "what: 1.2.0-rc.3 “fix: <b> & more”",
+        "where: staging",
+        "who: Zoë",
+        "how long: 3 min 20 s",
+        "stages: build 12.3 s, scan 3.0 s (failed), push did not end",
+        "build: https://ci/job/house/7/?a=1&b=2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +62,6 @@ def test_what_is_not_known_is_left_out_or_said() -> None:
         "how long: no data",
         "stages: no data",
     ]
-    assert "<" not in Notice("FAILURE", "house", "", "", "", "", "me", "javascript:x", None, ()).message()["text"]
-
-
-def test_a_message_is_not_longer_than_slack_takes_it() -> None:
-    long = Notice("SUCCESS", "house", "", "1", "&" * 5000, "", "me", "https://ci/", None, ())
-    text = long.message()["text"]
-    assert len(text) < 3000
-    assert text.endswith("…\n<https://ci/|the build>")
 
 
 def source(declaration: Declaration, ref: Ref) -> Source:
@@ -124,7 +114,36 @@ def test_the_outcome_is_told_where_nothing_else_can_be_found_out(
     assert (told.headline, told.responsible) == ("❌ house failed", "me")
 
 
-def test_the_webhook_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("path", "answers", "problem"),
+    [
+        ("/T0/secret?key=a%26b", [200], ""),
+        ("/T0/secret", [503, 429, 200], ""),
+        ("/T0/secret", [400, 400, 400], "it answered 400"),
+        ("/T0/secret", [302, 302, 302], "it answered 302"),
+    ],
+)
+def test_a_webhook_gets_a_text_as_slack_takes_it(
+    monkeypatch: pytest.MonkeyPatch, path: str, answers: list[int], problem: str
+) -> None:
+    bodies: list[dict[str, Any]] = []
+    left = list(answers)
+
+    def answer(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
+        bodies.append(json.loads(body))
+        return left.pop(0), {"Location": "/elsewhere"}, b"answer"
+
+    monkeypatch.setattr(notification, "_WAIT_SECONDS", 0.0)
+    with serving(answer) as (address, seen):
+        monkeypatch.setenv("DELIVERY_WEBHOOK", f"http://{address}{path}\n")
+        assert notification.notify(TOLD) == problem
+    assert seen == [f"POST {path}"] * len(answers)
+    lines = [TOLD.headline, "what: 1.2.0-rc.3 “fix: &lt;b&gt; &amp; more”"]
+    assert [set(body) for body in bodies] == [{"text"}] * len(answers)
+    assert bodies[-1]["text"].splitlines()[:2] == lines
+
+
+def test_a_url_of_apprise_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[dict[str, Any]] = []
 
     def answer(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
@@ -132,11 +151,28 @@ def test_the_webhook_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return 200, {}, b"ok"
 
     with serving(answer) as (address, _):
-        monkeypatch.setenv("DELIVERY_WEBHOOK", f"http://{address}/secret\n")
+        monkeypatch.setenv("DELIVERY_WEBHOOK", f"json://{address}/secret")
         assert notification.notify(TOLD) == ""
-    assert bodies == [TOLD.message()]
+    (body,) = bodies
+    assert (body["title"], body["type"]) == (TOLD.headline, "success")
+    assert body["message"].splitlines() == TOLD.lines()
 
 
-def test_an_address_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DELIVERY_WEBHOOK", "hooks/secret")
-    assert notification.notify(TOLD) == "DELIVERY_WEBHOOK is no address"
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://localhost:1/secret", "it cannot be reached"),
+        *(
+            (url, "DELIVERY_WEBHOOK is no URL that apprise knows")
+            for url in ("hooks/secret", "http://[secret", "mailto://secret")
+        ),
+    ],
+)
+def test_what_goes_wrong_is_said_without_the_url(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], url: str, problem: str
+) -> None:
+    monkeypatch.setattr(notification, "_WAIT_SECONDS", 0.0)
+    monkeypatch.setenv("DELIVERY_WEBHOOK", url)
+    assert notification.notify(TOLD) == problem
+    printed = capfd.readouterr()
+    assert "secret" not in printed.out + printed.err
