@@ -83,10 +83,6 @@ def test_the_registry_holds_what_was_pushed(address: str, tmp_path: Path) -> Non
     assert Registry(address).digest(f"{address}/whole", "k1") == built
 
 
-def test_what_was_never_pushed_is_not_there(address: str) -> None:
-    assert Registry(address).digest(f"{address}/nothing", "k1") == ""
-
-
 def drill(proxy: str, layout: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Push as a task does: its exit code, and what it prints for the user."""
 
@@ -109,34 +105,17 @@ def refusing(status: int, code: str, headers: dict[str, str] | None = None) -> A
     return status, headers or {}, json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
 
 
+# What a registry keeps of a request that was cut off is its own: faults without that are proved in tests/registry.
 @pytest.mark.parametrize(
     "fault",
     [
-        failing(2, "POST", "/uploads/", (503, {}, b"")),
         failing(2, "PUT", "/uploads/", (503, {}, b"come back later")),
-        failing(2, "PUT", "/manifests/", (503, {}, b"")),
-        failing(2, "GET", "/manifests/", (503, {}, b"")),
-        failing(1, "HEAD", "/blobs/", (429, {"Retry-After": "1"}, b"")),
         failing(2, "PUT", "/uploads/", Break("request")),
         failing(2, "PUT", "/uploads/", Break("answer")),
         failing(2, "PUT", "/manifests/", Break("request")),
-        failing(2, "GET", "/manifests/", Break("answer")),
-        failing(2, "GET", "/manifests/", Break("stall", 1.0)),
         failing(2, "PUT", "/uploads/", Break("stall", 1.0)),
     ],
-    ids=[
-        "503-start",
-        "503-upload",
-        "503-manifest",
-        "503-read-back",
-        "429",
-        "reset-in-upload",
-        "reset-after-upload",
-        "reset-in-manifest",
-        "cut-answer",
-        "slow-answer",
-        "slow-upload",
-    ],
+    ids=["503-upload", "reset-in-upload", "reset-after-upload", "reset-in-manifest", "slow-upload"],
 )
 def test_what_passes_is_waited_out(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, request: pytest.FixtureRequest
@@ -150,24 +129,19 @@ def test_what_passes_is_waited_out(
 @pytest.mark.parametrize(
     ("fault", "message", "hint"),
     [
-        (failing(9, "HEAD", "/blobs/", refusing(401, "UNAUTHORIZED")), "answered 401", "there is no login for"),
         (
             failing(9, "POST", "/uploads/", refusing(403, "DENIED")),
             "answered 403 (DENIED: no)",
             "ask for push rights on the repository",
         ),
-        (failing(9, "GET", "/manifests/", refusing(404, "MANIFEST_UNKNOWN")), "read back", "some want it made first"),
-        (failing(9, "PUT", "/uploads/", (500, {}, b"disk")), "answered 500 (disk)", "the registry's own log"),
         (
             failing(9, "PUT", "/manifests/", refusing(429, "TOOMANYREQUESTS", {"Retry-After": "1"})),
             "answered 429 (TOOMANYREQUESTS: no)",
             "log in for a higher limit",
         ),
-        (failing(9, "PUT", "/uploads/", Break("request")), "the registry does not answer", "check the registry's"),
-        (failing(9, "GET", "/manifests/", Break("stall", 1.0)), "the registry has stalled", "it may be overloaded"),
         (failing(9, "GET", "/manifests/", (200, {}, b"{}")), "the registry holds sha256:44136fa3", "push again"),
     ],
-    ids=["401", "403", "404-after-push", "500", "429", "dropped", "stalled", "other-bytes"],
+    ids=["403", "429", "other-bytes"],
 )
 def test_what_does_not_pass_ends_the_task_with_4_and_says_what_to_do(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, message: str, hint: str
@@ -179,28 +153,6 @@ def test_what_does_not_pass_ends_the_task_with_4_and_says_what_to_do(
     assert "error (registry): " in printed
     assert message in printed
     assert hint in printed
-
-
-def test_a_wrong_digest_in_an_answers_header_is_caught(address: str, tmp_path: Path) -> None:
-    built = write_layout(tmp_path, b"header")
-    Registry(address).push_layout(tmp_path, f"{address}/header", "k1", no_line)
-    manifest = (tmp_path / "blobs" / "sha256" / built.partition(":")[2]).read_bytes()
-    fault = failing(1, "GET", "/manifests/", (200, {"Docker-Content-Digest": sha256(b"x")}, manifest))
-    with (
-        serving(forward_to(f"http://{address}"), fault) as (proxy, _),
-        pytest.raises(RegistryError, match=f"the registry says {sha256(b'x')} and gives {built}"),
-    ):
-        Registry(proxy).fetch(f"{proxy}/header", "k1")
-
-
-def test_a_manifest_that_does_not_stay_is_caught(address: str, tmp_path: Path) -> None:
-    write_layout(tmp_path, b"swallowed")
-    fault = failing(1, "PUT", "/manifests/", (201, {}, b""))  # says yes, keeps nothing
-    with (
-        serving(forward_to(f"http://{address}"), fault) as (proxy, _),
-        pytest.raises(RegistryError, match=r"read back .* answered 404"),
-    ):
-        Registry(proxy).push_layout(tmp_path, f"{proxy}/swallowed", "k1", no_line)
 
 
 def test_a_registry_that_wants_a_login_gets_one(locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,28 +218,6 @@ def test_a_tag_is_put_and_never_moved(address: str, tmp_path: Path) -> None:
     assert held(address, "tagged", "1.0.0") == one
 
 
-def test_a_registry_of_immutable_tags_is_respected(address: str, tmp_path: Path) -> None:
-    one = write_layout(tmp_path / "one", b"one")
-    upstream = forward_to(f"http://{address}")
-
-    def immutable(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        if method == "PUT" and "/manifests/" in path and upstream("HEAD", path, headers, b"")[0] == 200:
-            return refusing(400, "TAG_INVALID")
-        return upstream(method, path, headers, body)
-
-    def somebody_is_faster(method: str, path: str) -> None:
-        if method == "PUT" and path.endswith("/1.0.0"):
-            Registry(address).put_tag(f"{address}/immutable", "1.0.0", one)
-
-    with serving(immutable, somebody_is_faster) as (proxy, _):
-        client, app = Registry(proxy), f"{proxy}/immutable"
-        client.push_layout(tmp_path / "one", app, "k1", no_line)
-        client.push_layout(tmp_path / "one", app, "k1", no_line)
-        assert client.put_tag(app, "1.0.0", one)
-        assert not client.put_tag(app, "1.0.0", one)
-    assert held(address, "immutable", "1.0.0") == one
-
-
 def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) -> None:
     image = write_layout(tmp_path)
     client, app = Registry(address), f"{address}/attached"
@@ -305,20 +235,6 @@ def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) 
     sbom = client.fetch(app, pushed[0])
     assert sbom
     assert client.blob(app, sbom.manifest["layers"][0]["digest"]) == b"sbom"
-
-
-def test_an_artefact_is_overwritten_only_when_told_to(address: str) -> None:
-    client, app = Registry(address), f"{address}/artefact"
-
-    def push(content: bytes, *, overwrite: bool = False) -> str:
-        layers = [Blob("text/plain", content)]
-        return client.push_artifact(app, Artifact("x/y", layers), tag="1", overwrite=overwrite)
-
-    one = push(b"one")
-    with pytest.raises(RegistryError, match=f"it is {one} already"):
-        push(b"two")
-    assert held(address, "artefact", "1") == one
-    assert push(b"two", overwrite=True) == held(address, "artefact", "1")
 
 
 def test_what_is_deleted_is_gone_with_its_tags_and_can_be_pushed_again(address: str, tmp_path: Path) -> None:
