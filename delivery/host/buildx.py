@@ -12,7 +12,7 @@ from delivery import process
 from delivery.errors import BuildError, CommandError
 from delivery.host.docker_api import Engine
 
-__all__ = ["Target", "bake", "bake_file", "build", "failing_step", "has_plugin", "hint_for"]
+__all__ = ["Single", "Target", "bake", "bake_file", "build", "failing_step", "has_plugin", "hint_for"]
 
 _FAILED = re.compile(r"^#(\d+) ERROR: ", re.MULTILINE)
 _PLACE = re.compile(r"\S*Dockerfile\S*:\d+")
@@ -69,24 +69,28 @@ def _layout(target: Target) -> str:
     return process.record("type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true")
 
 
-def build(
-    engine: Engine,
-    *,
-    context: Path,
-    tag: str,
-    arguments: Mapping[str, str],
-    labels: Mapping[str, str],
-    secrets: Mapping[str, Path],
-    on_line: Callable[[str], None],
-) -> None:
-    """Build one image into the engine under its tag; raise BuildError with the failing step's last lines."""
-    argv = ["docker", "buildx", "build", "--progress", "plain", "--provenance=false", "--load", "--tag", tag]
-    argv += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    argv += [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+@dataclass(frozen=True)
+class Single:
+    """One image to build by itself, into the engine under its tag."""
+
+    context: Path
+    tag: str
+    arguments: Mapping[str, str]
+    labels: Mapping[str, str]
+    secrets: Mapping[str, Path]
+
+
+def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None:
+    """Build one image; raise BuildError with the failing step's last lines."""
+    argv = ["docker", "buildx", "build", "--progress", "plain", "--provenance=false", "--load", "--tag", image.tag]
+    argv += [word for name, value in image.arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    argv += [word for name, value in image.labels.items() for word in ("--label", f"{name}={value}")]
     argv += [
-        word for name, path in secrets.items() for word in ("--secret", process.record(f"id={name}", f"src={path}"))
+        word
+        for name, path in image.secrets.items()
+        for word in ("--secret", process.record(f"id={name}", f"src={path}"))
     ]
-    _run(engine, [*argv, str(context)], doing=f"build {tag}", on_line=on_line)
+    _run(engine, [*argv, str(image.context)], doing=f"build {image.tag}", on_line=on_line)
 
 
 def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import cache, console, process
@@ -35,13 +36,24 @@ def ensure_all(engine: Engine, declaration: Declaration) -> None:
 def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROOT) -> str:
     """Have one upstream image; say which way it came: "already there", "pulled" or "built from its recipe"."""
     with console.step(f"upstream image {declaration.upstream[name].image}") as step:
-        return _ensure(engine, declaration, name, root, step)
+        return _ensure(_Making(engine, declaration, root, step), name)
 
 
-def _ensure(engine: Engine, declaration: Declaration, name: str, root: Path, step: console.Step) -> str:
+@dataclass(frozen=True)
+class _Making:
+    """What every step of having an image needs: root is this repository's, step what is printed on."""
+
+    engine: Engine
+    declaration: Declaration
+    root: Path
+    step: console.Step
+
+
+def _ensure(making: _Making, name: str) -> str:
+    engine, declaration, step = making.engine, making.declaration, making.step
     upstream = declaration.upstream[name]
     with cache.lock(f"upstream-{name}"):
-        key = _recipe_key(declaration, name, root)
+        key = _recipe_key(declaration, name, making.root)
         labels = engine.image_labels(upstream.image)
         if labels is not None and labels.get(RECIPE_KEY, key) == key:
             step.done(f"already there, {way(labels)}")
@@ -53,8 +65,8 @@ def _ensure(engine: Engine, declaration: Declaration, name: str, root: Path, ste
                 step.done("pulled")
                 return "pulled"
         if name != _ROOT_IMAGE:  # what recipes stand on; whoever wants one image alone may not have it yet
-            _ensure(engine, declaration, _ROOT_IMAGE, root, step)
-        _build(engine, declaration, name, key, root, step)
+            _ensure(making, _ROOT_IMAGE)
+        _build(making, name, key)
         step.done(
             f"built from {upstream.recipe}" + (f" (no pull: {refused})" if refused else " (the recipe has changed)")
         )
@@ -81,27 +93,19 @@ def _pull(engine: Engine, image: str, step: console.Step) -> str:
     return ""
 
 
-def _build(engine: Engine, declaration: Declaration, name: str, key: str, root: Path, step: console.Step) -> None:
-    upstream = declaration.upstream[name]
+def _build(making: _Making, name: str, key: str) -> None:
+    upstream = making.declaration.upstream[name]
     labels = {"delivery-platform.recipe": upstream.recipe, RECIPE_KEY: key}
-    recipe = root / upstream.recipe
+    recipe = making.root / upstream.recipe
     if (recipe / "build").exists():
-        _build_root(engine, upstream, recipe, labels, declaration.build.epoch, step)
+        _build_root(making, upstream, labels)
         return
-    buildx.build(
-        engine,
-        context=recipe,
-        tag=upstream.image,
-        arguments={"DEBIAN_IMAGE": declaration.upstream[_ROOT_IMAGE].image},
-        labels=labels,
-        secrets=trust.secrets(),
-        on_line=step.line,
-    )
+    arguments = {"DEBIAN_IMAGE": making.declaration.upstream[_ROOT_IMAGE].image}
+    image = buildx.Single(recipe, upstream.image, arguments, labels, trust.secrets())
+    buildx.build(making.engine, image, making.step.line)
 
 
-def _build_root(
-    engine: Engine, upstream: Upstream, recipe: Path, labels: dict[str, str], epoch: int, step: console.Step
-) -> None:
+def _build_root(making: _Making, upstream: Upstream, labels: dict[str, str]) -> None:
     """Make a root file system with Debian's own tools, the one thing that no Dockerfile can begin from nothing."""
     if not debian.can_install():
         raise UpstreamError(
@@ -109,15 +113,15 @@ def _build_root(
             hint=f"`docker pull {upstream.image}` where there is a registry, or run this as root on Debian",
         )
     if not shutil.which("mmdebstrap"):
-        debian.install(["mmdebstrap"], step.line)
+        debian.install(["mmdebstrap"], making.step.line)
     tar = cache.folder("roots") / f"{os.getpid()}.tar"
     try:
         process.stream(
-            [str(recipe / "build"), str(tar)],
+            [str(making.root / upstream.recipe / "build"), str(tar)],
             doing=f"make {upstream.image}",
-            on_line=step.line,
-            env={"SOURCE_DATE_EPOCH": str(epoch)},
+            on_line=making.step.line,
+            env={"SOURCE_DATE_EPOCH": str(making.declaration.build.epoch)},
         )
-        engine.import_root(tar, upstream.image, labels)
+        making.engine.import_root(tar, upstream.image, labels)
     finally:
         tar.unlink(missing_ok=True)

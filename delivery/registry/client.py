@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
@@ -20,7 +21,17 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 
 from delivery.errors import RegistryError
-from delivery.registry.http import TIMEOUT_SECONDS, Answer, Conversation, answers, lacks_login, login, url_of, within
+from delivery.registry.http import (
+    TIMEOUT_SECONDS,
+    Answer,
+    Conversation,
+    Request,
+    answers,
+    lacks_login,
+    login,
+    url_of,
+    within,
+)
 
 __all__ = ["Artifact", "Blob", "Layer", "Manifest", "Referrer", "Registry", "answers", "lacks_login", "login"]
 
@@ -123,6 +134,15 @@ class Referrer:
     annotations: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Upload:
+    """A blob to upload; open gives its bytes, anew for each attempt."""
+
+    digest: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
 class Registry:
     """One registry, host[:port][/path]; every method names repositories by their whole name, the address included.
 
@@ -160,7 +180,7 @@ class Registry:
         """The digest of a manifest that the registry holds under a tag or digest, or "" when it holds none."""
         doing = f"look for {_spelled(repository, reference)}"
         answer = self._http.ask(
-            "HEAD", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404)
+            Request("HEAD", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404))
         )
         if answer.status == requests.codes.not_found:
             return ""
@@ -180,7 +200,7 @@ class Registry:
         """The manifest under a tag or digest, its bytes checked against the digest; None when the registry holds none."""
         doing = f"read {_spelled(repository, reference)}"
         answer = self._http.ask(
-            "GET", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404)
+            Request("GET", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404))
         )
         if answer.status == requests.codes.not_found:
             return None
@@ -200,7 +220,7 @@ class Registry:
     def blob(self, repository: str, digest: str) -> bytes:
         """The bytes of a blob, checked against its digest."""
         doing = f"read {repository}: blob {digest[7:19]}"
-        content = self._http.ask("GET", self._path(repository, "blobs", digest), repository, doing).body
+        content = self._http.ask(Request("GET", self._path(repository, "blobs", digest), repository, doing)).body
         if _sha256(content) != digest:
             raise _not_as_told(doing, digest, _sha256(content))
         return content
@@ -247,7 +267,7 @@ class Registry:
         if existing and self._is_attached(repository, artifact.subject, digest):
             return digest
         for blob in {part.digest: part for part in artifact.parts}.values():
-            self._push_blob(repository, blob.digest, len(blob.content), _reader(blob.content))
+            self._push_blob(repository, _Upload(blob.digest, len(blob.content), partial(io.BytesIO, blob.content)))
         answer = self._put_manifest(repository, reference, content, _MANIFEST, overwrite=overwrite)
         if artifact.subject and "OCI-Subject" not in answer.headers:
             entry = {**_descriptor(_MANIFEST, content, artifact.annotations), "artifactType": artifact.type}
@@ -265,7 +285,7 @@ class Registry:
         """
         doing = f"delete {repository}@{digest[:19]}"
         expect = (200, 202, 404)
-        self._http.ask("DELETE", self._path(repository, "manifests", digest), repository, doing, expect=expect)
+        self._http.ask(Request("DELETE", self._path(repository, "manifests", digest), repository, doing, expect=expect))
 
     def push_layout(
         self,
@@ -285,7 +305,8 @@ class Registry:
         parts = json.loads(manifest)
         for part in (*parts["layers"], parts["config"]):
             file = layout / "blobs" / "sha256" / part["digest"].partition(":")[2]
-            self._push_blob(repository, part["digest"], part["size"], _opener(file), on_line, mount_from)
+            upload = _Upload(part["digest"], part["size"], partial(file.open, "rb"))
+            self._push_blob(repository, upload, on_line, mount_from)
         self._put_manifest(repository, tag, manifest, parts.get("mediaType", _MANIFEST), overwrite=True)
         return digest
 
@@ -311,13 +332,13 @@ class Registry:
         return found
 
     def _manifest(self, repository: str, reference: str, doing: str) -> bytes:
-        return self._http.ask("GET", self._path(repository, "manifests", reference), repository, doing).body
+        return self._http.ask(Request("GET", self._path(repository, "manifests", reference), repository, doing)).body
 
     def _pages(self, url: str, repository: str, doing: str, none: Sequence[int]) -> list[Mapping[str, Any]] | None:
         """The pages of a list: a long one comes in several, each with the address of the next. None when none is answered."""
         found: list[Mapping[str, Any]] = []
         while url:
-            answer = self._http.ask("GET", url, repository, doing, expect=(200, *none))
+            answer = self._http.ask(Request("GET", url, repository, doing, expect=(200, *none)))
             if answer.status in none:
                 return None
             found.append(json.loads(answer.body))
@@ -351,13 +372,15 @@ class Registry:
         self, repository: str, reference: str, content: bytes, media_type: str, expect: Sequence[int] = (201,)
     ) -> Answer:
         return self._http.ask(
-            "PUT",
-            self._path(repository, "manifests", reference),
-            repository,
-            f"push {_spelled(repository, reference)}",
-            data=content,
-            headers={"Content-Type": media_type},
-            expect=expect,
+            Request(
+                "PUT",
+                self._path(repository, "manifests", reference),
+                repository,
+                f"push {_spelled(repository, reference)}",
+                data=content,
+                headers={"Content-Type": media_type},
+                expect=expect,
+            )
         )
 
     def _attach(self, repository: str, subject: str, entry: Mapping[str, Any]) -> None:
@@ -400,13 +423,12 @@ class Registry:
     def _push_blob(
         self,
         repository: str,
-        digest: str,
-        size: int,
-        content: Callable[[], BinaryIO],
+        blob: _Upload,
         on_line: Callable[[str], None] = lambda _line: None,
         mount_from: Sequence[str] = (),
     ) -> None:
-        doing, name = f"push {repository}: layer {digest[7:19]}", f"layer {digest[7:19]}"
+        digest, name = blob.digest, f"layer {blob.digest[7:19]}"
+        doing = f"push {repository}: {name}"
         if self._has_blob(repository, digest, doing):
             on_line(f"{name} is there")
             return
@@ -416,41 +438,37 @@ class Registry:
                     on_line(f"{name} taken over from {sibling}")
                     return
                 break
-        on_line(f"{name}, {size / 1e6:.1f} MB")
+        on_line(f"{name}, {blob.size / 1e6:.1f} MB")
 
         def upload() -> Answer:
             # A retried upload starts anew: the place given for the first one is spent.
             start = self._path(repository, "blobs", "uploads/")
-            place = self._http.once("POST", start, repository, doing, expect=(202,))
+            place = self._http.once(Request("POST", start, repository, doing, expect=(202,)))
             url = urljoin(start, place.headers["Location"])
             joined = f"{url}{'&' if urlsplit(url).query else '?'}digest={digest}"
             headers = {"Content-Type": "application/octet-stream"}
-            with content() as opened:
-                return self._http.once("PUT", joined, repository, doing, data=opened, headers=headers, expect=(201,))
+            with blob.open() as opened:
+                return self._http.once(
+                    Request("PUT", joined, repository, doing, data=opened, headers=headers, expect=(201,))
+                )
 
         self._http.patiently(upload)
 
     def _has_blob(self, repository: str, digest: str, doing: str) -> bool:
         path = self._path(repository, "blobs", digest)
-        return bool(self._http.ask("HEAD", path, repository, doing, expect=(200, 404)).status == requests.codes.ok)
+        return bool(
+            self._http.ask(Request("HEAD", path, repository, doing, expect=(200, 404))).status == requests.codes.ok
+        )
 
     def _mount(self, repository: str, digest: str, sibling: str, doing: str) -> bool:
         """Take a blob over from another repository, if the registry does that, and for this login."""
         path = self._path(repository, "blobs", "uploads/") + f"?mount={digest}&from={quote(within(sibling), safe='/')}"
         expect = (201, 202, 400, 401, 403, 404, 405)
-        answer = self._http.ask("POST", path, repository, doing, expect=expect, pulls=sibling)
+        answer = self._http.ask(Request("POST", path, repository, doing, expect=expect, pulls=sibling))
         return bool(answer.status == requests.codes.created)
 
     def _path(self, repository: str, kind: str, reference: str) -> str:
         return f"{url_of(self.address)}/v2/{within(repository)}/{kind}/{reference}"
-
-
-def _reader(content: bytes) -> Callable[[], BinaryIO]:
-    return lambda: io.BytesIO(content)
-
-
-def _opener(file: Path) -> Callable[[], BinaryIO]:
-    return lambda: file.open("rb")
 
 
 def _spelled(repository: str, reference: str) -> str:

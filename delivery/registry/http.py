@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -36,6 +36,7 @@ __all__ = [
     "TIMEOUT_SECONDS",
     "Answer",
     "Conversation",
+    "Request",
     "answers",
     "certificate_folders",
     "lacks_login",
@@ -127,6 +128,33 @@ def within(repository: str) -> str:
 
 
 @dataclass(frozen=True)
+class Request:
+    """A request about one repository."""
+
+    method: str
+    url: str  # which the registry may have named: at another address it sees no login
+    repository: str
+    doing: str  # the action under way, for errors
+    expect: Sequence[int] = (200,)  # any other status is an error
+    data: bytes | BinaryIO | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pulls: str = ""  # another repository that it reads from
+
+    @property
+    def scope(self) -> _Scope:
+        """What a token has to be for."""
+        pulls = _scope(self.pulls, ("pull",)) if self.pulls else frozenset()
+        return _scope(self.repository, _ACTIONS[self.method]) | pulls
+
+    @property
+    def size(self) -> int:
+        """The bytes of its body."""
+        if isinstance(self.data, bytes):
+            return len(self.data)
+        return self.data.seek(0, os.SEEK_END) if self.data else 0
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a registry answered, or the address that it sent the request on to."""
 
@@ -160,64 +188,34 @@ class Conversation:
         """Do what takes several requests, again from its beginning while what goes wrong may pass."""
         return patiently(ask, pause=self._pause)
 
-    def ask(self, *arguments: Any, **options: Any) -> Answer:  # noqa: ANN401  # once's own
+    def ask(self, request: Request) -> Answer:
         """Make a request, again while what goes wrong may pass."""
-        return patiently(lambda: self.once(*arguments, **options), pause=self._pause)
+        return self.patiently(lambda: self.once(request))
 
-    def once(
-        self,
-        method: str,
-        url: str,
-        repository: str,
-        doing: str,
-        *,
-        expect: Sequence[int] = (200,),
-        data: bytes | BinaryIO | None = None,
-        headers: Mapping[str, str] | None = None,
-        pulls: str = "",
-    ) -> Answer:
-        """Make one request, after logging in if the registry wants that; doing is the action under way, for errors.
-
-        Any status but the expected ones is an error. pulls is another repository that it reads from.
-        The registry may have named url: at another address it sees no login.
-        """
-        scope = _scope(repository, _ACTIONS[method]) | (_scope(pulls, ("pull",)) if pulls else frozenset())
-        if (
-            self._challenge and self._is_own(url, doing) and not self._token(scope)
-        ):  # where tokens come from is known since the first 401
+    def once(self, request: Request) -> Answer:
+        """Make one request, after logging in if the registry wants that."""
+        scope, doing = request.scope, request.doing
+        # Where tokens come from is known since the first 401.
+        if self._challenge and self._is_own(request.url, doing) and not self._token(scope):
             self._fetch_token(scope, doing)
-
-        def send() -> Answer:
-            return self._send(method, url, scope, doing, data, headers or {})
-
-        answer = send()
-        if (
-            answer.status == requests.codes.unauthorized
-            and self._is_own(answer.url, doing)
-            and self._log_in(scope, answer, doing)
-        ):
-            answer = send()
-        if answer.status not in expect:
+        answer = self._send(request)
+        refused = answer.status == requests.codes.unauthorized and self._is_own(answer.url, doing)
+        if refused and self._log_in(scope, answer, doing):
+            answer = self._send(request)
+        if answer.status not in request.expect:
             raise self.refused(doing, answer)
         return answer
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        scope: _Scope,
-        doing: str,
-        data: bytes | BinaryIO | None,
-        headers: Mapping[str, str],
-    ) -> Answer:
-        """Make a request without logging in, and follow where downloads are redirected to."""
-        previous = url_of(self.address)
+    def _send(self, request: Request) -> Answer:
+        """Make a request without logging in, and follow where downloads are redirected to.
+
+        requests would follow by itself, but also to what is not encrypted, and with a login of ~/.netrc.
+        """
+        previous, url, doing = url_of(self.address), request.url, request.doing
         for _ in range(_REDIRECTS + 1):
             self._check_encrypted(previous, url, doing)
-            token = self._token(scope) if self._is_own(url, doing) else ""
-            sent = {"Accept": _ACCEPT, **({"Authorization": token} if token else {}), **headers}
-            answer = self._send_once(method, url, doing, data, sent)
-            target = self._http.get_redirect_target(answer) if method in {"GET", "HEAD"} else None
+            answer = self._send_once(request, url)
+            target = self._http.get_redirect_target(answer) if request.method in {"GET", "HEAD"} else None
             if not target:
                 return Answer(answer.status_code, answer.headers, answer.content, url)
             previous, url = url, urljoin(url, target)
@@ -226,27 +224,21 @@ class Conversation:
             hint="the registry, or a proxy before it, is broken",
         )
 
-    def _send_once(
-        self,
-        method: str,
-        url: str,
-        doing: str,
-        data: bytes | BinaryIO | None,
-        headers: Mapping[str, str],
-    ) -> requests.Response:
+    def _send_once(self, request: Request, url: str) -> requests.Response:
+        token = self._token(request.scope) if self._is_own(url, request.doing) else ""
         connect, between = self._timeout
-        size = len(data) if isinstance(data, bytes) else data.seek(0, os.SEEK_END) if data else 0
+        size, data = request.size, request.data
         if data and not isinstance(data, bytes):
             data.seek(0)
             # urllib3 holds sending to the time to connect: too short for a registry that takes a breath.
             connect = between
-        with _talking(doing, self.address):
+        with _talking(request.doing, self.address):
             self.requests += 1
             answer = self._http.request(
-                method,
+                request.method,
                 url,
                 data=data,
-                headers=headers,
+                headers={"Accept": _ACCEPT, **({"Authorization": token} if token else {}), **request.headers},
                 timeout=(connect, between),
                 allow_redirects=False,
             )

@@ -39,16 +39,16 @@ def mirror(engine: Engine, declaration: Declaration, registry: Registry) -> dict
             repository, _, tag = f"{registry.address}/{image}".rpartition(":")
             digest = registry.digest(repository, tag)
             if not digest or f"{repository}@{digest}" not in engine.image_digests(image):
-                digest = _push(engine, registry, image, repository, tag, step)
+                digest = _push(engine, registry, image, f"{repository}:{tag}", step)
                 pushed.append(image)
             found[key] = (repository, digest)
         step.done(f"{', '.join(pushed)} pushed" if pushed else f"{registry.address} has what the nodes cannot pull")
     return found
 
 
-def _push(engine: Engine, registry: Registry, image: str, repository: str, tag: str, step: console.Step) -> str:
+def _push(engine: Engine, registry: Registry, image: str, reference: str, step: console.Step) -> str:
+    repository, _, tag = reference.rpartition(":")
     engine.tag(image, repository, tag)
-    reference = f"{repository}:{tag}"
     said = patiently(lambda: engine.push(reference, step.line, login=login(registry.address)))
     held = registry.digest(repository, tag)
     if held != said:

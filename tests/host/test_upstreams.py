@@ -1,7 +1,7 @@
 """An upstream image is taken where it is, else pulled, else built from its recipe; and which it was is said."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -30,13 +30,13 @@ class Shelf:
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def built(monkeypatch: pytest.MonkeyPatch) -> list[buildx.Single]:
     """The recipes that were built, which here only puts the image on the shelf."""
-    calls: list[dict[str, Any]] = []
+    calls: list[buildx.Single] = []
 
-    def build(engine: Engine, **options: Any) -> None:  # noqa: ANN401  # as many as there are
-        calls.append(options)
-        cast("Shelf", engine).images[options["tag"]] = dict(options["labels"])
+    def build(engine: Engine, image: buildx.Single, _on_line: object) -> None:
+        cast("Shelf", engine).images[image.tag] = dict(image.labels)
+        calls.append(image)
 
     monkeypatch.setattr(buildx, "build", build)
     return calls
@@ -53,24 +53,24 @@ def test_what_the_engine_has_is_taken(declaration: Declaration, house: Path) -> 
     assert shelf.pulled == []
 
 
-def test_what_is_published_is_pulled(declaration: Declaration, house: Path, built: list[dict[str, Any]]) -> None:
+def test_what_is_published_is_pulled(declaration: Declaration, house: Path, built: list[buildx.Single]) -> None:
     assert ensure(Shelf(gives=True), declaration, house) == "pulled"
     assert built == []
 
 
 def test_where_no_registry_answers_the_recipe_is_built(
-    declaration: Declaration, house: Path, built: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    declaration: Declaration, house: Path, built: list[buildx.Single], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shelf = Shelf()
     assert ensure(shelf, declaration, house) == "built from its recipe"
-    assert built[0]["arguments"] == {"DEBIAN_IMAGE": "debian:trixie-slim"}
+    assert built[0].arguments == {"DEBIAN_IMAGE": "debian:trixie-slim"}
     assert "built from upstream/registry (no pull: no such host)" in capsys.readouterr().out
     assert ensure(shelf, declaration, house) == "already there"
     assert len(built) == 1
 
 
 def test_a_changed_recipe_is_built_anew_and_not_asked_for(
-    declaration: Declaration, house: Path, built: list[dict[str, Any]]
+    declaration: Declaration, house: Path, built: list[buildx.Single]
 ) -> None:
     shelf = Shelf()
     ensure(shelf, declaration, house)
@@ -81,7 +81,7 @@ def test_a_changed_recipe_is_built_anew_and_not_asked_for(
 
 
 def test_a_changed_root_changes_what_is_built_on_it(
-    declaration: Declaration, house: Path, built: list[dict[str, Any]]
+    declaration: Declaration, house: Path, built: list[buildx.Single]
 ) -> None:
     shelf = Shelf()
     ensure(shelf, declaration, house)
@@ -90,11 +90,11 @@ def test_a_changed_root_changes_what_is_built_on_it(
     assert len(built) == 2
 
 
-def test_the_root_of_a_recipe_is_had_first(declaration: Declaration, house: Path, built: list[dict[str, Any]]) -> None:
+def test_the_root_of_a_recipe_is_had_first(declaration: Declaration, house: Path, built: list[buildx.Single]) -> None:
     shelf = Shelf()
     del shelf.images["debian:trixie-slim"]
     ensure(shelf, declaration, house)
-    assert [one["tag"] for one in built] == ["debian:trixie-slim", "registry:2.8.3"]
+    assert [one.tag for one in built] == ["debian:trixie-slim", "registry:2.8.3"]
 
 
 def test_all_that_is_needed_without_a_cluster_leaves_its_nodes_out(declaration: Declaration) -> None:
