@@ -38,34 +38,40 @@ class Kind:
     def nodes(self, cluster: str) -> list[Node]:
         """The nodes of a cluster, running or not."""
         return [
-            Node(one.name or "", one.labels.get(_ROLE, ""), one.status, str(one.attrs["State"]["StartedAt"]))
-            for one in self.engine.labelled(f"{_CLUSTER}={cluster}")
+            Node(
+                container.name or "",
+                container.labels.get(_ROLE, ""),
+                container.status,
+                str(container.attrs["State"]["StartedAt"]),
+            )
+            for container in self.engine.labelled(f"{_CLUSTER}={cluster}")
         ]
 
     def create(self, cluster: str, file: Path, image: str, on_line: Callable[[str], None]) -> None:
         """Make a cluster as the file says, and its context in the user's kubeconfig; what fails is taken away again."""
         argv = ["create", "cluster", "--name", cluster, "--config", str(file), "--image", image]
         try:
-            process.stream(
-                [self.program, *argv], doing=f"make the cluster {cluster}", on_line=on_line, env=self.environment
-            )
+            self._stream(argv, f"make the cluster {cluster}", on_line)
         except CommandError as error:
             raise ClusterError(error.message, details=error.tail, hint=hint_for(error.tail)) from error
 
     def delete(self, cluster: str, on_line: Callable[[str], None]) -> None:
         """Remove a cluster's nodes, and its context from the user's kubeconfig."""
-        argv = [self.program, "delete", "cluster", "--name", cluster]
-        process.stream(argv, doing=f"remove the cluster {cluster}", on_line=on_line, env=self.environment)
+        self._stream(["delete", "cluster", "--name", cluster], f"remove the cluster {cluster}", on_line)
 
     def kubeconfig(self, cluster: str) -> str:
-        """What leads to a cluster, as a kubeconfig of its own."""
-        argv = [self.program, "get", "kubeconfig", "--name", cluster]
-        return process.capture(argv, doing=f"read how {cluster} is reached", env=self.environment)
+        """A kubeconfig of its own for a cluster."""
+        return self._capture(["get", "kubeconfig", "--name", cluster], f"read how {cluster} is reached")
 
     def export(self, cluster: str) -> None:
         """Write the cluster's context to the user's kubeconfig, and make it the current one."""
-        argv = [self.program, "export", "kubeconfig", "--name", cluster]
-        process.capture(argv, doing=f"write the context kind-{cluster}", env=self.environment)
+        self._capture(["export", "kubeconfig", "--name", cluster], f"write the context kind-{cluster}")
+
+    def _stream(self, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
+        process.stream([self.program, *argv], doing=doing, on_line=on_line, env=self.environment)
+
+    def _capture(self, argv: list[str], doing: str) -> str:
+        return process.capture([self.program, *argv], doing=doing, env=self.environment)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -102,16 +108,29 @@ def nodes_by_cluster(engine: Engine) -> dict[str, list[str]]:
 
 def hint_for(output: str) -> str:
     """What to do about a cluster that could not be made, from what kind printed last."""
-    told = output.lower()
-    if "no space left on device" in told:
-        return "free disk space: `docker system df` shows what takes it; then run the same command again"
-    if "too many open files" in told or "inotify" in told:
-        return "as root: sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288; then run it again"
-    if "could not find a log line" in told or "privileged" in told or "operation not permitted" in told:
-        return (
-            "nodes are privileged containers, which this engine does not run: use one that does (Docker 23 or newer, not "
-            "rootless without cgroup delegation, not inside an unprivileged container)"
-        )
-    if "all predefined address pools" in told or "pool overlaps" in told:
-        return "the engine has no subnet left for the network `kind`: `docker network prune` frees those not in use"
-    return "the lines above are kind's own; mend it and run the same command again"
+    printed = output.lower()
+    hints = (hint for words, hint in _HINTS if any(word in printed for word in words))
+    return next(hints, "the lines above are kind's own; mend it and run the same command again")
+
+
+_HINTS = (
+    (
+        ("no space left on device",),
+        "free disk space: `docker system df` shows what takes it; then run the same command again",
+    ),
+    (
+        ("too many open files", "inotify"),
+        "as root: sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288; then run it again",
+    ),
+    (
+        ("could not find a log line", "privileged", "operation not permitted"),
+        (
+            "nodes are privileged containers, which this engine does not run: use one that does (Docker "
+            "23 or newer, not rootless without cgroup delegation, not inside an unprivileged container)"
+        ),
+    ),
+    (
+        ("all predefined address pools", "pool overlaps"),
+        "the engine has no subnet left for the network `kind`: `docker network prune` frees those not in use",
+    ),
+)

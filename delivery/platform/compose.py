@@ -69,27 +69,15 @@ class Compose:
 
     def services(self) -> list[Service]:
         """What runs, or has run, by name."""
-        printed = process.capture(
-            self._argv(["ps", "--all", "--format", "json"]),
-            doing="list the platform's containers",
-            cwd=self.folder,
-            env=self._environment(),
-        )
-        found = []
-        for line in printed.splitlines():
-            item = json.loads(line)
-            ports = sorted(
-                {int(port["PublishedPort"]) for port in item.get("Publishers") or [] if port["PublishedPort"]}
-            )
-            found.append(
-                Service(item["Service"], item["ID"], item["State"], item.get("Health", ""), item["Image"], tuple(ports))
-            )
-        return sorted(found, key=lambda service: service.name)
+        printed = self._capture(["ps", "--all", "--format", "json"], "list the platform's containers")
+        services = [_service(json.loads(line)) for line in printed.splitlines()]
+        return sorted(services, key=lambda service: service.name)
 
     def other_folders(self) -> list[str]:
         """The folders of other clones that containers of this project were made from."""
-        found = {one.labels.get(_FOLDER, "") for one in self.engine.labelled(f"{PROJECT}={self.name}")}
-        return sorted(one for one in found - {""} if Path(one).is_dir() and Path(one) != self.folder)
+        containers = self.engine.labelled(f"{PROJECT}={self.name}")
+        folders = {container.labels.get(_FOLDER, "") for container in containers} - {""}
+        return sorted(path for path in folders if Path(path).is_dir() and Path(path) != self.folder)
 
     def volumes(self) -> list[str]:
         """The names of the volumes that hold the project's data."""
@@ -108,12 +96,7 @@ class Compose:
         ]
 
     def _config(self, profiles: Sequence[str]) -> dict[str, Any]:
-        printed = process.capture(
-            self._argv(["config", "--format", "json"], profiles),
-            doing="read the compose files",
-            cwd=self.folder,
-            env=self._environment(),
-        )
+        printed = self._capture(["config", "--format", "json"], "read the compose files", profiles)
         return cast("dict[str, Any]", json.loads(printed))
 
     def logs(self, services: Sequence[str], on_line: Callable[[str], None], *, follow: bool, tail: int) -> None:
@@ -126,14 +109,10 @@ class Compose:
     def _not_up(self, error: CommandError) -> PlatformError:
         """Why the platform is not up: what compose said, and the last words of each service that is not well."""
         details = [error.tail]
-        unwell = [one.name for one in self.services() if not one.is_well]
+        unwell = [service.name for service in self.services() if not service.is_well]
         for name in unwell:
-            last = process.capture(
-                self._argv(["logs", "--no-color", "--no-log-prefix", "--tail", "15", name]),
-                doing=f"read the log of {name}",
-                cwd=self.folder,
-                env=self._environment(),
-            )
+            argv = ["logs", "--no-color", "--no-log-prefix", "--tail", "15", name]
+            last = self._capture(argv, f"read the log of {name}")
             details.append(f"--- {name}, the last lines of its log\n{last.rstrip()}")
         what = f"{', '.join(unwell)} did not become healthy" if unwell else "compose failed"
         return PlatformError(
@@ -148,6 +127,10 @@ class Compose:
         line = self._argv(argv, profiles)
         process.stream(line, doing=doing, on_line=on_line, cwd=self.folder, env=self._environment())
 
+    def _capture(self, argv: list[str], doing: str, profiles: Sequence[str] = _ALL) -> str:
+        line = self._argv(argv, profiles)
+        return process.capture(line, doing=doing, cwd=self.folder, env=self._environment())
+
     def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
         chosen = [word for profile in profiles for word in ("--profile", profile)]
@@ -158,3 +141,16 @@ class Compose:
         kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
         # The name goes before the one in the files, which is for compose by hand.
         return {**self.engine.environment, **self.variables, **kept, "COMPOSE_PROJECT_NAME": self.name}
+
+
+def _service(container: Mapping[str, Any]) -> Service:
+    """A container as `docker compose ps` prints it."""
+    published = {int(port["PublishedPort"] or 0) for port in container.get("Publishers") or []}
+    return Service(
+        name=container["Service"],
+        id=container["ID"],
+        state=container["State"],
+        health=container.get("Health", ""),
+        image=container["Image"],
+        ports=tuple(sorted(published - {0})),
+    )

@@ -24,16 +24,7 @@ from delivery.registry.client import login
 from delivery.registry.http import certificate_folders
 from delivery.retry import patiently
 
-__all__ = [
-    "KEY",
-    "PASSWORD",
-    "Cosign",
-    "Verdict",
-    "generate_arguments",
-    "sign_arguments",
-    "signing_key",
-    "verify_arguments",
-]
+__all__ = ["KEY", "PASSWORD", "Cosign", "Verdict", "signing_key"]
 
 KEY = "DELIVERY_SIGNING_KEY"
 PASSWORD = "COSIGN_PASSWORD"  # noqa: S105  # the name of the variable; cosign reads it by itself
@@ -52,53 +43,26 @@ class Verdict(Enum):
 
 
 def signing_key() -> str:
-    """The private key that DELIVERY_SIGNING_KEY holds or names, as cosign takes it; "" where nothing is said.
+    """The private key that DELIVERY_SIGNING_KEY holds or names, as cosign takes it; "" where it is not set.
 
-    A key that is there as text goes to cosign by the same variable, so that it is in no file and on no command line.
+    A key given as text goes to cosign by the same variable: it is in no file and on no command line.
     """
-    told = os.environ.get(KEY, "")
-    if not told.strip():
+    value = os.environ.get(KEY, "")
+    if not value.strip():
         return ""
-    if told.lstrip().startswith("-----BEGIN"):
+    if value.lstrip().startswith("-----BEGIN"):
         return f"env://{KEY}"
     try:
-        is_file = Path(told).is_file()
+        is_file = Path(value).is_file()
     except OSError:  # what is no key is no file name either
         is_file = False
     if not is_file:
-        # Not said what it holds: it may be half a key.
+        # The message leaves out the value: it may be half a key.
         raise DeclarationError(
             f"read {KEY}: it is neither a private key in PEM nor a file that is there",
             hint="give the file's path, or its text from -----BEGIN to END-----; `./run inv signing.keys` makes one",
         )
-    return told
-
-
-def sign_arguments(key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None) -> list[str]:
-    """What makes cosign sign these references, all in one call: opening the key takes longest.
-
-    Each signature carries all of the annotations.
-    """
-    return ["sign", "--yes", "--tlog-upload=false", "--key", key, *_annotated(annotations), *references]
-
-
-def verify_arguments(
-    public_key: Path, references: Sequence[str], annotations: Mapping[str, str] | None = None
-) -> list[str]:
-    """What makes cosign check these references; it ends at the first bad one, without naming it.
-
-    A signature that lacks one of the annotations does not count.
-    """
-    return [
-        *("verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key)),
-        *_annotated(annotations),
-        *references,
-    ]
-
-
-def generate_arguments(prefix: Path) -> list[str]:
-    """What makes cosign write a key pair, to PREFIX.key and PREFIX.pub."""
-    return ["generate-key-pair", "--output-key-prefix", str(prefix)]
+    return value
 
 
 @dataclass(frozen=True)
@@ -109,22 +73,33 @@ class Cosign:
     pause: Callable[[float], None] = time.sleep
 
     def sign(self, key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None) -> None:
-        """Sign these references with a private key, as `signing_key` names it."""
-        self._registry(sign_arguments(key, references, annotations), references, f"sign {_count(references)}")
+        """Sign these references with a private key, as `signing_key` names it.
+
+        All in one call, since opening the key takes longest; each signature carries all of the
+        annotations.
+        """
+        argv = ["sign", "--yes", "--tlog-upload=false", "--key", key, *_annotated(annotations)]
+        self._registry(argv, references, "sign")
 
     def verdicts(
         self, public_key: Path, references: Sequence[str], annotations: Mapping[str, str] | None = None
     ) -> dict[str, Verdict]:
-        """What the signatures of each reference are worth, for a public key and annotations."""
-        arguments = verify_arguments(public_key, references, annotations)
+        """What the signatures of each reference are worth, for a public key.
+
+        A signature that lacks one of the annotations does not count. cosign ends at the first bad
+        reference without naming it, so each is then checked alone.
+        """
+        argv = ["verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key)]
         try:
-            self._registry(arguments, references, f"check {_count(references)}")
+            self._registry([*argv, *_annotated(annotations)], references, "check")
         except CommandError as error:
             if error.returncode not in {_UNSIGNED, _UNFIT}:
                 raise
             if len(references) > 1:
-                alone = [self.verdicts(public_key, [reference], annotations) for reference in references]
-                return {reference: verdict for one in alone for reference, verdict in one.items()}
+                return {
+                    reference: self.verdicts(public_key, [reference], annotations)[reference]
+                    for reference in references
+                }
             return {references[0]: _verdict(error)}
         return dict.fromkeys(references, Verdict.GOOD)
 
@@ -134,13 +109,17 @@ class Cosign:
 
     def generate(self, prefix: Path, password: str) -> None:
         """Write a key pair to PREFIX.key, locked by the password, and PREFIX.pub."""
-        self._run(generate_arguments(prefix), "make a key pair", {PASSWORD: password})
+        argv = ["generate-key-pair", "--output-key-prefix", str(prefix)]
+        self._run(argv, "make a key pair", {PASSWORD: password})
 
-    def _registry(self, arguments: Sequence[str], references: Sequence[str], doing: str) -> None:
+    def _registry(self, argv: Sequence[str], references: Sequence[str], verb: str) -> None:
+        """Run a command on references, with what their registries want; retry what may pass."""
+        count = len(references)
+        doing = f"{verb} {references[0] if count == 1 else f'{count} references'}"
         hosts = {reference.partition("/")[0] for reference in references}
         with tempfile.TemporaryDirectory(prefix="delivery-cosign-") as folder:  # 0700
             environment = {**_password(), **_trust(hosts, Path(folder)), **_login(hosts, Path(folder))}
-            patiently(lambda: self._run(arguments, doing, environment), pause=self.pause)
+            patiently(lambda: self._run([*argv, *references], doing, environment), pause=self.pause)
 
     def _run(self, arguments: Sequence[str], doing: str, environment: Mapping[str, str]) -> str:
         try:
@@ -156,10 +135,6 @@ def _annotated(annotations: Mapping[str, str] | None) -> list[str]:
     return [word for name, value in (annotations or {}).items() for word in ("--annotations", f"{name}={value}")]
 
 
-def _count(references: Sequence[str]) -> str:
-    return references[0] if len(references) == 1 else f"{len(references)} references"
-
-
 def _password() -> dict[str, str]:
     """The password of the key; where there is none an empty one, because cosign would ask the terminal for it."""
     return {PASSWORD: os.environ.get(PASSWORD, "")}
@@ -167,19 +142,19 @@ def _password() -> dict[str, str]:
 
 def _trust(hosts: Iterable[str], folder: Path) -> dict[str, str]:
     """Let cosign trust what our own requests trust, beside what it trusts anyway: Go reads all of SSL_CERT_DIR's folders."""
-    kept = [place for host in sorted(hosts) for place in certificate_folders(host)]
-    found = [file for place in kept for file in sorted(place.glob("*.crt"))]
-    folders = [one for one in os.environ.get("SSL_CERT_DIR", "").split(":") if one]
+    kept = [path for host in sorted(hosts) for path in certificate_folders(host)]
+    files = [file for path in kept for file in sorted(path.glob("*.crt"))]
+    folders = [path for path in os.environ.get("SSL_CERT_DIR", "").split(":") if path]
     bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
     if Path(bundle).is_file():
-        found.append(Path(bundle))
+        files.append(Path(bundle))
     elif bundle:
         folders.append(bundle)
-    if found:
-        # Copies, since what Docker calls HOST:PORT cannot be said in a list that is parted by colons.
+    if files:
+        # Copies, since what Docker calls HOST:PORT cannot be in a list that colons separate.
         (folder / "trusted").mkdir()
         folders.append(str(folder / "trusted"))
-    for number, file in enumerate(found):
+    for number, file in enumerate(files):
         (folder / "trusted" / f"{number}.crt").write_bytes(file.read_bytes())
     return {"SSL_CERT_DIR": ":".join(folders)} if folders else {}
 
@@ -191,8 +166,8 @@ def _login(hosts: Iterable[str], folder: Path) -> dict[str, str]:
     auths = {}
     for host in hosts:
         user, password = login(host) or ("", "")
-        told = base64.b64encode(f"{user}:{password}".encode()).decode()
-        auths[auth.INDEX_URL if host == auth.INDEX_NAME else host] = {"auth": told}
+        encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+        auths[auth.INDEX_URL if host == auth.INDEX_NAME else host] = {"auth": encoded}
     (folder / "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
     return {"DOCKER_CONFIG": str(folder)}
 
@@ -205,11 +180,13 @@ def _verdict(error: CommandError) -> Verdict:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What cosign's last words come to: how to know them, what is wrong, what to do."""
+    """What an error of cosign's means."""
 
     words: str
+    """The pattern that its first line has."""
     kind: type[RegistryError | SignatureError]
     wrong: str
+    """What is wrong, in our words."""
     hint: str
 
 
@@ -260,12 +237,15 @@ _MEANINGS = (
 
 
 def _meant(error: CommandError, doing: str) -> DeliveryError | None:
-    """What cosign's last words mean to who reads them; None where they have to do, or where they are a verdict."""
-    said = error.tail.partition("\n")[0].removeprefix("Error: ")
-    meaning = next((one for one in _MEANINGS if re.search(one.words, said, re.IGNORECASE)), None)
-    if meaning is None or error.returncode in {_UNSIGNED, _UNFIT}:
+    """The error that cosign's words mean; None where they are unknown, or are a verdict."""
+    if error.returncode in {_UNSIGNED, _UNFIT}:
         return None
-    message = f"{doing}: {meaning.wrong}: {said}"
+    line = error.tail.partition("\n")[0].removeprefix("Error: ")
+    known = (meaning for meaning in _MEANINGS if re.search(meaning.words, line, re.IGNORECASE))
+    meaning = next(known, None)
+    if meaning is None:
+        return None
+    message = f"{doing}: {meaning.wrong}: {line}"
     if meaning.kind is RegistryError:
         return RegistryError(message, hint=meaning.hint, retriable=meaning is _MEANINGS[-1])
     return SignatureError(message, hint=meaning.hint)
