@@ -153,20 +153,6 @@ def test_uncommitted_sources_are_not_published(place: Small) -> None:
     assert published(place) == NOTHING
 
 
-def test_a_version_is_never_given_other_content(pushed: Small, tmp_path: Path) -> None:
-    there = pushed.clone(tmp_path / "elsewhere")
-    there.commit("fix(apps): other", {"api-rest/file": "other"})
-    there.git("checkout", "--quiet", "--orphan", "rewritten")
-    there.commit("feat: history was rewritten")
-    there.git("branch", "--force", "develop", "HEAD")
-    there.git("switch", "--quiet", "develop")
-    code, printed = there.inv("push")
-    assert code == 2
-    assert "is published with other content (api-rest, chart)" in printed
-    registry = Registry(pushed.registry)
-    assert registry.digest(f"{pushed.registry}/api-rest", "0.1.0-dev.1") == digests(pushed)["api-rest"]
-
-
 def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: Small) -> None:
     """An unprepared first release, a third image that the chart does not name, and a taken version."""
     chart = place.folder / "platform-chart" / "values.yaml"
@@ -292,12 +278,6 @@ def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Sma
     for name in ("api-rest", "async-worker"):
         image = told["images"][name]
         assert f"image: {image['repository']}@{image['digest']}" in rendered
-
-
-def test_what_is_published_can_be_read_as_json(pushed: Small) -> None:
-    plan = json.loads(succeed(pushed, "plan", "--json"))
-    assert plan["decision"]["line"] == "develop"
-    assert [one["published"] for one in plan["versions"]] == ["0.1.0-dev.1"] * 3
 
 
 GREETER = {

@@ -42,11 +42,13 @@ def address(engine: Engine, project: Declaration) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pairs ours and theirs."""
+    """A folder with the pairs ours and theirs, each locked and for its owner alone."""
     programs.ensure("cosign")
     folder = tmp_path_factory.mktemp("keys")
     for name in ("ours", "theirs"):
         signing.key_pair(folder / name, "open sesame")
+        private = folder / name / "cosign.key"
+        assert (stat.S_IMODE(private.stat().st_mode), "ENCRYPTED" in private.read_text()) == (0o600, True)
     return folder
 
 
@@ -93,18 +95,10 @@ def test_what_is_signed_is_good_also_with_the_key_in_a_file(
     signing.sign(house, [by_text], ROOT)
     monkeypatch.setenv(cosign.KEY, str(keys / "ours" / "cosign.key"))
     signing.sign(house, [by_text, by_file], ROOT)
+    assert len(signatures(address, "by-text")) == 1, "it is not signed again"
     monkeypatch.delenv(cosign.KEY)
     monkeypatch.delenv(cosign.PASSWORD)
     signing.verify(house, [by_text, by_file], ROOT)
-
-
-def test_signing_twice_changes_nothing(address: str, house: Declaration, tmp_path: Path) -> None:
-    pinned = pushed(address, tmp_path, "twice")
-    signing.sign(house, pinned, ROOT)
-    first = signatures(address, "twice")
-    signing.sign(house, pinned, ROOT)
-    assert signatures(address, "twice") == first
-    assert len(first) == 1
 
 
 def test_nothing_but_the_registry_is_asked(
@@ -195,23 +189,18 @@ def test_a_registry_that_gives_other_bytes_under_the_digest_is_refused(
         signing.verify(house, [honest.replace(address, liar)], ROOT)
 
 
-def test_what_is_not_there_is_not_signed(address: str, house: Declaration) -> None:
-    with pytest.raises(RegistryError, match="the registry holds no such manifest"):
-        signing.sign(house, [f"{address}/nothing@sha256:{'ab' * 32}"], ROOT)
-
-
 def test_a_wrong_password_is_told_as_such(
     address: str, house: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pinned = pushed(address, tmp_path, "wrong-password")
-    for password in ("wrong", ""):
-        monkeypatch.setenv(cosign.PASSWORD, password)
+    for password in ("wrong", "", None):
+        if password is None:
+            monkeypatch.delenv(cosign.PASSWORD)
+        else:
+            monkeypatch.setenv(cosign.PASSWORD, password)
         with pytest.raises(SignatureError, match="the password does not open the key") as caught:
             signing.sign(house, pinned, ROOT)
         assert "COSIGN_PASSWORD" in caught.value.hint
-    monkeypatch.delenv(cosign.PASSWORD)
-    with pytest.raises(SignatureError, match="the password does not open the key"):
-        signing.sign(house, pinned, ROOT)
 
 
 @pytest.mark.parametrize("what", ["the public half", "half of the text", "no PEM within", "no JSON within"])
@@ -219,13 +208,14 @@ def test_a_key_that_is_none_is_told_as_such(
     address: str, house: Declaration, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     private = (keys / "ours" / "cosign.key").read_text()
-    told = {
+    begin, *_, end = private.strip().splitlines()
+    keys_that_are_none = {
         "the public half": (keys / "ours" / "cosign.pub").read_text(),
         "half of the text": private[: len(private) // 2],
-        "no PEM within": "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n!\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
-        "no JSON within": "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nYWFh\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
+        "no PEM within": f"{begin}\n!\n{end}\n",
+        "no JSON within": f"{begin}\nYWFh\n{end}\n",
     }
-    monkeypatch.setenv(cosign.KEY, told[what])
+    monkeypatch.setenv(cosign.KEY, keys_that_are_none[what])
     with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY holds no private key as cosign makes it"):
         signing.sign(house, pushed(address, tmp_path, "no-key"), ROOT)
 
@@ -301,13 +291,6 @@ def reachable(address: str, ca: Path) -> bool:
         return requests.get(f"https://{address}/v2/", verify=str(ca), timeout=5).ok
     except requests.RequestException:
         return False
-
-
-def test_a_private_key_is_for_its_owner_alone_and_locked(keys: Path) -> None:
-    private = keys / "ours" / "cosign.key"
-    assert stat.S_IMODE(private.stat().st_mode) == 0o600
-    assert "ENCRYPTED" in private.read_text()
-    assert "BEGIN PUBLIC KEY" in (keys / "ours" / "cosign.pub").read_text()
 
 
 def write_blob(layout: Path, content: bytes) -> str:
@@ -393,8 +376,7 @@ def test_what_a_laptop_pushed_is_built_again_once_and_signed(laptop: Small, keys
     assert versions_of(laptop, "release") == ["0.1.0", "0.1.0-dev.2", "0.1.0-rc.2"]
 
 
-@pytest.mark.parametrize("branch", ["develop", "main"])
-def test_other_bytes_under_a_key_are_neither_signed_nor_released(laptop: Small, keys: Path, branch: str) -> None:
+def test_other_bytes_under_a_key_are_neither_signed_nor_released(laptop: Small, keys: Path) -> None:
     image = laptop.released()["images"]["api-rest"]
     registry, layout = Registry(laptop.registry), laptop.folder.parent / "evil"
     layout.mkdir()
@@ -403,7 +385,7 @@ def test_other_bytes_under_a_key_are_neither_signed_nor_released(laptop: Small, 
         tar.close()
         forged = write_layout(layout, content.getvalue())
     registry.push_layout(layout, image["repository"], image["key"], lambda _line: None)
-    code, printed = ci(laptop, keys, branch, "push")
+    code, printed = ci(laptop, keys, "main", "push")
     assert code == 10, printed
     assert (
         f"api-rest:{image['key']}: the registry holds {forged}, the same sources give {image['digest']} here" in printed
@@ -505,45 +487,3 @@ def wanted_packages() -> set[str]:
 
 def bill_of(name: str, image: ReleasedImage) -> Image:
     return Image(name, image.version, image.repository, image.digest)
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_python_in_the_image_sees_the_distributions_of_the_bill(engine: Engine, released: Release, name: str) -> None:
-    image = released.images[name]
-    found = bom.packages(sboms.make(Registry(image.repository), bill_of(name, image)))
-    engine.pull(image.pinned, lambda _line: None)
-    code = "import importlib.metadata as m; print(*sorted(f'{d.name} {d.version}' for d in m.distributions()), sep=';')"
-    told = engine.client.containers.run(image.pinned, ["-c", code], entrypoint="/usr/bin/python3", remove=True)
-    seen = [one for one in told.decode().strip().split(";") if one]
-    assert seen == sorted(f"{one.name} {one.version}" for one in found if one.kind == "pypi")
-
-
-def test_a_real_bill_is_attached_once_and_read_back(
-    address: str, released: Release, tmp_path: Path, house: Declaration
-) -> None:
-    image = released.images["api-rest"]
-    layout = copy_image(image, tmp_path)
-    registry, repository = Registry(address), f"{address}/api-rest"
-    digest = registry.push_layout(layout, repository, image.key, lambda _line: None)
-    assert digest == image.digest
-    image = Image("api-rest", "1.2.0", repository, digest)
-    made = sboms.attach(registry, image, layout)
-    assert sboms.attach(registry, image, None) == made
-    text = sboms.attached(registry, repository, digest)
-    assert text == sboms.make(registry, image)
-    both = [f"{repository}@{digest}", f"{repository}@{made}"]
-    signing.sign(house, both, ROOT)
-    signing.verify(house, both, ROOT)
-
-
-def copy_image(image: ReleasedImage, place: Path) -> Path:
-    """The OCI layout of an image in a registry."""
-    registry = Registry(image.repository)
-    held = registry.fetch(image.repository, image.digest)
-    assert held is not None
-    (place / "blobs" / "sha256").mkdir(parents=True)
-    for part in (held.manifest["config"], *held.manifest["layers"]):
-        write_blob(place, registry.blob(image.repository, part["digest"]))
-    write_blob(place, held.content)
-    (place / "index.json").write_text(json.dumps({"manifests": [{"digest": held.digest}]}))
-    return place
