@@ -357,24 +357,3 @@ def test_a_blob_that_a_registry_keeps_in_a_store_elsewhere_is_read_without_the_l
     assert store.shown
     assert set(store.shown) == {None}
     assert part.digest.partition(":")[2] in store.paths[-1]
-
-
-def test_an_upload_that_a_registry_takes_elsewhere_is_not_let_in_by_the_login(
-    locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
-    write_layout(tmp_path)
-    real = forward_to(f"http://{locked}")
-
-    def naming(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        status, answered, content = real(method, path, headers, body)
-        if "Location" in answered:
-            answered = {**answered, "Location": f"http://{locked}{answered['Location']}"}
-        return status, answered, content
-
-    with (
-        serving(naming) as (address, _),
-        pytest.raises(RegistryError, match=f"{locked}, which the registry names, answered 401"),
-    ):
-        Registry(address).push_layout(tmp_path, f"{address}/elsewhere", "k1", no_line)

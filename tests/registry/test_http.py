@@ -476,18 +476,6 @@ def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, acc
     assert elsewhere.shown == [None, None]
 
 
-@pytest.mark.usefixtures("me")
-def test_the_next_page_of_a_list_on_another_host_is_asked_for_without_the_login() -> None:
-    elsewhere = Elsewhere((200, {}, b'{"tags": ["2"]}'))
-    with serving(elsewhere) as (other, _):
-        page: Answer = (200, {"Link": f'<http://{other}/next>; rel="next"'}, b'{"tags": ["1"]}')
-        with serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)) as (address, _):
-            assert Registry(address).tags(f"{address}/app") == ["1", "2"]
-    assert elsewhere.shown == [None]
-
-
-@pytest.mark.usefixtures("me")
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_download_is_followed_to_another_host_without_the_login(status: int) -> None:
     elsewhere = Elsewhere((200, {}, b"content"))
     with serving(elsewhere) as (other, seen):
