@@ -476,6 +476,8 @@ def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, acc
     assert elsewhere.shown == [None, None]
 
 
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_download_is_followed_to_another_host_without_the_login(status: int) -> None:
     elsewhere = Elsewhere((200, {}, b"content"))
     with serving(elsewhere) as (other, seen):
