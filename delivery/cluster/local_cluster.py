@@ -73,6 +73,21 @@ class Cluster:
         return _note(self.name)
 
     @property
+    def node_names(self) -> list[str]:
+        """What kind calls its nodes, the control plane first."""
+        return kind.node_names(self.name, self.declaration.cluster)
+
+    @property
+    def control_plane(self) -> str:
+        """The node that runs the API server."""
+        return self.node_names[0]
+
+    @property
+    def config(self) -> str:
+        """The declared cluster as kind reads it."""
+        return kind.config(self.name, self.declaration.cluster)
+
+    @property
     def subnets(self) -> list[str]:
         """The subnets of its pods and Services."""
         return [self.declaration.cluster.pods, self.declaration.cluster.services]
@@ -80,7 +95,7 @@ class Cluster:
     @property
     def key(self) -> str:
         """Changes when the cluster has to be made anew, because it is declared otherwise."""
-        return hashlib.sha256(kind.config(self.name, self.declaration.cluster).encode()).hexdigest()[:32]
+        return hashlib.sha256(self.config.encode()).hexdigest()[:32]
 
     @property
     def kubeconfig(self) -> Path:
@@ -121,16 +136,8 @@ class Status:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The nodes for people."""
-        return [
-            (
-                one.name,
-                one.role,
-                one.state,
-                one.ready,
-                ", ".join(f"{name}={value}" for name, value in one.labels.items()) or "-",
-            )
-            for one in self.nodes
-        ]
+        labels = {node.name: ", ".join(f"{k}={v}" for k, v in node.labels.items()) for node in self.nodes}
+        return [(node.name, node.role, node.state, node.ready, labels[node.name] or "-") for node in self.nodes]
 
     def as_json(self) -> dict[str, object]:
         """The status for a machine."""
@@ -147,9 +154,9 @@ def up(engine: Engine, declaration: Declaration) -> Cluster:
     """Make the cluster, or mend what there is of it, until every node is ready and pulls from the local registry."""
     cluster = open_cluster(engine, declaration)
     local = is_local(declaration.registry.address)
-    if local and not client.answers(declaration.registry.address):
-        upstreams.ensure(engine, declaration, "registry")
     if local:
+        if not client.answers(declaration.registry.address):
+            upstreams.ensure(engine, declaration, "registry")
         local_registry.ensure(engine, declaration)
     upstreams.ensure(engine, declaration, declaration.cluster.node)
     with cache.lock(f"cluster-{cluster.name}"):
@@ -231,16 +238,18 @@ def _check_ours(cluster: Cluster) -> None:
 
 def _keep_subnets(cluster: Cluster) -> str:
     """Stop packets for pods and Services at the host: one that no node takes must not reach a network beyond it."""
-    there = routes.look(cluster.engine, cluster.image)
+    existing = routes.look(cluster.engine, cluster.image)
     for key, subnet in zip(("pods", "services"), cluster.subnets, strict=True):
-        if route := in_the_way(subnet, there):
+        if route := in_the_way(subnet, existing):
             raise ClusterError(
                 f"keep {subnet} on this host: it has a route to {route.destination} by {route.device or 'a gateway'}",
                 hint=f"choose another subnet as cluster.{key} in delivery.toml: one that `ip route` shows no way to",
             )
-    lacking = missing(cluster.subnets, there)
+    lacking = missing(cluster.subnets, existing)
+    if not lacking:
+        return f"{' and '.join(cluster.subnets)} already kept on the engine's host"
     routes.stop(cluster.engine, cluster.image, lacking)
-    return f"{' and '.join(lacking or cluster.subnets)} {'kept on' if lacking else 'already kept on'} the engine's host"
+    return f"{' and '.join(lacking)} kept on the engine's host"
 
 
 def _have_nodes(cluster: Cluster, step: console.Step) -> str:
@@ -263,11 +272,7 @@ def _have_nodes(cluster: Cluster, step: console.Step) -> str:
     if nodes:
         _delete(cluster, step)
     _create(cluster, step)
-    return (
-        f"made anew, since {why}"
-        if nodes
-        else f"{len(kind.node_names(cluster.name, cluster.declaration.cluster))} nodes ready"
-    )
+    return f"made anew, since {why}" if nodes else f"{len(cluster.node_names)} nodes ready"
 
 
 def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
@@ -275,9 +280,9 @@ def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
     noted = cluster.engine.noted(cluster.note) or {}
     if noted.get(_KEY) != cluster.key:
         return "delivery.toml declares it otherwise now"
-    if sorted(node.name for node in nodes) != sorted(kind.node_names(cluster.name, cluster.declaration.cluster)):
+    if sorted(node.name for node in nodes) != sorted(cluster.node_names):
         return "nodes are missing"
-    if not cluster.engine.has_file(f"{cluster.name}-control-plane", _COMPLETE):
+    if not cluster.engine.has_file(cluster.control_plane, _COMPLETE):
         return "it was interrupted while it was made"
     return ""
 
@@ -310,15 +315,15 @@ def _create(cluster: Cluster, step: console.Step) -> None:
     # Before the first node: whatever is interrupted from here on is known to be ours.
     engine.note(cluster.note, {_KEY: cluster.key, _SUBNETS: json.dumps(cluster.subnets)})
     file = cache.folder("cluster") / f"{cluster.name}.json"
-    file.write_text(kind.config(cluster.name, cluster.declaration.cluster), encoding="utf-8")
+    file.write_text(cluster.config, encoding="utf-8")
     cluster.kind.create(cluster.name, file, cluster.image, step.line)
-    engine.execute(f"{cluster.name}-control-plane", ["touch", _COMPLETE])
+    engine.execute(cluster.control_plane, ["touch", _COMPLETE])
     _wait(cluster, step)
 
 
 def _wait(cluster: Cluster, step: console.Step) -> None:
     """Wait until every node and the cluster's DNS are ready."""
-    cluster.engine.execute(f"{cluster.name}-control-plane", ["sh", "-c", _RAISE_LIMITS])
+    cluster.engine.execute(cluster.control_plane, ["sh", "-c", _RAISE_LIMITS])
     deadline = time.monotonic() + _PATIENCE_SECONDS
     cluster.read_kubeconfig()
     while lacking := _not_ready(cluster):
@@ -361,27 +366,25 @@ def _wire(cluster: Cluster) -> str:
     """Let the nodes pull from the local registry by the name that it has on this machine."""
     host = cluster.declaration.registry.address.partition("/")[0]
     port = int(host.partition(":")[2] or "80")
-    found = cluster.engine.publisher(port)
-    if found is None:
+    publisher = cluster.engine.publisher(port)
+    if publisher is None:
         raise ClusterError(
             f"wire the registry {host} into the nodes: no container of this engine publishes port {port}",
             hint="stop what listens there, then run this again: the registry is started as a container; "
             "or set DELIVERY_REGISTRY to one that the nodes reach by themselves",
         )
-    container, inside = found
+    container, inside = publisher
     joined = cluster.engine.join(os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind", container)
     server = _server(container, inside)
     hosts = f'server = "{server}"\n\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
-    told = [
-        name
-        for name in kind.node_names(cluster.name, cluster.declaration.cluster)
-        if _tell(cluster.engine, name, host, hosts)
-    ]
+    written = [name for name in cluster.node_names if _write_hosts(cluster.engine, name, host, hosts)]
     _publish(cluster, host)
-    return f"{', '.join(told)} told of {container}" if told or joined else f"already wired to {container}"
+    if written or joined:
+        return f"{', '.join(written)} told of {container}"
+    return f"already wired to {container}"
 
 
-def _tell(engine: Engine, node: str, host: str, hosts: str) -> bool:
+def _write_hosts(engine: Engine, node: str, host: str, hosts: str) -> bool:
     """Write where a registry is into a node, if it is not there already."""
     script = (
         f'file="{_REGISTRIES}/$1/hosts.toml";'
@@ -395,12 +398,12 @@ def _publish(cluster: Cluster, host: str) -> None:
     """Say in the cluster which registry it has, as KEP-1755 lets other tools look it up."""
     kubernetes = cluster.kubernetes("kube-public")
     data = {"localRegistryHosting.v1": f'host: "{host}"\nhelp: "https://kind.sigs.k8s.io/docs/user/local-registry/"\n'}
-    there = kubernetes.find("configmap", "local-registry-hosting")
-    if there is None:
+    existing = kubernetes.find("configmap", "local-registry-hosting")
+    if existing is None:
         metadata = {"name": "local-registry-hosting", "namespace": "kube-public"}
         kubernetes.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-    elif there.get("data") != data:
-        kubernetes.replace({**there, "data": data})
+    elif existing.get("data") != data:
+        kubernetes.replace({**existing, "data": data})
 
 
 def _have_context(cluster: Cluster) -> str:

@@ -75,18 +75,16 @@ def compose(
 def up(project: Compose, release: Release) -> list[Service]:
     """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
     with console.step("platform") as step, cache.lock("platform"):
-        before = {service.name: service for service in project.services()}
+        running_before = {service.id for service in project.services() if service.state == "running"}
         for image in release.images.values():
             have(project.engine, image.pinned, step.line)
         project.up(step.line)
         after = project.services()
-        went_on = [
-            one.name for one in after if (old := before.get(one.name)) and (old.id, old.state) == (one.id, "running")
-        ]
-        begun = [one.name for one in after if one.name not in went_on]
-        step.done(
-            f"{', '.join(begun)} started; all healthy" if begun else f"{', '.join(went_on)} already up and healthy"
-        )
+        begun = [service.name for service in after if service.id not in running_before]
+        if begun:
+            step.done(f"{', '.join(begun)} started; all healthy")
+        else:
+            step.done(f"{', '.join(service.name for service in after)} already up and healthy")
     return after
 
 
@@ -138,31 +136,29 @@ def data(project: Compose, declaration: Declaration) -> list[str]:
 def check_ports(project: Compose) -> None:
     """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
     ports = project.ports()
-    _check_distinct(ports)
+    first: dict[int, str] = {}
+    for service, port in ports:
+        if (other := first.setdefault(port, service)) != service:
+            raise PortTakenError(
+                f"cannot bring the platform up: {other} and {service} are both to publish port {port}",
+                hint=f"choose another: {_another_port(service, port)}",
+            )
     publishers = project.engine.publishers()
     ours = {port for service in project.services() if service.state == "running" for port in service.ports}
     for service, port in ports:
         if port in ours or _free(port):
             continue
         holder = f"the container {publishers[port]}" if port in publishers else "another program"
-        variable = remembered.PORTS.get(service, "the port")
         raise PortTakenError(
             f"bring the platform up: port {port}, which {service} is to publish, is taken by {holder}",
             hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
-            f"{variable}={port + 1} ./run inv up",
+            f"{_another_port(service, port)}",
         )
 
 
-def _check_distinct(ports: Sequence[tuple[str, int]]) -> None:
-    """Raise PortTakenError when two services are to publish one port."""
-    first: dict[int, str] = {}
-    for service, port in ports:
-        if (other := first.setdefault(port, service)) != service:
-            variable = remembered.PORTS.get(service, "the port")
-            raise PortTakenError(
-                f"cannot bring the platform up: {other} and {service} are both to publish port {port}",
-                hint=f"choose another: {variable}={port + 1} ./run inv up",
-            )
+def _another_port(service: str, port: int) -> str:
+    """The command that gives a service the next port."""
+    return f"{remembered.PORTS.get(service, 'the port')}={port + 1} ./run inv up"
 
 
 def _free(port: int) -> bool:
@@ -204,13 +200,7 @@ def prove(address: str, version: str) -> Proof:
     return Proof(identifier, address, seconds)
 
 
-def down(
-    project: Compose,
-    declaration: Declaration,
-    *,
-    volumes: bool,
-    registry: bool,
-) -> list[str]:
+def down(project: Compose, declaration: Declaration, *, volumes: bool, registry: bool) -> list[str]:
     """Stop and remove what `up` started: containers and local registry; their data when asked.
 
     The registry is left as it is while local clusters pull from it, unless `registry` says that it

@@ -44,7 +44,11 @@ def key_problem(declaration: Declaration, environment: str, root: Path = ROOT) -
     try:
         key = cosign.signing_key()
         if not key:
-            return _lacks_key(declaration, environment)
+            if not _wants_key(declaration, environment):
+                return None, ""
+            if pipeline():
+                return None, f"the signing key: a pipeline gives {cosign.KEY} to `push` alone"
+            raise _no_key(environment)
         if declaration.signing:
             _public_key(declaration, root)
         program = programs.find("cosign")
@@ -77,14 +81,6 @@ def _wants_key(declaration: Declaration, environment: str) -> bool:
     return bool(environment) and declaration.environments[environment].signed
 
 
-def _lacks_key(declaration: Declaration, environment: str) -> tuple[Problem | None, str]:
-    if not _wants_key(declaration, environment):
-        return None, ""
-    if pipeline():
-        return None, f"the signing key: a pipeline gives {cosign.KEY} to `push` alone"
-    return Problem.of(_no_key(environment)), ""
-
-
 def _no_key(environment: str) -> SignatureError:
     return SignatureError(
         f"{environment} takes only what is signed, and {cosign.KEY} is not set",
@@ -103,9 +99,12 @@ def unsigned_by_us(declaration: Declaration, sources: Mapping[str, str], root: P
         return []
     program = _cosign()
     with tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
-        public = _public_key(declaration, root) if declaration.signing else _own(program, key, Path(folder))
+        declared = declaration.signing is not None
+        public = _public_key(declaration, root) if declared else _own(program, key, Path(folder))
         return [
-            reference for reference in sources if not _is_signed_by_us(program, public, reference, sources[reference])
+            reference
+            for reference, source in sources.items()
+            if not _is_signed_by_us(program, public, reference, source)
         ]
 
 
@@ -158,7 +157,8 @@ def sign(
         plain = [reference for reference in pinned if reference not in made]
         good = {reference for reference in made if _is_signed_by_us(program, public, reference, made[reference])}
         if plain:
-            good |= {one for one, verdict in program.verdicts(public, plain).items() if verdict == Verdict.GOOD}
+            verdicts = program.verdicts(public, plain)
+            good |= {reference for reference in plain if verdicts[reference] == Verdict.GOOD}
         missing = [reference for reference in pinned if reference not in good]
         if lost := [reference for reference in missing if reference in existing]:
             raise SignatureError(
@@ -166,7 +166,8 @@ def sign(
                 hint="somebody deletes signatures: find out who may, then run the same command again",
             )
         if missing:
-            program.sign(key, missing, {_digest(one): made[one] for one in missing if one in made})
+            annotations = {_digest(reference): made[reference] for reference in missing if reference in made}
+            program.sign(key, missing, annotations)
         step.done(f"{len(missing)} signed, {len(pinned) - len(missing)} were" if missing else "all of it is")
 
 
@@ -178,11 +179,8 @@ def verify(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -
     program = _cosign()
     with console.step("signatures") as step:
         _look(pinned)
-        wrong = {
-            reference: verdict
-            for reference, verdict in program.verdicts(public, pinned).items()
-            if verdict != Verdict.GOOD
-        }
+        verdicts = program.verdicts(public, pinned)
+        wrong = {reference: verdicts[reference] for reference in pinned if verdicts[reference] != Verdict.GOOD}
         if wrong:
             raise _refused(wrong, len(pinned))
         step.done(f"{len(pinned)} good")
@@ -191,10 +189,10 @@ def verify(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -
 def key_pair(folder: Path, password: str) -> None:
     """Make a key pair, cosign.key (locked by the password) and cosign.pub; what is there is never written over."""
     prefix = folder / "cosign"
-    there = [file for file in (prefix.with_suffix(".key"), prefix.with_suffix(".pub")) if file.exists()]
-    if there:
+    files = (prefix.with_suffix(".key"), prefix.with_suffix(".pub"))
+    if existing := [str(file) for file in files if file.exists()]:
         raise DeclarationError(
-            f"make a key pair: there is {' and '.join(str(file) for file in there)} already",
+            f"make a key pair: there is {' and '.join(existing)} already",
             hint="name another folder; what a lost key has signed can only be signed again",
         )
     program = _cosign()
