@@ -77,26 +77,18 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
     return run
 
 
-def test_all_references_are_signed_in_one_call(fp: FakeProcess) -> None:
-    fp.register([*SIGN, A, B])
-    COSIGN.sign("cosign.key", [A, B])
-    assert len(fp.calls) == 1
-
-
 def test_what_signatures_are_to_say_is_signed_and_asked_for(fp: FakeProcess) -> None:
     words = ["--annotations", "sha256:a=k1", "--annotations", "sha256:b=k2"]
     annotations = {"sha256:a": "k1", "sha256:b": "k2"}
     fp.register([*SIGN, *words, A, B])
     COSIGN.sign("cosign.key", [A, B], annotations)
+    fp.register([*VERIFY, *words, A, B])
+    assert COSIGN.verdicts(PUBLIC, [A, B], annotations) == {A: Verdict.GOOD, B: Verdict.GOOD}
+    assert len(fp.calls) == 2, "one call for all references"
     fp.register([*VERIFY, *words, A, B], returncode=12, stderr=OTHER_KEY)
     fp.register([*VERIFY, *words, A])
     fp.register([*VERIFY, *words, B], returncode=12, stderr=OTHER_KEY)
     assert COSIGN.verdicts(PUBLIC, [A, B], annotations) == {A: Verdict.GOOD, B: Verdict.OTHER_KEY}
-
-
-def test_all_that_is_good_takes_one_call(fp: FakeProcess) -> None:
-    fp.register([*VERIFY, A, B])
-    assert COSIGN.verdicts(PUBLIC, [A, B]) == {A: Verdict.GOOD, B: Verdict.GOOD}
 
 
 @pytest.mark.parametrize(
@@ -171,11 +163,11 @@ def test_what_does_not_pass_is_an_error_in_the_end(fp: FakeProcess) -> None:
         COSIGN.sign("cosign.key", [A])
 
 
-def test_cosign_is_never_left_to_ask_for_a_password(sign: Callable[..., Given]) -> None:
+def test_the_password_goes_by_the_environment_and_cosign_never_asks_for_one(
+    sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No DOCKER_CONFIG either: without a login in the environment the user's own counts.
     assert sign(A) == Given({cosign.PASSWORD: ""})
-
-
-def test_the_password_goes_by_the_environment(sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cosign.PASSWORD, "open sesame")
     assert sign(A) == Given({})  # it is there already, as it was
 
@@ -191,10 +183,6 @@ def test_a_login_of_the_environment_becomes_a_docker_config_that_is_gone_afterwa
     assert given.mode == 0o700
     assert given.folder
     assert not given.folder.exists()
-
-
-def test_without_such_a_login_the_users_own_docker_config_counts(sign: Callable[..., Given]) -> None:
-    assert "DOCKER_CONFIG" not in sign(A).environment
 
 
 def test_the_bundle_that_requests_trusts_is_trusted_beside_others(

@@ -86,14 +86,11 @@ def test_without_a_key_nothing_is_signed_and_that_is_said(
 
 
 def test_what_has_no_good_signature_is_signed(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+    signing.sign(signed, [A, B], tmp_path)
+    assert notary.signed == []
     notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
     signing.sign(signed, [A, B, C], tmp_path)
     assert notary.signed == [("env://DELIVERY_SIGNING_KEY", [B, C])]
-
-
-def test_what_is_signed_is_not_signed_again(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
-    signing.sign(signed, [A, B], tmp_path)
-    assert notary.signed == []
 
 
 def test_a_signature_says_what_was_made_from_what(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
@@ -129,6 +126,9 @@ def test_without_a_declared_key_the_own_one_proves(notary: Notary, declaration: 
     notary.public = "our own"
     assert signing.unsigned_by_us(declaration, {A: ""}) == []
     assert notary.against == "our own"
+    notary.against = ""
+    signing.sign(declaration, [A])
+    assert notary.against == "our own"
 
 
 def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
@@ -137,12 +137,6 @@ def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
         signing.compare({"a:1": ("sha256:1", "sha256:1"), "b:1": ("sha256:2", "sha256:3")})
     assert caught.value.details == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"
-
-
-def test_signatures_of_a_key_count_for_its_own_public_half(notary: Notary, declaration: Declaration) -> None:
-    notary.public = "another one"
-    signing.sign(declaration, [A])
-    assert notary.against == "another one"
 
 
 def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
@@ -169,12 +163,11 @@ def test_what_the_registry_has_not_is_neither_signed_nor_good(
     assert notary.signed == []
 
 
-def test_all_that_is_good_passes(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+def test_all_that_is_good_passes_by_a_cosign_installed_if_need_be(
+    notary: Notary, signed: Declaration, tmp_path: Path
+) -> None:
     signing.verify(signed, [A, B], tmp_path)
     assert (notary.against, notary.program) == (PUBLIC, "cosign")
-
-
-def test_cosign_is_installed_where_it_is_missing(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
     notary.found = None
     signing.verify(signed, [A, B], tmp_path)
     assert notary.program == "installed cosign"
@@ -193,14 +186,11 @@ def test_every_reference_that_is_not_good_is_named_with_what_to_do(
     assert "signing.sign" in caught.value.hint
     assert "sign it again with ours" in caught.value.hint
     assert caught.value.exit_code == 10
-
-
-def test_one_kind_of_fault_has_one_hint(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
     notary.verdicts = {A: Verdict.OTHER_CONTENT}
     with pytest.raises(SignatureError) as caught:
         signing.verify(signed, [A], tmp_path)
     assert caught.value.details == f"{A} carries a signature that was made for other content"
-    assert caught.value.hint.startswith("somebody put another image's signature beside it")
+    assert caught.value.hint.startswith("somebody put another image's signature beside it"), "one fault, one hint"
 
 
 @pytest.mark.usefixtures("notary")
