@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import HeaderParser
@@ -153,16 +153,13 @@ def packages(text: str) -> list[Package]:
 
 def rows(found: Iterable[Package]) -> list[tuple[str, str, str, str]]:
     """What a table shows of packages: kind, name, version, licences."""
-    return [
-        (package.kind, package.name + (f" (in {package.within})" if package.within else ""), package.version, short)
-        for package in found
-        for short in [_short(package.licences)]
-    ]
-
-
-def _short(licences: Sequence[str]) -> str:
-    more = len(licences) - _SHOWN_LICENCES
-    return ", ".join(licences[:_SHOWN_LICENCES]) + (f" and {more} more" if more > 0 else "")
+    table = []
+    for package in found:
+        name = f"{package.name} (in {package.within})" if package.within else package.name
+        more = len(package.licences) - _SHOWN_LICENCES
+        licences = ", ".join(package.licences[:_SHOWN_LICENCES]) + (f" and {more} more" if more > 0 else "")
+        table.append((package.kind, name, package.version, licences))
+    return table
 
 
 def _purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str] | None = None) -> str:
@@ -177,9 +174,9 @@ def _fields(content: str) -> Message:
 
 def _system(content: bytes) -> tuple[str, str]:
     """What an image calls its system, as in ("debian", "debian-13")."""
-    told = dict(line.split("=", 1) for line in content.decode().splitlines() if "=" in line)
-    name = told.get("ID", "debian").strip("\"'")
-    number = told.get("VERSION_ID", "").strip("\"'")
+    values = dict(line.split("=", 1) for line in content.decode().splitlines() if "=" in line)
+    name = values.get("ID", "debian").strip("\"'")
+    number = values.get("VERSION_ID", "").strip("\"'")
     return name, f"{name}-{number}" if number else ""
 
 
@@ -221,8 +218,8 @@ def _debian_licences(content: bytes) -> tuple[str, ...]:
     if not text.startswith("Format:"):
         return ()
     paragraphs = [_fields(paragraph) for paragraph in re.split(r"\n[ \t]*\n", text)]
-    told = (one.get("License", "").split("\n")[0].strip() for one in paragraphs if "Files" in one)
-    return tuple(sorted({name for name in told if name}))
+    names = {part.get("License", "").split("\n")[0].strip() for part in paragraphs if "Files" in part}
+    return tuple(sorted(names - {""}))
 
 
 def _distribution(content: bytes) -> Package:
@@ -237,10 +234,10 @@ def _distribution(content: bytes) -> Package:
 
 
 def _licence(fields: Message) -> tuple[str, ...]:
-    told = str(fields.get("License-Expression") or fields.get("License") or "").strip()
-    if told and told != "UNKNOWN" and "\n" not in told and len(told) <= _LONGEST_LICENCE:
-        return (told,)
-    classified = (str(one).rpartition(" :: ") for one in fields.get_all("Classifier", []))
+    licence = str(fields.get("License-Expression") or fields.get("License") or "").strip()
+    if licence and licence != "UNKNOWN" and "\n" not in licence and len(licence) <= _LONGEST_LICENCE:
+        return (licence,)
+    classified = (str(line).rpartition(" :: ") for line in fields.get_all("Classifier", []))
     return tuple(sorted({name for above, _, name in classified if above.startswith("License")}))
 
 
@@ -273,20 +270,20 @@ def _components(bill: Mapping[str, Any], within: str = "") -> Iterator[Package]:
     """The components of a CycloneDX document that have a purl, those inside of others too."""
     waiting = list(bill.get("components", []))
     while waiting:
-        one = waiting.pop()
-        waiting += one.get("components", [])
-        if "purl" not in one or one.get("scope") == "excluded":
+        component = waiting.pop()
+        waiting += component.get("components", [])
+        if "purl" not in component or component.get("scope") == "excluded":
             continue
-        told = {item["name"]: item["value"] for item in one.get("properties", [])}
-        architecture = re.search(r"^pkg:deb/.*[?&]arch=([^&#]+)", one["purl"])
+        properties = {item["name"]: item["value"] for item in component.get("properties", [])}
+        architecture = re.search(r"^pkg:deb/.*[?&]arch=([^&#]+)", component["purl"])
         yield Package(
-            kind=_kind(one["purl"]),
-            name=str(one["name"]),
-            version=str(one.get("version", "")),
-            purl=one["purl"],
+            kind=_kind(component["purl"]),
+            name=str(component["name"]),
+            version=str(component.get("version", "")),
+            purl=component["purl"],
             architecture=architecture[1] if architecture else "",
-            licences=tuple(sorted(_named(item) for item in one.get("licenses", []))),
-            within=within or told.get(_WITHIN, ""),
+            licences=tuple(sorted(_named(item) for item in component.get("licenses", []))),
+            within=within or properties.get(_WITHIN, ""),
         )
 
 
@@ -297,11 +294,11 @@ def _named(licence: Mapping[str, Any]) -> str:
 
 
 def _spdx(bill: Mapping[str, Any], wheel: str) -> Iterator[Package]:
-    for one in bill.get("packages", []):
-        for reference in one.get("externalRefs", []):
+    for package in bill.get("packages", []):
+        for reference in package.get("externalRefs", []):
             if reference["referenceType"] == "purl":
-                purl = reference["referenceLocator"]
-                yield Package(_kind(purl), one["name"], str(one.get("versionInfo", "")), purl, within=wheel)
+                purl, version = reference["referenceLocator"], str(package.get("versionInfo", ""))
+                yield Package(_kind(purl), package["name"], version, purl, within=wheel)
 
 
 def _kind(purl: str) -> str:
