@@ -1,7 +1,6 @@
 """The documentation says what is there."""
 
 import re
-import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -81,13 +80,6 @@ def test_every_key_of_the_declaration_is_described() -> None:
     }
     assert set(Declaration.model_fields) == {"name", *(key.partition(".")[0] for key in models)}
     assert described == {"name", *(f"{table}.{key}" for table, model in models.items() for key in model.model_fields)}
-
-
-def test_compose_and_the_declaration_name_the_same_images() -> None:
-    declared = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]
-    composed = (ROOT / "docker-compose.yaml").read_text()
-    assert f"${{KAFKA_IMAGE:-{declared['kafka']['image']}}}" in composed
-    assert f"${{DATABASE_IMAGE:-{declared['database']['image']}}}" in composed
 
 
 def test_the_charts_alerts_are_tested_against_the_metrics_that_there_are() -> None:

@@ -9,8 +9,6 @@ from delivery.project.files import ROOT, load_declaration
 from monitoring import make_rules
 from tests import yaml_strict
 
-COMPOSE = ROOT / "docker-compose.apps.yaml"
-
 
 def read(path: str) -> Any:  # noqa: ANN401  # whatever YAML holds
     return yaml_strict.load((ROOT / path).read_text(encoding="utf-8"))
@@ -48,14 +46,6 @@ def test_every_selector_keeps_to_what_prometheus_labels_so() -> None:
         selectors = re.findall(r"\{([^}]*)\}", rule["expr"])
         assert selectors
         assert [selector for selector in selectors if not selector.startswith(label)] == []
-
-
-def test_compose_runs_the_declared_image_and_only_when_asked() -> None:
-    declared = load_declaration().upstream["prometheus"]
-    service = read("docker-compose.apps.yaml")["services"]["prometheus"]
-    assert service["image"] == f"${{PROMETHEUS_IMAGE:-{declared.image}}}"
-    assert declared.optional
-    assert service["profiles"] == ["monitoring"]
 
 
 def test_the_recipe_is_of_the_declared_version() -> None:

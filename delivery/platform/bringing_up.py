@@ -105,7 +105,9 @@ def _prepare(declaration: Declaration, make: _Make, *, monitoring: bool = False)
     remembered.keep(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
     release = make(engine)
     if monitoring:
-        upstreams.ensure(engine, declaration, "prometheus")
+        for name, upstream in declaration.upstream.items():
+            if upstream.optional:
+                upstreams.ensure(engine, declaration, name)
     return engine, release
 
 

@@ -20,7 +20,7 @@ from delivery.platform import bringing_up, lifecycle, overview
 from delivery.platform.compose import Compose, Service
 from delivery.platform.lifecycle import Proof
 from delivery.project import files, remembered
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Declaration, Upstream
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
 from delivery.release import releasing
@@ -216,7 +216,9 @@ def test_of_two_apps_the_one_that_ran_before_is_unchanged(
 def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
     asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bringing_up.up(declaration, monitoring=True).say()
+    prometheus = Upstream(image="prom/prometheus:v1", recipe="prometheus", optional=True)
+    upstream = {**declaration.upstream, "prometheus": prometheus}
+    bringing_up.up(declaration.model_copy(update={"upstream": upstream}), monitoring=True).say()
     assert asked.calls == [("ports", ("monitoring",)), ("ensure", "prometheus"), ("up", ("monitoring",))]
     assert "Prometheus     http://localhost:9090/" in capsys.readouterr().out
 

@@ -1,0 +1,201 @@
+"""What stands in several places stands in all of them: a failure names each place and what it lacks."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from itertools import chain, product
+from typing import Any
+
+from delivery.host.docker_api import MANAGED
+from delivery.project import remembered
+from delivery.project.declaration import image_variable
+from delivery.project.files import ROOT, load_declaration
+from delivery.records.deployment import Action, Contents, Deployment, Outcome
+from delivery.records.events import STAGES, Details, Origin, Record, Run, of_deployment, started
+from tests import yaml_strict
+
+UPSTREAM = load_declaration().upstream
+RECIPES = ROOT / UPSTREAM["debian"].recipe / ".." / "README.md"
+API, WORKER = "api-rest/src/api_rest", "async-worker/src/async_worker"
+# Each app's copy of what it takes.
+RULES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/event_rules.py"))]
+RUN_DETAILS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/run_details.py"))]
+
+
+def lacking(expected: Collection[str], places: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """What each place lacks, by place."""
+    missing = {place: sorted(set(expected) - set(known)) for place, known in places.items()}
+    return {place: names for place, names in missing.items() if names}
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def words(path: str) -> set[str]:
+    return set(re.findall(r"[\w-]+", text(path)))
+
+
+def paragraph(path: str, beginning: str) -> str:
+    """The rest of a page's paragraph after these words."""
+    found = re.search(rf"{beginning}(.*?)(\n\n|\Z)", text(path), re.DOTALL)
+    assert found, f"{path} has no {beginning}"
+    return found[1]
+
+
+def listed(path: str, beginning: str) -> set[str]:
+    """The names in the list that follows these words, in parentheses or up to a full stop."""
+    names = re.match(r"\s*\(?([\w,\s-]+)", paragraph(path, beginning))
+    return set(re.findall(r"[\w-]+", names[1])) if names else set()
+
+
+def constant(path: str, name: str) -> Any:  # noqa: ANN401  # whatever the constant holds
+    """A constant of an app's module, which cannot be imported here: its libraries are missing."""
+    for node in ast.parse(text(path)).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)]) if found == name:
+                return ast.literal_eval(node.value)
+    raise AssertionError(f"{path} has no {name}")
+
+
+def test_a_place_that_lacks_something_is_named() -> None:
+    assert lacking(["a", "b"], {"here": {"a", "b", "c"}, "there": ["b"]}) == {"there": ["a"]}
+
+
+# Upstream images
+
+
+def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
+    page = RECIPES.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([\w-]+) \| `([^`]+)` \|", page, re.MULTILINE))
+    folders = {name: ROOT / image.recipe for name, image in UPSTREAM.items()}
+    places = {
+        "a recipe": [
+            name
+            for name, folder in folders.items()
+            if any((folder / file).is_file() for file in ("Dockerfile", "build"))
+        ],
+        "the table of the recipes": [name for name, image in UPSTREAM.items() if rows.get(name) == image.image],
+    }
+    assert lacking(UPSTREAM, places) == {}
+    assert lacking(rows, {"delivery.toml": UPSTREAM}) == {}
+
+
+def test_compose_runs_what_is_declared() -> None:
+    """A service that is added, as by an optional upstream image, fails here with what it lacks."""
+    files = [yaml_strict.load(text(f"docker-compose{name}.yaml")) for name in ("", ".apps")]
+    services = dict(chain.from_iterable(file["services"].items() for file in files))
+    optional = {name for name, image in UPSTREAM.items() if image.optional}
+    pages = words("README.md") | words("docs/monitoring.md")
+    with_ports = {name for name, service in services.items() if "ports" in service}
+    places = {
+        "services of compose": services,
+        "profiles: [monitoring]": [
+            name for name, service in services.items() if service.get("profiles") == ["monitoring"]
+        ],
+        "docs/monitoring.md": [name for name in optional if f"`{UPSTREAM[name].image}`" in text("docs/monitoring.md")],
+    }
+    assert lacking(optional, places) == {}
+    of_others = {name: service["image"] for name, service in services.items() if name in UPSTREAM}
+    assert of_others == {name: f"${{{image_variable(name)}:-{UPSTREAM[name].image}}}" for name in of_others}
+    for_all = {
+        f"labels: {MANAGED}": [name for name, service in services.items() if service["labels"].get(MANAGED) == "true"],
+        "the help of `inv logs --service`": words("delivery/tasks/platform.py"),
+        "tests/integration/test_platform.py": words("tests/integration/test_platform.py"),
+    }
+    assert lacking(services, for_all) == {}
+    for_ports = {
+        "PORTS of delivery/project/remembered.py": remembered.PORTS,
+        "ports: with that variable": [
+            name
+            for name in with_ports & remembered.PORTS.keys()
+            if services[name]["ports"][0].startswith(f"127.0.0.1:${{{remembered.PORTS[name]}:-")
+        ],
+        "a page that names the variable": [name for name, variable in remembered.PORTS.items() if variable in pages],
+    }
+    assert lacking(with_ports, for_ports) == {}
+
+
+# Events: stages, statuses, details
+
+
+def test_every_stage_is_known_wherever_stages_are() -> None:
+    places = {
+        **{path: constant(path, "STAGES") for path in RULES},
+        f"{API}/standing.py": constant(f"{API}/standing.py", "_WORDS"),
+        "api-rest/README.md": listed("api-rest/README.md", "`responsible`, `stage`"),
+        "docs/ARCHITECTURE.md": listed("docs/ARCHITECTURE.md", "`stage`"),
+        "docs/records.md": listed("docs/records.md", "The stages are"),
+    }
+    assert lacking(STAGES, places) == {}
+    assert lacking(set().union(*places.values()), {"delivery/records/events.py": STAGES}) == {}
+
+
+def test_every_status_is_known_wherever_statuses_are() -> None:
+    statuses = {record.status for record in every_record()}
+    places = {
+        **{path: constant(path, "STATUSES") for path in RULES},
+        f"{API}/runs.py, the worst first": constant(f"{API}/runs.py", "WORST_FIRST"),
+        f"{API}/runs.py, in order": constant(f"{API}/runs.py", "RANKS"),
+        "the page's symbols": re.findall(r'<symbol id="([\w-]+)"', text(f"{API}/assets/page.html")),
+        "the page's styles": re.findall(r"\.pill\.([\w-]+)", text(f"{API}/assets/page.css")),
+        "api-rest/README.md": listed("api-rest/README.md", r"record\), `status`"),
+        "docs/ARCHITECTURE.md": listed("docs/ARCHITECTURE.md", "`status`"),
+    }
+    assert lacking(statuses, places) == {}
+    assert statuses == set(constant(RULES[0], "STATUSES"))
+    marks = constant(f"{WORKER}/notifier.py", "MARKS")
+    assert lacking(statuses - {"started"}, {"the worker's notices": marks}) == {}
+
+
+def test_every_detail_of_an_event_is_filled_and_described() -> None:
+    page = re.findall(r"`([a-z_]+)`", paragraph("docs/records.md", "\n`details` has"))
+    records = [record.details.model_dump(exclude_none=True) for record in every_record()]
+    of_origin = {one.name for one in fields(Origin)} - {"responsible"}
+    places = {
+        "docs/records.md": page,
+        "a record that has it": {name for details in records for name, value in details.items() if value != ""},
+    }
+    assert lacking(Details.model_fields, places) == {}
+    assert lacking({*page, *of_origin}, {"Details": Details.model_fields}) == {}
+
+
+def test_every_detail_that_the_apps_keep_is_known_wherever_they_are() -> None:
+    migrations = "".join(path.read_text() for path in (ROOT / WORKER / "migrations/versions").glob("*.py"))
+    kept = {"at", *constant(RUN_DETAILS[0], "TEXTS")}
+    places = {
+        **{path: {"at", *constant(path, "TEXTS")} for path in RUN_DETAILS},
+        "delivery/records/events.py": Details.model_fields,
+        f"{API}/store.py": re.findall(r'Column\("(\w+)"', text(f"{API}/store.py")),
+        f"{WORKER}/store.py": re.findall(r'Column\("(\w+)"', text(f"{WORKER}/store.py")),
+        "the worker's migrations": re.findall(r'add_column\("deployments", Column\("(\w+)"', migrations),
+        "api-rest/README.md": re.findall(r"^\| `(\w+)` \|", text("api-rest/README.md"), re.MULTILINE),
+        "async-worker/README.md": re.findall(r"`(\w+)`", text("async-worker/README.md")),
+        "docs/ARCHITECTURE.md": re.findall(
+            r"`(\w+)`", paragraph("docs/ARCHITECTURE.md", "optional `details`, of which")
+        ),
+    }
+    assert lacking(kept, places) == {}
+
+
+def every_record() -> Iterator[Record]:
+    """A record of each kind: a run that begins and every way in which a deployment ends."""
+    versions, digests = {"api-rest": "1.2.0", "chart": "1.2.0"}, {"api-rest": "sha256:1"}
+    run = Run(
+        stage="deploy",
+        step="deploy",
+        environment="staging",
+        versions=versions,
+        digests=digests,
+        origin=Origin("Ann", "https://ci/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00Z"),
+        began=datetime(2026, 1, 31, 12, tzinfo=UTC),
+    )
+    yield from started(run)
+    contents, before = Contents(versions=versions, digests=digests), Contents(versions={"api-rest": "1.1.0"})
+    for action, outcome in product(Action, Outcome):
+        deployment = Deployment(action=action, environment="staging", contents=contents, before=before)
+        yield from of_deployment(run, deployment.ended(outcome, error="it broke"))
