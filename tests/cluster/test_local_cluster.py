@@ -211,7 +211,7 @@ def test_where_there_is_none_one_is_made_with_its_routes_registry_and_note(
     assert 'host: "localhost:5001"' in world.maps["local-registry-hosting"]["data"]["localRegistryHosting.v1"]
 
 
-def test_a_second_up_changes_nothing(
+def test_a_second_up_changes_nothing_but_what_leads_elsewhere(
     world: World, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
     up(world, declaration)
@@ -223,6 +223,10 @@ def test_a_second_up_changes_nothing(
     assert "already kept" in said
     assert "already up, every node ready" in said
     assert "already wired to house-registry" in said
+    world.joined.clear()  # as a registry that was made anew
+    world.context = "another engine's"
+    assert up(world, declaration) == ["export"]
+    assert world.joined == {"kind/house-registry"}
 
 
 def test_nodes_that_stopped_are_started_behind_their_routes(world: World, declaration: Declaration) -> None:
@@ -268,13 +272,6 @@ def test_the_subnets_of_one_that_was_declared_otherwise_are_let_go(world: World,
     assert {route.destination for route in world.routes} == {"default", "198.18.128.0/17", "198.19.0.0/17"}
 
 
-def test_a_registry_that_was_made_anew_is_wired_again(world: World, declaration: Declaration) -> None:
-    up(world, declaration)
-    world.joined.clear()
-    assert up(world, declaration) == []
-    assert world.joined == {"kind/house-registry"}
-
-
 def test_a_registry_elsewhere_is_not_wired(world: World, declaration: Declaration) -> None:
     up(world, declaration.at("registry.example.com/team"))
     assert world.joined == set()
@@ -285,12 +282,6 @@ def test_a_registry_that_is_no_container_cannot_be_wired(world: World, declarati
     world.registry = None
     with pytest.raises(ClusterError, match="no container of this engine publishes port 5001"):
         up(world, declaration)
-
-
-def test_a_context_that_leads_elsewhere_is_written_anew(world: World, declaration: Declaration) -> None:
-    up(world, declaration)
-    world.context = "another engine's"
-    assert up(world, declaration) == ["export"]
 
 
 def test_a_subnet_that_something_is_reached_by_is_refused_with_its_key(world: World, declaration: Declaration) -> None:
