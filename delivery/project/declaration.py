@@ -7,7 +7,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -31,6 +31,7 @@ __all__ = [
     "Upstream",
     "image_variable",
     "is_local",
+    "model_of",
     "parse",
 ]
 
@@ -98,21 +99,27 @@ class _Part(BaseModel):
 class Registry(_Part):
     """Where images are pushed: host[:port][/path]."""
 
-    address: _Address
+    address: _Address = Field(
+        description="where images are pushed: host, optional port and path. `DELIVERY_REGISTRY` overrides it"
+    )
 
 
 class Build(_Part):
     """How images are built. epoch dates every file in them, in seconds since 1970."""
 
-    epoch: Annotated[int, Field(ge=0, lt=2**32)]
+    epoch: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        description="seconds since 1970 that every file in an image is dated with"
+    )
 
 
 class Upstream(_Part):
     """An image that others publish, and the folder of its recipe. optional: it is had only where it is asked for by name."""
 
-    image: _Reference
-    recipe: _Path
-    optional: bool = False
+    image: _Reference = Field(description="the published name and pinned tag of an image that others publish")
+    recipe: _Path = Field(description="the folder of its recipe")
+    optional: bool = Field(
+        default=False, description="optional: had only where it is asked for by name, as by `inv up --monitoring`"
+    )
 
 
 class Image(_Part):
@@ -121,9 +128,11 @@ class Image(_Part):
     An upstream image is handed to the Dockerfile as the build argument <NAME>_IMAGE; one of ours takes the place of its name.
     """
 
-    context: _Path
-    base: _Name
-    builder: _Name | None = None
+    context: _Path = Field(description="the folder of an image of ours, its build context")
+    base: _Name = Field(description="the image that its final stage stands on: one of ours, or an upstream image")
+    builder: _Name | None = Field(
+        default=None, description="optional: the upstream image that its build stages stand on"
+    )
 
 
 class Cluster(_Part):
@@ -133,16 +142,18 @@ class Cluster(_Part):
     cluster's.
     """
 
-    node: _Name
-    pods: _Subnet
-    services: _Subnet
-    workers: dict[_Name, dict[_Label, _Label]]
+    node: _Name = Field(description="the upstream image of its nodes")
+    pods: _Subnet = Field(
+        description="the subnet of its pods; with the next one it is kept from leaving the engine's host"
+    )
+    services: _Subnet = Field(description="the subnet of its Services")
+    workers: dict[_Name, dict[_Label, _Label]] = Field(description="its workers, each with its node labels")
 
 
 class Chart(_Part):
     """The Helm chart that runs our images: its folder. It is published beside them, under the folder's name."""
 
-    folder: _Path
+    folder: _Path = Field(description="the Helm chart that runs them, published beside them under the folder's name")
 
 
 class Subproject(_Part):
@@ -151,38 +162,58 @@ class Subproject(_Part):
     Its git tags are NAME-vX.Y.Z. A new version of what it is made from gives it a patch of its own.
     """
 
-    folders: Annotated[tuple[_Path, ...], Field(min_length=1, strict=False)]
-    changelog: _Path
-    after: Annotated[tuple[_Name, ...], Field(strict=False)] = ()
+    folders: Annotated[tuple[_Path, ...], Field(min_length=1, strict=False)] = Field(
+        description="what is versioned, tagged and split off by itself; every image's folder and "
+        "the chart's belong to one"
+    )
+    changelog: _Path = Field(description="its CHANGELOG")
+    after: Annotated[tuple[_Name, ...], Field(strict=False)] = Field(
+        default=(), description="optional: the subprojects that it is made from; a new version of one gives it a patch"
+    )
 
 
 class Gitflow(_Part):
     """Which branches are of which line, by name or by pattern (release/*), and which environment each line is deployed to."""
 
-    develop: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
-    candidate: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
-    release: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
-    deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(default_factory=dict)
+    develop: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)] = Field(
+        description="the branches of the develop line"
+    )
+    candidate: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)] = Field(
+        description="those of the candidate line, names or patterns (`release/*`)"
+    )
+    release: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)] = Field(
+        description="those of the release line; any other branch is a feature"
+    )
+    deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(
+        default_factory=dict, description="optional, by line: the environment that it is deployed to"
+    )
 
 
 class Signing(_Part):
     """The public key (a file in PEM) that published images, charts and releases are signed for."""
 
-    public_key: _Path
+    public_key: _Path = Field(description="optional: the PEM file of the key that releases are signed for")
 
 
 class Records(_Part):
     """The deployment ledger that stages and deploys are told to: its address."""
 
-    ledger: _Url
+    ledger: _Url = Field(
+        description="optional: the address of the deployment ledger that stages and deploys are "
+        "told to. `DELIVERY_LEDGER` overrides it"
+    )
 
 
 class Prune(_Part):
     """How much of each line the registry keeps, newest first, and the days before what no release names is removed."""
 
-    develop: Annotated[int, Field(ge=1)] = 20
-    candidate: Annotated[int, Field(ge=1)] = 20
-    days: Annotated[int, Field(ge=0)] = 7
+    develop: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="how many releases of the develop line `inv prune` keeps"
+    )
+    candidate: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="how many of the candidate line; those of the release line stay for ever"
+    )
+    days: Annotated[int, Field(ge=0)] = Field(default=7, description="how long what no release names is kept")
 
 
 class Environment(_Part):
@@ -192,12 +223,22 @@ class Environment(_Part):
     signing.public_key is deployed there.
     """
 
-    contexts: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
-    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-    values: _Path
-    confirm: bool = False
-    test: bool = False
-    signed: bool = False
+    contexts: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = Field(
+        description="the kube contexts that lead there; any other is refused. The local cluster's, "
+        "kind-NAME of the project, always leads to `local`"
+    )
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
+        description="the namespace, made with Pod Security `restricted` where there is none"
+    )
+    values: _Path = Field(description="the chart's values for it")
+    confirm: bool = Field(
+        default=False,
+        description='optional: who deploys there types its name, or says --yes; in the pipeline a gate, "approval"',
+    )
+    test: bool = Field(default=False, description="optional: the chart's tests run after each deploy")
+    signed: bool = Field(
+        default=False, description="optional: only what is signed for `signing.public_key` is deployed there"
+    )
 
 
 class Declaration(_Part):
@@ -207,7 +248,11 @@ class Declaration(_Part):
     volumes, the local registry, and the local cluster.
     """
 
-    name: Annotated[_Name, StringConstraints(max_length=50)]
+    name: Annotated[_Name, StringConstraints(max_length=50)] = Field(
+        description="what everything on this machine is called: the compose project with its "
+        "network and volumes, the local registry, the local cluster. "
+        "`COMPOSE_PROJECT_NAME` overrides the first two"
+    )
     registry: Registry
     build: Build
     upstream: dict[_Name, Upstream]
@@ -338,26 +383,17 @@ def _sentence(error: dict[str, Any]) -> str:
             return f"{got} ({f'allowed: {rule}' if rule else error['msg']})"
 
 
+def model_of(annotation: object) -> type[BaseModel] | None:
+    """The table that a field holds, by itself, by name or where it is given; None where it holds no table."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(model_of, get_args(annotation))), None)
+
+
 def _fields_at(path: tuple[str, ...]) -> list[str]:
     """The keys that the table at this path may have."""
-    model: type[BaseModel] = Declaration
-    tables: dict[str, type[BaseModel]] = {
-        "registry": Registry,
-        "build": Build,
-        "upstream": Upstream,
-        "images": Image,
-        "chart": Chart,
-        "subprojects": Subproject,
-        "gitflow": Gitflow,
-        "cluster": Cluster,
-        "environments": Environment,
-        "prune": Prune,
-        "signing": Signing,
-        "records": Records,
-    }
-    if path:
-        model = tables[path[0]]
-    return sorted(model.model_fields)
+    model = model_of(Declaration.model_fields[path[0]].annotation) if path else Declaration
+    return sorted((model or Declaration).model_fields)
 
 
 def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
