@@ -61,23 +61,6 @@ def test_a_streamed_failure_keeps_the_last_lines() -> None:
     assert caught.value.tail.splitlines() == [str(number) for number in range(60, 100)]
 
 
-def test_an_interrupt_ends_the_command_first(tmp_path: Path) -> None:
-    ended = tmp_path / "ended"
-    code = (
-        "import pathlib, signal, sys, time\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()))\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(30)"
-    )
-
-    def interrupt(_line: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        process.stream([PYTHON, "-c", code], doing="try", on_line=interrupt)
-    assert ended.exists()
-
-
 def test_hands_a_command_what_it_reads() -> None:
     assert process.capture([PYTHON, "-c", "print(input())"], doing="try", text="said\n") == "said\n"
 

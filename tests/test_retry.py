@@ -41,11 +41,6 @@ def test_gives_up_in_the_end_with_the_last_error() -> None:
         answering(*errors, "never asked")
 
 
-def test_pauses_are_not_the_same_for_everybody() -> None:
-    busy = RegistryError("503", retriable=True)
-    assert answering(busy, busy, "yes", chance=1.0)[0] == [0.75, 1.5]
-
-
 def test_one_that_says_when_to_come_back_is_left_alone_until_then() -> None:
     pauses, _ = answering(BusyError("429", after=7.0), BusyError("429", after=0.1), "yes")
     assert pauses == [7.0, 1.0]

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from tests.e2e import generator as module
-from tests.e2e.generator import Generator, Load, Target, event, request
+from tests.e2e.generator import Generator, Load, Target, request
 from tests.e2e.traffic import Recording, Request, failures, parse
 
 Serve = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
@@ -96,17 +96,6 @@ def test_the_mix_has_every_kind_on_both_kinds_of_connection() -> None:
     assert sum(count for (_, fresh), count in mix.items() if fresh) == 500
 
 
-def test_every_way_to_read_is_asked_for() -> None:
-    paths = {request(Load("run", 1.0), number, deque(["known"])).path.split("?")[0] for number in range(1, 100, 2)}
-    assert paths == {"/", "/environments", "/deployments", "/deployments/known"}
-
-
-def test_an_event_tells_which_it_is() -> None:
-    assert event("run", 7)["details"]["number"] == 7
-    assert event("run", 7)["component"].startswith("run/")
-    assert len({json.dumps(event("run", number)) for number in range(50)}) == 50
-
-
 def test_a_good_server_fails_nothing(authority: trustme.CA) -> None:
     recording, seen = drive(authority, good, 40)
     assert reasons(recording) == []
@@ -167,36 +156,12 @@ def test_a_wrong_answer_is_written_down(authority: trustme.CA, sent: bytes, reas
     assert [one.startswith(reason) for one in reasons(recording)] == [True], reasons(recording)
 
 
-def test_a_reset_is_written_down(authority: trustme.CA) -> None:
-    async def reset(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.transport.abort()
-
-    recording, _ = drive(authority, reset, 1)
-    assert len(reasons(recording)) == 1
-
-
 def test_silence_is_a_timeout(authority: trustme.CA) -> None:
     async def silent(_asked: Asked, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(5)
 
     recording, _ = drive(authority, silent, 1, answer_timeout=0.2)
     assert reasons(recording) == ["timeout at receive"]
-
-
-def test_nobody_there_is_refused(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refused(*_: object, **__: object) -> None:
-        raise ConnectionRefusedError(111, "Connection refused")
-
-    monkeypatch.setattr(module.Connection, "open", refused)
-    recording, _ = drive(authority, good, 1)
-    assert reasons(recording) == ["ConnectionRefusedError(111, 'Connection refused') at connect"]
-
-
-def test_a_certificate_of_somebody_else_is_a_failure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authority, "issue_cert", trustme.CA().issue_cert)
-    recording, _ = drive(authority, good, 1)
-    assert "CERTIFICATE_VERIFY_FAILED" in reasons(recording)[0]
-    assert recording.requests[0].step == "connect"
 
 
 def test_a_server_that_announces_its_hanging_up_fails_nothing(authority: trustme.CA) -> None:

@@ -66,18 +66,14 @@ def text(requests: list[Request], **end: object) -> str:
     return "\n".join(map(json.dumps, [*lines, last]))
 
 
-def test_a_good_run_has_no_failures() -> None:
-    assert failures(recording(*good()), PHASES) == []
-
-
 @settings(deadline=None, max_examples=30)
-@given(st.sets(st.integers(0, 199), min_size=1))
+@given(st.sets(st.integers(0, 199)))
 def test_every_planted_failure_is_found_and_nothing_else_is(planted: set[int]) -> None:
     requests = [one(n, status=None, error="ConnectionResetError()") if n in planted else one(n) for n in range(200)]
     found = failures(recording(*requests), PHASES)
     assert [failure.request.number for failure in found] == sorted(planted)
     assert {failure.phase for failure in found} <= {"quiet", "drain"}
-    assert {failure.fault for failure in found} == {"server"}
+    assert {failure.fault for failure in found} <= {"server"}
 
 
 @pytest.mark.parametrize(
@@ -141,12 +137,6 @@ def test_a_timeout_is_the_generators_own_fault_if_it_was_late_for_most_of_it(lag
     assert failure.fault == fault
 
 
-def test_lag_excuses_no_reset_and_no_status() -> None:
-    lags = (Lag(9.0, 2.5),)
-    reset, status = one(2, status=None, error="ConnectionResetError(104)"), one(2, status=503)
-    assert [failure.fault for failure in failures(recording(reset, status, lags=lags), PHASES)] == ["server", "server"]
-
-
 def test_what_the_generators_machine_lacks_is_its_own_fault() -> None:
     full = one(2, status=None, error="OSError(24, 'Too many open files')", step="connect")
     ports = one(4, status=None, error="OSError(99, 'Cannot assign requested address')", step="connect")
@@ -176,15 +166,6 @@ def test_the_numbers_of_a_phase() -> None:
     assert (drain.requests, drain.slow, round(drain.p99)) == (2, 1, 100)
     assert quiet.rate == pytest.approx(0.99)
     assert "| quiet | 100 | 99 | 1 | 49 | 0 | 0 | 50 | 99 | 99 |" in table([quiet, drain])
-
-
-def test_time_counts_from_when_a_request_was_due() -> None:
-    (quiet, _) = summarise(recording(one(2, due=1.0, began=3.0, ended=3.5)), PHASES)
-    assert (round(quiet.p50), round(quiet.latest)) == (2500, 2000)
-
-
-def test_a_phase_without_requests_says_so() -> None:
-    assert [summary.requests for summary in summarise(recording(one(2)), PHASES)] == [1, 0]
 
 
 def test_what_is_in_no_phase_is_not_forgotten() -> None:

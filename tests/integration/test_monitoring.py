@@ -150,12 +150,6 @@ def test_nothing_is_wrong_but_what_was_put_aside(monitored: Monitored) -> None:
     assert firing == {"WorkerPutsAsideMessages"}
 
 
-def test_promtool_finds_nothing_wrong(monitored: Monitored) -> None:
-    check = ("exec", "--no-TTY", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yaml")
-    checked = monitored.platform.compose(*check)
-    assert f"{len(ALERTS)} rules found" in checked
-
-
 @pytest.mark.parametrize("asked", OF_THE_APPS, ids=str)
 def test_every_metric_and_label_in_an_expression_is_there(monitored: Monitored, asked: Asked) -> None:
     used = METRIC.findall(asked.expression)

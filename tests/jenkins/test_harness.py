@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from delivery.errors import DeliveryError
-from delivery.host import programs
 from delivery.project.facts import Ref
 from delivery.project.files import ROOT
 from tests.jenkins import __main__ as command_line
 from tests.jenkins import harness
-from tests.jenkins.harness import Approval, Case, Credential, Run, listing, perform, record
+from tests.jenkins.harness import Approval, Case, Credential, Run, perform
 from tests.repositories import Repository
 
 ALL = """
@@ -116,36 +113,6 @@ def test_a_time_limit_ends_what_runs(project: tuple[Path, str], tmp_path: Path) 
     assert "[s] never" not in done.log
 
 
-def test_what_a_time_limit_ends_gets_time_to_end_in_order(project: tuple[Path, str], tmp_path: Path) -> None:
-    begun, tidied = tmp_path / "begun", tmp_path / "tidied"
-    tidy = "while kill -0 $$ 2> /dev/null; do sleep 0.05; done; touch ../../../tidied; exit"  # when its shell has ended
-    program = f'set +x; trap "{tidy}" TERM; touch ../../../begun; while :; do sleep 0.05 || :; done'
-    seconds = 1
-    while not begun.exists():  # on a slow machine the time is over before it has begun
-        text = limited(f"sh '({program}) & wait'", seconds)
-        done = run(text, project, tmp_path / f"build-{seconds}", Case(Ref("branch", "main")))
-        assert done.result == "ABORTED"
-        seconds *= 2
-    assert tidied.exists()
-
-
-def test_one_process_answers_what_is_asked_one_after_the_other(
-    project: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record([(simple("sh 'x'"), Case(Ref("", "")))])
-    monkeypatch.setattr(programs, "require", lambda _name: pytest.fail("another process was started"))
-    done = run(
-        simple("sh 'echo \"$TOKEN\"'", "environment { TOKEN = credentials('token') }"),
-        project,
-        tmp_path / "1",
-        Case(Ref("", ""), CREDENTIALS),
-    )
-    assert "[s] ****" in done.log
-    # Nothing of a build is left for the next.
-    done = run(simple("sh 'echo very-secret'\n unstash 'out'"), project, tmp_path / "2", Case(Ref("", "")))
-    assert (done.result, "[s] very-secret" in done.log) == ("FAILURE", True)
-
-
 def test_an_interrupt_ends_what_runs_and_the_next_build_is_another_process(
     project: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -169,21 +136,6 @@ def test_an_interrupt_ends_what_runs_and_the_next_build_is_another_process(
     with open(pipe, "rb") as held:  # noqa: PTH123  # a file descriptor
         assert held.read() == b""  # nobody has it open any more
     assert run(simple("sh 'x=1'"), project, tmp_path / "2", Case(Ref("", ""))).result == "SUCCESS"
-
-
-def test_a_runner_that_was_killed_is_an_error_once() -> None:
-    record([(simple("sh 'x'"), Case(Ref("", "")))])
-    harness._idle[-1]._process.kill()
-    harness._idle[-1]._process.wait()
-    with pytest.raises(DeliveryError, match="the runner itself failed: it says nothing"):
-        record([(simple("sh 'x'"), Case(Ref("", "")))])
-    assert record([(simple("sh 'x'"), Case(Ref("", "")))])[0].commands == ["x"]
-
-
-def test_a_runner_that_breaks_says_why() -> None:
-    with pytest.raises(DeliveryError, match="the runner itself failed: groovy"):
-        harness._ask({"texts": [None], "runs": [], "real": False}, lambda _line: None)
-    assert record([(simple("sh 'x'"), Case(Ref("", "")))])[0].commands == ["x"]
 
 
 def test_every_agent_has_a_clone_of_its_own_and_no_branch_checked_out(
@@ -247,27 +199,6 @@ def test_what_is_refused_never_begins(project: tuple[Path, str], tmp_path: Path)
     assert not (tmp_path / "workspaces").exists()
 
 
-def test_without_java_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr(programs, "require", lambda _name: "/usr/bin/groovy")
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    monkeypatch.setattr(harness, "_idle", [])
-    with pytest.raises(DeliveryError) as caught:
-        record([(simple("sh 'x'"), Case(Ref("", "")))])
-    assert "default-jre-headless" in caught.value.hint
-
-
-def test_java_is_found_where_the_path_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    java = tmp_path / "jdk" / "bin" / "java"
-    java.parent.mkdir(parents=True)
-    java.touch(mode=0o755)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "java").symlink_to(java)
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert harness._environment()["JAVA_HOME"] == str(tmp_path / "jdk")
-
-
 def test_the_command_line_lists_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = """pipeline { agent none
     stages {
@@ -286,7 +217,3 @@ def test_the_command_line_lists_the_steps(tmp_path: Path, capsys: pytest.Capture
         "b (skipped: when)",
         "UNSTABLE",
     ]
-
-
-def test_a_listing_of_what_was_refused() -> None:
-    assert listing(Run("", "line 3: no", (), harness.REFUSED)) == ["refused: line 3: no"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from tests.ledger.conftest import Bring, Say, option
 from tests.ledger.history import Attempt, read, recording
 from tests.ledger.stack import APIS, WORKERS, Stack
 from tests.ledger.storm import FROZEN, TARGETS, Load, Report, Weather, pause_for, rage
-from tests.ledger.usage import MIB, Sample, chart, describe, highest, read_samples, sampling
+from tests.ledger.usage import MIB, Sample, describe, highest, read_samples, sampling
 
 pytestmark = [pytest.mark.engine, pytest.mark.storm]
 
@@ -73,10 +71,8 @@ def storm(
                     rage(stack, load, report, history, say)
                     report.settled = stack.settle(run)
         finally:
-            say(f"logs, memory.csv and memory.svg in {stack.save_logs(run_folder)}")
+            say(f"logs and memory.csv in {stack.save_logs(run_folder)}")
             memory = read_samples(memory_file)
-            title = f"Memory of the apps, seed {weather.seed}"
-            (run_folder / "memory.svg").write_text(chart(memory, title), encoding="utf-8")
         say("\n".join([report.describe(), *describe(memory)]))
         yield Storm(stack, run, report, read(history_file), memory, run_folder)
 
@@ -144,22 +140,6 @@ def test_the_checker_sees_a_row_that_is_gone(storm: Storm, accepted: Attempt) ->
     assert storm.judge().findings == ()
 
 
-def test_the_checker_sees_a_row_that_is_there_twice(storm: Storm, accepted: Attempt) -> None:
-    other = str(uuid.uuid4())
-    with restored(storm, None):
-        storm.stack.execute(
-            "INSERT INTO deployments (id, component, version, environment, responsible, stage, status, received_at, details) "
-            "SELECT %s, component, version, environment, responsible, stage, status, received_at, details "
-            "FROM deployments WHERE id = %s",
-            other,
-            accepted.answer.id,
-        )
-        (finding,) = storm.judge().findings
-    assert (finding.kind, finding.number) == ("duplicated", accepted.number)
-    assert other in finding.text
-    assert storm.judge().findings == ()
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -177,18 +157,3 @@ def test_the_checker_sees_a_row_that_is_not_as_it_was_sent(
         (finding,) = storm.judge().findings
     assert (finding.kind, finding.number) == ("altered", accepted.number)
     assert named in finding.text
-
-
-def test_the_checker_sees_a_row_that_nobody_sent(storm: Storm) -> None:
-    foreign = str(uuid.uuid4())
-    with restored(storm, None):
-        storm.stack.execute(
-            "INSERT INTO deployments (id, component, version, environment, responsible, stage, status, received_at, details) "
-            "VALUES (%s, %s, '1', 'develop', 'nobody', 'build', 'started', '2026-01-01', %s)",
-            foreign,
-            f"{storm.run}/client-0",
-            json.dumps({"run": storm.run, "number": -1}),
-        )
-        (finding,) = storm.judge().findings
-    assert (finding.kind, finding.number) == ("unexplained", None)
-    assert foreign in finding.text

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.integration.conftest import free_port
-from tests.ledger.client import Address, Client, classify, get_status, says_ready
+from tests.ledger.client import Address, Client, classify, says_ready
 
 PAYLOAD = {"component": "é"}
 GOOD = b'HTTP/1.1 202 Accepted\r\nContent-Length: 32\r\n\r\n{"id": "one", "received_at": "t"}'.replace(b"32", b"33")
@@ -77,12 +77,6 @@ def test_an_accepted_event_has_its_id_and_time(client: Client) -> None:
     assert seen[0].endswith('{"component": "é"}'.encode())
 
 
-def test_no_key_no_header(client: Client) -> None:
-    with server(GOOD) as (address, seen):
-        client.record(address, PAYLOAD, None)
-    assert b"idempotency" not in seen[0].lower()
-
-
 def test_nobody_listening_is_a_certain_refusal(client: Client) -> None:
     answer = client.record(("127.0.0.1", free_port()), PAYLOAD, None)
     assert (answer.outcome, answer.status) == ("refused", None)
@@ -111,12 +105,6 @@ def test_a_connection_that_was_closed_while_it_rested_fails_no_request(client: C
     assert len(seen) == 2
 
 
-def test_after_a_failure_the_next_request_connects_anew(client: Client) -> None:
-    with server(None, GOOD) as (address, _):
-        assert client.record(address, PAYLOAD, None).outcome == "unknown"
-        assert client.record(address, PAYLOAD, None).outcome == "accepted"
-
-
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [(200, "unknown"), (302, "unknown"), (400, "refused"), (499, "refused"), (500, "unknown"), (503, "unknown")],
@@ -128,10 +116,6 @@ def test_only_a_4xx_is_a_certain_refusal(status: int, outcome: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"id": "one"}', b"null"])
 def test_a_202_without_id_and_time_is_no_acceptance(body: bytes) -> None:
     assert classify(202, body).outcome == "unknown"
-
-
-def test_no_answer_has_no_status() -> None:
-    assert get_status(("127.0.0.1", free_port()), "/ready", 1) is None
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,10 @@
 """The history: what is appended comes back whole, or not at all."""
 
-import io
-import json
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.ledger.history import Answer, Attempt, History, read, recording
+from tests.ledger.history import Answer, Attempt, read, recording
 
 ACCEPTED = Answer("accepted", 202, "id-1", "2026-01-01T00:00:00.000001Z")
 
@@ -30,38 +26,6 @@ def test_counts_accepted_events_not_attempts(tmp_path: Path) -> None:
         for one in (attempt(1), attempt(1), attempt(2, Answer("unknown")), attempt(3)):
             history.add(one)
         assert history.accepted == 2
-
-
-def test_an_attempt_is_on_disk_as_soon_as_it_is_added(tmp_path: Path) -> None:
-    with recording(tmp_path / "history.jsonl") as history:
-        history.add(attempt(1))
-        assert len(read(tmp_path / "history.jsonl")) == 1
-
-
-class Slow(io.StringIO):
-    """A file that others may write to in the middle of a line."""
-
-    def write(self, text: str) -> int:
-        for start in range(0, len(text), 16):
-            super().write(text[start : start + 16])
-            time.sleep(0)
-        return len(text)
-
-
-def test_many_threads_do_not_mix_lines() -> None:
-    file = Slow()
-    history = History(file)
-
-    def add(start: int) -> None:
-        for number in range(start, start + 50):
-            history.add(attempt(number))
-
-    threads = [threading.Thread(target=add, args=(start,)) for start in range(0, 400, 50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(json.loads(line)["number"] for line in file.getvalue().splitlines()) == list(range(400))
 
 
 def test_a_history_is_never_written_over(tmp_path: Path) -> None:

@@ -59,16 +59,3 @@ def test_a_collector_keeps_what_is_sent_and_tells_of_one_trace() -> None:
         assert post(("127.0.0.1", collector.port), "/v1/traces", REQUEST) == 200
         assert [span.name for span in collector.spans(TRACE)] == ["GET /ü", "root"]
         assert [span.name for span in collector.spans(OTHER)] == ["x"]
-
-
-def test_what_is_sent_elsewhere_is_no_trace() -> None:
-    with collecting() as collector:
-        assert post(("127.0.0.1", collector.port), "/v1/metrics", REQUEST) == 404
-        assert collector.spans(TRACE) == []
-
-
-def test_a_collector_that_has_stopped_is_away_and_may_be_stopped_again() -> None:
-    with collecting() as collector:
-        collector.stop()
-        with pytest.raises(ConnectionRefusedError):
-            post(("127.0.0.1", collector.port), "/v1/traces", REQUEST)

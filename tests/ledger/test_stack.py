@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.ledger.stack import APIS, SERVICES, WORKERS, doubled, wait_for
+from tests.ledger.stack import APIS, SERVICES, WORKERS, doubled
 
 PORTS = {name: 20_000 + number for number, name in enumerate(SERVICES)}
 
@@ -41,11 +41,6 @@ def test_each_app_is_there_twice_on_ports_of_its_own(config: dict[str, Any]) -> 
     assert services["async-worker-2"]["image"] == "worker@sha256:2"
 
 
-def test_what_ends_by_itself_stays_so_and_is_seen(config: dict[str, Any]) -> None:
-    services = doubled(config, PORTS, {})["services"]
-    assert {service["restart"] for service in services.values()} == {"no"}
-
-
 def test_variables_are_the_apps_alone(config: dict[str, Any]) -> None:
     services = doubled(config, PORTS, {"SHUTDOWN_DELAY": "1"})["services"]
     assert services["api-rest-2"]["environment"] == {"BROKER_URL": "kafka:19092", "SHUTDOWN_DELAY": "1"}
@@ -59,16 +54,7 @@ def test_the_apps_alone_reach_this_machine_by_name(config: dict[str, Any]) -> No
     assert reaching == {app: ["host.docker.internal:host-gateway"] for app in (*APIS, *WORKERS)}
 
 
-def test_the_databases_accounts_are_declared(config: dict[str, Any]) -> None:
-    assert doubled(config, PORTS, {})["configs"] == {"accounts": {"content": "SELECT 1;"}}
-
-
 def test_no_network_or_volume_of_another_project_is_named(config: dict[str, Any]) -> None:
     made = doubled(config, PORTS, {})
     assert made["networks"] == {"default": {"labels": {"ours": "true"}}}
     assert made["volumes"] == {"kafka": {"labels": {"ours": "true"}}}
-
-
-def test_what_does_not_come_is_named() -> None:
-    with pytest.raises(AssertionError, match="waited 0 s for rain"):
-        wait_for("rain", lambda: False, seconds=0, every=0)

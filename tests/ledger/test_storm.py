@@ -1,8 +1,6 @@
 """The storm: what it kills is decided before, and its clients keep to the rules that the checker relies on."""
 
-import random
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,14 @@ from tests.ledger import storm as module
 from tests.ledger.checker import check
 from tests.ledger.client import Address, Client
 from tests.ledger.history import Answer, read, recording
-from tests.ledger.stack import SERVICES, wait_for
+from tests.ledger.stack import wait_for
 from tests.ledger.storm import (
     FROZEN,
     TARGETS,
     Load,
-    Pace,
-    Report,
     Strike,
     Struck,
     Weather,
-    event,
-    pause_for,
     strikes,
 )
 
@@ -50,17 +44,6 @@ def test_every_target_is_struck_its_share_in_order_and_before_the_end(seed: int,
     assert all(len(set(strike.services)) == len(strike.services) <= 2 for strike in planned)
 
 
-def test_the_same_seed_strikes_alike_and_another_does_not() -> None:
-    assert strikes(weather(seed=7)) == strikes(weather(seed=7)) != strikes(weather(seed=8))
-
-
-def test_a_long_storm_strikes_two_at_once_and_leaves_an_instance_alone() -> None:
-    planned = strikes(weather(kills=40, events=100_000))
-    assert sum(1 for strike in planned if len(strike.services) == 2) == 10
-    assert sum(1 for strike in planned if strike.down >= 4) == 8
-    assert {service for strike in planned for service in strike.services} == set(SERVICES)
-
-
 @settings(deadline=None)
 @given(seed=st.integers(), kills=st.integers(0, 60), events=st.integers(100, 100_000))
 def test_what_is_frozen_is_frozen_once_beside_the_kills(seed: int, kills: int, events: int) -> None:
@@ -75,10 +58,6 @@ def test_what_is_frozen_is_frozen_once_beside_the_kills(seed: int, kills: int, e
     assert kept == alone, "the kills of a seed have changed"
 
 
-def test_a_shorter_storm_freezes_for_less_but_not_for_nothing() -> None:
-    assert [pause_for(events) for events in (200_000, 100_000, 50_000, 3_000)] == [120, 60, 30, 20]
-
-
 def test_a_strike_is_seen_by_a_look_that_comes_after_it() -> None:
     struck = Struck()
     assert struck.look() == ""
@@ -88,31 +67,6 @@ def test_a_strike_is_seen_by_a_look_that_comes_after_it() -> None:
     with struck.by(Strike(0, ("api-rest", "database"), 0.0)):
         pass
     assert [struck.look(), struck.look()] == ["api-rest and database killed", ""]
-
-
-def test_a_report_tells_kills_from_freezes() -> None:
-    report = Report(weather(pause=20.0), accepted=60, seconds=30.0)
-    report.killed.update({"kafka": 2, "api-rest": 1})
-    report.frozen.update({"kafka": 1, "database": 1})
-    described = report.describe()
-    assert "3 kills: api-rest 1, kafka 2\n" in described
-    assert "2 freezes of 20 s: database 1, kafka 1\n" in described
-
-
-def test_an_event_tells_which_it_is() -> None:
-    one = event("run-1", 7, 3, random.Random(1))  # noqa: S311  guards nothing
-    assert one["component"] == "run-1/client-3"
-    assert (one["details"]["run"], one["details"]["number"]) == ("run-1", 7)
-
-
-def test_the_pace_lets_no_more_through_and_makes_up_for_nothing() -> None:
-    pace = Pace(100)
-    pace.wait()
-    time.sleep(0.1)
-    started = time.monotonic()
-    for _ in range(11):
-        pace.wait()
-    assert time.monotonic() - started >= 0.09
 
 
 class Fickle:
@@ -177,18 +131,6 @@ def test_keyed_events_are_tried_until_accepted_and_unkeyed_ones_once(fickle: Fic
     assert fickle.calls[TWO]
 
 
-def test_the_checker_sees_an_api_that_forgets_keys(fickle: Fickle, tmp_path: Path) -> None:
-    fickle.by_key = _Forgetful()
-    blow(tmp_path / "history", weather())
-    verdict = check(read(tmp_path / "history"), list(fickle.rows.values()))
-    assert set(verdict.kinds) == {"duplicated"}
-
-
-class _Forgetful(dict[str, Answer]):
-    def __setitem__(self, key: str, value: Answer) -> None:
-        """Keep nothing."""
-
-
 def test_a_keyed_event_that_is_refused_for_good_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -206,12 +148,3 @@ def test_the_load_goes_on_until_nothing_more_is_killed(fickle: Fickle, tmp_path:
             wait_for("more than is wanted", lambda: len(fickle.rows) > 50, every=0.001)
             assert not any(client.done() for client in clients)
             load.calm()
-
-
-def test_a_client_that_breaks_is_no_quiet_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(*_: object) -> Answer:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(Client, "record", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
-        blow(tmp_path / "history", weather())
