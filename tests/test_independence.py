@@ -11,7 +11,7 @@ import pytest
 
 from delivery.project import files
 from delivery.project.files import ROOT
-from delivery.split.repositories import renames
+from delivery.split.splitting import renames
 
 DECLARATION = files.load_declaration()
 FOLDERS = {folder: name for name, one in DECLARATION.subprojects.items() for folder in one.folders}

@@ -1,1 +1,1 @@
-"""Repositories of their own out of this one."""
+"""Splits this repository into one a subproject."""

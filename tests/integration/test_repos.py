@@ -1,25 +1,41 @@
-"""The real subprojects are split off whole, and one does what its README says."""
+"""Each repository that `inv repos.split` makes stands alone: it is built and tested as its READMEs say."""
 
+import os
+import posixpath
+import re
+import secrets
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from delivery.host import docker_api
-from delivery.project import files
+from delivery.host import programs, trust
+from delivery.host.docker_api import Engine
+from delivery.project import git
+from delivery.project.declaration import Declaration, image_variable
 from delivery.project.files import ROOT
 from delivery.project.git import look
-from delivery.split import poetry, repositories, splitting
+from delivery.split import splitting
 from tests.repositories import environment
 
 pytestmark = pytest.mark.engine
 
+REPOSITORIES = ("base-image", "apps", "platform-chart")
+LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)[^)]*\)")
+EXAMPLE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+BUILD = re.compile(r"^docker build (?:-t|--tag) (\S+) (\S+)$", re.MULTILINE)
+TEST = re.compile(r"^## Test\n(?:(?!^## ).*\n)*?```sh\n((?:(?!```).*\n)*)```$", re.MULTILINE)
+# What an environment that is in use here tells its children.
+INHERITED = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this one in which the files are committed as they are now."""
-    to = tmp_path_factory.mktemp("house") / "clone"
+    to = tmp_path_factory.mktemp("source") / "clone"
 
     def git(*arguments: str) -> str:
         argv = ["git", *arguments]
@@ -43,49 +59,110 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return to
 
 
-def images() -> set[str]:
-    """What the engine holds of a check."""
-    argv = ["docker", "image", "ls", "--format", "{{.Repository}}"]
-    told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
-    return {name for name in told if name.startswith("repos-check-")}
+@pytest.fixture(scope="module")
+def clones(source: Path, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A clone of each repository that the source is split into."""
+    folder = tmp_path_factory.mktemp("clones")
+    for repository in splitting.split(project, folder / "split", root=source):
+        assert git.remotes(repository) == []
+        git.copy(repository, folder / repository.name)
+    return {name: folder / name for name in REPOSITORIES}
 
 
-def wrong(found: list[splitting.Finding]) -> list[str]:
-    return [f"{one.what}: {one.found}" for one in found if not one.good]
+def readmes(clone: Path) -> dict[str, str]:
+    paths = [path for path in git.tree(clone, "HEAD") if Path(path).name == "README.md"]
+    return {path: (clone / path).read_text(encoding="utf-8") for path in paths}
 
 
-# The smallest one; `inv repos.check` does it for all of them.
-def test_a_subproject_stands_alone_and_leaves_no_image(house: Path) -> None:
-    before = images()
-    found = splitting.check(files.load_declaration(), only="base-image", quick=True, root=house)
-    assert wrong(found) == []
-    told = {one.what: one.found for one in found}
-    assert (told["images"], told["tags"]) == ("base-image", "none yet")
-    assert "collected" in told["tests"]
-    assert images() <= before
-
-
-@pytest.mark.parametrize(("name", "tags"), [("apps", "apps-v0.0.1"), ("platform-chart", "none yet")])
-def test_the_others_have_their_history_files_tags_and_links(
-    house: Path, name: str, tags: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", REPOSITORIES)
+def test_each_has_its_history_files_and_tags(
+    name: str, source: Path, clones: dict[str, Path], project: Declaration
 ) -> None:
-    monkeypatch.setattr(docker_api, "find", lambda: None)  # so no image is built
-    monkeypatch.setattr(repositories, "commands_to_test", lambda _readme: "")
-    found = splitting.check(files.load_declaration(), only=name, root=house)
-    assert wrong(found) == []
-    assert {one.what: one.found for one in found}["tags"] == tags
+    renames = splitting.renames(project, name)
+    # Sorted: of commits in the same second on two branches, either may come first.
+    expected_log = git.log(source, "HEAD", [path.rstrip("/") for path in renames])
+    assert sorted(git.log(clones[name], "HEAD")) == sorted(expected_log)
+    assert git.tags(clones[name]) == git.tags(source, f"{name}-v*") == (["apps-v0.0.1"] if name == "apps" else [])
+    expected = {}
+    for path, entry in git.tree(source, "HEAD").items():
+        for old, new in renames.items():
+            if path == old or (old.endswith("/") and path.startswith(old)):
+                expected[new + path.removeprefix(old)] = entry
+    assert git.tree(clones[name], "HEAD") == expected
 
 
-def test_the_real_history_splits_into_the_same_commits_each_time(house: Path, tmp_path: Path) -> None:
-    first, again = (
-        look(splitting.split(files.load_declaration(), tmp_path / folder, "apps", house)[0]).commit
-        for folder in ("first", "again")
-    )
-    assert first == again
+@pytest.mark.parametrize("name", REPOSITORIES)
+def test_each_link_stays_in_its_repository(name: str, clones: dict[str, Path]) -> None:
+    paths = set(git.tree(clones[name], "HEAD"))
+    known = paths | {str(parent) for path in paths for parent in Path(path).parents}
+    for page in (path for path in paths if path.endswith(".md")):
+        text = EXAMPLE.sub("", (clones[name] / page).read_text(encoding="utf-8"))
+        targets = [posixpath.normpath(posixpath.join(posixpath.dirname(page), link)) for link in LINK.findall(text)]
+        assert [f"{page}: {target}" for target in targets if target not in known] == []
 
 
-def test_poetry_is_there_once_with_its_export() -> None:
-    folder = poetry.ensure(print)
-    told = subprocess.run([folder / "poetry", "export", "--help"], check=True, capture_output=True, text=True).stdout
-    assert "requirements.txt" in told
-    assert poetry.ensure(lambda line: pytest.fail(f"installed again: {line}")) == folder
+def test_the_same_history_gives_the_same_commits(
+    source: Path, clones: dict[str, Path], project: Declaration, tmp_path: Path
+) -> None:
+    (again,) = splitting.split(project, tmp_path / "again", "apps", source)
+    assert look(again).commit == look(clones["apps"]).commit
+
+
+@pytest.fixture(scope="module")
+def prefix(engine: Engine, project: Declaration) -> Iterator[str]:
+    """What stands before the names of the images that are built here; they are removed afterwards."""
+    prefix = f"repos-test-{secrets.token_hex(4)}"
+    yield prefix
+    engine.remove_images([f"{prefix}/{name}" for name in project.images])
+
+
+def test_each_image_is_built_as_its_readme_says(clones: dict[str, Path], project: Declaration, prefix: str) -> None:
+    built = set()
+    for name in REPOSITORIES:
+        for tag, context in dict(
+            build for text in readmes(clones[name]).values() for build in BUILD.findall(text)
+        ).items():
+            argv = ["docker", "build", "--quiet", "--tag", f"{prefix}/{tag}"]
+            argv += [f"--secret=id={secret},src={path}" for secret, path in trust.secrets().items()]
+            for below in filter(None, (project.images[tag].base, project.images[tag].builder)):
+                image = project.upstream[below].image if below in project.upstream else f"{prefix}/{below}"
+                argv += ["--build-arg", f"{image_variable(below.removesuffix('-image'))}={image}"]
+            subprocess.run([*argv, context], check=True, cwd=clones[name])
+            built.add(tag)
+    assert built == set(project.images)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """PATH with the programs that the READMEs want: Poetry and helm."""
+    folder = tmp_path_factory.mktemp("poetry") / "environment"
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "--quiet", str(folder)], check=True)
+    install = [uv, "pip", "install", "--quiet", "--python", str(folder), "--require-hashes"]
+    subprocess.run([*install, "--requirement", str(ROOT / "locks" / "poetry.txt")], check=True)
+    helm = Path(programs.ensure("helm")).parent
+    return os.pathsep.join([str(folder / "bin"), str(helm), os.environ["PATH"]])
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("base-image", "README.md"),
+        ("apps", "api-rest/README.md"),
+        ("apps", "async-worker/README.md"),
+        ("platform-chart", "README.md"),
+    ],
+)
+def test_each_is_tested_as_its_readme_says(name: str, page: str, clones: dict[str, Path], path: str) -> None:
+    """The tests are collected, which imports all of them, and not run: other sessions run them."""
+    commands = TEST.search(readmes(clones[name])[page])
+    assert commands
+    variables = {key: value for key, value in os.environ.items() if key not in INHERITED}
+    variables |= {"PATH": path, "PYTEST_ADDOPTS": "--collect-only --quiet"}
+    if bundle := trust.secrets().get("build-ca"):
+        variables["BUILD_CA"] = str(bundle)
+    argv = ["sh", "-euc", commands[1]]
+    folder = (clones[name] / page).parent
+    ran = subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "collected" in ran.stdout
