@@ -14,7 +14,19 @@ from delivery.errors import RegistryError
 from delivery.project.declaration import Prune
 from delivery.release.released import Release
 
-__all__ = ["STATE", "Held", "Outcome", "Registered", "Use", "Verdict", "decide", "read_state", "state", "subject_of"]
+__all__ = [
+    "STATE",
+    "Held",
+    "Outcome",
+    "Registered",
+    "Use",
+    "Verdict",
+    "decide",
+    "digests",
+    "read_state",
+    "state",
+    "subject_of",
+]
 
 STATE = "prune-state"  # the tag, beside the releases, of what a clean-up remembers for the next one
 _SUBJECT = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
@@ -232,12 +244,12 @@ def _staying(there: Registered, uses: Iterable[Use], policy: Prune) -> dict[str,
     return found
 
 
-def _meant(version: str, digests: frozenset[str], releases: Mapping[str, Release]) -> list[str]:
+def _meant(version: str, used: frozenset[str], releases: Mapping[str, Release]) -> list[str]:
     """The releases that a use may be of: the one of its version if that has all that is used, else all that have."""
-    having = [one for one, release in releases.items() if digests <= _digests(release)]
+    having = [one for one, release in releases.items() if used <= digests(release)]
     if version in having:
         return [version]
-    return having if digests else []
+    return having if used else []
 
 
 def _line(version: str) -> str:
@@ -250,12 +262,13 @@ def _naming(releases: Mapping[str, Release], versions: Iterable[str]) -> dict[st
     """The versions that name each digest, newest first."""
     found: dict[str, list[str]] = {}
     for version in sorted(versions, key=semver.Version.parse, reverse=True):
-        for digest in _digests(releases[version]):
+        for digest in digests(releases[version]):
             found.setdefault(digest, []).append(version)
     return found
 
 
-def _digests(release: Release) -> frozenset[str]:
+def digests(release: Release) -> frozenset[str]:
+    """The digests of all that a release names."""
     return frozenset(digest for _, _, digest in release.content.values())
 
 

@@ -1,4 +1,4 @@
-"""Clean a registry up: look at all of it and at what is in use, decide, and only then remove."""
+"""Prune a registry: read all of it and what is in use, decide, and only then remove."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from delivery.release.released import read_release
 from delivery.retention import policy
 from delivery.retention.policy import STATE, Held, Outcome, Registered, Use, subject_of
 
-__all__ = ["Found", "act", "collect", "look", "remember"]
+__all__ = ["Found", "act", "collect", "in_use", "look"]
 
 _STATE_TYPE = "application/vnd.delivery-platform.prune-state.v1+json"
 _CHART_VERSION = re.compile(r"-(\d+\.\d+\.\d+.*)$")
@@ -37,67 +37,53 @@ _COLLECTED = re.compile(r"(\d+) blobs(?: and \d+ manifests)? eligible for deleti
 
 @dataclass(frozen=True)
 class Found:
-    """What was found, and what follows from it."""
+    """What the registry holds and what is in use, and what follows from it on that day."""
 
-    there: Registered
+    registered: Registered
     uses: tuple[Use, ...]
     today: date
     outcome: Outcome
 
 
-def look(
-    declaration: Declaration,
-    registry: Registry,
-    *,
-    today: date,
-    without: Collection[str] = (),
-    in_use: Sequence[str] = (),
-    root: Path = ROOT,
-) -> Found:
-    """Find out what the registry holds and what is in use, and decide; nothing is changed.
+def in_use(
+    declaration: Declaration, without: Collection[str], releases: Sequence[str], root: Path = ROOT
+) -> tuple[Use, ...]:
+    """What the environments, this clone and further release.json files use.
 
-    without names environments that are not asked, in_use further release.json files. An environment that cannot be asked is a
-    DeployError: what it runs is not known.
+    `without` names environments that are not asked. Raises DeployError for another one that cannot
+    be asked, since what it runs is not known.
     """
     for name in without:
         target.environment(declaration, name)
-    uses = (*_files_in_use(in_use, root), *_environments_in_use(declaration, without))
+    own = root / ".delivery" / "release.json"
+    paths = [*([own] if own.is_file() else []), *map(Path, releases)]
+    names = [name for name in declaration.environments if name not in without]
+    return (*(_file_in_use(path, root) for path in paths), *_environments_in_use(declaration, names))
+
+
+def look(declaration: Declaration, registry: Registry, uses: tuple[Use, ...], today: date) -> Found:
+    """Read the registry and decide; nothing is changed."""
     with console.step(f"look at {registry.address}") as step:
-        there = _registered(declaration, registry, step.line)
-        step.done(f"{len(there.held)} manifests, {len(there.releases)} releases, {registry.requests} requests")
-    return Found(there, uses, today, policy.decide(there, uses, declaration.prune, today))
-
-
-def remember(registry: Registry, found: Found) -> None:
-    """Keep in the registry, which does not tell a push's time, what was first seen when without a release."""
-    if dict(found.there.seen) == dict(found.outcome.seen):
-        return
-    repository = found.there.repositories[0]
-    before = registry.digest(repository, STATE)
-    try:
-        _put_state(registry, repository, found)
-    except RegistryError as error:
-        if error.retriable or not before:
-            raise
-        registry.delete(repository, before)  # a registry of immutable tags
-        _put_state(registry, repository, found)
-        return
-    if before and before != registry.digest(repository, STATE):
-        registry.delete(repository, before)
+        registered = _registered(declaration, registry, step.line)
+        counts = f"{len(registered.held)} manifests, {len(registered.releases)} releases"
+        step.done(f"{counts}, {registry.requests} requests")
+    return Found(registered, uses, today, policy.decide(registered, uses, declaration.prune, today))
 
 
 def act(declaration: Declaration, registry: Registry, found: Found) -> int:
-    """Remove what goes, releases first; the number of manifests that are gone.
+    """Remove what goes, releases first; return how many manifests are gone.
 
-    Between the releases and the rest the registry is asked once more: what somebody has released meanwhile stays whole.
+    Between the releases and the rest the registry is read once more, so that a release that was
+    published meanwhile stays whole.
     """
-    remember(registry, found)
+    _remember(registry, found)
+    going, releases = found.outcome.going, found.registered.repositories[0]
     with console.step(f"clean up {registry.address}") as step:
-        gone = _delete(registry, [one for one in found.outcome.going if _is_release(one, found)], step.line)
-        still = _since(declaration, registry, found)
-        rest = [one for one in found.outcome.going if not _is_release(one, found) and one.pinned in still]
+        gone = _delete(registry, [held for held in going if held.repository == releases], step.line)
+        still = _still_going(declaration, registry, found)
+        rest = [held for held in going if held.repository != releases and held.pinned in still]
         gone += _delete(registry, rest, step.line)
-        left = len(found.outcome.going) - gone
+        left = len(going) - gone
         step.done(f"{gone} manifests removed" + (f"; {left} stay, which a new release names" if left else ""))
     return gone
 
@@ -133,18 +119,19 @@ def collect(engine: Engine, declaration: Declaration) -> str:
 
 
 def _registered(declaration: Declaration, registry: Registry, on_line: Callable[[str], None]) -> Registered:
-    ours = (catalog.REPOSITORY, declaration.chart.folder, *reversed(declaration.parents_first()))
-    repositories = tuple(f"{registry.address}/{name}" for name in ours)
+    names = (catalog.REPOSITORY, declaration.chart.folder, *reversed(declaration.parents_first()))
+    repositories = tuple(f"{registry.address}/{name}" for name in names)
     held = tuple(one for repository in repositories for one in _held(registry, repository, on_line))
-    told = [tag for one in held if one.repository == repositories[0] for tag in one.tags]
-    tags = [tag for tag in told if tag != STATE and not subject_of(tag)]
-    if strange := set(tags) - set(by_version(tags)):
+    tags = [tag for one in held if one.repository == repositories[0] for tag in one.tags]
+    versions = [tag for tag in tags if tag != STATE and not subject_of(tag)]
+    if strange := set(versions) - set(by_version(versions)):
         raise DeclarationError(
             f"read the releases of {repositories[0]}: {', '.join(sorted(strange))} is no version",
             hint="whoever put it there knows whether it may be deleted; nothing is removed before that",
         )
-    releases = {tag: release for tag in tags if (release := catalog.find(registry, tag))}
-    return Registered(repositories, held, releases, _seen(registry, repositories[0]) if STATE in told else {})
+    releases = {tag: release for tag in versions if (release := catalog.find(registry, tag))}
+    seen = _first_seen(registry, repositories[0]) if STATE in tags else {}
+    return Registered(repositories, held, releases, seen)
 
 
 def _held(registry: Registry, repository: str, on_line: Callable[[str], None]) -> list[Held]:
@@ -189,29 +176,40 @@ def _blobs(one: Manifest) -> dict[str, int]:
     return {one.digest: len(one.content), **{part["digest"]: int(part.get("size", 0)) for part in parts}}
 
 
-def _seen(registry: Registry, repository: str) -> dict[str, date]:
-    file = f"{repository}:{STATE}"
-    found = registry.fetch(repository, STATE)
-    layers = found.manifest.get("layers") or () if found else ()
+def _first_seen(registry: Registry, repository: str) -> dict[str, date]:
+    state = registry.fetch(repository, STATE)
+    layers = state.manifest.get("layers") or () if state else ()
     text = registry.blob(repository, layers[0]["digest"]).decode(errors="replace") if layers else ""
-    return policy.read_state(text, file=file)
+    return policy.read_state(text, file=f"{repository}:{STATE}")
 
 
-def _put_state(registry: Registry, repository: str, found: Found) -> None:
-    layer = Blob(_STATE_TYPE, policy.state(found.outcome.seen).encode())
-    registry.push_artifact(repository, Artifact(_STATE_TYPE, [layer]), tag=STATE, overwrite=True)
+def _remember(registry: Registry, found: Found) -> None:
+    """Keep in the registry, which tells no push's time, when a manifest without a release was first seen."""
+    seen = found.outcome.seen
+    if dict(found.registered.seen) == dict(seen):
+        return
+    repository = found.registered.repositories[0]
+    previous = registry.digest(repository, STATE)
+    state = Artifact(_STATE_TYPE, [Blob(_STATE_TYPE, policy.state(seen).encode())])
+    try:
+        current = registry.push_artifact(repository, state, tag=STATE, overwrite=True)
+    except RegistryError as error:
+        if error.retriable or not previous:
+            raise
+        registry.delete(repository, previous)  # a registry of immutable tags
+        registry.push_artifact(repository, state, tag=STATE, overwrite=True)
+        return
+    if previous and previous != current:
+        registry.delete(repository, previous)
 
 
-def _is_release(held: Held, found: Found) -> bool:
-    return held.repository == found.there.repositories[0]
-
-
-def _since(declaration: Declaration, registry: Registry, found: Found) -> set[str]:
+def _still_going(declaration: Declaration, registry: Registry, found: Found) -> set[str]:
     """What still goes when the releases of this very moment are counted in."""
-    new = set(catalog.known(registry)) - set(found.there.releases)
+    new = set(catalog.known(registry)) - set(found.registered.releases)
     added = {version: release for version in new if (release := catalog.find(registry, version))}
-    there = replace(found.there, releases={**found.there.releases, **added})
-    return {one.pinned for one in policy.decide(there, found.uses, declaration.prune, found.today).going}
+    registered = replace(found.registered, releases={**found.registered.releases, **added})
+    outcome = policy.decide(registered, found.uses, declaration.prune, found.today)
+    return {held.pinned for held in outcome.going}
 
 
 def _delete(registry: Registry, going: Sequence[Held], on_line: Callable[[str], None]) -> int:
@@ -221,44 +219,37 @@ def _delete(registry: Registry, going: Sequence[Held], on_line: Callable[[str], 
     return len(going)
 
 
-def _files_in_use(told: Sequence[str], root: Path) -> list[Use]:
-    own = root / ".delivery" / "release.json"
-    files = [*([own] if own.is_file() else []), *(Path(one) for one in told)]
-    return [_file_in_use(file, root) for file in files]
-
-
 def _file_in_use(file: Path, root: Path) -> Use:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationError(f"read {file}: {error}", hint="--in-use takes release.json files") from error
     release = read_release(text, file=str(file))
-    digests = frozenset(digest for _, _, digest in release.content.values())
-    return Use(str(file.relative_to(root) if file.is_relative_to(root) else file), digests, release.version)
+    name = file.relative_to(root) if file.is_relative_to(root) else file
+    return Use(str(name), policy.digests(release), release.version)
 
 
-def _environments_in_use(declaration: Declaration, without: Collection[str]) -> list[Use]:
-    names = [name for name in declaration.environments if name not in without]
+def _environments_in_use(declaration: Declaration, names: Sequence[str]) -> list[Use]:
     if not names:
-        return []
+        return []  # neither helm nor kubectl is needed
     by_name = target.reachable(declaration, names, programs.ensure("helm"), programs.ensure("kubectl"))
-    found: list[Use] = []
+    uses = list[Use]()
     for name, targets in by_name.items():
         with console.step(f"ask {name} what it runs") as step:
             if not targets:
-                raise _unreachable(name, declaration.contexts(name))
-            uses = [use for each in targets for use in _running(each)]
-            step.done(f"{len(uses)} revisions that it runs or may go back to")
-            found += uses
-    return found
+                contexts = ", ".join(declaration.contexts(name))
+                raise DeployError(
+                    f"ask {name} what it runs: the kubeconfig has none of its contexts ({contexts})",
+                    hint=f"clean up where it has, or {_leave_out(name)}",
+                )
+            revisions = [use for each in targets for use in _running(each)]
+            step.done(f"{len(revisions)} revisions that it runs or may go back to")
+            uses += revisions
+    return uses
 
 
-def _unreachable(name: str, contexts: Sequence[str]) -> DeployError:
-    return DeployError(
-        f"ask {name} what it runs: the kubeconfig has none of its contexts ({', '.join(contexts)})",
-        hint=f"clean up where it has, or say --without {name}: what it runs is then removed "
-        "unless something else names it",
-    )
+def _leave_out(name: str) -> str:
+    return f"say --without {name}: what it runs is then removed unless something else names it"
 
 
 def _running(target: Target) -> list[Use]:
@@ -271,8 +262,7 @@ def _running(target: Target) -> list[Use]:
         raise DeployError(
             f"ask {place} what it runs: {error.message}",
             details=error.details,
-            hint=f"bring it up, or say --without {target.name}: what it runs is then removed unless "
-            "something else names it",
+            hint=f"bring it up, or {_leave_out(target.name)}",
         ) from error
 
 

@@ -45,7 +45,8 @@ def prune(  # each is a flag
     declaration = files.load_declaration()
     registry = Registry(declaration.registry.address)
     today = datetime.now(UTC).date()
-    found = pruning.look(declaration, registry, today=today, without=without or (), in_use=in_use or ())
+    uses = pruning.in_use(declaration, without or (), in_use or ())
+    found = pruning.look(declaration, registry, uses, today)
     outcome = found.outcome
     rows = [(repository.removeprefix(f"{registry.address}/"), *row) for repository, *row in outcome.rows()]
     console.table(registry.address, ("repository", "tags", "", "why"), rows)

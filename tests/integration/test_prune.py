@@ -70,9 +70,8 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
     pushing = registry.push_layout(tmp_path / "pushing", image.repository, "key-pushing", lambda _line: None)
 
     def look(days: int = 0) -> pruning.Found:
-        return pruning.look(
-            declared, registry, today=TODAY + timedelta(days=days), without=list(declared.environments), root=tmp_path
-        )
+        uses = pruning.in_use(declared, list(declared.environments), (), tmp_path)
+        return pruning.look(declared, registry, uses, TODAY + timedelta(days=days))
 
     before = volume_bytes(engine, declared)
     found = look()

@@ -74,9 +74,12 @@ class House:
         catalog.put(self.client, made)
         return made
 
-    def look(self, **options: Any) -> pruning.Found:  # noqa: ANN401  # look's own
-        told = {"today": TODAY, "without": list(self.declaration.environments), "root": self.root, **options}
-        return pruning.look(self.declaration, self.client, **told)
+    def look(
+        self, today: date = TODAY, without: Sequence[str] | None = None, in_use: Sequence[str] = ()
+    ) -> pruning.Found:
+        left_out = self.declaration.environments if without is None else without
+        uses = pruning.in_use(self.declaration, list(left_out), in_use, self.root)
+        return pruning.look(self.declaration, self.client, uses, today)
 
     def act(self, found: pruning.Found) -> int:
         self.seen.clear()
@@ -176,7 +179,7 @@ def test_its_memory_is_one_manifest_whatever_changes(house: House) -> None:
         house.image("api-rest", f"pushed {number}", f"key-{number}")
         house.act(house.look(today=TODAY + timedelta(days=number)))
     assert len([digest for repository, digest in house.registry.manifests if repository == "release"]) == 1
-    assert len(house.look().there.seen) == 3
+    assert len(house.look().registered.seen) == 3
 
 
 def test_what_has_not_changed_is_not_written_again(house: House) -> None:
@@ -191,7 +194,7 @@ def test_registries_of_immutable_tags_remember_too(house: House) -> None:
     for number in range(2):
         house.image("api-rest", f"pushed {number}", f"key-{number}")
         house.act(house.look())
-    assert len(house.look().there.seen) == 2
+    assert len(house.look().registered.seen) == 2
 
 
 def test_a_registry_that_deletes_nothing_is_an_error(house: House) -> None:
@@ -234,7 +237,7 @@ def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_i
 
 
 def test_repositories_are_gone_through_from_what_names_to_what_is_named(house: House) -> None:
-    names = [one.removeprefix(f"{house.client.address}/") for one in house.look().there.repositories]
+    names = [one.removeprefix(f"{house.client.address}/") for one in house.look().registered.repositories]
     assert names == ["release", "platform-chart", "api-rest", "base-image"]
 
 

@@ -14,7 +14,7 @@ from delivery.host import engines
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.retention import pruning
-from delivery.retention.policy import Held, Outcome, Registered, Verdict
+from delivery.retention.policy import Held, Outcome, Registered, Use, Verdict
 from delivery.tasks import registry
 
 GOES = Held("localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000})
@@ -35,12 +35,16 @@ class Done:
 def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     made = Done()
 
-    def look(*_: object, **told: Any) -> pruning.Found:  # noqa: ANN401  # look's own
-        made.told = told
+    def in_use(_declaration: Declaration, without: list[str], releases: list[str]) -> tuple[Use, ...]:
+        made.told = {"without": without, "in_use": releases}
+        return ()
+
+    def look(*_: object) -> pruning.Found:
         outcome = Outcome((Verdict(GOES, made.goes, "no release names it"),), {})
         return pruning.Found(Registered((), (GOES,), {}, {}), (), date(2026, 11, 21), outcome)
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+    monkeypatch.setattr(pruning, "in_use", in_use)
     monkeypatch.setattr(pruning, "look", look)
     monkeypatch.setattr(pruning, "act", lambda *_: made.acted.append("act"))
     monkeypatch.setattr(pruning, "collect", lambda *_: made.acted.append("collect"))
