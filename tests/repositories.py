@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["Repository", "environment"]
+__all__ = ["Repository", "clone", "environment", "tree"]
 
 _BEGAN = 1767225600  # commits are a minute apart, so that their order is theirs
 
@@ -22,6 +22,20 @@ def environment(**more: str) -> dict[str, str]:
         for what, at in (("NAME", ""), ("EMAIL", "@x"))
     }
     return {**kept, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", **who, **more}
+
+
+def clone(source: Path, to: Path) -> None:
+    """Clone a repository as a user does, with its files checked out."""
+    argv = ["git", "clone", "--quiet", "--no-local", "--", str(source), str(to)]
+    subprocess.run(argv, check=True, env=environment())
+
+
+def tree(root: Path, revision: str = "HEAD") -> dict[str, str]:
+    """The files of a commit: mode and object of each, by path."""
+    argv = ["git", "ls-tree", "-r", "-z", "--full-tree", revision]
+    printed = subprocess.run(argv, check=True, cwd=root, env=environment(), capture_output=True, text=True).stdout
+    lines = [line.partition("\t") for line in printed.split("\0") if line]
+    return {path: entry for entry, _, path in lines}
 
 
 class Repository:

@@ -25,7 +25,6 @@ __all__ = [
     "changes",
     "commit",
     "commits",
-    "copy",
     "copy_history",
     "deepen",
     "describe",
@@ -43,7 +42,6 @@ __all__ = [
     "tag",
     "tags",
     "text_at",
-    "tree",
 ]
 
 DEEPEN = ("git", "fetch", "--unshallow", "--tags")
@@ -203,13 +201,6 @@ def log(root: Path, revision: str, paths: Sequence[str] = ()) -> list[str]:
     return [line for line in printed.split("\0") if line]
 
 
-def tree(root: Path, revision: str) -> dict[str, str]:
-    """The files of a commit: mode and object of each, by path."""
-    printed = _read(root, "ls-tree", "-r", "-z", "--full-tree", revision)
-    lines = [line.partition("\t") for line in printed.split("\0") if line]
-    return {path: f"{entry.split()[0]} {entry.split()[2]}" for entry, _, path in lines}
-
-
 def tags(root: Path, pattern: str = "*") -> list[str]:
     """The names of the tags of a pattern."""
     return _read(root, "tag", "--list", pattern).split()
@@ -289,12 +280,6 @@ def push_tags(root: Path, remote: str, names: Sequence[str]) -> None:
     """Push tags, all of them or none; nobody is asked for a password."""
     argv = ("push", "--atomic", "--porcelain", "--", remote, *(f"{_TAGS}{name}" for name in names))
     _git(root, *argv, doing=f"push the tags to {remote}")
-
-
-def copy(source: Path, to: Path) -> None:
-    """Clone a repository as a user does, with its files checked out."""
-    argv = ("clone", "--quiet", "--no-local", "--", str(source), str(to))
-    _git(source, *argv, doing=f"clone {source.name}")
 
 
 def copy_history(source: Path, to: Path, *, checked_out: str, branches: Mapping[str, str], tags: str) -> None:

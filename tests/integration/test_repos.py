@@ -19,6 +19,7 @@ from delivery.project.declaration import Declaration, image_variable
 from delivery.project.files import ROOT
 from delivery.project.git import look
 from delivery.split import splitting
+from tests import repositories
 from tests.repositories import environment
 
 pytestmark = pytest.mark.engine
@@ -65,12 +66,12 @@ def clones(source: Path, project: Declaration, tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("clones")
     for repository in splitting.split(project, folder / "split", root=source):
         assert git.remotes(repository) == []
-        git.copy(repository, folder / repository.name)
+        repositories.clone(repository, folder / repository.name)
     return {name: folder / name for name in REPOSITORIES}
 
 
 def readmes(clone: Path) -> dict[str, str]:
-    paths = [path for path in git.tree(clone, "HEAD") if Path(path).name == "README.md"]
+    paths = [path for path in repositories.tree(clone) if Path(path).name == "README.md"]
     return {path: (clone / path).read_text(encoding="utf-8") for path in paths}
 
 
@@ -84,16 +85,16 @@ def test_each_has_its_history_files_and_tags(
     assert sorted(git.log(clones[name], "HEAD")) == sorted(expected_log)
     assert git.tags(clones[name]) == git.tags(source, f"{name}-v*") == (["apps-v0.0.1"] if name == "apps" else [])
     expected = {}
-    for path, entry in git.tree(source, "HEAD").items():
+    for path, entry in repositories.tree(source).items():
         for old, new in renames.items():
             if path == old or (old.endswith("/") and path.startswith(old)):
                 expected[new + path.removeprefix(old)] = entry
-    assert git.tree(clones[name], "HEAD") == expected
+    assert repositories.tree(clones[name]) == expected
 
 
 @pytest.mark.parametrize("name", REPOSITORIES)
 def test_each_link_stays_in_its_repository(name: str, clones: dict[str, Path]) -> None:
-    paths = set(git.tree(clones[name], "HEAD"))
+    paths = set(repositories.tree(clones[name]))
     known = paths | {str(parent) for path in paths for parent in Path(path).parents}
     for page in (path for path in paths if path.endswith(".md")):
         text = EXAMPLE.sub("", (clones[name] / page).read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ import pytest
 from delivery.errors import CommandError, DeclarationError
 from delivery.project import git
 from delivery.project.facts import Commit
+from tests import repositories
 from tests.repositories import Repository
 
 
@@ -296,7 +297,7 @@ def test_tags_are_pushed_all_or_none(begun: Repository, tmp_path: Path) -> None:
 def test_branches_are_local_ones_else_origins(begun: Repository, tmp_path: Path) -> None:
     begun.branch("develop")
     begun.switch("main")
-    git.copy(begun.root, tmp_path / "clone")
+    repositories.clone(begun.root, tmp_path / "clone")
     clone = git.look(tmp_path / "clone")
     assert (clone.branch, clone.branch_refs()) == (
         "main",
@@ -330,7 +331,7 @@ def test_a_filtered_history_has_the_paths_under_their_new_names_and_the_commits_
     begun.commit("feat: a", "a/sub/ä b\tc")
     told = list[str]()
     git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=told.append)
-    assert sorted(git.tree(begun.root, "HEAD")) == ["LICENSE", "file", "sub/ä b\tc"]
+    assert sorted(repositories.tree(begun.root)) == ["LICENSE", "file", "sub/ä b\tc"]
     assert [line.split(" ", 2)[2] for line in git.log(begun.root, "HEAD")] == ["feat: a", "feat: begin"]
     assert begun.git("status", "--porcelain") == ""
 

@@ -8,6 +8,7 @@ from delivery.errors import DeclarationError
 from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.split import splitting
+from tests import repositories
 from tests.repositories import Repository, environment
 
 
@@ -60,7 +61,7 @@ def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source
     assert git.tags(apps) == ["apps-v1.0.0"]
     assert git.look(base).branch == "main"
     assert sorted(git.look(base).branch_refs()) == ["develop", "main"]
-    assert sorted(git.tree(base, "HEAD")) == [".gitignore", "LICENSE", "rootfs/etc"]
+    assert sorted(repositories.tree(base)) == [".gitignore", "LICENSE", "rootfs/etc"]
     assert state() == before
 
 
@@ -69,7 +70,7 @@ def test_the_same_history_gives_the_same_commits_and_a_later_split_continues(
 ) -> None:
     first = splitting.split(declaration, tmp_path / "first", "apps", source.root)[0]
     assert [path.name for path in (tmp_path / "first").iterdir()] == ["apps"]
-    git.copy(source.root, tmp_path / "elsewhere")
+    repositories.clone(source.root, tmp_path / "elsewhere")
     again = splitting.split(declaration, tmp_path / "again", "apps", tmp_path / "elsewhere")[0]
     assert git.look(again).commit == git.look(first).commit
     source.commit("feat(api-rest): later", "api-rest/src/app.py")
