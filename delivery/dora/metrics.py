@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -82,7 +82,7 @@ class Figures:
             NO_DATA if self.restore_time is None else lasting(self.restore_time),
         )
 
-    def told(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """The figures for a machine."""
         return {
             "component": self.component,
@@ -114,189 +114,176 @@ def cell(value: object) -> str:
 
 def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping[str, Any]]:
     """The ends of the last deploys, and the last removals, the newest first."""
-    ends = [event for event in events if _ends_a_deploy(event) or is_removal(event)]
-    return sorted(ends, key=_turn, reverse=True)[:limit]
+    ends = [
+        event
+        for event in events
+        if is_removal(event) or (event.get("stage") == "deploy" and event.get("status") != "started")
+    ]
+    return sorted(ends, key=_order, reverse=True)[:limit]
 
 
 def is_removal(event: Mapping[str, Any]) -> bool:
-    """Whether an event says that a deployment was removed, as an earlier version of this project said it, too."""
+    """Whether a deployment was removed; an earlier version of this project said so in the details."""
     return event.get("status") == "removed" or details_of(event).get("removed") is True
-
-
-def _ends_a_deploy(event: Mapping[str, Any]) -> bool:
-    return event.get("stage") == "deploy" and event.get("status") != "started"
 
 
 def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
     """How long each stage of each component took, of the runs that came to an end.
 
-    In a pipeline a stage lasts from its first step's start to its last step's end, as the ledger has it.
+    In a pipeline a stage lasts from its first step's start to its last step's end.
     """
-    spans: dict[tuple[str, str], dict[object, tuple[datetime, datetime]]] = {}
+    runs: dict[tuple[str, str], dict[object, tuple[datetime, datetime]]] = {}
     for number, event in enumerate(events):
         details = details_of(event)
         seconds = details.get("seconds")
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST:
             continue
-        if event.get("status") not in {"succeeded", "failed"} or details.get("restored"):
+        is_end = event.get("status") in {"succeeded", "failed"} and not details.get("restored")
+        if not is_end or is_removal(event):  # a removal is no stage of a pipeline
             continue
-        if is_removal(event):  # which is no stage of a pipeline
-            continue
-        ours = spans.setdefault((str(event.get("component")), str(event.get("stage"))), {})
+        ours = runs.setdefault((str(event.get("component")), str(event.get("stage"))), {})
         build = str(details.get("pipeline") or "")
         run = (build, event.get("version"), event.get("environment")) if build else number
         end = _when(event)
         first, last = ours.get(run, (end, end))
         ours[run] = min(first, end - timedelta(seconds=float(seconds))), max(last, end)
-    return [
-        _duration(component, stage, list(ours.values()))
-        for (component, stage), ours in sorted(spans.items(), key=_by_stage)
-    ]
-
-
-def _by_stage(spans: tuple[tuple[str, str], object]) -> tuple[str, int]:
-    (component, stage), _ = spans
-    return component, _order(stage)
-
-
-def _duration(component: str, stage: str, spans: Sequence[tuple[datetime, datetime]]) -> Duration:
-    times = [(last - first).total_seconds() for first, last in spans]
-    return Duration(component, stage, len(times), median(times), _p90(times))
-
-
-def _order(stage: str) -> int:
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
-
-
-def _p90(times: Sequence[float]) -> float:
-    """The least time that nine of ten did not exceed (nearest rank)."""
-    return sorted(times)[math.ceil(0.9 * len(times)) - 1]
+    found = []
+    for (component, stage), spans in runs.items():
+        times = sorted((last - first).total_seconds() for first, last in spans.values())
+        p90 = times[math.ceil(0.9 * len(times)) - 1]  # nearest rank
+        found.append(Duration(component, stage, len(times), median(times), p90))
+    return sorted(found, key=lambda one: (one.component, (*STAGES, one.stage).index(one.stage), one.stage))
 
 
 def figures(events: Iterable[Mapping[str, Any]], since: datetime, until: datetime) -> list[Figures]:
     """The four figures of each component in each environment, from events of that time in any order."""
-    places: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for event in sorted(events, key=_turn):
+    histories: dict[tuple[str, str], _History] = {}
+    for event in sorted(events, key=_order):
         if event.get("environment") != NOWHERE and event.get("stage") in {"deploy", "verify"}:
-            places.setdefault((str(event.get("component")), str(event.get("environment"))), []).append(event)
+            place = str(event.get("component")), str(event.get("environment"))
+            histories.setdefault(place, _History()).add(_Event.read(event))
     days = max((until - since).total_seconds() / _DAY, 1 / _DAY)
-    found = []
-    for (component, environment), ours in sorted(places.items()):
-        history = _History()
-        for event in ours:
-            history.take(event)
-        found.append(
-            Figures(
-                component,
-                environment,
-                len(history.attempts) - history.failures,
-                history.failures,
-                days,
-                median(history.leads) if history.leads else None,
-                median(history.outages) if history.outages else None,
-            )
+    return [history.figures(*place, days) for place, history in sorted(histories.items())]
+
+
+@dataclass(frozen=True)
+class _Event:
+    """What the figures need of an event: what was done to which version, and when."""
+
+    stage: str
+    status: str
+    version: str
+    digest: str
+    at: datetime
+    changed: object  # False when the component stayed as it was
+    restored: bool  # a rollback brought the version back
+    committed_at: datetime | None
+
+    @classmethod
+    def read(cls, event: Mapping[str, Any]) -> _Event:
+        details = details_of(event)
+        return cls(
+            stage=str(event.get("stage")),
+            status=str(event.get("status")),
+            version=str(event.get("version")),
+            digest=str(details.get("digest") or ""),
+            at=_when(event),
+            changed=details.get("changed"),
+            restored=bool(details.get("restored")),
+            committed_at=instant(details.get("committed_at")),
         )
-    return found
+
+    def is_same(self, other: _Event) -> bool:
+        """Whether both are about one version, or about the same bytes under two names."""
+        return self.version == other.version or bool(self.digest and self.digest == other.digest)
 
 
 @dataclass
 class _Attempt:
     """A change that was brought to an environment, or was to be."""
 
-    version: str
-    digest: str
+    event: _Event
     began: datetime
     failed: bool
-    lead: float | None = None
-
-    def is_of(self, version: str, digest: str) -> bool:
-        """Whether this brought that version, or the same bytes under another name."""
-        return self.version == version or bool(digest and self.digest == digest)
 
 
 class _History:
     """What happened to a component in an environment, event by event."""
 
     def __init__(self) -> None:
-        self.attempts: list[_Attempt] = []
-        self.outages: list[float] = []
+        self._attempts: list[_Attempt] = []
+        self._outages: list[float] = []
         self._broken_since: datetime | None = None
-        self._serving: tuple[str, str] = ("", "")  # version and digest
+        self._current: _Event | None = None
         self._started: dict[str, datetime] = {}
 
-    @property
-    def failures(self) -> int:
-        """How many attempts failed, at once or later."""
-        return sum(attempt.failed for attempt in self.attempts)
+    def figures(self, component: str, environment: str, days: float) -> Figures:
+        """The four figures of what was added."""
+        succeeded = [attempt.event for attempt in self._attempts if not attempt.failed]
+        failures = len(self._attempts) - len(succeeded)
+        leads = [
+            (event.at - event.committed_at).total_seconds()
+            for event in succeeded
+            if event.committed_at and event.committed_at <= event.at
+        ]
+        return Figures(
+            component,
+            environment,
+            len(succeeded),
+            failures,
+            days,
+            median(leads) if leads else None,
+            median(self._outages) if self._outages else None,
+        )
 
-    @property
-    def leads(self) -> list[float]:
-        """The lead times of those that did not."""
-        return [attempt.lead for attempt in self.attempts if attempt.lead is not None and not attempt.failed]
-
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Go on by one event."""
-        version, status, at = str(event.get("version")), event.get("status"), _when(event)
-        digest = str(details_of(event).get("digest") or "")
-        if status in {"failed", "rolled-back"} and details_of(event).get("changed") is False:
-            self._started.pop(version, None)
-            return  # what failed was a change of something else
-        if event.get("stage") == "verify":
-            if status in {"failed", "rolled-back"}:
-                self._fail(version, digest, at)
-            if status == "rolled-back":
-                self._restored(at)
-        elif status == "started":
-            self._started[version] = at
-        elif status == "succeeded":
-            self._succeed(event, version, digest, at)
-        elif status == "failed":
-            began = self._started.pop(version, at)
-            self.attempts.append(_Attempt(version, digest, began, failed=True))
+    def add(self, event: _Event) -> None:
+        """Go on by one event; they come in their order."""
+        if event.status in {"failed", "rolled-back"} and event.changed is False:
+            self._started.pop(event.version, None)  # what failed was a change of something else
+        elif event.status == "rolled-back":
+            self._fail(event)
+            self._restore(event.at)
+        elif event.stage == "verify":
+            if event.status == "failed":
+                self._fail(event)
+        elif event.status == "started":
+            self._started[event.version] = event.at
+        elif event.status == "succeeded":
+            self._succeed(event)
+        elif event.status == "failed":
+            began = self._started.pop(event.version, event.at)
+            self._attempts.append(_Attempt(event, began, failed=True))
             self._broken_since = self._broken_since or began
-        elif status == "rolled-back":
-            self._fail(version, digest, at)
-            self._restored(at)
-        elif status == "removed":
-            # Neither a failure nor a deployment; nobody waits any more for what was broken.
-            self._serving, self._broken_since = ("", ""), None
+        elif event.status == "removed":
+            # Neither a failure nor a deployment, and nobody waits any more for what was broken.
+            self._current = self._broken_since = None
 
-    def _succeed(self, event: Mapping[str, Any], version: str, digest: str, at: datetime) -> None:
-        began = self._started.pop(version, at)
-        details = details_of(event)
-        self._restored(at)
-        served_version, served_digest = self._serving
-        is_same = version == served_version or bool(digest and digest == served_digest)
-        again = details.get("changed") is False and is_same
-        self._serving = (version, digest)
-        if not again and not details.get("restored"):
-            self.attempts.append(_Attempt(version, digest, began, failed=False, lead=_lead(details, at)))
+    def _succeed(self, event: _Event) -> None:
+        began = self._started.pop(event.version, event.at)
+        self._restore(event.at)
+        unchanged = event.changed is False and self._current is not None and event.is_same(self._current)
+        self._current = event
+        if not unchanged and not event.restored:
+            self._attempts.append(_Attempt(event, began, failed=False))
 
-    def _fail(self, version: str, digest: str, at: datetime) -> None:
-        """What seemed to have gone well did not: the last attempt with this version, if it is not known already."""
-        attempt = next((one for one in reversed(self.attempts) if one.is_of(version, digest)), None)
-        if attempt is not None and not attempt.failed:
+    def _fail(self, event: _Event) -> None:
+        """The last attempt with this version, which seemed to have gone well, had failed."""
+        attempt = next((one for one in reversed(self._attempts) if one.event.is_same(event)), None)
+        if attempt is None:
+            self._broken_since = self._broken_since or event.at
+        elif not attempt.failed:
             attempt.failed = True
             self._broken_since = self._broken_since or attempt.began
-        elif attempt is None:
-            self._broken_since = self._broken_since or at
 
-    def _restored(self, at: datetime) -> None:
+    def _restore(self, at: datetime) -> None:
         if self._broken_since is not None:
-            self.outages.append(max(0.0, (at - self._broken_since).total_seconds()))
+            self._outages.append(max(0.0, (at - self._broken_since).total_seconds()))
             self._broken_since = None
 
 
-def _lead(details: Mapping[str, Any], at: datetime) -> float | None:
-    committed = instant(details.get("committed_at"))
-    seconds = (at - committed).total_seconds() if committed else -1.0
-    return seconds if seconds >= 0 else None
-
-
-def _turn(event: Mapping[str, Any]) -> tuple[datetime, int]:
-    """Order by time; at one moment a start comes before an end, and what failed before what serves again."""
-    status = event.get("status")
-    return _when(event), _ORDER.index(status) if status in _ORDER else len(_ORDER)
+def _order(event: Mapping[str, Any]) -> tuple[datetime, int]:
+    """By time; at one moment a start comes before an end, and what failed before what serves again."""
+    return _when(event), (*_ORDER, event.get("status")).index(event.get("status"))
 
 
 def _when(event: Mapping[str, Any]) -> datetime:

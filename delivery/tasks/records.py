@@ -111,7 +111,7 @@ def _told(events: Sequence[Mapping[str, Any]], begin: datetime, until: datetime)
         "until": rfc3339(until),
         "deployments": metrics.deployments(events, _SHOWN),
         "stages": durations,
-        "dora": [one.told() for one in metrics.figures(events, begin, until)],
+        "dora": [one.to_json() for one in metrics.figures(events, begin, until)],
     }
 
 

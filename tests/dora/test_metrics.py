@@ -205,7 +205,7 @@ def test_no_data_is_said_and_is_not_zero() -> None:
 def test_figures_for_people() -> None:
     found = one(event(2, "succeeded", committed_at=committed(1)), event(3, "failed", "2"), event(5, "succeeded", "3"))
     assert found.row() == ("api-rest", "staging", "0.2 a day (2)", "1 h", "33% (1 of 3)", "2 h")
-    assert found.told()["restore_seconds"] == 7200
+    assert found.to_json()["restore_seconds"] == 7200
 
 
 def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:
@@ -312,4 +312,4 @@ def test_whatever_was_recorded_makes_sense(events: list[dict[str, Any]]) -> None
         assert found.failures >= 0
         assert found.failure_rate is None or 0 <= found.failure_rate <= 1
         assert found.restore_time is None or found.restore_time >= 0
-        assert json.dumps(found.told())
+        assert json.dumps(found.to_json())
