@@ -74,14 +74,15 @@ def test_the_newest_of_a_line_stay_by_their_versions_and_not_by_their_spelling()
     assert why(outcome, "app 9") == "named by 1.0.0-dev.9"
 
 
-def test_a_newer_version_is_newer_whatever_its_number() -> None:
-    releases = [release(version, version) for version in ("1.0.0-dev.99", "1.1.0-dev.1", "1.1.0-dev.2")]
-    assert going(run(releases, [])) == ["release 1.0.0-dev.99"]
-
-
-def test_each_line_is_counted_by_itself() -> None:
-    releases = [release(version, version) for version in ("1.0.0-dev.1", "1.0.0-dev.2", "1.0.0-rc.1", "1.0.0-rc.2")]
-    assert going(run(releases, [])) == ["release 1.0.0-rc.1"]
+@pytest.mark.parametrize(
+    ("versions", "goes"),
+    [
+        (("1.0.0-dev.99", "1.1.0-dev.1", "1.1.0-dev.2"), "1.0.0-dev.99"),
+        (("1.0.0-dev.1", "1.0.0-dev.2", "1.0.0-rc.1", "1.0.0-rc.2"), "1.0.0-rc.1"),
+    ],
+)
+def test_the_newest_are_so_by_precedence_in_each_line_by_itself(versions: tuple[str, ...], goes: str) -> None:
+    assert going(run([release(version, version) for version in versions], [])) == [f"release {goes}"]
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "0.0.1", "1.0.0-beta.1", "1.0.0-dev", "1.0.0-dev.1.x", "1.0.0-devil.1"])
@@ -213,8 +214,9 @@ def test_it_goes_some_days_after_it_was_first_seen(first: date, *, goes: bool) -
     assert outcome.seen[held[0].pinned] == first  # also when it goes: a clean-up may be cut off
 
 
-def test_it_goes_at_once_when_the_policy_says_no_days() -> None:
-    assert going(run([], [manifest("app", "pushed")], policy=Prune(days=0))) == ["pushed"]
+def test_without_days_it_goes_at_once_and_what_the_clean_up_remembers_stays() -> None:
+    held = [manifest("app", "pushed"), manifest("release", "state", STATE)]
+    assert going(run([], held, policy=Prune(days=0))) == ["pushed"]
 
 
 def test_what_was_seen_and_is_released_or_gone_since_is_forgotten() -> None:
@@ -233,11 +235,6 @@ def test_what_belongs_to_itself_or_in_a_circle_is_no_endless_question() -> None:
     itself = manifest("app", "a", of=["a"])
     circle = [manifest("app", "b", of=["c"]), manifest("app", "c", of=["b"])]
     assert sorted(going(run([], [itself, *circle], policy=Prune(days=0)))) == ["a", "b", "c"]
-
-
-def test_what_the_clean_up_remembers_stays() -> None:
-    outcome = run([], [manifest("release", "state", STATE)], policy=Prune(days=0))
-    assert going(outcome) == []
 
 
 def test_bytes_that_something_else_needs_are_not_counted_as_freed() -> None:

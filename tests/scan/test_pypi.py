@@ -6,7 +6,6 @@ import pytest
 from pytest_subprocess import FakeProcess
 from uv import find_uv_bin
 
-from delivery.errors import CommandError
 from delivery.scan import pypi
 
 ASK = [
@@ -23,15 +22,6 @@ def asked(version: str, *platform: str) -> list[str]:
 LINUX = asked("3.13", "--python-platform", "x86_64-unknown-linux-gnu")
 
 
-def test_all_names_are_asked_for_in_one_call(fp: FakeProcess) -> None:
-    recorder = fp.register(LINUX, stdout=["bottle==0.13.4", "typing-extensions==4.16.0 ; python_version > '3'"])
-    assert pypi.newest(["bottle", "typing-extensions"], "3.13", "amd64") == {
-        "bottle": "0.13.4",
-        "typing-extensions": "4.16.0",
-    }
-    assert (recorder.calls[0].kwargs or {})["stdin"] is not None
-
-
 @pytest.mark.parametrize(
     ("architecture", "platform"), [("arm64", ("--python-platform", "aarch64-unknown-linux-gnu")), ("riscv64", ())]
 )
@@ -46,18 +36,3 @@ def test_an_image_that_does_not_tell_its_python_is_asked_for_with_ours(fp: FakeP
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     fp.register(asked(ours, "--python-platform", "x86_64-unknown-linux-gnu"), stdout=["bottle==0.13.4"])
     assert pypi.newest(["bottle"], "", "amd64") == {"bottle": "0.13.4"}
-
-
-def test_one_that_no_index_has_does_not_hide_the_others(fp: FakeProcess) -> None:
-    fp.register(LINUX, returncode=1, stderr=MISSING)
-    fp.register(LINUX, stdout=["bottle==0.13.4"])
-    fp.register(LINUX, returncode=1, stderr=MISSING)
-    assert pypi.newest(["bottle", "nobodys"], "3.13", "amd64") == {"bottle": "0.13.4"}
-    assert len(fp.calls) == 3
-
-
-def test_an_index_that_does_not_answer_is_an_error(fp: FakeProcess) -> None:
-    fp.register(LINUX, returncode=2, stderr=["error: Request failed after 3 retries"])
-    with pytest.raises(CommandError, match="ask the Python package index"):
-        pypi.newest(["bottle", "requests"], "3.13", "amd64")
-    assert len(fp.calls) == 1

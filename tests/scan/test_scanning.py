@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from delivery.build import planning
-from delivery.errors import CommandError, DeliveryError, EngineError, RegistryError, ScanError
+from delivery.errors import CommandError, DeliveryError, EngineError, ScanError
 from delivery.host import debian, programs
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
@@ -146,13 +146,6 @@ def test_an_image_that_is_nowhere_is_an_error(declaration: Declaration, built: P
     with pytest.raises(ScanError, match="api-rest is not to be had as it is now") as caught:
         scanning.packages(declaration, built)
     assert "./run inv build" in caught.value.hint
-
-
-def test_a_layout_that_is_none_is_an_error(declaration: Declaration, built: Path) -> None:
-    (index,) = built.glob(".delivery/layouts/base-image@*/index.json")
-    index.write_text('{"manifests": []}')
-    with pytest.raises(RegistryError, match="is not an OCI layout"):
-        scanning.packages(declaration, built)
 
 
 @pytest.mark.parametrize(
