@@ -1,4 +1,7 @@
-"""The cache: one folder per user, as the XDG base directory specification says, shared by every clone."""
+"""The user's folders, as the XDG base directory specification says, shared by every clone.
+
+The cache holds what can be made anew; the state folder holds what has to outlive the cache.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,40 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from delivery import console, xdg
+from delivery import console
 from delivery.errors import DeliveryError
 
-__all__ = ["clean", "folder", "lock", "remove_unused", "seen_since", "size", "used"]
+__all__ = ["cache_home", "clean", "folder", "lock", "remove_unused", "seen_since", "size", "state_home", "used"]
 
-_PATIENCE_SECONDS = 1800
+_NAME = "delivery-platform"
+_LOCK_SECONDS = 1800
+
+
+def cache_home() -> Path:
+    """The folder for what can be made anew, which need not exist yet."""
+    return _home("XDG_CACHE_HOME", ".cache")
+
+
+def state_home() -> Path:
+    """The folder for what has to outlive the cache, which need not exist yet."""
+    return _home("XDG_STATE_HOME", ".local/state")
+
+
+def _home(variable: str, default: str) -> Path:
+    value = os.environ.get(variable, "")
+    # The specification: a relative path is invalid and to be ignored.
+    return (Path(value) if value.startswith("/") else Path.home() / default) / _NAME
 
 
 def folder(*parts: str) -> Path:
     """The folder of these parts inside the cache, made if need be."""
-    path = xdg.cache().joinpath(*parts)
+    path = cache_home().joinpath(*parts)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DeliveryError(
-            f"make the cache folder {path}: {error.strerror}", hint="set XDG_CACHE_HOME to a folder that can be written"
+            f"cannot make the cache folder {path}: {error.strerror}",
+            hint="set XDG_CACHE_HOME to a folder that can be written",
         ) from error
     return path
 
@@ -34,22 +55,22 @@ def lock(name: str) -> Iterator[None]:
     """Hold the user's lock of this name: of two clones that want the same thing, the second waits."""
     from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
 
-    held = FileLock(folder("locks") / f"{name}.lock")
+    file = FileLock(folder("locks") / f"{name}.lock")
     try:
-        held.acquire(timeout=0)
+        file.acquire(timeout=0)
     except Timeout:
         console.say(f"… another run holds the lock {name!r}; waiting for it")
         try:
-            held.acquire(timeout=_PATIENCE_SECONDS)
+            file.acquire(timeout=_LOCK_SECONDS)
         except Timeout as error:
             raise DeliveryError(
-                f"wait for another run to free the lock {name!r}: it has not for {_PATIENCE_SECONDS // 60} minutes",
-                hint=f"end that run; `fuser {held.lock_file}` names it",
+                f"wait for another run to free the lock {name!r}: it has not for {_LOCK_SECONDS // 60} minutes",
+                hint=f"end that run; `fuser {file.lock_file}` names it",
             ) from error
     try:
         yield
     finally:
-        held.release()
+        file.release()
 
 
 def size() -> int:
@@ -59,18 +80,18 @@ def size() -> int:
 
 def _size(root: Path) -> int:
     device = root.stat().st_dev
-    found: dict[int, int] = {}  # by inode: a file with two names takes its room once
-    for place, folders, names in os.walk(root):
+    sizes: dict[int, int] = {}  # by inode: a file with two names takes its room once
+    for parent, folders, names in os.walk(root):
         for name in [*names, *folders]:
             try:
-                one = os.lstat(os.path.join(place, name))  # noqa: PTH118  # a hot loop
-            except FileNotFoundError:  # somebody is at work in there
+                status = os.lstat(os.path.join(parent, name))  # noqa: PTH118  # a hot loop
+            except FileNotFoundError:  # another run has removed it meanwhile
                 continue
-            if one.st_dev == device:
-                found[one.st_ino] = one.st_blocks * 512
+            if status.st_dev == device:
+                sizes[status.st_ino] = status.st_blocks * 512
             elif name in folders:
                 folders.remove(name)
-    return sum(found.values())
+    return sum(sizes.values())
 
 
 def used(path: Path) -> None:
@@ -81,24 +102,24 @@ def used(path: Path) -> None:
 def seen_since(kind: str, names: Iterable[str]) -> dict[str, float]:
     """Since when each of these is known to be there (Unix time); those that are not named are forgotten."""
     home = folder("seen", kind)
-    found = {}
+    since = {}
     for name in names:
         if not (home / name).exists():
             (home / name).touch()
-        found[name] = (home / name).stat().st_mtime
-    for one in home.iterdir():
-        if one.name not in found:
-            one.unlink()
-    return found
+        since[name] = (home / name).stat().st_mtime
+    for file in home.iterdir():
+        if file.name not in since:
+            file.unlink()
+    return since
 
 
 def remove_unused(name: str, days: int) -> int:
     """Remove what is in this folder of the cache and was not used for so many days; how many bytes."""
     limit = time.time() - days * 86_400
-    old = [one for one in folder(name).iterdir() if one.stat().st_mtime < limit]
-    freed = sum(_size(one) for one in old)
-    for one in old:
-        _remove(one)
+    unused = [path for path in folder(name).iterdir() if path.stat().st_mtime < limit]
+    freed = sum(_size(path) for path in unused)
+    for path in unused:
+        _remove(path)
     return freed
 
 

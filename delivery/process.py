@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
 from types import FrameType
@@ -41,8 +42,28 @@ _TAIL_LINES = 40
 _CHUNK_BYTES = 65536
 _CHUNKS = 64  # that wait to be taken; a program that prints faster is held back, as by a pipe
 
-_Sink = Callable[[bytes], None]
+_Sink = Callable[[bytes], object]
 _Chunks = Queue[tuple[_Sink, bytes] | None]  # what is read, None for the end of an output
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A program to run. doing names the action for errors, as in "read the engine's context"."""
+
+    argv: Sequence[str]
+    doing: str
+    cwd: Path | None = None
+    env: Mapping[str, str] | None = None  # in addition to our own
+    text: str | None = None  # what it reads
+    prefix: Sequence[str] = ()  # the program that starts it, with its arguments
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """What is called every so many seconds while a program runs."""
+
+    tick: Callable[[], None] = lambda: None
+    every: float = float("inf")
 
 
 def capture(
@@ -56,8 +77,8 @@ def capture(
 ) -> str:
     """Run a short command and return its standard output; text is what it reads.
 
-    doing names the action for the error, as in "read the engine's context". Raises CommandError when the program is not
-    there, takes longer than timeout seconds, or exits with anything but 0.
+    doing names the action for the error, as in "read the engine's context". Raises CommandError when
+    the program is not there, takes longer than timeout seconds, or exits with anything but 0.
     """
 
     def expire() -> None:
@@ -66,8 +87,8 @@ def capture(
 
     console.command(argv)
     output, errors = bytearray(), bytearray()
-    sinks = [output.extend, errors.extend]
-    if returncode := _run(argv, doing, cwd, env, sinks, tick=expire, every=timeout, text=text):
+    command = _Command(argv, doing, cwd, env, text)
+    if returncode := _run(command, [output.extend, errors.extend], _Clock(expire, timeout)):
         raise _failed(argv, doing, returncode, _text(errors or output).splitlines())
     return _text(output)
 
@@ -82,9 +103,11 @@ def stream(
 ) -> None:
     """Run a long command, giving each line it prints (output and errors together) to on_line.
 
-    Raises CommandError, with the last lines, when it exits with anything but 0. Interrupted, it ends the command first.
+    Raises CommandError, with the last lines, when it exits with anything but 0. Interrupted, it ends
+    the command first.
     """
-    _stream(argv, doing, cwd, env, on_line=on_line, tick=lambda: None, every=float("inf"))
+    console.command(argv)
+    _stream(_Command(argv, doing, cwd, env), on_line, _Clock())
 
 
 def watch(
@@ -96,12 +119,14 @@ def watch(
     every: float,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a long command, calling tick every so many seconds beside it; what tick raises ends the command first.
+    """Run a long command, calling tick every so many seconds beside it.
 
-    Raises CommandError, with the last lines, when it exits with anything but 0. On Linux the command
-    is killed when we are killed: nobody watches it then.
+    What tick raises ends the command first. Raises CommandError, with the last lines, when it exits
+    with anything but 0. On Linux the command is killed when we are killed: nobody watches it then.
     """
-    _stream(argv, doing, None, env, on_line=on_line, tick=tick, every=every, with_us=True)
+    console.command(argv)
+    prefix = _killed_with_us() if shutil.which(argv[0]) else ()
+    _stream(_Command(argv, doing, env=env, prefix=prefix), on_line, _Clock(tick, every))
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:
@@ -144,69 +169,52 @@ def terminable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _stream(
-    argv: Sequence[str],
-    doing: str,
-    cwd: Path | None,
-    env: Mapping[str, str] | None,
-    *,
-    on_line: Callable[[str], None],
-    tick: Callable[[], None],
-    every: float,
-    with_us: bool = False,
-) -> None:
-    console.command(argv)
+def _stream(command: _Command, on_line: Callable[[str], None], clock: _Clock) -> None:
     lines = _Lines(on_line)
-    started = [*_killed_with_us(), *argv] if with_us and shutil.which(argv[0]) else argv
-    returncode = _run(started, doing, cwd, env, [lines.feed], tick=tick, every=every)
+    returncode = _run(command, [lines.feed], clock)
     lines.end()
     if returncode:
-        raise _failed(argv, doing, returncode, list(lines.tail))
+        raise _failed(command.argv, command.doing, returncode, list(lines.tail))
 
 
-def _run(
-    argv: Sequence[str],
-    doing: str,
-    cwd: Path | None,
-    env: Mapping[str, str] | None,
-    sinks: Sequence[_Sink],
-    *,
-    tick: Callable[[], None],
-    every: float,
-    text: str | None = None,
-) -> int:
+def _run(command: _Command, sinks: Sequence[_Sink], clock: _Clock) -> int:
     """Run a program and return its exit code; what is raised meanwhile ends it first.
 
     Of two sinks the second gets the errors; one alone gets both outputs.
     """
     process = None
     chunks: _Chunks = Queue(_CHUNKS)
-    ended = threading.Event()
+    ended = threading.Event()  # from now on what is printed is thrown away, and holds no program back
     try:
         with _uninterrupted():
-            process = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=None if env is None else {**os.environ, **env},
-                stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if len(sinks) > 1 else subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process = _start(command, apart=len(sinks) > 1)
             for pipe, sink in zip((process.stdout, process.stderr), sinks, strict=False):
                 _beside(_read, pipe, sink, chunks, ended)
-            if text is not None:
-                _beside(_write, process.stdin, text)
-        return _follow(process, chunks, len(sinks), tick=tick, every=every)
-    except BaseException as error:
-        ended.set()  # what it prints while it is ended is thrown away, and does not hold it back
+            if command.text is not None:
+                _beside(_write, process.stdin, command.text)
+        return _follow(process, chunks, len(sinks), clock)
+    except BaseException:
+        ended.set()
         if process:
             _end(process)
-        elif isinstance(error, FileNotFoundError):
-            raise _not_there(argv, doing) from error
         raise
     finally:
         ended.set()
+
+
+def _start(command: _Command, *, apart: bool) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [*command.prefix, *command.argv],
+            cwd=command.cwd,
+            env=None if command.env is None else {**os.environ, **command.env},
+            stdin=subprocess.DEVNULL if command.text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise _not_there(command.argv, command.doing) from error
 
 
 @functools.cache
@@ -243,14 +251,12 @@ def _uninterrupted() -> Iterator[None]:
         handlers[number](number, frame)
 
 
-def _follow(
-    process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, *, tick: Callable[[], None], every: float
-) -> int:
-    """Give a program's output to the sinks, calling tick every so many seconds; return its exit code.
+def _follow(process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, clock: _Clock) -> int:
+    """Give a program's output to the sinks, calling the clock's tick; return its exit code.
 
     Its outputs are read to their ends, or until the program has ended and no more came for a moment.
     """
-    due = time.monotonic() + every
+    due = time.monotonic() + clock.every
     ended = None
     heard = 0.0  # when the last piece of output was taken
     while still_open or ended is None:
@@ -268,8 +274,8 @@ def _follow(
         if ended is None and process.poll() is not None:
             ended = now
         if ended is None and now >= due:
-            tick()
-            due = time.monotonic() + every
+            clock.tick()
+            due = time.monotonic() + clock.every
         if ended is not None and now > max(ended, heard) + _OPEN_SECONDS:
             break
     return process.wait()

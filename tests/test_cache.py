@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,18 @@ import pytest
 from delivery import cache
 from delivery.errors import DeliveryError
 
+HOMES = [(cache.cache_home, "XDG_CACHE_HOME", ".cache"), (cache.state_home, "XDG_STATE_HOME", ".local/state")]
 
-def test_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.folder("engine") == tmp_path / "delivery-platform" / "engine"
+
+@pytest.mark.parametrize("value", ["/elsewhere", "", "relative/path"])
+@pytest.mark.parametrize(("home", "variable", "default"), HOMES)
+def test_a_home_is_where_its_variable_says_or_below_the_users(
+    monkeypatch: pytest.MonkeyPatch, home: Callable[[], Path], variable: str, default: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("HOME", "/home/ada")
+    parent = value if value.startswith("/") else f"/home/ada/{default}"
+    assert home() == Path(parent, "delivery-platform")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

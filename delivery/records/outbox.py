@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from delivery import xdg
+from delivery import cache
 from delivery.errors import DeliveryError
 from delivery.records.events import Fate
 
@@ -120,12 +120,12 @@ def _folder() -> Path:
 
 
 def _default() -> Path:
-    return xdg.state() / "outbox"
+    return cache.state_home() / "outbox"
 
 
 def _former() -> Path:
     """Where the outbox was in earlier versions, which another clone may still run: in the cache."""
-    return xdg.cache() / "outbox"
+    return cache.cache_home() / "outbox"
 
 
 def take_over() -> None:
