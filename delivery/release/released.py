@@ -7,17 +7,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from delivery.build.plan import Images, Plan
 from delivery.errors import DeclarationError
 
 __all__ = ["Release", "ReleasedChart", "ReleasedImage", "make_release", "read_release", "released_images"]
 
+_CLOSED = ConfigDict(extra="forbid")  # an unknown key is a mistake
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class ReleasedImage:
     """An image in a registry: repository, content key, the digest of its manifest ("sha256:…"), and its version."""
+
+    __pydantic_config__ = _CLOSED
 
     repository: str
     key: str
@@ -33,6 +38,8 @@ class ReleasedImage:
 @dataclass(frozen=True)
 class ReleasedChart:
     """The packaged chart in a registry, as an image is."""
+
+    __pydantic_config__ = _CLOSED
 
     repository: str
     key: str
@@ -52,6 +59,8 @@ class Release:
     version is the chart's, since everything else's new version gives it one too. Images alone, without a version and a chart, are
     what a clone runs for itself (`inv up`).
     """
+
+    __pydantic_config__ = _CLOSED
 
     images: Mapping[str, ReleasedImage]
     version: str = ""
@@ -88,15 +97,11 @@ class Release:
 def read_release(text: str, *, file: str) -> Release:
     """Read release.json; raise DeclarationError when it is not one."""
     try:
-        told = json.loads(text)
-        images = {name: ReleasedImage(**image) for name, image in told.pop("images").items()}
-        chart = ReleasedChart(**told.pop("chart")) if told.get("chart") else told.pop("chart", None)
-        release = Release(images=images, chart=chart, **told)
-        digests = {name: image.digest for name, image in images.items()} | ({"chart": chart.digest} if chart else {})
-        wrong = [name for name, digest in digests.items() if not _DIGEST.fullmatch(digest)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _no_release(file, f"it is not a release ({type(error).__name__}: {error})") from error
-    if wrong:
+        release = TypeAdapter(Release).validate_json(text, strict=True)
+    except ValidationError as error:
+        mistakes = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
+        raise _no_release(file, f"it is not a release ({mistakes})") from error
+    if wrong := [name for name, (_, _, digest) in release.content.items() if not _DIGEST.fullmatch(digest)]:
         raise _no_release(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
     return release
 

@@ -20,6 +20,22 @@ def test_is_the_same_after_writing_and_reading(release: Release) -> None:
     assert read_release(release.to_json(), file="release.json") == release
 
 
+def test_what_is_written_is_the_same_bytes_as_ever() -> None:
+    """It is content in registries: other bytes would be another release."""
+    assert RELEASE.to_json() == (
+        '{\n  "images": {\n    "api-rest": {\n      "repository": "localhost:5001/api-rest",\n      "key": "k2",\n'
+        f'      "digest": "{APP.digest}",\n      "version": "1.2.0"\n    }}\n  }},\n  "version": "0.4.0",\n'
+        '  "chart": {\n    "repository": "localhost:5001/platform-chart",\n    "key": "k3",\n'
+        f'    "digest": "{CHART.digest}",\n    "version": "0.4.0"\n  }},\n  "line": "release",\n'
+        '  "branch": "main",\n  "commit": "abc",\n  "builder": "somebody@somewhere"\n}\n'
+    )
+
+
+def test_a_release_of_images_alone_is_read() -> None:
+    text = f'{{"images": {{"api-rest": {{"repository": "r", "key": "k", "digest": "{APP.digest}"}}}}}}'
+    assert read_release(text, file="release.json").images["api-rest"].version == ""
+
+
 def test_its_content_is_not_who_made_it() -> None:
     again = Release(RELEASE.images, "0.4.0", CHART, "develop", "develop", "def", "somebody else")
     assert again.content == RELEASE.content
