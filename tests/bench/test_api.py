@@ -1,6 +1,5 @@
 """The rows of api-rest's table, and when a comparison is none."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -49,11 +48,6 @@ def answering(monkeypatch: pytest.MonkeyPatch, theirs: dict[str, tuple[int, Any]
 PATHS = {"POST": "/deployments", "GET one": "/deployments/1"}
 
 
-def test_sides_that_answer_alike_are_compared_whatever_id_each_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, {"POST": (202, {"id": "2", "received_at": "then"})})
-    _same_answers(SERVERS, PATHS)
-
-
 @pytest.mark.parametrize(
     ("theirs", "complaint"),
     [
@@ -64,9 +58,11 @@ def test_sides_that_answer_alike_are_compared_whatever_id_each_gives(monkeypatch
         ({"wrong": (202, {})}, r"compare a wrong POST: the answers are \[422, 202\]"),
     ],
 )
-def test_sides_that_answer_otherwise_are_not_compared(
+def test_only_sides_that_answer_alike_are_compared_whatever_id_each_gives(
     monkeypatch: pytest.MonkeyPatch, theirs: dict[str, tuple[int, Any]], complaint: str
 ) -> None:
+    answering(monkeypatch, {"POST": (202, {"id": "2", "received_at": "then"})})
+    _same_answers(SERVERS, PATHS)
     answering(monkeypatch, theirs)
     with pytest.raises(BenchError, match=complaint):
         _same_answers(SERVERS, PATHS)
@@ -75,12 +71,9 @@ def test_sides_that_answer_otherwise_are_not_compared(
 class Used(Container):
     """Uses two seconds of the processor between any two looks."""
 
-    def __init__(self) -> None:
-        super().__init__("used", 1, "used")
-        self.looks: Iterator[float] = iter([1.0, 3.0])
-
     def cpu_seconds(self) -> float:
-        return next(self.looks)
+        self.pid += 2
+        return self.pid
 
 
 def post(monkeypatch: pytest.MonkeyPatch, *, written: int, errors: int = 0) -> Turn:
@@ -88,21 +81,18 @@ def post(monkeypatch: pytest.MonkeyPatch, *, written: int, errors: int = 0) -> T
     offsets = iter([1000, 1000 + written])
     monkeypatch.setattr(kafka, "end_offset", lambda *_: next(offsets))
     monkeypatch.setattr(http, "load", lambda *_, **__: http.Load(100, 25.0, 0.1, 0.2, errors))
-    monkeypatch.setattr(STACK, "dependency", lambda _: Used())
-    return _turn(STACK, Server("api-rest", Used(), "topic"), "POST", "/deployments", connections=8, seconds=4)
-
-
-def test_a_turn_tells_the_processor_time_of_an_answer_and_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = post(monkeypatch, written=100)
-    assert found.cpu == 0.02
-    assert found.share == {"server": 0.5, "Kafka": 0.5, "database": 0.5}
+    monkeypatch.setattr(STACK, "dependency", lambda _: Used("used", 1, "used"))
+    server = Server("api-rest", Used("used", 1, "used"), "topic")
+    return _turn(STACK, server, "POST", "/deployments", connections=8, seconds=4)
 
 
 @pytest.mark.parametrize(("written", "errors"), [(100, 0), (108, 0), (90, 10)])
-def test_what_is_under_way_at_the_end_may_be_written(
+def test_a_turn_tells_what_was_used_and_what_is_under_way_at_its_end_may_be_written(
     monkeypatch: pytest.MonkeyPatch, written: int, errors: int
 ) -> None:
-    assert post(monkeypatch, written=written, errors=errors).load.answers == 100
+    found = post(monkeypatch, written=written, errors=errors)
+    assert (found.load.answers, found.cpu) == (100, 0.02)
+    assert found.share == {"server": 0.5, "Kafka": 0.5, "database": 0.5}
 
 
 @pytest.mark.parametrize(("written", "errors"), [(99, 0), (109, 0), (89, 10)])

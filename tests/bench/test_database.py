@@ -7,8 +7,6 @@ from bench.kafka import events
 def test_the_checksum_is_that_of_the_ids_in_any_order() -> None:
     rows = events(5)
     assert checksum(rows) == checksum(reversed(rows))
-    assert checksum(rows)[0] == 5
-    assert checksum(rows[:4]) != checksum(rows)
     assert checksum([{**rows[0], "id": "another"}, *rows[1:]]) != checksum(rows)
 
 

@@ -35,15 +35,6 @@ def test_steps_are_read_from_what_the_tasks_print() -> None:
     assert steps(PRINTED) == {"engine": 0.5, "build api-rest": 10.5, "sign": 1.0}
 
 
-def test_a_step_has_the_same_title_in_every_version() -> None:
-    runs = [Run(1.0, Traffic(), f"✓ release 0.1.0-dev.{number}: put (0.{number} s)\n") for number in (2, 3, 4)]
-    assert module._spent(runs) == "`inv build push` spent, in seconds (medians): release 0.3, everything else 0.7."
-
-
-def test_nothing_printed_has_no_steps() -> None:
-    assert steps("") == {}
-
-
 def test_ratios_are_of_medians_to_ours() -> None:
     result = Result()
     for seconds in (1.0, 9.0, 2.0):
@@ -62,26 +53,19 @@ def test_requests_are_told_by_kind_and_the_second_run_of_ours_not_again() -> Non
     assert told == f"- {OURS}: 2 GET /v2/, 1 PUT manifest\n- bake: 2 GET /v2/, 1 PUT manifest"
 
 
-def test_what_no_step_names_is_the_rest() -> None:
-    runs = [Run(4.0, Traffic(), "✓ build: x (1.0 s)\n✓ sign (0.5 s)\n"), Run(6.0, Traffic(), "✓ build: x (2.0 s)\n")]
-    assert module._spent(runs).endswith("build 1.5, sign 0.2, everything else 3.2.")
+def test_what_no_step_names_is_the_rest_and_a_version_makes_no_other_step() -> None:
+    printed = ("✓ release 0.1.0-dev.2: put (1.0 s)\n✓ sign (0.5 s)\n", "✓ release 0.1.0-dev.3: put (2.0 s)\n")
+    runs = [Run(seconds, Traffic(), text) for seconds, text in zip((4.0, 6.0), printed, strict=True)]
+    assert module._spent(runs).endswith("release 1.5, sign 0.2, everything else 3.2.")
 
 
-def test_every_contender_has_a_place_of_its_own_and_ours_is_first() -> None:
-    found = contenders()
-    assert found[0].title == OURS
-    assert len({one.path for one in found}) == len({one.title for one in found}) == len(found)
-
-
-def test_peers_build_what_we_do() -> None:
-    composed = yaml_strict.load((ROOT / module.PEERS / "compose.yaml").read_text())
-    assert sorted(composed["services"]) == sorted(IMAGES)
-    assert {name: one["build"]["context"] for name, one in composed["services"].items()} == {
-        name: name for name in IMAGES
-    }
+def test_peers_build_what_we_do_each_in_a_place_of_its_own() -> None:
+    services = yaml_strict.load((ROOT / module.PEERS / "compose.yaml").read_text())["services"]
+    built = {name: service["build"]["context"] for name, service in services.items()}
+    assert built == {name: name for name in IMAGES}
     baked = (ROOT / module.PEERS / "docker-bake.hcl").read_text()
     assert 'targets = ["base-image", "api-rest", "async-worker"]' in baked
-    assert all((ROOT / name / "Dockerfile").is_file() for name in IMAGES)
+    assert len({one.path for one in contenders()}) == len(contenders())
 
 
 @pytest.fixture
@@ -96,14 +80,6 @@ def sources(tmp_path: Path) -> Sources:
     return made
 
 
-def test_each_change_is_a_commit_of_one_new_line(sources: Sources) -> None:
-    sources.change()
-    sources.change()
-    argv = ["git", "-C", str(sources.folder), "log", "--format=%s", "--numstat", "--max-count=1"]
-    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
-    assert told == ["fix(api-rest):", "a", "line", "1", "0", module.CHANGED]
-
-
 def test_no_change_is_ever_made_twice(sources: Sources, tmp_path: Path) -> None:
     """An engine keeps what an earlier run has built: the same line again would be served from there."""
     another = Sources(tmp_path / "another", Relay(1), 1, "")
@@ -111,7 +87,8 @@ def test_no_change_is_ever_made_twice(sources: Sources, tmp_path: Path) -> None:
     for one in (sources, another):
         one.change()
         one.change()
-    lines = [line for one in (sources, another) for line in (one.folder / module.CHANGED).read_text().splitlines()[1:]]
+    files = [one.folder / module.CHANGED for one in (sources, another)]
+    lines = [line for file in files for line in file.read_text().splitlines()[1:]]
     assert len(set(lines)) == len(lines) == 4
 
 
@@ -119,31 +96,24 @@ def test_a_clone_is_clean_with_its_venv_and_goes_afterwards(sources: Sources) ->
     with sources.clone() as clone:
         assert (clone / ".venv").readlink() == ROOT / ".venv"
         argv = ["git", "-C", str(clone), "status", "--porcelain", "--branch"]
-        assert (
-            subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "## develop...origin/develop\n"
-        )
+        status = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        assert status == "## develop...origin/develop\n"
     assert not clone.exists()
 
 
-def test_a_contender_that_pushed_nothing_is_not_measured(sources: Sources) -> None:
-    nothing = module.Contender("idle", "idle", (("true",),))
-    with sources.clone() as clone, pytest.raises(BenchError, match="idle has not pushed base-image:"):
-        sources.go(nothing, clone)
-
-
-def test_a_run_that_made_a_venv_is_not_measured(sources: Sources) -> None:
-    making = module.Contender("slow", "slow", (("sh", "-c", "rm .venv; mkdir .venv"),))
-    with sources.clone() as clone, pytest.raises(BenchError, match=r"\.venv is not of this lock"):
-        sources.go(making, clone)
-
-
-def test_a_contender_that_fails_is_told_with_its_last_words(sources: Sources) -> None:
-    failing = module.Contender("bad", "bad", (("sh", "-c", "echo no $TAG; exit 3"),))
-    with (
-        sources.clone() as clone,
-        pytest.raises(BenchError, match=r"sh -c echo no \$TAG; exit 3: exit 3: no [0-9a-f]{12}$"),
-    ):
-        sources.go(failing, clone)
+@pytest.mark.parametrize(
+    ("script", "refusal"),
+    [
+        ("true", "sh has not pushed base-image:"),
+        ("rm .venv; mkdir .venv", r"\.venv is not of this lock"),
+        ("echo no $TAG; exit 3", r"exit 3: exit 3: no [0-9a-f]{12}$"),
+    ],
+    ids=["pushed nothing", "made a .venv", "failed"],
+)
+def test_a_contender_that_did_not_do_its_work_is_not_measured(sources: Sources, script: str, refusal: str) -> None:
+    contender = module.Contender("sh", "sh", (("sh", "-c", script),))
+    with sources.clone() as clone, pytest.raises(BenchError, match=refusal):
+        sources.go(contender, clone)
 
 
 def test_what_a_ci_server_says_does_not_reach_a_contender(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,10 +145,8 @@ def test_a_missing_bundle_is_told_in_a_line(
     monkeypatch.setenv("BUILD_CA", "/nowhere/bundle.crt")
     monkeypatch.setattr(module, "need", lambda *_: None)
     assert main([]) == FAILED
-    assert (
-        capsys.readouterr().err
-        == "bench cannot find a bundle of CAs: there is no /nowhere/bundle.crt; BUILD_CA names one\n"
-    )
+    refusal = "bench cannot find a bundle of CAs: there is no /nowhere/bundle.crt; BUILD_CA names one"
+    assert capsys.readouterr().err == f"{refusal}\n"
 
 
 def test_only_this_runs_names_are_taken_off_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

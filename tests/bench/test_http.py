@@ -1,6 +1,7 @@
 """What is asked of wrk, and what is read of what it prints."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -15,51 +16,24 @@ PRINTED = """Running 2s test @ http://10.0.0.2:8000/health
 """
 
 
-class Wrk:
-    """Takes the place of the program and keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.argv: tuple[str, ...] = ()
-        self.env: Mapping[str, str] = {}
-
-    def __call__(self, *argv: str, env: Mapping[str, str]) -> str:
-        self.argv, self.env = argv, env
+@pytest.mark.parametrize(("variable", "program"), [("", "wrk"), ("/opt/wrk", "/opt/wrk")])
+@pytest.mark.parametrize("script", ["get", "post"])
+def test_wrk_is_told_what_to_load_and_its_figures_are_read(
+    variable: str, program: str, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*argv: str, env: Mapping[str, str]) -> str:
+        assert (argv[0], argv[-1]) == (program, "http://10.0.0.2:8000/deployments")
+        told = dict(word.removeprefix("--").split("=") for word in argv[1:-1])
+        assert {"threads": "1", "connections": "64", "duration": "5s"}.items() <= told.items()
+        assert Path(told["script"]) == http.SCRIPTS / f"{script}.lua"
+        assert Path(told["script"]).is_file()
+        assert Path(env["BENCH_REPORT"]).is_file()
         return PRINTED
 
-
-@pytest.fixture
-def wrk(monkeypatch: pytest.MonkeyPatch) -> Wrk:
-    program = Wrk()
-    monkeypatch.setattr(http, "run", program)
-    monkeypatch.delenv("WRK", raising=False)
-    return program
-
-
-@pytest.mark.usefixtures("wrk")
-def test_microseconds_are_read_as_seconds_and_every_kind_of_error_counts() -> None:
-    seen = load("10.0.0.2", "/health", script="get", connections=8, seconds=2)
+    monkeypatch.setattr(http, "run", run)
+    monkeypatch.setenv("WRK", variable)
+    seen = load("10.0.0.2", "/deployments", script=script, connections=64, seconds=5)
     assert seen == Load(answers=3000, rate=1500, p50=0.0015, p99=0.04, errors=321)
-
-
-def test_wrk_is_told_whom_to_load_how_and_for_how_long(wrk: Wrk) -> None:
-    load("10.0.0.2", "/deployments", script="post", connections=64, seconds=5)
-    assert wrk.argv[0] == "wrk"
-    assert wrk.argv[-1] == "http://10.0.0.2:8000/deployments"
-    assert {"--threads=1", "--connections=64", "--duration=5s"} <= set(wrk.argv)
-    (script,) = [word.removeprefix("--script=") for word in wrk.argv if word.startswith("--script=")]
-    assert script == str(http.SCRIPTS / "post.lua")
-    assert wrk.env == {"BENCH_REPORT": str(http.SCRIPTS / "report.lua")}
-
-
-@pytest.mark.parametrize("name", ["get.lua", "post.lua", "report.lua"])
-def test_the_scripts_that_wrk_is_told_of_are_there(name: str) -> None:
-    assert (http.SCRIPTS / name).is_file()
-
-
-def test_a_wrk_that_is_not_on_the_path_can_be_named(wrk: Wrk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WRK", "/opt/wrk")
-    load("10.0.0.2", "/health", script="get", connections=1, seconds=1)
-    assert wrk.argv[0] == "/opt/wrk"
 
 
 def test_what_is_not_up_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

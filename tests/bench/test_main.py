@@ -1,7 +1,5 @@
 """`python -m bench`: what is wrong is told in a line, by an exit code of its own."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,26 +8,14 @@ from bench import __main__ as module
 from bench import delivery
 from bench.__main__ import FAILED, SECTIONS, _measures, _parser, _titles, main
 from bench.stack import BenchError, Images, Stack
-from delivery.project.files import ROOT
-
-
-def test_the_command_line_refuses_nonsense_with_2() -> None:
-    argv = [sys.executable, "-m", "bench", "--nonsense"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 2
-    assert "unrecognized arguments: --nonsense" in done.stderr
-    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["apo"], "there is no section 'apo'; there are api, readers, worker, start"),
-        (["api", "workers"], "there is no section 'workers'"),
         (["--rounds", "0"], "--rounds: must be a whole number, 1 or more, not '0'"),
-        (["--seconds", "-1"], "--seconds: must be a whole number, 1 or more, not '-1'"),
-        (["--events", "many"], "--events: must be a whole number"),
-        (["--starts", "1.5"], "--starts: must be a whole number"),
         (["--kafka-port", "²"], "--kafka-port: must be a whole number"),
         (["--access-log", "maybe"], "--access-log: invalid choice: 'maybe'"),
     ],
@@ -47,9 +33,8 @@ def test_missing_programs_are_named_before_anything_is_started(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("WRK", raising=False)
     assert main([]) == FAILED
-    said = capsys.readouterr()
-    assert said.err == "bench cannot find docker, wrk; on Debian: apt-get install docker-cli wrk\n"
-    assert said.out == ""
+    refusal = "bench cannot find docker, wrk; on Debian: apt-get install docker-cli wrk\n"
+    assert capsys.readouterr() == ("", refusal)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +54,8 @@ def test_what_goes_wrong_ends_with_a_line(
 
 
 def test_delivery_goes_by_itself_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[list[str]] = []
-
-    def measure(arguments: list[str]) -> int:
-        told.append(arguments)
-        return 7
-
-    monkeypatch.setattr(delivery, "main", measure)
+    monkeypatch.setattr(delivery, "main", lambda arguments: 7 if arguments == ["--rounds", "2"] else 0)
     assert main(["delivery", "--rounds", "2"]) == 7
-    assert told == [["--rounds", "2"]]
 
 
 def test_every_section_has_a_title_and_a_measurement() -> None:

@@ -1,6 +1,6 @@
 """The rows of async-worker's table."""
 
-from bench.worker import CONSUMERS, Turn, _limits, _rows
+from bench.worker import Turn, _limits, _rows
 
 
 def turn(storing: float, total: float = 3.0, cpu: float = 0.5) -> Turn:
@@ -22,7 +22,3 @@ def test_what_each_part_used_is_told() -> None:
     assert list(_limits({"aiokafka": [turn(1.0), turn(1.0, 1.0), turn(1.0, 2.0)]})) == [
         "- aiokafka: consumer 0.25, Kafka 0.12"
     ]
-
-
-def test_the_side_that_the_others_are_held_against_takes_part() -> None:
-    assert "faust-streaming" in CONSUMERS
