@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import semver
 
@@ -125,16 +126,18 @@ def subject_of(tag: str) -> str:
     return f"sha256:{found[1]}" if found else ""
 
 
-def decide(there: Registered, uses: Sequence[Use], policy: Prune, today: date) -> Outcome:
+def decide(registered: Registered, uses: Sequence[Use], policy: Prune, today: date) -> Outcome:
     """Decide for every manifest.
 
     Releases X.Y.Z stay for ever, of each other line the newest; what is in use stays, and so does all that a staying release
     names, and what belongs to it. What no release names may be a push under way: it stays for some days after it was first seen.
     """
-    judge = _Judge(there, uses, policy, today)
-    verdicts = [judge.verdict(held) for held in there.held]
-    seen = {verdict.held.pinned: there.seen.get(verdict.held.pinned, today) for verdict in verdicts if verdict.orphan}
-    return Outcome(tuple(sorted(verdicts, key=judge.order)), seen)
+    decision = _Decision(registered, uses, policy, today)
+    verdicts = [decision.verdict(held) for held in registered.held]
+    seen = {
+        verdict.held.pinned: registered.seen.get(verdict.held.pinned, today) for verdict in verdicts if verdict.orphan
+    }
+    return Outcome(tuple(sorted(verdicts, key=decision.order)), seen)
 
 
 def state(seen: Mapping[str, date]) -> str:
@@ -153,118 +156,116 @@ def read_state(text: str, *, file: str) -> dict[str, date]:
         ) from error
 
 
-class _Judge:
-    """What the verdicts of one clean-up go by, worked out once."""
+class _Reason(NamedTuple):
+    goes: bool
+    because: str
 
-    def __init__(self, there: Registered, uses: Sequence[Use], policy: Prune, today: date) -> None:
-        self.there = there
-        self.policy = policy
+
+def _stays(because: str) -> _Reason:
+    return _Reason(goes=False, because=because)
+
+
+def _goes(because: str) -> _Reason:
+    return _Reason(goes=True, because=because)
+
+
+class _Decision:
+    """What the verdicts of one clean-up follow from, computed once."""
+
+    def __init__(self, registered: Registered, uses: Sequence[Use], policy: Prune, today: date) -> None:
+        self.registered = registered
+        self.days = policy.days
         self.today = today
         self.used = {digest: use.who for use in reversed(uses) for digest in use.digests}
-        self.known = {(held.repository, held.digest): held for held in there.held}
-        self.staying = _staying(there, uses, policy)
-        self.named = _naming(there.releases, self.staying)
-        self.naming_in_vain = _naming(there.releases, set(there.releases) - set(self.staying))
+        self.known = {(held.repository, held.digest): held for held in registered.held}
+        self.releases = _releases(registered, uses, policy)
+        self.naming: dict[str, list[str]] = {}  # the versions that name a digest, newest first
+        for version in self.releases:
+            for digest in digests(registered.releases[version]):
+                self.naming.setdefault(digest, []).append(version)
 
     def verdict(self, held: Held, asked: frozenset[str] = frozenset()) -> Verdict:
-        """What happens to a manifest; asked are those that this is found out for, so that no circle is followed."""
-        if reason := self._stays_by_itself(held):
-            return Verdict(held, goes=False, because=reason)
-        above = [
-            self.verdict(self.known[held.repository, digest], asked | {held.digest})
-            for digest in sorted(held.of - asked - {held.digest})
-            if (held.repository, digest) in self.known
-        ]
-        if above:
-            kept = [one for one in above if not one.goes]
-            decisive = (kept or above)[0]
-            return Verdict(
-                held, not kept, f"belongs to {_name(decisive.held)}, which {_does(decisive)}", decisive.orphan
-            )
-        if reason := self._goes_by_itself(held):
-            return Verdict(held, goes=True, because=reason)
-        return self._orphan(held)
+        """What happens to a manifest; `asked` are those that it is decided for, so that no circle is followed."""
+        own = self._by_itself(held)
+        if own and not own.goes:
+            return Verdict(held, *own)
+        wholes = [self.verdict(whole, asked | {held.digest}) for whole in self._wholes(held, asked)]
+        if wholes:
+            decisive = min(wholes, key=lambda whole: whole.goes)
+            because = f"belongs to {_name(decisive.held)}, which {'goes' if decisive.goes else 'stays'}"
+            return Verdict(held, decisive.goes, because, decisive.orphan)
+        return Verdict(held, *own) if own else self._orphan(held)
 
     def order(self, verdict: Verdict) -> tuple[bool, int, int, tuple[str, ...], str]:
-        """What stays comes last; what goes comes before what it belongs to, and what no tag finds before what lists it."""
+        """What goes comes first, in the order of repositories, and a part before its whole."""
         held = verdict.held
-        place = self.there.repositories.index(held.repository)
-        return not verdict.goes, place, -self._depth(held, frozenset()), held.tags, held.digest
+        repository = self.registered.repositories.index(held.repository)
+        return not verdict.goes, repository, -self._depth(held), held.tags, held.digest
 
-    def _depth(self, held: Held, asked: frozenset[str]) -> int:
-        above = [
-            self.known[held.repository, digest]
-            for digest in held.of - asked - {held.digest}
-            if (held.repository, digest) in self.known
-        ]
-        return max((1 + self._depth(one, asked | {held.digest}) for one in above), default=0)
+    def _wholes(self, held: Held, asked: frozenset[str]) -> list[Held]:
+        """What a manifest belongs to, of what is in the registry."""
+        wanted = [(held.repository, digest) for digest in sorted(held.of - asked - {held.digest})]
+        return [self.known[key] for key in wanted if key in self.known]
 
-    def _stays_by_itself(self, held: Held) -> str:
+    def _depth(self, held: Held, asked: frozenset[str] = frozenset()) -> int:
+        wholes = self._wholes(held, asked)
+        return max((1 + self._depth(whole, asked | {held.digest}) for whole in wholes), default=0)
+
+    def _by_itself(self, held: Held) -> _Reason | None:
+        """What its uses and the releases say of a manifest, whatever it belongs to."""
         if who := self.used.get(held.digest):
-            return f"in use: {who}"
-        if held.repository == self.there.repositories[0]:
+            return _stays(f"in use: {who}")
+        if held.repository == self.registered.repositories[0]:
             if STATE in held.tags:
-                return "what this clean-up remembers"
-            return next((self.staying[tag] for tag in held.tags if tag in self.staying), "")
-        names = self.named.get(held.digest, ())
-        return f"named by {_listed(names)}" if names else ""
-
-    def _goes_by_itself(self, held: Held) -> str:
-        if held.repository == self.there.repositories[0]:
-            versions = [tag for tag in held.tags if tag in self.there.releases]
-            line = _line(versions[0]) if versions else ""
-            return f"older than the newest {getattr(self.policy, line)} of {line}" if line else ""
-        names = self.naming_in_vain.get(held.digest, ())
-        return f"named by nothing but {_listed(names)}, which goes too" if names else ""
+                return _stays("what this clean-up remembers")
+            reasons = [self.releases[tag] for tag in held.tags if tag in self.releases]
+            return min(reasons, key=lambda reason: reason.goes, default=None)
+        versions = self.naming.get(held.digest, [])
+        if staying := [version for version in versions if not self.releases[version].goes]:
+            return _stays(f"named by {_listed(staying)}")
+        return _goes(f"named by nothing but {_listed(versions)}, which goes too") if versions else None
 
     def _orphan(self, held: Held) -> Verdict:
-        first = self.there.seen.get(held.pinned, self.today)
-        since = f"no release names it, seen since {first}"
-        if (self.today - first).days >= self.policy.days:
-            return Verdict(held, goes=True, because=since, orphan=True)
-        return Verdict(held, goes=False, because=f"{since}: less than {self.policy.days} days", orphan=True)
+        first = self.registered.seen.get(held.pinned, self.today)
+        goes = (self.today - first).days >= self.days
+        because = f"no release names it, seen since {first}"
+        return Verdict(held, goes, because if goes else f"{because}: less than {self.days} days", orphan=True)
 
 
-def _staying(there: Registered, uses: Iterable[Use], policy: Prune) -> dict[str, str]:
-    """The releases that stay, each with why."""
-    found: dict[str, str] = {}
-    rank = {"develop": 0, "candidate": 0}
-    for version in sorted(there.releases, key=semver.Version.parse, reverse=True):
+def _releases(registered: Registered, uses: Iterable[Use], policy: Prune) -> dict[str, _Reason]:
+    """What happens to each release, newest first."""
+    keep = {"develop": policy.develop, "candidate": policy.candidate}
+    left = dict(keep)
+    reasons: dict[str, _Reason] = {}
+    for version in sorted(registered.releases, key=semver.Version.parse, reverse=True):
         line = _line(version)
         if not line:
-            found[version] = "releases stay for ever" if "-" not in version else "of no line that is cleaned up"
-            continue
-        keep = getattr(policy, line)
-        if rank[line] < keep:
-            found[version] = f"one of the newest {keep} of {line}"
-        rank[line] += 1
-    ours = {held.digest for held in there.held}
+            because = "of no line that is cleaned up" if "-" in version else "releases stay for ever"
+            reasons[version] = _stays(because)
+        elif left[line]:
+            left[line] -= 1
+            reasons[version] = _stays(f"one of the newest {keep[line]} of {line}")
+        else:
+            reasons[version] = _goes(f"older than the newest {keep[line]} of {line}")
+    ours = {held.digest for held in registered.held}
     for use in uses:
-        found.update(dict.fromkeys(_meant(use.version, use.digests & ours, there.releases), f"in use: {use.who}"))
-    return found
+        for version in _versions(use.version, use.digests & ours, registered.releases):
+            reasons[version] = _stays(f"in use: {use.who}")
+    return reasons
 
 
-def _meant(version: str, used: frozenset[str], releases: Mapping[str, Release]) -> list[str]:
-    """The releases that a use may be of: the one of its version if that has all that is used, else all that have."""
-    having = [one for one, release in releases.items() if used <= digests(release)]
+def _versions(version: str, used: frozenset[str], releases: Mapping[str, Release]) -> list[str]:
+    """The releases that a use may be of: its version's if that has all that is used, else all that have."""
+    having = [name for name, release in releases.items() if used <= digests(release)]
     if version in having:
         return [version]
     return having if used else []
 
 
 def _line(version: str) -> str:
-    """The line that a version comes from: develop, candidate, or "" for a release and for what is none of ours."""
-    before, _, number = (semver.Version.parse(version).prerelease or "").partition(".")
-    return _LINES.get(before, "") if number.isdecimal() else ""
-
-
-def _naming(releases: Mapping[str, Release], versions: Iterable[str]) -> dict[str, list[str]]:
-    """The versions that name each digest, newest first."""
-    found: dict[str, list[str]] = {}
-    for version in sorted(versions, key=semver.Version.parse, reverse=True):
-        for digest in digests(releases[version]):
-            found.setdefault(digest, []).append(version)
-    return found
+    """The line that a version comes from: develop, candidate, or "" for others, which stay."""
+    name, _, number = (semver.Version.parse(version).prerelease or "").partition(".")
+    return _LINES.get(name, "") if number.isdecimal() else ""
 
 
 def digests(release: Release) -> frozenset[str]:
@@ -280,10 +281,6 @@ def _short(tag: str) -> str:
     """A tag as people read it: one that holds a whole digest is cut."""
     subject = subject_of(tag)
     return f"{tag[:19]}…{tag[len('sha256-') + 64 :]}" if subject else tag
-
-
-def _does(verdict: Verdict) -> str:
-    return "goes" if verdict.goes else "stays"
 
 
 def _listed(names: Sequence[str]) -> str:
