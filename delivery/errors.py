@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import ClassVar
 
 __all__ = [
@@ -24,7 +26,14 @@ __all__ = [
     "SignatureError",
     "TestError",
     "UpstreamError",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(word: str, known: Iterable[str], then: str = "") -> str:
+    """The hint for a word that is unknown: the known word nearest to it, if one is near, and `then`."""
+    near = get_close_matches(word, [*known], n=1)
+    return " ".join(part for part in (f"did you mean {near[0]}?" if near else "", then) if part)
 
 
 class DeliveryError(Exception):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,12 +45,27 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["upp"], "cannot run upp: there is no such task\nto do: did you mean up?"),
+        (["waiting"], "cannot run waiting: there is no such task\nto do: did you mean records.waiting?"),
+        (["engine"], "cannot run engine: there is no such task\nto do: it is a namespace: one of engine.down, "),
+        (["up", "--monitorin"], "cannot run up: there is no flag --monitorin\nto do: did you mean --monitoring? "),
+        (["--foo", "up"], "cannot run anything: there is no flag --foo\nto do: `./run inv --list` shows the tasks"),
+        (["component.add"], "cannot run component.add: no name given\nto do: `./run inv --help component.add` "),
+        (["logs", "--tail"], "cannot run logs: --tail needs a value"),
+        (["--help", "upp"], "cannot run upp: there is no such task"),
+        (["--list-depth"], "cannot run anything: --list-depth needs a value"),
+        (["--list", "scam"], "cannot list scam: there is no such namespace\nto do: did you mean scan? one of "),
+        (["deploy", "--environment", "stagin"], "to do: did you mean staging? --environment takes one of "),
+        (["--print-completion-script", "fish"], "cannot complete in fish"),
         (["logs", "--tail", "x"], "cannot read the flags: invalid literal for int() with base 10: 'x'"),
         (["--dry", "status"], "--dry is not obeyed here"),
         (["status", "--dry"], "--dry is not obeyed here"),
     ],
 )
-def test_what_cannot_be_obeyed_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_obeyed_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
     assert run(*words) == 2
     assert said in capsys.readouterr().err
 
@@ -61,3 +77,24 @@ def test_a_list_that_nobody_reads_to_its_end_says_nothing() -> None:
         argv = [sys.executable, "-m", "delivery", "--list"]
         done = subprocess.run(argv, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        (("./run", "i"), {"inv"}),
+        (("./run", "inv", "cluster."), {"cluster.up", "cluster.down", "cluster.status"}),
+        (("./run", "inv", "up", "--mon"), {"--monitoring"}),
+        (("./run", "nox", "-"), set()),
+    ],
+)
+def test_bash_completes_tasks_and_flags(words: tuple[str, ...], completions: set[str], tmp_path: Path) -> None:
+    program = tmp_path / "run"
+    program.write_text(f'#!/bin/sh\ncd "{ROOT}" && shift && exec "{sys.executable}" -m delivery "$@"\n')
+    program.chmod(0o755)
+    complete = (
+        f'eval "$(./run inv --print-completion-script bash)"; COMP_WORDS=({" ".join(words)}); '
+        f'COMP_CWORD={len(words) - 1}; _delivery_run; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run(["bash", "-c", complete], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (set(done.stdout.split()), done.stderr) == (completions, "")

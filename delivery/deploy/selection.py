@@ -7,7 +7,7 @@ from pathlib import Path
 
 from delivery import prompt
 from delivery.build import planning
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.project.declaration import LOCAL, Declaration
 from delivery.registry.client import Registry
 from delivery.release import catalog, signing
@@ -61,7 +61,8 @@ def choose_platform(request: Request, platform: str) -> str:
     platform = platform or KUBERNETES
     if platform not in _PLATFORMS:
         raise DeclarationError(
-            f"deploy: --platform {platform} is not known", hint=f"--platform takes one of {', '.join(_PLATFORMS)}"
+            f"deploy: --platform {platform} is not known",
+            hint=did_you_mean(platform, _PLATFORMS, f"--platform takes one of {', '.join(_PLATFORMS)}"),
         )
     if platform == DOCKER and not is_local:
         raise DeclarationError(

@@ -11,7 +11,7 @@ from delivery import console
 from delivery.deploy import helm, kubectl
 from delivery.deploy.helm import Helm
 from delivery.deploy.kubectl import Kubernetes
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.host import programs
 from delivery.project.declaration import LOCAL, Declaration, Environment
 
@@ -65,9 +65,10 @@ def environment(declaration: Declaration, name: str) -> Environment:
     try:
         return declaration.environments[name]
     except KeyError:
+        known = ", ".join(declaration.environments) or "none: it declares none"
         raise DeclarationError(
             f"look for the environment {name}: delivery.toml has none of that name",
-            hint=f"--environment takes one of {', '.join(declaration.environments) or 'none: it declares none'}",
+            hint=did_you_mean(name, declaration.environments, f"--environment takes one of {known}"),
         ) from None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import cache, console, process
-from delivery.errors import CommandError, DeclarationError, DeliveryError
+from delivery.errors import CommandError, DeclarationError, DeliveryError, did_you_mean
 from delivery.host import debian, wheel
 from delivery.machine import platform
 from delivery.project.files import ROOT
@@ -216,5 +216,6 @@ def _known(name: str) -> Program:
         return PROGRAMS[name]
     except KeyError:
         raise DeclarationError(
-            f"look for {name}: not a program of this project", hint=f"one of {', '.join(PROGRAMS)}"
+            f"look for {name}: not a program of this project",
+            hint=did_you_mean(name, PROGRAMS, f"one of {', '.join(PROGRAMS)}"),
         ) from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import cache, console
-from delivery.errors import DeclarationError, PlatformError, PortTakenError
+from delivery.errors import DeclarationError, PlatformError, PortTakenError, did_you_mean
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.machine import user
 from delivery.platform.compose import Compose, Service
@@ -247,6 +247,7 @@ def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> N
     known = project.declared()
     if unknown := [name for name in services if name not in known]:
         raise DeclarationError(
-            f"show the logs: there is no service {', '.join(unknown)}", hint=f"known: {', '.join(known)}"
+            f"show the logs: there is no service {', '.join(unknown)}",
+            hint=did_you_mean(unknown[0], known, f"known: {', '.join(known)}"),
         )
     project.logs(services, console.say, follow=follow, tail=tail)

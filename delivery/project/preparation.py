@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from semver import Version as Number
 
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.project import changelog
 from delivery.project.chart import with_tags, with_versions
 from delivery.project.declaration import Declaration
@@ -65,7 +65,8 @@ def told(declaration: Declaration, arguments: Sequence[str]) -> dict[str, str]:
         problem, hint = "", ""
         if name not in declaration.subprojects:
             problem = f"{name!r} is no subproject"
-            hint = f"one of {', '.join(declaration.subprojects)}, as in apps=1.2.0"
+            known = declaration.subprojects
+            hint = did_you_mean(name, known, f"one of {', '.join(known)}, as in apps=1.2.0")
         elif not is_version(version):
             problem, hint = f"{version!r} is no version", f"X.Y.Z, as in {name}=1.2.0"
         elif found.setdefault(name, version) != version:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.project.declaration import Declaration
 from delivery.records.deployment import Action, Deployment, Outcome
 
@@ -248,8 +248,9 @@ def components(declaration: Declaration, names: Sequence[str] = ()) -> list[str]
         elif name in declaration.subprojects:
             found += [of_folder[folder] for folder in declaration.subprojects[name].folders if folder in of_folder]
         else:
-            known = ", ".join(dict.fromkeys([*everything, *declaration.subprojects, declaration.name]))
-            raise DeclarationError(f"record {name}: there is no such component", hint=f"one of {known}")
+            known = dict.fromkeys([*everything, *declaration.subprojects, declaration.name])
+            hint = did_you_mean(name, known, f"one of {', '.join(known)}")
+            raise DeclarationError(f"record {name}: there is no such component", hint=hint)
     return list(dict.fromkeys(found))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from delivery import console
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
@@ -30,9 +30,10 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
     clone, and a shallow clone.
     """
     if only and only not in declaration.subprojects:
+        known = declaration.subprojects
         raise DeclarationError(
             f"cannot split the repository: --only {only} is no subproject",
-            hint=f"one of {', '.join(declaration.subprojects)}",
+            hint=did_you_mean(only, known, f"one of {', '.join(known)}"),
         )
     clone = git.look(root)
     _check(to, clone)

@@ -7,7 +7,7 @@ import sys
 from invoke.context import Context
 
 from delivery import console, process
-from delivery.errors import CommandError, DeclarationError, TestError
+from delivery.errors import CommandError, DeclarationError, TestError, did_you_mean
 from delivery.project import files
 from delivery.project.declaration import Declaration, is_local
 from delivery.tasks.menu import item
@@ -32,7 +32,8 @@ def check(_context: Context, of: str) -> None:
     declaration = files.load_declaration()
     parts = [*declaration.subprojects, declaration.name]
     if of not in parts:
-        raise DeclarationError(f"check {of}: there is no such part", hint=f"--of takes one of {', '.join(parts)}")
+        hint = did_you_mean(of, parts, f"--of takes one of {', '.join(parts)}")
+        raise DeclarationError(f"check {of}: there is no such part", hint=hint)
     environment = {"DELIVERY_REGISTRY": _registry(declaration)}
     try:
         argv = [sys.executable, "-m", "nox", "--tags", of]

@@ -11,7 +11,7 @@ from invoke.context import Context
 from delivery import console
 from delivery.build import planning
 from delivery.build.plan import Plan
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.project.declaration import Declaration
@@ -108,7 +108,8 @@ def push(_context: Context, plan: str = "") -> None:
 
 def _say(what: str, declaration: Declaration, branch: str) -> None:
     if what not in _SAYS:
-        raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=f"one of {', '.join(_SAYS)}")
+        hint = did_you_mean(what, _SAYS, f"one of {', '.join(_SAYS)}")
+        raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=hint)
     console.say(_SAYS[what](planning.decide(declaration, branch)))
 
 

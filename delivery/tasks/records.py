@@ -14,7 +14,7 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.dora import metrics
-from delivery.errors import DeclarationError, DeliveryError
+from delivery.errors import DeclarationError, DeliveryError, did_you_mean
 from delivery.project import files
 from delivery.records import outbox
 from delivery.records.events import NO_DATA, lasting, moment, rfc3339
@@ -195,7 +195,7 @@ def notify(_context: Context, result: str) -> None:
     if result not in notification.RESULTS:
         raise DeclarationError(
             f"notify of {result}: that is no outcome of a build",
-            hint=f"--result takes one of {', '.join(notification.RESULTS)}",
+            hint=did_you_mean(result, notification.RESULTS, f"--result takes one of {', '.join(notification.RESULTS)}"),
         )
     notice = notification.notice(result)
     for line in (notice.headline, *notice.lines()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from invoke.context import Context
 
 from delivery import console
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, did_you_mean
 from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.registry.client import Registry
@@ -45,7 +45,8 @@ def sbom(
     known = _release("show a bill of materials", _registry(), version).images
     if image not in known:
         raise DeclarationError(
-            f"show a bill of materials: {image} is no image of ours", hint=f"one of {', '.join(known)}"
+            f"show a bill of materials: {image} is no image of ours",
+            hint=did_you_mean(image, known, f"one of {', '.join(known)}"),
         )
     text, made = _bill(image, known[image])
     if json_:
