@@ -204,7 +204,7 @@ def test_the_command_line_lists_the_steps(tmp_path: Path, capsys: pytest.Capture
     stages {
         stage('a') { agent { label 'x' }
             steps { catchError(buildResult: 'UNSTABLE', stageResult: 'UNSTABLE', message: 'm') { error 'no' } } }
-        stage('b') { when { branch 'main' }
+        stage('b') { when { environment name: 'BRANCH_NAME', value: 'main' }
             steps { echo 'b' } }
     } }"""
     file = tmp_path / "Jenkinsfile"

@@ -1,11 +1,8 @@
 package declarative
 
-import org.codehaus.groovy.ast.expr.BinaryExpression
-import org.codehaus.groovy.ast.expr.BooleanExpression
 import org.codehaus.groovy.ast.expr.ConstantExpression
 import org.codehaus.groovy.ast.expr.Expression
 import org.codehaus.groovy.ast.expr.GStringExpression
-import org.codehaus.groovy.ast.expr.NotExpression
 import org.codehaus.groovy.ast.expr.PropertyExpression
 import org.codehaus.groovy.ast.expr.VariableExpression
 
@@ -351,43 +348,8 @@ class Build {
             case 'anyOf': return condition.children.any { met(it, context) }
             case 'allOf': return condition.children.every { met(it, context) }
             case 'environment': return (variables[argument('name')] ?: '') == argument('value')
-            case 'expression': return truth(condition.arguments.value, context) as boolean
-            case 'buildingTag': return variables.TAG_NAME as boolean
-            case 'branch': return matches(argument('pattern'), variables.BRANCH_NAME, argument('comparator'))
-            case 'tag': return matches(argument('pattern'), variables.TAG_NAME, argument('comparator'))
-            case 'changeRequest':
-                return variables.CHANGE_ID && [id: 'CHANGE_ID', target: 'CHANGE_TARGET', branch: 'CHANGE_BRANCH'].every { key, variable ->
-                    argument(key) == null || matches(argument(key), variables[variable], argument('comparator') ?: 'EQUALS')
-                }
         }
         throw new Unsupported(condition.line, "${condition.name} is not known in when")
-    }
-
-    private static boolean matches(String pattern, String actual, String comparator) {
-        if (!actual) return false
-        switch (comparator ?: 'GLOB') {
-            case 'EQUALS': return pattern == actual
-            case 'REGEXP': return actual ==~ pattern
-            default: return Glob.matches(pattern, actual)
-        }
-    }
-
-    private Object truth(Expression expression, Context context) {
-        switch (expression) {
-            case BinaryExpression:
-                def left = truth(expression.leftExpression, context)
-                switch (expression.operation.text) {
-                    case '&&': return left && truth(expression.rightExpression, context)
-                    case '||': return left || truth(expression.rightExpression, context)
-                    case '==': return left == truth(expression.rightExpression, context)
-                    default: return left != truth(expression.rightExpression, context)
-                }
-            case NotExpression: return !truth(expression.expression, context)
-            case BooleanExpression: return truth(expression.expression, context)
-            case ConstantExpression: return expression.value
-            case PropertyExpression: return property(expression, context)
-            default: return value(expression, context)
-        }
     }
 
     // ---- Steps

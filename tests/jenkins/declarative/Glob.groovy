@@ -2,7 +2,7 @@ package declarative
 
 import java.nio.file.Files
 
-/** How paths are matched: Ant's patterns, as stash, archiveArtifacts, junit and the condition branch have them. */
+/** How paths are matched: Ant's patterns, as stash, archiveArtifacts and junit have them. */
 class Glob {
     static boolean matches(String pattern, String path) {
         String text = pattern.endsWith('/') ? pattern + '**' : pattern

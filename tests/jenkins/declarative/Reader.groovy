@@ -42,11 +42,6 @@ class Reader {
     ]
     static final Map<String, List<String>> CONDITIONS = [
         environment: ['name', 'value'],
-        branch: ['pattern', 'comparator'],
-        tag: ['pattern', 'comparator'],
-        changeRequest: ['id', 'target', 'branch', 'comparator'],
-        buildingTag: [],
-        expression: [],
         not: [],
         anyOf: [],
         allOf: [],
@@ -272,45 +267,13 @@ class Reader {
                 if (!found.children) throw new Unsupported(call.line, "${call.name} has no condition")
                 if (call.name == 'not' && found.children.size() != 1) throw new Unsupported(call.line, 'not takes one condition')
                 break
-            case 'expression':
-                plain(call)
-                def inner = statements(call.block)
-                if (inner.size() != 1) throw new Unsupported(call.line, 'an expression is one value')
-                def value = inner[0] instanceof ReturnStatement || inner[0] instanceof ExpressionStatement ? inner[0].expression : null
-                found.arguments.value = condition(value, call.line)
-                break
             default:
                 if (call.block != null) throw new Unsupported(call.line, "${call.name} has no block")
-                known(call, CONDITIONS[call.name], call.name in ['branch', 'tag'] ? ['pattern'] : [])
-                if (call.positional) found.arguments.pattern = text(call.positional[0], call.line)
+                known(call, CONDITIONS[call.name])
                 call.named.each { key, value -> found.arguments[key] = text(value, call.line) }
-                if (call.name in ['branch', 'tag'] && !found.arguments.pattern) throw new Unsupported(call.line, "${call.name} has no pattern")
-                if (call.name == 'environment' && found.arguments.size() != 2) {
-                    throw new Unsupported(call.line, 'the condition environment has a name and a value')
-                }
-                if (found.arguments.comparator && !(literal(found.arguments.comparator, call.line) in ['GLOB', 'EQUALS', 'REGEXP'])) {
-                    throw new Unsupported(call.line, 'a comparator is one of GLOB, EQUALS, REGEXP')
-                }
+                if (found.arguments.size() != 2) throw new Unsupported(call.line, 'the condition environment has a name and a value')
         }
         found
-    }
-
-    /** What may stand in expression { }: values of env and texts, compared and joined. */
-    private static Expression condition(Expression value, int line) {
-        switch (value) {
-            case BinaryExpression:
-                if (!(value.operation.text in ['==', '!=', '&&', '||'])) {
-                    throw new Unsupported(line, "${value.operation.text} is not known in an expression")
-                }
-                condition(value.leftExpression, line)
-                condition(value.rightExpression, line)
-                break
-            case NotExpression: condition(value.expression, line); break
-            case BooleanExpression: condition(value.expression, line); break
-            case ConstantExpression: break
-            default: text(value, line)
-        }
-        value
     }
 
     private static void input(Stage stage, Call of) {
