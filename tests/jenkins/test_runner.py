@@ -31,7 +31,8 @@ def pipeline(stages: str, *, agent: str = "agent { label 'a' }", more: str = "")
 def stage(name: str, steps: str = "", more: str = "") -> str:
     """A stage, which by default runs its own name; on 'x' is short for the condition that the branch is x."""
     more = indent(re.sub(r"\bon '(\w+)'", r"environment name: 'BRANCH_NAME', value: '\1'", more), "  ")
-    return f"stage('{name}') {{\n{more}\nsteps {{ {steps or f"sh '{name}'"} }}\n}}\n"
+    steps = steps or f"sh '{name}'"
+    return f"stage('{name}') {{\n{more}\nsteps {{ {steps} }}\n}}\n"
 
 
 @dataclass(frozen=True)
