@@ -2,7 +2,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,46 +35,27 @@ def python(code: str, *arguments: str) -> Callable[[Run], list[str]]:
     return lambda _run: [sys.executable, "-c", code, *arguments]
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """An interrupt raises KeyboardInterrupt, even where the shell that started the tests ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize(("session", "name"), [("lint", "lint"), ("unit(project='api-rest')", "unit api-rest")])
 def test_a_session_is_named_without_punctuation(session: str, name: str) -> None:
     assert Run(session).name == name
 
 
-def test_the_count_of_tests_is_read_from_the_end_of_a_line() -> None:
+def test_how_far_it_is_and_what_failed_are_read_from_what_pytest_prints() -> None:
     run = Run("lint")
-    run.read("tests/test_a.py ..........                 [ 72/635]")
-    assert run.count == "72/635"
-    run.read("nox > pytest -m 'not engine'")
-    assert run.count == "72/635"
-
-
-def test_what_failed_is_read_from_the_short_summary() -> None:
-    run = Run("lint")
-    for line in ("FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b", "ERROR: no", "1 failed"):
+    failed = ["FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b"]
+    counted = "tests/test_a.py ..........                 [ 72/635]"
+    for line in (counted, "nox > pytest -m 'not engine'", *failed, "ERROR: no", "1 failed"):
         run.read(line)
-    assert run.failed == ["FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b"]
+    assert (run.count, run.failed) == ("72/635", failed)
 
 
-def test_the_status_says_what_runs_how_far_it_is_and_how_many_are_done() -> None:
-    runs = [Run("lint", began=1, returncode=0), Run("unit(project='apps')", "7/9", began=1), Run("types")]
+def test_the_status_says_what_runs_and_the_summary_how_each_ended() -> None:
+    apps = Run("unit(project='apps')", "7/9", began=1, seconds=7.6)
+    runs = [Run("lint", began=1, seconds=1, returncode=0), apps, Run("types")]
     assert status(runs) == "1 of 3 done; running: unit apps 7/9"
-    runs[1].returncode = 1
+    apps.returncode = 1
     assert status(runs) == "2 of 3 done, 1 failed"
-
-
-def test_the_summary_has_a_row_for_each_session() -> None:
-    assert summary([Run("lint", seconds=7.6, returncode=0), Run("types", seconds=1, returncode=2)]) == [
-        ["lint", "passed", "8"],
-        ["types", "failed", "1"],
-    ]
+    assert summary(runs[:2]) == [["lint", "passed", "1"], ["unit apps", "failed", "8"]]
 
 
 def test_a_failure_is_shown_before_its_session_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +79,6 @@ def test_all_are_run_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(shown) == ["lint  │ lint", "types │ types", "unit  │ unit"]
 
 
-@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,8 +86,11 @@ def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
     main_thread = threading.main_thread().ident or 0
     monkeypatch.setattr(console, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT))
     runs = [Run("lint"), Run("types")]
+    # The shell that started the tests may ignore an interrupt.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         run_all(runs, python(INTERRUPTED, str(tidied)), width=1)
+    signal.signal(signal.SIGINT, before)
     assert tidied.exists()
     assert [run.returncode for run in runs] == [3, None]
 

@@ -27,21 +27,15 @@ def test_the_alerts_are_made_from_the_charts() -> None:
     assert re.findall(r"\{\{(.*?)\}\}", text) == [f" $labels.{name} " for name in re.findall(r"\$labels\.(\w+)", text)]
 
 
-def test_only_alerts_on_the_proxy_are_left_out() -> None:
+def test_only_alerts_on_the_proxy_are_left_out_and_the_rest_selects_what_prometheus_labels() -> None:
     (group,) = read("monitoring/rules.yaml")["groups"]
     kept = [rule["alert"] for rule in group["rules"]]
     of_the_proxy = [name for name, lines in chart_rules().items() if "haproxy_" in lines]
     assert of_the_proxy
     assert kept == [name for name in chart_rules() if name not in of_the_proxy]
-    head = make_rules.FILE.read_text(encoding="utf-8").partition("groups:")[0]
-    assert [name for name in chart_rules() if name in head] == of_the_proxy
-
-
-def test_every_selector_keeps_to_what_prometheus_labels_so() -> None:
-    apps = next(one for one in read("monitoring/prometheus.yaml")["scrape_configs"] if one["job_name"] == "apps")
-    (targets,) = apps["static_configs"]
+    scraped = read("monitoring/prometheus.yaml")["scrape_configs"]
+    (targets,) = next(job for job in scraped if job["job_name"] == "apps")["static_configs"]
     (label,) = [f'{name}="{value}"' for name, value in targets["labels"].items()]
-    (group,) = read("monitoring/rules.yaml")["groups"]
     for rule in group["rules"]:
         selectors = re.findall(r"\{([^}]*)\}", rule["expr"])
         assert selectors
