@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shlex
@@ -115,8 +116,9 @@ def to_stderr() -> Iterator[None]:
         out.stderr = before
 
 
-def data(text: str) -> None:
-    """Print what a machine reads, to stdout."""
+def data(content: object) -> None:
+    """Print what a machine reads, to stdout: a text as it is, anything else as JSON."""
+    text = content if isinstance(content, str) else json.dumps(content, indent=2)
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 

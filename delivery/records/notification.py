@@ -16,13 +16,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 
-from delivery import machine
-from delivery.errors import DeliveryError
+from delivery import console, machine
+from delivery.errors import DeclarationError, DeliveryError, did_you_mean
 from delivery.project.files import ROOT
 from delivery.records import recorder
 from delivery.records.events import NO_DATA, StageTime, lasting, span, stage_times
 
-__all__ = ["RESULTS", "VARIABLE", "Notice", "notice", "notify"]
+__all__ = ["RESULTS", "VARIABLE", "Notice", "announce", "notice", "notify"]
 
 VARIABLE = "DELIVERY_WEBHOOK"
 # Jenkins' name of each outcome, with the words for it and apprise's type, which sets colour and icon.
@@ -35,6 +35,7 @@ RESULTS = {
 }
 _KINDS = {"pull-request": "pull request ", "tag": "tag "}
 _RETRIES, _WAIT_SECONDS = 2, 0.5
+_DELIVER_SECONDS = 10.0  # for the outbox, which holds nothing up
 # A webhook that apprise does not know gets {"text": …}, which Slack and its likes take. A redirect
 # would turn the POST into a GET, which succeeds and tells nobody.
 _SLACK_LIKE = {":message": "text", ":title": "", ":type": "", ":version": "", ":attachments": ""}
@@ -98,6 +99,38 @@ def notice(result: str, root: Path = ROOT) -> Notice:
         seconds=seconds,
         stages=stages,
     )
+
+
+def announce(result: str) -> None:
+    """Say how the pipeline went, send it, and deliver the outbox once more.
+
+    A notification or a delivery that fails is a warning. Raises DeclarationError for a result that
+    Jenkins does not know.
+    """
+    result = result.upper()
+    if result not in RESULTS:
+        known = f"--result takes one of {', '.join(RESULTS)}"
+        raise DeclarationError(
+            f"notify of {result}: that is no outcome of a build",
+            hint=did_you_mean(result, RESULTS, known),
+        )
+    current = notice(result)
+    for line in (current.headline, *current.lines()):
+        console.say(line)
+    if not os.environ.get(VARIABLE, "").strip():
+        console.say(f"no notification was sent: {VARIABLE} is not set")
+    elif problem := notify(current):
+        console.say(f"warning: the notification was not sent: {problem}")
+    else:
+        console.say("the notification was sent")
+    try:
+        report = recorder.deliver(seconds=_DELIVER_SECONDS, wait=_DELIVER_SECONDS)
+    except DeliveryError as error:
+        console.say(f"warning: {error.message}")
+        return
+    if report.sent or report.waiting:
+        events = "1 event" if report.sent == 1 else f"{report.sent} events"
+        console.say(f"outbox: {events} delivered, {report.waiting} waiting")
 
 
 def notify(notice: Notice) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "folder",
     "rejected",
     "take_over",
+    "to_json",
     "undelivered_in",
     "waiting",
 ]
@@ -58,6 +59,12 @@ class Waiting:
     ledger: str
     event: Mapping[str, Any]
     since: datetime
+
+    def row(self) -> tuple[str, ...]:
+        """The event for people: since when it waits, what it says, and for which ledger."""
+        names = ("component", "version", "environment", "stage", "status")
+        since = self.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return (since, *(str(self.event.get(name)) for name in names), self.ledger)
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,16 @@ def waiting() -> list[Waiting]:
 def rejected() -> list[Rejected]:
     """What was put aside, the oldest first."""
     return [_read_rejected(file) for file in _files(folder() / _REJECTED)]
+
+
+def to_json(pending: Iterable[Waiting], aside: Iterable[Rejected]) -> dict[str, Any]:
+    """What waits and what was put aside, for a machine."""
+    return {
+        "waiting": [
+            {"since": event.since.isoformat(), "ledger": event.ledger, "event": event.event} for event in pending
+        ],
+        "rejected": [{"file": str(event.file), "why": event.why} for event in aside],
+    }
 
 
 def again() -> int:

@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any, TypeVar
 
 from invoke.exceptions import Exit
@@ -64,6 +65,8 @@ def item(
                 console.error(_our_fault(function.__name__, error))
                 raise Exit(code=_OUR_FAULT) from error
 
+        if "json_" in signature(function).parameters:
+            options["help"] = {"json": "print it for a machine to read", **options.get("help", {})}
         return task(**options)(guarded)
 
     return make
