@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP, and reads as much of its protobuf as tells who is whose child."""
+"""A collector of traces that takes OTLP over HTTP and tells which span is whose child."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-__all__ = ["Collector", "Span", "collecting", "fields", "read"]
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as ReceivedSpan
+
+__all__ = ["Collector", "Span", "collecting", "read"]
 
 PATH = "/v1/traces"
-# opentelemetry/proto/trace/v1/trace.proto, enum SpanKind
-KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
-
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_FIXED = {_FIXED64: 8, _FIXED32: 4}
 
 
 @dataclass(frozen=True)
@@ -30,66 +29,21 @@ class Span:
     parent_id: str
 
 
-def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protobuf message in their order: each one's number, and its number or bytes."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire == _LENGTH:
-            size, at = _varint(message, at)
-        elif wire in _FIXED:
-            size = _FIXED[wire]
-        else:
-            raise ValueError(f"field {number} has wire type {wire}, which OTLP does not use")
-        if at + size > len(message):
-            raise ValueError(f"field {number} ends {at + size - len(message)} bytes after the message")
-        yield number, message[at : at + size]
-        at += size
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where the next field begins."""
-    value = shift = 0
-    while at < len(message):
-        value |= (message[at] & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if message[at - 1] < 0x80:
-            return value, at
-    raise ValueError("the message ends within a number")
-
-
 def read(request: bytes) -> list[Span]:
     """The spans of an ExportTraceServiceRequest."""
-    spans = []
-    for resource_spans in _inner(request, 1):
-        attributes = {
-            _text(attribute, 1): _text(value, 1)
-            for resource in _inner(resource_spans, 1)
-            for attribute in _inner(resource, 1)
-            for value in _inner(attribute, 2)
-        }
-        for scope_spans in _inner(resource_spans, 2):
-            spans += [_span(attributes.get("service.name", ""), span) for span in _inner(scope_spans, 2)]
-    return spans
+    return [
+        _span(part, span)
+        for part in ExportTraceServiceRequest.FromString(request).resource_spans
+        for scope in part.scope_spans
+        for span in scope.spans
+    ]
 
 
-def _span(service: str, message: bytes) -> Span:
-    kind = next((value for number, value in fields(message) if number == 6 and isinstance(value, int)), 0)
-    trace_id, span_id, parent_id = (b"".join(_inner(message, number)).hex() for number in (1, 2, 4))
-    return Span(service, _text(message, 5), KINDS[kind], trace_id, span_id, parent_id)
-
-
-def _inner(message: bytes, wanted: int) -> list[bytes]:
-    return [value for number, value in fields(message) if number == wanted and isinstance(value, bytes)]
-
-
-def _text(message: bytes, wanted: int) -> str:
-    return b"".join(_inner(message, wanted)).decode("utf-8")
+def _span(part: ResourceSpans, span: ReceivedSpan) -> Span:
+    names = [one.value.string_value for one in part.resource.attributes if one.key == "service.name"]
+    kind = ReceivedSpan.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower()
+    ids = (one.hex() for one in (span.trace_id, span.span_id, span.parent_span_id))
+    return Span("".join(names), span.name, kind, *ids)
 
 
 class Collector:

@@ -2,10 +2,8 @@
 
 from http.client import HTTPConnection
 
-import pytest
-
 from tests.ledger.client import Address
-from tests.ledger.otlp import Span, collecting, fields, read
+from tests.ledger.otlp import Span, collecting, read
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 OTHER = "01" * 16
@@ -33,25 +31,6 @@ def test_a_request_says_which_span_of_which_service_is_whose_child() -> None:
         Span("api", "root", "unspecified", TRACE, "00000000000000ff", ""),
         Span("", "x", "consumer", OTHER, "02" * 8, ""),
     ]
-
-
-def test_every_kind_of_field_is_passed_over_by_its_own_size() -> None:
-    message = bytes.fromhex("08ac0211" + "ff" * 8 + "1a016125" + "ee" * 4 + "800107")
-    assert list(fields(message)) == [(1, 300), (2, b"\xff" * 8), (3, b"a"), (4, b"\xee" * 4), (16, 7)]
-
-
-@pytest.mark.parametrize(
-    ("message", "complaint"),
-    [
-        ("0a05aa", "field 1 ends 4 bytes after the message"),
-        ("09aa", "field 1 ends 7 bytes after the message"),
-        ("08ff", "ends within a number"),
-        ("0b", "field 1 has wire type 3"),
-    ],
-)
-def test_what_is_cut_off_or_foreign_is_no_message(message: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        list(fields(bytes.fromhex(message)))
 
 
 def test_a_collector_keeps_what_is_sent_and_tells_of_one_trace() -> None:
