@@ -149,7 +149,7 @@ def notify(notice: Notice) -> str:
         return ""
     # Only the status is taken over: some services' warnings name whom they tell.
     statuses = re.findall(r"error=(\d{3})", log.getvalue())
-    return f"it answered {statuses[-1]}" if statuses else "it cannot be reached"
+    return f"it answered {statuses[-1]}" if statuses else "it cannot be reached, or refuses it"
 
 
 def _service(url: str) -> tuple[NotifyBase | None, bool]:

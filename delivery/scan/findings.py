@@ -6,8 +6,9 @@ import itertools
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from packaging.version import Version as PythonVersion
 
@@ -28,19 +29,13 @@ __all__ = [
     "finding_rows",
     "findings",
     "indexes",
-    "normal",
     "package_rows",
-    "packages_report",
-    "secrets_report",
 ]
 
 CURRENT, OLD, UNSEEN = "current", "old", "not looked at"
 
-_SUITES = {
-    "debian-12": "bookworm",
-    "debian-13": "trixie",
-    "debian-14": "forky",
-}  # the image records its release's number
+# An image records the number of its release.
+_SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-14": "forky"}
 _PYTHON = re.compile(r"libpython(3\.\d+)-minimal")
 _SHORT = 12
 _NOTHING = ((0,), 0)  # what follows the last run of a version
@@ -109,16 +104,6 @@ def finding_rows(found: Iterable[Finding]) -> list[tuple[str, str, str, str]]:
     return [(one.commit[:_SHORT] or "working tree", one.file, str(one.line), one.rule) for one in found]
 
 
-def secrets_report(commit: str, looked: Mapping[str, object], found: Iterable[Finding]) -> str:
-    """The findings as JSON, with what was looked at."""
-    return _json({"commit": commit, **looked, "findings": [asdict(one) for one in found]})
-
-
-def normal(name: str) -> str:
-    """A Python package's name as indexes have it: https://packaging.python.org/specifications/name-normalization/."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def indexes(images: Mapping[str, Sequence[Package]], ours: Collection[str]) -> dict[Index, list[str]]:
     """Which index is to be asked for which packages of these images; for ours none, where it would be somebody else's."""
     found: dict[Index, set[str]] = {}
@@ -144,10 +129,9 @@ def check(
 
 
 def counts(checked: Iterable[Checked]) -> dict[str, int]:
-    """How many packages are in which state, one that several images have counted once; what there is none of is left out."""
-    told = {(one.state, one.kind, one.name, one.has) for one in checked}
-    found = {state: sum(one[0] == state for one in told) for state in (CURRENT, OLD, UNSEEN)}
-    return {state: count for state, count in found.items() if count}
+    """How many packages are in each state that occurs; one that several images have counts once."""
+    states = [state for state, *_ in {(one.state, one.kind, one.name, one.has) for one in checked}]
+    return {state: states.count(state) for state in (CURRENT, OLD, UNSEEN) if state in states}
 
 
 def package_rows(checked: Iterable[Checked]) -> list[tuple[str, str, str, str, str, str]]:
@@ -161,11 +145,6 @@ def package_rows(checked: Iterable[Checked]) -> list[tuple[str, str, str, str, s
         (kind, name, has, newest, ", ".join(images), note)
         for (kind, name, has, newest, note), images in sorted(together.items())
     ]
-
-
-def packages_report(checked: Iterable[Checked]) -> str:
-    """Every package that was checked, as JSON."""
-    return _json({"packages": [asdict(one) for one in checked]})
 
 
 def debian_newer(version: str, than: str) -> bool:
@@ -196,9 +175,9 @@ def _looked_at(packages: Sequence[Package], ours: Collection[str]) -> Iterator[t
     """The packages that are looked at, each with who is to be asked, or why nobody can be."""
     python = next((match[1] for one in packages for match in [_PYTHON.fullmatch(one.name)] if match), "")
     architecture = next((one.architecture for one in packages if one.architecture not in {"", "all"}), "")
-    mine = {normal(name) for name in ours}
+    mine = {canonicalize_name(name) for name in ours}
     for package in packages:
-        if package.within or (package.kind == "pypi" and normal(package.name) in mine):
+        if package.within or (package.kind == "pypi" and canonicalize_name(package.name) in mine):
             continue
         yield package, _index(package, python, architecture)
 
@@ -208,37 +187,31 @@ def _index(package: Package, python: str, architecture: str) -> Index | str:
         return Index("pypi", python, architecture)
     if package.kind != "deb":
         return f"no index of the kind {package.kind} is known here"
-    told = re.search(r"[?&]distro=([^&#]+)", package.purl)
-    suite = _SUITES.get(told[1] if told else "")
-    return (
-        Index("deb", suite, architecture)
-        if suite
-        else f"{told[1] if told else 'it'} is no release of Debian that is known here"
-    )
+    match = re.search(r"[?&]distro=([^&#]+)", package.purl)
+    release = match[1] if match else "it"
+    if release not in _SUITES:
+        return f"{release} is no release of Debian that is known here"
+    return Index("deb", _SUITES[release], architecture)
 
 
 def _asked(package: Package) -> str:
-    return normal(package.name) if package.kind == "pypi" else package.name
+    return canonicalize_name(package.name) if package.kind == "pypi" else package.name
 
 
 def _checked(image: str, package: Package, index: Index | str, offers: Mapping[Index, Offer]) -> Checked:
-    def result(state: str, newest: str = "", *, security: bool = False, why: str = "") -> Checked:
-        return Checked(image, package.kind, package.name, package.version, state, newest, security, why)
-
+    unseen = Checked(image, package.kind, package.name, package.version, UNSEEN)
     if isinstance(index, str):
-        return result(UNSEEN, why=index)
+        return replace(unseen, why=index)
     offer, name = offers[index], _asked(package)
-    if offer.why:
-        return result(UNSEEN, why=offer.why)
     versions = offer.versions.get(name, ())
-    if not versions:
-        return result(
-            UNSEEN, why=f"{index.release} has it no more" if index.kind == "deb" else "the index has no such package"
-        )
+    if offer.why or not versions:
+        missing = f"{index.release} has it no more" if index.kind == "deb" else "the index has no such package"
+        return replace(unseen, why=offer.why or missing)
     newer = [version for version in versions if _newer(index.kind, version, package.version)]
     if not newer:
-        return result(CURRENT, versions[0])
-    return result(OLD, newer[0], security=any(version in offer.security.get(name, ()) for version in newer))
+        return replace(unseen, state=CURRENT, newest=versions[0])
+    security = any(version in offer.security.get(name, ()) for version in newer)
+    return replace(unseen, state=OLD, newest=newer[0], security=security)
 
 
 def _newer(kind: str, version: str, than: str) -> bool:
@@ -248,7 +221,3 @@ def _newer(kind: str, version: str, than: str) -> bool:
         return PythonVersion(version) > PythonVersion(than)
     except InvalidVersion:  # of before there were rules
         return version != than
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=2) + "\n"

@@ -39,18 +39,9 @@ def newest(names: Sequence[str], python: str, architecture: str) -> dict[str, st
 
 def _compiled(names: Sequence[str], python: str, architecture: str) -> dict[str, str]:
     version = python or f"{sys.version_info.major}.{sys.version_info.minor}"
-    argv = [
-        find_uv_bin(),
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-deps",
-        "--no-header",
-        "--no-annotate",
-        "--only-binary",
-        ":all:",
-    ]
-    argv += ["--prerelease", "if-necessary", "--python-version", version, "--no-python-downloads"]
+    argv = [find_uv_bin(), "pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate"]
+    argv += ["--only-binary", ":all:", "--prerelease", "if-necessary"]
+    argv += ["--python-version", version, "--no-python-downloads"]
     if architecture in _ARCHITECTURES:
         argv += ["--python-platform", f"{_ARCHITECTURES[architecture]}-unknown-linux-gnu"]
     text = "".join(f"{name}\n" for name in names)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from delivery import console
@@ -43,7 +45,8 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
         )
     looked = {"files": count, "commits": commits, "of": whose.removeprefix("of "), "shallow": bool(clone.ends)}
     found = sorted({*found, *before})
-    _write("secrets.json", findings.secrets_report(clone.commit, looked, found), root)
+    report = {"commit": clone.commit, **looked, "findings": [asdict(finding) for finding in found]}
+    _write("secrets.json", _json(report), root)
     return found
 
 
@@ -61,7 +64,7 @@ def packages(declaration: Declaration, root: Path = ROOT) -> list[Checked]:
     ours = [_distribution(root / image.context) for image in declaration.images.values()]
     offers = {index: _offer(index, names) for index, names in findings.indexes(found, ours).items()}
     checked = findings.check(found, ours, offers)
-    _write("packages.json", findings.packages_report(checked), root)
+    _write("packages.json", _json({"packages": [asdict(package) for package in checked]}), root)
     return checked
 
 
@@ -116,3 +119,7 @@ def _asked(index: Index, names: Sequence[str], step: console.Step) -> Offer:
 
 def _write(name: str, text: str, root: Path) -> None:
     files.output("scan", name, root=root).write_text(text, encoding="utf-8")
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2) + "\n"

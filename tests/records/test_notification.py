@@ -161,7 +161,7 @@ def test_a_url_of_apprise_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("http://localhost:1/secret", "it cannot be reached"),
+        ("http://localhost:1/secret", "it cannot be reached, or refuses it"),
         *(
             (url, "DELIVERY_WEBHOOK is no URL that apprise knows")
             for url in ("hooks/secret", "http://[secret", "mailto://secret")
