@@ -16,6 +16,7 @@ import tomllib
 import urllib.error
 import urllib.request
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from .relay import Relay, Traffic, relay
 from .stack import BUNDLE, ROOT, BenchError, docker, need, run
 from .tables import markdown
 
-__all__ = ["Contender", "Result", "Run", "contenders", "main", "steps", "table"]
+__all__ = ["Contender", "Run", "contenders", "main", "steps", "table"]
 
 FAILED = 1
 IMAGES = ("base-image", "api-rest", "async-worker")
@@ -77,15 +78,7 @@ class Run:
     printed: str = ""
 
 
-@dataclass
-class Result:
-    """All runs of one kind, by contender."""
-
-    runs: dict[str, list[Run]] = field(default_factory=dict)
-
-    def add(self, title: str, run: Run) -> None:
-        """Take note of a run."""
-        self.runs.setdefault(title, []).append(run)
+Runs = Mapping[str, Sequence[Run]]  # all of one kind, by contender
 
 
 @dataclass
@@ -193,48 +186,47 @@ def _measure(sources: Sources, rounds: int, changes: int) -> str:
         for _ in range(2):
             with sources.clone() as clone:
                 sources.go(contender, clone)
-    idle = Result()
+    idle = defaultdict[str, list[Run]](list)
     for number in range(rounds):
         _say(f"nothing to do: round {number + 1} of {rounds}")
         for contender in contenders():
             with sources.clone() as clone:
-                idle.add(contender.title, sources.go(contender, clone))
+                idle[contender.title].append(sources.go(contender, clone))
                 if contender.title == OURS:
-                    idle.add(AGAIN, sources.go(contender, clone))
+                    idle[AGAIN].append(sources.go(contender, clone))
     told = [table(HEAD, idle), *_told(idle)]
-    changed = Result()
+    changed = defaultdict[str, list[Run]](list)
     for number in range(changes):
         _say(f"one line changed: round {number + 1} of {changes}")
         for contender in contenders():
             sources.change()
             with sources.clone() as clone:
-                changed.add(contender.title, sources.go(contender, clone))
+                changed[contender.title].append(sources.go(contender, clone))
     if changes:
-        told += [table(("one line changed", *HEAD[1:]), changed), *_told(changed), _spent(changed.runs[OURS])]
+        told += [table(("one line changed", *HEAD[1:]), changed), *_told(changed), _spent(changed[OURS])]
     return "\n\n".join(told)
 
 
-def table(head: Sequence[str], result: Result) -> str:
+def table(head: Sequence[str], measured: Runs) -> str:
     """Return a table of all contenders; ratios are of medians."""
-    ours = median(run.seconds for run in result.runs[OURS])
-    return markdown(head, [[title, *_cells(runs, ours)] for title, runs in result.runs.items()])
+    ours = median(run.seconds for run in measured[OURS])
+    return markdown(head, [[title, *_cells(runs, ours)] for title, runs in measured.items()])
 
 
 def _cells(runs: Sequence[Run], ours: float) -> list[str]:
     seconds = [run.seconds for run in runs]
     times = [f"{value:.2f}" for value in (min(seconds), median(seconds), max(seconds), median(seconds) / ours)]
     requests = median(run.traffic.requests.total() for run in runs)
-    sent, received = (
-        median(values) for values in zip(*((one.traffic.sent, one.traffic.received) for one in runs), strict=True)
-    )
+    sent = median(run.traffic.sent for run in runs)
+    received = median(run.traffic.received for run in runs)
     return [*times, f"{requests:.0f}", f"{sent / 1000:.1f}", f"{received / 1000:.1f}"]
 
 
-def _told(result: Result) -> list[str]:
+def _told(measured: Runs) -> list[str]:
     """The requests of each contender's last run, by kind."""
     lines = [
         f"- {title}: {', '.join(f'{count} {kind}' for kind, count in sorted(runs[-1].traffic.requests.items()))}"
-        for title, runs in result.runs.items()
+        for title, runs in measured.items()
         if title != AGAIN
     ]
     return ["Requests, by kind, in the last round:", "\n".join(lines)]

@@ -6,24 +6,8 @@ from pathlib import Path
 
 import pytest
 from invoke.collection import Collection
-from pydantic import BaseModel
 
 import tasks
-from delivery.project.declaration import (
-    Build,
-    Chart,
-    Cluster,
-    Declaration,
-    Environment,
-    Gitflow,
-    Image,
-    Prune,
-    Records,
-    Registry,
-    Signing,
-    Subproject,
-    Upstream,
-)
 from delivery.project.files import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")]
@@ -59,27 +43,6 @@ def test_a_plan_to_keep_to_comes_from_one_place() -> None:
     assert len(helps) == 3
     assert [told for told in helps if "`inv plan --file FILE` wrote" not in told] == []
     assert [page for page in PAGES if "inv plan --json" in page.read_text()] == []
-
-
-def test_every_key_of_the_declaration_is_described() -> None:
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-    described = set(re.findall(r"^\| `([a-z._A-Z]+)` \|", text, re.MULTILINE))
-    models: dict[str, type[BaseModel]] = {
-        "registry": Registry,
-        "build": Build,
-        "upstream.NAME": Upstream,
-        "images.NAME": Image,
-        "chart": Chart,
-        "subprojects.NAME": Subproject,
-        "gitflow": Gitflow,
-        "prune": Prune,
-        "signing": Signing,
-        "records": Records,
-        "cluster": Cluster,
-        "environments.NAME": Environment,
-    }
-    assert set(Declaration.model_fields) == {"name", *(key.partition(".")[0] for key in models)}
-    assert described == {"name", *(f"{table}.{key}" for table, model in models.items() for key in model.model_fields)}
 
 
 def test_the_charts_alerts_are_tested_against_the_metrics_that_there_are() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import delivery as module
-from bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Result, Run, Sources, contenders, main, steps, table
+from bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Run, Sources, contenders, main, steps, table
 from bench.relay import Relay, Traffic
 from bench.stack import BenchError
 from delivery.project.files import ROOT
@@ -27,29 +27,25 @@ sign: DELIVERY_SIGNING_KEY is not set, so nothing is signed
 """
 
 
-def one(seconds: float, requests: int, sent: int, received: int) -> Run:
-    return Run(seconds, Traffic(Counter({"HEAD manifest": requests}), sent, received))
-
-
 def test_steps_are_read_from_what_the_tasks_print() -> None:
     assert steps(PRINTED) == {"engine": 0.5, "build api-rest": 10.5, "sign": 1.0}
 
 
 def test_ratios_are_of_medians_to_ours() -> None:
-    result = Result()
-    for seconds in (1.0, 9.0, 2.0):
-        result.add(OURS, one(seconds, 12, 4_100, 6_000))
-        result.add("bake", one(seconds * 2, 40, 20_000, 32_949))
-    *_, ours, bake = table(HEAD, result).splitlines()
+    few = Traffic(Counter({"HEAD manifest": 12}), sent=4_100, received=6_000)
+    many = Traffic(Counter({"HEAD manifest": 40}), sent=20_000, received=32_949)
+    runs = {
+        OURS: [Run(seconds, few) for seconds in (1.0, 9.0, 2.0)],
+        "bake": [Run(seconds, many) for seconds in (2.0, 18.0, 4.0)],
+    }
+    *_, ours, bake = table(HEAD, runs).splitlines()
     assert ours == "| inv build push | 1.00 | 2.00 | 9.00 | 1.00 | 12 | 4.1 | 6.0 |"
     assert bake == "| bake | 2.00 | 4.00 | 18.00 | 2.00 | 40 | 20.0 | 32.9 |"
 
 
 def test_requests_are_told_by_kind_and_the_second_run_of_ours_not_again() -> None:
-    result = Result()
-    for title in (OURS, AGAIN, "bake"):
-        result.add(title, Run(1.0, Traffic(Counter({"PUT manifest": 1, "GET /v2/": 2}))))
-    told = module._told(result)[1]
+    run = Run(1.0, Traffic(Counter({"PUT manifest": 1, "GET /v2/": 2})))
+    told = module._told({title: [run] for title in (OURS, AGAIN, "bake")})[1]
     assert told == f"- {OURS}: 2 GET /v2/, 1 PUT manifest\n- bake: 2 GET /v2/, 1 PUT manifest"
 
 
