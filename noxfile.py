@@ -66,15 +66,15 @@ def lint(session: nox.Session) -> None:
     _install(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("mypy", "delivery", "monitoring", "tests", "tasks.py", "noxfile.py")
+    session.run("mypy", "delivery", "ops/monitoring", "tests", "tasks.py", "noxfile.py")
     with session.chdir("base-image"):
         session.run("mypy")
     with session.chdir("platform-chart"):
         session.run("mypy", "tests")
     session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(f"{app}/src" for app in POETRY_PROJECTS)})
     session.run("hadolint", *_tracked("Dockerfile"))
-    session.run("yamllint", "--strict", ".")
-    session.run("shellcheck", "--external-sources", *_shell_scripts())
+    session.run("yamllint", "--strict", "--config-file=ops/yamllint.yaml", ".")
+    session.run("shellcheck", "--external-sources", "--source-path=ops", *_shell_scripts())
 
 
 @nox.session(default=False)
@@ -188,7 +188,7 @@ def bench(session: nox.Session) -> None:
     _install(session, "bench")
     session.run("inv", "cache.fill", external=True)
     environment = {**_engine_environment(session), **_images(), "WRK": _program(session, "wrk")}
-    session.run("python", "-m", "bench", *session.posargs, env=environment)
+    session.run("python", "-m", "ops.bench", *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -197,16 +197,16 @@ def collector(session: nox.Session) -> None:
     _install(session, "tests")
     session.run("inv", "cache.fill", external=True)
     program = str(_own_file(session, "collector"))
-    build = ["-C", "monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", program, "."]
+    build = ["-C", "ops/monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", program, "."]
     session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
     environment = {**_engine_environment(session), "COLLECTOR": program}
-    _pytest(session, "-s", "-m", "engine", "monitoring/tests", *session.posargs, env=environment)
+    _pytest(session, "-s", "-m", "engine", "ops/monitoring/tests", *session.posargs, env=environment)
 
 
 @nox.session(default=False)
 def locks(session: nox.Session) -> None:
-    """Write locks/ anew from pyproject.toml; `nox -s locks -- --upgrade` takes the newest."""
-    session.run("locks/make", *session.posargs, external=True)
+    """Write ops/locks/ anew from pyproject.toml; `nox -s locks -- --upgrade` takes the newest."""
+    session.run("ops/locks/make", *session.posargs, external=True)
     for project in POETRY_PROJECTS:
         session.run(_poetry(session), "--directory", project, "lock", external=True)
 
@@ -255,8 +255,8 @@ def _images() -> dict[str, str]:
 
 
 def _install(session: nox.Session, lock: str) -> None:
-    """Install a lock of locks/, every file checked against its hash."""
-    session.install("--quiet", "--require-hashes", "--requirement", f"locks/{lock}.txt")
+    """Install a lock of ops/locks/, every file checked against its hash."""
+    session.install("--quiet", "--require-hashes", "--requirement", f"ops/locks/{lock}.txt")
 
 
 def _install_for(session: nox.Session, project: str) -> None:
@@ -339,14 +339,14 @@ def _poetry(session: nox.Session) -> str:
     """Poetry in an environment of its own: what it needs is not what the apps need."""
     home = HERE / ".nox" / "poetry"
     made = home / "made-from"
-    lock = (HERE / "locks" / "poetry.txt").read_text(encoding="utf-8")
+    lock = (HERE / "ops" / "locks" / "poetry.txt").read_text(encoding="utf-8")
     # The pipeline runs sessions that need it side by side.
     (HERE / ".nox").mkdir(exist_ok=True)
     with FileLock(HERE / ".nox" / "poetry.lock"):
         if not made.exists() or made.read_text(encoding="utf-8") != lock:
             session.run("uv", "venv", "--quiet", "--clear", str(home), external=True)
             install = ["uv", "pip", "install", "--quiet", "--python", str(home), "--require-hashes"]
-            session.run(*install, "--requirement", "locks/poetry.txt", external=True)
+            session.run(*install, "--requirement", "ops/locks/poetry.txt", external=True)
             made.write_text(lock, encoding="utf-8")
     return str(home / "bin" / "poetry")
 

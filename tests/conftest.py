@@ -27,13 +27,13 @@ address = "localhost:5001"
 epoch = 1767225600
 [upstream.debian]
 image = "debian:trixie-slim"
-recipe = "upstream/debian"
+recipe = "ops/upstream/debian"
 [upstream.registry]
 image = "registry:2.8.3"
-recipe = "upstream/registry"
+recipe = "ops/upstream/registry"
 [upstream.kind-node]
 image = "kindest/node:v1.34.4"
-recipe = "upstream/kind-node"
+recipe = "ops/upstream/kind-node"
 [images.base-image]
 context = "base-image"
 base = "debian"
@@ -125,9 +125,9 @@ def house(tmp_path: Path) -> Path:
     for name in (
         "base-image",
         "api-rest",
-        "upstream/debian",
-        "upstream/registry",
-        "upstream/kind-node",
+        "ops/upstream/debian",
+        "ops/upstream/registry",
+        "ops/upstream/kind-node",
         "platform-chart",
     ):
         folder = tmp_path / name

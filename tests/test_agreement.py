@@ -87,7 +87,7 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
 
 def test_compose_runs_what_is_declared() -> None:
     """A service that is added, as by an optional upstream image, fails here with what it lacks."""
-    files = [yaml_strict.load(text(f"docker-compose{name}.yaml")) for name in ("", ".apps")]
+    files = [yaml_strict.load(text(name)) for name in ("docker-compose.yaml", "ops/docker-compose.apps.yaml")]
     services = dict(chain.from_iterable(file["services"].items() for file in files))
     optional = {name for name, image in UPSTREAM.items() if image.optional}
     pages = words("README.md") | words("docs/monitoring.md")

@@ -10,10 +10,10 @@ from invoke.collection import Collection
 import tasks
 from delivery.project.files import ROOT
 
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")]
+PAGES = [ROOT / name for name in ("README.md", "docs/CONTRIBUTING.md", "CHANGELOG.md", "ops/bench/README.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("*/docs/*.md"))
 PAGES += [
-    ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "upstream")
+    ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "ops/upstream")
 ]
 
 

@@ -1,4 +1,4 @@
-"""What jenkins/ installs has what the Jenkinsfile asks for, and no more rights than it needs."""
+"""What ops/jenkins/ installs has what the Jenkinsfile asks for, and no more rights than it needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from delivery.project import files
 from tests import yaml_strict
 from tests.jenkins.harness import with_tags
 
-JENKINS = files.ROOT / "jenkins"
+JENKINS = files.ROOT / "ops" / "jenkins"
 PIPELINE = (files.ROOT / "Jenkinsfile").read_text(encoding="utf-8")
 # What reads the repository is the job's, not the pipeline's.
 OF_THE_JOB = {"delivery-git"}
@@ -299,7 +299,7 @@ def test_each_environment_that_is_deployed_to_has_its_namespace_and_its_deployer
     assert accounts == set(spaces.values())
     for name, namespace in spaces.items():
         assert enforced[namespace] == {"pod-security.kubernetes.io/enforce": "restricted"}
-        # jenkins/kubeconfig names the context as the environment.
+        # ops/jenkins/kubeconfig names the context as the environment.
         assert name in declaration.environments[name].contexts
 
 

@@ -1,4 +1,4 @@
-"""monitoring/ fits what it is made from: the chart's alerts, the declaration's image, the apps' ports."""
+"""ops/monitoring/ fits what it is made from: the chart's alerts, the declaration's image, the apps' ports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from delivery.project.files import ROOT, load_declaration
-from monitoring import make_rules
+from ops.monitoring import make_rules
 from tests import yaml_strict
 
 
@@ -22,18 +22,18 @@ def chart_rules() -> dict[str, str]:
 
 def test_the_alerts_are_made_from_the_charts() -> None:
     text = make_rules.FILE.read_text(encoding="utf-8")
-    assert text == make_rules.made(), "python monitoring/make_rules.py makes it anew"
+    assert text == make_rules.made(), "python ops/monitoring/make_rules.py makes it anew"
     # Only a label's value has braces of Prometheus' own; nothing of helm's is left.
     assert re.findall(r"\{\{(.*?)\}\}", text) == [f" $labels.{name} " for name in re.findall(r"\$labels\.(\w+)", text)]
 
 
 def test_only_alerts_on_the_proxy_are_left_out_and_the_rest_selects_what_prometheus_labels() -> None:
-    (group,) = read("monitoring/rules.yaml")["groups"]
+    (group,) = read("ops/monitoring/rules.yaml")["groups"]
     kept = [rule["alert"] for rule in group["rules"]]
     of_the_proxy = [name for name, lines in chart_rules().items() if "haproxy_" in lines]
     assert of_the_proxy
     assert kept == [name for name in chart_rules() if name not in of_the_proxy]
-    scraped = read("monitoring/prometheus.yaml")["scrape_configs"]
+    scraped = read("ops/monitoring/prometheus.yaml")["scrape_configs"]
     (targets,) = next(job for job in scraped if job["job_name"] == "apps")["static_configs"]
     (label,) = [f'{name}="{value}"' for name, value in targets["labels"].items()]
     for rule in group["rules"]:
@@ -44,13 +44,16 @@ def test_only_alerts_on_the_proxy_are_left_out_and_the_rest_selects_what_prometh
 
 def test_the_recipe_is_of_the_declared_version() -> None:
     version = load_declaration().upstream["prometheus"].image.rpartition(":v")[2]
-    recipe = (ROOT / "upstream" / "prometheus" / "Dockerfile").read_text(encoding="utf-8")
+    recipe = (ROOT / "ops" / "upstream" / "prometheus" / "Dockerfile").read_text(encoding="utf-8")
     assert f"'prometheus, version {version}+'" in recipe
     assert f"prom/prometheus:v{version} image" in recipe
 
 
 def test_the_collectors_values_and_the_apps_name_the_same_address() -> None:
-    collector, apps = read("monitoring/collector-values.yaml"), read("monitoring/traces-values.yaml")["components"]
+    collector, apps = (
+        read("ops/monitoring/collector-values.yaml"),
+        read("ops/monitoring/traces-values.yaml")["components"],
+    )
     port = collector["config"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
     assert collector["ports"]["otlp-http"]["enabled"]
     assert set(apps) == set(load_declaration().components())
@@ -63,7 +66,7 @@ def test_the_collectors_values_and_the_apps_name_the_same_address() -> None:
 
 
 def test_what_the_collectors_pipelines_name_is_there() -> None:
-    values = read("monitoring/collector-values.yaml")
+    values = read("ops/monitoring/collector-values.yaml")
     config = values["config"]
     # What the chart has by itself, and what its presets bring.
     known = {"batch", "k8sattributes"} | {
@@ -79,6 +82,6 @@ def test_what_the_collectors_pipelines_name_is_there() -> None:
 
 
 def test_the_collectors_modules_are_of_one_version() -> None:
-    text = (ROOT / "monitoring" / "collector" / "go.mod").read_text(encoding="utf-8")
+    text = (ROOT / "ops" / "monitoring" / "collector" / "go.mod").read_text(encoding="utf-8")
     direct = [line.split() for line in text.splitlines() if line.startswith("\t") and "// indirect" not in line]
     assert {version for _name, version in direct if version.startswith("v0.")} == {"v0.160.0"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_no_module_of_ours_is_imported_under_another_name() -> None:
 
 
 def python_files() -> list[Path]:
-    folders = ("delivery", "tests", "monitoring", "bench")
+    folders = ("delivery", "tests", "ops/monitoring", "ops/bench")
     return [ROOT / "noxfile.py", ROOT / "tasks.py", *(path for name in folders for path in (ROOT / name).rglob("*.py"))]
 
 
@@ -85,3 +86,9 @@ def test_a_program_is_run_by_the_one_module_that_knows_it() -> None:
         name = path.relative_to(ROOT / "delivery").as_posix()
         strange = {tool for tool in programs_run(path.read_text(encoding="utf-8")) if name not in TOOLS[tool]}
         assert not strange, f"{name} runs {strange}: ask {[sorted(TOOLS[tool]) for tool in strange]} for it"
+
+
+def test_the_top_level_has_at_most_22_entries() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    top = {path.partition("/")[0] for path in listed.split("\0") if path}
+    assert len(top) <= 22, sorted(top)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 from delivery.project.files import ROOT
 
-RECIPE = ROOT / "upstream" / "kafka"
+RECIPE = ROOT / "ops" / "upstream" / "kafka"
 
 
 def test_the_locked_jars_are_the_kafka_that_the_image_is_named_after() -> None:

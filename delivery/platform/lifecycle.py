@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-_FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
+_FILES = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
 _STORED_SECONDS = 60
 
 

@@ -15,7 +15,7 @@ from delivery.scan.findings import Finding, findings
 
 __all__ = ["Gitleaks"]
 
-_CONFIGURATION = ".gitleaks.toml"
+_CONFIGURATION = "ops/gitleaks.toml"
 _FOUND = 3  # the exit code that we tell it to have when it finds something: 1 is also what every fault has
 _SECONDS = 3600
 # Without -m git shows nothing that a merge brings by itself, without --text nothing of a file that .gitattributes calls binary.

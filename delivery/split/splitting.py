@@ -15,10 +15,14 @@ from delivery.project.files import ROOT
 __all__ = ["history_refs", "renames", "split"]
 
 # What every repository gets from the root of this one.
-_COMMON = (".editorconfig", ".gitignore", "LICENSE")
-_COMPOSE = ("docker-compose.apps.yaml", "docker-compose.yaml")
-# repos/NAME/ holds the root files of a repository that are not this one's root files.
-_ROOTS = "repos"
+_COMMON = (".gitignore", "LICENSE")
+_COMPOSE = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
+# ops/repos/NAME/ holds the root files of a repository that are not this one's root files.
+_ROOTS = "ops/repos"
+# Where these were earlier: the same history has to give the same commits as before.
+_FORMER_COMMON = ".editorconfig"
+_FORMER_COMPOSE = "docker-compose.apps.yaml"
+_FORMER_ROOTS = "repos"
 
 
 def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT) -> list[Path]:
@@ -64,10 +68,12 @@ def renames(declaration: Declaration, name: str) -> dict[str, str]:
     The only folder of a subproject becomes the root (""); several stay beside each other.
     """
     folders = declaration.subprojects[name].folders
+    common = {path: path for path in (*_COMMON, _FORMER_COMMON)}
     if len(folders) == 1:
-        return {**{path: path for path in _COMMON}, f"{folders[0]}/": ""}
-    kept = (*_COMMON, *_COMPOSE, *(f"{folder}/" for folder in folders))
-    return {**{path: path for path in kept}, f"{_ROOTS}/{name}/": ""}
+        return {**common, f"{folders[0]}/": ""}
+    compose = {path: path.removeprefix("ops/") for path in (*_COMPOSE, _FORMER_COMPOSE)}
+    roots = {f"{folder}/{name}/": "" for folder in (_ROOTS, _FORMER_ROOTS)}
+    return {**common, **compose, **{f"{folder}/": f"{folder}/" for folder in folders}, **roots}
 
 
 def history_refs(declaration: Declaration, clone: git.Clone) -> tuple[str, Mapping[str, str]]:

@@ -30,7 +30,7 @@ def secrets(_context: Context, history: bool = False) -> None:
     raise ScanError(
         f"look for secrets: {len(found)} found",
         hint="who has a clone has them: revoke or replace them first, then rewrite the history; what is none is let through in "
-        ".gitleaks.toml (docs/supply-chain.md)",
+        "ops/gitleaks.toml (docs/supply-chain.md)",
     )
 
 

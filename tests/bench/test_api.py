@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bench import http, kafka
-from bench.api import Server, Turn, _limits, _rows, _same_answers, _turn
-from bench.stack import BenchError, Container, Images, Stack
+from ops.bench import http, kafka
+from ops.bench.api import Server, Turn, _limits, _rows, _same_answers, _turn
+from ops.bench.stack import BenchError, Container, Images, Stack
 
 STACK = Stack(Images.of({}), kafka_port=1, database_port=2)
 SERVERS = tuple(Server(title, Container(title, 1, title), "topic") for title in ("api-rest", "FastAPI"))

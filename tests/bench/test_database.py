@@ -1,7 +1,7 @@
 """What the table has to hold after a consumer."""
 
-from bench.database import checksum
-from bench.kafka import events
+from ops.bench.database import checksum
+from ops.bench.kafka import events
 
 
 def test_the_checksum_is_that_of_the_ids_in_any_order() -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import delivery as module
-from bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Run, Sources, contenders, main, steps, table
-from bench.relay import Relay, Traffic
-from bench.stack import BenchError
+from ops.bench import delivery as module
+from ops.bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Run, Sources, contenders, main, steps, table
+from ops.bench.relay import Relay, Traffic
+from ops.bench.stack import BenchError
 from delivery.project.files import ROOT
+from ops.bench import delivery as module
+from ops.bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Result, Run, Sources, contenders, main, steps, table
+from ops.bench.relay import Relay, Traffic
+from ops.bench.stack import BenchError
 from tests import yaml_strict
 
 PRINTED = """

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import http
-from bench.http import Load, first_200, load
-from bench.stack import BenchError
+from ops.bench import http
+from ops.bench.http import Load, first_200, load
+from ops.bench.stack import BenchError
 
 # wrk itself speaks before the line of report.lua.
 PRINTED = """Running 2s test @ http://10.0.0.2:8000/health

@@ -1,13 +1,13 @@
-"""`python -m bench`: what is wrong is told in a line, by an exit code of its own."""
+"""`python -m ops.bench`: what is wrong is told in a line, by an exit code of its own."""
 
 from pathlib import Path
 
 import pytest
 
-from bench import __main__ as module
-from bench import delivery
-from bench.__main__ import FAILED, SECTIONS, _measures, _parser, _titles, main
-from bench.stack import BenchError, Images, Stack
+from ops.bench import __main__ as module
+from ops.bench import delivery
+from ops.bench.__main__ import FAILED, SECTIONS, _measures, _parser, _titles, main
+from ops.bench.stack import BenchError, Images, Stack
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from bench import http
-from bench.readers import MARGIN, _post_beside_readers, _row
-from bench.stack import BenchError
+from ops.bench import http
+from ops.bench.readers import MARGIN, _post_beside_readers, _row
+from ops.bench.stack import BenchError
 
 
 def load(rate: float, p50: float, p99: float = 0.2, errors: int = 0) -> http.Load:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.relay import Traffic, kind, reading, relay
+from ops.bench.relay import Traffic, kind, reading, relay
 from tests.registries import Answer, serving
 
 PUT = b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"

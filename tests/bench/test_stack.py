@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import stack as module
-from bench.stack import BenchError, Container, Images, need, run
+from ops.bench import stack as module
+from ops.bench.stack import BenchError, Container, Images, need, run
 
 CONTAINER = Container("api", 42, "10.0.0.2")
 OLD = "3:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench import start
-from bench.stack import Images, Stack
-from bench.start import Case, measure
+from ops.bench import start
+from ops.bench.stack import Images, Stack
+from ops.bench.start import Case, measure
 
 
 def test_starts_are_taken_in_turn_and_told_beside_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.tables import markdown, milliseconds
+from ops.bench.tables import markdown, milliseconds
 
 
 def test_a_table_has_a_head_and_numbers_to_the_right() -> None:

@@ -1,6 +1,6 @@
 """The rows of async-worker's table."""
 
-from bench.worker import Turn, _limits, _rows
+from ops.bench.worker import Turn, _limits, _rows
 
 
 def turn(storing: float, total: float = 3.0, cpu: float = 0.5) -> Turn:

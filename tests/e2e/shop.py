@@ -144,7 +144,8 @@ def make(folder: Path, registry: str, base: str, context: str, environment: Mapp
     """Make the project, whose images stand on `base` and can run, with signed releases in production."""
     folder.mkdir()
     made = small.make(folder, registry, {name: (context, f"pipeline-{name}") for name in ENVIRONMENTS})
-    for name in ("Jenkinsfile", ".gitleaks.toml"):
+    for name in ("Jenkinsfile", "ops/gitleaks.toml"):
+        (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
     programs = Path(shutil.which("nox") or ROOT / ".venv" / "bin" / "nox").parent
     (folder / "run").write_text(_RUN.format(programs=programs))

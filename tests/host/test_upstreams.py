@@ -64,7 +64,7 @@ def test_where_no_registry_answers_the_recipe_is_built(
     shelf = Shelf()
     assert ensure(shelf, declaration, house) == "built from its recipe"
     assert built[0].arguments == {"DEBIAN_IMAGE": "debian:trixie-slim"}
-    assert "built from upstream/registry (no pull: no such host)" in capsys.readouterr().out
+    assert "built from ops/upstream/registry (no pull: no such host)" in capsys.readouterr().out
     assert ensure(shelf, declaration, house) == "already there"
     assert len(built) == 1
 
@@ -74,7 +74,7 @@ def test_a_changed_recipe_is_built_anew_and_not_asked_for(
 ) -> None:
     shelf = Shelf()
     ensure(shelf, declaration, house)
-    (house / "upstream" / "registry" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    (house / "ops" / "upstream" / "registry" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
     assert ensure(shelf, declaration, house) == "built from its recipe"
     assert len(built) == 2
     assert len(shelf.pulled) == 1
@@ -85,7 +85,7 @@ def test_a_changed_root_changes_what_is_built_on_it(
 ) -> None:
     shelf = Shelf()
     ensure(shelf, declaration, house)
-    (house / "upstream" / "debian" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    (house / "ops" / "upstream" / "debian" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
     ensure(shelf, declaration, house)
     assert len(built) == 2
 
@@ -116,7 +116,7 @@ def test_what_is_optional_is_had_by_name_alone(declaration: Declaration, house: 
 def test_a_root_file_system_needs_root_on_debian(
     declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (house / "upstream" / "debian" / "build").touch()
+    (house / "ops" / "upstream" / "debian" / "build").touch()
     shelf = Shelf()
     shelf.images.clear()
     monkeypatch.setattr(debian, "can_install", lambda: False)

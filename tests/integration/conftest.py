@@ -136,7 +136,7 @@ class Clone:
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose on this platform, Prometheus included; what it prints."""
-        files = ("--file", "docker-compose.yaml", "--file", "docker-compose.apps.yaml", "--profile", "monitoring")
+        files = ("--file", "docker-compose.yaml", "--file", "ops/docker-compose.apps.yaml", "--profile", "monitoring")
         done = self._run(["docker", "compose", *files, *arguments], {})
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -160,19 +160,19 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("clone") / "where a user has all those projects that came to be" / "the platform"
     folders = [
         "delivery",
-        "locks",
+        "ops/locks",
         "base-image",
         "api-rest",
         "async-worker",
         "platform-chart",
-        "upstream",
-        "monitoring",
+        "ops/upstream",
+        "ops/monitoring",
     ]
-    for name in ("tasks.py", "delivery.toml", "docker-compose.yaml", "docker-compose.apps.yaml", *folders):
+    for name in ("tasks.py", "delivery.toml", "docker-compose.yaml", "ops/docker-compose.apps.yaml", *folders):
         copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy(files.ROOT / name, folder / name)
-    prometheus = folder / "monitoring" / "prometheus.yaml"
+    prometheus = folder / "ops" / "monitoring" / "prometheus.yaml"
     prometheus.write_text(
         prometheus.read_text().replace("_interval: 5s", "_interval: 1s")
     )  # nobody waits for a reading

@@ -140,7 +140,7 @@ def make(folder: Path, registry: str, environments: Mapping[str, tuple[str, str]
     declared = files.load_declaration()
     # With its bytecode, where there is some: whoever starts a task compiles what is not.
     shutil.copytree(files.ROOT / "delivery", folder / "delivery")
-    shutil.copytree(files.ROOT / "locks", folder / "locks")
+    shutil.copytree(files.ROOT / "ops" / "locks", folder / "ops" / "locks")
     shutil.copy2(files.ROOT / "tasks.py", folder / "tasks.py")
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     for name in IMAGES:
@@ -155,7 +155,7 @@ def make(folder: Path, registry: str, environments: Mapping[str, tuple[str, str]
     (folder / "platform-chart" / "CHANGELOG.md").write_text(CHANGELOG)
     (folder / "platform-chart" / ".helmignore").write_text("CHANGELOG.md\n")
     # The real recipes: an upstream image of another recipe would be made anew, under the name that everybody uses.
-    shutil.copytree(files.ROOT / "upstream", folder / "upstream")
+    shutil.copytree(files.ROOT / "ops" / "upstream", folder / "upstream")
     upstream = {name: declared.upstream[name].image for name in ("debian", "registry")}
     told = environments or dict.fromkeys(("develop", "staging", "production"), ("none", "none"))
     text = DECLARATION.format(**upstream)

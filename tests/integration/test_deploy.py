@@ -184,7 +184,7 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
     context = run(found["kubectl"], "config", "current-context").strip()
     namespace = f"deploy-{uuid.uuid4().hex[:8]}"
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("delivery", "locks", "base-image", "api-rest", "async-worker", "upstream"):
+    for name in ("delivery", "ops/locks", "base-image", "api-rest", "async-worker", "ops/upstream"):
         shutil.copytree(files.ROOT / name, folder / name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)

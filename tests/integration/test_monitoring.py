@@ -55,7 +55,7 @@ def dashboard() -> list[Asked]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    (group,) = yaml_strict.load((ROOT / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
+    (group,) = yaml_strict.load((ROOT / "ops" / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
     found: list[dict[str, Any]] = group["rules"]
     return found
 
@@ -196,7 +196,7 @@ def run(*argv: str) -> str:
 
 
 def test_it_is_no_part_of_the_platform_unless_asked_for() -> None:
-    files = ("--file", "docker-compose.yaml", "--file", "docker-compose.apps.yaml")
+    files = ("--file", "docker-compose.yaml", "--file", "ops/docker-compose.apps.yaml")
     plain = run("docker", "compose", *files, "config", "--services")
     assert sorted(plain.split()) == ["api-rest", "async-worker", "database", "kafka"]
 

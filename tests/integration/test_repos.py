@@ -140,7 +140,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     subprocess.run([uv, "venv", "--quiet", str(folder)], check=True)
     install = [uv, "pip", "install", "--quiet", "--python", str(folder), "--require-hashes"]
-    subprocess.run([*install, "--requirement", str(ROOT / "locks" / "poetry.txt")], check=True)
+    subprocess.run([*install, "--requirement", str(ROOT / "ops" / "locks" / "poetry.txt")], check=True)
     helm = Path(programs.ensure("helm")).parent
     return os.pathsep.join([str(folder / "bin"), str(helm), os.environ["PATH"]])
 

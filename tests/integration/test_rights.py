@@ -1,4 +1,4 @@
-"""The rights of jenkins/rights.yaml on a real cluster: they are enough to deploy in one namespace, and for nothing else."""
+"""The rights of ops/jenkins/rights.yaml on a real cluster: they are enough to deploy in one namespace, and for nothing else."""
 
 import dataclasses
 import json
@@ -56,15 +56,15 @@ class Deployer(Place):
 
 
 def objects_for(namespace: str) -> str:
-    """The objects of jenkins/rights.yaml that are develop's, for another namespace."""
-    told = yaml_strict.load_all((files.ROOT / "jenkins" / "rights.yaml").read_text())
+    """The objects of ops/jenkins/rights.yaml that are develop's, for another namespace."""
+    told = yaml_strict.load_all((files.ROOT / "ops" / "jenkins" / "rights.yaml").read_text())
     ours = [one for one in told if one["metadata"]["namespace"] == "platform-develop"]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": ours}).replace("platform-develop", namespace)
 
 
 @pytest.fixture(scope="module")
 def deployer(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
-    """Two namespaces as jenkins/namespaces.yaml makes them, the rights in one of them, and a clone that deploys with these."""
+    """Two namespaces as ops/jenkins makes them, the rights in one of them, and a clone that deploys with these."""
     made = lifecycle.released()
     assert made, "`./run inv cache.fill` comes first"
     found = {name: programs.ensure(name) for name in ("helm", "kubectl")}
@@ -72,7 +72,7 @@ def deployer(engine: Engine, project: Declaration, tmp_path_factory: pytest.Temp
     namespace = f"rights-{uuid.uuid4().hex[:8]}"
     elsewhere = f"{namespace}-other"
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("delivery", "locks", "base-image", "api-rest", "async-worker", "upstream"):
+    for name in ("delivery", "ops/locks", "base-image", "api-rest", "async-worker", "ops/upstream"):
         shutil.copytree(files.ROOT / name, folder / name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)
@@ -87,7 +87,7 @@ def deployer(engine: Engine, project: Declaration, tmp_path_factory: pytest.Temp
         subprocess.run(apply, input=objects_for(namespace), text=True, check=True, capture_output=True)
         told = {**os.environ, "KUBECTL": kubectl, "NAMESPACE": namespace}
         kubeconfig = folder / "kubeconfig"
-        script = [str(files.ROOT / "jenkins" / "kubeconfig"), "develop", "1h"]
+        script = [str(files.ROOT / "ops" / "jenkins" / "kubeconfig"), "develop", "1h"]
         kubeconfig.write_text(subprocess.run(script, env=told, capture_output=True, text=True, check=True).stdout)
         environment = {
             **os.environ,

@@ -47,7 +47,8 @@ def repository(tmp_path: Path, gitleaks: str, monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
     made = Repository(tmp_path / "clone")
-    shutil.copy2(ROOT / ".gitleaks.toml", made.root)
+    (made.root / "ops").mkdir()
+    shutil.copy2(ROOT / "ops" / "gitleaks.toml", made.root / "ops")
     made.commit("begin", "README")
     return made
 

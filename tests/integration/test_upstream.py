@@ -43,7 +43,7 @@ from tests.integration.conftest import free_port
 
 KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
 PROMETHEUS = "prom/prometheus:v2.53.3"
-RECIPES = Path(__file__).parents[2] / "upstream"
+RECIPES = Path(__file__).parents[2] / "ops" / "upstream"
 KAFKA_BIN = "/opt/kafka/bin"
 INSIDE = "--bootstrap-server localhost:19092"
 # As the health check does: a command that lives for a second is not worth compiling.

@@ -73,10 +73,14 @@ def _ref(told: argparse.Namespace) -> Ref:
 
 
 def _recorded(text: str, ref: Ref, told: argparse.Namespace, declaration: Declaration) -> Run:
-    """As the Jenkins would that jenkins/values.yaml configures."""
+    """As the Jenkins would that ops/jenkins/values.yaml configures."""
     approval = Approval(told.approved_by) if told.approved_by else None
     case = Case(
-        ref, configured(ROOT / "jenkins/values.yaml"), decided(ref, declaration), approval=approval, source=told.branch
+        ref,
+        configured(ROOT / "ops/jenkins/values.yaml"),
+        decided(ref, declaration),
+        approval=approval,
+        source=told.branch,
     )
     (run,) = record([(text, case)])
     return run

@@ -48,7 +48,7 @@ __all__ = [
 
 REFUSED = 64  # the exit code where the file has something that the runner does not know, or Jenkins does not take
 _HERE = Path(__file__).parent
-VALUES = _HERE.parent.parent / "jenkins" / "values.yaml"
+VALUES = _HERE.parent.parent / "ops" / "jenkins" / "values.yaml"
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 Event = dict[str, Any]
@@ -220,7 +220,7 @@ def perform(
 ) -> Run:
     """Really run a build, and say line by line what it prints.
 
-    Each agent's workspace, in `folder`, is the project's commit as the job of jenkins/values.yaml
+    Each agent's workspace, in `folder`, is the project's commit as the job of ops/jenkins/values.yaml
     checks it out. environment is what the agents have beside PATH, HOME and the like. threads is
     whether parallel stages run at the same time. Artifacts and test reports are kept in `folder`, under those names.
     """

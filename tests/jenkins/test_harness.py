@@ -155,7 +155,7 @@ def test_branches_have_tags_only_by_the_jobs_clone_option(
     repository = Repository(tmp_path / "project")
     made = repository.root, repository.commit("begin", what="something\n")
     repository.tag("apps-v1.0.0")
-    values = (ROOT / "jenkins" / "values.yaml").read_text()
+    values = (ROOT / "ops" / "jenkins" / "values.yaml").read_text()
     file = tmp_path / "values.yaml"
     file.write_text(values if option else re.sub(r"(?m)^ +noTags false$", "", values))
     monkeypatch.setattr(harness, "VALUES", file)

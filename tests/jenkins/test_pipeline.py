@@ -61,7 +61,7 @@ def declaration() -> Declaration:
 
 @cache
 def declared() -> dict[str, Credential]:
-    return configured(ROOT / "jenkins/values.yaml")
+    return configured(ROOT / "ops/jenkins/values.yaml")
 
 
 def decision_of(ref: Ref) -> Decision:

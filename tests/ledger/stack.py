@@ -32,7 +32,7 @@ OWNER: Login = ("ledger", "ledger")
 # What the apps call the machine that the tests run on.
 HOST = "host.docker.internal"
 
-_FILES = ("docker-compose.yaml", "docker-compose.apps.yaml")
+_FILES = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
 _GROUP = "async-worker"
 _TOPIC = "deployments"
 _PORTS = {"api-rest": 8000, "async-worker": 8001, "kafka": 9092, "database": 3306}

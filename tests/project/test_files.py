@@ -201,7 +201,7 @@ def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_pa
 def test_a_registry_that_was_moved_here_stays_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
 ) -> None:
-    for folder in ("base-image", "api-rest", "platform-chart", *(f"upstream/{name}" for name in UPSTREAM)):
+    for folder in ("base-image", "api-rest", "platform-chart", *(f"ops/upstream/{name}" for name in UPSTREAM)):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
     remembered.keep(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)

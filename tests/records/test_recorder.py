@@ -47,7 +47,7 @@ def house(tmp_path: Path) -> Repository:
     made.write("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "1.0.0"\n')
     made.write("platform-chart/Chart.yaml", "apiVersion: v2\nname: platform\nversion: 1.0.0\n")
     for name in ("debian", "registry", "kind-node"):
-        made.write(f"upstream/{name}/Dockerfile", "FROM scratch\n")
+        made.write(f"ops/upstream/{name}/Dockerfile", "FROM scratch\n")
     made.write("delivery.toml", DECLARATION)
     made.write(".gitignore", ".delivery\n")
     made.commit("feat: begin")

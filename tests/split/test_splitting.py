@@ -127,6 +127,8 @@ def test_an_interrupted_split_leaves_nothing(
                 "docker-compose.yaml": "docker-compose.yaml",
                 "api-rest/": "api-rest/",
                 "async-worker/": "async-worker/",
+                "ops/docker-compose.apps.yaml": "docker-compose.apps.yaml",
+                "ops/repos/apps/": "",
                 "repos/apps/": "",
             },
         ),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["BenchError", "Container", "Images", "Stack", "build_twins", "docker", "need", "run", "stack"]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = "ledger-bench"
 NETWORK = f"{PROJECT}_default"
 LIMITS = ("--cpus", "1", "--memory", "256m")
@@ -157,8 +157,8 @@ def build_twins(images: Images) -> None:
     """Build the opponents on the same base image."""
     bundle = os.environ.get("BUILD_CA", BUNDLE)
     secret = [f"--secret=id=build-ca,src={bundle}"] if Path(bundle).exists() else []
-    contexts = [f"--build-context=locks={ROOT / 'locks'}", f"--build-arg=BASE_IMAGE={images.base}"]
-    docker("build", "--quiet", *secret, *contexts, f"--tag={images.twins}", str(ROOT / "bench" / "twins"))
+    contexts = [f"--build-context=locks={ROOT / 'ops' / 'locks'}", f"--build-arg=BASE_IMAGE={images.base}"]
+    docker("build", "--quiet", *secret, *contexts, f"--tag={images.twins}", str(ROOT / "ops" / "bench" / "twins"))
 
 
 def need(tools: Mapping[str, str], modules: Sequence[str] = ()) -> None:

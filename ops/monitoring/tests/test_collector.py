@@ -1,6 +1,7 @@
 """The real OpenTelemetry Collector, by the configuration of collector-values.yaml, takes the apps' traces and reads their logs.
 
-COLLECTOR names the program: `go build -C monitoring/collector -o FILE .` makes it. Of the configuration only what needs a cluster
+COLLECTOR names the program: `go build -C ops/monitoring/collector -o FILE .` makes it. Of the
+configuration only what needs a cluster
 is another here: where the files are, where it all goes, and the names of pods.
 """
 
@@ -108,7 +109,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     program = os.environ.get("COLLECTOR")
     if not program:
         pytest.fail(
-            "COLLECTOR is not set: `go build -C monitoring/collector -o FILE .` makes the program that it is to name"
+            "COLLECTOR is not set: `go build -C ops/monitoring/collector -o FILE .` makes the program that it is to name"
         )
     folder = tmp_path_factory.mktemp("collector")
     made = Collector(free_port(), folder)

@@ -1,4 +1,4 @@
-"""`python -m bench`: what it prints is ready for docs/benchmarks.md."""
+"""`python -m ops.bench`: what it prints is ready for docs/benchmarks.md."""
 # ruff: noqa: T201  a command line speaks by print
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ IMAGES = ("base-image", "api-rest", "async-worker")
 CHANGED = "api-rest/src/api_rest/version.py"
 OURS = "inv build push"
 AGAIN = "the same, again in that clone"
-PEERS = Path("bench") / "peers"
+PEERS = Path("ops") / "bench" / "peers"
 NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 HEAD = ("nothing to do", "min s", "median s", "max s", "times ours", "requests", "kB sent", "kB received")
 # Were this run's registry to die, the tasks would start a local one under the project's name, in place of the user's own.

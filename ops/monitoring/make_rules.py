@@ -1,4 +1,4 @@
-"""Make rules.yaml, the alerts for Prometheus beside docker compose, from the chart's: `python monitoring/make_rules.py`."""  # noqa: INP001  # a script beside what it makes, no package
+"""Make rules.yaml, the alerts for Prometheus beside docker compose, from the chart's: `python ops/monitoring/make_rules.py`."""  # noqa: INP001  # a script beside what it makes, no package
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FILE", "made"]
 
 _HERE = Path(__file__).resolve().parent
 FILE = _HERE / "rules.yaml"
-_CHART = _HERE.parent / "platform-chart" / "files" / "monitoring" / "rules.yaml"
+_CHART = _HERE.parents[1] / "platform-chart" / "files" / "monitoring" / "rules.yaml"
 # What a selector of the chart's rules begins with: what tells the platform apart, here the label that prometheus.yaml sets.
 _PODS = 'namespace="local"'
 _HEAD = """\

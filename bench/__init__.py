@@ -1,1 +1,0 @@
-"""Measures the apps beside twins written with FastAPI, faust-streaming and aiokafka: `python -m bench`."""
