@@ -9,7 +9,7 @@ from delivery import errors
 from delivery.project.files import ROOT
 
 _ALL = [getattr(errors, name) for name in errors.__all__]
-KINDS = [kind for kind in _ALL if issubclass(kind, errors.DeliveryError)]
+KINDS = [kind for kind in _ALL if isinstance(kind, type) and issubclass(kind, errors.DeliveryError)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
