@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.bench import delivery as module
-from ops.bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Run, Sources, contenders, main, steps, table
-from ops.bench.relay import Relay, Traffic
-from ops.bench.stack import BenchError
 from delivery.project.files import ROOT
 from ops.bench import delivery as module
-from ops.bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Result, Run, Sources, contenders, main, steps, table
+from ops.bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Run, Sources, contenders, main, steps, table
 from ops.bench.relay import Relay, Traffic
 from ops.bench.stack import BenchError
 from tests import yaml_strict
