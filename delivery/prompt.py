@@ -34,12 +34,15 @@ def choose(question: str, answers: Mapping[str, str], default: str = "") -> str:
         console.say(f"{said or 'that'} is none of them: a number from 1 to {len(answers)}, please")
 
 
-def confirm(doing: str, word: str, *, yes: bool) -> None:
-    """Have somebody type a word before something is done; raise DeclarationError otherwise. yes: do not ask."""
+def confirm(doing: str, word: str, *, yes: bool, instead: str = "") -> None:
+    """Have somebody type a word before something is done; raise DeclarationError otherwise.
+
+    yes: do not ask. instead: what else one may do, for the hint.
+    """
     if yes:
         return
     if not someone():
-        raise DeclarationError(f"{doing}: nobody is here to confirm it", hint="say it with --yes")
+        raise DeclarationError(f"{doing}: nobody is here to confirm it", hint=f"say it with --yes{instead}")
     if not typed(f"{doing}? type {word} to go on:", word):
         raise DeclarationError(f"{doing}: not confirmed", hint=f"type {word}, or say --yes")
 

@@ -36,6 +36,17 @@ class Finish:
         """Every tag of the release, made or to be made."""
         return [*self.there, *(tag.name for tag in self.tags)]
 
+    def say(self, remote: str) -> None:
+        """Print the tags, and the remote that they are pushed to, if any."""
+        if self.tags:
+            rows = [(tag.name, _first_line(tag.message)) for tag in self.tags]
+            console.table(f"finish {self.version}", ("tag", "says"), rows)
+        else:
+            existing = ", ".join(self.there) or "nothing changed since the last tags"
+            console.say(f"nothing to tag: {existing}")
+        if remote and self.names:
+            console.say(f"to be pushed to {remote}: {', '.join(self.names)}")
+
 
 def look(
     declaration: Declaration,
@@ -121,3 +132,9 @@ def next_commands(declaration: Declaration, names: Sequence[str], branch: str, *
     pushing = [] if pushed or not names else [f"git push --atomic origin {' '.join(names)}"]
     back = f"git switch {develop} && git merge --no-ff {branch} && git push origin {develop}"
     return [*pushing, back]
+
+
+def _first_line(message: str) -> str:
+    """What a changelog's section begins with."""
+    lines = message.splitlines()[1:]
+    return next((line for line in lines if line and not line.startswith("#")), "")

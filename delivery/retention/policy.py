@@ -119,6 +119,20 @@ class Outcome:
             for verdict in self.verdicts
         ]
 
+    def to_json(self) -> dict[str, object]:
+        """The verdicts for a machine, and the bytes that are freed."""
+        verdicts = [
+            {
+                "repository": verdict.held.repository,
+                "digest": verdict.held.digest,
+                "tags": list(verdict.held.tags),
+                "goes": verdict.goes,
+                "because": verdict.because,
+            }
+            for verdict in self.verdicts
+        ]
+        return {"manifests": verdicts, "freed_bytes": self.freed}
+
 
 def subject_of(tag: str) -> str:
     """The digest that a tag says its manifest belongs to (a list of what is attached, cosign's), or ""."""

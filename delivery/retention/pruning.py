@@ -44,6 +44,13 @@ class Found:
     today: date
     outcome: Outcome
 
+    def say(self, address: str) -> None:
+        """Print each verdict, and what is freed."""
+        rows = [(name.removeprefix(f"{address}/"), *row) for name, *row in self.outcome.rows()]
+        console.table(address, ("repository", "tags", "", "why"), rows)
+        freed = f"{self.outcome.freed / 1e6:.1f} MB that nothing else needs"
+        console.say(f"{len(self.outcome.going)} manifests go, with {freed}")
+
 
 def in_use(
     declaration: Declaration, without: Collection[str], releases: Sequence[str], root: Path = ROOT

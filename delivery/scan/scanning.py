@@ -24,7 +24,7 @@ from delivery.scan import findings, pypi
 from delivery.scan.findings import Checked, Finding, Index, Offer
 from delivery.scan.gitleaks import Gitleaks
 
-__all__ = ["packages", "secrets"]
+__all__ = ["packages", "report", "secrets"]
 
 
 def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
@@ -115,6 +115,11 @@ def _asked(index: Index, names: Sequence[str], step: console.Step) -> Offer:
         {name: [one.version for one in versions] for name, versions in offered.items()},
         {name: {one.version for one in versions if one.security} for name, versions in offered.items()},
     )
+
+
+def report(name: str, root: Path = ROOT) -> str:
+    """The report that the last scan has written, secrets.json or packages.json."""
+    return files.output("scan", name, root=root).read_text(encoding="utf-8")
 
 
 def _write(name: str, text: str, root: Path) -> None:

@@ -28,9 +28,13 @@ def fill(_context: Context) -> None:
 
 
 @item()
-def status(_context: Context) -> None:
+def status(_context: Context, json_: bool = False) -> None:
     """Show where the cache is and what it takes."""
-    console.say(_describe())
+    if json_:
+        engine_runs = bool(dockerd.pid())
+        console.data({"folder": str(cache.folder()), "bytes": cache.size(), "engine_runs": engine_runs})
+    else:
+        console.say(_describe())
 
 
 @item(help={"days": "how long what goes was not used"})

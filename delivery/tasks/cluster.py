@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from invoke.context import Context
 
 from delivery import console
@@ -43,14 +41,14 @@ def down(_context: Context) -> None:
     )
 
 
-@item(help={"json": "print it for a machine to read"})
+@item()
 def status(_context: Context, json_: bool = False) -> None:
     """Show the nodes of the local Kubernetes cluster."""
     from delivery.cluster import local_cluster
 
     found = local_cluster.look(engines.require(), files.load_declaration())
     if json_:
-        console.data(json.dumps(found.as_json(), indent=2))
+        console.data(found.as_json())
         return
     if not found.nodes:
         console.say(f"there is no cluster {found.name}; `./run inv cluster.up` makes one")

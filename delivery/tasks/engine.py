@@ -41,9 +41,13 @@ def env(_context: Context) -> None:
 
 
 @item()
-def status(_context: Context) -> None:
+def status(_context: Context, json_: bool = False) -> None:
     """Show which engine answers, and how to talk to it."""
     found = docker_api.find()
+    if json_:
+        known = {"address": found.address, "version": found.version, "private": found.private} if found else {}
+        console.data({"answers": found is not None, **known})
+        return
     if not found:
         console.say("no Docker engine answers; `./run inv engine.up` finds or starts one")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from invoke.context import Context
@@ -38,7 +39,6 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
     unless="say",
     help={
         "branch": "decide as for this branch, instead of what is checked out or the CI server says",
-        "json": "print it for a machine to read",
         "file": "also write it to this file, for --plan",
         "say": f"print one thing alone, without asking the registry: {', '.join(_SAYS)}",
     },
@@ -133,13 +133,16 @@ def _keep_to(file: str, found: Plan) -> None:
 
 
 @item()
-def sizes(_context: Context) -> None:
+def sizes(_context: Context, json_: bool = False) -> None:
     """Show how large our images are, and their layers."""
     release = lifecycle.released()
     if release is None:
         raise DeclarationError("show the sizes: nothing is released from this clone yet", hint="`./run inv push` does")
     registry = Registry(files.load_declaration().registry.address)
     found = {name: registry.layers(image.repository, image.digest) for name, image in release.images.items()}
+    if json_:
+        console.data({name: [asdict(layer) for layer in layers] for name, layers in found.items()})
+        return
     rows = [
         (
             name,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from invoke.context import Context
 
 from delivery import console, prompt
-from delivery.errors import DeclarationError
 from delivery.host import engines
 from delivery.project import files
 from delivery.registry.client import Registry
@@ -34,6 +33,7 @@ def prune(  # each is a flag
     without: Sequence[str] | None = None,  # invoke takes several values only where there is no default
     in_use: Sequence[str] | None = None,
     collect: bool = False,
+    json_: bool = False,
 ) -> None:
     """Remove from the registry what no release needs any more, by delivery.toml's policy.
 
@@ -47,18 +47,17 @@ def prune(  # each is a flag
     today = datetime.now(UTC).date()
     uses = pruning.in_use(declaration, without or (), in_use or ())
     found = pruning.look(declaration, registry, uses, today)
-    outcome = found.outcome
-    rows = [(repository.removeprefix(f"{registry.address}/"), *row) for repository, *row in outcome.rows()]
-    console.table(registry.address, ("repository", "tags", "", "why"), rows)
-    many = len(outcome.going)
-    console.say(f"{many} manifests go, with {outcome.freed / 1e6:.1f} MB that nothing else needs")
+    going = found.outcome.going
+    if json_:
+        console.data(found.outcome.to_json())
+    found.say(registry.address)
     if dry_run or not (yes or prompt.someone()):
         console.say("nothing is removed" + ("" if dry_run else ": nobody is here to be asked, and --yes is not said"))
         return
-    if many and not yes and not prompt.typed("type prune to remove them:", "prune"):
-        raise DeclarationError("clean the registry up: not confirmed", hint="type prune, or say --yes")
+    if going:
+        prompt.confirm("clean the registry up", "prune", yes=yes)
     pruning.act(declaration, registry, found)
     if collect:
         pruning.collect(engines.ensure(), declaration)
-    elif many:
+    elif going:
         console.say("the registry frees their bytes when it next collects; --collect does that in the local one")

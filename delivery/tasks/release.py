@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from invoke.context import Context
 
 from delivery import console, prompt
-from delivery.errors import DeclarationError
 from delivery.project import files
 from delivery.tasks.menu import item
 
 __all__ = ["finish", "prepare"]
 
+_LOOK = ", or look with --dry-run"
 _YES = {"yes": "do not ask", "dry-run": "say what would be done, and do nothing"}
 
 
@@ -41,7 +41,7 @@ def prepare(
     if dry_run:
         console.say(f"it would be committed as: {prepared.subject}")
         return
-    _confirm("prepare the release", f"commit this as `{prepared.subject}`?", yes=yes)
+    prompt.confirm(f"commit this as `{prepared.subject}`", "yes", yes=yes, instead=_LOOK)
     preparing.write(prepared)
 
 
@@ -68,15 +68,10 @@ def finish(
     declaration = files.load_declaration()
     where = f"{push}, which is {finishing.address(push)}" if push else ""
     found = finishing.look(declaration, published=None if unpublished else finishing.published)
-    if found.tags:
-        rows = [(tag.name, _first_line(tag.message)) for tag in found.tags]
-        console.table(f"finish {found.version}", ("tag", "says"), rows)
-    else:
-        console.say(f"nothing to tag: {', '.join(found.there) or 'nothing changed since the last tags'}")
-    if push and found.names:
-        console.say(f"to be pushed to {where}: {', '.join(found.names)}")
+    found.say(where)
     if not dry_run and (found.tags or (push and found.names)):
-        _confirm("finish the release", f"make them{' and push them' if push else ''}?", yes=yes)
+        doing = f"make the tags{' and push them' if push else ''}"
+        prompt.confirm(doing, "yes", yes=yes, instead=_LOOK)
         if found.tags:
             finishing.make(found.tags)
         if push:
@@ -85,19 +80,3 @@ def finish(
         console.say("what is left to be done:")
         for line in finishing.next_commands(declaration, found.names, found.branch, pushed=bool(push) and not dry_run):
             console.say(f"  {line}")
-
-
-def _first_line(message: str) -> str:
-    """What a changelog's section begins with."""
-    return next((line for line in message.splitlines()[1:] if line and not line.startswith("#")), "")
-
-
-def _confirm(doing: str, question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not prompt.someone():
-        raise DeclarationError(
-            f"{doing}: nobody is here to confirm it", hint="say it with --yes, or look with --dry-run"
-        )
-    if not prompt.typed(f"{question} type yes to go on:", "yes"):
-        raise DeclarationError(f"{doing}: not confirmed", hint="type yes, or say --yes")

@@ -18,12 +18,14 @@ __all__ = ["packages", "secrets"]
     step="scan.secrets",
     help={"history": "every commit of every branch and tag, not of this branch alone"},
 )
-def secrets(_context: Context, history: bool = False) -> None:
+def secrets(_context: Context, history: bool = False, json_: bool = False) -> None:
     """Look for secrets in the files, and in every commit.
 
     Writes .delivery/scan/secrets.json, without the secrets themselves.
     """
     found = scanning.secrets(everything=history)
+    if json_:
+        console.data(scanning.report("secrets.json"))
     if not found:
         return
     console.table("secrets", ("commit", "file", "line", "rule"), findings.finding_rows(found))
@@ -35,13 +37,15 @@ def secrets(_context: Context, history: bool = False) -> None:
 
 
 @item(stage="scan", step="scan.packages")
-def packages(_context: Context) -> None:
+def packages(_context: Context, json_: bool = False) -> None:
     """Look for packages in our images that are out of date.
 
     The images are those of `inv build`, or the registry's under the same keys. Writes .delivery/scan/packages.json, and
     IMAGE.cdx.json, the bill of materials of each.
     """
     checked = scanning.packages(files.load_declaration())
+    if json_:
+        console.data(scanning.report("packages.json"))
     counts = findings.counts(checked)
     console.say(f"packages: {', '.join(f'{count} {state}' for state, count in counts.items())}")
     if not counts.keys() - {findings.CURRENT}:

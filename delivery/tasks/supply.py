@@ -80,9 +80,12 @@ def sign(_context: Context, version: str = "") -> None:
 
 
 @item(help={"version": _VERSION})
-def verify(_context: Context, version: str = "") -> None:
+def verify(_context: Context, version: str = "", json_: bool = False) -> None:
     """Check that a release is signed for the key in delivery.toml."""
-    signing.verify(files.load_declaration(), _parts("check signatures", version))
+    parts = _parts("check signatures", version)
+    signing.verify(files.load_declaration(), parts)
+    if json_:
+        console.data({"signed": parts})
 
 
 def _bill(name: str, image: ReleasedImage) -> tuple[str, bool]:

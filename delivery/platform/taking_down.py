@@ -1,0 +1,56 @@
+"""Bring the platform on this machine down, and record that its apps are removed."""
+
+from __future__ import annotations
+
+from delivery import console, prompt
+from delivery.host import engines
+from delivery.platform import lifecycle
+from delivery.platform.compose import Compose
+from delivery.project.declaration import LOCAL, Declaration
+from delivery.records import recorder
+from delivery.records.deployment import Action, Contents, Deployment
+
+__all__ = ["down"]
+
+
+def down(declaration: Declaration, *, volumes: bool, registry: bool, yes: bool) -> None:
+    """Stop everything.
+
+    volumes: also remove the data, once the project's name is typed; yes: without asking.
+    registry: stop the local registry even while a local cluster pulls from it.
+    """
+    project = lifecycle.compose(engines.require(), declaration, lifecycle.released())
+    if note := lifecycle.shared(project):
+        console.say(note)
+    if volumes:
+        _confirm(project.name, lifecycle.data(project, declaration), yes=yes)
+    else:  # the ledger goes with the data
+        _record_removal(declaration, project)
+    users = lifecycle.down(project, declaration, volumes=volumes, registry=registry)
+    if not volumes:
+        console.say("its data stays; `./run inv down --volumes` removes it")
+    if users:
+        remove = lifecycle.remove_clusters(declaration, users)
+        console.say(f"the registry goes on for {', '.join(users)}: to stop it, {remove},")
+        console.say("then `./run inv down`; or at once `./run inv down --registry`")
+    if project.engine.private:
+        console.say("the private engine goes on; `./run inv engine.down` stops it")
+
+
+def _confirm(name: str, volumes: list[str], *, yes: bool) -> None:
+    if volumes and not yes:
+        console.say(f"this removes the data of {name}: the volumes {', '.join(volumes)}")
+        instead = "; without --volumes the data stays"
+        prompt.confirm(f"remove the data of {name}", name, yes=yes, instead=instead)
+
+
+def _record_removal(declaration: Declaration, project: Compose) -> None:
+    """Record that the apps are gone while their ledger still runs: it is one of them."""
+    with recorder.deployment(declaration, "down", Action.REMOVE) as recording, recording.guard():
+        running = {service.name for service in project.services() if service.state == "running"}
+        address = lifecycle.ledger_address(project)
+        known = lifecycle.recorded(address) if "api-rest" in running else {}
+        if versions := {name: known[name] for name in known if name in running}:
+            contents = Contents(versions=versions)
+            removed = Deployment(action=Action.REMOVE, environment=LOCAL, contents=contents)
+            recording.start(removed, to=address)
