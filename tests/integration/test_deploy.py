@@ -384,17 +384,8 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
     ("arguments", "said"),
     [
         (("--environment", "elsewhere", "--version", "1.0.0"), "is not one of this environment's (no-such-context)"),
-        (
-            ("--environment", "elsewhere", "--context", "no-such-context", "--version", "1.0.0"),
-            "has no context no-such",
-        ),
-        (("--environment", "production", "--version", "1.0.0"), "nobody is here to confirm it"),
-        (("--environment", "production", "--yes"), "no version is told"),
         (("--version", "1.1.0"), "no longer holds"),
-        (("--version", "1.3.0"), "holds no such release"),
-        (("--environment", "staging", "--version", "current"), "that is no release"),
         (("--environment", "production", "--version", "1.2.0-rc.1", "--yes"), "production takes releases"),
-        (("--version", "1.0.0", "--release", "release.json"), "each say what is deployed"),
     ],
 )
 def test_what_may_not_be_is_refused_and_nothing_changes(standing: Place, arguments: tuple[str, ...], said: str) -> None:

@@ -80,13 +80,6 @@ def test_a_secret_that_was_taken_out_again_is_found_and_not_repeated(
         assert SECRET[4:12] not in text
 
 
-def test_a_secret_of_the_first_commit_is_found(repository: Repository) -> None:
-    repository.git("checkout", "--quiet", "--orphan", "another")
-    repository.commit("first", a=f"{SECRET}\n")
-    repository.commit("taken out", a="\n")
-    assert [one[:2] for one in found(repository)] == [("first", "a")]
-
-
 def test_a_secret_that_is_no_commits_yet_is_found(repository: Repository) -> None:
     repository.commit("new", **{".gitignore": "ignored\n"})
     repository.write("README", f"{SECRET}\n")
@@ -131,11 +124,6 @@ def test_a_key_is_found_and_markers_without_one_are_not(repository: Repository) 
         ("key", "key.json", 1, "private-key"),
         ("key", "key.pem", 1, "private-key"),
     ]
-
-
-def test_a_comment_lets_a_line_through(repository: Repository) -> None:
-    repository.commit("no secret", **{"a.py": f"key = '{SECRET}'  # gitleaks:allow\n"})
-    assert found(repository) == []
 
 
 def test_what_is_no_clone_is_an_error_and_no_clean_one(tmp_path: Path, gitleaks: str) -> None:

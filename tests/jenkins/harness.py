@@ -215,21 +215,19 @@ def perform(
     commit: str,
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    threads: bool = True,
     on_line: Callable[[str], None] = lambda _line: None,
 ) -> Run:
     """Really run a build, and say line by line what it prints.
 
     Each agent's workspace, in `folder`, is the project's commit as the job of ops/jenkins/values.yaml
-    checks it out. environment is what the agents have beside PATH, HOME and the like. threads is
-    whether parallel stages run at the same time. Artifacts and test reports are kept in `folder`, under those names.
+    checks it out. environment is what the agents have beside PATH, HOME and the like. Artifacts and test
+    reports are kept in `folder`, under those names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = _conditions(case) | {
         "folder": str(folder.resolve()),
         "environment": {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(environment or {}),
         "checkout": checkout(project, commit, tags=case.ref.kind == "tag" or with_tags(VALUES)),
-        "threads": threads,
     }
     lines: list[str] = []
 

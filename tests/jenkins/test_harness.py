@@ -72,8 +72,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return repository.root, repository.commit("begin", what="something\n", **{"report.xml": report})
 
 
-def run(text: str, project: tuple[Path, str], folder: Path, case: Case, *, threads: bool = True) -> Run:
-    return perform(text, case, project=project[0], commit=project[1], folder=folder, threads=threads)
+def run(text: str, project: tuple[Path, str], folder: Path, case: Case) -> Run:
+    return perform(text, case, project=project[0], commit=project[1], folder=folder)
 
 
 def simple(steps: str, options: str = "") -> str:

@@ -81,11 +81,6 @@ def test_every_copy_is_a_duplicate_and_nothing_else_is(copied: set[int]) -> None
     assert kinds(check(attempts, rows + copies)) == [("duplicated", number) for number in sorted(copied)]
 
 
-def test_a_copy_under_the_same_id_is_a_duplicate() -> None:
-    attempts, rows = good()
-    assert kinds(check(attempts, [*rows, rows[2]])) == [("duplicated", 3)]
-
-
 def test_two_ids_for_one_key_are_a_duplicate_though_each_is_stored_or_not() -> None:
     attempts = [attempt(1, key="k"), attempt(1, accepted(1, "other"), key="k", at=2)]
     rows = [row(attempts[0]), row(attempts[0], "other")]
@@ -158,19 +153,17 @@ def test_a_retry_with_the_same_answer_is_good() -> None:
     assert (verdict.counts.events, verdict.counts.attempts, verdict.counts.retries) == (1, 4, 3)
 
 
-def test_the_same_key_with_another_time_is_inconsistent() -> None:
-    tries = [attempt(1, key="k"), attempt(1, accepted(1, second=9), key="k", at=2)]
-    assert ("inconsistent", 1) in kinds(check(tries, [row(tries[0])]))
-
-
-def test_the_same_key_accepted_and_then_refused_is_inconsistent() -> None:
-    tries = [attempt(1, key="k"), attempt(1, REFUSED, key="k", at=2)]
-    assert kinds(check(tries, [row(tries[0])])) == [("inconsistent", 1)]
-
-
-def test_one_id_for_two_events_is_inconsistent() -> None:
-    attempts = [attempt(1), attempt(2, accepted(2, "id-1"))]
-    assert ("inconsistent", 2) in kinds(check(attempts, [row(attempts[0])]))
+@pytest.mark.parametrize(
+    ("first", "second", "number"),
+    [
+        (attempt(1, key="k"), attempt(1, accepted(1, second=9), key="k", at=2), 1),
+        (attempt(1, key="k"), attempt(1, REFUSED, key="k", at=2), 1),
+        (attempt(1), attempt(2, accepted(2, "id-1")), 2),
+    ],
+    ids=["one key, two times", "one key, accepted and refused", "one id, two events"],
+)
+def test_answers_that_contradict_each_other_are_inconsistent(first: Attempt, second: Attempt, number: int) -> None:
+    assert ("inconsistent", number) in kinds(check([first, second], [row(first)]))
 
 
 def test_a_component_whose_times_contradict_its_order() -> None:

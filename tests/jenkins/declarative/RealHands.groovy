@@ -50,10 +50,6 @@ class RealHands extends Hands {
 
     @Override
     void together(List<Closure> branches) {
-        if (!conditions.threads) {
-            super.together(branches)
-            return
-        }
         def threads = branches.collect { branch -> Thread.start { branch() } }
         threads*.join()
     }
