@@ -44,9 +44,8 @@ def prune(  # each is a flag
 
     declaration = files.load_declaration()
     registry = Registry(declaration.registry.address)
-    today = datetime.now(UTC).date()
     uses = pruning.in_use(declaration, without or (), in_use or ())
-    found = pruning.look(declaration, registry, uses, today)
+    found = pruning.look(declaration, registry, uses, datetime.now(UTC).date())
     going = found.outcome.going
     if json_:
         console.data(found.outcome.to_json())
