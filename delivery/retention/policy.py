@@ -37,17 +37,13 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Held:
-    """A manifest that a repository of ours holds.
-
-    of are the digests that it belongs to in the same repository: what it is attached to, or the index that it is a part of.
-    blobs has the bytes of all that it is made of, itself included, by digest.
-    """
+    """A manifest that a repository of ours holds."""
 
     repository: str
     digest: str
     tags: tuple[str, ...]
-    of: frozenset[str]
-    blobs: Mapping[str, int]
+    of: frozenset[str]  # what it is attached to, or the index that it is a part of
+    blobs: Mapping[str, int]  # the bytes of all that it is made of, itself included, by digest
 
     @property
     def pinned(self) -> str:
@@ -57,25 +53,21 @@ class Held:
 
 @dataclass(frozen=True)
 class Use:
-    """What somebody runs, or may go back to: who, the digests, and the version of the release where it is known."""
+    """What somebody runs, or may go back to."""
 
     who: str
     digests: frozenset[str]
-    version: str = ""
+    version: str = ""  # the release's, where it is known
 
 
 @dataclass(frozen=True)
 class Registered:
-    """What is known of a registry.
+    """What our repositories in a registry hold."""
 
-    repositories are ours, in the order in which things are removed from them: that of the releases comes first. held are the
-    manifests in them, releases what the releases say by version, and seen when which reference was first seen without a release.
-    """
-
-    repositories: tuple[str, ...]
+    repositories: tuple[str, ...]  # in the order of removal; that of the releases is the first
     held: tuple[Held, ...]
-    releases: Mapping[str, Release]
-    seen: Mapping[str, date]
+    releases: Mapping[str, Release]  # by version
+    seen: Mapping[str, date]  # when a reference was first seen without a release
 
 
 @dataclass(frozen=True)
@@ -90,14 +82,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdicts, those that go in the order in which they are to go; seen is what the next clean-up has to know."""
+    """What happens to every manifest."""
 
-    verdicts: tuple[Verdict, ...]
-    seen: Mapping[str, date]
+    verdicts: tuple[Verdict, ...]  # those that go come first, in the order of removal
+    seen: Mapping[str, date]  # what the next clean-up has to know
 
     @property
     def going(self) -> tuple[Held, ...]:
-        """What goes, in order: releases before what they name, what is attached before what it is attached to."""
+        """What goes: a release before what it names, a part before its whole."""
         return tuple(verdict.held for verdict in self.verdicts if verdict.goes)
 
     @property
@@ -108,7 +100,7 @@ class Outcome:
         return sum(size for digest, size in lost.items() if digest not in kept)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """The verdicts as a table: repository, tags (a digest where there is none), what happens, why."""
+        """The verdicts as a table: repository, tags (without any the digest), what happens, why."""
         return [
             (
                 verdict.held.repository,
@@ -135,7 +127,7 @@ class Outcome:
 
 
 def subject_of(tag: str) -> str:
-    """The digest that a tag says its manifest belongs to (a list of what is attached, cosign's), or ""."""
+    """The digest that a tag of cosign's, or of a list of referrers, stands for, or ""."""
     found = _SUBJECT.fullmatch(tag)
     return f"sha256:{found[1]}" if found else ""
 
@@ -143,8 +135,9 @@ def subject_of(tag: str) -> str:
 def decide(registered: Registered, uses: Sequence[Use], policy: Prune, today: date) -> Outcome:
     """Decide for every manifest.
 
-    Releases X.Y.Z stay for ever, of each other line the newest; what is in use stays, and so does all that a staying release
-    names, and what belongs to it. What no release names may be a push under way: it stays for some days after it was first seen.
+    Releases X.Y.Z stay for ever, of each other line the newest. What is in use stays, and so does
+    all that a staying release names, and what belongs to it. What no release names may be a push
+    under way: it stays for some days after it was first seen.
     """
     decision = _Decision(registered, uses, policy, today)
     verdicts = [decision.verdict(held) for held in registered.held]
@@ -199,7 +192,10 @@ class _Decision:
                 self.naming.setdefault(digest, []).append(version)
 
     def verdict(self, held: Held, asked: frozenset[str] = frozenset()) -> Verdict:
-        """What happens to a manifest; `asked` are those that it is decided for, so that no circle is followed."""
+        """What happens to a manifest.
+
+        `asked` are the manifests that this is decided for, so that no circle is followed.
+        """
         own = self._by_itself(held)
         if own and not own.goes:
             return Verdict(held, *own)
@@ -269,7 +265,7 @@ def _releases(registered: Registered, uses: Iterable[Use], policy: Prune) -> dic
 
 
 def _versions(version: str, used: frozenset[str], releases: Mapping[str, Release]) -> list[str]:
-    """The releases that a use may be of: its version's if that has all that is used, else all that have."""
+    """The releases that a use may be of: its version's if that names all that is used, else all that do."""
     having = [name for name, release in releases.items() if used <= digests(release)]
     if version in having:
         return [version]

@@ -96,9 +96,10 @@ def act(declaration: Declaration, registry: Registry, found: Found) -> int:
 
 
 def collect(engine: Engine, declaration: Declaration) -> str:
-    """Free the bytes of what was removed from the local registry; what its own collection says of it.
+    """Free the bytes of what was removed from the local registry; return what its collection prints.
 
-    The registry is stopped meanwhile: whoever pushes then is turned away. Raises DeclarationError where it is none of ours.
+    The registry is stopped meanwhile, so a push at that time fails. Raises DeclarationError for a
+    registry that this project did not start.
     """
     name, address = local_registry.name(declaration), declaration.registry.address
     port = int(address.partition("/")[0].rpartition(":")[2]) if ":" in address else 80
@@ -191,7 +192,7 @@ def _first_seen(registry: Registry, repository: str) -> dict[str, date]:
 
 
 def _remember(registry: Registry, found: Found) -> None:
-    """Keep in the registry, which tells no push's time, when a manifest without a release was first seen."""
+    """Keep in the registry when a manifest without a release was first seen: it tells no push's time."""
     seen = found.outcome.seen
     if dict(found.registered.seen) == dict(seen):
         return

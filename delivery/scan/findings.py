@@ -1,4 +1,4 @@
-"""What a scan found: secrets that are in the files or were once, and packages that are older than they could be."""
+"""What a scan found: secrets in files and commits, and packages that are out of date."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _NOTHING = ((0,), 0)  # what follows the last run of a version
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What looks like a secret: where it is, by which rule, never what it is. commit is "" for the files as they are now."""
+    """Where something looks like a secret, and by which rule; never what it is."""
 
-    commit: str
+    commit: str  # "" for the files as they are now
     file: str
     line: int
     rule: str
@@ -53,23 +53,20 @@ class Finding:
 
 @dataclass(frozen=True, order=True)
 class Index:
-    """Who says what the newest of a package is: "deb" of a suite, or "pypi" for a Python; both for an architecture."""
+    """Who says what the newest version of a package is."""
 
-    kind: str
-    release: str
+    kind: str  # deb or pypi
+    release: str  # Debian's suite, or the version of Python
     architecture: str
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What an index answered: the versions of each package, newest first; those of them that are security updates.
+    """What an index answered."""
 
-    why is the reason that it could not be asked, or "".
-    """
-
-    versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    security: Mapping[str, Collection[str]] = field(default_factory=dict)
-    why: str = ""
+    versions: Mapping[str, Sequence[str]] = field(default_factory=dict)  # newest first, by package
+    security: Mapping[str, Collection[str]] = field(default_factory=dict)  # the security updates among them
+    why: str = ""  # the reason that it could not be asked
 
 
 @dataclass(frozen=True, order=True)
@@ -87,7 +84,7 @@ class Checked:
 
 
 def findings(report: str) -> list[Finding]:
-    """What gitleaks wrote into its JSON report, each once, sorted; nothing but where it is and by which rule is taken over."""
+    """The findings in gitleaks' JSON report, each once, sorted; the secrets themselves are left out."""
     try:
         return sorted(
             {Finding(one["Commit"], one["File"], one["StartLine"], one["RuleID"]) for one in json.loads(report)}
@@ -105,7 +102,7 @@ def finding_rows(found: Iterable[Finding]) -> list[tuple[str, str, str, str]]:
 
 
 def indexes(images: Mapping[str, Sequence[Package]], ours: Collection[str]) -> dict[Index, list[str]]:
-    """Which index is to be asked for which packages of these images; for ours none, where it would be somebody else's."""
+    """The packages of these images to ask each index for; not ours, which would be somebody else's there."""
     found: dict[Index, set[str]] = {}
     for packages in images.values():
         for package, index in _looked_at(packages, ours):
@@ -135,7 +132,7 @@ def counts(checked: Iterable[Checked]) -> dict[str, int]:
 
 
 def package_rows(checked: Iterable[Checked]) -> list[tuple[str, str, str, str, str, str]]:
-    """What a table shows of packages that are not current, each once: kind, package, has, newest, its images, a note."""
+    """A row for each package that is not current: kind, package, has, newest, its images, a note."""
     together: dict[tuple[str, str, str, str, str], list[str]] = {}
     for one in checked:
         if one.state != CURRENT:

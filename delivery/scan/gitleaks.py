@@ -16,9 +16,10 @@ from delivery.scan.findings import Finding, findings
 __all__ = ["Gitleaks"]
 
 _CONFIGURATION = "ops/gitleaks.toml"
-_FOUND = 3  # the exit code that we tell it to have when it finds something: 1 is also what every fault has
+_FOUND = 3  # its exit code for findings, by --exit-code; every fault has 1
 _SECONDS = 3600
-# Without -m git shows nothing that a merge brings by itself, without --text nothing of a file that .gitattributes calls binary.
+# Without -m git shows nothing that a merge brings by itself, without --text nothing of a file that
+# .gitattributes calls binary.
 _SHOWN = ("--full-history", "-m", "--text")
 # What a user may have set up otherwise. In colours gitleaks finds nothing at all, and ends as if there were nothing.
 _PLAIN = (
@@ -31,7 +32,7 @@ _ENVIRONMENT = {"LC_ALL": "C", "GIT_GRAFT_FILE": os.devnull, "GIT_NO_REPLACE_OBJ
 
 
 class Gitleaks:
-    """The program, over the clone in a folder. What it finds is hidden from its output and its report from the beginning."""
+    """The program, for the clone in a folder. Its output and its report have no secret in them."""
 
     def __init__(self, program: str, root: Path) -> None:
         self._program = program
@@ -85,7 +86,7 @@ def _copy(root: Path, names: Sequence[str], into: Path) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """What makes git print as gitleaks reads it, whatever the user has set up; beside what git is told in this way already."""
+    """The variables by which git prints what gitleaks can read, whatever the user has set up."""
     first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     told = {**_ENVIRONMENT, "GIT_CONFIG_COUNT": str(first + len(_SETTINGS))}
     for at, (name, value) in enumerate(_SETTINGS.items(), first):

@@ -18,10 +18,10 @@ _UNSATISFIED = "No solution found"
 
 
 def newest(names: Sequence[str], python: str, architecture: str) -> dict[str, str]:
-    """The newest release of each package that has a wheel for this Python ("" is ours) on Linux; none where there is none.
+    """The newest version of each package with a wheel for this Python ("" is ours) on Linux.
 
-    No dependency is looked at, and nothing is downloaded but metadata: sources are left out because they would be run. Raises
-    CommandError when the index cannot be asked.
+    Only metadata is downloaded: sources are left out because they would be run. Raises CommandError
+    when the index cannot be asked.
     """
     try:
         return _compiled(names, python, architecture)

@@ -1,4 +1,4 @@
-"""Look for what should not be there: secrets in the files and in the history, packages that are older than they could be."""
+"""Look for secrets in files and commits, and for packages that are out of date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["packages", "report", "secrets"]
 
 
 def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
-    """What looks like a secret in the files and in the commits of this branch, or of every ref. Writes secrets.json."""
+    """The secrets in the files and in the commits of this branch, or of every ref. Writes secrets.json."""
     gitleaks = Gitleaks(programs.ensure("gitleaks"), root)
     clone = git.look(root)
     with console.step("secrets in the files") as step:
@@ -51,7 +51,7 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
 
 
 def packages(declaration: Declaration, root: Path = ROOT) -> list[Checked]:
-    """Every package of our images beside the newest that can be had. Writes each image's bill, and packages.json."""
+    """Every package of our images beside its newest version. Writes each image's bill, and packages.json."""
     address = declaration.registry.address
     registry = Registry(address)
     found = {}
@@ -84,7 +84,7 @@ def _bill(declaration: Declaration, registry: Registry, image: PlannedImage, roo
 
 
 def _distribution(context: Path) -> str:
-    """What Python calls the app in this folder; "" where there is none. No index is asked for it: it would be somebody else's."""
+    """The Python package in this folder, or ""."""
     try:
         return str(tomllib.loads((context / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"])
     except (OSError, KeyError, tomllib.TOMLDecodeError):

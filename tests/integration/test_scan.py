@@ -46,6 +46,7 @@ def repository(tmp_path: Path, gitleaks: str, monkeypatch: pytest.MonkeyPatch) -
         "  showRoot = false\n  date = relative\n[core]\n  quotePath = true\n[format]\n  pretty = oneline\n"
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GITLEAKS_CONFIG", str(tmp_path / "missing.toml"))
     made = Repository(tmp_path / "clone")
     (made.root / "ops").mkdir()
     shutil.copy2(ROOT / "ops" / "gitleaks.toml", made.root / "ops")

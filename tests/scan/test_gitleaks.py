@@ -16,6 +16,7 @@ def test_settings_for_git_stand_beside_those_of_the_user(tmp_path: Path, monkeyp
     environments: list[dict[str, str]] = []
 
     def capture(argv: list[str], *, env: dict[str, str], **_: object) -> str:
+        assert "--redact" in argv  # a secret is in no report, however short that lives
         environments.append(env)
         Path(argv[argv.index("--report-path") + 1]).write_text("[]")
         return ""
