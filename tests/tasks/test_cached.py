@@ -1,6 +1,6 @@
 """`inv cache.clean` removes the cache and its private engine, and nothing that is needed elsewhere."""
 
-import os
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,6 @@ import pytest
 from delivery import cache
 from delivery.errors import DeclarationError, DeliveryError
 from delivery.host import dockerd
-from delivery.project.files import ROOT
 from delivery.records import outbox
 from delivery.tasks import cached
 
@@ -27,6 +26,16 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Path:
     found = cache.folder()
     (found.parent / "another-program").mkdir()
     return found
+
+
+@pytest.fixture
+def engine() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that is known as the private engine."""
+    argv = [sys.executable, "-c", "import signal; signal.pause()", dockerd.address()]
+    with subprocess.Popen(argv) as process:
+        (cache.folder("engine") / "dockerd.pid").write_text(str(process.pid))
+        yield process
+        process.kill()
 
 
 def clean(**flags: Any) -> None:  # noqa: ANN401  # an invoke task's flags
@@ -68,7 +77,7 @@ def test_events_that_wait_in_the_cache_are_taken_over_first(
 
 @pytest.mark.parametrize("variable", ["DELIVERY_OUTBOX", "XDG_STATE_HOME"])
 def test_an_outbox_that_is_meant_to_be_in_the_cache_keeps_it_from_being_removed(
-    root: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    root: Path, monkeypatch: pytest.MonkeyPatch, engine: "subprocess.Popen[bytes]", variable: str
 ) -> None:
     place = root / "mine" if variable == "DELIVERY_OUTBOX" else root.parent
     monkeypatch.setenv(variable, str(place))
@@ -78,6 +87,7 @@ def test_an_outbox_that_is_meant_to_be_in_the_cache_keeps_it_from_being_removed(
     assert "records.deliver" in caught.value.hint
     assert [one.event for one in outbox.waiting()] == [EVENT]
     assert (root / "engine" / "data" / "layer").exists()
+    assert engine.poll() is None
 
 
 def test_an_event_that_cannot_be_taken_over_keeps_it_from_being_removed(
@@ -110,50 +120,14 @@ def test_refuses_where_nobody_can_be_asked(root: Path, monkeypatch: pytest.Monke
     assert (root / "engine" / "data" / "layer").exists()
 
 
-@pytest.fixture
-def engine() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is known as the private engine."""
-    argv = [sys.executable, "-c", "import signal; signal.pause()", dockerd.address()]
-    with subprocess.Popen(argv) as process:
-        (cache.folder("engine") / "dockerd.pid").write_text(str(process.pid))
-        yield process
-        process.kill()
-
-
 def test_stops_the_private_engine(engine: "subprocess.Popen[bytes]", root: Path) -> None:
     clean(yes=True)
     assert engine.wait(timeout=10) == -15
     assert not root.exists()
 
 
-def test_an_engine_goes_on_while_events_keep_the_cache_from_being_removed(
-    engine: "subprocess.Popen[bytes]", root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DELIVERY_OUTBOX", str(root / "mine"))
-    outbox.add("http://ledger", [EVENT])
-    with pytest.raises(DeliveryError):
-        clean(yes=True)
-    assert engine.poll() is None
-
-
-def test_on_the_command_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_the_cache(root, monkeypatch)
-    argv = [sys.executable, "-m", "invoke", "cache.clean"]
-
-    def run(*flags: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*argv, *flags],
-            cwd=ROOT,
-            env=os.environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    refused = run()
-    assert (refused.returncode, root.exists()) == (2, True)
-    assert "nobody is here to be asked" in refused.stderr
-    done = run("--yes")
-    assert (done.returncode, root.exists()) == (0, False), done.stderr
-    assert [one.event for one in outbox.waiting()] == [EVENT]
+def test_status_is_said_to_a_machine(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cached.status.body.__wrapped__(None, json_=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["folder"], told["engine_runs"]) == (str(root), False)
+    assert told["bytes"] >= 10_000

@@ -1,5 +1,6 @@
 """What a shell is told of an engine leads there, wherever the user's cache lies."""
 
+import json
 import shlex
 from typing import Any, cast
 
@@ -27,3 +28,14 @@ def test_the_line_to_paste_is_quoted(
     task.body.__wrapped__(None)
     (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("export"))
     assert shlex.split(line) == ["export", f"DOCKER_HOST={address}"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_status_is_said_to_a_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, answers: bool
+) -> None:
+    found = Engine(cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={})
+    monkeypatch.setattr(docker_api, "find", lambda: found if answers else None)
+    cast("Any", engine.status).body.__wrapped__(None, json_=True)
+    known = {"address": "unix:///x", "version": "26", "private": False} if answers else {}
+    assert json.loads(capsys.readouterr().out) == {"answers": answers, **known}

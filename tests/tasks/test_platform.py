@@ -19,7 +19,7 @@ from delivery.host.docker_api import Engine
 from delivery.platform import bringing_up, lifecycle, overview
 from delivery.platform.compose import Compose, Service
 from delivery.platform.lifecycle import Proof
-from delivery.project import files, remembered
+from delivery.project import remembered
 from delivery.project.declaration import Declaration, Upstream
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
@@ -213,22 +213,17 @@ def test_of_two_apps_the_one_that_ran_before_is_unchanged(
     ]
 
 
+@pytest.mark.parametrize("monitoring", [True, False])
 def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
-    asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+    asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str], *, monitoring: bool
 ) -> None:
     prometheus = Upstream(image="prom/prometheus:v1", recipe="prometheus", optional=True)
     upstream = {**declaration.upstream, "prometheus": prometheus}
-    bringing_up.up(declaration.model_copy(update={"upstream": upstream}), monitoring=True).say()
-    assert asked.calls == [("ports", ("monitoring",)), ("ensure", "prometheus"), ("up", ("monitoring",))]
-    assert "Prometheus     http://localhost:9090/" in capsys.readouterr().out
-
-
-def test_prometheus_is_left_alone_otherwise(
-    asked: Asked, declaration: Declaration, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bringing_up.up(declaration).say()
-    assert asked.calls == [("ports", ()), ("up", ())]
-    assert "Prometheus" not in capsys.readouterr().out
+    bringing_up.up(declaration.model_copy(update={"upstream": upstream}), monitoring=monitoring).say()
+    profiles = ("monitoring",) if monitoring else ()
+    ensured = [("ensure", "prometheus")] if monitoring else []
+    assert asked.calls == [("ports", profiles), *ensured, ("up", profiles)]
+    assert ("Prometheus     http://localhost:9090/" in capsys.readouterr().out) is monitoring
 
 
 def test_the_ports_are_kept_before_anything_is_made(
@@ -354,27 +349,20 @@ def test_status_says_all_that_there_is_and_fails_for_what_is_down(
     assert "cannot use all of the platform: async-worker is exited" in told.err
 
 
+@pytest.mark.usefixtures("taken_down")
 @pytest.mark.parametrize("users", [[], ["house"]])
 def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
-    users: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    declaration: Declaration,
+    users: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[dict[str, bool]] = []
+    options: list[dict[str, bool]] = []
 
-    def down(*_: object, **options: bool) -> list[str]:
-        asked.append(options)
+    def down(*_: object, **flags: bool) -> list[str]:
+        options.append(flags)
         return users
 
-    engine = Engine(cast("Any", None), "unix:///x", "26", oci_layouts=True, environment={})
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(engines, "require", lambda: engine)
-    monkeypatch.setattr(lifecycle, "released", lambda: None)
     monkeypatch.setattr(lifecycle, "down", down)
-    monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
     platform.down(Context(), registry=True)
-    assert asked == [{"volumes": False, "registry": True}]
+    assert options == [{"volumes": False, "registry": True}]
     said = " ".join(capsys.readouterr().out.split())
     told = "for house: to stop it, `./run inv cluster.down`, then `./run inv down`; or at once"
     assert (f"{told} `./run inv down --registry`" in said) is bool(users)

@@ -182,6 +182,10 @@ def test_what_waits_is_shown_with_since_when_and_why(capsys: pytest.CaptureFixtu
     assert f"{datetime.now(UTC).astimezone():%Y-%m-%d}" in said
     assert "api-rest" in said
     assert "http://localhost:1: it does not answer" in said
+    run(records.waiting, json_=True)
+    told = json.loads(capsys.readouterr().out)
+    assert [waiting["ledger"] for waiting in told["waiting"]] == ["http://localhost:1"]
+    assert told["rejected"] == []
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Nothing is removed that nobody agreed to."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from invoke.collection import Collection
 from invoke.parser import Parser
+from invoke.program import Program
 
 from delivery import prompt
 from delivery.errors import DeclarationError
@@ -81,6 +83,14 @@ def test_a_dry_run_removes_nothing_whatever_else_is_said(done: Done, *, terminal
     done.terminal = terminal
     run(yes=True, dry_run=True, collect=True)
     assert done.acted == []
+
+
+def test_a_machine_reads_the_verdicts(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["inv", "prune", "--dry-run", "--json"]
+    Program(namespace=Collection(registry.prune)).run(line, exit=False)
+    told = json.loads(capsys.readouterr().out)
+    assert [(held["tags"], held["goes"]) for held in told["manifests"]] == [(["k1"], True)]
+    assert (told["freed_bytes"], done.acted) == (2_500_000, [])
 
 
 def test_at_a_terminal_it_is_typed(done: Done) -> None:

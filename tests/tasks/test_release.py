@@ -75,8 +75,10 @@ def finish(**flags: Any) -> None:  # noqa: ANN401  # the task's own
 
 def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
     done.answer = True
-    prepare(subproject=["apps=1.1.0"])
-    assert (done.told, done.did) == (["apps=1.1.0"], ["chore(release): apps 1.1.0"])
+    prepare()
+    done.answer = None
+    prepare(yes=True)
+    assert done.did == ["chore(release): apps 1.1.0"] * 2
     assert "feat: a page" in capsys.readouterr().out
 
 
@@ -92,22 +94,16 @@ def test_a_command_line_may_name_several_subprojects(done: Done, line: list[str]
     assert done.told == told
 
 
-def test_yes_need_not_be_asked_for(done: Done) -> None:
-    prepare(yes=True)
-    assert done.did == ["chore(release): apps 1.1.0"]
-
-
 @pytest.mark.parametrize("task", [prepare, finish])
-def test_a_no_does_nothing(done: Done, task: Any) -> None:  # noqa: ANN401  # one of the two
-    done.answer = False
-    with pytest.raises(DeclarationError, match="not confirmed"):
-        task()
-    assert done.did == []
-
-
-@pytest.mark.parametrize("task", [prepare, finish])
-def test_where_nobody_is_it_has_to_be_said(done: Done, task: Any) -> None:  # noqa: ANN401  # one of the two
-    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+@pytest.mark.parametrize(("answer", "problem"), [(False, "not confirmed"), (None, "nobody is here to confirm it")])
+def test_without_a_yes_nothing_is_done(
+    done: Done,
+    task: Any,  # noqa: ANN401  # one of the two
+    answer: bool | None,  # noqa: FBT001  # a row
+    problem: str,
+) -> None:
+    done.answer = answer
+    with pytest.raises(DeclarationError, match=problem):
         task()
     assert done.did == []
 

@@ -79,3 +79,18 @@ def test_packages_are_a_success_when_all_are_current(
     assert (["deb", "libssl", "1", "2"] in shown) == (BEHIND in checked)
     assert (["pypi", "bottle", "1", "?"] in shown) == (HIDDEN in checked)
     assert ["deb", "libc6", "1", "1"] not in shown
+
+
+@pytest.mark.parametrize("task", ["secrets", "packages"])
+def test_a_machine_gets_the_report_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    declaration: Declaration,
+    task: str,
+) -> None:
+    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+    monkeypatch.setattr(scanning, "secrets", lambda **_: [Finding("", "a/b", 7, "private-key")])
+    monkeypatch.setattr(scanning, "packages", lambda _declaration: [BEHIND])
+    monkeypatch.setattr(scanning, "report", lambda name: f'{{"report": "{name}"}}')
+    assert inv(f"scan.{task}", "--json") == 11
+    assert capsys.readouterr().out == f'{{"report": "{task}.json"}}\n'

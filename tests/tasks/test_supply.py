@@ -138,10 +138,11 @@ def test_a_release_is_signed_and_checked_whole(
 
 
 def test_what_a_clone_made_for_itself_is_its_images(
-    released: list[Release | None], calls: list[tuple[str, list[str]]]
+    released: list[Release | None], calls: list[tuple[str, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     released.append(Release(RELEASE.images))
-    assert inv("signing.verify") == 0
+    assert inv("signing.verify", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"signed": [f"localhost:5001/api-rest@{API}"]}
     assert calls == [("verify", [f"localhost:5001/api-rest@{API}"])]
 
 
