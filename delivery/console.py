@@ -26,14 +26,14 @@ __all__ = ["Step", "command", "data", "error", "out", "say", "step", "table", "t
 _LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
 _WHOLE = 10_000  # columns: wider than any row
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
-_QUIET_SECONDS = 15.0  # how often a log says that one goes on
+_QUIET_SECONDS = 15.0  # how often a log shows where a step is
 
 out = Console(highlight=False, soft_wrap=True)
 _err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 class Step:
-    """One step under way: what its tools print passes through here."""
+    """A step under way. What its tools print passes through here."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -46,7 +46,7 @@ class Step:
         self.latest = text.strip() or self.latest
 
     def done(self, detail: str) -> None:
-        """Say what came of the step; printed when it ends."""
+        """Set the step's result, which is printed when it ends."""
         self.detail = detail
 
     @property
@@ -57,36 +57,36 @@ class Step:
 
 @contextmanager
 def step(title: str) -> Iterator[Step]:
-    """Show a step from its beginning to its end, with what came of it and how long it took."""
-    now = Step(title)
+    """Show a step from its beginning to its end, with its result and how long it took."""
+    current = Step(title)
     try:
-        with _shown(now):
-            yield now
+        with _shown(current):
+            yield current
     except BaseException:
-        out.print(f"[red]✗[/] {escape(title)} [dim]({now.seconds:.1f} s)[/]")
+        out.print(f"[red]✗[/] {escape(title)} [dim]({current.seconds:.1f} s)[/]")
         raise
-    detail = f": {escape(now.detail)}" if now.detail else ""
-    out.print(f"[green]✓[/] {escape(title)}{detail} [dim]({now.seconds:.1f} s)[/]")
+    detail = f": {escape(current.detail)}" if current.detail else ""
+    out.print(f"[green]✓[/] {escape(title)}{detail} [dim]({current.seconds:.1f} s)[/]")
 
 
 @contextmanager
-def _shown(now: Step) -> Iterator[None]:
-    """Show how a step gets on while it lasts: all the time on a terminal, now and then in CI, where a log is read afterwards."""
+def _shown(current: Step) -> Iterator[None]:
+    """Show a step's progress: all the time on a terminal, now and then in CI, where a log is read later."""
     if out.is_terminal and not os.environ.get("CI"):
-        with out.status(escape(now.title)) as status, _ticking(_LIVE_SECONDS, lambda: _update(status, now)):
+        with out.status(escape(current.title)) as status, _ticking(_LIVE_SECONDS, lambda: _update(status, current)):
             yield
     else:
-        with _ticking(_QUIET_SECONDS, lambda: _report(now)):
+        with _ticking(_QUIET_SECONDS, lambda: _report(current)):
             yield
 
 
-def _update(status: Status, now: Step) -> None:
-    room = max(20, out.width - len(now.title) - 16)
-    status.update(f"{escape(now.title)} [dim]{now.seconds:.0f} s {escape(now.latest[:room])}[/]")
+def _update(status: Status, current: Step) -> None:
+    room = max(20, out.width - len(current.title) - 16)
+    status.update(f"{escape(current.title)} [dim]{current.seconds:.0f} s {escape(current.latest[:room])}[/]")
 
 
-def _report(now: Step) -> None:
-    out.print(f"  … {escape(now.title)}, {now.seconds:.0f} s: [dim]{escape(now.latest[:160])}[/]")
+def _report(current: Step) -> None:
+    out.print(f"  … {escape(current.title)}, {current.seconds:.0f} s: [dim]{escape(current.latest[:160])}[/]")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Waiting out what may pass: a registry that is overloaded, restarting, or behind a bad line."""
+"""Ask again when a failure may be temporary: a registry is overloaded, restarts, or is behind a bad line."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def patiently(
     pause: Callable[[float], None] = time.sleep,
     chance: Callable[[], float] = random.random,
 ) -> _T:
-    """Ask again, later each time, while what went wrong is an error that says it may pass; the last one is raised.
+    """Ask again, later each time, while the error is retriable; raise the last one.
 
-    The pauses double, and chance (from 0 to 1) lengthens each by up to a half, so that many who were turned away together do not
-    come back together. A BusyError's own time is never cut short.
+    The pauses double. chance (from 0 to 1) lengthens each by up to a half, so that many clients that
+    were refused together do not come back together. A pause is never shorter than a BusyError asks for.
     """
     for attempt in range(1, _ATTEMPTS):
         try:
@@ -44,19 +44,22 @@ def patiently(
         except RegistryError as error:
             if not error.retriable:
                 raise
-            told = error.after if isinstance(error, BusyError) else 0.0
-            pause(max(told, 0.25 * 2**attempt) * (1 + chance() / 2))
+            requested = error.after if isinstance(error, BusyError) else 0.0
+            pause(max(requested, 0.25 * 2**attempt) * (1 + chance() / 2))
     return ask()
 
 
 def retry_after(header: str, now: datetime | None = None) -> float:
-    """The seconds that a Retry-After header asks for, given as seconds or as a date; at most a minute, 0 when it says nothing."""
+    """The seconds that a Retry-After header asks for, as seconds or as a date.
+
+    At most a minute; 0 for a header that is neither.
+    """
     try:
-        told = float(int(header))
+        seconds = float(int(header))
     except ValueError:
         try:
             until = parsedate_to_datetime(header)
         except ValueError:
             return 0.0
-        told = (until.replace(tzinfo=until.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds()
-    return min(max(told, 0.0), _LONGEST_SECONDS)
+        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_SECONDS)

@@ -21,10 +21,6 @@ from delivery.errors import CommandError
 PYTHON = sys.executable
 
 
-def test_returns_what_the_command_prints() -> None:
-    assert process.capture([PYTHON, "-c", "print('out')"], doing="try") == "out\n"
-
-
 def test_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "1")
     code = "import os; print(os.environ['KEPT'] + os.environ['ADDED'])"
@@ -268,12 +264,6 @@ def test_an_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch
     lines: list[str] = []
     process.stream(left(family), doing="try", on_line=lines.append)
     assert lines == ["the last words"]
-
-
-@pytest.mark.usefixtures("_ended")
-def test_a_captured_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_OPEN_SECONDS", 0.1)
-    assert process.capture(left(family), doing="try") == "the last words"
 
 
 def test_a_long_output_is_taken_whole_though_the_program_has_long_ended(

@@ -133,17 +133,6 @@ class Cluster:
         """What `helm history` says."""
         return list(json.loads(self.helm("history", self.release, "--output", "json")))
 
-    def container(self, pod: Pod, name: str) -> tuple[str, int]:
-        """A container's id and the process id of its first process, on the pod's node."""
-        status = [
-            *pod.manifest["status"]["containerStatuses"],
-            *pod.manifest["status"].get("initContainerStatuses", ()),
-        ]
-        (identifier,) = (one["containerID"].removeprefix("containerd://") for one in status if one["name"] == name)
-        process = self.shell(pod.node, "ctr", "--namespace", "k8s.io", "task", "ls")
-        (pid,) = (line.split()[1] for line in process.splitlines() if line.startswith(identifier))
-        return identifier, int(pid)
-
     @contextmanager
     def cordoned(self, node: str) -> Iterator[None]:
         """No new pod on a node for as long as the body runs."""

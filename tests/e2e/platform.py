@@ -64,7 +64,7 @@ class House:
     def inv(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a task to its end; its output is both streams together, as on a screen."""
         return subprocess.run(
-            self.argv(*arguments),
+            [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
@@ -74,24 +74,6 @@ class House:
             timeout=timeout,
             check=False,
         )
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin a task, in a process group of its own."""
-        return subprocess.Popen(
-            self.argv(*arguments),
-            cwd=self.folder,
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    @staticmethod
-    def argv(*arguments: str) -> list[str]:
-        """The command line of a task."""
-        return [sys.executable, "-m", "invoke", *arguments]
 
 
 def copy_house(folder: Path, environment: Mapping[str, str]) -> House:

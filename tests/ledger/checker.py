@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.ledger.history import Attempt
 
-__all__ = ["Counts", "Event", "Finding", "Verdict", "check"]
+__all__ = ["Event", "Finding", "Verdict", "check"]
 
 LOST = "lost"
 DUPLICATED = "duplicated"
