@@ -154,7 +154,12 @@ def notify(notice: Notice) -> str:
 
 def _service(url: str) -> tuple[NotifyBase | None, bool]:
     """The service that a URL names (None: none), and whether it is a webhook that apprise does not know."""
-    asset = AppriseAsset(default_service_retry=_RETRIES, default_service_wait=_WAIT_SECONDS)
+    asset = AppriseAsset(
+        app_id="delivery-platform",
+        image_url_mask="",  # else icons from elsewhere
+        default_service_retry=_RETRIES,
+        default_service_wait=_WAIT_SECONDS,
+    )
     service = Apprise.instantiate(url, asset=asset)
     if service is not None or not url.startswith(("http://", "https://")):
         return service, False

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from delivery.errors import DeclarationError
 from delivery.project import gitflow
@@ -176,3 +177,23 @@ def test_what_goes_wrong_is_said_without_the_url(
     assert notification.notify(TOLD) == problem
     printed = capfd.readouterr()
     assert "secret" not in printed.out + printed.err
+
+
+def test_slack_gets_its_own_form_by_its_https_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    def request(_session: requests.Session, method: str, url: str, data: str, **_: object) -> requests.Response:
+        sent.append((f"{method.upper()} {url}", json.loads(data)))
+        response = requests.Response()
+        response.status_code, response._content = 200, b"ok"
+        return response
+
+    url = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/" + "x" * 24
+    monkeypatch.setattr(requests.Session, "request", request)
+    monkeypatch.setenv("DELIVERY_WEBHOOK", url)
+    assert notification.notify(TOLD) == ""
+    ((address, message),) = sent
+    (attachment,) = message["attachments"]
+    assert (address, attachment["title"]) == (f"POST {url}", TOLD.headline)
+    assert "&lt;b&gt; &amp; more" in attachment["text"]
+    assert "apprise" not in json.dumps(message).lower()
