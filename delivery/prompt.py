@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from delivery import console
 from delivery.errors import DeclarationError
 
-__all__ = ["choose", "confirm", "someone", "typed"]
+__all__ = ["agreed", "choose", "confirm", "someone", "typed"]
 
 
 def someone() -> bool:
@@ -45,6 +45,11 @@ def confirm(doing: str, word: str, *, yes: bool, instead: str = "") -> None:
         raise DeclarationError(f"{doing}: nobody is here to confirm it", hint=f"say it with --yes{instead}")
     if not typed(f"{doing}? type {word} to go on:", word):
         raise DeclarationError(f"{doing}: not confirmed", hint=f"type {word}, or say --yes")
+
+
+def agreed(question: str) -> bool:
+    """Whether somebody answers yes; Enter is a no."""
+    return _answer(f"{question} ").lower() in {"y", "yes"}
 
 
 def typed(question: str, wanted: str) -> bool:

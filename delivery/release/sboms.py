@@ -8,8 +8,9 @@ from delivery.registry import layers
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import bom
 from delivery.release.bom import Image
+from delivery.release.released import ReleasedImage
 
-__all__ = ["artifact_digest", "attach", "attached", "make", "reference"]
+__all__ = ["artifact_digest", "attach", "attached", "attached_or_made", "make", "reference"]
 
 
 def attach(registry: Registry, image: Image, layout: Path | None) -> str:
@@ -40,6 +41,14 @@ def attached(registry: Registry, repository: str, digest: str) -> str:
         return ""
     (layer,) = artifact.manifest["layers"]
     return registry.blob(repository, layer["digest"]).decode()
+
+
+def attached_or_made(name: str, image: ReleasedImage) -> tuple[str, bool]:
+    """The bill that is attached to a released image, else one made now; whether it was made."""
+    registry = Registry(image.repository)
+    if text := attached(registry, image.repository, image.digest):
+        return text, False
+    return make(registry, Image(name, image.version, image.repository, image.digest)), True
 
 
 def reference(registry: Registry, repository: str, digest: str) -> str:

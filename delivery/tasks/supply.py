@@ -15,8 +15,7 @@ from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.registry.client import Registry
 from delivery.release import bom, catalog, cosign, sboms, signing
-from delivery.release.bom import Image
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release
 from delivery.tasks.menu import item
 
 __all__ = ["keys", "sbom", "sign", "verify"]
@@ -48,7 +47,7 @@ def sbom(
             f"show a bill of materials: {image} is no image of ours",
             hint=did_you_mean(image, known, f"one of {', '.join(known)}"),
         )
-    text, made = _bill(image, known[image])
+    text, made = sboms.attached_or_made(image, known[image])
     if json_:
         console.data(text)
         return
@@ -86,15 +85,6 @@ def verify(_context: Context, version: str = "", json_: bool = False) -> None:
     signing.verify(files.load_declaration(), parts)
     if json_:
         console.data({"signed": parts})
-
-
-def _bill(name: str, image: ReleasedImage) -> tuple[str, bool]:
-    """The bill that is attached, else one that is made now; whether it was made."""
-    registry = Registry(image.repository)
-    there = sboms.attached(registry, image.repository, image.digest)
-    if there:
-        return there, False
-    return sboms.make(registry, Image(name, image.version, image.repository, image.digest)), True
 
 
 def _registry() -> Registry:
