@@ -30,7 +30,7 @@ from typing import IO
 from delivery import console
 from delivery.errors import CommandError, TerminatedError
 
-__all__ = ["GRACE_SECONDS", "capture", "detach", "record", "stream", "terminable", "watch"]
+__all__ = ["GRACE_SECONDS", "Clock", "Place", "capture", "detach", "record", "stream", "terminable", "watch"]
 
 GRACE_SECONDS = 10.0  # from asking a program and all that it started to end, until they are killed
 _KILL_SECONDS = 1.0  # how long the kernel may take to end what is killed
@@ -47,31 +47,37 @@ _Chunks = Queue[tuple[_Sink, bytes] | None]  # what is read, None for the end of
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a program runs."""
+
+    folder: Path | None = None  # None: our own
+    env: Mapping[str, str] | None = None  # variables in addition to our own
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What is called every so many seconds while a program runs."""
+
+    tick: Callable[[], None] = lambda: None
+    every: float = float("inf")  # seconds
+
+
+@dataclass(frozen=True)
 class _Command:
     """A program to run. doing names the action for errors, as in "read the engine's context"."""
 
     argv: Sequence[str]
     doing: str
-    cwd: Path | None = None
-    env: Mapping[str, str] | None = None  # in addition to our own
+    place: Place = Place()
     text: str | None = None  # what it reads
     prefix: Sequence[str] = ()  # the program that starts it, with its arguments
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """What is called every so many seconds while a program runs."""
-
-    tick: Callable[[], None] = lambda: None
-    every: float = float("inf")
 
 
 def capture(
     argv: Sequence[str],
     *,
     doing: str,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
+    place: Place = Place(),
     timeout: float = 60,
     text: str | None = None,
 ) -> str:
@@ -87,8 +93,8 @@ def capture(
 
     console.command(argv)
     output, errors = bytearray(), bytearray()
-    command = _Command(argv, doing, cwd, env, text)
-    if returncode := _run(command, [output.extend, errors.extend], _Clock(expire, timeout)):
+    command = _Command(argv, doing, place, text)
+    if returncode := _run(command, [output.extend, errors.extend], Clock(expire, timeout)):
         raise _failed(argv, doing, returncode, _text(errors or output).splitlines())
     return _text(output)
 
@@ -98,8 +104,7 @@ def stream(
     *,
     doing: str,
     on_line: Callable[[str], None],
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
+    place: Place = Place(),
 ) -> None:
     """Run a long command, giving each line it prints (output and errors together) to on_line.
 
@@ -107,7 +112,7 @@ def stream(
     the command first.
     """
     console.command(argv)
-    _stream(_Command(argv, doing, cwd, env), on_line, _Clock())
+    _stream(_Command(argv, doing, place), on_line, Clock())
 
 
 def watch(
@@ -115,18 +120,17 @@ def watch(
     *,
     doing: str,
     on_line: Callable[[str], None],
-    tick: Callable[[], None],
-    every: float,
-    env: Mapping[str, str] | None = None,
+    clock: Clock,
+    place: Place = Place(),
 ) -> None:
-    """Run a long command, calling tick every so many seconds beside it.
+    """Run a long command with a clock beside it.
 
-    What tick raises ends the command first. Raises CommandError, with the last lines, when it exits
+    What its tick raises ends the command first. Raises CommandError, with the last lines, when it exits
     with anything but 0. On Linux the command is killed when we are killed: nobody watches it then.
     """
     console.command(argv)
     prefix = _killed_with_us() if shutil.which(argv[0]) else ()
-    _stream(_Command(argv, doing, env=env, prefix=prefix), on_line, _Clock(tick, every))
+    _stream(_Command(argv, doing, place, prefix=prefix), on_line, clock)
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:
@@ -169,7 +173,7 @@ def terminable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _stream(command: _Command, on_line: Callable[[str], None], clock: _Clock) -> None:
+def _stream(command: _Command, on_line: Callable[[str], None], clock: Clock) -> None:
     lines = _Lines(on_line)
     returncode = _run(command, [lines.feed], clock)
     lines.end()
@@ -177,7 +181,7 @@ def _stream(command: _Command, on_line: Callable[[str], None], clock: _Clock) ->
         raise _failed(command.argv, command.doing, returncode, list(lines.tail))
 
 
-def _run(command: _Command, sinks: Sequence[_Sink], clock: _Clock) -> int:
+def _run(command: _Command, sinks: Sequence[_Sink], clock: Clock) -> int:
     """Run a program and return its exit code; what is raised meanwhile ends it first.
 
     Of two sinks the second gets the errors; one alone gets both outputs.
@@ -206,8 +210,8 @@ def _start(command: _Command, *, apart: bool) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [*command.prefix, *command.argv],
-            cwd=command.cwd,
-            env=None if command.env is None else {**os.environ, **command.env},
+            cwd=command.place.folder,
+            env={**os.environ, **(command.place.env or {})},
             stdin=subprocess.DEVNULL if command.text is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if apart else subprocess.STDOUT,
@@ -251,7 +255,7 @@ def _uninterrupted() -> Iterator[None]:
         handlers[number](number, frame)
 
 
-def _follow(process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, clock: _Clock) -> int:
+def _follow(process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, clock: Clock) -> int:
     """Give a program's output to the sinks, calling the clock's tick; return its exit code.
 
     Its outputs are read to their ends, or until the program has ended and no more came for a moment.

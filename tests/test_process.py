@@ -24,7 +24,7 @@ PYTHON = sys.executable
 def test_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "1")
     code = "import os; print(os.environ['KEPT'] + os.environ['ADDED'])"
-    assert process.capture([PYTHON, "-c", code], doing="try", env={"ADDED": "2"}) == "12\n"
+    assert process.capture([PYTHON, "-c", code], doing="try", place=process.Place(env={"ADDED": "2"})) == "12\n"
 
 
 def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
@@ -68,7 +68,7 @@ def test_ticks_beside_a_command_until_it_ends(tmp_path: Path) -> None:
         f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\nprint('done')"
     )
     lines: list[str] = []
-    process.watch([PYTHON, "-c", code], doing="try", on_line=lines.append, tick=go.touch, every=0.05)
+    process.watch([PYTHON, "-c", code], doing="try", on_line=lines.append, clock=process.Clock(go.touch, 0.05))
     assert [line.strip() for line in lines] == ["ready", "done"]
 
 
@@ -86,14 +86,14 @@ def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, tick=tick, every=0.01)
+        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, clock=process.Clock(tick, 0.01))
     assert ended.exists()
 
 
 def test_a_watched_failure_keeps_the_last_lines_and_the_signal() -> None:
     code = "import os, signal; print('the reason', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(CommandError) as caught:
-        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, tick=lambda: None, every=0.05)
+        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, clock=process.Clock(every=0.05))
     assert (caught.value.returncode, caught.value.tail) == (-9, "the reason")
 
 
@@ -153,7 +153,7 @@ def stream(argv: list[str]) -> None:
 
 
 def watch(argv: list[str]) -> None:
-    process.watch(argv, doing="try", on_line=lambda _: None, tick=lambda: None, every=0.05)
+    process.watch(argv, doing="try", on_line=lambda _: None, clock=process.Clock(every=0.05))
 
 
 def capture(argv: list[str]) -> None:
@@ -335,7 +335,7 @@ WATCHER = """
 import sys
 from delivery import process
 
-process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, tick=lambda: None, every=60)
+process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, clock=process.Clock(every=60))
 """
 
 

@@ -68,10 +68,10 @@ class Kind:
         self._capture(["export", "kubeconfig", "--name", cluster], f"write the context kind-{cluster}")
 
     def _stream(self, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
-        process.stream([self.program, *argv], doing=doing, on_line=on_line, env=self.environment)
+        process.stream([self.program, *argv], doing=doing, on_line=on_line, place=process.Place(env=self.environment))
 
     def _capture(self, argv: list[str], doing: str) -> str:
-        return process.capture([self.program, *argv], doing=doing, env=self.environment)
+        return process.capture([self.program, *argv], doing=doing, place=process.Place(env=self.environment))
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -24,7 +24,7 @@ _QUICK_SECONDS = 120
 # Every deploy leaves one revision; what is older than these cannot be rolled back to.
 _HISTORY = 10
 # Where helm keeps its releases is not the user's to choose: a release that is stuck is repaired there.
-_ENVIRONMENT = {"HELM_DRIVER": "secret"}
+_PLACE = process.Place(env={"HELM_DRIVER": "secret"})
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Helm:
         return ["--server-side=true", "--force-conflicts"] if self.version >= _SERVER_SIDE else []
 
     def _capture(self, argv: Sequence[str], doing: str) -> str:
-        return process.capture(self._argv(argv), doing=doing, env=_ENVIRONMENT, timeout=_QUICK_SECONDS)
+        return process.capture(self._argv(argv), doing=doing, place=_PLACE, timeout=_QUICK_SECONDS)
 
     def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher) -> None:
         watcher.tick()  # what ends helm may have happened already
@@ -154,9 +154,8 @@ class Helm:
             self._argv(argv),
             doing=doing,
             on_line=watcher.on_line,
-            tick=watcher.tick,
-            every=watcher.every,
-            env=_ENVIRONMENT,
+            clock=process.Clock(watcher.tick, watcher.every),
+            place=_PLACE,
         )
 
     def _argv(self, argv: Sequence[str]) -> list[str]:

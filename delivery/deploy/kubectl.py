@@ -137,7 +137,7 @@ class Kubernetes:
         return process.capture(
             [self.kubectl, *config, *scope, *argv],
             doing=doing,
-            env={"KUBERC": "off"},
+            place=process.Place(env={"KUBERC": "off"}),
             text=text,
             timeout=seconds,
         )

@@ -95,7 +95,7 @@ def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None
 
 def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str], None]) -> None:
     try:
-        process.stream(argv, doing=doing, on_line=on_line, env=engine.environment)
+        process.stream(argv, doing=doing, on_line=on_line, place=process.Place(env=engine.environment))
     except CommandError as error:
         raise BuildError(error.message, details=failing_step(error.tail), hint=hint_for(error.tail)) from error
 
@@ -104,7 +104,7 @@ def has_plugin(engine: Engine, plugin: str) -> bool:
     """Whether the docker command line has a plugin: buildx or compose."""
     argv = ["docker", plugin, "version"]
     try:
-        process.capture(argv, doing=f"look for docker {plugin}", env=engine.environment)
+        process.capture(argv, doing=f"look for docker {plugin}", place=process.Place(env=engine.environment))
     except CommandError:
         return False
     return True

@@ -52,18 +52,18 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     suite = release()
     options = _options(suite) if suite in _NEWER else []
     names = [f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name for name in packages]
-    environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    place = process.Place(env={"DEBIAN_FRONTEND": "noninteractive"})
     with suppress(OSError):  # apt says what it cannot write
         _MANUALS.mkdir(parents=True, exist_ok=True)
     with cache.lock("apt"):
         process.stream(
-            ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, env=environment
+            ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, place=place
         )
         process.stream(
             ["apt-get", *options, *_no_services(), "install", "--yes", "--no-install-recommends", *names],
             doing=f"install {' '.join(packages)}",
             on_line=on_line,
-            env=environment,
+            place=place,
         )
 
 
@@ -84,7 +84,9 @@ def offered(
         update = ["apt-get", *options, "-o", "APT::Update::Error-Mode=any", "update"]
         process.stream(update, doing=f"read the package lists of {suite}", on_line=on_line)
         listed = process.capture(
-            ["apt-cache", *options, "madison", *names], doing=f"read what {suite} offers", env={"LC_ALL": "C"}
+            ["apt-cache", *options, "madison", *names],
+            doing=f"read what {suite} offers",
+            place=process.Place(env={"LC_ALL": "C"}),
         )
     found: dict[str, list[Offered]] = {}
     for name, version, origin in re.findall(r"^ *(\S+) \| +(\S+) \| (.*) Packages$", listed, re.MULTILINE):

@@ -120,7 +120,7 @@ def _build_root(making: _Making, upstream: Upstream, labels: dict[str, str]) -> 
             [str(making.root / upstream.recipe / "build"), str(tar)],
             doing=f"make {upstream.image}",
             on_line=making.step.line,
-            env={"SOURCE_DATE_EPOCH": str(making.declaration.build.epoch)},
+            place=process.Place(env={"SOURCE_DATE_EPOCH": str(making.declaration.build.epoch)}),
         )
         making.engine.import_root(tar, upstream.image, labels)
     finally:

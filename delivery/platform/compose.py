@@ -125,22 +125,23 @@ class Compose:
         self, argv: list[str], doing: str, on_line: Callable[[str], None], profiles: Sequence[str] = _ALL
     ) -> None:
         line = self._argv(argv, profiles)
-        process.stream(line, doing=doing, on_line=on_line, cwd=self.folder, env=self._environment())
+        process.stream(line, doing=doing, on_line=on_line, place=self._place())
 
     def _capture(self, argv: list[str], doing: str, profiles: Sequence[str] = _ALL) -> str:
         line = self._argv(argv, profiles)
-        return process.capture(line, doing=doing, cwd=self.folder, env=self._environment())
+        return process.capture(line, doing=doing, place=self._place())
 
     def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
         chosen = [word for profile in profiles for word in ("--profile", profile)]
         return ["docker", "compose", "--ansi", "never", "--progress", "plain", *files, *chosen, *argv]
 
-    def _environment(self) -> dict[str, str]:
+    def _place(self) -> process.Place:
         # A COMPOSE_FILE of the user's would change which project this is.
         kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
         # The name goes before the one in the files, which is for compose by hand.
-        return {**self.engine.environment, **self.variables, **kept, "COMPOSE_PROJECT_NAME": self.name}
+        named = {**kept, "COMPOSE_PROJECT_NAME": self.name}
+        return process.Place(self.folder, {**self.engine.environment, **self.variables, **named})
 
 
 def _service(container: Mapping[str, Any]) -> Service:

@@ -310,21 +310,21 @@ def filter_history(repository: Path, *, renames: Mapping[str, str], on_line: Cal
         argv += ["--path", old]
         argv += [] if old == new else ["--path-rename", f"{old}:{new}"]
     doing = f"cannot filter the history of {repository.name}"
-    process.stream(argv, doing=doing, on_line=on_line, cwd=repository)
+    process.stream(argv, doing=doing, on_line=on_line, place=process.Place(repository))
 
 
 def _read(root: Path, *arguments: str, doing: str = "", text: str | None = None, timeout: float = _SECONDS) -> str:
     """What git prints, whatever a user has set up."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     doing = f"cannot {doing or f'run git {arguments[0]}'}"
-    return process.capture(argv, doing=doing, env=_ENVIRONMENT, text=text, timeout=timeout)
+    return process.capture(argv, doing=doing, place=process.Place(env=_ENVIRONMENT), text=text, timeout=timeout)
 
 
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> str:
     """Run git with a user's own settings."""
     argv = ["git", "-C", str(root), *arguments]
-    env = {"GIT_TERMINAL_PROMPT": "0"}
-    return process.capture(argv, doing=f"cannot {doing}", env=env, text=text, timeout=_LONG_SECONDS)
+    place = process.Place(env={"GIT_TERMINAL_PROMPT": "0"})
+    return process.capture(argv, doing=f"cannot {doing}", place=place, text=text, timeout=_LONG_SECONDS)
 
 
 def _refs(root: Path) -> dict[str, str]:

@@ -123,7 +123,9 @@ class Cosign:
 
     def _run(self, arguments: Sequence[str], doing: str, environment: Mapping[str, str]) -> str:
         try:
-            return process.capture([self.program, *arguments], doing=doing, env=environment, timeout=_SECONDS)
+            return process.capture(
+                [self.program, *arguments], doing=doing, place=process.Place(env=environment), timeout=_SECONDS
+            )
         except CommandError as error:
             meant = _meant(error, doing)
             if meant is None:

@@ -59,7 +59,7 @@ class Gitleaks:
             if configuration.exists():
                 argv += ["--config", str(configuration)]
             try:
-                process.capture(argv, doing=doing, cwd=source, env=_environment(), timeout=_SECONDS)
+                process.capture(argv, doing=doing, place=process.Place(source, _environment()), timeout=_SECONDS)
             except CommandError as error:
                 if error.returncode != _FOUND:
                     raise

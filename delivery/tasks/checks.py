@@ -37,7 +37,12 @@ def check(_context: Context, of: str) -> None:
     environment = {"DELIVERY_REGISTRY": _registry(declaration)}
     try:
         argv = [sys.executable, "-m", "nox", "--tags", of]
-        process.stream(argv, doing=f"check {of}", on_line=lambda line: console.say(line.rstrip("\n")), env=environment)
+        process.stream(
+            argv,
+            doing=f"check {of}",
+            on_line=lambda line: console.say(line.rstrip("\n")),
+            place=process.Place(env=environment),
+        )
     except CommandError as error:
         raise TestError(
             f"check {of}: it does not hold", hint=f"`./run nox -t {of}` runs the same; see above"

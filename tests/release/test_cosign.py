@@ -55,7 +55,8 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
     seen: list[Given] = []
     capture = process.capture
 
-    def look(argv: list[str], *, doing: str, env: dict[str, str], timeout: float) -> str:
+    def look(argv: list[str], *, doing: str, place: process.Place, timeout: float) -> str:
+        env = place.env or {}
         given = Given({name: value for name, value in env.items() if os.environ.get(name) != value})
         own = env.get("DOCKER_CONFIG") or next(
             (str(Path(one).parent) for one in env.get("SSL_CERT_DIR", "").split(":") if one.endswith("/trusted")), ""
@@ -66,7 +67,7 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
         if "DOCKER_CONFIG" in env:
             given.config = Path(env["DOCKER_CONFIG"], "config.json").read_text()
         seen.append(given)
-        return capture(argv, doing=doing, env=env, timeout=timeout)
+        return capture(argv, doing=doing, place=place, timeout=timeout)
 
     def run(*references: str) -> Given:
         fp.register([*SIGN, *references])

@@ -1,6 +1,7 @@
 """What gitleaks gets to see; tests/integration/test_scan.py runs the real one."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ from tests.repositories import Repository
 
 
 def test_settings_for_git_stand_beside_those_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environments: list[dict[str, str]] = []
+    environments: list[Mapping[str, str]] = []
 
-    def capture(argv: list[str], *, env: dict[str, str], **_: object) -> str:
+    def capture(argv: list[str], *, place: process.Place, **_: object) -> str:
         assert "--redact" in argv  # a secret is in no report, however short that lives
-        environments.append(env)
+        environments.append(place.env or {})
         Path(argv[argv.index("--report-path") + 1]).write_text("[]")
         return ""
 

@@ -17,8 +17,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple
     """What was run, with which variables."""
     found: list[tuple[list[str], dict[str, str]]] = []
 
-    def stream(argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], env: dict[str, str]) -> None:
-        found.append((list(argv), env))
+    def stream(argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], place: process.Place) -> None:
+        found.append((list(argv), dict(place.env or {})))
         on_line(f"{doing}\n")
 
     monkeypatch.setattr(process, "stream", stream)
