@@ -97,7 +97,7 @@ def types(session: nox.Session, project: str) -> None:
 def checks(session: nox.Session) -> None:
     """Lint, check types, run the unit tests and those on the real engine, three sessions at once."""
     # Several sessions come to it, and each would build everything.
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     arguments = [*CHECKS, "--", *session.posargs]
     session.run(sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=TIDYING)
 
@@ -123,7 +123,7 @@ def integration(session: nox.Session, project: str) -> None:
     """Run the tests of one part on a real engine, registry, Kafka and database."""
     _install_for(session, project)
     # The same engine, images and registry as `inv up` has, so that what is tested is what is run.
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     environment = _engine_environment(session)
     options = _options(f"integration-{project}", "engine" + WITHOUT.get(project, ""))
     if project in POETRY_PROJECTS:
@@ -143,7 +143,7 @@ def integration(session: nox.Session, project: str) -> None:
 def e2e(session: nox.Session) -> None:
     """Prove the platform on a cluster made for it: `nox -s e2e -- --keep -k drain` leaves it, and goes on with it."""
     _install(session, "tests")
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     environment = _engine_environment(session)
     # What a proof leaves behind after it failed would fail the others too, each after minutes of waiting.
     options = ["--maxfail=3", "--verbosity=1", *session.posargs]
@@ -173,7 +173,7 @@ def shutdown(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="none")
 def slim(session: nox.Session) -> None:
     """Lint and run the unit tests of the last commit in a container that has Python, venv and git, nothing else."""
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     environment = _engine_environment(session)
     bundle = environment.get("BUILD_CA", "")
     session.run("docker", "build", "--quiet", "--tag", "delivery-slim", "tests/slim", external=True, env=environment)
@@ -186,7 +186,7 @@ def slim(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the apps beside twins, `nox -s bench -- --quick`; or what a build costs beside bake, `nox -s bench -- delivery`."""
     _install(session, "bench")
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     environment = {**_engine_environment(session), **_images(), "WRK": _program(session, "wrk")}
     session.run("python", "-m", "ops.bench", *session.posargs, env=environment)
 
@@ -195,7 +195,7 @@ def bench(session: nox.Session) -> None:
 def collector(session: nox.Session) -> None:
     """Show logs and traces on the real OpenTelemetry Collector, compiled here: needs Go 1.26, takes about three minutes."""
     _install(session, "tests")
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     program = str(_own_file(session, "collector"))
     build = ["-C", "ops/monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", program, "."]
     session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
@@ -214,7 +214,7 @@ def locks(session: nox.Session) -> None:
 def _prove_ledger(session: nox.Session, files: Sequence[str], *options: str) -> None:
     """Run proofs of the ledger on this clone's own images; what the command line says overrides the options."""
     _install(session, "tests")
-    session.run("inv", "cache.fill", external=True)
+    session.run("inv", "images.ensure", external=True)
     environment = _engine_environment(session)
     proof = [*_options(session.name, "storm"), "--verbosity=1", *(f"tests/ledger/{file}" for file in files), *options]
     _pytest(session, *proof, *session.posargs, env=environment)
@@ -269,7 +269,7 @@ def _install_for(session: nox.Session, project: str) -> None:
 
 def _program(session: nox.Session, name: str) -> str:
     """Where a program is that tests drive; installed first where it is missing and can be."""
-    session.run("inv", "program", name, external=True)
+    session.run("inv", "ci.program", name, external=True)
     ask = f"from delivery.host import programs; print(programs.find({name!r}))"
     return str(session.run(sys.executable, "-c", ask, external=True, silent=True)).strip()
 

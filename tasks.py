@@ -25,26 +25,22 @@ namespace = Collection(
     platform.down,
     platform.status,
     platform.logs,
-    checks.check,
     images.plan,
     images.build,
     images.push,
-    images.sizes,
-    supply.sbom,
     deploy.deploy,
-    deploy.verify,
     deploy.rollback,
     deploy.undeploy,
-    records.notify,
-    registry.prune,
-    program.program,
+    deploy.verify,
 )
+namespace.add_collection(Collection("ci", checks.check, records.deliver, records.notify, program.program))
+namespace.add_collection(Collection("images", images.ensure, images.sizes, supply.sbom))
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
 namespace.add_collection(Collection("scan", scan.secrets, scan.packages))
-recorded = Collection("records", records.deliver, records.waiting)
+recorded = Collection("records", records.waiting)
 recorded.add_task(records.records, name="show", default=True)
 namespace.add_collection(recorded)
-for module in (release, repos, cluster, engine):
+for module in (registry, release, repos, cluster, engine):
     namespace.add_collection(Collection.from_module(module))
 namespace.add_collection(Collection.from_module(components, name="component"))
 namespace.add_collection(Collection.from_module(cached, name="cache"))

@@ -20,8 +20,8 @@ def run(*words: str) -> int:
 @pytest.mark.parametrize(
     ("words", "task"),
     [
-        (["program", "--help"], "program"),
-        (["program", "-h"], "program"),
+        (["ci.program", "--help"], "ci.program"),
+        (["ci.program", "-h"], "ci.program"),
         (["logs", "--service", "--help"], "logs"),
         (["deploy", "--version", "1.0.0", "--help"], "deploy"),
         (["up", "records.show", "--help"], "records.show"),

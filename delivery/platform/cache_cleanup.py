@@ -78,7 +78,7 @@ def _keep_events() -> None:
         count = "1 event in it was" if len(events) == 1 else f"{len(events)} events in it were"
         raise DeliveryError(
             f"cannot remove the cache: {count} not delivered ({events[0].parent})",
-            hint="`./run inv records.deliver` sends what waits, `./run inv records.waiting` shows it; "
+            hint="`./run inv ci.deliver` sends what waits, `./run inv records.waiting` shows it; "
             "DELIVERY_OUTBOX or XDG_STATE_HOME names a folder outside the cache",
         )
 

@@ -208,7 +208,7 @@ class Prune(_Part):
     """How much of each line the registry keeps, newest first, and the days before what no release names is removed."""
 
     develop: Annotated[int, Field(ge=1)] = Field(
-        default=20, description="how many releases of the develop line `inv prune` keeps"
+        default=20, description="how many releases of the develop line `inv registry.prune` keeps"
     )
     candidate: Annotated[int, Field(ge=1)] = Field(
         default=20, description="how many of the candidate line; those of the release line stay for ever"

@@ -417,7 +417,7 @@ def deliver(*, seconds: float, wait: float = 0.0, root: Path = ROOT) -> Report:
             wrong.append(
                 DeliveryError(
                     f"cannot deliver what waits: {type(error).__name__}: {error}",
-                    hint="the events stay in the outbox; `./run inv records.deliver` tries again",
+                    hint="the events stay in the outbox; `./run inv ci.deliver` tries again",
                 )
             )
 

@@ -147,7 +147,7 @@ def packages(text: str) -> list[Package]:
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise DeliveryError(
             f"read a bill of materials: it is not CycloneDX JSON: {error!r}",
-            hint="`./run inv sbom` shows what is attached",
+            hint="`./run inv images.sbom` shows what is attached",
         ) from error
 
 

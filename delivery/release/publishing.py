@@ -117,7 +117,7 @@ def check_publishable(plan: Plan) -> None:
     if not plan.decision.pushes:
         raise DeclarationError(
             f"publish {plan.decision.ref.name or plan.commit[:12]}: {plan.decision.because}",
-            hint="merge it; `./run inv cache.fill` puts the images where this machine's platform and cluster take them from",
+            hint="merge it; `./run inv images.ensure` puts the images where this machine's platform and cluster take them from",
         )
     if error := problems.refusal(plan, "publish"):
         raise error

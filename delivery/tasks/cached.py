@@ -1,26 +1,14 @@
-"""`inv cache.fill`, `cache.status`, `cache.prune`, `cache.clean`: what this project keeps for the user, outside every clone."""
+"""`inv cache.status`, `cache.prune`, `cache.clean`: what this project keeps for the user, outside every clone."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
 from delivery import console
-from delivery.host import engines
 from delivery.platform import cache_cleanup
-from delivery.project import files
-from delivery.release import releasing
 from delivery.tasks.menu import item
 
-__all__ = ["clean", "fill", "prune", "status"]
-
-
-@item()
-def fill(_context: Context) -> None:
-    """Have every image that the platform needs: upstream ones in the engine, ours in the registry under their keys.
-
-    What is missing is built and pushed; nothing is published. Writes .delivery/release.json, which the platform runs by.
-    """
-    releasing.make(engines.ensure(), files.load_declaration())
+__all__ = ["clean", "prune", "status"]
 
 
 @item()

@@ -1,4 +1,4 @@
-"""`inv check`: what is to hold before anything is published."""
+"""`inv ci.check`: what is to hold before anything is published."""
 
 from __future__ import annotations
 

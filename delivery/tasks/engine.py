@@ -7,7 +7,7 @@ import shlex
 from invoke.context import Context
 
 from delivery import console
-from delivery.host import docker_api, dockerd, engines
+from delivery.host import docker_api, dockerd, engines, trust
 from delivery.tasks.menu import item
 
 __all__ = ["down", "env", "status", "up"]
@@ -33,11 +33,18 @@ def down(_context: Context) -> None:
 
 
 @item()
-def env(_context: Context) -> None:
-    """Print how to talk to it: eval "$(./run inv engine.env)"."""
+def env(_context: Context, json_: bool = False) -> None:
+    """Print how to talk to it: eval "$(./run inv engine.env)".
+
+    --json has the CAs that builds need, too, as the variable BUILD_CA.
+    """
     found = engines.require()
-    told = found.environment.get("DOCKER_HOST")
-    console.say(_export(told) if told else ": the docker command line talks to it as it is")
+    address = found.environment.get("DOCKER_HOST")
+    if json_:
+        known = {"DOCKER_HOST": address, "BUILD_CA": trust.secrets().get("build-ca")}
+        console.data({name: value for name, value in known.items() if value})
+        return
+    console.say(_export(address) if address else ": the docker command line talks to it as it is")
 
 
 @item()

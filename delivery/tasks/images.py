@@ -1,4 +1,4 @@
-"""`inv plan`, `build`, `push`, `sizes`: our images, without running them."""
+"""`inv plan`, `build`, `push`, `images.ensure`, `images.sizes`: our images, without running them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from delivery import console
 from delivery.build import planning
 from delivery.build.plan import Plan
 from delivery.errors import DeclarationError, did_you_mean
+from delivery.host import engines
 from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.project.declaration import Declaration
@@ -22,7 +23,7 @@ from delivery.registry.client import Registry, answers
 from delivery.release import finding, problems, releasing
 from delivery.tasks.menu import item
 
-__all__ = ["build", "plan", "push", "sizes"]
+__all__ = ["build", "ensure", "plan", "push", "sizes"]
 
 
 _KEEP = "a plan that `inv plan --file FILE` wrote; do nothing unless it still holds"
@@ -153,3 +154,12 @@ def sizes(_context: Context, json_: bool = False) -> None:
         for name, layers in found.items()
     ]
     console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
+
+
+@item()
+def ensure(_context: Context) -> None:
+    """Have every image that the platform needs: upstream ones in the engine, ours in the registry under their keys.
+
+    What is missing is built and pushed; nothing is published. Writes .delivery/release.json, which the platform runs by.
+    """
+    releasing.make(engines.ensure(), files.load_declaration())

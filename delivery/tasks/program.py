@@ -1,9 +1,10 @@
-"""`inv program`: what we and our tests drive."""
+"""`inv ci.program`: what we and our tests drive."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
+from delivery import console
 from delivery.host import programs
 from delivery.tasks.menu import item
 
@@ -11,6 +12,8 @@ __all__ = ["program"]
 
 
 @item(help={"name": f"one of {', '.join(programs.PROGRAMS)}"})
-def program(_context: Context, name: str) -> None:
-    """Find a program that we or our tests drive, or install it."""
-    programs.ensure(name)
+def program(_context: Context, name: str, json_: bool = False) -> None:
+    """Find a program that we or our tests drive, or install it; --json prints where it is."""
+    path = programs.ensure(name)
+    if json_:
+        console.data({"path": str(path)})

@@ -1,4 +1,4 @@
-"""`inv records`, `records.deliver`, `records.waiting`, `notify`: what was deployed, and how a pipeline went."""
+"""`inv records`, `ci.deliver`, `records.waiting`, `notify`: what was deployed, and how a pipeline went."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from delivery.tasks.menu import item
 
 __all__ = ["deliver", "notify", "records", "waiting"]
 
-_SECONDS = 60.0  # `records.deliver` holds nothing up
+_SECONDS = 60.0  # `ci.deliver` holds nothing up
 _TURN_SECONDS = 10.0
 
 
@@ -91,7 +91,7 @@ def waiting(_context: Context, json_: bool = False) -> None:
             console.say(f"{ledger}: {recorder.state(ledger)}")
     if aside:
         console.table("put aside", ("file", "why"), [(str(event.file), event.why) for event in aside])
-        console.say("`./run inv records.deliver --rejected` sends them again")
+        console.say("`./run inv ci.deliver --rejected` sends them again")
 
 
 def _events(count: int) -> str:

@@ -1,4 +1,4 @@
-"""`inv prune`: the registry, cleaned up by policy."""
+"""`inv registry.prune`: the registry, cleaned up by policy."""
 
 from __future__ import annotations
 

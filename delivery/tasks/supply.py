@@ -1,4 +1,4 @@
-"""`inv sbom`, `signing.keys`, `signing.sign`, `signing.verify`: what our images are made of, and who says that they are ours."""
+"""`inv images.sbom` and `signing`: what our images are made of, and who says that they are ours."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def shop(platform: Platform, sink: Sink, tmp_path_factory: pytest.TempPathFactor
     for name in ("groovy", "gitleaks", "cosign"):
         programs.ensure(name)
     released = lifecycle.released()
-    assert released, "`./run inv cache.fill` comes first"
+    assert released, "`./run inv images.ensure` comes first"
     kept = platform.house.environment
     registry = f"{files.load_declaration().registry.address}/pipeline-{uuid.uuid4().hex[:8]}"
     context = "kind-delivery-e2e"

@@ -100,7 +100,7 @@ class Story:
 def story(platform: Platform, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Iterator[Story]:
     """The project with nothing deployed yet; its namespace is gone again afterwards."""
     released = lifecycle.released()
-    assert released, "`./run inv cache.fill` comes first"
+    assert released, "`./run inv images.ensure` comes first"
     kept = platform.house.environment
     folder = tmp_path_factory.mktemp("story")
     run = uuid.uuid4().hex[:8]

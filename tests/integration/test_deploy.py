@@ -179,7 +179,7 @@ def _mount(place: str, name: str, digest: str) -> None:
 def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The namespace, gone again when the module's tests are done. The nodes reach the declaration's registry."""
     made = lifecycle.released()
-    assert made, "`./run inv cache.fill` comes first"
+    assert made, "`./run inv images.ensure` comes first"
     found = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
     context = run(found["kubectl"], "config", "current-context").strip()
     namespace = f"deploy-{uuid.uuid4().hex[:8]}"

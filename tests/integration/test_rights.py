@@ -66,7 +66,7 @@ def objects_for(namespace: str) -> str:
 def deployer(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
     """Two namespaces as ops/jenkins makes them, the rights in one of them, and a clone that deploys with these."""
     made = lifecycle.released()
-    assert made, "`./run inv cache.fill` comes first"
+    assert made, "`./run inv images.ensure` comes first"
     found = {name: programs.ensure(name) for name in ("helm", "kubectl")}
     kubectl = found["kubectl"]
     namespace = f"rights-{uuid.uuid4().hex[:8]}"

@@ -40,17 +40,17 @@ REFS = {
 }
 LEAVES = {
     "prepare": "./run inv engine.up",
-    "engine room": "./run inv check --of delivery-platform",
-    "base-image": "./run inv check --of base-image",
-    "apps": "./run inv check --of apps",
-    "platform-chart": "./run inv check --of platform-chart",
+    "engine room": "./run inv ci.check --of delivery-platform",
+    "base-image": "./run inv ci.check --of base-image",
+    "apps": "./run inv ci.check --of apps",
+    "platform-chart": "./run inv ci.check --of platform-chart",
     "plan": "./run inv plan --file .delivery/plan.json",
     "build": "./run inv build --plan .delivery/plan.json",
     "scan": "./run inv scan.secrets",
     "push": "./run inv push --plan .delivery/plan.json",
     "deploy to production": "./run inv deploy --plan .delivery/plan.json --yes",
     "verify production": "./run inv verify --plan .delivery/plan.json",
-    "record": "./run inv records.deliver",
+    "record": "./run inv ci.deliver",
 }
 
 
@@ -165,7 +165,7 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
     node(BUILD)
     sh("make / prepare", BUILD, 2 * HOUR, "./run inv engine.up")
     for stage, part in (("engine room", declaration().name), *((name, name) for name in declaration().subprojects)):
-        sh(f"make / checks / {stage}", BUILD, 2 * HOUR, f"./run inv check --of {part}")
+        sh(f"make / checks / {stage}", BUILD, 2 * HOUR, f"./run inv ci.check --of {part}")
     credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
     registry("delivery-registry-read")
     sh("make / release / plan", BUILD, 2 * HOUR, f"./run inv plan --file {plan}")
@@ -222,7 +222,7 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
     node(DEPLOY)
     credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
     lines.append("unstash delivery")
-    sh("record", DEPLOY, 3 * DAY, "./run inv records.deliver")
+    sh("record", DEPLOY, 3 * DAY, "./run inv ci.deliver")
     keep()
     lines.append(f"released {DEPLOY}")
     forget()
@@ -231,7 +231,7 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
     lines.append("unstash delivery")
     credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
     credential("delivery-webhook", "DELIVERY_WEBHOOK")
-    sh("post", DEPLOY, 3 * DAY, f"./run inv notify --result {result}")
+    sh("post", DEPLOY, 3 * DAY, f"./run inv ci.notify --result {result}")
     return [*lines, f"released {DEPLOY}", f"result {result}"]
 
 
@@ -341,7 +341,7 @@ def test_a_failure_ends_the_line_and_is_told(done: dict[str, Run], stage: str) -
     usual = done["main"].commands
     # The branches beside a check that fails are run, what comes after is not.
     last = LEAVES["platform-chart"] if stage in {"engine room", "base-image", "apps"} else LEAVES[stage]
-    assert run.commands == [*usual[: usual.index(last) + 1], "./run inv notify --result FAILURE"]
+    assert run.commands == [*usual[: usual.index(last) + 1], "./run inv ci.notify --result FAILURE"]
     assert (run.result, run.exit) == ("FAILURE", 1)
     assert [event["what"] for event in run.of("junit", "archive", "stash")][:3] == ["junit", "archive", "stash"]
     skipped = {event["stage"] for event in run.of("skipped") if event["why"] == "an earlier stage failed"}
@@ -359,7 +359,7 @@ def test_without_approval_nothing_is_held_and_nothing_deployed(done: dict[str, R
     assert (run.result, run.exit) == ("ABORTED", 3)
     assert not run.of("lock")
     assert not any(" deploy " in command for command in run.commands)
-    assert run.commands[-1] == "./run inv notify --result ABORTED"
+    assert run.commands[-1] == "./run inv ci.notify --result ABORTED"
     asked = next(at for at, event in enumerate(run.events) if event["what"] == "input")
     held = [event["what"] for event in run.events[:asked] if event["what"] in {"agent", "released"}]
     assert held == ["agent", "released"]
@@ -370,7 +370,7 @@ def test_an_agent_that_is_lost_is_told_of_too(done: dict[str, Run]) -> None:
     assert run.result == "ABORTED"
     assert not run.of("stash")
     assert [event["marks"] for event in run.of("caught")] == ["FAILURE"]
-    assert run.commands[-1] == "./run inv notify --result ABORTED"
+    assert run.commands[-1] == "./run inv ci.notify --result ABORTED"
     assert not any(" push " in command or " deploy " in command for command in run.commands)
 
 

@@ -84,7 +84,7 @@ def test_an_outbox_that_is_meant_to_be_in_the_cache_keeps_it_from_being_removed(
     outbox.add("http://ledger", [EVENT])
     with pytest.raises(DeliveryError, match="cannot remove the cache: 1 event in it was not delivered") as caught:
         clean(yes=True)
-    assert "records.deliver" in caught.value.hint
+    assert "ci.deliver" in caught.value.hint
     assert [one.event for one in outbox.waiting()] == [EVENT]
     assert (root / "engine" / "data" / "layer").exists()
     assert engine.poll() is None

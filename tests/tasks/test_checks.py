@@ -1,4 +1,4 @@
-"""`inv check` runs the sessions of one part, against a registry of this machine."""
+"""`inv ci.check` runs the sessions of one part, against a registry of this machine."""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -138,7 +138,7 @@ def test_every_task_with_json_prints_it_as_data() -> None:
         if "json_" in signature((task := namespace[name]).body.__wrapped__).parameters
     }
     assert set(with_json) >= {
-        *("status", "plan", "sbom", "records.waiting", "scan.secrets", "scan.packages", "signing.verify"),
+        *("status", "plan", "images.sbom", "records.waiting", "scan.secrets", "scan.packages", "signing.verify"),
         *("engine.status", "cluster.status"),
     }
     assert [name for name, body in with_json.items() if "data" not in body.__code__.co_names] == []
