@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,12 +10,15 @@ from delivery.build import building, planning
 from delivery.build.plan import Images, Plan, PlannedChart
 from delivery.errors import DeclarationError, Problem, RegistryError
 from delivery.host import engines
+from delivery.platform import lifecycle
 from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import decide
 from delivery.registry import local_registry
+from delivery.registry.client import Layer, Registry
 from delivery.release import finding
+from delivery.release.released import Release, ReleasedImage
 from delivery.tasks import images
 
 
@@ -23,6 +27,14 @@ def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(gather, "decide", lambda told, _root, branch: decide(Ref("branch", branch), told))
     monkeypatch.setattr(images, "answers", lambda _address: False)
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **what: Any) -> Plan:  # noqa: ANN401
+    """Have the plan of this clone be one of develop, without images; more fields of it as told."""
+    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
+    plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart, **what)
+    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
+    return plan
 
 
 @pytest.mark.parametrize(
@@ -49,9 +61,7 @@ def test_another_thing_is_an_error() -> None:
 
 
 def test_the_file_is_what_plan_reads(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path) -> None:
-    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
-    plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
-    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
+    plan = planned(monkeypatch, declaration)
     file = tmp_path / "plan.json"
     images.plan.body.__wrapped__(None, file=str(file))
     assert planning.read(file) == plan
@@ -61,9 +71,7 @@ def test_the_file_is_what_plan_reads(monkeypatch: pytest.MonkeyPatch, declaratio
 def test_a_file_that_cannot_be_written_is_an_error(
     monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
 ) -> None:
-    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
-    plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart)
-    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
+    planned(monkeypatch, declaration)
     (tmp_path / "plain").write_text("")
     with pytest.raises(DeclarationError, match="cannot write the plan"):
         images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
@@ -79,12 +87,8 @@ PROBLEMS = (Problem("one thing", "`do this`", "seen", "registry"), Problem("anot
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Plan:
     """A plan that is not to be published, for two reasons."""
-    chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
-    decision = decide(Ref("branch", "develop"), declaration)
-    plan = Plan("c" * 40, decision, (), Images(()), chart, PROBLEMS, unchecked=("the weather: no window",))
-    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
     images._looked.cache_clear()
-    return plan
+    return planned(monkeypatch, declaration, problems=PROBLEMS, unchecked=("the weather: no window",))
 
 
 def test_problems_have_a_section_and_the_exit_code_of_the_refusal(
@@ -118,3 +122,25 @@ def test_nothing_is_started_or_built_for_what_is_refused(
         getattr(images, task).body.__wrapped__(None)
     assert "  to do: `do that`" in caught.value.details.splitlines()
     assert stopped.decision.pushes
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_sizes_are_shown_by_layer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, json_: bool
+) -> None:
+    layers = [Layer("sha256:" + "a" * 64, 1_000_000, 3_000_000), Layer("sha256:" + "b" * 64, 500_000, 1_500_000)]
+    image = ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
+    monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
+    monkeypatch.setattr(Registry, "layers", lambda *_: layers)
+    images.sizes.body.__wrapped__(None, json_=json_)
+    printed = capsys.readouterr().out
+    if json_:
+        assert json.loads(printed) == {"api-rest": [vars(layer) for layer in layers]}
+    else:
+        assert "api-rest 4.5 MB 1.5 MB aaaaaaaaaaaa bbbbbbbbbbbb" in " ".join(printed.split())
+
+
+def test_before_a_release_there_are_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "released", lambda: None)
+    with pytest.raises(DeclarationError, match="nothing is released from this clone yet"):
+        images.sizes.body.__wrapped__(None)
