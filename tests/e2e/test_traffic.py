@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from delivery.project.files import ROOT
 from tests.e2e.traffic import (
     OVERLOADED,
-    Failure,
     Lag,
     Phase,
     Recording,
@@ -150,12 +149,6 @@ def test_what_the_generators_machine_lacks_is_its_own_fault() -> None:
 def test_a_failure_belongs_to_the_phase_it_ended_in(due: float, ended: float, phase: str) -> None:
     (failure,) = failures(recording(one(2, due=due, began=due, ended=ended, status=500)), PHASES)
     assert failure.phase == phase
-
-
-def test_a_failure_says_all_that_is_known() -> None:
-    (failure,) = failures(recording(one(101, path="/", status=503)), PHASES)
-    assert str(failure) == "101.000 drain: GET / on a fresh connection: status 503 after 0.500 s (fault: server)"
-    assert isinstance(failure, Failure)
 
 
 def test_the_numbers_of_a_phase() -> None:

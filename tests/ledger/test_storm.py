@@ -18,8 +18,6 @@ from tests.ledger.storm import (
     FROZEN,
     TARGETS,
     Load,
-    Strike,
-    Struck,
     Weather,
     strikes,
 )
@@ -56,17 +54,6 @@ def test_what_is_frozen_is_frozen_once_beside_the_kills(seed: int, kills: int, e
     kept = [strike for strike in planned if not strike.frozen]
     alone = strikes(weather(seed=seed, kills=kills, events=events))
     assert kept == alone, "the kills of a seed have changed"
-
-
-def test_a_strike_is_seen_by_a_look_that_comes_after_it() -> None:
-    struck = Struck()
-    assert struck.look() == ""
-    with struck.by(Strike(0, ("kafka",), 1.0, frozen=True)):
-        assert struck.look() == "kafka frozen"
-        assert struck.look() == "kafka frozen"
-    with struck.by(Strike(0, ("api-rest", "database"), 0.0)):
-        pass
-    assert [struck.look(), struck.look()] == ["api-rest and database killed", ""]
 
 
 class Fickle:
