@@ -103,9 +103,16 @@ def _nearest_task(word: str, tasks: list[str]) -> str:
     """What was meant by a word that is no task: one of a namespace, one by its last name, a near one."""
     if of_namespace := [task for task in tasks if task.startswith(f"{word}.")]:
         return f"it is a namespace: one of {', '.join(sorted(of_namespace))}"
-    if by_last_name := [task for task in tasks if task.rpartition(".")[2] == word]:
+    namespace, _, name = word.rpartition(".")
+    if by_last_name := [task for task in tasks if task.rpartition(".")[2] == name]:
         return f"did you mean {' or '.join(sorted(by_last_name))}?"
-    return did_you_mean(word, tasks)
+    siblings = sorted(task for task in tasks if namespace and task.startswith(f"{namespace}."))
+    if not siblings:
+        return did_you_mean(word, tasks)
+    # A namespace in common is no likeness: cache.clean is not meant by cache.fill.
+    near = did_you_mean(name, [task.rpartition(".")[2] for task in siblings])
+    near = near.replace("did you mean ", f"did you mean {namespace}.")
+    return f"{near} one of {', '.join(siblings)}".strip()
 
 
 def refused(message: str, hint: str) -> Exit:

@@ -47,6 +47,11 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (["upp"], "cannot run upp: there is no such task\nto do: did you mean up?"),
         (["waiting"], "cannot run waiting: there is no such task\nto do: did you mean records.waiting?"),
+        (["cache.fill"], "there is no such task\nto do: one of cache.clean, cache.prune, cache.status"),
+        (["cache.statu"], "to do: did you mean cache.status? one of cache.clean, cache.prune, cache.status"),
+        (["clustr.status"], "to do: did you mean cache.status or cluster.status or engine.status"),
+        (["clustr.u"], "to do: did you mean cluster.up?"),
+        (["records.deliver"], "to do: did you mean ci.deliver?"),
         (["engine"], "cannot run engine: there is no such task\nto do: it is a namespace: one of engine.down, "),
         (["up", "--monitorin"], "cannot run up: there is no flag --monitorin\nto do: did you mean --monitoring? "),
         (["--foo", "up"], "cannot run anything: there is no flag --foo\nto do: `./run inv --list` shows the tasks"),
