@@ -1,13 +1,17 @@
-"""A further component: the lines that delivery.toml and the chart's values get for it, in place."""
+"""Add a component to this clone: its image to delivery.toml, its place in the chart's values."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from delivery.errors import DeclarationError
+from delivery.project import files
+from delivery.project.declaration import Declaration, parse
+from delivery.project.files import ROOT
 
-__all__ = ["Component", "in_declaration", "in_values"]
+__all__ = ["Component", "add", "in_declaration", "in_values"]
 
 _TABLE = re.compile(r"^\[(?P<name>[^\]]+)\]$", re.MULTILINE)
 _COMPONENTS = re.compile(r"^components:$\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTILINE)
@@ -15,23 +19,60 @@ _COMPONENTS = re.compile(r"^components:$\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTI
 
 @dataclass(frozen=True)
 class Component:
-    """An image of ours that the chart is to run.
-
-    folder is its build context, base the image of ours that it stands on, repository where it is
-    published, version its subproject's, port the one that it listens on (0: none).
-    """
+    """An image of ours that the chart is to run."""
 
     name: str
     folder: str
-    base: str
-    subproject: str
-    repository: str
-    version: str
+    """Its build context."""
+    subproject: str = ""
+    """Whose version it has; "" for that of the components that are there."""
     port: int = 0
+    """The one that it listens on; 0 for none."""
 
 
-def in_declaration(text: str, new: Component) -> str:
-    """delivery.toml's text with its image, in its subproject; raise DeclarationError where there is no place."""
+def add(declaration: Declaration, new: Component, root: Path = ROOT) -> list[str]:
+    """Write what a folder with a Dockerfile needs to be built, published and deployed; the files written.
+
+    Nothing is written where anything is wrong, which raises DeclarationError.
+    """
+    _check(declaration, new, root)
+    sibling = declaration.images[declaration.components()[0]]
+    new = replace(new, subproject=new.subproject or declaration.subproject_of(sibling.context))
+    version = files.version(root / sibling.context)
+    image = f'{{repository: {declaration.registry.address}/{new.name}, tag: {version}, digest: ""}}'
+    declared, values = root / "delivery.toml", root / declaration.chart.folder / "values.yaml"
+    texts = {
+        declared: in_declaration(declared.read_text(encoding="utf-8"), new, sibling.base),
+        values: in_values(values.read_text(encoding="utf-8"), new, image),
+    }
+    parse(texts[declared], is_folder=lambda path: (root / path).is_dir())
+    if not any((root / new.folder / one).exists() for one in ("VERSION", "pyproject.toml")):
+        texts[root / new.folder / "VERSION"] = f"{version}\n"
+    for file, text in texts.items():
+        files.write(file, text)
+    return [str(file.relative_to(root)) for file in texts]
+
+
+def _check(declaration: Declaration, new: Component, root: Path) -> None:
+    doing = f"cannot add the component {new.name}"
+    if not declaration.images:
+        raise DeclarationError(
+            f"{doing}: delivery.toml has no image that it could follow",
+            hint=f"write [images.{new.name}] and its folder in a subproject by hand; docs/components.md",
+        )
+    if new.name in declaration.images:
+        raise DeclarationError(f"{doing}: delivery.toml has an image of that name", hint="choose another name")
+    if not (root / new.folder / "Dockerfile").is_file():
+        raise DeclarationError(
+            f"{doing}: there is no {new.folder}/Dockerfile",
+            hint="write one, as docs/components.md shows: `ARG BASE_IMAGE=base-image`, `FROM ${BASE_IMAGE}`, …",
+        )
+    if new.port not in range(65_536):
+        raise DeclarationError(f"{doing}: {new.port} is no port", hint="1 to 65535, or none")
+
+
+def in_declaration(text: str, new: Component, base: str) -> str:
+    """delivery.toml's text with its image on this base, in its subproject; raise DeclarationError for no place."""
     tables = {found["name"]: found for found in _TABLE.finditer(text)}
     images = [found for name, found in tables.items() if name.startswith("images.")]
     subproject = tables.get(f"subprojects.{new.subproject}")
@@ -50,7 +91,7 @@ def in_declaration(text: str, new: Component) -> str:
         )
     text = f'{text[: listed.end("rest")]}, "{new.folder}"{text[listed.end("rest") :]}'
     place = _end(text, images[-1].end())
-    lines = f'[images.{new.name}]\ncontext = "{new.folder}"\nbase = "{new.base}"\n'
+    lines = f'[images.{new.name}]\ncontext = "{new.folder}"\nbase = "{base}"\n'
     return f"{text[:place].rstrip()}\n\n{lines}\n{text[place:].lstrip()}"
 
 
@@ -60,8 +101,8 @@ def _end(text: str, start: int) -> int:
     return found.start() if found else len(text)
 
 
-def in_values(text: str, new: Component) -> str:
-    """values.yaml's text with it among the components; raise DeclarationError where there is no place."""
+def in_values(text: str, new: Component, image: str) -> str:
+    """values.yaml's text with it and its image among the components; raise DeclarationError where there is no place."""
     found = _COMPONENTS.search(text)
     if found is None:
         raise DeclarationError(
@@ -73,7 +114,7 @@ def in_values(text: str, new: Component) -> str:
             f"cannot add {new.name} to the chart's values: it is a component there already",
             hint="it needs only delivery.toml's part; docs/components.md",
         )
-    lines = [f"  {new.name}:", f'    image: {{repository: {new.repository}, tag: {new.version}, digest: ""}}']
+    lines = [f"  {new.name}:", f"    image: {image}"]
     if new.port:
         lines += [f"    ports: {{http: {new.port}}}", "    service: {enabled: true}"]
     body = found["body"].rstrip()

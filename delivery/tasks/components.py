@@ -24,8 +24,9 @@ def add(_context: Context, name: str, folder: str = "", port: int = 0, subprojec
 
     Both are plain text afterwards, to be changed by hand. docs/components.md goes the whole way.
     """
-    from delivery.project import add_component
+    from delivery.project import component
 
-    written = add_component.add(files.load_declaration(), name, folder=folder or name, subproject=subproject, port=port)
+    new = component.Component(name, folder or name, subproject, port)
+    written = component.add(files.load_declaration(), new)
     console.say(f"written: {', '.join(written)}")
     console.say("next: `git diff` shows it; `./run inv build` builds it; docs/components.md goes on from there")

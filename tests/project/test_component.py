@@ -1,22 +1,27 @@
 """A component is added to the project's own files, which then declare it and nothing else anew."""
 
+import re
 import tomllib
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from delivery.errors import DeclarationError
+from delivery.project import component, files
 from delivery.project.chart import tag_of
 from delivery.project.component import Component, in_declaration, in_values
 from delivery.project.files import ROOT
 from tests import yaml_strict
 
-GREETER = Component("greeter", "greeter", "base-image", "apps", "localhost:5001/greeter", "0.1.0", 8080)
+GREETER = Component("greeter", "greeter", "apps", 8080)
+IMAGE = '{repository: localhost:5001/greeter, tag: 0.1.0, digest: ""}'
 DECLARED = (ROOT / "delivery.toml").read_text()
 VALUES = (ROOT / "platform-chart" / "values.yaml").read_text()
 
 
 def test_the_declaration_gets_its_image_in_its_subproject() -> None:
-    before, after = tomllib.loads(DECLARED), tomllib.loads(in_declaration(DECLARED, GREETER))
+    before, after = tomllib.loads(DECLARED), tomllib.loads(in_declaration(DECLARED, GREETER, "base-image"))
     assert after["images"].pop("greeter") == {"context": "greeter", "base": "base-image"}
     assert after["subprojects"]["apps"]["folders"].pop() == "greeter"
     assert after == before
@@ -24,12 +29,12 @@ def test_the_declaration_gets_its_image_in_its_subproject() -> None:
 
 def test_nothing_else_of_the_declaration_is_touched() -> None:
     lines = '[images.greeter]\ncontext = "greeter"\nbase = "base-image"\n\n'
-    added = in_declaration(DECLARED, GREETER)
+    added = in_declaration(DECLARED, GREETER, "base-image")
     assert added.replace(lines, "", 1).replace(', "greeter"]', "]", 1) == DECLARED
 
 
 def test_the_values_get_a_component_with_its_port() -> None:
-    added = in_values(VALUES, GREETER)
+    added = in_values(VALUES, GREETER, IMAGE)
     before, after = yaml_strict.load(VALUES), yaml_strict.load(added)
     assert after["components"].pop("greeter") == {
         "image": {"repository": "localhost:5001/greeter", "tag": "0.1.0", "digest": ""},
@@ -37,18 +42,17 @@ def test_the_values_get_a_component_with_its_port() -> None:
         "service": {"enabled": True},
     }
     assert after == before
-    assert tag_of(added, "greeter") == "0.1.0"
 
 
 def test_one_that_listens_on_nothing_has_an_image_alone() -> None:
-    quiet = Component("quiet", "quiet", "base-image", "apps", "localhost:5001/quiet", "0.1.0")
-    assert list(yaml_strict.load(in_values(VALUES, quiet))["components"]["quiet"]) == ["image"]
+    quiet = in_values(VALUES, replace(GREETER, port=0), IMAGE)
+    assert list(yaml_strict.load(quiet)["components"]["greeter"]) == ["image"]
 
 
 def test_one_that_is_there_already_is_refused() -> None:
-    again = Component("api-rest", "api-rest", "base-image", "apps", "localhost:5001/api-rest", "0.1.0")
+    again = replace(GREETER, name="api-rest")
     with pytest.raises(DeclarationError, match="api-rest to the chart's values: it is a component there already"):
-        in_values(VALUES, again)
+        in_values(VALUES, again, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +65,74 @@ def test_one_that_is_there_already_is_refused() -> None:
 )
 def test_where_there_is_no_place_for_it_the_error_says_what_to_write(text: str, said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
-        in_declaration(text, GREETER)
+        in_declaration(text, GREETER, "base-image")
 
 
 def test_values_without_components_are_refused() -> None:
     with pytest.raises(DeclarationError, match="no map `components:`"):
-        in_values("kafka: {}\n", GREETER)
+        in_values("kafka: {}\n", GREETER, IMAGE)
+
+
+WRITTEN = ["delivery.toml", "platform-chart/values.yaml", "greeter/VERSION"]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with the project's own files, and a new component's."""
+    declared = files.load_declaration()
+    places = [one.recipe for one in declared.upstream.values()]
+    places += [folder for one in declared.subprojects.values() for folder in one.folders]
+    for place in (*places, "greeter"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "api-rest" / "VERSION").write_text("0.3.0\n")
+    (tmp_path / "greeter" / "Dockerfile").write_text("FROM base-image\n")
+    for file in ("delivery.toml", "platform-chart/values.yaml"):
+        (tmp_path / file).write_text((ROOT / file).read_text())
+    (tmp_path / "cosign.pub").write_text("")
+    return tmp_path
+
+
+def add(clone: Path, **more: object) -> list[str]:
+    new = replace(GREETER, **{"subproject": "", **more})  # type: ignore[arg-type]
+    return component.add(files.load_declaration(clone), new, clone)
+
+
+def test_what_is_written_declares_it(clone: Path) -> None:
+    assert add(clone) == WRITTEN
+    declared = files.load_declaration(clone)
+    assert "greeter" in declared.components()
+    assert declared.subproject_of("greeter") == declared.subproject_of("api-rest")
+    assert files.version(clone / "greeter") == "0.3.0"
+    assert tag_of((clone / "platform-chart" / "values.yaml").read_text(), "greeter") == "0.3.0"
+
+
+def test_a_version_of_its_own_stays(clone: Path) -> None:
+    (clone / "greeter" / "VERSION").write_text("2.0.0\n")
+    assert add(clone) == WRITTEN[:2]
+    assert files.version(clone / "greeter") == "2.0.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "api-rest"}, "has an image of that name"),
+        ({"folder": "nowhere"}, "there is no nowhere/Dockerfile"),
+        ({"port": 70_000}, "70000 is no port"),
+        ({"subproject": "none"}, r"no table \[subprojects.none\]"),
+        ({"name": "Greeter"}, "1 mistake"),
+    ],
+)
+def test_what_is_wrong_changes_nothing(clone: Path, change: dict[str, object], said: str) -> None:
+    before = {file: file.read_text() for file in clone.rglob("*") if file.is_file()}
+    with pytest.raises(DeclarationError, match=said):
+        add(clone, **change)
+    assert {file: file.read_text() for file in clone.rglob("*") if file.is_file()} == before
+
+
+def test_without_an_image_to_stand_beside_it_says_what_to_write(clone: Path) -> None:
+    declared = clone / "delivery.toml"
+    without = re.sub(r"^\[images\.[^\[]*", "", declared.read_text(), flags=re.MULTILINE)
+    declared.write_text(f"{without}\n[images]\n")
+    with pytest.raises(DeclarationError, match="no image") as error:
+        add(clone)
+    assert "[images.greeter]" in error.value.hint
