@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = [
     "BuildError",
@@ -27,7 +30,13 @@ __all__ = [
     "TestError",
     "UpstreamError",
     "did_you_mean",
+    "mistakes",
 ]
+
+
+def mistakes(error: ValidationError) -> str:
+    """Every mistake in a document that was read, each with its place."""
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
 
 
 def did_you_mean(word: str, known: Iterable[str], then: str = "") -> str:

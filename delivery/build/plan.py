@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-from delivery.errors import DeclarationError, Problem
+from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from delivery.errors import DeclarationError, Problem, mistakes
 from delivery.project.declaration import Declaration
-from delivery.project.facts import Ref
-from delivery.project.gitflow import Decision, Line
-from delivery.project.versions import Version, concerned
+from delivery.project.gitflow import Decision
+from delivery.project.versions import Checkout, Version, concerned
 
 __all__ = ["Images", "Plan", "PlannedChart", "PlannedImage", "differences", "make_images", "make_plan", "read_plan"]
 
@@ -71,6 +72,11 @@ class Images:
 
     all: tuple[PlannedImage, ...]
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A plan's document has them as a list."""
+        return core_schema.no_info_after_validator_function(cls, handler(tuple[PlannedImage, ...]))
+
     @property
     def missing(self) -> tuple[PlannedImage, ...]:
         """The images that are to be built and pushed."""
@@ -93,6 +99,8 @@ class Plan:
 
     problems keep it from being built and published, unchecked is what could not be looked for; notes are for people.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown key is a mistake, here and in what is below
 
     commit: str
     decision: Decision
@@ -153,20 +161,16 @@ class Plan:
 
 
 def make_images(
-    declaration: Declaration,
-    keys: Mapping[str, str],
-    held: Mapping[str, str],
-    versions: Mapping[str, Version] | None = None,
-    decision: Decision | None = None,
+    declaration: Declaration, keys: Mapping[str, str], held: Mapping[str, str], checkout: Checkout | None = None
 ) -> Images:
     """The images under these keys (name → key), given what the registry holds of them (name → digest).
 
-    Without versions and a decision they are what a clone runs for itself, and get no version tag.
+    Without a checkout they are what a clone runs for itself, and get no version and no tag.
     """
 
     def planned(name: str) -> PlannedImage:
         image = declaration.images[name]
-        version = versions[declaration.subproject_of(image.context)] if versions else None
+        version = checkout.versions[declaration.subproject_of(image.context)] if checkout else None
         return PlannedImage(
             name=name,
             repository=f"{declaration.registry.address}/{name}",
@@ -174,40 +178,39 @@ def make_images(
             base=image.base,
             digest=held.get(name, ""),
             version=version.published if version else "",
-            tag=_tag(version, decision, declaration),
+            tag=_tag(checkout, version) if checkout and version else "",
         )
 
     return Images(tuple(planned(name) for name in declaration.parents_first()))
 
 
 def make_plan(
-    declaration: Declaration,
-    commit: str,
-    decision: Decision,
-    versions: Mapping[str, Version],
+    checkout: Checkout,
     images: Images,
     chart: tuple[str, str],
-    said: tuple[Sequence[Problem], Sequence[str]] = ((), ()),
+    problems: Sequence[Problem] = (),
+    notes: Sequence[str] = (),
 ) -> Plan:
-    """The plan of a commit; chart is (key, digest that the registry holds or ""), said its problems and notes."""
+    """The plan of what is checked out; chart is (key, digest that the registry holds or "")."""
+    declaration = checkout.declaration
     folder = declaration.chart.folder
-    version = versions[declaration.subproject_of(folder)]
+    version = checkout.versions[declaration.subproject_of(folder)]
     key, digest = chart
     return Plan(
-        commit=commit,
-        decision=decision,
-        versions=tuple(versions.values()),
+        commit=checkout.facts.commit,
+        decision=checkout.decision,
+        versions=tuple(checkout.versions.values()),
         images=images,
         chart=PlannedChart(
             repository=f"{declaration.registry.address}/{folder}",
             key=key,
             digest=digest,
             version=version.published,
-            tag=_tag(version, decision, declaration),
+            tag=_tag(checkout, version),
             packaged=packaged(version),
         ),
-        problems=tuple(said[0]),
-        notes=tuple(said[1]),
+        problems=tuple(problems),
+        notes=tuple(notes),
     )
 
 
@@ -216,42 +219,25 @@ def packaged(version: Version) -> str:
     return version.written if version.written == version.next else version.published
 
 
-def _tag(version: Version | None, decision: Decision | None, declaration: Declaration) -> str:
+def _tag(checkout: Checkout, version: Version) -> str:
     """The version tag to put: a release's always, since a registry may be new; another line's only for what it changes.
 
     A git tag is of one subproject: others that it is not made from get no version tag by it.
     """
-    if version is None or decision is None or version.subproject not in concerned(declaration, decision):
+    decision = checkout.decision
+    if version.subproject not in concerned(checkout.declaration, decision):
         return ""
     puts = decision.pushes and (version.changed or decision.rules.releases)
     return version.published if puts else ""
 
 
 def read_plan(text: str, *, file: str) -> Plan:
-    """Read a plan that `inv plan --file FILE` wrote; raise DeclarationError when it is none."""
+    """Read a plan that `inv plan --file FILE` wrote; raise DeclarationError, with every mistake, when it is none."""
     try:
-        told: dict[str, Any] = json.loads(text)
-        decision = told["decision"]
-        return Plan(
-            commit=told["commit"],
-            decision=Decision(
-                **{
-                    **decision,
-                    "ref": Ref(**decision["ref"]),
-                    "line": Line(decision["line"]),
-                    "gates": tuple(decision["gates"]),
-                }
-            ),
-            versions=tuple(Version(**{**one, "commits": tuple(one["commits"])}) for one in told["versions"]),
-            images=Images(tuple(PlannedImage(**one) for one in told["images"])),
-            chart=PlannedChart(**told["chart"]),
-            problems=tuple(Problem(**one) for one in told["problems"]),
-            notes=tuple(told["notes"]),
-            unchecked=tuple(told["unchecked"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return TypeAdapter(Plan).validate_json(text, strict=True)
+    except ValidationError as error:
         raise DeclarationError(
-            f"read the plan {file}: it is none ({type(error).__name__}: {error})",
+            f"read the plan {file}: it is none ({mistakes(error)})",
             hint="`./run inv plan --file plan.json` writes one",
         ) from error
 

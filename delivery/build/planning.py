@@ -30,24 +30,16 @@ def look(
     where `silent` has them, and takes it for empty. Its problems are those that git has: `release.finding` looks for all.
     """
     checkout = gather.look(declaration, root, branch)
-    decision, decided = checkout.decision, checkout.versions
     named = keys(declaration, root)
     held = _held(declaration, registry, named) if registry else {}
-    images = make_images(declaration, named, held, decided, decision)
-    chart = _chart_key(declaration, named, decided, root)
+    images = make_images(declaration, named, held, checkout)
+    chart = _chart_key(declaration, named, checkout.versions, root)
     address = declaration.registry.address
     remarks = notes(checkout)
     if registry is None:
         remarks.append(f"{silent or f'the registry {address} does not answer'}: what it holds is not known")
-    return make_plan(
-        declaration,
-        checkout.facts.commit,
-        decision,
-        decided,
-        images,
-        (chart, registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""),
-        (of_git(checkout), remarks),
-    )
+    held_chart = registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""
+    return make_plan(checkout, images, (chart, held_chart), of_git(checkout), remarks)
 
 
 def look_at_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from delivery.build.plan import Images, Plan
-from delivery.errors import DeclarationError
+from delivery.errors import DeclarationError, mistakes
 
 __all__ = ["Release", "ReleasedChart", "ReleasedImage", "make_release", "read_release", "released_images"]
 
@@ -99,8 +99,7 @@ def read_release(text: str, *, file: str) -> Release:
     try:
         release = TypeAdapter(Release).validate_json(text, strict=True)
     except ValidationError as error:
-        mistakes = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
-        raise _no_release(file, f"it is not a release ({mistakes})") from error
+        raise _no_release(file, f"it is not a release ({mistakes(error)})") from error
     if wrong := [name for name, (_, _, digest) in release.content.items() if not _DIGEST.fullmatch(digest)]:
         raise _no_release(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
     return release

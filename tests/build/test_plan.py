@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.project.versions import Version
 from delivery.release.released import make_release, released_images
-from tests.project.examples import decision, version
+from tests.project.examples import checkout, decision, version
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 KEYS = {"base-image": "k1", "api-rest": "k2"}
@@ -41,10 +43,9 @@ VERSIONS = {
 
 def plan(declaration: Declaration, line: str = "develop", held: dict[str, str] | None = None) -> Plan:
     decided = LINES[line]
-    images = make_images(declaration, KEYS, held or {}, VERSIONS, decided)
-    return make_plan(
-        declaration, "c0ffee", decided, VERSIONS, images, ("k3", ""), ([Problem("a problem", "a hint")], ["a note"])
-    )
+    found = checkout(declaration, decided, VERSIONS, "c0ffee")
+    images = make_images(declaration, KEYS, held or {}, found)
+    return make_plan(found, images, ("k3", ""), [Problem("a problem", "a hint")], ["a note"])
 
 
 @pytest.fixture
@@ -107,8 +108,8 @@ def test_a_git_tag_publishes_its_subproject_and_what_that_is_made_from(
 ) -> None:
     tagged = dataclasses.replace(LINES["release"], ref=Ref("tag", f"{name}-v1.0.0"), environment="")
     versions = {key: dataclasses.replace(one, published=one.next) for key, one in VERSIONS.items()}
-    images = make_images(declaration, KEYS, {}, versions, tagged)
-    found = make_plan(declaration, "c", tagged, versions, images, ("k3", ""))
+    there = checkout(declaration, tagged, versions)
+    found = make_plan(there, make_images(declaration, KEYS, {}, there), ("k3", ""))
     assert [part.tag for part in found.parts] == tags
 
 
@@ -117,7 +118,8 @@ def test_a_prepared_chart_says_its_release_so_that_a_candidate_is_the_same_bytes
     declaration: Declaration, written: str, packaged: str
 ) -> None:
     versions = {**VERSIONS, "platform-chart": dataclasses.replace(VERSIONS["platform-chart"], written=written)}
-    found = make_plan(declaration, "c", LINES["develop"], versions, make_images(declaration, KEYS, {}), ("k3", ""))
+    there = checkout(declaration, LINES["develop"], versions)
+    found = make_plan(there, make_images(declaration, KEYS, {}), ("k3", ""))
     assert found.chart.packaged == packaged
 
 
@@ -165,10 +167,30 @@ def test_is_the_same_after_printing_and_reading(declaration: Declaration) -> Non
         assert read_plan(found.to_json(), file="plan.json") == found
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"commit": 1}', '{"decision": {"line": "sideways"}}'])
+def test_a_plan_of_an_earlier_version_is_read_and_written_as_it_was(declaration: Declaration) -> None:
+    text = Path(__file__).with_name("plan.json").read_text()
+    found = dataclasses.replace(plan(declaration, held={"base-image": DIGEST}), unchecked=("x",))
+    assert found.to_json() == text
+    assert read_plan(text, file="plan.json") == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"commit": 1}', '{"decision": {"line": "sideways"}}', '{"images": {"all": []}}']
+)
 def test_what_is_no_plan_is_an_error(text: str) -> None:
     with pytest.raises(DeclarationError, match=r"read the plan plan\.json: it is none"):
         read_plan(text, file="plan.json")
+
+
+def test_every_mistake_in_a_plan_is_told_at_once(declaration: Declaration) -> None:
+    told = json.loads(plan(declaration).to_json())
+    told["decision"] |= {"line": "sideways", "surprise": 1}
+    told["images"][1]["surprise"] = told["surprise"] = 1
+    told["chart"]["key"] = 3
+    with pytest.raises(DeclarationError) as caught:
+        read_plan(json.dumps(told), file="plan.json")
+    for place in ("decision.line", "decision.surprise", "images.1.surprise", "chart.key", "surprise"):
+        assert re.search(rf"[ (]{place}: ", caught.value.message), place
 
 
 def test_what_the_registry_got_since_is_no_difference(declaration: Declaration) -> None:

@@ -23,7 +23,7 @@ from delivery.registry import mirroring
 from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.deploy.cluster import OLD, Cluster, failed, packed, target
-from tests.project.examples import decision, version
+from tests.project.examples import checkout, decision, version
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
 SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "cd38d5ab", B)})
@@ -261,9 +261,10 @@ def planned(declaration: Declaration, line: Line, environment: str, key: str = "
     versions = {
         name: version(name, "1.0.0", last="0.9.0", bump="minor") for name in ("base-image", "apps", "platform-chart")
     }
-    images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, versions, decided)
+    found = checkout(declaration, decided, versions)
+    images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, found)
     images = Images(tuple(image for image in images.all if image.name == "api-rest"))
-    return make_plan(declaration, "c", decided, versions, images, ("k", ""))
+    return make_plan(found, images, ("k", ""))
 
 
 def test_a_plan_says_where_and_what(

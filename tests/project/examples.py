@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from delivery.project.declaration import parse
+from delivery.project.declaration import Declaration, parse
 from delivery.project.facts import Commit, Facts, Ref, Tag
 from delivery.project.gitflow import Decision, Line, rules
-from delivery.project.versions import Version
+from delivery.project.versions import Checkout, Version
 from tests.conftest import DECLARATION
 
-__all__ = ["APPS", "BASE", "CHART", "HOUSE", "NAMES", "commit", "decision", "facts", "version"]
+__all__ = ["APPS", "BASE", "CHART", "HOUSE", "NAMES", "checkout", "commit", "decision", "facts", "version"]
 
 HOUSE = parse(DECLARATION, is_folder=lambda _: True)
 NAMES = ("base-image", "apps", "platform-chart")
@@ -37,6 +37,11 @@ def decision(line: Line, branch: str, environment: str = "", *gates: str) -> Dec
         environment=environment,
         gates=("checks", *gates),
     )
+
+
+def checkout(declaration: Declaration, decided: Decision, versions: Mapping[str, Version], sha: str = "c") -> Checkout:
+    """What is checked out, as decided."""
+    return Checkout(declaration, Facts(ref=decided.ref, commit=sha), decided, versions)
 
 
 def commit(number: int, message: str, *paths: str, brought: Sequence[str] = ()) -> Commit:

@@ -11,7 +11,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.release.problems import other_release, refusal, taken_tags, unpublished, way_out
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from tests.project.examples import NAMES, version
+from tests.project.examples import NAMES, checkout, version
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 # --- what the registry holds -----------------------------------------------------------------------
@@ -24,8 +24,9 @@ def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str]
     versions = {
         name: version(name, last="", written="0.1.0", next="0.1.0", published=number, bump="first") for name in NAMES
     }
-    images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, versions, decision)
-    return make_plan(declaration, "c" * 40, decision, versions, images, ("k3", ""))
+    found = checkout(declaration, decision, versions)
+    images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, found)
+    return make_plan(found, images, ("k3", ""))
 
 
 def release(of: Plan, **keys: str) -> Release:

@@ -23,7 +23,7 @@ from delivery.release import chart_package, publishing, sboms, signing
 from delivery.release.bom import MEDIA_TYPE, Image
 from delivery.release.publishing import Built
 from delivery.release.released import Release, read_release
-from tests.project.examples import decision, version
+from tests.project.examples import checkout, decision, version
 from tests.registries import Break, Fault, FullRegistry, failing, serving, sha256, write_layout
 
 ATTACH = sboms.attach
@@ -79,10 +79,9 @@ class Place:
         }
         registry = Registry(address)
         held = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
-        images = make_images(declaration, KEYS, held, found, decided)
-        return make_plan(
-            declaration, "c0ffee", decided, found, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
-        )
+        planned = checkout(declaration, decided, found, "c0ffee")
+        images = make_images(declaration, KEYS, held, planned)
+        return make_plan(planned, images, ("k3", registry.digest(f"{address}/platform-chart", "k3")))
 
     def publish(
         self,
