@@ -1,4 +1,4 @@
-"""Registries for tests: two in memory that answer as told, and a proxy that puts faults before a real one."""
+"""Registries for tests: one in memory, and a proxy that puts faults before a real one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from pathlib import Path
 
 import requests
 
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 Answer = tuple[int, dict[str, str], bytes]
-_Answering = Callable[[str, str, dict[str, str], bytes], Answer]  # of method, path, headers and body
+Answering = Callable[[str, str, dict[str, str], bytes], Answer]  # of method, path, headers and body
 
 
 @dataclass(frozen=True)
@@ -37,51 +38,23 @@ class Break:
 Fault = Callable[[str, str], Answer | Break | None]  # (method, path) → what to do instead, or None to go on
 
 
-class MemoryRegistry:
-    """As much of the distribution API as a push needs, kept in a dictionary."""
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self.manifests: dict[str, bytes] = {}
-
-    def __call__(self, method: str, path: str, _headers: dict[str, str], body: bytes) -> Answer:
-        path, _, query = path.partition("?")
-        if path == "/v2/":
-            return 200, {}, b"{}"
-        if "/manifests/" in path:
-            return self._manifest(method, path.rpartition("/")[2], body)
-        if method == "POST":
-            return 202, {"Location": f"{path}session"}, b""
-        if method == "PUT":
-            self.blobs[query.partition("digest=")[2]] = body
-            return 201, {}, b""
-        held = self.blobs.get(path.rpartition("/")[2])
-        return (404, {}, b"") if held is None else (200, {}, held)
-
-    def _manifest(self, method: str, reference: str, body: bytes) -> Answer:
-        if method == "PUT":
-            self.manifests[reference] = self.manifests[sha256(body)] = body
-            return 201, {}, b""
-        held = self.manifests.get(reference)
-        if held is None:
-            return 404, {}, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}'
-        return 200, {"Docker-Content-Digest": sha256(held)}, held
-
-
 @dataclass
 class FullRegistry:
-    """The distribution API with repositories of their own, tags and deletion, as registries differ in it.
+    """The distribution API in memory, as registries differ in it."""
 
-    referrers: it lists what is attached to a manifest itself. immutable: a tag that is there is never put again. deletes: it lets
-    manifests be deleted.
-    """
-
-    referrers: bool = False
-    immutable: bool = False
-    deletes: bool = True
+    referrers: bool = False  # it lists what is attached to a manifest itself
+    immutable: bool = False  # a tag that is there is never put again
+    deletes: bool = True  # it lets manifests be deleted
     blobs: dict[tuple[str, str], bytes] = field(default_factory=dict)
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def hold(self, repository: str, tag: str, content: bytes = b"{}", media_type: str = MANIFEST) -> str:
+        """Have a manifest under a tag, whoever put it there; its digest."""
+        digest = sha256(content)
+        self.manifests[repository, digest] = (media_type, content)
+        self.tags[repository, tag] = digest
+        return digest
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         path, _, query = path.partition("?")
@@ -154,7 +127,7 @@ class FullRegistry:
 _UNKNOWN: Answer = (404, {}, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}')
 
 
-def forward_to(upstream: str) -> _Answering:
+def forward_to(upstream: str) -> Answering:
     """Answer with what another registry answers."""
 
     def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -177,7 +150,7 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answer: _Answering, fault: Fault | None) -> None:
+    def __init__(self, answer: Answering, fault: Fault | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
         self.fault = fault
@@ -237,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(
-    answer: _Answering, fault: Fault | None = None, *, tls: ssl.SSLContext | None = None
+    answer: Answering, fault: Fault | None = None, *, tls: ssl.SSLContext | None = None
 ) -> Iterator[tuple[str, list[str]]]:
     """Serve on a free port; the address, and the requests as they come ("METHOD /path")."""
     with _Server(answer, fault) as server:
@@ -263,8 +236,8 @@ def failing(times: int, method: str, part: str, answer: Answer | Break) -> Fault
     return fault
 
 
-def write_layout(folder: Path, content: bytes = b"a layer") -> str:
-    """Write an OCI layout with an image of one layer; return its manifest's digest."""
+def write_layout(folder: Path, *layers: bytes, **more: object) -> str:
+    """Write an OCI layout with an image; return its manifest's digest."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -272,18 +245,27 @@ def write_layout(folder: Path, content: bytes = b"a layer") -> str:
         (blobs / sha256(content).partition(":")[2]).write_bytes(content)
         return {"mediaType": media_type, "digest": sha256(content), "size": len(content)}
 
-    config = blob(b'{"architecture":"amd64","os":"linux"}', "application/vnd.oci.image.config.v1+json")
-    layer = blob(content, "application/vnd.oci.image.layer.v1.tar+gzip")
+    kind = "application/vnd.oci.image.layer.v1.tar+gzip"
+    config = b'{"architecture":"amd64","os":"linux"}'
     manifest = {
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": config,
-        "layers": [layer],
+        "mediaType": MANIFEST,
+        "config": blob(config, "application/vnd.oci.image.config.v1+json"),
+        "layers": [blob(layer, kind) for layer in layers or (b"a layer",)],
+        **more,
     }
-    entry = blob(json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")
+    entry = blob(json.dumps(manifest).encode(), MANIFEST)
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return str(entry["digest"])
 
 
 def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def no_line(_text: str) -> None:
+    """Who pushes in a test says nothing of it."""
+
+
+def no_pause(_seconds: float) -> None:
+    """Who is to try again in a test does so at once."""

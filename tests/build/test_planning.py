@@ -10,7 +10,7 @@ from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from tests.conftest import DECLARATION
-from tests.registries import FullRegistry, MemoryRegistry, serving, sha256
+from tests.registries import FullRegistry, serving, sha256
 
 
 def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, house: Path) -> None:
@@ -36,9 +36,9 @@ def test_another_upstream_image_changes_the_key(declaration: Declaration, house:
 
 
 def test_asks_the_registry_one_question_an_image(declaration: Declaration, house: Path) -> None:
-    registry = MemoryRegistry()
+    registry = FullRegistry()
     keys = planning.keys(declaration, house)
-    registry.manifests[keys["base-image"]] = b"manifest"
+    registry.hold("base-image", keys["base-image"], b"manifest")
     with serving(registry) as (address, seen):
         images = planning.look_at_images(declaration.at(address), Registry(address), house)
     assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]

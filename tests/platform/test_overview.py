@@ -13,7 +13,7 @@ from delivery.host import docker_api
 from delivery.platform import lifecycle, overview
 from delivery.platform.compose import Service
 from delivery.project.declaration import Declaration
-from tests.registries import MemoryRegistry, serving, sha256
+from tests.registries import FullRegistry, serving, sha256
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,8 @@ def test_without_engine_and_registry_says_so(declaration: Declaration, house: Pa
 
 
 def test_says_what_the_registry_holds(declaration: Declaration, house: Path) -> None:
-    registry = MemoryRegistry()
-    registry.manifests[planning.keys(declaration, house)["base-image"]] = b"manifest"
+    registry = FullRegistry()
+    registry.hold("base-image", planning.keys(declaration, house)["base-image"], b"manifest")
     with serving(registry) as (address, _):
         found = overview.look(declaration.at(address), house)
     assert [image.registry for image in found.images] == [sha256(b"manifest"), "not built yet"]

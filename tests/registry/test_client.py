@@ -10,39 +10,45 @@ import pytest
 
 from delivery.errors import RegistryError
 from delivery.registry.client import Artifact, Blob, Layer, Referrer, Registry
-from tests.registries import Break, Fault, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
+from tests.registries import (
+    MANIFEST,
+    Answer,
+    Break,
+    Fault,
+    FullRegistry,
+    failing,
+    no_line,
+    no_pause,
+    serving,
+    sha256,
+    write_layout,
+)
 
 TAG = "0123abcd"
-
-
-def no_line(_text: str) -> None:
-    pass
+DENIED = b'{"errors": [{"code": "DENIED", "message": "not you"}]}'
 
 
 def push(
-    tmp_path: Path, fault: Fault | None = None, registry: MemoryRegistry | None = None
+    tmp_path: Path, fault: Fault | None = None, registry: FullRegistry | None = None
 ) -> tuple[str, str, list[str]]:
     """Push a small image; the digest built, the digest the push returned, and the requests it took."""
     built = write_layout(tmp_path / "layout")
-    with serving(registry or MemoryRegistry(), fault) as (address, seen):
-        client = Registry(address, pause=lambda _seconds: None)
+    with serving(registry or FullRegistry(), fault) as (address, seen):
+        client = Registry(address, pause=no_pause)
         return built, client.push_layout(tmp_path / "layout", f"{address}/app", TAG, no_line), seen
 
 
-def test_a_push_returns_the_digest_that_was_built(tmp_path: Path) -> None:
-    built, pushed, _ = push(tmp_path)
+def test_a_push_gives_the_digest_that_was_built_its_tag_last_and_read_back(tmp_path: Path) -> None:
+    built, pushed, seen = push(tmp_path)
     assert pushed == built
-
-
-def test_the_tag_comes_after_every_blob_and_is_read_back(tmp_path: Path) -> None:
-    _, _, seen = push(tmp_path)
-    assert [line.split()[0] for line in seen] == ["HEAD", "POST", "PUT", "HEAD", "POST", "PUT", "PUT", "GET"]
+    kinds = [line.split()[0] for line in seen]
+    assert kinds == ["HEAD", "POST", "PUT", "HEAD", "POST", "PUT", "PUT", "GET"]
     assert seen[-2:] == [f"PUT /v2/app/manifests/{TAG}", f"GET /v2/app/manifests/{TAG}"]
 
 
 def test_a_blob_that_is_there_is_not_sent_again(tmp_path: Path) -> None:
-    registry = MemoryRegistry()
-    registry.blobs[sha256(b"a layer")] = b"a layer"
+    registry = FullRegistry()
+    registry.blobs["app", sha256(b"a layer")] = b"a layer"
     _, _, seen = push(tmp_path, registry=registry)
     assert len([line for line in seen if line.startswith("POST")]) == 1  # the config's
 
@@ -55,29 +61,33 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
     assert pushed == built
 
 
-def test_a_fault_that_stays_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"push localhost:\d+/app:0123abcd: the registry answered 500 \(oh no\)"):
-        push(tmp_path, failing(99, "PUT", "/manifests/", (500, {}, b"oh no")))
-
-
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "docker login"), (403, "push rights"), (404, "made first"), (413, "proxy")]
+    ("fault", "message", "hint"),
+    [
+        (
+            failing(99, "PUT", "/manifests/", (500, {}, b"oh no")),
+            r"push \S+/app:0123abcd: the registry answered 500 \(oh no\)",
+            "",
+        ),
+        *(
+            (failing(1, "POST", "/uploads/", (status, {}, DENIED)), rf"answered {status} \(DENIED: not you\)", hint)
+            for status, hint in ((401, "docker login"), (403, "push rights"), (404, "made first"), (413, "proxy"))
+        ),
+        (
+            failing(1, "GET", "/manifests/", (200, {}, b"other")),
+            rf"the registry holds {sha256(b'other')}, sha256:\w+ was sent",
+            "",
+        ),
+        (failing(1, "GET", "/manifests/", (404, {}, b"")), "read back .* answered 404", ""),
+    ],
+    ids=["500 stays", "401", "403", "404", "413", "holds something else", "forgot the manifest"],
 )
-def test_a_refusal_is_an_error_at_once_that_says_what_to_do(tmp_path: Path, status: int, hint: str) -> None:
-    body = b'{"errors": [{"code": "DENIED", "message": "not you"}]}'
-    with pytest.raises(RegistryError, match=rf"answered {status} \(DENIED: not you\)") as caught:
-        push(tmp_path, failing(1, "POST", "/uploads/", (status, {}, body)))
+def test_what_does_not_pass_is_an_error_that_says_what_to_do(
+    tmp_path: Path, fault: Fault, message: str, hint: str
+) -> None:
+    with pytest.raises(RegistryError, match=message) as caught:
+        push(tmp_path, fault)
     assert hint in caught.value.hint
-
-
-def test_a_registry_that_holds_something_else_is_caught(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=rf"the registry holds {sha256(b'other')}, sha256:\w+ was sent"):
-        push(tmp_path, failing(1, "GET", "/manifests/", (200, {}, b"other")))
-
-
-def test_a_registry_that_forgot_the_manifest_is_caught(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"read back .* answered 404"):
-        push(tmp_path, failing(1, "GET", "/manifests/", (404, {}, b"")))
 
 
 def test_a_damaged_layout_is_not_pushed(tmp_path: Path) -> None:
@@ -95,7 +105,7 @@ def test_layers_are_measured_packed_and_unpacked(tmp_path: Path) -> None:
             entry.size = size
             tar.addfile(entry, io.BytesIO(b"x" * size))
     write_layout(tmp_path, packed.getvalue())
-    with serving(MemoryRegistry()) as (address, _):
+    with serving(FullRegistry()) as (address, _):
         client = Registry(address)
         digest = client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
         assert client.layers(f"{address}/app", digest) == [
@@ -103,18 +113,13 @@ def test_layers_are_measured_packed_and_unpacked(tmp_path: Path) -> None:
         ]
 
 
-def test_what_it_does_not_hold_has_no_digest() -> None:
-    with serving(MemoryRegistry()) as (address, _):
-        assert Registry(address).digest(f"{address}/app", TAG) == ""
-
-
 def test_a_registry_without_the_digest_header_is_asked_for_the_manifest() -> None:
-    with serving(MemoryRegistry(), lambda *_: (200, {}, b"manifest")) as (address, _):
+    with serving(FullRegistry(), lambda *_: (200, {}, b"manifest")) as (address, _):
         assert Registry(address).digest(f"{address}/app", TAG) == sha256(b"manifest")
 
 
 def test_tags_come_in_pages() -> None:
-    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         if path == "/v2/app/tags/list":
             return 200, {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'}, b'{"tags": ["a", "b"]}'
         if path == "/v2/app/tags/list?last=b&n=2":
@@ -128,7 +133,6 @@ def test_tags_come_in_pages() -> None:
 
 
 SBOM = "application/spdx+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 class House:
@@ -136,7 +140,7 @@ class House:
 
     def __init__(self, registry: FullRegistry, address: str, seen: list[str]) -> None:
         self.registry = registry
-        self.client = Registry(address, pause=lambda _seconds: None)
+        self.client = Registry(address, pause=no_pause)
         self.app = f"{address}/app"
         self.seen = seen
 
@@ -159,13 +163,6 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
 
 
 @pytest.fixture
-def immutable() -> Iterator[House]:
-    registry = FullRegistry(immutable=True)
-    with serving(registry) as (address, seen):
-        yield House(registry, address, seen)
-
-
-@pytest.fixture
 def image(house: House, tmp_path: Path) -> str:
     write_layout(tmp_path / "image")
     digest = house.client.push_layout(tmp_path / "image", house.app, TAG, no_line)
@@ -173,7 +170,7 @@ def image(house: House, tmp_path: Path) -> str:
     return digest
 
 
-def test_a_tag_is_put_without_moving_a_blob(house: House, image: str) -> None:
+def test_a_tag_is_put_without_moving_a_blob_and_again_for_one_request(house: House, image: str) -> None:
     assert house.client.put_tag(house.app, "1.0.0", image)
     assert house.registry.tags["app", "1.0.0"] == house.registry.tags["app", TAG] == image
     assert house.asked() == [
@@ -182,19 +179,15 @@ def test_a_tag_is_put_without_moving_a_blob(house: House, image: str) -> None:
         "PUT /v2/app/manifests/1.0.0",
         "GET /v2/app/manifests/1.0.0",
     ]
-
-
-def test_a_tag_that_is_there_costs_one_request(house: House, image: str) -> None:
     assert not house.client.put_tag(house.app, TAG, image)
     assert house.asked() == [f"HEAD /v2/app/manifests/{TAG}"]
 
 
 def test_a_tag_keeps_the_media_type(house: House) -> None:
-    content = b'{"schemaVersion":2,"manifests":[]}'
-    index = "application/vnd.oci.image.index.v1+json"
-    house.registry.manifests["app", sha256(content)] = (index, content)
-    house.client.put_tag(house.app, "1.0.0", sha256(content))
-    assert house.registry.manifests["app", sha256(content)] == (index, content)
+    content, index = b'{"manifests":[]}', "application/vnd.oci.image.index.v1+json"
+    digest = house.registry.hold("app", "k1", content, index)
+    house.client.put_tag(house.app, "1.0.0", digest)
+    assert house.registry.manifests["app", digest] == (index, content)
 
 
 def test_a_tag_is_never_moved(house: House, image: str, tmp_path: Path) -> None:
@@ -215,38 +208,29 @@ def test_what_is_not_there_cannot_be_tagged(house: House) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 412])
-def test_a_refused_tag_that_somebody_else_has_just_put_is_well(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_a_refused_tag_that_somebody_else_has_just_put_is_well_with_the_same_content_alone(
+    tmp_path: Path, status: int, *, same: bool
+) -> None:
     registry = FullRegistry()
     image = write_layout(tmp_path)
 
-    def fault(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+    def fault(method: str, path: str) -> Answer | None:
         if method == "PUT" and path.endswith("/1.0.0"):
-            registry.tags["app", "1.0.0"] = image  # they were faster
+            theirs = registry.manifests["app", image][1] if same else b"{}"
+            registry.hold("app", "1.0.0", theirs)  # they were faster
             return status, {}, b""
         return None
 
     with serving(registry, fault) as (address, _):
         client = Registry(address)
         client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
-        assert client.put_tag(f"{address}/app", "1.0.0", image)
-
-
-def test_a_refused_tag_that_somebody_else_put_on_other_content_is_an_error_that_names_both(tmp_path: Path) -> None:
-    registry = FullRegistry()
-    image = write_layout(tmp_path)
-
-    def fault(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
-        if method == "PUT" and path.endswith("/1.0.0"):
-            registry.manifests["app", sha256(b"{}")] = (MANIFEST, b"{}")
-            registry.tags["app", "1.0.0"] = sha256(b"{}")
-            return 400, {}, b'{"errors": [{"code": "TAG_INVALID"}]}'
-        return None
-
-    with serving(registry, fault) as (address, _):
-        client = Registry(address)
-        client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
-        with pytest.raises(RegistryError, match=rf"it is {sha256(b'{}')} already, and would be {image}"):
-            client.put_tag(f"{address}/app", "1.0.0", image)
+        if same:
+            assert client.put_tag(f"{address}/app", "1.0.0", image)
+        else:
+            named = rf"it is {sha256(b'{}')} already, and would be {image}"
+            with pytest.raises(RegistryError, match=named):
+                client.put_tag(f"{address}/app", "1.0.0", image)
 
 
 def test_a_refused_tag_that_is_not_there_is_a_refusal(house: House, image: str) -> None:
@@ -288,19 +272,15 @@ def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
     assert house.client.blob(house.app, sha256(b"hello")) == b"hello"
 
 
-def test_an_artefact_with_a_config_is_what_its_config_says(house: House) -> None:
+def test_an_artefact_is_what_its_config_says_and_without_layers_has_the_empty_one(
+    house: House,
+) -> None:
     config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"platform"}')
-    house.client.push_artifact(house.app, Artifact(config.media_type, [Blob("x/y", b"z")], config=config), tag="1")
+    house.client.push_artifact(house.app, Artifact(config.media_type, [], config=config), tag="1")
     held = house.client.fetch(house.app, "1")
     assert held
     assert held.manifest["config"] == config.descriptor
     assert "artifactType" not in held.manifest
-
-
-def test_an_artefact_without_layers_has_the_empty_one(house: House) -> None:
-    house.client.push_artifact(house.app, Artifact("x/y", []), tag="1")
-    held = house.client.fetch(house.app, "1")
-    assert held
     assert [layer["digest"] for layer in held.manifest["layers"]] == [sha256(b"{}")]
 
 
@@ -373,8 +353,7 @@ def test_who_is_lost_from_the_list_of_attachments_adds_itself_again(tmp_path: Pa
         # Somebody else's list comes between our writing and our reading.
         if method == "GET" and path.endswith(fallback[1]) and fallback in registry.tags and lost[0]:
             lost[0] = False
-            registry.manifests["app", sha256(other)] = ("application/vnd.oci.image.index.v1+json", other)
-            registry.tags[fallback] = sha256(other)
+            registry.hold(*fallback, other, "application/vnd.oci.image.index.v1+json")
 
     with serving(registry, fault) as (address, seen):
         house = House(registry, address, seen)
@@ -390,7 +369,7 @@ def test_nothing_can_be_attached_to_what_is_not_there(house: House) -> None:
 
 
 def test_long_lists_of_attachments_come_in_pages() -> None:
-    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         number = int(path.partition("page=")[2] or 0)
         entry = {"digest": f"sha256:{number}", "size": 1, "artifactType": SBOM, "annotations": {"a": "b"}}
         link = {"Link": f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'} if number < 2 else {}
@@ -402,37 +381,31 @@ def test_long_lists_of_attachments_come_in_pages() -> None:
     assert found[0].annotations == {"a": "b"}
 
 
-def test_what_is_not_there_is_fetched_as_nothing(house: House) -> None:
-    assert house.client.fetch(house.app, "1.0.0") is None
+WRONG = {"Docker-Content-Digest": sha256(b"x")}
 
 
-def test_a_manifest_is_what_its_digest_says(house: House, image: str) -> None:
-    fault = failing(1, "GET", "/manifests/", (200, {}, b"{}"))
-    with serving(house.registry, fault) as (address, _), pytest.raises(RegistryError, match=f"says {image} and gives"):
-        Registry(address).fetch(f"{address}/app", image)
-
-
-def test_a_digest_header_that_is_wrong_is_caught(house: House, image: str) -> None:
-    wrong = {"Docker-Content-Digest": sha256(b"x")}
-    fault = failing(1, "GET", "/manifests/", (200, wrong, house.registry.manifests["app", image][1]))
+@pytest.mark.parametrize(
+    ("reference", "answer", "message"),
+    [
+        ("digest", (200, {}, b"{}"), "says {image} and gives"),
+        (TAG, (200, WRONG, b"{}"), f"says {sha256(b'x')} and gives {sha256(b'{}')}"),
+        (TAG, (200, {}, b"<html>"), "that is no manifest"),
+        (TAG, (200, {}, b"[]"), "that is no manifest"),
+    ],
+)
+def test_a_manifest_is_what_its_digest_and_its_header_say(
+    house: House, image: str, reference: str, answer: Answer, message: str
+) -> None:
+    asked = image if reference == "digest" else reference
     with (
-        serving(house.registry, fault) as (address, _),
-        pytest.raises(RegistryError, match=f"says {sha256(b'x')} and gives {image}"),
+        serving(house.registry, failing(1, "GET", "/manifests/", answer)) as (address, _),
+        pytest.raises(RegistryError, match=message.replace("{image}", image)),
     ):
-        Registry(address).fetch(f"{address}/app", TAG)
+        Registry(address).fetch(f"{address}/app", asked)
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"[]"])
-def test_what_is_no_manifest_is_caught(house: House, content: bytes) -> None:
-    with (
-        serving(house.registry, failing(1, "GET", "/manifests/", (200, {}, content))) as (address, _),
-        pytest.raises(RegistryError, match="that is no manifest"),
-    ):
-        Registry(address).fetch(f"{address}/app", TAG)
-
-
-def test_a_blob_is_what_its_digest_says(house: House, image: str) -> None:
-    assert image
+@pytest.mark.usefixtures("image")
+def test_a_blob_is_what_its_digest_says(house: House) -> None:
     with (
         serving(house.registry, failing(1, "GET", "/blobs/", (200, {}, b"other"))) as (address, _),
         pytest.raises(RegistryError, match="says sha256"),
@@ -444,6 +417,8 @@ def test_what_is_deleted_is_gone_and_its_tags_with_it(house: House, image: str) 
     house.client.put_tag(house.app, "1.0.0", image)
     house.client.delete(house.app, image)
     assert house.client.tags(house.app) == []
+    assert house.client.fetch(house.app, image) is None
+    assert house.client.digest(house.app, TAG) == ""
     house.client.delete(house.app, image)
 
 
@@ -473,10 +448,11 @@ def test_blobs_that_cannot_be_taken_over_are_sent(house: House, image: str, tmp_
     assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
 
 
-def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(immutable: House, tmp_path: Path) -> None:
+def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(tmp_path: Path) -> None:
     built = write_layout(tmp_path)
-    for _ in range(2):
-        assert immutable.client.push_layout(tmp_path, immutable.app, TAG, no_line) == built
+    with serving(FullRegistry(immutable=True)) as (address, _):
+        for _ in range(2):
+            assert Registry(address).push_layout(tmp_path, f"{address}/app", TAG, no_line) == built
 
 
 @pytest.mark.parametrize("where", ["request", "answer"])
@@ -487,15 +463,15 @@ def test_a_connection_that_breaks_is_made_again(tmp_path: Path, where: str, meth
     assert len([line for line in seen if line.startswith(method) and part in line]) >= 3
 
 
-def test_one_that_stalls_is_asked_again_and_then_said_to_have_stalled() -> None:
-    registry = MemoryRegistry()
-    registry.manifests[TAG] = b"{}"
-    stall = Break("stall", 0.3)
-    with serving(registry, failing(2, "HEAD", "/manifests/", stall)) as (address, _):
-        client = Registry(address, pause=lambda _seconds: None, timeout=(5, 0.1))
-        assert client.digest(f"{address}/app", TAG) == sha256(b"{}")
-    with serving(registry, failing(9, "HEAD", "/manifests/", stall)) as (address, seen):
-        client = Registry(address, pause=lambda _seconds: None, timeout=(5, 0.1))
-        with pytest.raises(RegistryError, match=rf"look for {address}/app:{TAG}: the registry has stalled"):
-            client.digest(f"{address}/app", TAG)
-        assert len(seen) == 5
+@pytest.mark.parametrize(("times", "asked"), [(2, 3), (9, 5)])
+def test_one_that_stalls_is_asked_again_and_then_said_to_have_stalled(times: int, asked: int) -> None:
+    registry = FullRegistry()
+    held = registry.hold("app", TAG)
+    with serving(registry, failing(times, "HEAD", "/manifests/", Break("stall", 0.3))) as (address, seen):
+        client = Registry(address, pause=no_pause, timeout=(5, 0.1))
+        if times < asked:
+            assert client.digest(f"{address}/app", TAG) == held
+        else:
+            with pytest.raises(RegistryError, match=rf"look for \S+:{TAG}: the registry has stalled"):
+                client.digest(f"{address}/app", TAG)
+    assert len(seen) == asked

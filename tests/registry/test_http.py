@@ -7,9 +7,9 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,17 +18,24 @@ import trustme
 from delivery.errors import RegistryError
 from delivery.project.declaration import is_local
 from delivery.registry.client import Artifact, Registry, answers, lacks_login, login
-from tests.registries import Answer, FullRegistry, MemoryRegistry, failing, serving, sha256, write_layout
+from tests.registries import (
+    Answer,
+    Answering,
+    FullRegistry,
+    failing,
+    no_line,
+    no_pause,
+    serving,
+    sha256,
+    write_layout,
+)
 
 BASIC = f"Basic {base64.b64encode(b'me:secret').decode()}"
 
 
-def no_line(_text: str) -> None:
-    pass
-
-
-def no_pause(_seconds: float) -> None:
-    pass
+def ask(address: str) -> str:
+    """Ask for a manifest that no registry here has."""
+    return Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
 
 
 class TokenRegistry(FullRegistry):
@@ -47,7 +54,7 @@ class TokenRegistry(FullRegistry):
             return self._hand_out(path, headers)
         token = headers.get("Authorization", "").removeprefix("Bearer ")
         if not self.left.get(token) or not self._covers(token, method, path):
-            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token",service="s"'}, b""
+            return wanted(headers)
         self.left[token] -= 1
         return super().__call__(method, path, headers, body)
 
@@ -75,18 +82,28 @@ def me(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
 
 
-def challenge(scheme: str, accepted: str) -> Callable[[str, str, dict[str, str], bytes], Answer]:
+@pytest.fixture
+def guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
+
+
+def wanted(headers: dict[str, str], scheme: str = "Bearer") -> Answer:
+    """The answer that a login is wanted, of whom asks with these headers."""
+    return 401, {"WWW-Authenticate": f'{scheme} realm="http://{headers["Host"]}/token",service="s"'}, b""
+
+
+def challenge(scheme: str, accepted: str, held: FullRegistry | None = None) -> Answering:
     """A registry that wants this Authorization, says so in this scheme, and hands out tokens at /token."""
-    memory = MemoryRegistry()
+    held = held or FullRegistry()
 
     def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if path.startswith("/token"):
             good = headers.get("Authorization") == BASIC
             return (200, {}, b'{"token": "let-me-in"}') if good else (401, {}, b"")
         if headers.get("Authorization") != accepted:
-            realm = f'realm="http://{headers["Host"]}/token",service="s"'
-            return 401, {"WWW-Authenticate": f"{scheme} {realm}"}, b""
-        return memory(method, path, headers, body)
+            return wanted(headers, scheme)
+        return held(method, path, headers, body)
 
     return answer
 
@@ -99,12 +116,11 @@ def test_logs_in_as_the_registry_asks(tmp_path: Path, scheme: str, accepted: str
         assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
 
 
+@pytest.mark.usefixtures("guess")
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
-def test_a_wrong_login_is_said_to_be_wrong_at_once(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
+def test_a_wrong_login_is_said_to_be_wrong_at_once(scheme: str) -> None:
     with serving(challenge(scheme, "another")) as (address, seen), pytest.raises(RegistryError) as caught:
-        Registry(address).digest(f"{address}/app", "k1")
+        ask(address)
     assert caught.value.hint.startswith(f"the login for {address} is wrong: `docker login")
     assert len(seen) == 2
 
@@ -165,9 +181,8 @@ def test_a_token_that_has_run_out_is_not_shown_again() -> None:
     assert [line.split()[0] for line in seen] == ["HEAD", "GET", "HEAD", "HEAD"]
 
 
-def test_a_wrong_password_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
+@pytest.mark.usefixtures("guess")
+def test_a_wrong_password_is_shown_once() -> None:
     with serving(challenge("Basic", "another")) as (address, seen):
         client = Registry(address)
         for requests in (2, 3):
@@ -181,7 +196,7 @@ def test_tokens_that_never_work_are_not_asked_for_endlessly() -> None:
     registry = TokenRegistry()
     registry.uses = 0
     with serving(registry) as (address, seen), pytest.raises(RegistryError, match="answered 401"):
-        Registry(address).digest(f"{address}/app", "k1")
+        ask(address)
     assert len(seen) == 3
 
 
@@ -202,7 +217,7 @@ def test_a_token_service_that_gives_no_token_is_a_refusal(answer: bytes) -> None
     registry = TokenRegistry()
     registry.token_answers = [(200, {}, answer)]
     with serving(registry) as (address, _), pytest.raises(RegistryError, match="answered 401"):
-        Registry(address).digest(f"{address}/app", "k1")
+        ask(address)
 
 
 def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str, secret: str) -> None:
@@ -215,16 +230,13 @@ def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str, secret: str
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def test_takes_logins_from_dockers_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_takes_logins_from_dockers_config_and_its_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     assert login("registry.test/team") is None
     auth = base64.b64encode(b"me:secret").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.test": {"auth": auth}, "other.test": {}}}))
     assert login("registry.test/team") == ("me", "secret")
     assert login("other.test") is None
-
-
-def test_takes_logins_from_dockers_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper(tmp_path, monkeypatch, "me", "secret")
     assert login("registry.test/team") == ("me", "secret")
 
@@ -245,15 +257,15 @@ def test_an_identity_token_is_changed_for_a_token(tmp_path: Path, monkeypatch: p
             told.append(parse_qs(body.decode()))
             return 200, {}, b'{"access_token": "let-me-in"}'
         if headers.get("Authorization") != "Bearer let-me-in":
-            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token",service="s"'}, b""
-        return MemoryRegistry()(method, path, headers, body)
+            return wanted(headers)
+        return FullRegistry()(method, path, headers, body)
 
     with serving(answer) as (address, _):
         helper(tmp_path, monkeypatch, "<token>", "identity")
         if kept == "config":
             config = {"auths": {address: {"auth": "", "identitytoken": "identity"}}}
             (tmp_path / "config.json").write_text(json.dumps(config))
-        assert Registry(address).digest(f"{address}/app", "k1") == ""
+        assert ask(address) == ""
     assert told == [
         {
             "grant_type": ["refresh_token"],
@@ -325,13 +337,16 @@ def test_knows_what_is_local(address: str, *, local: bool) -> None:
     assert is_local(address) is local
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
 
 
+Secure = Callable[..., AbstractContextManager[tuple[str, list[str]]]]
+
+
 @pytest.fixture
-def secure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+def secure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Secure:
     """Serve over TLS at registry.test, which leads here; the user's home is empty."""
     look_up = socket.getaddrinfo
     monkeypatch.setattr(
@@ -343,77 +358,67 @@ def secure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
 
-    def serve(answer: Callable[[str, str, dict[str, str], bytes], Answer], *, clients: bool = False) -> Any:  # noqa: ANN401  # a context manager
+    @contextmanager
+    def serve(answer: Answering, *, trusted: bool = True, clients: bool = False) -> Iterator[tuple[str, list[str]]]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("registry.test").configure_cert(context)
         if clients:
             context.verify_mode = ssl.CERT_REQUIRED
             authority.configure_trust(context)
-        return serving(answer, tls=context)
+        with serving(answer, tls=context) as (local, seen):
+            address = local.replace("localhost", "registry.test")
+            if trusted:
+                authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+            yield address, seen
 
     return serve
 
 
 def certificates(address: str) -> Path:
     folder = Path.home() / ".docker" / "certs.d" / address
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def test_a_certificate_of_an_unknown_authority_is_not_trusted_and_it_says_what_to_do(
-    secure: Callable[..., Any],
+    secure: Secure, authority: trustme.CA
 ) -> None:
-    with serving(FullRegistry()), secure(FullRegistry()) as (local, seen):
-        address = local.replace("localhost", "registry.test")
+    with secure(FullRegistry(), trusted=False) as (address, seen):
+        # What is trusted for one registry is for that one alone.
+        authority.cert_pem.write_to_path(str(certificates("registry.test:1") / "ca.crt"))
         with pytest.raises(RegistryError, match="certificate is not trusted") as caught:
-            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+            ask(address)
         assert not answers(address)
     assert f"/etc/docker/certs.d/{address}/ca.crt" in caught.value.hint
     assert not seen
 
 
-def test_trusts_the_authorities_that_docker_is_told_to(secure: Callable[..., Any], authority: trustme.CA) -> None:
-    with secure(FullRegistry()) as (local, _):
-        address = local.replace("localhost", "registry.test")
-        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+def test_trusts_the_authorities_that_docker_is_told_to(secure: Secure) -> None:
+    with secure(FullRegistry()) as (address, _):
         assert answers(address)
-        assert Registry(address).digest(f"{address}/app", "k1") == ""
-
-
-def test_those_are_for_one_registry_alone(secure: Callable[..., Any], authority: trustme.CA) -> None:
-    with secure(FullRegistry()) as (local, _):
-        address = local.replace("localhost", "registry.test")
-        authority.cert_pem.write_to_path(str(certificates("registry.test:1") / "ca.crt"))
-        with pytest.raises(RegistryError, match="certificate is not trusted"):
-            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+        assert ask(address) == ""
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_trusts_the_bundle_of_the_environment_beside_them(
-    secure: Callable[..., Any], authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+    secure: Secure, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv(variable, str(bundle))
-    with secure(FullRegistry()) as (local, _):
-        address = local.replace("localhost", "registry.test")
+    with secure(FullRegistry(), trusted=False) as (address, _):
         trustme.CA().cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
-        assert Registry(address).digest(f"{address}/app", "k1") == ""
+        assert ask(address) == ""
 
 
-def test_shows_the_certificate_that_a_registry_wants_of_its_clients(
-    secure: Callable[..., Any], authority: trustme.CA
-) -> None:
-    with secure(FullRegistry(), clients=True) as (local, _):
-        address = local.replace("localhost", "registry.test")
-        folder = certificates(address)
-        authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+def test_shows_the_certificate_that_a_registry_wants_of_its_clients(secure: Secure, authority: trustme.CA) -> None:
+    with secure(FullRegistry(), clients=True) as (address, _):
         with pytest.raises(RegistryError, match="does not answer"):
-            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+            ask(address)
         mine = authority.issue_cert("me@example.com")
-        mine.cert_chain_pems[0].write_to_path(str(folder / "client.cert"))
-        mine.private_key_pem.write_to_path(str(folder / "client.key"))
-        assert Registry(address).digest(f"{address}/app", "k1") == ""
+        mine.cert_chain_pems[0].write_to_path(str(certificates(address) / "client.cert"))
+        mine.private_key_pem.write_to_path(str(certificates(address) / "client.key"))
+        assert ask(address) == ""
 
 
 @pytest.mark.usefixtures("secure")
@@ -424,15 +429,15 @@ def test_a_certificate_that_is_none_is_an_error_that_names_the_file() -> None:
         Registry("registry.test:1")
 
 
+def downgrading(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+    return 307, {"Location": f"http://{headers['Host']}{path}"}, b""
+
+
 @pytest.mark.usefixtures("me")
-def test_a_password_is_not_sent_unencrypted_on_behalf_of_an_encrypted_registry(
-    secure: Callable[..., Any], authority: trustme.CA
-) -> None:
-    with secure(TokenRegistry()) as (local, seen):
-        address = local.replace("localhost", "registry.test")
-        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
-        with pytest.raises(RegistryError, match="not encrypted"):
-            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+@pytest.mark.parametrize("registry", [TokenRegistry(), downgrading], ids=["tokens", "redirect"])
+def test_nothing_is_sent_unencrypted_to_an_encrypted_registrys_own_host(secure: Secure, registry: Answering) -> None:
+    with secure(registry) as (address, seen), pytest.raises(RegistryError, match="not encrypted"):
+        ask(address)
     assert len(seen) == 1
 
 
@@ -441,19 +446,16 @@ class Elsewhere:
 
     def __init__(self, answer: Answer = (200, {}, b"{}")) -> None:
         self.answer = answer
-        self.bodies: list[bytes] = []
+        self.blobs: dict[tuple[str, str], bytes] = {}
         self.shown: list[str | None] = []
 
     def __call__(self, _method: str, _path: str, headers: dict[str, str], body: bytes) -> Answer:
-        self.bodies.append(body)
+        self.blobs["app", sha256(body)] = body
         self.shown.append(headers.get("Authorization") or headers.get("Cookie"))
         return self.answer
 
 
-Serving = Callable[[str, str, dict[str, str], bytes], Answer]
-
-
-def sending_on(registry: Serving, method: str, part: str, answer: Answer) -> Serving:
+def sending_on(registry: Answering, method: str, part: str, answer: Answer) -> Answering:
     """A registry that answers one kind of request so, once it has let it in."""
 
     def answering(asked: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -466,13 +468,14 @@ def sending_on(registry: Serving, method: str, part: str, answer: Answer) -> Ser
 @pytest.mark.usefixtures("me")
 @pytest.mark.parametrize(("scheme", "accepted"), [("Basic", BASIC), ("Bearer", "Bearer let-me-in")])
 def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, accepted: str) -> None:
-    built, elsewhere = write_layout(tmp_path), Elsewhere((201, {}, b""))
+    built, elsewhere, held = write_layout(tmp_path), Elsewhere((201, {}, b"")), FullRegistry()
+    held.blobs = elsewhere.blobs
     with serving(elsewhere) as (other, _):
         place: Answer = (202, {"Location": f"http://{other}/place?state=1"}, b"")
-        registry = sending_on(challenge(scheme, accepted), "POST", "/uploads/", place)
+        registry = sending_on(challenge(scheme, accepted, held), "POST", "/uploads/", place)
         with serving(registry) as (address, _):
             assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
-    assert elsewhere.bodies[0] == b"a layer"
+    assert elsewhere.blobs["app", sha256(b"a layer")] == b"a layer"
     assert elsewhere.shown == [None, None]
 
 
@@ -495,7 +498,7 @@ def test_a_redirect_to_the_same_host_keeps_the_login() -> None:
     moved: Answer = (307, {"Location": "/v2/app/manifests/k2"}, b"")
     registry = sending_on(challenge("Basic", BASIC), "HEAD", "/k1", moved)
     with serving(registry) as (address, seen):
-        assert Registry(address).digest(f"{address}/app", "k1") == ""
+        assert ask(address) == ""
     assert seen[-1] == "HEAD /v2/app/manifests/k2"
     assert len(seen) == 3
 
@@ -505,7 +508,7 @@ def test_redirects_in_a_circle_are_an_error() -> None:
         serving(lambda *_: (307, {"Location": "/v2/app/manifests/k1"}, b"")) as (address, seen),
         pytest.raises(RegistryError, match=r"cannot .*: too many redirects"),
     ):
-        Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+        ask(address)
     assert len(seen) < 20
 
 
@@ -564,15 +567,13 @@ def test_a_login_of_netrc_is_not_taken(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     registry = Elsewhere((404, {}, b""))
     with serving(registry) as (address, _):
-        Registry(address).digest(f"{address}/app", "k1")
+        ask(address)
     assert registry.shown == [None]
 
 
 @pytest.mark.usefixtures("me")
 @pytest.mark.parametrize("how", ["upload", "Link", "redirect"])
-def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
-    secure: Callable[..., Any], authority: trustme.CA, how: str
-) -> None:
+def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(secure: Secure, how: str) -> None:
     def push(client: Registry, repository: str) -> None:
         client.push_artifact(repository, Artifact("a/b", []), tag="k1")
 
@@ -583,9 +584,7 @@ def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
             "Link": ("GET", Registry.tags, (200, {"Link": f'<{url}>; rel="next"'}, b"{}")),
             "redirect": ("GET", Registry.tags, (307, {"Location": url}, b"")),
         }[how]
-        with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (local, _):
-            address = local.replace("localhost", "registry.test")
-            authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (address, _):
             client = Registry(address, pause=no_pause)
             with pytest.raises(RegistryError, match=f"names http://{other}, which is not") as caught:
                 ask(client, f"{address}/app")
@@ -593,47 +592,26 @@ def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.usefixtures("me")
-def test_an_encrypted_registry_is_not_left_for_its_own_host_unencrypted(
-    secure: Callable[..., Any], authority: trustme.CA
-) -> None:
-    def down(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
-        return 307, {"Location": f"http://{headers['Host']}{path}"}, b""
-
-    with secure(down) as (local, seen):
-        address = local.replace("localhost", "registry.test")
-        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
-        with pytest.raises(RegistryError, match="not encrypted"):
-            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
-    assert len(seen) == 1
-
-
-def test_what_became_encrypted_on_the_way_stays_so(secure: Callable[..., Any], authority: trustme.CA) -> None:
+def test_what_became_encrypted_on_the_way_stays_so(secure: Secure, authority: trustme.CA) -> None:
     with serving(Elsewhere()) as (other, seen):
         down: Answer = (307, {"Location": f"http://{other}/"}, b"")
-        with secure(lambda *_: down) as (local, _):
-            encrypted = local.replace("localhost", "registry.test")
+        with secure(lambda *_: down) as (encrypted, _):
             up: Answer = (307, {"Location": f"https://{encrypted}/"}, b"")
             with serving(lambda *_: up) as (address, _):
                 authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
                 with pytest.raises(RegistryError, match=f"names http://{other}, which is not"):
-                    Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+                    ask(address)
     assert seen == []
-
-
-def asking_for_tokens_at(realm: str) -> Serving:
-    """A registry that wants tokens from there."""
-    return lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")
 
 
 @pytest.mark.usefixtures("me")
 @pytest.mark.parametrize("realm", ["http://tokens.test/token", "ftp://localhost/", "/token", "http://"])
 def test_a_login_is_sent_to_no_token_service_that_is_neither_encrypted_nor_here(realm: str) -> None:
     with (
-        serving(asking_for_tokens_at(realm)) as (address, seen),
+        serving(lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")) as (address, seen),
         pytest.raises(RegistryError, match=r"log in: the registry names .* for tokens"),
     ):
-        Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+        ask(address)
     assert len(seen) == 1
 
 
@@ -648,13 +626,13 @@ def test_a_token_service_is_not_followed_to_another_address(
         def answer(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
             if path.startswith("/token"):
                 return status, {"Location": f"http://{other}/token"}, b""
-            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token"'}, b""
+            return wanted(headers)
 
         with (
             serving(answer) as (address, _),
             pytest.raises(RegistryError, match=r"log in: .* sends it on to another address"),
         ):
-            Registry(address, pause=no_pause).digest(f"{address}/app", "k1")
+            ask(address)
     assert seen == []
 
 

@@ -1,9 +1,7 @@
 """An image's files are what its layers leave when they are laid one upon another."""
 
 import gzip
-import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from delivery.errors import RegistryError
 from delivery.registry import layers
 from delivery.registry.client import Registry
-from tests.registries import MemoryRegistry, serving
+from tests.registries import FullRegistry, no_line, serving, sha256, write_layout
 
 Entry = tuple[str, bytes | None, str]  # path, content (None: a folder), what a link leads to
 
@@ -81,20 +79,19 @@ def test_an_opaque_folder_hides_what_is_below_it_and_nothing_of_its_own_layer(*,
     assert union(layer(file("etc/a", b"1"), file("b", b"1")), above) == {"etc/new": b"2", "b": b"1"}
 
 
-def test_a_whiteout_hides_nothing_of_its_own_layer() -> None:
-    assert union(layer(file("etc/a", b"1")), layer(file("etc/a", b"2"), file("etc/.wh.a"))) == {"etc/a": b"2"}
-
-
-def test_a_file_that_takes_a_folders_place_hides_what_was_in_it() -> None:
-    assert union(layer(file("etc/a", b"1")), layer(file("etc", b"2"))) == {"etc": b"2"}
-
-
-def test_a_folder_that_takes_a_files_place_hides_the_file() -> None:
-    assert union(layer(file("etc", b"1")), layer(folder("etc"), file("etc/a", b"2"))) == {"etc/a": b"2"}
-
-
-def test_a_folder_that_is_named_again_keeps_what_is_in_it() -> None:
-    assert union(layer(folder("etc"), file("etc/a", b"1")), layer(folder("etc"))) == {"etc/a": b"1"}
+@pytest.mark.parametrize(
+    ("below", "above", "left"),
+    [
+        ([file("etc/a", b"1")], [file("etc", b"2")], {"etc": b"2"}),
+        ([file("etc", b"1")], [folder("etc"), file("etc/a", b"2")], {"etc/a": b"2"}),
+        ([folder("etc"), file("etc/a", b"1")], [folder("etc")], {"etc/a": b"1"}),
+        ([file("etc/a", b"1")], [file("etc/a", b"2"), file("etc/.wh.a")], {"etc/a": b"2"}),
+        ([file("a", b"1"), link("b", "a")], [file(".wh.b")], {"a": b"1"}),
+    ],
+    ids=["file for folder", "folder for file", "folder again", "own whiteout", "link deleted"],
+)
+def test_what_a_later_layer_hides(below: list[Entry], above: list[Entry], left: dict[str, bytes]) -> None:
+    assert union(layer(*below), layer(*above)) == left
 
 
 @pytest.mark.parametrize(
@@ -113,21 +110,9 @@ def test_a_link_to_a_link_is_followed_and_one_to_itself_ends() -> None:
     assert found == {"a": b"1", "b": b"1", "c": b"1"}
 
 
-def test_a_link_that_a_later_layer_deletes_leads_nowhere() -> None:
-    assert union(layer(file("a", b"1"), link("b", "a")), layer(file(".wh.b"))) == {"a": b"1"}
-
-
 def test_a_hard_link_is_the_file_itself() -> None:
-    below = layer(file("a", b"1"))
-    with_link = io.BytesIO()
-    with tarfile.open(fileobj=with_link, mode="w") as tar:
-        member = tarfile.TarInfo("a")
-        member.size = 1
-        tar.addfile(member, io.BytesIO(b"2"))
-        second = tarfile.TarInfo("b")
-        second.type, second.linkname = tarfile.LNKTYPE, "a"
-        tar.addfile(second)
-    assert union(below, with_link.getvalue()) == {"a": b"2", "b": b"2"}
+    above = layer(file("a", b"2"), link("b", "a"), hard=True)
+    assert union(layer(file("a", b"1")), above) == {"a": b"2", "b": b"2"}
 
 
 @pytest.mark.parametrize(
@@ -144,58 +129,39 @@ def test_a_layer_that_cannot_be_read_is_an_error(content: bytes) -> None:
         union(content)
 
 
-def layout(place: Path, *pieces: bytes, **more: object) -> str:
-    """Write an OCI layout of these layers; the digest of its manifest."""
-    blobs = place / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def blob(content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        (blobs / digest).write_bytes(content)
-        return f"sha256:{digest}"
-
-    described = [{"digest": blob(piece), "size": len(piece)} for piece in pieces]
-    config = {"digest": blob(b"{}"), "size": 2}
-    manifest = blob(json.dumps({"schemaVersion": 2, "config": config, "layers": described, **more}).encode())
-    (place / "index.json").write_text(json.dumps({"manifests": [{"digest": manifest}]}))
-    return manifest
-
-
 def test_a_layout_is_read_lowest_layer_first(tmp_path: Path) -> None:
-    layout(tmp_path, layer(file("a", b"1")), layer(file("a", b"2")))
+    write_layout(tmp_path, layer(file("a", b"1")), layer(file("a", b"2")))
     assert layers.in_layout(tmp_path, lambda _path: True) == {"a": b"2"}
 
 
-def test_what_is_no_layout_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="is not an OCI layout with one image"):
-        layers.in_layout(tmp_path, lambda _path: True)
-
-
-def test_a_layout_that_lacks_a_layer_is_an_error(tmp_path: Path) -> None:
-    layout(tmp_path, piece := layer(file("a", b"1")))
-    (tmp_path / "blobs" / "sha256" / hashlib.sha256(piece).hexdigest()).unlink()
+@pytest.mark.parametrize("lacks", ["index", "layer"])
+def test_what_is_no_layout_is_an_error(tmp_path: Path, lacks: str) -> None:
+    piece = layer(file("a", b"1"))
+    write_layout(tmp_path, piece)
+    blob = tmp_path / "blobs" / "sha256" / sha256(piece).partition(":")[2]
+    (blob if lacks == "layer" else tmp_path / "index.json").unlink()
     with pytest.raises(RegistryError, match="is not an OCI layout with one image"):
         layers.in_layout(tmp_path, lambda _path: True)
 
 
 def test_the_index_of_several_platforms_is_an_error(tmp_path: Path) -> None:
-    layout(tmp_path, layer(file("a", b"1")), layers=None)
+    write_layout(tmp_path, layer(file("a", b"1")), layers=None)
     with pytest.raises(RegistryError, match="it is not the image of one platform"):
         layers.in_layout(tmp_path, lambda _path: True)
 
 
 def test_an_image_in_a_registry_is_read_as_its_layout_is(tmp_path: Path) -> None:
-    digest = layout(tmp_path, layer(file("a", b"1")), layer(file("b", b"2")))
-    with serving(MemoryRegistry()) as (address, _):
+    digest = write_layout(tmp_path, layer(file("a", b"1")), layer(file("b", b"2")))
+    with serving(FullRegistry()) as (address, _):
         registry = Registry(address)
-        registry.push_layout(tmp_path, f"{address}/app", "k", lambda _line: None)
+        registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
         found = layers.in_registry(registry, f"{address}/app", digest, lambda _path: True)
     assert found == layers.in_layout(tmp_path, lambda _path: True) == {"a": b"1", "b": b"2"}
 
 
 def test_an_image_that_the_registry_has_not_is_an_error() -> None:
     with (
-        serving(MemoryRegistry()) as (address, _),
+        serving(FullRegistry()) as (address, _),
         pytest.raises(RegistryError, match="the registry holds no such image"),
     ):
         layers.in_registry(Registry(address), f"{address}/app", f"sha256:{'ab' * 32}", lambda _path: True)

@@ -8,7 +8,7 @@ from delivery.errors import EngineError, PortTakenError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry import local_registry
-from tests.registries import MemoryRegistry, serving
+from tests.registries import FullRegistry, serving
 
 
 class Runner:
@@ -32,7 +32,7 @@ class Runner:
 
 
 def test_one_that_answers_is_used_as_it_is(declaration: Declaration) -> None:
-    with serving(MemoryRegistry()) as (address, _):
+    with serving(FullRegistry()) as (address, _):
         assert local_registry.ensure(cast("Engine", None), declaration.at(address)).address == address
 
 
