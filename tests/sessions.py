@@ -155,7 +155,7 @@ def engine_environment(session: nox.Session) -> dict[str, str]:
     Images are had first, so that what is tested is what is run.
     """
     session.run("inv", "images.ensure", external=True)
-    return {name: str(value) for name, value in _answer(session, "engine.env").items()}
+    return dict(_answer(session, "engine.env"))
 
 
 def _answer(session: nox.Session, *task: str) -> dict[str, Any]:

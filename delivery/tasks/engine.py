@@ -42,7 +42,7 @@ def env(_context: Context, json_: bool = False) -> None:
     address = found.environment.get("DOCKER_HOST")
     if json_:
         known = {"DOCKER_HOST": address, "BUILD_CA": trust.secrets().get("build-ca")}
-        console.data({name: value for name, value in known.items() if value})
+        console.data({name: str(value) for name, value in known.items() if value})
         return
     console.say(_export(address) if address else ": the docker command line talks to it as it is")
 

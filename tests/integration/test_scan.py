@@ -192,3 +192,15 @@ def test_old_packages_of_an_image_are_found(declaration: Declaration, house: Pat
     for image in ("base-image", "api-rest"):
         assert states[image, "libc6"] == states[image, "bottle"] == OLD
         assert states[image, "delivery-platform-none"] == UNSEEN
+
+
+def test_a_secret_of_the_first_commit_is_found(repository: Repository) -> None:
+    repository.git("checkout", "--quiet", "--orphan", "another")
+    repository.commit("first", a=f"{SECRET}\n")
+    repository.commit("taken out", a="\n")
+    assert [one[:2] for one in found(repository)] == [("first", "a")]
+
+
+def test_a_comment_lets_a_line_through(repository: Repository) -> None:
+    repository.commit("no secret", **{"a.py": f"key = '{SECRET}'  # gitleaks:allow\n"})
+    assert found(repository) == []

@@ -2,12 +2,14 @@
 
 import json
 import shlex
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import docker
 import pytest
 
-from delivery.host import docker_api, dockerd, engines
+from delivery.host import docker_api, dockerd, engines, trust
 from delivery.host.docker_api import Engine
 from delivery.tasks import engine
 
@@ -39,3 +41,15 @@ def test_status_is_said_to_a_machine(
     cast("Any", engine.status).body.__wrapped__(None, json_=True)
     known = {"address": "unix:///x", "version": "26", "private": False} if answers else {}
     assert json.loads(capsys.readouterr().out) == {"answers": answers, **known}
+
+
+@pytest.mark.parametrize("bundle", ["/etc/ca.pem", ""])
+def test_what_builds_and_the_docker_command_line_need_is_said_to_a_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundle: str
+) -> None:
+    found = Engine(cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={})
+    monkeypatch.setattr(engines, "require", lambda: replace(found, environment={"DOCKER_HOST": "unix:///x"}))
+    monkeypatch.setattr(trust, "secrets", lambda: {"build-ca": Path(bundle)} if bundle else {})
+    cast("Any", engine.env).body.__wrapped__(None, json_=True)
+    expected = {"DOCKER_HOST": "unix:///x", **({"BUILD_CA": bundle} if bundle else {})}
+    assert json.loads(capsys.readouterr().out) == expected
