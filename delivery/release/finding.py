@@ -89,19 +89,15 @@ def _look_at_registry(declaration: Declaration, plan: Plan, registry: Registry, 
         found.add(local_registry.lacks_login(declaration))
         held = catalog.find(registry, plan.version)
         signs = signing.active()
-        of_sources = _without_digests(plan) if signs else plan
-        other = problems.other_release(of_sources, held) if held else problems.unpublished(declaration, plan)
+        if held:  # who signs makes content of the registry again, and compares that
+            other = problems.other_release(plan, held, problems.expected(plan, by_sources=signs))
+        else:
+            other = problems.unpublished(declaration, plan)
         found.add(other)
         if held is None or other or signs:
             _look_at_tags(declaration, plan, registry, held, found)
     except DeliveryError as error:
         found.add(Problem.of(error))
-
-
-def _without_digests(plan: Plan) -> Plan:
-    """The plan by its sources alone: who signs makes content of the registry again, and compares that."""
-    images = plan.images.without([image.name for image in plan.images.all])
-    return replace(plan, images=images, chart=replace(plan.chart, digest=""))
 
 
 def _look_at_tags(

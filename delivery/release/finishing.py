@@ -14,7 +14,7 @@ from delivery.project import gather, git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry.client import Registry
-from delivery.release import catalog, tagging
+from delivery.release import catalog, problems, tagging
 from delivery.release.tagging import NewTag
 
 __all__ = ["Finish", "address", "look", "make", "next_commands", "published", "push"]
@@ -89,8 +89,7 @@ def published(declaration: Declaration, version: str) -> list[str]:
             hint=f"let the pipeline of this branch {_UNPUBLISHED}",
         ) from error
     plan = planning.look(declaration, registry)
-    planned = {image.name: (image.version, image.key) for image in plan.images.all}
-    return tagging.differences(release, {**planned, "chart": (plan.chart.version, plan.chart.key)})
+    return list(problems.differences(release, problems.expected(plan, by_sources=True)).values())
 
 
 def make(tags: Sequence[NewTag], root: Path = ROOT) -> None:

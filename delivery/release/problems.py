@@ -14,7 +14,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.notices import hotfix_commands
 from delivery.release.released import Release
 
-__all__ = ["other_release", "refusal", "taken_tags", "unpublished", "way_out"]
+__all__ = ["differences", "expected", "other_release", "refusal", "taken_tags", "unpublished", "way_out"]
 
 # What the parts of a release are, by name: (version, key, digest), the digest "" while it is not known.
 Content = Mapping[str, tuple[str, str, str]]
@@ -42,24 +42,36 @@ def refusal(plan: Plan, doing: str, *, shown: bool = False) -> DeliveryError | N
     return every.error(doing)
 
 
-def other_release(plan: Plan, held: Release, content: Content | None = None) -> Problem | None:
-    """The problem that the release that the registry holds is another one than this plan's.
+def expected(plan: Plan, *, by_sources: bool) -> Content:
+    """What is known of a plan's release before anything is built.
 
-    content is what is to be released; without it what is known of it before anything is built.
+    by_sources: no digest is known, since content of the registry is not taken for what they make.
     """
-    expected = content or _content(plan)
-    pairs = {name: (held.content.get(name), expected.get(name)) for name in {**held.content, **expected}}
-    other = {name: pair for name, pair in pairs.items() if _differ(*pair)}
+    parts: dict[str, PlannedImage | PlannedChart] = {image.name: image for image in plan.images.all}
+    parts["chart"] = plan.chart
+    return {name: (part.version, part.key, "" if by_sources else part.digest) for name, part in parts.items()}
+
+
+def differences(held: Release, content: Content) -> dict[str, str]:
+    """How the release that the registry holds differs from this content: a line for each part that does, by name."""
+    pairs = {name: (held.content.get(name), content.get(name)) for name in {**held.content, **content}}
+    return {
+        name: f"{name}: published is {_described(before)}, it is {_described(now)} now"
+        for name, (before, now) in pairs.items()
+        if _differ(before, now)
+    }
+
+
+def other_release(plan: Plan, held: Release, content: Content) -> Problem | None:
+    """The problem that the release that the registry holds is another one than this plan's, with this content."""
+    other = differences(held, content)
     if not other:
         return None
     return Problem(
         f"release {plan.version} is published with other content ({', '.join(other)}), from commit "
         f"{held.commit[:12]} by {held.builder}",
         way_out(plan, held),
-        "\n".join(
-            f"{name}: published is {_described(before)}, it is {_described(now)} now"
-            for name, (before, now) in other.items()
-        ),
+        "\n".join(other.values()),
     )
 
 
@@ -136,18 +148,15 @@ def _next(plan: Plan) -> str:
     return "".join(f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}" for one in changed)
 
 
-def _content(plan: Plan) -> Content:
-    """What is known of a plan's release before anything is built."""
-    parts: dict[str, PlannedImage | PlannedChart] = {image.name: image for image in plan.images.all}
-    return {name: (part.version, part.key, part.digest) for name, part in (parts | {"chart": plan.chart}).items()}
-
-
 def _differ(held: tuple[str, str, str] | None, expected: tuple[str, str, str] | None) -> bool:
     if held is None or expected is None:
         return True
     return held[:2] != expected[:2] or expected[2] not in {"", held[2]}
 
 
-def _described(content: tuple[str, str, str] | None) -> str:
-    """The digest of an image or chart and its key: a change may give other keys and the same bytes."""
-    return f"{content[2] or 'not built yet'} by the key {content[1][:12]}" if content else "not there"
+def _described(part: tuple[str, str, str] | None) -> str:
+    """A part's version, digest and key: a change may give other keys and the same bytes."""
+    if part is None:
+        return "not there"
+    version, key, digest = part
+    return f"{version or 'of no version'}, {digest or 'not built yet'} by the key {key[:12]}"

@@ -10,9 +10,8 @@ from delivery.project import changelog
 from delivery.project.notices import few
 from delivery.project.preparation import unprepared
 from delivery.project.versions import Checkout
-from delivery.release.released import Release
 
-__all__ = ["NewTag", "differences", "new_tags"]
+__all__ = ["NewTag", "new_tags"]
 
 
 @dataclass(frozen=True)
@@ -58,25 +57,6 @@ def new_tags(checkout: Checkout) -> list[NewTag]:
     return [
         NewTag(tag, _message(version.subproject, version.next, facts.changelogs)) for tag, version in wanted.items()
     ]
-
-
-def differences(release: Release, planned: Mapping[str, tuple[str, str]]) -> list[str]:
-    """How a release that the registry holds differs from these sources, each as a clause.
-
-    planned has, for each image and for "chart", its version and the content key of the sources.
-    """
-    found = list[str]()
-    for name, (version, key) in planned.items():
-        if name not in release.content:
-            found.append(f"it has no {name}")
-            continue
-        held_version, held_key, _digest = release.content[name]
-        if held_version != version:
-            held = held_version or "of no version"
-            found.append(f"its {name} is {held}, and {version} is to be tagged")
-        elif held_key != key:
-            found.append(f"its {name} was made from {held_key}, and the sources here are {key}")
-    return found
 
 
 def _message(name: str, version: str, changelogs: Mapping[str, str]) -> str:

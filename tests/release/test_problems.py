@@ -9,12 +9,11 @@ from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.release.problems import other_release, refusal, taken_tags, unpublished, way_out
+from delivery.release.problems import differences, expected, other_release, refusal, taken_tags, unpublished, way_out
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.project.examples import NAMES, checkout, version
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-# --- what the registry holds -----------------------------------------------------------------------
 
 
 def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str] | None = None) -> Plan:
@@ -38,33 +37,44 @@ def release(of: Plan, **keys: str) -> Release:
     return Release(images, of.version, chart, commit="c0ffee", builder="me")
 
 
-def test_a_release_of_the_same_sources_is_no_problem_before_they_are_built(declaration: Declaration) -> None:
-    told = plan(declaration)
-    assert other_release(told, release(told)) is None
-    assert other_release(plan(declaration, held={"api-rest": A}), release(told)) is None
-
-
-@pytest.mark.parametrize(("held", "keys"), [({"api-rest": B}, {}), ({}, {"api-rest": "k9"})])
-def test_a_release_of_other_content_is_one(
-    declaration: Declaration, held: dict[str, str], keys: dict[str, str]
+@pytest.mark.parametrize("by_sources", [True, False])
+@pytest.mark.parametrize("held", [{}, {"api-rest": A}])
+def test_a_release_of_the_same_sources_is_no_problem(
+    declaration: Declaration, held: dict[str, str], *, by_sources: bool
 ) -> None:
     told = plan(declaration, held=held)
-    problem = other_release(told, release(told, **keys))
+    assert other_release(told, release(told), expected(told, by_sources=by_sources)) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "keys", "line"),
+    [
+        ({"api-rest": B}, {}, f"{A} by the key k2, it is 0.1.0-dev.1, {B} by the key k2"),
+        ({}, {"api-rest": "k9"}, f"{A} by the key k9, it is 0.1.0-dev.1, not built yet by the key k2"),
+    ],
+)
+def test_a_release_of_other_content_is_one(
+    declaration: Declaration, held: dict[str, str], keys: dict[str, str], line: str
+) -> None:
+    told = plan(declaration, held=held)
+    problem = other_release(told, release(told, **keys), expected(told, by_sources=False))
     assert problem
     assert problem.message == (
         "release 0.1.0-dev.1 is published with other content (api-rest), from commit c0ffee by me"
     )
-    now = B if held else "not built yet"
-    assert problem.details == (
-        f"api-rest: published is {A} by the key {keys.get('api-rest', 'k2')}, it is {now} by the key k2 now"
-    )
+    assert problem.details == f"api-rest: published is 0.1.0-dev.1, {line} now"
 
 
-def test_a_release_without_an_image_of_the_plan_is_another_one(declaration: Declaration) -> None:
-    told = plan(declaration)
-    problem = other_release(told, dataclasses.replace(release(told), chart=None))
-    assert problem
-    assert problem.details == "chart: published is not there, it is not built yet by the key k3 now"
+def test_what_a_release_lacks_or_calls_otherwise_is_told(declaration: Declaration) -> None:
+    told = plan(declaration, held={"base-image": B})
+    held = release(told)
+    other = {"base-image": held.images["base-image"], "new": dataclasses.replace(held.images["api-rest"], version="")}
+    found = differences(dataclasses.replace(held, images=other, chart=None), expected(told, by_sources=True))
+    assert found == {
+        "new": f"new: published is of no version, {A} by the key k2, it is not there now",
+        "api-rest": "api-rest: published is not there, it is 0.1.0-dev.1, not built yet by the key k2 now",
+        "chart": "chart: published is not there, it is 0.1.0-dev.1, not built yet by the key k3 now",
+    }
 
 
 def test_a_tag_of_other_content_is_told_also_before_that_is_built(declaration: Declaration) -> None:
@@ -124,9 +134,6 @@ def test_what_to_run_is_said_where_a_version_has_other_content(
         assert (command in said) is (by_hand is not None)
     cut_off = "was cut off: `git switch --detach COMMIT && BRANCH_NAME=main ./run inv push`"
     assert (cut_off in way_out(told)) is ("not tagged" in hint)
-
-
-# --- the error of a run ----------------------------------------------------------------------------
 
 
 def test_a_plan_without_problems_is_not_refused(declaration: Declaration) -> None:

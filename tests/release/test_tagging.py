@@ -7,8 +7,7 @@ import pytest
 from delivery.errors import DeclarationError
 from delivery.project.facts import Ref, Tag
 from delivery.project.versions import Checkout, decide
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from delivery.release.tagging import NewTag, differences, new_tags
+from delivery.release.tagging import NewTag, new_tags
 from tests.project.examples import APPS, HOUSE, NAMES, commit, facts
 
 LOG = "## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n## [1.0.0]\n\n- All.\n"
@@ -54,30 +53,3 @@ def test_a_tag_of_another_commit_is_refused_and_of_another_version_in_nobodys_wa
     assert len(new_tags(replace(plain, facts=facts_with))) == 2
     with pytest.raises(DeclarationError, match=r"apps-v1\.1\.0 is the tag of another commit"):
         new_tags(replace(plain, facts=replace(facts_with, tags=(taken,))))
-
-
-PLANNED = {"api-rest": ("1.1.0", "a" * 32), "chart": ("1.1.0", "c" * 32)}
-RELEASE = Release(
-    {"api-rest": ReleasedImage("api-rest", "a" * 32, "sha256:" + "d" * 64, "1.1.0")},
-    version="1.1.0",
-    chart=ReleasedChart("platform-chart", "c" * 32, "sha256:" + "e" * 64, "1.1.0"),
-)
-
-
-@pytest.mark.parametrize(
-    ("release", "planned", "found"),
-    [
-        (RELEASE, {}, []),
-        (
-            RELEASE,
-            {"api-rest": ("1.1.0", "f")},
-            [f"its api-rest was made from {'a' * 32}, and the sources here are f"],
-        ),
-        (RELEASE, {"chart": ("1.2.0", "c")}, ["its chart is 1.1.0, and 1.2.0 is to be tagged"]),
-        (Release({}), {}, ["it has no api-rest", "it has no chart"]),
-    ],
-)
-def test_a_release_of_other_sources_is_told_by_what_differs(
-    release: Release, planned: dict[str, tuple[str, str]], found: list[str]
-) -> None:
-    assert differences(release, PLANNED | planned) == found
