@@ -14,7 +14,7 @@ from delivery.host.docker_api import Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.registry import layers
+from delivery.registry import oci_layout
 from delivery.registry.local_registry import have
 
 __all__ = ["build", "layout", "say_nothing_to_do", "targets"]
@@ -112,7 +112,7 @@ def _base(images: Images, image: PlannedImage, root: Path) -> str:
     if base is None or base.digest:
         return base.digest if base else ""
     built = layout(base, root)
-    return layers.digest(built) if built.is_dir() else ""
+    return oci_layout.digest(built) if built.is_dir() else ""
 
 
 def _stands_on(declaration: Declaration, left: Sequence[PlannedImage]) -> list[str]:

@@ -21,6 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 
 from delivery.errors import RegistryError
+from delivery.registry import oci_layout
 from delivery.registry.http import (
     TIMEOUT_SECONDS,
     Answer,
@@ -301,14 +302,14 @@ class Registry:
         The tag is put last, and then read back: what the registry serves under it must be the bytes that were sent. Blobs that a
         repository of mount_from has are taken over from there, without sending them.
         """
-        digest, manifest = _read_layout(layout, repository)
-        parts = json.loads(manifest)
-        for part in (*parts["layers"], parts["config"]):
-            file = layout / "blobs" / "sha256" / part["digest"].partition(":")[2]
-            upload = _Upload(part["digest"], part["size"], partial(file.open, "rb"))
+        image = oci_layout.read(layout)
+        for part in (*image.manifest["layers"], image.manifest["config"]):
+            file = oci_layout.blob(layout, part["digest"])
+            upload = _Upload(part["digest"], part["size"], partial(_opened, file))
             self._push_blob(repository, upload, on_line, mount_from)
-        self._put_manifest(repository, tag, manifest, parts.get("mediaType", _MANIFEST), overwrite=True)
-        return digest
+        media_type = image.manifest.get("mediaType", _MANIFEST)
+        self._put_manifest(repository, tag, image.content, media_type, overwrite=True)
+        return image.digest
 
     def verify(self, repository: str, tag: str, digest: str) -> None:
         """Read a pushed manifest back; raise RegistryError unless its bytes have this digest."""
@@ -505,22 +506,8 @@ def _not_as_told(doing: str, told: str, found: str) -> RegistryError:
     )
 
 
-def _read_layout(layout: Path, repository: str) -> tuple[str, bytes]:
-    """The digest and bytes of the one manifest that an OCI layout holds."""
-    try:
-        index = json.loads((layout / "index.json").read_text(encoding="utf-8"))
-        (entry,) = index["manifests"]
-        manifest = (layout / "blobs" / "sha256" / entry["digest"].partition(":")[2]).read_bytes()
-        found = entry["digest"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RegistryError(
-            f"push {repository}: {layout} is not an OCI layout with one image ({error})", hint="build it anew"
-        ) from error
-    if _sha256(manifest) != found:
-        raise RegistryError(
-            f"push {repository}: {layout} is damaged: {found} is not its manifest", hint="build it anew"
-        )
-    return found, manifest
+def _opened(file: Path) -> BinaryIO:
+    return file.open("rb")
 
 
 def _sha256(content: bytes) -> str:

@@ -6,7 +6,6 @@ The format: https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md
 from __future__ import annotations
 
 import io
-import json
 import posixpath
 import tarfile
 import zlib
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from delivery.errors import RegistryError
+from delivery.registry import oci_layout
 from delivery.registry.client import Registry
 
-__all__ = ["digest", "in_layout", "in_registry", "union"]
+__all__ = ["in_layout", "in_registry", "union"]
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"  # whoever wrote it wants nothing of this folder from the layers below
@@ -36,31 +36,13 @@ class _Tree:
 def in_layout(layout: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """The wanted files of the one image of an OCI layout, by path without the first slash; RegistryError where it is none."""
     doing = f"read the image in {layout}"
-    blobs = layout / "blobs" / "sha256"
-
-    def blob(name: str) -> bytes:
-        return (blobs / name.partition(":")[2]).read_bytes()
-
-    manifest = digest(layout)
+    layers = (oci_layout.blob(layout, one) for one in _layers(oci_layout.read(layout).manifest, doing))
     try:
-        return union((blob(layer) for layer in _layers(json.loads(blob(manifest)), doing)), wanted, doing)
-    except (OSError, ValueError, KeyError) as error:
-        raise _no_layout(layout, error) from error
-
-
-def digest(layout: Path) -> str:
-    """The digest of the one image of an OCI layout; RegistryError where it is none."""
-    try:
-        (entry,) = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"]
-        return str(entry["digest"])
-    except (OSError, ValueError, KeyError) as error:
-        raise _no_layout(layout, error) from error
-
-
-def _no_layout(layout: Path, error: Exception) -> RegistryError:
-    return RegistryError(
-        f"read the image in {layout}: it is not an OCI layout with one image ({error})", hint="build it anew"
-    )
+        return union((layer.read_bytes() for layer in layers), wanted, doing)
+    except OSError as error:
+        raise RegistryError(
+            f"{doing}: it is not an OCI layout with one image ({error})", hint="build it anew"
+        ) from error
 
 
 def in_registry(registry: Registry, repository: str, digest: str, wanted: Callable[[str], bool]) -> dict[str, bytes]:

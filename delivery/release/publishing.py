@@ -21,7 +21,7 @@ from delivery.project import files
 from delivery.project.chart import tag_of, with_images, with_versions
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.registry import layers
+from delivery.registry import oci_layout
 from delivery.registry.client import Registry, login
 from delivery.release import catalog, chart_package, problems, sboms, signing
 from delivery.release.bom import Image
@@ -166,7 +166,7 @@ def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: 
 def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
     """Hold what the registry has under a key against what was built here from it."""
     rebuilt = [image for image in plan.images.all if not image.missing and image.name in layouts]
-    signing.compare({image.tagged: (image.digest, layers.digest(layouts[image.name])) for image in rebuilt})
+    signing.compare({image.tagged: (image.digest, oci_layout.digest(layouts[image.name])) for image in rebuilt})
 
 
 def _compare_release(registry: Registry, release: Release) -> None:

@@ -16,7 +16,7 @@ from delivery.host import debian, programs
 from delivery.project import files, git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.registry import layers
+from delivery.registry import oci_layout
 from delivery.registry.client import Registry, answers
 from delivery.release import bom, sboms
 from delivery.release.bom import Image
@@ -80,7 +80,7 @@ def _bill(declaration: Declaration, registry: Registry, image: PlannedImage, roo
             f"look for packages that are out of date: {image.name} is not to be had as it is now",
             hint="`./run inv build` builds it; an engine with the classic image store keeps it to itself until `./run inv push`",
         )
-    return sboms.make(registry, Image(image.name, version, image.repository, layers.digest(layout)), layout)
+    return sboms.make(registry, Image(image.name, version, image.repository, oci_layout.digest(layout)), layout)
 
 
 def _distribution(context: Path) -> str:

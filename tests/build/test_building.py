@@ -14,7 +14,7 @@ from delivery.host import buildx, upstreams
 from delivery.host.buildx import Target
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry import layers
+from delivery.registry import oci_layout
 
 KEYS = {"base-image": "k1", "api-rest": "k2"}
 HELD = "sha256:" + "a" * 64
@@ -100,7 +100,7 @@ def test_what_was_built_is_not_built_again(build: Build, declaration: Declaratio
     assert build(builder, make_images(declaration, KEYS, {})) == first
     assert len(builder.built) == 2
     if oci_layouts:
-        assert layers.digest(first["api-rest"]) == "sha256:api-rest-2"
+        assert oci_layout.digest(first["api-rest"]) == "sha256:api-rest-2"
 
 
 def test_other_sources_are_built_and_the_old_layout_goes(build: Build, declaration: Declaration) -> None:

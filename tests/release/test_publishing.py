@@ -17,7 +17,7 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
-from delivery.registry import layers
+from delivery.registry import oci_layout
 from delivery.registry.client import Referrer, Registry
 from delivery.release import chart_package, publishing, sboms, signing
 from delivery.release.bom import MEDIA_TYPE, Image
@@ -401,7 +401,7 @@ def test_what_was_not_built_again_is_told_to_be_found(key: Place) -> None:
 
 def test_other_bytes_under_a_key_are_an_error_that_names_both(key: Place) -> None:
     unpublish(key)
-    forged, honest = key.forge("api-rest", "k2"), layers.digest(key.root / "layouts" / "api-rest")
+    forged, honest = key.forge("api-rest", "k2"), oci_layout.digest(key.root / "layouts" / "api-rest")
     before = dict(key.held.tags)
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
         key.publish()
