@@ -6,7 +6,8 @@ import difflib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -268,16 +269,7 @@ class Declaration(_Part):
 
     def parents_first(self) -> list[str]:
         """The names of our images, each after the image it stands on."""
-        ordered: list[str] = []
-
-        def place(name: str) -> None:
-            if name in self.images and name not in ordered:
-                place(self.images[name].base)
-                ordered.append(name)
-
-        for name in self.images:
-            place(name)
-        return ordered
+        return _in_order(self.bases())
 
     def components(self) -> list[str]:
         """Our images that run: those that none other of ours stands on."""
@@ -290,17 +282,15 @@ class Declaration(_Part):
 
     def subprojects_in_order(self) -> list[str]:
         """The names of the subprojects, each after those that it is made from."""
-        ordered: list[str] = []
+        return _in_order(self.made_from())
 
-        def place(name: str) -> None:
-            if name not in ordered:
-                for before in self.subprojects[name].after:
-                    place(before)
-                ordered.append(name)
+    def bases(self) -> dict[str, tuple[str, ...]]:
+        """What each of our images stands on."""
+        return {name: (image.base,) for name, image in self.images.items()}
 
-        for name in self.subprojects:
-            place(name)
-        return ordered
+    def made_from(self) -> dict[str, tuple[str, ...]]:
+        """What each subproject is made from."""
+        return {name: one.after for name, one in self.subprojects.items()}
 
     def contexts(self, environment: str) -> tuple[str, ...]:
         """The kube contexts that lead to an environment; the local cluster's own leads to `local`."""
@@ -322,6 +312,10 @@ class Declaration(_Part):
 def image_variable(name: str) -> str:
     """The variable that tells Dockerfiles and compose files which image stands for this name."""
     return f"{name.upper().replace('-', '_')}_IMAGE"
+
+
+_Mistake = tuple[tuple[str, ...], str]
+"""The path of what is wrong, and what is wrong with it."""
 
 
 def parse(text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]) -> Declaration:
@@ -396,104 +390,102 @@ def _fields_at(path: tuple[str, ...]) -> list[str]:
     return sorted((model or Declaration).model_fields)
 
 
-def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
-    known = [*declaration.images, *declaration.upstream]
-    found: list[tuple[tuple[str, ...], str]] = [
-        (("images", name), "is the name of an upstream image too; a name stands for one image")
-        for name in sorted(set(declaration.images) & set(declaration.upstream))
-    ]
-    for name, image in declaration.images.items():
-        if image.base not in known:
-            found.append((("images", name, "base"), f'"{image.base}" is no image (known: {", ".join(sorted(known))})'))
-        elif _stands_on_itself(name, declaration):
-            found.append((("images", name, "base"), f'"{image.base}" stands on {name} itself'))
-        if image.builder is not None and image.builder not in declaration.upstream:
-            upstreams = ", ".join(sorted(declaration.upstream))
-            found.append((("images", name, "builder"), f'"{image.builder}" is no upstream image (known: {upstreams})'))
-        if not is_folder(image.context):
-            found.append((("images", name, "context"), f'there is no folder "{image.context}"'))
-    found += _cluster_checks(declaration)
-    found += _subproject_checks(declaration, is_folder)
-    found += _environment_checks(declaration)
-    for name, upstream in declaration.upstream.items():
-        if not is_folder(upstream.recipe):
-            found.append((("upstream", name, "recipe"), f'there is no folder "{upstream.recipe}"'))
-    return found
-
-
-def _subproject_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[tuple[tuple[str, ...], str]]:
-    found = list[tuple[tuple[str, ...], str]]()
-    if not is_folder(declaration.chart.folder):
-        found.append((("chart", "folder"), f'there is no folder "{declaration.chart.folder}"'))
-    owned = [folder for one in declaration.subprojects.values() for folder in one.folders]
-    for name, one in declaration.subprojects.items():
-        for folder in one.folders:
-            if not is_folder(folder):
-                found.append((("subprojects", name, "folders"), f'there is no folder "{folder}"'))
-            elif owned.count(folder) > 1:
-                found.append((("subprojects", name, "folders"), f'"{folder}" belongs to another subproject too'))
-        for before in one.after:
-            if before not in declaration.subprojects:
-                known = ", ".join(sorted(declaration.subprojects))
-                found.append((("subprojects", name, "after"), f'"{before}" is no subproject (known: {known})'))
-            elif _comes_before_itself(name, declaration):
-                found.append((("subprojects", name, "after"), f'"{before}" is made from {name} itself'))
-    wanted: list[tuple[tuple[str, ...], str]] = [
-        (("images", name, "context"), image.context) for name, image in declaration.images.items()
-    ]
-    wanted.append((("chart", "folder"), declaration.chart.folder))
-    return found + [
-        (path, f'the folder "{folder}" belongs to no subproject') for path, folder in wanted if folder not in owned
-    ]
-
-
-def _comes_before_itself(name: str, declaration: Declaration) -> bool:
-    seen: set[str] = set()
-    waiting = list(declaration.subprojects[name].after)
-    while waiting:
-        before = waiting.pop()
-        if before == name:
-            return True
-        if before in declaration.subprojects and before not in seen:
-            seen.add(before)
-            waiting += declaration.subprojects[before].after
-    return False
-
-
-def _environment_checks(declaration: Declaration) -> list[tuple[tuple[str, ...], str]]:
-    known = ", ".join(declaration.environments) or "none"
-    found: list[tuple[tuple[str, ...], str]] = [
-        (("gitflow", "deploys", line), f'"{environment}" is no environment (known: {known})')
-        for line, environment in declaration.gitflow.deploys.items()
-        if environment not in declaration.environments
+def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
+    cluster = declaration.cluster
+    found = [
+        *_unknown_names(declaration),
+        *_circles(declaration.bases(), ("images", "base"), "stands on"),
+        *_circles(declaration.made_from(), ("subprojects", "after"), "is made from"),
+        *_wrong_folders(declaration, is_folder),
     ]
     found += [
-        (("environments", name, "signed"), "there is no signing.public_key to hold signatures against")
-        for name, one in declaration.environments.items()
-        if one.signed and declaration.signing is None
+        (("images", name), "is the name of an upstream image too; a name stands for one image")
+        for name in declaration.images
+        if name in declaration.upstream
     ]
-    return found
-
-
-def _cluster_checks(declaration: Declaration) -> list[tuple[tuple[str, ...], str]]:
-    cluster, found = declaration.cluster, list[tuple[tuple[str, ...], str]]()
-    if cluster.node not in declaration.upstream:
-        upstreams = ", ".join(sorted(declaration.upstream))
-        found.append((("cluster", "node"), f'"{cluster.node}" is no upstream image (known: {upstreams})'))
+    for name, one in declaration.environments.items():
+        if one.signed and declaration.signing is None:
+            what = "there is no signing.public_key to hold signatures against"
+            found.append((("environments", name, "signed"), what))
     if ipaddress.IPv4Network(cluster.pods).overlaps(ipaddress.IPv4Network(cluster.services)):
         found.append((("cluster", "services"), f"{cluster.services} overlaps with pods, {cluster.pods}"))
     return found
 
 
-def _stands_on_itself(name: str, declaration: Declaration) -> bool:
-    seen: set[str] = set()
-    below = declaration.images[name].base
-    while below in declaration.images and below not in seen:
-        if below == name:
-            return True
-        seen.add(below)
-        below = declaration.images[below].base
-    return False
+def _unknown_names(declaration: Declaration) -> list[_Mistake]:
+    images, upstream, subprojects = declaration.images, declaration.upstream, declaration.subprojects
+    named: list[tuple[tuple[str, ...], str, Collection[str], str]] = [
+        (("cluster", "node"), declaration.cluster.node, upstream, "upstream image")
+    ]
+    for name, image in images.items():
+        named.append((("images", name, "base"), image.base, {*images, *upstream}, "image"))
+        if image.builder is not None:
+            named.append((("images", name, "builder"), image.builder, upstream, "upstream image"))
+    for name, one in subprojects.items():
+        named += [(("subprojects", name, "after"), before, subprojects, "subproject") for before in one.after]
+    for line, environment in declaration.gitflow.deploys.items():
+        named.append((("gitflow", "deploys", line), environment, declaration.environments, "environment"))
+    return [
+        (path, f'"{name}" is no {what} (known: {", ".join(sorted(known)) or "none"})')
+        for path, name, known, what in named
+        if name not in known
+    ]
+
+
+def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
+    subprojects = declaration.subprojects.items()
+    owned: list[_Mistake] = [
+        (("subprojects", name, "folders"), folder) for name, one in subprojects for folder in one.folders
+    ]
+    ours: list[_Mistake] = [(("images", name, "context"), image.context) for name, image in declaration.images.items()]
+    ours.append((("chart", "folder"), declaration.chart.folder))
+    recipes = [(("upstream", name, "recipe"), one.recipe) for name, one in declaration.upstream.items()]
+    owners = Counter(folder for _, folder in owned)
+    return [
+        *(
+            (path, f'there is no folder "{folder}"')
+            for path, folder in [*owned, *ours, *recipes]
+            if not is_folder(folder)
+        ),
+        *((path, f'"{folder}" belongs to another subproject too') for path, folder in owned if owners[folder] > 1),
+        *((path, f'the folder "{folder}" belongs to no subproject') for path, folder in ours if not owners[folder]),
+    ]
+
+
+def _in_order(before: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names, each after those that come before it."""
+    ordered: list[str] = []
+
+    def place(name: str) -> None:
+        if name in before and name not in ordered:
+            for one in before[name]:
+                place(one)
+            ordered.append(name)
+
+    for name in before:
+        place(name)
+    return ordered
+
+
+def _circles(before: Mapping[str, Sequence[str]], key: tuple[str, str], comes: str) -> list[_Mistake]:
+    """Those that would have to come before themselves."""
+
+    def reaches(start: str, goal: str) -> bool:
+        seen, waiting = set[str](), [start]
+        while waiting:
+            one = waiting.pop()
+            if one not in seen:
+                seen.add(one)
+                waiting += before.get(one, ())
+        return goal in seen
+
+    table, field = key
+    return [
+        ((table, name, field), f'"{one}" {comes} {name} itself')
+        for name, ones in before.items()
+        for one in ones
+        if reaches(one, name)
+    ]
 
 
 _HEADER = re.compile(r"^\s*\[([^\[\]]+)\]")
