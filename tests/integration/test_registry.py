@@ -1,28 +1,27 @@
 """Pushes to a real registry, also with faults before it."""
 
-import io
-import json
-import socket
-import subprocess
-import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import bcrypt
 import pytest
 import requests
-import trustme
-from invoke.exceptions import Exit
 
 from delivery.errors import EngineError, RegistryError
-from delivery.host import programs
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Artifact, Blob, Registry, answers, lacks_login
-from delivery.tasks.menu import item
+from delivery.registry.client import Artifact, Blob, Registry, lacks_login
 from tests.integration.conftest import running_registry
-from tests.registries import Answer, Break, Fault, failing, forward_to, serving, sha256, write_layout
+from tests.registries import (
+    Break,
+    Fault,
+    failing,
+    forward_to,
+    no_line,
+    no_pause,
+    serving,
+    sha256,
+    write_layout,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -33,39 +32,6 @@ def address(engine: Engine, project: Declaration) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def keeping(engine: Engine, project: Declaration) -> Iterator[str]:
-    """A registry that deletes nothing."""
-    with running_registry(engine, project) as found:
-        yield found
-
-
-@dataclass(frozen=True)
-class Encrypted:
-    """A registry that speaks TLS alone, as registry.test, and the authority that its certificate is from."""
-
-    address: str
-    authority: trustme.CA
-
-
-@pytest.fixture(scope="module")
-def encrypted(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
-    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
-    issued = authority.issue_cert("registry.test")
-    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
-    issued.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    environment = {
-        "REGISTRY_HTTP_TLS_CERTIFICATE": "/told/cert.pem",
-        "REGISTRY_HTTP_TLS_KEY": "/told/key.pem",
-    }
-    with running_registry(engine, project, environment, folder) as local:
-        yield Encrypted(local.replace("localhost", "registry.test"), authority)
-
-
-def no_line(_text: str) -> None:
-    pass
-
-
 def held(address: str, repository: str, tag: str) -> str:
     """The digest that the registry itself gives for a tag."""
     answer = requests.head(
@@ -74,35 +40,6 @@ def held(address: str, repository: str, tag: str) -> str:
         timeout=10,
     )
     return answer.headers["Docker-Content-Digest"]
-
-
-def test_the_registry_holds_what_was_pushed(address: str, tmp_path: Path) -> None:
-    built = write_layout(tmp_path)
-    assert Registry(address).push_layout(tmp_path, f"{address}/whole", "k1", no_line) == built
-    assert held(address, "whole", "k1") == built
-    assert Registry(address).digest(f"{address}/whole", "k1") == built
-
-
-def drill(proxy: str, layout: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Push as a task does: its exit code, and what it prints for the user."""
-
-    @item()
-    def push(_context: object) -> None:
-        Registry(proxy, pause=lambda _seconds: None, timeout=(5, 0.5)).push_layout(
-            layout, f"{proxy}/drill", "k1", no_line
-        )
-
-    capsys.readouterr()
-    code = 0
-    try:
-        push.body(None)
-    except Exit as ended:
-        code = ended.code
-    return code, capsys.readouterr().err
-
-
-def refusing(status: int, code: str, headers: dict[str, str] | None = None) -> Answer:
-    return status, headers or {}, json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
 
 
 # What a registry keeps of a request that was cut off is its own: faults without that are proved in tests/registry.
@@ -117,77 +54,22 @@ def refusing(status: int, code: str, headers: dict[str, str] | None = None) -> A
     ],
     ids=["503-upload", "reset-in-upload", "reset-after-upload", "reset-in-manifest", "slow-upload"],
 )
-def test_what_passes_is_waited_out(
-    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, request: pytest.FixtureRequest
-) -> None:
+def test_what_passes_is_waited_out(address: str, tmp_path: Path, fault: Fault, request: pytest.FixtureRequest) -> None:
     built = write_layout(tmp_path, request.node.name.encode() * 5000)
     with serving(forward_to(f"http://{address}"), fault) as (proxy, _):
-        assert drill(proxy, tmp_path, capsys) == (0, "")
+        client = Registry(proxy, pause=no_pause, timeout=(5, 0.5))
+        assert client.push_layout(tmp_path, f"{proxy}/drill", "k1", no_line) == built
     assert held(address, "drill", "k1") == built
-
-
-@pytest.mark.parametrize(
-    ("fault", "message", "hint"),
-    [
-        (
-            failing(9, "POST", "/uploads/", refusing(403, "DENIED")),
-            "answered 403 (DENIED: no)",
-            "ask for push rights on the repository",
-        ),
-        (
-            failing(9, "PUT", "/manifests/", refusing(429, "TOOMANYREQUESTS", {"Retry-After": "1"})),
-            "answered 429 (TOOMANYREQUESTS: no)",
-            "log in for a higher limit",
-        ),
-        (failing(9, "GET", "/manifests/", (200, {}, b"{}")), "the registry holds sha256:44136fa3", "push again"),
-    ],
-    ids=["403", "429", "other-bytes"],
-)
-def test_what_does_not_pass_ends_the_task_with_4_and_says_what_to_do(
-    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, message: str, hint: str
-) -> None:
-    write_layout(tmp_path, message.encode() * 5000)
-    with serving(forward_to(f"http://{address}"), fault) as (proxy, _):
-        code, printed = drill(proxy, tmp_path, capsys)
-    assert code == 4
-    assert "error (registry): " in printed
-    assert message in printed
-    assert hint in printed
 
 
 def test_a_registry_that_wants_a_login_gets_one(locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = write_layout(tmp_path)
-    with pytest.raises(RegistryError, match="the registry answered 401") as caught:
+    with pytest.raises(RegistryError, match="the registry answered 401"):
         Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line)
-    assert caught.value.hint.startswith(f"there is no login for {locked}: `docker login {locked}`")
-    missing = lacks_login(locked)
-    assert missing
-    assert missing.hint == caught.value.hint
+    assert lacks_login(locked)
     monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
     assert Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line) == built
-
-
-def test_an_engines_push_gives_the_digest_that_the_registry_holds(
-    engine: Engine, project: Declaration, address: str
-) -> None:
-    reference = f"{address}/by-engine:k1"
-    engine.client.images.get(project.upstream["registry"].image).tag(reference)
-    try:
-        digest = engine.push(reference, no_line)
-        Registry(address).verify(f"{address}/by-engine", "k1", digest)
-    finally:
-        engine.client.images.remove(reference)
-
-
-def test_an_engines_push_that_is_refused_is_an_error(engine: Engine, project: Declaration, locked: str) -> None:
-    reference = f"{locked}/refused:k1"
-    engine.client.images.get(project.upstream["registry"].image).tag(reference)
-    try:
-        with pytest.raises(RegistryError, match=f"push {reference}: "):
-            engine.push(reference, no_line)
-    finally:
-        engine.client.images.remove(reference)
 
 
 def test_an_engine_pushes_and_pulls_with_the_login_it_is_given(
@@ -195,27 +77,17 @@ def test_an_engine_pushes_and_pulls_with_the_login_it_is_given(
 ) -> None:
     reference = f"{locked}/with-login:k1"
     engine.client.images.get(project.upstream["registry"].image).tag(reference)
-    digest = engine.push(reference, no_line, login=("me", "secret"))
-    engine.client.images.remove(reference)
+    try:
+        with pytest.raises(RegistryError, match=f"push {reference}: "):
+            engine.push(reference, no_line)
+        digest = engine.push(reference, no_line, login=("me", "secret"))
+    finally:
+        engine.client.images.remove(reference)
     pinned = f"{locked}/with-login@{digest}"
     with pytest.raises((RegistryError, EngineError), match=f"pull {pinned}: "):
         engine.pull(pinned, no_line)
     engine.pull(pinned, no_line, login=("me", "secret"))
     engine.client.images.remove(pinned)
-
-
-def test_a_tag_is_put_and_never_moved(address: str, tmp_path: Path) -> None:
-    one, two = write_layout(tmp_path / "one", b"one"), write_layout(tmp_path / "two", b"two")
-    client, app = Registry(address), f"{address}/tagged"
-    client.push_layout(tmp_path / "one", app, "k1", no_line)
-    client.push_layout(tmp_path / "two", app, "k2", no_line)
-    sent = client.sent
-    assert client.put_tag(app, "1.0.0", one)
-    assert client.sent - sent < 1000  # the manifest alone
-    assert not client.put_tag(app, "1.0.0", one)
-    with pytest.raises(RegistryError, match=f"it is {one} already, and would be {two}"):
-        client.put_tag(app, "1.0.0", two)
-    assert held(address, "tagged", "1.0.0") == one
 
 
 def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) -> None:
@@ -249,14 +121,6 @@ def test_what_is_deleted_is_gone_with_its_tags_and_can_be_pushed_again(address: 
     client.delete(app, image)
 
 
-def test_a_registry_that_deletes_nothing_says_how_it_would(keeping: str, tmp_path: Path) -> None:
-    image = write_layout(tmp_path)
-    Registry(keeping).push_layout(tmp_path, f"{keeping}/app", "k1", no_line)
-    with pytest.raises(RegistryError, match="answered 405") as caught:
-        Registry(keeping).delete(f"{keeping}/app", image)
-    assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
-
-
 def test_blobs_are_taken_over_from_a_sibling(address: str, tmp_path: Path) -> None:
     image = write_layout(tmp_path, b"base" * 10_000)
     client = Registry(address)
@@ -266,94 +130,3 @@ def test_blobs_are_taken_over_from_a_sibling(address: str, tmp_path: Path) -> No
     assert client.push_layout(tmp_path, f"{address}/taker", "k1", no_line, mount_from=mount_from) == image
     assert client.sent - sent < 1000
     assert client.blob(f"{address}/taker", sha256(b"base" * 10_000)) == b"base" * 10_000
-
-
-@pytest.mark.usefixtures("named")
-def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(encrypted: Encrypted, tmp_path: Path) -> None:
-    image = write_layout(tmp_path / "image")
-    address = encrypted.address
-    with pytest.raises(RegistryError, match="certificate is not trusted"):
-        Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line)
-    folder = tmp_path / "home" / ".docker" / "certs.d" / address
-    folder.mkdir(parents=True)
-    encrypted.authority.cert_pem.write_to_path(str(folder / "ca.crt"))
-    assert answers(address)
-    assert Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line) == image
-
-
-@pytest.fixture
-def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """registry.test leads here, and the user's home is empty."""
-    look_up = socket.getaddrinfo
-    monkeypatch.setattr(
-        socket,
-        "getaddrinfo",
-        lambda host, *more, **options: look_up("127.0.0.1" if host == "registry.test" else host, *more, **options),
-    )
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "registry.test,localhost,127.0.0.1")
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-
-
-def test_helm_pulls_a_chart_that_was_pushed_as_an_artefact(address: str, tmp_path: Path) -> None:
-    chart = b"apiVersion: v2\nname: tiny\nversion: 1.2.3\n"
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        entry = tarfile.TarInfo("tiny/Chart.yaml")
-        entry.size = len(chart)
-        tar.addfile(entry, io.BytesIO(chart))
-    config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"tiny","version":"1.2.3","apiVersion":"v2"}')
-    layer = Blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", packed.getvalue())
-    digest = Registry(address).push_artifact(
-        f"{address}/charts/tiny", Artifact(config.media_type, [layer], config=config), tag="1.2.3"
-    )
-    argv = ["pull", f"oci://{address}/charts/tiny", "--version=1.2.3", "--plain-http", f"--destination={tmp_path}"]
-    pulled = subprocess.run(
-        [programs.ensure("helm"), *argv],
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert digest in pulled.stdout + pulled.stderr
-    assert (tmp_path / "tiny-1.2.3.tgz").read_bytes() == packed.getvalue()
-
-
-class Store:
-    """A blob store at another address; the Authorization that it is shown, and what it holds."""
-
-    def __init__(self) -> None:
-        self.shown: list[str | None] = []
-        self.paths: list[str] = []
-        self.content = b""
-
-    def __call__(self, _method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
-        self.shown.append(headers.get("Authorization"))
-        self.paths.append(path)
-        return 200, {}, self.content
-
-
-def test_a_blob_that_a_registry_keeps_in_a_store_elsewhere_is_read_without_the_login(
-    engine: Engine, project: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
-    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
-    (tmp_path / "htpasswd").write_text(f"me:{hashed}\n")
-    store = Store()
-    with serving(store) as (other, _):
-        redirect = f"{{name: redirect, options: {{baseurl: 'http://{other}/'}}}}"
-        environment = {
-            "REGISTRY_AUTH": "htpasswd",
-            "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-            "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
-            "REGISTRY_MIDDLEWARE_STORAGE": f"[{redirect}]",
-        }
-        with running_registry(engine, project, environment, tmp_path) as address:
-            client, part = Registry(address), Blob("a/b", b"content")
-            client.push_artifact(f"{address}/app", Artifact("a/b", [part]), tag="k1")
-            store.content = part.content
-            assert client.blob(f"{address}/app", part.digest) == part.content
-    assert store.shown
-    assert set(store.shown) == {None}
-    assert part.digest.partition(":")[2] in store.paths[-1]

@@ -1,7 +1,10 @@
 """Ports are looked at before anything is started, and what was released is what runs."""
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,25 +22,21 @@ from delivery.release.released import Release, ReleasedImage
 PINNED = "sha256:" + "a" * 64
 
 
+@dataclass
 class Project:
     """A compose project of which one service is to publish this port."""
 
-    def __init__(
-        self,
-        port: int,
-        *,
-        running: bool = False,
-        publishers: dict[int, str] | None = None,
-        service: str = "api-rest",
-    ) -> None:
-        self.port = port
-        self.service = service
-        self.running = running
-        self.engine = self
-        self._publishers = publishers or {}
+    port: int
+    running: bool = False
+    published_by: str = ""
+    service: str = "api-rest"
+
+    @property
+    def engine(self) -> Project:
+        return self
 
     def publishers(self) -> dict[int, str]:
-        return self._publishers
+        return {self.port: self.published_by} if self.published_by else {}
 
     def ports(self) -> list[tuple[str, int]]:
         return [(self.service, self.port)]
@@ -59,34 +58,30 @@ def check(project: Project) -> None:
     lifecycle.check_ports(cast("Compose", project))
 
 
-def test_a_port_that_is_free_is_fine(taken: int) -> None:
+def test_a_port_that_is_free_or_our_own_containers_is_fine(taken: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    assert free != taken
     check(Project(free))
-
-
-def test_our_own_container_may_have_it(taken: int) -> None:
     check(Project(taken, running=True))
 
 
-@pytest.mark.parametrize(("names", "holder"), [({}, "another program"), ({0: "web"}, "the container web")])
-def test_a_taken_port_names_who_has_it(taken: int, names: dict[int, str], holder: str) -> None:
-    publishers = dict.fromkeys([taken], *names.values()) if names else {}
-    with pytest.raises(PortTakenError, match=f"port {taken}, .* is taken by {holder}") as caught:
-        check(Project(taken, publishers=publishers))
-    assert f"API_PORT={taken + 1} ./run inv up" in caught.value.hint
-
-
 @pytest.mark.parametrize(
-    ("service", "variable"),
-    [("kafka", "KAFKA_PORT"), ("database", "DATABASE_PORT"), ("prometheus", "PROMETHEUS_PORT")],
+    ("service", "published_by", "holder", "variable"),
+    [
+        ("api-rest", "", "another program", "API_PORT"),
+        ("api-rest", "web", "the container web", "API_PORT"),
+        ("kafka", "", "another program", "KAFKA_PORT"),
+        ("database", "", "another program", "DATABASE_PORT"),
+        ("prometheus", "", "another program", "PROMETHEUS_PORT"),
+    ],
 )
-def test_another_port_is_chosen_by_the_services_variable(taken: int, service: str, variable: str) -> None:
-    with pytest.raises(PortTakenError) as caught:
-        check(Project(taken, service=service))
-    assert f"{variable}={taken + 1}" in caught.value.hint
+def test_a_taken_port_names_who_has_it_and_how_another_is_chosen(
+    taken: int, service: str, published_by: str, holder: str, variable: str
+) -> None:
+    with pytest.raises(PortTakenError, match=f"port {taken}, .* is taken by {holder}") as caught:
+        check(Project(taken, published_by=published_by, service=service))
+    assert f"{variable}={taken + 1} ./run inv up" in caught.value.hint
 
 
 def test_two_services_on_one_port_are_refused_before_anything_starts(taken: int) -> None:
@@ -162,12 +157,15 @@ def take_down(declaration: Declaration, *, volumes: bool, registry: bool = False
     return standing
 
 
-@pytest.mark.usefixtures("pulling")
-def test_the_registry_goes_with_the_platform_and_its_data(declaration: Declaration) -> None:
-    gone = ["remove house-registry"]
-    assert take_down(declaration, volumes=False).did == ["down False", *gone]
-    gone += ["remove the volume house-registry"]
-    assert take_down(declaration, volumes=True).did == ["down True", *gone]
+@pytest.mark.parametrize("volumes", [False, True])
+@pytest.mark.parametrize(("users", "registry"), [([], False), (["house"], True)])
+def test_the_registry_goes_with_the_platform_where_nobody_pulls_from_it_or_that_is_asked(
+    pulling: list[str], declaration: Declaration, users: list[str], *, registry: bool, volumes: bool
+) -> None:
+    pulling += users
+    standing = take_down(declaration, volumes=volumes, registry=registry)
+    data = ["remove the volume house-registry"] if volumes else []
+    assert (standing.users, standing.did) == ([], [f"down {volumes}", "remove house-registry", *data])
 
 
 def test_a_registry_that_a_cluster_pulls_from_is_left(
@@ -190,14 +188,3 @@ def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
     assert standing.did == []
     assert caught.value.hint.startswith("first `./run inv cluster.down` and `kind delete cluster --name other`; or")
     assert "`./run inv down --volumes --registry`" in caught.value.hint
-
-
-@pytest.mark.parametrize("volumes", [False, True])
-def test_it_goes_all_the_same_where_that_is_asked(
-    pulling: list[str], declaration: Declaration, *, volumes: bool
-) -> None:
-    pulling.append("house")
-    standing = take_down(declaration, volumes=volumes, registry=True)
-    assert standing.users == []
-    assert "remove house-registry" in standing.did
-    assert ("remove the volume house-registry" in standing.did) is volumes

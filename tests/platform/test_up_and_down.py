@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,20 +32,19 @@ K1 = "0.1.0-dev.3+k111111"
 RELEASE = Release({"base-image": replace(IMAGE, key="k0"), "api-rest": IMAGE})
 
 
+@dataclass
 class Asked:
     """What the steps were asked for, in their order, and what runs."""
 
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
-        self.running: list[Service] = []
-        self.fails: str = ""
-        self.known: dict[str, str] = {}
-        self.port = 1  # where nobody is
-        self.at_up: list[tuple[Any, ...]] = []
-        self.other_folders: list[str] = []
-        self.kept: list[bool] = []
-        self.declared = ["api-rest", "async-worker", "database", "kafka"]
-        self.proved: list[str] = []
+    calls: list[Any] = field(default_factory=list)
+    running: list[Service] = field(default_factory=list)
+    fails: str = ""
+    known: dict[str, str] = field(default_factory=dict)
+    port: int = 1  # where nobody is
+    at_up: list[tuple[Any, ...]] = field(default_factory=list)
+    other_folders: list[str] = field(default_factory=list)
+    kept: list[bool] = field(default_factory=list)
+    proved: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
     monkeypatch.setattr(remembered, "keep", lambda *_, is_local: found.kept.append(is_local))
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
-    monkeypatch.setattr(Compose, "declared", lambda _self: found.declared)
+    monkeypatch.setattr(Compose, "declared", lambda _self: ["api-rest", "async-worker", "database", "kafka"])
     monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
     return found
@@ -150,36 +149,29 @@ def test_a_build_that_fails_deploys_nothing(
     assert ("up", ()) not in asked.calls
 
 
-def test_an_up_that_changes_nothing_deploys_nothing(asked: Asked, declaration: Declaration) -> None:
-    asked.running = [runs("api-rest", IMAGE)]
-    asked.known = {"api-rest": "0.1.0-dev.2+k111111", "another": "1.0.0"}
-    bringing_up.up(declaration).say()
-    assert recorded() == []
+STARTED, CHANGED, UNCHANGED = ("started", None), ("succeeded", True), ("succeeded", False)
 
 
 @pytest.mark.parametrize(
-    "service",
+    ("service", "known", "said"),
     [
-        runs("api-rest", replace(IMAGE, digest="sha256:" + "b" * 64)),
-        runs("api-rest", IMAGE, state="exited", health=""),
-        runs("api-rest", IMAGE, health="unhealthy"),
+        (runs("api-rest", IMAGE), {"api-rest": "0.1.0-dev.2+k111111", "another": "1.0.0"}, []),
+        (runs("api-rest", replace(IMAGE, digest="sha256:" + "b" * 64)), {"api-rest": K1}, [STARTED, CHANGED]),
+        (runs("api-rest", IMAGE, state="exited", health=""), {"api-rest": K1}, [STARTED, CHANGED]),
+        (runs("api-rest", IMAGE, health="unhealthy"), {"api-rest": K1}, [STARTED, CHANGED]),
+        # What runs without the ledger knowing is recorded all the same.
+        (runs("api-rest", IMAGE), {}, [STARTED, UNCHANGED]),
+        (runs("api-rest", IMAGE), {"another": K1}, [STARTED, UNCHANGED]),
+        (runs("api-rest", IMAGE), {"api-rest": "0.1.0-dev.3+k000000"}, [STARTED, UNCHANGED]),
     ],
+    ids=["same", "other image", "exited", "unhealthy", "silent ledger", "not in the ledger", "other key"],
 )
-def test_an_app_that_does_not_run_so_is_deployed(asked: Asked, declaration: Declaration, service: Service) -> None:
-    asked.running = [service]
-    asked.known = {"api-rest": K1}
-    bringing_up.up(declaration).say()
-    assert recorded("status", "changed") == [("started", None), ("succeeded", True)]
-
-
-@pytest.mark.parametrize("known", [{}, {"another": K1}, {"api-rest": "0.1.0-dev.3+k000000"}])
-def test_what_runs_without_the_ledger_knowing_is_recorded_all_the_same(
-    asked: Asked, declaration: Declaration, known: dict[str, str]
+def test_what_is_recorded_is_what_changes(
+    asked: Asked, declaration: Declaration, service: Service, known: dict[str, str], said: list[tuple[Any, ...]]
 ) -> None:
-    asked.running = [runs("api-rest", IMAGE)]
-    asked.known = known
+    asked.running, asked.known = [service], known
     bringing_up.up(declaration).say()
-    assert recorded("status", "changed") == [("started", None), ("succeeded", False)]
+    assert recorded("status", "changed") == said
 
 
 def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
@@ -237,8 +229,9 @@ def test_the_ports_are_kept_before_anything_is_made(
     bringing_up.up(declaration)
 
 
+@pytest.mark.usefixtures("asked")
 def test_what_compose_does_not_start_is_built_and_not_recorded(
-    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "greeter"])
     greeter = replace(IMAGE, repository="localhost:5001/greeter", key="k2")
@@ -247,7 +240,6 @@ def test_what_compose_does_not_start_is_built_and_not_recorded(
     bringing_up.up(declaration).say()
     assert {component for (component,) in recorded("component")} == {"api-rest"}
     assert "not started    greeter" in capsys.readouterr().out
-    assert asked.declared
 
 
 def test_who_shares_a_platform_with_another_clone_is_told(
@@ -272,8 +264,6 @@ def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.Monke
     engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
     monkeypatch.setattr(engines, "require", lambda: engine)
     monkeypatch.setattr("delivery.project.files.load_declaration", lambda: declaration)
-    monkeypatch.setattr(lifecycle, "released", lambda: None)
-    monkeypatch.setattr(Compose, "other_folders", lambda _self: [])
     monkeypatch.setattr(lifecycle, "data", lambda *_: ["house_database", "house-registry"])
     monkeypatch.setattr(lifecycle, "down", down)
     return found
@@ -304,20 +294,17 @@ def test_a_ledger_that_cannot_be_told_is_not(
     assert capsys.readouterr().err == ""
 
 
-def test_down_keeps_the_data_and_asks_nobody(taken_down: list[bool]) -> None:
+def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
     platform.down(cast("Any", Context()))
     assert taken_down == [False]
-
-
-def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Exit) as ended:
         platform.down(cast("Any", Context()), volumes=True)
-    assert (ended.value.code, taken_down) == (2, [])
+    assert (ended.value.code, taken_down) == (2, [False])
     printed = capsys.readouterr()
     assert "the volumes house_database, house-registry" in printed.out
     assert "--yes" in printed.err
     platform.down(cast("Any", Context()), volumes=True, yes=True)
-    assert taken_down == [True]
+    assert taken_down == [False, True]
 
 
 @pytest.mark.parametrize(("typed", "removed"), [("house", [True]), ("y", [])])

@@ -73,6 +73,7 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
             (failing(1, "POST", "/uploads/", (status, {}, DENIED)), rf"answered {status} \(DENIED: not you\)", hint)
             for status, hint in ((401, "docker login"), (403, "push rights"), (404, "made first"), (413, "proxy"))
         ),
+        (failing(9, "PUT", "/manifests/", (429, {}, b"")), "answered 429", "log in for a higher limit"),
         (
             failing(1, "GET", "/manifests/", (200, {}, b"other")),
             rf"the registry holds {sha256(b'other')}, sha256:\w+ was sent",
@@ -80,7 +81,7 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
         ),
         (failing(1, "GET", "/manifests/", (404, {}, b"")), "read back .* answered 404", ""),
     ],
-    ids=["500 stays", "401", "403", "404", "413", "holds something else", "forgot the manifest"],
+    ids=["500 stays", "401", "403", "404", "413", "429", "holds something else", "forgot the manifest"],
 )
 def test_what_does_not_pass_is_an_error_that_says_what_to_do(
     tmp_path: Path, fault: Fault, message: str, hint: str
