@@ -13,7 +13,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.project.versions import Version
-from delivery.release.released import make_release, released_images
+from delivery.release.released import Release, ReleasedChart, ReleasedImage, make_release
 from tests.project.examples import checkout, decision, version
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -53,15 +53,8 @@ def images(declaration: Declaration) -> Images:
     return make_images(declaration, KEYS, {"base-image": DIGEST, "api-rest": ""})
 
 
-def test_only_what_the_registry_lacks_is_missing(images: Images) -> None:
-    assert [image.name for image in images.missing] == ["api-rest"]
-
-
-def test_an_image_is_tagged_with_its_key(images: Images) -> None:
-    assert images.all[1].tagged == "localhost:5001/api-rest:k2"
-
-
-def test_what_a_clone_runs_for_itself_has_no_version(images: Images) -> None:
+def test_what_the_registry_lacks_is_missing_and_without_a_version_where_a_clone_runs_it(images: Images) -> None:
+    assert [image.tagged for image in images.missing] == ["localhost:5001/api-rest:k2"]
     assert {(image.version, image.tag) for image in images.all} == {("", "")}
 
 
@@ -71,12 +64,6 @@ def test_a_base_that_the_registry_holds_is_needed_for_what_stands_on_it(images: 
 
 def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Declaration) -> None:
     assert make_images(declaration, KEYS, {}).bases == ()
-
-
-def test_takes_digests_from_the_registry_and_from_the_push(images: Images) -> None:
-    released = released_images(images, {"api-rest": OTHER})
-    assert released["base-image"].pinned == f"localhost:5001/base-image@{DIGEST}"
-    assert released["api-rest"].pinned == f"localhost:5001/api-rest@{OTHER}"
 
 
 @pytest.mark.parametrize(
@@ -152,15 +139,6 @@ def test_a_version_that_is_not_published_is_told_apart_from_one_that_is(declarat
     assert [row[2] for row in published] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
 
 
-def test_a_machine_reads_what_is_wrong_and_what_solves_it(declaration: Declaration) -> None:
-    told = dataclasses.replace(plan(declaration), unchecked=("taken versions: no registry",))
-    read = json.loads(told.to_json())
-    assert read["problems"] == [
-        {"message": "a problem", "hint": "a hint", "details": "", "reference": "bad-declaration"}
-    ]
-    assert read["unchecked"] == ["taken versions: no registry"]
-
-
 def test_is_the_same_after_printing_and_reading(declaration: Declaration) -> None:
     for line in LINES:
         found = plan(declaration, line, {"base-image": DIGEST})
@@ -230,26 +208,9 @@ def test_whatever_else_changed_is_told(declaration: Declaration) -> None:
 
 
 def test_its_release_names_what_was_pushed_and_where_it_came_from(declaration: Declaration) -> None:
+    base = ReleasedImage("localhost:5001/base-image", "k1", DIGEST, "1.0.0")
+    app = ReleasedImage("localhost:5001/api-rest", "k2", OTHER, "2.1.0-dev.3")
+    chart = ReleasedChart("localhost:5001/platform-chart", "k3", OTHER, "0.4.1-dev.3")
+    images = {"base-image": base, "api-rest": app}
     release = make_release(plan(declaration, held={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here")
-    told = json.loads(release.to_json())
-    assert told["images"]["api-rest"] == {
-        "repository": "localhost:5001/api-rest",
-        "key": "k2",
-        "digest": OTHER,
-        "version": "2.1.0-dev.3",
-    }
-    assert told["images"]["base-image"]["version"] == "1.0.0"
-    assert told["chart"] == {
-        "repository": "localhost:5001/platform-chart",
-        "key": "k3",
-        "digest": OTHER,
-        "version": "0.4.1-dev.3",
-    }
-    origin = {name: told[name] for name in ("version", "line", "branch", "commit", "builder")}
-    assert origin == {
-        "version": "0.4.1-dev.3",
-        "line": "develop",
-        "branch": "develop",
-        "commit": "c0ffee",
-        "builder": "me@here",
-    }
+    assert release == Release(images, "0.4.1-dev.3", chart, "develop", "develop", "c0ffee", "me@here")

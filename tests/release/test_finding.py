@@ -8,20 +8,16 @@ from pathlib import Path
 import pytest
 
 from delivery.build.plan import Plan
-from delivery.errors import Problem, SignatureError
-from delivery.host import debian, programs
-from delivery.project.declaration import Declaration, Signing
+from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
-from delivery.release import catalog, cosign, finding, signing
-from delivery.release.cosign import Cosign
+from delivery.release import catalog, finding, signing
 from delivery.release.released import make_release
 from tests.conftest import DECLARATION
-from tests.registries import Answer, Fault, FullRegistry, failing, serving, sha256
+from tests.registries import Answer, Fault, FullRegistry, failing, serving
 
 LINE = 'image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n'
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OTHER = b'{"layers": [], "other": true}'
 REFUSED: Answer = (401, {"WWW-Authenticate": 'Basic realm="here"'}, b"")
-PUBLIC = "-----BEGIN PUBLIC KEY-----\nours\n-----END PUBLIC KEY-----\n"
 
 
 @dataclass
@@ -50,12 +46,14 @@ class Place:
     def look_at(self, address: str, branch: str = "") -> Plan:
         return finding.look(self.declaration.at(address), Registry(address), branch, self.root)
 
-    def forge(self, repository: str, tag: str) -> str:
-        """Put other content under a tag; its digest."""
-        content = b'{"layers": [], "other": true}'
-        self.held.manifests[repository, sha256(content)] = (MANIFEST, content)
-        self.held.tags[repository, tag] = sha256(content)
-        return sha256(content)
+    def publish(self, address: str) -> Plan:
+        """Have the release that is planned, all of it other content of the same keys."""
+        plan = self.look_at(address)
+        names = ("base-image", "api-rest", "platform-chart")
+        *images, chart = (self.held.hold(name, plan.version, OTHER) for name in names)
+        pushed = dict(zip(names, images, strict=False))
+        catalog.put(Registry(address), make_release(plan, pushed, chart, "me"))
+        return plan
 
 
 @pytest.fixture
@@ -69,10 +67,6 @@ def place(declaration: Declaration, house: Path) -> Place:
     made.git("add", ".")
     made.git("commit", "--quiet", "--message=feat: all")
     return made
-
-
-def messages(plan: Plan) -> list[str]:
-    return [problem.message for problem in plan.problems]
 
 
 def snapshot(root: Path) -> dict[str, float]:
@@ -90,36 +84,35 @@ def test_a_plan_that_may_be_carried_out_has_no_problems_and_changes_nothing(plac
     assert {line.split()[0] for line in place.seen} == {"GET", "HEAD"}
 
 
-@pytest.mark.parametrize(("values", "times"), [("", 0), (LINE + LINE, 2)])
-def test_a_chart_that_cannot_name_an_image_is_a_problem_with_the_line_that_it_needs(
-    place: Place, values: str, times: int
-) -> None:
-    (place.root / "platform-chart" / "values.yaml").write_text(values)
-    place.git("commit", "--quiet", "--all", "--message=fix: values")
-    (problem,) = place.look().problems
-    assert problem.message == f"cannot write the image api-rest into the chart's values.yaml: it is there {times} times"
-    assert "`image: {repository: localhost:" in problem.hint
-
-
 @pytest.mark.parametrize(
-    ("file", "text", "message"),
-    [("values.yaml", None, "package the chart: cannot read values.yaml"), ("Chart.yaml", "version: 0.1.0\n", "'name'")],
+    ("file", "text", "message", "hint"),
+    [
+        ("values.yaml", "", "into the chart's values.yaml: it is there 0 times", "`image: {repository: localhost:"),
+        (
+            "values.yaml",
+            LINE + LINE,
+            "cannot write the image api-rest into the chart's values.yaml: it is there 2 times",
+            "",
+        ),
+        ("values.yaml", None, "package the chart: cannot read values.yaml", ""),
+        ("Chart.yaml", "version: 0.1.0\n", "'name'", ""),
+    ],
 )
-def test_a_chart_that_cannot_be_packaged_is_a_problem(place: Place, file: str, text: str | None, message: str) -> None:
+def test_a_chart_that_names_no_image_or_cannot_be_packaged_is_a_problem(
+    place: Place, file: str, text: str | None, message: str, hint: str
+) -> None:
     path = place.root / "platform-chart" / file
-    if text is None:
-        path.unlink()
-    else:
-        path.write_text(text)
+    path.unlink() if text is None else path.write_text(text)
     place.git("commit", "--quiet", "--all", "--message=fix: chart")
     (problem,) = place.look().problems
     assert message in problem.message
+    assert hint in problem.hint
 
 
 def test_all_problems_are_told_at_once(place: Place) -> None:
     (place.root / "platform-chart" / "values.yaml").write_text("")
-    place.forge("base-image", "0.1.0")
-    found = messages(place.look("main"))
+    place.held.hold("base-image", "0.1.0", OTHER)
+    found = [problem.message for problem in place.look("main").problems]
     assert [message.partition(" ")[0] for message in found] == ["1", "the", "the", "the", "cannot", "the"]
     assert "has no section [0.1.0]" in found[1]
     assert found[-1].startswith("the registry holds other content")
@@ -132,12 +125,9 @@ def test_a_feature_has_no_problem_of_publishing(place: Place) -> None:
     assert {line.split()[0] for line in place.seen} == {"HEAD"}
 
 
-# --- taken versions --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("repository", ["base-image", "api-rest", "platform-chart"])
 def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(place: Place, repository: str) -> None:
-    digest = place.forge(repository, "0.1.0-dev.1")
+    digest = place.held.hold(repository, "0.1.0-dev.1", OTHER)
     (problem,) = place.look().problems
     assert (problem.reference, "a version is never overwritten" in problem.message) == ("registry", True)
     assert f"/{repository}:0.1.0-dev.1 is {digest}, not made from " in problem.details
@@ -146,10 +136,7 @@ def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(
 
 def test_a_release_of_other_sources_is_one_problem_with_its_tags(place: Place) -> None:
     with serving(place.held) as (address, _):
-        plan = place.look_at(address)
-        pushed = {name: place.forge(name, "0.1.0-dev.1") for name in ("base-image", "api-rest")}
-        chart = place.forge("platform-chart", "0.1.0-dev.1")
-        catalog.put(Registry(address), make_release(plan, pushed, chart, "me"))
+        place.publish(address)
         assert place.look_at(address).problems == ()  # of the same keys: what is built will show
         (place.root / "api-rest" / "new").write_text("x")
         place.git("add", ".")
@@ -165,20 +152,15 @@ def test_other_bytes_under_a_key_are_left_to_who_signs_and_makes_them_again(
 ) -> None:
     monkeypatch.setattr(signing, "active", lambda: signs)
     with serving(place.held) as (address, _):
-        plan = place.look_at(address)
-        pushed = {name: place.forge(name, "0.1.0-dev.1") for name in ("base-image", "api-rest")}
-        chart = place.forge("platform-chart", "0.1.0-dev.1")
-        catalog.put(Registry(address), make_release(plan, pushed, chart, "me"))
-        content = b'{"layers": [], "forged": true}'
-        place.held.manifests["api-rest", sha256(content)] = (MANIFEST, content)
-        place.held.tags["api-rest", plan.images.all[1].key] = sha256(content)
+        plan = place.publish(address)
+        place.held.hold("api-rest", plan.images.all[1].key, b'{"layers": [], "forged": true}')
         assert bool(place.look_at(address).problems) is not signs
 
 
 def test_what_has_not_changed_and_is_not_there_is_not_checked(place: Place) -> None:
     """Whether the same sources make the same bytes is seen once they are built."""
     place.release()
-    place.forge("base-image", "0.1.0")
+    place.held.hold("base-image", "0.1.0", OTHER)
     plan = place.look("main")
     assert plan.problems == ()
     (said,) = plan.unchecked
@@ -194,12 +176,9 @@ def test_a_release_that_only_another_line_publishes_is_a_problem(place: Place) -
 
 
 def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
-    place.forge("release", "0.1.0-dev.1")
+    place.held.hold("release", "0.1.0-dev.1", OTHER)
     (problem,) = place.look().problems
     assert "it is none of ours" in problem.message
-
-
-# --- a registry that does not answer, or not us ----------------------------------------------------
 
 
 def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> None:
@@ -243,89 +222,10 @@ def test_a_login_that_a_push_needs_is_a_problem(place: Place, monkeypatch: pytes
     assert place.look(fault=fault).problems == ()
 
 
-# --- the key ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def signed(place: Place, monkeypatch: pytest.MonkeyPatch) -> Declaration:
-    """A declaration whose environment develop takes only what is signed, with a cosign whose key is ours."""
-    (place.root / "cosign.pub").write_text(PUBLIC)
+def test_the_key_is_looked_at_for_the_lines_environment(place: Place) -> None:
     environments = dict(place.declaration.environments)
     environments["develop"] = environments["develop"].model_copy(update={"signed": True})
-    update = {"signing": Signing(public_key="cosign.pub"), "environments": environments}
-    monkeypatch.setattr(programs, "find", lambda _name: "cosign")
-    monkeypatch.setattr(Cosign, "public_half", lambda _self, _key: PUBLIC)
-    for name in ("BUILD_URL", "CI_JOB_URL", "CI_PIPELINE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    return place.declaration.model_copy(update=update)
-
-
-def hold_a_key(monkeypatch: pytest.MonkeyPatch, text: str = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----") -> None:
-    monkeypatch.setenv(cosign.KEY, text)
-
-
-def test_a_key_that_fits_is_no_problem(place: Place, signed: Declaration, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold_a_key(monkeypatch)
-    assert signing.key_problem(signed, "develop", place.root) == (None, "")
-    signing.check_key(signed, "develop", place.root)
-
-
-def test_a_line_that_signs_needs_a_key(place: Place, signed: Declaration) -> None:
-    problem, _ = signing.key_problem(signed, "develop", place.root)
-    assert problem == Problem(
-        "develop takes only what is signed, and DELIVERY_SIGNING_KEY is not set",
-        "`DELIVERY_SIGNING_KEY=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a pair",
-        reference="signature",
-    )
-    with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY is not set"):
-        signing.check_key(signed, "develop", place.root)
-    for environment in ("staging", ""):
-        assert signing.key_problem(signed, environment, place.root) == (None, "")
-        signing.check_key(signed, environment, place.root)
-
-
-def test_a_pipeline_has_its_key_at_push_alone(
-    place: Place, signed: Declaration, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BUILD_URL", "https://ci/1")
-    problem, unchecked = signing.key_problem(signed, "develop", place.root)
-    assert (problem, unchecked) == (None, "the signing key: a pipeline gives DELIVERY_SIGNING_KEY to `push` alone")
-    with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY is not set"):
-        signing.check_key(signed, "develop", place.root)
-
-
-def test_what_is_wrong_with_a_key_is_a_problem(
-    place: Place, signed: Declaration, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def message() -> str:
-        problem, _ = signing.key_problem(signed, "develop", place.root)
-        assert problem
-        return problem.message
-
-    hold_a_key(monkeypatch, "neither")
-    assert "neither a private key in PEM nor a file" in message()
-    hold_a_key(monkeypatch)
-    monkeypatch.setattr(Cosign, "public_half", lambda _self, _key: "another")
-    assert "is not the private half of cosign.pub" in message()
-    (place.root / "cosign.pub").unlink()
-    assert "there is no file" in message()
-
-
-@pytest.mark.parametrize("installs", [True, False])
-def test_cosign_is_not_installed_by_looking(
-    place: Place, signed: Declaration, monkeypatch: pytest.MonkeyPatch, *, installs: bool
-) -> None:
-    hold_a_key(monkeypatch)
-    monkeypatch.setattr(programs, "find", lambda _name: None)
-    monkeypatch.setattr(debian, "can_install", lambda: installs)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("COSIGN", raising=False)
-    problem, unchecked = signing.key_problem(signed, "develop", place.root)
-    assert bool(problem) is not installs
-    assert unchecked == ("the signing key: cosign, which opens it, is not installed yet" if installs else "")
-
-
-def test_the_key_is_looked_at_for_the_lines_environment(place: Place, signed: Declaration) -> None:
-    place.declaration = signed
-    assert any("DELIVERY_SIGNING_KEY is not set" in message for message in messages(place.look()))
-    assert not any("DELIVERY_SIGNING_KEY" in message for message in messages(place.look("release/1")))
+    place.declaration = place.declaration.model_copy(update={"environments": environments})
+    (problem,) = place.look().problems
+    assert "DELIVERY_SIGNING_KEY is not set" in problem.message
+    assert not any("DELIVERY_SIGNING_KEY" in problem.message for problem in place.look("release/1").problems)

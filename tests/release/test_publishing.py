@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -29,24 +30,6 @@ from tests.registries import Break, Fault, FullRegistry, failing, serving, sha25
 ATTACH = sboms.attach
 KEYS = {"base-image": "k1", "api-rest": "k2"}
 NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
-
-
-class LayoutEngine:
-    """An engine whose builder writes OCI layouts."""
-
-    oci_layouts = True
-
-
-class ClassicEngine:
-    """An engine that pushes by itself, and says that it sent this digest."""
-
-    oci_layouts = False
-
-    def __init__(self, digest: str) -> None:
-        self.digest = digest
-
-    def push(self, _reference: str, _on_line: object, **_: object) -> str:
-        return self.digest
 
 
 @dataclass
@@ -95,8 +78,10 @@ class Place:
             registry = Registry(address, pause=lambda _seconds: None, timeout=(1, 0.3))
             seen.clear()
             self.seen = seen
-            engine = cast("Engine", LayoutEngine())
-            built = Built(engine, {name: self.root / "layouts" / name for name in layouts})
+            built = Built(
+                cast("Engine", SimpleNamespace(oci_layouts=True)),
+                {name: self.root / "layouts" / name for name in layouts},
+            )
             return publishing.publish(registry, self.declaration.at(address), plan, built, self.root)
 
     def untrusted(self, change: Callable[[Plan], Plan] = lambda plan: plan) -> list[str]:
@@ -108,10 +93,7 @@ class Place:
 
     def forge(self, name: str, tag: str) -> str:
         """Put other content under a tag, as who may push there could; its digest."""
-        content = b'{"layers": [], "forged": true}'
-        self.held.manifests[name, sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
-        self.held.tags[name, tag] = sha256(content)
-        return sha256(content)
+        return self.held.hold(name, tag, b'{"layers": [], "forged": true}')
 
     def version_tags(self) -> list[str]:
         """What is published, as the registry has it."""
@@ -139,15 +121,11 @@ def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sboms, "attach", attach)
 
     def note(
-        _declaration: object,
-        pinned: list[str],
-        *,
-        sources: dict[str, str] | None = None,
-        existing: list[str] | None = None,
+        _declaration: object, pinned: list[str], *, sources: Mapping[str, str] = {}, existing: Collection[str] = ()
     ) -> None:
         made.signed.append(pinned)
-        made.sources |= {named(one): source for one, source in (sources or {}).items()}
-        made.existing += [named(one) for one in existing or ()]
+        made.sources |= {named(one): source for one, source in sources.items()}
+        made.existing += map(named, existing)
 
     monkeypatch.setattr(signing, "sign", note)
     return made
@@ -165,17 +143,13 @@ def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with serving(place.held) as place.served:
         place.publish()
         place.signed.clear()
-        hold_a_key(place, monkeypatch)
+        monkeypatch.setattr(signing, "active", lambda: True)
+        monkeypatch.setattr(
+            signing,
+            "unsigned_by_us",
+            lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.signed_by_us],
+        )
         yield place
-
-
-def hold_a_key(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "active", lambda: True)
-    monkeypatch.setattr(
-        signing,
-        "unsigned_by_us",
-        lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.signed_by_us],
-    )
 
 
 def unpublish(place: Place) -> None:
@@ -183,21 +157,8 @@ def unpublish(place: Place) -> None:
     place.held.tags = {tag: digest for tag, digest in place.held.tags.items() if "." not in tag[1]}
 
 
-def test_everything_is_there_under_its_version_and_by_digest(place: Place) -> None:
+def test_content_comes_first_then_all_version_tags_and_the_release_last(place: Place) -> None:
     release = place.publish()
-    assert place.version_tags() == [
-        "api-rest:2.0.0-dev.2",
-        "base-image:1.0.0-dev.2",
-        "platform-chart:0.4.0-dev.2",
-        "release:0.4.0-dev.2",
-    ]
-    for name, image in release.images.items():
-        assert place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
-    assert place.written() == release
-
-
-def test_the_release_comes_last_and_version_tags_after_all_content(place: Place) -> None:
-    place.publish()
     puts = [line.rpartition("/v2/")[2] for line in place.seen if line.startswith("PUT") and "/manifests/" in line]
     assert puts == [
         "base-image/manifests/k1",
@@ -208,6 +169,9 @@ def test_the_release_comes_last_and_version_tags_after_all_content(place: Place)
         "platform-chart/manifests/0.4.0-dev.2",
         "release/manifests/0.4.0-dev.2",
     ]
+    for name, image in release.images.items():
+        assert place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
+    assert place.written() == release
 
 
 def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
@@ -221,18 +185,14 @@ def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
     assert "version: 0.4.0-dev.2\n" in (chart_package.read_file(packed, "Chart.yaml") or "")
 
 
-def test_images_get_their_bills_with_the_version_that_they_say_themselves(place: Place) -> None:
-    place.publish()
-    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"]
-
-
-def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Place) -> None:
+def test_all_of_it_is_signed_with_bills_of_materials_and_the_release_too(place: Place) -> None:
     release = place.publish()
     assert release.chart
     images = [one.pinned for one in release.images.values()]
     bills = [f"{one.repository}@sha256:bill" for one in release.images.values()]
     assert place.signed[0] == [*images, release.chart.pinned, *bills]
-    assert [one.partition("@")[0].rpartition("/")[2] for one in place.signed[1]] == ["release"]
+    assert [named(one) for one in place.signed[1]] == ["release"]
+    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "bills have the version that images say"
 
 
 @pytest.mark.parametrize(
@@ -325,38 +285,25 @@ def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> N
     assert not (place.root / ".delivery" / "release.json").exists()
 
 
-def test_a_feature_is_not_published(place: Place) -> None:
-    with pytest.raises(DeclarationError, match="publish develop: develop is"):
-        publishing.check_publishable(planned(place, Line.FEATURE))
-
-
-def test_problems_are_told_all_at_once(place: Place) -> None:
-    plan = dataclasses.replace(planned(place, Line.DEVELOP), problems=(Problem("one thing"), Problem("another")))
-    with pytest.raises(DeclarationError, match="2 things are in the way") as caught:
-        publishing.check_publishable(plan)
-    assert caught.value.details == "one thing\nanother"
-
-
-def planned(place: Place, line: Line) -> Plan:
+def test_what_gitflow_or_a_problem_forbids_is_not_published(place: Place) -> None:
     with serving(place.held) as (address, _):
-        return place.plan(address, line=line)
+        feature, plan = place.plan(address, Line.FEATURE), place.plan(address)
+    with pytest.raises(DeclarationError, match="publish develop: develop is"):
+        publishing.check_publishable(feature)
+    with pytest.raises(DeclarationError, match=r"cannot publish 0\.4\.0-dev\.2: one thing"):
+        publishing.check_publishable(dataclasses.replace(plan, problems=(Problem("one thing"),)))
 
 
 @pytest.mark.parametrize("honest", [True, False])
 def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest: bool) -> None:
-    content = b'{"layers": []}'
-    for name, key in KEYS.items():
-        place.held.manifests[name, sha256(content)] = ("application/vnd.oci.image.manifest.v1+json", content)
-        place.held.tags[name, key] = sha256(content)
+    (digest,) = {place.held.hold(name, key, b'{"layers": []}') for name, key in KEYS.items()}
     with serving(place.held) as (address, _):
         images = make_images(place.declaration.at(address), KEYS, {})
-        engine = cast("Engine", ClassicEngine(sha256(content if honest else b"another")))
-        built = Built(engine, dict.fromkeys(KEYS, place.root))
+        said = digest if honest else sha256(b"another")
+        engine = SimpleNamespace(oci_layouts=False, push=lambda *_, **__: said)
+        built = Built(cast("Engine", engine), dict.fromkeys(KEYS, place.root))
         with nullcontext() if honest else pytest.raises(RegistryError, match="was sent"):
             assert publishing.push_images(Registry(address), images, built)
-
-
-# --- with a key: what was found is made here again before it is signed -----------------------------
 
 
 def test_what_no_signature_of_ours_names_is_untrusted(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,24 +357,20 @@ def test_other_bytes_under_a_key_are_an_error_that_names_both(key: Place) -> Non
     assert not [line for line in key.seen if line.split()[0] not in {"HEAD", "GET"}]
 
 
-def test_another_chart_under_its_key_is_an_error_that_names_both(key: Place) -> None:
+@pytest.mark.parametrize("is_chart", [True, False])
+def test_what_else_is_under_the_charts_key_is_an_error_that_names_both(key: Place, *, is_chart: bool) -> None:
     unpublish(key)
     honest = key.held.tags["platform-chart", "k3"]
-    forged = forge_chart(key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n")
+    if is_chart:
+        forged = forge_chart(key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n")
+    else:
+        forged = key.forge("platform-chart", "k3")
     with pytest.raises(SignatureError) as caught:
         key.publish()
     assert f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}" in caught.value.details
     assert (key.signed, key.held.tags["platform-chart", "k3"]) == ([], forged)
     key.signed_by_us = {"platform-chart"}  # by a signature for this key, as only a push of ours makes it
     key.publish()
-
-
-def test_what_is_no_chart_under_its_key_is_an_error_that_names_both(key: Place) -> None:
-    unpublish(key)
-    forged = key.forge("platform-chart", "k3")
-    with pytest.raises(SignatureError) as caught:
-        key.publish()
-    assert f"/platform-chart:k3: the registry holds {forged}, the same sources give sha256:" in caught.value.details
 
 
 @pytest.mark.parametrize(("tag", "ours"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.errors import DeclarationError, RegistryError, SignatureError
-from delivery.host import programs
+from delivery.errors import DeclarationError, Problem, RegistryError, SignatureError
+from delivery.host import debian, programs
 from delivery.project.declaration import Declaration, Signing
 from delivery.registry.client import Manifest, Registry
 from delivery.release import cosign, signing
@@ -225,3 +225,66 @@ def test_a_key_is_never_written_over(notary: Notary, tmp_path: Path, there: str)
     with pytest.raises(DeclarationError, match=f"there is .*{there} already"):
         signing.key_pair(tmp_path, "open sesame")
     assert notary.generated == []
+
+
+@pytest.fixture
+def wanted(notary: Notary, signed: Declaration) -> Declaration:
+    """A declaration whose environment develop takes only what is signed."""
+    del notary
+    environments = dict(signed.environments)
+    environments["develop"] = environments["develop"].model_copy(update={"signed": True})
+    return signed.model_copy(update={"environments": environments})
+
+
+def test_a_key_that_fits_is_no_problem(wanted: Declaration, tmp_path: Path) -> None:
+    assert signing.key_problem(wanted, "develop", tmp_path) == (None, "")
+    signing.check_key(wanted, "develop", tmp_path)
+
+
+@pytest.mark.parametrize("pipeline", [True, False])
+def test_a_line_that_signs_needs_a_key_in_a_pipeline_only_at_push(
+    wanted: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, pipeline: bool
+) -> None:
+    monkeypatch.delenv(cosign.KEY)
+    if pipeline:
+        monkeypatch.setenv("BUILD_URL", "https://ci/1")
+    problem = Problem(
+        "develop takes only what is signed, and DELIVERY_SIGNING_KEY is not set",
+        "`DELIVERY_SIGNING_KEY=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a pair",
+        reference="signature",
+    )
+    later = "the signing key: a pipeline gives DELIVERY_SIGNING_KEY to `push` alone"
+    assert signing.key_problem(wanted, "develop", tmp_path) == ((None, later) if pipeline else (problem, ""))
+    with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY is not set"):
+        signing.check_key(wanted, "develop", tmp_path)
+    for environment in ("staging", ""):
+        assert signing.key_problem(wanted, environment, tmp_path) == (None, "")
+        signing.check_key(wanted, environment, tmp_path)
+
+
+def test_what_is_wrong_with_a_key_is_a_problem(
+    notary: Notary, wanted: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def message() -> str:
+        problem, _ = signing.key_problem(wanted, "develop", tmp_path)
+        return problem.message if problem else ""
+
+    notary.public = "another"
+    assert "is not the private half of cosign.pub" in message()
+    (tmp_path / "cosign.pub").unlink()
+    assert "there is no file" in message()
+    monkeypatch.setenv(cosign.KEY, "neither")
+    assert "neither a private key in PEM nor a file" in message()
+
+
+@pytest.mark.parametrize("installs", [True, False])
+def test_cosign_is_not_installed_by_looking(
+    notary: Notary, wanted: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, installs: bool
+) -> None:
+    notary.found = None
+    monkeypatch.setattr(debian, "can_install", lambda: installs)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("COSIGN", raising=False)
+    problem, unchecked = signing.key_problem(wanted, "develop", tmp_path)
+    assert bool(problem) is not installs
+    assert unchecked == ("the signing key: cosign, which opens it, is not installed yet" if installs else "")
