@@ -98,7 +98,7 @@ class World:
 
     # kind
 
-    def create(self, _kind: Kind, name: str, file: Path, image: str, _on_line: object) -> None:
+    def create(self, name: str, file: Path, image: str, _on_line: object) -> None:
         told = json.loads(file.read_text())
         assert told["name"] == name == "house"
         assert image == "kindest/node:v1.34.4"
@@ -110,23 +110,23 @@ class World:
         self.comes_back = True
         self.context = "kind-house"
 
-    def delete(self, _kind: Kind, name: str, _on_line: object) -> None:
+    def delete(self, name: str, _on_line: object) -> None:
         assert name == "house"
         assert {node for node, state in self.nodes.items() if state == "running"} <= self.at_rest
         self.did.append("delete")
         self.nodes, self.files, self.context = {}, set(), ""
 
-    def export(self, _kind: Kind, _name: str) -> None:
+    def export(self, _name: str) -> None:
         self.did.append("export")
         self.context = "kind-house"
 
     # the API
 
-    def all(self, kubernetes: Kubernetes, what: str) -> list[dict[str, Any]]:
+    def all(self, namespace: str, what: str) -> list[dict[str, Any]]:
         if not self.comes_back or "running" not in self.nodes.values():
             raise CommandError("ask", argv=[], returncode=1, tail="refused")
         if what == "leases":
-            assert kubernetes.namespace == "kube-node-lease"
+            assert namespace == "kube-node-lease"
             return [{"metadata": {"name": name}, "spec": {"renewTime": "2026-11-21T15:00:09Z"}} for name in NAMES]
         labels = {"house-worker": {"shipay.com.br/capacity-type": "spot", "kubernetes.io/os": "linux"}}
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -134,21 +134,12 @@ class World:
             {"metadata": {"name": name, "labels": labels.get(name, {})}, "spec": {}, "status": ready} for name in NAMES
         ]
 
-    def find(self, _kubernetes: Kubernetes, what: str, name: str) -> dict[str, Any] | None:
+    def find(self, what: str, name: str) -> dict[str, Any] | None:
         return {"status": {"readyReplicas": 2}} if what == "deployment" else self.maps.get(name)
 
-    def put(self, _kubernetes: Kubernetes, thing: dict[str, Any]) -> dict[str, Any]:
+    def put(self, thing: dict[str, Any]) -> dict[str, Any]:
         self.maps[thing["metadata"]["name"]] = thing
         return thing
-
-
-def method(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A method for another class: what it is called on becomes call's first argument."""
-
-    def calls(*told: object) -> object:
-        return call(*told)
-
-    return calls
 
 
 @pytest.fixture
@@ -160,16 +151,16 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
     monkeypatch.setattr(upstreams, "ensure", lambda _engine, _declaration, name: made.did.append(f"have {name}"))
     for name in ("create", "delete", "export"):
-        monkeypatch.setattr(Kind, name, method(getattr(made, name)))
+        monkeypatch.setattr(Kind, name, getattr(made, name))
     nodes: Callable[..., list[Node]] = lambda *_: [  # noqa: E731
         Node(name, "worker", state, "2026-11-21T15:00:00Z") for name, state in made.nodes.items()
     ]
     monkeypatch.setattr(Kind, "nodes", nodes)
     monkeypatch.setattr(Kind, "kubeconfig", lambda *_: "apiVersion: v1")
-    monkeypatch.setattr(Kubernetes, "all", method(made.all))
-    monkeypatch.setattr(Kubernetes, "find", method(made.find))
-    monkeypatch.setattr(Kubernetes, "create", method(made.put))
-    monkeypatch.setattr(Kubernetes, "replace", method(made.put))
+    monkeypatch.setattr(Kubernetes, "all", lambda asked, what: made.all(asked.namespace, what))
+    monkeypatch.setattr(Kubernetes, "find", made.find)
+    monkeypatch.setattr(Kubernetes, "create", made.put)
+    monkeypatch.setattr(Kubernetes, "replace", made.put)
     monkeypatch.setattr(routes, "look", lambda *_: list(made.routes))
     monkeypatch.setattr(
         routes, "stop", lambda _e, _i, subnets: made.routes.extend(Route(one, "unreachable") for one in subnets)
@@ -229,19 +220,16 @@ def test_a_second_up_changes_nothing_but_what_leads_elsewhere(
     assert world.joined == {"kind/house-registry"}
 
 
-def test_nodes_that_stopped_are_started_behind_their_routes(world: World, declaration: Declaration) -> None:
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_nodes_that_stopped_are_started_behind_their_routes_and_made_anew_where_that_does_not_help(
+    world: World, declaration: Declaration, *, comes_back: bool
+) -> None:
     up(world, declaration)
-    world.nodes = dict.fromkeys(NAMES, "exited")
+    world.nodes, world.comes_back = dict.fromkeys(NAMES, "exited"), comes_back
     del world.routes[1:]  # as after a reboot
-    assert up(world, declaration) == [f"start {name}" for name in NAMES]
+    anew = [] if comes_back else ["delete", "create"]
+    assert up(world, declaration) == [*(f"start {name}" for name in NAMES), *anew]
     assert len(world.routes) == 3
-
-
-def test_what_stopped_and_does_not_come_back_is_made_anew(world: World, declaration: Declaration) -> None:
-    up(world, declaration)
-    world.nodes = dict.fromkeys(NAMES, "exited")
-    world.comes_back = False
-    assert up(world, declaration)[-2:] == ["delete", "create"]
 
 
 def test_one_that_runs_and_is_not_ready_is_not_taken_away(world: World, declaration: Declaration) -> None:
@@ -278,20 +266,29 @@ def test_a_registry_elsewhere_is_not_wired(world: World, declaration: Declaratio
     assert world.maps == {}
 
 
+def refused(world: World, declaration: Declaration, message: str) -> str:
+    """The hint of an up that is refused."""
+    with pytest.raises(ClusterError, match=message) as caught:
+        up(world, declaration)
+    return caught.value.hint
+
+
 def test_a_registry_that_is_no_container_cannot_be_wired(world: World, declaration: Declaration) -> None:
     world.registry = None
-    with pytest.raises(ClusterError, match="no container of this engine publishes port 5001"):
-        up(world, declaration)
+    refused(world, declaration, "no container of this engine publishes port 5001")
 
 
 def test_a_subnet_that_something_is_reached_by_is_refused_with_its_key(world: World, declaration: Declaration) -> None:
     world.routes.append(Route("198.18.128.0/24", "unicast", "tun0"))
-    with pytest.raises(
-        ClusterError, match=r"keep 198\.18\.128\.0/17 on this host: .* 198\.18\.128\.0/24 by tun0"
-    ) as caught:
-        up(world, declaration)
-    assert "cluster.services in delivery.toml" in caught.value.hint
+    message = r"keep 198\.18\.128\.0/17 on this host: .* 198\.18\.128\.0/24 by tun0"
+    assert "cluster.services in delivery.toml" in refused(world, declaration, message)
     assert "create" not in world.did
+
+
+def test_too_little_memory_is_said_before_anything_is_made(world: World, declaration: Declaration) -> None:
+    world.bytes = 2_000_000_000
+    refused(world, declaration, r"the engine has 2\.0 GB of memory")
+    assert world.notes == {}
 
 
 @pytest.mark.parametrize("task", [local_cluster.up, local_cluster.down])
@@ -303,13 +300,6 @@ def test_one_of_this_name_that_is_somebody_elses_is_left_alone(
         task(cast("Engine", world), declaration)
     assert [one for one in world.did if not one.startswith("have ")] == []
     assert len(world.routes) == 1
-
-
-def test_too_little_memory_is_said_before_anything_is_made(world: World, declaration: Declaration) -> None:
-    world.bytes = 2_000_000_000
-    with pytest.raises(ClusterError, match=r"the engine has 2\.0 GB of memory"):
-        up(world, declaration)
-    assert world.notes == {}
 
 
 def test_down_leaves_nothing(world: World, declaration: Declaration) -> None:

@@ -1,7 +1,9 @@
 """Routes are read as iproute2 prints them, and only ours are taken away."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
+
+import pytest
 
 from delivery.cluster import routes
 from delivery.cluster.subnets import Route
@@ -32,27 +34,25 @@ def test_reads_every_route() -> None:
         Route("198.18.0.0/17", "unreachable", "lo"),
         Route("127.0.0.1", "local", "lo"),
     ]
+    assert routes.look(cast("Engine", Host()), "node:1") == []
 
 
-def test_a_host_without_routes_has_none() -> None:
-    assert routes.look(cast("Engine", Host("")), "node:1") == []
+ADD = "ip route add unreachable 10.1.0.0/16 proto 213\nip route add unreachable 10.2.0.0/16 proto 213"
+FLUSH = "ip route flush type unreachable proto 213 exact 10.1.0.0/16"
 
 
-def test_stops_each_subnet_and_marks_the_route_as_ours() -> None:
+@pytest.mark.parametrize(
+    ("change", "subnets", "ran"),
+    [
+        (routes.stop, ["10.1.0.0/16", "10.2.0.0/16"], [ADD]),
+        (routes.stop, [], []),
+        (routes.allow, ["10.1.0.0/16"], [FLUSH]),
+    ],
+    ids=["stop", "nothing to stop", "allow"],
+)
+def test_routes_bear_our_mark_and_only_those_are_taken_away(
+    change: Callable[[Engine, str, list[str]], None], subnets: list[str], ran: list[str]
+) -> None:
     host = Host()
-    routes.stop(cast("Engine", host), "node:1", ["10.1.0.0/16", "10.2.0.0/16"])
-    assert host.ran == [
-        "ip route add unreachable 10.1.0.0/16 proto 213\nip route add unreachable 10.2.0.0/16 proto 213"
-    ]
-
-
-def test_nothing_to_stop_starts_no_container() -> None:
-    host = Host()
-    routes.stop(cast("Engine", host), "node:1", [])
-    assert host.ran == []
-
-
-def test_takes_away_only_what_bears_our_mark() -> None:
-    host = Host()
-    routes.allow(cast("Engine", host), "node:1", ["10.1.0.0/16"])
-    assert host.ran == ["ip route flush type unreachable proto 213 exact 10.1.0.0/16"]
+    change(cast("Engine", host), "node:1", subnets)
+    assert host.ran == ran

@@ -21,9 +21,19 @@ def _own_manuals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(debian, "_MANUALS", tmp_path / "man" / "man1")
 
 
+def on(monkeypatch: pytest.MonkeyPatch, system: str, release: str) -> None:
+    told = {"ID": system, "VERSION_CODENAME": release}
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: told)
+
+
 @pytest.fixture
 def bookworm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"})
+    on(monkeypatch, "debian", "bookworm")
+
+
+@pytest.fixture
+def trixie(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "debian", "trixie")
 
 
 def quiet(_line: str) -> None:
@@ -31,14 +41,19 @@ def quiet(_line: str) -> None:
 
 
 @pytest.mark.usefixtures("bookworm")
-def test_bookworm_takes_the_engine_from_trixie_and_the_rest_from_itself(fp: FakeProcess) -> None:
+def test_bookworm_takes_the_engine_from_trixie_and_the_rest_from_itself(fp: FakeProcess, tmp_path: Path) -> None:
+    manuals: list[bool] = []  # Java's packages link theirs into a folder that slim images lack
     fp.register(TARGETS, stdout=["bookworm-security http://mirror/security/", "bookworm http://mirror/debian/"])
     fp.register(["apt-get", fp.any(), "update"])
-    fp.register(["apt-get", fp.any(), "install", "--yes", "--no-install-recommends", "docker.io/trixie", "runc"])
+    fp.register(
+        ["apt-get", fp.any(), "install", "--yes", "--no-install-recommends", "docker.io/trixie", "runc"],
+        callback=lambda _process: manuals.append((tmp_path / "man" / "man1").is_dir()),
+    )
     debian.install(["docker.io", "runc"], quiet)
     sources = (cache.folder("apt") / "sources.d" / "delivery.sources").read_text()
     assert "URIs: http://mirror/debian/\nSuites: bookworm bookworm-updates trixie\n" in sources
     assert (cache.folder("apt") / "preferences").read_text() == "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
+    assert manuals == [True]
 
 
 SCRIPT = """#!/bin/sh
@@ -83,16 +98,10 @@ def test_a_real_package_manager_starts_no_service_and_nothing_is_left_for_others
 def root(folder: Path, told: Path) -> Path:
     """An empty Debian, whose programs that start services say that they were called."""
     system = folder / "root"
-    for name in (
-        "var/lib/dpkg/info",
-        "var/lib/dpkg/updates",
-        "var/lib/apt/lists/partial",
-        "var/log",
-        "usr/sbin",
-        "etc/apt",
-    ):
+    folders = "var/lib/dpkg/info var/lib/dpkg/updates var/lib/apt/lists/partial"
+    folders += " var/cache/apt/archives/partial var/log usr/sbin etc/apt"
+    for name in folders.split():
         (system / name).mkdir(parents=True)
-    (system / "var/cache/apt/archives/partial").mkdir(parents=True)
     (system / "var/lib/dpkg/status").touch()
     (system / "etc/apt/sources.list").touch()
     for name in ("invoke-rc.d", "deb-systemd-invoke"):
@@ -123,21 +132,6 @@ def package(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("bookworm")
-def test_a_slim_image_has_the_folder_that_java_s_packages_link_their_manuals_into(
-    fp: FakeProcess, tmp_path: Path
-) -> None:
-    folders: list[bool] = []
-    fp.register(TARGETS, stdout=["bookworm http://mirror/debian/"])
-    fp.register(["apt-get", fp.any(), "update"])
-    fp.register(
-        ["apt-get", fp.any(), "install", fp.any()],
-        callback=lambda _process: folders.append((tmp_path / "man" / "man1").is_dir()),
-    )
-    debian.install(["groovy"], quiet)
-    assert folders == [True]
-
-
-@pytest.mark.usefixtures("bookworm")
 def test_a_machine_without_a_mirror_is_an_error(fp: FakeProcess) -> None:
     fp.register(TARGETS, stdout=[])
     with pytest.raises(EngineError, match="apt lists no source for bookworm"):
@@ -145,19 +139,19 @@ def test_a_machine_without_a_mirror_is_an_error(fp: FakeProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "user", "expected"),
+    ("system", "release", "user", "expected"),
     [
-        ({"ID": "debian", "VERSION_CODENAME": "bookworm"}, 0, True),
-        ({"ID": "debian", "VERSION_CODENAME": "trixie"}, 0, True),
-        ({"ID": "debian", "VERSION_CODENAME": "trixie"}, 1000, False),
-        ({"ID": "debian", "VERSION_CODENAME": "buster"}, 0, False),
-        ({"ID": "ubuntu", "VERSION_CODENAME": "noble"}, 0, False),
+        ("debian", "bookworm", 0, True),
+        ("debian", "trixie", 0, True),
+        ("debian", "trixie", 1000, False),
+        ("debian", "buster", 0, False),
+        ("ubuntu", "noble", 0, False),
     ],
 )
 def test_installs_only_as_root_on_a_debian_it_knows(
-    monkeypatch: pytest.MonkeyPatch, system: dict[str, str], user: int, *, expected: bool
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str, user: int, *, expected: bool
 ) -> None:
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
+    on(monkeypatch, system, release)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     assert debian.can_install() is expected
 
@@ -169,11 +163,6 @@ OFFERED = """
  libssl3t64 | 3.5.7-1~deb13u2 | http://mirror/debian trixie/main amd64 Packages
  libssl3t64 | 3.5.7-1~deb13u2 | http://mirror/debian trixie/main Sources
 """
-
-
-@pytest.fixture
-def trixie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "trixie"})
 
 
 @pytest.mark.usefixtures("trixie")
@@ -221,6 +210,6 @@ def test_without_a_source_of_security_updates_nothing_is_said_of_them(fp: FakePr
 
 
 def test_where_there_is_no_debian_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"})
+    on(monkeypatch, "ubuntu", "noble")
     with pytest.raises(DeliveryError, match="this machine is no Debian"):
         debian.offered("trixie", "amd64", ["libc6"], quiet)

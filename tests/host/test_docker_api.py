@@ -14,14 +14,11 @@ from delivery.errors import EngineError, NotOursError, RegistryError
 from delivery.host import docker_api, dockerd
 
 
-class Client:
-    """As much of docker-py's client as looking at an engine needs."""
-
-    def __init__(self, **info: object) -> None:
-        self._info = {"ServerVersion": "26.1.5+dfsg1", **info}
-
-    def info(self) -> dict[str, Any]:
-        return self._info
+def connect(**info: object) -> docker_api.Engine:
+    """Connect to an engine that says so of itself."""
+    told = {"ServerVersion": "26.1.5+dfsg1", **info}
+    client = SimpleNamespace(info=lambda: told)
+    return docker_api.connect(cast("docker.DockerClient", client), "unix:///x", {})
 
 
 def test_an_engine_that_was_named_and_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +29,7 @@ def test_an_engine_that_was_named_and_does_not_answer_is_an_error(monkeypatch: p
 
 def test_an_engine_that_is_too_old_is_an_error() -> None:
     with pytest.raises(EngineError, match=r"it is 20\.10\.24"):
-        docker_api.connect(Client(ServerVersion="20.10.24"), "unix:///x", {})  # type: ignore[arg-type]
+        connect(ServerVersion="20.10.24")
 
 
 @pytest.mark.parametrize(
@@ -40,26 +37,22 @@ def test_an_engine_that_is_too_old_is_an_error() -> None:
     [([["driver-type", "io.containerd.snapshotter.v1"]], True), ([["Backing Filesystem", "ext4"]], False)],
 )
 def test_knows_which_store_the_engine_has(status: list[list[str]], *, layouts: bool) -> None:
-    found = docker_api.connect(Client(DriverStatus=status), "unix:///x", {})  # type: ignore[arg-type]
+    found = connect(DriverStatus=status)
     assert found.oci_layouts is layouts
     assert found.version == "26.1.5+dfsg1"
 
 
-def test_a_refusal_in_the_stream_is_an_error() -> None:
-    stream: Iterator[dict[str, Any]] = iter([{"status": "Preparing"}, {"error": "denied: requested access is denied"}])
-    with pytest.raises(RegistryError, match="push app: denied") as caught:
-        list(docker_api._messages(stream, "push app"))
-    assert not caught.value.retriable
-
-
-def test_a_server_error_in_the_stream_may_pass() -> None:
-    with pytest.raises(RegistryError) as caught:
-        list(
-            docker_api._messages(
-                iter([{"error": "received unexpected HTTP status: 503 Service Unavailable"}]), "push app"
-            )
-        )
-    assert caught.value.retriable
+@pytest.mark.parametrize(
+    ("error", "retriable"),
+    [
+        ("denied: requested access is denied", False),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+    ],
+)
+def test_what_is_refused_in_a_stream_is_an_error_and_a_servers_fault_may_pass(error: str, *, retriable: bool) -> None:
+    with pytest.raises(RegistryError, match=f"push app: {error}") as caught:
+        list(docker_api._messages(iter([{"status": "Preparing"}, {"error": error}]), "push app"))
+    assert caught.value.retriable is retriable
 
 
 def test_the_private_engines_own_address_may_have_been_exported_before_it_stopped(
@@ -76,23 +69,13 @@ def test_a_context_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPat
         docker_api.find()
 
 
-class Api:
-    """What docker-py is told when something is pulled or pushed."""
-
-    def __init__(self) -> None:
-        self.logins: list[dict[str, str] | None] = []
-
-    def pull(self, _reference: str, *, auth_config: dict[str, str] | None, **_: object) -> Iterator[dict[str, Any]]:
-        self.logins.append(auth_config)
-        return iter(())
-
-
 class Stopping:
     """A container that can be stopped, with these labels."""
 
+    stopped = False
+
     def __init__(self, labels: dict[str, str]) -> None:
         self.labels = labels
-        self.stopped = False
 
     def get(self, _name: str) -> Stopping:
         return self
@@ -114,19 +97,20 @@ def with_client(**parts: object) -> docker_api.Engine:
     ],
 )
 def test_an_engine_gets_a_login_as_it_takes_it(login: tuple[str, str] | None, told: dict[str, str] | None) -> None:
-    api = Api()
+    logins: list[object] = []
+
+    def pull(_reference: str, *, auth_config: object, **_: object) -> Iterator[dict[str, Any]]:
+        logins.append(auth_config)
+        return iter(())
+
+    api = SimpleNamespace(pull=pull)
     with_client(api=api).pull("registry.test/app", lambda _line: None, login=login)
-    assert api.logins == [told]
+    assert logins == [told]
 
 
-def test_a_container_of_ours_is_stopped() -> None:
-    ours = Stopping({docker_api.MANAGED: "true"})
+def test_a_container_of_ours_is_stopped_and_somebody_elses_is_not() -> None:
+    ours, theirs = Stopping({docker_api.MANAGED: "true"}), Stopping({})
     with_client(containers=ours).stop("registry")
-    assert ours.stopped
-
-
-def test_somebody_elses_container_is_not_stopped() -> None:
-    theirs = Stopping({})
     with pytest.raises(NotOursError, match="stop the container registry: it is not this project's"):
         with_client(containers=theirs).stop("registry")
-    assert not theirs.stopped
+    assert (ours.stopped, theirs.stopped) == (True, False)

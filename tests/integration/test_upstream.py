@@ -5,15 +5,11 @@ Tests of what only a recipe promises skip a published image; no other test knows
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import socket
 import ssl
 import tarfile
-import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +36,8 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from tests import yaml_strict
 from tests.integration.conftest import free_port
+from tests.registries import MANIFEST
+from tests.waiting import wait_for
 
 KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
 PROMETHEUS = "prom/prometheus:v2.53.3"
@@ -53,18 +51,14 @@ STATE = "kafka.server:type=KafkaServer,name=BrokerState"
 CLUSTER_ID = "OUZK0efhTkiGz6XtqUSWGw"
 PASSWORD = r"it's \ `quoted` % \"well\""  # every character that SQL or a shell could trip over
 
-engine_test = pytest.mark.engine
+pytestmark = pytest.mark.engine
 Run = Callable[..., Container]
 Mount = dict[str, dict[str, str]]  # as docker-py takes volumes
 
 
-def eventually(holds: Callable[[], object], what: str, seconds: float = 60) -> None:
+def eventually(holds: Callable[[], object], what: str) -> None:
     """Wait until it holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+    wait_for(what, lambda: bool(holds()), seconds=60, every=0.1)
 
 
 def shell(container: Container, command: str) -> tuple[int, str]:
@@ -242,38 +236,20 @@ def broker(run: Run) -> tuple[Container, str]:
     return container, address
 
 
-@engine_test
-def test_kafka_formats_its_storage_with_the_cluster_id(broker: tuple[Container, str]) -> None:
+def test_kafka_takes_its_settings_and_log_levels_from_variables(broker: tuple[Container, str]) -> None:
     _, properties = shell(broker[0], "cat /var/lib/kafka/data/log/meta.properties")
     assert f"cluster.id={CLUSTER_ID}" in properties
     assert "node.id=1" in properties
-
-
-@engine_test
-def test_kafka_takes_a_property_from_a_variable(broker: tuple[Container, str]) -> None:
-    described = broker_settings(broker[0], INSIDE)
-    assert "STATIC_BROKER_CONFIG:num.partitions=5" in described
-
-
-@engine_test
-def test_kafka_takes_log_levels_from_variables(broker: tuple[Container, str]) -> None:
+    assert "STATIC_BROKER_CONFIG:num.partitions=5" in broker_settings(broker[0], INSIDE)
     logged = said(broker[0])
     assert re.search(r"DEBUG .*\(org\.apache\.kafka\.image", logged)
     assert not re.search(r"DEBUG .*\(kafka\.server", logged)
 
 
-@engine_test
 def test_kafka_runs_as_a_user_and_java_is_the_first_process(broker: tuple[Container, str]) -> None:
     assert shell(broker[0], "id -u; id -un; cat /proc/1/comm")[1].split() == ["1000", "appuser", "java"]
 
 
-@engine_test
-def test_kafka_is_there_for_clients_on_the_host(broker: tuple[Container, str]) -> None:
-    produce(broker[1], "greetings", b"one", b"two")
-    assert sorted(consume(broker[1], "greetings")) == [b"one", b"two"]
-
-
-@engine_test
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
@@ -293,7 +269,6 @@ def test_kafka_has_its_commands(broker: tuple[Container, str], command: str, ans
     assert answer in output
 
 
-@engine_test
 def test_kafka_adds_variables_to_a_mounted_configuration(run: Run) -> None:
     mounted = (RECIPES / "kafka/docker/server.properties").read_text() + "num.partitions=3\nnum.io.threads=9\n"
     container = run(
@@ -305,7 +280,6 @@ def test_kafka_adds_variables_to_a_mounted_configuration(run: Run) -> None:
     assert "num.partitions=7 " in described
 
 
-@engine_test
 def test_kafka_takes_variables_as_arguments_and_reads_key_stores_from_the_secrets(run: Run) -> None:
     arguments = {
         "KAFKA_ADVERTISED_LISTENERS": "SSL://localhost:9092,INSIDE://localhost:19092",
@@ -340,7 +314,6 @@ def key_store(password: str) -> bytes:
     return pkcs12.serialize_key_and_certificates(b"kafka", key, certificate, None, locked)
 
 
-@engine_test
 def test_kafka_refuses_a_controller_that_advertises(run: Run) -> None:
     environment = {"KAFKA_PROCESS_ROLES": "controller", "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://here:9092"}
     container = run(KAFKA, environment=environment)
@@ -348,31 +321,22 @@ def test_kafka_refuses_a_controller_that_advertises(run: Run) -> None:
     assert "KAFKA_ADVERTISED_LISTENERS" in said(container)
 
 
-@pytest.fixture(scope="module")
-def stopped(run: Run, volume: Callable[[str], Mount]) -> tuple[Mount, int]:
-    """The volume of a broker that took a record and was stopped, and its exit code."""
+def test_kafka_stops_cleanly_keeps_its_data_and_refuses_storage_of_another_cluster(
+    run: Run, volume: Callable[[str], Mount]
+) -> None:
     mount = volume("/var/lib/kafka/data")
     container, address = start_kafka(run, mount)
     produce(address, "kept", b"before")
-    code = stop(container)
+    assert stop(container) in (0, 143)
     container.remove(v=True)
-    return mount, code
 
-
-@engine_test
-def test_kafka_stops_cleanly_and_its_data_outlives_the_container(run: Run, stopped: tuple[Mount, int]) -> None:
-    mount, code = stopped
-    assert code in (0, 143)
     container, address = start_kafka(run, mount)
     assert "since clean shutdown file was found" in said(container)
     assert "is already formatted" in said(container)
     assert consume(address, "kept") == [b"before"]
     container.remove(force=True, v=True)
 
-
-@engine_test
-def test_kafka_refuses_storage_of_another_cluster(run: Run, stopped: tuple[Mount, int]) -> None:
-    other = run(KAFKA, environment=kafka_environment(9092, CLUSTER_ID="MkU3OEVBNTcwNTJENDM2Qg"), volumes=stopped[0])
+    other = run(KAFKA, environment=kafka_environment(9092, CLUSTER_ID="MkU3OEVBNTcwNTJENDM2Qg"), volumes=mount)
     assert exit_code(other) == 1
     assert "MkU3OEVBNTcwNTJENDM2Qg" in said(other)
 
@@ -436,36 +400,25 @@ def database(run: Run) -> Container:
     return container
 
 
-@engine_test
-def test_database_makes_the_user_and_its_database(database: Container) -> None:
+def test_database_makes_the_user_its_database_and_nothing_else(database: Container) -> None:
     query(database, "CREATE TABLE mine (a INT)")
     assert query(database, "SELECT @@character_set_database, VERSION() LIKE '11.8.%%'") == (("utf8mb4", 1),)
+    for forbidden in ("SELECT * FROM mysql.global_priv", "CREATE DATABASE other"):
+        with pytest.raises(pymysql.err.OperationalError, match="denied"):
+            query(database, forbidden)
 
 
-@engine_test
-def test_database_gives_the_user_nothing_else(database: Container) -> None:
-    with pytest.raises(pymysql.err.OperationalError, match="denied"):
-        query(database, "SELECT * FROM mysql.global_priv")
-    with pytest.raises(pymysql.err.OperationalError, match="denied"):
-        query(database, "CREATE DATABASE other")
-
-
-@engine_test
 def test_database_has_no_account_without_a_password(database: Container) -> None:
-    accounts = query_as_root(
-        database, "SELECT CONCAT(User, '@', Host) FROM user WHERE User <> 'mariadb.sys' AND authentication_string = ''"
-    )
-    assert accounts == ()
+    without = "SELECT User FROM user WHERE User <> 'mariadb.sys' AND authentication_string = ''"
+    assert query_as_root(database, without) == ()
     with pytest.raises(pymysql.err.OperationalError, match="denied"):
         query(database, "SELECT 1", password="wrong")
 
 
-@engine_test
 def test_database_runs_as_mysql(database: Container) -> None:
     assert shell(database, "stat -c '%u %U' /proc/1; cat /proc/1/comm")[1].split() == ["999", "mysql", "mariadbd"]
 
 
-@engine_test
 def test_database_reads_its_settings_from_files(run: Run) -> None:
     secrets = {"ROOT_PASSWORD": "root-secret", "DATABASE": "filed", "USER": "clerk", "PASSWORD": PASSWORD}
     container = start_database(
@@ -479,7 +432,6 @@ def test_database_reads_its_settings_from_files(run: Run) -> None:
     assert query_as_root(container, "SELECT 1") == ((1,),)
 
 
-@engine_test
 def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
     container = start_database(run, environment=RANDOM)
     wait_healthy(container)
@@ -488,7 +440,6 @@ def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
     assert query(container, "SELECT CURRENT_USER()", user="root", password=told[1], database="mysql") == (("root@%",),)
 
 
-@engine_test
 @pytest.mark.usefixtures("_database_recipe")
 @pytest.mark.parametrize(
     ("environment", "reason"),
@@ -505,7 +456,6 @@ def test_database_says_which_setting_is_wrong(run: Run, environment: dict[str, s
     assert reason in said(container)
 
 
-@engine_test
 def test_database_runs_init_files_once_and_is_not_healthy_before(run: Run, volume: Callable[[str], Mount]) -> None:
     mount = volume("/var/lib/mysql")
     files = {
@@ -524,7 +474,6 @@ def test_database_runs_init_files_once_and_is_not_healthy_before(run: Run, volum
     assert query(container, "SELECT COUNT(*) FROM made") == ((1,),)
 
 
-@engine_test
 def test_database_stops_cleanly_and_its_data_outlives_the_container(run: Run, volume: Callable[[str], Mount]) -> None:
     mount = volume("/var/lib/mysql")
     container = start_database(run, mount)
@@ -539,7 +488,6 @@ def test_database_stops_cleanly_and_its_data_outlives_the_container(run: Run, vo
     assert query(container, "SELECT word FROM kept") == (("before",),)
 
 
-@engine_test
 @pytest.mark.usefixtures("_database_recipe")
 @pytest.mark.parametrize(
     "moment", ["making the system tables", "ready for connections", "running /docker-entrypoint-initdb.d/2.sh"]
@@ -565,7 +513,6 @@ def test_database_begins_again_after_a_kill_while_it_was_made(
     assert query(container, "SELECT COUNT(*) FROM made") == ((1,),)
 
 
-@engine_test
 @pytest.mark.usefixtures("_database_recipe")
 def test_database_leaves_foreign_files_alone(run: Run, volume: Callable[[str], Mount]) -> None:
     mount = volume("/var/lib/mysql")
@@ -581,28 +528,17 @@ def test_database_leaves_foreign_files_alone(run: Run, volume: Callable[[str], M
 
 
 # Every form in which an engine may push: a registry converts what is not accepted, and then names another digest.
-ACCEPT = ", ".join(
-    f"application/vnd.{kind}+json"
-    for kind in (
-        "oci.image.manifest.v1",
-        "oci.image.index.v1",
-        "docker.distribution.manifest.v2",
-        "docker.distribution.manifest.list.v2",
-    )
+ACCEPT = (
+    f"{MANIFEST}, application/vnd.oci.image.index.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
 
-def answer(method: str, url: str, *, credentials: str = "") -> tuple[int, dict[str, str]]:
-    """Ask a registry: status and headers."""
-    request = urllib.request.Request(url, method=method, headers={"Accept": ACCEPT})  # noqa: S310  # http to this machine
-    if credentials:
-        request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
-            return response.status, dict(response.headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, dict(error.headers)
+def answer(method: str, url: str, login: tuple[str, str] | None = None) -> tuple[int, Mapping[str, str]]:
+    """Ask over HTTP: status and headers."""
+    done = requests.request(method, url, headers={"Accept": ACCEPT}, auth=login, timeout=10)
+    return done.status_code, done.headers
 
 
 def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
@@ -610,10 +546,9 @@ def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tupl
     host, port = address(container, 5000)
 
     def listens() -> bool:
-        try:
+        with suppress(requests.RequestException):
             return bool(answer("GET", f"http://{host}:{port}/v2/")[0])
-        except (urllib.error.URLError, ConnectionError):
-            return False
+        return False
 
     eventually(listens, "the registry listens")
     return container, f"{host}:{port}"
@@ -633,7 +568,6 @@ def push(client: docker.DockerClient, address: str) -> str:
     return headers["Docker-Content-Digest"]
 
 
-@engine_test
 def test_registry_keeps_what_is_pushed(client: docker.DockerClient, run: Run, volume: Callable[[str], Mount]) -> None:
     mount = volume("/var/lib/registry")
     container, address = start_registry(run, mount)
@@ -646,7 +580,6 @@ def test_registry_keeps_what_is_pushed(client: docker.DockerClient, run: Run, vo
     assert answer("HEAD", f"http://{address}/v2/pushed/manifests/{digest}")[0] == 200
 
 
-@engine_test
 @pytest.mark.parametrize(("enabled", "status"), [("true", 202), ("false", 405)])
 def test_registry_takes_settings_from_variables(
     client: docker.DockerClient, run: Run, enabled: str, status: int
@@ -656,7 +589,6 @@ def test_registry_takes_settings_from_variables(
     assert answer("DELETE", f"http://{address}/v2/pushed/manifests/{digest}")[0] == status
 
 
-@engine_test
 def test_registry_asks_for_a_password(run: Run) -> None:
     _, address = start_registry(
         run,
@@ -669,11 +601,10 @@ def test_registry_asks_for_a_password(run: Run) -> None:
     )
     status, headers = answer("GET", f"http://{address}/v2/")
     assert (status, headers["Www-Authenticate"]) == (401, 'Basic realm="test"')
-    assert answer("GET", f"http://{address}/v2/", credentials="reader:wrong")[0] == 401
-    assert answer("GET", f"http://{address}/v2/", credentials="reader:reader")[0] == 200
+    assert answer("GET", f"http://{address}/v2/", ("reader", "wrong"))[0] == 401
+    assert answer("GET", f"http://{address}/v2/", ("reader", "reader"))[0] == 200
 
 
-@engine_test
 def test_registry_runs_its_other_commands(run: Run) -> None:
     container = run(REGISTRY, command=["garbage-collect", "--help"])
     assert exit_code(container) == 0
@@ -689,7 +620,7 @@ def start_prometheus(run: Run, mount: Mount | None = None, **options: Any) -> tu
     host, port = address(container, 9090)
 
     def ready() -> bool:
-        with suppress(OSError):
+        with suppress(requests.RequestException):
             return answer("GET", f"http://{host}:{port}/-/ready")[0] == 200
         return False
 
@@ -713,7 +644,6 @@ def _prometheus(engine: Engine, project: Declaration) -> None:
     upstreams.ensure(engine, project, "prometheus")
 
 
-@engine_test
 @pytest.mark.usefixtures("_prometheus")
 def test_prometheus_runs_as_nobody_and_is_to_read_itself(run: Run, volume: Callable[[str], Mount]) -> None:
     container, base = start_prometheus(run, volume("/prometheus"), read_only=True, cap_drop=["ALL"])
@@ -722,7 +652,6 @@ def test_prometheus_runs_as_nobody_and_is_to_read_itself(run: Run, volume: Calla
     assert (job["job_name"], job["static_configs"]) == ("prometheus", [{"targets": ["localhost:9090"]}])
 
 
-@engine_test
 @pytest.mark.usefixtures("_prometheus")
 def test_prometheus_takes_options_and_files_where_the_published_image_has_them_and_keeps_what_it_read(
     run: Run, volume: Callable[[str], Mount]
