@@ -97,11 +97,8 @@ def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
     finishing.make(found.tags, prepared.root)
     finishing.push(found.names, "origin", prepared.root)
     assert git.tags(tmp_path / "server") == TAGS
-
-
-def test_a_remotes_address_is_shown_without_its_password(prepared: Repository) -> None:
-    prepared.git("remote", "add", "origin", "https://me:secret@example.com/acme/house.git")
-    assert finishing.address("origin", prepared.root) == "https://example.com/acme/house.git"
+    prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/house.git")
+    assert finishing.address("origin", prepared.root) == "https://example.com/acme/house.git", "without its password"
 
 
 def test_what_is_left_is_to_push_and_to_merge_back() -> None:

@@ -105,15 +105,12 @@ def test_a_version_by_hand_is_the_next_one_and_goes_through(
     assert versions(repository) == [(one, one) for one in wanted]
 
 
-def test_a_version_by_hand_below_what_the_commits_ask_for_is_refused(
+def test_a_version_below_what_the_commits_ask_for_and_what_is_not_committed_are_refused(
     repository: Repository,
 ) -> None:
     fix(repository, "feat(api-rest): a page")
     with pytest.raises(DeclarationError, match=r"the commits make it 1\.1\.0"):
         look(repository, "apps=1.0.1")
-
-
-def test_changes_that_are_not_committed_are_refused(repository: Repository) -> None:
     repository.write("note", "1")
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(note\)"):
         look(repository)

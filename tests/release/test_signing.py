@@ -19,26 +19,51 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nours\n-----END PUBLIC KEY-----\n"
 
 @dataclasses.dataclass
 class Notary:
-    """A cosign and a registry: what signatures are worth, what the registry has, what was done.
+    """A clone with a public key, a cosign and a registry: what signatures are worth, what was done."""
 
-    said has what signatures say, by reference: one that does not say what is asked for is worth nothing.
-    """
-
+    declaration: Declaration
+    root: Path
     said: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
-    annotated: list[dict[str, str] | None] = dataclasses.field(default_factory=list)
+    """What signatures say, by reference: one that does not say what is asked for is worth nothing."""
     verdicts: dict[str, Verdict] = dataclasses.field(default_factory=dict)
     held: set[str] = dataclasses.field(default_factory=lambda: {A, B, C})
     public: str = PUBLIC
-    against: str = ""
     found: str | None = "cosign"
+    against: str = ""
     program: str = ""
-    signed: list[tuple[str, list[str]]] = dataclasses.field(default_factory=list)
+    signed: list[str] = dataclasses.field(default_factory=list)
+    annotated: list[dict[str, str] | None] = dataclasses.field(default_factory=list)
     generated: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+
+    def sign(self, *references: str, sources: dict[str, str] | None = None, existing: Sequence[str] = ()) -> list[str]:
+        """Sign these; what was signed."""
+        self.signed.clear()
+        signing.sign(self.declaration, references, self.root, sources=sources, existing=existing)
+        return self.signed
+
+    def verify(self, *references: str) -> None:
+        signing.verify(self.declaration, references, self.root)
+
+    def unsigned(self, sources: dict[str, str]) -> list[str]:
+        return signing.unsigned_by_us(self.declaration, sources, self.root)
+
+    def key_problem(self, environment: str = "develop") -> tuple[Problem | None, str]:
+        return signing.key_problem(self.declaration, environment, self.root)
+
+    def check_key(self, environment: str = "develop") -> None:
+        signing.check_key(self.declaration, environment, self.root)
 
 
 @pytest.fixture
-def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
-    made = Notary()
+def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Notary:
+    """Its environment develop takes only what is signed."""
+    (tmp_path / "cosign.pub").write_text(PUBLIC)
+    develop = declaration.environments["develop"].model_copy(update={"signed": True})
+    update = {
+        "signing": Signing(public_key="cosign.pub"),
+        "environments": {**declaration.environments, "develop": develop},
+    }
+    made = Notary(declaration.model_copy(update=update), tmp_path)
 
     def verdict(reference: str, asked: dict[str, str]) -> Verdict:
         lacks = asked.items() - made.said.get(reference, {}).items()
@@ -52,7 +77,8 @@ def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
         return {reference: verdict(reference, annotations or {}) for reference in references}
 
     def sign(_self: Cosign, key: str, references: Sequence[str], annotations: dict[str, str] | None = None) -> None:
-        made.signed.append((key, list(references)))
+        assert key == "env://DELIVERY_SIGNING_KEY"
+        made.signed += references
         made.annotated.append(annotations)
 
     def fetch(_self: Registry, repository: str, digest: str) -> Manifest | None:
@@ -69,66 +95,56 @@ def notary(monkeypatch: pytest.MonkeyPatch) -> Notary:
     return made
 
 
-@pytest.fixture
-def signed(declaration: Declaration, tmp_path: Path) -> Declaration:
-    """A declaration with a public key, which is in the folder."""
-    (tmp_path / "cosign.pub").write_text(PUBLIC)
-    return declaration.model_copy(update={"signing": Signing(public_key="cosign.pub")})
-
-
 def test_without_a_key_nothing_is_signed_and_that_is_said(
-    notary: Notary, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    notary: Notary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(cosign.KEY)
-    signing.sign(declaration, [A])
-    assert notary.signed == []
+    assert notary.sign(A) == []
     assert "DELIVERY_SIGNING_KEY is not set, so nothing is signed" in capsys.readouterr().out
+    assert not signing.active()
+    assert notary.unsigned({B: "k2"}) == []
 
 
-def test_what_has_no_good_signature_is_signed(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
-    signing.sign(signed, [A, B], tmp_path)
-    assert notary.signed == []
+def test_what_has_no_good_signature_is_signed(notary: Notary) -> None:
+    assert notary.sign(A, B) == []
     notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
-    signing.sign(signed, [A, B, C], tmp_path)
-    assert notary.signed == [("env://DELIVERY_SIGNING_KEY", [B, C])]
+    assert notary.sign(A, B, C) == [B, C]
 
 
-def test_a_signature_says_what_was_made_from_what(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+def test_a_signature_says_what_was_made_from_what(notary: Notary) -> None:
     notary.verdicts = {C: Verdict.UNSIGNED}
     notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
-    signing.sign(signed, [A, B, C], tmp_path, sources={A: "k1", B: "k2"})
-    assert notary.signed == [("env://DELIVERY_SIGNING_KEY", [B, C])]
+    assert notary.sign(A, B, C, sources={A: "k1", B: "k2"}) == [B, C]
     assert notary.annotated == [{"sha256:" + "b" * 64: "k2"}]
 
 
-def test_what_was_found_is_never_signed(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+def test_what_was_found_is_never_signed(notary: Notary) -> None:
     notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
     sources = {A: "k1", B: "k2"}
     with pytest.raises(SignatureError, match=f"sign {B}: it was not made here, and its signature is gone"):
-        signing.sign(signed, [A, B], tmp_path, sources=sources, existing=[A, B])
+        notary.sign(A, B, sources=sources, existing=[A, B])
     assert notary.signed == []
-    signing.sign(signed, [A], tmp_path, sources=sources, existing=[A])
+    assert notary.sign(A, sources=sources, existing=[A]) == []
 
 
-def test_what_has_no_signature_that_names_its_source_is_unsigned_by_us(
-    notary: Notary, signed: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_no_signature_that_names_its_source_is_unsigned_by_us(notary: Notary) -> None:
     notary.said = {A: {"sha256:" + "a" * 64: "k1"}, B: {"sha256:" + "b" * 64: "k1"}}
     notary.verdicts = {C: Verdict.UNSIGNED}
-    assert signing.unsigned_by_us(signed, {A: "k1", B: "k2", C: ""}, tmp_path) == [B, C]
+    assert notary.unsigned({A: "k1", B: "k2", C: ""}) == [B, C]
     assert notary.against == PUBLIC
-    monkeypatch.delenv(cosign.KEY)
-    assert not signing.active()
-    assert signing.unsigned_by_us(signed, {B: "k2"}, tmp_path) == []
 
 
-def test_without_a_declared_key_the_own_one_proves(notary: Notary, declaration: Declaration) -> None:
+def test_without_a_declared_key_the_own_one_proves_and_nothing_can_be_verified(notary: Notary) -> None:
+    notary.declaration = notary.declaration.model_copy(update={"signing": None})
     notary.public = "our own"
-    assert signing.unsigned_by_us(declaration, {A: ""}) == []
+    assert notary.unsigned({A: ""}) == []
     assert notary.against == "our own"
     notary.against = ""
-    signing.sign(declaration, [A])
+    notary.sign(A)
     assert notary.against == "our own"
+    with pytest.raises(DeclarationError, match=r"delivery\.toml names no public key") as caught:
+        notary.verify(A)
+    assert "[signing]" in caught.value.hint
 
 
 def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
@@ -139,46 +155,37 @@ def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
     assert caught.value.details == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"
 
 
-def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
+def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary) -> None:
+    notary.verdicts = {A: Verdict.UNSIGNED}
     notary.public = "another one"
     with pytest.raises(SignatureError, match=r"DELIVERY_SIGNING_KEY is not the private half of cosign\.pub"):
-        signing.sign(signed, [A], tmp_path)
+        notary.sign(A)
     assert notary.signed == []
+    notary.public = PUBLIC
+    (notary.root / "cosign.pub").write_bytes(PUBLIC.replace("\n", "\r\n").encode())
+    assert notary.sign(A) == [A], "line ends make no other key"
 
 
-def test_line_ends_make_no_other_key(notary: Notary, signed: Declaration, tmp_path: Path) -> None:
-    (tmp_path / "cosign.pub").write_bytes(PUBLIC.replace("\n", "\r\n").encode())
-    notary.verdicts = {A: Verdict.UNSIGNED}
-    signing.sign(signed, [A], tmp_path)
-    assert len(notary.signed) == 1
-
-
-def test_what_the_registry_has_not_is_neither_signed_nor_good(
-    notary: Notary, signed: Declaration, tmp_path: Path
-) -> None:
+def test_what_the_registry_has_not_is_neither_signed_nor_good(notary: Notary) -> None:
     notary.held = {A}
-    for step in (signing.sign, signing.verify):
+    for step in (notary.sign, notary.verify):
         with pytest.raises(RegistryError, match=f"look for {B}: the registry holds no such manifest"):
-            step(signed, [A, B], tmp_path)
+            step(A, B)
     assert notary.signed == []
 
 
-def test_all_that_is_good_passes_by_a_cosign_installed_if_need_be(
-    notary: Notary, signed: Declaration, tmp_path: Path
-) -> None:
-    signing.verify(signed, [A, B], tmp_path)
+def test_all_that_is_good_passes_by_a_cosign_installed_if_need_be(notary: Notary) -> None:
+    notary.verify(A, B)
     assert (notary.against, notary.program) == (PUBLIC, "cosign")
     notary.found = None
-    signing.verify(signed, [A, B], tmp_path)
+    notary.verify(A, B)
     assert notary.program == "installed cosign"
 
 
-def test_every_reference_that_is_not_good_is_named_with_what_to_do(
-    notary: Notary, signed: Declaration, tmp_path: Path
-) -> None:
+def test_every_reference_that_is_not_good_is_named_with_what_to_do(notary: Notary) -> None:
     notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
     with pytest.raises(SignatureError, match="2 of 3 must not be deployed") as caught:
-        signing.verify(signed, [A, B, C], tmp_path)
+        notary.verify(A, B, C)
     assert caught.value.details.splitlines() == [
         f"{B} is not signed",
         f"{C} is signed, but not with the key that it has to be signed with",
@@ -188,26 +195,18 @@ def test_every_reference_that_is_not_good_is_named_with_what_to_do(
     assert caught.value.exit_code == 10
     notary.verdicts = {A: Verdict.OTHER_CONTENT}
     with pytest.raises(SignatureError) as caught:
-        signing.verify(signed, [A], tmp_path)
+        notary.verify(A)
     assert caught.value.details == f"{A} carries a signature that was made for other content"
     assert caught.value.hint.startswith("somebody put another image's signature beside it"), "one fault, one hint"
 
 
-@pytest.mark.usefixtures("notary")
-def test_without_a_public_key_nothing_can_be_checked(declaration: Declaration) -> None:
-    with pytest.raises(DeclarationError, match=r"delivery\.toml names no public key") as caught:
-        signing.verify(declaration, [A])
-    assert "[signing]" in caught.value.hint
-
-
-@pytest.mark.usefixtures("notary")
 @pytest.mark.parametrize("folder", [True, False])
-def test_a_public_key_that_is_not_there_is_an_error(signed: Declaration, tmp_path: Path, *, folder: bool) -> None:
-    (tmp_path / "cosign.pub").unlink()
+def test_a_public_key_that_is_not_there_is_an_error(notary: Notary, *, folder: bool) -> None:
+    (notary.root / "cosign.pub").unlink()
     if folder:
-        (tmp_path / "cosign.pub").mkdir()
+        (notary.root / "cosign.pub").mkdir()
     with pytest.raises(DeclarationError, match=r"signing\.public_key: there is no file .*cosign\.pub"):
-        signing.verify(signed, [A], tmp_path)
+        notary.verify(A)
 
 
 def test_a_key_pair_is_made_where_none_is(notary: Notary, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,29 +220,21 @@ def test_a_key_pair_is_made_where_none_is(notary: Notary, tmp_path: Path, capsys
 
 @pytest.mark.parametrize("there", ["cosign.key", "cosign.pub"])
 def test_a_key_is_never_written_over(notary: Notary, tmp_path: Path, there: str) -> None:
-    (tmp_path / there).touch()
+    (tmp_path / "pair").mkdir()
+    (tmp_path / "pair" / there).touch()
     with pytest.raises(DeclarationError, match=f"there is .*{there} already"):
-        signing.key_pair(tmp_path, "open sesame")
+        signing.key_pair(tmp_path / "pair", "open sesame")
     assert notary.generated == []
 
 
-@pytest.fixture
-def wanted(notary: Notary, signed: Declaration) -> Declaration:
-    """A declaration whose environment develop takes only what is signed."""
-    del notary
-    environments = dict(signed.environments)
-    environments["develop"] = environments["develop"].model_copy(update={"signed": True})
-    return signed.model_copy(update={"environments": environments})
-
-
-def test_a_key_that_fits_is_no_problem(wanted: Declaration, tmp_path: Path) -> None:
-    assert signing.key_problem(wanted, "develop", tmp_path) == (None, "")
-    signing.check_key(wanted, "develop", tmp_path)
+def test_a_key_that_fits_is_no_problem(notary: Notary) -> None:
+    assert notary.key_problem() == (None, "")
+    notary.check_key()
 
 
 @pytest.mark.parametrize("pipeline", [True, False])
 def test_a_line_that_signs_needs_a_key_in_a_pipeline_only_at_push(
-    wanted: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, pipeline: bool
+    notary: Notary, monkeypatch: pytest.MonkeyPatch, *, pipeline: bool
 ) -> None:
     monkeypatch.delenv(cosign.KEY)
     if pipeline:
@@ -254,37 +245,33 @@ def test_a_line_that_signs_needs_a_key_in_a_pipeline_only_at_push(
         reference="signature",
     )
     later = "the signing key: a pipeline gives DELIVERY_SIGNING_KEY to `push` alone"
-    assert signing.key_problem(wanted, "develop", tmp_path) == ((None, later) if pipeline else (problem, ""))
+    assert notary.key_problem() == ((None, later) if pipeline else (problem, ""))
     with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY is not set"):
-        signing.check_key(wanted, "develop", tmp_path)
+        notary.check_key()
     for environment in ("staging", ""):
-        assert signing.key_problem(wanted, environment, tmp_path) == (None, "")
-        signing.check_key(wanted, environment, tmp_path)
+        assert notary.key_problem(environment) == (None, "")
+        notary.check_key(environment)
 
 
-def test_what_is_wrong_with_a_key_is_a_problem(
-    notary: Notary, wanted: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_wrong_with_a_key_is_a_problem(notary: Notary, monkeypatch: pytest.MonkeyPatch) -> None:
     def message() -> str:
-        problem, _ = signing.key_problem(wanted, "develop", tmp_path)
+        problem, _ = notary.key_problem()
         return problem.message if problem else ""
 
     notary.public = "another"
     assert "is not the private half of cosign.pub" in message()
-    (tmp_path / "cosign.pub").unlink()
+    (notary.root / "cosign.pub").unlink()
     assert "there is no file" in message()
     monkeypatch.setenv(cosign.KEY, "neither")
     assert "neither a private key in PEM nor a file" in message()
 
 
 @pytest.mark.parametrize("installs", [True, False])
-def test_cosign_is_not_installed_by_looking(
-    notary: Notary, wanted: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, installs: bool
-) -> None:
+def test_cosign_is_not_installed_by_looking(notary: Notary, monkeypatch: pytest.MonkeyPatch, *, installs: bool) -> None:
     notary.found = None
     monkeypatch.setattr(debian, "can_install", lambda: installs)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("COSIGN", raising=False)
-    problem, unchecked = signing.key_problem(wanted, "develop", tmp_path)
+    problem, unchecked = notary.key_problem()
     assert bool(problem) is not installs
     assert unchecked == ("the signing key: cosign, which opens it, is not installed yet" if installs else "")
