@@ -131,7 +131,7 @@ def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(
     (problem,) = place.look().problems
     assert (problem.reference, "a version is never overwritten" in problem.message) == ("registry", True)
     assert f"/{repository}:0.1.0-dev.1 is {digest}, not made from " in problem.details
-    assert "`./run inv release.prepare --subproject base-image=0.1.1" in problem.hint
+    assert "`./run inv release.prepare --subproject base-image=0.1.1 --subproject apps=0.1.1" in problem.hint
 
 
 def test_a_release_of_other_sources_is_one_problem_with_its_tags(place: Place) -> None:
@@ -172,7 +172,8 @@ def test_a_release_that_only_another_line_publishes_is_a_problem(place: Place) -
     place.release()
     (problem,) = place.look().problems
     assert problem.message.startswith("nothing has changed since 0.1.0, but localhost:")
-    assert "TAG_NAME=platform-chart-v0.1.0 ./run inv push`" in problem.hint
+    command = "`git switch --detach platform-chart-v0.1.0 && TAG_NAME=platform-chart-v0.1.0 ./run inv push`"
+    assert problem.hint == f"its own line publishes it: {command}"
 
 
 def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:

@@ -9,7 +9,7 @@ from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.release.problems import differences, expected, other_release, refusal, taken_tags, unpublished, way_out
+from delivery.release.problems import differences, expected, other_release, refusal, way_out
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 from tests.project.examples import NAMES, checkout, version
 
@@ -77,32 +77,6 @@ def test_what_a_release_lacks_or_calls_otherwise_is_told(declaration: Declaratio
     }
 
 
-def test_a_tag_of_other_content_is_told_also_before_that_is_built(declaration: Declaration) -> None:
-    told = plan(declaration, held={"base-image": A, "api-rest": A})
-    held = {f"{part.repository}:0.1.0-dev.1": B for part in told.parts}
-    digests = {told.images.all[0].repository: A, told.images.all[1].repository: B}
-    problem = taken_tags(told, held, digests)
-    assert problem
-    assert problem.details.splitlines() == [
-        f"localhost:5001/base-image:0.1.0-dev.1 is {B}, not {A}",
-        f"localhost:5001/platform-chart:0.1.0-dev.1 is {B}, not made from k3",
-    ]
-    assert problem.reference == RegistryError.reference
-    assert "`./run inv release.prepare --subproject base-image=0.1.1 --subproject apps=0.1.1" in problem.hint
-    assert taken_tags(told, held, digests, skip=[one.repository for one in told.parts]) is None
-    assert taken_tags(told, {}, digests) is None
-
-
-def test_what_has_not_changed_is_left_to_its_own_line(declaration: Declaration) -> None:
-    told = plan(declaration)
-    assert unpublished(declaration, told) is None
-    chart = dataclasses.replace(told.chart, tag="", version="0.1.0")
-    problem = unpublished(declaration, dataclasses.replace(told, chart=chart))
-    assert problem
-    command = "`git switch --detach platform-chart-v0.1.0 && TAG_NAME=platform-chart-v0.1.0 ./run inv push`"
-    assert problem.hint == f"its own line publishes it: {command}"
-
-
 @pytest.mark.parametrize(
     ("branch", "kind", "bump", "hint", "by_hand"),
     [
@@ -136,11 +110,8 @@ def test_what_to_run_is_said_where_a_version_has_other_content(
     assert (cut_off in way_out(told)) is ("not tagged" in hint)
 
 
-def test_a_plan_without_problems_is_not_refused(declaration: Declaration) -> None:
-    assert refusal(plan(declaration), "publish") is None
-
-
 def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> None:
+    assert refusal(plan(declaration), "publish") is None
     told = dataclasses.replace(plan(declaration), problems=(Problem("a thing", "`do`", "seen", "signature"),))
     error = refusal(told, "publish")
     assert isinstance(error, SignatureError)
