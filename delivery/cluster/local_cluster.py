@@ -366,7 +366,7 @@ def _wire(cluster: Cluster) -> str:
     """Let the nodes pull from the local registry by the name that it has on this machine."""
     host = cluster.declaration.registry.address.partition("/")[0]
     port = int(host.partition(":")[2] or "80")
-    publisher = cluster.engine.publisher(port)
+    publisher = cluster.engine.publishers().get(port)
     if publisher is None:
         raise ClusterError(
             f"wire the registry {host} into the nodes: no container of this engine publishes port {port}",

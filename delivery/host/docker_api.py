@@ -272,16 +272,6 @@ class Engine:
         with _asking("ask the Docker engine what it is"):
             return int(self.client.info().get("MemTotal", 0))
 
-    def publisher(self, port: int) -> tuple[str, int] | None:
-        """Which running container publishes a host port, and its own port."""
-        with _asking("list what containers publish"):
-            containers = self.client.containers.list()
-        for container in containers:
-            for inside, bindings in container.ports.items():
-                if any(int(binding["HostPort"]) == port for binding in bindings or ()):
-                    return container.name or "", int(inside.partition("/")[0])
-        return None
-
     def remove(self, name: str) -> bool:
         """Stop and remove a container of ours; say whether it was there. Somebody else's is an error."""
         container = self.container(name)
@@ -303,14 +293,14 @@ class Engine:
             volume.remove()
         return True
 
-    def publishers(self) -> dict[int, str]:
-        """The host ports that containers publish, with the container's name."""
+    def publishers(self) -> dict[int, tuple[str, int]]:
+        """Who publishes each host port: a running container's name, and its own port."""
         with _asking("list what containers publish"):
             containers = self.client.containers.list()
         return {
-            int(binding["HostPort"]): container.name or ""
+            int(binding["HostPort"]): (container.name or "", int(inside.partition("/")[0]))
             for container in containers
-            for bindings in container.ports.values()
+            for inside, bindings in container.ports.items()
             for binding in bindings or ()
         }
 

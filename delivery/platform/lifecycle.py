@@ -148,7 +148,7 @@ def check_ports(project: Compose) -> None:
     for service, port in ports:
         if port in ours or _free(port):
             continue
-        holder = f"the container {publishers[port]}" if port in publishers else "another program"
+        holder = f"the container {publishers[port][0]}" if port in publishers else "another program"
         raise PortTakenError(
             f"bring the platform up: port {port}, which {service} is to publish, is taken by {holder}",
             hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "

@@ -83,7 +83,7 @@ def _silent(address: str) -> RegistryError:
 
 def _start(engine: Engine, image: str, address: str, container: str) -> None:
     port = int(address.partition("/")[0].partition(":")[2] or "80")
-    elsewhere = [taken for taken, holder in engine.publishers().items() if holder == container]
+    elsewhere = [taken for taken, (holder, _) in engine.publishers().items() if holder == container]
     if elsewhere:
         raise RegistryError(
             f"start a registry at {address}: this project's runs at localhost:{elsewhere[0]}, and others may be using it",

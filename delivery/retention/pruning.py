@@ -103,7 +103,7 @@ def collect(engine: Engine, declaration: Declaration) -> str:
     """
     name, address = local_registry.name(declaration), declaration.registry.address
     port = int(address.partition("/")[0].rpartition(":")[2]) if ":" in address else 80
-    if not is_local(address) or (engine.publisher(port) or ("",))[0] != name:
+    if not is_local(address) or engine.publishers().get(port, ("",))[0] != name:
         raise DeclarationError(
             f"collect what {address} no longer needs: it is no registry that this project started",
             hint="leave --collect out; whoever runs that registry frees its space (`registry garbage-collect`)",

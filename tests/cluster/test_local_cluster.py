@@ -79,9 +79,8 @@ class World:
         self.joined.add(f"{network}/{name}")
         return new
 
-    def publisher(self, port: int) -> tuple[str, int] | None:
-        assert port == 5001
-        return self.registry
+    def publishers(self) -> dict[int, tuple[str, int]]:
+        return {5001: self.registry} if self.registry else {}
 
     def execute(self, name: str, argv: Sequence[str]) -> str:
         if self.nodes.get(name) != "running":

@@ -82,7 +82,7 @@ def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: local_cluster
 
 def test_its_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> None:
     _, _, port = cluster.declaration.registry.address.partition("/")[0].partition(":")
-    found = cluster.engine.publisher(int(port))
+    found = cluster.engine.publishers().get(int(port))
     assert found
     assert cluster.name in local_cluster.pulling_from(cluster.engine, found[0])
 

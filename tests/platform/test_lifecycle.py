@@ -35,8 +35,8 @@ class Project:
     def engine(self) -> Project:
         return self
 
-    def publishers(self) -> dict[int, str]:
-        return {self.port: self.published_by} if self.published_by else {}
+    def publishers(self) -> dict[int, tuple[str, int]]:
+        return {self.port: (self.published_by, 80)} if self.published_by else {}
 
     def ports(self) -> list[tuple[str, int]]:
         return [(self.service, self.port)]

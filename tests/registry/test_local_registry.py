@@ -17,9 +17,9 @@ class Runner:
     def __init__(self, refusal: str = "") -> None:
         self.refusal = refusal
         self.removed: list[str] = []
-        self.running: dict[int, str] = {}
+        self.running: dict[int, tuple[str, int]] = {}
 
-    def publishers(self) -> dict[int, str]:
+    def publishers(self) -> dict[int, tuple[str, int]]:
         return self.running
 
     def remove(self, name: str) -> bool:
@@ -68,7 +68,7 @@ def test_each_compose_project_has_a_registry_of_its_own(
 
 def test_one_that_runs_at_another_port_is_not_taken_away_from_others(declaration: Declaration) -> None:
     runner = Runner()
-    runner.running = {5001: "house-registry"}
+    runner.running = {5001: ("house-registry", 5000)}
     with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:
         local_registry.ensure(cast("Engine", runner), declaration.at("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint

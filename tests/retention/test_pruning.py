@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -391,11 +392,12 @@ class Runner:
 
     def __init__(self, publisher: str, fails: str = "") -> None:
         self.publishing = publisher
+        self.port = 0
         self.fails = fails
         self.done: list[str] = []
 
-    def publisher(self, _port: int) -> tuple[str, int]:
-        return self.publishing, 5000
+    def publishers(self) -> dict[int, tuple[str, int]]:
+        return {self.port: (self.publishing, 5000)}
 
     def stop(self, name: str) -> None:
         self.done.append(f"stop {name}")
@@ -411,6 +413,7 @@ class Runner:
 
 
 def collected(house: House, runner: Runner) -> str:
+    runner.port = urlsplit(f"//{house.declaration.registry.address}").port or 80
     return pruning.collect(cast("Engine", runner), house.declaration)
 
 
