@@ -12,13 +12,12 @@ from delivery.machine import platform
 from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.project.gitflow import Decision
 from delivery.project.keys import chart_key, image_key
 from delivery.project.notices import notes, of_git
 from delivery.project.versions import Version
 from delivery.registry.client import Registry
 
-__all__ = ["arguments", "decide", "keep_to", "keys", "look", "look_at_images", "read", "write"]
+__all__ = ["arguments", "keep_to", "keys", "look", "look_at_images", "read", "write"]
 
 
 def look(
@@ -46,11 +45,6 @@ def look_at_images(declaration: Declaration, registry: Registry | None, root: Pa
     """The images that a clone makes for itself: keys from the files, and one question an image to the registry, if it answers."""
     named = keys(declaration, root)
     return make_images(declaration, named, _held(declaration, registry, named) if registry else {})
-
-
-def decide(declaration: Declaration, branch: str = "", root: Path = ROOT) -> Decision:
-    """What gitflow says of a branch, or of what is checked out, by git alone."""
-    return gather.decide(declaration, root, branch)
 
 
 def write(plan: Plan, file: Path, root: Path = ROOT) -> None:

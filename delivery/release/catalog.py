@@ -13,7 +13,7 @@ from delivery.registry.client import Artifact, Blob, Registry, answers
 from delivery.release import sboms
 from delivery.release.released import Release, read_release
 
-__all__ = ["CURRENT", "DEPLOYED", "REPOSITORY", "check", "digest", "find", "held", "known", "offered", "pins", "put"]
+__all__ = ["CURRENT", "DEPLOYED", "REPOSITORY", "artifact", "check", "find", "held", "known", "offered", "pins", "put"]
 
 CURRENT = "current"  # the sources of this clone as they are
 DEPLOYED = "deployed"  # what the environment runs now
@@ -50,16 +50,11 @@ def find(registry: Registry, version: str) -> Release | None:
 
 def put(registry: Registry, release: Release) -> str:
     """Put a release into the registry under its version, which publishes it; the digest of its artefact."""
-    return registry.push_artifact(f"{registry.address}/{REPOSITORY}", _artifact(release), tag=release.version)
+    return registry.push_artifact(f"{registry.address}/{REPOSITORY}", artifact(release), tag=release.version)
 
 
-def digest(registry: Registry, release: Release) -> str:
-    """The digest that a release is put as; puts nothing."""
-    return registry.artifact_digest(f"{registry.address}/{REPOSITORY}", _artifact(release))
-
-
-def _artifact(release: Release) -> Artifact:
-    """The artefact of a release."""
+def artifact(release: Release) -> Artifact:
+    """What a release is put as."""
     title = {"org.opencontainers.image.title": "release.json"}
     return Artifact(
         _TYPE,

@@ -16,7 +16,7 @@ from delivery.errors import DeclarationError
 from delivery.project.keys import File
 from delivery.registry.client import Artifact, Blob, Registry
 
-__all__ = ["digest", "fetch", "package", "push", "read_file"]
+__all__ = ["artifact", "fetch", "package", "push", "read_file"]
 
 _CONFIG = "application/vnd.cncf.helm.config.v1+json"
 _CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
@@ -46,16 +46,11 @@ def package(folder: Path, files: Iterable[File], replaced: Mapping[str, str], *,
 def push(registry: Registry, repository: str, key: str, packed: bytes) -> str:
     """Push a packaged chart under its key; its digest."""
     # A key says what went in; a registry that lost the images and got others has other digests now.
-    return registry.push_artifact(repository, _artifact(packed), tag=key, overwrite=True)
+    return registry.push_artifact(repository, artifact(packed), tag=key, overwrite=True)
 
 
-def digest(registry: Registry, repository: str, packed: bytes) -> str:
-    """The digest that a packaged chart is pushed as; pushes nothing."""
-    return registry.artifact_digest(repository, _artifact(packed))
-
-
-def _artifact(packed: bytes) -> Artifact:
-    """The artefact of a packaged chart."""
+def artifact(packed: bytes) -> Artifact:
+    """What a packaged chart is pushed as."""
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
         text = tar.extractfile(tar.getmembers()[0])
         metadata = _metadata(text.read().decode() if text else "")

@@ -173,7 +173,8 @@ def _compare_release(registry: Registry, release: Release) -> None:
     """Hold the release that the registry has, without our signature, against ours."""
     repository = f"{registry.address}/{catalog.REPOSITORY}"
     actual = registry.digest(repository, release.version)
-    signing.compare({f"{repository}:{release.version}": (actual, catalog.digest(registry, release))})
+    made = registry.artifact_digest(repository, catalog.artifact(release))
+    signing.compare({f"{repository}:{release.version}": (actual, made)})
 
 
 def _sign(
@@ -221,7 +222,7 @@ def _compare_bills(
     compared = {}
     for reference in signing.unsigned_by_us(declaration, sources, root):
         image, layout = existing[reference]
-        made = sboms.artifact_digest(registry, image, layout)
+        made = registry.artifact_digest(image.repository, sboms.artifact(registry, image, layout))
         compared[f"the bill of materials of {image.repository}"] = (reference.partition("@")[2], made)
     signing.compare(compared)
 
@@ -243,7 +244,8 @@ def _compare_chart(
         tag = tag_of(values, name)
         if re.fullmatch(rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag):
             images[name] = replace(images[name], version=tag)
-    made = chart_package.digest(registry, repository, package_chart(declaration, plan, images, root))
+    packed = package_chart(declaration, plan, images, root)
+    made = registry.artifact_digest(repository, chart_package.artifact(packed))
     signing.compare({f"{repository}:{plan.chart.key}": (digest, made)})
 
 

@@ -10,7 +10,7 @@ from delivery.release import bom
 from delivery.release.bom import Image
 from delivery.release.released import ReleasedImage
 
-__all__ = ["artifact_digest", "attach", "attached", "attached_or_made", "make", "reference"]
+__all__ = ["artifact", "attach", "attached", "attached_or_made", "make", "reference"]
 
 
 def attach(registry: Registry, image: Image, layout: Path | None) -> str:
@@ -19,15 +19,11 @@ def attach(registry: Registry, image: Image, layout: Path | None) -> str:
     The image is read from its layout where there is one, else out of the registry. Whether another
     bill is attached is not looked at: a caller that signs the result must not get somebody else's.
     """
-    return registry.push_artifact(image.repository, _artifact(registry, image, layout))
+    return registry.push_artifact(image.repository, artifact(registry, image, layout))
 
 
-def artifact_digest(registry: Registry, image: Image, layout: Path | None) -> str:
-    """The digest that an image's bill of materials is attached as; attaches nothing."""
-    return registry.artifact_digest(image.repository, _artifact(registry, image, layout))
-
-
-def _artifact(registry: Registry, image: Image, layout: Path | None) -> Artifact:
+def artifact(registry: Registry, image: Image, layout: Path | None) -> Artifact:
+    """What an image's bill of materials is attached as."""
     title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
     blob = Blob(bom.MEDIA_TYPE, make(registry, image, layout).encode(), title)
     return Artifact(bom.MEDIA_TYPE, [blob], subject=image.digest)

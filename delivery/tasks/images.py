@@ -15,7 +15,7 @@ from delivery.build.plan import Plan
 from delivery.errors import DeclarationError, did_you_mean
 from delivery.host import engines
 from delivery.platform import lifecycle
-from delivery.project import files
+from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Decision
 from delivery.registry import local_registry
@@ -111,7 +111,7 @@ def _say(what: str, declaration: Declaration, branch: str) -> None:
     if what not in _SAYS:
         hint = did_you_mean(what, _SAYS, f"one of {', '.join(_SAYS)}")
         raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=hint)
-    console.say(_SAYS[what](planning.decide(declaration, branch)))
+    console.say(_SAYS[what](gather.decide(declaration, files.ROOT, branch)))
 
 
 @functools.cache

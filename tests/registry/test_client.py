@@ -457,7 +457,7 @@ def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("where", ["request", "answer"])
-@pytest.mark.parametrize(("method", "part"), [("PUT", "/uploads/"), ("GET", "/manifests/")])
+@pytest.mark.parametrize(("method", "part"), [("PUT", "/uploads/"), ("PUT", "/manifests/"), ("GET", "/manifests/")])
 def test_a_connection_that_breaks_is_made_again(tmp_path: Path, where: str, method: str, part: str) -> None:
     built, pushed, seen = push(tmp_path, failing(2, method, part, Break(where)))
     assert pushed == built

@@ -69,7 +69,7 @@ def test_the_same_bill_is_attached_once_by_a_digest_that_is_known_before(
     pushed: tuple[Registry, Image], layout: Path
 ) -> None:
     registry, image = pushed
-    first = sboms.artifact_digest(registry, image, layout)
+    first = registry.artifact_digest(image.repository, sboms.artifact(registry, image, layout))
     assert sboms.reference(registry, image.repository, image.digest) == ""
     assert sboms.attach(registry, image, layout) == first
     assert sboms.attach(registry, image, None) == first
