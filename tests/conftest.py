@@ -1,5 +1,6 @@
 """What the tests of delivery/ share."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +136,20 @@ def house(tmp_path: Path) -> Path:
         (folder / "Dockerfile").write_text("FROM scratch\n")
         (folder / "VERSION").write_text("0.1.0\n")
     return tmp_path
+
+
+@pytest.fixture
+def clone(house: Path) -> Path:
+    """The house as a clone with one commit, on develop."""
+    (house / "platform-chart" / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
+    (house / "delivery.toml").write_text(DECLARATION)
+    for arguments in (
+        ("init", "--quiet", "--initial-branch=develop"),
+        ("add", "."),
+        ("commit", "--quiet", "--message=feat: all"),
+    ):
+        subprocess.run(["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+    return house
 
 
 @pytest.fixture(scope="session", autouse=True)

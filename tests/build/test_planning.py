@@ -1,6 +1,5 @@
 """Keys come from the files and the declaration alone."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from delivery.build import planning
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
-from tests.conftest import DECLARATION
 from tests.registries import FullRegistry, serving, sha256
 
 
@@ -43,20 +41,6 @@ def test_asks_the_registry_one_question_an_image(declaration: Declaration, house
         images = planning.look_at_images(declaration.at(address), Registry(address), house)
     assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]
     assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
-
-
-@pytest.fixture
-def clone(house: Path) -> Path:
-    """The house as a clone with one commit, on develop."""
-    (house / "platform-chart" / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
-    (house / "delivery.toml").write_text(DECLARATION)
-    for arguments in (
-        ("init", "--quiet", "--initial-branch=develop"),
-        ("add", "."),
-        ("commit", "--quiet", "--message=feat: all"),
-    ):
-        subprocess.run(["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
-    return house
 
 
 def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(declaration: Declaration, clone: Path) -> None:

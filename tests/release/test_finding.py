@@ -12,7 +12,6 @@ from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from delivery.release import catalog, finding, signing
 from delivery.release.released import make_release
-from tests.conftest import DECLARATION
 from tests.registries import Answer, Fault, FullRegistry, failing, serving
 
 LINE = 'image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n'
@@ -57,15 +56,11 @@ class Place:
 
 
 @pytest.fixture
-def place(declaration: Declaration, house: Path) -> Place:
-    chart = house / "platform-chart"
-    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
-    (chart / "values.yaml").write_text(LINE)
-    (house / "delivery.toml").write_text(DECLARATION)
-    made = Place(declaration, house)
-    made.git("init", "--quiet", "--initial-branch=develop")
+def place(declaration: Declaration, clone: Path) -> Place:
+    (clone / "platform-chart" / "values.yaml").write_text(LINE)
+    made = Place(declaration, clone)
     made.git("add", ".")
-    made.git("commit", "--quiet", "--message=feat: all")
+    made.git("commit", "--quiet", "--amend", "--no-edit")
     return made
 
 

@@ -1,7 +1,9 @@
 """What the registry holds, but not with our signature, is built here again, and that is said."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -22,30 +24,27 @@ KEYS = {"base-image": "k1", "api-rest": "k2"}
 HELD = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
 
 
-class FakeEngine:
-    """An engine of one kind or the other."""
-
-    def __init__(self, *, oci_layouts: bool = True) -> None:
-        self.oci_layouts = oci_layouts
+ENGINE, CLASSIC = (cast("Engine", SimpleNamespace(oci_layouts=layouts)) for layouts in (True, False))
 
 
+@dataclass
 class Pusher:
     """Push what the registry holds, some of it untrusted; what was built and published is noted."""
 
-    def __init__(self, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.declaration = declaration
-        self.patch = monkeypatch
-        self.built: list[str] = []
-        self.published: list[tuple[object, list[str]]] = []
-        self.lacks_key = ""  # the environment that a key is missing for
-        monkeypatch.setattr(building, "build", self._build)
-        monkeypatch.setattr(publishing, "publish", self._publish)
+    declaration: Declaration
+    patch: pytest.MonkeyPatch
+    built: list[str] = field(default_factory=list)
+    published: list[tuple[object, list[str]]] = field(default_factory=list)
+    lacks_key: str = ""
+    """The environment that a key is missing for."""
 
-    def push(self, untrusted: Sequence[str], engine: object = None) -> None:
+    def push(self, untrusted: Sequence[str], engine: Engine | EngineError) -> None:
         """Publish on develop; engine is what there is, or the error that there is none."""
         self.patch.setattr(publishing, "untrusted", lambda *_: untrusted)
         self.patch.setattr(signing, "check_key", self._check_key)
         self.patch.setattr(engines, "ensure", lambda: self._ensure(engine))
+        self.patch.setattr(building, "build", self._build)
+        self.patch.setattr(publishing, "publish", self._publish)
         decision = decide(Ref("branch", "develop"), self.declaration)
         chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
         plan = Plan("c" * 40, decision, (), make_images(self.declaration, KEYS, HELD), chart)
@@ -64,10 +63,10 @@ class Pusher:
         self.published.append((built.engine, list(built.layouts)))
 
     @staticmethod
-    def _ensure(engine: object) -> Engine:
+    def _ensure(engine: Engine | EngineError) -> Engine:
         if isinstance(engine, EngineError):
             raise engine
-        return cast("Engine", engine)
+        return engine
 
 
 @pytest.fixture
@@ -83,33 +82,38 @@ def test_what_is_signed_by_us_needs_no_engine(pusher: Pusher) -> None:
 def test_a_key_that_does_not_fit_is_said_before_anything_is_built(pusher: Pusher) -> None:
     pusher.lacks_key = "develop"
     with pytest.raises(SignatureError, match="there is no key"):
-        pusher.push(["api-rest"], FakeEngine())
+        pusher.push(["api-rest"], ENGINE)
     assert (pusher.built, pusher.published) == ([], [])
 
 
 def test_what_is_untrusted_is_built_again_and_that_is_said(pusher: Pusher, capsys: pytest.CaptureFixture[str]) -> None:
-    engine = FakeEngine()
-    pusher.push(["api-rest"], engine)
-    assert (pusher.built, pusher.published) == (["api-rest"], [(engine, ["api-rest"])])
+    pusher.push(["api-rest"], ENGINE)
+    assert (pusher.built, pusher.published) == (["api-rest"], [(ENGINE, ["api-rest"])])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("build again api-rest: what the registry holds carries no signature of ours")
 
 
-def test_without_an_engine_the_error_says_what_for(pusher: Pusher) -> None:
+@pytest.mark.parametrize(
+    ("engine", "reason", "hint"),
+    [
+        (
+            EngineError("find a Docker engine: none answers", hint="start it"),
+            "find a Docker engine: none answers",
+            "start it",
+        ),
+        (CLASSIC, "builds do not repeat on this engine", "containerd-snapshotter"),
+    ],
+)
+def test_without_an_engine_whose_builds_repeat_the_error_says_what_for(
+    pusher: Pusher, engine: Engine | EngineError, reason: str, hint: str
+) -> None:
     with pytest.raises(EngineError) as caught:
-        pusher.push(["base-image", "api-rest"], EngineError("find a Docker engine: none answers", hint="start it"))
-    assert caught.value.message == (
+        pusher.push(["base-image", "api-rest"], engine)
+    assert caught.value.message.startswith(
         "cannot sign base-image, api-rest: content that somebody else may have pushed is built here again first: "
-        "find a Docker engine: none answers"
+        f"{reason}"
     )
-    assert caught.value.hint == "start it"
-    assert pusher.published == []
-
-
-def test_an_engine_whose_builds_do_not_repeat_proves_nothing(pusher: Pusher) -> None:
-    with pytest.raises(EngineError, match="builds do not repeat on this engine") as caught:
-        pusher.push(["api-rest"], FakeEngine(oci_layouts=False))
-    assert "containerd-snapshotter" in caught.value.hint
+    assert hint in caught.value.hint
     assert (pusher.built, pusher.published) == ([], [])
 
 
