@@ -7,15 +7,15 @@ import os
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from tests.integration.conftest import free_port
@@ -104,40 +104,38 @@ class Project:
             cursor.execute(sql)
             return cursor.fetchall()
 
-    def create_topic(self, topic: str) -> None:
-        with closing(KafkaAdminClient(bootstrap_servers=self.broker)) as admin:
-            admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
-
-    def produce(self, topic: str, value: bytes) -> None:
-        with closing(KafkaProducer(bootstrap_servers=self.broker, acks="all")) as producer:
-            producer.send(topic, value).get(timeout=30)
-
-    def first(self, topic: str) -> bytes:
-        """The first record of the topic."""
-        with closing(KafkaConsumer(bootstrap_servers=self.broker, consumer_timeout_ms=15000)) as consumer:
-            consumer.assign([TopicPartition(topic, 0)])
-            consumer.seek_to_beginning()
-            return bytes(next(consumer).value)
-
 
 def new_project(*more_files: Path) -> Project:
     return Project(f"up-{uuid.uuid4().hex[:8]}", free_port(), free_port(), (FILE, *more_files))
 
 
+@contextmanager
+def running(project: Project, *services: str, end: Sequence[str] = ()) -> Iterator[Project]:
+    """Have it up, and gone afterwards."""
+    try:
+        project.up(*services)
+        yield project
+    finally:
+        project.compose("down", "--volumes", *end)
+
+
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
-    created = new_project()
-    try:
-        created.up()
+    with running(new_project()) as created:
         yield created
-    finally:
-        created.compose("down", "--volumes")
 
 
 def test_everything_is_there_for_this_machine(project: Project) -> None:
-    project.create_topic("from-here")
-    project.produce("from-here", b"greeting")
-    assert project.first("from-here") == b"greeting"
+    told = {"from-here": {"num_partitions": 1, "replication_factor": 1}}
+    with closing(KafkaAdminClient(bootstrap_servers=project.broker)) as admin:
+        admin.create_topics(told)
+    with closing(KafkaProducer(bootstrap_servers=project.broker, acks="all")) as producer:
+        producer.send("from-here", b"greeting").get(timeout=30)
+    consumer = KafkaConsumer(
+        "from-here", bootstrap_servers=project.broker, auto_offset_reset="earliest", consumer_timeout_ms=15000
+    )
+    with closing(consumer):
+        assert next(consumer).value == b"greeting"
     assert project.query("SELECT CURRENT_USER(), @@character_set_database") == (("ledger@%", "utf8mb4"),)
 
 
@@ -204,13 +202,9 @@ def earlier(tmp_path: Path) -> Iterator[Project]:
     """A database with one account for all, as the version before made it, and a row in it."""
     override = tmp_path / "earlier.yaml"
     override.write_text(OF_THE_VERSION_BEFORE)
-    created = new_project(override)
-    try:
-        created.up("database")
+    with running(new_project(override), "database") as created:
         created.query("CREATE TABLE deployments AS SELECT 'kept' AS id")
         yield created
-    finally:
-        created.compose("down", "--volumes")
 
 
 def refuses(project: Project, user: str, password: str) -> bool:
@@ -247,11 +241,9 @@ def two_voters(tmp_path: Path) -> Iterator[Project]:
     """Kafka with a second controller: neither is a majority by itself, and clients only ever speak to the first."""
     kafka = json.loads(new_project().compose("config", "--format", "json").stdout)["services"]["kafka"]
     quorum = {"KAFKA_CONTROLLER_QUORUM_VOTERS": "1@kafka:9093,2@second:9093"}
+    same = ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
     second = {
-        **{
-            name: kafka["environment"][name]
-            for name in ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
-        },
+        **{name: kafka["environment"][name] for name in same},
         **quorum,
         "KAFKA_NODE_ID": "2",
         "KAFKA_PROCESS_ROLES": "controller",
@@ -265,13 +257,9 @@ def two_voters(tmp_path: Path) -> Iterator[Project]:
         "second": {"image": kafka["image"], "environment": second},
     }
     override.write_text(json.dumps({"services": services}))
-    created = new_project(override)
-    try:
-        created.up("kafka", "second")
+    # A broker that has no majority never ends its shutdown by itself.
+    with running(new_project(override), "kafka", "second", end=("--timeout", "0")) as created:
         yield created
-    finally:
-        # A broker that has no majority never ends its shutdown by itself.
-        created.compose("down", "--volumes", "--timeout", "0")
 
 
 def test_kafka_is_not_healthy_without_a_leader_though_its_port_is_open(two_voters: Project) -> None:

@@ -27,24 +27,19 @@ def name() -> str:
     return f"delivery-test-{uuid.uuid4().hex[:8]}"
 
 
-def test_a_container_that_is_not_ours_is_never_removed(engine: Engine, project: Declaration, name: str) -> None:
-    theirs = engine.client.containers.create(project.upstream["debian"].image, name=name)
+def test_what_is_not_ours_is_never_removed(engine: Engine, project: Declaration, name: str) -> None:
+    container = engine.client.containers.create(project.upstream["debian"].image, name=name)
+    volume = engine.client.volumes.create(name)
     try:
         with pytest.raises(NotOursError, match=f"remove the container {name}: it is not this project's"):
             engine.remove(name)
-        assert engine.container(name) is not None
-    finally:
-        theirs.remove()
-
-
-def test_a_volume_that_is_not_ours_is_never_removed(engine: Engine, name: str) -> None:
-    theirs = engine.client.volumes.create(name)
-    try:
         with pytest.raises(NotOursError, match=f"remove the volume {name}: it is not this project's"):
             engine.remove_volume(name)
+        assert engine.container(name) is not None
         engine.client.volumes.get(name)
     finally:
-        theirs.remove()
+        container.remove()
+        volume.remove()
 
 
 def test_what_is_ours_is_removed_with_its_data(engine: Engine, project: Declaration, name: str) -> None:

@@ -87,10 +87,13 @@ def test_an_opaque_folder_hides_what_is_below_it_and_nothing_of_its_own_layer(*,
         ([folder("etc"), file("etc/a", b"1")], [folder("etc")], {"etc/a": b"1"}),
         ([file("etc/a", b"1")], [file("etc/a", b"2"), file("etc/.wh.a")], {"etc/a": b"2"}),
         ([file("a", b"1"), link("b", "a")], [file(".wh.b")], {"a": b"1"}),
+        ([file("a", b"1"), link("b", "a")], [file("a", b"2")], {"a": b"2", "b": b"2"}),
     ],
-    ids=["file for folder", "folder for file", "folder again", "own whiteout", "link deleted"],
+    ids=["file for folder", "folder for file", "folder again", "own whiteout", "link deleted", "link kept"],
 )
-def test_what_a_later_layer_hides(below: list[Entry], above: list[Entry], left: dict[str, bytes]) -> None:
+def test_what_a_later_layer_hides_and_what_it_leaves(
+    below: list[Entry], above: list[Entry], left: dict[str, bytes]
+) -> None:
     assert union(layer(*below), layer(*above)) == left
 
 
