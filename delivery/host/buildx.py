@@ -58,15 +58,15 @@ def bake_file(targets: list[Target], secrets: Mapping[str, Path], *, oci: bool) 
                 "contexts": dict(target.contexts),
                 "secret": [process.record(f"id={name}", f"src={path}") for name, path in secrets.items()],
                 "tags": [target.tag],
-                "output": [_layout(target) if oci else "type=docker"],
+                "output": [
+                    process.record("type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true")
+                    if oci
+                    else "type=docker"
+                ],
             }
             for target in targets
         },
     }
-
-
-def _layout(target: Target) -> str:
-    return process.record("type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true")
 
 
 @dataclass(frozen=True)

@@ -45,19 +45,15 @@ def _home() -> Path:
     return cache.folder("engine")
 
 
-def _socket() -> Path:
+def address() -> str:
+    """Where the private engine listens, whether or not it runs."""
     path = _home() / "docker.sock"
     if len(os.fsencode(path)) > _SOCKET_LIMIT:
         raise EngineError(
             f"start a private engine: the path {path} is too long for a socket",
             hint="set XDG_CACHE_HOME to a shorter path",
         )
-    return path
-
-
-def address() -> str:
-    """Where the private engine listens, whether or not it runs."""
-    return f"unix://{_socket()}"
+    return f"unix://{path}"
 
 
 def log() -> Path:
@@ -143,7 +139,6 @@ def _policy_file() -> Path:
 
 def stop() -> bool:
     """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay."""
-    revive()
     number = pid()
     if not number:
         return False

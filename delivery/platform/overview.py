@@ -107,7 +107,10 @@ def _short(text: str) -> str:
 def look(declaration: Declaration, root: Path = ROOT) -> Status:
     """The status as it is now; what does not answer is said, not started."""
     engine = docker_api.find()
-    services = _services(engine, declaration, root) if engine else ()
+    services: tuple[Service, ...] = ()
+    if engine:
+        project = lifecycle.compose(engine, declaration, lifecycle.released(root), root)
+        services = tuple(project.services())
     ledger, reasons = _ledger(services)
     return Status(
         engine=engine.describe() if engine else "none answers; `./run inv up` finds or starts one",
@@ -139,10 +142,6 @@ def _held(registry: Registry, repository: str, key: str) -> str:
         return registry.digest(repository, key) or "not built yet"
     except DeliveryError as error:
         return error.message
-
-
-def _services(engine: Engine, declaration: Declaration, root: Path) -> tuple[Service, ...]:
-    return tuple(lifecycle.compose(engine, declaration, lifecycle.released(root), root).services())
 
 
 def _ledger(services: tuple[Service, ...]) -> tuple[str, tuple[str, ...]]:

@@ -92,7 +92,9 @@ def _lay(tar: tarfile.TarFile, tree: _Tree, wanted: Callable[[str], bool]) -> No
         elif name.startswith(_WHITEOUT):
             _drop(tree, posixpath.join(folder, name.removeprefix(_WHITEOUT)))
         elif member.isdir():
-            _forget(tree, path)  # a folder in the place of a file; into one that is there, it only lays more
+            # A folder in the place of a file; into one that is there, it only lays more.
+            tree.files.pop(path, None)
+            tree.links.pop(path, None)
         else:
             _drop(tree, path)
             if member.issym():
@@ -103,11 +105,6 @@ def _lay(tar: tarfile.TarFile, tree: _Tree, wanted: Callable[[str], bool]) -> No
                     above.files[path] = content.read()
     tree.files |= above.files
     tree.links |= above.links
-
-
-def _forget(tree: _Tree, path: str) -> None:
-    tree.files.pop(path, None)
-    tree.links.pop(path, None)
 
 
 def _drop(tree: _Tree, path: str, *, itself: bool = True) -> None:
