@@ -40,13 +40,13 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @dataclasses.dataclass
 class Given:
-    """What cosign got for a signature: the environment that differs from ours, its Docker config, the CAs in our folder."""
+    """What cosign got for a signature: the environment that differs from ours, and a folder of its own."""
 
     environment: dict[str, str]
     folder: Path | None = None
     mode: int = 0
-    config: str = ""
-    trusted: list[str] = dataclasses.field(default_factory=list)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What was in the folder."""
 
 
 @pytest.fixture
@@ -58,14 +58,10 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
     def look(argv: list[str], *, doing: str, place: process.Place, timeout: float) -> str:
         env = place.env or {}
         given = Given({name: value for name, value in env.items() if os.environ.get(name) != value})
-        own = env.get("DOCKER_CONFIG") or next(
-            (str(Path(one).parent) for one in env.get("SSL_CERT_DIR", "").split(":") if one.endswith("/trusted")), ""
-        )
-        if own:
-            given.folder, given.mode = Path(own), Path(own).stat().st_mode & 0o777
-            given.trusted = [one.read_text() for one in sorted(given.folder.glob("trusted/*"))]
-        if "DOCKER_CONFIG" in env:
-            given.config = Path(env["DOCKER_CONFIG"], "config.json").read_text()
+        paths = [env.get("DOCKER_CONFIG", ""), env.get("SSL_CERT_DIR", "").rpartition(":")[2].removesuffix("/trusted")]
+        for own in (Path(path) for path in paths if "delivery-cosign-" in path):
+            given.folder, given.mode = own, own.stat().st_mode & 0o777
+            given.files = {str(file.relative_to(own)): file.read_text() for file in own.rglob("*.*")}
         seen.append(given)
         return capture(argv, doing=doing, place=place, timeout=timeout)
 
@@ -180,7 +176,9 @@ def test_a_login_of_the_environment_becomes_a_docker_config_that_is_gone_afterwa
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "s:cret")
     given = sign(A, f"docker.io/acme/app@sha256:{'c' * 64}")
     told = {"auth": base64.b64encode(b"me:s:cret").decode()}
-    assert json.loads(given.config) == {"auths": {"localhost:5001": told, "https://index.docker.io/v1/": told}}
+    assert json.loads(given.files["config.json"]) == {
+        "auths": {"localhost:5001": told, "https://index.docker.io/v1/": told}
+    }
     assert given.mode == 0o700
     assert given.folder
     assert not given.folder.exists()
@@ -194,23 +192,20 @@ def test_the_bundle_that_requests_trusts_is_trusted_beside_others(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     monkeypatch.setenv("SSL_CERT_DIR", "/mine:/mine/too")
     given = sign(A)
-    assert given.trusted == ["a bundle"]
+    assert given.files == {"trusted/0.crt": "a bundle"}
     assert given.environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{given.folder}/trusted"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder))
     assert sign(A).environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{folder}"
 
 
 def test_the_cas_that_docker_trusts_for_a_registry_are_trusted(sign: Callable[..., Given], tmp_path: Path) -> None:
-    for place, name in (
-        ("certs.d", "localhost:5001"),
-        ("home/.docker/certs.d", "localhost:5001"),
-        ("certs.d", "b:5001"),
-    ):
-        folder = tmp_path / place / name
+    for place in ("certs.d/localhost:5001", "home/.docker/certs.d/localhost:5001", "certs.d/b:5001"):
+        folder = tmp_path / place
         folder.mkdir(parents=True)
-        (folder / "ca.crt").write_text(f"{place} {name}")
+        (folder / "ca.crt").write_text(place)
         (folder / "client.key").write_text("no certificate")
-    assert sign(A).trusted == ["certs.d localhost:5001", "home/.docker/certs.d localhost:5001"]
+    trusted = ["certs.d/localhost:5001", "home/.docker/certs.d/localhost:5001"]
+    assert sorted(sign(A).files.values()) == trusted
 
 
 def test_a_key_as_text_goes_by_the_variable_and_one_in_a_file_by_its_path(

@@ -49,6 +49,7 @@ class Place:
     sources: dict[str, str] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
     signed: list[list[str]] = field(default_factory=list)
+    there_when_signed: list[list[str]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     served: tuple[str, list[str]] | None = None
 
@@ -124,6 +125,7 @@ def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
         _declaration: object, pinned: list[str], *, sources: Mapping[str, str] = {}, existing: Collection[str] = ()
     ) -> None:
         made.signed.append(pinned)
+        made.there_when_signed.append(made.version_tags())
         made.sources |= {named(one): source for one, source in sources.items()}
         made.existing += map(named, existing)
 
@@ -185,13 +187,14 @@ def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
     assert "version: 0.4.0-dev.2\n" in (chart_package.read_file(packed, "Chart.yaml") or "")
 
 
-def test_all_of_it_is_signed_with_bills_of_materials_and_the_release_too(place: Place) -> None:
+def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Place) -> None:
     release = place.publish()
     assert release.chart
     images = [one.pinned for one in release.images.values()]
     bills = [f"{one.repository}@sha256:bill" for one in release.images.values()]
     assert place.signed[0] == [*images, release.chart.pinned, *bills]
     assert [named(one) for one in place.signed[1]] == ["release"]
+    assert place.there_when_signed == [[], place.version_tags()]
     assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "bills have the version that images say"
 
 
