@@ -298,8 +298,8 @@ def test_counts_what_goes_over_the_wire(tmp_path: Path) -> None:
 
 
 def test_redirects_are_counted() -> None:
-    moved = failing(1, "GET", "/manifests/k1", (307, {"Location": "/v2/app/manifests/k2"}, b""))
-    with serving(FullRegistry(), moved) as (address, seen):
+    fault = failing(1, "GET", "/manifests/k1", moved("/v2/app/manifests/k2"))
+    with serving(FullRegistry(), fault) as (address, seen):
         client = Registry(address)
         assert client.fetch(f"{address}/app", "k1") is None
         assert client.requests == len(seen) == 2
@@ -430,7 +430,7 @@ def test_a_certificate_that_is_none_is_an_error_that_names_the_file() -> None:
 
 
 def downgrading(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
-    return 307, {"Location": f"http://{headers['Host']}{path}"}, b""
+    return moved(f"http://{headers['Host']}{path}")
 
 
 @pytest.mark.usefixtures("me")
@@ -465,13 +465,22 @@ def sending_on(registry: Answering, method: str, part: str, answer: Answer) -> A
     return answering
 
 
+def moved(url: str, status: int = 307) -> Answer:
+    return status, {"Location": url}, b""
+
+
+def linked(url: str) -> Answer:
+    """A page of a list, and where the next one is."""
+    return 200, {"Link": f'<{url}>; rel="next"'}, b"{}"
+
+
 @pytest.mark.usefixtures("me")
 @pytest.mark.parametrize(("scheme", "accepted"), [("Basic", BASIC), ("Bearer", "Bearer let-me-in")])
 def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, accepted: str) -> None:
     built, elsewhere, held = write_layout(tmp_path), Elsewhere((201, {}, b"")), FullRegistry()
     held.blobs = elsewhere.blobs
     with serving(elsewhere) as (other, _):
-        place: Answer = (202, {"Location": f"http://{other}/place?state=1"}, b"")
+        place = moved(f"http://{other}/place?state=1", 202)
         registry = sending_on(challenge(scheme, accepted, held), "POST", "/uploads/", place)
         with serving(registry) as (address, _):
             assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
@@ -484,8 +493,8 @@ def test_an_upload_to_another_host_has_no_login(tmp_path: Path, scheme: str, acc
 def test_a_download_is_followed_to_another_host_without_the_login(status: int) -> None:
     elsewhere = Elsewhere((200, {}, b"content"))
     with serving(elsewhere) as (other, seen):
-        moved: Answer = (status, {"Location": f"http://{other}/store?signature=s"}, b"")
-        registry = sending_on(challenge("Basic", BASIC), "GET", "/blobs/", moved)
+        there = moved(f"http://{other}/store?signature=s", status)
+        registry = sending_on(challenge("Basic", BASIC), "GET", "/blobs/", there)
         with serving(registry) as (address, _):
             client = Registry(address)
             assert client.blob(f"{address}/app", sha256(b"content")) == b"content"
@@ -495,8 +504,7 @@ def test_a_download_is_followed_to_another_host_without_the_login(status: int) -
 
 @pytest.mark.usefixtures("me")
 def test_a_redirect_to_the_same_host_keeps_the_login() -> None:
-    moved: Answer = (307, {"Location": "/v2/app/manifests/k2"}, b"")
-    registry = sending_on(challenge("Basic", BASIC), "HEAD", "/k1", moved)
+    registry = sending_on(challenge("Basic", BASIC), "HEAD", "/k1", moved("/v2/app/manifests/k2"))
     with serving(registry) as (address, seen):
         assert ask(address) == ""
     assert seen[-1] == "HEAD /v2/app/manifests/k2"
@@ -505,7 +513,7 @@ def test_a_redirect_to_the_same_host_keeps_the_login() -> None:
 
 def test_redirects_in_a_circle_are_an_error() -> None:
     with (
-        serving(lambda *_: (307, {"Location": "/v2/app/manifests/k1"}, b"")) as (address, seen),
+        serving(lambda *_: moved("/v2/app/manifests/k1")) as (address, seen),
         pytest.raises(RegistryError, match=r"cannot .*: too many redirects"),
     ):
         ask(address)
@@ -520,10 +528,7 @@ def test_another_host_that_asks_for_a_login_does_not_get_it(how: str, scheme: st
     with serving(elsewhere) as (other, seen):
         wanted = f'{scheme} realm="http://{other}/token",service="s"'
         elsewhere.answer = (401, {"WWW-Authenticate": wanted}, b"")
-        if how == "Link":
-            on: Answer = (200, {"Link": f'<http://{other}/next>; rel="next"'}, b"{}")
-        else:
-            on = (307, {"Location": f"http://{other}/next"}, b"")
+        on = (linked if how == "Link" else moved)(f"http://{other}/next")
         with (
             serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", on)) as (address, _),
             pytest.raises(RegistryError, match=f"{other}, which the registry names, answered 401") as caught,
@@ -534,32 +539,23 @@ def test_another_host_that_asks_for_a_login_does_not_get_it(how: str, scheme: st
 
 
 @pytest.mark.usefixtures("me")
-def test_an_address_that_two_parsers_read_differently_gets_no_login() -> None:
-    elsewhere = Elsewhere((200, {}, b"{}"))
-    with serving(elsewhere) as (other, _):
+@pytest.mark.parametrize("registry", [challenge("Basic", BASIC), TokenRegistry()], ids=["Basic", "Bearer"])
+@pytest.mark.parametrize("link", ["http://{other}/v2/app/tags/list?n=1", "http://{other}\\@{own}/next"])
+def test_neither_login_nor_token_nor_cookie_is_sent_to_another_host(registry: Answering, link: str) -> None:
+    elsewhere = Elsewhere()
+    with serving(elsewhere) as (other, seen):
 
-        def registry(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-            strange = f"http://{other}\\@{headers['Host']}/next"
-            page: Answer = (200, {"Link": f'<{strange}>; rel="next"'}, b"{}")
-            answering = sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)
-            return answering(method, path, headers, body)
+        def answering(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+            # The second link is one that two parsers read differently.
+            status, more, content = linked(link.format(other=other, own=headers["Host"]))
+            page = status, {**more, "Set-Cookie": "session=secret; Path=/"}, content
+            return sending_on(registry, "GET", "/tags/", page)(method, path, headers, body)
 
-        with serving(registry) as (address, _):
+        with serving(answering) as (address, asked):
             Registry(address).tags(f"{address}/app")
+    assert len(seen) == 1
     assert elsewhere.shown == [None]
-
-
-def test_a_cookie_is_sent_to_no_other_host() -> None:
-    elsewhere = Elsewhere((200, {}, b'{"tags": ["2"]}'))
-    with serving(elsewhere) as (other, _):
-        page: Answer = (
-            200,
-            {"Link": f'<http://{other}/next>; rel="next"', "Set-Cookie": "session=secret; Path=/"},
-            b"{}",
-        )
-        with serving(lambda *_: page) as (address, _):
-            Registry(address).tags(f"{address}/app")
-    assert elsewhere.shown == [None]
+    assert len([line for line in asked if line.startswith("GET /token")]) <= 1
 
 
 def test_a_login_of_netrc_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -580,9 +576,9 @@ def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(secure: Se
     with serving(Elsewhere()) as (other, seen):
         url = f"http://{other}/x?signature=secret"
         method, ask, answer = {
-            "upload": ("POST", push, (202, {"Location": url}, b"")),
-            "Link": ("GET", Registry.tags, (200, {"Link": f'<{url}>; rel="next"'}, b"{}")),
-            "redirect": ("GET", Registry.tags, (307, {"Location": url}, b"")),
+            "upload": ("POST", push, moved(url, 202)),
+            "Link": ("GET", Registry.tags, linked(url)),
+            "redirect": ("GET", Registry.tags, moved(url)),
         }[how]
         with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (address, _):
             client = Registry(address, pause=no_pause)
@@ -593,14 +589,14 @@ def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(secure: Se
 
 
 def test_what_became_encrypted_on_the_way_stays_so(secure: Secure, authority: trustme.CA) -> None:
-    with serving(Elsewhere()) as (other, seen):
-        down: Answer = (307, {"Location": f"http://{other}/"}, b"")
-        with secure(lambda *_: down) as (encrypted, _):
-            up: Answer = (307, {"Location": f"https://{encrypted}/"}, b"")
-            with serving(lambda *_: up) as (address, _):
-                authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
-                with pytest.raises(RegistryError, match=f"names http://{other}, which is not"):
-                    ask(address)
+    with (
+        serving(Elsewhere()) as (other, seen),
+        secure(lambda *_: moved(f"http://{other}/")) as (encrypted, _),
+        serving(lambda *_: moved(f"https://{encrypted}/")) as (address, _),
+    ):
+        authority.cert_pem.write_to_path(str(certificates(address) / "ca.crt"))
+        with pytest.raises(RegistryError, match=f"names http://{other}, which is not"):
+            ask(address)
     assert seen == []
 
 
@@ -625,7 +621,7 @@ def test_a_token_service_is_not_followed_to_another_address(
 
         def answer(_method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
             if path.startswith("/token"):
-                return status, {"Location": f"http://{other}/token"}, b""
+                return moved(f"http://{other}/token", status)
             return wanted(headers)
 
         with (
@@ -634,19 +630,6 @@ def test_a_token_service_is_not_followed_to_another_address(
         ):
             ask(address)
     assert seen == []
-
-
-@pytest.mark.usefixtures("me")
-def test_a_token_is_sent_to_no_other_host_than_it_was_given_for() -> None:
-    elsewhere = Elsewhere((200, {}, b"{}"))
-    with serving(elsewhere) as (other, seen):
-        page: Answer = (200, {"Link": f'<http://{other}/v2/app/tags/list?n=1>; rel="next"'}, b"{}")
-        with serving(sending_on(TokenRegistry(), "GET", "/tags/", page)) as (address, asked):
-            client = Registry(address)
-            client.digest(f"{address}/app", "k1")
-            client.tags(f"{address}/app")
-    assert (seen, elsewhere.shown) == (["GET /v2/app/tags/list?n=1"], [None])
-    assert len([line for line in asked if line.startswith("GET /token")]) == 1
 
 
 @pytest.mark.usefixtures("me")
