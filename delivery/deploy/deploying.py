@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from delivery import prompt
 from delivery.deploy import serving, upgrade
 from delivery.deploy.helm_values import image_values
+from delivery.deploy.holding import Held, hold
 from delivery.deploy.selection import Request, choose_version, find, resolve
 from delivery.deploy.serving import Serving
 from delivery.deploy.target import Options, Target, connect
@@ -20,81 +21,90 @@ from delivery.project.declaration import Declaration, is_local
 from delivery.project.files import ROOT
 from delivery.records import recorder
 from delivery.records.deployment import Action, Contents, Deployment
+from delivery.records.recorder import Recording
 from delivery.registry import mirroring
 from delivery.registry.client import Registry
 from delivery.release import catalog, chart_package, releasing
-from delivery.release.released import Release
+from delivery.release.released import Release, ReleasedImage
 
 __all__ = ["deploy"]
 
 
 @dataclass(frozen=True)
 class _Selected:
-    """What is deployed: the images' (repository, digest) by name, and their names with the chart's.
+    """What is deployed: the images' (repository, digest) by name.
 
-    release is the published one; None for this clone's sources, or what serves already. engine is
-    the one that built it, if any.
+    release is the published one. built are the images that this clone's sources make, and engine
+    what built them; without either, the images are those that serve already.
     """
 
     images: Mapping[str, tuple[str, str]]
-    contents: Contents
     release: Release | None = None
+    built: Mapping[str, ReleasedImage] = field(default_factory=dict)
     engine: Engine | None = None
 
 
 def deploy(declaration: Declaration, request: Request, options: Options, root: Path = ROOT) -> Deployment:
-    """Deploy what is requested, and wait until it serves; a failure is rolled back, and recorded."""
+    """Deploy what is requested, and wait until it serves; a failure is rolled back, and recorded.
+
+    It starts, and is recorded, once no other deploy is under way.
+    """
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
         environment, release = resolve(declaration, request)
         target = connect(declaration, environment, request.context)
-        current = serving.look(declaration, target)
-        selected = _select(declaration, target, current, request, release)
-        deployment = Deployment(
-            action=Action.DEPLOY,
-            environment=target.name,
-            context=target.kubernetes.context,
-            namespace=target.kubernetes.namespace,
-            contents=selected.contents,
-            before=current.contents if current else Contents(),
-        )
-        recording.start(deployment, selected.release)
-        done = upgrade.upgrade(target, deployment, _chart(declaration, selected), options, root)
+        selected = _select(declaration, target, request, release)
+        given = upgrade.write_files(target, _chart(declaration, selected), root)
+        with hold(target, options) as held:
+            deployment = _started(declaration, held, selected, recording)
+            done = upgrade.upgrade(held, deployment, given, root)
         recording.finish(done)
         return done
 
 
-def _select(
-    declaration: Declaration,
-    target: Target,
-    current: Serving | None,
-    request: Request,
-    release: Release | None,
-) -> _Selected:
+def _started(declaration: Declaration, held: Held, selected: _Selected, recording: Recording) -> Deployment:
+    """The deployment as it starts now, recorded; what cannot be named is deployed all the same."""
+    contents = before = Contents()
+    with recording.guard():
+        if current := serving.look(declaration, held.target):
+            before = current.contents
+        contents = _contents(declaration, selected, before)
+    deployment = held.target.deployment(Action.DEPLOY, contents, before)
+    if contents.versions:
+        recording.start(deployment, selected.release)
+    return deployment
+
+
+def _contents(declaration: Declaration, selected: _Selected, before: Contents) -> Contents:
+    if selected.release:
+        return serving.contents_of_release(declaration, selected.release)
+    of_clone = serving.contents_of_clone(declaration, selected.built, before)
+    if selected.built:
+        return of_clone
+    kept = serving.contents_of_images(declaration, selected.images, before)
+    return Contents(versions={**kept.versions, **of_clone.versions}, digests={**kept.digests, **of_clone.digests})
+
+
+def _select(declaration: Declaration, target: Target, request: Request, release: Release | None) -> _Selected:
     version = request.version
     if release is None and not version:
-        version = choose_version(declaration, target.name, _keep(current), ask=request.may_ask)
+        kept = _keep(serving.look(declaration, target)) if request.may_ask else {}
+        version = choose_version(declaration, target.name, kept, ask=request.may_ask)
     signed = request.signed or target.declared.signed
     release = find(declaration, target.name, release, version, signed=signed)
     if target.declared.confirm:
         doing = f"deploy {release.version if release else version} to {target}"
         prompt.confirm(doing, target.name, yes=request.yes)
     if release:
-        return _Selected(_pinned(release), serving.contents_of_release(declaration, release), release)
+        return _Selected(_pinned(release.images), release=release)
     if version == catalog.CURRENT:
-        return _from_clone(declaration, current)
-    return _as_deployed(declaration, current)
+        engine = engines.ensure()
+        built = releasing.make(engine, declaration).images
+        return _Selected(_pinned(built), built=built, engine=engine)
+    return _as_deployed(declaration, serving.look(declaration, target))
 
 
-def _pinned(release: Release) -> dict[str, tuple[str, str]]:
-    return {name: (image.repository, image.digest) for name, image in release.images.items()}
-
-
-def _from_clone(declaration: Declaration, current: Serving | None) -> _Selected:
-    """What this clone's sources make."""
-    engine = engines.ensure()
-    made = releasing.make(engine, declaration)
-    contents = serving.contents_of_clone(declaration, made.images, current.contents if current else None)
-    return _Selected(_pinned(made), contents, engine=engine)
+def _pinned(images: Mapping[str, ReleasedImage]) -> dict[str, tuple[str, str]]:
+    return {name: (image.repository, image.digest) for name, image in images.items()}
 
 
 def _as_deployed(declaration: Declaration, current: Serving | None) -> _Selected:
@@ -106,16 +116,14 @@ def _as_deployed(declaration: Declaration, current: Serving | None) -> _Selected
             f"cannot deploy what is deployed: it has no {', '.join(missing)}, which delivery.toml declares",
             hint=f"--version {catalog.CURRENT} builds this clone's sources, --version X.Y.Z is a release",
         )
-    images, chart = current.contents, serving.contents_of_clone(declaration, {}, current.contents)
-    contents = Contents(versions={**images.versions, **chart.versions}, digests={**images.digests, **chart.digests})
-    return _Selected(current.images, contents)
+    return _Selected(current.images)
 
 
 def _keep(current: Serving | None) -> dict[str, str]:
     """The answer that leaves the images as they are, with its meaning, if any serve."""
     if current is None or not current.images:
         return {}
-    names = ", ".join(f"{name} {current.contents.versions[name]}" for name in current.images)
+    names = ", ".join(f"{name} {current.contents.versions[name]}" for name in current.contents.digests)
     return {catalog.DEPLOYED: f"what runs now: revision {current.revision.number}, {names}"}
 
 

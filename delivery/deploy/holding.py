@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from delivery import console
 from delivery.deploy import follow, lock
@@ -157,7 +158,7 @@ class Held:
         with self.following(f"roll back to revision {revision.number}") as watcher:
             self.target.helm.rollback(revision.number, seconds=seconds, watcher=watcher)
 
-    def take_back(self, serving: Revision | None, error: DeployError) -> None:
+    def take_back(self, serving: Revision | None, error: DeployError) -> NoReturn:
         """Go back to what served before a change failed, then raise that failure with how this went."""
         if isinstance(error, LeaseLostError):  # the release is another deploy's now
             raise error

@@ -32,7 +32,7 @@ def remove(declaration: Declaration, request: Request, options: Options, *, data
     if target.declared.confirm:
         prompt.confirm(f"remove {target}", target.name, yes=request.yes)
     with recorder.deployment(declaration, "undeploy", Action.REMOVE) as recording:
-        deployment = _started_removal(declaration, target, recording)
+        deployment = _started(declaration, target, recording)
         if target.kubernetes.find("namespace", target.kubernetes.namespace) is None:
             console.say(f"{target}: there is no such namespace, so nothing to remove")
         else:
@@ -44,18 +44,12 @@ def remove(declaration: Declaration, request: Request, options: Options, *, data
         return done
 
 
-def _started_removal(declaration: Declaration, target: Target, recording: Recording) -> Deployment:
-    deployment = Deployment(
-        action=Action.REMOVE,
-        environment=target.name,
-        context=target.kubernetes.context,
-        namespace=target.kubernetes.namespace,
-        contents=Contents(),
-    )
+def _started(declaration: Declaration, target: Target, recording: Recording) -> Deployment:
+    deployment = target.deployment(Action.REMOVE, Contents(), Contents())
     with recording.guard():
         if current := serving.look(declaration, target):
-            removed = {"contents": current.contents, "previous": current.revision.number}
-            deployment = deployment.model_copy(update=removed)
+            deployment = target.deployment(Action.REMOVE, Contents(), current.contents)
+            deployment = deployment.served_by(0, current.revision.number)
             recording.start(deployment)
     return deployment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from delivery import console, prompt
 from delivery.deploy import serving
 from delivery.deploy.history import Revision, describe
-from delivery.deploy.holding import hold
+from delivery.deploy.holding import Held, hold
 from delivery.deploy.selection import Request, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeployError
@@ -26,36 +26,40 @@ def roll_back(declaration: Declaration, request: Request, requested: int, option
     target = connect(declaration, choose_environment(declaration, request, "roll back"), request.context)
     if target.declared.confirm:
         prompt.confirm(f"roll back {target}", target.name, yes=request.yes)
-    with recorder.deployment(declaration, "rollback", Action.ROLLBACK) as recording:
-        deployment = _started_rollback(declaration, target, requested, recording)
-        with hold(target, options) as held:
-            held.repair()
-            history = held.history()
-            revision, current = history.rollback_target(requested), history.serving
-            held.roll_back(revision, options.seconds)
+    with recorder.deployment(declaration, "rollback", Action.ROLLBACK) as recording, hold(target, options) as held:
+        held.repair()
+        history = held.history()
+        revision, previous = history.rollback_target(requested), history.serving
+        deployment = _start(declaration, held, Action.ROLLBACK, (revision, previous), recording)
+        held.roll_back(revision, options.seconds)
         versions = describe(history.versions(revision))
         console.say(
             f"{target}: revision {revision.number} serves again"
-            + (f" in place of {current.number}" if current else "")
+            + (f" in place of {previous.number}" if previous else "")
             + (f": {versions}" if versions else "")
         )
-        done = deployment.served_by(revision.number, current.number if current else 0).ended(Outcome.SUCCEEDED)
-        recording.finish(done)
-        return done
+        serves = held.history().serving
+        done = deployment.served_by(serves.number if serves else 0, previous.number if previous else 0)
+        recording.finish(done.ended(Outcome.SUCCEEDED))
+        return done.ended(Outcome.SUCCEEDED)
 
 
-def _started_rollback(declaration: Declaration, target: Target, requested: int, recording: Recording) -> Deployment:
-    """The rollback as it would be done now, recorded as started."""
-    deployment = Deployment(action=Action.ROLLBACK, environment=target.name, contents=Contents())
+def _start(
+    declaration: Declaration,
+    held: Held,
+    action: Action,
+    revisions: tuple[Revision, Revision | None],
+    recording: Recording,
+) -> Deployment:
+    """A deployment of one revision in place of another, as it starts now, recorded."""
+    contents, before = Contents(), Contents()
     with recording.guard():
-        history = target.helm.history()
-        current = history.serving
-        deployment = _deployment(
-            Action.ROLLBACK,
-            target,
-            serving.revision_contents(declaration, target, history, history.rollback_target(requested)),
-            serving.revision_contents(declaration, target, history, current) if current else Contents(),
-        )
+        history, (revision, previous) = held.history(), revisions
+        contents = serving.revision_contents(declaration, held.target, history, revision)
+        if previous:
+            before = serving.revision_contents(declaration, held.target, history, previous)
+    deployment = held.target.deployment(action, contents, before)
+    if contents.versions:
         recording.start(deployment)
     return deployment
 
@@ -83,23 +87,9 @@ def verify(declaration: Declaration, environment: str, context: str, options: Op
                 held.take_back(restored, error)
             except DeployError as taken_back:
                 if taken_back.rolled_back and restored and not recorder.pipeline():
-                    with recording.guard():
-                        contents = serving.revision_contents(declaration, target, history, current)
-                        before = serving.revision_contents(declaration, target, history, restored)
-                        recording.start(_deployment(Action.VERIFY, target, contents, before))
+                    _start(declaration, held, Action.VERIFY, (current, restored), recording)
                 raise
     return target
-
-
-def _deployment(action: Action, target: Target, contents: Contents, before: Contents) -> Deployment:
-    return Deployment(
-        action=action,
-        environment=target.name,
-        context=target.kubernetes.context,
-        namespace=target.kubernetes.namespace,
-        contents=contents,
-        before=before,
-    )
 
 
 def _previous(target: Target, current: Revision, root: Path) -> int | None:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from delivery.deploy.helm_values import pinned_images
 from delivery.deploy.history import History, Revision
 from delivery.deploy.selection import check_line
 from delivery.deploy.target import Target
-from delivery.errors import DeclarationError
-from delivery.project import files
+from delivery.errors import DeclarationError, DeliveryError
+from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.keys import chart_key
-from delivery.records import recorder
 from delivery.records.deployment import Contents
 from delivery.registry.client import Registry, answers
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 
-__all__ = ["Serving", "contents_of_clone", "contents_of_release", "look", "revision_contents"]
+__all__ = ["Serving", "contents_of_clone", "contents_of_images", "contents_of_release", "look", "revision_contents"]
 
 _LOOKED_AT = 20  # the newest releases, searched for what a revision is
 _DIGEST_SHOWN = len("sha256:") + 12
@@ -31,7 +31,7 @@ _CHART = re.compile(r"-(?P<version>[0-9]+\.[0-9]+\.[0-9]+.*)$")
 
 @dataclass(frozen=True)
 class Serving:
-    """What serves: helm's revision, the images' (repository, digest) by name, and all as versions."""
+    """What serves: helm's revision, the images' (repository, digest) by name, and their versions with the chart's."""
 
     revision: Revision
     images: Mapping[str, tuple[str, str]]
@@ -72,10 +72,12 @@ def _contents(
     versions = history.versions(revision)
     if versions.keys() >= {*digests, folder}:
         return Contents(versions={name: versions[name] for name in (*digests, folder)}, digests=digests)
-    if release := _published(declaration, target.name, digests, revision):
-        return contents_of_release(declaration, release)
-    short = {name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}
-    return Contents(versions={**short, folder: _chart_version(revision) or revision.chart}, digests=digests)
+    with suppress(DeliveryError):  # a registry that cannot be asked names nothing, and stops nothing
+        if release := _published(declaration, target.name, digests, revision):
+            return contents_of_release(declaration, release)
+    named = contents_of_images(declaration, images)
+    chart = _chart_version(revision) or revision.chart
+    return named.model_copy(update={"versions": {**named.versions, folder: chart}})
 
 
 def contents_of_release(declaration: Declaration, release: Release) -> Contents:
@@ -89,6 +91,17 @@ def contents_of_release(declaration: Declaration, release: Release) -> Contents:
     )
 
 
+def contents_of_images(
+    declaration: Declaration, images: Mapping[str, tuple[str, str]], serving: Contents | None = None
+) -> Contents:
+    """Components of which the digests are all that is known; what serves with the same bytes keeps its name."""
+    serving = serving or Contents()
+    digests = {name: images[name][1] for name in declaration.components() if name in images}
+    made = Contents(versions={name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}, digests=digests)
+    kept = {name: serving.versions[name] for name in made.same(serving)}
+    return made.model_copy(update={"versions": {**made.versions, **kept}})
+
+
 def contents_of_clone(
     declaration: Declaration, images: Mapping[str, ReleasedImage], serving: Contents | None = None
 ) -> Contents:
@@ -98,15 +111,27 @@ def contents_of_clone(
     """
     serving = serving or Contents()
     folder = declaration.chart.folder
-    coming = recorder.decided(declaration)
+    coming = _coming(declaration)
     keys = {name: images[name].key for name in declaration.components() if name in images}
     keys[folder] = chart_key(files.chart_files(ROOT / folder), version="", images={}, epoch=declaration.build.epoch)
     made = Contents(
         versions={name: _unreleased(coming.get(name, ""), key) for name, key in keys.items()},
         digests={name: images[name].digest if name in images else key for name, key in keys.items()},
     )
-    kept = {name: serving.versions[name] for name in made.same(serving)}
+    kept = {name: serving.versions[name] for name in made.same(serving) if not _is_digest(serving.versions[name])}
     return made.model_copy(update={"versions": {**made.versions, **kept}})
+
+
+def _coming(declaration: Declaration) -> dict[str, str]:
+    """The versions to come, as git says; none where there is no git."""
+    try:
+        return gather.look(declaration, ROOT, ask=False).published
+    except DeliveryError:
+        return {}
+
+
+def _is_digest(version: str) -> bool:
+    return version.startswith("sha256:")
 
 
 def _unreleased(version: str, key: str) -> str:

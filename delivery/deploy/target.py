@@ -14,6 +14,7 @@ from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import DeclarationError, did_you_mean
 from delivery.host import programs
 from delivery.project.declaration import LOCAL, Declaration, Environment
+from delivery.records.deployment import Action, Contents, Deployment
 
 __all__ = ["Options", "Target", "connect", "environment", "options", "reachable"]
 
@@ -45,6 +46,17 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kubernetes.context}, namespace {self.kubernetes.namespace})"
+
+    def deployment(self, action: Action, contents: Contents, before: Contents) -> Deployment:
+        """A deployment that starts here now."""
+        return Deployment(
+            action=action,
+            environment=self.name,
+            context=self.kubernetes.context,
+            namespace=self.kubernetes.namespace,
+            contents=contents,
+            before=before,
+        )
 
 
 def options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:

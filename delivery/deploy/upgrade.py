@@ -13,16 +13,16 @@ from delivery import console
 from delivery.deploy import follow
 from delivery.deploy.helm import RELEASE
 from delivery.deploy.history import Revision, describe
-from delivery.deploy.holding import CutOff, Held, hold
+from delivery.deploy.holding import CutOff, Held
 from delivery.deploy.manifests import Manifest, adrift, changes, leftovers, objects
-from delivery.deploy.target import Options, Target
+from delivery.deploy.target import Target
 from delivery.errors import CommandError, DeclarationError, DeployError
 from delivery.project import files
 from delivery.project.files import ROOT
 from delivery.records.deployment import Deployment, Outcome
 from delivery.release import chart_package
 
-__all__ = ["Chart", "upgrade"]
+__all__ = ["Chart", "Given", "upgrade", "write_files"]
 
 # Not helm's own name: what helm adds to a manifest would count as taken away again.
 _COMPARER = "delivery-platform-compare"
@@ -42,36 +42,35 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Files:
+class Given:
     """What helm is given: the chart, and values files, the later before the earlier."""
 
     chart: Path
     values: tuple[Path, ...]
 
 
-def upgrade(target: Target, deployment: Deployment, chart: Chart, options: Options, root: Path = ROOT) -> Deployment:
-    """Bring a deployment's chart to the cluster, unless it serves already; what came of it.
+def upgrade(held: Held, deployment: Deployment, given: Given, root: Path = ROOT) -> Deployment:
+    """Bring a deployment to the cluster, unless it serves already; what came of it.
 
     It is written down for `verify` to know what to go back to.
     """
-    given = _files(target, chart, root)
     written = files.output("deployment.json", root=root)
     written.unlink(missing_ok=True)
-    with hold(target, options) as held:
-        done = _upgrade(held, deployment, given)
+    done = _upgrade(held, deployment, given)
     written.write_text(done.to_json(), encoding="utf-8")
     return done
 
 
-def _files(target: Target, chart: Chart, root: Path) -> _Files:
+def write_files(target: Target, chart: Chart, root: Path = ROOT) -> Given:
+    """Write the files that helm is given; raise DeclarationError where the environment's values are missing."""
     values = files.output(f"values-{target.name}.json", root=root)
     values.write_text(json.dumps(chart.values, indent=2) + "\n", encoding="utf-8")
     declared = _environment_values(target, chart, root)
     if chart.packed is None:
-        return _Files(root / chart.folder, (declared, values))
+        return Given(root / chart.folder, (declared, values))
     packed = files.output(f"chart-{target.name}.tgz", root=root)
     packed.write_bytes(chart.packed)
-    return _Files(packed, (declared, values))
+    return Given(packed, (declared, values))
 
 
 def _environment_values(target: Target, chart: Chart, root: Path) -> Path:
@@ -96,7 +95,7 @@ def _no_values(target: Target, where: str) -> DeclarationError:
     )
 
 
-def _upgrade(held: Held, deployment: Deployment, given: _Files) -> Deployment:
+def _upgrade(held: Held, deployment: Deployment, given: Given) -> Deployment:
     cut_off = held.repair()
     serving = held.history().serving
     if serving and not cut_off and _is_current(held, deployment, given, serving):
@@ -116,7 +115,7 @@ def _upgrade(held: Held, deployment: Deployment, given: _Files) -> Deployment:
     return deployment.served_by(after.number if after else 0, before).ended(Outcome.SUCCEEDED)
 
 
-def _is_current(held: Held, deployment: Deployment, given: _Files, serving: Revision) -> bool:
+def _is_current(held: Held, deployment: Deployment, given: Given, serving: Revision) -> bool:
     """Whether the cluster has already what would be deployed. What is not ready then is waited for."""
     with console.step("compare") as step:
         if difference := _difference(held, deployment, given, serving):
@@ -127,7 +126,7 @@ def _is_current(held: Held, deployment: Deployment, given: _Files, serving: Revi
     return True
 
 
-def _difference(held: Held, deployment: Deployment, given: _Files, serving: Revision) -> str:
+def _difference(held: Held, deployment: Deployment, given: Given, serving: Revision) -> str:
     """How what serves differs from what would be deployed, or was changed since; "" if neither."""
     target = held.target
     wanted = _render(target, given)
@@ -141,7 +140,7 @@ def _difference(held: Held, deployment: Deployment, given: _Files, serving: Revi
     return f"revision {serving.number}, but changed in the cluster since: {', '.join(drifted)}" if drifted else ""
 
 
-def _render(target: Target, given: _Files) -> Manifest:
+def _render(target: Target, given: Given) -> Manifest:
     try:
         return target.helm.preview(given.chart, given.values)
     except CommandError as error:
@@ -167,7 +166,7 @@ def _wait_until_ready(held: Held, serving: Revision) -> None:
         ) from error
 
 
-def _apply(held: Held, deployment: Deployment, given: _Files, serving: Revision | None) -> None:
+def _apply(held: Held, deployment: Deployment, given: Given, serving: Revision | None) -> None:
     with held.following("upgrade" if serving else "install") as watcher:
         held.target.helm.upgrade(
             given.chart,

@@ -168,7 +168,7 @@ class Engine:
     def labelled(self, label: str) -> list[Container]:
         """The containers with a label ("name=value"), running or not, by name."""
         with _asking(f"list the containers labelled {label}"):
-            found = self.client.containers.list(all=True, filters={"label": label})
+            found = self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return sorted(found, key=lambda one: one.name or "")
 
     def prune_builds(self, days: int) -> int:
@@ -180,7 +180,7 @@ class Engine:
     def unused_images(self, repositories: Collection[str]) -> list[str]:
         """The ids of images that have no tag, no container, and no name but in these repositories."""
         with _asking("look for old images"):
-            used = {one.image.id for one in self.client.containers.list(all=True) if one.image}
+            used = {one.image.id for one in self.client.containers.list(all=True, ignore_removed=True) if one.image}
             found = [one for one in self.client.images.list() if _is_of(one, repositories)]
         return [str(one.id) for one in found if one.id not in used]
 
@@ -296,7 +296,7 @@ class Engine:
     def publishers(self) -> dict[int, tuple[str, int]]:
         """Who publishes each host port: a running container's name, and its own port."""
         with _asking("list what containers publish"):
-            containers = self.client.containers.list()
+            containers = self.client.containers.list(ignore_removed=True)  # somebody else's may just go
         return {
             int(binding["HostPort"]): (container.name or "", int(inside.partition("/")[0]))
             for container in containers

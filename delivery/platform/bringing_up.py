@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from delivery import console
 from delivery.deploy import serving
-from delivery.deploy.selection import Request, choose_version, resolve
+from delivery.deploy.selection import Request, choose_version, find, resolve
 from delivery.errors import DeclarationError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
@@ -83,13 +83,19 @@ def _maker(declaration: Declaration, request: Request) -> _Make:
     version = request.version
     if release is None and not version:
         version = choose_version(declaration, LOCAL, {}, ask=request.may_ask)
+    if version == catalog.DEPLOYED:
+        raise DeclarationError(
+            "cannot deploy what is deployed by docker: no cluster is asked",
+            hint=f"--version {catalog.CURRENT}, or X.Y.Z",
+        )
+    declared = declaration.environments.get(LOCAL)
+    signed = request.signed or bool(declared and declared.signed)
 
     def make(engine: Engine) -> Release:
-        if release is not None:
-            return release
-        if version == catalog.CURRENT:
-            return releasing.make(engine, declaration)
-        return catalog.held(declaration, local_registry.ensure(engine, declaration), version)
+        if version != catalog.CURRENT:
+            local_registry.ensure(engine, declaration)
+        found = find(declaration, LOCAL, release, version, signed=signed)
+        return found or releasing.make(engine, declaration)
 
     return make
 

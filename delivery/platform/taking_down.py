@@ -51,6 +51,6 @@ def _record_removal(declaration: Declaration, project: Compose) -> None:
         address = lifecycle.ledger_address(project)
         known = lifecycle.recorded(address) if "api-rest" in running else {}
         if versions := {name: known[name] for name in known if name in running}:
-            contents = Contents(versions=versions)
-            removed = Deployment(action=Action.REMOVE, environment=LOCAL, contents=contents)
+            before = Contents(versions=versions)
+            removed = Deployment(action=Action.REMOVE, environment=LOCAL, before=before)
             recording.start(removed, to=address)

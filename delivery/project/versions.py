@@ -66,6 +66,14 @@ class Checkout:
         """The version that the whole release goes by: the chart's."""
         return self.versions[self.declaration.subproject_of(self.declaration.chart.folder)].next
 
+    @property
+    def published(self) -> dict[str, str]:
+        """The version that each image, and the chart, is published as, by name."""
+        folders = {name: image.context for name, image in self.declaration.images.items()}
+        folders[self.declaration.chart.folder] = self.declaration.chart.folder
+        subprojects = {name: self.declaration.subproject_of(folder) for name, folder in folders.items()}
+        return {name: self.versions[subproject].published for name, subproject in subprojects.items()}
+
 
 def decide(declaration: Declaration, facts: Facts) -> Checkout:
     """What gitflow says of a clone, and the version of every subproject."""

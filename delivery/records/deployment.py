@@ -64,8 +64,8 @@ class Outcome(StrEnum):
 class Deployment(BaseModel):
     """One change of an environment, from what served before to what serves since.
 
-    context and namespace are empty where docker compose runs it. revision serves since, previous
-    before (helm's numbers; 0: none).
+    context and namespace are empty where docker compose runs it. contents is what it puts there, and
+    is empty for a removal. revision serves since, previous before (helm's numbers; 0: none).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,7 +74,7 @@ class Deployment(BaseModel):
     environment: str
     context: str = ""
     namespace: str = ""
-    contents: Contents
+    contents: Contents = Contents()
     before: Contents = Contents()
     revision: int = 0
     previous: int = 0
@@ -82,6 +82,11 @@ class Deployment(BaseModel):
     error: str = ""
     began: datetime = Field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
+
+    @property
+    def subject(self) -> Contents:
+        """What is recorded: what it puts there, or removes."""
+        return self.before if self.action is Action.REMOVE else self.contents
 
     @property
     def unchanged(self) -> set[str]:

@@ -191,7 +191,6 @@ def of_deployment(run: Run, deployment: Deployment) -> list[Record]:
     """What is recorded of a deployment that has ended."""
     at = deployment.began + timedelta(seconds=deployment.seconds)
     unchanged, error = deployment.unchanged, deployment.error
-    run = replace(run, unchanged=unchanged)
     if deployment.outcome in {Outcome.FAILED, Outcome.ROLLED_BACK}:
         is_taken_back = deployment.outcome is Outcome.ROLLED_BACK and deployment.action is not Action.ROLLBACK
         return failed(run, at, error, rolled_back=is_taken_back)

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +23,6 @@ from delivery.origin import origin
 from delivery.project import files, gather, git, gitflow, remembered
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.project.versions import Checkout
 from delivery.records import events, outbox
 from delivery.records.deployment import Action, Deployment, Outcome
 from delivery.records.events import Fate, Origin, Record, Run
@@ -34,7 +33,6 @@ from delivery.release.released import Release, ReleasedChart, ReleasedImage, rea
 __all__ = [
     "Recording",
     "address",
-    "decided",
     "deliver",
     "deployment",
     "journal",
@@ -104,7 +102,7 @@ def source(root: Path = ROOT) -> Source:
     declaration = files.load_declaration(root)
     checkout = gather.look(declaration, root, ask=False)  # each stage of a pipeline records
     decision, facts = checkout.decision, checkout.facts
-    published = _decided(checkout)
+    published = checkout.published
     published[declaration.name] = published[declaration.chart.folder]
     described = git.describe(root, facts.commit)
     origin = Origin(
@@ -116,22 +114,6 @@ def source(root: Path = ROOT) -> Source:
         committed_at=described.committed_at if described else "",
     )
     return Source(declaration, decision, published, origin, described.subject if described else "")
-
-
-def decided(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
-    """The version that git says for each image and for the chart; none where there is no git."""
-    try:
-        return _decided(gather.look(declaration, root, ask=False))
-    except DeliveryError:
-        return {}
-
-
-def _decided(checkout: Checkout) -> dict[str, str]:
-    declaration = checkout.declaration
-    folders = {name: image.context for name, image in declaration.images.items()}
-    folders[declaration.chart.folder] = declaration.chart.folder
-    subprojects = {name: declaration.subproject_of(folder) for name, folder in folders.items()}
-    return {name: checkout.versions[subproject].published for name, subproject in subprojects.items()}
 
 
 def _responsible(author: str) -> str:
@@ -180,6 +162,7 @@ class Recording:
     to: str = ""  # the ledger
     run: Run | None = None
     deployment: Deployment | None = None
+    entered: datetime = field(default_factory=lambda: _now())  # noqa: PLW0108  # tests stand in for it
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -197,7 +180,7 @@ class Recording:
         is_verify = self.stage == "verify"
         names = events.components(clone.declaration, components or (_deployed(clone.declaration) if is_verify else ()))
         before = journal(self.root)
-        run = _run(clone, self.stage, self.step, names, self.root)
+        run = self._run(clone, names)
         if is_verify:
             run = replace(run, unchanged=events.kept_components(before))
         self.to = address(clone.declaration)
@@ -214,12 +197,14 @@ class Recording:
         with self.guard():
             declaration = self.declaration or files.load_declaration(self.root)
             self.to = to or address(declaration)
+            if self.stage != "deploy":  # what it is about is known only at its end
+                deployment = deployment.model_copy(update={"began": self.entered})
             run = Run(
                 stage=self.stage,
                 step=self.step,
                 environment=deployment.environment,
-                versions=deployment.contents.versions,
-                digests=deployment.contents.digests,
+                versions=deployment.subject.versions,
+                digests=deployment.subject.digests,
                 unchanged=deployment.unchanged,
                 chart=declaration.chart.folder,
                 origin=_origin(self.root, release),
@@ -252,6 +237,20 @@ class Recording:
                 self._end(error)
             raise
         self._end()
+
+    def _run(self, clone: Source, components: Sequence[str]) -> Run:
+        """A run of the stage for these components of a clone, with the versions and the environment that git says."""
+        versions = {name: clone.versions[name] for name in components}
+        return Run(
+            stage=self.stage,
+            step=self.step,
+            environment=clone.decision.environment,
+            versions=versions,
+            digests=_published(clone.declaration, versions, self.root),
+            chart=clone.declaration.chart.folder,
+            origin=clone.origin,
+            began=self.entered,
+        )
 
     def _fail_early(self) -> None:
         if self.run is None and self.declaration and self.stage == "deploy" and pipeline():
@@ -294,24 +293,9 @@ class Recording:
                 _say(f"{waits} in the outbox: {ledger_}: {why}; `./run inv records.waiting` shows more", once=ledger_)
 
 
-def _run(clone: Source, stage: str, step: str, components: Sequence[str], root: Path) -> Run:
-    """A run of a stage for these components of a clone, with the versions and the environment that git says."""
-    named = {name: clone.versions[name] for name in components}
-    return Run(
-        stage=stage,
-        step=step,
-        environment=clone.decision.environment,
-        versions=named,
-        digests=_published(clone.declaration, named, root),
-        chart=clone.declaration.chart.folder,
-        origin=clone.origin,
-        began=_now(),
-    )
-
-
 def _ended_deployment(deployment: Deployment, error: BaseException | None, advice: str) -> Deployment:
     """How a deployment ended: as its maker says, else by the error that ended it."""
-    if error and deployment.outcome in {Outcome.STARTED, Outcome.ROLLED_BACK, Outcome.FAILED}:
+    if error and deployment.outcome is Outcome.STARTED:
         outcome = Outcome.ROLLED_BACK if _is_rolled_back(error) else Outcome.FAILED
         return deployment.ended(outcome, error=_text(error))
     if deployment.outcome is Outcome.STARTED:

@@ -48,6 +48,8 @@ class Cluster:
         self.chart = Path()
         self.values_text = ""
         self.images: dict[str, Any] = {}
+        image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
+        self.images_now: dict[str, Any] = {"api-rest": {"image": image}}
 
     def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = "") -> None:
         number = len(self.revisions) + 1
@@ -91,6 +93,7 @@ class Cluster:
         watcher.tick()
         self.done.append(f"rollback {revision}")
         self._may_fail("rollback")
+        self.add("deployed", self.manifests[revision], datetime.now(UTC), f"Rollback to {revision}")
 
     def uninstall(self, *, seconds: int, watcher: Watcher) -> None:
         assert seconds
@@ -108,8 +111,7 @@ class Cluster:
         return "Say hello."
 
     def values(self, _revision: int) -> dict[str, object]:
-        image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
-        return {"components": {"api-rest": {"image": image}, "other": {}}}
+        return {"components": {**self.images_now, "other": {}}}
 
     # Kubernetes
     def find(self, kind: str, name: str) -> dict[str, Any] | None:

@@ -10,14 +10,14 @@ import pytest
 from delivery import prompt
 from delivery.build import planning
 from delivery.build.plan import Images, Plan, make_images, make_plan
-from delivery.deploy import deploying
+from delivery.deploy import deploying, lock, serving
 from delivery.deploy.selection import DOCKER, Request, choose_platform, environment_to_verify
 from delivery.deploy.target import Options, Target
 from delivery.errors import DeclarationError, DeployError, SignatureError
 from delivery.host import engines
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Line
-from delivery.records import outbox, recorder
+from delivery.records import outbox
 from delivery.records.deployment import Deployment, Outcome
 from delivery.registry import mirroring
 from delivery.release import catalog, chart_package, releasing, signing
@@ -81,7 +81,7 @@ def deploy(cluster: Cluster, declaration: Declaration, root: Path, monkeypatch: 
     monkeypatch.setattr(catalog, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
     monkeypatch.setattr(signing, "verify", lambda _declaration, pins: made.verified.append(pins))
     monkeypatch.setattr(chart_package, "fetch", lambda *_: chart)
-    monkeypatch.setattr(recorder, "decided", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
+    monkeypatch.setattr(serving, "_coming", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
     monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", made.answer)
     return made
@@ -368,9 +368,39 @@ def test_a_deploy_that_fails_is_recorded_and_fails(deploy: Deploys) -> None:
     assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + ["rolled-back"] * 2
 
 
-def test_the_next_deploy_of_the_same_release_changes_nothing_more(deploy: Deploys) -> None:
-    deploy("staging", version="1.0.0")
-    (again := deploy.cluster).rendered = OLD  # other values
+def test_what_cannot_be_named_is_deployed_all_the_same(
+    deploy: Deploys, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(serving, "contents_of_release", broken)
+    assert deploy(version="1.0.0").outcome is Outcome.SUCCEEDED
+    assert (deploy.cluster.revisions[-1].description, outbox.waiting()) == ("", [])
+    assert "records: not recorded: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_component_that_is_no_longer_declared_does_not_stand_in_the_way(deploy: Deploys) -> None:
+    deploy.cluster.images_now["gone"] = {"image": {"repository": "localhost:5001/gone", "digest": "sha256:b"}}
+    deploy.at_terminal("")
+    assert deploy().outcome is Outcome.SUCCEEDED
+
+
+def test_what_is_recorded_is_what_served_when_its_turn_came(deploy: Deploys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another deploy brought the same release while this one waited for it to end."""
+    hold = lock.hold
+
+    def another(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        deploy.cluster.add("deployed", OLD, description="api-rest 2.0.0, platform-chart 1.0.0")
+        deploy.cluster.images_now["api-rest"]["image"]["digest"] = C
+        return hold(*arguments, **options)
+
+    monkeypatch.setattr(lock, "hold", another)
+    deploy.cluster.rendered = OLD
     done = deploy("staging", version="1.0.0")
-    assert again.done == ["upgrade", "upgrade"]
-    assert "platform-chart" in done.unchanged
+    assert (done.outcome, done.unchanged) == (Outcome.UNCHANGED, {"api-rest", "platform-chart"})
+    assert recorded("component", "status", "changed") == [
+        ("platform-chart", "started", None),
+        ("api-rest", "succeeded", False),
+        ("platform-chart", "succeeded", False),
+    ]

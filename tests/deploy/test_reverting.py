@@ -6,9 +6,10 @@ import pytest
 
 from delivery.deploy import reverting
 from delivery.deploy.history import Revision
+from delivery.deploy.holding import hold
 from delivery.deploy.selection import Request
 from delivery.deploy.target import Options
-from delivery.deploy.upgrade import Chart, upgrade
+from delivery.deploy.upgrade import Chart, upgrade, write_files
 from delivery.errors import DeclarationError, DeployError
 from delivery.project.declaration import Declaration
 from delivery.records import outbox
@@ -43,7 +44,7 @@ def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(
     done = roll_back(declaration)
     assert cluster.done == ["rollback 1"]
     assert "revision 1 serves again in place of 2: api-rest 0.2.0, platform-chart 0.2.0" in capsys.readouterr().out
-    assert (done.outcome, done.revision, done.previous) == (Outcome.SUCCEEDED, 1, 2)
+    assert (done.outcome, done.revision, done.previous) == (Outcome.SUCCEEDED, 3, 2)
     assert [row[1:] for row in recorded() if row[0] == "platform-chart"][-1][-1] == "succeeded"
     assert recorded()[0] == ("platform-chart", "0.2.0", "local", "deploy", "started")
 
@@ -77,14 +78,10 @@ def clone(cluster: Cluster, root: Path) -> Path:
 
 def deploy(cluster: Cluster, root: Path) -> None:
     place = target(cluster)
-    deployment = Deployment(
-        action=Action.DEPLOY,
-        environment="local",
-        context=place.kubernetes.context,
-        namespace=place.kubernetes.namespace,
-        contents=Contents(versions={"api-rest": "0.3.0", "platform-chart": "0.2.0"}),
-    )
-    upgrade(place, deployment, Chart(CHART, {}), Options(), root)
+    contents = Contents(versions={"api-rest": "0.3.0", "platform-chart": "0.2.0"})
+    given = write_files(place, Chart(CHART, {}), root)
+    with hold(place, Options()) as held:
+        upgrade(held, place.deployment(Action.DEPLOY, contents, Contents()), given, root)
 
 
 def verify(declaration: Declaration, root: Path, *, rollback: bool = True) -> None:

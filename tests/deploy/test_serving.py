@@ -11,7 +11,6 @@ from delivery.deploy import serving
 from delivery.deploy.history import History, Revision
 from delivery.deploy.target import Target
 from delivery.project.declaration import Declaration, Environment
-from delivery.records import recorder
 from delivery.records.deployment import Contents
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
@@ -77,7 +76,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
 def decided(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What git says of the versions to come."""
     found = {"api-rest": "0.1.0-dev.26", "platform-chart": "0.1.0-dev.30"}
-    monkeypatch.setattr(recorder, "decided", lambda _declaration: found)
+    monkeypatch.setattr(serving, "_coming", lambda _declaration: found)
     return found
 
 

@@ -10,21 +10,28 @@ import pytest
 
 from delivery.deploy import follow, leases
 from delivery.deploy.history import describe
+from delivery.deploy.holding import hold
 from delivery.deploy.manifests import Manifest
 from delivery.deploy.target import Options
-from delivery.deploy.upgrade import Chart, upgrade
+from delivery.deploy.upgrade import Chart, upgrade, write_files
 from delivery.errors import CommandError, DeclarationError, DeployError, LeaseLostError
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from tests.deploy.cluster import CHART, NEW, NOW, OLD, Cluster, failed, labelled, lose_lease, packed, target
 
 
 def deploy(
-    cluster: Cluster, root: Path, *, rollback: bool = True, packed: bytes | None = None, **declared: object
+    cluster: Cluster,
+    root: Path,
+    *,
+    rollback: bool = True,
+    packed: bytes | None = None,
+    contents: Contents | None = None,
+    **declared: object,
 ) -> Deployment:
     place = target(cluster, "local", **declared)
-    deployment = Deployment(action=Action.DEPLOY, environment="local", contents=Contents())
-    chart = Chart(CHART, {"components": {}}, packed)
-    return upgrade(place, deployment, chart, Options(rollback=rollback), root)
+    given = write_files(place, Chart(CHART, {"components": {}}, packed), root)
+    with hold(place, Options(rollback=rollback)) as held:
+        return upgrade(held, place.deployment(Action.DEPLOY, contents or Contents(), Contents()), given, root)
 
 
 def test_a_new_version_is_upgraded_to_and_tested(
@@ -376,8 +383,7 @@ def test_a_deploy_says_what_it_changes_and_helm_keeps_what_it_is_made_of(
     before = {"api-rest": "0.2.0", "async-worker": "0.2.0", "platform-chart": "0.2.0"}
     cluster.revisions[0] = dataclasses.replace(cluster.revisions[0], description=describe(before))
     contents = Contents(versions={**before, "api-rest": "0.2.1"})
-    deployment = Deployment(action=Action.DEPLOY, environment="local", contents=contents)
-    done = upgrade(target(cluster), deployment, Chart(CHART, {}), Options(), root)
+    done = deploy(cluster, root, contents=contents)
     assert "not what revision 1 is: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)" in capsys.readouterr().out
     assert (done.revision, done.previous, done.outcome) == (2, 1, Outcome.SUCCEEDED)
     assert cluster.history().versions(cluster.revisions[-1]) == contents.versions

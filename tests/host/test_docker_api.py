@@ -114,3 +114,16 @@ def test_a_container_of_ours_is_stopped_and_somebody_elses_is_not() -> None:
     with pytest.raises(NotOursError, match="stop the container registry: it is not this project's"):
         with_client(containers=theirs).stop("registry")
     assert (ours.stopped, theirs.stopped) == (True, False)
+
+
+def test_a_container_that_goes_while_all_are_listed_is_left_out() -> None:
+    """Another clone's may: docker-py asks for each one by itself."""
+
+    def listed(*, ignore_removed: bool = False, **_: object) -> list[object]:
+        if not ignore_removed:
+            raise docker.errors.NotFound("No such container: c81cf91")
+        return [SimpleNamespace(name="ledger", ports={"8000/tcp": [{"HostPort": "8100"}]}, image=None)]
+
+    engine = with_client(containers=SimpleNamespace(list=listed), images=SimpleNamespace(list=list))
+    assert engine.publishers() == {8100: ("ledger", 8000)}
+    assert engine.unused_images([]) == []

@@ -13,7 +13,9 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from delivery import prompt
-from delivery.errors import PlatformError
+from delivery.deploy import serving
+from delivery.deploy.selection import Request
+from delivery.errors import DeliveryError, PlatformError, SignatureError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import bringing_up, lifecycle, overview
@@ -23,7 +25,8 @@ from delivery.project import remembered
 from delivery.project.declaration import Declaration, Upstream
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
-from delivery.release import releasing
+from delivery.registry import local_registry
+from delivery.release import catalog, releasing, signing
 from delivery.release.released import Release, ReleasedImage
 from delivery.tasks import platform
 
@@ -82,7 +85,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
 
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setattr(recorder, "_said", set())
-    monkeypatch.setattr(recorder, "decided", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
+    monkeypatch.setattr(serving, "_coming", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
     monkeypatch.setattr(releasing, "make", lambda *_: RELEASE)
     monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
@@ -353,3 +356,27 @@ def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
     said = " ".join(capsys.readouterr().out.split())
     told = "for house: to stop it, `./run inv cluster.down`, then `./run inv down`; or at once"
     assert (f"{told} `./run inv down --registry`" in said) is bool(users)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (Request(version="1.0.0", signed=True), "no signature"),
+        (Request(version="current", signed=True), "asks for signatures"),
+        (Request(version="deployed"), "no cluster is asked"),
+        (Request("staging", "1.0.0"), "docker is for local only"),
+    ],
+)
+def test_docker_takes_what_local_takes(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, request_: Request, said: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SignatureError("verify: no signature")
+
+    monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
+    monkeypatch.setattr(catalog, "held", lambda *_: replace(RELEASE, version="1.0.0"))
+    monkeypatch.setattr(catalog, "pins", lambda *_: [])
+    monkeypatch.setattr(signing, "verify", refuse)
+    with pytest.raises(DeliveryError, match=said):
+        bringing_up.deploy(declaration, request_)
+    assert ("up", ()) not in asked.calls

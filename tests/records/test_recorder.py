@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from delivery.errors import BuildError, DeclarationError, DeliveryError, DeployError, OutdatedError
+from delivery.project import gather
 from delivery.project.declaration import Declaration, Records, parse
 from delivery.project.files import ROOT
 from delivery.records import outbox, recorder
@@ -511,10 +512,36 @@ def test_a_deploy_that_failed_and_was_rolled_back_says_both(declaration: Declara
     ]
 
 
-def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository, tmp_path: Path) -> None:
+def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository) -> None:
     expected = {"base-image": "1.0.0", "api-rest": "1.1.0-dev.1", "platform-chart": "1.0.1-dev.1"}
-    assert recorder.decided(declaration, house.root) == expected
-    assert recorder.decided(declaration, tmp_path) == {}
+    assert gather.look(declaration, house.root, ask=False).published == expected
+
+
+def test_the_time_before_it_is_known_what_is_deployed_counts(
+    declaration: Declaration, house: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a deploy that fails early in a pipeline, and of a verification that takes a version back."""
+    monkeypatch.setenv("BUILD_URL", BUILD)
+    clock = iter(datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60))
+    monkeypatch.setattr(recorder, "_now", lambda: next(clock))
+    with pytest.raises(DeployError), recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root):
+        raise DeployError("cannot reach the cluster")
+    assert {seconds for status, seconds in waiting("status", "seconds") if status == "failed"} == {60.0}
+
+
+def test_a_verification_that_takes_a_version_back_began_before_its_tests(
+    declaration: Declaration, house: Repository
+) -> None:
+    def verify() -> None:
+        with recorder.deployment(declaration, "verify", Action.VERIFY, house.root) as recording:
+            recording.entered -= timedelta(minutes=5)  # the tests took so long
+            recording.start(Deployment(action=Action.VERIFY, environment="staging", contents=CONTENTS))
+            raise DeployError("test", rolled_back=True)
+
+    with pytest.raises(DeployError):
+        verify()
+    seconds = [seconds for status, seconds in waiting("status", "seconds") if status == "rolled-back"]
+    assert [round(each) for each in seconds] == [300, 300]
 
 
 @pytest.mark.usefixtures("build")

@@ -26,7 +26,7 @@ from delivery.errors import CommandError, DeployError
 from delivery.host import engines
 from delivery.project import files
 from delivery.project.declaration import Environment, parse
-from delivery.records import outbox, recorder
+from delivery.records import outbox
 from delivery.registry import mirroring
 from delivery.release import releasing
 from delivery.release.released import Release, ReleasedImage
@@ -187,7 +187,7 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
     monkeypatch.setattr(releasing, "make", lambda *_: made.made())
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
     monkeypatch.setattr(serving, "ROOT", house)
-    monkeypatch.setattr(recorder, "decided", decided)
+    monkeypatch.setattr(serving, "_coming", decided)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     return made
