@@ -162,12 +162,19 @@ def test_what_is_no_plan_is_an_error(text: str) -> None:
 
 def test_every_mistake_in_a_plan_is_told_at_once(declaration: Declaration) -> None:
     told = json.loads(plan(declaration).to_json())
-    told["decision"] |= {"line": "sideways", "surprise": 1}
+    told["decision"] |= {"line": "sideways", "pushes": "yes", "surprise": 1}
     told["images"][1]["surprise"] = told["surprise"] = 1
     told["chart"]["key"] = 3
     with pytest.raises(DeclarationError) as caught:
         read_plan(json.dumps(told), file="plan.json")
-    for place in ("decision.line", "decision.surprise", "images.1.surprise", "chart.key", "surprise"):
+    for place in (
+        "decision.line",
+        "decision.pushes",
+        "decision.surprise",
+        "images.1.surprise",
+        "chart.key",
+        "surprise",
+    ):
         assert re.search(rf"[ (]{place}: ", caught.value.message), place
 
 

@@ -1,15 +1,20 @@
 """Tags are made on a real repository: all of them or none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from delivery.build import planning
+from delivery.build.plan import Plan, make_images, make_plan
 from delivery.errors import CommandError, DeclarationError
 from delivery.project import git
 from delivery.project.declaration import Declaration
+from delivery.project.gitflow import Line
 from delivery.release import catalog, finishing
 from delivery.release.finishing import Finish
-from tests.project.examples import HOUSE
+from delivery.release.released import make_release
+from tests.project.examples import HOUSE, NAMES, checkout, decision, version
 from tests.release.test_preparing import fix, prepare, repository
 from tests.repositories import Repository
 
@@ -86,6 +91,26 @@ def test_a_registry_without_the_release_says_what_to_do(monkeypatch: pytest.Monk
     with pytest.raises(DeclarationError, match=r"holds no whole release 1\.0\.1") as caught:
         finishing.published(HOUSE, "1.0.1")
     assert "--unpublished" in caught.value.hint
+
+
+def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, other = (f"sha256:{digit * 64}" for digit in "ab")
+
+    def plan(key: str) -> Plan:
+        """The plan of sources with this key of api-rest, under which the registry holds other bytes by now."""
+        found = checkout(HOUSE, decision(Line.RELEASE, "main"), {name: version(name, "1.0.1") for name in NAMES})
+        images = make_images(HOUSE, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found)
+        return make_plan(found, images, ("k3", ""))
+
+    released = make_release(plan("k2"), {"base-image": digest}, digest, "me")
+    app = replace(released.images["api-rest"], digest=digest)
+    released = replace(released, images={**released.images, "api-rest": app})
+    monkeypatch.setattr(catalog, "held", lambda *_: released)
+    monkeypatch.setattr(planning, "look", lambda *_: plan("k2"))
+    assert finishing.published(HOUSE, "1.0.1") == []
+    monkeypatch.setattr(planning, "look", lambda *_: plan("k9"))
+    (line,) = finishing.published(HOUSE, "1.0.1")
+    assert line.startswith("api-rest: published is 1.0.1, ")
 
 
 def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:

@@ -262,6 +262,9 @@ def test_what_is_wrong_with_a_key_is_a_problem(notary: Notary, monkeypatch: pyte
     assert "is not the private half of cosign.pub" in message()
     (notary.root / "cosign.pub").unlink()
     assert "there is no file" in message()
+    notary.found = None
+    monkeypatch.setattr(debian, "can_install", lambda: True)
+    assert "there is no file" in message(), "that needs no cosign"
     monkeypatch.setenv(cosign.KEY, "neither")
     assert "neither a private key in PEM nor a file" in message()
 
