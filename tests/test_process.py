@@ -21,10 +21,11 @@ from delivery.errors import CommandError
 PYTHON = sys.executable
 
 
-def test_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_in_its_folder_with_variables_beside_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KEPT", "1")
-    code = "import os; print(os.environ['KEPT'] + os.environ['ADDED'])"
-    assert process.capture([PYTHON, "-c", code], doing="try", place=process.Place(env={"ADDED": "2"})) == "12\n"
+    code = "import os; print(os.getcwd(), os.environ['KEPT'] + os.environ['ADDED'])"
+    place = process.Place(tmp_path.resolve(), {"ADDED": "2"})
+    assert process.capture([PYTHON, "-c", code], doing="try", place=place) == f"{place.folder} 12\n"
 
 
 def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
