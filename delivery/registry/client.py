@@ -33,10 +33,10 @@ from delivery.registry.http import (
     url_of,
     within,
 )
+from delivery.registry.oci_layout import MANIFEST, Manifest
 
 __all__ = ["Artifact", "Blob", "Layer", "Manifest", "Referrer", "Registry", "answers", "lacks_login", "login"]
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
@@ -105,7 +105,7 @@ class Artifact:
         return _compact(
             {
                 "schemaVersion": 2,
-                "mediaType": _MANIFEST,
+                "mediaType": MANIFEST,
                 **({"artifactType": own_type} if own_type else {}),
                 "config": config.descriptor,
                 "layers": [layer.descriptor for layer in layers],
@@ -113,16 +113,6 @@ class Artifact:
                 **({"annotations": dict(sorted(self.annotations.items()))} if self.annotations else {}),
             }
         )
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A manifest as a registry gave it: its digest, its media type, its bytes, and what they say."""
-
-    digest: str
-    media_type: str
-    content: bytes
-    manifest: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -211,7 +201,7 @@ class Registry:
             raise _not_as_told(doing, told, digest)
         try:
             manifest = json.loads(answer.body)
-            media_type = answer.headers.get("Content-Type") or manifest.get("mediaType", _MANIFEST)
+            media_type = answer.headers.get("Content-Type") or manifest.get("mediaType", MANIFEST)
         except (ValueError, AttributeError) as error:
             raise RegistryError(
                 f"{doing}: that is no manifest", hint="see what else answers at this address"
@@ -269,9 +259,9 @@ class Registry:
             return digest
         for blob in {part.digest: part for part in artifact.parts}.values():
             self._push_blob(repository, _Upload(blob.digest, len(blob.content), partial(io.BytesIO, blob.content)))
-        answer = self._put_manifest(repository, reference, content, _MANIFEST, overwrite=overwrite)
+        answer = self._put_manifest(repository, reference, content, MANIFEST, overwrite=overwrite)
         if artifact.subject and "OCI-Subject" not in answer.headers:
-            entry = {**_descriptor(_MANIFEST, content, artifact.annotations), "artifactType": artifact.type}
+            entry = {**_descriptor(MANIFEST, content, artifact.annotations), "artifactType": artifact.type}
             self._http.patiently(lambda: self._attach(repository, artifact.subject, entry))
         return digest
 
@@ -307,8 +297,7 @@ class Registry:
             file = oci_layout.blob(layout, part["digest"])
             upload = _Upload(part["digest"], part["size"], partial(_opened, file))
             self._push_blob(repository, upload, on_line, mount_from)
-        media_type = image.manifest.get("mediaType", _MANIFEST)
-        self._put_manifest(repository, tag, image.content, media_type, overwrite=True)
+        self._put_manifest(repository, tag, image.content, image.media_type, overwrite=True)
         return image.digest
 
     def verify(self, repository: str, tag: str, digest: str) -> None:

@@ -14,14 +14,17 @@ from typing import Any
 
 from delivery.errors import RegistryError
 
-__all__ = ["Image", "blob", "digest", "read"]
+__all__ = ["MANIFEST", "Manifest", "blob", "digest", "read"]
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True)
-class Image:
-    """The image of a layout: its digest, the bytes of its manifest, and what they say."""
+class Manifest:
+    """A manifest as a registry or a layout gave it: its digest, its media type, its bytes, and what they say."""
 
     digest: str
+    media_type: str
     content: bytes
     manifest: Mapping[str, Any]
 
@@ -35,8 +38,8 @@ def digest(folder: Path) -> str:
         raise _no_layout(folder, error) from error
 
 
-def read(folder: Path) -> Image:
-    """That image, its manifest checked against its digest."""
+def read(folder: Path) -> Manifest:
+    """The manifest of that image, checked against its digest."""
     named = digest(folder)
     try:
         content = blob(folder, named).read_bytes()
@@ -48,7 +51,7 @@ def read(folder: Path) -> Image:
             f"read the image in {folder}: it is damaged: {named} is not its manifest",
             hint="build it anew",
         )
-    return Image(named, content, manifest)
+    return Manifest(named, manifest.get("mediaType", MANIFEST), content, manifest)
 
 
 def blob(folder: Path, named: str) -> Path:
