@@ -100,7 +100,7 @@ class Plan:
     problems keep it from being built and published, unchecked is what could not be looked for; notes are for people.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown key is a mistake, here and in what is below
+    __pydantic_config__ = ConfigDict(extra="forbid")  # all the way down
 
     commit: str
     decision: Decision
@@ -232,7 +232,7 @@ def _tag(checkout: Checkout, version: Version) -> str:
 
 
 def read_plan(text: str, *, file: str) -> Plan:
-    """Read a plan that `inv plan --file FILE` wrote; raise DeclarationError, with every mistake, when it is none."""
+    """Read what `inv plan --file FILE` wrote; DeclarationError, with every mistake, for what is no plan."""
     try:
         return TypeAdapter(Plan).validate_json(text, strict=True)
     except ValidationError as error:

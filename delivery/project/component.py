@@ -31,7 +31,7 @@ class Component:
 
 
 def add(declaration: Declaration, new: Component, root: Path = ROOT) -> list[str]:
-    """Write what a folder with a Dockerfile needs to be built, published and deployed; the files written.
+    """Write what a folder with a Dockerfile needs to be built, published and deployed; the files.
 
     Nothing is written where anything is wrong, which raises DeclarationError.
     """
@@ -72,7 +72,7 @@ def _check(declaration: Declaration, new: Component, root: Path) -> None:
 
 
 def in_declaration(text: str, new: Component, base: str) -> str:
-    """delivery.toml's text with its image on this base, in its subproject; raise DeclarationError for no place."""
+    """delivery.toml's text with its image on this base; DeclarationError where there is no place."""
     tables = {found["name"]: found for found in _TABLE.finditer(text)}
     images = [found for name, found in tables.items() if name.startswith("images.")]
     subproject = tables.get(f"subprojects.{new.subproject}")
@@ -102,7 +102,7 @@ def _end(text: str, start: int) -> int:
 
 
 def in_values(text: str, new: Component, image: str) -> str:
-    """values.yaml's text with it and its image among the components; raise DeclarationError where there is no place."""
+    """values.yaml's text with it among the components; DeclarationError where there is no place."""
     found = _COMPONENTS.search(text)
     if found is None:
         raise DeclarationError(

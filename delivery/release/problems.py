@@ -53,7 +53,7 @@ def expected(plan: Plan, *, by_sources: bool) -> Content:
 
 
 def differences(held: Release, content: Content) -> dict[str, str]:
-    """How the release that the registry holds differs from this content: a line for each part that does, by name."""
+    """How the release that the registry holds differs: a line for each part that does, by name."""
     pairs = {name: (held.content.get(name), content.get(name)) for name in {**held.content, **content}}
     return {
         name: f"{name}: published is {_described(before)}, it is {_described(now)} now"
@@ -63,7 +63,7 @@ def differences(held: Release, content: Content) -> dict[str, str]:
 
 
 def other_release(plan: Plan, held: Release, content: Content) -> Problem | None:
-    """The problem that the release that the registry holds is another one than this plan's, with this content."""
+    """The problem that the registry holds another release than this plan's, which has this content."""
     other = differences(held, content)
     if not other:
         return None
