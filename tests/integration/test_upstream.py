@@ -605,12 +605,6 @@ def test_registry_asks_for_a_password(run: Run) -> None:
     assert answer("GET", f"http://{address}/v2/", ("reader", "reader"))[0] == 200
 
 
-def test_registry_runs_its_other_commands(run: Run) -> None:
-    container = run(REGISTRY, command=["garbage-collect", "--help"])
-    assert exit_code(container) == 0
-    assert "garbage-collect" in said(container)
-
-
 # Prometheus
 
 
