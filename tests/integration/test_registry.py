@@ -1,17 +1,22 @@
 """Pushes to a real registry, also with faults before it."""
 
+import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import pytest
 import requests
+import trustme
 
 from delivery.errors import EngineError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Artifact, Blob, Registry, lacks_login
+from delivery.registry.client import Artifact, Blob, Registry, answers, lacks_login
 from tests.integration.conftest import running_registry
 from tests.registries import (
+    Answer,
     Break,
     Fault,
     failing,
@@ -130,3 +135,92 @@ def test_blobs_are_taken_over_from_a_sibling(address: str, tmp_path: Path) -> No
     assert client.push_layout(tmp_path, f"{address}/taker", "k1", no_line, mount_from=mount_from) == image
     assert client.sent - sent < 1000
     assert client.blob(f"{address}/taker", sha256(b"base" * 10_000)) == b"base" * 10_000
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """A registry that speaks TLS alone, as registry.test, and the authority that its certificate is from."""
+
+    address: str
+    authority: trustme.CA
+
+
+@pytest.fixture(scope="module")
+def encrypted(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("registry.test")
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    issued.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    environment = {
+        "REGISTRY_HTTP_TLS_CERTIFICATE": "/told/cert.pem",
+        "REGISTRY_HTTP_TLS_KEY": "/told/key.pem",
+    }
+    with running_registry(engine, project, environment, folder) as local:
+        yield Encrypted(local.replace("localhost", "registry.test"), authority)
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """registry.test leads here, and the user's home is empty."""
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more, **options: look_up("127.0.0.1" if host == "registry.test" else host, *more, **options),
+    )
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "registry.test,localhost,127.0.0.1")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(encrypted: Encrypted, tmp_path: Path) -> None:
+    image = write_layout(tmp_path / "image")
+    address = encrypted.address
+    with pytest.raises(RegistryError, match="certificate is not trusted"):
+        Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line)
+    folder = tmp_path / "home" / ".docker" / "certs.d" / address
+    folder.mkdir(parents=True)
+    encrypted.authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    assert answers(address)
+    assert Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line) == image
+
+
+class Store:
+    """A blob store at another address; the Authorization that it is shown, and what it holds."""
+
+    def __init__(self) -> None:
+        self.shown: list[str | None] = []
+        self.paths: list[str] = []
+        self.content = b""
+
+    def __call__(self, _method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
+        self.shown.append(headers.get("Authorization"))
+        self.paths.append(path)
+        return 200, {}, self.content
+
+
+def test_a_blob_that_a_registry_keeps_in_a_store_elsewhere_is_read_without_the_login(
+    engine: Engine, project: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "htpasswd").write_text(f"me:{hashed}\n")
+    store = Store()
+    with serving(store) as (other, _):
+        redirect = f"{{name: redirect, options: {{baseurl: 'http://{other}/'}}}}"
+        environment = {
+            "REGISTRY_AUTH": "htpasswd",
+            "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
+            "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
+            "REGISTRY_MIDDLEWARE_STORAGE": f"[{redirect}]",
+        }
+        with running_registry(engine, project, environment, tmp_path) as address:
+            client, part = Registry(address), Blob("a/b", b"content")
+            client.push_artifact(f"{address}/app", Artifact("a/b", [part]), tag="k1")
+            store.content = part.content
+            assert client.blob(f"{address}/app", part.digest) == part.content
+    assert store.shown
+    assert set(store.shown) == {None}
+    assert part.digest.partition(":")[2] in store.paths[-1]
