@@ -63,11 +63,31 @@ class Menu(Program):
         asked = next((number for number, word in enumerate(words) if word in _HELP), 0)
         tasks = [word for word in words[:asked] if word in self.collection.task_names]
         if not tasks:
+            self._check_flags(words)
             super().parse_tasks()
             return
         self.parser = self._make_parser()
         self.print_task_help(tasks[-1])
         raise Exit
+
+    def _check_flags(self, words: list[str]) -> None:
+        """Refuse a flag that its task does not have; invoke takes it for the value of a missing argument."""
+        contexts = {name: one for one in self.collection.to_contexts() for name in (one.name, *one.aliases)}
+        context, is_value = None, False
+        for word in words:
+            if is_value:
+                is_value = False
+            elif not word.startswith("-"):
+                context = contexts.get(word, context)
+            elif context is not None:
+                name, equals, _ = word.partition("=")
+                flag = name if name.startswith("--") else name[:2]
+                if flag in context.flags:
+                    is_value = context.flags[flag].takes_value and not equals and flag == name
+                elif flag not in context.inverse_flags and flag not in self.initial_context.flags:
+                    show = f"`./run inv --help {context.name}` shows its flags"
+                    hint = did_you_mean(flag, context.flag_names(), show)
+                    raise refused(f"cannot run {context.name}: there is no flag {flag}", hint)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -93,7 +113,8 @@ class Menu(Program):
             return refused(f"cannot run {word}: there is no such task", hint)
         if found := _MISSING.fullmatch(str(error)):
             missing = found[2].replace("'", "").replace("_", "-")
-            return refused(f"cannot run {found[1]}: no {missing} given", show)
+            required = ", ".join(f"--{name}" for name in missing.split(", "))
+            return refused(f"cannot run {found[1]}: {required} is missing", show)
         if found := _VALUELESS.match(str(error)):
             return refused(f"cannot run {task or 'anything'}: --{found[1]} needs a value", show)
         return refused(f"cannot read the command line: {error}", show)

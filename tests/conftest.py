@@ -9,7 +9,9 @@ import pytest
 from hypothesis import settings
 from pytest_subprocess.process_dispatcher import ProcessDispatcher
 
+from delivery.project import remembered
 from delivery.project.declaration import Declaration, parse
+from delivery.project.files import ROOT
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("patient", settings(), deadline=None)
@@ -87,6 +89,7 @@ confirm = true
 # What a CI server or a user's shell says, and a project of the tests' own would take for itself.
 FOREIGN = (
     "BRANCH_NAME",
+    "COMPOSE_PROJECT_NAME",
     "CHANGE_ID",
     "TAG_NAME",
     "GITHUB_REF",
@@ -172,6 +175,9 @@ def _own_cache(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     for name in ("DELIVERY_REGISTRY_USERNAME", "DELIVERY_BUILD_CA", "DELIVERY_ECHO", "DOCKER_HOST", *FOREIGN):
         monkeypatch.delenv(name, raising=False)
+    # What this clone was brought up with is its own, too.
+    kept = remembered._kept
+    monkeypatch.setattr(remembered, "_kept", lambda root: {} if root == ROOT else kept(root))
 
 
 @pytest.fixture(scope="session")

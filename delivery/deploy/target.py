@@ -125,7 +125,7 @@ def reachable(declaration: Declaration, names: Collection[str], program: str, cl
 def _check_context(name: str, contexts: Sequence[str], context: str, known: Collection[str]) -> None:
     """Raise DeclarationError unless this context may be used for the environment, and exists."""
     allowed = ", ".join(contexts)
-    doing = f"deploy to {name}"
+    doing = f"cannot use the cluster of {name}"
     if not context:
         raise DeclarationError(
             f"{doing}: no context is told, and the kubeconfig has no current one",

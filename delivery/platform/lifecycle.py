@@ -15,7 +15,7 @@ from delivery.machine import user
 from delivery.platform.compose import Compose, Service
 from delivery.project import files, remembered
 from delivery.project.declaration import LOCAL, Declaration, image_variable
-from delivery.project.files import ROOT, project_name
+from delivery.project.files import ROOT
 from delivery.records.deployment import bytes_of
 from delivery.records.ledger import Ledger
 from delivery.registry import local_registry
@@ -69,7 +69,7 @@ def compose(
         variables[image_variable(name)] = image.pinned
     variables |= remembered.chosen(root, os.environ)
     profiles = ("monitoring",) if monitoring else ()
-    return Compose(engine, project_name(declaration.name), root, _FILES, variables, profiles)
+    return Compose(engine, files.project_name(declaration.name, root), root, _FILES, variables, profiles)
 
 
 def up(project: Compose, release: Release) -> list[Service]:
@@ -226,7 +226,8 @@ def down(project: Compose, declaration: Declaration, *, volumes: bool, registry:
         gone = project.engine.remove(container)
         if volumes:
             project.engine.remove_volume(container)
-        step.done(("stopped" if gone else "none of ours runs") + ("; its images are gone" if volumes else ""))
+        ended = "stopped" if gone else "none of ours runs"
+        step.done(f"{ended}; its images are gone" if volumes and gone else ended)
     return []
 
 

@@ -14,6 +14,7 @@ from delivery.host import docker_api, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Service
+from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.records.ledger import Ledger
@@ -38,7 +39,8 @@ class ImageStatus:
 class Status:
     """What there is: the engine, upstream images with the way they came, our images, the platform's containers.
 
-    ledger: what api-rest says of itself, "" where it does not run; reasons: what it lacks.
+    name: what the platform here is called. ledger: what api-rest says of itself, "" where it does not
+    run; reasons: what it lacks.
     environments: those on Kubernetes that this machine reaches.
     """
 
@@ -49,6 +51,9 @@ class Status:
     ledger: str = ""
     reasons: tuple[str, ...] = ()
     environments: tuple[EnvironmentStatus, ...] = ()
+    name: str = ""
+    registry: str = ""
+    shared: str = ""
 
     @property
     def down(self) -> list[Service]:
@@ -108,9 +113,11 @@ def look(declaration: Declaration, root: Path = ROOT) -> Status:
     """The status as it is now; what does not answer is said, not started."""
     engine = docker_api.find()
     services: tuple[Service, ...] = ()
+    shared = ""
     if engine:
         project = lifecycle.compose(engine, declaration, lifecycle.released(root), root)
         services = tuple(project.services())
+        shared = lifecycle.shared(project) if services else ""
     ledger, reasons = _ledger(services)
     return Status(
         engine=engine.describe() if engine else "none answers; `./run inv up` finds or starts one",
@@ -120,6 +127,9 @@ def look(declaration: Declaration, root: Path = ROOT) -> Status:
         ledger=ledger,
         reasons=reasons,
         environments=environments.look(declaration),
+        name=files.project_name(declaration.name, root),
+        registry=declaration.registry.address,
+        shared=shared,
     )
 
 

@@ -164,6 +164,6 @@ def version(folder: Path) -> str:
         ) from error
 
 
-def project_name(declared: str) -> str:
-    """What the compose project is called: as declared, unless COMPOSE_PROJECT_NAME says otherwise."""
-    return os.environ.get("COMPOSE_PROJECT_NAME") or declared
+def project_name(declared: str, root: Path = ROOT) -> str:
+    """What the compose project is called: by COMPOSE_PROJECT_NAME as set now, else as kept, else as declared."""
+    return remembered.chosen(root, os.environ).get(remembered.NAME, declared)

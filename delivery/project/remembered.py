@@ -1,4 +1,4 @@
-"""The ports that this clone's platform was brought up with, so that later commands need not be told again."""
+"""The name and the ports that this clone's platform was brought up with: later commands need not be told again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from delivery.errors import DeclarationError
 
-__all__ = ["PORTS", "REGISTRY", "chosen", "keep"]
+__all__ = ["NAME", "PORTS", "REGISTRY", "chosen", "keep"]
 
 # The variable that moves each port that the platform publishes, by service.
 PORTS = {
@@ -18,6 +18,7 @@ PORTS = {
     "prometheus": "PROMETHEUS_PORT",
 }
 REGISTRY = "DELIVERY_REGISTRY"  # kept too where it is a local one
+NAME = "COMPOSE_PROJECT_NAME"
 _HIGHEST = 65535
 
 
@@ -58,7 +59,7 @@ def _kept(root: Path) -> dict[str, str]:
 
 
 def _names() -> Iterable[str]:
-    return (*PORTS.values(), REGISTRY)
+    return (*PORTS.values(), REGISTRY, NAME)
 
 
 def _file(root: Path) -> Path:

@@ -9,8 +9,8 @@ from delivery import console
 from delivery.errors import EngineError, PortTakenError, Problem, RegistryError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
+from delivery.project import files
 from delivery.project.declaration import Declaration, is_local
-from delivery.project.files import project_name
 from delivery.registry import client
 from delivery.registry.client import Registry
 
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 30
 
 def name(declaration: Declaration) -> str:
     """The name of the local registry's container and volume: one for each compose project."""
-    return f"{project_name(declaration.name)}-registry"
+    return f"{files.project_name(declaration.name)}-registry"
 
 
 def ensure(engine: Engine, declaration: Declaration) -> Registry:

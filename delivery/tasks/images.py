@@ -138,7 +138,9 @@ def sizes(_context: Context, json_: bool = False) -> None:
     """Show how large our images are, and their layers."""
     release = lifecycle.released()
     if release is None:
-        raise DeclarationError("show the sizes: nothing is released from this clone yet", hint="`./run inv push` does")
+        raise DeclarationError(
+            "cannot show the sizes: nothing was built from this clone yet", hint="`./run inv up` builds it"
+        )
     registry = Registry(files.load_declaration().registry.address)
     found = {name: registry.layers(image.repository, image.digest) for name, image in release.images.items()}
     if json_:

@@ -59,7 +59,9 @@ def status(_context: Context, json_: bool = False) -> None:
     if json_:
         console.data(found.as_json())
     else:
-        console.say(f"engine: {found.engine}")
+        console.say(f"platform: {found.name}, registry {found.registry}\nengine: {found.engine}")
+        if found.shared:
+            console.say(found.shared)
         for title, columns, rows in found.tables():
             console.say("")
             console.table(title, columns, rows)

@@ -88,7 +88,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
     services: list[Service] = []
     asked = SimpleNamespace(describe=lambda: "an engine", image_labels=lambda _: None)
     monkeypatch.setattr(docker_api, "find", lambda: asked)
-    monkeypatch.setattr(lifecycle, "compose", lambda *_: SimpleNamespace(services=lambda: services))
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    monkeypatch.setattr(lifecycle, "compose", lambda *_: SimpleNamespace(services=lambda: services, other_folders=list))
     return services
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import DeclarationError
-from delivery.project import remembered
+from delivery.project import files, remembered
 
 MOVED = {"API_PORT": "8100", "KAFKA_PORT": "9192", "HOME": "/root"}
 
@@ -37,3 +37,12 @@ def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path, content: 
     remembered.keep(tmp_path, MOVED, is_local=True)
     (tmp_path / ".delivery" / "ports.json").write_text(content)
     assert remembered.chosen(tmp_path, {}) == {}
+
+
+def test_the_name_is_kept_as_the_ports_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    assert files.project_name("house", tmp_path) == "house"
+    remembered.keep(tmp_path, {"COMPOSE_PROJECT_NAME": "mine"}, is_local=True)
+    assert files.project_name("house", tmp_path) == "mine"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "another")
+    assert files.project_name("house", tmp_path) == "another"

@@ -142,5 +142,5 @@ def test_sizes_are_shown_by_layer(
 
 def test_before_a_release_there_are_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "released", lambda: None)
-    with pytest.raises(DeclarationError, match="nothing is released from this clone yet"):
+    with pytest.raises(DeclarationError, match="nothing was built from this clone yet"):
         images.sizes.body.__wrapped__(None)
