@@ -96,8 +96,9 @@ class Menu(Program):
         except ParseError as error:
             raise self._explain(error) from error
         except ValueError as error:  # invoke's, of a flag that takes a number
-            hint = "`./run inv --help TASK` shows them"
-            raise refused(f"cannot read the flags: {error}", hint) from error
+            value = str(error).rpartition(": ")[2]
+            hint = "`./run inv --help` with the task's name shows which flag takes one"
+            raise refused(f"cannot read the flags: {value} is no number", hint) from error
 
     def _explain(self, error: ParseError) -> Exit:
         context = error.context

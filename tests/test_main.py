@@ -65,7 +65,7 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
         (["--list", "scam"], "cannot list scam: there is no such namespace\nto do: did you mean scan? one of "),
         (["deploy", "--environment", "stagin"], "to do: did you mean staging? --environment takes one of "),
         (["--print-completion-script", "fish"], "cannot complete in fish"),
-        (["logs", "--tail", "x"], "cannot read the flags: invalid literal for int() with base 10: 'x'"),
+        (["logs", "--tail", "x"], "cannot read the flags: 'x' is no number"),
         (["--dry", "status"], "--dry is not obeyed here"),
         (["status", "--dry"], "--dry is not obeyed here"),
     ],

@@ -458,6 +458,12 @@ def _context(folders: Sequence[Path]) -> ssl.SSLContext:
     return context
 
 
+def _reason(error: requests.RequestException) -> str:
+    """What the system says of a connection, without what the libraries were about to do."""
+    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
+    return found[1] if found else str(error)
+
+
 @contextmanager
 def _talking(doing: str, address: str) -> Iterator[None]:
     """Turn the errors of requests into ours, with the action under way."""
@@ -479,7 +485,8 @@ def _talking(doing: str, address: str) -> Iterator[None]:
                 retriable=True,
             ) from error
         raise RegistryError(
-            f"{doing}: the registry does not answer: {error}",
-            hint="check the registry's address in delivery.toml (or DELIVERY_REGISTRY), and that it runs",
+            f"{doing}: the registry does not answer: {_reason(error)}",
+            hint="check the registry's address in delivery.toml (or DELIVERY_REGISTRY), and that it runs; "
+            "`./run inv up` starts a local one",
             retriable=True,
         ) from error

@@ -676,3 +676,9 @@ def test_a_login_that_a_push_will_need_is_missed_before_it(monkeypatch: pytest.M
     with serving(FullRegistry()) as (address, _):
         assert lacks_login(address) is None
     assert lacks_login("localhost:1") is None
+
+
+def test_who_is_not_there_is_said_in_the_systems_words() -> None:
+    with pytest.raises(RegistryError, match=r"the registry does not answer: Connection refused$") as caught:
+        Registry("localhost:1", pause=no_pause).digest("localhost:1/app", "k1")
+    assert "`./run inv up` starts a local one" in caught.value.hint
