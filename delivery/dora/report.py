@@ -94,8 +94,10 @@ def look(declaration: Declaration, component: str, environment: str, span: str) 
     since = until - metrics.span(span)
     filters = {"component": component, "environment": environment}
     ledger = recorder.ledger(declaration)
-    events = ledger.events({name: value for name, value in filters.items() if value}, rfc3339(since))
-    return Report(f"{ledger.address}, the last {span}", events, since, until)
+    chosen = {name: value for name, value in filters.items() if value}
+    events = ledger.events(chosen, rfc3339(since))
+    title = ", ".join([ledger.address, *chosen.values(), f"the last {span}"])
+    return Report(title, events, since, until)
 
 
 def _row(event: Mapping[str, Any]) -> tuple[str, ...]:

@@ -251,4 +251,6 @@ def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> N
             f"show the logs: there is no service {', '.join(unknown)}",
             hint=did_you_mean(unknown[0], known, f"known: {', '.join(known)}"),
         )
+    if not project.services():
+        console.say("nothing is up; `./run inv up` brings the platform up")
     project.logs(services, console.say, follow=follow, tail=tail)

@@ -92,7 +92,8 @@ def history_refs(declaration: Declaration, clone: git.Clone) -> tuple[str, Mappi
 def _check(to: Path, clone: git.Clone) -> None:
     cannot = "cannot split the repository:"
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise DeclarationError(f"{cannot} {to} is not empty", hint="name a folder that is new or empty")
+        state = "is not empty" if to.is_dir() else "is a file"
+        raise DeclarationError(f"{cannot} {to} {state}", hint="name a folder that is new or empty")
     if to.resolve().is_relative_to(clone.root.resolve()):
         raise DeclarationError(f"{cannot} {to} is inside of this clone", hint="name a folder elsewhere")
     if clone.ends:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -188,3 +189,9 @@ def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
     assert standing.did == []
     assert caught.value.hint.startswith("first `./run inv cluster.down` and `kind delete cluster --name other`; or")
     assert "`./run inv down --volumes --registry`" in caught.value.hint
+
+
+def test_logs_of_nothing_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    project = SimpleNamespace(declared=lambda: ["kafka"], services=list, logs=lambda *_, **__: None)
+    lifecycle.logs(cast("Compose", project), ["kafka"], follow=False, tail=5)
+    assert "nothing is up" in capsys.readouterr().out

@@ -83,7 +83,7 @@ def test_the_same_history_gives_the_same_commits_and_a_later_split_continues(
     ("to", "only", "message"),
     [
         ("full", "", "is not empty"),
-        ("full/file", "", "is not empty"),
+        ("full/file", "", "is a file"),
         ("source/split", "", "is inside of this clone"),
         ("split", "chart", "--only chart is no subproject"),
     ],
