@@ -155,7 +155,7 @@ def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house
     deploy("1.0.0")
     deploy("1.1.0")
     with recorder.deployment(deploy.declaration, "undeploy", Action.REMOVE, house.root) as recording:
-        recording.start(deploy.deployment(Action.REMOVE, "1.1.0"))
+        recording.start(deploy.deployment(Action.REMOVE, "", before="1.1.0"))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
     assert outbox.rejected() == []
     assert metrics.is_removal(stored()[0])
