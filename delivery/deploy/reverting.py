@@ -39,9 +39,10 @@ def roll_back(declaration: Declaration, request: Request, requested: int, option
             + (f": {versions}" if versions else "")
         )
         serves = held.history().serving
-        done = deployment.served_by(serves.number if serves else 0, previous.number if previous else 0)
-        recording.finish(done.ended(Outcome.SUCCEEDED))
-        return done.ended(Outcome.SUCCEEDED)
+        now_serves = deployment.served_by(serves.number if serves else 0, previous.number if previous else 0)
+        done = now_serves.ended(Outcome.SUCCEEDED)
+        recording.finish(done)
+        return done
 
 
 def _start(

@@ -121,7 +121,9 @@ def _start(
     declaration: Declaration, engine: Engine, release: Release, recording: Recording, *, monitoring: bool = False
 ) -> Running:
     project = lifecycle.compose(engine, declaration, release, monitoring=monitoring)
-    apps = _apps(declaration, project, release)
+    apps = Contents()
+    with recording.guard():  # what cannot be named is brought up all the same
+        apps = _apps(declaration, project, release)
     _record_start(recording, apps, project, release)
     ports = {service.name: service.ports for service in lifecycle.up(project, release)}
     proof = _prove(recording, apps, release, f"http://localhost:{ports['api-rest'][0]}")

@@ -380,3 +380,15 @@ def test_docker_takes_what_local_takes(
     with pytest.raises(DeliveryError, match=said):
         bringing_up.deploy(declaration, request_)
     assert ("up", ()) not in asked.calls
+
+
+def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(serving, "contents_of_clone", broken)
+    bringing_up.up(declaration)
+    assert ("up", ()) in asked.calls
+    assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
