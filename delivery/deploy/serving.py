@@ -95,11 +95,9 @@ def contents_of_images(
     declaration: Declaration, images: Mapping[str, tuple[str, str]], serving: Contents | None = None
 ) -> Contents:
     """Components of which the digests are all that is known; what serves with the same bytes keeps its name."""
-    serving = serving or Contents()
     digests = {name: images[name][1] for name in declaration.components() if name in images}
     made = Contents(versions={name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}, digests=digests)
-    kept = {name: serving.versions[name] for name in made.same(serving)}
-    return made.model_copy(update={"versions": {**made.versions, **kept}})
+    return _keep_names(made, serving)
 
 
 def contents_of_clone(
@@ -109,7 +107,6 @@ def contents_of_clone(
 
     What serves with the same bytes keeps its name: one image has one name.
     """
-    serving = serving or Contents()
     folder = declaration.chart.folder
     coming = _coming(declaration)
     keys = {name: images[name].key for name in declaration.components() if name in images}
@@ -118,7 +115,14 @@ def contents_of_clone(
         versions={name: _unreleased(coming.get(name, ""), key) for name, key in keys.items()},
         digests={name: images[name].digest if name in images else key for name, key in keys.items()},
     )
-    kept = {name: serving.versions[name] for name in made.same(serving) if not _is_digest(serving.versions[name])}
+    return _keep_names(made, serving)
+
+
+def _keep_names(made: Contents, serving: Contents | None) -> Contents:
+    """The same, where bytes that serve already keep the name that they have; a digest is none."""
+    names = serving.versions if serving else {}
+    same = made.same(serving) if serving else set()
+    kept = {name: names[name] for name in same if not _is_digest(names[name])}
     return made.model_copy(update={"versions": {**made.versions, **kept}})
 
 
