@@ -88,7 +88,9 @@ def services() -> "Iterator[Services]":
     from world import Services  # noqa: PLC0415  it needs what BROKER_URL and DB_* name
 
     with ExitStack() as stack:
-        yield Services(stack)
+        services = Services(stack)
+        stack.callback(services.admin.delete_topics, services.topics)
+        yield services
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from typing import Any
 from async_worker import config
 from async_worker.__main__ import main
 from async_worker.broker_network import open_client
+from async_worker.event import KIND, KIND_HEARTBEAT
 from async_worker.settings import Settings
 from async_worker.store import Store, database_engine, deployments, notifications
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -161,7 +162,7 @@ class Services:
     """Clients of the real Kafka and database; a test has its own topics and rows there."""
 
     def __init__(self, stack: ExitStack) -> None:
-        """Connect to what the environment names; the topics are deleted at the end."""
+        """Connect to what the environment names."""
         self.settings = config.load(Settings, os.environ)
         self.engine: Engine = database_engine(self.settings)
         stack.callback(self.engine.dispose)
@@ -169,7 +170,6 @@ class Services:
         self.admin = open_client(KafkaAdminClient, self.settings)
         stack.callback(self.admin.close)
         self.topics: list[str] = []
-        stack.callback(self.admin.delete_topics, self.topics)
         self.producer = open_client(KafkaProducer, self.settings, acks="all", max_request_size=2_000_000)
         stack.callback(self.producer.close)
 
@@ -286,10 +286,23 @@ class World:
         return int(sum(ends.values()))
 
     def lag(self) -> int:
-        """Return how many messages the group has not committed yet."""
+        """Return how many events the group has not committed; a worker that stops leaves heartbeats."""
         consumer = open_client(KafkaConsumer, self.settings, group_id=self.settings.group_id, enable_auto_commit=False)
         partitions = [TopicPartition(self.settings.topic, number) for number in range(3)]
         ends = consumer.end_offsets(partitions)
-        left = sum(ends[partition] - (consumer.committed(partition) or 0) for partition in partitions)
-        consumer.close()
-        return int(left)
+        consumer.assign(partitions)
+        for partition in partitions:
+            consumer.seek(partition, consumer.committed(partition) or 0)
+        events = 0
+
+        def all_read() -> bool:
+            nonlocal events
+            for records in consumer.poll(timeout_ms=500).values():
+                events += sum((KIND, KIND_HEARTBEAT) not in record.headers for record in records)
+            return all(consumer.position(partition) >= ends[partition] for partition in partitions)
+
+        try:
+            eventually(all_read, "the topic is not read to its end")
+        finally:
+            consumer.close()
+        return events
