@@ -28,7 +28,9 @@ def checks(session: nox.Session) -> None:
     # Several sessions come to it, and each would build everything.
     session.run("inv", "images.ensure", external=True)
     arguments = [*sessions.CHECKS, "--", *session.posargs]
-    session.run(sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=120)
+    session.run(
+        sys.executable, "-m", "tests.lanes", *arguments, external=True, interrupt_timeout=120
+    )
 
 
 @nox.session(tags=[WHOLE])
@@ -73,7 +75,9 @@ def unit(session: nox.Session, project: str) -> None:
     if project == "platform-chart":
         environment["HELM"] = sessions.helms(session)
     elif project == "delivery":
-        environment |= {name.upper(): sessions.program(session, name) for name in ("groovy", "curl")}
+        environment |= {
+            name.upper(): sessions.program(session, name) for name in ("groovy", "curl")
+        }
     session.chdir(sessions.folder(project))
     sessions.pytest(session, "not engine", *session.posargs, env=environment, name=project)
 
@@ -89,7 +93,9 @@ def integration(session: nox.Session, project: str) -> None:
             environment["CHROMIUM"] = sessions.program(session, "chromium")
         with sessions.dependencies(session, environment) as addresses:
             session.chdir(project)
-            sessions.pytest(session, "engine", *session.posargs, env={**environment, **addresses}, name=project)
+            sessions.pytest(
+                session, "engine", *session.posargs, env={**environment, **addresses}, name=project
+            )
         return
     if project == "platform-chart":
         python = sessions.images()["API_REST_IMAGE"]
@@ -141,7 +147,16 @@ def slim(session: nox.Session) -> None:
     """Lint and run the unit tests of the last commit in a container that has Python, venv and git, nothing else."""
     environment = sessions.engine_environment(session)
     bundle = environment.get("BUILD_CA", "")
-    session.run("docker", "build", "--quiet", "--tag", "delivery-slim", "tests/slim", external=True, env=environment)
+    session.run(
+        "docker",
+        "build",
+        "--quiet",
+        "--tag",
+        "delivery-slim",
+        "tests/slim",
+        external=True,
+        env=environment,
+    )
     source = sessions.mounted(str(HERE), "/source")
     trusted = [
         *sessions.mounted(bundle, "/build-ca"),
@@ -150,7 +165,15 @@ def slim(session: nox.Session) -> None:
         "--env",
         "SSL_CERT_FILE=/build-ca",
     ]
-    container = ["docker", "run", "--rm", *source, *(trusted if bundle else []), "delivery-slim", *session.posargs]
+    container = [
+        "docker",
+        "run",
+        "--rm",
+        *source,
+        *(trusted if bundle else []),
+        "delivery-slim",
+        *session.posargs,
+    ]
     session.run(*container, external=True, env=environment)
 
 
@@ -169,9 +192,20 @@ def collector(session: nox.Session) -> None:
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
     environment["COLLECTOR"] = str(sessions.own_file(session, "collector"))
-    build = ["-C", "ops/monitoring/collector", "-trimpath", "-ldflags", "-s -w", "-o", environment["COLLECTOR"], "."]
+    build = [
+        "-C",
+        "ops/monitoring/collector",
+        "-trimpath",
+        "-ldflags",
+        "-s -w",
+        "-o",
+        environment["COLLECTOR"],
+        ".",
+    ]
     session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
-    sessions.pytest(session, "engine", "-s", "ops/monitoring/tests", *session.posargs, env=environment)
+    sessions.pytest(
+        session, "engine", "-s", "ops/monitoring/tests", *session.posargs, env=environment
+    )
 
 
 @nox.session(default=False)

@@ -33,7 +33,9 @@ namespace = Collection(
     deploy.undeploy,
     deploy.verify,
 )
-namespace.add_collection(Collection("ci", checks.check, records.deliver, records.notify, program.program))
+namespace.add_collection(
+    Collection("ci", checks.check, records.deliver, records.notify, program.program)
+)
 namespace.add_collection(Collection("images", images.ensure, images.sizes, supply.sbom))
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
 namespace.add_collection(Collection("scan", scan.secrets, scan.packages))

@@ -72,7 +72,9 @@ class Menu(Program):
 
     def _check_flags(self, words: list[str]) -> None:
         """Refuse a flag that its task does not have; invoke takes it for the value of a missing argument."""
-        contexts = {name: one for one in self.collection.to_contexts() for name in (one.name, *one.aliases)}
+        contexts = {
+            name: one for one in self.collection.to_contexts() for name in (one.name, *one.aliases)
+        }
         context, is_value = None, False
         for word in words:
             if is_value:
@@ -109,7 +111,9 @@ class Menu(Program):
             if word.startswith("-"):
                 flags = context.flag_names() if context else ()
                 name = task or "anything"
-                return refused(f"cannot run {name}: there is no flag {word}", did_you_mean(word, flags, show))
+                return refused(
+                    f"cannot run {name}: there is no flag {word}", did_you_mean(word, flags, show)
+                )
             hint = _nearest_task(word, [*self.collection.task_names]) or _LIST
             return refused(f"cannot run {word}: there is no such task", hint)
         if found := _MISSING.fullmatch(str(error)):
@@ -159,7 +163,9 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # Python flushes once more at its end
         sys.exit(_CLOSED)
 
 

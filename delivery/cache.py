@@ -15,7 +15,17 @@ from pathlib import Path
 from delivery import console
 from delivery.errors import DeliveryError
 
-__all__ = ["cache_home", "clean", "folder", "lock", "remove_unused", "seen_since", "size", "state_home", "used"]
+__all__ = [
+    "cache_home",
+    "clean",
+    "folder",
+    "lock",
+    "remove_unused",
+    "seen_since",
+    "size",
+    "state_home",
+    "used",
+]
 
 _NAME = "delivery-platform"
 _LOCK_SECONDS = 1800

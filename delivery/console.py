@@ -73,7 +73,10 @@ def step(title: str) -> Iterator[Step]:
 def _shown(current: Step) -> Iterator[None]:
     """Show a step's progress: all the time on a terminal, now and then in CI, where a log is read later."""
     if out.is_terminal and not os.environ.get("CI"):
-        with out.status(escape(current.title)) as status, _ticking(_LIVE_SECONDS, lambda: _update(status, current)):
+        with (
+            out.status(escape(current.title)) as status,
+            _ticking(_LIVE_SECONDS, lambda: _update(status, current)),
+        ):
             yield
     else:
         with _ticking(_QUIET_SECONDS, lambda: _report(current)):
@@ -82,11 +85,15 @@ def _shown(current: Step) -> Iterator[None]:
 
 def _update(status: Status, current: Step) -> None:
     room = max(20, out.width - len(current.title) - 16)
-    status.update(f"{escape(current.title)} [dim]{current.seconds:.0f} s {escape(current.latest[:room])}[/]")
+    status.update(
+        f"{escape(current.title)} [dim]{current.seconds:.0f} s {escape(current.latest[:room])}[/]"
+    )
 
 
 def _report(current: Step) -> None:
-    out.print(f"  … {escape(current.title)}, {current.seconds:.0f} s: [dim]{escape(current.latest[:160])}[/]")
+    out.print(
+        f"  … {escape(current.title)}, {current.seconds:.0f} s: [dim]{escape(current.latest[:160])}[/]"
+    )
 
 
 @contextmanager
@@ -144,7 +151,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(escape(_DIGEST.sub(r"\1", cell) if out.is_terminal else cell) for cell in row))
+        shown.add_row(
+            *(escape(_DIGEST.sub(r"\1", cell) if out.is_terminal else cell) for cell in row)
+        )
     if out.is_terminal:
         out.print(shown)
         return

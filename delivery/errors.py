@@ -36,7 +36,9 @@ __all__ = [
 
 def mistakes(error: ValidationError) -> str:
     """Every mistake in a document that was read, each with its place."""
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str], then: str = "") -> str:
@@ -90,7 +92,9 @@ class RegistryError(DeliveryError):
     exit_code = 4
     reference = "registry"
 
-    def __init__(self, message: str, *, hint: str = "", details: str = "", retriable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", details: str = "", retriable: bool = False
+    ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.retriable = retriable
 
@@ -131,7 +135,9 @@ class DeployError(DeliveryError):
     exit_code = 8
     reference = "deploy"
 
-    def __init__(self, message: str, *, hint: str = "", details: str = "", rolled_back: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", details: str = "", rolled_back: bool = False
+    ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.rolled_back = rolled_back
 
@@ -184,7 +190,9 @@ class CommandError(DeliveryError):
 
     reference = "command"
 
-    def __init__(self, message: str, *, argv: list[str], returncode: int, tail: str, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, argv: list[str], returncode: int, tail: str, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint, details=tail)
         self.argv = argv
         self.returncode = returncode

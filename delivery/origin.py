@@ -24,7 +24,9 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         """The URL without path, query and login, of which some are secrets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
+        return f"{self.scheme}://{host}" + (
+            "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        )
 
 
 def origin(url: str) -> Origin:

@@ -30,7 +30,17 @@ from typing import IO
 from delivery import console
 from delivery.errors import CommandError, TerminatedError
 
-__all__ = ["GRACE_SECONDS", "Clock", "Place", "capture", "detach", "record", "stream", "terminable", "watch"]
+__all__ = [
+    "GRACE_SECONDS",
+    "Clock",
+    "Place",
+    "capture",
+    "detach",
+    "record",
+    "stream",
+    "terminable",
+    "watch",
+]
 
 GRACE_SECONDS = 10.0  # from asking a program and all that it started to end, until they are killed
 _KILL_SECONDS = 1.0  # how long the kernel may take to end what is killed
@@ -139,7 +149,11 @@ def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[by
     try:
         with log.open("ab") as sink:
             return subprocess.Popen(
-                list(argv), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
     except FileNotFoundError as error:
         raise _not_there(argv, doing) from error
@@ -188,7 +202,9 @@ def _run(command: _Command, sinks: Sequence[_Sink], clock: Clock) -> int:
     """
     process = None
     chunks: _Chunks = Queue(_CHUNKS)
-    ended = threading.Event()  # from now on what is printed is thrown away, and holds no program back
+    ended = (
+        threading.Event()
+    )  # from now on what is printed is thrown away, and holds no program back
     try:
         with _uninterrupted():
             process = _start(command, apart=len(sinks) > 1)
@@ -255,7 +271,9 @@ def _uninterrupted() -> Iterator[None]:
         handlers[number](number, frame)
 
 
-def _follow(process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, clock: Clock) -> int:
+def _follow(
+    process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, clock: Clock
+) -> int:
     """Give a program's output to the sinks, calling the clock's tick; return its exit code.
 
     Its outputs are read to their ends, or until the program has ended and no more came for a moment.
@@ -320,7 +338,9 @@ def _text(output: bytes | bytearray) -> str:
 
 def _decoder() -> io.IncrementalNewlineDecoder:
     """Decode UTF-8 piece by piece, with every kind of line end as a newline."""
-    return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    return io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder("utf-8")("replace"), translate=True
+    )
 
 
 class _Lines:
@@ -386,7 +406,9 @@ def _runs(group: int) -> bool:
     stats = list(Path("/proc").glob("[0-9]*/stat"))
     for stat in stats:
         with suppress(OSError):  # the process has just ended
-            state, _parent, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            state, _parent, its_group = (
+                stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            )
             if int(its_group) == group and state not in {"Z", "X"}:
                 return True
     return not stats  # elsewhere than on Linux there is no /proc
@@ -394,7 +416,11 @@ def _runs(group: int) -> bool:
 
 def _not_there(argv: Sequence[str], doing: str) -> CommandError:
     return CommandError(
-        f"{doing}: there is no program {argv[0]}", argv=list(argv), returncode=127, tail="", hint=f"install {argv[0]}"
+        f"{doing}: there is no program {argv[0]}",
+        argv=list(argv),
+        returncode=127,
+        tail="",
+        hint=f"install {argv[0]}",
     )
 
 

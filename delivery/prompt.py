@@ -23,7 +23,9 @@ def choose(question: str, answers: Mapping[str, str], default: str = "") -> str:
     """
     console.say(question)
     for number, (answer, meaning) in enumerate(answers.items(), start=1):
-        console.say(f"  {number}) {answer}{f': {meaning}' if meaning else ''}{' (Enter)' if answer == default else ''}")
+        console.say(
+            f"  {number}) {answer}{f': {meaning}' if meaning else ''}{' (Enter)' if answer == default else ''}"
+        )
     numbered = dict(enumerate(answers, start=1))
     while True:
         said = _answer("> ") or default
@@ -42,7 +44,9 @@ def confirm(doing: str, word: str, *, yes: bool, instead: str = "") -> None:
     if yes:
         return
     if not someone():
-        raise DeclarationError(f"{doing}: nobody is here to confirm it", hint=f"say it with --yes{instead}")
+        raise DeclarationError(
+            f"{doing}: nobody is here to confirm it", hint=f"say it with --yes{instead}"
+        )
     if not typed(f"{doing}? type {word} to go on:", word):
         raise DeclarationError(f"{doing}: not confirmed", hint=f"type {word}, or say --yes")
 
@@ -61,4 +65,6 @@ def _answer(prompt: str) -> str:
     try:
         return input(prompt).strip()
     except EOFError as error:
-        raise DeclarationError("ask: nobody answers", hint="say it with the flags; --help lists them") from error
+        raise DeclarationError(
+            "ask: nobody answers", hint="say it with the flags; --help lists them"
+        ) from error

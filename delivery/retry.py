@@ -61,5 +61,7 @@ def retry_after(header: str, now: datetime | None = None) -> float:
             until = parsedate_to_datetime(header)
         except ValueError:
             return 0.0
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds()
+        seconds = (
+            until.replace(tzinfo=until.tzinfo or UTC) - (now or datetime.now(UTC))
+        ).total_seconds()
     return min(max(seconds, 0.0), _LONGEST_SECONDS)

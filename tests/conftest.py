@@ -109,7 +109,9 @@ FOREIGN = (
 )
 
 
-def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+def pytest_report_teststatus(
+    report: pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
     """Say how long a run has taken so far behind each test, where a run shows each: those that take long do."""
     if config.get_verbosity() < 1 or report.when != "call" or not report.passed:
         return None
@@ -144,14 +146,19 @@ def house(tmp_path: Path) -> Path:
 @pytest.fixture
 def clone(house: Path) -> Path:
     """The house as a clone with one commit, on develop."""
-    (house / "platform-chart" / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
+    (house / "platform-chart" / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: platform\nversion: 0.1.0\n"
+    )
     (house / "delivery.toml").write_text(DECLARATION)
     for arguments in (
         ("init", "--quiet", "--initial-branch=develop"),
         ("add", "."),
         ("commit", "--quiet", "--message=feat: all"),
     ):
-        subprocess.run(["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+        subprocess.run(
+            ["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+            check=True,
+        )
     return house
 
 
@@ -166,14 +173,22 @@ def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Keep unit tests out of the user's folders and settings; tests on the real engine use what is there."""
     if request.node.get_closest_marker("engine"):
         return
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    for name in ("DELIVERY_REGISTRY_USERNAME", "DELIVERY_BUILD_CA", "DELIVERY_ECHO", "DOCKER_HOST", *FOREIGN):
+    for name in (
+        "DELIVERY_REGISTRY_USERNAME",
+        "DELIVERY_BUILD_CA",
+        "DELIVERY_ECHO",
+        "DOCKER_HOST",
+        *FOREIGN,
+    ):
         monkeypatch.delenv(name, raising=False)
     # What this clone was brought up with is its own, too.
     kept = remembered._kept

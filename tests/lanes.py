@@ -27,7 +27,9 @@ __all__ = ["Run", "main", "run_all", "status", "summary"]
 
 WIDTH = 3  # how many sessions run at once
 
-_COUNT = re.compile(r"\[ *(\d+/\d+)\]$")  # pytest's console_output_style=count, at the end of a line
+_COUNT = re.compile(
+    r"\[ *(\d+/\d+)\]$"
+)  # pytest's console_output_style=count, at the end of a line
 _FAILED = re.compile(r"(FAILED|ERROR) \S+::")  # a line of pytest's short summary
 
 
@@ -70,10 +72,14 @@ def status(runs: Sequence[Run]) -> str:
 
 def summary(runs: Sequence[Run]) -> list[list[str]]:
     """A row for each session: its name, how it ended, its seconds."""
-    return [[run.name, "failed" if run.returncode else "passed", f"{run.seconds:.0f}"] for run in runs]
+    return [
+        [run.name, "failed" if run.returncode else "passed", f"{run.seconds:.0f}"] for run in runs
+    ]
 
 
-def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width: int = WIDTH) -> None:
+def run_all(
+    runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width: int = WIDTH
+) -> None:
     """Run the command of every session, so many at once, in this order; an interrupt ends them.
 
     Raises TestError when one failed; the others are run all the same.
@@ -113,7 +119,8 @@ def run_all(runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width:
         if failed := [run for run in runs if run.returncode]:
             again = " ".join(shlex.quote(run.session) for run in failed)
             raise TestError(
-                f"checks: {len(failed)} of {len(runs)} sessions failed", hint=f"again: ./run nox -s {again}"
+                f"checks: {len(failed)} of {len(runs)} sessions failed",
+                hint=f"again: ./run nox -s {again}",
             )
 
 

@@ -35,7 +35,9 @@ class Break:
     seconds: float = 0.0
 
 
-Fault = Callable[[str, str], Answer | Break | None]  # (method, path) → what to do instead, or None to go on
+Fault = Callable[
+    [str, str], Answer | Break | None
+]  # (method, path) → what to do instead, or None to go on
 
 
 @dataclass
@@ -49,7 +51,9 @@ class FullRegistry:
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def hold(self, repository: str, tag: str, content: bytes = b"{}", media_type: str = MANIFEST) -> str:
+    def hold(
+        self, repository: str, tag: str, content: bytes = b"{}", media_type: str = MANIFEST
+    ) -> str:
         """Have a manifest under a tag, whoever put it there; its digest."""
         digest = sha256(content)
         self.manifests[repository, digest] = (media_type, content)
@@ -69,19 +73,28 @@ class FullRegistry:
             return self._list(repository, reference)
         if kind == "blobs":
             return self._blob(method, repository, reference, query, body)
-        return {"PUT": self._put, "DELETE": self._delete}.get(method, self._get)(repository, reference, headers, body)
+        return {"PUT": self._put, "DELETE": self._delete}.get(method, self._get)(
+            repository, reference, headers, body
+        )
 
     def _list(self, repository: str, subject: str) -> Answer:
         if not self.referrers:
             return 404, {}, b"404 page not found"
         entries = [
-            {"digest": digest, "size": len(content), "artifactType": manifest.get("artifactType", "")}
+            {
+                "digest": digest,
+                "size": len(content),
+                "artifactType": manifest.get("artifactType", ""),
+            }
             for (known, digest), (_, content) in self.manifests.items()
-            if known == repository and (manifest := json.loads(content)).get("subject", {}).get("digest") == subject
+            if known == repository
+            and (manifest := json.loads(content)).get("subject", {}).get("digest") == subject
         ]
         return 200, {}, json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
 
-    def _blob(self, method: str, repository: str, reference: str, query: str, body: bytes) -> Answer:
+    def _blob(
+        self, method: str, repository: str, reference: str, query: str, body: bytes
+    ) -> Answer:
         if mount := re.fullmatch(r"mount=(.+)&from=(.+)", query):
             held = self.blobs.get((mount[2], mount[1]))
             if held is not None:
@@ -95,7 +108,9 @@ class FullRegistry:
         held = self.blobs.get((repository, reference))
         return _UNKNOWN if held is None else (200, {}, held)
 
-    def _get(self, repository: str, reference: str, _headers: dict[str, str], _body: bytes) -> Answer:
+    def _get(
+        self, repository: str, reference: str, _headers: dict[str, str], _body: bytes
+    ) -> Answer:
         digest = self.tags.get((repository, reference), reference)
         if (repository, digest) not in self.manifests:
             return _UNKNOWN
@@ -105,8 +120,15 @@ class FullRegistry:
     def _put(self, repository: str, reference: str, headers: dict[str, str], body: bytes) -> Answer:
         manifest, digest = json.loads(body), sha256(body)
         if self.immutable and (repository, reference) in self.tags:
-            return 400, {}, b'{"errors": [{"code": "TAG_INVALID", "message": "the tag is immutable"}]}'
-        for part in (*manifest.get("layers", ()), *([manifest["config"]] if "config" in manifest else ())):
+            return (
+                400,
+                {},
+                b'{"errors": [{"code": "TAG_INVALID", "message": "the tag is immutable"}]}',
+            )
+        for part in (
+            *manifest.get("layers", ()),
+            *([manifest["config"]] if "config" in manifest else ()),
+        ):
             if (repository, part["digest"]) not in self.blobs:
                 return 400, {}, b'{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}'
         self.manifests[repository, digest] = (headers["Content-Type"], body)
@@ -115,29 +137,59 @@ class FullRegistry:
         subject = manifest.get("subject", {}).get("digest", "")
         return 201, {"OCI-Subject": subject} if subject and self.referrers else {}, b""
 
-    def _delete(self, repository: str, reference: str, _headers: dict[str, str], _body: bytes) -> Answer:
+    def _delete(
+        self, repository: str, reference: str, _headers: dict[str, str], _body: bytes
+    ) -> Answer:
         if not self.deletes:
-            return 405, {}, b'{"errors": [{"code": "UNSUPPORTED", "message": "The operation is unsupported."}]}'
+            return (
+                405,
+                {},
+                b'{"errors": [{"code": "UNSUPPORTED", "message": "The operation is unsupported."}]}',
+            )
         if self.manifests.pop((repository, reference), None) is None:
             return _UNKNOWN
-        self.tags = {tag: digest for tag, digest in self.tags.items() if (tag[0], digest) != (repository, reference)}
+        self.tags = {
+            tag: digest
+            for tag, digest in self.tags.items()
+            if (tag[0], digest) != (repository, reference)
+        }
         return 202, {}, b""
 
 
-_UNKNOWN: Answer = (404, {}, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}')
+_UNKNOWN: Answer = (
+    404,
+    {},
+    b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}',
+)
 
 
 def forward_to(upstream: str) -> Answering:
     """Answer with what another registry answers."""
 
     def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        kept = {name: value for name, value in headers.items() if name.lower() not in {"host", "content-length"}}
+        kept = {
+            name: value
+            for name, value in headers.items()
+            if name.lower() not in {"host", "content-length"}
+        }
         answer = requests.request(
-            method, f"{upstream}{path}", headers=kept, data=body, timeout=30, allow_redirects=False, stream=True
+            method,
+            f"{upstream}{path}",
+            headers=kept,
+            data=body,
+            timeout=30,
+            allow_redirects=False,
+            stream=True,
         )
         # A HEAD's length is of what a GET would bring: the engine reads the size of a manifest there.
-        drop = {"transfer-encoding", "connection", *(() if method == "HEAD" else ("content-length",))}
-        headers_back = {name: value for name, value in answer.headers.items() if name.lower() not in drop}
+        drop = {
+            "transfer-encoding",
+            "connection",
+            *(() if method == "HEAD" else ("content-length",)),
+        }
+        headers_back = {
+            name: value for name, value in answer.headers.items() if name.lower() not in drop
+        }
         if "Location" in headers_back:
             headers_back["Location"] = headers_back["Location"].replace(upstream, "")
         return answer.status_code, headers_back, answer.raw.read()
@@ -176,7 +228,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(length)
         if isinstance(told, Break) or told is None:
-            self._answer(self.server.answer(self.command, self.path, dict(self.headers), body), broken=bool(told))
+            self._answer(
+                self.server.answer(self.command, self.path, dict(self.headers), body),
+                broken=bool(told),
+            )
         else:
             self._answer(told)
 

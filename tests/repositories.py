@@ -21,7 +21,14 @@ def environment(**more: str) -> dict[str, str]:
         for role in ("AUTHOR", "COMMITTER")
         for what, at in (("NAME", ""), ("EMAIL", "@x"))
     }
-    return {**kept, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", **who, **more}
+    return {
+        **kept,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LC_ALL": "C",
+        **who,
+        **more,
+    }
 
 
 def clone(source: Path, to: Path) -> None:
@@ -33,7 +40,9 @@ def clone(source: Path, to: Path) -> None:
 def tree(root: Path, revision: str = "HEAD") -> dict[str, str]:
     """The files of a commit: mode and object of each, by path."""
     argv = ["git", "ls-tree", "-r", "-z", "--full-tree", revision]
-    printed = subprocess.run(argv, check=True, cwd=root, env=environment(), capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        argv, check=True, cwd=root, env=environment(), capture_output=True, text=True
+    ).stdout
     lines = [line.partition("\t") for line in printed.split("\0") if line]
     return {path: entry for entry, _, path in lines}
 
@@ -82,7 +91,9 @@ class Repository:
         for path, text in files.items():
             self.write(path.replace("__", "/"), text)
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--allow-empty-message", "--file=-", text=message)
+        self.git(
+            "commit", "--quiet", "--allow-empty", "--allow-empty-message", "--file=-", text=message
+        )
         return self.git("rev-parse", "HEAD")
 
     def branch(self, name: str, start: str = "HEAD") -> None:

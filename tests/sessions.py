@@ -62,7 +62,10 @@ CHECKS = (
         for name in ("async-worker", "api-rest", LEDGER, "base-image", "platform-chart")
     ),
 )
-_OF_IMAGES = [f"tests/integration/test_{name}.py" for name in ("compose", "registry", "release", "supply", "upstream")]
+_OF_IMAGES = [
+    f"tests/integration/test_{name}.py"
+    for name in ("compose", "registry", "release", "supply", "upstream")
+]
 _ON_ENGINE = {
     "delivery": [f"--ignore={path}" for path in ("tests/ledger", *_OF_IMAGES)],
     LEDGER: ["tests/ledger"],
@@ -70,7 +73,10 @@ _ON_ENGINE = {
 }
 # What needs a cluster is for `nox -s e2e`, what kills the platform for minutes for `-s chaos` and `-s shutdown`.
 # Pytest refuses a mark that a project does not know.
-_WITHOUT = {**dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"), LEDGER: " and not storm"}
+_WITHOUT = {
+    **dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"),
+    LEDGER: " and not storm",
+}
 _INTERRUPT_SECONDS = 120  # to end in order; nox gives 0.3
 
 
@@ -96,7 +102,9 @@ def install_for(session: nox.Session, project: str) -> None:
         return
     requirements = own_file(session, "requirements.txt")
     options = ["--with", "dev", "--format", "requirements.txt", "--output", str(requirements)]
-    session.run(poetry(session), "--directory", project, "export", "--quiet", *options, external=True)
+    session.run(
+        poetry(session), "--directory", project, "export", "--quiet", *options, external=True
+    )
     session.install("--quiet", "--require-hashes", "--requirement", str(requirements))
 
 
@@ -116,14 +124,27 @@ def poetry(session: nox.Session) -> str:
     return str(home / "bin" / "poetry")
 
 
-def pytest(session: nox.Session, marks: str, *arguments: str, env: Mapping[str, str], name: str = "") -> None:
+def pytest(
+    session: nox.Session, marks: str, *arguments: str, env: Mapping[str, str], name: str = ""
+) -> None:
     """Run the tests of these marks; interrupted, pytest gets the time to remove what its tests have started.
 
     How many of how many stands at the end of each line, a failure shows at once, and a report in JUnit's
     form is written for a CI server. name is a project's, where a session has several.
     """
-    report = HERE / ".delivery" / "reports" / f"{'-'.join(filter(None, (session.name.partition('(')[0], name)))}.xml"
-    options = ["-m", f"{marks}{_WITHOUT.get(name, '')}", "-o", "console_output_style=count", "--instafail"]
+    report = (
+        HERE
+        / ".delivery"
+        / "reports"
+        / f"{'-'.join(filter(None, (session.name.partition('(')[0], name)))}.xml"
+    )
+    options = [
+        "-m",
+        f"{marks}{_WITHOUT.get(name, '')}",
+        "-o",
+        "console_output_style=count",
+        "--instafail",
+    ]
     command = ["pytest", *options, f"--junit-xml={report}", *arguments]
     session.run(*command, env=dict(env), interrupt_timeout=_INTERRUPT_SECONDS)
 
@@ -160,7 +181,11 @@ def engine_environment(session: nox.Session) -> dict[str, str]:
 
 def _answer(session: nox.Session, *task: str) -> dict[str, Any]:
     """What a task answers with --json."""
-    return dict(json.loads(str(session.run("inv", *task, "--json", external=True, silent=True, stderr=None))))
+    return dict(
+        json.loads(
+            str(session.run("inv", *task, "--json", external=True, silent=True, stderr=None))
+        )
+    )
 
 
 def images() -> dict[str, str]:
@@ -180,7 +205,9 @@ def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterat
     ports = {"COMPOSE_PROJECT_NAME": name, "KAFKA_PORT": str(kafka), "DATABASE_PORT": str(database)}
     compose = ["docker", "compose", "--ansi", "never", "--progress", "quiet"]
     try:
-        session.run(*compose, "up", "--detach", "--wait", external=True, env={**environment, **ports})
+        session.run(
+            *compose, "up", "--detach", "--wait", external=True, env={**environment, **ports}
+        )
         yield {
             "BROKER_URL": f"localhost:{kafka}",
             "COMPOSE_PROJECT_NAME": name,
@@ -198,7 +225,9 @@ def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterat
 def _free_port() -> int:
     """A port that nobody listens on, and that no connection and no container is given by chance before it is used."""
     while True:
-        port = 20_000 + secrets.randbelow(12_000)  # below those that the kernel and the engine choose themselves
+        port = 20_000 + secrets.randbelow(
+            12_000
+        )  # below those that the kernel and the engine choose themselves
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -219,7 +248,11 @@ def tracked(*patterns: str) -> list[str]:
 
 def shell_scripts() -> list[str]:
     """Every shell script, known by its first line."""
-    return [path for path in tracked("*") if _first_line(HERE / path).startswith(("#!/bin/sh", "#!/bin/bash"))]
+    return [
+        path
+        for path in tracked("*")
+        if _first_line(HERE / path).startswith(("#!/bin/sh", "#!/bin/bash"))
+    ]
 
 
 def _first_line(file: Path) -> str:

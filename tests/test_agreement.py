@@ -26,7 +26,9 @@ RULES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/event
 RUN_DETAILS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/run_details.py"))]
 
 
-def lacking(expected: Collection[str], places: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+def lacking(
+    expected: Collection[str], places: Mapping[str, Collection[str]]
+) -> dict[str, list[str]]:
     """What each place lacks, by place."""
     missing = {place: sorted(set(expected) - set(known)) for place, known in places.items()}
     return {place: names for place, names in missing.items() if names}
@@ -79,7 +81,9 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
             for name, folder in folders.items()
             if any((folder / file).is_file() for file in ("Dockerfile", "build"))
         ],
-        "the table of the recipes": [name for name, image in UPSTREAM.items() if rows.get(name) == image.image],
+        "the table of the recipes": [
+            name for name, image in UPSTREAM.items() if rows.get(name) == image.image
+        ],
     }
     assert lacking(UPSTREAM, places) == {}
     assert lacking(rows, {"delivery.toml": UPSTREAM}) == {}
@@ -87,7 +91,10 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
 
 def test_compose_runs_what_is_declared() -> None:
     """A service that is added, as by an optional upstream image, fails here with what it lacks."""
-    files = [yaml_strict.load(text(name)) for name in ("docker-compose.yaml", "ops/docker-compose.apps.yaml")]
+    files = [
+        yaml_strict.load(text(name))
+        for name in ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
+    ]
     services = dict(chain.from_iterable(file["services"].items() for file in files))
     optional = {name for name, image in UPSTREAM.items() if image.optional}
     pages = words("README.md") | words("docs/monitoring.md")
@@ -97,13 +104,19 @@ def test_compose_runs_what_is_declared() -> None:
         "profiles: [monitoring]": [
             name for name, service in services.items() if service.get("profiles") == ["monitoring"]
         ],
-        "docs/monitoring.md": [name for name in optional if f"`{UPSTREAM[name].image}`" in text("docs/monitoring.md")],
+        "docs/monitoring.md": [
+            name for name in optional if f"`{UPSTREAM[name].image}`" in text("docs/monitoring.md")
+        ],
     }
     assert lacking(optional, places) == {}
     of_others = {name: service["image"] for name, service in services.items() if name in UPSTREAM}
-    assert of_others == {name: f"${{{image_variable(name)}:-{UPSTREAM[name].image}}}" for name in of_others}
+    assert of_others == {
+        name: f"${{{image_variable(name)}:-{UPSTREAM[name].image}}}" for name in of_others
+    }
     for_all = {
-        f"labels: {MANAGED}": [name for name, service in services.items() if service["labels"].get(MANAGED) == "true"],
+        f"labels: {MANAGED}": [
+            name for name, service in services.items() if service["labels"].get(MANAGED) == "true"
+        ],
         "the help of `inv logs --service`": words("delivery/tasks/platform.py"),
         "tests/integration/test_platform.py": words("tests/integration/test_platform.py"),
     }
@@ -115,7 +128,9 @@ def test_compose_runs_what_is_declared() -> None:
             for name in with_ports & remembered.PORTS.keys()
             if services[name]["ports"][0].startswith(f"127.0.0.1:${{{remembered.PORTS[name]}:-")
         ],
-        "a page that names the variable": [name for name, variable in remembered.PORTS.items() if variable in pages],
+        "a page that names the variable": [
+            name for name, variable in remembered.PORTS.items() if variable in pages
+        ],
     }
     assert lacking(with_ports, for_ports) == {}
 
@@ -158,22 +173,30 @@ def test_every_detail_of_an_event_is_filled_and_described() -> None:
     of_origin = {one.name for one in fields(Origin)} - {"responsible"}
     places = {
         "docs/records.md": page,
-        "a record that has it": {name for details in records for name, value in details.items() if value != ""},
+        "a record that has it": {
+            name for details in records for name, value in details.items() if value != ""
+        },
     }
     assert lacking(Details.model_fields, places) == {}
     assert lacking({*page, *of_origin}, {"Details": Details.model_fields}) == {}
 
 
 def test_every_detail_that_the_apps_keep_is_known_wherever_they_are() -> None:
-    migrations = "".join(path.read_text() for path in (ROOT / WORKER / "migrations/versions").glob("*.py"))
+    migrations = "".join(
+        path.read_text() for path in (ROOT / WORKER / "migrations/versions").glob("*.py")
+    )
     kept = {"at", *constant(RUN_DETAILS[0], "TEXTS")}
     places = {
         **{path: {"at", *constant(path, "TEXTS")} for path in RUN_DETAILS},
         "delivery/records/events.py": Details.model_fields,
         f"{API}/store.py": re.findall(r'Column\("(\w+)"', text(f"{API}/store.py")),
         f"{WORKER}/store.py": re.findall(r'Column\("(\w+)"', text(f"{WORKER}/store.py")),
-        "the worker's migrations": re.findall(r'add_column\("deployments", Column\("(\w+)"', migrations),
-        "api-rest/README.md": re.findall(r"^\| `(\w+)` \|", text("api-rest/README.md"), re.MULTILINE),
+        "the worker's migrations": re.findall(
+            r'add_column\("deployments", Column\("(\w+)"', migrations
+        ),
+        "api-rest/README.md": re.findall(
+            r"^\| `(\w+)` \|", text("api-rest/README.md"), re.MULTILINE
+        ),
         "async-worker/README.md": re.findall(r"`(\w+)`", text("async-worker/README.md")),
         "docs/ARCHITECTURE.md": re.findall(
             r"`(\w+)`", paragraph("docs/ARCHITECTURE.md", "optional `details`, of which")
@@ -191,11 +214,18 @@ def every_record() -> Iterator[Record]:
         environment="staging",
         versions=versions,
         digests=digests,
-        origin=Origin("Ann", "https://ci/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00Z"),
+        origin=Origin(
+            "Ann", "https://ci/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00Z"
+        ),
         began=datetime(2026, 1, 31, 12, tzinfo=UTC),
     )
     yield from started(run)
-    contents, before = Contents(versions=versions, digests=digests), Contents(versions={"api-rest": "1.1.0"})
+    contents, before = (
+        Contents(versions=versions, digests=digests),
+        Contents(versions={"api-rest": "1.1.0"}),
+    )
     for action, outcome in product(Action, Outcome):
-        deployment = Deployment(action=action, environment="staging", contents=contents, before=before)
+        deployment = Deployment(
+            action=action, environment="staging", contents=contents, before=before
+        )
         yield from of_deployment(run, deployment.ended(outcome, error="it broke"))

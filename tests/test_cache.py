@@ -11,13 +11,20 @@ import pytest
 from delivery import cache
 from delivery.errors import DeliveryError
 
-HOMES = [(cache.cache_home, "XDG_CACHE_HOME", ".cache"), (cache.state_home, "XDG_STATE_HOME", ".local/state")]
+HOMES = [
+    (cache.cache_home, "XDG_CACHE_HOME", ".cache"),
+    (cache.state_home, "XDG_STATE_HOME", ".local/state"),
+]
 
 
 @pytest.mark.parametrize("value", ["/elsewhere", "", "relative/path"])
 @pytest.mark.parametrize(("home", "variable", "default"), HOMES)
 def test_a_home_is_where_its_variable_says_or_below_the_users(
-    monkeypatch: pytest.MonkeyPatch, home: Callable[[], Path], variable: str, default: str, value: str
+    monkeypatch: pytest.MonkeyPatch,
+    home: Callable[[], Path],
+    variable: str,
+    default: str,
+    value: str,
 ) -> None:
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("HOME", "/home/ada")
@@ -25,7 +32,9 @@ def test_a_home_is_where_its_variable_says_or_below_the_users(
     assert home() == Path(parent, "delivery-platform")
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DeliveryError, match="make the cache folder"):

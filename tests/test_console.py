@@ -36,7 +36,9 @@ def test_a_long_step_speaks_now_and_then_in_ci(
 
 
 def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    console.error(EngineError("find an engine: none [answers]", hint="start one", details="line 1\nline 2"))
+    console.error(
+        EngineError("find an engine: none [answers]", hint="start one", details="line 1\nline 2")
+    )
     assert capsys.readouterr().err == (
         "  line 1\n  line 2\nerror (no-engine): find an engine: none [answers]\nto do: start one\n"
     )
@@ -45,12 +47,18 @@ def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixtur
 DIGEST = f"sha256:{'a' * 64}"
 
 
-def test_a_table_that_is_piped_has_each_row_whole_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_that_is_piped_has_each_row_whole_on_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     long = "localhost:5001/" + "x" * 300
     console.table("images", ["name", "image"], [[long, f"{long}@{DIGEST}"], ["[b]", "-"]])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "images"
-    assert [line.split() for line in printed[1:]] == [["name", "image"], [long, f"{long}@{DIGEST}"], ["[b]", "-"]]
+    assert [line.split() for line in printed[1:]] == [
+        ["name", "image"],
+        [long, f"{long}@{DIGEST}"],
+        ["[b]", "-"],
+    ]
 
 
 def test_a_terminal_shows_the_beginning_of_a_digest(

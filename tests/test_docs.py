@@ -10,10 +10,14 @@ from invoke.collection import Collection
 import tasks
 from delivery.project.files import ROOT
 
-PAGES = [ROOT / name for name in ("README.md", "docs/CONTRIBUTING.md", "CHANGELOG.md", "ops/bench/README.md")]
+PAGES = [
+    ROOT / name
+    for name in ("README.md", "docs/CONTRIBUTING.md", "CHANGELOG.md", "ops/bench/README.md")
+]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("*/docs/*.md"))
 PAGES += [
-    ROOT / name / "README.md" for name in ("base-image", "api-rest", "async-worker", "platform-chart", "ops/upstream")
+    ROOT / name / "README.md"
+    for name in ("base-image", "api-rest", "async-worker", "platform-chart", "ops/upstream")
 ]
 
 
@@ -31,14 +35,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_task_that_is_named_is_on_the_menu(page: Path) -> None:
     assert isinstance(tasks.namespace, Collection)
     named = set(re.findall(r"\./run inv ([a-z][a-z.]*[a-z])", page.read_text()))
-    known = {name for task, others in tasks.namespace.task_names.items() for name in (task, *others)}
+    known = {
+        name for task, others in tasks.namespace.task_names.items() for name in (task, *others)
+    }
     assert named - known == set()
 
 
 def test_a_plan_to_keep_to_comes_from_one_place() -> None:
     """`--plan` reads what `inv plan --file FILE` wrote: no help and no page says anything else."""
     # By their source: Invoke takes the helps out of a task once it has made arguments of them.
-    source = "".join(file.read_text() for file in sorted((ROOT / "delivery" / "tasks").glob("*.py")))
+    source = "".join(
+        file.read_text() for file in sorted((ROOT / "delivery" / "tasks").glob("*.py"))
+    )
     helps = re.findall(r'(?:"plan": |_KEEP = )"(.*)"', source)
     assert len(helps) == 3
     assert [told for told in helps if "`inv plan --file FILE` wrote" not in told] == []
@@ -49,8 +57,14 @@ def test_the_charts_alerts_are_tested_against_the_metrics_that_there_are() -> No
     told: set[str] = set()
     for app in ("api-rest", "async-worker"):
         text = (ROOT / app / "README.md").read_text()
-        for name, kind in re.findall(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|", text, re.MULTILINE):
-            told |= {f"{name}_{part}" for part in ("bucket", "count", "sum")} if kind == "histogram" else {name}
+        for name, kind in re.findall(
+            r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|", text, re.MULTILINE
+        ):
+            told |= (
+                {f"{name}_{part}" for part in ("bucket", "count", "sum")}
+                if kind == "histogram"
+                else {name}
+            )
     assert sorted(told) == (ROOT / "platform-chart" / "tests" / "metrics.txt").read_text().split()
 
 

@@ -18,7 +18,9 @@ def test_is_documented_with_its_exit_code(kind: type[errors.DeliveryError]) -> N
     assert [row for row in rows if row.startswith(f"| {kind.exit_code} | `{kind.reference}` |")]
 
 
-@pytest.mark.parametrize("kind", [errors.DeclarationError, errors.RegistryError, errors.SignatureError])
+@pytest.mark.parametrize(
+    "kind", [errors.DeclarationError, errors.RegistryError, errors.SignatureError]
+)
 def test_a_problem_becomes_the_error_that_it_was_made_of(kind: type[errors.DeliveryError]) -> None:
     error = errors.Problem.of(kind("m", hint="h", details="d")).error("do it")
     assert type(error) is kind

@@ -57,13 +57,23 @@ class Story:
 
     def content(self) -> dict[str, str]:
         """What each subproject's users get: its files as git has them, those of what it is made from, and its VERSION."""
-        tree = [line.split("\t", 1) for line in self.repository.git("ls-tree", "-r", "HEAD").split("\n")]
+        tree = [
+            line.split("\t", 1) for line in self.repository.git("ls-tree", "-r", "HEAD").split("\n")
+        ]
         found: dict[str, str] = {}
         below = ""
-        for name, folder in (("base-image", "base-image"), ("apps", "api-rest"), ("platform-chart", "platform-chart")):
+        for name, folder in (
+            ("base-image", "base-image"),
+            ("apps", "api-rest"),
+            ("platform-chart", "platform-chart"),
+        ):
             rules = ignores.of_chart if name == "platform-chart" else ignores.of_image
             ignored = rules(self.repository.root / folder)
-            own = [(path.removeprefix(f"{folder}/"), blob) for blob, path in tree if path.startswith(f"{folder}/")]
+            own = [
+                (path.removeprefix(f"{folder}/"), blob)
+                for blob, path in tree
+                if path.startswith(f"{folder}/")
+            ]
             kept = [one for one in own if one[0] == "VERSION" or not ignored(one[0])]
             below = found[name] = f"{kept}{below}"
         return found
@@ -78,19 +88,28 @@ class Story:
         paths = {
             "base-image": ("base-image/VERSION", "{}\n"),
             "apps": ("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "{}"\n'),
-            "platform-chart": ("platform-chart/Chart.yaml", "apiVersion: v2\nname: platform\nversion: {}\n"),
+            "platform-chart": (
+                "platform-chart/Chart.yaml",
+                "apiVersion: v2\nname: platform\nversion: {}\n",
+            ),
         }
         for name, version in wanted.items():
             path, text = paths[name]
             self.repository.write(path, text.format(version))
             log = self.repository.root / HOUSE.subprojects[name].changelog
             before = log.read_text() if log.exists() else ""
-            self.repository.write(str(log.relative_to(self.repository.root)), f"## [{version}]\n\n- It.\n\n{before}")
+            self.repository.write(
+                str(log.relative_to(self.repository.root)), f"## [{version}]\n\n- It.\n\n{before}"
+            )
 
     def finish(self) -> None:
         """What release.finish does: a tag for everything that has a new version."""
         self.repository.tag(
-            *(f"{name}-v{one.next}" for name, one in self.rows[-1].checkout.versions.items() if one.changed)
+            *(
+                f"{name}-v{one.next}"
+                for name, one in self.rows[-1].checkout.versions.items()
+                if one.changed
+            )
         )
 
 
@@ -102,7 +121,11 @@ def begun(story: Story) -> None:
     repository.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n")
     repository.write("platform-chart/.helmignore", "/tests/\n/CHANGELOG.md\n")
     repository.commit(
-        "feat: begin", "base-image/rootfs/etc", "api-rest/src/app.py", "platform-chart/values.yaml", "README.md"
+        "feat: begin",
+        "base-image/rootfs/etc",
+        "api-rest/src/app.py",
+        "platform-chart/values.yaml",
+        "README.md",
     )
 
 
@@ -207,7 +230,9 @@ def test_only_what_is_not_prepared_is_refused(rows: list[Row]) -> None:
 
 
 def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[Row]) -> None:
-    told_at = [row.step for row in rows if any("develop lacks" in note for note in notes(row.checkout))]
+    told_at = [
+        row.step for row in rows if any("develop lacks" in note for note in notes(row.checkout))
+    ]
     assert told_at == [
         "the release is merged",
         "`release.finish` tags it",

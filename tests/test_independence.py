@@ -21,7 +21,11 @@ PATHS = ("src", "scripts", "tests")
 
 
 def sources(folder: str) -> list[Path]:
-    return [path for path in sorted((ROOT / folder).rglob("*.py")) if IGNORED.isdisjoint(path.relative_to(ROOT).parts)]
+    return [
+        path
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if IGNORED.isdisjoint(path.relative_to(ROOT).parts)
+    ]
 
 
 @functools.cache
@@ -32,7 +36,11 @@ def parsed(path: Path) -> ast.AST:
 def modules(folder: str) -> set[str]:
     """The names by which what is in a folder can be imported."""
     found = {path.stem for place in PATHS for path in (ROOT / folder / place).glob("*.py")}
-    return found | {path.parent.name for place in PATHS for path in (ROOT / folder / place).glob("*/__init__.py")}
+    return found | {
+        path.parent.name
+        for place in PATHS
+        for path in (ROOT / folder / place).glob("*/__init__.py")
+    }
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -42,7 +50,9 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." if node.level else str(node.module).partition(".")[0]
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in {
+        elif isinstance(node, ast.Call) and getattr(
+            node.func, "id", getattr(node.func, "attr", "")
+        ) in {
             "__import__",
             "import_module",
         }:
@@ -114,7 +124,11 @@ def test_no_path_climbs_out_of_the_repository_to_be(folder: str) -> None:
 
 def test_every_path_that_a_repository_is_to_have_is_there() -> None:
     wanted = {path for name in DECLARATION.subprojects for path in renames(DECLARATION, name)}
-    former = {".editorconfig", "docker-compose.apps.yaml", *(f"repos/{name}/" for name in DECLARATION.subprojects)}
+    former = {
+        ".editorconfig",
+        "docker-compose.apps.yaml",
+        *(f"repos/{name}/" for name in DECLARATION.subprojects),
+    }
     assert {path for path in wanted if not (ROOT / path).exists()} <= former
 
 

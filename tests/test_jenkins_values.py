@@ -54,13 +54,22 @@ always success failure unstable cleanup beforeAgent beforeInput not anyOf allOf 
 message ok submitter submitterParameter label
 """
 # What values.yaml itself is for: pod templates, this configuration, its job, its rights and its people.
-OF_THE_VALUES = "kubernetes configuration-as-code git job-dsl basic-branch-build-strategies matrix-auth ldap"
+OF_THE_VALUES = (
+    "kubernetes configuration-as-code git job-dsl basic-branch-build-strategies matrix-auth ldap"
+)
 CLUSTER_WIDE = """
 nodes clusterroles clusterrolebindings customresourcedefinitions persistentvolumes storageclasses
 mutatingwebhookconfigurations validatingwebhookconfigurations priorityclasses certificatesigningrequests
 """
 # With one of these a service account could give itself the rest, or run commands in what others run.
-ESCALATING = {"roles", "rolebindings", "serviceaccounts/token", "pods/exec", "pods/attach", "pods/ephemeralcontainers"}
+ESCALATING = {
+    "roles",
+    "rolebindings",
+    "serviceaccounts/token",
+    "pods/exec",
+    "pods/attach",
+    "pods/ephemeralcontainers",
+}
 
 
 def load(name: str) -> list[dict[str, Any]]:
@@ -78,7 +87,9 @@ def configuration(name: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
 
 def templates() -> dict[str, dict[str, Any]]:
     """The pod templates by label."""
-    found = [one for text in values()["agent"]["podTemplates"].values() for one in yaml_strict.load(text)]
+    found = [
+        one for text in values()["agent"]["podTemplates"].values() for one in yaml_strict.load(text)
+    ]
     return {one["label"]: one for one in found}
 
 
@@ -99,7 +110,9 @@ def credentials() -> dict[str, str]:
 
 def asked() -> set[str]:
     """The credential ids that the pipeline names; one that is made from the environment's name is one for each environment."""
-    told = re.findall(r"""credentials\(\s*["']([^"']+)["']\s*\)|credentialsId:\s*["']([^"']+)["']""", PIPELINE)
+    told = re.findall(
+        r"""credentials\(\s*["']([^"']+)["']\s*\)|credentialsId:\s*["']([^"']+)["']""", PIPELINE
+    )
     environments = set(files.load_declaration().gitflow.deploys.values())
     found = set[str]()
     for name in (first or second for first, second in told):
@@ -113,16 +126,25 @@ def test_the_credentials_are_those_that_the_pipeline_asks_for() -> None:
 
 
 def test_each_secret_that_is_read_is_mounted_and_the_guide_makes_it() -> None:
-    mounted = {f"{one['name']}-{one['keyName']}" for one in values()["controller"]["additionalExistingSecrets"]}
+    mounted = {
+        f"{one['name']}-{one['keyName']}"
+        for one in values()["controller"]["additionalExistingSecrets"]
+    }
     (local,) = load("values-local-accounts.yaml")
-    besides = {f"{one['name']}-{one['keyName']}" for one in local["controller"]["additionalExistingSecrets"]}
+    besides = {
+        f"{one['name']}-{one['keyName']}"
+        for one in local["controller"]["additionalExistingSecrets"]
+    }
     text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", text))
     assert read == mounted
     read_locally = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(local)))
     assert besides == mounted | read_locally
     guide = (files.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    made = {f"jenkins-credentials-{one}" for one in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)}
+    made = {
+        f"jenkins-credentials-{one}"
+        for one in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
+    }
     assert made == besides
 
 
@@ -131,7 +153,9 @@ def test_no_secret_stands_in_the_files() -> None:
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             assert "PRIVATE KEY" not in text, file
-            assert not re.findall(r"(?:password|secret|token): (?![\"']?\$|\{|$)(\S+)", text, re.MULTILINE), file
+            assert not re.findall(
+                r"(?:password|secret|token): (?![\"']?\$|\{|$)(\S+)", text, re.MULTILINE
+            ), file
 
 
 def test_the_labels_are_those_that_the_pipeline_asks_for() -> None:
@@ -164,7 +188,9 @@ def test_everything_is_pinned() -> None:
 def test_branches_are_fetched_with_the_tags_that_versions_are_counted_from() -> None:
     assert with_tags(JENKINS / "values.yaml")
     github = re.search(
-        r"#     github \{.*?^      #     \}", (JENKINS / "values.yaml").read_text(), re.DOTALL | re.MULTILINE
+        r"#     github \{.*?^      #     \}",
+        (JENKINS / "values.yaml").read_text(),
+        re.DOTALL | re.MULTILINE,
     )
     assert github
     assert "noTags false" in github[0], "a source with traits of its own needs the option, too"
@@ -178,12 +204,18 @@ def test_nothing_is_built_beside_the_credentials() -> None:
 def test_nobody_may_do_anything_unnamed() -> None:
     for text in (
         configuration("security"),
-        yaml_strict.load(load("values-local-accounts.yaml")[0]["controller"]["JCasC"]["configScripts"]["security"]),
+        yaml_strict.load(
+            load("values-local-accounts.yaml")[0]["controller"]["JCasC"]["configScripts"][
+                "security"
+            ]
+        ),
     ):
         entries = text["jenkins"]["authorizationStrategy"]["globalMatrix"]["entries"]
         named = {who["name"]: who["permissions"] for one in entries for who in one.values()}
         assert "anonymous" not in named
-        administrators = [name for name, allowed in named.items() if "Overall/Administer" in allowed]
+        administrators = [
+            name for name, allowed in named.items() if "Overall/Administer" in allowed
+        ]
         assert len(administrators) == 1
         assert "releasers" in named
         assert not text["jenkins"]["securityRealm"].get("local", {}).get("allowsSignup", False)
@@ -233,7 +265,11 @@ def test_one_container_is_privileged_on_nodes_and_in_a_namespace_of_its_own() ->
     assert lax == {templates()["delivery-build"]["namespace"]} == {"jenkins-agents"}
     assert pod("delivery-build")["nodeSelector"] == {"delivery/agents": "build"}
     (toleration,) = pod("delivery-build")["tolerations"]
-    assert (toleration["key"], toleration["value"], toleration["effect"]) == ("delivery/agents", "build", "NoSchedule")
+    assert (toleration["key"], toleration["value"], toleration["effect"]) == (
+        "delivery/agents",
+        "build",
+        "NoSchedule",
+    )
     assert enforced[templates()["delivery-deploy"]["namespace"]] == "restricted"
 
 
@@ -242,7 +278,11 @@ def test_an_agent_that_deploys_has_no_privilege() -> None:
     assert told["securityContext"]["runAsNonRoot"] is True
     assert told["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     (container,) = told["containers"]
-    expected = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    expected = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
     assert container["securityContext"] == expected
     assert "DOCKER_HOST" not in {one["name"] for one in container["env"]}
 
@@ -258,9 +298,13 @@ def test_no_agent_has_a_token_of_the_cluster() -> None:
         account = accounts[template["namespace"], template["serviceAccount"]]
         assert account["automountServiceAccountToken"] is False
     subjects = {
-        (one["namespace"], one["name"]) for binding in load("rights.yaml") for one in binding.get("subjects", ())
+        (one["namespace"], one["name"])
+        for binding in load("rights.yaml")
+        for one in binding.get("subjects", ())
     }
-    assert not subjects & {(template["namespace"], template["serviceAccount"]) for template in templates().values()}
+    assert not subjects & {
+        (template["namespace"], template["serviceAccount"]) for template in templates().values()
+    }
 
 
 def test_all_agents_end_and_leave_their_records() -> None:
@@ -272,7 +316,9 @@ def test_all_agents_end_and_leave_their_records() -> None:
         assert {"name": "DELIVERY_OUTBOX", "value": "/outbox"} in agent["env"]
         assert {"name": "outbox", "mountPath": "/outbox"} in agent["volumeMounts"]
         assert template["namespace"] in claims
-        assert all({"requests", "limits"} <= set(one["resources"]) for one in pod(label)["containers"])
+        assert all(
+            {"requests", "limits"} <= set(one["resources"]) for one in pod(label)["containers"]
+        )
 
 
 def test_an_agent_and_its_engine_share_the_socket() -> None:
@@ -290,11 +336,18 @@ def test_an_agent_and_its_engine_share_the_socket() -> None:
 
 def test_each_environment_that_is_deployed_to_has_its_namespace_and_its_deployer() -> None:
     declaration = files.load_declaration()
-    spaces = {name: declaration.environments[name].namespace for name in declaration.gitflow.deploys.values()}
+    spaces = {
+        name: declaration.environments[name].namespace
+        for name in declaration.gitflow.deploys.values()
+    }
     assert len(set(spaces.values())) == len(spaces)
-    enforced = {one["metadata"]["name"]: one["metadata"]["labels"] for one in load("namespaces.yaml")}
+    enforced = {
+        one["metadata"]["name"]: one["metadata"]["labels"] for one in load("namespaces.yaml")
+    }
     accounts = {
-        one["metadata"]["namespace"] for one in load("rights.yaml") if one["metadata"]["name"] == "jenkins-deployer"
+        one["metadata"]["namespace"]
+        for one in load("rights.yaml")
+        if one["metadata"]["name"] == "jenkins-deployer"
     }
     assert accounts == set(spaces.values())
     for name, namespace in spaces.items():
@@ -306,7 +359,11 @@ def test_each_environment_that_is_deployed_to_has_its_namespace_and_its_deployer
 def rules() -> list[tuple[str, str, dict[str, Any]]]:
     """Each rule with its Role's namespace and name."""
     roles = [one for one in load("rights.yaml") if one["kind"] == "Role"]
-    return [(one["metadata"]["namespace"], one["metadata"]["name"], rule) for one in roles for rule in one["rules"]]
+    return [
+        (one["metadata"]["namespace"], one["metadata"]["name"], rule)
+        for one in roles
+        for rule in one["rules"]
+    ]
 
 
 def test_the_rights_are_of_namespaces_and_name_what_they_allow() -> None:
@@ -320,7 +377,11 @@ def test_the_rights_are_of_namespaces_and_name_what_they_allow() -> None:
 def test_a_deployer_sees_its_own_namespace_alone() -> None:
     for namespace, name, rule in rules():
         if "namespaces" in rule["resources"]:
-            assert (name, rule["resourceNames"], rule["verbs"]) == ("jenkins-deployer", [namespace], ["get"])
+            assert (name, rule["resourceNames"], rule["verbs"]) == (
+                "jenkins-deployer",
+                [namespace],
+                ["get"],
+            )
     for one in load("rights.yaml"):
         for subject in one.get("subjects", ()):
             if subject["name"] == "jenkins-deployer":
@@ -345,7 +406,9 @@ def test_a_deployer_may_make_each_kind_that_the_chart_makes() -> None:
     made = set[str]()
     for file in (files.ROOT / "platform-chart" / "templates").rglob("*"):
         if file.is_file():
-            made |= set(re.findall(r"^kind: (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE))
+            made |= set(
+                re.findall(r"^kind: (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            )
     plural = {"NetworkPolicy": "networkpolicies"}
     assert {plural.get(kind, f"{kind.lower()}s") for kind in made} - {"pods"} <= allowed
     assert "deployments" in allowed, "the chart names that kind by its values"
@@ -365,7 +428,11 @@ def test_nobody_reaches_an_agent_and_no_agent_reaches_the_nodes_identity() -> No
 
 
 def test_the_guide_installs_the_chart_that_the_values_are_for() -> None:
-    (version,) = set(re.findall(r"jenkins (\d+\.\d+\.\d+) of", (JENKINS / "values.yaml").read_text(encoding="utf-8")))
+    (version,) = set(
+        re.findall(
+            r"jenkins (\d+\.\d+\.\d+) of", (JENKINS / "values.yaml").read_text(encoding="utf-8")
+        )
+    )
     guide = (files.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert re.findall(r"jenkins/jenkins --version (\S+)", guide) == [version]
 
@@ -394,7 +461,9 @@ def controller() -> Iterator[str]:
         server.shutdown()
 
 
-def started(tmp_path: Path, controller: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def started(
+    tmp_path: Path, controller: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """The agent's script, with a java that says what it was told, and a docker that answers when asked again."""
     (tmp_path / "curl").symlink_to(shutil.which(programs.require("curl")) or "")
     up = shlex.quote(str(tmp_path / "up"))
@@ -420,7 +489,9 @@ def started(tmp_path: Path, controller: str, **environment: str) -> subprocess.C
     return subprocess.run(argv, env=told, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_an_agent_fetches_its_program_from_the_controller_and_connects(tmp_path: Path, controller: str) -> None:
+def test_an_agent_fetches_its_program_from_the_controller_and_connects(
+    tmp_path: Path, controller: str
+) -> None:
     done = started(tmp_path, controller)
     assert done.returncode == 0, done.stderr
     assert Controller.answered == ["/jnlpJars/agent.jar"] * 2
@@ -445,7 +516,12 @@ def test_an_agent_whose_engine_never_answers_says_so(tmp_path: Path, controller:
     (tmp_path / "never").mkdir()
     (tmp_path / "never" / "docker").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "never" / "docker").chmod(0o755)
-    done = started(tmp_path, controller, **environment, PATH=f"{tmp_path / 'never'}:{tmp_path}:{os.environ['PATH']}")
+    done = started(
+        tmp_path,
+        controller,
+        **environment,
+        PATH=f"{tmp_path / 'never'}:{tmp_path}:{os.environ['PATH']}",
+    )
     assert done.returncode == 1
     assert "no engine answers at unix:///run/engine/docker.sock" in done.stderr
     assert not Controller.answered

@@ -35,7 +35,9 @@ def python(code: str, *arguments: str) -> Callable[[Run], list[str]]:
     return lambda _run: [sys.executable, "-c", code, *arguments]
 
 
-@pytest.mark.parametrize(("session", "name"), [("lint", "lint"), ("unit(project='api-rest')", "unit api-rest")])
+@pytest.mark.parametrize(
+    ("session", "name"), [("lint", "lint"), ("unit(project='api-rest')", "unit api-rest")]
+)
 def test_a_session_is_named_without_punctuation(session: str, name: str) -> None:
     assert Run(session).name == name
 
@@ -58,7 +60,9 @@ def test_the_status_says_what_runs_and_the_summary_how_each_ended() -> None:
     assert summary(runs[:2]) == [["lint", "passed", "1"], ["unit apps", "failed", "8"]]
 
 
-def test_a_failure_is_shown_before_its_session_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_shown_before_its_session_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = tmp_path / "seen"
     monkeypatch.setattr(console, "say", lambda text: seen.touch() if "it broke" in text else None)
     run = Run("lint")
@@ -84,7 +88,9 @@ def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
 ) -> None:
     tidied = tmp_path / "tidied"
     main_thread = threading.main_thread().ident or 0
-    monkeypatch.setattr(console, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT))
+    monkeypatch.setattr(
+        console, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT)
+    )
     runs = [Run("lint"), Run("types")]
     # The shell that started the tests may ignore an interrupt.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -126,7 +132,10 @@ sys.exit(lanes.main(["lint"]))
 def test_a_run_that_is_terminated_ends_its_sessions_too(tmp_path: Path) -> None:
     tidied = tmp_path / "tidied"
     with subprocess.Popen(
-        [sys.executable, "-c", TERMINATED, INTERRUPTED, str(tidied)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", TERMINATED, INTERRUPTED, str(tidied)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout
         while "ready" not in process.stdout.readline():

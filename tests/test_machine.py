@@ -9,9 +9,12 @@ from delivery import machine
 
 
 @pytest.mark.parametrize(
-    ("system", "expected"), [("x86_64", "linux/amd64"), ("aarch64", "linux/arm64"), ("arm64", "linux/arm64")]
+    ("system", "expected"),
+    [("x86_64", "linux/amd64"), ("aarch64", "linux/arm64"), ("arm64", "linux/arm64")],
 )
-def test_names_the_platform_as_images_do(monkeypatch: pytest.MonkeyPatch, system: str, expected: str) -> None:
+def test_names_the_platform_as_images_do(
+    monkeypatch: pytest.MonkeyPatch, system: str, expected: str
+) -> None:
     monkeypatch.setattr(platform, "machine", lambda: system)
     assert machine.platform() == expected
 

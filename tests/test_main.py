@@ -27,7 +27,9 @@ def run(*words: str) -> int:
         (["up", "records.show", "--help"], "records.show"),
     ],
 )
-def test_help_behind_a_task_is_help(words: list[str], task: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_behind_a_task_is_help(
+    words: list[str], task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(*words) == 0
     assert capsys.readouterr().out.startswith(f"Usage: inv [--core-opts] {task} ")
 
@@ -46,24 +48,54 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
     ("words", "said"),
     [
         (["upp"], "cannot run upp: there is no such task\nto do: did you mean up?"),
-        (["waiting"], "cannot run waiting: there is no such task\nto do: did you mean records.waiting?"),
-        (["cache.fill"], "there is no such task\nto do: one of cache.clean, cache.prune, cache.status"),
-        (["cache.statu"], "to do: did you mean cache.status? one of cache.clean, cache.prune, cache.status"),
+        (
+            ["waiting"],
+            "cannot run waiting: there is no such task\nto do: did you mean records.waiting?",
+        ),
+        (
+            ["cache.fill"],
+            "there is no such task\nto do: one of cache.clean, cache.prune, cache.status",
+        ),
+        (
+            ["cache.statu"],
+            "to do: did you mean cache.status? one of cache.clean, cache.prune, cache.status",
+        ),
         (["clustr.status"], "to do: did you mean cache.status or cluster.status or engine.status"),
         (["clustr.u"], "to do: did you mean cluster.up?"),
         (["records.deliver"], "to do: did you mean ci.deliver?"),
-        (["engine"], "cannot run engine: there is no such task\nto do: it is a namespace: one of engine.down, "),
-        (["up", "--monitorin"], "cannot run up: there is no flag --monitorin\nto do: did you mean --monitoring? "),
-        (["repos.split", "--too", "x"], "repos.split: there is no flag --too\nto do: did you mean --to?"),
+        (
+            ["engine"],
+            "cannot run engine: there is no such task\nto do: it is a namespace: one of engine.down, ",
+        ),
+        (
+            ["up", "--monitorin"],
+            "cannot run up: there is no flag --monitorin\nto do: did you mean --monitoring? ",
+        ),
+        (
+            ["repos.split", "--too", "x"],
+            "repos.split: there is no flag --too\nto do: did you mean --to?",
+        ),
         (["signing.keys", "-x"], "cannot run signing.keys: there is no flag -x"),
         (["logs", "--tail", "--x", "--servic", "x"], "cannot run logs: there is no flag --servic"),
-        (["--foo", "up"], "cannot run anything: there is no flag --foo\nto do: `./run inv --list` shows the tasks"),
-        (["component.add"], "cannot run component.add: --name is missing\nto do: `./run inv --help component.add` "),
+        (
+            ["--foo", "up"],
+            "cannot run anything: there is no flag --foo\nto do: `./run inv --list` shows the tasks",
+        ),
+        (
+            ["component.add"],
+            "cannot run component.add: --name is missing\nto do: `./run inv --help component.add` ",
+        ),
         (["logs", "--tail"], "cannot run logs: --tail needs a value"),
         (["--help", "upp"], "cannot run upp: there is no such task"),
         (["--list-depth"], "cannot run anything: --list-depth needs a value"),
-        (["--list", "scam"], "cannot list scam: there is no such namespace\nto do: did you mean scan? one of "),
-        (["deploy", "--environment", "stagin"], "to do: did you mean staging? --environment takes one of "),
+        (
+            ["--list", "scam"],
+            "cannot list scam: there is no such namespace\nto do: did you mean scan? one of ",
+        ),
+        (
+            ["deploy", "--environment", "stagin"],
+            "to do: did you mean staging? --environment takes one of ",
+        ),
         (["--print-completion-script", "fish"], "cannot complete in fish"),
         (["logs", "--tail", "x"], "cannot read the flags: 'x' is no number"),
         (["--dry", "status"], "--dry is not obeyed here"),
@@ -83,7 +115,9 @@ def test_a_list_that_nobody_reads_to_its_end_says_nothing() -> None:
     os.close(reading)
     with os.fdopen(writing, "w") as closed:
         argv = [sys.executable, "-m", "delivery", "--list"]
-        done = subprocess.run(argv, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            argv, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert (done.returncode, done.stderr) == (141, "")
 
 
@@ -96,13 +130,19 @@ def test_a_list_that_nobody_reads_to_its_end_says_nothing() -> None:
         (("./run", "nox", "-"), set()),
     ],
 )
-def test_bash_completes_tasks_and_flags(words: tuple[str, ...], completions: set[str], tmp_path: Path) -> None:
+def test_bash_completes_tasks_and_flags(
+    words: tuple[str, ...], completions: set[str], tmp_path: Path
+) -> None:
     program = tmp_path / "run"
-    program.write_text(f'#!/bin/sh\ncd "{ROOT}" && shift && exec "{sys.executable}" -m delivery "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\ncd "{ROOT}" && shift && exec "{sys.executable}" -m delivery "$@"\n'
+    )
     program.chmod(0o755)
     complete = (
         f'eval "$(./run inv --print-completion-script bash)"; COMP_WORDS=({" ".join(words)}); '
         f'COMP_CWORD={len(words) - 1}; _delivery_run; printf "%s\\n" "${{COMPREPLY[@]}}"'
     )
-    done = subprocess.run(["bash", "-c", complete], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", complete], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert (set(done.stdout.split()), done.stderr) == (completions, "")

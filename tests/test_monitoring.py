@@ -16,18 +16,26 @@ def read(path: str) -> Any:  # noqa: ANN401  # whatever YAML holds
 
 def chart_rules() -> dict[str, str]:
     """Each alert of the chart and its lines, without asking helm."""
-    text = (ROOT / "platform-chart" / "files" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
-    return {part.splitlines()[0]: part for part in re.split(r"^- alert: ", text, flags=re.MULTILINE)[1:]}
+    text = (ROOT / "platform-chart" / "files" / "monitoring" / "rules.yaml").read_text(
+        encoding="utf-8"
+    )
+    return {
+        part.splitlines()[0]: part for part in re.split(r"^- alert: ", text, flags=re.MULTILINE)[1:]
+    }
 
 
 def test_the_alerts_are_made_from_the_charts() -> None:
     text = make_rules.FILE.read_text(encoding="utf-8")
     assert text == make_rules.made(), "python ops/monitoring/make_rules.py makes it anew"
     # Only a label's value has braces of Prometheus' own; nothing of helm's is left.
-    assert re.findall(r"\{\{(.*?)\}\}", text) == [f" $labels.{name} " for name in re.findall(r"\$labels\.(\w+)", text)]
+    assert re.findall(r"\{\{(.*?)\}\}", text) == [
+        f" $labels.{name} " for name in re.findall(r"\$labels\.(\w+)", text)
+    ]
 
 
-def test_only_alerts_on_the_proxy_are_left_out_and_the_rest_selects_what_prometheus_labels() -> None:
+def test_only_alerts_on_the_proxy_are_left_out_and_the_rest_selects_what_prometheus_labels() -> (
+    None
+):
     (group,) = read("ops/monitoring/rules.yaml")["groups"]
     kept = [rule["alert"] for rule in group["rules"]]
     of_the_proxy = [name for name, lines in chart_rules().items() if "haproxy_" in lines]
@@ -54,7 +62,9 @@ def test_the_collectors_values_and_the_apps_name_the_same_address() -> None:
         read("ops/monitoring/collector-values.yaml"),
         read("ops/monitoring/traces-values.yaml")["components"],
     )
-    port = collector["config"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
+    port = collector["config"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(
+        ":"
+    )[2]
     assert collector["ports"]["otlp-http"]["enabled"]
     assert set(apps) == set(load_declaration().components())
     for app in apps.values():
@@ -78,10 +88,16 @@ def test_what_the_collectors_pipelines_name_is_there() -> None:
         assert {one for part in pipeline.values() for one in part} <= known, name
         assert pipeline["processors"] == ["memory_limiter", "k8sattributes", "batch"]
     told = {one["name"] for one in values["extraEnvs"]}
-    assert {f"${{env:{name}}}" for name in told} == {exporter["endpoint"] for exporter in config["exporters"].values()}
+    assert {f"${{env:{name}}}" for name in told} == {
+        exporter["endpoint"] for exporter in config["exporters"].values()
+    }
 
 
 def test_the_collectors_modules_are_of_one_version() -> None:
     text = (ROOT / "ops" / "monitoring" / "collector" / "go.mod").read_text(encoding="utf-8")
-    direct = [line.split() for line in text.splitlines() if line.startswith("\t") and "// indirect" not in line]
+    direct = [
+        line.split()
+        for line in text.splitlines()
+        if line.startswith("\t") and "// indirect" not in line
+    ]
     assert {version for _name, version in direct if version.startswith("v0.")} == {"v0.160.0"}

@@ -21,7 +21,9 @@ from delivery.errors import CommandError
 PYTHON = sys.executable
 
 
-def test_runs_in_its_folder_with_variables_beside_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_runs_in_its_folder_with_variables_beside_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("KEPT", "1")
     code = "import os; print(os.getcwd(), os.environ['KEPT'] + os.environ['ADDED'])"
     place = process.Place(tmp_path.resolve(), {"ADDED": "2"})
@@ -30,7 +32,10 @@ def test_runs_in_its_folder_with_variables_beside_ours(monkeypatch: pytest.Monke
 
 def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
     with pytest.raises(CommandError, match=r"try: `.* exited with 3") as caught:
-        process.capture([PYTHON, "-c", "import sys; sys.exit(print('the reason', file=sys.stderr) or 3)"], doing="try")
+        process.capture(
+            [PYTHON, "-c", "import sys; sys.exit(print('the reason', file=sys.stderr) or 3)"],
+            doing="try",
+        )
     assert (caught.value.returncode, caught.value.tail) == (3, "the reason")
 
 
@@ -69,7 +74,9 @@ def test_ticks_beside_a_command_until_it_ends(tmp_path: Path) -> None:
         f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\nprint('done')"
     )
     lines: list[str] = []
-    process.watch([PYTHON, "-c", code], doing="try", on_line=lines.append, clock=process.Clock(go.touch, 0.05))
+    process.watch(
+        [PYTHON, "-c", code], doing="try", on_line=lines.append, clock=process.Clock(go.touch, 0.05)
+    )
     assert [line.strip() for line in lines] == ["ready", "done"]
 
 
@@ -87,14 +94,26 @@ def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, clock=process.Clock(tick, 0.01))
+        process.watch(
+            [PYTHON, "-c", code],
+            doing="try",
+            on_line=lambda _: None,
+            clock=process.Clock(tick, 0.01),
+        )
     assert ended.exists()
 
 
 def test_a_watched_failure_keeps_the_last_lines_and_the_signal() -> None:
-    code = "import os, signal; print('the reason', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    code = (
+        "import os, signal; print('the reason', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
     with pytest.raises(CommandError) as caught:
-        process.watch([PYTHON, "-c", code], doing="try", on_line=lambda _: None, clock=process.Clock(every=0.05))
+        process.watch(
+            [PYTHON, "-c", code],
+            doing="try",
+            on_line=lambda _: None,
+            clock=process.Clock(every=0.05),
+        )
     assert (caught.value.returncode, caught.value.tail) == (-9, "the reason")
 
 
@@ -107,7 +126,9 @@ def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
     assert log.read_text() == "hello\n"
 
 
-def test_echoes_a_line_that_can_be_pasted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_echoes_a_line_that_can_be_pasted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DELIVERY_ECHO", "1")
     process.capture([PYTHON, "-c", "pass # a b"], doing="try")
     assert f"$ {shlex.quote(PYTHON)} -c 'pass # a b'" in capsys.readouterr().err
@@ -128,7 +149,9 @@ class Family:
 
     def read(self) -> bool:
         """Wait for the program to write or end; whether it lives."""
-        assert select.select([self.pipe], [], [], 30)[0], f"the program still runs; it wrote {self.written!r}"
+        assert select.select([self.pipe], [], [], 30)[0], (
+            f"the program still runs; it wrote {self.written!r}"
+        )
         chunk = os.read(self.pipe, 4096)
         self.written += chunk
         return bool(chunk)
@@ -185,7 +208,9 @@ def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Famil
 
 
 @every_way
-def test_what_a_command_has_started_is_ended_with_it(run: Callable[[list[str]], None], family: Family) -> None:
+def test_what_a_command_has_started_is_ended_with_it(
+    run: Callable[[list[str]], None], family: Family
+) -> None:
     interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
     assert family.last_words() == "begun\n"
 
@@ -206,7 +231,9 @@ def test_an_interrupt_amid_the_start_ends_the_command_too(
 
 def test_what_a_command_has_started_gets_time_to_end_in_order(family: Family) -> None:
     # The shell itself ends at once.
-    grandchild = "trap 'sleep 0.2; echo tidied >&3; exit' TERM; echo begun >&3; while :; do sleep 0.1; done"
+    grandchild = (
+        "trap 'sleep 0.2; echo tidied >&3; exit' TERM; echo begun >&3; while :; do sleep 0.1; done"
+    )
     interrupted(stream, family.argv(grandchild), family)
     assert family.last_words() == "begun\ntidied\n"
 
@@ -260,7 +287,9 @@ def _ended(family: Family) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_ended")
-def test_an_output_that_stays_open_is_not_waited_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_stays_open_is_not_waited_for(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process, "_OPEN_SECONDS", 0.1)
     lines: list[str] = []
     process.stream(left(family), doing="try", on_line=lines.append)
@@ -317,8 +346,12 @@ except Exit as error:
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str)
-def test_a_task_that_is_ended_ends_what_it_started(sent: signal.Signals, code: int, family: Family) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+)
+def test_a_task_that_is_ended_ends_what_it_started(
+    sent: signal.Signals, code: int, family: Family
+) -> None:
     argv = family.argv("echo begun >&3; exec sleep 60")
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *argv],
@@ -340,17 +373,26 @@ process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, clock=process.C
 """
 
 
-@pytest.mark.skipif(not process._killed_with_us(), reason="setpriv of util-linux ends it, on Linux alone")
+@pytest.mark.skipif(
+    not process._killed_with_us(), reason="setpriv of util-linux ends it, on Linux alone"
+)
 def test_a_watched_command_is_killed_with_whoever_watches_it(family: Family) -> None:
     argv = ["sh", "-c", 'exec 3>"$1"; echo begun >&3; exec sleep 60', "sh", str(family.fifo)]
-    with subprocess.Popen([sys.executable, "-c", WATCHER, *argv], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHER, *argv], stderr=subprocess.DEVNULL
+    ) as process:
         family.read()
         process.kill()
     assert family.last_words() == "begun\n"
 
 
 def test_a_command_reads_nothing_from_the_terminal() -> None:
-    assert process.capture([PYTHON, "-c", "import sys; print(sys.stdin.read())"], doing="try", timeout=30) == "\n"
+    assert (
+        process.capture(
+            [PYTHON, "-c", "import sys; print(sys.stdin.read())"], doing="try", timeout=30
+        )
+        == "\n"
+    )
 
 
 def test_a_line_may_come_in_pieces_and_end_in_each_way() -> None:

@@ -40,7 +40,12 @@ def fake(answer: object = None, name: str = "unit(project='delivery')") -> Any: 
 
 
 def test_every_check_is_a_session_of_a_project_and_of_what_has_tests_on_an_engine() -> None:
-    assert {name.partition("(")[0] for name in sessions.CHECKS} == {"lint", "types", "unit", "integration"}
+    assert {name.partition("(")[0] for name in sessions.CHECKS} == {
+        "lint",
+        "types",
+        "unit",
+        "integration",
+    }
     on_engine = {*sessions.PROJECTS, sessions.LEDGER, sessions.IMAGES}
     assert {f"integration(project='{name}')" for name in on_engine} <= set(sessions.CHECKS)
     assert [sessions.folder(name) for name in ("delivery", "ledger", "images", "api-rest")] == [
@@ -61,12 +66,19 @@ def test_tests_on_an_engine_are_run_by_one_session_each() -> None:
     ("name", "project", "marks", "report"),
     [
         ("unit(project='delivery')", "delivery", "engine and not cluster", "unit-delivery.xml"),
-        ("integration(project='ledger')", "ledger", "engine and not storm", "integration-ledger.xml"),
+        (
+            "integration(project='ledger')",
+            "ledger",
+            "engine and not storm",
+            "integration-ledger.xml",
+        ),
         ("unit(project='api-rest')", "api-rest", "engine", "unit-api-rest.xml"),
         ("e2e", "", "engine", "e2e.xml"),
     ],
 )
-def test_pytest_runs_marks_and_writes_a_report_of_its_own(name: str, project: str, marks: str, report: str) -> None:
+def test_pytest_runs_marks_and_writes_a_report_of_its_own(
+    name: str, project: str, marks: str, report: str
+) -> None:
     session = fake(name=name)
     sessions.pytest(session, "engine", "--events=9", env={}, name=project)
     ((program, _, chosen, *options, last),) = session.ran
@@ -77,7 +89,10 @@ def test_pytest_runs_marks_and_writes_a_report_of_its_own(name: str, project: st
 def test_tasks_answer_where_programs_are_and_how_the_engine_is_reached() -> None:
     assert sessions.program(fake({"path": "/usr/bin/wrk"}), "wrk") == "/usr/bin/wrk"
     session = fake({"DOCKER_HOST": "unix:///x", "BUILD_CA": "/ca.pem"})
-    assert sessions.engine_environment(session) == {"DOCKER_HOST": "unix:///x", "BUILD_CA": "/ca.pem"}
+    assert sessions.engine_environment(session) == {
+        "DOCKER_HOST": "unix:///x",
+        "BUILD_CA": "/ca.pem",
+    }
     assert session.ran == [("inv", "images.ensure"), ("inv", "engine.env", "--json")]
 
 
@@ -93,15 +108,25 @@ def test_a_helm_that_cannot_be_had_is_left_out_and_said() -> None:
 def test_locks_are_installed_by_their_hashes() -> None:
     session = fake()
     sessions.install_for(session, "base-image")
-    assert session.installed == [("--quiet", "--require-hashes", "--requirement", "ops/locks/tests.txt")]
+    assert session.installed == [
+        ("--quiet", "--require-hashes", "--requirement", "ops/locks/tests.txt")
+    ]
 
 
-def test_images_are_named_as_compose_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_named_as_compose_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "HERE", tmp_path)
-    images = {name: {"repository": f"r/{name}", "digest": "sha256:a"} for name in ("base-image", "api-rest")}
+    images = {
+        name: {"repository": f"r/{name}", "digest": "sha256:a"}
+        for name in ("base-image", "api-rest")
+    }
     (tmp_path / ".delivery").mkdir()
     (tmp_path / ".delivery" / "release.json").write_text(json.dumps({"images": images}))
-    assert sessions.images() == {"BASE_IMAGE": "r/base-image@sha256:a", "API_REST_IMAGE": "r/api-rest@sha256:a"}
+    assert sessions.images() == {
+        "BASE_IMAGE": "r/base-image@sha256:a",
+        "API_REST_IMAGE": "r/api-rest@sha256:a",
+    }
 
 
 def test_scripts_are_known_by_their_first_line() -> None:
@@ -111,7 +136,10 @@ def test_scripts_are_known_by_their_first_line() -> None:
 
 
 def test_a_comma_in_a_path_does_not_end_a_mount() -> None:
-    assert sessions.mounted("/a, b", "/c") == ["--mount", 'type=bind,"source=/a, b",target=/c,readonly']
+    assert sessions.mounted("/a, b", "/c") == [
+        "--mount",
+        'type=bind,"source=/a, b",target=/c,readonly',
+    ]
 
 
 def test_a_free_port_is_below_those_that_others_are_given() -> None:

@@ -32,7 +32,9 @@ def test_no_two_modules_have_one_name() -> None:
 
 
 def test_no_module_of_ours_is_imported_under_another_name() -> None:
-    assert aliases("from delivery.host import engines as e\nimport delivery.errors as f\nimport os as o") == [
+    assert aliases(
+        "from delivery.host import engines as e\nimport delivery.errors as f\nimport os as o"
+    ) == [
         "engines as e",
         "delivery.errors as f",
     ]
@@ -42,7 +44,11 @@ def test_no_module_of_ours_is_imported_under_another_name() -> None:
 
 def python_files() -> list[Path]:
     folders = ("delivery", "tests", "ops/monitoring", "ops/bench")
-    return [ROOT / "noxfile.py", ROOT / "tasks.py", *(path for name in folders for path in (ROOT / name).rglob("*.py"))]
+    return [
+        ROOT / "noxfile.py",
+        ROOT / "tasks.py",
+        *(path for name in folders for path in (ROOT / name).rglob("*.py")),
+    ]
 
 
 # Which files may run a program: the one that knows how to talk to it, and how it fails.
@@ -84,11 +90,19 @@ def test_a_program_is_run_by_the_one_module_that_knows_it() -> None:
     assert programs_run(text) == {"git", "kubectl"}
     for path in MODULES:
         name = path.relative_to(ROOT / "delivery").as_posix()
-        strange = {tool for tool in programs_run(path.read_text(encoding="utf-8")) if name not in TOOLS[tool]}
-        assert not strange, f"{name} runs {strange}: ask {[sorted(TOOLS[tool]) for tool in strange]} for it"
+        strange = {
+            tool
+            for tool in programs_run(path.read_text(encoding="utf-8"))
+            if name not in TOOLS[tool]
+        }
+        assert not strange, (
+            f"{name} runs {strange}: ask {[sorted(TOOLS[tool]) for tool in strange]} for it"
+        )
 
 
 def test_the_top_level_has_at_most_22_entries() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     top = {path.partition("/")[0] for path in listed.split("\0") if path}
     assert len(top) <= 22, sorted(top)

@@ -10,7 +10,9 @@ RECIPE = ROOT / "ops" / "upstream" / "kafka"
 
 
 def test_the_locked_jars_are_the_kafka_that_the_image_is_named_after() -> None:
-    version = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]["kafka"]["image"].partition(":")[2]
+    version = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]["kafka"][
+        "image"
+    ].partition(":")[2]
     properties = ET.parse(RECIPE / "pom.xml").find("{*}properties")  # noqa: S314  # our own file
     assert properties is not None
     assert properties.findtext("{*}kafka.version") == version
@@ -19,5 +21,7 @@ def test_the_locked_jars_are_the_kafka_that_the_image_is_named_after() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}  [^ /]+[.]jar", line) for line in lines)
     jars = [line.split()[1] for line in lines]
     assert len(set(jars)) == len(jars)
-    assert [jar for jar in jars if jar.startswith("kafka") and not jar.endswith(f"-{version}.jar")] == []
+    assert [
+        jar for jar in jars if jar.startswith("kafka") and not jar.endswith(f"-{version}.jar")
+    ] == []
     assert f"kafka_2.13-{version}.jar" in jars

@@ -18,12 +18,24 @@ def test_a_key_given_twice_is_an_error(text: str) -> None:
 
 
 def test_what_has_no_key_twice_is_read_as_it_is() -> None:
-    assert yaml_strict.load("a: {b: 1}\nc: [{b: 2}, {b: 3}]") == {"a": {"b": 1}, "c": [{"b": 2}, {"b": 3}]}
+    assert yaml_strict.load("a: {b: 1}\nc: [{b: 2}, {b: 3}]") == {
+        "a": {"b": 1},
+        "c": [{"b": 2}, {"b": 3}],
+    }
     assert yaml_strict.load_all("---\n---\na: 1\n---\na: 2") == [{"a": 1}, {"a": 2}]
 
 
 def test_no_test_reads_yaml_in_another_way() -> None:
     folders = ("tests", "ops/monitoring/tests", "platform-chart/tests")
     lenient = re.compile(r"\byaml\.(safe_load|full_load|load)(_all)?\((?!text, Loader=_Strict\))")
-    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name != "test_yaml_strict.py"]
-    assert [str(file.relative_to(ROOT)) for file in files if lenient.search(file.read_text(encoding="utf-8"))] == []
+    files = [
+        file
+        for folder in folders
+        for file in (ROOT / folder).rglob("*.py")
+        if file.name != "test_yaml_strict.py"
+    ]
+    assert [
+        str(file.relative_to(ROOT))
+        for file in files
+        if lenient.search(file.read_text(encoding="utf-8"))
+    ] == []

@@ -8,7 +8,9 @@ __all__ = ["wait_for"]
 PATIENCE = 180.0
 
 
-def wait_for(what: str, met: Callable[[], bool], *, seconds: float = PATIENCE, every: float = 0.2) -> float:
+def wait_for(
+    what: str, met: Callable[[], bool], *, seconds: float = PATIENCE, every: float = 0.2
+) -> float:
     """Wait until a condition is met and return how long that took; an error says what did not come."""
     started = time.monotonic()
     while not met():

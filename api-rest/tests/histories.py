@@ -42,7 +42,9 @@ class World:
         self.pipelines += 1
         return f"https://ci/{self.pipelines}"
 
-    def record(self, attempt: Attempt, stage: str, status: str, pipeline: str | None = None) -> None:
+    def record(
+        self, attempt: Attempt, stage: str, status: str, pipeline: str | None = None
+    ) -> None:
         """Record an event, a second after the one before."""
         if status == "started" and not self.records_starts:
             return
@@ -65,7 +67,9 @@ class World:
         if (stage, status) == ("deploy", "succeeded"):
             attempt.success = row
 
-    def deploy(self, place: tuple[str, str], version: str, pipeline: str | None, outcome: str) -> None:
+    def deploy(
+        self, place: tuple[str, str], version: str, pipeline: str | None, outcome: str
+    ) -> None:
         """Deploy a version, and take it back at once if that is the outcome."""
         attempt = Attempt(place, version, pipeline)
         if pipeline:
@@ -97,10 +101,20 @@ class World:
 
     def take_back(self, attempt: Attempt, stage: str, by: str) -> None:
         """Take a version back: `own`, by the pipeline that deployed it; else the last deploy of the version is meant."""
-        same = [one for one in self.attempts if (one.place, one.version) == (attempt.place, attempt.version)]
+        same = [
+            one
+            for one in self.attempts
+            if (one.place, one.version) == (attempt.place, attempt.version)
+        ]
         # Without starts, nothing tells of a deploy that was killed.
         known = [one for one in same if one.is_recorded]
-        pipeline = attempt.pipeline if by == "own" else self.pipeline() if by == "another pipeline" else None
+        pipeline = (
+            attempt.pipeline
+            if by == "own"
+            else self.pipeline()
+            if by == "another pipeline"
+            else None
+        )
         own = [one for one in known if pipeline and one.pipeline == pipeline]
         meant = (own or known)[-1:]
         if stage == "verify":
@@ -139,11 +153,17 @@ def histories(draw: st.DrawFn) -> tuple[list[Row], Answer]:
     for _ in range(draw(st.integers(1, 12))):
         place = draw(st.sampled_from(PLACES))
         version = draw(st.sampled_from(["1", "2"]))
-        action = draw(st.sampled_from(["deploy", "deploy", "together", "take back", "remove", "verify"]))
+        action = draw(
+            st.sampled_from(["deploy", "deploy", "together", "take back", "remove", "verify"])
+        )
         if action == "deploy":
-            outcome = draw(st.sampled_from(["succeeded", "succeeded", "failed", "rolled-back", "killed"]))
+            outcome = draw(
+                st.sampled_from(["succeeded", "succeeded", "failed", "rolled-back", "killed"])
+            )
             again = [one.pipeline for one in world.latest(place, version) if one.taken_back]
-            world.deploy(place, version, draw(st.sampled_from([None, world.pipeline(), *again])), outcome)
+            world.deploy(
+                place, version, draw(st.sampled_from([None, world.pipeline(), *again])), outcome
+            )
         elif action == "together":
             ends = draw(st.lists(st.sampled_from(["succeeded", "failed"]), min_size=2, max_size=2))
             world.deploy_together(place, version, ends)
@@ -173,7 +193,9 @@ def events(draw: st.DrawFn) -> list[Row]:
                     "version": st.sampled_from(["1", "1", "2"]),
                     "responsible": st.sampled_from(["ana", "zoë"]),
                     "stage": st.sampled_from(["deploy", "deploy", "deploy", "verify", *STAGES]),
-                    "status": st.sampled_from(["started", "succeeded", "failed", "rolled-back", "removed"]),
+                    "status": st.sampled_from(
+                        ["started", "succeeded", "failed", "rolled-back", "removed"]
+                    ),
                     "at": st.integers(0, 9).map(lambda second: START + timedelta(seconds=second)),
                     "pipeline": st.sampled_from([None, None, "https://ci/1", "https://ci/2"]),
                     "step": st.sampled_from([None, None, "x", "y"]),

@@ -64,9 +64,17 @@ def chunked(body: bytes, coding: bytes = CHUNKED) -> bytes:
 LENGTHS = [
     served("Content-Length: 0", post(b"Content-Length: 0\r\n"), "/x"),
     served("a body of its Content-Length", post(b"Content-Length: 5\r\n", b"hello"), "/x"),
-    served("spaces around Content-Length's value", post(b"Content-Length: \t5 \r\n", b"hello"), "/x"),
-    refused("Content-Length twice, different", post(b"Content-Length: 5\r\nContent-Length: 0\r\n", b"hello")),
-    refused("Content-Length twice, the same", post(b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello")),
+    served(
+        "spaces around Content-Length's value", post(b"Content-Length: \t5 \r\n", b"hello"), "/x"
+    ),
+    refused(
+        "Content-Length twice, different",
+        post(b"Content-Length: 5\r\nContent-Length: 0\r\n", b"hello"),
+    ),
+    refused(
+        "Content-Length twice, the same",
+        post(b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello"),
+    ),
     refused("Content-Length: 5, 5", post(b"Content-Length: 5, 5\r\n", b"hello")),
     refused("Content-Length: 5, 0", post(b"Content-Length: 5, 0\r\n", b"hello")),
     refused("Content-Length: -1", post(b"Content-Length: -1\r\n")),
@@ -82,21 +90,38 @@ LENGTHS = [
     refused("an empty Content-Length", post(b"Content-Length:\r\n", b"hello")),
     refused("Content-Length: five", post(b"Content-Length: five\r\n", b"hello")),
     refused("Content-Length of 25 digits", post(b"Content-Length: 1" + b"0" * 24 + b"\r\n"), 413),
-    refused("Content-Length of 5,000 digits", post(b"Content-Length: " + b"9" * 5000 + b"\r\n"), 413),
+    refused(
+        "Content-Length of 5,000 digits", post(b"Content-Length: " + b"9" * 5000 + b"\r\n"), 413
+    ),
     refused("Content_Length", post(b"Content_Length: 5\r\n", b"hello")),
-    refused("Content_Length beside Content-Length", post(b"Content-Length: 0\r\nContent_Length: 5\r\n", b"hello")),
+    refused(
+        "Content_Length beside Content-Length",
+        post(b"Content-Length: 0\r\nContent_Length: 5\r\n", b"hello"),
+    ),
     refused("a space before Content-Length's colon", post(b"Content-Length : 5\r\n", b"hello")),
     refused("a folded Content-Length", post(b"Content-Length:\r\n 5\r\n", b"hello")),
-    refused("a vertical tab before Content-Length's value", post(b"Content-Length: \x0b5\r\n", b"hello")),
+    refused(
+        "a vertical tab before Content-Length's value", post(b"Content-Length: \x0b5\r\n", b"hello")
+    ),
     refused("a NUL in Content-Length's name", post(b"Content\x00-Length: 5\r\n", b"hello")),
     refused("a body one byte over the limit", post(b"Content-Length: %d\r\n" % (BIG + 1)), 413),
     served("a body of the limit", post(b"Content-Length: %d\r\n" % BIG, b"x" * BIG), "/x"),
     cut("a body shorter than its Content-Length", post(b"Content-Length: 9\r\n", b"short")),
     served(
-        "bytes after the body are the next request", post(b"Content-Length: 1\r\n", b"x" + SMUGGLED), "/x", "/smuggled"
+        "bytes after the body are the next request",
+        post(b"Content-Length: 1\r\n", b"x" + SMUGGLED),
+        "/x",
+        "/smuggled",
     ),
-    Case("rubbish after the body", post(b"Content-Length: 1\r\n", b"xrubbish\x00"), (200, 400), ("/x",)),
-    served("GET with a body", b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", "/x"),
+    Case(
+        "rubbish after the body",
+        post(b"Content-Length: 1\r\n", b"xrubbish\x00"),
+        (200, 400),
+        ("/x",),
+    ),
+    served(
+        "GET with a body", b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", "/x"
+    ),
     served(
         "a body that looks like a request",
         post(b"Content-Length: %d\r\n" % len(SMUGGLED), SMUGGLED) + line(b"GET /y HTTP/1.1"),
@@ -107,33 +132,65 @@ LENGTHS = [
 
 CODINGS = [
     served("chunks", chunked(b"5\r\nhello\r\n0\r\n\r\n"), "/x"),
-    served("Transfer-Encoding: CHUNKED", chunked(b"0\r\n\r\n", b"Transfer-Encoding: CHUNKED\r\n"), "/x"),
-    refused("Content-Length, then Transfer-Encoding", post(b"Content-Length: 6\r\n" + CHUNKED, b"0\r\n\r\nG")),
-    refused("Transfer-Encoding, then Content-Length", post(CHUNKED + b"Content-Length: 6\r\n", b"0\r\n\r\nG")),
-    refused("Transfer-Encoding with Content-Length: 0", post(CHUNKED + b"Content-Length: 0\r\n", b"0\r\n\r\n")),
+    served(
+        "Transfer-Encoding: CHUNKED", chunked(b"0\r\n\r\n", b"Transfer-Encoding: CHUNKED\r\n"), "/x"
+    ),
+    refused(
+        "Content-Length, then Transfer-Encoding",
+        post(b"Content-Length: 6\r\n" + CHUNKED, b"0\r\n\r\nG"),
+    ),
+    refused(
+        "Transfer-Encoding, then Content-Length",
+        post(CHUNKED + b"Content-Length: 6\r\n", b"0\r\n\r\nG"),
+    ),
+    refused(
+        "Transfer-Encoding with Content-Length: 0",
+        post(CHUNKED + b"Content-Length: 0\r\n", b"0\r\n\r\n"),
+    ),
     refused("Transfer-Encoding twice", post(CHUNKED + CHUNKED, b"0\r\n\r\n")),
-    refused("Transfer-Encoding: chunked, chunked", post(b"Transfer-Encoding: chunked, chunked\r\n", b"0\r\n\r\n")),
+    refused(
+        "Transfer-Encoding: chunked, chunked",
+        post(b"Transfer-Encoding: chunked, chunked\r\n", b"0\r\n\r\n"),
+    ),
     refused("Transfer-Encoding: identity", post(b"Transfer-Encoding: identity\r\n"), 501),
     refused("Transfer-Encoding: gzip", post(b"Transfer-Encoding: gzip\r\n"), 501),
-    refused("Transfer-Encoding: gzip, chunked", post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n")),
-    refused("Transfer-Encoding: chunked, identity", post(b"Transfer-Encoding: chunked, identity\r\n", b"0\r\n\r\n")),
+    refused(
+        "Transfer-Encoding: gzip, chunked",
+        post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"),
+    ),
+    refused(
+        "Transfer-Encoding: chunked, identity",
+        post(b"Transfer-Encoding: chunked, identity\r\n", b"0\r\n\r\n"),
+    ),
     refused("Transfer-Encoding: xchunked", post(b"Transfer-Encoding: xchunked\r\n", b"0\r\n\r\n")),
-    refused("Transfer-Encoding: chunked;q=1", post(b"Transfer-Encoding: chunked;q=1\r\n", b"0\r\n\r\n")),
-    refused('Transfer-Encoding: "chunked"', post(b'Transfer-Encoding: "chunked"\r\n', b"0\r\n\r\n")),
+    refused(
+        "Transfer-Encoding: chunked;q=1", post(b"Transfer-Encoding: chunked;q=1\r\n", b"0\r\n\r\n")
+    ),
+    refused(
+        'Transfer-Encoding: "chunked"', post(b'Transfer-Encoding: "chunked"\r\n', b"0\r\n\r\n")
+    ),
     refused("Transfer-Encoding: ,chunked", post(b"Transfer-Encoding: ,chunked\r\n", b"0\r\n\r\n")),
     refused("Transfer-Encoding: chunked,", post(b"Transfer-Encoding: chunked,\r\n", b"0\r\n\r\n")),
     refused("an empty Transfer-Encoding", post(b"Transfer-Encoding:\r\n"), 501),
     refused(
-        "an empty Transfer-Encoding and Content-Length", post(b"Transfer-Encoding:\r\nContent-Length: 5\r\n", b"hello")
+        "an empty Transfer-Encoding and Content-Length",
+        post(b"Transfer-Encoding:\r\nContent-Length: 5\r\n", b"hello"),
     ),
-    refused("a vertical tab before chunked", post(b"Transfer-Encoding: \x0bchunked\r\n", b"0\r\n\r\n")),
+    refused(
+        "a vertical tab before chunked", post(b"Transfer-Encoding: \x0bchunked\r\n", b"0\r\n\r\n")
+    ),
     refused("NEL after chunked", post(b"Transfer-Encoding: chunked\x85\r\n", b"0\r\n\r\n")),
-    refused("a space before Transfer-Encoding's colon", post(b"Transfer-Encoding : chunked\r\n", b"0\r\n\r\n")),
+    refused(
+        "a space before Transfer-Encoding's colon",
+        post(b"Transfer-Encoding : chunked\r\n", b"0\r\n\r\n"),
+    ),
     refused(
         "a space before Transfer-Encoding",
         b"POST /x HTTP/1.1\r\nHost: a\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
-    refused("a folded Transfer-Encoding", post(b"Transfer-Encoding:\r\n chunked\r\n", b"0\r\n\r\n")),
+    refused(
+        "a folded Transfer-Encoding", post(b"Transfer-Encoding:\r\n chunked\r\n", b"0\r\n\r\n")
+    ),
     refused("Transfer_Encoding", post(b"Transfer_Encoding: chunked\r\n", b"0\r\n\r\n")),
     refused(
         "Transfer_Encoding beside Content-Length",
@@ -142,10 +199,18 @@ CODINGS = [
     refused("Transfer-Encoding in HTTP/1.0", b"POST /x HTTP/1.0\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
     refused(
         "Transfer-Encoding and Content-Length in HTTP/1.0",
-        b"POST /x HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n" + CHUNKED + b"\r\n0\r\n\r\n",
+        b"POST /x HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n"
+        + CHUNKED
+        + b"\r\n0\r\n\r\n",
     ),
-    refused("Transfer-Encoding after a bare LF", post(b"X: y\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n")),
-    refused("Transfer-Encoding after a bare CR", post(b"X: y\rTransfer-Encoding: chunked\r\n", b"0\r\n\r\n")),
+    refused(
+        "Transfer-Encoding after a bare LF",
+        post(b"X: y\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+    ),
+    refused(
+        "Transfer-Encoding after a bare CR",
+        post(b"X: y\rTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+    ),
 ]
 
 CHUNKS = [
@@ -154,7 +219,9 @@ CHUNKS = [
     served("a chunk extension", chunked(b"5;name=value\r\nhello\r\n0;last\r\n\r\n"), "/x"),
     served("a quoted chunk extension", chunked(b'5;name="a;b"\r\nhello\r\n0\r\n\r\n'), "/x"),
     served("a trailer", chunked(b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"), "/x"),
-    served("chunks and the next request", chunked(b"0\r\n\r\n") + line(b"GET /y HTTP/1.1"), "/x", "/y"),
+    served(
+        "chunks and the next request", chunked(b"0\r\n\r\n") + line(b"GET /y HTTP/1.1"), "/x", "/y"
+    ),
     refused("a chunk size with 0x", chunked(b"0x5\r\nhello\r\n0\r\n\r\n")),
     refused("a negative chunk size", chunked(b"-5\r\nhello\r\n0\r\n\r\n")),
     refused("a signed chunk size", chunked(b"+5\r\nhello\r\n0\r\n\r\n")),
@@ -167,7 +234,11 @@ CHUNKS = [
     refused("a chunk size over the limit", chunked(b"FFFFFFF\r\nhello\r\n0\r\n\r\n"), 413),
     refused("a chunk size of 16 digits", chunked(b"FFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n"), 413),
     refused("a chunk size of 17 digits", chunked(b"10000000000000005\r\nhello\r\n0\r\n\r\n")),
-    refused("chunks over the limit together", chunked(b"8000\r\n" + b"x" * 32768 + b"\r\n8001\r\nx"), 413),
+    refused(
+        "chunks over the limit together",
+        chunked(b"8000\r\n" + b"x" * 32768 + b"\r\n8001\r\nx"),
+        413,
+    ),
     refused("a chunk longer than its size", chunked(b"5\r\nhello!\r\n0\r\n\r\n")),
     refused("a chunk that ends in two other bytes", chunked(b"5\r\nhelloXX0\r\n\r\n")),
     refused("a chunk shorter than its size", chunked(b"6\r\nhello\r\n0\r\n\r\n")),
@@ -181,7 +252,9 @@ CHUNKS = [
     refused("a chunk extension that ends in a bare LF", chunked(b"5;a\n\r\nhello\r\n0\r\n\r\n")),
     refused("a chunk extension that holds a NUL", chunked(b"5;a\x00\r\nhello\r\n0\r\n\r\n")),
     refused("a chunk extension without a name", chunked(b"5;\r\nhello\r\n0\r\n\r\n")),
-    refused("a chunk extension of 300 bytes", chunked(b"5;" + b"a" * 300 + b"\r\nhello\r\n0\r\n\r\n")),
+    refused(
+        "a chunk extension of 300 bytes", chunked(b"5;" + b"a" * 300 + b"\r\nhello\r\n0\r\n\r\n")
+    ),
     refused("a trailer that is no header", chunked(b"0\r\nno header\r\n\r\n")),
     refused("a request where trailers belong", chunked(b"0\r\n" + SMUGGLED)),
     refused("a trailer with a bare LF", chunked(b"0\r\nX: a\nY: b\r\n\r\n")),
@@ -210,7 +283,9 @@ LINES = [
     refused("HTTP/0.9", b"GET /x\r\n\r\n"),
     refused("HTTP/0.9 by name", line(b"GET /x HTTP/0.9"), 505),
     refused("HTTP/1.2", line(b"GET /x HTTP/1.2"), 505),
-    refused("HTTP/1.2 with chunks", b"POST /x HTTP/1.2\r\n" + HOST + CHUNKED + b"\r\n0\r\n\r\n", 505),
+    refused(
+        "HTTP/1.2 with chunks", b"POST /x HTTP/1.2\r\n" + HOST + CHUNKED + b"\r\n0\r\n\r\n", 505
+    ),
     refused("HTTP/2.0", line(b"GET /x HTTP/2.0"), 505),
     refused("HTTP/1.10", line(b"GET /x HTTP/1.10"), 505),
     refused("HTTP/11", line(b"GET /x HTTP/11")),
@@ -268,10 +343,14 @@ FIELDS = [
     served("a header twice", field(b"X: a\r\nX: b"), "/x"),
     served(
         "Upgrade: h2c is ignored",
-        field(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"),
+        field(
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"
+        ),
         "/x",
     ),
-    served("Upgrade: websocket is ignored", field(b"Connection: Upgrade\r\nUpgrade: websocket"), "/x"),
+    served(
+        "Upgrade: websocket is ignored", field(b"Connection: Upgrade\r\nUpgrade: websocket"), "/x"
+    ),
     served("Connection: rubbish is ignored", field(b"Connection: @@@ , ,"), "/x"),
     served(
         "Expect: 100-continue",
@@ -279,7 +358,11 @@ FIELDS = [
         "/x",
         statuses=(100, 200),
     ),
-    served("a Content-Type that is nonsense", post(b"Content-Type: ;;;\r\nContent-Length: 1\r\n", b"x"), "/x"),
+    served(
+        "a Content-Type that is nonsense",
+        post(b"Content-Type: ;;;\r\nContent-Length: 1\r\n", b"x"),
+        "/x",
+    ),
     refused("no Host", b"GET /x HTTP/1.1\r\n\r\n"),
     refused("an empty Host", b"GET /x HTTP/1.1\r\nHost:\r\n\r\n"),
     refused("two Hosts", b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
@@ -303,11 +386,18 @@ FIELDS = [
     refused("a bare LF in a header", field(b"X: a\nY: b")),
     refused("a bare CR in a header", field(b"X: a\rY: b")),
     refused("headers that end in LF CR LF", b"GET /x HTTP/1.1\r\nHost: a\n\r\n" + SMUGGLED),
-    refused("two Content-Types", post(b"Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 1\r\n", b"x")),
+    refused(
+        "two Content-Types",
+        post(b"Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 1\r\n", b"x"),
+    ),
     refused("two Authorizations", field(b"Authorization: a\r\nAuthorization: b")),
     refused("two Idempotency-Keys", field(b"Idempotency-Key: a\r\nIdempotency-Key: b")),
     refused("Idempotency_Key", field(b"Idempotency_Key: a")),
-    refused("a hundred and one headers", field(b"\r\n".join(b"X%d: y" % number for number in range(100))), 431),
+    refused(
+        "a hundred and one headers",
+        field(b"\r\n".join(b"X%d: y" % number for number in range(100))),
+        431,
+    ),
     refused("headers of 20,000 bytes", field(b"X: " + b"y" * 20_000), 431),
     refused("Expect: rubbish", post(b"Expect: rubbish\r\nContent-Length: 5\r\n", b"hello"), 417),
     cut("headers that do not end", b"GET /x HTTP/1.1\r\nHost: a\r\n"),
@@ -321,7 +411,12 @@ SEQUENCES = [
         "/2",
         "/3",
     ),
-    Case("a good request, then a bad one", line(b"GET /x HTTP/1.1") + line(b"GET x HTTP/1.1"), (200, 400), ("/x",)),
+    Case(
+        "a good request, then a bad one",
+        line(b"GET /x HTTP/1.1") + line(b"GET x HTTP/1.1"),
+        (200, 400),
+        ("/x",),
+    ),
     served(
         "a probe between two requests",
         line(b"GET /1 HTTP/1.1") + line(b"GET /health HTTP/1.1") + line(b"GET /2 HTTP/1.1"),
@@ -329,8 +424,12 @@ SEQUENCES = [
         "/2",
         statuses=(200, 200, 200),
     ),
-    refused("a bad request, then a good one", line(b"GET x HTTP/1.1") + line(b"GET /smuggled HTTP/1.1")),
-    refused("a refused body that is a request", post(b"Content-Length: 99999999\r\n", SMUGGLED), 413),
+    refused(
+        "a bad request, then a good one", line(b"GET x HTTP/1.1") + line(b"GET /smuggled HTTP/1.1")
+    ),
+    refused(
+        "a refused body that is a request", post(b"Content-Length: 99999999\r\n", SMUGGLED), 413
+    ),
 ]
 
 GROUPS = {

@@ -10,7 +10,12 @@ import uuid
 from typing import TYPE_CHECKING
 
 import trustme
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from kafka import KafkaAdminClient
 from kafka.admin import UserScramCredentialUpsertion
 
@@ -90,9 +95,28 @@ class SecureKafka:
             "KAFKA_JVM_PERFORMANCE_OPTS": JVM,
         }
         variables = [part for name, value in told.items() for part in ("--env", f"{name}={value}")]
-        options = ["--detach", "--rm", "--label", "delivery-platform.managed=true", "--memory", "640m", *variables]
+        options = [
+            "--detach",
+            "--rm",
+            "--label",
+            "delivery-platform.managed=true",
+            "--memory",
+            "640m",
+            *variables,
+        ]
         published = ["--publish", f"127.0.0.1:{port}:9094"]
-        _docker("run", "--name", self._name, *options, *published, "--entrypoint", "bash", IMAGE, "-c", START)
+        _docker(
+            "run",
+            "--name",
+            self._name,
+            *options,
+            *published,
+            "--entrypoint",
+            "bash",
+            IMAGE,
+            "-c",
+            START,
+        )
 
     def admin(self) -> KafkaAdminClient:
         """Return a client of somebody else, once the broker answers."""
@@ -124,7 +148,9 @@ class SecureKafka:
     def change_password(self, password: str) -> None:
         """Give the ledger's user another password; connections that are open have to log in again soon."""
         admin = self.admin()
-        admin.alter_user_scram_credentials([UserScramCredentialUpsertion(USERNAME, "SCRAM-SHA-512", password)])
+        admin.alter_user_scram_credentials(
+            [UserScramCredentialUpsertion(USERNAME, "SCRAM-SHA-512", password)]
+        )
         admin.close()
 
     def close(self) -> None:

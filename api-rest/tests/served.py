@@ -21,8 +21,12 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
 
 
 def main(port: str) -> None:
-    needed = dict.fromkeys(("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused")
-    settings = config.load(Settings, {**needed, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": port, "HTTP_THREADS": "4"})
+    needed = dict.fromkeys(
+        ("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused"
+    )
+    settings = config.load(
+        Settings, {**needed, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": port, "HTTP_THREADS": "4"}
+    )
     stopping = threading.Event()
     server = Server(lambda _: (app, lambda _: State(ready=True)), settings, stopping)
 

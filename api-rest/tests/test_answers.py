@@ -81,7 +81,9 @@ def test_what_a_request_binds_to_its_lines_is_not_on_the_next_ones(world: World)
     assert "name" not in structlog.contextvars.get_contextvars()
 
 
-def test_probes_are_logged_only_while_debugging(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_probes_are_logged_only_while_debugging(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG):
         world.http.get("/metrics")
         world.http.get("/things/a")
@@ -91,11 +93,17 @@ def test_probes_are_logged_only_while_debugging(world: World, caplog: pytest.Log
 def test_a_request_is_measured_by_its_rule(world: World) -> None:
     world.http.get("/things/a")
     world.http.get("/things/b")
-    assert 'http_requests_total{method="GET",route="/things/{name}",status="200"} 2.0' in world.measured()
+    assert (
+        'http_requests_total{method="GET",route="/things/{name}",status="200"} 2.0'
+        in world.measured()
+    )
 
 
 def test_a_filter_of_a_rule_is_not_part_of_its_name() -> None:
-    assert address("/badges/<environment>/<component:path>.svg") == "/badges/{environment}/{component}.svg"
+    assert (
+        address("/badges/<environment>/<component:path>.svg")
+        == "/badges/{environment}/{component}.svg"
+    )
 
 
 def test_what_bottle_refuses_is_measured_too(world: World) -> None:
@@ -133,14 +141,19 @@ def test_a_busy_database_is_503_with_a_code_of_its_own_and_its_reason_in_the_log
     world.error = Busy("took-too-long", "SELECT secret")
     with caplog.at_level(logging.WARNING):
         response = world.http.get("/things/a", status=503)
-    error = {"code": "took-too-long", "message": "the database had no time for this request; try again"}
+    error = {
+        "code": "took-too-long",
+        "message": "the database had no time for this request; try again",
+    }
     assert response.json["error"] == error
     assert int(response.headers["Retry-After"]) > 0
     assert "secret" not in response.text
     assert "SELECT secret" in caplog.text
 
 
-def test_a_mistake_of_ours_is_500_and_in_the_log_only(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_mistake_of_ours_is_500_and_in_the_log_only(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.error = RuntimeError("secret")
     response = world.http.get("/things/a", status=500)
     assert response.json["error"]["code"] == "internal-error"
@@ -165,7 +178,9 @@ def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> An
     return span, world
 
 
-def test_a_request_continues_its_callers_trace_and_a_probe_makes_no_span(exporter: InMemorySpanExporter) -> None:
+def test_a_request_continues_its_callers_trace_and_a_probe_makes_no_span(
+    exporter: InMemorySpanExporter,
+) -> None:
     span, world = traced(exporter)
     assert (span.name, span.kind) == ("GET /things/{name}", SpanKind.SERVER)
     assert span.attributes == {
@@ -179,7 +194,8 @@ def test_a_request_continues_its_callers_trace_and_a_probe_makes_no_span(exporte
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(Problem(404, "c", "m"), StatusCode.UNSET), (Unavailable("x"), StatusCode.ERROR)]
+    ("error", "status"),
+    [(Problem(404, "c", "m"), StatusCode.UNSET), (Unavailable("x"), StatusCode.ERROR)],
 )
 def test_only_our_own_failures_fail_the_span(
     exporter: InMemorySpanExporter, error: Exception, status: StatusCode

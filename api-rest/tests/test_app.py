@@ -110,7 +110,9 @@ class Database:
     def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         self.check()
         place = (environment, component)
-        return next((one for one in self.places if (one.environment, one.component) == place), None), None
+        return next(
+            (one for one in self.places if (one.environment, one.component) == place), None
+        ), None
 
     def recent_runs(self, limit: int) -> list[Run]:
         self.check()
@@ -160,7 +162,9 @@ class World:
 
     def post(self, body: object, *, status: int, **options: object) -> TestResponse:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.http.post("/deployments", text, status=status, **{"content_type": "application/json", **options})
+        return self.http.post(
+            "/deployments", text, status=status, **{"content_type": "application/json", **options}
+        )
 
 
 @pytest.fixture
@@ -173,7 +177,9 @@ def code(response: TestResponse) -> str:
     return str(response.json["error"]["code"])
 
 
-def test_an_accepted_event_is_on_kafka_before_the_answer(world: World, deployment: dict[str, Any]) -> None:
+def test_an_accepted_event_is_on_kafka_before_the_answer(
+    world: World, deployment: dict[str, Any]
+) -> None:
     response = world.post(deployment, status=202)
     ((key, event),) = world.kafka.published
     assert key == "api-rest"
@@ -187,8 +193,13 @@ def test_json_with_parameters_is_json(world: World, deployment: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_another_media_type_is_415(world: World, deployment: dict[str, Any], media_type: str) -> None:
-    assert code(world.post(deployment, status=415, content_type=media_type)) == "unsupported-media-type"
+def test_another_media_type_is_415(
+    world: World, deployment: dict[str, Any], media_type: str
+) -> None:
+    assert (
+        code(world.post(deployment, status=415, content_type=media_type))
+        == "unsupported-media-type"
+    )
 
 
 def test_what_is_no_json_is_400(world: World) -> None:
@@ -199,7 +210,9 @@ def test_a_body_over_the_limit_is_413(world: World) -> None:
     assert code(world.post(b"x" * 2049, status=413)) == "too-large"
 
 
-def test_every_wrong_field_is_named_and_nothing_published(world: World, deployment: dict[str, Any]) -> None:
+def test_every_wrong_field_is_named_and_nothing_published(
+    world: World, deployment: dict[str, Any]
+) -> None:
     del deployment["version"]
     response = world.post({**deployment, "stage": "pray", "colour": "red"}, status=422)
     assert code(response) == "invalid-fields"
@@ -207,7 +220,9 @@ def test_every_wrong_field_is_named_and_nothing_published(world: World, deployme
     assert world.kafka.published == []
 
 
-def test_an_event_kafka_does_not_take_is_503_with_a_time_to_try_again(world: World, deployment: dict[str, Any]) -> None:
+def test_an_event_kafka_does_not_take_is_503_with_a_time_to_try_again(
+    world: World, deployment: dict[str, Any]
+) -> None:
     world.kafka.error = Unavailable("kafka-0.internal refuses")
     response = world.post(deployment, status=503)
     assert code(response) == "unavailable"
@@ -241,7 +256,10 @@ def test_a_number_of_thousands_of_digits_is_told_in_our_words(deployment: dict[s
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"us-ascii"'])
 def test_another_charset_is_415(world: World, deployment: dict[str, Any], charset: str) -> None:
     media_type = f"application/json; charset={charset}"
-    assert code(world.post(deployment, status=415, content_type=media_type)) == "unsupported-media-type"
+    assert (
+        code(world.post(deployment, status=415, content_type=media_type))
+        == "unsupported-media-type"
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,11 +292,15 @@ def test_a_malformed_media_type_is_415(world: World, rest: str, end: str) -> Non
         'application/json ; v="a; charset=latin-1, \\""; charset=utf-8 ;',
     ],
 )
-def test_utf_8_by_any_of_its_names_is_taken(world: World, deployment: dict[str, Any], media_type: str) -> None:
+def test_utf_8_by_any_of_its_names_is_taken(
+    world: World, deployment: dict[str, Any], media_type: str
+) -> None:
     world.post(deployment, status=202, content_type=media_type)
 
 
-def test_a_compressed_body_is_415_and_says_what_is_taken(world: World, deployment: dict[str, Any]) -> None:
+def test_a_compressed_body_is_415_and_says_what_is_taken(
+    world: World, deployment: dict[str, Any]
+) -> None:
     response = world.post(deployment, status=415, headers={"Content-Encoding": "gzip"})
     assert response.headers["Accept-Encoding"] == "identity"
     world.post(deployment, status=202, headers={"Content-Encoding": "Identity"})
@@ -298,21 +320,29 @@ def test_a_body_over_the_limit_is_413_though_no_length_was_given(world: World) -
 
 
 def test_the_client_never_sets_the_id_or_the_time(world: World, deployment: dict[str, Any]) -> None:
-    response = world.post({**deployment, "id": EVENT_ID, "received_at": "2026-01-01T00:00:00Z"}, status=422)
+    response = world.post(
+        {**deployment, "id": EVENT_ID, "received_at": "2026-01-01T00:00:00Z"}, status=422
+    )
     assert set(response.json["error"]["fields"]) == {"id", "received_at"}
 
 
 def test_an_answers_time_is_the_servers(world: World, deployment: dict[str, Any]) -> None:
     headers = {"Date": "Thu, 01 Jan 1970 00:00:00 GMT", "Idempotency-Key": "k"}
-    received = datetime.fromisoformat(world.post(deployment, status=202, headers=headers).json["received_at"])
+    received = datetime.fromisoformat(
+        world.post(deployment, status=202, headers=headers).json["received_at"]
+    )
     assert abs(datetime.now(UTC) - received) < timedelta(minutes=1)
 
 
-def keyed(world: World, body: object, key: str, *, status: int = 202, **headers: str) -> TestResponse:
+def keyed(
+    world: World, body: object, key: str, *, status: int = 202, **headers: str
+) -> TestResponse:
     return world.post(body, status=status, headers={"Idempotency-Key": key, **headers})
 
 
-def test_the_same_key_and_body_get_the_same_answer_and_are_one_event(world: World, deployment: dict[str, Any]) -> None:
+def test_the_same_key_and_body_get_the_same_answer_and_are_one_event(
+    world: World, deployment: dict[str, Any]
+) -> None:
     first = keyed(world, deployment, "k")
     # The order of the names is nothing of the body's meaning.
     again = keyed(world, dict(reversed(deployment.items())), "k")
@@ -325,7 +355,9 @@ def test_another_key_is_another_event(world: World, deployment: dict[str, Any]) 
     assert keyed(world, deployment, "k").json["id"] != keyed(world, deployment, "K").json["id"]
 
 
-def test_another_body_with_a_used_key_is_422_and_not_published(world: World, deployment: dict[str, Any]) -> None:
+def test_another_body_with_a_used_key_is_422_and_not_published(
+    world: World, deployment: dict[str, Any]
+) -> None:
     keyed(world, deployment, "k")
     response = keyed(world, {**deployment, "version": "2"}, "k", status=422)
     assert code(response) == "idempotency-key-reused"
@@ -344,7 +376,10 @@ def test_a_key_whose_event_kafka_did_not_take_is_healed_by_the_next_try(
 
 
 def test_a_wrong_key_is_400_before_the_body_is_looked_at(world: World) -> None:
-    assert code(keyed(world, b"{", "é".encode().decode("latin-1"), status=400)) == "invalid-idempotency-key"
+    assert (
+        code(keyed(world, b"{", "é".encode().decode("latin-1"), status=400))
+        == "invalid-idempotency-key"
+    )
 
 
 def test_bytes_that_are_no_utf_8_are_no_key(world: World, deployment: dict[str, Any]) -> None:
@@ -356,14 +391,18 @@ def test_a_wrong_body_takes_no_key(world: World, deployment: dict[str, Any]) -> 
     keyed(world, deployment, "k")
 
 
-def test_without_the_database_a_key_is_503_and_no_key_is_202(world: World, deployment: dict[str, Any]) -> None:
+def test_without_the_database_a_key_is_503_and_no_key_is_202(
+    world: World, deployment: dict[str, Any]
+) -> None:
     world.database.error = Unavailable("refused")
     assert code(keyed(world, deployment, "k", status=503)) == "unavailable"
     assert world.kafka.published == []
     world.post(deployment, status=202)
 
 
-def test_tokens_guard_posts_and_each_client_has_its_own_keys(tmp_path: Path, deployment: dict[str, Any]) -> None:
+def test_tokens_guard_posts_and_each_client_has_its_own_keys(
+    tmp_path: Path, deployment: dict[str, Any]
+) -> None:
     file = tmp_path / "tokens"
     file.write_text("a write aaaa-0123456789abc\nb write bbbb-0123456789abc", encoding="utf-8")
     world = World(tokens=Tokens(str(file)))
@@ -373,7 +412,9 @@ def test_tokens_guard_posts_and_each_client_has_its_own_keys(tmp_path: Path, dep
         for token in ("aaaa-0123456789abc", "bbbb-0123456789abc", "aaaa-0123456789abc")
     }
     assert len(ids) == 2
-    assert world.http.get("/openapi.json").json["paths"]["/deployments"]["post"]["security"] == [{"token": []}]
+    assert world.http.get("/openapi.json").json["paths"]["/deployments"]["post"]["security"] == [
+        {"token": []}
+    ]
 
 
 def stored(number: int, **changes: object) -> dict[str, Any]:
@@ -398,7 +439,9 @@ def test_the_listing_asks_for_the_newest_by_default(world: World) -> None:
 
 
 def test_filters_span_and_limit_reach_the_database_decoded(world: World) -> None:
-    world.http.get("/deployments?component=a%2Fb&version=%C3%A9+1&limit=500&since=2026-01-01T00:00:00Z")
+    world.http.get(
+        "/deployments?component=a%2Fb&version=%C3%A9+1&limit=500&since=2026-01-01T00:00:00Z"
+    )
     (asked,) = world.database.asked
     assert asked.filters == {"component": "a/b", "version": "é 1"}
     assert (asked.limit, asked.since) == (500, datetime(2026, 1, 1))  # noqa: DTZ001
@@ -473,7 +516,9 @@ def test_pages_follow_one_another_to_the_last_one(world: World) -> None:
 
 
 def rows(response: TestResponse) -> list[Mapping[str, str]]:
-    return list(csv.DictReader(io.StringIO(response.body.decode("utf-8-sig"), newline=""), strict=True))
+    return list(
+        csv.DictReader(io.StringIO(response.body.decode("utf-8-sig"), newline=""), strict=True)
+    )
 
 
 def test_the_table_is_a_file_to_open(world: World) -> None:
@@ -661,10 +706,20 @@ def test_head_of_a_long_table_has_the_headers_of_get(world: World) -> None:
 
 def test_environments_tell_what_runs_where_since_when_and_how_long_it_took(world: World) -> None:
     start = datetime(2026, 1, 1, 12)  # noqa: DTZ001
-    common = {"component": "api", "version": "1", "environment": "prod", "responsible": "Zoë", "id": ""}
+    common = {
+        "component": "api",
+        "version": "1",
+        "environment": "prod",
+        "responsible": "Zoë",
+        "id": "",
+    }
     (run,) = runs(
         {**common, "stage": stage, "status": status, "at": start + timedelta(seconds=second)}
-        for second, stage, status in ((0, "deploy", "started"), (90, "deploy", "succeeded"), (91, "verify", "failed"))
+        for second, stage, status in (
+            (0, "deploy", "started"),
+            (90, "deploy", "succeeded"),
+            (91, "verify", "failed"),
+        )
     )
     since = start + timedelta(seconds=90)
     world.database.places = [
@@ -729,7 +784,9 @@ def test_a_database_that_is_back_is_read_at_once(world: World, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/deployments", f"/deployments/{EVENT_ID}", "/environments"])
-def test_one_who_the_database_had_no_time_for_gets_503_and_the_next_is_served(world: World, path: str) -> None:
+def test_one_who_the_database_had_no_time_for_gets_503_and_the_next_is_served(
+    world: World, path: str
+) -> None:
     put(world, {"id": EVENT_ID, "received_at": "2026-01-01T00:00:00Z"})
     world.database.error = Busy("took-too-long", "max_statement_time exceeded")
     response = world.http.get(path, status=503)
@@ -776,7 +833,9 @@ def test_an_event_that_is_not_stored_is_404(world: World, event_id: str) -> None
     assert code(world.http.get(f"/deployments/{event_id}", status=404)) == "not-found"
 
 
-@pytest.mark.parametrize("path", ["/deployments", f"/deployments/{EVENT_ID}", "/deployments.csv", "/environments"])
+@pytest.mark.parametrize(
+    "path", ["/deployments", f"/deployments/{EVENT_ID}", "/deployments.csv", "/environments"]
+)
 def test_reading_while_the_database_is_away_is_503(world: World, path: str) -> None:
     world.database.error = Unavailable("refused")
     response = world.http.get(path, status=503)
@@ -795,13 +854,17 @@ def test_a_wrong_method_is_405_and_names_the_right_ones(world: World) -> None:
     world.http.post("/environments", status=405)
 
 
-def test_the_page_says_that_storing_is_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_that_storing_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "The ledger is behind" not in world.http.get("/").text
     monkeypatch.setattr(world.storing, "late", lambda: Lag(7, 90))
     assert "7 accepted events are not shown here yet" in world.http.get("/").text
 
 
-@pytest.mark.parametrize(("path", "level"), [("/metrics", logging.DEBUG), ("/deployments", logging.INFO)])
+@pytest.mark.parametrize(
+    ("path", "level"), [("/metrics", logging.DEBUG), ("/deployments", logging.INFO)]
+)
 def test_requests_are_logged_and_probes_only_while_debugging(
     world: World, caplog: pytest.LogCaptureFixture, path: str, level: int
 ) -> None:
@@ -811,12 +874,19 @@ def test_requests_are_logged_and_probes_only_while_debugging(
 
 
 def test_the_log_names_the_event(
-    world: World, deployment: dict[str, Any], caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
+    world: World,
+    deployment: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    structured: Callable[..., Any],
 ) -> None:
     with caplog.at_level(logging.INFO):
         event_id = world.post(deployment, status=202).json["id"]
     (line,) = structured(caplog)
-    assert (line["event_id"], line["component"], line["status"]) == (event_id, deployment["component"], 202)
+    assert (line["event_id"], line["component"], line["status"]) == (
+        event_id,
+        deployment["component"],
+        202,
+    )
 
 
 def test_the_event_carries_its_requests_id(world: World, deployment: dict[str, Any]) -> None:

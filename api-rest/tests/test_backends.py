@@ -118,7 +118,10 @@ def test_close_closes_what_is_connected() -> None:
 
 def test_problems_name_each_backend_that_is_away() -> None:
     kafka, database = Fake("no leader"), Fake()
-    both = Backends(Connecting("Kafka", lambda: kafka), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
+    both = Backends(
+        Connecting("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
+        Connecting("the database", lambda: database),  # type: ignore[arg-type, return-value]
+    )
     both.start()
     eventually(lambda: full(both) == ["no leader"])
     kafka.reason, database.reason = "", "refused"
@@ -133,14 +136,19 @@ def test_problems_name_each_backend_that_is_away() -> None:
 
 def test_problems_are_plain_but_for_who_may_read_all() -> None:
     kafka, database = Fake("no brokers at kafka:9092"), Fake("no table", plain="no table")
-    both = Backends(Connecting("Kafka", lambda: kafka), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
+    both = Backends(
+        Connecting("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
+        Connecting("the database", lambda: database),  # type: ignore[arg-type, return-value]
+    )
     both.start()
     eventually(lambda: full(both) == ["no brokers at kafka:9092", "no table"])
     assert [reason.plain for reason in both.problems()] == ["Kafka does not answer", "no table"]
     both.close()
 
 
-def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backend_is_back() -> None:
+def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backend_is_back() -> (
+    None
+):
     kafka = Fake("away")
     broker: Connecting[Fake] = Connecting("Kafka", lambda: kafka)
     both = Backends(broker, Connecting("the database", Fake))  # type: ignore[arg-type]
@@ -169,7 +177,9 @@ def test_a_database_that_is_busy_counts_as_what_it_was_before() -> None:
     both = Backends(Connecting("Kafka", Fake), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
     both.start()
     database.busy = True
-    eventually(lambda: both.problems() == [Reason("the database is busy", "no connection was free")])
+    eventually(
+        lambda: both.problems() == [Reason("the database is busy", "no connection was free")]
+    )
     database.busy = False
     assert both.problems() == []
     database.busy = True

@@ -24,7 +24,9 @@ THERE = Running("production", "api-rest", "1.2.3", NOW - timedelta(hours=3), "Zo
 
 def run(stage: str, status: str, version: str = "1.2.4", **ago: float) -> Run:
     at = NOW - timedelta(**(ago or {"minutes": 1}))
-    return Run("api-rest", version, "production", "Ana", at, at, (StageTime(stage, status, at, None),))
+    return Run(
+        "api-rest", version, "production", "Ana", at, at, (StageTime(stage, status, at, None),)
+    )
 
 
 class World:
@@ -93,7 +95,11 @@ def test_a_badge_says_what_runs_and_what_is_on_its_way(
 
 def test_a_badge_is_two_halves_and_one_sentence() -> None:
     svg = ET.fromstring(draw(Badge("production", "1.2.3", "succeeded")))  # noqa: S314  our own
-    assert (svg.tag, svg.get("role"), svg.get("aria-label")) == (f"{SVG}svg", "img", "production: 1.2.3")
+    assert (svg.tag, svg.get("role"), svg.get("aria-label")) == (
+        f"{SVG}svg",
+        "img",
+        "production: 1.2.3",
+    )
     assert svg.findtext(f"{SVG}title") == "production: 1.2.3"
     assert texts(draw(Badge("production", "1.2.3", "succeeded"))) == ["production", "1.2.3"]
     colours = [found.get("fill") for found in svg if found.tag in {f"{SVG}rect", f"{SVG}path"}]
@@ -108,13 +114,18 @@ def test_every_look_has_its_colour(look: str) -> None:
 @pytest.mark.parametrize("colour", [*COLOURS.values(), LABEL_COLOUR])
 def test_white_on_it_reads_well(colour: str) -> None:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     assert 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5
 
 
 def geometry(label: str, message: str) -> tuple[float, list[tuple[float, float]]]:
     svg = ET.fromstring(draw(Badge(label, message, "succeeded")))  # noqa: S314  our own
-    placed = [(float(text.get("x", "")), float(text.get("textLength", ""))) for text in svg.iter(f"{SVG}text")]
+    placed = [
+        (float(text.get("x", "")), float(text.get("textLength", "")))
+        for text in svg.iter(f"{SVG}text")
+    ]
     return float(svg.get("width", "")), placed
 
 
@@ -148,7 +159,14 @@ def test_a_long_text_is_shown_cut_and_read_whole() -> None:
 def test_markup_in_a_text_is_text(hostile: str, half: str) -> None:
     svg = draw(replace(Badge("label", "message", "failed"), **{half: hostile}))
     root = ET.fromstring(svg)  # noqa: S314  our own
-    assert {found.tag.removeprefix(SVG) for found in root.iter()} == {"svg", "title", "rect", "path", "g", "text"}
+    assert {found.tag.removeprefix(SVG) for found in root.iter()} == {
+        "svg",
+        "title",
+        "rect",
+        "path",
+        "g",
+        "text",
+    }
     shown = hostile.replace("\N{RIGHT-TO-LEFT OVERRIDE}", "\N{REPLACEMENT CHARACTER}")
     assert shown in texts(svg)
     assert shown in str(root.get("aria-label"))
@@ -156,7 +174,10 @@ def test_markup_in_a_text_is_text(hostile: str, half: str) -> None:
 
 
 def test_what_xml_cannot_hold_is_replaced() -> None:
-    assert texts(draw(Badge("a\x00b\ud800", "c\x1b\nd", "failed"))) == ["a\ufffdb\ufffd", "c\ufffd\ufffdd"]
+    assert texts(draw(Badge("a\x00b\ud800", "c\x1b\nd", "failed"))) == [
+        "a\ufffdb\ufffd",
+        "c\ufffd\ufffdd",
+    ]
 
 
 # ---- how it is served
@@ -173,7 +194,8 @@ def test_a_label_takes_the_environments_place(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["label=", "label=" + "x" * 65, "label=%00", "label=a&label=b", "lable=a", "label=%ff", "x"]
+    "query",
+    ["label=", "label=" + "x" * 65, "label=%00", "label=a&label=b", "lable=a", "label=%ff", "x"],
 )
 def test_a_wrong_query_is_told(world: World, query: str) -> None:
     response = world.get(f"/badges/production/api-rest.svg?{query}", status=422)
@@ -190,7 +212,13 @@ def test_what_nothing_can_be_called_is_404(world: World, name: str, place: str) 
 
 
 @pytest.mark.parametrize(
-    "path", ["/badges/production/api-rest", "/badges/api-rest.svg", "/badges/production/.svg", "/badges/a/%FF.svg"]
+    "path",
+    [
+        "/badges/production/api-rest",
+        "/badges/api-rest.svg",
+        "/badges/production/.svg",
+        "/badges/a/%FF.svg",
+    ],
 )
 def test_no_other_address_is_a_badge(world: World, path: str) -> None:
     world.get(path, status=404)
@@ -201,7 +229,9 @@ def test_where_nothing_is_deployed_there_is_a_picture_too(world: World) -> None:
     assert texts(world.get(status=200).text) == ["production", "nothing deployed"]
 
 
-def test_it_may_be_kept_for_a_minute_and_shown_by_other_sites_but_runs_nothing(world: World) -> None:
+def test_it_may_be_kept_for_a_minute_and_shown_by_other_sites_but_runs_nothing(
+    world: World,
+) -> None:
     headers = world.get().headers
     assert headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert headers["Cache-Control"] == "max-age=60"

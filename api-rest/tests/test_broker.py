@@ -51,7 +51,10 @@ class Producer:
 class Admin:
     def __init__(self, **options: object) -> None:
         self.options: dict[str, Any] = options
-        self.topic: dict[str, Any] = {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": 1}]}
+        self.topic: dict[str, Any] = {
+            "error_code": 0,
+            "partitions": [{"partition_index": 0, "leader_id": 1}],
+        }
         self.error: Exception | None = None
         self.closed = False
         self.ends = {0: 7}
@@ -62,16 +65,27 @@ class Admin:
         # kafka-python's own, in which it keeps each group's coordinator.
         self._manager = SimpleNamespace(cluster=SimpleNamespace(_coordinators={"group": 1}))
 
-    def list_partition_offsets(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, object]:
+    def list_partition_offsets(
+        self, wanted: dict[TopicPartition, OffsetSpec]
+    ) -> dict[TopicPartition, object]:
         self.asked += 1
         offsets = {OffsetSpec.LATEST: self.ends, OffsetSpec.EARLIEST: self.begins}
-        return {at: OffsetAndTimestamp(offsets[which][at.partition], -1, None) for at, which in wanted.items()}
+        return {
+            at: OffsetAndTimestamp(offsets[which][at.partition], -1, None)
+            for at, which in wanted.items()
+        }
 
-    def list_group_offsets(self, wanted: dict[str, list[TopicPartition]]) -> dict[str, dict[TopicPartition, object]]:
+    def list_group_offsets(
+        self, wanted: dict[str, list[TopicPartition]]
+    ) -> dict[str, dict[TopicPartition, object]]:
         if self.group_error:
             raise self.group_error
         ((group, partitions),) = wanted.items()
-        return {group: {at: OffsetAndMetadata(self.committed[at.partition], "", None) for at in partitions}}
+        return {
+            group: {
+                at: OffsetAndMetadata(self.committed[at.partition], "", None) for at in partitions
+            }
+        }
 
     def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         assert names == ["deployments"]
@@ -84,13 +98,17 @@ class Admin:
 
 
 @pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]) -> KafkaBroker:
+def connected(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> KafkaBroker:
     monkeypatch.setattr(broker, "KafkaProducer", Producer)
     monkeypatch.setattr(broker, "KafkaAdminClient", Admin)
     return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"), Storing())
 
 
-def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(connected: KafkaBroker) -> None:
+def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(
+    connected: KafkaBroker,
+) -> None:
     options = connected._producer.options
     assert options["bootstrap_servers"] == ["a:9092", "b:1"]
     assert options["acks"] == "all"
@@ -100,7 +118,9 @@ def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(connected
 def test_an_event_is_keyed_by_its_component(connected: KafkaBroker) -> None:
     connected.publish(key="api-rest", value=b"{}", headers={"request-id": "r1"})
     headers = [("kind", b"deployment"), ("request-id", b"r1")]
-    assert connected._producer.sent == [("deployments", {"value": b"{}", "key": b"api-rest", "headers": headers})]
+    assert connected._producer.sent == [
+        ("deployments", {"value": b"{}", "key": b"api-rest", "headers": headers})
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +133,9 @@ def test_an_event_is_keyed_by_its_component(connected: KafkaBroker) -> None:
         TypeError("too late"),
     ],
 )
-def test_an_event_that_is_not_acknowledged_is_not_accepted(connected: KafkaBroker, error: Exception) -> None:
+def test_an_event_that_is_not_acknowledged_is_not_accepted(
+    connected: KafkaBroker, error: Exception
+) -> None:
     connected._producer.error = error
     with pytest.raises(Unavailable, match="too late"):
         connected.publish(key="api-rest", value=b"{}", headers={})
@@ -144,7 +166,9 @@ def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:
         {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": -1}]},
     ],
 )
-def test_a_topic_that_cannot_be_written_is_a_problem(connected: KafkaBroker, topic: dict[str, Any]) -> None:
+def test_a_topic_that_cannot_be_written_is_a_problem(
+    connected: KafkaBroker, topic: dict[str, Any]
+) -> None:
     connected._admin.topic = topic
     with pytest.raises(Unavailable) as caught:
         connected.check()
@@ -159,7 +183,10 @@ def test_kafka_that_does_not_answer_is_a_problem(connected: KafkaBroker) -> None
 
 
 def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroker) -> None:
-    for error in (KafkaTimeoutError("invalid credentials"), NodeNotReadyError("No node_id provided")):
+    for error in (
+        KafkaTimeoutError("invalid credentials"),
+        NodeNotReadyError("No node_id provided"),
+    ):
         connected._admin.error = error
         with pytest.raises(Unavailable, match="invalid credentials"):
             connected.check()
@@ -176,7 +203,9 @@ def test_a_group_that_has_stored_nothing_begins_at_the_first_event(connected: Ka
     assert connected._storing.lag() == Lag(5, 0.0)
 
 
-def test_it_is_asked_for_every_few_seconds_only(connected: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_asked_for_every_few_seconds_only(
+    connected: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(5):
         connected.check()
     assert connected._admin.asked == 1
@@ -185,7 +214,9 @@ def test_it_is_asked_for_every_few_seconds_only(connected: KafkaBroker, monkeypa
     assert connected._admin.asked == 2
 
 
-@pytest.mark.parametrize("error", [GroupAuthorizationFailedError("async-worker"), KeyError("a bug")])
+@pytest.mark.parametrize(
+    "error", [GroupAuthorizationFailedError("async-worker"), KeyError("a bug")]
+)
 def test_not_to_know_how_far_it_is_stored_is_no_problem_and_said_once(
     connected: KafkaBroker,
     error: Exception,
@@ -247,7 +278,9 @@ def test_the_network_is_closed_when_no_broker_answers(
 ) -> None:
     opened: list[Any] = []
 
-    def producer(*, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object) -> Producer:
+    def producer(
+        *, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object
+    ) -> Producer:
         opened.append(kafka_client(bootstrap_servers=bootstrap_servers))
         raise KafkaTimeoutError
 

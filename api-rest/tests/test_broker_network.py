@@ -12,7 +12,12 @@ from api_rest import broker_network
 from api_rest.broker_network import Network, ProducerNetwork, _Plain, open_client
 from api_rest.settings import Settings
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, SaslAuthenticationFailedError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+)
 from kafka.net.manager import KafkaConnectionManager
 
 ATTEMPT = {"bootstrap_timeout_ms": 700}
@@ -42,7 +47,9 @@ def test_a_broker_that_never_shakes_hands_is_given_up(
     assert "timed out" in told
 
 
-def test_what_is_no_tls_is_told(make_settings: Callable[..., Settings], peer: socket.socket) -> None:
+def test_what_is_no_tls_is_told(
+    make_settings: Callable[..., Settings], peer: socket.socket
+) -> None:
     def answer() -> None:
         with suppress(OSError):
             while True:
@@ -62,7 +69,9 @@ def test_a_client_that_cannot_be_built_leaves_no_network_and_its_own_reason(
 ) -> None:
     opened: list[Any] = []
 
-    def client(*, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object) -> None:
+    def client(
+        *, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object
+    ) -> None:
         opened.append(kafka_client(bootstrap_servers=bootstrap_servers))
         raise KafkaTimeoutError("too late")
 
@@ -71,12 +80,15 @@ def test_a_client_that_cannot_be_built_leaves_no_network_and_its_own_reason(
     assert [network._net._closed for network in opened] == [True]
 
 
-def test_every_client_gets_the_settings_and_what_is_its_own(make_settings: Callable[..., Settings]) -> None:
+def test_every_client_gets_the_settings_and_what_is_its_own(
+    make_settings: Callable[..., Settings],
+) -> None:
     login = {"BROKER_USERNAME": "u", "BROKER_PASSWORD": "p"}
     settings = make_settings(BROKER_URL="a,b:1", BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **login)
     options = open_client(lambda **options: options, settings, acks="all")
     assert {
-        name: options[name] for name in ("bootstrap_servers", "security_protocol", "sasl_plain_username", "acks")
+        name: options[name]
+        for name in ("bootstrap_servers", "security_protocol", "sasl_plain_username", "acks")
     } == {
         "bootstrap_servers": ["a:9092", "b:1"],
         "security_protocol": "SASL_PLAINTEXT",
@@ -98,7 +110,9 @@ def test_what_a_broker_says_before_it_hangs_up_is_read() -> None:
     assert isinstance(error, KafkaConnectionError)
 
 
-def test_after_a_refused_login_it_waits_before_it_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_refused_login_it_waits_before_it_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def connect(*_: object, **__: object) -> None:
         """As kafka-python's: ends without a word about what became of it."""
 
@@ -133,7 +147,9 @@ def test_a_producer_waits_for_a_broker_while_it_connects_and_before_it_tries_aga
         network.close()
 
 
-def test_only_a_producer_waits_so(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_producer_waits_so(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[Network] = []
 
     def build(*, kafka_client: Callable[..., Network], **_: object) -> None:

@@ -2,7 +2,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from api_rest.config import FLAG, OPTIONAL_URL, TEXT, SettingsError, choice, load, setting, table, whole
+from api_rest.config import (
+    FLAG,
+    OPTIONAL_URL,
+    TEXT,
+    SettingsError,
+    choice,
+    load,
+    setting,
+    table,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,9 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_secret_names_both_ways_to_set_it() -> None:
-    assert problems({"NAME": "n"}) == ["PASSWORD: it is not set, and neither is PASSWORD_FILE (the password)"]
+    assert problems({"NAME": "n"}) == [
+        "PASSWORD: it is not set, and neither is PASSWORD_FILE (the password)"
+    ]
 
 
 def test_the_table_tells_of_every_setting() -> None:
@@ -80,7 +92,9 @@ def test_an_optional_address_may_be_none(value: str) -> None:
     assert OPTIONAL_URL.parse(value) == value
 
 
-@pytest.mark.parametrize("value", ["h", "h:1", "ftp://h", "http://", "http://h:0", "http://h:65536", "http://[h"])
+@pytest.mark.parametrize(
+    "value", ["h", "h:1", "ftp://h", "http://", "http://h:0", "http://h:65536", "http://[h"]
+)
 def test_what_is_no_address_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="like http://host:port/path"):
         OPTIONAL_URL.parse(value)

@@ -58,7 +58,9 @@ def test_every_missing_field_is_named() -> None:
         ("colour", "red"),
     ],
 )
-def test_only_the_wrong_field_is_named(deployment: dict[str, Any], name: str, value: object) -> None:
+def test_only_the_wrong_field_is_named(
+    deployment: dict[str, Any], name: str, value: object
+) -> None:
     assert list(validate({**deployment, name: value})) == [name]
 
 

@@ -119,7 +119,9 @@ def test_a_name_may_have_parts(name: str) -> None:
     assert check_text(LENGTHS["component"], *NAME)(name) is None
 
 
-@pytest.mark.parametrize("name", ["a/", "a//b", "/a", "a/.", "a/..", "a/../b", "a/./b", "a/...", "..", "a/é"])
+@pytest.mark.parametrize(
+    "name", ["a/", "a//b", "/a", "a/.", "a/..", "a/../b", "a/./b", "a/...", "..", "a/é"]
+)
 def test_no_part_of_a_name_is_empty_or_only_dots(name: str) -> None:
     assert check_text(LENGTHS["component"], *NAME)(name)
 

@@ -90,7 +90,9 @@ def test_its_age_counts_from_when_it_was_begun(source: Source) -> None:
     assert (fresh.get(), fresh.get()) == (1, 2)
 
 
-def test_those_who_ask_meanwhile_get_the_same(ask_together: Callable[[], list[Future[int]]], source: Source) -> None:
+def test_those_who_ask_meanwhile_get_the_same(
+    ask_together: Callable[[], list[Future[int]]], source: Source
+) -> None:
     assert {reader.result(LIMIT) for reader in ask_together()} == {1}
     assert source.asked == 1
 

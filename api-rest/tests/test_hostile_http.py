@@ -23,7 +23,9 @@ class Recorder:
     def __init__(self) -> None:
         self.paths: list[str] = []
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         self.paths.append(environ["PATH_INFO"])
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
@@ -39,7 +41,9 @@ def port(app: Recorder) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = str(probe.getsockname()[1])
     stopping = threading.Event()
-    needed = dict.fromkeys(("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused")
+    needed = dict.fromkeys(
+        ("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused"
+    )
     settings = config.load(Settings, {**needed, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": free})
     server = Server(lambda _: (app, lambda _: State(ready=True)), settings, stopping)
     thread = threading.Thread(target=server.run)
@@ -105,7 +109,9 @@ def test_hostile(port: int, app: Recorder, case: Case) -> None:
         b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy",
     ],
 )
-def test_what_cannot_become_a_request_is_refused_without_waiting_for_more(port: int, sent: bytes) -> None:
+def test_what_cannot_become_a_request_is_refused_without_waiting_for_more(
+    port: int, sent: bytes
+) -> None:
     with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
         connection.sendall(sent)
         assert STATUS.findall(everything(connection)) == [b"400"]

@@ -38,7 +38,9 @@ class Recorder:
     def __init__(self) -> None:
         self.paths: dict[int, list[str]] = {}
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/health":
             self.paths[int(environ["REMOTE_PORT"])].append(environ["PATH_INFO"])
         start_response("200 OK", [("Content-Length", "2")])
@@ -98,7 +100,9 @@ def seen() -> Iterator[dict[str, Seen]]:
 def in_words(case: Case, seen: Seen) -> str | None:
     """Say what waitress does, unless it is what our server does."""
     extra = not case.refused
-    if seen == Seen((*case.statuses, *([200] * extra)), (*case.paths, *(["/after"] * extra)), waits=False):
+    if seen == Seen(
+        (*case.statuses, *([200] * extra)), (*case.paths, *(["/after"] * extra)), waits=False
+    ):
         return None
     if seen.paths and seen.statuses == (200,) * len(seen.paths):
         if "" in seen.paths:
@@ -125,7 +129,9 @@ def section(heading: str) -> list[str]:
 
 
 @pytest.mark.parametrize("heading", GROUPS)
-def test_the_document_says_in_which_cases_waitress_differs_and_how(seen: dict[str, Seen], heading: str) -> None:
+def test_the_document_says_in_which_cases_waitress_differs_and_how(
+    seen: dict[str, Seen], heading: str
+) -> None:
     words = [(case, in_words(case, seen[case.name])) for case in GROUPS[heading]]
     assert section(heading) == [
         f"{len(words)} cases; those in which waitress alone differs:",
@@ -141,7 +147,9 @@ def test_the_document_has_no_other_sections() -> None:
 
 
 def test_the_document_counts_right(seen: dict[str, Seen]) -> None:
-    served = [case for case in CASES if len(seen[case.name].paths) > len(case.paths) + (not case.refused)]
+    served = [
+        case for case in CASES if len(seen[case.name].paths) > len(case.paths) + (not case.refused)
+    ]
     assert re.findall(r"hostile\.py`: (\d+) cases", TEXT) == [str(len(CASES))]
     assert re.findall(r"(\d+) are served", TEXT) == [str(len(served))]
 

@@ -14,7 +14,9 @@ def test_a_key_is_taken_as_it_is(key: str) -> None:
     assert parse_key(key) == key
 
 
-@pytest.mark.parametrize("key", ["", " ", " a", "a ", "~" * (KEY_LIMIT + 1), "\x00", "a\tb", "é", "a\x7f"])
+@pytest.mark.parametrize(
+    "key", ["", " ", " a", "a ", "~" * (KEY_LIMIT + 1), "\x00", "a\tb", "é", "a\x7f"]
+)
 def test_what_cannot_be_a_key_is_400(key: str) -> None:
     with pytest.raises(Problem, match="printable ASCII") as caught:
         parse_key(key)
@@ -23,7 +25,9 @@ def test_what_cannot_be_a_key_is_400(key: str) -> None:
 
 def test_a_key_is_kept_as_the_hash_of_client_and_key() -> None:
     # sha256("ci\nabc"), as the table's contract says.
-    assert key_hash("ci", "abc") == "d6fcdca63d53d67fbd4a05dc41f6532c777c953ba3fa7fa7f9e5d1b2ea1208e8"
+    assert (
+        key_hash("ci", "abc") == "d6fcdca63d53d67fbd4a05dc41f6532c777c953ba3fa7fa7f9e5d1b2ea1208e8"
+    )
 
 
 def test_clients_do_not_share_keys() -> None:
@@ -31,7 +35,9 @@ def test_clients_do_not_share_keys() -> None:
 
 
 def test_the_order_of_names_makes_no_other_body() -> None:
-    assert fingerprint({"a": 1, "b": {"c": "é", "d": 2}}) == fingerprint({"b": {"d": 2, "c": "é"}, "a": 1})
+    assert fingerprint({"a": 1, "b": {"c": "é", "d": 2}}) == fingerprint(
+        {"b": {"d": 2, "c": "é"}, "a": 1}
+    )
 
 
 @pytest.mark.parametrize("other", [{"a": 2}, {"a": "1"}, {"a": 1, "b": None}, {"a": True}, {}])

@@ -23,7 +23,9 @@ def test_nothing_is_known_before_the_first_sample(storing: Storing) -> None:
     assert (storing.lag(), storing.late(), storing.reason()) == (None, None, "")
 
 
-def test_what_is_stored_as_far_as_the_topic_goes_is_not_late(storing: Storing, clock: Clock) -> None:
+def test_what_is_stored_as_far_as_the_topic_goes_is_not_late(
+    storing: Storing, clock: Clock
+) -> None:
     for _ in range(9):
         storing.sample({0: 7, 1: 3}, {0: 7, 1: 3})
         clock.now += 3
@@ -64,7 +66,9 @@ def test_a_backlog_that_is_worked_off_is_as_late_as_the_newest_sample_that_is_st
     assert storing.lag() == Lag(0, 0.0)
 
 
-def test_a_topic_that_rested_does_not_make_the_next_event_late(storing: Storing, clock: Clock) -> None:
+def test_a_topic_that_rested_does_not_make_the_next_event_late(
+    storing: Storing, clock: Clock
+) -> None:
     storing.sample({0: 5}, {0: 4})
     for _ in range(100):
         clock.now += 3
@@ -74,7 +78,9 @@ def test_a_topic_that_rested_does_not_make_the_next_event_late(storing: Storing,
     assert storing.lag() == Lag(1, 3.0)
 
 
-def test_what_came_while_kafka_could_not_be_asked_is_not_late_yet(storing: Storing, clock: Clock) -> None:
+def test_what_came_while_kafka_could_not_be_asked_is_not_late_yet(
+    storing: Storing, clock: Clock
+) -> None:
     storing.sample({0: 5}, {0: 5})
     clock.now += 300
     storing.sample({0: 6}, {0: 5})
@@ -92,7 +98,9 @@ def test_an_old_sample_is_not_believed(storing: Storing, clock: Clock) -> None:
     assert storing.lag() is None
 
 
-def test_a_long_backlog_takes_little_memory_and_its_delay_stays_about_right(storing: Storing, clock: Clock) -> None:
+def test_a_long_backlog_takes_little_memory_and_its_delay_stays_about_right(
+    storing: Storing, clock: Clock
+) -> None:
     for event in range(1, 20_001):
         clock.now += 3
         storing.sample({0: event}, {0: 0})

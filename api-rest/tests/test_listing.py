@@ -52,7 +52,9 @@ def test_everything_that_can_be_asked_for() -> None:
 
 
 def test_filters_have_one_order_whatever_was_asked_first() -> None:
-    assert list(read("stage=deploy&component=a").filters) == list(read("component=a&stage=deploy").filters)
+    assert list(read("stage=deploy&component=a").filters) == list(
+        read("component=a&stage=deploy").filters
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,9 +166,14 @@ def test_the_next_page_is_of_the_same_listing() -> None:
 
 
 def test_a_link_cannot_be_broken_out_of() -> None:
-    assert next_link("/x", "version=%3E%22%0D%0A", "c") == '</x?version=%3E%22%0D%0A&cursor=c>; rel="next"'
+    assert (
+        next_link("/x", "version=%3E%22%0D%0A", "c")
+        == '</x?version=%3E%22%0D%0A&cursor=c>; rel="next"'
+    )
 
 
 def test_every_example_is_a_good_value() -> None:
-    examples: dict[str, Any] = {parameter.name: parameter.parse(str(parameter.example)) for parameter in KNOWN}
+    examples: dict[str, Any] = {
+        parameter.name: parameter.parse(str(parameter.example)) for parameter in KNOWN
+    }
     assert set(examples) == {*FILTERS, "since", "until", "limit", "cursor"}

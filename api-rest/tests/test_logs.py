@@ -36,7 +36,13 @@ def test_our_lines_are_json_and_name_the_process(capsys: pytest.CaptureFixture[s
     configure()
     structlog.stdlib.get_logger("ours").info("hello", event_id="1")
     (line,) = lines(capsys)
-    expected = {"event": "hello", "event_id": "1", "level": "info", "service": "api-rest", "environment": "test"}
+    expected = {
+        "event": "hello",
+        "event_id": "1",
+        "level": "info",
+        "service": "api-rest",
+        "environment": "test",
+    }
     assert line.items() >= expected.items()
     assert line["timestamp"].endswith("Z")
 
@@ -76,8 +82,12 @@ def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys) == []
 
 
-@pytest.mark.parametrize(("name", "level"), [("kafka.client", logging.INFO), ("kafka.net.manager", logging.ERROR)])
-def test_kafkas_chatter_is_dropped(capsys: pytest.CaptureFixture[str], name: str, level: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "level"), [("kafka.client", logging.INFO), ("kafka.net.manager", logging.ERROR)]
+)
+def test_kafkas_chatter_is_dropped(
+    capsys: pytest.CaptureFixture[str], name: str, level: int
+) -> None:
     configure("DEBUG")
     logging.getLogger(name).log(level, "again")
     assert lines(capsys) == []
@@ -114,7 +124,9 @@ def test_lines_of_a_moment_are_written_together_and_none_is_lost() -> None:
     found = stream.getvalue().splitlines()
     assert len(found) == 2000
     for name in "abcd":
-        assert [line for line in found if line[0] == name] == [f"{name} {number}" for number in range(500)]
+        assert [line for line in found if line[0] == name] == [
+            f"{name} {number}" for number in range(500)
+        ]
     assert stream.writes < 500
 
 
@@ -142,4 +154,7 @@ def test_what_is_serious_is_written_at_once_behind_what_came_before(
     log = structlog.stdlib.get_logger("ours")
     log.info("first")
     log.error("second")
-    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["first", "second"]
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == [
+        "first",
+        "second",
+    ]

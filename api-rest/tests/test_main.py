@@ -18,7 +18,9 @@ from api_rest.__main__ import main
 SOURCES = Path(__file__).parents[1] / "src"
 
 
-def test_wrong_settings_are_named_together_and_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_settings_are_named_together_and_end_with_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main([], {"BROKER_URL": "http://x", "DB_PORT": "0"}) == 2
     error = capsys.readouterr().err
     assert all(name in error for name in ("BROKER_URL:", "DB_HOST:", "DB_PORT:", "DB_PASSWORD:"))
@@ -53,7 +55,11 @@ def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str
         "PATH": os.environ["PATH"],
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "api_rest"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "api_rest"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         yield process
         process.kill()
@@ -98,13 +104,19 @@ seen, sys.argv = Seen(), ["api-rest", "--version"]
 runpy.run_module("api_rest", run_name="__main__")
 """
     environ = {"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"]}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
     assert len(done.stdout.splitlines()) == 1, done.stdout
 
 
-def test_a_port_in_use_is_said_without_a_traceback(process: subprocess.Popen[str], port: int) -> None:
+def test_a_port_in_use_is_said_without_a_traceback(
+    process: subprocess.Popen[str], port: int
+) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200
-    second = subprocess.run(process.args, env=_environ_of(process.pid), capture_output=True, text=True, check=False)
+    second = subprocess.run(
+        process.args, env=_environ_of(process.pid), capture_output=True, text=True, check=False
+    )
     assert second.returncode == 1
     assert json.loads(second.stdout)["event"] == "cannot listen"
     assert second.stderr == ""

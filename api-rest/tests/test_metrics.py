@@ -49,7 +49,10 @@ def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
     metrics = Metrics("1")
     well = {"kafka": True, "database": False}
     metrics.watch_backends(well)
-    assert {'api_rest_backend_up{backend="kafka"} 1.0', 'api_rest_backend_up{backend="database"} 0.0'} <= lines(metrics)
+    assert {
+        'api_rest_backend_up{backend="kafka"} 1.0',
+        'api_rest_backend_up{backend="database"} 0.0',
+    } <= lines(metrics)
     well["kafka"] = False
     assert 'api_rest_backend_up{backend="kafka"} 0.0' in lines(metrics)
 
@@ -57,9 +60,13 @@ def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
 def test_how_far_storing_is_behind_is_told_while_it_is_known() -> None:
     metrics, storing = Metrics("1"), Storing()
     metrics.watch_storing(storing)
-    assert {"api_rest_store_waiting_events NaN", "api_rest_store_delay_seconds NaN"} <= lines(metrics)
+    assert {"api_rest_store_waiting_events NaN", "api_rest_store_delay_seconds NaN"} <= lines(
+        metrics
+    )
     storing.sample({0: 7}, {0: 5})
-    assert {"api_rest_store_waiting_events 2.0", "api_rest_store_delay_seconds 0.0"} <= lines(metrics)
+    assert {"api_rest_store_waiting_events 2.0", "api_rest_store_delay_seconds 0.0"} <= lines(
+        metrics
+    )
 
 
 def test_two_processes_in_one_test_do_not_collide() -> None:
@@ -90,4 +97,7 @@ def test_the_readme_names_every_metric() -> None:
     told = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
     ours = {found for found in told if not found[0].startswith(("process_", "python_gc_"))}
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|", readme, re.MULTILINE)) == ours
+    assert (
+        set(re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|", readme, re.MULTILINE))
+        == ours
+    )

@@ -57,7 +57,9 @@ class Kafka:
 
 
 def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    engine = create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
     metadata.create_all(engine)
     broker: Connecting[Any] = Connecting("Kafka", lambda: Kafka(engine))
     store: Connecting[Any] = Connecting("the database", lambda: Store(engine))
@@ -78,7 +80,9 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
 
 def contract(app: Bottle) -> schemathesis.BaseSchema:
     config = {"generation": {"deterministic": True, "database": "none"}}
-    return schemathesis.openapi.from_wsgi("/openapi.json", app, config=SchemathesisConfig.from_dict(config))
+    return schemathesis.openapi.from_wsgi(
+        "/openapi.json", app, config=SchemathesisConfig.from_dict(config)
+    )
 
 
 APP, ENGINE = application()
@@ -99,7 +103,9 @@ def forget_keys() -> None:
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck)
+)
 def test_answers_are_as_promised(case: schemathesis.Case[Any]) -> None:
     forget_keys()
     case.call_and_validate()
@@ -135,7 +141,10 @@ def test_protected_calls_are_refused_as_promised(tokens: Tokens) -> None:
     http = TestApp(app)
     paths = http.get("/openapi.json").json["paths"]
     protected = {
-        (method, path) for path, operations in paths.items() for method, it in operations.items() if "security" in it
+        (method, path)
+        for path, operations in paths.items()
+        for method, it in operations.items()
+        if "security" in it
     }
     assert protected == {
         ("post", "/deployments"),
@@ -177,14 +186,20 @@ def objects(node: object) -> Iterator[dict[str, Any]]:
     """Every object of the document."""
     if isinstance(node, dict):
         yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+    for child in (
+        node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    ):
         yield from objects(child)
 
 
 def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     whole = described()
     used = {node["$ref"] for node in objects(whole) if "$ref" in node}
-    there = {f"#/components/{kind}/{name}" for kind, entries in whole["components"].items() for name in entries}
+    there = {
+        f"#/components/{kind}/{name}"
+        for kind, entries in whole["components"].items()
+        for name in entries
+    }
     assert used <= there
     # The scheme is used by its name.
     assert there - used == {"#/components/securitySchemes/token"}
@@ -218,6 +233,8 @@ def test_what_can_be_sent_is_what_is_declared() -> None:
 
 def test_every_route_is_described() -> None:
     served = {(address(route.rule), route.method.lower()) for route in APP.routes}
-    told = {(path, method) for path, operations in described()["paths"].items() for method in operations}
+    told = {
+        (path, method) for path, operations in described()["paths"].items() for method in operations
+    }
     assert served - told == {("/assets/{name}", "get")}
     assert told - served == {(path, "get") for path in PROBES}

@@ -90,7 +90,11 @@ class Page(HTMLParser):
         assert [tag for tag, _, _ in self._open] == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element: tuple[str, dict[str, str], list[str]] = (tag, {name: value or "" for name, value in attrs}, [])
+        element: tuple[str, dict[str, str], list[str]] = (
+            tag,
+            {name: value or "" for name, value in attrs},
+            [],
+        )
         self.elements.append(element)
         if tag not in VOID:
             self._open.append(element)
@@ -109,11 +113,18 @@ class Page(HTMLParser):
         return [
             " ".join("".join(texts).split())
             for name, attrs, texts in self.elements
-            if name == tag and all(value in attrs.get(key.rstrip("_"), "").split() for key, value in attributes.items())
+            if name == tag
+            and all(
+                value in attrs.get(key.rstrip("_"), "").split() for key, value in attributes.items()
+            )
         ]
 
     def values(self, tag: str, attribute: str) -> list[str]:
-        return [attrs[attribute] for name, attrs, _ in self.elements if name == tag and attribute in attrs]
+        return [
+            attrs[attribute]
+            for name, attrs, _ in self.elements
+            if name == tag and attribute in attrs
+        ]
 
 
 @pytest.fixture
@@ -131,7 +142,9 @@ def test_a_cell_says_version_age_and_who(world: World) -> None:
     assert page.values("time", "datetime") == ["2026-01-10T09:00:00.000Z"]
 
 
-def test_components_are_rows_and_environments_columns_in_the_order_of_the_pipeline(world: World) -> None:
+def test_components_are_rows_and_environments_columns_in_the_order_of_the_pipeline(
+    world: World,
+) -> None:
     where = [("production", "b"), ("qa", "B"), ("develop", "a"), ("staging", "a")]
     page = world.shows([running(*place) for place in where], [])
     assert page.texts("th", scope="col") == ["Component", "develop", "staging", "production", "qa"]
@@ -142,7 +155,15 @@ def test_components_are_rows_and_environments_columns_in_the_order_of_the_pipeli
 
 def test_unknown_environments_come_last_by_name() -> None:
     given = ["qa", "Prod", "production", "Alpha", "staging", "dev", "beta"]
-    assert in_pipeline_order(given) == ["dev", "staging", "Prod", "production", "Alpha", "beta", "qa"]
+    assert in_pipeline_order(given) == [
+        "dev",
+        "staging",
+        "Prod",
+        "production",
+        "Alpha",
+        "beta",
+        "qa",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +225,9 @@ def test_a_result_is_told_by_colour_shape_and_words(
 
 
 def test_a_run_that_said_nothing_for_a_day_is_not_under_way(world: World) -> None:
-    page = world.shows([], [run(stage("push", "started"), started_at=ago(days=3), updated_at=ago(days=2))])
+    page = world.shows(
+        [], [run(stage("push", "started"), started_at=ago(days=3), updated_at=ago(days=2))]
+    )
     assert page.texts("span", class_="pill") == ["No end recorded"]
     assert page.texts("td", class_="stage") == ["no end recorded"]
     assert page.values("time", "data-elapsed") == []
@@ -230,13 +253,26 @@ def test_every_stage_says_how_it_stands_and_how_long_it_took(world: World) -> No
     assert page.texts("td", class_="total") == [NONE]
 
 
-def test_stages_are_columns_in_the_order_of_the_pipeline_if_anybody_reports_them(world: World) -> None:
+def test_stages_are_columns_in_the_order_of_the_pipeline_if_anybody_reports_them(
+    world: World,
+) -> None:
     page = world.shows(
-        [], [run(stage("record", "succeeded"), stage("scan", "failed")), run(stage("prepare", "started"))]
+        [],
+        [
+            run(stage("record", "succeeded"), stage("scan", "failed")),
+            run(stage("prepare", "started")),
+        ],
     )
     assert page.texts("th", class_="stage") == ["prepare", "scan", "record"]
     none = f"{NONE}not recorded"
-    assert page.texts("td", class_="stage") == [none, "failed1 min", "succeeded1 min", "under way1 min", none, none]
+    assert page.texts("td", class_="stage") == [
+        none,
+        "failed1 min",
+        "succeeded1 min",
+        "under way1 min",
+        none,
+        none,
+    ]
 
 
 def test_the_empty_page_names_every_stage(world: World) -> None:
@@ -245,7 +281,9 @@ def test_the_empty_page_names_every_stage(world: World) -> None:
     )
 
 
-def test_a_run_that_arrived_is_not_coming_though_fault_was_found_with_it_before(world: World) -> None:
+def test_a_run_that_arrived_is_not_coming_though_fault_was_found_with_it_before(
+    world: World,
+) -> None:
     found = run(stage("scan", "failed"), stage("deploy", "succeeded"), stage("verify", "succeeded"))
     assert world.shows([running()], [found]).texts("td")[0] == "1.2.3 3 h agoZoë"
 
@@ -258,13 +296,19 @@ def test_the_bars_of_a_column_compare(world: World) -> None:
             run(stage("build", "succeeded", 25), stage("scan", "succeeded", 0), version="2"),
         ],
     )
-    widths = [attrs["width"] for tag, attrs, _ in page.elements if tag == "rect" and attrs.get("class") == "fill"]
+    widths = [
+        attrs["width"]
+        for tag, attrs, _ in page.elements
+        if tag == "rect" and attrs.get("class") == "fill"
+    ]
     assert widths == ["100.0%", "100.0%", "25.0%", "0.0%"]
 
 
 def test_a_column_of_no_length_has_no_full_bars(world: World) -> None:
     page = world.shows([], [run(stage("build", "succeeded", 0))])
-    assert [a["width"] for t, a, _ in page.elements if t == "rect" and a.get("class") == "fill"] == ["0%"]
+    assert [
+        a["width"] for t, a, _ in page.elements if t == "rect" and a.get("class") == "fill"
+    ] == ["0%"]
 
 
 def test_the_headings_sum_up(world: World) -> None:
@@ -361,8 +405,12 @@ def test_durations_read_well(seconds: float, text: str) -> None:
 def test_markup_in_a_field_is_text(world: World, field: str) -> None:
     hostile: Any = {field: HOSTILE}
     shown = run(stage("build", "failed"), **hostile)
-    page = world.shows([replace(running(), **hostile)], [shown, run(stage("test", "started"), **hostile)])
-    harmless = world.shows([running()], [run(stage("build", "failed")), run(stage("test", "started"))])
+    page = world.shows(
+        [replace(running(), **hostile)], [shown, run(stage("test", "started"), **hostile)]
+    )
+    harmless = world.shows(
+        [running()], [run(stage("build", "failed")), run(stage("test", "started"))]
+    )
     tags = [tag for tag, _, _ in page.elements]
     assert tags.count("script") == 1
     assert set(tags) == {tag for tag, _, _ in harmless.elements}
@@ -379,18 +427,24 @@ def test_the_template_never_writes_unescaped() -> None:
 # ---- how it is served
 
 
-@pytest.fixture(params=["/", "/assets/page.css", "/assets/page.js", "/assets/favicon.svg", "away", "304"])
+@pytest.fixture(
+    params=["/", "/assets/page.css", "/assets/page.js", "/assets/favicon.svg", "away", "304"]
+)
 def answer(request: pytest.FixtureRequest, world: World) -> Any:  # noqa: ANN401
     if request.param == "away":
         world.error = Unavailable("refused")
         return world.http.get("/", status=503)
     if request.param == "304":
-        return world.http.get("/", headers={"If-None-Match": world.http.get("/").headers["ETag"]}, status=304)
+        return world.http.get(
+            "/", headers={"If-None-Match": world.http.get("/").headers["ETag"]}, status=304
+        )
     return world.http.get(request.param)
 
 
 def test_every_answer_is_locked_down(answer: Any) -> None:  # noqa: ANN401
-    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    policy = dict(
+        part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; ")
+    )
     assert policy == {
         "default-src": "'none'",
         "style-src": "'self'",
@@ -411,7 +465,10 @@ def test_every_answer_is_locked_down(answer: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize(
     ("late", "words"),
     [
-        (Lag(2890, 725), "2890 accepted events are not shown here yet; the oldest has waited for 12 min 5 s."),
+        (
+            Lag(2890, 725),
+            "2890 accepted events are not shown here yet; the oldest has waited for 12 min 5 s.",
+        ),
         (Lag(1, 16), "1 accepted event is not shown here yet; the oldest has waited for 16 s."),
     ],
 )
@@ -512,7 +569,9 @@ def test_an_unreadable_store_is_a_page_that_says_so_and_tries_again(world: World
     assert int(page.values("meta", "http-equiv").count("refresh")) == 1
 
 
-def test_the_same_page_is_rendered_once_for_each_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_page_is_rendered_once_for_each_address(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rendered: list[str] = []
 
     def counted(overview: Overview, origin: str) -> dict[str, Any]:
@@ -551,7 +610,9 @@ def test_the_page_is_marked_up_for_assistive_technology(world: World) -> None:
         "The newest deployments and how long each of their stages took",
     ]
     assert all("scope" in attrs for tag, attrs, _ in page.elements if tag == "th")
-    assert {attrs["href"] for tag, attrs, _ in page.elements if attrs.get("class") == "skip"} == {"#main"}
+    assert {attrs["href"] for tag, attrs, _ in page.elements if attrs.get("class") == "skip"} == {
+        "#main"
+    }
     regions = [attrs for _, attrs, _ in page.elements if "scroll" in attrs.get("class", "").split()]
     assert len(regions) == 2
     assert all(region["tabindex"] == "0" and region["role"] == "region" for region in regions)
@@ -561,7 +622,12 @@ def test_ids_are_there_once_and_what_refers_to_them_finds_them(world: World) -> 
     page = world.shows([running()], [run(stage("build", "started"))])
     ids = [attrs["id"] for _, attrs, _ in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
-    used = [value for _, attrs, _ in page.elements for key, value in attrs.items() if key == "aria-labelledby"]
+    used = [
+        value
+        for _, attrs, _ in page.elements
+        for key, value in attrs.items()
+        if key == "aria-labelledby"
+    ]
     used += [value[1:] for value in page.values("use", "href")]
     assert set(used) <= set(ids)
 
@@ -573,7 +639,9 @@ def colours(css: str) -> dict[str, str]:
 def contrast(one: str, other: str) -> float:
     def luminance(colour: str) -> float:
         parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
@@ -614,4 +682,7 @@ def test_contrast_is_computed_as_wcag_does() -> None:
 
 def test_the_assets_are_small() -> None:
     folder = resources.files("api_rest").joinpath("assets")
-    assert sum(len(file.read_bytes()) for file in folder.iterdir() if file.name != "page.html") < 20_000
+    assert (
+        sum(len(file.read_bytes()) for file in folder.iterdir() if file.name != "page.html")
+        < 20_000
+    )

@@ -35,7 +35,9 @@ class Producer:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def send(self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Future:
+    def send(
+        self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> Future:
         assert (topic, key, headers) == ("t", b"k", [("kind", b"deployment")])
         if value in self.refused:
             raise self.refused[value]
@@ -79,7 +81,9 @@ def test_an_event_is_acknowledged(publisher: Publisher, producer: Producer) -> N
     assert producer.batches == [[b"1"]]
 
 
-def test_what_comes_while_a_batch_is_under_way_goes_together(publisher: Publisher, producer: Producer) -> None:
+def test_what_comes_while_a_batch_is_under_way_goes_together(
+    publisher: Publisher, producer: Producer
+) -> None:
     producer.go_on.clear()
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(publish, publisher, b"0")
@@ -105,13 +109,17 @@ def test_one_bad_event_fails_alone(publisher: Publisher, producer: Producer, how
     publish(publisher, b"2")
 
 
-def test_an_event_without_an_answer_is_not_acknowledged(publisher: Publisher, producer: Producer) -> None:
+def test_an_event_without_an_answer_is_not_acknowledged(
+    publisher: Publisher, producer: Producer
+) -> None:
     producer.silent = True
     with pytest.raises(KafkaTimeoutError):
         publish(publisher, b"1")
 
 
-def test_no_exception_ends_the_thread_and_the_request_is_told(publisher: Publisher, producer: Producer) -> None:
+def test_no_exception_ends_the_thread_and_the_request_is_told(
+    publisher: Publisher, producer: Producer
+) -> None:
     producer.broken = RuntimeError("the event loop is closed")
     with pytest.raises(RuntimeError, match="the event loop is closed"):
         publish(publisher, b"1")
@@ -120,7 +128,9 @@ def test_no_exception_ends_the_thread_and_the_request_is_told(publisher: Publish
     assert publisher.alive
 
 
-def test_an_acknowledgement_that_cannot_be_read_is_none(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_acknowledgement_that_cannot_be_read_is_none(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unreadable(_: Future) -> bool:
         raise KeyError("done")
 
@@ -133,7 +143,9 @@ def test_an_acknowledgement_that_cannot_be_read_is_none(publisher: Publisher, mo
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("where", ["refused", "broken"])
-def test_without_the_thread_nothing_is_acknowledged_and_nobody_waits(producer: Producer, where: str) -> None:
+def test_without_the_thread_nothing_is_acknowledged_and_nobody_waits(
+    producer: Producer, where: str
+) -> None:
     publisher = Publisher(producer, "t", 1)
     # What is no Exception: the only way to end it.
     if where == "refused":

@@ -82,7 +82,11 @@ def test_once_nothing_was_missing_it_stays_ready_and_tells_what_is_missing_now(
     backends.found = []
     eventually(lambda: known.state() == State(ready=True))
     backends.found = [KAFKA, Reason("the database is away", "the database is away: 10.0.0.1")]
-    eventually(lambda: known.state() == State(ready=True, missing=["Kafka is away", "the database is away"]))
+    eventually(
+        lambda: (
+            known.state() == State(ready=True, missing=["Kafka is away", "the database is away"])
+        )
+    )
 
 
 def test_it_asks_more_often_while_something_is_missing(
@@ -96,10 +100,14 @@ def test_it_asks_more_often_while_something_is_missing(
     eventually(lambda: known.state().missing == [])
 
 
-def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(known: Readiness, backends: Backends) -> None:
+def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(
+    known: Readiness, backends: Backends
+) -> None:
     backends.error = KeyError("leader")
     known.start()
-    eventually(lambda: any("KeyError('leader')" in problem for problem in known.state(full=True).missing))
+    eventually(
+        lambda: any("KeyError('leader')" in problem for problem in known.state(full=True).missing)
+    )
     backends.error = None
     eventually(lambda: known.state().missing == [])
 
@@ -111,7 +119,9 @@ def test_what_was_found_is_believed_for_a_while_only(
     eventually(lambda: known.state().missing == [])
     monkeypatch.setattr(readiness, "BELIEVED", 0.05)
     backends.hangs.clear()
-    eventually(lambda: any("the last check has not ended" in problem for problem in known.state().missing))
+    eventually(
+        lambda: any("the last check has not ended" in problem for problem in known.state().missing)
+    )
     backends.hangs.set()
     monkeypatch.setattr(readiness, "BELIEVED", 10.0)
     eventually(lambda: known.state().missing == [])
@@ -135,7 +145,9 @@ def test_changes_are_logged_once(
     assert structured(caplog)[0]["reasons"] == ["Kafka is away: kafka:9092"]
 
 
-def test_hosts_and_the_words_of_drivers_are_told_in_full_only(known: Readiness, backends: Backends) -> None:
+def test_hosts_and_the_words_of_drivers_are_told_in_full_only(
+    known: Readiness, backends: Backends
+) -> None:
     backends.found = [KAFKA]
     known.start()
     eventually(lambda: known.state().missing == ["Kafka is away"])

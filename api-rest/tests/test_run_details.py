@@ -43,7 +43,10 @@ def test_rfc_3339_is_a_time(text: str, utc: str) -> None:
 )
 def test_anything_else_is_none_and_is_named(at: object) -> None:
     assert parse_time(at) is None
-    assert check_run_details({"at": at}) == "at must be RFC 3339 with its offset, like 2026-01-31T12:00:00Z"
+    assert (
+        check_run_details({"at": at})
+        == "at must be RFC 3339 with its offset, like 2026-01-31T12:00:00Z"
+    )
     assert happened_at({"at": at}, RECEIVED) == RECEIVED
 
 

@@ -57,7 +57,10 @@ def test_a_run_holds_the_start_and_the_end_of_each_stage() -> None:
         "Zoë",
         at(0),
         at(41.5),
-        (StageTime("build", "succeeded", at(0), at(30)), StageTime("deploy", "succeeded", at(31), at(41.5))),
+        (
+            StageTime("build", "succeeded", at(0), at(30)),
+            StageTime("deploy", "succeeded", at(31), at(41.5)),
+        ),
     )
     assert [stage.seconds for stage in run.stages] == [30, 10.5]
     assert (run.status, run.seconds) == ("succeeded", 41.5)
@@ -66,7 +69,9 @@ def test_a_run_holds_the_start_and_the_end_of_each_stage() -> None:
 def test_events_may_come_in_any_order() -> None:
     events = [
         event(number, stage, status)
-        for number, (stage, status) in enumerate((s, t) for s in STAGES for t in ("started", "succeeded"))
+        for number, (stage, status) in enumerate(
+            (s, t) for s in STAGES for t in ("started", "succeeded")
+        )
     ]
     shuffled = random.Random(1).sample(events, len(events))  # noqa: S311  no secret
     assert runs(shuffled) == runs(events)
@@ -80,7 +85,9 @@ def test_a_start_and_an_end_of_one_moment_are_one_stage() -> None:
 
 @pytest.mark.parametrize("field", ["component", "version", "environment"])
 def test_another_component_version_or_environment_is_another_run(field: str) -> None:
-    found = runs([event(0, "deploy", "started"), event(1, "deploy", "succeeded", **{field: "other"})])
+    found = runs(
+        [event(0, "deploy", "started"), event(1, "deploy", "succeeded", **{field: "other"})]
+    )
     assert len(found) == 2
 
 
@@ -118,13 +125,23 @@ def test_an_end_without_its_start_has_no_length() -> None:
 
 
 def test_where_only_ends_are_recorded_each_repeated_one_is_a_run() -> None:
-    found = runs([event(0, "build", "succeeded"), event(1, "deploy", "succeeded"), event(9, "build", "succeeded")])
+    found = runs(
+        [
+            event(0, "build", "succeeded"),
+            event(1, "deploy", "succeeded"),
+            event(9, "build", "succeeded"),
+        ]
+    )
     assert [list(statuses(run)) for run in found] == [["build"], ["build", "deploy"]]
 
 
 def test_a_rollback_belongs_to_the_run_it_undoes_and_does_not_make_its_stage_longer() -> None:
     (run,) = runs(
-        [event(0, "deploy", "started"), event(4, "deploy", "succeeded"), event(3600, "deploy", "rolled-back")]
+        [
+            event(0, "deploy", "started"),
+            event(4, "deploy", "succeeded"),
+            event(3600, "deploy", "rolled-back"),
+        ]
     )
     assert (run.status, run.updated_at) == ("rolled-back", at(3600))
     assert (run.stages[0].seconds, run.seconds) == (4, 4)
@@ -150,14 +167,18 @@ def test_a_run_is_as_good_as_its_worst_stage(said: tuple[str, ...], status: str)
 
 
 def test_a_stage_under_way_has_no_length_and_nor_has_its_run() -> None:
-    (run,) = runs([event(0, "build", "started"), event(5, "build", "succeeded"), event(6, "test", "started")])
+    (run,) = runs(
+        [event(0, "build", "started"), event(5, "build", "succeeded"), event(6, "test", "started")]
+    )
     assert (run.stages[0].seconds, run.seconds) == (None, None)
 
 
 # ---- a pipeline's runs: several steps to a stage, each with its start and its end
 
 
-def build(seconds: float, status: str, step: str | None = None, stage: str = "scan", **changes: str) -> dict[str, Any]:
+def build(
+    seconds: float, status: str, step: str | None = None, stage: str = "scan", **changes: str
+) -> dict[str, Any]:
     return event(seconds, stage, status, pipeline="https://ci/1", step=step, **changes)
 
 
@@ -200,7 +221,9 @@ def test_a_step_that_failed_is_not_hidden_by_another_one_that_succeeds(began: fl
 
 
 def test_a_step_under_way_does_not_hide_one_that_failed() -> None:
-    (run,) = runs([build(0, "started", "lint"), build(4, "failed", "lint"), build(5, "started", "unit")])
+    (run,) = runs(
+        [build(0, "started", "lint"), build(4, "failed", "lint"), build(5, "started", "unit")]
+    )
     assert run.stages == (StageTime("scan", "failed", at(0), None),)
     assert run.seconds is None
 
@@ -236,7 +259,10 @@ def test_a_pipelines_events_are_one_run_and_another_pipelines_are_another() -> N
 
 
 def test_what_names_no_pipeline_belongs_to_the_newest_run_unless_it_begins_again() -> None:
-    deploy = [build(0, "started", "inv deploy", "deploy"), build(9, "succeeded", "inv deploy", "deploy")]
+    deploy = [
+        build(0, "started", "inv deploy", "deploy"),
+        build(9, "succeeded", "inv deploy", "deploy"),
+    ]
     (run,) = runs([*deploy, event(12, "verify", "succeeded")])
     assert statuses(run) == {"deploy": "succeeded", "verify": "succeeded"}
     assert len(runs([*deploy, event(20, "deploy", "started", step="inv deploy")])) == 2
@@ -245,7 +271,13 @@ def test_what_names_no_pipeline_belongs_to_the_newest_run_unless_it_begins_again
 
 
 def test_a_step_by_hand_after_a_stage_without_one_may_be_the_same_and_begins_a_new_run() -> None:
-    found = runs([event(0, "deploy", "started"), event(1, "deploy", "failed"), event(2, "deploy", "started", step="x")])
+    found = runs(
+        [
+            event(0, "deploy", "started"),
+            event(1, "deploy", "failed"),
+            event(2, "deploy", "started", step="x"),
+        ]
+    )
     assert len(found) == 2
 
 
@@ -270,7 +302,11 @@ def test_a_pipelines_own_rollback_is_its_own() -> None:
             event(3, "deploy", "rolled-back", pipeline="https://ci/2", step="x"),
         ]
     )
-    assert (first.status, second.status, second.stages[0].seconds) == ("succeeded", "rolled-back", 1)
+    assert (first.status, second.status, second.stages[0].seconds) == (
+        "succeeded",
+        "rolled-back",
+        1,
+    )
 
 
 @pytest.mark.parametrize(("field", "word"), [("stage", "pray"), ("status", "maybe")])
@@ -295,8 +331,12 @@ def test_what_only_a_later_version_knows_is_no_run() -> None:
         ({"push": "succeeded", "verify": "succeeded"}, False),
     ],
 )
-def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(said: dict[str, str], *, arrived: bool) -> None:
-    (run,) = runs([event(number, stage, status) for number, (stage, status) in enumerate(said.items())])
+def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(
+    said: dict[str, str], *, arrived: bool
+) -> None:
+    (run,) = runs(
+        [event(number, stage, status) for number, (stage, status) in enumerate(said.items())]
+    )
     assert run.arrived is arrived
 
 
@@ -335,7 +375,12 @@ def test_a_deploy_again_that_failed_and_was_rolled_back_leaves_the_one_before() 
 
 
 def test_a_success_after_a_rollback_is_a_new_run_and_runs() -> None:
-    events = [deploy(0, "started"), deploy(1, "failed"), deploy(2, "rolled-back"), deploy(3, "succeeded")]
+    events = [
+        deploy(0, "started"),
+        deploy(1, "failed"),
+        deploy(2, "rolled-back"),
+        deploy(3, "succeeded"),
+    ]
     again, first = runs(events)
     assert (first.status, statuses(again)) == ("rolled-back", {"deploy": "succeeded"})
     assert answer(events) == [("2.1", at(3))]
@@ -387,7 +432,9 @@ def test_a_pipelines_rollback_undoes_its_own_deploy_and_not_a_later_one() -> Non
 
 
 @pytest.mark.parametrize("pipeline", ["", "https://ci/9"], ids=["by hand", "by a pipeline"])
-def test_a_verification_that_takes_a_version_back_undoes_the_deploy_and_not_itself(pipeline: str) -> None:
+def test_a_verification_that_takes_a_version_back_undoes_the_deploy_and_not_itself(
+    pipeline: str,
+) -> None:
     events = [
         deploy(0, "succeeded", "2.0", pipeline="https://ci/1"),
         deploy(1, "started", pipeline="https://ci/2"),
@@ -400,11 +447,17 @@ def test_a_verification_that_takes_a_version_back_undoes_the_deploy_and_not_itse
     ]
     assert answer(events) == [("2.0", at(0))]
     verification, taken_back, _ = runs(events)
-    assert (verification.status, taken_back.status, taken_back.seconds) == ("failed", "rolled-back", 2)
+    assert (verification.status, taken_back.status, taken_back.seconds) == (
+        "failed",
+        "rolled-back",
+        2,
+    )
 
 
 def test_a_rollback_of_a_stage_that_deploys_nothing_undoes_nothing() -> None:
-    assert answer([deploy(0, "succeeded"), event(1, "test", "rolled-back", version="2.1")]) == [("2.1", at(0))]
+    assert answer([deploy(0, "succeeded"), event(1, "test", "rolled-back", version="2.1")]) == [
+        ("2.1", at(0))
+    ]
 
 
 def test_of_one_moment_a_rollback_is_the_last() -> None:
@@ -422,7 +475,9 @@ def test_after_a_removal_nothing_runs_until_something_is_deployed(version: str) 
 
 
 def test_what_was_removed_and_deployed_again_runs() -> None:
-    assert answer([deploy(0, "succeeded"), deploy(1, "removed"), deploy(2, "succeeded")]) == [("2.1", at(2))]
+    assert answer([deploy(0, "succeeded"), deploy(1, "removed"), deploy(2, "succeeded")]) == [
+        ("2.1", at(2))
+    ]
 
 
 def test_only_of_a_deploy_removed_says_that_nothing_runs() -> None:
@@ -433,14 +488,21 @@ def test_only_of_a_deploy_removed_says_that_nothing_runs() -> None:
 @given(histories())
 def test_what_runs_is_what_really_happened(history: tuple[list[Row], Answer]) -> None:
     rows, expected = history
-    found = {(one.environment, one.component): (one.version, one.since, one.responsible) for one in running(rows)}
+    found = {
+        (one.environment, one.component): (one.version, one.since, one.responsible)
+        for one in running(rows)
+    }
     assert found == expected
 
 
 def test_a_deploy_after_a_verification_is_a_run_of_its_own() -> None:
     """As `inv up` records it, which verifies what runs even where it deploys nothing."""
     verified = event(0, "verify", "succeeded")
-    again = [event(5, "deploy", "started"), event(8, "verify", "succeeded"), event(9, "deploy", "succeeded")]
+    again = [
+        event(5, "deploy", "started"),
+        event(8, "verify", "succeeded"),
+        event(9, "deploy", "succeeded"),
+    ]
     newest, first = runs([verified, *again])
     assert [stage.stage for stage in first.stages] == ["verify"]
     assert [(stage.stage, stage.status) for stage in newest.stages] == [

@@ -39,7 +39,9 @@ class App:
         self.authorizations.append(authorization)
         return self.state
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         with self._counting:
             self.calls += 1
         if environ["PATH_INFO"] == "/slow":
@@ -117,13 +119,17 @@ def app() -> App:
 
 
 @pytest.fixture
-def serve(app: App, make_settings: Callable[..., Settings], clock: Clock) -> Iterator[Callable[..., Served]]:
+def serve(
+    app: App, make_settings: Callable[..., Settings], clock: Clock
+) -> Iterator[Callable[..., Served]]:
     running: list[Served] = []
 
     def serve(**changes: str) -> Served:
         stopping = threading.Event()
         threads = {"HTTP_THREADS": "2", "READ_THREADS": "2"}
-        settings = make_settings(HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), **threads, **changes)
+        settings = make_settings(
+            HTTP_HOST="127.0.0.1", HTTP_PORT=str(free_port()), **threads, **changes
+        )
         app.server = server = Server(lambda _: (app, app.ready), settings, stopping)
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -205,7 +211,9 @@ def test_an_idle_kept_connection_does_not_hold_up_the_end(serve: Callable[..., S
         assert not thread.is_alive()
 
 
-def test_a_request_under_way_is_answered_before_the_end(serve: Callable[..., Served], app: App) -> None:
+def test_a_request_under_way_is_answered_before_the_end(
+    serve: Callable[..., Served], app: App
+) -> None:
     port, stopping, thread = serve()
     with connect(port) as connection:
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
@@ -232,7 +240,9 @@ def test_an_idle_kept_connection_is_closed_while_another_request_is_under_way(
         assert thread.is_alive()
 
 
-def test_a_request_that_never_ends_is_cut_after_the_limit(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+def test_a_request_that_never_ends_is_cut_after_the_limit(
+    serve: Callable[..., Served], app: App, clock: Clock
+) -> None:
     port, stopping, thread = serve(SHUTDOWN_TIMEOUT="10")
     with connect(port) as connection:
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
@@ -282,7 +292,9 @@ def test_what_waitress_refuses_is_json_too(
     assert json.loads(body)["error"]["code"] == code
 
 
-def exchange(connection: socket.socket, path: bytes = b"/", method: bytes = b"GET") -> tuple[int, bytes, bytes]:
+def exchange(
+    connection: socket.socket, path: bytes = b"/", method: bytes = b"GET"
+) -> tuple[int, bytes, bytes]:
     """Send one request on a connection that stays open; return the answer's status, head and body."""
     connection.sendall(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     return one_answer(connection, has_body=method != b"HEAD")
@@ -337,7 +349,9 @@ def test_head_of_an_answer_without_a_length_has_no_body(serve: Callable[..., Ser
     assert body == b""
 
 
-def test_an_app_that_cannot_be_loaded_ends_the_server(make_settings: Callable[..., Settings]) -> None:
+def test_an_app_that_cannot_be_loaded_ends_the_server(
+    make_settings: Callable[..., Settings],
+) -> None:
     def load(_: Server) -> NoReturn:
         raise ValueError("a bug")
 
@@ -376,7 +390,9 @@ def overloaded(serve: Callable[..., Served], app: App, kind: bytes) -> Iterator[
         connection.close()
 
 
-@pytest.mark.parametrize(("path", "body"), [(b"/health", {"status": "alive"}), (b"/ready", {"status": "ready"})])
+@pytest.mark.parametrize(
+    ("path", "body"), [(b"/health", {"status": "alive"}), (b"/ready", {"status": "ready"})]
+)
 def test_probes_are_answered_while_every_thread_hangs_and_the_queue_is_full(
     overloaded: int, path: bytes, body: dict[str, str]
 ) -> None:
@@ -399,11 +415,19 @@ def test_probes_are_answered_while_every_thread_hangs_and_the_queue_is_full(
     ],
 )
 def test_a_probe_never_comes_to_the_app(
-    serve: Callable[..., Served], app: App, path: bytes, method: bytes, query: bytes, status: bytes, said: bytes
+    serve: Callable[..., Served],
+    app: App,
+    path: bytes,
+    method: bytes,
+    query: bytes,
+    status: bytes,
+    said: bytes,
 ) -> None:
     port, _, _ = serve()
     with connect(port) as connection:
-        connection.sendall(method + b" " + path + query + b" HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n")
+        connection.sendall(
+            method + b" " + path + query + b" HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n"
+        )
         answer = connection.recv(4096)
     assert answer.split(b" ")[1] == status
     assert said in answer
@@ -424,30 +448,41 @@ def test_what_the_queue_cannot_hold_gets_503_at_once_and_may_try_again_on_the_sa
         eventually(lambda: exchange(connection, method=kind)[0] == 200)
 
 
-def test_too_many_readers_keep_nobody_from_recording_nor_the_other_way_round(overloaded: int, kind: bytes) -> None:
+def test_too_many_readers_keep_nobody_from_recording_nor_the_other_way_round(
+    overloaded: int, kind: bytes
+) -> None:
     other = b"POST" if kind == b"GET" else b"GET"
     with connect(overloaded) as connection:
         assert [exchange(connection, method=other)[0] for _ in range(3)] == [200] * 3
 
 
-def test_ready_says_what_is_missing_and_asks_anew_each_time(serve: Callable[..., Served], app: App) -> None:
+def test_ready_says_what_is_missing_and_asks_anew_each_time(
+    serve: Callable[..., Served], app: App
+) -> None:
     port, _, _ = serve()
     with connect(port) as connection:
         eventually(lambda: exchange(connection, b"/ready")[0] == 200)
         for ready, status, word in ((False, 503, "not ready"), (True, 200, "degraded")):
             app.state = State(ready=ready, missing=["Kafka is away"])
             found, _, body = exchange(connection, b"/ready")
-            assert (found, json.loads(body)) == (status, {"status": word, "reasons": ["Kafka is away"]})
+            assert (found, json.loads(body)) == (
+                status,
+                {"status": word, "reasons": ["Kafka is away"]},
+            )
         app.state = State(ready=True)
         _, _, body = exchange(connection, b"/ready")
         assert json.loads(body) == {"status": "ready"}
 
 
-def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(serve: Callable[..., Served], app: App) -> None:
+def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(
+    serve: Callable[..., Served], app: App
+) -> None:
     port, _, _ = serve()
     with connect(port) as connection:
         eventually(lambda: exchange(connection, b"/ready")[0] == 200)
-        connection.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n")
+        connection.sendall(
+            b"GET /ready HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n\r\n"
+        )
         assert one_answer(connection)[0] == 200
     assert app.authorizations[-2:] == ["", "Bearer secret"]
 
@@ -498,7 +533,12 @@ def answered(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"G", b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"],
+    [
+        b"G",
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf",
+    ],
 )
 def test_a_request_that_does_not_become_whole_gets_408(
     serve: Callable[..., Served], app: App, clock: Clock, sent: bytes
@@ -515,7 +555,9 @@ def test_a_request_that_does_not_become_whole_gets_408(
     assert app.server.counters["stalled"] == 1
 
 
-def test_dripping_bytes_does_not_buy_time(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+def test_dripping_bytes_does_not_buy_time(
+    serve: Callable[..., Served], app: App, clock: Clock
+) -> None:
     port, _, _ = serve(REQUEST_TIMEOUT="10")
     with connect(port) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
@@ -530,7 +572,9 @@ def test_dripping_bytes_does_not_buy_time(serve: Callable[..., Served], app: App
 
 
 @pytest.mark.parametrize("requests", [0, 1])
-def test_a_connection_that_rests_is_closed(serve: Callable[..., Served], app: App, clock: Clock, requests: int) -> None:
+def test_a_connection_that_rests_is_closed(
+    serve: Callable[..., Served], app: App, clock: Clock, requests: int
+) -> None:
     port, _, _ = serve(REQUEST_TIMEOUT="10")
     with connect(port) as connection:
         for _ in range(requests):
@@ -539,7 +583,9 @@ def test_a_connection_that_rests_is_closed(serve: Callable[..., Served], app: Ap
         assert connection.recv(1) == b""
 
 
-def test_a_slow_app_is_not_taken_for_a_slow_client(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+def test_a_slow_app_is_not_taken_for_a_slow_client(
+    serve: Callable[..., Served], app: App, clock: Clock
+) -> None:
     port, _, _ = serve(REQUEST_TIMEOUT="10")
     with connect(port) as connection:
         connection.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
@@ -584,7 +630,9 @@ def test_while_too_much_is_unsent_those_that_stall_longest_are_cut(
     assert app.server.counters["evicted"] == 1
 
 
-def test_a_client_that_reads_slowly_gets_all_of_it(serve: Callable[..., Served], app: App, clock: Clock) -> None:
+def test_a_client_that_reads_slowly_gets_all_of_it(
+    serve: Callable[..., Served], app: App, clock: Clock
+) -> None:
     port, _, _ = serve(REQUEST_TIMEOUT="10")
     with socket.socket() as connection:
         # So that each look of the client's makes the server send more.
@@ -622,7 +670,9 @@ def test_at_the_connection_limit_those_that_stall_longest_make_room(
             connection.close()
 
 
-def test_when_all_connections_work_a_new_one_gets_503(serve: Callable[..., Served], app: App) -> None:
+def test_when_all_connections_work_a_new_one_gets_503(
+    serve: Callable[..., Served], app: App
+) -> None:
     port, _, _ = serve(CONNECTION_LIMIT="16")
     working = [connect(port) for _ in range(16)]
     for connection in working:
@@ -635,8 +685,12 @@ def test_when_all_connections_work_a_new_one_gets_503(serve: Callable[..., Serve
         connection.close()
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"])
-def test_a_thousand_slow_clients_shut_nobody_out(serve: Callable[..., Served], app: App, sent: bytes) -> None:
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"]
+)
+def test_a_thousand_slow_clients_shut_nobody_out(
+    serve: Callable[..., Served], app: App, sent: bytes
+) -> None:
     port, _, _ = serve(SHUTDOWN_TIMEOUT="0")
     slow = [connect(port) for _ in range(1000)]
     try:
@@ -662,11 +716,17 @@ def test_requests_that_come_together_are_answered_in_order(
     port, _, _ = serve()
     with connect(port) as connection:
         connection.sendall(
-            b"".join(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in (b"/1", b"/health", b"/2"))
+            b"".join(
+                b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in (b"/1", b"/health", b"/2")
+            )
         )
         if not more:
             connection.shutdown(socket.SHUT_WR)
-        assert [one_answer(connection)[2] for _ in range(3)] == [b"ok", b'{"status":"alive"}', b"ok"]
+        assert [one_answer(connection)[2] for _ in range(3)] == [
+            b"ok",
+            b'{"status":"alive"}',
+            b"ok",
+        ]
         if not more:
             assert connection.recv(1) == b""
     assert app.calls == 2
@@ -692,7 +752,9 @@ def test_while_draining_it_is_not_ready_and_answers_tell_clients_to_connect_anew
         assert first.recv(1) == b""
 
 
-def test_requests_in_the_queues_are_answered_before_the_end(serve: Callable[..., Served], app: App) -> None:
+def test_requests_in_the_queues_are_answered_before_the_end(
+    serve: Callable[..., Served], app: App
+) -> None:
     port, stopping, thread = serve()
     waiting = [connect(port) for _ in range(12)]
     for number, connection in enumerate(waiting):
@@ -708,7 +770,9 @@ def test_requests_in_the_queues_are_answered_before_the_end(serve: Callable[...,
 
 
 @pytest.mark.usefixtures("long_rest")
-def test_a_connection_that_was_made_before_the_end_may_still_ask(serve: Callable[..., Served], app: App) -> None:
+def test_a_connection_that_was_made_before_the_end_may_still_ask(
+    serve: Callable[..., Served], app: App
+) -> None:
     port, stopping, _ = serve()
     with connect(port) as resting:
         eventually(lambda: app.server.connections == 1)
@@ -743,9 +807,15 @@ def test_connections_that_the_kernel_took_before_the_end_are_served(
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize(("soft", "hard", "expected"), [(256, 20_000, 2128), (256, 1024, 1024), (20_000, 20_000, None)])
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"), [(256, 20_000, 2128), (256, 1024, 1024), (20_000, 20_000, None)]
+)
 def test_as_many_open_files_as_the_connection_limit_needs_are_asked_for(
-    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, expected: int | None
+    serve: Callable[..., Served],
+    monkeypatch: pytest.MonkeyPatch,
+    soft: int,
+    hard: int,
+    expected: int | None,
 ) -> None:
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr("resource.getrlimit", lambda _: (soft, hard))

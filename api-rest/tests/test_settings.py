@@ -13,8 +13,14 @@ def test_the_readme_holds_the_table_of_what_is_declared() -> None:
 
 def test_the_defaults_are_good_values(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
-    assert (settings.broker_url, settings.db_port, settings.http_port) == (("kafka.invalid:9092",), 3306, 8000)
+    assert (settings.broker_url, settings.db_port, settings.http_port) == (
+        ("kafka.invalid:9092",),
+        3306,
+        8000,
+    )
 
 
-def test_the_largest_body_fits_into_one_kafka_message(make_settings: Callable[..., Settings]) -> None:
+def test_the_largest_body_fits_into_one_kafka_message(
+    make_settings: Callable[..., Settings],
+) -> None:
     assert make_settings(MAX_BODY_BYTES="900000").max_body_bytes < 1_000_000

@@ -26,7 +26,9 @@ class Instance:
     def __init__(self, port: int) -> None:
         self.port = port
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE.parent / "src")}
-        self.process = subprocess.Popen([sys.executable, str(HERE / "served.py"), str(port)], env=environ)
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "served.py"), str(port)], env=environ
+        )
         deadline = time.monotonic() + LIMIT
         while not self.ready():
             assert time.monotonic() < deadline, "it does not start"
@@ -124,7 +126,9 @@ def test_no_request_fails_while_instances_are_stopped_one_after_another(
                 assert time.monotonic() < deadline, "the clients get no answers"
                 time.sleep(0.005)
             assert instances[turn % 2].stop() == 0
-            assert [failure for client in clients for failure in client.failures] == [], f"in round {turn}"
+            assert [failure for client in clients for failure in client.failures] == [], (
+                f"in round {turn}"
+            )
             instances[turn % 2] = Instance(ports[turn % 2])
     finally:
         for client in clients:

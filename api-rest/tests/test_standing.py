@@ -25,14 +25,22 @@ def test_every_stage_has_its_words(stage: str) -> None:
 
 
 def test_what_is_done_now_is_the_last_stage_under_way() -> None:
-    assert result(run(("test", "started"), ("build", "started"), ("scan", "succeeded")), NOW)[1] == "Building"
+    assert (
+        result(run(("test", "started"), ("build", "started"), ("scan", "succeeded")), NOW)[1]
+        == "Building"
+    )
 
 
 def test_what_failed_is_the_first_stage_that_did() -> None:
-    assert result(run(("test", "succeeded"), ("build", "failed"), ("scan", "failed")), NOW)[1] == "Failed in build"
+    assert (
+        result(run(("test", "succeeded"), ("build", "failed"), ("scan", "failed")), NOW)[1]
+        == "Failed in build"
+    )
 
 
-@pytest.mark.parametrize(("ago", "goes_on"), [(DAY, True), (DAY + timedelta(microseconds=1), False)])
+@pytest.mark.parametrize(
+    ("ago", "goes_on"), [(DAY, True), (DAY + timedelta(microseconds=1), False)]
+)
 def test_a_run_that_says_nothing_for_a_day_is_cut_off(ago: timedelta, *, goes_on: bool) -> None:
     silent = run(("build", "started"), ago=ago)
     assert under_way(silent, NOW) is goes_on
@@ -50,6 +58,8 @@ def test_what_is_newer_than_what_runs_is_coming() -> None:
     assert (found.version, found.look, found.words) == ("1.2.4", "failed", "Failed in deploy")
 
 
-@pytest.mark.parametrize("stages", [(("push", "succeeded"),), (("scan", "failed"), ("deploy", "succeeded"))])
+@pytest.mark.parametrize(
+    "stages", [(("push", "succeeded"),), (("scan", "failed"), ("deploy", "succeeded"))]
+)
 def test_what_went_well_or_arrived_is_not_coming(stages: tuple[tuple[str, str], ...]) -> None:
     assert coming(None, run(*stages), NOW) is None

@@ -42,10 +42,19 @@ def store(engine: Engine) -> Store:
 @pytest.fixture
 def put(engine: Engine, deployment: dict[str, Any]) -> Callable[..., None]:
     def put(event_id: str, **changes: object) -> None:
-        row: dict[str, Any] = {"id": event_id, "received_at": START, "details": None, **deployment, **changes}
+        row: dict[str, Any] = {
+            "id": event_id,
+            "received_at": START,
+            "details": None,
+            **deployment,
+            **changes,
+        }
         # As async-worker fills them.
         details = row["details"] or {}
-        row.update({name: run_text(details, name) for name in TEXTS}, at=happened_at(details, row["received_at"]))
+        row.update(
+            {name: run_text(details, name) for name in TEXTS},
+            at=happened_at(details, row["received_at"]),
+        )
         with engine.begin() as connection:
             connection.execute(insert(deployments), row)
 
@@ -68,7 +77,9 @@ def recent(store: Store, **asked: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     return [json.loads(line) for line in read(store, **asked).lines]
 
 
-def test_an_event_reads_as_it_was_sent(store: Store, put: Callable[..., None], deployment: dict[str, Any]) -> None:
+def test_an_event_reads_as_it_was_sent(
+    store: Store, put: Callable[..., None], deployment: dict[str, Any]
+) -> None:
     put("a", details={"seconds": 1.5, "who": "Zoë"})
     assert store.find("a") == {
         "id": "a",
@@ -89,7 +100,9 @@ def test_an_unknown_id_finds_nothing(store: Store) -> None:
     assert store.find("a") is None
 
 
-def test_the_newest_comes_first_and_equal_times_have_an_order(store: Store, put: Callable[..., None]) -> None:
+def test_the_newest_comes_first_and_equal_times_have_an_order(
+    store: Store, put: Callable[..., None]
+) -> None:
     put("old", received_at=START - timedelta(microseconds=1))
     put("b")
     put("a")
@@ -109,7 +122,9 @@ def test_every_filter_must_match(store: Store, put: Callable[..., None]) -> None
     assert ids(recent(store, filters={"component": "x", "status": "failed"}, limit=10)) == ["a"]
 
 
-def test_a_span_of_time_has_its_start_and_not_its_end(store: Store, put: Callable[..., None]) -> None:
+def test_a_span_of_time_has_its_start_and_not_its_end(
+    store: Store, put: Callable[..., None]
+) -> None:
     for minute in range(4):
         put(str(minute), received_at=START + timedelta(minutes=minute))
     since, until = START + timedelta(minutes=1), START + timedelta(minutes=3)
@@ -217,7 +232,11 @@ def test_pages_show_every_event_once_though_new_ones_arrive(
 ) -> None:
     for number in range(10):
         # Three to a moment, so that pages end within one.
-        put(f"{number % 7}{number}", received_at=START + timedelta(seconds=number // 3), component="x")
+        put(
+            f"{number % 7}{number}",
+            received_at=START + timedelta(seconds=number // 3),
+            component="x",
+        )
     expected = ids(recent(store, filters=filters, limit=100))
     seen: list[str] = []
     after = None
@@ -230,7 +249,9 @@ def test_pages_show_every_event_once_though_new_ones_arrive(
     assert len(seen) == 10
 
 
-def deploy(put: Callable[..., None], second: int, status: str = "succeeded", **changes: object) -> None:
+def deploy(
+    put: Callable[..., None], second: int, status: str = "succeeded", **changes: object
+) -> None:
     values = {"stage": "deploy", "version": "1", **changes}
     put(str(uuid.uuid4()), received_at=START + timedelta(seconds=second), status=status, **values)
 
@@ -242,7 +263,9 @@ def places(store: Store) -> list[tuple[str, str, str, float]]:
     ]
 
 
-def test_what_runs_is_the_newest_success_of_each_place_sorted(store: Store, put: Callable[..., None]) -> None:
+def test_what_runs_is_the_newest_success_of_each_place_sorted(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 1, component="b", responsible="ana")
     deploy(put, 2, component="a")
     deploy(put, 3, component="a", version="2")
@@ -250,7 +273,11 @@ def test_what_runs_is_the_newest_success_of_each_place_sorted(store: Store, put:
     deploy(put, 5, component="a", version="4", status="started")
     deploy(put, 6, component="a", version="5", stage="verify")
     deploy(put, 7, component="a", environment="production")
-    assert places(store) == [("production", "a", "1", 7), ("staging", "a", "2", 3), ("staging", "b", "1", 1)]
+    assert places(store) == [
+        ("production", "a", "1", 7),
+        ("staging", "a", "2", 3),
+        ("staging", "b", "1", 1),
+    ]
     assert store.running()[2].responsible == "ana"
 
 
@@ -268,10 +295,14 @@ def test_a_rollback_takes_one_deploy_away_and_leaves_those_before(
     assert places(store) == [("staging", "api-rest", "2", 2)]
 
 
-def test_a_rollback_of_something_else_takes_nothing_away(store: Store, put: Callable[..., None]) -> None:
+def test_a_rollback_of_something_else_takes_nothing_away(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 1, status="rolled-back")
     deploy(put, 2)
-    for number, other in enumerate(({"version": "2"}, {"component": "b"}, {"environment": "qa"}, {"stage": "test"})):
+    for number, other in enumerate(
+        ({"version": "2"}, {"component": "b"}, {"environment": "qa"}, {"stage": "test"})
+    ):
         deploy(put, 3 + number, status="rolled-back", **other)
     assert places(store) == [("staging", "api-rest", "1", 2)]
 
@@ -295,7 +326,9 @@ def test_a_deployment_that_waited_in_an_outbox_does_not_win_over_one_that_happen
     assert both(store) == (["2"], "2")
 
 
-def test_a_deployment_that_waited_and_happened_last_is_what_runs(store: Store, put: Callable[..., None]) -> None:
+def test_a_deployment_that_waited_and_happened_last_is_what_runs(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 5, version="1", details=at(4))
     deploy(put, 900, version="2", details=at(6))
     assert both(store) == (["2"], "2")
@@ -334,14 +367,18 @@ def test_a_rollback_that_is_told_late_undoes_what_was_deployed_before_it_happene
     assert places(store) == [("staging", "api-rest", "1", 5)]
 
 
-def test_only_deployments_of_the_same_place_overtake(store: Store, put: Callable[..., None]) -> None:
+def test_only_deployments_of_the_same_place_overtake(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 5, version="2", component="b")
     deploy(put, 5, version="3", environment="production")
     deploy(put, 900, version="1", details=at(0))
     assert both(store) == (["3", "1", "2"], "1")
 
 
-def test_a_time_that_is_not_believed_waited_for_nothing(store: Store, put: Callable[..., None]) -> None:
+def test_a_time_that_is_not_believed_waited_for_nothing(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 5, version="2", details=at(4))
     deploy(put, 8 * 86_400, version="1", details=at(0))
     assert both(store) == (["1"], "1")
@@ -359,20 +396,26 @@ def test_many_places_whose_deployments_waited_are_asked_for_in_several_statement
     ]
 
 
-def test_a_place_whose_only_version_was_rolled_back_has_nothing(store: Store, put: Callable[..., None]) -> None:
+def test_a_place_whose_only_version_was_rolled_back_has_nothing(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 1)
     deploy(put, 1, status="rolled-back")
     assert places(store) == []
 
 
-def test_a_version_deployed_again_after_its_rollback_runs(store: Store, put: Callable[..., None]) -> None:
+def test_a_version_deployed_again_after_its_rollback_runs(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 1)
     deploy(put, 2, status="rolled-back")
     deploy(put, 3)
     assert places(store) == [("staging", "api-rest", "1", 3)]
 
 
-def test_what_runs_comes_with_the_run_that_brought_it(store: Store, put: Callable[..., None]) -> None:
+def test_what_runs_comes_with_the_run_that_brought_it(
+    store: Store, put: Callable[..., None]
+) -> None:
     for second, stage, status in (
         (0, "build", "started"),
         (5, "build", "succeeded"),
@@ -419,7 +462,9 @@ def test_a_run_reaches_a_day_from_its_deployment(store: Store, put: Callable[...
     assert [stage.stage for stage in found.run.stages] == ["test", "deploy", "verify"]
 
 
-def test_many_places_are_asked_for_in_several_statements(store: Store, put: Callable[..., None]) -> None:
+def test_many_places_are_asked_for_in_several_statements(
+    store: Store, put: Callable[..., None]
+) -> None:
     count = store_module.PLACES_AT_ONCE * 2 + 3
     for number in range(count):
         deploy(put, number, component=f"c{number:03}")
@@ -428,7 +473,9 @@ def test_many_places_are_asked_for_in_several_statements(store: Store, put: Call
     assert all(place.run and place.run.component == place.component for place in found)
 
 
-def test_of_a_versions_events_only_the_newest_are_read(store: Store, put: Callable[..., None]) -> None:
+def test_of_a_versions_events_only_the_newest_are_read(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 0, "started", stage="build")
     for second in range(1, store_module.RUN_EVENTS):
         deploy(put, second, "failed", stage="test")
@@ -443,14 +490,25 @@ def test_what_details_say_of_a_run_is_read_with_it(store: Store, put: Callable[.
     for second, status in ((0, "started"), (30, "succeeded")):
         at = f"2026-01-01T12:00:{second:02}.000Z"
         for number in (1, 2):
-            details = {"at": at, "pipeline": f"https://ci/{number}", "step": "inv build", "commit": "0a1b2c3"}
+            details = {
+                "at": at,
+                "pipeline": f"https://ci/{number}",
+                "step": "inv build",
+                "commit": "0a1b2c3",
+            }
             deploy(put, 3600, status, stage="build", details=details)
     both = store.recent_runs(9)
-    assert [(stage.stage, stage.seconds) for run in both for stage in run.stages] == [("build", 30), ("build", 30)]
+    assert [(stage.stage, stage.seconds) for run in both for stage in run.stages] == [
+        ("build", 30),
+        ("build", 30),
+    ]
     deploy(put, 3601)
     (found,) = store.running()
     assert found.run is not None
-    assert [(stage.stage, stage.seconds) for stage in found.run.stages] == [("build", 30), ("deploy", None)]
+    assert [(stage.stage, stage.seconds) for stage in found.run.stages] == [
+        ("build", 30),
+        ("deploy", None),
+    ]
 
 
 def standing(store: Store, component: str = "api-rest") -> tuple[str | None, str | None]:
@@ -471,7 +529,11 @@ def test_how_a_place_stands_is_what_runs_there_and_the_newest_run_towards_it(
     deploy(put, 5, "rolled-back", version="2")
     assert standing(store) == ("1", "5")
     there, _ = store.standing("staging", "api-rest")
-    assert there == next(one for one in store.running() if (one.environment, one.component) == ("staging", "api-rest"))
+    assert there == next(
+        one
+        for one in store.running()
+        if (one.environment, one.component) == ("staging", "api-rest")
+    )
 
 
 def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
@@ -484,7 +546,14 @@ def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
         deploy(put, second, "failed", environment="none", stage="test")
     assert standing(store) == (None, "0")
     for second in (4, 5):
-        deploy(put, second, "failed", version="1", stage="test", details={"pipeline": f"https://ci/{second}"})
+        deploy(
+            put,
+            second,
+            "failed",
+            version="1",
+            stage="test",
+            details={"pipeline": f"https://ci/{second}"},
+        )
     assert standing(store) == (None, "1")
 
 
@@ -527,7 +596,10 @@ def test_the_database_answers_as_the_model_does(engine: Engine, rows: list[Row])
     for place in PLACES:
         there = [one for one in expected if (one.environment, one.component) == place]
         towards = runs(row for row in rows if (row["environment"], row["component"]) == place)
-        assert store.standing(*place) == (there[0] if there else None, towards[0] if towards else None)
+        assert store.standing(*place) == (
+            there[0] if there else None,
+            towards[0] if towards else None,
+        )
 
 
 def test_recent_runs_are_the_newest_ones(store: Store, put: Callable[..., None]) -> None:
@@ -620,7 +692,9 @@ def test_a_wrong_statement_stays_a_bug(store: Store, monkeypatch: pytest.MonkeyP
         store.find("a")
 
 
-def test_a_server_that_refuses_connections_is_unavailable(make_settings: Callable[..., Settings]) -> None:
+def test_a_server_that_refuses_connections_is_unavailable(
+    make_settings: Callable[..., Settings],
+) -> None:
     store = Store(database_engine(make_settings(DB_HOST="127.0.0.1", DB_PORT="1")))
     with pytest.raises(Unavailable, match="does not answer"):
         store.check()
@@ -646,7 +720,9 @@ class LostError(Exception):
     """What a driver raises."""
 
 
-def lost(*, invalidated: bool = True, cause: Exception | None = None, code: int = 2013) -> exc.OperationalError:
+def lost(
+    *, invalidated: bool = True, cause: Exception | None = None, code: int = 2013
+) -> exc.OperationalError:
     original = LostError(code, "Lost connection")
     original.__context__ = cause
     return exc.OperationalError("SELECT 1", {}, original, connection_invalidated=invalidated)
@@ -667,9 +743,15 @@ def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, *errors: Exceptio
     return tries
 
 
-@pytest.mark.parametrize(("error", "twice"), [(lost(), Unavailable), (lost(invalidated=False, code=1213), Busy)])
+@pytest.mark.parametrize(
+    ("error", "twice"), [(lost(), Unavailable), (lost(invalidated=False, code=1213), Busy)]
+)
 def test_a_connection_that_turned_out_dead_and_a_deadlock_are_tried_again_once(
-    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception, twice: type[Exception]
+    store: Store,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    twice: type[Exception],
 ) -> None:
     answering(engine, monkeypatch, error)
     assert store.find("a") is None
@@ -693,7 +775,8 @@ def crowded(tmp_path: Path) -> Iterator[tuple[Store, Engine]]:
     """A store whose engine for readers has one connection, and one for recording beside it."""
     address = f"sqlite:///{tmp_path / 'ledger'}"
     reading, recording = (
-        create_engine(address, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0) for _ in range(2)
+        create_engine(address, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0)
+        for _ in range(2)
     )
     deployments.metadata.create_all(recording)
     yield Store(reading, recording), reading
@@ -701,7 +784,9 @@ def crowded(tmp_path: Path) -> Iterator[tuple[Store, Engine]]:
         engine.dispose()
 
 
-def test_whoever_finds_no_connection_free_is_told_that_the_database_is_busy(crowded: tuple[Store, Engine]) -> None:
+def test_whoever_finds_no_connection_free_is_told_that_the_database_is_busy(
+    crowded: tuple[Store, Engine],
+) -> None:
     store, reading = crowded
     with reading.connect():
         with pytest.raises(Busy) as caught:
@@ -723,7 +808,9 @@ def test_close_lets_go_of_both_engines(crowded: tuple[Store, Engine]) -> None:
     store.find("a")
     pools = [engine.pool for engine in (reading, store._recording)]
     store.close()
-    assert [engine.pool is pool for engine, pool in zip((reading, store._recording), pools, strict=True)] == [False] * 2
+    assert [
+        engine.pool is pool for engine, pool in zip((reading, store._recording), pools, strict=True)
+    ] == [False] * 2
 
 
 @pytest.mark.parametrize("error", [lost(invalidated=False), lost(cause=TimeoutError())])
@@ -755,7 +842,9 @@ class Record:
         self.info: dict[str, float] = {}
 
 
-@pytest.mark.parametrize(("rested", "pings"), [(None, 0), (1.0, 0), (store_module.PING_AFTER + 1, 1)])
+@pytest.mark.parametrize(
+    ("rested", "pings"), [(None, 0), (1.0, 0), (store_module.PING_AFTER + 1, 1)]
+)
 def test_only_a_connection_that_rested_is_asked_whether_it_lives(
     monkeypatch: pytest.MonkeyPatch, rested: float | None, pings: int
 ) -> None:

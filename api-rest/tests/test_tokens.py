@@ -53,7 +53,10 @@ def names(tokens: Tokens, *presented: str) -> list[str | None]:
 
 
 def test_lines_are_name_scope_and_token() -> None:
-    assert [(token.name, token.scope) for token in parse(FILE)] == [("dashboard", "read"), ("ci", "write")]
+    assert [(token.name, token.scope) for token in parse(FILE)] == [
+        ("dashboard", "read"),
+        ("ci", "write"),
+    ]
 
 
 def test_a_client_may_have_two_tokens_while_one_replaces_the_other() -> None:
@@ -87,14 +90,18 @@ def test_every_wrong_line_is_named_and_no_token_repeated(text: str, problems: li
 
 
 def test_only_the_whole_token_is_one(tokens: Tokens) -> None:
-    assert names(tokens, READER, WRITER, WRITER[:-1], f"{WRITER}x", WRITER.upper(), "", "\udcff") == [
+    assert names(
+        tokens, READER, WRITER, WRITER[:-1], f"{WRITER}x", WRITER.upper(), "", "\udcff"
+    ) == [
         "dashboard",
         "ci",
         *[None] * 5,
     ]
 
 
-def test_every_entry_is_compared_whichever_matches(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_entry_is_compared_whichever_matches(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compared: list[bytes] = []
 
     def compare(known: bytes, presented: bytes) -> bool:
@@ -117,7 +124,9 @@ def test_bytes_that_are_no_text_are_a_problem(tmp_path: Path) -> None:
         Tokens(str(tmp_path / "tokens"))
 
 
-def test_a_changed_file_is_read_again_but_looked_at_once_a_second(tokens: Tokens, file: Path, clock: Clock) -> None:
+def test_a_changed_file_is_read_again_but_looked_at_once_a_second(
+    tokens: Tokens, file: Path, clock: Clock
+) -> None:
     file.write_text(f"new write {NEW}", encoding="utf-8")
     clock.now += 0.9
     assert names(tokens, NEW, WRITER) == [None, "ci"]
@@ -125,7 +134,9 @@ def test_a_changed_file_is_read_again_but_looked_at_once_a_second(tokens: Tokens
     assert names(tokens, NEW, WRITER) == ["new", None]
 
 
-def test_a_new_file_of_the_same_time_and_size_is_seen(tokens: Tokens, file: Path, clock: Clock) -> None:
+def test_a_new_file_of_the_same_time_and_size_is_seen(
+    tokens: Tokens, file: Path, clock: Clock
+) -> None:
     before = file.stat()
     other = file.with_name("other")
     other.write_text(FILE.replace(WRITER, NEW), encoding="utf-8")
@@ -164,7 +175,9 @@ def test_a_broken_new_version_changes_nothing_and_is_told_once(
     assert names(tokens, NEW) == ["new"]
 
 
-def test_settings_without_a_file_have_no_tokens(make_settings: Callable[..., Settings], file: Path) -> None:
+def test_settings_without_a_file_have_no_tokens(
+    make_settings: Callable[..., Settings], file: Path
+) -> None:
     assert configured(make_settings()) is None
     assert configured(make_settings(TOKENS_FILE=str(file))) is not None
 
@@ -196,7 +209,9 @@ def authorization(token: str, scheme: str = "Bearer") -> dict[str, str]:
 
 def test_a_write_token_may_post_and_its_name_is_known(http: TestApp) -> None:
     assert http.post("/deployments", headers=authorization(WRITER)).json == {"client": "ci"}
-    assert http.post("/deployments", headers=authorization(WRITER, "bEaReR")).json == {"client": "ci"}
+    assert http.post("/deployments", headers=authorization(WRITER, "bEaReR")).json == {
+        "client": "ci"
+    }
 
 
 @pytest.mark.parametrize(
@@ -210,7 +225,9 @@ def test_a_write_token_may_post_and_its_name_is_known(http: TestApp) -> None:
         (authorization(""), 'Bearer realm="ledger", error="invalid_token"'),
     ],
 )
-def test_without_a_known_token_a_post_is_401(http: TestApp, headers: dict[str, Any], challenge: str) -> None:
+def test_without_a_known_token_a_post_is_401(
+    http: TestApp, headers: dict[str, Any], challenge: str
+) -> None:
     response = http.post("/deployments", headers=headers, status=401)
     assert response.headers["WWW-Authenticate"] == challenge
     assert response.json["error"]["code"] == "unauthorized"
@@ -260,7 +277,9 @@ def test_a_refused_body_is_not_read(http: TestApp) -> None:
     http.post("/deployments", status=401, extra_environ={"wsgi.input": Body()})
 
 
-def test_the_log_names_the_client_and_no_token(http: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_client_and_no_token(
+    http: TestApp, caplog: pytest.LogCaptureFixture
+) -> None:
     bound: list[dict[str, Any]] = []
 
     class Keeping(logging.Handler):

@@ -58,7 +58,9 @@ def make_message(deployment: dict[str, Any]) -> Callable[..., Message]:
 
     def make(offset: int = 0, partition: int = 0, **changes: object) -> Message:
         value = json.dumps({**deployment, **changes}).encode("utf-8")
-        return Message("deployments", partition, offset, b"api-rest", value, (("kind", b"deployment"),))
+        return Message(
+            "deployments", partition, offset, b"api-rest", value, (("kind", b"deployment"),)
+        )
 
     return make
 

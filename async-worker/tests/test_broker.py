@@ -114,8 +114,14 @@ class Consumer:
 
     def metrics(self, *, raw: bool) -> dict[MetricName, SimpleNamespace]:
         assert raw
-        ages = {"heartbeat-rate": lambda: 0.5, "last-heartbeat-seconds-ago": lambda: self.heartbeat_age}
-        return {MetricName(name, "coordinator"): SimpleNamespace(value=age) for name, age in ages.items()}
+        ages = {
+            "heartbeat-rate": lambda: 0.5,
+            "last-heartbeat-seconds-ago": lambda: self.heartbeat_age,
+        }
+        return {
+            MetricName(name, "coordinator"): SimpleNamespace(value=age)
+            for name, age in ages.items()
+        }
 
     def subscribe(self, topics: list[str]) -> None:
         self.topics = topics
@@ -134,7 +140,9 @@ class Consumer:
     def highwater(self, partition: TopicPartition) -> int | None:
         return self.highwaters.get(partition)
 
-    def commit_async(self, offsets: dict[TopicPartition, OffsetAndMetadata], callback: Callable[..., None]) -> None:
+    def commit_async(
+        self, offsets: dict[TopicPartition, OffsetAndMetadata], callback: Callable[..., None]
+    ) -> None:
         self.commits.append((offsets, callback))
 
     def answer(self, answer: object) -> None:
@@ -144,7 +152,8 @@ class Consumer:
 
     def asked(self) -> list[dict[int, int]]:
         return [
-            {partition.partition: kept.offset for partition, kept in offsets.items()} for offsets, _ in self.commits
+            {partition.partition: kept.offset for partition, kept in offsets.items()}
+            for offsets, _ in self.commits
         ]
 
     def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata], timeout_ms: int) -> None:
@@ -188,7 +197,9 @@ def _kafka(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
 
 @pytest.fixture
 def connected(make_settings: Callable[..., Settings]) -> KafkaBroker:
-    return KafkaBroker(make_settings(BROKER_URL="a,b:1", TOPIC_PARTITIONS="6", TOPIC_REPLICATION="3"))
+    return KafkaBroker(
+        make_settings(BROKER_URL="a,b:1", TOPIC_PARTITIONS="6", TOPIC_REPLICATION="3")
+    )
 
 
 def test_offsets_are_never_committed_by_time_and_nothing_is_skipped(connected: KafkaBroker) -> None:
@@ -249,7 +260,9 @@ def test_the_network_is_closed_when_no_broker_answers(
 ) -> None:
     opened: list[Any] = []
 
-    def admin(*, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object) -> Admin:
+    def admin(
+        *, kafka_client: Callable[..., Any], bootstrap_servers: list[str], **_: object
+    ) -> Admin:
         opened.append(kafka_client(bootstrap_servers=bootstrap_servers))
         raise KafkaTimeoutError
 
@@ -261,13 +274,22 @@ def test_the_network_is_closed_when_no_broker_answers(
 
 def record(partition: int, offset: int) -> SimpleNamespace:
     return SimpleNamespace(
-        topic="deployments", partition=partition, offset=offset, key=b"k", value=b"v", headers=[("kind", b"x")]
+        topic="deployments",
+        partition=partition,
+        offset=offset,
+        key=b"k",
+        value=b"v",
+        headers=[("kind", b"x")],
     )
 
 
 def test_messages_come_in_the_order_of_their_partition(connected: KafkaBroker) -> None:
     connected._consumer.records = {SECOND: [record(1, 7), record(1, 8)], FIRST: [record(0, 3)]}
-    assert [(message.partition, message.offset) for message in connected.poll(0.5)] == [(1, 7), (1, 8), (0, 3)]
+    assert [(message.partition, message.offset) for message in connected.poll(0.5)] == [
+        (1, 7),
+        (1, 8),
+        (0, 3),
+    ]
     assert connected.poll(0.5)[0] == Message("deployments", 1, 7, b"k", b"v", (("kind", b"x"),))
 
 
@@ -295,7 +317,9 @@ def test_while_a_heartbeat_is_late_it_looks_now_and_then_and_pauses_longer_each_
     assert max(clock.sleeps) == 0.1
 
 
-def test_what_comes_while_a_heartbeat_is_late_is_returned_at_once(connected: KafkaBroker, clock: Clock) -> None:
+def test_what_comes_while_a_heartbeat_is_late_is_returned_at_once(
+    connected: KafkaBroker, clock: Clock
+) -> None:
     consumer = connected._consumer
     consumer.heartbeat_age = 2.5
     consumer.records = {FIRST: [record(0, 3)]}
@@ -329,7 +353,9 @@ def test_brokers_that_refuse_this_worker_are_fatal(
         raise ClusterAuthorizationFailedError
 
     monkeypatch.setattr(broker, "KafkaAdminClient", admin)
-    with pytest.raises(Fatal, match=r"the brokers a:9092 refuse this worker: .*ClusterAuthorizationFailed"):
+    with pytest.raises(
+        Fatal, match=r"the brokers a:9092 refuse this worker: .*ClusterAuthorizationFailed"
+    ):
         KafkaBroker(make_settings(BROKER_URL="a"))
 
 
@@ -404,7 +430,9 @@ def test_a_commit_that_is_never_answered_does_not_stop_the_next(
     assert connected._consumer.asked() == [{0: 4}, {0: 6}]
 
 
-@pytest.mark.parametrize("error", [KafkaTimeoutError(), CommitFailedError(), RebalanceInProgressError()])
+@pytest.mark.parametrize(
+    "error", [KafkaTimeoutError(), CommitFailedError(), RebalanceInProgressError()]
+)
 def test_a_commit_that_fails_is_no_end(
     connected: KafkaBroker, make_message: Callable[..., Message], error: Exception
 ) -> None:
@@ -450,7 +478,9 @@ def test_hold_and_release_reach_all_partitions(connected: KafkaBroker) -> None:
     assert connected._consumer.paused == set()
 
 
-def test_a_dead_letter_says_why_and_where_from(connected: KafkaBroker, make_message: Callable[..., Message]) -> None:
+def test_a_dead_letter_says_why_and_where_from(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
     message = make_message(7, partition=1)
     connected.dead_letter(message, Undecodable("no \ud800 JSON"))
     ((topic, sent),) = connected._producer.sent
@@ -487,9 +517,13 @@ def test_a_dead_letter_that_may_never_be_written_is_fatal(
         connected.dead_letter(make_message(), Undecodable("no JSON"))
 
 
-def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(connected: KafkaBroker) -> None:
+def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(
+    connected: KafkaBroker,
+) -> None:
     connected._producer.limit = 100
-    connected.dead_letter(Message("deployments", 1, 7, b"k", b"x" * 200, ()), Undecodable("no JSON"))
+    connected.dead_letter(
+        Message("deployments", 1, 7, b"k", b"x" * 200, ()), Undecodable("no JSON")
+    )
     _, (_, sent) = connected._producer.sent
     assert (sent["key"], sent["value"]) == (b"k", b"")
     assert dict(sent["headers"]).items() >= {"value-omitted": b"200", "origin-offset": b"7"}.items()
@@ -533,7 +567,8 @@ def test_delivering_follows_the_last_heartbeat(connected: KafkaBroker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"), [(MemberState.STABLE, True), (MemberState.REBALANCING, False), (MemberState.UNJOINED, False)]
+    ("state", "expected"),
+    [(MemberState.STABLE, True), (MemberState.REBALANCING, False), (MemberState.UNJOINED, False)],
 )
 def test_joined_means_a_settled_share(connected: KafkaBroker, state: str, expected: bool) -> None:  # noqa: FBT001
     connected._consumer.state = state
@@ -545,7 +580,9 @@ def test_close_commits_what_is_owed_and_waits_for_it(
 ) -> None:
     connected.commit([make_message(3)])
     connected.close()
-    assert {partition: kept.offset for partition, kept in connected._consumer.committed.items()} == {FIRST: 4}
+    assert {
+        partition: kept.offset for partition, kept in connected._consumer.committed.items()
+    } == {FIRST: 4}
     assert connected._consumer.closed
 
 

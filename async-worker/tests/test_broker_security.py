@@ -18,7 +18,9 @@ def ca_file(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_by_default_nothing_is_encrypted_and_nobody_logs_in(make_settings: Callable[..., Settings]) -> None:
+def test_by_default_nothing_is_encrypted_and_nobody_logs_in(
+    make_settings: Callable[..., Settings],
+) -> None:
     assert client_options(make_settings()) == {"security_protocol": "PLAINTEXT"}
 
 
@@ -27,10 +29,15 @@ def test_a_broker_has_to_prove_its_name_by_tls_1_2_or_newer(
     make_settings: Callable[..., Settings], ca_file: str, protocol: str
 ) -> None:
     login = LOGIN if protocol == "SASL_SSL" else {}
-    options = client_options(make_settings(BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login))
+    options = client_options(
+        make_settings(BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login)
+    )
     context = options["ssl_context"]
     assert isinstance(context, ssl.SSLContext)
-    assert (options["security_protocol"], context.minimum_version) == (protocol, ssl.TLSVersion.TLSv1_2)
+    assert (options["security_protocol"], context.minimum_version) == (
+        protocol,
+        ssl.TLSVersion.TLSv1_2,
+    )
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
     assert len(context.get_ca_certs()) == 1
 
@@ -57,7 +64,8 @@ def test_who_logs_in_is_handed_on(make_settings: Callable[..., Settings], protoc
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "written"), [("SCRAM-SHA-512", "a=3Db=2Cc"), ("SCRAM-SHA-256", "a=3Db=2Cc"), ("PLAIN", "a=b,c")]
+    ("mechanism", "written"),
+    [("SCRAM-SHA-512", "a=3Db=2Cc"), ("SCRAM-SHA-256", "a=3Db=2Cc"), ("PLAIN", "a=b,c")],
 )
 def test_a_name_is_written_as_the_mechanism_wants_it(
     make_settings: Callable[..., Settings], mechanism: str, written: str
@@ -87,34 +95,48 @@ def problems(make_settings: Callable[..., Settings], **changes: str) -> list[str
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_a_login_needs_name_and_password(make_settings: Callable[..., Settings], protocol: str) -> None:
+def test_a_login_needs_name_and_password(
+    make_settings: Callable[..., Settings], protocol: str
+) -> None:
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol) == [
         f"BROKER_USERNAME: BROKER_SECURITY_PROTOCOL={protocol} needs it",
         f"BROKER_PASSWORD: BROKER_SECURITY_PROTOCOL={protocol} needs it",
     ]
 
 
-@pytest.mark.parametrize(("protocol", "other"), [("PLAINTEXT", "SASL_SSL or SASL_PLAINTEXT"), ("SSL", "SASL_SSL")])
+@pytest.mark.parametrize(
+    ("protocol", "other"), [("PLAINTEXT", "SASL_SSL or SASL_PLAINTEXT"), ("SSL", "SASL_SSL")]
+)
 def test_a_login_that_would_not_be_used_is_a_mistake(
     make_settings: Callable[..., Settings], protocol: str, other: str
 ) -> None:
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol, **LOGIN) == [
-        f"{name}: BROKER_SECURITY_PROTOCOL={protocol} logs nobody in; unset it, or set {other}" for name in LOGIN
+        f"{name}: BROKER_SECURITY_PROTOCOL={protocol} logs nobody in; unset it, or set {other}"
+        for name in LOGIN
     ]
 
 
 @pytest.mark.parametrize(
-    ("protocol", "login", "other"), [("PLAINTEXT", {}, "SSL or SASL_SSL"), ("SASL_PLAINTEXT", LOGIN, "SASL_SSL")]
+    ("protocol", "login", "other"),
+    [("PLAINTEXT", {}, "SSL or SASL_SSL"), ("SASL_PLAINTEXT", LOGIN, "SASL_SSL")],
 )
 def test_a_ca_that_would_not_be_asked_for_is_a_mistake(
-    make_settings: Callable[..., Settings], ca_file: str, protocol: str, login: dict[str, str], other: str
+    make_settings: Callable[..., Settings],
+    ca_file: str,
+    protocol: str,
+    login: dict[str, str],
+    other: str,
 ) -> None:
-    assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login) == [
+    assert problems(
+        make_settings, BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login
+    ) == [
         f"BROKER_CA_FILE: BROKER_SECURITY_PROTOCOL={protocol} does not encrypt; unset it, or set {other}"
     ]
 
 
-def test_a_ca_file_that_cannot_be_read_is_named(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_a_ca_file_that_cannot_be_read_is_named(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
     file = tmp_path / "absent"
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL="SSL", BROKER_CA_FILE=str(file)) == [
         f"BROKER_CA_FILE: cannot read {file} (No such file or directory)"
@@ -136,11 +158,22 @@ def test_a_ca_file_without_a_certificate_is_named(
     ]
 
 
-def test_contradictions_are_told_with_all_other_mistakes(make_settings: Callable[..., Settings]) -> None:
-    found = problems(make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x", DB_PORT="0")
-    assert [line.partition(":")[0] for line in found] == ["BROKER_URL", "DB_PORT", "BROKER_USERNAME", "BROKER_PASSWORD"]
+def test_contradictions_are_told_with_all_other_mistakes(
+    make_settings: Callable[..., Settings],
+) -> None:
+    found = problems(
+        make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x", DB_PORT="0"
+    )
+    assert [line.partition(":")[0] for line in found] == [
+        "BROKER_URL",
+        "DB_PORT",
+        "BROKER_USERNAME",
+        "BROKER_PASSWORD",
+    ]
 
 
-def test_a_protocol_that_is_none_is_one_mistake_and_not_three(make_settings: Callable[..., Settings]) -> None:
+def test_a_protocol_that_is_none_is_one_mistake_and_not_three(
+    make_settings: Callable[..., Settings],
+) -> None:
     found = problems(make_settings, BROKER_SECURITY_PROTOCOL="TLS", **LOGIN)
     assert [line.partition(":")[0] for line in found] == ["BROKER_SECURITY_PROTOCOL"]

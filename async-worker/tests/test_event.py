@@ -28,14 +28,27 @@ def test_an_event_becomes_a_row(deployment: dict[str, Any]) -> None:
 def test_what_details_say_of_the_run_are_columns_however_large_the_details_are(
     deployment: dict[str, Any], size: int
 ) -> None:
-    details = {"log": "x" * size, "at": "2026-01-02T04:00:00+01:00", "pipeline": "https://ci/1", "step": "é" * 101}
+    details = {
+        "log": "x" * size,
+        "at": "2026-01-02T04:00:00+01:00",
+        "pipeline": "https://ci/1",
+        "step": "é" * 101,
+    }
     row = decode(encoded({**deployment, "details": details}))
-    assert (row.at, row.pipeline, row.step) == ("2026-01-02 03:00:00.000000", "https://ci/1", "é" * 100)
+    assert (row.at, row.pipeline, row.step) == (
+        "2026-01-02 03:00:00.000000",
+        "https://ci/1",
+        "é" * 100,
+    )
 
 
 @pytest.mark.parametrize(
     "details",
-    [{"at": "2026-01-02T03:04:06Z"}, {"at": "yesterday"}, {"at": 5, "pipeline": [1], "step": {"a": 1}}],
+    [
+        {"at": "2026-01-02T03:04:06Z"},
+        {"at": "yesterday"},
+        {"at": 5, "pipeline": [1], "step": {"a": 1}},
+    ],
 )
 def test_what_is_wrong_of_the_run_counts_for_nothing_and_puts_no_event_aside(
     deployment: dict[str, Any], details: dict[str, Any]
@@ -117,14 +130,20 @@ def test_what_is_no_json_object_can_never_be_processed(value: bytes | None) -> N
         ("details", "text"),
     ],
 )
-def test_a_field_that_cannot_be_stored_is_named(deployment: dict[str, Any], name: str, value: object) -> None:
+def test_a_field_that_cannot_be_stored_is_named(
+    deployment: dict[str, Any], name: str, value: object
+) -> None:
     with pytest.raises(Undecodable, match=name):
         decode(encoded({**deployment, name: value}))
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_a_constant_that_json_has_not_makes_it_no_json(deployment: dict[str, Any], word: str) -> None:
-    value = encoded({**deployment, "colour": 0}).replace(b'"colour": 0', f'"colour": {word}'.encode())
+def test_a_constant_that_json_has_not_makes_it_no_json(
+    deployment: dict[str, Any], word: str
+) -> None:
+    value = encoded({**deployment, "colour": 0}).replace(
+        b'"colour": 0', f'"colour": {word}'.encode()
+    )
     with pytest.raises(Undecodable, match=f"not JSON: {word} is not JSON"):
         decode(value)
 
@@ -156,7 +175,8 @@ def test_an_unknown_field_may_hold_a_number_beyond_a_double(deployment: dict[str
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "component", "version", "environment", "responsible", "stage", "status", "received_at"]
+    "name",
+    ["id", "component", "version", "environment", "responsible", "stage", "status", "received_at"],
 )
 def test_a_field_that_is_missing_is_named(deployment: dict[str, Any], name: str) -> None:
     del deployment[name]
@@ -171,7 +191,12 @@ def test_a_heartbeat_comes_back_as_it_was_sent() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [{}, {"instance": 1, "sent_at": 1}, {"instance": "a", "sent_at": "now"}, {"instance": "a", "sent_at": True}],
+    [
+        {},
+        {"instance": 1, "sent_at": 1},
+        {"instance": "a", "sent_at": "now"},
+        {"instance": "a", "sent_at": True},
+    ],
 )
 def test_a_wrong_heartbeat_can_never_be_processed(payload: dict[str, Any]) -> None:
     with pytest.raises(Undecodable, match="heartbeat"):
@@ -187,7 +212,10 @@ def test_a_wrong_heartbeat_can_never_be_processed(payload: dict[str, Any]) -> No
         ((), False),
     ],
 )
-def test_a_heartbeat_is_known_by_its_header(headers: tuple[tuple[str, bytes], ...], expected: bool) -> None:  # noqa: FBT001
+def test_a_heartbeat_is_known_by_its_header(
+    headers: tuple[tuple[str, bytes], ...],
+    expected: bool,  # noqa: FBT001
+) -> None:
     assert Message("t", 0, 0, None, b"{}", headers).is_heartbeat is expected
 
 

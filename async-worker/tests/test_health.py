@@ -71,7 +71,10 @@ def test_alive_while_the_loop_turns(url: str, vitals: Vitals, clock: Clock) -> N
     clock.now += STUCK_AFTER
     assert get(f"{url}/health") == (200, {"status": "alive"})
     clock.now += 1
-    assert get(f"{url}/health") == (503, {"status": "stuck", "reasons": ["the loop has not turned for 36 s"]})
+    assert get(f"{url}/health") == (
+        503,
+        {"status": "stuck", "reasons": ["the loop has not turned for 36 s"]},
+    )
     vitals.turned(joined=False, delivering=False)
     assert get(f"{url}/health")[0] == 200
 
@@ -126,7 +129,9 @@ def still_turning(vitals: Vitals, clock: Clock, seconds: float) -> None:
     vitals.turned(joined=True, delivering=True)
 
 
-def test_not_ready_while_a_partition_has_messages_that_are_not_read(url: str, vitals: Vitals, clock: Clock) -> None:
+def test_not_ready_while_a_partition_has_messages_that_are_not_read(
+    url: str, vitals: Vitals, clock: Clock
+) -> None:
     still_turning(vitals, clock, 0)
     vitals.read({0: 5, 1: 7}, {0: 0, 1: 3}, owned=2, messages=1)
     still_turning(vitals, clock, STALLED_AFTER)
@@ -134,19 +139,26 @@ def test_not_ready_while_a_partition_has_messages_that_are_not_read(url: str, vi
     assert get(f"{url}/ready")[0] == 200
     still_turning(vitals, clock, 1)
     status, body = get(f"{url}/ready")
-    assert (status, body["reasons"]) == (503, ["partition 1 has 8 messages, and none was read for 31 s"])
+    assert (status, body["reasons"]) == (
+        503,
+        ["partition 1 has 8 messages, and none was read for 31 s"],
+    )
     assert get(f"{url}/health")[0] == 200
     vitals.read({0: 9, 1: 8}, {0: 0, 1: 7}, owned=2, messages=1)
     assert get(f"{url}/ready")[0] == 200
 
 
-def test_a_partition_that_is_read_to_its_end_may_rest(url: str, vitals: Vitals, clock: Clock) -> None:
+def test_a_partition_that_is_read_to_its_end_may_rest(
+    url: str, vitals: Vitals, clock: Clock
+) -> None:
     vitals.read({0: 5}, {0: 0}, owned=1, messages=1)
     still_turning(vitals, clock, STALLED_AFTER + 1)
     assert get(f"{url}/ready")[0] == 200
 
 
-def test_not_ready_when_not_even_its_own_heartbeats_come_back(url: str, vitals: Vitals, clock: Clock) -> None:
+def test_not_ready_when_not_even_its_own_heartbeats_come_back(
+    url: str, vitals: Vitals, clock: Clock
+) -> None:
     vitals.read({}, {}, owned=1, messages=0)
     still_turning(vitals, clock, 60)
     assert get(f"{url}/ready")[0] == 200
@@ -156,7 +168,9 @@ def test_not_ready_when_not_even_its_own_heartbeats_come_back(url: str, vitals: 
     assert "nothing was read for 61 s" in body["reasons"][0]
 
 
-def test_a_worker_without_a_partition_is_ready_to_take_one_over(url: str, vitals: Vitals, clock: Clock) -> None:
+def test_a_worker_without_a_partition_is_ready_to_take_one_over(
+    url: str, vitals: Vitals, clock: Clock
+) -> None:
     vitals.read({}, {}, owned=0, messages=0)
     still_turning(vitals, clock, 3600)
     assert get(f"{url}/ready")[0] == 200
@@ -199,7 +213,9 @@ def test_a_probe_that_hangs_up_early_is_no_error(
     database.check = slow  # type: ignore[method-assign]
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )  # close with a reset
     hung_up.set()
     get(f"{url}/health")
     time.sleep(0.2)

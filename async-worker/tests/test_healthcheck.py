@@ -18,7 +18,11 @@ def port_of(listener: socket.socket) -> int:
 
 @pytest.mark.parametrize(
     ("response", "expected"),
-    [(b"HTTP/1.1 200 OK\r\n\r\n", True), (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", False), (b"", False)],
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", False),
+        (b"", False),
+    ],
 )
 def test_only_200_is_ready(listener: socket.socket, response: bytes, expected: bool) -> None:  # noqa: FBT001
     asked: list[bytes] = []

@@ -52,7 +52,9 @@ def test_the_last_step_is_declared_and_each_is_a_number() -> None:
         assert re.fullmatch(r"v\d{4}_[a-z_]+", path.stem)
 
 
-def test_a_second_time_asks_once_and_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_time_asks_once_and_changes_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Store(engine).prepare()
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
@@ -155,7 +157,11 @@ def test_a_database_that_a_newer_worker_migrated_is_used_as_it_is(
     with caplog.at_level(logging.WARNING):
         Store(engine).prepare()
     assert structured(caplog) == [
-        {"event": "the database is newer than this worker", "database": "9999", "worker": migrations.HEAD}
+        {
+            "event": "the database is newer than this worker",
+            "database": "9999",
+            "worker": migrations.HEAD,
+        }
         | structured(caplog)[0]
     ]
     assert inspect(engine).has_table("deployments")

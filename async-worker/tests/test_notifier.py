@@ -52,7 +52,12 @@ class Outbox:
         return found.deployment_id not in self.taken
 
     def settle(
-        self, found: Notification, *, sent_at: datetime | None, retry_at: datetime | None, error: str | None
+        self,
+        found: Notification,
+        *,
+        sent_at: datetime | None,
+        retry_at: datetime | None,
+        error: str | None,
     ) -> None:
         self.settled.append((found.deployment_id, sent_at, retry_at, error))
         self.waiting.remove(found)
@@ -77,7 +82,9 @@ class World:
         self.sent.append(content)
 
     def count(self, outcome: str) -> float | None:
-        return self.metrics.registry.get_sample_value("worker_notifications_total", {"outcome": outcome})
+        return self.metrics.registry.get_sample_value(
+            "worker_notifications_total", {"outcome": outcome}
+        )
 
 
 @pytest.fixture
@@ -110,7 +117,10 @@ def test_the_next_attempt_is_later_each_time_and_not_before_it_is_welcome(
 
 
 def test_what_is_due_is_sent_once_and_noted(world: World) -> None:
-    world.outbox.waiting = [notification("a"), notification("later", next_attempt_at=START + timedelta(seconds=1))]
+    world.outbox.waiting = [
+        notification("a"),
+        notification("later", next_attempt_at=START + timedelta(seconds=1)),
+    ]
     assert world.notifier.turn() is False
     assert [json.loads(content)["text"][:12] for content in world.sent] == ["✅ *api-rest*"[:12]]
     assert world.outbox.settled == [("a", START, None, None)]
@@ -171,7 +181,9 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), RuntimeError("a bug")])
-def test_the_thread_survives_what_goes_wrong(world: World, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thread_survives_what_goes_wrong(
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(notifier, "LOOK_EVERY", 0.01)
     world.outbox.error = error
     world.notifier.start()
@@ -253,7 +265,10 @@ def test_it_is_posted_as_json(webhook: tuple[type[Webhook], str]) -> None:
     ],
 )
 def test_an_answer_that_is_no_success_is_a_failure(
-    webhook: tuple[type[Webhook], str], status: int, headers: dict[str, str], retry_after: float | None
+    webhook: tuple[type[Webhook], str],
+    status: int,
+    headers: dict[str, str],
+    retry_after: float | None,
 ) -> None:
     handler, url = webhook
     handler.status, handler.headers_to_send = status, headers
@@ -264,7 +279,12 @@ def test_an_answer_that_is_no_success_is_a_failure(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1/secret", "http://127.0.0.1:1/secret with\nspace", "https://127.0.0.1:1/secret"]
+    "url",
+    [
+        "http://127.0.0.1:1/secret",
+        "http://127.0.0.1:1/secret with\nspace",
+        "https://127.0.0.1:1/secret",
+    ],
 )
 def test_the_address_is_in_no_error(url: str) -> None:
     with pytest.raises(Failed, match="it cannot be reached") as caught:

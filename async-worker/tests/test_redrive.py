@@ -58,7 +58,9 @@ def test_the_arguments() -> None:
 @pytest.mark.parametrize(
     "wrong", [["--limit"], ["--limit", "0"], ["--limit", "-1"], ["--limit", "x"], ["--dry"], ["x"]]
 )
-def test_wrong_arguments_end_with_2_and_the_usage(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_end_with_2_and_the_usage(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["redrive", *wrong], {}) == 2
     assert "usage: async-worker redrive" in capsys.readouterr().err
 

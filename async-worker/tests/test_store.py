@@ -48,7 +48,9 @@ def telling(engine: Engine) -> Store:
 
 def row(event_id: str, **changes: Any) -> Deployment:  # noqa: ANN401  a wrong type is what some tests want
     at = NOW.isoformat(sep=" ", timespec="microseconds")
-    made = Deployment(event_id, "api-rest", "1", "staging", "me", "deploy", "succeeded", at, None, at)
+    made = Deployment(
+        event_id, "api-rest", "1", "staging", "me", "deploy", "succeeded", at, None, at
+    )
     return made._replace(**changes)
 
 
@@ -98,7 +100,9 @@ def test_a_row_the_database_refuses_does_not_stop_the_others(store: Store, engin
 
 
 @pytest.mark.parametrize(
-    "code", [1153, 4025, 3819, 3140, 3157], ids=["packet", "check of MariaDB", "check of MySQL", "JSON", "deep JSON"]
+    "code",
+    [1153, 4025, 3819, 3140, 3157],
+    ids=["packet", "check of MariaDB", "check of MySQL", "JSON", "deep JSON"],
 )
 def test_a_row_that_the_server_does_not_take_does_not_stop_the_others(
     store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
@@ -137,16 +141,22 @@ def test_check_fails_without_the_table(engine: Engine) -> None:
         Store(engine).check()
 
 
-def test_a_table_that_mysql_does_not_have_yet_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_mysql_does_not_have_yet_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(*_: object) -> None:
-        raise exc.ProgrammingError("SELECT", {}, Exception(1146, "Table 'ledger.deployments' doesn't exist"))
+        raise exc.ProgrammingError(
+            "SELECT", {}, Exception(1146, "Table 'ledger.deployments' doesn't exist")
+        )
 
     monkeypatch.setattr(store._engine, "connect", missing)
     with pytest.raises(Unavailable, match=r"the database is not ready: .*doesn't exist"):
         store.check()
 
 
-def test_a_server_that_refuses_connections_is_unavailable(make_settings: Callable[..., Settings]) -> None:
+def test_a_server_that_refuses_connections_is_unavailable(
+    make_settings: Callable[..., Settings],
+) -> None:
     store = Store(database_engine(make_settings(DB_HOST="127.0.0.1", DB_PORT="1")))
     for ask in (lambda: store.add([row("a")]), store.prepare, store.check):
         with pytest.raises(Unavailable, match="does not answer"):
@@ -180,13 +190,20 @@ ENDS = {
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_deployment_has_ended_when_it_is_out_or_failed_or_taken_back(stage: str, status: str) -> None:
+def test_a_deployment_has_ended_when_it_is_out_or_failed_or_taken_back(
+    stage: str, status: str
+) -> None:
     assert ended(row("a", stage=stage, status=status)) is ((stage, status) in ENDS)
 
 
 def test_what_ended_is_noted_once_with_its_row(telling: Store) -> None:
     old = (NOW - NEWS_FOR - timedelta(minutes=1)).isoformat(sep=" ", timespec="microseconds")
-    rows = [row("a"), row("b", status="started"), row("c", status="failed"), row("old", received_at=old)]
+    rows = [
+        row("a"),
+        row("b", status="started"),
+        row("c", status="failed"),
+        row("old", received_at=old),
+    ]
     assert telling.add(rows).news == 2
     assert telling.add(rows).news == 0
     due = telling.due(NOW + timedelta(hours=1), 9)
@@ -206,7 +223,9 @@ def only(store: Store, at: datetime) -> Notification:
     return found
 
 
-def test_a_notification_is_claimed_by_one_worker_and_comes_back_after_its_lease(telling: Store) -> None:
+def test_a_notification_is_claimed_by_one_worker_and_comes_back_after_its_lease(
+    telling: Store,
+) -> None:
     telling.add([row("a")])
     soon, until = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
     found = only(telling, soon)
@@ -229,13 +248,20 @@ def test_what_is_sent_or_given_up_is_not_due_any_more(telling: Store, engine: En
     assert {len(error) for error in errors if error} == {255}
 
 
-def test_only_what_is_old_and_done_is_purged(telling: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_old_and_done_is_purged(
+    telling: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store_module, "PURGE_STEP", 2)
     telling.add([row("a"), row("b")])
     done = telling.due(NOW + timedelta(days=1), 9)[0]
     telling.settle(done, sent_at=NOW, retry_at=None, error=None)
     keys = [
-        {"key_hash": f"{number}", "fingerprint": "f", "event_id": "e", "received_at": NOW - timedelta(days=number)}
+        {
+            "key_hash": f"{number}",
+            "fingerprint": "f",
+            "event_id": "e",
+            "received_at": NOW - timedelta(days=number),
+        }
         for number in range(6)
     ]
     with engine.begin() as connection:

@@ -57,7 +57,9 @@ def test_work_that_is_done_is_recorded_below_its_carrier() -> None:
     exporter = InMemorySpanExporter()
     traced = tracing(exporter)
     traced.record("process", "consumer", start_ns=5, carrier=CARRIER, attributes={"offset": 7})
-    traced.record("process", "consumer", start_ns=5, carrier={"traceparent": "nonsense"}, attributes={})
+    traced.record(
+        "process", "consumer", start_ns=5, carrier={"traceparent": "nonsense"}, attributes={}
+    )
     traced.close()
     child, root = exporter.get_finished_spans()
     assert child.context is not None

@@ -91,7 +91,9 @@ class Ledger:
         rejected: list[tuple[Deployment, Exception]] = [
             (row, DataError("too strange")) for row in rows if row.id in self.refused
         ]
-        new = {row.id: row for row in rows if row.id not in self.refused and row.id not in self.rows}
+        new = {
+            row.id: row for row in rows if row.id not in self.refused and row.id not in self.rows
+        }
         self.rows.update(new)
         return Stored(rejected, len(rows) - len(rejected) - len(new), self.news)
 
@@ -110,7 +112,13 @@ class Traces(Tracing):
         self.spans: list[tuple[str, str, int, Mapping[str, str], Mapping[str, Any]]] = []
 
     def record(
-        self, name: str, kind: str, *, start_ns: int, carrier: Mapping[str, str], attributes: dict[str, str | int]
+        self,
+        name: str,
+        kind: str,
+        *,
+        start_ns: int,
+        carrier: Mapping[str, str],
+        attributes: dict[str, str | int],
     ) -> None:
         self.spans.append((name, kind, start_ns, carrier, attributes))
 
@@ -180,7 +188,9 @@ def append(world: World, value: bytes | None, kind: bytes = b"deployment") -> No
     world.broker.log.append(Message("deployments", 0, offset, b"k", value, (("kind", kind),)))
 
 
-def test_a_batch_is_stored_at_once_and_committed_after(world: World, put: Callable[..., None]) -> None:
+def test_a_batch_is_stored_at_once_and_committed_after(
+    world: World, put: Callable[..., None]
+) -> None:
     put(3)
     world.worker.turn()
     assert world.ledger.batches == [3]
@@ -193,7 +203,9 @@ def test_nothing_new_commits_nothing(world: World) -> None:
     assert world.diary == []
 
 
-def test_an_outage_of_the_database_loses_and_reorders_nothing(world: World, put: Callable[..., None]) -> None:
+def test_an_outage_of_the_database_loses_and_reorders_nothing(
+    world: World, put: Callable[..., None]
+) -> None:
     put(2)
     world.ledger.outage = 3
     world.worker.turn()
@@ -234,7 +246,9 @@ def test_what_a_new_partition_brings_during_an_outage_is_read_again(
     assert world.broker.position == 0
 
 
-def test_what_can_never_be_processed_is_put_aside_and_the_rest_stored(world: World, put: Callable[..., None]) -> None:
+def test_what_can_never_be_processed_is_put_aside_and_the_rest_stored(
+    world: World, put: Callable[..., None]
+) -> None:
     put(1)
     append(world, b"{")
     append(world, None)
@@ -245,7 +259,9 @@ def test_what_can_never_be_processed_is_put_aside_and_the_rest_stored(world: Wor
     assert world.diary == ["store", "dead letter", "dead letter", "commit"]
 
 
-def test_a_row_the_database_refuses_is_put_aside_with_its_reason(world: World, put: Callable[..., None]) -> None:
+def test_a_row_the_database_refuses_is_put_aside_with_its_reason(
+    world: World, put: Callable[..., None]
+) -> None:
     put(2)
     world.ledger.refused = {event_id(0)}
     world.worker.turn()
@@ -255,7 +271,9 @@ def test_a_row_the_database_refuses_is_put_aside_with_its_reason(world: World, p
     assert world.broker.committed == 2
 
 
-def test_dead_letters_keep_their_order_whatever_is_wrong_with_them(world: World, put: Callable[..., None]) -> None:
+def test_dead_letters_keep_their_order_whatever_is_wrong_with_them(
+    world: World, put: Callable[..., None]
+) -> None:
     put(1)
     append(world, b"{")
     put(1)
@@ -314,7 +332,9 @@ def test_a_heartbeat_is_sent_at_its_interval_only(world: World) -> None:
     assert len(world.broker.beats) == 2
 
 
-def test_its_own_heartbeat_is_measured_and_not_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_own_heartbeat_is_measured_and_not_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.time", lambda: 1000.25)
     append(world, encode_heartbeat(Heartbeat("me", 1000.0)), kind=b"heartbeat")
     world.worker.turn()
@@ -332,7 +352,9 @@ def test_another_workers_heartbeat_is_not_measured_by_this_ones_clock(world: Wor
     assert world.broker.committed == 1
 
 
-def test_every_message_is_counted_by_what_came_of_it(world: World, put: Callable[..., None]) -> None:
+def test_every_message_is_counted_by_what_came_of_it(
+    world: World, put: Callable[..., None]
+) -> None:
     put(3)
     world.broker.log.append(world.broker.log[0]._replace(offset=3))
     append(world, b"{")
@@ -350,7 +372,9 @@ def test_every_message_is_counted_by_what_came_of_it(world: World, put: Callable
     assert world.measured("worker_batch_seconds_count") == 1
 
 
-def test_outages_and_the_attempts_within_them_are_counted(world: World, put: Callable[..., None]) -> None:
+def test_outages_and_the_attempts_within_them_are_counted(
+    world: World, put: Callable[..., None]
+) -> None:
     put(1)
     world.ledger.outage = 3
     world.worker.turn()
@@ -367,7 +391,10 @@ def test_offsets_that_are_not_taken_are_counted(world: World, put: Callable[...,
 
 
 def test_one_line_a_batch_and_each_event_only_when_debugging(
-    world: World, put: Callable[..., None], caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
+    world: World,
+    put: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    structured: Callable[..., Any],
 ) -> None:
     put(3)
     with caplog.at_level(logging.INFO):

@@ -142,7 +142,10 @@ class Worker:
 
     def metric(self, line: str) -> float:
         """Return the value of a metric, given as it is written there; 0 while it is not."""
-        with suppress(OSError), urllib.request.urlopen(self._url + "/metrics", timeout=10) as response:  # noqa: S310
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(self._url + "/metrics", timeout=10) as response,  # noqa: S310
+        ):
             for found in response.read().decode().splitlines():
                 name, _, value = found.rpartition(" ")
                 if name == line:
@@ -170,7 +173,9 @@ class Services:
         self.admin = open_client(KafkaAdminClient, self.settings)
         stack.callback(self.admin.close)
         self.topics: list[str] = []
-        self.producer = open_client(KafkaProducer, self.settings, acks="all", max_request_size=2_000_000)
+        self.producer = open_client(
+            KafkaProducer, self.settings, acks="all", max_request_size=2_000_000
+        )
         stack.callback(self.producer.close)
 
 
@@ -281,13 +286,17 @@ class World:
     def ends(self) -> int:
         """Return how many messages the topic has ever had."""
         consumer = open_client(KafkaConsumer, self.settings)
-        ends = consumer.end_offsets([TopicPartition(self.settings.topic, number) for number in range(3)])
+        ends = consumer.end_offsets(
+            [TopicPartition(self.settings.topic, number) for number in range(3)]
+        )
         consumer.close()
         return int(sum(ends.values()))
 
     def lag(self) -> int:
         """Return how many events the group has not committed; a worker that stops leaves heartbeats."""
-        consumer = open_client(KafkaConsumer, self.settings, group_id=self.settings.group_id, enable_auto_commit=False)
+        consumer = open_client(
+            KafkaConsumer, self.settings, group_id=self.settings.group_id, enable_auto_commit=False
+        )
         partitions = [TopicPartition(self.settings.topic, number) for number in range(3)]
         ends = consumer.end_offsets(partitions)
         consumer.assign(partitions)

@@ -26,7 +26,9 @@ SUFFIX = ".crt"
 SMALLEST_RSA_KEY = 2048
 
 PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
-PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+PEM_CERTIFICATE = re.compile(
+    rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL
+)
 # The END line counts too: half a key is a key that was somewhere it should not be.
 PEM_PRIVATE_KEY = re.compile(rb"-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----")
 
@@ -48,7 +50,11 @@ class Problem:
 
 def check(files: Mapping[str, bytes], now: datetime) -> list[Problem]:
     """Tell everything that is wrong with these files (name to content), each alone and then side by side."""
-    alone = [problem for name, content in sorted(files.items()) for problem in check_file(name, content, now)]
+    alone = [
+        problem
+        for name, content in sorted(files.items())
+        for problem in check_file(name, content, now)
+    ]
     return [*alone, *_duplicates(files)]
 
 
@@ -57,10 +63,16 @@ def check_file(name: str, content: bytes, now: datetime) -> list[Problem]:
     if PEM_PRIVATE_KEY.search(content):
         # Nothing else matters about such a file until the key is out of it.
         return [
-            Problem(name, "holds a private key", "take it out, and replace the key: it has been in a build context")
+            Problem(
+                name,
+                "holds a private key",
+                "take it out, and replace the key: it has been in a build context",
+            )
         ]
     if not name.endswith(SUFFIX):
-        advice = f"call it {Path(name).stem}{SUFFIX} if it is a PEM certificate, or else take it away"
+        advice = (
+            f"call it {Path(name).stem}{SUFFIX} if it is a PEM certificate, or else take it away"
+        )
         return [Problem(name, f"is not a *{SUFFIX} file, so would not be installed", advice)]
     try:
         certificate = _parse(content)
@@ -69,7 +81,12 @@ def check_file(name: str, content: bytes, now: datetime) -> list[Problem]:
     try:
         found = [*_wrong_dates(certificate, now), *_wrong_kind(certificate)]
     except ValueError as error:
-        found = [(f"has extensions that cannot be read ({error})", "ask the authority for a sound certificate")]
+        found = [
+            (
+                f"has extensions that cannot be read ({error})",
+                "ask the authority for a sound certificate",
+            )
+        ]
     return [Problem(name, reason, advice) for reason, advice in found]
 
 
@@ -100,57 +117,82 @@ def _parse(content: bytes) -> x509.Certificate:
     try:
         der = base64.b64decode(b"".join(blocks[0].split()), validate=True)
     except binascii.Error as error:
-        raise _UnreadableError(f"has damaged base64 ({error})", "copy the certificate again") from error
+        raise _UnreadableError(
+            f"has damaged base64 ({error})", "copy the certificate again"
+        ) from error
     try:
         return x509.load_der_x509_certificate(der)
     except ValueError as error:
-        raise _UnreadableError("is PEM, but no X.509 certificate is in it", "copy the certificate again") from error
+        raise _UnreadableError(
+            "is PEM, but no X.509 certificate is in it", "copy the certificate again"
+        ) from error
 
 
 def _no_certificate(content: bytes) -> _UnreadableError:
     """Say as exactly as can be what the file is instead of a PEM certificate."""
     labels = sorted({label.decode() for label in PEM_LABEL.findall(content)})
     if "CERTIFICATE" in labels:
-        return _UnreadableError("is cut off: a BEGIN CERTIFICATE line and no END", "copy the certificate again")
+        return _UnreadableError(
+            "is cut off: a BEGIN CERTIFICATE line and no END", "copy the certificate again"
+        )
     if labels:
-        return _UnreadableError(f"holds {', '.join(labels)}, not a CERTIFICATE", "put the authority's certificate here")
+        return _UnreadableError(
+            f"holds {', '.join(labels)}, not a CERTIFICATE", "put the authority's certificate here"
+        )
     try:
         x509.load_der_x509_certificate(content)
     except ValueError:
         return _UnreadableError("is not PEM", "put the authority's certificate here, as PEM")
-    return _UnreadableError("is DER, not PEM", "convert it: openssl x509 -inform der -in FILE -out FILE")
+    return _UnreadableError(
+        "is DER, not PEM", "convert it: openssl x509 -inform der -in FILE -out FILE"
+    )
 
 
 def _wrong_dates(certificate: x509.Certificate, now: datetime) -> Iterator[tuple[str, str]]:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if ends < now:
-        yield f"expired on {ends:%Y-%m-%d}", "put the renewed certificate here, or take the file away"
+        yield (
+            f"expired on {ends:%Y-%m-%d}",
+            "put the renewed certificate here, or take the file away",
+        )
     if now < begins:
-        yield f"is not valid before {begins:%Y-%m-%d}", "wait until then, or check this machine's clock"
+        yield (
+            f"is not valid before {begins:%Y-%m-%d}",
+            "wait until then, or check this machine's clock",
+        )
 
 
 def _wrong_kind(certificate: x509.Certificate) -> Iterator[tuple[str, str]]:
     """Tell what would make the bundle's readers refuse it: Python 3.13's ssl asks for all that RFC 5280 does."""
     constraints = _extension(certificate, x509.BasicConstraints)
     if constraints is None or not constraints.value.ca:
-        yield "is not a certification authority's certificate", "put the authority's here, not a server's"
+        yield (
+            "is not a certification authority's certificate",
+            "put the authority's here, not a server's",
+        )
         return
     usage = _extension(certificate, x509.KeyUsage)
     key = certificate.public_key()
     faults = {
         "its basicConstraints are not critical": not constraints.critical,
         "its keyUsage has no keyCertSign": usage is None or not usage.value.key_cert_sign,
-        "it has no subjectKeyIdentifier": _extension(certificate, x509.SubjectKeyIdentifier) is None,
+        "it has no subjectKeyIdentifier": _extension(certificate, x509.SubjectKeyIdentifier)
+        is None,
         f"its RSA key is shorter than {SMALLEST_RSA_KEY} bits": (
             isinstance(key, RSAPublicKey) and key.key_size < SMALLEST_RSA_KEY
         ),
     }
     for fault, present in faults.items():
         if present:
-            yield f"would not be trusted by Python's ssl: {fault}", "ask the authority to issue a sound one"
+            yield (
+                f"would not be trusted by Python's ssl: {fault}",
+                "ask the authority to issue a sound one",
+            )
 
 
-def _extension(certificate: x509.Certificate, kind: type[ExtensionT]) -> x509.Extension[ExtensionT] | None:
+def _extension(
+    certificate: x509.Certificate, kind: type[ExtensionT]
+) -> x509.Extension[ExtensionT] | None:
     try:
         return certificate.extensions.get_extension_for_class(kind)
     except x509.ExtensionNotFound:
@@ -185,7 +227,13 @@ def _read(directory: Path) -> tuple[dict[str, bytes], list[Problem]]:
         try:
             files[path.as_posix()] = path.read_bytes()
         except OSError as error:
-            problems.append(Problem(path.as_posix(), f"cannot be read ({error.strerror})", "put the file itself here"))
+            problems.append(
+                Problem(
+                    path.as_posix(),
+                    f"cannot be read ({error.strerror})",
+                    "put the file itself here",
+                )
+            )
     return files, problems
 
 
@@ -203,7 +251,9 @@ def _parser() -> argparse.ArgumentParser:
     check_command.add_argument("directory", type=Path, help="folder of *.crt files")
     bundle_command = commands.add_parser("bundle", help="check, then write the bundle")
     bundle_command.add_argument("directory", type=Path, help="folder of *.crt files")
-    bundle_command.add_argument("debian", type=Path, help="folder of the public authorities that Debian trusts")
+    bundle_command.add_argument(
+        "debian", type=Path, help="folder of the public authorities that Debian trusts"
+    )
     bundle_command.add_argument("output", type=Path, help="bundle to write")
     return parser
 

@@ -13,7 +13,15 @@ from pathlib import Path
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
-__all__ = ["PruneList", "compile_library", "main", "missing_libraries", "parse_prune_list", "selected", "unpack"]
+__all__ = [
+    "PruneList",
+    "compile_library",
+    "main",
+    "missing_libraries",
+    "parse_prune_list",
+    "selected",
+    "unpack",
+]
 
 LIBRARY = Path("usr/lib/python3.13")
 EXTENSIONS = LIBRARY / "lib-dynload"
@@ -46,7 +54,10 @@ def parse_prune_list(text: str) -> PruneList:
 def selected(root: Path, prune: PruneList) -> dict[str, list[Path]]:
     """Find what each pattern takes away."""
     kept = {path for pattern in prune.keep for path in _glob(root, pattern)}
-    return {pattern: [path for path in _glob(root, pattern) if path not in kept] for pattern in prune.remove}
+    return {
+        pattern: [path for path in _glob(root, pattern) if path not in kept]
+        for pattern in prune.remove
+    }
 
 
 def _glob(root: Path, pattern: str) -> list[Path]:
@@ -54,7 +65,12 @@ def _glob(root: Path, pattern: str) -> list[Path]:
     paths = [root]
     for name in pattern.split("/"):
         folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
-        paths = [path for folder in folders for path in sorted(folder.iterdir()) if fnmatchcase(path.name, name)]
+        paths = [
+            path
+            for folder in folders
+            for path in sorted(folder.iterdir())
+            if fnmatchcase(path.name, name)
+        ]
     return paths
 
 
@@ -128,7 +144,9 @@ def make(packages: Iterable[Path], prune: PruneList, root: Path) -> None:
         unpack(package, root)
     for pattern, paths in selected(root, prune).items():
         if not paths:
-            print(f"prune list: {pattern} matches nothing; delete the line if Debian no longer ships it")
+            print(
+                f"prune list: {pattern} matches nothing; delete the line if Debian no longer ships it"
+            )
         for path in paths:
             remove(path)
     for path, names in missing_libraries(root).items():
@@ -155,7 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.root.mkdir(parents=True)
     try:
-        make(options.packages.glob("*.deb"), parse_prune_list(options.prune.read_text(encoding="utf-8")), options.root)
+        make(
+            options.packages.glob("*.deb"),
+            parse_prune_list(options.prune.read_text(encoding="utf-8")),
+            options.root,
+        )
     except RootfsError as error:
         print(f"making the root file system: {error}", file=sys.stderr)
         return 1

@@ -32,7 +32,9 @@ def layouts(engine: Engine) -> None:
     """Skip where the engine has the classic image store, whose builder writes no OCI layouts."""
     del engine
     if "io.containerd.snapshotter" not in docker("info", "--format", "{{.DriverStatus}}").stdout:
-        pytest.skip("the engine has no containerd image store, so its builder writes no OCI layouts")
+        pytest.skip(
+            "the engine has no containerd image store, so its builder writes no OCI layouts"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +72,9 @@ def described(engine: Engine, layouts: None, tmp_path_factory: pytest.TempPathFa
     """What this folder builds when it is told what to write on the image, and of what time it is to be."""
     del layouts
     archive = tmp_path_factory.mktemp("described") / "image.tar"
-    engine.build(SUBPROJECT, *DESCRIPTION, f"--output=type=oci,dest={archive},rewrite-timestamp=true")
+    engine.build(
+        SUBPROJECT, *DESCRIPTION, f"--output=type=oci,dest={archive},rewrite-timestamp=true"
+    )
     return oci.read(archive)
 
 
@@ -85,7 +89,9 @@ def context(tmp_path: Path) -> Path:
     return copy
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Print the sizes that were measured, passed or failed."""
     if measured_sizes in config.stash:
         terminalreporter.write_line(config.stash[measured_sizes])

@@ -20,7 +20,9 @@ def docker(*arguments: str, check: bool = True) -> Done:
         timeout=TIMEOUT,
         check=False,
     )
-    assert not check or done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    assert not check or done.returncode == 0, (
+        f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    )
     return done
 
 
@@ -37,7 +39,9 @@ class Engine:
             settings.append(f"--build-arg=DEBIAN_IMAGE={os.environ['DEBIAN_IMAGE']}")
         if "BUILD_CA" in os.environ:
             settings.append(f"--secret=id=build-ca,src={os.environ['BUILD_CA']}")
-        return docker("buildx", "build", "--progress=plain", *settings, *arguments, str(context), check=check)
+        return docker(
+            "buildx", "build", "--progress=plain", *settings, *arguments, str(context), check=check
+        )
 
     def load(self, name: str, context: Path, *arguments: str) -> str:
         """Build an image into the engine, and return the tag that only this run of the tests has."""

@@ -64,7 +64,11 @@ def read(path: Path) -> Image:
 
 def _manifest_digest(index: Mapping[str, Any], blob: Any) -> str:  # noqa: ANN401 -- a function of the caller's
     """Find the one image manifest: an index may lie in an index, and hold attestations beside the image."""
-    found = [entry for entry in index["manifests"] if entry.get("platform", {}).get("architecture") != "unknown"]
+    found = [
+        entry
+        for entry in index["manifests"]
+        if entry.get("platform", {}).get("architecture") != "unknown"
+    ]
     assert len(found) == 1, f"expected one image, found {len(found)}"
     if "index" in found[0]["mediaType"] or "list" in found[0]["mediaType"]:
         return _manifest_digest(json.loads(blob(found[0]["digest"])), blob)
@@ -74,4 +78,6 @@ def _manifest_digest(index: Mapping[str, Any], blob: Any) -> str:  # noqa: ANN40
 
 def _as_pushed(layer: bytes) -> bytes:
     """Compress a layer that the engine keeps uncompressed the way it does when it pushes."""
-    return layer if layer.startswith(b"\x1f\x8b") else gzip.compress(layer, compresslevel=6, mtime=0)
+    return (
+        layer if layer.startswith(b"\x1f\x8b") else gzip.compress(layer, compresslevel=6, mtime=0)
+    )

@@ -75,7 +75,8 @@ def certificate(
 
 
 def authority(
-    begins: datetime = datetime(2020, 1, 1, tzinfo=UTC), ends: datetime = datetime(2040, 1, 1, tzinfo=UTC)
+    begins: datetime = datetime(2020, 1, 1, tzinfo=UTC),
+    ends: datetime = datetime(2040, 1, 1, tzinfo=UTC),
 ) -> bytes:
     """Make an authority's certificate with nothing wrong but, maybe, its dates."""
     key = new_key()

@@ -7,7 +7,15 @@ import pytest
 from ca_certificates import Problem, bundle, check, check_file
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
-from support import CERTIFICATE_SIGN, SUBPROJECT, authority, authority_extensions, certificate, key_identifier, new_key
+from support import (
+    CERTIFICATE_SIGN,
+    SUBPROJECT,
+    authority,
+    authority_extensions,
+    certificate,
+    key_identifier,
+    new_key,
+)
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 PRIVATE_KEY = b"-----BEGIN %sPRIVATE KEY-----\nMIIB\n-----END %sPRIVATE KEY-----\n"
@@ -89,12 +97,18 @@ def test_expired() -> None:
 
 
 def test_not_yet_valid() -> None:
-    assert reasons(authority(begins=datetime(2026, 11, 22, tzinfo=UTC))) == ["is not valid before 2026-11-22"]
+    assert reasons(authority(begins=datetime(2026, 11, 22, tzinfo=UTC))) == [
+        "is not valid before 2026-11-22"
+    ]
 
 
-@pytest.mark.parametrize("extensions", [[], [(x509.BasicConstraints(ca=False, path_length=None), True)]])
+@pytest.mark.parametrize(
+    "extensions", [[], [(x509.BasicConstraints(ca=False, path_length=None), True)]]
+)
 def test_not_an_authority(extensions: list[tuple[x509.ExtensionType, bool]]) -> None:
-    assert reasons(certificate(new_key(), extensions)) == ["is not a certification authority's certificate"]
+    assert reasons(certificate(new_key(), extensions)) == [
+        "is not a certification authority's certificate"
+    ]
 
 
 def test_basic_constraints_must_be_critical() -> None:
@@ -167,7 +181,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_command_describes_what_is_sound(folder: Path, good: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_describes_what_is_sound(
+    folder: Path, good: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "a.crt").write_bytes(good)
     assert ca_certificates.main(["check", str(folder)]) == 0
     assert capsys.readouterr().out.startswith(
@@ -182,16 +198,23 @@ def test_command_names_a_bad_file_in_a_folder_below(
     (folder / "below").mkdir()
     (folder / "below/b.crt").write_bytes(b"")
     assert ca_certificates.main(["check", str(folder)]) == 1
-    assert capsys.readouterr().err == "ca-certificates/below/b.crt: is empty; copy the certificate again\n"
+    assert (
+        capsys.readouterr().err
+        == "ca-certificates/below/b.crt: is empty; copy the certificate again\n"
+    )
 
 
-def test_command_names_a_link_that_leads_nowhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_names_a_link_that_leads_nowhere(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "a.crt").symlink_to("nowhere")
     assert ca_certificates.main(["check", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("ca-certificates/a.crt: cannot be read")
 
 
-def test_command_writes_no_bundle_from_a_bad_file(folder: Path, good: bytes, tmp_path: Path) -> None:
+def test_command_writes_no_bundle_from_a_bad_file(
+    folder: Path, good: bytes, tmp_path: Path
+) -> None:
     (folder / "a.crt").write_bytes(good)
     (folder / "b.crt").write_bytes(good)
     debian = tmp_path / "debian"
@@ -212,7 +235,9 @@ def test_command_writes_the_bundle(folder: Path, good: bytes, tmp_path: Path) ->
     assert output.read_bytes() == public + good
 
 
-def test_command_says_when_there_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_says_when_there_is_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ca_certificates.main(["check", str(tmp_path / "nowhere")]) == 2
     assert "is not a folder" in capsys.readouterr().err
 
@@ -226,6 +251,9 @@ def test_the_chain_that_comes_with_the_image_is_sound() -> None:
 def test_the_intermediate_that_comes_with_the_image_is_issued_by_the_root() -> None:
     root, intermediate = (
         x509.load_pem_x509_certificate((SUBPROJECT / "ca-certificates" / name).read_bytes())
-        for name in ("digicert-global-root-g2.crt", "digicert-global-g2-tls-rsa-sha256-2020-ca1.crt")
+        for name in (
+            "digicert-global-root-g2.crt",
+            "digicert-global-g2-tls-rsa-sha256-2020-ca1.crt",
+        )
     )
     intermediate.verify_directly_issued_by(root)

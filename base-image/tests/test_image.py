@@ -37,12 +37,19 @@ def python(container: str) -> Callable[[str], str]:
     return lambda program: docker("exec", container, "python3", "-c", program).stdout.rstrip("\n")
 
 
-def test_runs_as_an_unprivileged_numeric_user(python: Callable[[str], str], exported: oci.Image) -> None:
+def test_runs_as_an_unprivileged_numeric_user(
+    python: Callable[[str], str], exported: oci.Image
+) -> None:
     assert exported.config["config"]["User"] == "65532:65532"
-    assert python("import os; print(os.getuid(), os.getgid(), os.path.expanduser('~'))") == "65532 65532 /home/nonroot"
+    assert (
+        python("import os; print(os.getuid(), os.getgid(), os.path.expanduser('~'))")
+        == "65532 65532 /home/nonroot"
+    )
 
 
-def test_user_writes_to_its_home_and_the_temporary_folders_alone(python: Callable[[str], str]) -> None:
+def test_user_writes_to_its_home_and_the_temporary_folders_alone(
+    python: Callable[[str], str],
+) -> None:
     program = """
 import os
 for folder, _, names in os.walk("/"):
@@ -70,7 +77,9 @@ def test_python_is_the_only_program(exported: oci.Image) -> None:
 
 
 def test_no_file_gives_its_user_more_rights(exported: oci.Image) -> None:
-    assert not [name for name, file in exported.files.items() if file.isreg() and file.mode & 0o6000]
+    assert not [
+        name for name, file in exported.files.items() if file.isreg() and file.mode & 0o6000
+    ]
 
 
 def test_text_is_utf8(engine: Engine, image: str) -> None:
@@ -79,7 +88,13 @@ import locale, os, sys
 locale.setlocale(locale.LC_ALL, "")
 print(sys.stdout.encoding, sys.getfilesystemencoding(), locale.getencoding(), os.fsdecode(b"\\xc3\\xa9"), sys.argv[1])
 """
-    assert engine.run(image, "-c", program, "olá").split() == ["utf-8", "utf-8", "UTF-8", "é", "olá"]
+    assert engine.run(image, "-c", program, "olá").split() == [
+        "utf-8",
+        "utf-8",
+        "UTF-8",
+        "é",
+        "olá",
+    ]
 
 
 def test_time_zones_are_known(python: Callable[[str], str]) -> None:
@@ -150,13 +165,20 @@ print(*(list(pool(2).map(abs, [-1, -2])) for pool in (ProcessPoolExecutor, Threa
 def test_library_is_bytecode_that_is_never_checked_against_a_source(exported: oci.Image) -> None:
     names = [name for name in exported.files if name.startswith(LIBRARY)]
     assert not [name for name in names if name.endswith(".py")]
-    compiled = [exported.contents[name] for name in names if name.endswith(".pyc") and name in exported.contents]
+    compiled = [
+        exported.contents[name]
+        for name in names
+        if name.endswith(".pyc") and name in exported.contents
+    ]
     assert compiled
     assert {int.from_bytes(code[4:8], "little") for code in compiled} == {UNCHECKED_HASH}
 
 
 def test_bytecode_has_no_column_positions(python: Callable[[str], str]) -> None:
-    assert python("import json; print({place[2:] for place in json.dumps.__code__.co_positions()})") == "{(None, None)}"
+    assert (
+        python("import json; print({place[2:] for place in json.dumps.__code__.co_positions()})")
+        == "{(None, None)}"
+    )
 
 
 def test_start_needs_no_bytecode_to_be_written(exported: oci.Image) -> None:
@@ -166,7 +188,9 @@ def test_start_needs_no_bytecode_to_be_written(exported: oci.Image) -> None:
 def test_every_package_is_recorded_for_scanners(exported: oci.Image) -> None:
     lines = (SUBPROJECT / "rootfs/packages.txt").read_text(encoding="utf-8").splitlines()
     packages = {line for line in lines if line and not line.startswith("#")}
-    records = {name: content for name, content in exported.contents.items() if "dpkg/status.d/" in name}
+    records = {
+        name: content for name, content in exported.contents.items() if "dpkg/status.d/" in name
+    }
     assert {Path(name).name for name in records} == packages
     assert all(b"\nVersion: " in content for content in records.values())
 
@@ -174,7 +198,9 @@ def test_every_package_is_recorded_for_scanners(exported: oci.Image) -> None:
 def test_every_package_has_its_licence(exported: oci.Image) -> None:
     packages = {Path(name).name for name in exported.files if "dpkg/status.d/" in name}
     present = {
-        name.split("/")[3] for name in exported.files if name.startswith("usr/share/doc/") and name.count("/") > 2
+        name.split("/")[3]
+        for name in exported.files
+        if name.startswith("usr/share/doc/") and name.count("/") > 2
     }
     present |= {
         Path(name).name
@@ -187,8 +213,13 @@ def test_every_package_has_its_licence(exported: oci.Image) -> None:
 
 
 def test_every_licence_referred_to_is_there(exported: oci.Image) -> None:
-    texts = b"".join(content for name, content in exported.contents.items() if name.endswith("/copyright"))
-    wanted = {name.rstrip(".") for name in re.findall(r"/usr/share/common-licenses/([\w.+-]+)", texts.decode())}
+    texts = b"".join(
+        content for name, content in exported.contents.items() if name.endswith("/copyright")
+    )
+    wanted = {
+        name.rstrip(".")
+        for name in re.findall(r"/usr/share/common-licenses/([\w.+-]+)", texts.decode())
+    }
     assert wanted
     assert {f"usr/share/common-licenses/{name}" for name in wanted} <= exported.files.keys()
 
@@ -234,7 +265,9 @@ def clients(tmp_path: Path, private_authority: trustme.CA) -> Path:
     for name in ("requests", "urllib3", "certifi", "charset-normalizer", "idna", "kafka-python"):
         copy_distribution(name, folder / "packages")
     shutil.copy2(SUBPROJECT / "tests/tls_clients.py", folder)
-    private_authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    private_authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
+        folder / "server.pem"
+    )
     (folder / "Dockerfile").write_text(
         "ARG BASE\nFROM ${BASE}\n"
         "COPY packages /usr/local/lib/python3.13/dist-packages\n"
@@ -259,7 +292,9 @@ def test_private_authority_is_trusted_once_it_is_dropped_in(
     assert all("UNKNOWN_CA" in outcome for outcome in without.values()), without
 
 
-def test_bad_certificates_fail_the_build_naming_each_file_and_reason(engine: Engine, context: Path) -> None:
+def test_bad_certificates_fail_the_build_naming_each_file_and_reason(
+    engine: Engine, context: Path
+) -> None:
     folder = context / "ca-certificates"
     (folder / "expired.crt").write_bytes(
         authority(begins=datetime(2019, 1, 1, tzinfo=UTC), ends=datetime(2020, 1, 1, tzinfo=UTC))
@@ -278,7 +313,9 @@ def test_bad_certificates_fail_the_build_naming_each_file_and_reason(engine: Eng
 
 def test_private_key_fails_the_build(engine: Engine, context: Path) -> None:
     private = trustme.CA()
-    (context / "ca-certificates/private.crt").write_bytes(private.cert_pem.bytes() + private.private_key_pem.bytes())
+    (context / "ca-certificates/private.crt").write_bytes(
+        private.cert_pem.bytes() + private.private_key_pem.bytes()
+    )
     done = engine.build(context, check=False)
     assert done.returncode != 0
     assert "ca-certificates/private.crt: holds a private key" in done.stderr
@@ -321,7 +358,9 @@ def test_build_repeats_itself_and_keeps_nothing_of_its_secret(
         f"--output=type=oci,dest={archive},rewrite-timestamp=true",
     )
     again = oci.read(archive)
-    assert not [name for name, content in described.contents.items() if again.contents.get(name) != content]
+    assert not [
+        name for name, content in described.contents.items() if again.contents.get(name) != content
+    ]
     assert described.digest == again.digest
     assert not holding(again, secret.read_bytes())
 
@@ -340,7 +379,9 @@ def holding(image: oci.Image, certificate: bytes) -> list[str]:
 
 
 def pem_bodies(content: bytes) -> list[bytes]:
-    blocks = re.findall(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", content, re.DOTALL)
+    blocks = re.findall(
+        rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", content, re.DOTALL
+    )
     return [b"".join(block.split()) for block in blocks]
 
 

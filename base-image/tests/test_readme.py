@@ -12,7 +12,9 @@ from support import SUBPROJECT
 README = (SUBPROJECT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", sorted((SUBPROJECT / "ca-certificates").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((SUBPROJECT / "ca-certificates").iterdir()), ids=lambda path: path.name
+)
 def test_every_authority_is_in_the_table(path: Path) -> None:
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     fingerprint = certificate.fingerprint(SHA256()).hex(":").upper()
@@ -22,14 +24,18 @@ def test_every_authority_is_in_the_table(path: Path) -> None:
 
 
 def test_every_group_of_the_prune_list_is_in_the_table() -> None:
-    groups = re.findall(r"^## (.+)$", (SUBPROJECT / "rootfs/prune.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    groups = re.findall(
+        r"^## (.+)$", (SUBPROJECT / "rootfs/prune.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
     rows = re.findall(r"^\| ([^|]+?) \|", README, re.MULTILINE)
     assert groups
     assert [group for group in groups if group not in rows] == []
 
 
 def test_every_build_argument_is_in_the_table() -> None:
-    arguments = re.findall(r"^ARG (\w+)", (SUBPROJECT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    arguments = re.findall(
+        r"^ARG (\w+)", (SUBPROJECT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert arguments
     assert [name for name in arguments if f"| `{name}` |" not in README] == []
 

@@ -69,8 +69,17 @@ def library_root(root: Path) -> Path:
 
 def test_sources_become_bytecode(tmp_path: Path) -> None:
     compile_library(library_root(tmp_path), Path("lib"))
-    names = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "lib").rglob("*") if not path.is_dir()}
-    assert names == {"lib/module.pyc", "lib/package/__init__.pyc", "lib/package/inner.pyc", "lib/alias.pyc"}
+    names = {
+        path.relative_to(tmp_path).as_posix()
+        for path in (tmp_path / "lib").rglob("*")
+        if not path.is_dir()
+    }
+    assert names == {
+        "lib/module.pyc",
+        "lib/package/__init__.pyc",
+        "lib/package/inner.pyc",
+        "lib/alias.pyc",
+    }
 
 
 def test_links_lead_to_the_bytecode(tmp_path: Path) -> None:
@@ -120,14 +129,21 @@ def test_a_program_needs_its_libraries(tmp_path: Path, program: Path) -> None:
 
 
 def test_a_library_that_is_there_is_not_missing(tmp_path: Path, program: Path) -> None:
-    write(tmp_path, *(f"usr/lib/x86_64-linux-gnu/{name}" for name in missing_libraries(tmp_path)[program]))
+    write(
+        tmp_path,
+        *(f"usr/lib/x86_64-linux-gnu/{name}" for name in missing_libraries(tmp_path)[program]),
+    )
     assert missing_libraries(tmp_path) == {}
 
 
-def test_a_package_that_cannot_be_unpacked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_cannot_be_unpacked_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(arguments: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(arguments, 2, "", "not a Debian format archive\n")
 
     monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(rootfs.RootfsError, match=r"bad\.deb .* failed: not a Debian format archive"):
+    with pytest.raises(
+        rootfs.RootfsError, match=r"bad\.deb .* failed: not a Debian format archive"
+    ):
         rootfs.unpack(tmp_path / "bad.deb", tmp_path)

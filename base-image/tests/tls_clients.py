@@ -51,7 +51,10 @@ def with_requests(port: int) -> None:
 
 def with_kafka(port: int) -> None:
     producer = KafkaProducer(
-        bootstrap_servers=f"localhost:{port}", security_protocol="SSL", api_version=(2, 6), max_block_ms=500
+        bootstrap_servers=f"localhost:{port}",
+        security_protocol="SSL",
+        api_version=(2, 6),
+        max_block_ms=500,
     )
     try:
         producer.send("topic", b"value")

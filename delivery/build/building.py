@@ -27,10 +27,14 @@ _BASE = "base"
 def say_nothing_to_do(images: Images) -> None:
     """Say that the registry holds every image."""
     with console.step("build") as step:
-        step.done(f"nothing to do: the registry holds all {len(images.all)} images under their keys")
+        step.done(
+            f"nothing to do: the registry holds all {len(images.all)} images under their keys"
+        )
 
 
-def build(engine: Engine, declaration: Declaration, images: Images, root: Path = ROOT) -> dict[str, Path]:
+def build(
+    engine: Engine, declaration: Declaration, images: Images, root: Path = ROOT
+) -> dict[str, Path]:
     """Build what is missing and was not built before; the OCI layout of each, by name.
 
     Where the engine keeps images itself it has each under its key, and no layout is there.
@@ -55,11 +59,17 @@ def build(engine: Engine, declaration: Declaration, images: Images, root: Path =
         for base in images.bases:
             have(engine, base.pinned, step.line)
         buildx.bake(
-            engine, graph, file=files.output("bake.json", root=root), secrets=trust.secrets(), on_line=step.line
+            engine,
+            graph,
+            file=files.output("bake.json", root=root),
+            secrets=trust.secrets(),
+            on_line=step.line,
         )
         if engine.oci_layouts:  # a folder of the final name is a layout that was finished
             for target in graph:  # each after its base
-                (target.layout / _BASE).write_text(_base(images, known[target.name], root), encoding="utf-8")
+                (target.layout / _BASE).write_text(
+                    _base(images, known[target.name], root), encoding="utf-8"
+                )
                 target.layout.rename(layouts[target.name])
         step.done("in one graph")
     return layouts

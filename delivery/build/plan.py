@@ -14,7 +14,16 @@ from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Decision
 from delivery.project.versions import Checkout, Version, concerned
 
-__all__ = ["Images", "Plan", "PlannedChart", "PlannedImage", "differences", "make_images", "make_plan", "read_plan"]
+__all__ = [
+    "Images",
+    "Plan",
+    "PlannedChart",
+    "PlannedImage",
+    "differences",
+    "make_images",
+    "make_plan",
+    "read_plan",
+]
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,9 @@ class Images:
     all: tuple[PlannedImage, ...]
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, _source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         """A plan's document has them as a list."""
         return core_schema.no_info_after_validator_function(cls, handler(tuple[PlannedImage, ...]))
 
@@ -90,7 +101,9 @@ class Images:
 
     def without(self, names: Collection[str]) -> Images:
         """The same, as if the registry did not hold these: they are built again."""
-        return Images(tuple(replace(image, digest="") if image.name in names else image for image in self.all))
+        return Images(
+            tuple(replace(image, digest="") if image.name in names else image for image in self.all)
+        )
 
 
 @dataclass(frozen=True)
@@ -129,18 +142,35 @@ class Plan:
             for one in self.versions
         ]
         rows = [
-            (part.repository.rpartition("/")[2], part.key, self._to_do(part), part.tag or "no new one")
+            (
+                part.repository.rpartition("/")[2],
+                part.key,
+                self._to_do(part),
+                part.tag or "no new one",
+            )
             for part in self.parts
         ]
         return [
-            ("versions", ("subproject", "last", "now" if pushes else "would be next", "because"), list(versions)),
+            (
+                "versions",
+                ("subproject", "last", "now" if pushes else "would be next", "because"),
+                list(versions),
+            ),
             ("images and chart", ("repository", "key", "to do", "version tag"), list(rows)),
         ]
 
     def sentences(self) -> list[str]:
         """What else there is to say: the line, where it goes and what stands before that."""
-        where = f"deployed to {self.decision.environment}" if self.decision.environment else "deployed nowhere"
-        pushes = f"published as release {self.version}" if self.decision.pushes else "this line publishes nothing"
+        where = (
+            f"deployed to {self.decision.environment}"
+            if self.decision.environment
+            else "deployed nowhere"
+        )
+        pushes = (
+            f"published as release {self.version}"
+            if self.decision.pushes
+            else "this line publishes nothing"
+        )
         return [
             f"{self.decision.line} line: {self.decision.because}",
             f"{pushes}, {where}; gates: {', '.join(self.decision.gates)}",
@@ -161,7 +191,10 @@ class Plan:
 
 
 def make_images(
-    declaration: Declaration, keys: Mapping[str, str], held: Mapping[str, str], checkout: Checkout | None = None
+    declaration: Declaration,
+    keys: Mapping[str, str],
+    held: Mapping[str, str],
+    checkout: Checkout | None = None,
 ) -> Images:
     """The images under these keys (name → key), given what the registry holds of them (name → digest).
 
@@ -270,5 +303,7 @@ def differences(told: Plan, found: Plan) -> list[str]:
             if getattr(part, field) != getattr(now, field)
         ]
         if part.digest and now.digest and part.digest != now.digest:
-            lines.append(f"{part.repository}: the registry held {part.digest}, it holds {now.digest} now")
+            lines.append(
+                f"{part.repository}: the registry held {part.digest}, it holds {now.digest} now"
+            )
     return lines + [f"{repository}: is planned now, was not" for repository in there]

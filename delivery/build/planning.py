@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 
-from delivery.build.plan import Images, Plan, differences, make_images, make_plan, packaged, read_plan
+from delivery.build.plan import (
+    Images,
+    Plan,
+    differences,
+    make_images,
+    make_plan,
+    packaged,
+    read_plan,
+)
 from delivery.errors import DeclarationError
 from delivery.machine import platform
 from delivery.project import files, gather
@@ -21,7 +29,12 @@ __all__ = ["arguments", "keep_to", "keys", "look", "look_at_images", "read", "wr
 
 
 def look(
-    declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT, *, silent: str = ""
+    declaration: Declaration,
+    registry: Registry | None,
+    branch: str = "",
+    root: Path = ROOT,
+    *,
+    silent: str = "",
 ) -> Plan:
     """The plan for a branch, or for what is checked out: one question an image, and one for the chart, to the registry.
 
@@ -36,12 +49,16 @@ def look(
     address = declaration.registry.address
     remarks = notes(checkout)
     if registry is None:
-        remarks.append(f"{silent or f'the registry {address} does not answer'}: what it holds is not known")
+        remarks.append(
+            f"{silent or f'the registry {address} does not answer'}: what it holds is not known"
+        )
     held_chart = registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""
     return make_plan(checkout, images, (chart, held_chart), of_git(checkout), remarks)
 
 
-def look_at_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
+def look_at_images(
+    declaration: Declaration, registry: Registry | None, root: Path = ROOT
+) -> Images:
     """The images that a clone makes for itself: keys from the files, and one question an image to the registry, if it answers."""
     named = keys(declaration, root)
     return make_images(declaration, named, _held(declaration, registry, named) if registry else {})
@@ -57,7 +74,9 @@ def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
         hint = "--file names a file that can be written"
         if not folder.exists():
             hint = f"`mkdir -p {quote(str(folder))}` makes its folder; `--file .delivery/plan.json` needs none"
-        raise DeclarationError(f"cannot write the plan {file}: {error.strerror}", hint=hint) from error
+        raise DeclarationError(
+            f"cannot write the plan {file}: {error.strerror}", hint=hint
+        ) from error
 
 
 def read(file: Path) -> Plan:
@@ -97,18 +116,29 @@ def keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
 
 def arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:
     """The build arguments of one of our images: what the declaration decides, and its subproject's version."""
-    return {**declaration.arguments(name), "VERSION": files.version(root / declaration.images[name].context)}
+    return {
+        **declaration.arguments(name),
+        "VERSION": files.version(root / declaration.images[name].context),
+    }
 
 
 def _held(declaration: Declaration, registry: Registry, named: Mapping[str, str]) -> dict[str, str]:
-    return {name: registry.digest(f"{declaration.registry.address}/{name}", key) for name, key in named.items()}
+    return {
+        name: registry.digest(f"{declaration.registry.address}/{name}", key)
+        for name, key in named.items()
+    }
 
 
-def _chart_key(declaration: Declaration, named: Mapping[str, str], versions: Mapping[str, Version], root: Path) -> str:
+def _chart_key(
+    declaration: Declaration, named: Mapping[str, str], versions: Mapping[str, Version], root: Path
+) -> str:
     folder = declaration.chart.folder
     return chart_key(
         files.chart_files(root / folder),
         version=packaged(versions[declaration.subproject_of(folder)]),
-        images={name: f"{declaration.registry.address}/{name}:{named[name]}" for name in declaration.components()},
+        images={
+            name: f"{declaration.registry.address}/{name}:{named[name]}"
+            for name in declaration.components()
+        },
         epoch=declaration.build.epoch,
     )

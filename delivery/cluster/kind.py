@@ -53,25 +53,40 @@ class Kind:
         try:
             self._stream(argv, f"make the cluster {cluster}", on_line)
         except CommandError as error:
-            raise ClusterError(error.message, details=error.tail, hint=hint_for(error.tail)) from error
+            raise ClusterError(
+                error.message, details=error.tail, hint=hint_for(error.tail)
+            ) from error
 
     def delete(self, cluster: str, on_line: Callable[[str], None]) -> None:
         """Remove a cluster's nodes, and its context from the user's kubeconfig."""
-        self._stream(["delete", "cluster", "--name", cluster], f"remove the cluster {cluster}", on_line)
+        self._stream(
+            ["delete", "cluster", "--name", cluster], f"remove the cluster {cluster}", on_line
+        )
 
     def kubeconfig(self, cluster: str) -> str:
         """A kubeconfig of its own for a cluster."""
-        return self._capture(["get", "kubeconfig", "--name", cluster], f"read how {cluster} is reached")
+        return self._capture(
+            ["get", "kubeconfig", "--name", cluster], f"read how {cluster} is reached"
+        )
 
     def export(self, cluster: str) -> None:
         """Write the cluster's context to the user's kubeconfig, and make it the current one."""
-        self._capture(["export", "kubeconfig", "--name", cluster], f"write the context kind-{cluster}")
+        self._capture(
+            ["export", "kubeconfig", "--name", cluster], f"write the context kind-{cluster}"
+        )
 
     def _stream(self, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
-        process.stream([self.program, *argv], doing=doing, on_line=on_line, place=process.Place(env=self.environment))
+        process.stream(
+            [self.program, *argv],
+            doing=doing,
+            on_line=on_line,
+            place=process.Place(env=self.environment),
+        )
 
     def _capture(self, argv: list[str], doing: str) -> str:
-        return process.capture([self.program, *argv], doing=doing, place=process.Place(env=self.environment))
+        return process.capture(
+            [self.program, *argv], doing=doing, place=process.Place(env=self.environment)
+        )
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -94,7 +109,10 @@ def config(name: str, cluster: Cluster) -> str:
 
 def node_names(name: str, cluster: Cluster) -> list[str]:
     """What kind calls the nodes, in the order of `config`."""
-    workers = [f"{name}-worker{number if number > 1 else ''}" for number in range(1, len(cluster.workers) + 1)]
+    workers = [
+        f"{name}-worker{number if number > 1 else ''}"
+        for number in range(1, len(cluster.workers) + 1)
+    ]
     return [f"{name}-control-plane", *workers]
 
 

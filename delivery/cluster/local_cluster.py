@@ -136,8 +136,13 @@ class Status:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The nodes for people."""
-        labels = {node.name: ", ".join(f"{k}={v}" for k, v in node.labels.items()) for node in self.nodes}
-        return [(node.name, node.role, node.state, node.ready, labels[node.name] or "-") for node in self.nodes]
+        labels = {
+            node.name: ", ".join(f"{k}={v}" for k, v in node.labels.items()) for node in self.nodes
+        }
+        return [
+            (node.name, node.role, node.state, node.ready, labels[node.name] or "-")
+            for node in self.nodes
+        ]
 
     def as_json(self) -> dict[str, object]:
         """The status for a machine."""
@@ -201,7 +206,8 @@ def look(engine: Engine, declaration: Declaration) -> Status:
         image=cluster.image,
         way="not there" if labels is None else upstreams.way(labels),
         nodes=tuple(_node_status(cluster, node, known.get(node.name)) for node in nodes),
-        kept=labels is not None and not missing(cluster.subnets, routes.look(engine, cluster.image)),
+        kept=labels is not None
+        and not missing(cluster.subnets, routes.look(engine, cluster.image)),
     )
 
 
@@ -268,7 +274,11 @@ def _have_nodes(cluster: Cluster, step: console.Step) -> str:
                 raise
             why = f"what was stopped did not come back: {error.message.rpartition(': ')[2]}"
         else:
-            return f"{', '.join(stopped)} started; all ready" if stopped else "already up, every node ready"
+            return (
+                f"{', '.join(stopped)} started; all ready"
+                if stopped
+                else "already up, every node ready"
+            )
     if nodes:
         _delete(cluster, step)
     _create(cluster, step)
@@ -340,7 +350,10 @@ def _wait(cluster: Cluster, step: console.Step) -> None:
 def _not_ready(cluster: Cluster) -> str:
     """What is not ready yet; "" when all is."""
     try:
-        nodes = {node["metadata"]["name"]: node for node in cluster.kubernetes("kube-system").all("nodes")}
+        nodes = {
+            node["metadata"]["name"]: node
+            for node in cluster.kubernetes("kube-system").all("nodes")
+        }
         leases = cluster.kubernetes("kube-node-lease").all("leases")
         dns = cluster.kubernetes("kube-system").find("deployment", "coredns")
     except CommandError:
@@ -374,10 +387,14 @@ def _wire(cluster: Cluster) -> str:
             "or set DELIVERY_REGISTRY to one that the nodes reach by themselves",
         )
     container, inside = publisher
-    joined = cluster.engine.join(os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind", container)
+    joined = cluster.engine.join(
+        os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind", container
+    )
     server = _server(container, inside)
     hosts = f'server = "{server}"\n\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
-    written = [name for name in cluster.node_names if _write_hosts(cluster.engine, name, host, hosts)]
+    written = [
+        name for name in cluster.node_names if _write_hosts(cluster.engine, name, host, hosts)
+    ]
     _publish(cluster, host)
     if written or joined:
         return f"{', '.join(written)} told of {container}"
@@ -397,11 +414,15 @@ def _write_hosts(engine: Engine, node: str, host: str, hosts: str) -> bool:
 def _publish(cluster: Cluster, host: str) -> None:
     """Say in the cluster which registry it has, as KEP-1755 lets other tools look it up."""
     kubernetes = cluster.kubernetes("kube-public")
-    data = {"localRegistryHosting.v1": f'host: "{host}"\nhelp: "https://kind.sigs.k8s.io/docs/user/local-registry/"\n'}
+    data = {
+        "localRegistryHosting.v1": f'host: "{host}"\nhelp: "https://kind.sigs.k8s.io/docs/user/local-registry/"\n'
+    }
     existing = kubernetes.find("configmap", "local-registry-hosting")
     if existing is None:
         metadata = {"name": "local-registry-hosting", "namespace": "kube-public"}
-        kubernetes.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        kubernetes.create(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        )
     elif existing.get("data") != data:
         kubernetes.replace({**existing, "data": data})
 
@@ -427,13 +448,17 @@ def _ask_nodes(cluster: Cluster) -> dict[str, Mapping[str, Any]]:
     """The nodes as Kubernetes knows them; none when it does not answer."""
     try:
         cluster.read_kubeconfig()
-        return {node["metadata"]["name"]: node for node in cluster.kubernetes("default").all("nodes")}
+        return {
+            node["metadata"]["name"]: node for node in cluster.kubernetes("default").all("nodes")
+        }
     except CommandError:
         return {}
 
 
 def _node_status(cluster: Cluster, node: Node, known: Mapping[str, Any] | None) -> NodeStatus:
-    declared = {label for labels in cluster.declaration.cluster.workers.values() for label in labels}
+    declared = {
+        label for labels in cluster.declaration.cluster.workers.values() for label in labels
+    }
     labels = known["metadata"]["labels"] if known else {}
     return NodeStatus(
         node.name,

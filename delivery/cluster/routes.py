@@ -18,7 +18,8 @@ def look(engine: Engine, image: str) -> list[Route]:
     """Every IPv4 route, of every table. image has `ip` in it, as the cluster's node images do."""
     printed = _ip(engine, image, ["ip", "-4", "-json", "route", "show", "table", "all"])
     return [
-        Route(route["dst"], route.get("type", "unicast"), route.get("dev", "")) for route in json.loads(printed or "[]")
+        Route(route["dst"], route.get("type", "unicast"), route.get("dev", ""))
+        for route in json.loads(printed or "[]")
     ]
 
 
@@ -31,7 +32,9 @@ def stop(engine: Engine, image: str, subnets: Sequence[str]) -> None:
 
 def allow(engine: Engine, image: str, subnets: Sequence[str]) -> None:
     """Take away what `stop` set; what somebody else set stays."""
-    flush = [f"ip route flush type unreachable proto {_PROTOCOL} exact {subnet}" for subnet in subnets]
+    flush = [
+        f"ip route flush type unreachable proto {_PROTOCOL} exact {subnet}" for subnet in subnets
+    ]
     _ip(engine, image, ["sh", "-ec", "\n".join(flush)])
 
 

@@ -27,7 +27,9 @@ class Route:
     @property
     def network(self) -> ipaddress.IPv4Network:
         """The addresses that it is for."""
-        return ipaddress.IPv4Network("0.0.0.0/0" if self.destination == "default" else self.destination)
+        return ipaddress.IPv4Network(
+            "0.0.0.0/0" if self.destination == "default" else self.destination
+        )
 
 
 def in_the_way(subnet: str, routes: Sequence[Route]) -> Route | None:

@@ -44,7 +44,9 @@ class _Selected:
     engine: Engine | None = None
 
 
-def deploy(declaration: Declaration, request: Request, options: Options, root: Path = ROOT) -> Deployment:
+def deploy(
+    declaration: Declaration, request: Request, options: Options, root: Path = ROOT
+) -> Deployment:
     """Deploy what is requested, and wait until it serves; a failure is rolled back, and recorded.
 
     It starts, and is recorded, once no other deploy is under way.
@@ -61,7 +63,9 @@ def deploy(declaration: Declaration, request: Request, options: Options, root: P
         return done
 
 
-def _started(declaration: Declaration, held: Held, selected: _Selected, recording: Recording) -> Deployment:
+def _started(
+    declaration: Declaration, held: Held, selected: _Selected, recording: Recording
+) -> Deployment:
     """The deployment as it starts now, recorded; what cannot be named is deployed all the same."""
     contents = before = Contents()
     with recording.guard():
@@ -81,10 +85,15 @@ def _contents(declaration: Declaration, selected: _Selected, before: Contents) -
     if selected.built:
         return of_clone
     kept = serving.contents_of_images(declaration, selected.images, before)
-    return Contents(versions={**kept.versions, **of_clone.versions}, digests={**kept.digests, **of_clone.digests})
+    return Contents(
+        versions={**kept.versions, **of_clone.versions},
+        digests={**kept.digests, **of_clone.digests},
+    )
 
 
-def _select(declaration: Declaration, target: Target, request: Request, release: Release | None) -> _Selected:
+def _select(
+    declaration: Declaration, target: Target, request: Request, release: Release | None
+) -> _Selected:
     version = request.version
     if release is None and not version:
         kept = _keep(serving.look(declaration, target)) if request.may_ask else {}
@@ -110,7 +119,9 @@ def _pinned(images: Mapping[str, ReleasedImage]) -> dict[str, tuple[str, str]]:
 def _as_deployed(declaration: Declaration, current: Serving | None) -> _Selected:
     """The images that serve already, by this clone's chart."""
     if current is None or not current.images:
-        raise DeclarationError("deploy what is deployed: nothing is", hint=f"--version {catalog.CURRENT}, or X.Y.Z")
+        raise DeclarationError(
+            "deploy what is deployed: nothing is", hint=f"--version {catalog.CURRENT}, or X.Y.Z"
+        )
     if missing := [name for name in declaration.components() if name not in current.images]:
         raise DeclarationError(
             f"cannot deploy what is deployed: it has no {', '.join(missing)}, which delivery.toml declares",
@@ -123,7 +134,9 @@ def _keep(current: Serving | None) -> dict[str, str]:
     """The answer that leaves the images as they are, with its meaning, if any serve."""
     if current is None or not current.images:
         return {}
-    names = ", ".join(f"{name} {current.contents.versions[name]}" for name in current.contents.digests)
+    names = ", ".join(
+        f"{name} {current.contents.versions[name]}" for name in current.contents.digests
+    )
     return {catalog.DEPLOYED: f"what runs now: revision {current.revision.number}, {names}"}
 
 

@@ -46,7 +46,12 @@ class Watch:
     """Look at the pods of a release again and again, saying how far they are; `before` has those that were there already."""
 
     def __init__(
-        self, kubernetes: Kubernetes, release: str, step: console.Step, turn: Turn, before: Collection[str] = ()
+        self,
+        kubernetes: Kubernetes,
+        release: str,
+        step: console.Step,
+        turn: Turn,
+        before: Collection[str] = (),
     ) -> None:
         self._kubernetes = kubernetes
         self._release = release
@@ -65,7 +70,9 @@ class Watch:
             if self._ended.is_set():
                 return False
             things = _things(self._kubernetes, self._release)
-        except CommandError as error:  # a cluster that is busy just now; who waits for us has a time limit
+        except (
+            CommandError
+        ) as error:  # a cluster that is busy just now; who waits for us has a time limit
             if not self._ended.is_set():
                 self._step.line(error.message)
             return False
@@ -77,7 +84,9 @@ class Watch:
         now = time.monotonic()
         self._since = {one.key: self._since.get(one.key, now) for one in found}
         if lost := hopeless(found, self._since, now):
-            raise HopelessError(_sentence(lost), hint=next((one.hint for one in lost if one.hint), ""))
+            raise HopelessError(
+                _sentence(lost), hint=next((one.hint for one in lost if one.hint), "")
+            )
         self._step.line(progress(workloads) + "".join(f"; {one.text}" for one in found[:1]))
         return all(one.settled for one in workloads)
 
@@ -153,9 +162,15 @@ def _report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
 
 def _say_log(kubernetes: Kubernetes, pod: Pod, container: Container) -> None:
     console.say("")
-    console.say(f"--- {pod.name}/{container.name}: {container.reason or 'runs'}, the last lines of its log")
+    console.say(
+        f"--- {pod.name}/{container.name}: {container.reason or 'runs'}, the last lines of its log"
+    )
     console.say(kubernetes.log(pod.name, container.name, lines=_LINES).rstrip())
-    before = kubernetes.log(pod.name, container.name, lines=_LINES, previous=True) if container.restarts else ""
+    before = (
+        kubernetes.log(pod.name, container.name, lines=_LINES, previous=True)
+        if container.restarts
+        else ""
+    )
     if before and not before.startswith("("):
         console.say(f"--- {pod.name}/{container.name}, of the one before")
         console.say(before.rstrip())
@@ -165,7 +180,9 @@ def _say_rows(rows: list[tuple[str, ...]]) -> None:
     """Print rows in columns that are never folded: a pod's name is there to be copied."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        console.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        console.say(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def workloads(kubernetes: Kubernetes, release: str) -> list[Workload]:

@@ -61,7 +61,9 @@ class Helm:
     def history(self) -> History:
         """The history of the release; empty when there is none."""
         try:
-            printed = self._capture(["history", RELEASE, "--output=json"], f"read the history of {RELEASE}")
+            printed = self._capture(
+                ["history", RELEASE, "--output=json"], f"read the history of {RELEASE}"
+            )
         except CommandError as error:
             if "not found" in error.tail:
                 return History()
@@ -82,7 +84,8 @@ class Helm:
         """What a revision put into the cluster."""
         asked = {
             part: self._capture(
-                ["get", part, RELEASE, f"--revision={revision}"], f"read the {part} of {RELEASE}, revision {revision}"
+                ["get", part, RELEASE, f"--revision={revision}"],
+                f"read the {part} of {RELEASE}, revision {revision}",
             )
             for part in ("manifest", "hooks")
         }
@@ -98,13 +101,27 @@ class Helm:
 
     def notes(self) -> str:
         """What the chart has to say to who deployed it."""
-        return self._capture(["get", "notes", RELEASE], f"read the notes of {RELEASE}").strip().removeprefix("NOTES:\n")
+        return (
+            self._capture(["get", "notes", RELEASE], f"read the notes of {RELEASE}")
+            .strip()
+            .removeprefix("NOTES:\n")
+        )
 
     def preview(self, chart: Path, values: Sequence[Path]) -> Manifest:
         """What an upgrade would put into the cluster, which is asked for what the chart looks up there."""
-        argv = ["upgrade", RELEASE, str(chart), *_values(values), "--dry-run=server", "--output=json"]
+        argv = [
+            "upgrade",
+            RELEASE,
+            str(chart),
+            *_values(values),
+            "--dry-run=server",
+            "--output=json",
+        ]
         found = json.loads(self._capture(argv, f"render {chart.name}"))
-        hooks = [f"---\n# Source: {hook['path']}\n{hook['manifest'].strip()}" for hook in found.get("hooks") or ()]
+        hooks = [
+            f"---\n# Source: {hook['path']}\n{hook['manifest'].strip()}"
+            for hook in found.get("hooks") or ()
+        ]
         return Manifest(found["manifest"].strip(), "\n".join(hooks))
 
     def upgrade(  # as helm takes them
@@ -121,14 +138,23 @@ class Helm:
         Never rolls back: what failed is to be looked at first. The history keeps description for a
         revision that goes well, unless it is empty.
         """
-        argv = ["upgrade", RELEASE, str(chart), "--install", *_values(values), f"--history-max={_HISTORY}"]
+        argv = [
+            "upgrade",
+            RELEASE,
+            str(chart),
+            "--install",
+            *_values(values),
+            f"--history-max={_HISTORY}",
+        ]
         argv += [f"--description={description}"] if description else []
         self._watch([*argv, *self._applying(), *_waiting(seconds)], f"deploy {RELEASE}", watcher)
 
     def rollback(self, revision: int, *, seconds: int, watcher: Watcher) -> None:
         """Deploy an earlier revision once more, and wait until everything is ready."""
         argv = ["rollback", RELEASE, str(revision), f"--history-max={_HISTORY}", *self._applying()]
-        self._watch([*argv, *_waiting(seconds)], f"roll {RELEASE} back to revision {revision}", watcher)
+        self._watch(
+            [*argv, *_waiting(seconds)], f"roll {RELEASE} back to revision {revision}", watcher
+        )
 
     def uninstall(self, *, seconds: int, watcher: Watcher) -> None:
         """Remove a release with its history, and wait until its objects and their pods are gone."""
@@ -139,7 +165,9 @@ class Helm:
 
     def test(self, *, seconds: int, watcher: Watcher) -> None:
         """Run the chart's tests, printing what they print."""
-        self._watch(["test", RELEASE, "--logs", f"--timeout={seconds}s"], f"test {RELEASE}", watcher)
+        self._watch(
+            ["test", RELEASE, "--logs", f"--timeout={seconds}s"], f"test {RELEASE}", watcher
+        )
 
     def _applying(self) -> list[str]:
         # What a release declares is the release's: a field that somebody else set is taken back, as Helm 3 does.
@@ -159,7 +187,12 @@ class Helm:
         )
 
     def _argv(self, argv: Sequence[str]) -> list[str]:
-        return [self.program, *argv, f"--namespace={self.namespace}", f"--kube-context={self.context}"]
+        return [
+            self.program,
+            *argv,
+            f"--namespace={self.namespace}",
+            f"--kube-context={self.context}",
+        ]
 
 
 def _values(files: Sequence[Path]) -> list[str]:

@@ -71,14 +71,18 @@ class History:
                 return revision
         raise DeclarationError(
             "roll back: there is no earlier revision that went well",
-            hint=f"--revision takes one of: {known}" if known else "`./run inv deploy` deploys another version",
+            hint=f"--revision takes one of: {known}"
+            if known
+            else "`./run inv deploy` deploys another version",
         )
 
     def versions(self, revision: Revision) -> dict[str, str]:
         """The versions that a revision, or the one that it repeats, was described with; empty without."""
         source = self.find(self._origin(revision)) or revision
         parts = [part.partition(" ") for part in source.description.split(", ")]
-        if source.description in _HELMS_OWN or any(not version or " " in version for _, _, version in parts):
+        if source.description in _HELMS_OWN or any(
+            not version or " " in version for _, _, version in parts
+        ):
             return {}
         return {name: version for name, _, version in parts}
 

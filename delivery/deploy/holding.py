@@ -46,7 +46,11 @@ def _ensure_namespace(target: Target) -> None:
     found = target.kubernetes.find("namespace", name)
     if found is None:
         labels = {_ENFORCED: "restricted"}
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        namespace = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels},
+        }
         with console.step(f"namespace {name}") as step:
             target.kubernetes.create(namespace)
             step.done("made; it enforces Pod Security restricted")
@@ -172,7 +176,9 @@ class Held:
                 details=failure.details,
                 hint=f"{again}{error.hint}",
             ) from error
-        raise DeployError(f"{error.message}; {state}", hint=error.hint, rolled_back=rolled_back) from error
+        raise DeployError(
+            f"{error.message}; {state}", hint=error.hint, rolled_back=rolled_back
+        ) from error
 
     def _restore(self, serving: Revision | None) -> tuple[str, bool]:
         """Go back to a revision if that may be; what serves now, and whether that is it."""
@@ -180,7 +186,10 @@ class Held:
         self.repair(ours=True)
         if serving is None:
             stays = "nothing served before, so what came of it stays to be looked at"
-            return f"{stays}; `./run inv undeploy --environment {self.target.name}` removes it", False
+            return (
+                f"{stays}; `./run inv undeploy --environment {self.target.name}` removes it",
+                False,
+            )
         if not self.options.rollback:
             return f"nothing is rolled back; `{self._rollback(serving)}` does it", False
         self.roll_back(serving, _ROLLBACK_SECONDS)

@@ -23,13 +23,17 @@ _REQUEST_SECONDS = 20
 
 def contexts(kubectl: str) -> list[str]:
     """The contexts of the kubeconfig."""
-    return process.capture([kubectl, "config", "get-contexts", "--output=name"], doing="list the contexts").split()
+    return process.capture(
+        [kubectl, "config", "get-contexts", "--output=name"], doing="list the contexts"
+    ).split()
 
 
 def current_context(kubectl: str) -> str:
     """The current context of the kubeconfig, "" when there is none."""
     try:
-        return process.capture([kubectl, "config", "current-context"], doing="read the current context").strip()
+        return process.capture(
+            [kubectl, "config", "current-context"], doing="read the current context"
+        ).strip()
     except CommandError as error:
         if "not set" in error.tail:
             return ""
@@ -75,7 +79,8 @@ class Kubernetes:
     def find(self, kind: str, name: str) -> Object | None:
         """One object, or None."""
         printed = self._run(
-            ["get", kind, name, "--ignore-not-found", "--output=json"], f"look for the {kind.lower()} {name}"
+            ["get", kind, name, "--ignore-not-found", "--output=json"],
+            f"look for the {kind.lower()} {name}",
         )
         return cast("Object", json.loads(printed)) if printed.strip() else None
 
@@ -105,14 +110,26 @@ class Kubernetes:
     def live(self, manifest: str) -> list[Object]:
         """The objects of a manifest as the cluster has them; those that it lacks are left out."""
         printed = self._run(
-            ["get", "--filename=-", "--ignore-not-found", "--output=json"], "read what is deployed", text=manifest
+            ["get", "--filename=-", "--ignore-not-found", "--output=json"],
+            "read what is deployed",
+            text=manifest,
         )
         return _items(printed)
 
     def would_be(self, manifest: str, manager: str) -> list[Object]:
         """The objects of a manifest as the cluster would have them if a field manager applied it now."""
-        argv = ["apply", "--server-side", "--dry-run=server", "--force-conflicts", f"--field-manager={manager}"]
-        return _items(self._run([*argv, "--filename=-", "--output=json"], "compare with the cluster", text=manifest))
+        argv = [
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "--force-conflicts",
+            f"--field-manager={manager}",
+        ]
+        return _items(
+            self._run(
+                [*argv, "--filename=-", "--output=json"], "compare with the cluster", text=manifest
+            )
+        )
 
     def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
         """The last lines of a container's log, of the one that ran before it when asked; why not, where there is none."""
@@ -128,7 +145,9 @@ class Kubernetes:
         printed = self._run([verb, "--filename=-", "--output=json"], doing, text=json.dumps(thing))
         return cast("Object", json.loads(printed))
 
-    def _run(self, argv: Sequence[str], doing: str, text: str | None = None, limit: float = math.inf) -> str:
+    def _run(
+        self, argv: Sequence[str], doing: str, text: str | None = None, limit: float = math.inf
+    ) -> str:
         config = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         seconds = min(self.seconds, limit)
         timeout = f"--request-timeout={min(seconds, _REQUEST_SECONDS):.0f}s"

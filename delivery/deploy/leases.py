@@ -64,7 +64,12 @@ def is_kept(renewed: float, now: float) -> bool:
 
 def made(name: str, holder: str, now: datetime) -> _Lease:
     """A new Lease."""
-    lease: _Lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": {}}
+    lease: _Lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name},
+        "spec": {},
+    }
     return taken(lease, holder, now)
 
 

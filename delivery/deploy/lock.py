@@ -54,7 +54,9 @@ class Turn:
 
 
 @contextmanager
-def hold(kubernetes: Kubernetes, name: str, *, seconds: int, pause: float = RETRY_SECONDS) -> Iterator[Turn]:
+def hold(
+    kubernetes: Kubernetes, name: str, *, seconds: int, pause: float = RETRY_SECONDS
+) -> Iterator[Turn]:
     """Hold the Lease of this name while the body runs; wait for another holder, at most for so many seconds."""
     quick = kubernetes.within(REQUEST_SECONDS)
     lease, turn = _acquire(kubernetes, name, seconds, pause)
@@ -122,7 +124,9 @@ def _put(put: Callable[[Object], Object], lease: Object) -> Object:
         raise
 
 
-def _keep(kubernetes: Kubernetes, lease: Object, turn: Turn, ended: threading.Event, pause: float) -> None:
+def _keep(
+    kubernetes: Kubernetes, lease: Object, turn: Turn, ended: threading.Event, pause: float
+) -> None:
     """Renew the Lease until the turn has ended or is lost; one that fails is tried again."""
     while not ended.wait(pause):
         lease = _renew(kubernetes, lease, turn)

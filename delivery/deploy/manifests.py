@@ -92,7 +92,9 @@ def _documents(manifest: str) -> list[tuple[tuple[str, str], str]]:
     found = []
     for document in re.split(r"^---\s*$", manifest, flags=re.MULTILINE):
         kind = re.search(r"^kind: *[\"']?([\w.]+)", document, re.MULTILINE)
-        name = re.search(r"^metadata:\n(?:[ #].*\n)*?  name: *[\"']?([^\s\"']+)", document, re.MULTILINE)
+        name = re.search(
+            r"^metadata:\n(?:[ #].*\n)*?  name: *[\"']?([^\s\"']+)", document, re.MULTILINE
+        )
         if kind and name:
             found.append(((kind[1], name[1]), document.strip()))
     return found

@@ -19,7 +19,9 @@ __all__ = ["remove"]
 _INSTANCE = f"app.kubernetes.io/instance={RELEASE}"
 
 
-def remove(declaration: Declaration, request: Request, options: Options, *, data: bool) -> Deployment:
+def remove(
+    declaration: Declaration, request: Request, options: Options, *, data: bool
+) -> Deployment:
     """Remove the release; removing what does not exist succeeds.
 
     Its claims, and the Secrets that belong to them, stay; with data they go, once somebody has typed
@@ -27,7 +29,9 @@ def remove(declaration: Declaration, request: Request, options: Options, *, data
     """
     environment = choose_environment(declaration, request, "undeploy")
     if data and not request.yes and not prompt.someone():
-        raise DeclarationError("remove the data: nobody is here to be asked", hint="say it with --yes")
+        raise DeclarationError(
+            "remove the data: nobody is here to be asked", hint="say it with --yes"
+        )
     target = connect(declaration, environment, request.context)
     if target.declared.confirm:
         prompt.confirm(f"remove {target}", target.name, yes=request.yes)
@@ -70,7 +74,10 @@ def _uninstall(held: Held) -> None:
 def _remove_data(held: Held, request: Request, *, data: bool) -> None:
     """Remove what an uninstalled release leaves: claims, and the Secrets that the chart keeps for them."""
     kinds = ("persistentvolumeclaims", "secrets", "configmaps")
-    by_kind = {kind: [one["metadata"]["name"] for one in held.target.kubernetes.all(kind, _INSTANCE)] for kind in kinds}
+    by_kind = {
+        kind: [one["metadata"]["name"] for one in held.target.kubernetes.all(kind, _INSTANCE)]
+        for kind in kinds
+    }
     names = [f"{kind}/{name}" for kind, some in by_kind.items() for name in some]
     if not names:
         console.say("no data is left")

@@ -21,12 +21,19 @@ from delivery.records.recorder import Recording
 __all__ = ["roll_back", "verify"]
 
 
-def roll_back(declaration: Declaration, request: Request, requested: int, options: Options) -> Deployment:
+def roll_back(
+    declaration: Declaration, request: Request, requested: int, options: Options
+) -> Deployment:
     """Deploy an earlier revision once more: the requested one, or the last good one before what serves."""
-    target = connect(declaration, choose_environment(declaration, request, "roll back"), request.context)
+    target = connect(
+        declaration, choose_environment(declaration, request, "roll back"), request.context
+    )
     if target.declared.confirm:
         prompt.confirm(f"roll back {target}", target.name, yes=request.yes)
-    with recorder.deployment(declaration, "rollback", Action.ROLLBACK) as recording, hold(target, options) as held:
+    with (
+        recorder.deployment(declaration, "rollback", Action.ROLLBACK) as recording,
+        hold(target, options) as held,
+    ):
         held.repair()
         history = held.history()
         revision, previous = history.rollback_target(requested), history.serving
@@ -39,7 +46,9 @@ def roll_back(declaration: Declaration, request: Request, requested: int, option
             + (f": {versions}" if versions else "")
         )
         serves = held.history().serving
-        now_serves = deployment.served_by(serves.number if serves else 0, previous.number if previous else 0)
+        now_serves = deployment.served_by(
+            serves.number if serves else 0, previous.number if previous else 0
+        )
         done = now_serves.ended(Outcome.SUCCEEDED)
         recording.finish(done)
         return done
@@ -65,24 +74,33 @@ def _start(
     return deployment
 
 
-def verify(declaration: Declaration, environment: str, context: str, options: Options, root: Path = ROOT) -> Target:
+def verify(
+    declaration: Declaration, environment: str, context: str, options: Options, root: Path = ROOT
+) -> Target:
     """Run the chart's tests against what serves in an environment.
 
     When they fail, and what serves is what this clone's last deploy put there, the revision before
     serves again; by hand that is recorded, in a pipeline the stage is.
     """
     target = connect(declaration, environment, context)
-    with recorder.deployment(declaration, "verify", Action.VERIFY) as recording, hold(target, options) as held:
+    with (
+        recorder.deployment(declaration, "verify", Action.VERIFY) as recording,
+        hold(target, options) as held,
+    ):
         history = held.history()
         current = history.serving
         if current is None:
-            raise DeployError(f"verify {target}: nothing is deployed there", hint="`./run inv deploy` deploys")
+            raise DeployError(
+                f"verify {target}: nothing is deployed there", hint="`./run inv deploy` deploys"
+            )
         try:
             held.test()
         except DeployError as error:
             previous = _previous(target, current, root)
             if previous is None:
-                raise DeployError(f"{error.message}; revision {current.number} serves on", hint=error.hint) from error
+                raise DeployError(
+                    f"{error.message}; revision {current.number} serves on", hint=error.hint
+                ) from error
             restored = history.find(previous)
             try:
                 held.take_back(restored, error)

@@ -36,9 +36,13 @@ _GRACE_SECONDS = {
     "Unschedulable": 180,
 }
 _GONE = ("not found", "manifest unknown", "unauthorized", "denied", "forbidden")
-_OLD_GRACE_SECONDS = 60  # a pod that was unwell before we came is replaced, or is still ours to worry about
+_OLD_GRACE_SECONDS = (
+    60  # a pod that was unwell before we came is replaced, or is still ours to worry about
+)
 
-_MESSAGE = 300  # letters of what the cluster says; a pull that fails says the same thing three times
+_MESSAGE = (
+    300  # letters of what the cluster says; a pull that fails says the same thing three times
+)
 
 _CAPACITY = "shipay.com.br/capacity-type"
 
@@ -77,18 +81,26 @@ class Pod:
     @property
     def well(self) -> bool:
         """Whether it is ready, or done."""
-        return self.phase == "Succeeded" or (self.phase == "Running" and all(one.well for one in self.containers))
+        return self.phase == "Succeeded" or (
+            self.phase == "Running" and all(one.well for one in self.containers)
+        )
 
     def row(self) -> tuple[str, str, str, str, str]:
         """Name, node, containers ready, restarts and state, for people."""
         ready = sum(one.ready for one in self.containers)
-        state = "; ".join(dict.fromkeys(one.reason for one in self.containers if one.reason and not one.well))
+        state = "; ".join(
+            dict.fromkeys(one.reason for one in self.containers if one.reason and not one.well)
+        )
         return (
             self.name,
             self.node or "-",
             f"{ready}/{len(self.containers)}",
             str(sum(one.restarts for one in self.containers)),
-            "leaving" if self.leaving else "Unschedulable" if self.unschedulable else state or self.phase,
+            "leaving"
+            if self.leaving
+            else "Unschedulable"
+            if self.unschedulable
+            else state or self.phase,
         )
 
 
@@ -123,10 +135,15 @@ class Trouble:
 def read_pod(pod: Mapping[str, Any]) -> Pod:
     """A pod as the API has it."""
     status = pod.get("status", {})
-    sidecars = {one["name"] for one in pod["spec"].get("initContainers", ()) if one.get("restartPolicy") == "Always"}
-    begun = [_container(one, init=one["name"] not in sidecars) for one in status.get("initContainerStatuses") or ()] + [
-        _container(one, init=False) for one in status.get("containerStatuses") or ()
-    ]
+    sidecars = {
+        one["name"]
+        for one in pod["spec"].get("initContainers", ())
+        if one.get("restartPolicy") == "Always"
+    }
+    begun = [
+        _container(one, init=one["name"] not in sidecars)
+        for one in status.get("initContainerStatuses") or ()
+    ] + [_container(one, init=False) for one in status.get("containerStatuses") or ()]
     unscheduled = [
         one.get("message", "")
         for one in status.get("conditions") or ()
@@ -152,11 +169,15 @@ def superseded(replica_sets: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     seen = []
     for one in replica_sets:
         owner: Mapping[str, Any] = next(iter(one["metadata"].get("ownerReferences") or ()), {})
-        revision = int((one["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision", 0))
+        revision = int(
+            (one["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision", 0)
+        )
         deployment = str(owner.get("uid", ""))
         newest[deployment] = max(revision, newest.get(deployment, 0))
         seen.append((deployment, revision, _template(one)))
-    return frozenset(template for deployment, revision, template in seen if revision < newest[deployment])
+    return frozenset(
+        template for deployment, revision, template in seen if revision < newest[deployment]
+    )
 
 
 def _template(thing: Mapping[str, Any]) -> str:
@@ -167,7 +188,9 @@ def _container(status: Mapping[str, Any], *, init: bool) -> Container:
     state = status.get("state", {})
     waiting, ended = state.get("waiting", {}), state.get("terminated", {})
     last = (status.get("lastState") or {}).get("terminated", {})
-    reason = waiting.get("reason") or ended.get("reason") or ("" if "running" in state else "Waiting")
+    reason = (
+        waiting.get("reason") or ended.get("reason") or ("" if "running" in state else "Waiting")
+    )
     if init and ended and ended.get("exitCode") == 0:
         reason = "Completed"
     died = f"{last.get('reason', '')}, exit code {last.get('exitCode')}" if last else ""
@@ -198,7 +221,8 @@ def read_workload(thing: Mapping[str, Any]) -> Workload:
         desired=int(thing["spec"].get("replicas", 1)),
         updated=int(status.get("updatedReplicas", 0)),
         ready=max(0, ready - surplus),
-        observed=int(status.get("observedGeneration", 0)) >= int(thing["metadata"].get("generation", 0)),
+        observed=int(status.get("observedGeneration", 0))
+        >= int(thing["metadata"].get("generation", 0)),
         failure=stuck[0] if stuck else "",
     )
 
@@ -208,7 +232,9 @@ def progress(workloads: Sequence[Workload]) -> str:
     waiting = [one for one in workloads if not one.settled]
     if workloads and not waiting:
         return "all pods are ready"
-    return ", ".join(f"{one.name}: {_count_ready(one)} of {one.desired} pods ready" for one in waiting)
+    return ", ".join(
+        f"{one.name}: {_count_ready(one)} of {one.desired} pods ready" for one in waiting
+    )
 
 
 def _count_ready(workload: Workload) -> int:
@@ -217,19 +243,28 @@ def _count_ready(workload: Workload) -> int:
 
 
 def troubles(
-    pods: Sequence[Pod], workloads: Sequence[Workload], before: Collection[str], old: Collection[str] = ()
+    pods: Sequence[Pod],
+    workloads: Sequence[Workload],
+    before: Collection[str],
+    old: Collection[str] = (),
 ) -> list[Trouble]:
     """What keeps the pods from becoming ready; before has the UIDs of those that were there before the deploy.
 
     Pods of templates in old do not count: a Deployment keeps them, well or not, until a new one is ready.
     """
     found = [
-        Trouble(f"{one.name} FailedCreate", f"{one.name} gets no pods: {one.failure}", _GRACE_SECONDS["FailedCreate"])
+        Trouble(
+            f"{one.name} FailedCreate",
+            f"{one.name} gets no pods: {one.failure}",
+            _GRACE_SECONDS["FailedCreate"],
+        )
         for one in workloads
         if one.failure
     ]
     for pod in pods:
-        if pod.leaving or pod.owner == "Job" or pod.template in old:  # a Job counts its own failures
+        if (
+            pod.leaving or pod.owner == "Job" or pod.template in old
+        ):  # a Job counts its own failures
             continue
         extra = _OLD_GRACE_SECONDS if pod.uid in before else 0
         if pod.unschedulable:
@@ -245,9 +280,7 @@ def troubles(
 def _unschedulable(pod: Pod, old: float) -> Trouble:
     hint = ""
     if "node affinity/selector" in pod.unschedulable or "node(s) didn't match" in pod.unschedulable:
-        hint = (
-            f"if it may run on ondemand nodes only, say which those are: kubectl label node NODE {_CAPACITY}=ondemand"
-        )
+        hint = f"if it may run on ondemand nodes only, say which those are: kubectl label node NODE {_CAPACITY}=ondemand"
     text = f"{pod.name} finds no node: {pod.unschedulable}"
     return Trouble(f"{pod.uid} Unschedulable", text, _GRACE_SECONDS["Unschedulable"] + old, hint)
 
@@ -256,12 +289,19 @@ def _grace(container: Container) -> float | None:
     """For how long to wait out why a container does not run; None when there is nothing wrong."""
     if container.well:
         return None
-    if container.reason in {"ErrImagePull", "ImagePullBackOff"} and any(one in container.message for one in _GONE):
+    if container.reason in {"ErrImagePull", "ImagePullBackOff"} and any(
+        one in container.message for one in _GONE
+    ):
         return 0
     if container.reason in _GRACE_SECONDS:
         return _GRACE_SECONDS[container.reason]
     # Between two deaths it runs, or has just ended: the number of its restarts is what tells.
-    return 0 if container.restarts >= _RESTARTS and container.reason not in {"Waiting", "PodInitializing"} else None
+    return (
+        0
+        if container.restarts >= _RESTARTS
+        and container.reason not in {"Waiting", "PodInitializing"}
+        else None
+    )
 
 
 def _reason(container: Container) -> str:
@@ -279,7 +319,11 @@ def recent(events: Sequence[Mapping[str, Any]], since: datetime) -> list[tuple[s
     """The warnings since a moment, oldest first, each once: what they are about, the reason, the message."""
     found = []
     for event in events:
-        told = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
+        told = (
+            event.get("lastTimestamp")
+            or event.get("eventTime")
+            or event["metadata"].get("creationTimestamp")
+        )
         when = datetime.fromisoformat(told) if told else since
         if event.get("type") == "Warning" and when >= since:
             about = event.get("involvedObject", {})

@@ -62,11 +62,14 @@ def choose_platform(request: Request, platform: str) -> str:
     if platform not in _PLATFORMS:
         raise DeclarationError(
             f"deploy: --platform {platform} is not known",
-            hint=did_you_mean(platform, _PLATFORMS, f"--platform takes one of {', '.join(_PLATFORMS)}"),
+            hint=did_you_mean(
+                platform, _PLATFORMS, f"--platform takes one of {', '.join(_PLATFORMS)}"
+            ),
         )
     if platform == DOCKER and not is_local:
         raise DeclarationError(
-            f"deploy to {request.environment}: docker is for local only", hint="leave --platform out, or say kubernetes"
+            f"deploy to {request.environment}: docker is for local only",
+            hint="leave --platform out, or say kubernetes",
         )
     if platform == DOCKER and request.context:
         raise DeclarationError(
@@ -92,16 +95,20 @@ def environment_to_verify(environment: str, plan: str) -> str:
     """The given environment, or the one that the plan in this file deploys to; they may not contradict each other."""
     if not plan:
         if not environment:
-            raise DeclarationError("verify: no environment is told", hint="--environment NAME, or --plan FILE")
+            raise DeclarationError(
+                "verify: no environment is told", hint="--environment NAME, or --plan FILE"
+            )
         return environment
     planned = planning.read(Path(plan)).decision
     if not planned.environment:
         raise DeclarationError(
-            f"verify {plan}: {planned.because}; it is deployed nowhere", hint="--environment NAME, instead of --plan"
+            f"verify {plan}: {planned.because}; it is deployed nowhere",
+            hint="--environment NAME, instead of --plan",
         )
     if environment not in {"", planned.environment}:
         raise DeclarationError(
-            f"verify {environment}: the plan {plan} says {planned.environment}", hint="leave one of the two out"
+            f"verify {environment}: the plan {plan} says {planned.environment}",
+            hint="leave one of the two out",
         )
     return planned.environment
 
@@ -110,7 +117,8 @@ def resolve(declaration: Declaration, request: Request) -> tuple[str, Release | 
     """The environment, and the release that a file or a plan names; None where a version is to be found."""
     if sum(map(bool, (request.file, request.plan, request.version))) > 1:
         raise DeclarationError(
-            "deploy: --version, --release and --plan each say what is deployed", hint="give one of the three"
+            "deploy: --version, --release and --plan each say what is deployed",
+            hint="give one of the three",
         )
     if request.plan:
         return _from_plan(declaration, request)
@@ -151,12 +159,18 @@ def _read(file: str) -> Release:
         return read_release(Path(file).read_text(encoding="utf-8"), file=file)
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"read the release {file}: {error}", hint="`./run inv push` writes .delivery/release.json"
+            f"read the release {file}: {error}",
+            hint="`./run inv push` writes .delivery/release.json",
         ) from error
 
 
 def find(
-    declaration: Declaration, environment: str, release: Release | None, version: str, *, signed: bool
+    declaration: Declaration,
+    environment: str,
+    release: Release | None,
+    version: str,
+    *,
+    signed: bool,
 ) -> Release | None:
     """The release to deploy, fit for the environment; None for `current` and `deployed` (local only).
 
@@ -164,7 +178,11 @@ def find(
     """
     if release is None and version in _UNRELEASED:
         if environment != LOCAL or signed:
-            why = "--signed, or the environment, asks for signatures" if signed else "only local takes what is none"
+            why = (
+                "--signed, or the environment, asks for signatures"
+                if signed
+                else "only local takes what is none"
+            )
             raise DeclarationError(
                 f"deploy {version} to {environment}: that is no release, and {why}",
                 hint="--version X.Y.Z, --release FILE, or --plan FILE",
@@ -178,7 +196,9 @@ def find(
     return release
 
 
-def choose_version(declaration: Declaration, environment: str, deployed: dict[str, str], *, ask: bool) -> str:
+def choose_version(
+    declaration: Declaration, environment: str, deployed: dict[str, str], *, ask: bool
+) -> str:
     """The version that is meant where none was given: asked for, or `current` for local.
 
     deployed is the answer that keeps what serves, with its meaning; empty where nothing does.
@@ -189,7 +209,8 @@ def choose_version(declaration: Declaration, environment: str, deployed: dict[st
         return prompt.choose("Which version?", answers, catalog.CURRENT) if ask else catalog.CURRENT
     if not releases:
         raise DeclarationError(
-            f"deploy to {environment}: no version is told", hint="--version X.Y.Z, --release FILE, or --plan FILE"
+            f"deploy to {environment}: no version is told",
+            hint="--version X.Y.Z, --release FILE, or --plan FILE",
         )
     return prompt.choose("Which version?", releases, next(iter(releases)))
 

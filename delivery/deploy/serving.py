@@ -21,7 +21,14 @@ from delivery.registry.client import Registry, answers
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
 
-__all__ = ["Serving", "contents_of_clone", "contents_of_images", "contents_of_release", "look", "revision_contents"]
+__all__ = [
+    "Serving",
+    "contents_of_clone",
+    "contents_of_images",
+    "contents_of_release",
+    "look",
+    "revision_contents",
+]
 
 _LOOKED_AT = 20  # the newest releases, searched for what a revision is
 _DIGEST_SHOWN = len("sha256:") + 12
@@ -48,7 +55,9 @@ def look(declaration: Declaration, target: Target) -> Serving | None:
     return Serving(revision, images, _contents(declaration, target, history, revision, images))
 
 
-def revision_contents(declaration: Declaration, target: Target, history: History, revision: Revision) -> Contents:
+def revision_contents(
+    declaration: Declaration, target: Target, history: History, revision: Revision
+) -> Contents:
     """What a revision of this history is made of."""
     images = pinned_images(target.helm.values(revision.number))
     return _contents(declaration, target, history, revision, images)
@@ -71,8 +80,12 @@ def _contents(
     folder = declaration.chart.folder
     versions = history.versions(revision)
     if versions.keys() >= {*digests, folder}:
-        return Contents(versions={name: versions[name] for name in (*digests, folder)}, digests=digests)
-    with suppress(DeliveryError):  # a registry that cannot be asked names nothing, and stops nothing
+        return Contents(
+            versions={name: versions[name] for name in (*digests, folder)}, digests=digests
+        )
+    with suppress(
+        DeliveryError
+    ):  # a registry that cannot be asked names nothing, and stops nothing
         if release := _published(declaration, target.name, digests, revision):
             return contents_of_release(declaration, release)
     named = contents_of_images(declaration, images)
@@ -83,8 +96,13 @@ def _contents(
 def contents_of_release(declaration: Declaration, release: Release) -> Contents:
     """The components and the chart of a published release."""
     folder = declaration.chart.folder
-    parts = {name: release.images[name] for name in declaration.components() if name in release.images}
-    named: dict[str, ReleasedImage | ReleasedChart] = {**parts, **({folder: release.chart} if release.chart else {})}
+    parts = {
+        name: release.images[name] for name in declaration.components() if name in release.images
+    }
+    named: dict[str, ReleasedImage | ReleasedChart] = {
+        **parts,
+        **({folder: release.chart} if release.chart else {}),
+    }
     return Contents(
         versions={name: part.version for name, part in named.items()},
         digests={name: part.digest for name, part in named.items()},
@@ -96,7 +114,9 @@ def contents_of_images(
 ) -> Contents:
     """Components of which the digests are all that is known; what serves with the same bytes keeps its name."""
     digests = {name: images[name][1] for name in declaration.components() if name in images}
-    made = Contents(versions={name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}, digests=digests)
+    made = Contents(
+        versions={name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}, digests=digests
+    )
     return _keep_names(made, serving)
 
 
@@ -110,10 +130,14 @@ def contents_of_clone(
     folder = declaration.chart.folder
     coming = _coming(declaration)
     keys = {name: images[name].key for name in declaration.components() if name in images}
-    keys[folder] = chart_key(files.chart_files(ROOT / folder), version="", images={}, epoch=declaration.build.epoch)
+    keys[folder] = chart_key(
+        files.chart_files(ROOT / folder), version="", images={}, epoch=declaration.build.epoch
+    )
     made = Contents(
         versions={name: _unreleased(coming.get(name, ""), key) for name, key in keys.items()},
-        digests={name: images[name].digest if name in images else key for name, key in keys.items()},
+        digests={
+            name: images[name].digest if name in images else key for name, key in keys.items()
+        },
     )
     return _keep_names(made, serving)
 
@@ -162,11 +186,21 @@ def _published(
     matching = []
     for version in catalog.known(registry)[:_LOOKED_AT]:
         release = catalog.find(registry, version)
-        if release is None or not _may_be(revision, release.version) or not _fits(declaration, environment, release):
+        if (
+            release is None
+            or not _may_be(revision, release.version)
+            or not _fits(declaration, environment, release)
+        ):
             continue
-        if all(name in release.images and release.images[name].digest == digest for name, digest in digests.items()):
+        if all(
+            name in release.images and release.images[name].digest == digest
+            for name, digest in digests.items()
+        ):
             matching.append(release)
-    return next((release for release in matching if release.line in lines), matching[0] if matching else None)
+    return next(
+        (release for release in matching if release.line in lines),
+        matching[0] if matching else None,
+    )
 
 
 def _may_be(revision: Revision, version: str) -> bool:

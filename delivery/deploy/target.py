@@ -61,14 +61,18 @@ class Target:
 
 def options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:
     """The options that these flags mean; raise DeclarationError for what is no duration."""
-    return Options(_seconds(timeout, "--timeout"), _seconds(lock_timeout, "--lock-timeout"), rollback)
+    return Options(
+        _seconds(timeout, "--timeout"), _seconds(lock_timeout, "--lock-timeout"), rollback
+    )
 
 
 def _seconds(text: str, flag: str) -> int:
     """The seconds of a duration such as 90, 90s, 10m or 1h."""
     found = _DURATION.fullmatch(text.strip())
     if not found or not int(found[1]):
-        raise DeclarationError(f"read {flag}: {text!r} is no duration", hint="seconds, or as in 90s, 10m, 1h")
+        raise DeclarationError(
+            f"read {flag}: {text!r} is no duration", hint="seconds, or as in 90s, 10m, 1h"
+        )
     return int(found[1]) * _SECONDS[found[2]]
 
 
@@ -80,7 +84,9 @@ def environment(declaration: Declaration, name: str) -> Environment:
         known = ", ".join(declaration.environments) or "none: it declares none"
         raise DeclarationError(
             f"look for the environment {name}: delivery.toml has none of that name",
-            hint=did_you_mean(name, declaration.environments, f"--environment takes one of {known}"),
+            hint=did_you_mean(
+                name, declaration.environments, f"--environment takes one of {known}"
+            ),
         ) from None
 
 
@@ -98,10 +104,14 @@ def connect(declaration: Declaration, name: str, context: str = "") -> Target:
         kubernetes = Kubernetes(client, chosen, declared.namespace)
         version = json.loads(kubernetes.reach())["gitVersion"]
         step.done(f"{chosen} answers, Kubernetes {version}; namespace {declared.namespace}")
-    return Target(name, declared, Helm(program, helm.probe(program), chosen, declared.namespace), kubernetes)
+    return Target(
+        name, declared, Helm(program, helm.probe(program), chosen, declared.namespace), kubernetes
+    )
 
 
-def reachable(declaration: Declaration, names: Collection[str], program: str, client: str) -> dict[str, list[Target]]:
+def reachable(
+    declaration: Declaration, names: Collection[str], program: str, client: str
+) -> dict[str, list[Target]]:
     """The targets of each of these environments, one a context that the kubeconfig has; none is asked.
 
     program and client are helm and kubectl.
@@ -122,7 +132,9 @@ def reachable(declaration: Declaration, names: Collection[str], program: str, cl
     }
 
 
-def _check_context(name: str, contexts: Sequence[str], context: str, known: Collection[str]) -> None:
+def _check_context(
+    name: str, contexts: Sequence[str], context: str, known: Collection[str]
+) -> None:
     """Raise DeclarationError unless this context may be used for the environment, and exists."""
     allowed = ", ".join(contexts)
     doing = f"cannot use the cluster of {name}"
@@ -138,7 +150,9 @@ def _check_context(name: str, contexts: Sequence[str], context: str, known: Coll
             hint=f"--context {usable[0]}" if usable else _no_context(name, allowed),
         )
     if context not in known:
-        raise DeclarationError(f"{doing}: the kubeconfig has no context {context}", hint=_no_context(name, allowed))
+        raise DeclarationError(
+            f"{doing}: the kubeconfig has no context {context}", hint=_no_context(name, allowed)
+        )
 
 
 def _no_context(name: str, allowed: str) -> str:

@@ -136,8 +136,14 @@ def _difference(held: Held, deployment: Deployment, given: Given, serving: Revis
         changed = changes(current, wanted, versions, deployment.contents.versions)
         return f"not what revision {serving.number} is{changed and f': {changed}'}"
     kubernetes = target.kubernetes
-    drifted = adrift(kubernetes.would_be(wanted.objects, _COMPARER), kubernetes.live(wanted.objects))
-    return f"revision {serving.number}, but changed in the cluster since: {', '.join(drifted)}" if drifted else ""
+    drifted = adrift(
+        kubernetes.would_be(wanted.objects, _COMPARER), kubernetes.live(wanted.objects)
+    )
+    return (
+        f"revision {serving.number}, but changed in the cluster since: {', '.join(drifted)}"
+        if drifted
+        else ""
+    )
 
 
 def _render(target: Target, given: Given) -> Manifest:

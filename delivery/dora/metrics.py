@@ -26,7 +26,17 @@ __all__ = [
     "span",
 ]
 
-COLUMNS = ("id", "received_at", "component", "version", "environment", "responsible", "stage", "status", "details")
+COLUMNS = (
+    "id",
+    "received_at",
+    "component",
+    "version",
+    "environment",
+    "responsible",
+    "stage",
+    "status",
+    "details",
+)
 _DAY = 86400.0
 _LONGEST = 366 * _DAY  # what says that it took longer is wrong
 _ORDER = ("started", "failed", "rolled-back", "succeeded")
@@ -78,7 +88,9 @@ class Figures:
             self.environment,
             NO_DATA if frequency is None else f"{frequency:.2g} a day ({self.deployments})",
             NO_DATA if self.lead_time is None else lasting(self.lead_time),
-            NO_DATA if rate is None else f"{rate:.0%} ({self.failures} of {self.deployments + self.failures})",
+            NO_DATA
+            if rate is None
+            else f"{rate:.0%} ({self.failures} of {self.deployments + self.failures})",
             NO_DATA if self.restore_time is None else lasting(self.restore_time),
         )
 
@@ -100,7 +112,9 @@ def span(text: str) -> timedelta:
     """The time that --since means, such as 30d, 12h or 8w; raise DeclarationError when it is none."""
     found = _SPAN.fullmatch(text.strip())
     if not found:
-        raise DeclarationError(f"read --since: {text!r} is no span of time", hint="as in 30d, 12h, 90m, 8w")
+        raise DeclarationError(
+            f"read --since: {text!r} is no span of time", hint="as in 30d, 12h, 90m, 8w"
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
@@ -108,7 +122,11 @@ def cell(value: object) -> str:
     """A value for a spreadsheet: what one would take for a formula begins with an apostrophe."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
     return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 
 
@@ -117,7 +135,8 @@ def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping
     ends = [
         event
         for event in events
-        if is_removal(event) or (event.get("stage") == "deploy" and event.get("status") != "started")
+        if is_removal(event)
+        or (event.get("stage") == "deploy" and event.get("status") != "started")
     ]
     return sorted(ends, key=_order, reverse=True)[:limit]
 
@@ -136,7 +155,11 @@ def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
     for number, event in enumerate(events):
         details = details_of(event)
         seconds = details.get("seconds")
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < _LONGEST:
+        if (
+            not isinstance(seconds, int | float)
+            or isinstance(seconds, bool)
+            or not 0 <= seconds < _LONGEST
+        ):
             continue
         is_end = event.get("status") in {"succeeded", "failed"} and not details.get("restored")
         if not is_end or is_removal(event):  # a removal is no stage of a pipeline
@@ -152,7 +175,9 @@ def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
         times = sorted((last - first).total_seconds() for first, last in spans.values())
         p90 = times[math.ceil(0.9 * len(times)) - 1]  # nearest rank
         found.append(Duration(component, stage, len(times), median(times), p90))
-    return sorted(found, key=lambda one: (one.component, (*STAGES, one.stage).index(one.stage), one.stage))
+    return sorted(
+        found, key=lambda one: (one.component, (*STAGES, one.stage).index(one.stage), one.stage)
+    )
 
 
 def figures(events: Iterable[Mapping[str, Any]], since: datetime, until: datetime) -> list[Figures]:
@@ -261,7 +286,9 @@ class _History:
     def _succeed(self, event: _Event) -> None:
         began = self._started.pop(event.version, event.at)
         self._restore(event.at)
-        unchanged = event.changed is False and self._current is not None and event.is_same(self._current)
+        unchanged = (
+            event.changed is False and self._current is not None and event.is_same(self._current)
+        )
         self._current = event
         if not unchanged and not event.restored:
             self._attempts.append(_Attempt(event, began, failed=False))

@@ -46,9 +46,17 @@ class Report:
             console.say(f"{NO_DATA}: {self.title}: nothing was recorded")
             return
         deployments = metrics.deployments(self.events, _SHOWN)
-        _say_table(f"deployments ({self.title})", _DEPLOYMENT, [_row(event) for event in deployments])
+        _say_table(
+            f"deployments ({self.title})", _DEPLOYMENT, [_row(event) for event in deployments]
+        )
         stages = [
-            (stage.component, stage.stage, str(stage.runs), lasting(stage.median), lasting(stage.p90))
+            (
+                stage.component,
+                stage.stage,
+                str(stage.runs),
+                lasting(stage.median),
+                lasting(stage.p90),
+            )
             for stage in metrics.durations(self.events)
         ]
         console.table("stage durations", _STAGE, stages)
@@ -71,12 +79,16 @@ class Report:
                 }
                 for stage in metrics.durations(self.events)
             ],
-            "dora": [figure.to_json() for figure in metrics.figures(self.events, self.since, self.until)],
+            "dora": [
+                figure.to_json() for figure in metrics.figures(self.events, self.since, self.until)
+            ],
         }
 
     def write(self, file: Path) -> None:
         """Write every event as the ledger's own CSV: UTF-8 with its mark, CRLF, no formula."""
-        rows = [[metrics.cell(event.get(name)) for name in metrics.COLUMNS] for event in self.events]
+        rows = [
+            [metrics.cell(event.get(name)) for name in metrics.COLUMNS] for event in self.events
+        ]
         try:
             with file.open("w", encoding="utf-8-sig", newline="") as out:
                 csv.writer(out, lineterminator="\r\n").writerows([metrics.COLUMNS, *rows])

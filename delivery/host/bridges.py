@@ -20,7 +20,9 @@ def policy() -> str:
     if not shutil.which("iptables"):
         return ""
     try:
-        told = process.capture(["iptables", "--wait", "-S", "FORWARD"], doing="read the rules for forwarding")
+        told = process.capture(
+            ["iptables", "--wait", "-S", "FORWARD"], doing="read the rules for forwarding"
+        )
     except CommandError:
         return ""
     return told.split()[2]
@@ -36,7 +38,9 @@ def remove(bridges: Sequence[Bridge], policy: str) -> None:
             for table in _TABLES:
                 _clear(program, table, bridges, policy)
     if shutil.which("ip"):
-        there = process.capture(["ip", "-brief", "link", "show", "type", "bridge"], doing="list the bridges")
+        there = process.capture(
+            ["ip", "-brief", "link", "show", "type", "bridge"], doing="list the bridges"
+        )
         names = {line.split()[0] for line in there.splitlines()}
         for name in sorted({one.interface for one in bridges} & names):
             process.capture(["ip", "link", "delete", name], doing=f"remove the bridge {name}")

@@ -12,7 +12,16 @@ from delivery import process
 from delivery.errors import BuildError, CommandError
 from delivery.host.docker_api import Engine
 
-__all__ = ["Single", "Target", "bake", "bake_file", "build", "failing_step", "has_plugin", "hint_for"]
+__all__ = [
+    "Single",
+    "Target",
+    "bake",
+    "bake_file",
+    "build",
+    "failing_step",
+    "has_plugin",
+    "hint_for",
+]
 
 _FAILED = re.compile(r"^#(\d+) ERROR: ", re.MULTILINE)
 _PLACE = re.compile(r"\S*Dockerfile\S*:\d+")
@@ -35,19 +44,37 @@ class Target:
 
 
 def bake(
-    engine: Engine, targets: list[Target], *, file: Path, secrets: Mapping[str, Path], on_line: Callable[[str], None]
+    engine: Engine,
+    targets: list[Target],
+    *,
+    file: Path,
+    secrets: Mapping[str, Path],
+    on_line: Callable[[str], None],
 ) -> None:
     """Build these images in one graph; raise BuildError with the failing step's last lines."""
-    file.write_text(json.dumps(bake_file(targets, secrets, oci=engine.oci_layouts), indent=2), encoding="utf-8")
+    file.write_text(
+        json.dumps(bake_file(targets, secrets, oci=engine.oci_layouts), indent=2), encoding="utf-8"
+    )
     _run(
         engine,
-        ["docker", "buildx", "bake", "--file", str(file), "--progress", "plain", "--provenance=false"],
+        [
+            "docker",
+            "buildx",
+            "bake",
+            "--file",
+            str(file),
+            "--progress",
+            "plain",
+            "--provenance=false",
+        ],
         doing=f"build {', '.join(target.name for target in targets)}",
         on_line=on_line,
     )
 
 
-def bake_file(targets: list[Target], secrets: Mapping[str, Path], *, oci: bool) -> dict[str, object]:
+def bake_file(
+    targets: list[Target], secrets: Mapping[str, Path], *, oci: bool
+) -> dict[str, object]:
     """The bake file of these targets, as JSON. Layouts are made with the files' times rewritten, so that digests repeat."""
     return {
         "group": {"default": {"targets": [target.name for target in targets]}},
@@ -56,10 +83,14 @@ def bake_file(targets: list[Target], secrets: Mapping[str, Path], *, oci: bool) 
                 "context": str(target.context),
                 "args": dict(target.arguments),
                 "contexts": dict(target.contexts),
-                "secret": [process.record(f"id={name}", f"src={path}") for name, path in secrets.items()],
+                "secret": [
+                    process.record(f"id={name}", f"src={path}") for name, path in secrets.items()
+                ],
                 "tags": [target.tag],
                 "output": [
-                    process.record("type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true")
+                    process.record(
+                        "type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true"
+                    )
                     if oci
                     else "type=docker"
                 ],
@@ -82,9 +113,25 @@ class Single:
 
 def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None:
     """Build one image; raise BuildError with the failing step's last lines."""
-    argv = ["docker", "buildx", "build", "--progress", "plain", "--provenance=false", "--load", "--tag", image.tag]
-    argv += [word for name, value in image.arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    argv += [word for name, value in image.labels.items() for word in ("--label", f"{name}={value}")]
+    argv = [
+        "docker",
+        "buildx",
+        "build",
+        "--progress",
+        "plain",
+        "--provenance=false",
+        "--load",
+        "--tag",
+        image.tag,
+    ]
+    argv += [
+        word
+        for name, value in image.arguments.items()
+        for word in ("--build-arg", f"{name}={value}")
+    ]
+    argv += [
+        word for name, value in image.labels.items() for word in ("--label", f"{name}={value}")
+    ]
     argv += [
         word
         for name, path in image.secrets.items()
@@ -95,16 +142,22 @@ def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None
 
 def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str], None]) -> None:
     try:
-        process.stream(argv, doing=doing, on_line=on_line, place=process.Place(env=engine.environment))
+        process.stream(
+            argv, doing=doing, on_line=on_line, place=process.Place(env=engine.environment)
+        )
     except CommandError as error:
-        raise BuildError(error.message, details=failing_step(error.tail), hint=hint_for(error.tail)) from error
+        raise BuildError(
+            error.message, details=failing_step(error.tail), hint=hint_for(error.tail)
+        ) from error
 
 
 def has_plugin(engine: Engine, plugin: str) -> bool:
     """Whether the docker command line has a plugin: buildx or compose."""
     argv = ["docker", plugin, "version"]
     try:
-        process.capture(argv, doing=f"look for docker {plugin}", place=process.Place(env=engine.environment))
+        process.capture(
+            argv, doing=f"look for docker {plugin}", place=process.Place(env=engine.environment)
+        )
     except CommandError:
         return False
     return True
@@ -120,7 +173,9 @@ def failing_step(output: str) -> str:
         return output
     lines = output.splitlines()
     step = [line for line in lines if line.startswith(f"#{failed[1]} ")]
-    place = next((number for number, line in enumerate(lines) if _PLACE.fullmatch(line)), len(lines))
+    place = next(
+        (number for number, line in enumerate(lines) if _PLACE.fullmatch(line)), len(lines)
+    )
     excerpt = [line for line in lines[place:] if not line.startswith("ERROR: failed to ")]
     return "\n".join([*step, *excerpt])
 

@@ -22,7 +22,15 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
 # runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
 _NEWER = {"bookworm": "trixie"}
-_FROM_NEWER = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "kind", "cosign", "gitleaks")
+_FROM_NEWER = (
+    "docker.io",
+    "docker-cli",
+    "docker-buildx",
+    "docker-compose",
+    "kind",
+    "cosign",
+    "gitleaks",
+)
 
 
 @dataclass(frozen=True)
@@ -51,16 +59,30 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     """Install these packages without starting any service, and without adding a source to the machine's own list."""
     suite = release()
     options = _options(suite) if suite in _NEWER else []
-    names = [f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name for name in packages]
+    names = [
+        f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name
+        for name in packages
+    ]
     place = process.Place(env={"DEBIAN_FRONTEND": "noninteractive"})
     with suppress(OSError):  # apt says what it cannot write
         _MANUALS.mkdir(parents=True, exist_ok=True)
     with cache.lock("apt"):
         process.stream(
-            ["apt-get", *options, "update"], doing="read Debian's package lists", on_line=on_line, place=place
+            ["apt-get", *options, "update"],
+            doing="read Debian's package lists",
+            on_line=on_line,
+            place=place,
         )
         process.stream(
-            ["apt-get", *options, *_no_services(), "install", "--yes", "--no-install-recommends", *names],
+            [
+                "apt-get",
+                *options,
+                *_no_services(),
+                "install",
+                "--yes",
+                "--no-install-recommends",
+                *names,
+            ],
             doing=f"install {' '.join(packages)}",
             on_line=on_line,
             place=place,
@@ -76,7 +98,9 @@ def offered(
     """
     here = release()
     if not here:
-        raise DeliveryError("read Debian's package lists: this machine is no Debian", hint="run this on one")
+        raise DeliveryError(
+            "read Debian's package lists: this machine is no Debian", hint="run this on one"
+        )
     home = cache.folder("apt", f"{suite}-{architecture}")
     with cache.lock(f"apt-{suite}-{architecture}"):
         options = _lists_of(suite, architecture, here, home)
@@ -89,7 +113,9 @@ def offered(
             place=process.Place(env={"LC_ALL": "C"}),
         )
     found: dict[str, list[Offered]] = {}
-    for name, version, origin in re.findall(r"^ *(\S+) \| +(\S+) \| (.*) Packages$", listed, re.MULTILINE):
+    for name, version, origin in re.findall(
+        r"^ *(\S+) \| +(\S+) \| (.*) Packages$", listed, re.MULTILINE
+    ):
         found.setdefault(name, []).append(Offered(version, f" {suite}-security/" in origin))
     return found
 
@@ -98,7 +124,10 @@ def _lists_of(suite: str, architecture: str, here: str, home: Path) -> list[str]
     """Make apt read, for one call, this release alone, from the mirrors of the machine's own, as if nothing were installed."""
     (home / "lists" / "partial").mkdir(parents=True, exist_ok=True)
     sources = home / "delivery.sources"
-    places = {_mirror(here): f"{suite} {suite}-updates", _mirror(f"{here}-security"): f"{suite}-security"}
+    places = {
+        _mirror(here): f"{suite} {suite}-updates",
+        _mirror(f"{here}-security"): f"{suite}-security",
+    }
     sources.write_text(
         "\n".join(
             f"Types: deb\nURIs: {place}\nSuites: {suites}\nComponents: main\nArchitectures: {architecture}\n"
@@ -136,7 +165,9 @@ def _options(suite: str) -> list[str]:
         encoding="utf-8",
     )
     preferences = home / "preferences"
-    preferences.write_text(f"Package: *\nPin: release n={newer}\nPin-Priority: 100\n", encoding="utf-8")
+    preferences.write_text(
+        f"Package: *\nPin: release n={newer}\nPin-Priority: 100\n", encoding="utf-8"
+    )
     settings = {
         "Dir::Etc::SourceList": "/dev/null",
         "Dir::Etc::SourceParts": sources,

@@ -76,24 +76,40 @@ class Engine:
         with _asking(f"tag {reference} as {repository}:{tag}"):
             self.client.images.get(reference).tag(repository, tag)
 
-    def pull(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> None:
+    def pull(
+        self,
+        reference: str,
+        on_line: Callable[[str], None],
+        *,
+        login: tuple[str, str] | None = None,
+    ) -> None:
         """Pull an image; raise RegistryError, with the engine's own reason, when it cannot.
 
         login is (user, password), as registry.login has it; without one the Docker config is asked.
         """
         with _asking(f"pull {reference}"):
-            stream = self.client.api.pull(reference, stream=True, decode=True, auth_config=_auth(login))
+            stream = self.client.api.pull(
+                reference, stream=True, decode=True, auth_config=_auth(login)
+            )
             for line in _messages(stream, f"pull {reference}"):
                 on_line(line)
 
-    def push(self, reference: str, on_line: Callable[[str], None], *, login: tuple[str, str] | None = None) -> str:
+    def push(
+        self,
+        reference: str,
+        on_line: Callable[[str], None],
+        *,
+        login: tuple[str, str] | None = None,
+    ) -> str:
         """Push a tagged image and return the digest that the engine says it sent.
 
         docker-py's push never raises by itself: the registry's refusal is one line of the stream.
         """
         digest = ""
         with _asking(f"push {reference}"):
-            stream = self.client.api.push(reference, stream=True, decode=True, auth_config=_auth(login))
+            stream = self.client.api.push(
+                reference, stream=True, decode=True, auth_config=_auth(login)
+            )
             for line in _messages(stream, f"push {reference}"):
                 on_line(line)
                 if found := re.search(r"digest: (sha256:[0-9a-f]{64})", line):
@@ -111,9 +127,13 @@ class Engine:
         repository, _, tag = reference.rpartition(":")
         changes = ['CMD ["bash"]', *(f"LABEL {name}={value}" for name, value in labels.items())]
         with _asking(f"import {tar.name} as {reference}"), tar.open("rb") as content:
-            answer = self.client.api.import_image_from_data(content, repository=repository, tag=tag, changes=changes)
+            answer = self.client.api.import_image_from_data(
+                content, repository=repository, tag=tag, changes=changes
+            )
         if "error" in str(answer):
-            raise EngineError(f"import {tar.name} as {reference}: {answer}", hint="see the engine's log")
+            raise EngineError(
+                f"import {tar.name} as {reference}: {answer}", hint="see the engine's log"
+            )
 
     def container(self, name: str) -> Container | None:
         """A container by its name, or None."""
@@ -124,7 +144,13 @@ class Engine:
                 return None
 
     def run(
-        self, image: str, name: str, *, port: tuple[int, int], volume: tuple[str, str], environment: Mapping[str, str]
+        self,
+        image: str,
+        name: str,
+        *,
+        port: tuple[int, int],
+        volume: tuple[str, str],
+        environment: Mapping[str, str],
     ) -> None:
         """Start a container of ours in the background.
 
@@ -160,7 +186,9 @@ class Engine:
                 network_mode=network,
                 cap_add=list(capabilities),
                 labels={MANAGED: "true"},
-                volumes={name: {"bind": path, "mode": "rw"} for name, path in (volumes or {}).items()},
+                volumes={
+                    name: {"bind": path, "mode": "rw"} for name, path in (volumes or {}).items()
+                },
                 remove=True,
             )
         return printed.decode(errors="replace")
@@ -168,7 +196,9 @@ class Engine:
     def labelled(self, label: str) -> list[Container]:
         """The containers with a label ("name=value"), running or not, by name."""
         with _asking(f"list the containers labelled {label}"):
-            found = self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+            found = self.client.containers.list(
+                all=True, filters={"label": label}, ignore_removed=True
+            )
         return sorted(found, key=lambda one: one.name or "")
 
     def prune_builds(self, days: int) -> int:
@@ -180,7 +210,11 @@ class Engine:
     def unused_images(self, repositories: Collection[str]) -> list[str]:
         """The ids of images that have no tag, no container, and no name but in these repositories."""
         with _asking("look for old images"):
-            used = {one.image.id for one in self.client.containers.list(all=True, ignore_removed=True) if one.image}
+            used = {
+                one.image.id
+                for one in self.client.containers.list(all=True, ignore_removed=True)
+                if one.image
+            }
             found = [one for one in self.client.images.list() if _is_of(one, repositories)]
         return [str(one.id) for one in found if one.id not in used]
 
@@ -208,7 +242,10 @@ class Engine:
             code, printed = self.client.containers.get(name).exec_run(list(argv))
         said = cast("bytes", printed).decode(errors="replace")
         if code:
-            raise EngineError(f"{doing}: it exited with {code}: {said.strip()}", hint=f"`docker logs {name}` says more")
+            raise EngineError(
+                f"{doing}: it exited with {code}: {said.strip()}",
+                hint=f"`docker logs {name}` says more",
+            )
         return said
 
     def start(self, name: str) -> None:
@@ -296,7 +333,9 @@ class Engine:
     def publishers(self) -> dict[int, tuple[str, int]]:
         """Who publishes each host port: a running container's name, and its own port."""
         with _asking("list what containers publish"):
-            containers = self.client.containers.list(ignore_removed=True)  # somebody else's may just go
+            containers = self.client.containers.list(
+                ignore_removed=True
+            )  # somebody else's may just go
         return {
             int(binding["HostPort"]): (container.name or "", int(inside.partition("/")[0]))
             for container in containers
@@ -333,14 +372,19 @@ def _of_context() -> Engine | None:
             hint="`docker context ls` shows those there are, `docker context use default` chooses one",
         )
     host = context.Host or ""
-    found = _answering(host, lambda: docker.DockerClient(base_url=host, tls=context.TLSConfig, timeout=_PING_SECONDS))
+    found = _answering(
+        host,
+        lambda: docker.DockerClient(base_url=host, tls=context.TLSConfig, timeout=_PING_SECONDS),
+    )
     return connect(found, host, {"BUILDX_BUILDER": context.name}) if found else None
 
 
 def private() -> Engine | None:
     """The engine that we start ourselves, or None when it does not answer."""
     address = dockerd.address()
-    found = _answering(address, lambda: docker.DockerClient(base_url=address, timeout=_PING_SECONDS))
+    found = _answering(
+        address, lambda: docker.DockerClient(base_url=address, timeout=_PING_SECONDS)
+    )
     environment = {"DOCKER_HOST": address, "DOCKER_CONTEXT": "", "BUILDX_BUILDER": "default"}
     return connect(found, address, environment) if found else None
 
@@ -382,7 +426,11 @@ def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
     if not login:
         return None
     user, password = login
-    return {"identitytoken": password} if user == IDENTITY else {"username": user, "password": password}
+    return (
+        {"identitytoken": password}
+        if user == IDENTITY
+        else {"username": user, "password": password}
+    )
 
 
 def _is_of(image: Image, repositories: Collection[str]) -> bool:
@@ -398,7 +446,9 @@ def _bridge(network: Mapping[str, Any]) -> Bridge:
 
 def _only_ours(doing: str, labels: Mapping[str, str]) -> None:
     if labels.get(MANAGED) != "true":
-        raise NotOursError(f"{doing}: it is not this project's", hint="rename it, or remove it by hand")
+        raise NotOursError(
+            f"{doing}: it is not this project's", hint="rename it, or remove it by hand"
+        )
 
 
 @contextmanager
@@ -410,11 +460,13 @@ def _asking(doing: str) -> Iterator[None]:
         raise
     except errors.APIError as error:
         raise EngineError(
-            f"{doing}: the Docker engine answered: {error.explanation or error}", hint=_hint(str(error.explanation))
+            f"{doing}: the Docker engine answered: {error.explanation or error}",
+            hint=_hint(str(error.explanation)),
         ) from error
     except (errors.DockerException, OSError) as error:
         raise EngineError(
-            f"{doing}: the Docker engine does not answer: {error}", hint="`./run inv engine.status` says what there is"
+            f"{doing}: the Docker engine does not answer: {error}",
+            hint="`./run inv engine.status` says what there is",
         ) from error
 
 

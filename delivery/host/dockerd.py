@@ -28,7 +28,15 @@ __all__ = [
 ]
 
 # The engine itself, and what its package only recommends or is to take from this release rather than from the newer one.
-PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables", "runc", "ca-certificates")
+PACKAGES = (
+    "docker.io",
+    "docker-cli",
+    "docker-buildx",
+    "docker-compose",
+    "iptables",
+    "runc",
+    "ca-certificates",
+)
 _SOCKET_LIMIT = 104  # bytes of a Unix socket's path that every system takes
 _PATIENCE_SECONDS = 60
 
@@ -102,7 +110,9 @@ def start(on_line: Callable[[str], None]) -> None:
         if daemon.poll() is not None or time.monotonic() > deadline:
             raise EngineError(
                 f"start a private engine: dockerd {'ended' if daemon.poll() is not None else 'has not come up'}",
-                details="\n".join(log().read_text(encoding="utf-8", errors="replace").splitlines()[-12:]),
+                details="\n".join(
+                    log().read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+                ),
                 hint=f"the whole log is {log()}; containers need root's capabilities, cgroups and iptables",
             )
         time.sleep(0.1)
@@ -112,7 +122,10 @@ def start(on_line: Callable[[str], None]) -> None:
 
 def _installed() -> bool:
     plugins = ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins")
-    have = all(any(Path(folder, f"docker-{plugin}").exists() for folder in plugins) for plugin in ("buildx", "compose"))
+    have = all(
+        any(Path(folder, f"docker-{plugin}").exists() for folder in plugins)
+        for plugin in ("buildx", "compose")
+    )
     return have and all(shutil.which(program) for program in ("dockerd", "docker", "iptables"))
 
 

@@ -24,7 +24,9 @@ def ensure() -> Engine:
             dockerd.start(step.line)
             found = docker_api.find()
             if found is None:
-                raise EngineError("start a private engine: it listens, but does not answer", hint=_LOG_HINT)
+                raise EngineError(
+                    "start a private engine: it listens, but does not answer", hint=_LOG_HINT
+                )
         _have_plugins(found, step)
         step.done(found.describe())
     return found
@@ -35,7 +37,8 @@ def require() -> Engine:
     found = docker_api.find()
     if found is None:
         raise EngineError(
-            "ask the Docker engine: none answers", hint="`./run inv up`, or `./run inv engine.up`, starts one"
+            "ask the Docker engine: none answers",
+            hint="`./run inv up`, or `./run inv engine.up`, starts one",
         )
     return found
 
@@ -73,10 +76,14 @@ def _may_start() -> None:
 
 
 def _have_plugins(found: Engine, step: console.Step) -> None:
-    missing = [package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)]
+    missing = [
+        package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)
+    ]
     if missing and debian.can_install():
         debian.install(missing, step.line)
-        missing = [package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)]
+        missing = [
+            package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)
+        ]
     if missing:
         raise EngineError(
             f"use the docker command line: its plugins {', '.join(missing)} are missing",

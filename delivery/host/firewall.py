@@ -48,7 +48,9 @@ def _within(source: str, bridge: Bridge) -> bool:
     inner = ipaddress.ip_network(source, strict=False)
     outer = [ipaddress.ip_network(subnet) for subnet in bridge.subnets]
     return any(
-        inner.version == one.version and inner.network_address in one and inner.prefixlen >= one.prefixlen
+        inner.version == one.version
+        and inner.network_address in one
+        and inner.prefixlen >= one.prefixlen
         for one in outer
     )
 

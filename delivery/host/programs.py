@@ -34,7 +34,9 @@ class Versions:
     unnumbered: str = ""
 
     def __str__(self) -> str:
-        return f"{_dotted(self.oldest)} or newer" + (f", below {_dotted(self.below)}," if self.below else "")
+        return f"{_dotted(self.oldest)} or newer" + (
+            f", below {_dotted(self.below)}," if self.below else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ PROGRAMS = {
     # It runs on any Java; which one, where Debian's default is missing, is for whoever runs it to find.
     "groovy": Program("GROOVY", ("groovy",), packages=("groovy", "default-jre-headless")),
     # 0.27 is the first that speaks to the containerd 2 of today's node images.
-    "kind": Program("KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))),
+    "kind": Program(
+        "KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))
+    ),
     # 3 keeps signatures in another way, and asks the network how to sign. Debian's does not know its own version.
     "cosign": Program(
         "COSIGN",
@@ -89,10 +93,14 @@ PROGRAMS = {
         "GITLEAKS",
         ("gitleaks",),
         packages=("gitleaks",),
-        versions=Versions(("version",), (8, 16), (9, 0), unnumbered="version is set by build process"),
+        versions=Versions(
+            ("version",), (8, 16), (9, 0), unnumbered="version is set by build process"
+        ),
     ),
     "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 18))),
-    "helm3": Program("HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))),
+    "helm3": Program(
+        "HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))
+    ),
     # Kubernetes promises that kubectl works with clusters one minor version older or newer: ours is the node image's.
     "kubectl": Program(
         "KUBECTL",
@@ -111,7 +119,9 @@ def find(name: str) -> str | None:
 def can_install(name: str) -> bool:
     """Whether `ensure` may install a program that is missing."""
     program = _known(name)
-    return bool(program.packages and debian.can_install()) or bool(program.wheel and platform() == wheel.ARCHITECTURE)
+    return bool(program.packages and debian.can_install()) or bool(
+        program.wheel and platform() == wheel.ARCHITECTURE
+    )
 
 
 def require(name: str) -> str:
@@ -154,7 +164,8 @@ def _look(name: str, program: Program, unfit: list[str]) -> str | None:
         reason = _unfit(told, program) if shutil.which(told) else "is no program"
         if reason:
             raise DeclarationError(
-                f"use {name}: {program.variable}={told} {reason}", hint=f"correct or unset {program.variable}"
+                f"use {name}: {program.variable}={told} {reason}",
+                hint=f"correct or unset {program.variable}",
             )
         return told
     for candidate in program.names:

@@ -9,7 +9,11 @@ from delivery.errors import DeclarationError
 
 __all__ = ["secrets"]
 
-_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
 
 
 def secrets() -> dict[str, Path]:
@@ -21,7 +25,8 @@ def secrets() -> dict[str, Path]:
     if told:
         if not Path(told).is_file():
             raise DeclarationError(
-                f"read DELIVERY_BUILD_CA: there is no file {told}", hint="name a PEM bundle, or unset it"
+                f"read DELIVERY_BUILD_CA: there is no file {told}",
+                hint="name a PEM bundle, or unset it",
             )
         return {"build-ca": Path(told)}
     return next(({"build-ca": Path(bundle)} for bundle in _BUNDLES if Path(bundle).is_file()), {})

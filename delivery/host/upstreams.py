@@ -19,7 +19,9 @@ from delivery.project.keys import image_key
 
 __all__ = ["RECIPE_KEY", "ensure", "ensure_all", "way"]
 
-RECIPE_KEY = "delivery-platform.recipe-key"  # the label that tells a recipe's image from a published one
+RECIPE_KEY = (
+    "delivery-platform.recipe-key"  # the label that tells a recipe's image from a published one
+)
 _ROOT_IMAGE = "debian"  # the recipe that the others are built on
 
 
@@ -64,11 +66,14 @@ def _ensure(making: _Making, name: str) -> str:
             if not refused:
                 step.done("pulled")
                 return "pulled"
-        if name != _ROOT_IMAGE:  # what recipes stand on; whoever wants one image alone may not have it yet
+        if (
+            name != _ROOT_IMAGE
+        ):  # what recipes stand on; whoever wants one image alone may not have it yet
             _ensure(making, _ROOT_IMAGE)
         _build(making, name, key)
         step.done(
-            f"built from {upstream.recipe}" + (f" (no pull: {refused})" if refused else " (the recipe has changed)")
+            f"built from {upstream.recipe}"
+            + (f" (no pull: {refused})" if refused else " (the recipe has changed)")
         )
         return "built from its recipe"
 

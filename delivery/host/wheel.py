@@ -39,7 +39,15 @@ def unpack(lock: Path, into: Path, on_line: Callable[[str], None]) -> None:
 
 def _install(lock: Path, site: Path, on_line: Callable[[str], None]) -> None:
     """Download the wheel that the lock names, checked against its hash, without what it depends on."""
-    argv = [find_uv_bin(), "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    argv = [
+        find_uv_bin(),
+        "pip",
+        "install",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+    ]
     argv += ["--python", sys.executable, "--target", str(site), "--requirement", str(lock)]
     try:
         process.stream(argv, doing=f"download what {lock.name} locks", on_line=on_line)

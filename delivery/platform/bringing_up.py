@@ -42,7 +42,10 @@ class Running:
 
     def say(self) -> None:
         """Print where everything is."""
-        ledger, event = f"{self.proof.address}/", f"{self.proof.address}/deployments/{self.proof.identifier}"
+        ledger, event = (
+            f"{self.proof.address}/",
+            f"{self.proof.address}/deployments/{self.proof.identifier}",
+        )
         rows = [
             ("the ledger", f"{ledger}  (this event: {event})"),
             ("Kafka", f"localhost:{self.ports['kafka'][0]}"),
@@ -54,7 +57,9 @@ class Running:
         if self.engine.private:
             rows.append(("engine", f"export DOCKER_HOST={self.engine.address}"))
         if self.not_started:
-            rows.append(("not started", f"{', '.join(self.not_started)}: built, and in the registry"))
+            rows.append(
+                ("not started", f"{', '.join(self.not_started)}: built, and in the registry")
+            )
             rows.append(("", "`./run inv deploy --platform kubernetes` runs every component"))
         rows.append(("next", "./run inv status, ./run inv logs --follow, ./run inv down"))
         console.say("\n".join(["", *(f"{name:<15}{text}" for name, text in rows)]))
@@ -62,7 +67,9 @@ class Running:
 
 def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
     """Bring up what this clone's sources make."""
-    engine, release = _prepare(declaration, lambda engine: releasing.make(engine, declaration), monitoring=monitoring)
+    engine, release = _prepare(
+        declaration, lambda engine: releasing.make(engine, declaration), monitoring=monitoring
+    )
     with recorder.deployment(declaration, "up", Action.DEPLOY) as recording:
         return _start(declaration, engine, release, recording, monitoring=monitoring)
 
@@ -78,7 +85,8 @@ def _maker(declaration: Declaration, request: Request) -> _Make:
     environment, release = resolve(declaration, request)
     if environment != LOCAL:
         raise DeclarationError(
-            f"deploy to {environment}: docker is for local only", hint="leave --platform out, or say kubernetes"
+            f"deploy to {environment}: docker is for local only",
+            hint="leave --platform out, or say kubernetes",
         )
     version = request.version
     if release is None and not version:
@@ -100,7 +108,9 @@ def _maker(declaration: Declaration, request: Request) -> _Make:
     return make
 
 
-def _prepare(declaration: Declaration, make: _Make, *, monitoring: bool = False) -> tuple[Engine, Release]:
+def _prepare(
+    declaration: Declaration, make: _Make, *, monitoring: bool = False
+) -> tuple[Engine, Release]:
     """The engine, and the release to run, once nothing is in the way of its ports."""
     engine = engines.ensure()
     # Before the long steps: nobody wants to hear of a taken port after minutes of building.
@@ -118,7 +128,12 @@ def _prepare(declaration: Declaration, make: _Make, *, monitoring: bool = False)
 
 
 def _start(
-    declaration: Declaration, engine: Engine, release: Release, recording: Recording, *, monitoring: bool = False
+    declaration: Declaration,
+    engine: Engine,
+    release: Release,
+    recording: Recording,
+    *,
+    monitoring: bool = False,
 ) -> Running:
     project = lifecycle.compose(engine, declaration, release, monitoring=monitoring)
     apps = Contents()

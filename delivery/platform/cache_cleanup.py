@@ -60,7 +60,9 @@ def clean(*, yes: bool) -> None:
     _keep_events()
     if not yes:
         if not prompt.someone():
-            raise DeclarationError("clean the cache: nobody is here to be asked", hint="say it with --yes")
+            raise DeclarationError(
+                "clean the cache: nobody is here to be asked", hint="say it with --yes"
+            )
         question = "Remove all of it, the private engine's volumes too? [y/N]"
         if not prompt.agreed(question):
             console.say("nothing is removed")

@@ -64,12 +64,16 @@ class Compose:
     def down(self, on_line: Callable[[str], None], *, volumes: bool) -> None:
         """Stop and remove the containers and networks, and the volumes too when asked."""
         self._stream(
-            ["down", "--remove-orphans", *(["--volumes"] if volumes else [])], "bring the platform down", on_line
+            ["down", "--remove-orphans", *(["--volumes"] if volumes else [])],
+            "bring the platform down",
+            on_line,
         )
 
     def services(self) -> list[Service]:
         """What runs, or has run, by name."""
-        printed = self._capture(["ps", "--all", "--format", "json"], "list the platform's containers")
+        printed = self._capture(
+            ["ps", "--all", "--format", "json"], "list the platform's containers"
+        )
         services = [_service(json.loads(line)) for line in printed.splitlines()]
         return sorted(services, key=lambda service: service.name)
 
@@ -99,12 +103,18 @@ class Compose:
         printed = self._capture(["config", "--format", "json"], "read the compose files", profiles)
         return cast("dict[str, Any]", json.loads(printed))
 
-    def logs(self, services: Sequence[str], on_line: Callable[[str], None], *, follow: bool, tail: int) -> None:
+    def logs(
+        self, services: Sequence[str], on_line: Callable[[str], None], *, follow: bool, tail: int
+    ) -> None:
         """Give the services' last lines to on_line, and go on until interrupted when asked."""
         argv = ["logs", "--tail", str(tail), *(["--follow"] if follow else []), *services]
         with suppress(KeyboardInterrupt):  # which is how one stops following
             # Compose writes "erase this line" before each, terminal or not.
-            self._stream(argv, "show the logs", lambda line: on_line(line.rstrip("\n").removeprefix("\x1b[2K")))
+            self._stream(
+                argv,
+                "show the logs",
+                lambda line: on_line(line.rstrip("\n").removeprefix("\x1b[2K")),
+            )
 
     def _not_up(self, error: CommandError) -> PlatformError:
         """Why the platform is not up: what compose said, and the last words of each service that is not well."""
@@ -122,7 +132,11 @@ class Compose:
         )
 
     def _stream(
-        self, argv: list[str], doing: str, on_line: Callable[[str], None], profiles: Sequence[str] = _ALL
+        self,
+        argv: list[str],
+        doing: str,
+        on_line: Callable[[str], None],
+        profiles: Sequence[str] = _ALL,
     ) -> None:
         line = self._argv(argv, profiles)
         process.stream(line, doing=doing, on_line=on_line, place=self._place())
@@ -134,7 +148,17 @@ class Compose:
     def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
         chosen = [word for profile in profiles for word in ("--profile", profile)]
-        return ["docker", "compose", "--ansi", "never", "--progress", "plain", *files, *chosen, *argv]
+        return [
+            "docker",
+            "compose",
+            "--ansi",
+            "never",
+            "--progress",
+            "plain",
+            *files,
+            *chosen,
+            *argv,
+        ]
 
     def _place(self) -> process.Place:
         # A COMPOSE_FILE of the user's would change which project this is.

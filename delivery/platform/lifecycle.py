@@ -61,21 +61,32 @@ def released(root: Path = ROOT) -> Release | None:
 
 
 def compose(
-    engine: Engine, declaration: Declaration, release: Release | None, root: Path = ROOT, *, monitoring: bool = False
+    engine: Engine,
+    declaration: Declaration,
+    release: Release | None,
+    root: Path = ROOT,
+    *,
+    monitoring: bool = False,
 ) -> Compose:
     """The compose project of the platform, reading each of our images by digest; monitoring: Prometheus is brought up too."""
-    variables = {image_variable(name): upstream.image for name, upstream in declaration.upstream.items()}
+    variables = {
+        image_variable(name): upstream.image for name, upstream in declaration.upstream.items()
+    }
     for name, image in (release.images if release else {}).items():
         variables[image_variable(name)] = image.pinned
     variables |= remembered.chosen(root, os.environ)
     profiles = ("monitoring",) if monitoring else ()
-    return Compose(engine, files.project_name(declaration.name, root), root, _FILES, variables, profiles)
+    return Compose(
+        engine, files.project_name(declaration.name, root), root, _FILES, variables, profiles
+    )
 
 
 def up(project: Compose, release: Release) -> list[Service]:
     """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
     with console.step("platform") as step, cache.lock("platform"):
-        running_before = {service.id for service in project.services() if service.state == "running"}
+        running_before = {
+            service.id for service in project.services() if service.state == "running"
+        }
         for image in release.images.values():
             have(project.engine, image.pinned, step.line)
         project.up(step.line)
@@ -92,7 +103,9 @@ def running(project: Compose, release: Release) -> set[str]:
     """The images of a release that run and are well, by digest."""
     pinned = {name: image.pinned for name, image in release.images.items()}
     return {
-        service.name for service in project.services() if service.is_well and service.image == pinned.get(service.name)
+        service.name
+        for service in project.services()
+        if service.is_well and service.image == pinned.get(service.name)
     }
 
 
@@ -112,7 +125,9 @@ def recorded(address: str) -> dict[str, str]:
 def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     """Whether a ledger says that these run here, by their bytes; not where it does not answer."""
     known = recorded(address)
-    return all(bytes_of(known.get(name, "")) == bytes_of(version) for name, version in versions.items())
+    return all(
+        bytes_of(known.get(name, "")) == bytes_of(version) for name, version in versions.items()
+    )
 
 
 def shared(project: Compose) -> str:
@@ -144,7 +159,12 @@ def check_ports(project: Compose) -> None:
                 hint=f"choose another: {_another_port(service, port)}",
             )
     publishers = project.engine.publishers()
-    ours = {port for service in project.services() if service.state == "running" for port in service.ports}
+    ours = {
+        port
+        for service in project.services()
+        if service.state == "running"
+        for port in service.ports
+    }
     for service, port in ports:
         if port in ours or _free(port):
             continue
@@ -240,7 +260,9 @@ def remove_clusters(declaration: Declaration, names: Sequence[str]) -> str:
 
 def _pulls(names: Sequence[str]) -> str:
     only = len(names) == 1
-    return f"the {'cluster' if only else 'clusters'} {', '.join(names)} {'pulls' if only else 'pull'}"
+    return (
+        f"the {'cluster' if only else 'clusters'} {', '.join(names)} {'pulls' if only else 'pull'}"
+    )
 
 
 def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> None:

@@ -63,14 +63,23 @@ class Status:
     @property
     def problems(self) -> list[str]:
         """What is down or behind, a few words each."""
-        states = [f"{one.name} is {one.health if one.state == 'running' else one.state}" for one in self.down]
+        states = [
+            f"{one.name} is {one.health if one.state == 'running' else one.state}"
+            for one in self.down
+        ]
         return [*states, *self.reasons]
 
     def check(self) -> None:
         """Raise PlatformError when anything that was brought up is down or behind."""
         if not self.problems:
             return
-        service = self.down[0].name if self.down else "async-worker" if self.ledger == "degraded" else "api-rest"
+        service = (
+            self.down[0].name
+            if self.down
+            else "async-worker"
+            if self.ledger == "degraded"
+            else "api-rest"
+        )
         raise PlatformError(
             f"cannot use all of the platform: {'; '.join(self.problems)}",
             hint=f"`./run inv logs --service {service}` says why, `./run inv up` starts what is down",
@@ -89,7 +98,13 @@ class Status:
                 "the platform",
                 ("service", "state", "health", "ports", "image"),
                 [
-                    (one.name, one.state, one.health or "-", ", ".join(map(str, one.ports)) or "-", _short(one.image))
+                    (
+                        one.name,
+                        one.state,
+                        one.health or "-",
+                        ", ".join(map(str, one.ports)) or "-",
+                        _short(one.image),
+                    )
                     for one in self.services
                 ],
             ),
@@ -134,17 +149,28 @@ def look(declaration: Declaration, root: Path = ROOT) -> Status:
 
 
 def _upstream(engine: Engine, declaration: Declaration) -> tuple[tuple[str, str], ...]:
-    labels = {upstream.image: engine.image_labels(upstream.image) for upstream in declaration.upstream.values()}
-    return tuple((image, "not there" if found is None else upstreams.way(found)) for image, found in labels.items())
+    labels = {
+        upstream.image: engine.image_labels(upstream.image)
+        for upstream in declaration.upstream.values()
+    }
+    return tuple(
+        (image, "not there" if found is None else upstreams.way(found))
+        for image, found in labels.items()
+    )
 
 
 def _images(declaration: Declaration, root: Path) -> tuple[ImageStatus, ...]:
     keys = planning.keys(declaration, root)
     address = declaration.registry.address
     if not client.answers(address):
-        return tuple(ImageStatus(name, key, "the registry does not answer") for name, key in keys.items())
+        return tuple(
+            ImageStatus(name, key, "the registry does not answer") for name, key in keys.items()
+        )
     registry = Registry(address)
-    return tuple(ImageStatus(name, key, _held(registry, f"{address}/{name}", key)) for name, key in keys.items())
+    return tuple(
+        ImageStatus(name, key, _held(registry, f"{address}/{name}", key))
+        for name, key in keys.items()
+    )
 
 
 def _held(registry: Registry, repository: str, key: str) -> str:
@@ -156,7 +182,11 @@ def _held(registry: Registry, repository: str, key: str) -> str:
 
 def _ledger(services: tuple[Service, ...]) -> tuple[str, tuple[str, ...]]:
     """What a running api-rest says of itself, and why."""
-    ports = [one.ports for one in services if one.name == "api-rest" and one.state == "running" and one.ports]
+    ports = [
+        one.ports
+        for one in services
+        if one.name == "api-rest" and one.state == "running" and one.ports
+    ]
     if not ports:
         return "", ()
     try:

@@ -39,7 +39,10 @@ def with_images(values: str, images: Mapping[str, tuple[str, str, str]]) -> str:
     """values.yaml's text with each component's image as (repository, tag, digest)."""
     for name, (repository, tag, digest) in images.items():
         values = _replaced(
-            values, name, repository, f'image: {{repository: {repository}, tag: "{tag}", digest: "{digest}"}}'
+            values,
+            name,
+            repository,
+            f'image: {{repository: {repository}, tag: "{tag}", digest: "{digest}"}}',
         )
     return values
 
@@ -49,7 +52,9 @@ def with_tags(values: str, tags: Mapping[str, str]) -> str:
     for name, tag in tags.items():
         found = re.search(_IMAGE.format(name=re.escape(name)), values)
         repository = f"{(found and found['repository']) or ''}{name}"
-        values = _replaced(values, name, repository, f'image: {{repository: {repository}, tag: {tag}, digest: ""}}')
+        values = _replaced(
+            values, name, repository, f'image: {{repository: {repository}, tag: {tag}, digest: ""}}'
+        )
     return values
 
 

@@ -61,7 +61,9 @@ def _check(declaration: Declaration, new: Component, root: Path) -> None:
             hint=f"write [images.{new.name}] and its folder in a subproject by hand; docs/components.md",
         )
     if new.name in declaration.images:
-        raise DeclarationError(f"{doing}: delivery.toml has an image of that name", hint="choose another name")
+        raise DeclarationError(
+            f"{doing}: delivery.toml has an image of that name", hint="choose another name"
+        )
     if not (root / new.folder / "Dockerfile").is_file():
         raise DeclarationError(
             f"{doing}: there is no {new.folder}/Dockerfile",
@@ -83,7 +85,9 @@ def in_declaration(text: str, new: Component, base: str) -> str:
             hint=f"write one [images.{new.name}] and name its folder in a subproject by hand; docs/components.md",
         )
     start = subproject.end()
-    listed = re.compile(r"^folders = \[(?P<rest>[^\]\n]*)\]$", re.MULTILINE).search(text, start, _end(text, start))
+    listed = re.compile(r"^folders = \[(?P<rest>[^\]\n]*)\]$", re.MULTILINE).search(
+        text, start, _end(text, start)
+    )
     if listed is None:
         raise DeclarationError(
             f"cannot add {new.folder} to the subproject {new.subproject}: its folders are not one line",
@@ -118,4 +122,8 @@ def in_values(text: str, new: Component, image: str) -> str:
     if new.port:
         lines += [f"    ports: {{http: {new.port}}}", "    service: {enabled: true}"]
     body = found["body"].rstrip()
-    return f"{text[: found.start('body')]}{body}\n\n" + "\n".join(lines) + f"\n\n{text[found.end('body') :]}"
+    return (
+        f"{text[: found.start('body')]}{body}\n\n"
+        + "\n".join(lines)
+        + f"\n\n{text[found.end('body') :]}"
+    )

@@ -10,7 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from delivery.errors import DeclarationError
 
@@ -40,8 +47,12 @@ LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
 LOCAL = "local"  # the environment that is this machine
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-_Reference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
-_Url = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$")]
+_Reference = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
+]
+_Url = Annotated[
+    str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$")
+]
 _Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")]
 
 # What pydantic's pattern messages cannot say: the rule in words, by field.
@@ -89,7 +100,10 @@ _Subnet = Annotated[str, AfterValidator(_subnet)]
 # A pattern is a branch's name with at most one *, at its end.
 _Branch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\*?$")]
 _Label = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+    ),
 ]
 
 
@@ -116,10 +130,13 @@ class Build(_Part):
 class Upstream(_Part):
     """An image that others publish, and the folder of its recipe. optional: it is had only where it is asked for by name."""
 
-    image: _Reference = Field(description="the published name and pinned tag of an image that others publish")
+    image: _Reference = Field(
+        description="the published name and pinned tag of an image that others publish"
+    )
     recipe: _Path = Field(description="the folder of its recipe")
     optional: bool = Field(
-        default=False, description="optional: had only where it is asked for by name, as by `inv up --monitoring`"
+        default=False,
+        description="optional: had only where it is asked for by name, as by `inv up --monitoring`",
     )
 
 
@@ -130,7 +147,9 @@ class Image(_Part):
     """
 
     context: _Path = Field(description="the folder of an image of ours, its build context")
-    base: _Name = Field(description="the image that its final stage stands on: one of ours, or an upstream image")
+    base: _Name = Field(
+        description="the image that its final stage stands on: one of ours, or an upstream image"
+    )
     builder: _Name | None = Field(
         default=None, description="optional: the upstream image that its build stages stand on"
     )
@@ -148,13 +167,17 @@ class Cluster(_Part):
         description="the subnet of its pods; with the next one it is kept from leaving the engine's host"
     )
     services: _Subnet = Field(description="the subnet of its Services")
-    workers: dict[_Name, dict[_Label, _Label]] = Field(description="its workers, each with its node labels")
+    workers: dict[_Name, dict[_Label, _Label]] = Field(
+        description="its workers, each with its node labels"
+    )
 
 
 class Chart(_Part):
     """The Helm chart that runs our images: its folder. It is published beside them, under the folder's name."""
 
-    folder: _Path = Field(description="the Helm chart that runs them, published beside them under the folder's name")
+    folder: _Path = Field(
+        description="the Helm chart that runs them, published beside them under the folder's name"
+    )
 
 
 class Subproject(_Part):
@@ -169,7 +192,8 @@ class Subproject(_Part):
     )
     changelog: _Path = Field(description="its CHANGELOG")
     after: Annotated[tuple[_Name, ...], Field(strict=False)] = Field(
-        default=(), description="optional: the subprojects that it is made from; a new version of one gives it a patch"
+        default=(),
+        description="optional: the subprojects that it is made from; a new version of one gives it a patch",
     )
 
 
@@ -186,14 +210,17 @@ class Gitflow(_Part):
         description="those of the release line; any other branch is a feature"
     )
     deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(
-        default_factory=dict, description="optional, by line: the environment that it is deployed to"
+        default_factory=dict,
+        description="optional, by line: the environment that it is deployed to",
     )
 
 
 class Signing(_Part):
     """The public key (a file in PEM) that published images, charts and releases are signed for."""
 
-    public_key: _Path = Field(description="optional: the PEM file of the key that releases are signed for")
+    public_key: _Path = Field(
+        description="optional: the PEM file of the key that releases are signed for"
+    )
 
 
 class Records(_Part):
@@ -212,9 +239,12 @@ class Prune(_Part):
         default=20, description="how many releases of the develop line `inv registry.prune` keeps"
     )
     candidate: Annotated[int, Field(ge=1)] = Field(
-        default=20, description="how many of the candidate line; those of the release line stay for ever"
+        default=20,
+        description="how many of the candidate line; those of the release line stay for ever",
     )
-    days: Annotated[int, Field(ge=0)] = Field(default=7, description="how long what no release names is kept")
+    days: Annotated[int, Field(ge=0)] = Field(
+        default=7, description="how long what no release names is kept"
+    )
 
 
 class Environment(_Part):
@@ -228,17 +258,20 @@ class Environment(_Part):
         description="the kube contexts that lead there; any other is refused. The local cluster's, "
         "kind-NAME of the project, always leads to `local`"
     )
-    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
-        description="the namespace, made with Pod Security `restricted` where there is none"
-    )
+    namespace: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    ] = Field(description="the namespace, made with Pod Security `restricted` where there is none")
     values: _Path = Field(description="the chart's values for it")
     confirm: bool = Field(
         default=False,
         description='optional: who deploys there types its name, or says --yes; in the pipeline a gate, "approval"',
     )
-    test: bool = Field(default=False, description="optional: the chart's tests run after each deploy")
+    test: bool = Field(
+        default=False, description="optional: the chart's tests run after each deploy"
+    )
     signed: bool = Field(
-        default=False, description="optional: only what is signed for `signing.public_key` is deployed there"
+        default=False,
+        description="optional: only what is signed for `signing.public_key` is deployed there",
     )
 
 
@@ -318,7 +351,9 @@ _Mistake = tuple[tuple[str, ...], str]
 """The path of what is wrong, and what is wrong with it."""
 
 
-def parse(text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]) -> Declaration:
+def parse(
+    text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]
+) -> Declaration:
     """Read a declaration, or raise one DeclarationError that lists every mistake as file:line.
 
     is_folder says whether a path inside the project is a folder.
@@ -338,7 +373,9 @@ def parse(text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], 
         if not found:
             return declaration
     lines = _lines(text)
-    numbered = sorted((_line_of(path, lines), f"{'.'.join(path) or 'the file'}: {what}") for path, what in found)
+    numbered = sorted(
+        (_line_of(path, lines), f"{'.'.join(path) or 'the file'}: {what}") for path, what in found
+    )
     raise _mistakes(file, [f"{file}:{number}: {what}" for number, what in numbered])
 
 
@@ -408,12 +445,18 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
             what = "there is no signing.public_key to hold signatures against"
             found.append((("environments", name, "signed"), what))
     if ipaddress.IPv4Network(cluster.pods).overlaps(ipaddress.IPv4Network(cluster.services)):
-        found.append((("cluster", "services"), f"{cluster.services} overlaps with pods, {cluster.pods}"))
+        found.append(
+            (("cluster", "services"), f"{cluster.services} overlaps with pods, {cluster.pods}")
+        )
     return found
 
 
 def _unknown_names(declaration: Declaration) -> list[_Mistake]:
-    images, upstream, subprojects = declaration.images, declaration.upstream, declaration.subprojects
+    images, upstream, subprojects = (
+        declaration.images,
+        declaration.upstream,
+        declaration.subprojects,
+    )
     named: list[tuple[tuple[str, ...], str, Collection[str], str]] = [
         (("cluster", "node"), declaration.cluster.node, upstream, "upstream image")
     ]
@@ -422,9 +465,14 @@ def _unknown_names(declaration: Declaration) -> list[_Mistake]:
         if image.builder is not None:
             named.append((("images", name, "builder"), image.builder, upstream, "upstream image"))
     for name, one in subprojects.items():
-        named += [(("subprojects", name, "after"), before, subprojects, "subproject") for before in one.after]
+        named += [
+            (("subprojects", name, "after"), before, subprojects, "subproject")
+            for before in one.after
+        ]
     for line, environment in declaration.gitflow.deploys.items():
-        named.append((("gitflow", "deploys", line), environment, declaration.environments, "environment"))
+        named.append(
+            (("gitflow", "deploys", line), environment, declaration.environments, "environment")
+        )
     return [
         (path, f'"{name}" is no {what} (known: {", ".join(sorted(known)) or "none"})')
         for path, name, known, what in named
@@ -435,11 +483,17 @@ def _unknown_names(declaration: Declaration) -> list[_Mistake]:
 def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
     subprojects = declaration.subprojects.items()
     owned: list[_Mistake] = [
-        (("subprojects", name, "folders"), folder) for name, one in subprojects for folder in one.folders
+        (("subprojects", name, "folders"), folder)
+        for name, one in subprojects
+        for folder in one.folders
     ]
-    ours: list[_Mistake] = [(("images", name, "context"), image.context) for name, image in declaration.images.items()]
+    ours: list[_Mistake] = [
+        (("images", name, "context"), image.context) for name, image in declaration.images.items()
+    ]
     ours.append((("chart", "folder"), declaration.chart.folder))
-    recipes = [(("upstream", name, "recipe"), one.recipe) for name, one in declaration.upstream.items()]
+    recipes = [
+        (("upstream", name, "recipe"), one.recipe) for name, one in declaration.upstream.items()
+    ]
     owners = Counter(folder for _, folder in owned)
     return [
         *(
@@ -447,8 +501,16 @@ def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -
             for path, folder in [*owned, *ours, *recipes]
             if not is_folder(folder)
         ),
-        *((path, f'"{folder}" belongs to another subproject too') for path, folder in owned if owners[folder] > 1),
-        *((path, f'the folder "{folder}" belongs to no subproject') for path, folder in ours if not owners[folder]),
+        *(
+            (path, f'"{folder}" belongs to another subproject too')
+            for path, folder in owned
+            if owners[folder] > 1
+        ),
+        *(
+            (path, f'the folder "{folder}" belongs to no subproject')
+            for path, folder in ours
+            if not owners[folder]
+        ),
     ]
 
 
@@ -467,7 +529,9 @@ def _in_order(before: Mapping[str, Sequence[str]]) -> list[str]:
     return ordered
 
 
-def _circles(before: Mapping[str, Sequence[str]], key: tuple[str, str], comes: str) -> list[_Mistake]:
+def _circles(
+    before: Mapping[str, Sequence[str]], key: tuple[str, str], comes: str
+) -> list[_Mistake]:
     """Those that would have to come before themselves."""
 
     def reaches(start: str, goal: str) -> bool:

@@ -100,7 +100,9 @@ def told(environment: Mapping[str, str], branch: str = "") -> Ref | None:
     return named(name) if name else None
 
 
-def ancestry(parents: Mapping[str, Iterable[str]], start: Iterable[str], without: Collection[str] = ()) -> set[str]:
+def ancestry(
+    parents: Mapping[str, Iterable[str]], start: Iterable[str], without: Collection[str] = ()
+) -> set[str]:
     """These commits and their ancestors, but for `without`.
 
     parents is the history, each commit with its parents; `without` has all ancestors of its own.

@@ -33,7 +33,8 @@ def load_declaration(root: Path = ROOT) -> Declaration:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise DeclarationError(
-            f"read {file}: {error.strerror}", hint="run this from a clone of the project, which has one"
+            f"read {file}: {error.strerror}",
+            hint="run this from a clone of the project, which has one",
         ) from error
     declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
     address = os.environ.get(remembered.REGISTRY) or _kept_registry(declaration, root)
@@ -156,7 +157,11 @@ def version(folder: Path) -> str:
     except FileNotFoundError:
         pass
     try:
-        return str(tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+        return str(
+            tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+                "version"
+            ]
+        )
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise DeclarationError(
             f"read the version of {folder.name}: neither VERSION nor pyproject.toml says one ({error})",

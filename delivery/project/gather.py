@@ -22,7 +22,9 @@ __all__ = ["decide", "look"]
 _DEEPEN = f"`{' '.join(git.DEEPEN)}`"
 
 
-def look(declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: bool = True) -> Checkout:
+def look(
+    declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: bool = True
+) -> Checkout:
     """What is checked out, and what is decided for it; branch is what the user says it is.
 
     On a line that pushes the remote is asked for its version tags, unless `ask` is False, and the
@@ -129,7 +131,12 @@ def _tags(history: _History, tagged: Mapping[str, str]) -> tuple[Tag, ...]:
 
 def _anchors(declaration: Declaration, tags: tuple[Tag, ...]) -> list[Tag]:
     """The tags that versions and their numbers may be counted from."""
-    bases = [tag for name in declaration.subprojects for tag in (newest(tags, name), *later(tags, name)) if tag]
+    bases = [
+        tag
+        for name in declaration.subprojects
+        for tag in (newest(tags, name), *later(tags, name))
+        if tag
+    ]
     return [anchor(tags, base, how) for base in bases for how in LEVELS]
 
 

@@ -145,7 +145,9 @@ def history(clone: Clone, starts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {sha: tuple(parents) for sha, *parents in lines}
 
 
-def commits(clone: Clone, parents: Mapping[str, Collection[str]], shas: Iterable[str]) -> dict[str, Commit]:
+def commits(
+    clone: Clone, parents: Mapping[str, Collection[str]], shas: Iterable[str]
+) -> dict[str, Commit]:
     """These commits with their messages and the paths that they changed, in this order.
 
     Paths are relative to the project. A renamed file counts under both names.
@@ -282,7 +284,9 @@ def push_tags(root: Path, remote: str, names: Sequence[str]) -> None:
     _git(root, *argv, doing=f"push the tags to {remote}")
 
 
-def copy_history(source: Path, to: Path, *, checked_out: str, branches: Mapping[str, str], tags: str) -> None:
+def copy_history(
+    source: Path, to: Path, *, checked_out: str, branches: Mapping[str, str], tags: str
+) -> None:
     """Make a repository of these branches (each with the source's ref) and a pattern's tags.
 
     checked_out is the branch that HEAD names. It has no remote, and shares no file with its source.
@@ -299,7 +303,9 @@ def copy_history(source: Path, to: Path, *, checked_out: str, branches: Mapping[
     _git(to, "reset", "--quiet", "--hard", doing=doing)
 
 
-def filter_history(repository: Path, *, renames: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+def filter_history(
+    repository: Path, *, renames: Mapping[str, str], on_line: Callable[[str], None]
+) -> None:
     """Rewrite a repository's whole history to these paths alone, each under its new name.
 
     A path that ends with a slash is a folder; a new name of "" is the root. The same history gives
@@ -313,18 +319,24 @@ def filter_history(repository: Path, *, renames: Mapping[str, str], on_line: Cal
     process.stream(argv, doing=doing, on_line=on_line, place=process.Place(repository))
 
 
-def _read(root: Path, *arguments: str, doing: str = "", text: str | None = None, timeout: float = _SECONDS) -> str:
+def _read(
+    root: Path, *arguments: str, doing: str = "", text: str | None = None, timeout: float = _SECONDS
+) -> str:
     """What git prints, whatever a user has set up."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     doing = f"cannot {doing or f'run git {arguments[0]}'}"
-    return process.capture(argv, doing=doing, place=process.Place(env=_ENVIRONMENT), text=text, timeout=timeout)
+    return process.capture(
+        argv, doing=doing, place=process.Place(env=_ENVIRONMENT), text=text, timeout=timeout
+    )
 
 
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> str:
     """Run git with a user's own settings."""
     argv = ["git", "-C", str(root), *arguments]
     place = process.Place(env={"GIT_TERMINAL_PROMPT": "0"})
-    return process.capture(argv, doing=f"cannot {doing}", place=place, text=text, timeout=_LONG_SECONDS)
+    return process.capture(
+        argv, doing=f"cannot {doing}", place=place, text=text, timeout=_LONG_SECONDS
+    )
 
 
 def _refs(root: Path) -> dict[str, str]:
@@ -359,7 +371,9 @@ def _commits(text: str, prefix: str, parents: Mapping[str, Collection[str]]) -> 
         messages[sha] = message.removesuffix("\n")
         changed.setdefault(sha, []).append(tuple(name for name in ours if name))
         at = end
-    return {sha: _commit(sha, messages[sha], paths, len(parents[sha])) for sha, paths in changed.items()}
+    return {
+        sha: _commit(sha, messages[sha], paths, len(parents[sha])) for sha, paths in changed.items()
+    }
 
 
 def _commit(sha: str, message: str, changed: Sequence[tuple[str, ...]], parents: int) -> Commit:
@@ -384,4 +398,6 @@ def _no_clone(root: Path, error: CommandError) -> DeclarationError:
     for pattern, (why, hint) in _UNREADABLE.items():
         if re.search(pattern, error.tail):
             return DeclarationError(f"{doing}: {why}", hint=hint.format(root=root.resolve()))
-    return DeclarationError(f"{doing}: git cannot", hint="mend what git says above", details=error.tail)
+    return DeclarationError(
+        f"{doing}: git cannot", hint="mend what git says above", details=error.tail
+    )

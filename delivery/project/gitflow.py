@@ -55,11 +55,17 @@ def rules(line: Line) -> Rules:
         case Line.FEATURE:
             return Rules(pushes=no, deploys=no, suffix="dev", prepares=no, prepared=no, releases=no)
         case Line.DEVELOP:
-            return Rules(pushes=yes, deploys=yes, suffix="dev", prepares=yes, prepared=no, releases=no)
+            return Rules(
+                pushes=yes, deploys=yes, suffix="dev", prepares=yes, prepared=no, releases=no
+            )
         case Line.CANDIDATE:
-            return Rules(pushes=yes, deploys=yes, suffix="rc", prepares=yes, prepared=yes, releases=no)
+            return Rules(
+                pushes=yes, deploys=yes, suffix="rc", prepares=yes, prepared=yes, releases=no
+            )
         case Line.RELEASE:
-            return Rules(pushes=yes, deploys=yes, suffix="", prepares=no, prepared=yes, releases=yes)
+            return Rules(
+                pushes=yes, deploys=yes, suffix="", prepares=no, prepared=yes, releases=yes
+            )
         case _:
             assert_never(line)
 
@@ -124,7 +130,10 @@ def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
     same pattern, the first of `Line` is taken.
     """
     matching = [
-        (pattern, line) for line in Line for pattern in branches(line, declaration.gitflow) if _matches(branch, pattern)
+        (pattern, line)
+        for line in Line
+        for pattern in branches(line, declaration.gitflow)
+        if _matches(branch, pattern)
     ]
     # max() keeps the first of equals.
     pattern, line = max(matching, key=lambda rule: _rank(rule[0]), default=("", Line.FEATURE))

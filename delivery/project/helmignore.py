@@ -33,7 +33,9 @@ class Rule:
 def read(text: str, *, file: str = ".helmignore") -> tuple[Rule, ...]:
     """The rules of a .helmignore, with Helm's own; raise DeclarationError for a line that Helm refuses."""
     lines = [line.strip() for line in text.split("\n")]
-    return tuple(_rule(line, file) for line in [*lines, _DEFAULT] if line and not line.startswith("#"))
+    return tuple(
+        _rule(line, file) for line in [*lines, _DEFAULT] if line and not line.startswith("#")
+    )
 
 
 def ignored(rules: Sequence[Rule], path: str) -> bool:
@@ -62,7 +64,9 @@ def _rule(line: str, file: str) -> Rule:
             f"read {file}: {line!r} is no rule of Helm's: {error}",
             hint="* and ? match inside a name, [a-z] one of a set, ** nothing",
         ) from error
-    return Rule(pattern, whole="/" in name, folders=bare.endswith("/"), negated=line.startswith("!"))
+    return Rule(
+        pattern, whole="/" in name, folders=bare.endswith("/"), negated=line.startswith("!")
+    )
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

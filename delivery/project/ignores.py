@@ -18,7 +18,9 @@ _HELMIGNORE = ".helmignore"
 def of_image(folder: Path) -> Callable[[str], bool]:
     """Whether a build of this folder leaves a path (relative to it) out of its context, .dockerignore obeyed as keys obey it."""
     text = _text(folder / _DOCKERIGNORE)
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")
+    ]
     matcher = PatternMatcher([*lines, "!Dockerfile"])
     kept = [pattern.cleaned_pattern for pattern in matcher.patterns if pattern.exclusion]
 
@@ -29,7 +31,11 @@ def of_image(folder: Path) -> Callable[[str], bool]:
         parts = path.split("/")
         above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
         # A folder that is left out is not gone into, unless an exception may lie below it.
-        closed = (folder for folder in above if matches(folder) and not any(one.startswith(folder) for one in kept))
+        closed = (
+            folder
+            for folder in above
+            if matches(folder) and not any(one.startswith(folder) for one in kept)
+        )
         return any(True for _ in closed) or matches(path)
 
     return ignored

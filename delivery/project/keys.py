@@ -24,18 +24,24 @@ class File:
     digest: str
 
 
-def image_key(files: Iterable[File], *, arguments: Mapping[str, str], platform: str, base: str) -> str:
+def image_key(
+    files: Iterable[File], *, arguments: Mapping[str, str], platform: str, base: str
+) -> str:
     """The key of an image: a hex name over everything that goes into it.
 
     base is the key of the image below, or the pinned reference of an upstream image. Order, time, place and ignored files
     change nothing.
     """
-    return _key({"arguments": dict(arguments), "base": base, "files": _listed(files), "platform": platform})
+    return _key(
+        {"arguments": dict(arguments), "base": base, "files": _listed(files), "platform": platform}
+    )
 
 
 def chart_key(files: Iterable[File], *, version: str, images: Mapping[str, str], epoch: int) -> str:
     """The key of a packaged chart: its files, the version that it says, and the images that it names (name → reference)."""
-    return _key({"epoch": epoch, "files": _listed(files), "images": dict(images), "version": version})
+    return _key(
+        {"epoch": epoch, "files": _listed(files), "images": dict(images), "version": version}
+    )
 
 
 def _listed(files: Iterable[File]) -> list[list[str]]:

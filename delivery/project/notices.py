@@ -93,7 +93,9 @@ def _of_versions(checkout: Checkout) -> list[Problem]:
     found = list[Problem]()
     for name in concerned(checkout.declaration, checkout.decision):
         version = checkout.versions[name]
-        tag = next((tag for tag in checkout.facts.tags if tag.name == f"{name}-v{version.next}"), None)
+        tag = next(
+            (tag for tag in checkout.facts.tags if tag.name == f"{name}-v{version.next}"), None
+        )
         if tag and not tag.reached:
             message = f"{tag.name} is a tag already, on a commit that HEAD does not have"
             found.append(Problem(message, f"`git merge {tag.name}`"))
@@ -131,14 +133,20 @@ def _notes_of_unmerged(checkout: Checkout) -> list[str]:
     lines, ref = checkout.declaration.gitflow, checkout.decision.ref.name
     releases = checkout.decision.rules.releases
     ahead, behind = (ref, lines.develop[0]) if releases else (lines.release[0], ref)
-    shown = few([f"{sha[:9]} {subject}" for sha, subject in (one.split(" ", 1) for one in unmerged)])
+    shown = few(
+        [f"{sha[:9]} {subject}" for sha, subject in (one.split(" ", 1) for one in unmerged)]
+    )
     commits = count(unmerged, "commit")
     return [f"{behind} lacks {commits} of {ahead} ({shown}): merge {ahead} into {behind}"]
 
 
 def _notes_of_tags_elsewhere(checkout: Checkout) -> list[str]:
     newer = [later(checkout.facts.tags, name) for name in checkout.versions]
-    return [f"{tags[0].name} is not in HEAD's history: what it has may be missing here" for tags in newer if tags]
+    return [
+        f"{tags[0].name} is not in HEAD's history: what it has may be missing here"
+        for tags in newer
+        if tags
+    ]
 
 
 def _notes_of_branch_name(checkout: Checkout) -> list[str]:

@@ -137,7 +137,9 @@ def unprepared(versions: Mapping[str, Version], changelogs: Mapping[str, str]) -
     return found
 
 
-def _of_subproject(checkout: Checkout, version: Version, texts: Mapping[str, str], day: str) -> dict[str, str]:
+def _of_subproject(
+    checkout: Checkout, version: Version, texts: Mapping[str, str], day: str
+) -> dict[str, str]:
     """A subproject's files as they are to be."""
     subproject = checkout.declaration.subprojects[version.subproject]
     wanted = {subproject.changelog: _changelog(checkout, version, texts, day)}
@@ -166,7 +168,10 @@ def _chart(checkout: Checkout, version: str, texts: Mapping[str, str]) -> dict[s
             hint="correct chart.folder in delivery.toml",
         )
     contexts = {name: declaration.images[name].context for name in declaration.components()}
-    tags = {name: checkout.versions[declaration.subproject_of(context)].next for name, context in contexts.items()}
+    tags = {
+        name: checkout.versions[declaration.subproject_of(context)].next
+        for name, context in contexts.items()
+    }
     application = next(iter(tags.values()), "")
     return {
         chart: with_versions(texts[chart], version, application),

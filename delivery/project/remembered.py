@@ -31,7 +31,9 @@ def chosen(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     for name in PORTS.values():
         value = found.get(name, "1")
         if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST):
-            raise DeclarationError(f"cannot use {name}={value}: it is no port", hint=f"it takes 1 to {_HIGHEST}")
+            raise DeclarationError(
+                f"cannot use {name}={value}: it is no port", hint=f"it takes 1 to {_HIGHEST}"
+            )
     return found
 
 

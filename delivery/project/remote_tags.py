@@ -31,7 +31,9 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
     except CommandError as error:
         _require_tags(declaration, clone, error)
         reason = (error.tail or error.message).partition("\n")[0]
-        console.say(f"… the remote cannot be asked for version tags, and those of this clone count: {reason}")
+        console.say(
+            f"… the remote cannot be asked for version tags, and those of this clone count: {reason}"
+        )
         return clone
     tags = {name: sha for name, sha in tags.items() if version_tag(name, declaration)}
     _refuse_moved(clone, tags)
@@ -81,7 +83,10 @@ def _refuse_moved(clone: Clone, tags: Mapping[str, str]) -> None:
         f"cannot decide on versions: {count(moved, 'version tag')} {differ} from the remote's ({few(moved)})",
         hint="`git fetch --tags --force origin` takes the remote's tags, if those are right; "
         "a version tag is never moved, so find out who moved it",
-        details="\n".join(f"{name}: {clone.tags[name][:12]} here, {tags[name][:12]} at the remote" for name in moved),
+        details="\n".join(
+            f"{name}: {clone.tags[name][:12]} here, {tags[name][:12]} at the remote"
+            for name in moved
+        ),
     )
 
 

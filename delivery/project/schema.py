@@ -31,8 +31,13 @@ def _keys() -> list[tuple[str, str]]:
         if model is None:
             keys.append((name, field.description or ""))
             continue
-        prefix = name if field.annotation is model or not _is_map(field.annotation) else f"{name}.NAME"
-        keys += [(f"{prefix}.{key}", inner.description or "") for key, inner in model.model_fields.items()]
+        prefix = (
+            name if field.annotation is model or not _is_map(field.annotation) else f"{name}.NAME"
+        )
+        keys += [
+            (f"{prefix}.{key}", inner.description or "")
+            for key, inner in model.model_fields.items()
+        ]
     return keys
 
 

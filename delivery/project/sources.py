@@ -27,10 +27,14 @@ def written(declaration: Declaration, root: Path) -> dict[str, str]:
     return {name: _written(declaration, name, root) for name in declaration.subprojects}
 
 
-def covered(declaration: Declaration, root: Path, paths: Collection[str]) -> dict[str, frozenset[str]]:
+def covered(
+    declaration: Declaration, root: Path, paths: Collection[str]
+) -> dict[str, frozenset[str]]:
     """By subproject, which of these paths are in what it publishes."""
     return {
-        name: frozenset(path for folder in one.folders for path in _covered(declaration, root, folder, paths))
+        name: frozenset(
+            path for folder in one.folders for path in _covered(declaration, root, folder, paths)
+        )
         for name, one in declaration.subprojects.items()
     }
 
@@ -63,7 +67,9 @@ def _text(file: Path) -> str:
 def _written(declaration: Declaration, name: str, root: Path) -> str:
     folders = declaration.subprojects[name].folders
     versions = {
-        folder: _chart_version(root / folder) if folder == declaration.chart.folder else files.version(root / folder)
+        folder: _chart_version(root / folder)
+        if folder == declaration.chart.folder
+        else files.version(root / folder)
         for folder in folders
     }
     version = versions[folders[0]]
@@ -92,9 +98,13 @@ def _chart_version(folder: Path) -> str:
         ) from error
 
 
-def _covered(declaration: Declaration, root: Path, folder: str, paths: Collection[str]) -> Iterable[str]:
+def _covered(
+    declaration: Declaration, root: Path, folder: str, paths: Collection[str]
+) -> Iterable[str]:
     """Those of these paths that are in what a folder publishes."""
-    inside = {path.removeprefix(f"{folder}/"): path for path in paths if path.startswith(f"{folder}/")}
+    inside = {
+        path.removeprefix(f"{folder}/"): path for path in paths if path.startswith(f"{folder}/")
+    }
     if folder == declaration.chart.folder:
         ignored = ignores.of_chart(root / folder)
     elif any(image.context == folder for image in declaration.images.values()):
@@ -109,7 +119,12 @@ def _images(declaration: Declaration, name: str) -> list[str]:
     """The images of a subproject and of all that it is made from."""
     subprojects = made_from(declaration, name)
     folders = [folder for one in subprojects for folder in declaration.subprojects[one].folders]
-    return [image for folder in folders for image, one in declaration.images.items() if one.context == folder]
+    return [
+        image
+        for folder in folders
+        for image, one in declaration.images.items()
+        if one.context == folder
+    ]
 
 
 def _changed(declaration: Declaration, text: str | None, images: Sequence[str], tag: str) -> str:
@@ -121,7 +136,9 @@ def _changed(declaration: Declaration, text: str | None, images: Sequence[str], 
         if new := [name for name in images if name not in before.images]:
             are = "is" if len(new) == 1 else "are"
             return f"{', '.join(new)} {are} new in delivery.toml since {tag}"
-        differing = [name for name in images if before.arguments(name) != declaration.arguments(name)]
+        differing = [
+            name for name in images if before.arguments(name) != declaration.arguments(name)
+        ]
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
         return f"delivery.toml does not say at {tag} how the images were built"
     if differing:
@@ -138,7 +155,13 @@ def _as_declared(declaration: Declaration, text: str) -> Declaration:
     return declaration.model_copy(
         update={
             "build": Build.model_construct(None, **tables["build"]),
-            "upstream": {name: Upstream.model_construct(None, **table) for name, table in tables["upstream"].items()},
-            "images": {name: Image.model_construct(None, **table) for name, table in tables["images"].items()},
+            "upstream": {
+                name: Upstream.model_construct(None, **table)
+                for name, table in tables["upstream"].items()
+            },
+            "images": {
+                name: Image.model_construct(None, **table)
+                for name, table in tables["images"].items()
+            },
         }
     )

@@ -71,8 +71,12 @@ class Checkout:
         """The version that each image, and the chart, is published as, by name."""
         folders = {name: image.context for name, image in self.declaration.images.items()}
         folders[self.declaration.chart.folder] = self.declaration.chart.folder
-        subprojects = {name: self.declaration.subproject_of(folder) for name, folder in folders.items()}
-        return {name: self.versions[subproject].published for name, subproject in subprojects.items()}
+        subprojects = {
+            name: self.declaration.subproject_of(folder) for name, folder in folders.items()
+        }
+        return {
+            name: self.versions[subproject].published for name, subproject in subprojects.items()
+        }
 
 
 def decide(declaration: Declaration, facts: Facts) -> Checkout:

@@ -98,7 +98,9 @@ class Deployment(BaseModel):
     def ended(self, outcome: Outcome, *, error: str = "", at: datetime | None = None) -> Deployment:
         """The same, with how it ended."""
         seconds = max(0.0, ((at or datetime.now(UTC)) - self.began).total_seconds())
-        return self.model_copy(update={"outcome": outcome, "error": error, "seconds": round(seconds, 3)})
+        return self.model_copy(
+            update={"outcome": outcome, "error": error, "seconds": round(seconds, 3)}
+        )
 
     def served_by(self, revision: int, previous: int) -> Deployment:
         """The same, with helm's revisions: the one that serves since, and the one before."""

@@ -141,9 +141,13 @@ class Run:
     def changed(self) -> list[str]:
         """What changes, and may fail; where no bytes change, values do, which are the chart's."""
         changed = [name for name in self.versions if name not in self.unchanged]
-        return changed or [name for name in self.versions if name == self.chart] or list(self.versions)
+        return (
+            changed or [name for name in self.versions if name == self.chart] or list(self.versions)
+        )
 
-    def record(self, component: str, status: str, at: datetime, *, error: str = "", **more: bool) -> Record:
+    def record(
+        self, component: str, status: str, at: datetime, *, error: str = "", **more: bool
+    ) -> Record:
         """The record of one component; `more` are further details."""
         ended = status != "started"
         details = Details(
@@ -184,7 +188,9 @@ def succeeded(run: Run, at: datetime, advice: str = "") -> list[Record]:
 def failed(run: Run, at: datetime, error: str, *, rolled_back: bool = False) -> list[Record]:
     """What is recorded of a run that failed: what changed did; the rest serves on as before."""
     statuses = ("failed", "rolled-back") if rolled_back else ("failed",)
-    return [run.record(name, status, at, error=error) for status in statuses for name in run.changed]
+    return [
+        run.record(name, status, at, error=error) for status in statuses for name in run.changed
+    ]
 
 
 def of_deployment(run: Run, deployment: Deployment) -> list[Record]:
@@ -192,7 +198,9 @@ def of_deployment(run: Run, deployment: Deployment) -> list[Record]:
     at = deployment.began + timedelta(seconds=deployment.seconds)
     unchanged, error = deployment.unchanged, deployment.error
     if deployment.outcome in {Outcome.FAILED, Outcome.ROLLED_BACK}:
-        is_taken_back = deployment.outcome is Outcome.ROLLED_BACK and deployment.action is not Action.ROLLBACK
+        is_taken_back = (
+            deployment.outcome is Outcome.ROLLED_BACK and deployment.action is not Action.ROLLBACK
+        )
         return failed(run, at, error, rolled_back=is_taken_back)
     if deployment.action is Action.REMOVE:
         run = replace(run, stage="deploy")
@@ -200,8 +208,14 @@ def of_deployment(run: Run, deployment: Deployment) -> list[Record]:
     taken_back: list[Record] = []
     restored = {}
     if deployment.action is Action.ROLLBACK:
-        before = replace(run, versions=deployment.before.versions, digests=deployment.before.digests)
-        taken_back = [before.record(name, "rolled-back", at) for name in before.versions if name not in unchanged]
+        before = replace(
+            run, versions=deployment.before.versions, digests=deployment.before.digests
+        )
+        taken_back = [
+            before.record(name, "rolled-back", at)
+            for name in before.versions
+            if name not in unchanged
+        ]
         restored = {"restored": True} if before.versions else {}
     return taken_back + [
         run.record(name, "succeeded", at, error=error, changed=name not in unchanged, **restored)
@@ -245,7 +259,11 @@ def components(declaration: Declaration, names: Sequence[str] = ()) -> list[str]
         if name in {*everything, declaration.name}:
             found.append(name)
         elif name in declaration.subprojects:
-            found += [of_folder[folder] for folder in declaration.subprojects[name].folders if folder in of_folder]
+            found += [
+                of_folder[folder]
+                for folder in declaration.subprojects[name].folders
+                if folder in of_folder
+            ]
         else:
             known = dict.fromkeys([*everything, *declaration.subprojects, declaration.name])
             hint = did_you_mean(name, known, f"one of {', '.join(known)}")
@@ -269,14 +287,17 @@ def same(event: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
 
 def journal_name(pipeline: str) -> str:
     """The name of the file that a pipeline's own events are kept in, made of its build's address."""
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", pipeline.rpartition("://")[2]).strip("-")[-60:].strip("-")
+    readable = (
+        re.sub(r"[^A-Za-z0-9]+", "-", pipeline.rpartition("://")[2]).strip("-")[-60:].strip("-")
+    )
     return f"{readable or 'build'}-{hashlib.sha256(pipeline.encode()).hexdigest()[:8]}.jsonl"
 
 
 def begun(records: Iterable[Record], run: Run, component: str) -> bool:
     """Whether this pipeline began this stage of a component before, in another step."""
     return any(
-        (record.component, record.version, record.stage) == (component, run.versions[component], run.stage)
+        (record.component, record.version, record.stage)
+        == (component, run.versions[component], run.stage)
         for record in records
     )
 
@@ -320,8 +341,14 @@ def stage_times(records: Iterable[Record]) -> list[StageTime]:
 
 
 def _stage_time(stage: str, records: Sequence[Record]) -> StageTime:
-    starts = [at for record in records if record.status == "started" and (at := instant(record.details.at))]
-    ends = [at for record in records if record.status in _ENDS and (at := instant(record.details.at))]
+    starts = [
+        at
+        for record in records
+        if record.status == "started" and (at := instant(record.details.at))
+    ]
+    ends = [
+        at for record in records if record.status in _ENDS and (at := instant(record.details.at))
+    ]
     seconds = max(0.0, (max(ends) - min(starts)).total_seconds()) if starts and ends else None
     status = _status(records)
     return StageTime(stage, status, None if status == "started" else seconds)
@@ -348,7 +375,11 @@ def lasting(seconds: float) -> str:
     if seconds < 60:  # noqa: PLR2004
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    for large, many, small, few in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+    for large, many, small, few in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
         if whole >= many:
             rest = whole % many // few
             return f"{whole // many} {large}" + (f" {rest} {small}" if rest else "")

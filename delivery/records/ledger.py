@@ -59,7 +59,11 @@ class Ledger:
         """How the ledger answers to who reads from it, in a line."""
         try:
             answer = self._ask(
-                "GET", "/deployments", "ask", params={"limit": "1"}, timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS)
+                "GET",
+                "/deployments",
+                "ask",
+                params={"limit": "1"},
+                timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS),
             )
         except PlatformError:
             return "it does not answer"
@@ -117,7 +121,11 @@ class Ledger:
         asked: dict[str, str] = {**query, "limit": str(_PAGE)}
         while True:
             answer = self._ask(
-                "GET", "/deployments", doing, params=asked, timeout=(min(_CONNECT_SECONDS, seconds), seconds)
+                "GET",
+                "/deployments",
+                doing,
+                params=asked,
+                timeout=(min(_CONNECT_SECONDS, seconds), seconds),
             )
             if answer.status_code != requests.codes.ok:
                 raise _unexpected(doing, answer)
@@ -155,7 +163,11 @@ class Ledger:
         return request
 
     def _ask(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:  # noqa: ANN401  # requests' own
-        told: dict[str, Any] = {"timeout": _TIMEOUT_SECONDS, "auth": self._authorize, "allow_redirects": False}
+        told: dict[str, Any] = {
+            "timeout": _TIMEOUT_SECONDS,
+            "auth": self._authorize,
+            "allow_redirects": False,
+        }
         try:
             return requests.request(method, f"{self.address}{path}", **{**told, **options})  # noqa: S113  # told has one
         except requests.RequestException as error:

@@ -167,7 +167,10 @@ def _service(url: str) -> tuple[NotifyBase | None, bool]:
         parts = urlsplit(url)
     except ValueError:
         return None, False
-    query = {**{f"-{name}": value for name, value in parse_qsl(parts.query, keep_blank_values=True)}, **_WEBHOOK}
+    query = {
+        **{f"-{name}": value for name, value in parse_qsl(parts.query, keep_blank_values=True)},
+        **_WEBHOOK,
+    }
     scheme = "jsons" if parts.scheme == "https" else "json"
     address = parts._replace(scheme=scheme, query=urlencode(query), fragment="").geturl()
     return Apprise.instantiate(address, asset=asset), True

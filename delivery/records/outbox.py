@@ -211,7 +211,8 @@ def to_json(pending: Iterable[Waiting], aside: Iterable[Rejected]) -> dict[str, 
     """What waits and what was put aside, for a machine."""
     return {
         "waiting": [
-            {"since": event.since.isoformat(), "ledger": event.ledger, "event": event.event} for event in pending
+            {"since": event.since.isoformat(), "ledger": event.ledger, "event": event.event}
+            for event in pending
         ],
         "rejected": [{"file": str(event.file), "why": event.why} for event in aside],
     }
@@ -231,7 +232,9 @@ def again() -> int:
     return count
 
 
-def deliver(send: Send, *, seconds: float, wait: float = 0.0, clock: Callable[[], float] = time.monotonic) -> Report:
+def deliver(
+    send: Send, *, seconds: float, wait: float = 0.0, clock: Callable[[], float] = time.monotonic
+) -> Report:
     """Send what waits, the oldest first, for as long as there is time; what is taken leaves the outbox.
 
     Of two processes one delivers; the other waits so long for its turn, and goes away otherwise. A ledger that takes nothing now
@@ -289,7 +292,11 @@ def _deliver(place: Path, send: Send, report: Report, over: Callable[[], bool]) 
 def _files(place: Path) -> list[Path]:
     """The events' files of a folder, the oldest first."""
     try:
-        return sorted(file for file in place.iterdir() if file.name.endswith(_ENDING) and not file.name.startswith("."))
+        return sorted(
+            file
+            for file in place.iterdir()
+            if file.name.endswith(_ENDING) and not file.name.startswith(".")
+        )
     except FileNotFoundError:
         return []
 
@@ -311,7 +318,9 @@ def _read_rejected(file: Path) -> Rejected:
         content = _Content.model_validate_json(file.read_bytes())
     except (OSError, ValueError):
         return Rejected(file, _UNREADABLE)
-    return Rejected(file, content.why, content.event) if content.why else Rejected(file, _UNREADABLE)
+    return (
+        Rejected(file, content.why, content.event) if content.why else Rejected(file, _UNREADABLE)
+    )
 
 
 def _set_aside(place: Path, one: Rejected) -> Rejected:
@@ -371,5 +380,6 @@ def _saying(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DeliveryError(
-            f"{doing}: {error.strerror or error}", hint=f"{_VARIABLE} names another folder that can be written"
+            f"{doing}: {error.strerror or error}",
+            hint=f"{_VARIABLE} names another folder that can be written",
         ) from error

@@ -73,7 +73,8 @@ def address(declaration: Declaration) -> str:
     told = os.environ.get(_ADDRESS, "").strip()
     if told and not told.startswith(("http://", "https://")):
         raise DeclarationError(
-            f"read {_ADDRESS}: {told!r} is no address", hint="as in http://localhost:8000 or https://ledger.example.com"
+            f"read {_ADDRESS}: {told!r} is no address",
+            hint="as in http://localhost:8000 or https://ledger.example.com",
         )
     return (told or _moved(declaration.records.ledger if declaration.records else "")).rstrip("/")
 
@@ -92,7 +93,8 @@ def ledger(declaration: Declaration) -> Ledger:
     at = address(declaration)
     if not at:
         raise DeclarationError(
-            "read the ledger: nothing says where it is", hint=f"`records.ledger` in delivery.toml, or {_ADDRESS}"
+            "read the ledger: nothing says where it is",
+            hint=f"`records.ledger` in delivery.toml, or {_ADDRESS}",
         )
     return Ledger(at, os.environ.get(_TOKEN, ""))
 
@@ -124,7 +126,9 @@ def _responsible(author: str) -> str:
 
 
 @contextmanager
-def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Path = ROOT) -> Iterator[None]:
+def stage(
+    name: str, *, components: Sequence[str] = (), step: str = "", root: Path = ROOT
+) -> Iterator[None]:
     """Record what is done inside as a stage of the pipeline; by hand nothing is recorded.
 
     components are images, the chart's folder, subprojects or the project's own name; without any,
@@ -141,7 +145,9 @@ def stage(name: str, *, components: Sequence[str] = (), step: str = "", root: Pa
 
 
 @contextmanager
-def deployment(declaration: Declaration, step: str, action: Action, root: Path = ROOT) -> Iterator[Recording]:
+def deployment(
+    declaration: Declaration, step: str, action: Action, root: Path = ROOT
+) -> Iterator[Recording]:
     """Record a deployment, by hand too: what is done inside calls `start` and `finish`.
 
     In a pipeline a deploy that fails before it has started is recorded as a failed stage.
@@ -178,17 +184,25 @@ class Recording:
         """Record that the stage of this clone's own versions starts."""
         clone = source(self.root)
         is_verify = self.stage == "verify"
-        names = events.components(clone.declaration, components or (_deployed(clone.declaration) if is_verify else ()))
+        names = events.components(
+            clone.declaration, components or (_deployed(clone.declaration) if is_verify else ())
+        )
         before = journal(self.root)
         run = self._run(clone, names)
         if is_verify:
             run = replace(run, unchanged=events.kept_components(before))
         self.to = address(clone.declaration)
-        starting = [record for record in events.started(run) if not events.begun(before, run, record.component)]
+        starting = [
+            record
+            for record in events.started(run)
+            if not events.begun(before, run, record.component)
+        ]
         self.run = run
         self._keep(starting)
 
-    def start(self, deployment: Deployment, release: Release | None = None, *, to: str = "") -> None:
+    def start(
+        self, deployment: Deployment, release: Release | None = None, *, to: str = ""
+    ) -> None:
         """Record that this is being deployed; a removal is recorded at its end alone.
 
         release is where the commit is taken from, else from the clone. to is the ledger that this
@@ -226,7 +240,9 @@ class Recording:
         """Record how what is done inside ends, SIGTERM included, and deliver before and after."""
         try:
             with process.terminable():
-                if self.run and self.stage != "record":  # which delivers itself, and says what came of it
+                if (
+                    self.run and self.stage != "record"
+                ):  # which delivers itself, and says what came of it
                     self.deliver(_FIRST_SECONDS)
                 yield
         except BaseException as error:
@@ -287,13 +303,20 @@ class Recording:
         with self.guard():
             report = deliver(seconds=seconds, root=self.root)
             for one in report.rejected:
-                _say(f"the ledger will never take an event, which was put aside as {one.file}: {one.why}")
+                _say(
+                    f"the ledger will never take an event, which was put aside as {one.file}: {one.why}"
+                )
             for ledger_, why in report.reasons.items():
                 waits = "1 event waits" if report.waiting == 1 else f"{report.waiting} events wait"
-                _say(f"{waits} in the outbox: {ledger_}: {why}; `./run inv records.waiting` shows more", once=ledger_)
+                _say(
+                    f"{waits} in the outbox: {ledger_}: {why}; `./run inv records.waiting` shows more",
+                    once=ledger_,
+                )
 
 
-def _ended_deployment(deployment: Deployment, error: BaseException | None, advice: str) -> Deployment:
+def _ended_deployment(
+    deployment: Deployment, error: BaseException | None, advice: str
+) -> Deployment:
     """How a deployment ended: as its maker says, else by the error that ended it."""
     if error and deployment.outcome is Outcome.STARTED:
         outcome = Outcome.ROLLED_BACK if _is_rolled_back(error) else Outcome.FAILED
@@ -444,7 +467,10 @@ def _send(one: Waiting, token: str, ends: float) -> tuple[Fate, str]:
     if _now() - one.since > _OLD:
         stored = at.holds(one.event, events.rfc3339(one.since - _SKEW), seconds=left)
         if stored is None:
-            return Fate.AWAY, "it does not say whether it has an event that is older than its memory of keys"
+            return (
+                Fate.AWAY,
+                "it does not say whether it has an event that is older than its memory of keys",
+            )
         if stored:
             return Fate.DELIVERED, ""
     status, said = at.offer(one.event, one.key, seconds=left)

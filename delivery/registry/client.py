@@ -35,7 +35,17 @@ from delivery.registry.http import (
 )
 from delivery.registry.oci_layout import MANIFEST, Manifest
 
-__all__ = ["Artifact", "Blob", "Layer", "Manifest", "Referrer", "Registry", "answers", "lacks_login", "login"]
+__all__ = [
+    "Artifact",
+    "Blob",
+    "Layer",
+    "Manifest",
+    "Referrer",
+    "Registry",
+    "answers",
+    "lacks_login",
+    "login",
+]
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
@@ -101,7 +111,9 @@ class Artifact:
     def manifest(self, subject: Mapping[str, Any] | None) -> bytes:
         """The bytes of its manifest; subject is the descriptor of what it is attached to."""
         config, *layers = self.parts
-        own_type = "" if self.config and self.artifact_type == config.media_type else self.artifact_type
+        own_type = (
+            "" if self.config and self.artifact_type == config.media_type else self.artifact_type
+        )
         return _compact(
             {
                 "schemaVersion": 2,
@@ -110,7 +122,11 @@ class Artifact:
                 "config": config.descriptor,
                 "layers": [layer.descriptor for layer in layers],
                 **({"subject": subject} if subject else {}),
-                **({"annotations": dict(sorted(self.annotations.items()))} if self.annotations else {}),
+                **(
+                    {"annotations": dict(sorted(self.annotations.items()))}
+                    if self.annotations
+                    else {}
+                ),
             }
         )
 
@@ -171,7 +187,13 @@ class Registry:
         """The digest of a manifest that the registry holds under a tag or digest, or "" when it holds none."""
         doing = f"look for {_spelled(repository, reference)}"
         answer = self._http.ask(
-            Request("HEAD", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404))
+            Request(
+                "HEAD",
+                self._path(repository, "manifests", reference),
+                repository,
+                doing,
+                expect=(200, 404),
+            )
         )
         if answer.status == requests.codes.not_found:
             return ""
@@ -181,7 +203,10 @@ class Registry:
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none when the registry does not know it."""
-        doing, url = f"list the tags of {repository}", f"{url_of(self.address)}/v2/{within(repository)}/tags/list"
+        doing, url = (
+            f"list the tags of {repository}",
+            f"{url_of(self.address)}/v2/{within(repository)}/tags/list",
+        )
         found: list[str] = []
         for page in self._pages(url, repository, doing, (404,)) or ():
             found += page.get("tags") or []
@@ -191,7 +216,13 @@ class Registry:
         """The manifest under a tag or digest, its bytes checked against the digest; None when the registry holds none."""
         doing = f"read {_spelled(repository, reference)}"
         answer = self._http.ask(
-            Request("GET", self._path(repository, "manifests", reference), repository, doing, expect=(200, 404))
+            Request(
+                "GET",
+                self._path(repository, "manifests", reference),
+                repository,
+                doing,
+                expect=(200, 404),
+            )
         )
         if answer.status == requests.codes.not_found:
             return None
@@ -211,7 +242,9 @@ class Registry:
     def blob(self, repository: str, digest: str) -> bytes:
         """The bytes of a blob, checked against its digest."""
         doing = f"read {repository}: blob {digest[7:19]}"
-        content = self._http.ask(Request("GET", self._path(repository, "blobs", digest), repository, doing)).body
+        content = self._http.ask(
+            Request("GET", self._path(repository, "blobs", digest), repository, doing)
+        ).body
         if _sha256(content) != digest:
             raise _not_as_told(doing, digest, _sha256(content))
         return content
@@ -240,12 +273,15 @@ class Registry:
         held = self.fetch(repository, digest)
         if held is None:
             raise RegistryError(
-                f"{doing}: the registry holds no {digest}", hint="build and push it anew; somebody has deleted it"
+                f"{doing}: the registry holds no {digest}",
+                hint="build and push it anew; somebody has deleted it",
             )
         self._put_manifest(repository, tag, held.content, held.media_type)
         return True
 
-    def push_artifact(self, repository: str, artifact: Artifact, tag: str = "", *, overwrite: bool = False) -> str:
+    def push_artifact(
+        self, repository: str, artifact: Artifact, tag: str = "", *, overwrite: bool = False
+    ) -> str:
         """Push an artefact and return its digest, which is all that it is known by without a tag.
 
         A tag that holds other content is an error, unless overwrite.
@@ -258,10 +294,16 @@ class Registry:
         if existing and self._is_attached(repository, artifact.subject, digest):
             return digest
         for blob in {part.digest: part for part in artifact.parts}.values():
-            self._push_blob(repository, _Upload(blob.digest, len(blob.content), partial(io.BytesIO, blob.content)))
+            self._push_blob(
+                repository,
+                _Upload(blob.digest, len(blob.content), partial(io.BytesIO, blob.content)),
+            )
         answer = self._put_manifest(repository, reference, content, MANIFEST, overwrite=overwrite)
         if artifact.subject and "OCI-Subject" not in answer.headers:
-            entry = {**_descriptor(MANIFEST, content, artifact.annotations), "artifactType": artifact.type}
+            entry = {
+                **_descriptor(MANIFEST, content, artifact.annotations),
+                "artifactType": artifact.type,
+            }
             self._http.patiently(lambda: self._attach(repository, artifact.subject, entry))
         return digest
 
@@ -276,7 +318,15 @@ class Registry:
         """
         doing = f"delete {repository}@{digest[:19]}"
         expect = (200, 202, 404)
-        self._http.ask(Request("DELETE", self._path(repository, "manifests", digest), repository, doing, expect=expect))
+        self._http.ask(
+            Request(
+                "DELETE",
+                self._path(repository, "manifests", digest),
+                repository,
+                doing,
+                expect=expect,
+            )
+        )
 
     def push_layout(
         self,
@@ -322,9 +372,13 @@ class Registry:
         return found
 
     def _manifest(self, repository: str, reference: str, doing: str) -> bytes:
-        return self._http.ask(Request("GET", self._path(repository, "manifests", reference), repository, doing)).body
+        return self._http.ask(
+            Request("GET", self._path(repository, "manifests", reference), repository, doing)
+        ).body
 
-    def _pages(self, url: str, repository: str, doing: str, none: Sequence[int]) -> list[Mapping[str, Any]] | None:
+    def _pages(
+        self, url: str, repository: str, doing: str, none: Sequence[int]
+    ) -> list[Mapping[str, Any]] | None:
         """The pages of a list: a long one comes in several, each with the address of the next. None when none is answered."""
         found: list[Mapping[str, Any]] = []
         while url:
@@ -336,7 +390,9 @@ class Registry:
             url = urljoin(url, following[1]) if following else ""
         return found
 
-    def _holds(self, repository: str, reference: str, digest: str, *, overwrite: bool = False) -> bool:
+    def _holds(
+        self, repository: str, reference: str, digest: str, *, overwrite: bool = False
+    ) -> bool:
         """Whether the registry holds this manifest under a tag; raise RegistryError when it holds another."""
         held = self.digest(repository, reference)
         if held not in {"", digest} and not overwrite:
@@ -347,7 +403,13 @@ class Registry:
         return held == digest
 
     def _put_manifest(
-        self, repository: str, reference: str, content: bytes, media_type: str, *, overwrite: bool = False
+        self,
+        repository: str,
+        reference: str,
+        content: bytes,
+        media_type: str,
+        *,
+        overwrite: bool = False,
     ) -> Answer:
         """Put a manifest and read it back. A registry of immutable tags may refuse one that somebody else has just put."""
         answer = self._put(repository, reference, content, media_type, (201, *_IMMUTABLE))
@@ -359,7 +421,12 @@ class Registry:
         return answer
 
     def _put(
-        self, repository: str, reference: str, content: bytes, media_type: str, expect: Sequence[int] = (201,)
+        self,
+        repository: str,
+        reference: str,
+        content: bytes,
+        media_type: str,
+        expect: Sequence[int] = (201,),
     ) -> Answer:
         return self._http.ask(
             Request(
@@ -439,7 +506,15 @@ class Registry:
             headers = {"Content-Type": "application/octet-stream"}
             with blob.open() as opened:
                 return self._http.once(
-                    Request("PUT", joined, repository, doing, data=opened, headers=headers, expect=(201,))
+                    Request(
+                        "PUT",
+                        joined,
+                        repository,
+                        doing,
+                        data=opened,
+                        headers=headers,
+                        expect=(201,),
+                    )
                 )
 
         self._http.patiently(upload)
@@ -447,14 +522,20 @@ class Registry:
     def _has_blob(self, repository: str, digest: str, doing: str) -> bool:
         path = self._path(repository, "blobs", digest)
         return bool(
-            self._http.ask(Request("HEAD", path, repository, doing, expect=(200, 404))).status == requests.codes.ok
+            self._http.ask(Request("HEAD", path, repository, doing, expect=(200, 404))).status
+            == requests.codes.ok
         )
 
     def _mount(self, repository: str, digest: str, sibling: str, doing: str) -> bool:
         """Take a blob over from another repository, if the registry does that, and for this login."""
-        path = self._path(repository, "blobs", "uploads/") + f"?mount={digest}&from={quote(within(sibling), safe='/')}"
+        path = (
+            self._path(repository, "blobs", "uploads/")
+            + f"?mount={digest}&from={quote(within(sibling), safe='/')}"
+        )
         expect = (201, 202, 400, 401, 403, 404, 405)
-        answer = self._http.ask(Request("POST", path, repository, doing, expect=expect, pulls=sibling))
+        answer = self._http.ask(
+            Request("POST", path, repository, doing, expect=expect, pulls=sibling)
+        )
         return bool(answer.status == requests.codes.created)
 
     def _path(self, repository: str, kind: str, reference: str) -> str:
@@ -480,7 +561,11 @@ def _referrer(entry: Mapping[str, Any]) -> Referrer:
 
 
 def _descriptor(media_type: str, content: bytes, annotations: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"mediaType": media_type, "digest": _sha256(content), "size": len(content)}
+    found: dict[str, Any] = {
+        "mediaType": media_type,
+        "digest": _sha256(content),
+        "size": len(content),
+    }
     return {**found, "annotations": dict(sorted(annotations.items()))} if annotations else found
 
 

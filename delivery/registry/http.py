@@ -79,7 +79,8 @@ def lacks_login(address: str) -> RegistryError | None:
         return None
     code = int(requests.codes.unauthorized)
     return RegistryError(
-        f"the registry {address} asks for a login, and there is none", hint=_hint(code, _host(address), known=False)
+        f"the registry {address} asks for a login, and there is none",
+        hint=_hint(code, _host(address), known=False),
     )
 
 
@@ -111,7 +112,9 @@ def login(address: str) -> tuple[str, str] | None:
         return None
     if token := known.get("IdentityToken"):
         return IDENTITY, token
-    return known.get("username", known.get("Username", "")), known.get("password", known.get("Password", ""))
+    return known.get("username", known.get("Username", "")), known.get(
+        "password", known.get("Password", "")
+    )
 
 
 def url_of(address: str) -> str:
@@ -172,7 +175,11 @@ class Conversation:
     """
 
     def __init__(
-        self, address: str, *, pause: Callable[[float], None] = time.sleep, timeout: tuple[float, float]
+        self,
+        address: str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        timeout: tuple[float, float],
     ) -> None:
         self.address = address
         self.requests = self.sent = self.received = 0
@@ -215,7 +222,11 @@ class Conversation:
         for _ in range(_REDIRECTS + 1):
             self._check_encrypted(previous, url, doing)
             answer = self._send_once(request, url)
-            target = self._http.get_redirect_target(answer) if request.method in {"GET", "HEAD"} else None
+            target = (
+                self._http.get_redirect_target(answer)
+                if request.method in {"GET", "HEAD"}
+                else None
+            )
             if not target:
                 return Answer(answer.status_code, answer.headers, answer.content, url)
             previous, url = url, urljoin(url, target)
@@ -238,7 +249,11 @@ class Conversation:
                 request.method,
                 url,
                 data=data,
-                headers={"Accept": _ACCEPT, **({"Authorization": token} if token else {}), **request.headers},
+                headers={
+                    "Accept": _ACCEPT,
+                    **({"Authorization": token} if token else {}),
+                    **request.headers,
+                },
                 timeout=(connect, between),
                 allow_redirects=False,
             )
@@ -270,13 +285,24 @@ class Conversation:
             )
 
     def _token(self, scope: _Scope) -> str:
-        return self._basic or next((token for known, token in self._tokens.items() if scope <= known), "")
+        return self._basic or next(
+            (token for known, token in self._tokens.items() if scope <= known), ""
+        )
 
     def _log_in(self, scope: _Scope, answer: Answer, doing: str) -> bool:
         """Answer a 401's challenge, also when a token has run out; say whether it is worth asking again."""
         scheme, _, rest = answer.headers.get("WWW-Authenticate", "").partition(" ")
-        if scheme.lower() == "basic" and self._login and self._login[0] != IDENTITY and not self._basic:
-            basic = requests.Request("GET", "http://x", auth=self._login).prepare().headers["Authorization"]
+        if (
+            scheme.lower() == "basic"
+            and self._login
+            and self._login[0] != IDENTITY
+            and not self._basic
+        ):
+            basic = (
+                requests.Request("GET", "http://x", auth=self._login)
+                .prepare()
+                .headers["Authorization"]
+            )
             self._basic = str(basic)
             return True
         if scheme.lower() != "bearer":
@@ -352,8 +378,13 @@ class Conversation:
     def refused(self, doing: str, answer: Answer) -> RegistryError:
         """The error that an answer means."""
         reason = answer.body.decode("utf-8", "replace").strip()[:300]
-        with suppress(ValueError, KeyError, TypeError):  # not every refusal comes as the specification's JSON
-            reason = "; ".join(f"{one['code']}: {one.get('message', '')}" for one in json.loads(answer.body)["errors"])
+        with suppress(
+            ValueError, KeyError, TypeError
+        ):  # not every refusal comes as the specification's JSON
+            reason = "; ".join(
+                f"{one['code']}: {one.get('message', '')}"
+                for one in json.loads(answer.body)["errors"]
+            )
         own = self._origin(url_of(self.address), doing)
         there = self._origin(answer.url, doing)
         who = "the registry" if there == own else f"{there}, which the registry names,"
@@ -362,7 +393,9 @@ class Conversation:
         if there != own:
             hint = f"see its own log; the login for {_host(self.address)} is sent to no other host"
         if _may_pass(answer.status):
-            return BusyError(message, hint=hint, after=retry_after(answer.headers.get("Retry-After", "")))
+            return BusyError(
+                message, hint=hint, after=retry_after(answer.headers.get("Retry-After", ""))
+            )
         return RegistryError(message, hint=hint)
 
 

@@ -36,7 +36,9 @@ class _Tree:
 def in_layout(layout: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """The wanted files of the one image of an OCI layout, by path without the first slash; RegistryError where it is none."""
     doing = f"read the image in {layout}"
-    layers = (oci_layout.blob(layout, one) for one in _layers(oci_layout.read(layout).manifest, doing))
+    layers = (
+        oci_layout.blob(layout, one) for one in _layers(oci_layout.read(layout).manifest, doing)
+    )
     try:
         return union((layer.read_bytes() for layer in layers), wanted, doing)
     except OSError as error:
@@ -45,15 +47,22 @@ def in_layout(layout: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
         ) from error
 
 
-def in_registry(registry: Registry, repository: str, digest: str, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+def in_registry(
+    registry: Registry, repository: str, digest: str, wanted: Callable[[str], bool]
+) -> dict[str, bytes]:
     """The wanted files of an image in a registry, by path without the first slash."""
     doing = f"read the image {repository}@{digest[:19]}…"
     found = registry.fetch(repository, digest)
     if found is None:
         raise RegistryError(
-            f"{doing}: the registry holds no such image", hint="`./run inv push` pushes what is missing"
+            f"{doing}: the registry holds no such image",
+            hint="`./run inv push` pushes what is missing",
         )
-    return union((registry.blob(repository, layer) for layer in _layers(found.manifest, doing)), wanted, doing)
+    return union(
+        (registry.blob(repository, layer) for layer in _layers(found.manifest, doing)),
+        wanted,
+        doing,
+    )
 
 
 def union(layers: Iterable[bytes], wanted: Callable[[str], bool], doing: str) -> dict[str, bytes]:
@@ -77,7 +86,9 @@ def union(layers: Iterable[bytes], wanted: Callable[[str], bool], doing: str) ->
 def _layers(manifest: Mapping[str, Any], doing: str) -> list[str]:
     layers = manifest.get("layers")
     if layers is None:
-        raise RegistryError(f"{doing}: it is not the image of one platform", hint="name the image of a platform")
+        raise RegistryError(
+            f"{doing}: it is not the image of one platform", hint="name the image of a platform"
+        )
     return [layer["digest"] for layer in layers]
 
 
@@ -120,10 +131,16 @@ def _through_links(tree: _Tree, wanted: Callable[[str], bool]) -> dict[str, byte
     for _ in range(_DEEPEST):
         more = {}
         for link, told in tree.links.items():
-            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), told)).lstrip("/")
+            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), told)).lstrip(
+                "/"
+            )
             for path, content in found.items():
                 name = link + path[len(target) :]
-                if (path == target or path.startswith(f"{target}/")) and name not in found and wanted(name):
+                if (
+                    (path == target or path.startswith(f"{target}/"))
+                    and name not in found
+                    and wanted(name)
+                ):
                     more[name] = content
         if not more:
             break

@@ -101,7 +101,10 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
         )
     except EngineError as error:
         engine.remove(container)
-        if "port is already allocated" in error.message or "address already in use" in error.message:
+        if (
+            "port is already allocated" in error.message
+            or "address already in use" in error.message
+        ):
             raise PortTakenError(
                 f"start a registry at {address}: port {port} is taken",
                 hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
@@ -117,6 +120,7 @@ def wait(address: str, container: str, doing: str) -> None:
     while not client.answers(address):
         if time.monotonic() > deadline:
             raise RegistryError(
-                f"{doing}: it has not answered in {_PATIENCE_SECONDS} s", hint=f"`docker logs {container}` says why"
+                f"{doing}: it has not answered in {_PATIENCE_SECONDS} s",
+                hint=f"`docker logs {container}` says why",
             )
         time.sleep(0.1)

@@ -16,7 +16,9 @@ __all__ = ["mirror"]
 _IMAGES = {"kafka": "kafka", "database": "database", "proxy": "haproxy"}
 
 
-def mirror(engine: Engine, declaration: Declaration, registry: Registry) -> dict[str, tuple[str, str]]:
+def mirror(
+    engine: Engine, declaration: Declaration, registry: Registry
+) -> dict[str, tuple[str, str]]:
     """Push the upstream images that are built from our recipes to a local registry; (repository, digest) by the chart's key.
 
     A published image is left to the nodes to pull by its name: an engine that pulled one platform of it cannot push the whole.
@@ -42,11 +44,17 @@ def mirror(engine: Engine, declaration: Declaration, registry: Registry) -> dict
                 digest = _push(engine, registry, image, f"{repository}:{tag}", step)
                 pushed.append(image)
             found[key] = (repository, digest)
-        step.done(f"{', '.join(pushed)} pushed" if pushed else f"{registry.address} has what the nodes cannot pull")
+        step.done(
+            f"{', '.join(pushed)} pushed"
+            if pushed
+            else f"{registry.address} has what the nodes cannot pull"
+        )
     return found
 
 
-def _push(engine: Engine, registry: Registry, image: str, reference: str, step: console.Step) -> str:
+def _push(
+    engine: Engine, registry: Registry, image: str, reference: str, step: console.Step
+) -> str:
     repository, _, tag = reference.rpartition(":")
     engine.tag(image, repository, tag)
     said = patiently(lambda: engine.push(reference, step.line, login=login(registry.address)))

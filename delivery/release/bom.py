@@ -16,11 +16,22 @@ from typing import Any
 
 from delivery.errors import DeliveryError
 
-__all__ = ["MEDIA_TYPE", "Image", "Package", "document", "is_record", "packages", "packages_in", "rows"]
+__all__ = [
+    "MEDIA_TYPE",
+    "Image",
+    "Package",
+    "document",
+    "is_record",
+    "packages",
+    "packages_in",
+    "rows",
+]
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 
-_NAMESPACE = uuid.UUID("6a3f0f9a-6a43-5b55-8d9c-0f3b1f7f5c11")  # of our serial numbers; any that stays the same
+_NAMESPACE = uuid.UUID(
+    "6a3f0f9a-6a43-5b55-8d9c-0f3b1f7f5c11"
+)  # of our serial numbers; any that stays the same
 _WITHIN = "delivery-platform:within"
 _SHOWN_LICENCES = 3
 _LONGEST_LICENCE = 100  # longer is the text of one, not its name
@@ -107,7 +118,11 @@ def document(image: Image, found: Iterable[Package]) -> str:
         if is_supported_id(name):
             return DisjunctiveLicense(id=name)
         # An expression may not stand beside others.
-        return LicenseExpression(name) if alone and is_expression(name) else DisjunctiveLicense(name=name)
+        return (
+            LicenseExpression(name)
+            if alone and is_expression(name)
+            else DisjunctiveLicense(name=name)
+        )
 
     def component(package: Package) -> Component:
         return Component(
@@ -126,14 +141,21 @@ def document(image: Image, found: Iterable[Package]) -> str:
         version=image.version or image.digest,
         bom_ref=image.digest,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=image.digest.partition(":")[2])],
-        purl=PackageURL("oci", name=image.name, version=image.digest, qualifiers={"repository_url": image.repository}),
+        purl=PackageURL(
+            "oci",
+            name=image.name,
+            version=image.digest,
+            qualifiers={"repository_url": image.repository},
+        ),
     )
     components = [component(package) for package in _once_each(found)]
     bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, image.digest), components=components)
     bom.metadata.component = itself
     bom.metadata.timestamp = None  # type: ignore[assignment]  # when it was written is no part of what is in it
     bom.register_dependency(itself, components)
-    return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2) + "\n"
+    return (
+        make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2) + "\n"
+    )
 
 
 def packages(text: str) -> list[Package]:
@@ -157,12 +179,16 @@ def rows(found: Iterable[Package]) -> list[tuple[str, str, str, str]]:
     for package in found:
         name = f"{package.name} (in {package.within})" if package.within else package.name
         more = len(package.licences) - _SHOWN_LICENCES
-        licences = ", ".join(package.licences[:_SHOWN_LICENCES]) + (f" and {more} more" if more > 0 else "")
+        licences = ", ".join(package.licences[:_SHOWN_LICENCES]) + (
+            f" and {more} more" if more > 0 else ""
+        )
         table.append((package.kind, name, package.version, licences))
     return table
 
 
-def _purl(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str] | None = None) -> str:
+def _purl(
+    kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str] | None = None
+) -> str:
     from packageurl import PackageURL
 
     return PackageURL(kind, namespace or None, name, version, dict(qualifiers or {})).to_string()
@@ -180,14 +206,18 @@ def _system(content: bytes) -> tuple[str, str]:
     return name, f"{name}-{number}" if number else ""
 
 
-def _debian(content: bytes, system: tuple[str, str], files: Mapping[str, bytes]) -> Iterator[Package]:
+def _debian(
+    content: bytes, system: tuple[str, str], files: Mapping[str, bytes]
+) -> Iterator[Package]:
     """The packages of a file in dpkg's own format, one or many."""
     for paragraph in re.split(r"\n\s*\n", content.decode().strip()):
         fields = _fields(paragraph)
         # Where dpkg itself kept the book, it also lists what was removed again.
         if fields.get("Status", "install ok installed").split()[-1] != "installed":
             continue
-        name, version, architecture = (fields.get(field, "") for field in ("Package", "Version", "Architecture"))
+        name, version, architecture = (
+            fields.get(field, "") for field in ("Package", "Version", "Architecture")
+        )
         if not (name and version and architecture):
             raise ValueError("Package, Version or Architecture is missing")
         qualifiers = {"arch": architecture, "distro": system[1], "upstream": _source(fields, name)}
@@ -218,7 +248,9 @@ def _debian_licences(content: bytes) -> tuple[str, ...]:
     if not text.startswith("Format:"):
         return ()
     paragraphs = [_fields(paragraph) for paragraph in re.split(r"\n[ \t]*\n", text)]
-    names = {part.get("License", "").split("\n")[0].strip() for part in paragraphs if "Files" in part}
+    names = {
+        part.get("License", "").split("\n")[0].strip() for part in paragraphs if "Files" in part
+    }
     return tuple(sorted(names - {""}))
 
 
@@ -229,13 +261,22 @@ def _distribution(content: bytes) -> Package:
     if not (name and version):
         raise ValueError("Name or Version is missing")
     return Package(
-        kind="pypi", name=name, version=version, purl=_purl("pypi", "", name, version), licences=_licence(fields)
+        kind="pypi",
+        name=name,
+        version=version,
+        purl=_purl("pypi", "", name, version),
+        licences=_licence(fields),
     )
 
 
 def _licence(fields: Message) -> tuple[str, ...]:
     licence = str(fields.get("License-Expression") or fields.get("License") or "").strip()
-    if licence and licence != "UNKNOWN" and "\n" not in licence and len(licence) <= _LONGEST_LICENCE:
+    if (
+        licence
+        and licence != "UNKNOWN"
+        and "\n" not in licence
+        and len(licence) <= _LONGEST_LICENCE
+    ):
         return (licence,)
     classified = (str(line).rpartition(" :: ") for line in fields.get_all("Classifier", []))
     return tuple(sorted({name for above, _, name in classified if above.startswith("License")}))
@@ -253,7 +294,9 @@ def _vendored(content: bytes, path: str) -> list[Package]:
         found = _spdx(bill, wheel)
     else:
         raise ValueError("neither CycloneDX nor SPDX")
-    return [replace(package, purl=PackageURL.from_string(package.purl).to_string()) for package in found]
+    return [
+        replace(package, purl=PackageURL.from_string(package.purl).to_string()) for package in found
+    ]
 
 
 def _once_each(found: Iterable[Package]) -> list[Package]:

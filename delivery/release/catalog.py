@@ -13,7 +13,19 @@ from delivery.registry.client import Artifact, Blob, Registry, answers
 from delivery.release import sboms
 from delivery.release.released import Release, read_release
 
-__all__ = ["CURRENT", "DEPLOYED", "REPOSITORY", "artifact", "check", "find", "held", "known", "offered", "pins", "put"]
+__all__ = [
+    "CURRENT",
+    "DEPLOYED",
+    "REPOSITORY",
+    "artifact",
+    "check",
+    "find",
+    "held",
+    "known",
+    "offered",
+    "pins",
+    "put",
+]
 
 CURRENT = "current"  # the sources of this clone as they are
 DEPLOYED = "deployed"  # what the environment runs now
@@ -40,17 +52,26 @@ def find(registry: Registry, version: str) -> Release | None:
     found = registry.fetch(repository, version)
     if found is None:
         return None
-    layers = [layer["digest"] for layer in found.manifest.get("layers", ()) if layer.get("mediaType") == _TYPE]
+    layers = [
+        layer["digest"]
+        for layer in found.manifest.get("layers", ())
+        if layer.get("mediaType") == _TYPE
+    ]
     if len(layers) != 1:
         raise DeclarationError(
-            f"read the release {repository}:{version}: it is none of ours", hint="something else writes to this tag"
+            f"read the release {repository}:{version}: it is none of ours",
+            hint="something else writes to this tag",
         )
-    return read_release(registry.blob(repository, layers[0]).decode(), file=f"{repository}:{version}")
+    return read_release(
+        registry.blob(repository, layers[0]).decode(), file=f"{repository}:{version}"
+    )
 
 
 def put(registry: Registry, release: Release) -> str:
     """Put a release into the registry under its version, which publishes it; the digest of its artefact."""
-    return registry.push_artifact(f"{registry.address}/{REPOSITORY}", artifact(release), tag=release.version)
+    return registry.push_artifact(
+        f"{registry.address}/{REPOSITORY}", artifact(release), tag=release.version
+    )
 
 
 def artifact(release: Release) -> Artifact:
@@ -98,7 +119,9 @@ def check(declaration: Declaration, registry: Registry, release: Release, file: 
             hint=f"it holds: {_listed(known(registry))}",
         )
     if there != release:
-        differing = [name for name, part in there.content.items() if release.content.get(name) != part]
+        differing = [
+            name for name, part in there.content.items() if release.content.get(name) != part
+        ]
         differing += [name for name in release.content if name not in there.content]
         raise DeclarationError(
             f"{doing}: it is not what was published as {release.version} (differs: {', '.join(differing) or 'its origin'})",
@@ -117,13 +140,19 @@ def _whole(declaration: Declaration, registry: Registry, release: Release) -> No
             f"{doing}: the release has no {', '.join([*lacking, *([] if release.chart else ['chart'])])}",
             hint="it was made by another declaration; deploy one that this clone's delivery.toml describes",
         )
-    elsewhere = [part.pinned for part in release.parts if not part.repository.startswith(f"{registry.address}/")]
+    elsewhere = [
+        part.pinned
+        for part in release.parts
+        if not part.repository.startswith(f"{registry.address}/")
+    ]
     if elsewhere:
         raise DeclarationError(
             f"{doing}: it names what is not of {registry.address}: {', '.join(elsewhere)}",
             hint="a release is of one registry; set DELIVERY_REGISTRY to that one",
         )
-    if missing := [part.pinned for part in release.parts if not registry.digest(part.repository, part.digest)]:
+    if missing := [
+        part.pinned for part in release.parts if not registry.digest(part.repository, part.digest)
+    ]:
         raise DeclarationError(
             f"{doing}: {registry.address} no longer holds {', '.join(missing)}",
             hint="something has removed it; `./run inv push` at that release's commit puts it back",
@@ -133,7 +162,10 @@ def _whole(declaration: Declaration, registry: Registry, release: Release) -> No
 def pins(registry: Registry, release: Release) -> list[str]:
     """Everything of a release by digest, its images' bills of materials and the release itself too: what is signed."""
     repository = f"{registry.address}/{REPOSITORY}"
-    bills = [sboms.reference(registry, image.repository, image.digest) for image in release.images.values()]
+    bills = [
+        sboms.reference(registry, image.repository, image.digest)
+        for image in release.images.values()
+    ]
     return [
         *release.pins,
         *(bill for bill in bills if bill),
@@ -142,9 +174,17 @@ def pins(registry: Registry, release: Release) -> list[str]:
 
 
 def _listed(versions: list[str]) -> str:
-    return ", ".join(versions[:_SHOWN]) + (" …" if len(versions) > _SHOWN else "") if versions else "no release yet"
+    return (
+        ", ".join(versions[:_SHOWN]) + (" …" if len(versions) > _SHOWN else "")
+        if versions
+        else "no release yet"
+    )
 
 
 def by_version(tags: Iterable[str]) -> list[str]:
     """The tags that are versions, newest first."""
-    return sorted((tag for tag in tags if semver.Version.is_valid(tag)), key=semver.Version.parse, reverse=True)
+    return sorted(
+        (tag for tag in tags if semver.Version.is_valid(tag)),
+        key=semver.Version.parse,
+        reverse=True,
+    )

@@ -23,18 +23,26 @@ _CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 _METADATA = "Chart.yaml"
 
 
-def package(folder: Path, files: Iterable[File], replaced: Mapping[str, str], *, epoch: int) -> bytes:
+def package(
+    folder: Path, files: Iterable[File], replaced: Mapping[str, str], *, epoch: int
+) -> bytes:
     """The chart in this folder as a .tgz that Helm installs, with these files, some of them replaced (path → text).
 
     The same content gives the same bytes, whenever and wherever: every time is the epoch, every owner root.
     """
-    name = _metadata(replaced.get(_METADATA) or (folder / _METADATA).read_text(encoding="utf-8"))["name"]
+    name = _metadata(replaced.get(_METADATA) or (folder / _METADATA).read_text(encoding="utf-8"))[
+        "name"
+    ]
     packed = io.BytesIO()
     with (
-        gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=epoch, compresslevel=9) as stream,
+        gzip.GzipFile(
+            filename="", mode="wb", fileobj=packed, mtime=epoch, compresslevel=9
+        ) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for file in sorted(files, key=lambda one: (one.path != _METADATA, one.path)):  # Helm wants Chart.yaml first
+        for file in sorted(
+            files, key=lambda one: (one.path != _METADATA, one.path)
+        ):  # Helm wants Chart.yaml first
             text = replaced.get(file.path)
             content = (folder / file.path).read_bytes() if text is None else text.encode()
             entry = tarfile.TarInfo(f"{name}/{file.path}")
@@ -70,10 +78,18 @@ def fetch(registry: Registry, repository: str, digest: str) -> bytes:
     doing = f"get the chart {repository}@{digest}"
     found = registry.fetch(repository, digest)
     if found is None:
-        raise DeclarationError(f"{doing}: the registry has none", hint="publish it anew: `./run inv build push`")
-    layers = [layer["digest"] for layer in found.manifest.get("layers", ()) if layer["mediaType"] == _CONTENT]
+        raise DeclarationError(
+            f"{doing}: the registry has none", hint="publish it anew: `./run inv build push`"
+        )
+    layers = [
+        layer["digest"]
+        for layer in found.manifest.get("layers", ())
+        if layer["mediaType"] == _CONTENT
+    ]
     if len(layers) != 1:
-        raise DeclarationError(f"{doing}: that is no chart", hint="name a release that `inv push` has published")
+        raise DeclarationError(
+            f"{doing}: that is no chart", hint="name a release that `inv push` has published"
+        )
     return registry.blob(repository, layers[0])
 
 

@@ -19,7 +19,13 @@ from pathlib import Path
 from docker import auth
 
 from delivery import process
-from delivery.errors import CommandError, DeclarationError, DeliveryError, RegistryError, SignatureError
+from delivery.errors import (
+    CommandError,
+    DeclarationError,
+    DeliveryError,
+    RegistryError,
+    SignatureError,
+)
 from delivery.registry.client import login
 from delivery.registry.http import certificate_folders
 from delivery.retry import patiently
@@ -29,8 +35,13 @@ __all__ = ["KEY", "PASSWORD", "Cosign", "Verdict", "signing_key"]
 KEY = "DELIVERY_SIGNING_KEY"
 PASSWORD = "COSIGN_PASSWORD"  # noqa: S105  # the name of the variable; cosign reads it by itself
 _SECONDS = 300
-_UNSIGNED, _UNFIT = 10, 12  # cosign's own exit codes: https://docs.sigstore.dev/cosign/system_config/exit_codes/
-_WITHOUT_LOG = "--private-infrastructure=true"  # asks no transparency log, nor for the keys of the public one
+_UNSIGNED, _UNFIT = (
+    10,
+    12,
+)  # cosign's own exit codes: https://docs.sigstore.dev/cosign/system_config/exit_codes/
+_WITHOUT_LOG = (
+    "--private-infrastructure=true"  # asks no transparency log, nor for the keys of the public one
+)
 
 
 class Verdict(Enum):
@@ -72,7 +83,9 @@ class Cosign:
     program: str
     pause: Callable[[float], None] = time.sleep
 
-    def sign(self, key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None) -> None:
+    def sign(
+        self, key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None
+    ) -> None:
         """Sign these references with a private key, as `signing_key` names it.
 
         All in one call, since opening the key takes longest; each signature carries all of the
@@ -82,7 +95,10 @@ class Cosign:
         self._registry(argv, references, "sign")
 
     def verdicts(
-        self, public_key: Path, references: Sequence[str], annotations: Mapping[str, str] | None = None
+        self,
+        public_key: Path,
+        references: Sequence[str],
+        annotations: Mapping[str, str] | None = None,
     ) -> dict[str, Verdict]:
         """What the signatures of each reference are worth, for a public key.
 
@@ -118,13 +134,20 @@ class Cosign:
         doing = f"{verb} {references[0] if count == 1 else f'{count} references'}"
         hosts = {reference.partition("/")[0] for reference in references}
         with tempfile.TemporaryDirectory(prefix="delivery-cosign-") as folder:  # 0700
-            environment = {**_password(), **_trust(hosts, Path(folder)), **_login(hosts, Path(folder))}
+            environment = {
+                **_password(),
+                **_trust(hosts, Path(folder)),
+                **_login(hosts, Path(folder)),
+            }
             patiently(lambda: self._run([*argv, *references], doing, environment), pause=self.pause)
 
     def _run(self, arguments: Sequence[str], doing: str, environment: Mapping[str, str]) -> str:
         try:
             return process.capture(
-                [self.program, *arguments], doing=doing, place=process.Place(env=environment), timeout=_SECONDS
+                [self.program, *arguments],
+                doing=doing,
+                place=process.Place(env=environment),
+                timeout=_SECONDS,
             )
         except CommandError as error:
             meant = _meant(error, doing)
@@ -134,7 +157,11 @@ class Cosign:
 
 
 def _annotated(annotations: Mapping[str, str] | None) -> list[str]:
-    return [word for name, value in (annotations or {}).items() for word in ("--annotations", f"{name}={value}")]
+    return [
+        word
+        for name, value in (annotations or {}).items()
+        for word in ("--annotations", f"{name}={value}")
+    ]
 
 
 def _password() -> dict[str, str]:

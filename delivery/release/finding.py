@@ -34,7 +34,9 @@ class _Found:
             self.problems.append(problem)
 
 
-def look(declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT) -> Plan:
+def look(
+    declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT
+) -> Plan:
     """The plan as `build.planning` makes it, with all problems that a build or a push of it would meet.
 
     None is a registry that does not answer. One that refuses to answer is a problem, not an error.
@@ -55,7 +57,9 @@ def look(declaration: Declaration, registry: Registry | None, branch: str = "", 
         if registry:
             _look_at_registry(declaration, plan, registry, found)
         else:
-            found.unchecked += [f"{what}: {silent}" for what in ("taken versions", "the login to push with")]
+            found.unchecked += [
+                f"{what}: {silent}" for what in ("taken versions", "the login to push with")
+            ]
     return replace(plan, problems=tuple(found.problems), unchecked=tuple(found.unchecked))
 
 
@@ -70,9 +74,13 @@ def _look_at_files(declaration: Declaration, plan: Plan, root: Path, found: _Fou
 
 def _of_chart(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]:
     folder = root / declaration.chart.folder
-    repositories = {name: f"{declaration.registry.address}/{name}" for name in declaration.components()}
+    repositories = {
+        name: f"{declaration.registry.address}/{name}" for name in declaration.components()
+    }
     try:
-        described, values = (publishing.chart_text(folder, name) for name in ("Chart.yaml", "values.yaml"))
+        described, values = (
+            publishing.chart_text(folder, name) for name in ("Chart.yaml", "values.yaml")
+        )
         if wrong := chart.problems(described, values, repositories):
             return wrong
         # The digests of what is not built yet change nothing about whether it can be packaged.
@@ -83,7 +91,9 @@ def _of_chart(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]
     return []
 
 
-def _look_at_registry(declaration: Declaration, plan: Plan, registry: Registry, found: _Found) -> None:
+def _look_at_registry(
+    declaration: Declaration, plan: Plan, registry: Registry, found: _Found
+) -> None:
     """What the registry has against it: no login, and versions that have other content."""
     try:
         found.add(local_registry.lacks_login(declaration))
@@ -123,6 +133,10 @@ def _look_at_tags(
 
 
 def _is_changed(declaration: Declaration, plan: Plan, part: PlannedImage | PlannedChart) -> bool:
-    folder = declaration.images[part.name].context if isinstance(part, PlannedImage) else declaration.chart.folder
+    folder = (
+        declaration.images[part.name].context
+        if isinstance(part, PlannedImage)
+        else declaration.chart.folder
+    )
     subproject = declaration.subproject_of(folder)
     return any(one.changed for one in plan.versions if one.subproject == subproject)

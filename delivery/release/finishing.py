@@ -125,7 +125,9 @@ def push(names: Sequence[str], remote: str, root: Path = ROOT) -> None:
         step.done(", ".join(names))
 
 
-def next_commands(declaration: Declaration, names: Sequence[str], branch: str, *, pushed: bool) -> list[str]:
+def next_commands(
+    declaration: Declaration, names: Sequence[str], branch: str, *, pushed: bool
+) -> list[str]:
     """What is left to be done by hand: push the tags, and bring the release back into develop."""
     develop = declaration.gitflow.develop[0]
     pushing = [] if pushed or not names else [f"git push --atomic origin {' '.join(names)}"]

@@ -14,7 +14,15 @@ from delivery.project.declaration import Declaration
 from delivery.project.notices import hotfix_commands
 from delivery.release.released import Release
 
-__all__ = ["differences", "expected", "other_release", "refusal", "taken_tags", "unpublished", "way_out"]
+__all__ = [
+    "differences",
+    "expected",
+    "other_release",
+    "refusal",
+    "taken_tags",
+    "unpublished",
+    "way_out",
+]
 
 # What the parts of a release are, by name: (version, key, digest), the digest "" while it is not known.
 Content = Mapping[str, tuple[str, str, str]]
@@ -49,12 +57,17 @@ def expected(plan: Plan, *, by_sources: bool) -> Content:
     """
     parts: dict[str, PlannedImage | PlannedChart] = {image.name: image for image in plan.images.all}
     parts["chart"] = plan.chart
-    return {name: (part.version, part.key, "" if by_sources else part.digest) for name, part in parts.items()}
+    return {
+        name: (part.version, part.key, "" if by_sources else part.digest)
+        for name, part in parts.items()
+    }
 
 
 def differences(held: Release, content: Content) -> dict[str, str]:
     """How the release that the registry holds differs: a line for each part that does, by name."""
-    pairs = {name: (held.content.get(name), content.get(name)) for name in {**held.content, **content}}
+    pairs = {
+        name: (held.content.get(name), content.get(name)) for name in {**held.content, **content}
+    }
     return {
         name: f"{name}: published is {_described(before)}, it is {_described(now)} now"
         for name, (before, now) in pairs.items()
@@ -97,7 +110,10 @@ def taken_tags(
     """
     lines = list[str]()
     for part in plan.parts:
-        digest, expected = held.get(f"{part.repository}:{part.tag}", ""), digests.get(part.repository, "")
+        digest, expected = (
+            held.get(f"{part.repository}:{part.tag}", ""),
+            digests.get(part.repository, ""),
+        )
         if part.tag and digest not in {"", expected} and part.repository not in skip:
             what = expected or f"made from {part.key}"
             lines.append(f"{part.repository}:{part.tag} is {digest}, not {what}")
@@ -145,7 +161,10 @@ def way_out(plan: Plan, held: Release | None = None) -> str:
 def _next(plan: Plan) -> str:
     """The options that give each changed subproject a version by hand, above the one that is published."""
     changed = [version for version in plan.versions if version.changed]
-    return "".join(f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}" for one in changed)
+    return "".join(
+        f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}"
+        for one in changed
+    )
 
 
 def _differ(held: tuple[str, str, str] | None, expected: tuple[str, str, str] | None) -> bool:

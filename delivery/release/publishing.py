@@ -57,10 +57,15 @@ def push_images(registry: Registry, images: Images, built: Built) -> dict[str, s
         return {}
     engine, layouts = built.engine, built.layouts
     siblings = [image.repository for image in images.all]
-    return {image.name: _push(engine, registry, image, layouts[image.name], siblings) for image in images.missing}
+    return {
+        image.name: _push(engine, registry, image, layouts[image.name], siblings)
+        for image in images.missing
+    }
 
 
-def untrusted(declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT) -> list[str]:
+def untrusted(
+    declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT
+) -> list[str]:
     """The images that the registry holds and that have to be built here before our key signs them.
 
     None where nothing is to be signed.
@@ -72,7 +77,9 @@ def untrusted(declaration: Declaration, registry: Registry, plan: Plan, root: Pa
     return [existing[pinned].name for pinned in signing.unsigned_by_us(declaration, sources, root)]
 
 
-def publish(registry: Registry, declaration: Declaration, plan: Plan, built: Built, root: Path = ROOT) -> Release:
+def publish(
+    registry: Registry, declaration: Declaration, plan: Plan, built: Built, root: Path = ROOT
+) -> Release:
     """Make the plan's release true in the registry, and write release.json.
 
     What fails before the end leaves no release that was not there before. One of the same content
@@ -101,7 +108,9 @@ def publish(registry: Registry, declaration: Declaration, plan: Plan, built: Bui
     _sign(declaration, plan, release, layouts, bills)
     _put_tags(registry, plan, release)
     if not plan.chart.tag:
-        console.say(f"no release {plan.version}: {plan.decision.because}, and a release goes by the chart's version")
+        console.say(
+            f"no release {plan.version}: {plan.decision.because}, and a release goes by the chart's version"
+        )
         return release
     with console.step(f"release {plan.version}") as step:
         digest = catalog.put(registry, release)
@@ -135,7 +144,10 @@ def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
 def version_tags(registry: Registry, plan: Plan) -> dict[str, str]:
     """What the registry holds under each version tag of a plan (REPOSITORY:TAG → digest, "" for none)."""
     tagged = [part for part in plan.parts if part.tag]
-    return {f"{part.repository}:{part.tag}": registry.digest(part.repository, part.tag) for part in tagged}
+    return {
+        f"{part.repository}:{part.tag}": registry.digest(part.repository, part.tag)
+        for part in tagged
+    }
 
 
 def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
@@ -166,7 +178,9 @@ def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: 
 def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
     """Hold what the registry has under a key against what was built here from it."""
     rebuilt = [image for image in plan.images.all if not image.missing and image.name in layouts]
-    signing.compare({image.tagged: (image.digest, oci_layout.digest(layouts[image.name])) for image in rebuilt})
+    signing.compare(
+        {image.tagged: (image.digest, oci_layout.digest(layouts[image.name])) for image in rebuilt}
+    )
 
 
 def _compare_release(registry: Registry, release: Release) -> None:
@@ -178,16 +192,26 @@ def _compare_release(registry: Registry, release: Release) -> None:
 
 
 def _sign(
-    declaration: Declaration, plan: Plan, release: Release, layouts: Mapping[str, Path], bills: Mapping[str, str]
+    declaration: Declaration,
+    plan: Plan,
+    release: Release,
+    layouts: Mapping[str, Path],
+    bills: Mapping[str, str],
 ) -> None:
     """Sign all parts of a release, each as made from its key, a bill as made from its image."""
     sources = {**{part.pinned: part.key for part in release.parts}, **bills}
-    existing = [image.pinned for image in plan.images.all if not image.missing and image.name not in layouts]
+    existing = [
+        image.pinned for image in plan.images.all if not image.missing and image.name not in layouts
+    ]
     signing.sign(declaration, list(sources), sources=sources, existing=existing)
 
 
 def _attach_sboms(
-    registry: Registry, declaration: Declaration, release: Release, layouts: Mapping[str, Path], root: Path
+    registry: Registry,
+    declaration: Declaration,
+    release: Release,
+    layouts: Mapping[str, Path],
+    root: Path,
 ) -> dict[str, str]:
     """Attach a bill of materials to each image that has none; by the digest of each, the image's.
 
@@ -215,7 +239,10 @@ def _attach_sboms(
 
 
 def _compare_bills(
-    declaration: Declaration, registry: Registry, existing: Mapping[str, tuple[Image, Path | None]], root: Path
+    declaration: Declaration,
+    registry: Registry,
+    existing: Mapping[str, tuple[Image, Path | None]],
+    root: Path,
 ) -> None:
     """Hold bills that were attached before, without our signature, against what the images give."""
     sources = {bill: image.digest for bill, (image, _) in existing.items()}
@@ -223,7 +250,10 @@ def _compare_bills(
     for reference in signing.unsigned_by_us(declaration, sources, root):
         image, layout = existing[reference]
         made = registry.artifact_digest(image.repository, sboms.artifact(registry, image, layout))
-        compared[f"the bill of materials of {image.repository}"] = (reference.partition("@")[2], made)
+        compared[f"the bill of materials of {image.repository}"] = (
+            reference.partition("@")[2],
+            made,
+        )
     signing.compare(compared)
 
 
@@ -236,20 +266,29 @@ def _compare_chart(
         return
     images = released_images(plan.images, pushed)
     try:
-        values = chart_package.read_file(chart_package.fetch(registry, repository, digest), "values.yaml") or ""
+        values = (
+            chart_package.read_file(
+                chart_package.fetch(registry, repository, digest), "values.yaml"
+            )
+            or ""
+        )
     except DeclarationError:  # somebody put there what is no chart
         values = ""
     for name in declaration.components():
         # A candidate's chart is its release's, in which images have the candidate's tags.
         tag = tag_of(values, name)
-        if re.fullmatch(rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag):
+        if re.fullmatch(
+            rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag
+        ):
             images[name] = replace(images[name], version=tag)
     packed = package_chart(declaration, plan, images, root)
     made = registry.artifact_digest(repository, chart_package.artifact(packed))
     signing.compare({f"{repository}:{plan.chart.key}": (digest, made)})
 
 
-def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path) -> str:
+def _push_chart(
+    registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path
+) -> str:
     with console.step(f"push {declaration.chart.folder}") as step:
         packed = package_chart(declaration, plan, released_images(plan.images, pushed), root)
         digest = chart_package.push(registry, plan.chart.repository, plan.chart.key, packed)
@@ -257,17 +296,22 @@ def _push_chart(registry: Registry, declaration: Declaration, plan: Plan, pushed
     return digest
 
 
-def package_chart(declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path) -> bytes:
+def package_chart(
+    declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path
+) -> bytes:
     """The chart as it is published, with these images by digest."""
     folder = root / declaration.chart.folder
     named = {
-        name: (images[name].repository, images[name].version, images[name].digest) for name in declaration.components()
+        name: (images[name].repository, images[name].version, images[name].digest)
+        for name in declaration.components()
     }
     replaced = {
         "Chart.yaml": with_versions(chart_text(folder, "Chart.yaml"), plan.chart.packaged),
         "values.yaml": with_images(chart_text(folder, "values.yaml"), named),
     }
-    return chart_package.package(folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch)
+    return chart_package.package(
+        folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch
+    )
 
 
 def chart_text(folder: Path, name: str) -> str:
@@ -281,13 +325,19 @@ def chart_text(folder: Path, name: str) -> str:
         ) from error
 
 
-def _push(engine: Engine, registry: Registry, image: PlannedImage, layout: Path, siblings: list[str]) -> str:
+def _push(
+    engine: Engine, registry: Registry, image: PlannedImage, layout: Path, siblings: list[str]
+) -> str:
     with console.step(f"push {image.name}") as step:
         if engine.oci_layouts:
             others = [one for one in siblings if one != image.repository]
-            digest = registry.push_layout(layout, image.repository, image.key, step.line, mount_from=others)
+            digest = registry.push_layout(
+                layout, image.repository, image.key, step.line, mount_from=others
+            )
         else:
-            digest = patiently(lambda: engine.push(image.tagged, step.line, login=login(registry.address)))
+            digest = patiently(
+                lambda: engine.push(image.tagged, step.line, login=login(registry.address))
+            )
             registry.verify(image.repository, image.key, digest)
         step.done(f"{image.repository}@{digest[:19]}…, read back and equal")
     return digest

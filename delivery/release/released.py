@@ -12,7 +12,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from delivery.build.plan import Images, Plan
 from delivery.errors import DeclarationError, mistakes
 
-__all__ = ["Release", "ReleasedChart", "ReleasedImage", "make_release", "read_release", "released_images"]
+__all__ = [
+    "Release",
+    "ReleasedChart",
+    "ReleasedImage",
+    "make_release",
+    "read_release",
+    "released_images",
+]
 
 _CLOSED = ConfigDict(extra="forbid")  # an unknown key is a mistake
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -100,7 +107,9 @@ def read_release(text: str, *, file: str) -> Release:
         release = TypeAdapter(Release).validate_json(text, strict=True)
     except ValidationError as error:
         raise _no_release(file, f"it is not a release ({mistakes(error)})") from error
-    if wrong := [name for name, (_, _, digest) in release.content.items() if not _DIGEST.fullmatch(digest)]:
+    if wrong := [
+        name for name, (_, _, digest) in release.content.items() if not _DIGEST.fullmatch(digest)
+    ]:
         raise _no_release(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
     return release
 
@@ -112,7 +121,9 @@ def _no_release(file: str, what: str) -> DeclarationError:
 def released_images(images: Images, pushed: Mapping[str, str]) -> dict[str, ReleasedImage]:
     """The images by name, once every missing one is pushed (name → digest)."""
     return {
-        image.name: ReleasedImage(image.repository, image.key, image.digest or pushed[image.name], image.version)
+        image.name: ReleasedImage(
+            image.repository, image.key, image.digest or pushed[image.name], image.version
+        )
         for image in images.all
     }
 

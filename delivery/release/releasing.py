@@ -74,11 +74,15 @@ def _engine_for(untrusted: Sequence[str]) -> Engine:
         f"build again {names}: what the registry holds carries no signature of ours that names these "
         "sources, and only what was built from them is signed"
     )
-    doing = f"cannot sign {names}: content that somebody else may have pushed is built here again first"
+    doing = (
+        f"cannot sign {names}: content that somebody else may have pushed is built here again first"
+    )
     try:
         engine = engines.ensure()
     except EngineError as error:
-        raise EngineError(f"{doing}: {error.message}", details=error.details, hint=error.hint) from error
+        raise EngineError(
+            f"{doing}: {error.message}", details=error.details, hint=error.hint
+        ) from error
     if not engine.oci_layouts:
         raise EngineError(
             f"{doing}: builds do not repeat on this engine, which has the classic image store",

@@ -21,7 +21,16 @@ from delivery.registry.client import Registry
 from delivery.release import cosign
 from delivery.release.cosign import Cosign, Verdict
 
-__all__ = ["active", "check_key", "compare", "key_pair", "key_problem", "sign", "unsigned_by_us", "verify"]
+__all__ = [
+    "active",
+    "check_key",
+    "compare",
+    "key_pair",
+    "key_problem",
+    "sign",
+    "unsigned_by_us",
+    "verify",
+]
 
 _TO_DO = {
     Verdict.UNSIGNED: "`./run inv push` at its commit makes it again and signs it, with the private key in "
@@ -36,7 +45,9 @@ def active() -> bool:
     return bool(cosign.signing_key())
 
 
-def key_problem(declaration: Declaration, environment: str, root: Path = ROOT) -> tuple[Problem | None, str]:
+def key_problem(
+    declaration: Declaration, environment: str, root: Path = ROOT
+) -> tuple[Problem | None, str]:
     """What is wrong with the key to sign with, and what could not be looked at; installs nothing.
 
     environment is where the line deploys to: one that takes only what is signed wants a key.
@@ -88,7 +99,9 @@ def _no_key(environment: str) -> SignatureError:
     )
 
 
-def unsigned_by_us(declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT) -> list[str]:
+def unsigned_by_us(
+    declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT
+) -> list[str]:
     """The references without a signature of our key that names their source; none without a key.
 
     sources has by reference (REPOSITORY@sha256:…) what its signature has to say that it was made
@@ -150,12 +163,19 @@ def sign(
         return
     program = _cosign()
     _look(pinned)
-    with console.step("sign") as step, tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
+    with (
+        console.step("sign") as step,
+        tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder,
+    ):
         public = _own(program, key, Path(folder))
         _same(declaration, public, root)
         made = {reference: source for reference, source in (sources or {}).items() if source}
         plain = [reference for reference in pinned if reference not in made]
-        good = {reference for reference in made if _is_signed_by_us(program, public, reference, made[reference])}
+        good = {
+            reference
+            for reference in made
+            if _is_signed_by_us(program, public, reference, made[reference])
+        }
         if plain:
             verdicts = program.verdicts(public, plain)
             good |= {reference for reference in plain if verdicts[reference] == Verdict.GOOD}
@@ -166,9 +186,15 @@ def sign(
                 hint="somebody deletes signatures: find out who may, then run the same command again",
             )
         if missing:
-            annotations = {_digest(reference): made[reference] for reference in missing if reference in made}
+            annotations = {
+                _digest(reference): made[reference] for reference in missing if reference in made
+            }
             program.sign(key, missing, annotations)
-        step.done(f"{len(missing)} signed, {len(pinned) - len(missing)} were" if missing else "all of it is")
+        step.done(
+            f"{len(missing)} signed, {len(pinned) - len(missing)} were"
+            if missing
+            else "all of it is"
+        )
 
 
 def verify(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -> None:
@@ -180,7 +206,11 @@ def verify(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -
     with console.step("signatures") as step:
         _look(pinned)
         verdicts = program.verdicts(public, pinned)
-        wrong = {reference: verdicts[reference] for reference in pinned if verdicts[reference] != Verdict.GOOD}
+        wrong = {
+            reference: verdicts[reference]
+            for reference in pinned
+            if verdicts[reference] != Verdict.GOOD
+        }
         if wrong:
             raise _refused(wrong, len(pinned))
         step.done(f"{len(pinned)} good")
@@ -276,5 +306,7 @@ def _refused(wrong: Mapping[str, Verdict], of: int) -> SignatureError:
     return SignatureError(
         f"check signatures: {len(wrong)} of {of} must not be deployed",
         details="\n".join(f"{reference} {verdict.value}" for reference, verdict in wrong.items()),
-        hint="; ".join(f"{kind.value}: {_TO_DO[kind]}" for kind in kinds) if len(kinds) > 1 else _TO_DO[kinds[0]],
+        hint="; ".join(f"{kind.value}: {_TO_DO[kind]}" for kind in kinds)
+        if len(kinds) > 1
+        else _TO_DO[kinds[0]],
     )

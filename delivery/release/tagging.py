@@ -55,7 +55,8 @@ def new_tags(checkout: Checkout) -> list[NewTag]:
             hint="a version is never given twice: merge that commit, or prepare a higher version",
         )
     return [
-        NewTag(tag, _message(version.subproject, version.next, facts.changelogs)) for tag, version in wanted.items()
+        NewTag(tag, _message(version.subproject, version.next, facts.changelogs))
+        for tag, version in wanted.items()
     ]
 
 

@@ -95,7 +95,9 @@ class Outcome:
     @property
     def freed(self) -> int:
         """The bytes that nothing needs any more once all of that is gone."""
-        kept = {digest for verdict in self.verdicts if not verdict.goes for digest in verdict.held.blobs}
+        kept = {
+            digest for verdict in self.verdicts if not verdict.goes for digest in verdict.held.blobs
+        }
         lost = {digest: size for held in self.going for digest, size in held.blobs.items()}
         return sum(size for digest, size in lost.items() if digest not in kept)
 
@@ -142,14 +144,21 @@ def decide(registered: Registered, uses: Sequence[Use], policy: Prune, today: da
     decision = _Decision(registered, uses, policy, today)
     verdicts = [decision.verdict(held) for held in registered.held]
     seen = {
-        verdict.held.pinned: registered.seen.get(verdict.held.pinned, today) for verdict in verdicts if verdict.orphan
+        verdict.held.pinned: registered.seen.get(verdict.held.pinned, today)
+        for verdict in verdicts
+        if verdict.orphan
     }
     return Outcome(tuple(sorted(verdicts, key=decision.order)), seen)
 
 
 def state(seen: Mapping[str, date]) -> str:
     """The text that is kept in the registry between two clean-ups."""
-    return json.dumps({"seen": {pinned: day.isoformat() for pinned, day in sorted(seen.items())}}, indent=2) + "\n"
+    return (
+        json.dumps(
+            {"seen": {pinned: day.isoformat() for pinned, day in sorted(seen.items())}}, indent=2
+        )
+        + "\n"
+    )
 
 
 def read_state(text: str, *, file: str) -> dict[str, date]:
@@ -179,7 +188,9 @@ def _goes(because: str) -> _Reason:
 class _Decision:
     """What the verdicts of one clean-up follow from, computed once."""
 
-    def __init__(self, registered: Registered, uses: Sequence[Use], policy: Prune, today: date) -> None:
+    def __init__(
+        self, registered: Registered, uses: Sequence[Use], policy: Prune, today: date
+    ) -> None:
         self.registered = registered
         self.days = policy.days
         self.today = today
@@ -202,7 +213,9 @@ class _Decision:
         wholes = [self.verdict(whole, asked | {held.digest}) for whole in self._wholes(held, asked)]
         if wholes:
             decisive = min(wholes, key=lambda whole: whole.goes)
-            because = f"belongs to {_name(decisive.held)}, which {'goes' if decisive.goes else 'stays'}"
+            because = (
+                f"belongs to {_name(decisive.held)}, which {'goes' if decisive.goes else 'stays'}"
+            )
             return Verdict(held, decisive.goes, because, decisive.orphan)
         return Verdict(held, *own) if own else self._orphan(held)
 
@@ -233,13 +246,17 @@ class _Decision:
         versions = self.naming.get(held.digest, [])
         if staying := [version for version in versions if not self.releases[version].goes]:
             return _stays(f"named by {_listed(staying)}")
-        return _goes(f"named by nothing but {_listed(versions)}, which goes too") if versions else None
+        return (
+            _goes(f"named by nothing but {_listed(versions)}, which goes too") if versions else None
+        )
 
     def _orphan(self, held: Held) -> Verdict:
         first = self.registered.seen.get(held.pinned, self.today)
         goes = (self.today - first).days >= self.days
         because = f"no release names it, seen since {first}"
-        return Verdict(held, goes, because if goes else f"{because}: less than {self.days} days", orphan=True)
+        return Verdict(
+            held, goes, because if goes else f"{because}: less than {self.days} days", orphan=True
+        )
 
 
 def _releases(registered: Registered, uses: Iterable[Use], policy: Prune) -> dict[str, _Reason]:
@@ -250,7 +267,9 @@ def _releases(registered: Registered, uses: Iterable[Use], policy: Prune) -> dic
     for version in sorted(registered.releases, key=semver.Version.parse, reverse=True):
         line = _line(version)
         if not line:
-            because = "of no line that is cleaned up" if "-" in version else "releases stay for ever"
+            because = (
+                "of no line that is cleaned up" if "-" in version else "releases stay for ever"
+            )
             reasons[version] = _stays(because)
         elif left[line]:
             left[line] -= 1

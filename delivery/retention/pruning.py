@@ -65,7 +65,10 @@ def in_use(
     own = root / ".delivery" / "release.json"
     paths = [*([own] if own.is_file() else []), *map(Path, releases)]
     names = [name for name in declaration.environments if name not in without]
-    return (*(_file_in_use(path, root) for path in paths), *_environments_in_use(declaration, names))
+    return (
+        *(_file_in_use(path, root) for path in paths),
+        *_environments_in_use(declaration, names),
+    )
 
 
 def look(declaration: Declaration, registry: Registry, uses: tuple[Use, ...], today: date) -> Found:
@@ -91,7 +94,10 @@ def act(declaration: Declaration, registry: Registry, found: Found) -> int:
         rest = [held for held in going if held.repository != releases and held.pinned in still]
         gone += _delete(registry, rest, step.line)
         left = len(going) - gone
-        step.done(f"{gone} manifests removed" + (f"; {left} stay, which a new release names" if left else ""))
+        step.done(
+            f"{gone} manifests removed"
+            + (f"; {left} stay, which a new release names" if left else "")
+        )
     return gone
 
 
@@ -126,7 +132,9 @@ def collect(engine: Engine, declaration: Declaration) -> str:
     return said
 
 
-def _registered(declaration: Declaration, registry: Registry, on_line: Callable[[str], None]) -> Registered:
+def _registered(
+    declaration: Declaration, registry: Registry, on_line: Callable[[str], None]
+) -> Registered:
     names = (catalog.REPOSITORY, declaration.chart.folder, *reversed(declaration.parents_first()))
     repositories = tuple(f"{registry.address}/{name}" for name in names)
     held = tuple(one for repository in repositories for one in _held(registry, repository, on_line))
@@ -163,12 +171,20 @@ def _held(registry: Registry, repository: str, on_line: Callable[[str], None]) -
                 read[part] = found
                 waiting.append(part)
     return [
-        Held(repository, digest, tuple(tags.get(digest, ())), frozenset(of.get(digest, ())), _blobs(one))
+        Held(
+            repository,
+            digest,
+            tuple(tags.get(digest, ())),
+            frozenset(of.get(digest, ())),
+            _blobs(one),
+        )
         for digest, one in read.items()
     ]
 
 
-def _belonging(registry: Registry, repository: str, one: Manifest, tags: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _belonging(
+    registry: Registry, repository: str, one: Manifest, tags: Iterable[str]
+) -> Iterable[tuple[str, str]]:
     """What belongs to a manifest, and what it says that it belongs to itself: (part, whole)."""
     subjects = {subject for tag in tags if (subject := subject_of(tag))}
     for entry in one.manifest.get("manifests") or ():
@@ -176,12 +192,20 @@ def _belonging(registry: Registry, repository: str, one: Manifest, tags: Iterabl
     if whole := (one.manifest.get("subject") or {}).get("digest"):
         yield one.digest, whole
     if not subjects:
-        yield from ((referrer.digest, one.digest) for referrer in registry.referrers(repository, one.digest))
+        yield from (
+            (referrer.digest, one.digest) for referrer in registry.referrers(repository, one.digest)
+        )
 
 
 def _blobs(one: Manifest) -> dict[str, int]:
-    parts = [*(one.manifest.get("layers") or ()), *([one.manifest["config"]] if one.manifest.get("config") else ())]
-    return {one.digest: len(one.content), **{part["digest"]: int(part.get("size", 0)) for part in parts}}
+    parts = [
+        *(one.manifest.get("layers") or ()),
+        *([one.manifest["config"]] if one.manifest.get("config") else ()),
+    ]
+    return {
+        one.digest: len(one.content),
+        **{part["digest"]: int(part.get("size", 0)) for part in parts},
+    }
 
 
 def _first_seen(registry: Registry, repository: str) -> dict[str, date]:
@@ -231,7 +255,9 @@ def _file_in_use(file: Path, root: Path) -> Use:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DeclarationError(f"read {file}: {error}", hint="--in-use takes release.json files") from error
+        raise DeclarationError(
+            f"read {file}: {error}", hint="--in-use takes release.json files"
+        ) from error
     release = read_release(text, file=str(file))
     name = file.relative_to(root) if file.is_relative_to(root) else file
     return Use(str(name), policy.digests(release), release.version)
@@ -240,7 +266,9 @@ def _file_in_use(file: Path, root: Path) -> Use:
 def _environments_in_use(declaration: Declaration, names: Sequence[str]) -> list[Use]:
     if not names:
         return []  # neither helm nor kubectl is needed
-    by_name = target.reachable(declaration, names, programs.ensure("helm"), programs.ensure("kubectl"))
+    by_name = target.reachable(
+        declaration, names, programs.ensure("helm"), programs.ensure("kubectl")
+    )
     uses = list[Use]()
     for name, targets in by_name.items():
         with console.step(f"ask {name} what it runs") as step:
@@ -265,7 +293,9 @@ def _running(target: Target) -> list[Use]:
     place = f"{target.name} ({target.kubernetes.context})"
     try:
         target.kubernetes.reach()
-        return [_revision_in_use(place, target.helm, one) for one in target.helm.history().revisions]
+        return [
+            _revision_in_use(place, target.helm, one) for one in target.helm.history().revisions
+        ]
     except (CommandError, DeployError) as error:
         raise DeployError(
             f"ask {place} what it runs: {error.message}",

@@ -65,7 +65,9 @@ class Offer:
     """What an index answered."""
 
     versions: Mapping[str, Sequence[str]] = field(default_factory=dict)  # newest first, by package
-    security: Mapping[str, Collection[str]] = field(default_factory=dict)  # the security updates among them
+    security: Mapping[str, Collection[str]] = field(
+        default_factory=dict
+    )  # the security updates among them
     why: str = ""  # the reason that it could not be asked
 
 
@@ -87,7 +89,10 @@ def findings(report: str) -> list[Finding]:
     """The findings in gitleaks' JSON report, each once, sorted; the secrets themselves are left out."""
     try:
         return sorted(
-            {Finding(one["Commit"], one["File"], one["StartLine"], one["RuleID"]) for one in json.loads(report)}
+            {
+                Finding(one["Commit"], one["File"], one["StartLine"], one["RuleID"])
+                for one in json.loads(report)
+            }
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DeliveryError(
@@ -98,10 +103,14 @@ def findings(report: str) -> list[Finding]:
 
 def finding_rows(found: Iterable[Finding]) -> list[tuple[str, str, str, str]]:
     """What a table shows of findings: where, file, line, rule."""
-    return [(one.commit[:_SHORT] or "working tree", one.file, str(one.line), one.rule) for one in found]
+    return [
+        (one.commit[:_SHORT] or "working tree", one.file, str(one.line), one.rule) for one in found
+    ]
 
 
-def indexes(images: Mapping[str, Sequence[Package]], ours: Collection[str]) -> dict[Index, list[str]]:
+def indexes(
+    images: Mapping[str, Sequence[Package]], ours: Collection[str]
+) -> dict[Index, list[str]]:
     """The packages of these images to ask each index for; not ours, which would be somebody else's there."""
     found: dict[Index, set[str]] = {}
     for packages in images.values():
@@ -136,8 +145,16 @@ def package_rows(checked: Iterable[Checked]) -> list[tuple[str, str, str, str, s
     together: dict[tuple[str, str, str, str, str], list[str]] = {}
     for one in checked:
         if one.state != CURRENT:
-            note = f"not looked at: {one.why}" if one.state == UNSEEN else "security update" if one.security else ""
-            together.setdefault((one.kind, one.name, one.has, one.newest or "?", note), []).append(one.image)
+            note = (
+                f"not looked at: {one.why}"
+                if one.state == UNSEEN
+                else "security update"
+                if one.security
+                else ""
+            )
+            together.setdefault((one.kind, one.name, one.has, one.newest or "?", note), []).append(
+                one.image
+            )
     return [
         (kind, name, has, newest, ", ".join(images), note)
         for (kind, name, has, newest, note), images in sorted(together.items())
@@ -163,15 +180,30 @@ def _debian_parts(version: str) -> tuple[str, str, str]:
 def _runs(text: str) -> list[tuple[tuple[int, ...], int]]:
     """Other characters and a number by turns. Letters sort before other characters, a tilde even before the end."""
     return [
-        ((*(-1 if one == "~" else ord(one) if one.isalpha() else ord(one) + 256 for one in other), 0), int(number or 0))
+        (
+            (
+                *(
+                    -1 if one == "~" else ord(one) if one.isalpha() else ord(one) + 256
+                    for one in other
+                ),
+                0,
+            ),
+            int(number or 0),
+        )
         for other, number in re.findall(r"(\D*)(\d*)", text)
     ]
 
 
-def _looked_at(packages: Sequence[Package], ours: Collection[str]) -> Iterator[tuple[Package, Index | str]]:
+def _looked_at(
+    packages: Sequence[Package], ours: Collection[str]
+) -> Iterator[tuple[Package, Index | str]]:
     """The packages that are looked at, each with who is to be asked, or why nobody can be."""
-    python = next((match[1] for one in packages for match in [_PYTHON.fullmatch(one.name)] if match), "")
-    architecture = next((one.architecture for one in packages if one.architecture not in {"", "all"}), "")
+    python = next(
+        (match[1] for one in packages for match in [_PYTHON.fullmatch(one.name)] if match), ""
+    )
+    architecture = next(
+        (one.architecture for one in packages if one.architecture not in {"", "all"}), ""
+    )
     mine = {canonicalize_name(name) for name in ours}
     for package in packages:
         if package.within or (package.kind == "pypi" and canonicalize_name(package.name) in mine):
@@ -195,14 +227,20 @@ def _asked(package: Package) -> str:
     return canonicalize_name(package.name) if package.kind == "pypi" else package.name
 
 
-def _checked(image: str, package: Package, index: Index | str, offers: Mapping[Index, Offer]) -> Checked:
+def _checked(
+    image: str, package: Package, index: Index | str, offers: Mapping[Index, Offer]
+) -> Checked:
     unseen = Checked(image, package.kind, package.name, package.version, UNSEEN)
     if isinstance(index, str):
         return replace(unseen, why=index)
     offer, name = offers[index], _asked(package)
     versions = offer.versions.get(name, ())
     if offer.why or not versions:
-        missing = f"{index.release} has it no more" if index.kind == "deb" else "the index has no such package"
+        missing = (
+            f"{index.release} has it no more"
+            if index.kind == "deb"
+            else "the index has no such package"
+        )
         return replace(unseen, why=offer.why or missing)
     newer = [version for version in versions if _newer(index.kind, version, package.version)]
     if not newer:

@@ -48,18 +48,29 @@ class Gitleaks:
     def commits(self, *, everything: bool) -> list[Finding]:
         """What any commit brought that HEAD stands on, or any ref at all."""
         log = " ".join((*_SHOWN, *_PLAIN, "--all" if everything else "HEAD"))
-        return self._detect(self._root, f"--log-opts={log}", doing="look for secrets in the commits")
+        return self._detect(
+            self._root, f"--log-opts={log}", doing="look for secrets in the commits"
+        )
 
     def _detect(self, source: Path, *options: str, doing: str) -> list[Finding]:
         with tempfile.TemporaryDirectory(prefix="delivery-") as scratch:
             report = Path(scratch) / "report.json"
             argv = [self._program, "detect", "--no-banner", "--redact", "--source", ".", *options]
-            argv += ["--report-format", "json", "--report-path", str(report), "--exit-code", str(_FOUND)]
+            argv += [
+                "--report-format",
+                "json",
+                "--report-path",
+                str(report),
+                "--exit-code",
+                str(_FOUND),
+            ]
             configuration = self._root / _CONFIGURATION
             if configuration.exists():
                 argv += ["--config", str(configuration)]
             try:
-                process.capture(argv, doing=doing, place=process.Place(source, _environment()), timeout=_SECONDS)
+                process.capture(
+                    argv, doing=doing, place=process.Place(source, _environment()), timeout=_SECONDS
+                )
             except CommandError as error:
                 if error.returncode != _FOUND:
                     raise

@@ -45,6 +45,10 @@ def _compiled(names: Sequence[str], python: str, architecture: str) -> dict[str,
     if architecture in _ARCHITECTURES:
         argv += ["--python-platform", f"{_ARCHITECTURES[architecture]}-unknown-linux-gnu"]
     text = "".join(f"{name}\n" for name in names)
-    printed = process.capture([*argv, "-"], doing="ask the Python package index", text=text, timeout=_SECONDS)
-    pinned = (line.partition(" ")[0].partition("==") for line in printed.splitlines() if "==" in line)
+    printed = process.capture(
+        [*argv, "-"], doing="ask the Python package index", text=text, timeout=_SECONDS
+    )
+    pinned = (
+        line.partition(" ")[0].partition("==") for line in printed.splitlines() if "==" in line
+    )
     return {name: version for name, _, version in pinned}

@@ -43,7 +43,12 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
         console.say(
             f"note: this clone is shallow; `{' '.join(git.DEEPEN)}` fetches the older commits, which were not looked at"
         )
-    looked = {"files": count, "commits": commits, "of": whose.removeprefix("of "), "shallow": bool(clone.ends)}
+    looked = {
+        "files": count,
+        "commits": commits,
+        "of": whose.removeprefix("of "),
+        "shallow": bool(clone.ends),
+    }
     found = sorted({*found, *before})
     report = {"commit": clone.commit, **looked, "findings": [asdict(finding) for finding in found]}
     _write("secrets.json", _json(report), root)
@@ -56,7 +61,9 @@ def packages(declaration: Declaration, root: Path = ROOT) -> list[Checked]:
     registry = Registry(address)
     found = {}
     with console.step("bills of materials") as step:
-        for image in planning.look_at_images(declaration, registry if answers(address) else None, root).all:
+        for image in planning.look_at_images(
+            declaration, registry if answers(address) else None, root
+        ).all:
             bill = _bill(declaration, registry, image, root)
             _write(f"{image.name}.cdx.json", bill, root)
             found[image.name] = bom.packages(bill)
@@ -74,19 +81,27 @@ def _bill(declaration: Declaration, registry: Registry, image: PlannedImage, roo
     layout = building.layout(image, root)
     if image.digest:
         whole = Image(image.name, version, image.repository, image.digest)
-        return sboms.attached(registry, image.repository, image.digest) or sboms.make(registry, whole)
+        return sboms.attached(registry, image.repository, image.digest) or sboms.make(
+            registry, whole
+        )
     if not layout.is_dir():
         raise ScanError(
             f"look for packages that are out of date: {image.name} is not to be had as it is now",
             hint="`./run inv build` builds it; an engine with the classic image store keeps it to itself until `./run inv push`",
         )
-    return sboms.make(registry, Image(image.name, version, image.repository, oci_layout.digest(layout)), layout)
+    return sboms.make(
+        registry, Image(image.name, version, image.repository, oci_layout.digest(layout)), layout
+    )
 
 
 def _distribution(context: Path) -> str:
     """The Python package in this folder, or ""."""
     try:
-        return str(tomllib.loads((context / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"])
+        return str(
+            tomllib.loads((context / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+                "name"
+            ]
+        )
     except (OSError, KeyError, tomllib.TOMLDecodeError):
         return ""
 
@@ -113,7 +128,10 @@ def _asked(index: Index, names: Sequence[str], step: console.Step) -> Offer:
     offered = debian.offered(index.release, index.architecture, names, step.line)
     return Offer(
         {name: [one.version for one in versions] for name, versions in offered.items()},
-        {name: {one.version for one in versions if one.security} for name, versions in offered.items()},
+        {
+            name: {one.version for one in versions if one.security}
+            for name, versions in offered.items()
+        },
     )
 
 

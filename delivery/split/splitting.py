@@ -51,8 +51,12 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
             repository = to / name
             repositories.append(repository)
             with console.step(f"split {name}") as step:
-                git.copy_history(root, repository, checked_out=current, branches=refs, tags=f"{name}-v*")
-                git.filter_history(repository, renames=renames(declaration, name), on_line=step.line)
+                git.copy_history(
+                    root, repository, checked_out=current, branches=refs, tags=f"{name}-v*"
+                )
+                git.filter_history(
+                    repository, renames=renames(declaration, name), on_line=step.line
+                )
                 commits, tags = git.log(repository, "HEAD"), git.tags(repository)
                 step.done(f"{repository}, {len(commits)} commits, {len(tags)} tags")
     except BaseException:
@@ -95,7 +99,9 @@ def _check(to: Path, clone: git.Clone) -> None:
         state = "is not empty" if to.is_dir() else "is a file"
         raise DeclarationError(f"{cannot} {to} {state}", hint="name a folder that is new or empty")
     if to.resolve().is_relative_to(clone.root.resolve()):
-        raise DeclarationError(f"{cannot} {to} is inside of this clone", hint="name a folder elsewhere")
+        raise DeclarationError(
+            f"{cannot} {to} is inside of this clone", hint="name a folder elsewhere"
+        )
     if clone.ends:
         hint = "run `git fetch --unshallow --tags`, then try again"
         raise DeclarationError(f"{cannot} this clone lacks a part of its history", hint=hint)

@@ -26,7 +26,9 @@ def up(_context: Context) -> None:
     console.say(f"context        {cluster.context}: kubectl --context {cluster.context} get nodes")
     if engine.private:
         console.say(f"engine         export DOCKER_HOST={engine.address}")
-    console.say("next           ./run inv deploy --environment local --platform kubernetes, ./run inv cluster.down")
+    console.say(
+        "next           ./run inv deploy --environment local --platform kubernetes, ./run inv cluster.down"
+    )
 
 
 @item()
@@ -53,7 +55,9 @@ def status(_context: Context, json_: bool = False) -> None:
     if not found.nodes:
         console.say(f"there is no cluster {found.name}; `./run inv cluster.up` makes one")
         return
-    console.table(f"cluster {found.name}", ("node", "role", "container", "kubernetes", "labels"), found.rows())
+    console.table(
+        f"cluster {found.name}", ("node", "role", "container", "kubernetes", "labels"), found.rows()
+    )
     console.say("")
     console.say(f"context        {found.context}")
     console.say(f"node image     {found.image}, {found.way}")

@@ -19,7 +19,9 @@ __all__ = ["add"]
         "subproject": "whose version it has; without it that of the other components",
     }
 )
-def add(_context: Context, name: str, folder: str = "", port: int = 0, subproject: str = "") -> None:
+def add(
+    _context: Context, name: str, folder: str = "", port: int = 0, subproject: str = ""
+) -> None:
     """Declare a component: its image in delivery.toml, its place in the chart's values.
 
     Both are plain text afterwards, to be changed by hand. docs/components.md goes the whole way.
@@ -29,4 +31,6 @@ def add(_context: Context, name: str, folder: str = "", port: int = 0, subprojec
     new = component.Component(name, folder or name, subproject, port)
     written = component.add(files.load_declaration(), new)
     console.say(f"written: {', '.join(written)}")
-    console.say("next: `git diff` shows it; `./run inv build` builds it; docs/components.md goes on from there")
+    console.say(
+        "next: `git diff` shows it; `./run inv build` builds it; docs/components.md goes on from there"
+    )

@@ -52,7 +52,9 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     from delivery.deploy import deploying, selection, target
 
     options = target.options(timeout, lock_timeout, rollback=rollback)
-    request = selection.Request(environment, version, release, plan, context, signed=signed, yes=yes)
+    request = selection.Request(
+        environment, version, release, plan, context, signed=signed, yes=yes
+    )
     declaration = files.load_declaration()
     if selection.choose_platform(request, platform) == selection.DOCKER:
         from delivery.platform import bringing_up

@@ -52,7 +52,11 @@ def status(_context: Context, json_: bool = False) -> None:
     """Show which engine answers, and how to talk to it."""
     found = docker_api.find()
     if json_:
-        known = {"address": found.address, "version": found.version, "private": found.private} if found else {}
+        known = (
+            {"address": found.address, "version": found.version, "private": found.private}
+            if found
+            else {}
+        )
         console.data({"answers": found is not None, **known})
         return
     if not found:

@@ -44,7 +44,9 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
         "say": f"print one thing alone, without asking the registry: {', '.join(_SAYS)}",
     },
 )
-def plan(_context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = "") -> None:
+def plan(
+    _context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = ""
+) -> None:
     """Show what this commit is published as, what would be built, pushed and tagged, and where it would go.
 
     It decides by gitflow and Conventional Commits; nothing is changed anywhere. What build or push would
@@ -139,10 +141,14 @@ def sizes(_context: Context, json_: bool = False) -> None:
     release = lifecycle.released()
     if release is None:
         raise DeclarationError(
-            "cannot show the sizes: nothing was built from this clone yet", hint="`./run inv up` builds it"
+            "cannot show the sizes: nothing was built from this clone yet",
+            hint="`./run inv up` builds it",
         )
     registry = Registry(files.load_declaration().registry.address)
-    found = {name: registry.layers(image.repository, image.digest) for name, image in release.images.items()}
+    found = {
+        name: registry.layers(image.repository, image.digest)
+        for name, image in release.images.items()
+    }
     if json_:
         console.data({name: [asdict(layer) for layer in layers] for name, layers in found.items()})
         return

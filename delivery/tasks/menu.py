@@ -56,7 +56,9 @@ def item(
                 raise Exit(code=error.exit_code) from error
             except KeyboardInterrupt as error:
                 console.error(_interrupted(function.__name__))
-                raise Exit(code=_TERMINATED if isinstance(error, TerminatedError) else _INTERRUPTED) from error
+                raise Exit(
+                    code=_TERMINATED if isinstance(error, TerminatedError) else _INTERRUPTED
+                ) from error
             except Exit:
                 raise
             except Exception as error:

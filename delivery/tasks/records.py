@@ -63,7 +63,9 @@ def deliver(_context: Context, rejected: bool = False) -> None:
     if rejected:
         console.say(f"{_events(outbox.again())} that had been put aside will be sent again")
     report = recorder.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
-    console.say(f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside")
+    console.say(
+        f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside"
+    )
     for one in report.rejected:
         console.say(f"put aside as {one.file}: {one.why}")
     for ledger, why in report.reasons.items():
@@ -83,14 +85,18 @@ def waiting(_context: Context, json_: bool = False) -> None:
     if json_:
         console.data(outbox.to_json(pending, aside))
         return
-    console.say(f"outbox {outbox.folder()}: {_events(len(pending))} waiting, {len(aside)} put aside")
+    console.say(
+        f"outbox {outbox.folder()}: {_events(len(pending))} waiting, {len(aside)} put aside"
+    )
     if pending:
         columns = ("since", "component", "version", "environment", "stage", "status", "ledger")
         console.table("waiting", columns, [event.row() for event in pending])
         for ledger in dict.fromkeys(event.ledger for event in pending):
             console.say(f"{ledger}: {recorder.state(ledger)}")
     if aside:
-        console.table("put aside", ("file", "why"), [(str(event.file), event.why) for event in aside])
+        console.table(
+            "put aside", ("file", "why"), [(str(event.file), event.why) for event in aside]
+        )
         console.say("`./run inv ci.deliver --rejected` sends them again")
 
 

@@ -30,7 +30,8 @@ def prune(  # each is a flag
     _context: Context,
     yes: bool = False,
     dry_run: bool = False,
-    without: Sequence[str] | None = None,  # invoke takes several values only where there is no default
+    without: Sequence[str]
+    | None = None,  # invoke takes several values only where there is no default
     in_use: Sequence[str] | None = None,
     collect: bool = False,
     json_: bool = False,
@@ -51,7 +52,10 @@ def prune(  # each is a flag
         console.data(found.outcome.to_json())
     found.say(registry.address)
     if dry_run or not (yes or prompt.someone()):
-        console.say("nothing is removed" + ("" if dry_run else ": nobody is here to be asked, and --yes is not said"))
+        console.say(
+            "nothing is removed"
+            + ("" if dry_run else ": nobody is here to be asked, and --yes is not said")
+        )
         return
     if going:
         prompt.confirm("clean the registry up", "prune", yes=yes)
@@ -59,4 +63,6 @@ def prune(  # each is a flag
     if collect:
         pruning.collect(engines.ensure(), declaration)
     elif going:
-        console.say("the registry frees their bytes when it next collects; --collect does that in the local one")
+        console.say(
+            "the registry frees their bytes when it next collects; --collect does that in the local one"
+        )

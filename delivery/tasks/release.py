@@ -18,7 +18,10 @@ _YES = {"yes": "do not ask", "dry-run": "say what would be done, and do nothing"
 
 @item(
     iterable=["subproject"],
-    help={**_YES, "subproject": "NAME=X.Y.Z sets a version by hand, only upwards; may be said several times"},
+    help={
+        **_YES,
+        "subproject": "NAME=X.Y.Z sets a version by hand, only upwards; may be said several times",
+    },
 )
 def prepare(
     _context: Context,
@@ -34,7 +37,9 @@ def prepare(
 
     declaration = files.load_declaration()
     prepared = preparing.look(declaration, subproject or ())
-    console.table("prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows())
+    console.table(
+        "prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows()
+    )
     if not prepared.texts:
         console.say("nothing to do: the files say these versions")
         return
@@ -78,5 +83,7 @@ def finish(
             finishing.push(found.names, push)
     if found.names:
         console.say("what is left to be done:")
-        for line in finishing.next_commands(declaration, found.names, found.branch, pushed=bool(push) and not dry_run):
+        for line in finishing.next_commands(
+            declaration, found.names, found.branch, pushed=bool(push) and not dry_run
+        ):
             console.say(f"  {line}")

@@ -60,5 +60,6 @@ def packages(_context: Context, json_: bool = False) -> None:
             "(docs/supply-chain.md)",
         )
     raise OutdatedError(
-        f"{doing}: {counts[findings.UNSEEN]} could not be looked at", hint="see the table for why: docs/supply-chain.md"
+        f"{doing}: {counts[findings.UNSEEN]} could not be looked at",
+        hint="see the table for why: docs/supply-chain.md",
     )

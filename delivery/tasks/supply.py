@@ -95,7 +95,9 @@ def _release(doing: str, registry: Registry, version: str) -> Release:
     release = catalog.find(registry, version) if version else lifecycle.released()
     if release is None:
         where = (
-            f"{registry.address} holds no release {version}" if version else "nothing is released from this clone yet"
+            f"{registry.address} holds no release {version}"
+            if version
+            else "nothing is released from this clone yet"
         )
         raise DeclarationError(f"{doing}: {where}", hint="`./run inv push` publishes one")
     return release
@@ -105,7 +107,11 @@ def _parts(doing: str, version: str) -> list[str]:
     """What is signed of a release; what a clone made for itself is images alone."""
     registry = _registry()
     release = _release(doing, registry, version)
-    return catalog.pins(registry, release) if release.version else [one.pinned for one in release.images.values()]
+    return (
+        catalog.pins(registry, release)
+        if release.version
+        else [one.pinned for one in release.images.values()]
+    )
 
 
 def _password() -> str:
@@ -113,7 +119,8 @@ def _password() -> str:
         return os.environ[cosign.PASSWORD]
     if not sys.stdin.isatty():
         raise DeclarationError(
-            "make a key pair: nobody is here to be asked for a password", hint=f"set {cosign.PASSWORD}"
+            "make a key pair: nobody is here to be asked for a password",
+            hint=f"set {cosign.PASSWORD}",
         )
     told = getpass.getpass("Password for the private key: ")
     if told != getpass.getpass("The same once more: "):

@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _prepare(running)
             for section in options.section or SECTIONS:
                 _say(f"measuring {section}")
-                print(f"\n## {_titles()[section]}\n\n{_measures(running, options)[section]()}", flush=True)
+                print(
+                    f"\n## {_titles()[section]}\n\n{_measures(running, options)[section]()}",
+                    flush=True,
+                )
     except BenchError as error:
         print(f"bench cannot {error}", file=sys.stderr)
         return FAILED
@@ -55,14 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(running: Stack) -> None:
     """Have async-worker make its topics and its table, as it does in production."""
-    with running.running("prepare", running.images.async_worker, env={"GROUP_ID": "prepare"}) as container:
+    with running.running(
+        "prepare", running.images.async_worker, env={"GROUP_ID": "prepare"}
+    ) as container:
         first_200(container.address, "/ready", port=WORKER_PORT)
 
 
 def _measures(running: Stack, options: argparse.Namespace) -> dict[str, Callable[[], str]]:
     return {
         "api": lambda: api.measure(
-            running, seconds=options.seconds, rounds=options.rounds, access_log=options.access_log == "on"
+            running,
+            seconds=options.seconds,
+            rounds=options.rounds,
+            access_log=options.access_log == "on",
         ),
         "readers": lambda: readers.measure(running, seconds=options.seconds, rounds=options.rounds),
         "worker": lambda: worker.measure(running, count=options.events, rounds=options.rounds),
@@ -89,17 +97,36 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure the apps beside their twins. API_REST_IMAGE, ASYNC_WORKER_IMAGE and BASE_IMAGE name the images. "
         "`bench delivery` measures `inv build push` beside its peers; it has options of its own.",
     )
-    parser.add_argument("section", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none means all")
-    parser.add_argument("--quick", action="store_true", help="a smoke run of a minute; its figures mean nothing")
-    parser.add_argument("--seconds", type=_positive, default=8, help="how long each turn of load lasts (8)")
-    parser.add_argument("--rounds", type=_positive, default=5, help="how often the sides take turns (5)")
-    parser.add_argument("--events", type=_positive, default=100_000, help="how many events consumers store (100000)")
-    parser.add_argument("--starts", type=_positive, default=10, help="how often each container starts (10)")
     parser.add_argument(
-        "--access-log", choices=("on", "off"), default="on", help="a line for every request, on both sides"
+        "section", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none means all"
     )
-    parser.add_argument("--kafka-port", type=_positive, default=29096, help="a free port of this machine (29096)")
-    parser.add_argument("--database-port", type=_positive, default=33066, help="another one (33066)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run of a minute; its figures mean nothing"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, default=8, help="how long each turn of load lasts (8)"
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, default=5, help="how often the sides take turns (5)"
+    )
+    parser.add_argument(
+        "--events", type=_positive, default=100_000, help="how many events consumers store (100000)"
+    )
+    parser.add_argument(
+        "--starts", type=_positive, default=10, help="how often each container starts (10)"
+    )
+    parser.add_argument(
+        "--access-log",
+        choices=("on", "off"),
+        default="on",
+        help="a line for every request, on both sides",
+    )
+    parser.add_argument(
+        "--kafka-port", type=_positive, default=29096, help="a free port of this machine (29096)"
+    )
+    parser.add_argument(
+        "--database-port", type=_positive, default=33066, help="another one (33066)"
+    )
     return parser
 
 

@@ -25,7 +25,17 @@ EVENT = {
     "status": "succeeded",
     "details": {"commit": "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567", "seconds": 12.5},
 }
-HEAD = ("request", "connections", "server", "answers/s", "p50 ms", "p99 ms", "errors", "CPU µs an answer", "ratio")
+HEAD = (
+    "request",
+    "connections",
+    "server",
+    "answers/s",
+    "p50 ms",
+    "p99 ms",
+    "errors",
+    "CPU µs an answer",
+    "ratio",
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,15 @@ def measure(stack: Stack, *, seconds: int, rounds: int, access_log: bool) -> str
         _same_answers(servers, paths)
         for name, path in paths.items():
             for connections in CONNECTIONS:
-                turns = _turns(stack, servers, name, path, connections=connections, seconds=seconds, rounds=rounds)
+                turns = _turns(
+                    stack,
+                    servers,
+                    name,
+                    path,
+                    connections=connections,
+                    seconds=seconds,
+                    rounds=rounds,
+                )
                 table += _rows(name, connections, turns)
                 limits.append(_limits(name, connections, turns))
     return "\n".join([markdown(HEAD, table), "", "Processors used, of the cores:", "", *limits])
@@ -77,11 +95,15 @@ def _servers(stack: Stack, *, access_log: bool) -> Iterator[tuple[Server, ...]]:
     with ExitStack() as opened:
         servers = (
             Server(
-                "api-rest", opened.enter_context(stack.running("api", stack.images.api_rest, env=told)), "deployments"
+                "api-rest",
+                opened.enter_context(stack.running("api", stack.images.api_rest, env=told)),
+                "deployments",
             ),
             Server(
                 "FastAPI",
-                opened.enter_context(stack.running("fastapi", stack.images.twins, "fastapi_twin", env=twin)),
+                opened.enter_context(
+                    stack.running("fastapi", stack.images.twins, "fastapi_twin", env=twin)
+                ),
                 TWIN_TOPIC,
             ),
         )
@@ -94,30 +116,48 @@ def _same_answers(servers: tuple[Server, ...], paths: dict[str, str]) -> None:
     """A comparison is worth nothing if the sides do not answer alike."""
     for name, path in paths.items():
         method, body = ("POST", EVENT) if name == "POST" else ("GET", None)
-        ours, theirs = (http.request(server.container.address, method, path, body) for server in servers)
-        same = ours[0] == theirs[0] and (list(ours[1]) == list(theirs[1]) if body else ours[1] == theirs[1])
+        ours, theirs = (
+            http.request(server.container.address, method, path, body) for server in servers
+        )
+        same = ours[0] == theirs[0] and (
+            list(ours[1]) == list(theirs[1]) if body else ours[1] == theirs[1]
+        )
         if not same:
-            raise BenchError(f"compare {name}: the answers differ: {str(ours)[-300:]} and {str(theirs)[-300:]}")
+            raise BenchError(
+                f"compare {name}: the answers differ: {str(ours)[-300:]} and {str(theirs)[-300:]}"
+            )
     refused = [
-        http.request(server.container.address, "POST", "/deployments", {"component": "?"})[0] for server in servers
+        http.request(server.container.address, "POST", "/deployments", {"component": "?"})[0]
+        for server in servers
     ]
     if set(refused) != {422}:
         raise BenchError(f"compare a wrong POST: the answers are {refused}, not 422")
 
 
 def _turns(
-    stack: Stack, servers: tuple[Server, ...], name: str, path: str, *, connections: int, seconds: int, rounds: int
+    stack: Stack,
+    servers: tuple[Server, ...],
+    name: str,
+    path: str,
+    *,
+    connections: int,
+    seconds: int,
+    rounds: int,
 ) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {server.title: [] for server in servers}
     for server in servers:
         _load(server, name, path, connections=connections, seconds=1)
     for _ in range(rounds):
         for server in servers:
-            turns[server.title].append(_turn(stack, server, name, path, connections=connections, seconds=seconds))
+            turns[server.title].append(
+                _turn(stack, server, name, path, connections=connections, seconds=seconds)
+            )
     return turns
 
 
-def _turn(stack: Stack, server: Server, name: str, path: str, *, connections: int, seconds: int) -> Turn:
+def _turn(
+    stack: Stack, server: Server, name: str, path: str, *, connections: int, seconds: int
+) -> Turn:
     before = kafka.end_offset(stack.kafka_port, server.topic) if name == "POST" else 0
     others = {"Kafka": stack.dependency("kafka"), "database": stack.dependency("database")}
     watched = {"server": server.container, **others}
@@ -128,13 +168,21 @@ def _turn(stack: Stack, server: Server, name: str, path: str, *, connections: in
         written = kafka.end_offset(stack.kafka_port, server.topic) - before
         # wrk hangs up on what is under way when its time is over: written, but not counted as answered.
         if not load.answers - load.errors <= written <= load.answers + connections:
-            raise BenchError(f"count {server.title}'s events: {load.answers} answers, {written} events on Kafka")
-    return Turn(load, used["server"] / max(1, load.answers), {title: cpu / seconds for title, cpu in used.items()})
+            raise BenchError(
+                f"count {server.title}'s events: {load.answers} answers, {written} events on Kafka"
+            )
+    return Turn(
+        load,
+        used["server"] / max(1, load.answers),
+        {title: cpu / seconds for title, cpu in used.items()},
+    )
 
 
 def _load(server: Server, name: str, path: str, *, connections: int, seconds: int) -> http.Load:
     script = "post" if name == "POST" else "get"
-    return http.load(server.container.address, path, script=script, connections=connections, seconds=seconds)
+    return http.load(
+        server.container.address, path, script=script, connections=connections, seconds=seconds
+    )
 
 
 def _rows(name: str, connections: int, turns: dict[str, list[Turn]]) -> Iterator[list[str]]:
@@ -156,7 +204,10 @@ def _rows(name: str, connections: int, turns: dict[str, list[Turn]]) -> Iterator
 
 def _limits(name: str, connections: int, turns: dict[str, list[Turn]]) -> str:
     shares = [
-        f"{title} " + ", ".join(f"{part} {median(turn.share[part] for turn in side):.2f}" for part in side[0].share)
+        f"{title} "
+        + ", ".join(
+            f"{part} {median(turn.share[part] for turn in side):.2f}" for part in side[0].share
+        )
         for title, side in turns.items()
     ]
     return f"- {name}, {connections} connections: {'; '.join(shares)}"

@@ -36,7 +36,16 @@ OURS = "inv build push"
 AGAIN = "the same, again in that clone"
 PEERS = Path("ops") / "bench" / "peers"
 NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-HEAD = ("nothing to do", "min s", "median s", "max s", "times ours", "requests", "kB sent", "kB received")
+HEAD = (
+    "nothing to do",
+    "min s",
+    "median s",
+    "max s",
+    "times ours",
+    "requests",
+    "kB sent",
+    "kB received",
+)
 # Were this run's registry to die, the tasks would start a local one under the project's name, in place of the user's own.
 APART = {"COMPOSE_PROJECT_NAME": "delivery-bench"}
 # What a shell or a CI server says of itself would be taken for the clone's.
@@ -117,9 +126,21 @@ class Sources:
         """Have a contender push what this clone has, and see that it did."""
         address = f"localhost:{self.relay.port}/{contender.path}"
         commit = run("git", "-C", str(clone), "rev-parse", "HEAD").strip()
-        told = {"REGISTRY": address, "TAG": commit[:12], "BUILD_CA": self.bundle, **contender.environment}
-        ours = {"DELIVERY_REGISTRY": address, "DELIVERY_BUILD_CA": self.bundle, "CI": "true", **APART}
-        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | told | ours
+        told = {
+            "REGISTRY": address,
+            "TAG": commit[:12],
+            "BUILD_CA": self.bundle,
+            **contender.environment,
+        }
+        ours = {
+            "DELIVERY_REGISTRY": address,
+            "DELIVERY_BUILD_CA": self.bundle,
+            "CI": "true",
+            **APART,
+        }
+        environment = (
+            {name: value for name, value in os.environ.items() if name not in FOREIGN} | told | ours
+        )
         self.relay.take()
         begun = time.perf_counter()
         printed = "".join(_output(argv, clone, environment) for argv in contender.commands)
@@ -133,7 +154,9 @@ class Sources:
             raise BenchError("go on: .venv is not of this lock; `./run inv --list` makes it anew")
         tags = dict.fromkeys(IMAGES, commit[:12])
         if contender.title == OURS:
-            released = json.loads((clone / ".delivery" / "release.json").read_text(encoding="utf-8"))
+            released = json.loads(
+                (clone / ".delivery" / "release.json").read_text(encoding="utf-8")
+            )
             if released["commit"] != commit:
                 raise BenchError(
                     f"go on: {contender.title} left the release of {released['commit'][:12]}, not of {commit[:12]}"
@@ -141,14 +164,23 @@ class Sources:
             tags = dict.fromkeys(("platform-chart", "release"), released["version"])
             tags |= {name: image["digest"] for name, image in released["images"].items()}
         for name, tag in tags.items():
-            if not _holds(f"http://127.0.0.1:{self.direct}/v2/{contender.path}/{name}/manifests/{tag}"):
+            if not _holds(
+                f"http://127.0.0.1:{self.direct}/v2/{contender.path}/{name}/manifests/{tag}"
+            ):
                 raise BenchError(f"go on: {contender.title} has not pushed {name}:{tag}")
 
 
 def contenders() -> tuple[Contender, ...]:
     """Who is measured: this project first, then the peers, each as it comes and without its provenance."""
     bake = ("docker", "buildx", "bake", "--file", str(PEERS / "docker-bake.hcl"), "--push")
-    compose = ("docker", "compose", "--file", str(PEERS / "compose.yaml"), "--project-directory", ".")
+    compose = (
+        "docker",
+        "compose",
+        "--file",
+        str(PEERS / "compose.yaml"),
+        "--project-directory",
+        ".",
+    )
     both = ((*compose, "build"), (*compose, "push"))
     return (
         Contender(OURS, "ours", (("./run", "inv", "build", "push"),)),
@@ -162,8 +194,12 @@ def contenders() -> tuple[Contender, ...]:
 def main(arguments: Sequence[str]) -> int:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(prog="bench delivery", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each has nothing to do (5)")
-    parser.add_argument("--changes", type=int, default=3, help="how often each gets a change of a line (3)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each has nothing to do (5)"
+    )
+    parser.add_argument(
+        "--changes", type=int, default=3, help="how often each gets a change of a line (3)"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.changes < 0:
         parser.error("--rounds is 1 or more, --changes 0 or more")
@@ -203,7 +239,11 @@ def _measure(sources: Sources, rounds: int, changes: int) -> str:
             with sources.clone() as clone:
                 changed[contender.title].append(sources.go(contender, clone))
     if changes:
-        told += [table(("one line changed", *HEAD[1:]), changed), *_told(changed), _spent(changed[OURS])]
+        told += [
+            table(("one line changed", *HEAD[1:]), changed),
+            *_told(changed),
+            _spent(changed[OURS]),
+        ]
     return "\n\n".join(told)
 
 
@@ -215,7 +255,10 @@ def table(head: Sequence[str], measured: Runs) -> str:
 
 def _cells(runs: Sequence[Run], ours: float) -> list[str]:
     seconds = [run.seconds for run in runs]
-    times = [f"{value:.2f}" for value in (min(seconds), median(seconds), max(seconds), median(seconds) / ours)]
+    times = [
+        f"{value:.2f}"
+        for value in (min(seconds), median(seconds), max(seconds), median(seconds) / ours)
+    ]
     requests = median(run.traffic.requests.total() for run in runs)
     sent = median(run.traffic.sent for run in runs)
     received = median(run.traffic.received for run in runs)
@@ -257,7 +300,11 @@ def _sources() -> Iterator[Sources]:
     if not Path(bundle).is_file():
         raise BenchError(f"find a bundle of CAs: there is no {bundle}; BUILD_CA names one")
     _compile_venv()
-    with tempfile.TemporaryDirectory(prefix="delivery-bench-") as parent, _registry() as port, relay(port) as counting:
+    with (
+        tempfile.TemporaryDirectory(prefix="delivery-bench-") as parent,
+        _registry() as port,
+        relay(port) as counting,
+    ):
         sources = Sources(Path(parent) / "sources", counting, port, bundle)
         _copy_of_the_working_tree(sources.folder)
         run("git", "-C", str(sources.folder), "init", "--quiet", "--initial-branch=develop")
@@ -278,7 +325,9 @@ def _compile_venv() -> None:
 
 
 def _copy_of_the_working_tree(folder: Path) -> None:
-    listed = run("git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    listed = run(
+        "git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"
+    )
     for path in filter(None, listed.split("\0")):
         if (ROOT / path).is_file():  # one that is deleted is still listed
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +345,9 @@ def _registry() -> Iterator[int]:
         deadline = time.monotonic() + 30
         while not _holds(f"http://127.0.0.1:{port}/v2/"):
             if time.monotonic() > deadline:
-                raise BenchError(f"start a registry: it does not answer. Its last words:\n{docker('logs', container)}")
+                raise BenchError(
+                    f"start a registry: it does not answer. Its last words:\n{docker('logs', container)}"
+                )
             time.sleep(0.05)
         yield port
     finally:
@@ -308,7 +359,11 @@ def _forget_images(prefix: str) -> None:
     listed = docker("image", "ls", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}").splitlines()
     for repository, tag, digest in (line.split(" ") for line in listed if line.startswith(prefix)):
         if tag != "<none>" or digest:  # the engine names some by nothing that it would take
-            docker("image", "rm", f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
+            docker(
+                "image",
+                "rm",
+                f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}",
+            )
 
 
 def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> str:
@@ -318,12 +373,16 @@ def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> s
         text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise BenchError(f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stdout.strip()[-1500:]}")
+        raise BenchError(
+            f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stdout.strip()[-1500:]}"
+        )
     return done.stdout
 
 
 def _holds(url: str) -> bool:
-    request = urllib.request.Request(url, headers={"Accept": _ACCEPT}, method="HEAD" if "/manifests/" in url else "GET")  # noqa: S310  # http to this machine
+    request = urllib.request.Request(  # noqa: S310
+        url, headers={"Accept": _ACCEPT}, method="HEAD" if "/manifests/" in url else "GET"
+    )  # http to this machine
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return int(answer.status) == 200  # noqa: PLR2004

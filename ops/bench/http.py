@@ -30,12 +30,16 @@ class Load:
     errors: int
 
 
-def request(address: str, method: str, path: str, body: object = None, *, port: int = PORT) -> tuple[int, Any]:
+def request(
+    address: str, method: str, path: str, body: object = None, *, port: int = PORT
+) -> tuple[int, Any]:
     """Return status and JSON of one answer."""
     connection = HTTPConnection(address, port, timeout=5)
     try:
         content = None if body is None else json.dumps(body)
-        connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        connection.request(
+            method, path, content, {"Content-Type": "application/json"} if content else {}
+        )
         response = connection.getresponse()
         text = response.read()
     finally:
@@ -64,7 +68,12 @@ def wrk() -> str:
 def load(address: str, path: str, *, script: str, connections: int, seconds: int) -> Load:
     """Load one address with wrk, from one thread: it must not take the processor from what it measures."""
     told = {"BENCH_REPORT": str(SCRIPTS / "report.lua")}
-    options = ["--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=10s"]
+    options = [
+        "--threads=1",
+        f"--connections={connections}",
+        f"--duration={seconds}s",
+        "--timeout=10s",
+    ]
     options.append(f"--script={SCRIPTS / script}.lua")
     printed = run(wrk(), *options, f"http://{address}:{PORT}{path}", env=told)
     seen = json.loads(printed.splitlines()[-1])

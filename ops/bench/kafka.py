@@ -61,7 +61,9 @@ def end_offset(port: int, topic: str) -> int:
         consumer = AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{port}")
         await consumer.start()
         try:
-            ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(PARTITIONS)])
+            ends = await consumer.end_offsets(
+                [TopicPartition(topic, number) for number in range(PARTITIONS)]
+            )
         finally:
             await consumer.stop()
         return int(sum(ends.values()))
@@ -81,7 +83,9 @@ def events(count: int) -> list[dict[str, str]]:
             "responsible": "Jane Doe <jane@example.com>",
             "stage": "deploy",
             "status": "succeeded",
-            "received_at": (start + timedelta(microseconds=number + 1)).isoformat().replace("+00:00", "Z"),
+            "received_at": (start + timedelta(microseconds=number + 1))
+            .isoformat()
+            .replace("+00:00", "Z"),
         }
         for number in range(count)
     ]

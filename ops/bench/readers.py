@@ -24,7 +24,10 @@ def measure(stack: Stack, *, seconds: int, rounds: int) -> str:
     with database.connected(stack.database_port) as cursor:
         database.empty(cursor)
         database.insert(cursor, kafka.events(ROWS))
-    turns: dict[str, list[tuple[http.Load, float]]] = {"alone": [], f"beside {READERS} readers of /": []}
+    turns: dict[str, list[tuple[http.Load, float]]] = {
+        "alone": [],
+        f"beside {READERS} readers of /": [],
+    }
     alone, beside = turns.values()
     with stack.running("api", stack.images.api_rest, env={"TOPIC": "deployments"}) as api:
         http.first_200(api.address, "/ready")
@@ -39,7 +42,9 @@ def measure(stack: Stack, *, seconds: int, rounds: int) -> str:
 
 def _post_beside_readers(address: str, seconds: int) -> tuple[http.Load, float]:
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(http.load, address, "/", script="get", connections=READERS, seconds=seconds + 2 * MARGIN)
+        reading = pool.submit(
+            http.load, address, "/", script="get", connections=READERS, seconds=seconds + 2 * MARGIN
+        )
         _post(address, MARGIN)
         posts = _post(address, seconds)
         return posts, reading.result().rate

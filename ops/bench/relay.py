@@ -44,7 +44,9 @@ class Relay:
         self._upstream = upstream
         self._traffic = Traffic()
         self._lock = threading.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of them before Python 3.12
+        self._tasks: set[asyncio.Task[None]] = (
+            set()
+        )  # asyncio itself keeps no hold of them before Python 3.12
 
     def take(self) -> Traffic:
         """What has passed since this was asked last. A client that has its answer finds it counted."""
@@ -61,7 +63,9 @@ class Relay:
             task.add_done_callback(self._tasks.discard)
         # A side that has gone is for the other one to complain of; the end of the relay ends its connections.
         with suppress(OSError, asyncio.CancelledError), closing(writer):
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            upstream_reader, upstream_writer = await asyncio.open_connection(
+                "127.0.0.1", self._upstream
+            )
             with closing(upstream_writer):
                 await asyncio.gather(
                     _carry(reader, upstream_writer, lambda data: self._passed(data, watch)),
@@ -153,7 +157,9 @@ class _Pieces:
         self._left = self._left[size:]
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[bytes], None]) -> None:
+async def _carry(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[bytes], None]
+) -> None:
     """Carry one way of a connection to its end, counting each piece before it goes on."""
     while data := await reader.read(_PIECE):
         passed(data)

@@ -12,13 +12,28 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["BenchError", "Container", "Images", "Stack", "build_twins", "docker", "need", "run", "stack"]
+__all__ = [
+    "BenchError",
+    "Container",
+    "Images",
+    "Stack",
+    "build_twins",
+    "docker",
+    "need",
+    "run",
+    "stack",
+]
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "ledger-bench"
 NETWORK = f"{PROJECT}_default"
 LIMITS = ("--cpus", "1", "--memory", "256m")
-DATABASE = {"DB_HOST": "database", "DB_DATABASE": "ledger", "DB_USERNAME": "ledger", "DB_PASSWORD": "ledger"}
+DATABASE = {
+    "DB_HOST": "database",
+    "DB_DATABASE": "ledger",
+    "DB_USERNAME": "ledger",
+    "DB_PASSWORD": "ledger",
+}
 SURROUNDINGS = {"BROKER_URL": "kafka:19092", **DATABASE}
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -66,10 +81,14 @@ class Container:
                 return int(usage.read_text(encoding="ascii")) / 1e9
             stat = CGROUPS / path.lstrip("/") / "cpu.stat"
             if not controllers and stat.exists():
-                found = dict(entry.split() for entry in stat.read_text(encoding="ascii").splitlines())
+                found = dict(
+                    entry.split() for entry in stat.read_text(encoding="ascii").splitlines()
+                )
                 if "usage_usec" in found:
                     return int(found["usage_usec"]) / 1e6
-        raise BenchError(f"read the processor time of {self.name}: this machine shows no cgroup of it")
+        raise BenchError(
+            f"read the processor time of {self.name}: this machine shows no cgroup of it"
+        )
 
 
 class Stack:
@@ -82,7 +101,12 @@ class Stack:
 
     @contextmanager
     def running(
-        self, name: str, image: str, *command: str, entrypoint: str = "", env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        image: str,
+        *command: str,
+        entrypoint: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> Iterator[Container]:
         """Run a container and remove it afterwards."""
         self.create(name, image, *command, entrypoint=entrypoint, env=env)
@@ -93,12 +117,24 @@ class Stack:
             self.remove(name)
 
     def create(
-        self, name: str, image: str, *command: str, entrypoint: str = "", env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        image: str,
+        *command: str,
+        entrypoint: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Make a container that is not started yet."""
         self.remove(name)
-        variables = [f"--env={key}={value}" for key, value in {**SURROUNDINGS, **(env or {})}.items()]
-        hardening = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+        variables = [
+            f"--env={key}={value}" for key, value in {**SURROUNDINGS, **(env or {})}.items()
+        ]
+        hardening = [
+            "--read-only",
+            "--tmpfs=/tmp",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges:true",
+        ]
         logs = ["--log-opt=max-size=10m", "--log-opt=max-file=2"]
         start = [f"--entrypoint={entrypoint}"] if entrypoint else []
         options = [f"--network={NETWORK}", *LIMITS, *hardening, *logs, *start, *variables]
@@ -123,7 +159,9 @@ class Stack:
     def logs(self, name: str) -> str:
         """Return the last lines of a container."""
         argv = ["docker", "logs", "--tail", "15", _named(name)]
-        return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+        return subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        ).stdout
 
     def dependency(self, service: str) -> Container:
         """Return Kafka or the database."""
@@ -133,7 +171,11 @@ class Stack:
 @contextmanager
 def stack(images: Images, *, kafka_port: int, database_port: int) -> Iterator[Stack]:
     """Start Kafka and the database, and remove them with all their data."""
-    told = {"COMPOSE_PROJECT_NAME": PROJECT, "KAFKA_PORT": str(kafka_port), "DATABASE_PORT": str(database_port)}
+    told = {
+        "COMPOSE_PROJECT_NAME": PROJECT,
+        "KAFKA_PORT": str(kafka_port),
+        "DATABASE_PORT": str(database_port),
+    }
     compose = [
         "docker",
         "compose",
@@ -157,18 +199,32 @@ def build_twins(images: Images) -> None:
     """Build the opponents on the same base image."""
     bundle = os.environ.get("BUILD_CA", BUNDLE)
     secret = [f"--secret=id=build-ca,src={bundle}"] if Path(bundle).exists() else []
-    contexts = [f"--build-context=locks={ROOT / 'ops' / 'locks'}", f"--build-arg=BASE_IMAGE={images.base}"]
-    docker("build", "--quiet", *secret, *contexts, f"--tag={images.twins}", str(ROOT / "ops" / "bench" / "twins"))
+    contexts = [
+        f"--build-context=locks={ROOT / 'ops' / 'locks'}",
+        f"--build-arg=BASE_IMAGE={images.base}",
+    ]
+    docker(
+        "build",
+        "--quiet",
+        *secret,
+        *contexts,
+        f"--tag={images.twins}",
+        str(ROOT / "ops" / "bench" / "twins"),
+    )
 
 
 def need(tools: Mapping[str, str], modules: Sequence[str] = ()) -> None:
     """Raise BenchError unless these tools, each with its Debian package, and these modules are installed."""
     missing = {tool: package for tool, package in tools.items() if shutil.which(tool) is None}
     if missing:
-        raise BenchError(f"find {', '.join(missing)}; on Debian: apt-get install {' '.join(missing.values())}")
+        raise BenchError(
+            f"find {', '.join(missing)}; on Debian: apt-get install {' '.join(missing.values())}"
+        )
     absent = [module for module in modules if find_spec(module) is None]
     if absent:
-        raise BenchError(f"find {', '.join(absent)}, which are in an environment of their own: `./run nox -s bench`")
+        raise BenchError(
+            f"find {', '.join(absent)}, which are in an environment of their own: `./run nox -s bench`"
+        )
 
 
 def docker(*arguments: str) -> str:
@@ -178,9 +234,13 @@ def docker(*arguments: str) -> str:
 
 def run(*argv: str, env: Mapping[str, str] | None = None) -> str:
     """Return what a command prints, or raise BenchError with the end of what it complained of."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
+    )
     if done.returncode:
-        raise BenchError(f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stderr.strip()[-800:]}")
+        raise BenchError(
+            f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stderr.strip()[-800:]}"
+        )
     return done.stdout
 
 

@@ -39,10 +39,20 @@ class Case:
 def measure(stack: Stack, *, times: int) -> str:
     """Return the table of starts."""
     cases = (
-        Case("the floor: Python and a socket", stack.images.base, "/health", ("-I", "-S", "-c", FLOOR)),
+        Case(
+            "the floor: Python and a socket",
+            stack.images.base,
+            "/health",
+            ("-I", "-S", "-c", FLOOR),
+        ),
         Case("api-rest", stack.images.api_rest, "/health"),
         Case("api-rest", stack.images.api_rest, "/ready"),
-        Case("FastAPI, which listens once Kafka is connected", stack.images.twins, "/health", ("fastapi_twin",)),
+        Case(
+            "FastAPI, which listens once Kafka is connected",
+            stack.images.twins,
+            "/health",
+            ("fastapi_twin",),
+        ),
     )
     taken: dict[Case, list[float]] = {case: [] for case in cases}
     for _ in range(times):
@@ -50,7 +60,13 @@ def measure(stack: Stack, *, times: int) -> str:
             taken[case].append(_start(stack, case))
     floor = median(taken[cases[0]])
     rows = [
-        [case.title, case.path, milliseconds(median(side)), milliseconds(min(side)), milliseconds(median(side) - floor)]
+        [
+            case.title,
+            case.path,
+            milliseconds(median(side)),
+            milliseconds(min(side)),
+            milliseconds(median(side) - floor),
+        ]
         for case, side in taken.items()
     ]
     return markdown(HEAD, rows)

@@ -21,7 +21,14 @@ __all__ = ["measure"]
 CONSUMERS = ("async-worker", "aiokafka", "faust-streaming")
 PATIENCE = 300.0
 LOOK = 0.2
-HEAD = ("consumer", "events/s", "first to last row, s", "start to last row, s", "CPU µs an event", "ratio")
+HEAD = (
+    "consumer",
+    "events/s",
+    "first to last row, s",
+    "start to last row, s",
+    "CPU µs an event",
+    "ratio",
+)
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,14 @@ def _turn(stack: Stack, cursor: Cursor, title: str, group: str, expected: tuple[
         cpu = consumer.cpu_seconds()
         found = database.held(cursor)
     if found != expected:
-        raise BenchError(f"count what {title} stored: {found[0]} of {expected[0]} events, or other ones")
+        raise BenchError(
+            f"count what {title} stored: {found[0]} of {expected[0]} events, or other ones"
+        )
     storing = last - first
-    share = {name: (container.cpu_seconds() - used[name]) / (last - begun) for name, container in watched.items()}
+    share = {
+        name: (container.cpu_seconds() - used[name]) / (last - begun)
+        for name, container in watched.items()
+    }
     return Turn(storing, last - begun, cpu, {"consumer": cpu / (last - begun), **share})
 
 
@@ -74,7 +86,10 @@ def _consumer(stack: Stack, title: str, group: str) -> Iterator[Container]:
     image, command = {
         "async-worker": (stack.images.async_worker, ()),
         "aiokafka": (stack.images.twins, ("aiokafka_twin",)),
-        "faust-streaming": (stack.images.twins, ("faust_twin", "worker", "--without-web", "--loglevel=warn")),
+        "faust-streaming": (
+            stack.images.twins,
+            ("faust_twin", "worker", "--without-web", "--loglevel=warn"),
+        ),
     }[title]
     with stack.running("consumer", image, *command, env=env) as container:
         yield container
@@ -88,7 +103,9 @@ def _wait(stack: Stack, cursor: Cursor, title: str, rows: int) -> float:
     deadline = time.monotonic() + PATIENCE
     while database.count(cursor) < rows:
         if time.monotonic() > deadline:
-            raise BenchError(f"wait for {title}: {database.count(cursor)} rows, not {rows}, within {PATIENCE:.0f} s")
+            raise BenchError(
+                f"wait for {title}: {database.count(cursor)} rows, not {rows}, within {PATIENCE:.0f} s"
+            )
         stack.inspect("consumer")
         time.sleep(LOOK if rows > 1 else LOOK / 20)
     return time.monotonic()
@@ -109,5 +126,7 @@ def _rows(count: int, turns: dict[str, list[Turn]]) -> Iterator[list[str]]:
 
 def _limits(turns: dict[str, list[Turn]]) -> Iterator[str]:
     for title, side in turns.items():
-        shares = ", ".join(f"{part} {median(turn.share[part] for turn in side):.2f}" for part in side[0].share)
+        shares = ", ".join(
+            f"{part} {median(turn.share[part] for turn in side):.2f}" for part in side[0].share
+        )
         yield f"- {title}: {shares}"

@@ -29,7 +29,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    )
 
 
 _Dumper.add_representer(str, _text)
@@ -44,7 +46,9 @@ def made() -> str:
     kept = [rule for rule in rules if "haproxy_" not in rule["expr"]]
     left_out = ", ".join(rule["alert"] for rule in rules if rule not in kept)
     groups = {"groups": [{"name": "platform", "rules": kept}]}
-    return _HEAD.format(left_out=left_out) + yaml.dump(groups, Dumper=_Dumper, sort_keys=False, width=1000)
+    return _HEAD.format(left_out=left_out) + yaml.dump(
+        groups, Dumper=_Dumper, sort_keys=False, width=1000
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ __all__ = [
 Document = dict[str, Any]
 
 CHART = Path(__file__).parents[1]
-VALUES_FILES = [f"values-{environment}.yaml" for environment in ("local", "develop", "staging", "production")]
+VALUES_FILES = [
+    f"values-{environment}.yaml" for environment in ("local", "develop", "staging", "production")
+]
 EXAMPLES = sorted(f"examples/{file.name}" for file in (CHART / "examples").glob("*.yaml"))
 HELD = ("StatefulSet", "Deployment", "DaemonSet", "Job")
 
@@ -84,16 +86,26 @@ def helms() -> list[str]:
 
 
 def helm(
-    *arguments: str, program: str | None = None, stdin: str | None = None, kubeconfig: str = os.devnull
+    *arguments: str,
+    program: str | None = None,
+    stdin: str | None = None,
+    kubeconfig: str = os.devnull,
 ) -> subprocess.CompletedProcess[str]:
     """Run helm; what it says is in the result, also when it fails."""
     with tempfile.TemporaryDirectory(prefix="chart-tests-") as home:
         # Neither a user's repositories and plugins nor a cluster's context reach a test that does not ask for them.
-        places = {"HELM_CACHE_HOME": home, "HELM_CONFIG_HOME": home, "HELM_DATA_HOME": home, "KUBECONFIG": kubeconfig}
+        places = {
+            "HELM_CACHE_HOME": home,
+            "HELM_CONFIG_HOME": home,
+            "HELM_DATA_HOME": home,
+            "KUBECONFIG": kubeconfig,
+        }
         argv = [program or helms()[0], *arguments]
         # It ends before collecting its garbage would pay.
         environment = {**os.environ, **places, "GOGC": "off"}
-        return subprocess.run(argv, capture_output=True, text=True, check=False, input=stdin, env=environment)
+        return subprocess.run(
+            argv, capture_output=True, text=True, check=False, input=stdin, env=environment
+        )
 
 
 def render(
@@ -123,17 +135,26 @@ def render_text(
 ) -> str:
     """Return what `helm template` prints; asked twice for the same, helm runs once."""
     result = _template(
-        json.dumps(values or {}), tuple(values_files), release, namespace, tuple(api_versions), tuple(options.items())
+        json.dumps(values or {}),
+        tuple(values_files),
+        release,
+        namespace,
+        tuple(api_versions),
+        tuple(options.items()),
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def fails(
-    values: Mapping[str, Any] | None = None, values_files: Sequence[str] = (), api_versions: Sequence[str] = ()
+    values: Mapping[str, Any] | None = None,
+    values_files: Sequence[str] = (),
+    api_versions: Sequence[str] = (),
 ) -> str:
     """Return what helm says about values that it must not render."""
-    result = _template(json.dumps(values or {}), tuple(values_files), "platform", "test", tuple(api_versions), ())
+    result = _template(
+        json.dumps(values or {}), tuple(values_files), "platform", "test", tuple(api_versions), ()
+    )
     assert result.returncode != 0, f"helm renders this: {values}"
     return result.stderr
 
@@ -162,7 +183,12 @@ def _template(
     # The values of a test come last, so that they win over those of a file.
     files = [values_option(file) for file in values_files]
     versions = [argument for version in api_versions for argument in ("--api-versions", version)]
-    more = [part for name, value in options for part in (f"--{name.replace('_', '-')}", value) if part is not None]
+    more = [
+        part
+        for name, value in options
+        for part in (f"--{name.replace('_', '-')}", value)
+        if part is not None
+    ]
     return helm(*arguments[:-2], *files, *arguments[-2:], *versions, *more, stdin=values)
 
 
@@ -174,14 +200,22 @@ def alone(name: str = "web", /, **values: object) -> dict[str, Any]:
 def beside(components: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     """Return values with these components, and nothing else of the platform."""
     image = {"repository": "web", "tag": "1"}
-    made = {name: {"image": image, **values} for name, values in zip(names, components, strict=True)}
+    made = {
+        name: {"image": image, **values} for name, values in zip(names, components, strict=True)
+    }
     off = {"enabled": False}
-    return {"kafka": off, "database": off, "components": {"api-rest": off, "async-worker": off, **made}}
+    return {
+        "kafka": off,
+        "database": off,
+        "components": {"api-rest": off, "async-worker": off, **made},
+    }
 
 
 def find(documents: Iterable[Document], kind: str, name: str) -> Document:
     """Return the one object of a kind and name."""
-    found = [document for document in of_kind(documents, kind) if document["metadata"]["name"] == name]
+    found = [
+        document for document in of_kind(documents, kind) if document["metadata"]["name"] == name
+    ]
     assert len(found) == 1, f"{len(found)} of {kind} {name}"
     return found[0]
 
@@ -230,7 +264,9 @@ def container(documents: Iterable[Document], name: str, part: str | None = None)
 
 
 def _template_of(documents: Iterable[Document], name: str) -> Document:
-    found = [each for each in documents if each["kind"] in HELD and each["metadata"]["name"] == name]
+    found = [
+        each for each in documents if each["kind"] in HELD and each["metadata"]["name"] == name
+    ]
     assert len(found) == 1, f"{len(found)} workloads {name}"
     template: Document = found[0]["spec"]["template"]
     return template

@@ -41,9 +41,14 @@ def test_without_a_capacity_type_there_is_no_affinity() -> None:
 
 
 def test_a_preference_leaves_room_to_spread_only_where_it_spreads() -> None:
-    every = {"weight": 25, "preference": {"matchExpressions": [expression("kubernetes.io/os", "linux")]}}
+    every = {
+        "weight": 25,
+        "preference": {"matchExpressions": [expression("kubernetes.io/os", "linux")]},
+    }
     assert affinity(capacityType={"prefer": "spot"})["nodeAffinity"][PREFERRED] == [SPOT, every]
-    assert affinity(capacityType={"prefer": "spot"}, spread=False)["nodeAffinity"][PREFERRED] == [SPOT]
+    assert affinity(capacityType={"prefer": "spot"}, spread=False)["nodeAffinity"][PREFERRED] == [
+        SPOT
+    ]
 
 
 def test_what_is_required_is_anded_into_every_term_of_the_users() -> None:
@@ -57,8 +62,17 @@ def test_what_is_required_is_anded_into_every_term_of_the_users() -> None:
         REQUIRED: {
             "nodeSelectorTerms": [
                 {"matchExpressions": [expression("zone", "a"), ONDEMAND]},
-                {"matchExpressions": [expression("zone", "b"), expression("disk", "ssd"), ONDEMAND]},
-                {"matchFields": [expression("metadata.name", "node-1")], "matchExpressions": [ONDEMAND]},
+                {
+                    "matchExpressions": [
+                        expression("zone", "b"),
+                        expression("disk", "ssd"),
+                        ONDEMAND,
+                    ]
+                },
+                {
+                    "matchFields": [expression("metadata.name", "node-1")],
+                    "matchExpressions": [ONDEMAND],
+                },
             ]
         }
     }
@@ -80,15 +94,25 @@ def test_everything_else_of_the_users_affinity_is_kept(capacity: dict[str, str])
 
 
 def test_a_users_requirement_is_kept_beside_a_preference() -> None:
-    own = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}]}}}
+    own = {
+        "nodeAffinity": {
+            REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}]}
+        }
+    }
     merged = affinity(affinity=own, capacityType={"prefer": "spot"})["nodeAffinity"]
     assert merged[REQUIRED] == own["nodeAffinity"][REQUIRED]
     assert SPOT in merged[PREFERRED]
 
 
 def test_the_worker_keeps_its_nodes_whatever_a_user_adds() -> None:
-    own = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}] * 2}}}
-    worker = pod(render({"components": {"async-worker": {"affinity": own}}}), "platform-async-worker")
+    own = {
+        "nodeAffinity": {
+            REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}] * 2}
+        }
+    }
+    worker = pod(
+        render({"components": {"async-worker": {"affinity": own}}}), "platform-async-worker"
+    )
     terms = worker["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
     assert [ONDEMAND in term["matchExpressions"] for term in terms] == [True, True]
 
@@ -108,14 +132,21 @@ def test_pods_spread_over_nodes_but_never_wait_for_one() -> None:
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {
-            "matchLabels": {"app.kubernetes.io/name": "api-rest", "app.kubernetes.io/instance": "platform"}
+            "matchLabels": {
+                "app.kubernetes.io/name": "api-rest",
+                "app.kubernetes.io/instance": "platform",
+            }
         },
         "matchLabelKeys": ["pod-template-hash"],
     }
 
 
 def test_a_users_constraints_are_added_and_count_the_components_pods() -> None:
-    zones = {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    zones = {
+        "maxSkew": 2,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+    }
     own = {**zones, "labelSelector": {"matchLabels": {"a": "b"}}, "matchLabelKeys": ["x"]}
     values = alone(kind="StatefulSet", topologySpreadConstraints=[zones, own])
     host, zone, kept = pod(render(values), "platform-web")["topologySpreadConstraints"]

@@ -56,7 +56,9 @@ def test_a_change_restarts_what_it_concerns(change: dict[str, Any], expected: se
         ),
     ],
 )
-def test_what_the_chart_makes_restarts_who_reads_it(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_what_the_chart_makes_restarts_who_reads_it(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
     assert restarted(alone(**before), alone(**after)) == {"platform-web"}
 
 
@@ -80,7 +82,11 @@ def test_another_components_secret_restarts_its_reader_too() -> None:
 
 
 def test_nothing_of_a_release_is_in_a_pod_template() -> None:
-    upgraded = {each["metadata"]["name"]: each for each in render(is_upgrade=None) if each["kind"] in TEMPLATES}
+    upgraded = {
+        each["metadata"]["name"]: each
+        for each in render(is_upgrade=None)
+        if each["kind"] in TEMPLATES
+    }
     installed = {each["metadata"]["name"]: each for each in render() if each["kind"] in TEMPLATES}
     assert upgraded == installed
 

@@ -12,9 +12,14 @@ def test_a_deployments_claim_stays_when_the_release_goes() -> None:
     documents = render(alone(claims={"data": DATA}, rollout={"strategy": "Recreate"}))
     claim = find(documents, KIND, "platform-web-data")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
     spec = pod(documents, "platform-web")
-    assert {"name": "data", "persistentVolumeClaim": {"claimName": "platform-web-data"}} in spec["volumes"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "platform-web-data"}} in spec[
+        "volumes"
+    ]
     assert {"name": "data", "mountPath": "/data"} in spec["containers"][0]["volumeMounts"]
 
 
@@ -28,7 +33,9 @@ def test_a_statefulset_makes_its_own() -> None:
 
 def test_an_existing_claim_is_used() -> None:
     for kind in ("Deployment", "StatefulSet"):
-        documents = render(alone(kind=kind, claims={"data": {"mountPath": "/data", "existingClaim": "theirs"}}))
+        documents = render(
+            alone(kind=kind, claims={"data": {"mountPath": "/data", "existingClaim": "theirs"}})
+        )
         assert names(documents, KIND) == []
         volume = {"name": "data", "persistentVolumeClaim": {"claimName": "theirs"}}
         assert volume in pod(documents, "platform-web")["volumes"]
@@ -37,4 +44,7 @@ def test_an_existing_claim_is_used() -> None:
 def test_many_pods_share_a_claim_that_many_nodes_can_have() -> None:
     shared = {**DATA, "accessModes": ["ReadWriteMany"], "storageClass": "nfs"}
     claim = find(render(alone(replicas=2, claims={"data": shared})), KIND, "platform-web-data")
-    assert (claim["spec"]["accessModes"], claim["spec"]["storageClassName"]) == (["ReadWriteMany"], "nfs")
+    assert (claim["spec"]["accessModes"], claim["spec"]["storageClassName"]) == (
+        ["ReadWriteMany"],
+        "nfs",
+    )

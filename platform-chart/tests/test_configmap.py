@@ -13,7 +13,9 @@ def test_config_is_a_config_map_of_texts() -> None:
 
 def test_files_are_a_config_map_for_their_volume() -> None:
     content = "[a]\nb = {{ not.helm }}\n"
-    documents = render(alone(volumes={"settings": {"mountPath": "/etc/web", "files": {"web.ini": content}}}))
+    documents = render(
+        alone(volumes={"settings": {"mountPath": "/etc/web", "files": {"web.ini": content}}})
+    )
     assert find(documents, "ConfigMap", "platform-web-settings")["data"] == {"web.ini": content}
 
 

@@ -22,7 +22,12 @@ from support import (
 
 EXTERNAL: dict[str, Any] = {
     "database": {"enabled": False},
-    "externalDatabase": {"host": "db.example", "port": 3307, "name": "books", "existingSecret": "login"},
+    "externalDatabase": {
+        "host": "db.example",
+        "port": 3307,
+        "name": "books",
+        "existingSecret": "login",
+    },
 }
 
 
@@ -30,7 +35,9 @@ def configuration(values: dict[str, Any] | None = None) -> configparser.SectionP
     """The server's section of my.cnf."""
     parser = configparser.ConfigParser(allow_no_value=True)
     parser.read_string(
-        find(render({"database": values or {}}), "ConfigMap", "platform-database")["data"]["platform.cnf"]
+        find(render({"database": values or {}}), "ConfigMap", "platform-database")["data"][
+            "platform.cnf"
+        ]
     )
     return parser["mariadbd"]
 
@@ -47,10 +54,20 @@ def variables(values: dict[str, Any] | None = None, name: str = "async-worker") 
 
 @pytest.mark.parametrize(
     ("limit", "pool"),
-    [("512Mi", "256M"), ("1Gi", "512M"), ("1.5Gi", "768M"), ("2G", "953M"), (536870912, "256M"), ("1048576Ki", "512M")],
+    [
+        ("512Mi", "256M"),
+        ("1Gi", "512M"),
+        ("1.5Gi", "768M"),
+        ("2G", "953M"),
+        (536870912, "256M"),
+        ("1048576Ki", "512M"),
+    ],
 )
 def test_the_buffer_pool_follows_from_the_memory_limit(limit: str | int, pool: str) -> None:
-    assert configuration({"resources": {"limits": {"memory": limit}}})["innodb_buffer_pool_size"] == pool
+    assert (
+        configuration({"resources": {"limits": {"memory": limit}}})["innodb_buffer_pool_size"]
+        == pool
+    )
 
 
 def test_ones_own_settings_come_last() -> None:
@@ -60,7 +77,9 @@ def test_ones_own_settings_come_last() -> None:
 
 def test_a_change_of_its_configuration_restarts_the_database_alone() -> None:
     before, after = render(), render({"database": {"config": {"max_connections": 200}}})
-    assert pod_annotations(before, "platform-database") != pod_annotations(after, "platform-database")
+    assert pod_annotations(before, "platform-database") != pod_annotations(
+        after, "platform-database"
+    )
     for name in ("platform-api-rest", "platform-async-worker", "platform-kafka"):
         assert pod_annotations(before, name) == pod_annotations(after, name)
         assert pod(before, name) == pod(after, name)
@@ -86,7 +105,10 @@ def test_an_existing_secret_is_used_instead() -> None:
     assert "platform-database" not in names(documents, "Secret")
     assert variables(values)["DB_PASSWORD"] == {"name": "mine", "key": "password"}
     env = {each["name"]: each for each in container(documents, "platform-database")["env"]}
-    assert env["MARIADB_ROOT_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "mine", "key": "root-password"}
+    assert env["MARIADB_ROOT_PASSWORD"]["valueFrom"]["secretKeyRef"] == {
+        "name": "mine",
+        "key": "root-password",
+    }
 
 
 def test_a_component_gets_what_it_needs() -> None:
@@ -100,7 +122,11 @@ def test_a_component_gets_what_it_needs() -> None:
 
 
 def test_an_external_database_is_used_instead() -> None:
-    assert not [each for each in render(EXTERNAL) if each["metadata"]["name"].startswith("platform-database")]
+    assert not [
+        each
+        for each in render(EXTERNAL)
+        if each["metadata"]["name"].startswith("platform-database")
+    ]
     assert variables(EXTERNAL) == {
         "DB_HOST": "db.example",
         "DB_PORT": "3307",
@@ -218,7 +244,9 @@ def test_the_readme_gives_the_same_rights() -> None:
 
 
 def test_root_is_nobody_from_outside() -> None:
-    env = {each["name"]: each.get("value") for each in container(render(), "platform-database")["env"]}
+    env = {
+        each["name"]: each.get("value") for each in container(render(), "platform-database")["env"]
+    }
     assert env["MARIADB_ROOT_HOST"] == "localhost"
     # Its password would be in the log.
     assert "MARIADB_RANDOM_ROOT_PASSWORD" not in env
@@ -238,11 +266,16 @@ def test_the_data_is_in_a_claim_and_the_root_is_read_only() -> None:
 
 def test_the_probes_are_distinct() -> None:
     database = container(render(), "platform-database")
-    commands = [str(database[f"{probe}Probe"]["exec"]["command"]) for probe in ("readiness", "liveness")]
+    commands = [
+        str(database[f"{probe}Probe"]["exec"]["command"]) for probe in ("readiness", "liveness")
+    ]
     assert commands[0] != commands[1]
     # A database with no connection to spare is not one to kill.
     assert "Too many connections" in commands[1]
-    assert database["startupProbe"]["failureThreshold"] * database["startupProbe"]["periodSeconds"] == 300
+    assert (
+        database["startupProbe"]["failureThreshold"] * database["startupProbe"]["periodSeconds"]
+        == 300
+    )
 
 
 def test_no_budget_blocks_a_drain() -> None:
@@ -251,7 +284,10 @@ def test_no_budget_blocks_a_drain() -> None:
 
 def test_it_has_the_time_to_stop() -> None:
     assert (
-        pod(render({"database": {"shutdownSeconds": 77}}), "platform-database")["terminationGracePeriodSeconds"] == 77
+        pod(render({"database": {"shutdownSeconds": 77}}), "platform-database")[
+            "terminationGracePeriodSeconds"
+        ]
+        == 77
     )
 
 
@@ -265,7 +301,12 @@ def test_only_who_uses_the_database_reaches_it() -> None:
 
 def test_nobody_reaches_a_database_that_nobody_uses() -> None:
     components = {"api-rest": {"uses": ["kafka"]}, "async-worker": {"uses": ["kafka"]}}
-    assert find(render({"components": components}), "NetworkPolicy", "platform-database")["spec"]["ingress"] == []
+    assert (
+        find(render({"components": components}), "NetworkPolicy", "platform-database")["spec"][
+            "ingress"
+        ]
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,7 +318,10 @@ def test_nobody_reaches_a_database_that_nobody_uses() -> None:
             {"database": {"enabled": False}, "externalDatabase": {"host": "db"}},
             "it needs a Secret with username and password",
         ),
-        ({"database": {"password": "x", "existingSecret": "y"}}, "database.existingSecret is set too; choose one"),
+        (
+            {"database": {"password": "x", "existingSecret": "y"}},
+            "database.existingSecret is set too; choose one",
+        ),
         ({"database": {"username": "root"}}, "username"),
         (
             {"database": {"accounts": {"reader": {"username": "ledger"}}}},

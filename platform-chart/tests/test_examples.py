@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from support import CHART, EXAMPLES, container, find, load, names, of_kind, pod, render
 
-FLASK, NOTES, COMMENTS = "examples/flask-mongodb.yaml", "examples/notes-mysql.yaml", "examples/comments.yaml"
+FLASK, NOTES, COMMENTS = (
+    "examples/flask-mongodb.yaml",
+    "examples/notes-mysql.yaml",
+    "examples/comments.yaml",
+)
 
 
 def example(name: str) -> list[dict[str, Any]]:
@@ -54,14 +58,24 @@ def test_its_policies_let_its_parts_talk(name: str) -> None:
         for rule in policy["spec"]["egress"][1:]:
             (peer,) = rule["to"]
             target = peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
-            back = [each for each in of_kind(documents, "NetworkPolicy") if each["metadata"]["name"].endswith(target)]
+            back = [
+                each
+                for each in of_kind(documents, "NetworkPolicy")
+                if each["metadata"]["name"].endswith(target)
+            ]
             source = policy["spec"]["podSelector"]
-            assert [each for each in back if {"podSelector": source} in each["spec"]["ingress"][0]["from"]]
+            assert [
+                each
+                for each in back
+                if {"podSelector": source} in each["spec"]["ingress"][0]["from"]
+            ]
 
 
 def test_a_flask_like_app_reads_its_connection_string_from_a_secret() -> None:
     documents = example(FLASK)
-    assert container(documents, "flask-web")["ports"] == [{"name": "http", "containerPort": 5000, "protocol": "TCP"}]
+    assert container(documents, "flask-web")["ports"] == [
+        {"name": "http", "containerPort": 5000, "protocol": "TCP"}
+    ]
     assert variable(documents, "flask-web", "MONGODB_URI") == secret("flask-store", "uri")
     store = find(documents, "StatefulSet", "flask-mongodb")
     assert [each["metadata"]["name"] for each in store["spec"]["volumeClaimTemplates"]] == ["data"]
@@ -73,14 +87,24 @@ def test_a_flask_like_app_reads_its_connection_string_from_a_secret() -> None:
 
 def test_a_notes_app_finds_its_database_by_config_map_and_secret() -> None:
     documents = example(NOTES)
-    assert find(documents, "ConfigMap", "notes-app")["data"] == {"DB_HOST": "notes-mysql", "DB_PORT": "3306"}
+    assert find(documents, "ConfigMap", "notes-app")["data"] == {
+        "DB_HOST": "notes-mysql",
+        "DB_PORT": "3306",
+    }
     assert container(documents, "notes-app")["envFrom"] == [{"configMapRef": {"name": "notes-app"}}]
-    for name, of_database in (("DATABASE", "DATABASE"), ("USERNAME", "USER"), ("PASSWORD", "PASSWORD")):
+    for name, of_database in (
+        ("DATABASE", "DATABASE"),
+        ("USERNAME", "USER"),
+        ("PASSWORD", "PASSWORD"),
+    ):
         reference = secret("notes-database", f"DB_{name}")
         assert variable(documents, "notes-app", f"DB_{name}") == reference
         assert variable(documents, "notes-mysql", f"MARIADB_{of_database}") == reference
     store = find(documents, "StatefulSet", "notes-mysql")
-    mounts = {each["name"]: each["mountPath"] for each in container(documents, "notes-mysql")["volumeMounts"]}
+    mounts = {
+        each["name"]: each["mountPath"]
+        for each in container(documents, "notes-mysql")["volumeMounts"]
+    }
     assert [each["metadata"]["name"] for each in store["spec"]["volumeClaimTemplates"]] == ["data"]
     assert mounts["data"] == "/var/lib/mysql"
     assert find(documents, "Service", "notes-mysql")["spec"]["ports"][0]["port"] == 3306
@@ -94,7 +118,9 @@ def test_a_comments_api_scales_and_asks_no_health_route() -> None:
     assert "replicas" not in find(documents, "Deployment", "comments-api")["spec"]
     api = container(documents, "comments-api")
     assert api["ports"][0]["containerPort"] == 8000
-    assert [api[f"{kind}Probe"]["tcpSocket"] for kind in ("startup", "liveness", "readiness")] == [{"port": "http"}] * 3
+    assert [api[f"{kind}Probe"]["tcpSocket"] for kind in ("startup", "liveness", "readiness")] == [
+        {"port": "http"}
+    ] * 3
     assert names(documents, "PodDisruptionBudget") == ["comments-api"]
 
 

@@ -16,7 +16,11 @@ from typing import Any
 import pytest
 from support import CHART, alone, find, names, of_kind, render
 
-WEB = {"ports": {"http": 5000}, "service": {"enabled": True}, "tls": {"enabled": True, "backendPort": "http"}}
+WEB = {
+    "ports": {"http": 5000},
+    "service": {"enabled": True},
+    "tls": {"enabled": True, "backendPort": "http"},
+}
 EVENT_ID = "5d4e8a54-0000-4000-8000-000000000000"
 
 
@@ -37,7 +41,9 @@ def script(name: str) -> str:
 
 def loaded(name: str) -> ModuleType:
     """Import a script that the pods run."""
-    spec = importlib.util.spec_from_file_location(f"helm_test_{name}", CHART / "files" / "helm-test" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"helm_test_{name}", CHART / "files" / "helm-test" / f"{name}.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -60,7 +66,11 @@ def test_they_are_hooks_that_stay_until_the_next_test() -> None:
 
 def test_each_hook_of_the_tests_is_a_pod() -> None:
     # `helm test --logs` asks for the log of each, and a release keeps nothing of them.
-    hooks = [one for one in render() if one["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"]
+    hooks = [
+        one
+        for one in render()
+        if one["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+    ]
     assert [one["kind"] for one in hooks] == ["Pod", "Pod"]
     assert "platform-test" not in names(render(), "ConfigMap")
 
@@ -109,12 +119,17 @@ def test_they_run_the_components_own_image_or_another() -> None:
 def test_they_verify_with_the_ca_alone_and_have_no_key() -> None:
     tested = hook("platform-test-tls")
     (volume,) = [volume for volume in tested["spec"]["volumes"] if volume["name"] == "ca"]
-    assert volume["secret"] == {"secretName": "platform-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert volume["secret"] == {
+        "secretName": "platform-ca",
+        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+    }
     assert {"name": "CA_FILE", "value": "/ca/ca.crt"} in program(tested)["env"]
 
 
 def test_a_ca_that_everybody_knows_is_not_mounted() -> None:
-    public = {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}}
+    public = {
+        "tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}
+    }
     tested = hook("platform-test-tls", public)
     assert "volumes" not in tested["spec"]
     assert "volumeMounts" not in program(tested)
@@ -128,7 +143,12 @@ def test_a_token_comes_from_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"tests": {"enabled": False}}, alone(), {"components": {"api-rest": {"tls": {"enabled": False}}}}]
+    "values",
+    [
+        {"tests": {"enabled": False}},
+        alone(),
+        {"components": {"api-rest": {"tls": {"enabled": False}}}},
+    ],
 )
 def test_there_are_none_without_something_to_test(values: dict[str, Any]) -> None:
     assert of_kind(render(values), "Pod") == []
@@ -151,7 +171,9 @@ class Ledger(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         answers = self.answers[self.path]
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.seen.append((self.path, self.headers["Idempotency-Key"], self.headers["Authorization"]))
+        self.seen.append(
+            (self.path, self.headers["Idempotency-Key"], self.headers["Authorization"])
+        )
         self.rfile.read(int(self.headers["Content-Length"] or 0))
         text = json.dumps(body).encode()
         self.send_response(status)
@@ -166,10 +188,14 @@ class Ledger(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(name="ledger")
-def _ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
+def _ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[http.server.ThreadingHTTPServer]:
     secrets = {
         document["metadata"]["name"]: document
-        for document in of_kind(render(alone(**WEB) | {"tls": {"extraNames": ["localhost"]}}), "Secret")
+        for document in of_kind(
+            render(alone(**WEB) | {"tls": {"extraNames": ["localhost"]}}), "Secret"
+        )
     }
     for key in ("tls.crt", "tls.key", "ca.crt"):
         (tmp_path / key).write_bytes(base64.b64decode(secrets["platform-tls"]["data"][key]))
@@ -200,7 +226,9 @@ STORED = {
 }
 
 
-def send(ledger: http.server.ThreadingHTTPServer, **answers: list[tuple[int, dict[str, Any]]]) -> int:
+def send(
+    ledger: http.server.ThreadingHTTPServer, **answers: list[tuple[int, dict[str, Any]]]
+) -> int:
     """Run the script against what the ledger is to answer."""
     Ledger.answers = {"/deployments": answers["post"], f"/deployments/{EVENT_ID}": answers["get"]}
     event = loaded("event")
@@ -222,11 +250,15 @@ def test_an_event_that_is_stored_passes(
     assert None not in keys
 
 
-def test_a_platform_that_is_not_ready_yet_is_asked_again(ledger: http.server.ThreadingHTTPServer) -> None:
+def test_a_platform_that_is_not_ready_yet_is_asked_again(
+    ledger: http.server.ThreadingHTTPServer,
+) -> None:
     assert send(ledger, post=[(503, {}), (503, {}), ACCEPTED], get=[(200, STORED)]) == 0
 
 
-def test_the_token_is_sent(ledger: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent(
+    ledger: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOKEN", "secret")
     assert send(ledger, post=[ACCEPTED], get=[(200, STORED)]) == 0
     assert {authorization for _, _, authorization in Ledger.seen} == {"Bearer secret"}
@@ -236,7 +268,11 @@ def test_the_token_is_sent(ledger: http.server.ThreadingHTTPServer, monkeypatch:
     ("post", "get", "said"),
     [
         ([(401, {"error": "no token"})], [(200, STORED)], "POST /deployments: wanted 202, got 401"),
-        ([ACCEPTED, (202, {"id": "other"})], [(200, STORED)], "the same POST again: another answer"),
+        (
+            [ACCEPTED, (202, {"id": "other"})],
+            [(200, STORED)],
+            "the same POST again: another answer",
+        ),
         (
             [ACCEPTED],
             [(200, STORED | {"version": "2"})],
@@ -256,7 +292,9 @@ def test_what_goes_wrong_is_said(
 
 
 def test_an_event_that_is_never_stored_fails(
-    ledger: http.server.ThreadingHTTPServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ledger: http.server.ThreadingHTTPServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TIMEOUT", "0")
     assert send(ledger, post=[ACCEPTED], get=[(404, {"error": "not stored"})]) == 1
@@ -276,7 +314,9 @@ def test_each_failed_check_is_counted_and_said(
         message = "nobody answers"
         raise OSError(message)
 
-    monkeypatch.setattr(tls, "checks", lambda hosts: [(hosts[0], lambda: "fine"), ("b", fail), ("c", fail)])
+    monkeypatch.setattr(
+        tls, "checks", lambda hosts: [(hosts[0], lambda: "fine"), ("b", fail), ("c", fail)]
+    )
     assert tls.main(["a"]) == 2
     assert capsys.readouterr().out.splitlines() == [
         "passed  a: fine",

@@ -22,8 +22,12 @@ EXTERNAL: dict[str, Any] = {
 
 def properties(values: dict[str, Any] | None = None) -> dict[str, str]:
     """server.properties, as Kafka would read it."""
-    text = find(render({"kafka": values or {}}), "ConfigMap", "platform-kafka")["data"]["server.properties"]
-    return dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    text = find(render({"kafka": values or {}}), "ConfigMap", "platform-kafka")["data"][
+        "server.properties"
+    ]
+    return dict(
+        line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#")
+    )
 
 
 def variables(values: dict[str, Any], name: str = "platform-async-worker") -> dict[str, Any]:
@@ -37,7 +41,10 @@ def variables(values: dict[str, Any], name: str = "platform-async-worker") -> di
 
 
 def test_one_broker_is_its_own_quorum() -> None:
-    assert properties()["controller.quorum.voters"] == "0@platform-kafka-0.platform-kafka-headless.test.svc:9093"
+    assert (
+        properties()["controller.quorum.voters"]
+        == "0@platform-kafka-0.platform-kafka-headless.test.svc:9093"
+    )
 
 
 def test_three_brokers_know_each_other_by_name() -> None:
@@ -47,7 +54,9 @@ def test_three_brokers_know_each_other_by_name() -> None:
 
 
 @pytest.mark.parametrize(("values", "copies", "least"), [({}, "1", "1"), (THREE, "3", "2")])
-def test_kafkas_own_topics_have_as_many_copies(values: dict[str, Any], copies: str, least: str) -> None:
+def test_kafkas_own_topics_have_as_many_copies(
+    values: dict[str, Any], copies: str, least: str
+) -> None:
     found = properties(values)
     assert {found[key] for key in found if key.endswith("replication.factor")} == {copies}
     assert {found[key] for key in found if key.endswith((".min.isr", "insync.replicas"))} == {least}
@@ -59,13 +68,21 @@ def test_no_topic_is_made_by_a_typing_error() -> None:
 
 
 def test_logs_are_below_the_volume_and_not_its_root() -> None:
-    mounts = {mount["name"]: mount["mountPath"] for mount in container(render(), "platform-kafka")["volumeMounts"]}
+    mounts = {
+        mount["name"]: mount["mountPath"]
+        for mount in container(render(), "platform-kafka")["volumeMounts"]
+    }
     assert properties()["log.dirs"] == f"{mounts['data']}/log"
 
 
 def test_ones_own_properties_come_last_and_numbers_are_written_out() -> None:
-    found = properties({"config": {"log.retention.bytes": 10000000000, "message.max.bytes": "2000000"}})
-    assert list(found.items())[-2:] == [("log.retention.bytes", "10000000000"), ("message.max.bytes", "2000000")]
+    found = properties(
+        {"config": {"log.retention.bytes": 10000000000, "message.max.bytes": "2000000"}}
+    )
+    assert list(found.items())[-2:] == [
+        ("log.retention.bytes", "10000000000"),
+        ("message.max.bytes", "2000000"),
+    ]
 
 
 def test_the_probes_listener_is_for_the_pod_alone() -> None:
@@ -76,12 +93,24 @@ def test_the_probes_listener_is_for_the_pod_alone() -> None:
 
 @pytest.mark.parametrize(
     ("on", "protocol"),
-    [([], "PLAINTEXT"), (["auth"], "SASL_PLAINTEXT"), (["tls"], "SSL"), (["auth", "tls"], "SASL_SSL")],
+    [
+        ([], "PLAINTEXT"),
+        (["auth"], "SASL_PLAINTEXT"),
+        (["tls"], "SSL"),
+        (["auth", "tls"], "SASL_SSL"),
+    ],
 )
 def test_every_listener_but_the_pods_own_is_protected_alike(on: list[str], protocol: str) -> None:
     values = {each: {"enabled": True} for each in on}
-    found = dict(pair.split(":") for pair in properties(values)["listener.security.protocol.map"].split(","))
-    assert found == {"CLIENT": protocol, "CONTROLLER": protocol, "INTERNAL": protocol, "LOCAL": "PLAINTEXT"}
+    found = dict(
+        pair.split(":") for pair in properties(values)["listener.security.protocol.map"].split(",")
+    )
+    assert found == {
+        "CLIENT": protocol,
+        "CONTROLLER": protocol,
+        "INTERNAL": protocol,
+        "LOCAL": "PLAINTEXT",
+    }
     assert variables({"kafka": values})["BROKER_SECURITY_PROTOCOL"] == protocol
 
 
@@ -98,7 +127,9 @@ def test_brokers_log_in_by_scram_and_controllers_by_what_needs_no_metadata() -> 
 
 
 def test_the_cluster_keeps_its_identity() -> None:
-    def identity(release: str = "platform", namespace: str = "test", files: Sequence[str] = ()) -> str:
+    def identity(
+        release: str = "platform", namespace: str = "test", files: Sequence[str] = ()
+    ) -> str:
         env = container(render(None, files, release, namespace), f"{release}-kafka")["env"]
         return str(next(each["value"] for each in env if each["name"] == "CLUSTER_ID"))
 
@@ -110,10 +141,14 @@ def test_the_cluster_keeps_its_identity() -> None:
 
 def test_no_password_and_no_key_is_in_the_configmap() -> None:
     documents = render({"kafka": SECURE})
-    secrets = [value for secret in of_kind(documents, "Secret") for value in secret["data"].values()]
+    secrets = [
+        value for secret in of_kind(documents, "Secret") for value in secret["data"].values()
+    ]
     text = "".join(str(each) for each in of_kind(documents, "ConfigMap"))
     assert secrets
-    assert not [value for value in secrets if base64.b64decode(value).decode() in text and len(value) > 20]
+    assert not [
+        value for value in secrets if base64.b64decode(value).decode() in text and len(value) > 20
+    ]
 
 
 def test_a_change_of_kafkas_configuration_restarts_kafka_alone() -> None:
@@ -126,7 +161,10 @@ def test_a_change_of_kafkas_configuration_restarts_kafka_alone() -> None:
 
 def test_generated_passwords_and_certificates_restart_nothing() -> None:
     # Rendered twice, for the topics are others: with other passwords and another certificate.
-    first, second = (render({"kafka": {**SECURE, "topics": {name: {"partitions": 1}}}}) for name in ("one", "other"))
+    first, second = (
+        render({"kafka": {**SECURE, "topics": {name: {"partitions": 1}}}})
+        for name in ("one", "other")
+    )
     for name in ("platform-kafka", "platform-kafka-tls"):
         assert find(first, "Secret", name)["data"] != find(second, "Secret", name)["data"]
     for name in ("platform-kafka", "platform-async-worker"):
@@ -153,7 +191,11 @@ def test_the_probes_are_distinct() -> None:
     kafka = container(render(), "platform-kafka")
     assert kafka["readinessProbe"]["exec"]["command"][1:] == ["/etc/kafka/chart/state.sh", "ready"]
     # Neither kills a broker that waits for a quorum: the controllers' port is open before there is one.
-    assert kafka["startupProbe"]["tcpSocket"] == kafka["livenessProbe"]["tcpSocket"] == {"port": "controller"}
+    assert (
+        kafka["startupProbe"]["tcpSocket"]
+        == kafka["livenessProbe"]["tcpSocket"]
+        == {"port": "controller"}
+    )
     # The script's own patience, for two questions.
     assert kafka["readinessProbe"]["timeoutSeconds"] >= 8
 
@@ -166,7 +208,9 @@ def test_the_grace_period_is_what_leaving_may_take() -> None:
 
 
 def test_one_broker_alone_waits_for_nobody() -> None:
-    spec = pod(render({"kafka": {"shutdown": {"waitSeconds": 33, "seconds": 44}}}), "platform-kafka")
+    spec = pod(
+        render({"kafka": {"shutdown": {"waitSeconds": 33, "seconds": 44}}}), "platform-kafka"
+    )
     assert spec["terminationGracePeriodSeconds"] == 44 + 10
     assert "lifecycle" not in spec["containers"][0]
 
@@ -174,7 +218,9 @@ def test_one_broker_alone_waits_for_nobody() -> None:
 @pytest.mark.parametrize(("replicas", "budgets"), [(1, 0), (3, 1)])
 def test_one_broker_at_a_time_may_be_evicted(replicas: int, budgets: int) -> None:
     found = [
-        name for name in names(render({"kafka": {"replicas": replicas}}), "PodDisruptionBudget") if "kafka" in name
+        name
+        for name in names(render({"kafka": {"replicas": replicas}}), "PodDisruptionBudget")
+        if "kafka" in name
     ]
     assert len(found) == budgets
 
@@ -182,7 +228,11 @@ def test_one_broker_at_a_time_may_be_evicted(replicas: int, budgets: int) -> Non
 def test_production_puts_every_broker_on_a_node_of_its_own() -> None:
     documents = render(values_files=["values-production.yaml"])
     spec = pod(documents, "platform-kafka")
-    hosts = next(each for each in spec["topologySpreadConstraints"] if each["topologyKey"] == "kubernetes.io/hostname")
+    hosts = next(
+        each
+        for each in spec["topologySpreadConstraints"]
+        if each["topologyKey"] == "kubernetes.io/hostname"
+    )
     assert (hosts["maxSkew"], hosts["whenUnsatisfiable"]) == (1, "DoNotSchedule")
     assert find(documents, "StatefulSet", "platform-kafka")["spec"]["replicas"] == 3
 
@@ -190,8 +240,17 @@ def test_production_puts_every_broker_on_a_node_of_its_own() -> None:
 def test_users_have_a_secret_that_outlives_the_release() -> None:
     secret = find(render({"kafka": SECURE}), "Secret", "platform-kafka")
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert sorted(secret["data"]) == ["broker-password", "controller-password", "password", "username"]
-    passwords = [base64.b64decode(value).decode() for key, value in secret["data"].items() if key != "username"]
+    assert sorted(secret["data"]) == [
+        "broker-password",
+        "controller-password",
+        "password",
+        "username",
+    ]
+    passwords = [
+        base64.b64decode(value).decode()
+        for key, value in secret["data"].items()
+        if key != "username"
+    ]
     assert len(set(passwords)) == 3
     assert all(re.fullmatch("[A-Za-z0-9]{32}", password) for password in passwords)
 
@@ -215,7 +274,9 @@ def test_a_component_gets_what_it_needs_to_log_in() -> None:
 
 
 @pytest.mark.parametrize(("values", "copies"), [({}, "1"), (THREE, "3")])
-def test_the_worker_makes_topics_with_as_many_copies_as_the_job(values: dict[str, Any], copies: str) -> None:
+def test_the_worker_makes_topics_with_as_many_copies_as_the_job(
+    values: dict[str, Any], copies: str
+) -> None:
     env = container(render({"kafka": values}), "platform-async-worker")["env"]
     assert [each["value"] for each in env if each["name"] == "TOPIC_REPLICATION"] == [copies]
 
@@ -223,8 +284,13 @@ def test_the_worker_makes_topics_with_as_many_copies_as_the_job(values: dict[str
 def test_a_component_sees_the_certificate_of_the_authority_and_no_key() -> None:
     spec = pod(render({"kafka": SECURE}), "platform-async-worker")
     volume = next(each for each in spec["volumes"] if each["name"] == "kafka-ca")
-    assert volume["secret"] == {"secretName": "platform-kafka-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
-    mount = next(each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "kafka-ca")
+    assert volume["secret"] == {
+        "secretName": "platform-kafka-tls",
+        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+    }
+    mount = next(
+        each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "kafka-ca"
+    )
     assert mount["mountPath"] == "/etc/platform/kafka"
 
 
@@ -241,18 +307,27 @@ def test_the_certificate_names_every_broker_and_the_service(tmp_path: Path) -> N
     show = ["openssl", "x509", "-in", str(tmp_path / "tls.crt"), "-noout", "-ext", "subjectAltName"]
     text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
     brokers = {f"platform-kafka-{node}.platform-kafka-headless.test.svc" for node in range(3)}
-    service = {f"platform-kafka{rest}" for rest in ("", ".test", ".test.svc", ".test.svc.cluster.local")}
+    service = {
+        f"platform-kafka{rest}" for rest in ("", ".test", ".test.svc", ".test.svc.cluster.local")
+    }
     assert set(re.findall("DNS:([^,\\s]+)", text)) == brokers | service
     verify = ["openssl", "verify", "-CAfile", str(tmp_path / "ca.crt"), str(tmp_path / "tls.crt")]
     assert subprocess.run(verify, check=False).returncode == 0
 
 
 def test_cert_manager_makes_a_certificate_that_kafka_can_read() -> None:
-    tls = {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "corp", "kind": "ClusterIssuer"}}}
+    tls = {
+        "enabled": True,
+        "certManager": {"enabled": True, "issuerRef": {"name": "corp", "kind": "ClusterIssuer"}},
+    }
     documents = render({"kafka": {**THREE, "tls": tls}})
     certificate = find(documents, "Certificate", "platform-kafka-tls")["spec"]
     assert certificate["privateKey"]["encoding"] == "PKCS8"
-    assert certificate["issuerRef"] == {"name": "corp", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+    assert certificate["issuerRef"] == {
+        "name": "corp",
+        "kind": "ClusterIssuer",
+        "group": "cert-manager.io",
+    }
     assert "platform-kafka-tls" not in names(documents, "Secret")
 
 
@@ -283,7 +358,10 @@ def test_an_external_kafka_with_a_login_and_an_authority() -> None:
         "BROKER_CA_FILE": "/etc/platform/kafka/ca.crt",
     }
     volumes = pod(render(values), "platform-async-worker")["volumes"]
-    assert next(each for each in volumes if each["name"] == "kafka-ca")["secret"]["secretName"] == "authority"
+    assert (
+        next(each for each in volumes if each["name"] == "kafka-ca")["secret"]["secretName"]
+        == "authority"
+    )
 
 
 def peers(rule: dict[str, Any]) -> set[str]:
@@ -296,13 +374,19 @@ def test_only_who_uses_kafka_reaches_it() -> None:
     assert peers(clients) == {"api-rest", "async-worker", "kafka-topics"}
     assert [port["port"] for port in clients["ports"]] == [9092]
     assert peers(brokers) == {"kafka"}
-    without = find(render({"components": {"api-rest": {"uses": ["database"]}}}), "NetworkPolicy", "platform-kafka")
+    without = find(
+        render({"components": {"api-rest": {"uses": ["database"]}}}),
+        "NetworkPolicy",
+        "platform-kafka",
+    )
     assert peers(without["spec"]["ingress"][0]) == {"async-worker", "kafka-topics"}
 
 
 def test_kafka_has_the_peers_that_are_allowed_besides() -> None:
     peer = {"namespaceSelector": {"matchLabels": {"team": "data"}}}
-    clients, _ = find(render({"kafka": {"allowFrom": [peer]}}), "NetworkPolicy", "platform-kafka")["spec"]["ingress"]
+    clients, _ = find(render({"kafka": {"allowFrom": [peer]}}), "NetworkPolicy", "platform-kafka")[
+        "spec"
+    ]["ingress"]
     assert clients["from"][-1] == peer
 
 
@@ -310,9 +394,18 @@ def test_kafka_has_the_peers_that_are_allowed_besides() -> None:
     ("values", "said"),
     [
         ({"kafka": {"replicas": 2}}, "kafka"),
-        ({"kafka": {"replicationFactor": 3}}, "3 copies need as many brokers, and kafka.replicas is 1"),
-        ({"kafka": {"minInsyncReplicas": 2}}, "2 of 1 copies (kafka.replicationFactor) can never be in sync"),
-        ({"kafka": {**THREE, "minInsyncReplicas": 3}}, "no broker could be away for a moment; 2 is the most"),
+        (
+            {"kafka": {"replicationFactor": 3}},
+            "3 copies need as many brokers, and kafka.replicas is 1",
+        ),
+        (
+            {"kafka": {"minInsyncReplicas": 2}},
+            "2 of 1 copies (kafka.replicationFactor) can never be in sync",
+        ),
+        (
+            {"kafka": {**THREE, "minInsyncReplicas": 3}},
+            "no broker could be away for a moment; 2 is the most",
+        ),
         (
             {"kafka": {"topics": {"deployments": {"partitions": 1, "replicationFactor": 3}}}},
             "kafka.topics.deployments.replicationFactor: 3 copies need as many brokers",
@@ -323,27 +416,47 @@ def test_kafka_has_the_peers_that_are_allowed_besides() -> None:
         ),
         ({"kafka": {"config": {"node.id": 7}}}, "kafka.config: the chart sets node.id"),
         ({"kafka": {"config": {"a": "b\nlisteners=x"}}}, "kafka"),
-        ({"kafka": {"auth": {"existingSecret": "x"}}}, "it says nothing while kafka.auth.enabled is false"),
+        (
+            {"kafka": {"auth": {"existingSecret": "x"}}},
+            "it says nothing while kafka.auth.enabled is false",
+        ),
         (
             {"kafka": {"tls": {"existingSecret": "x"}}},
             "a certificate's source says nothing while kafka.tls.enabled is false",
         ),
         (
-            {"kafka": {"tls": {"enabled": True, "existingSecret": "x", "certManager": {"enabled": True}}}},
+            {
+                "kafka": {
+                    "tls": {
+                        "enabled": True,
+                        "existingSecret": "x",
+                        "certManager": {"enabled": True},
+                    }
+                }
+            },
             "kafka.tls: it has both existingSecret and certManager",
         ),
-        ({"kafka": {"tls": {"enabled": True, "certManager": {"enabled": True}}}}, "issuerRef.name: who is to sign?"),
+        (
+            {"kafka": {"tls": {"enabled": True, "certManager": {"enabled": True}}}},
+            "issuerRef.name: who is to sign?",
+        ),
         ({"kafka": {"enabled": False}}, "components.async-worker.uses: there is no Kafka"),
         ({"externalKafka": {"bootstrapServers": ["a:1"]}}, "the chart's own Kafka is enabled too"),
         (
-            {**EXTERNAL, "externalKafka": {**EXTERNAL["externalKafka"], "securityProtocol": "SASL_SSL"}},
+            {
+                **EXTERNAL,
+                "externalKafka": {**EXTERNAL["externalKafka"], "securityProtocol": "SASL_SSL"},
+            },
             "SASL_SSL needs a Secret with username and password",
         ),
         (
             {**EXTERNAL, "externalKafka": {**EXTERNAL["externalKafka"], "existingSecret": "x"}},
             "PLAINTEXT uses no password",
         ),
-        ({**EXTERNAL, "externalKafka": {**EXTERNAL["externalKafka"], "caSecret": "x"}}, "PLAINTEXT uses no CA"),
+        (
+            {**EXTERNAL, "externalKafka": {**EXTERNAL["externalKafka"], "caSecret": "x"}},
+            "PLAINTEXT uses no CA",
+        ),
         ({"kafka": {"replica": 3}}, "replica"),
         ({"kafka": {"resources": {"limits": {"memory": None}}}}, "memory"),
         (
@@ -357,7 +470,15 @@ def test_what_does_not_fit_is_said(values: dict[str, Any], said: str) -> None:
 
 
 def test_mistakes_are_said_together() -> None:
-    said = fails({"kafka": {"replicationFactor": 3, "config": {"node.id": 7}, "auth": {"existingSecret": "x"}}})
+    said = fails(
+        {
+            "kafka": {
+                "replicationFactor": 3,
+                "config": {"node.id": 7},
+                "auth": {"existingSecret": "x"},
+            }
+        }
+    )
     assert "kafka.replicationFactor" in said
     assert "kafka.config" in said
     assert "kafka.auth.existingSecret" in said

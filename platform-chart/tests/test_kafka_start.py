@@ -61,7 +61,12 @@ class Pod:
         }
         path = {"PATH": os.environ["PATH"]}
         return subprocess.run(
-            ["bash", str(self.script)], env={**path, **given}, capture_output=True, text=True, check=False, timeout=60
+            ["bash", str(self.script)],
+            env={**path, **given},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     def read(self, name: str) -> str:
@@ -97,7 +102,9 @@ def test_new_storage_is_formatted_once(pod: Pod) -> None:
 
 def test_the_heap_follows_from_the_memory_limit(pod: Pod) -> None:
     pod.start()
-    assert "KAFKA_HEAP_OPTS=-XX:InitialRAMPercentage=50 -XX:MaxRAMPercentage=50 " in pod.read("environment")
+    assert "KAFKA_HEAP_OPTS=-XX:InitialRAMPercentage=50 -XX:MaxRAMPercentage=50 " in pod.read(
+        "environment"
+    )
 
 
 def test_users_are_in_the_metadata_from_the_first_record_on(pod: Pod) -> None:
@@ -127,7 +134,9 @@ def test_every_listener_but_the_probes_knows_how_to_log_in(pod: Pod) -> None:
     assert (pod.home / "server.properties").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("password", ["", 'quo"te', "com,ma", "brack]et", "back\\slash", "blank space"])
+@pytest.mark.parametrize(
+    "password", ["", 'quo"te', "com,ma", "brack]et", "back\\slash", "blank space"]
+)
 def test_a_password_that_cannot_be_written_is_refused(pod: Pod, password: str) -> None:
     result = pod.start(**SECRETS | {"BROKER_PASSWORD": password})
     assert result.returncode == 1
@@ -137,7 +146,9 @@ def test_a_password_that_cannot_be_written_is_refused(pod: Pod, password: str) -
 
 def openssl(*arguments: str) -> str:
     """What openssl prints."""
-    return subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["openssl", *arguments], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("bits", ["2048", "3072", "4096"])
@@ -153,7 +164,9 @@ def test_keys_are_given_as_kafka_reads_them(pod: Pod, bits: str) -> None:
     assert store.endswith("-----END PRIVATE KEY-----\nthe certificate\n")
     ours = pod.home / "ours.pem"
     ours.write_text(store)
-    assert openssl("pkey", "-in", str(ours)) == openssl("pkcs8", "-topk8", "-nocrypt", "-in", str(key))
+    assert openssl("pkey", "-in", str(ours)) == openssl(
+        "pkcs8", "-topk8", "-nocrypt", "-in", str(key)
+    )
     assert (pod.home / "keystore.pem").stat().st_mode & 0o077 == 0
 
 
@@ -173,4 +186,7 @@ def test_a_key_of_another_kind_is_refused(pod: Pod) -> None:
     (tls / "tls.crt").write_text("certificate\n")
     result = pod.start()
     assert result.returncode == 1
-    assert "is neither a PKCS #8 nor an RSA private key; convert it: openssl pkcs8 -topk8 -nocrypt" in result.stderr
+    assert (
+        "is neither a PKCS #8 nor an RSA private key; convert it: openssl pkcs8 -topk8 -nocrypt"
+        in result.stderr
+    )

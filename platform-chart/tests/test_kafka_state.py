@@ -20,7 +20,7 @@ DESCRIBE_QUORUM, METADATA = 55, 3
 UNKNOWN = -1
 # What follows the correlation id: no client id, and what is asked for, as Kafka's protocol guide has it.
 REQUESTS = {
-    DESCRIBE_QUORUM: b"\xff\xff\x00" + b"\x02\x13__cluster_metadata" + b"\x02\x00\x00\x00\x00\x00" + b"\x00\x00",
+    DESCRIBE_QUORUM: b"\xff\xff\x00\x02\x13__cluster_metadata\x02\x00\x00\x00\x00\x00\x00\x00",
     METADATA: b"\xff\xff" + b"\xff\xff\xff\xff" + b"\x00",
 }
 # A partition: who keeps a copy, and whose copies are in sync.
@@ -29,7 +29,9 @@ Partition = tuple[list[int], list[int]]
 
 def text(value: str | None) -> bytes:
     """A string as versions without tags have it."""
-    return struct.pack(">h", -1) if value is None else struct.pack(">h", len(value)) + value.encode()
+    return (
+        struct.pack(">h", -1) if value is None else struct.pack(">h", len(value)) + value.encode()
+    )
 
 
 def integers(values: Sequence[int]) -> bytes:
@@ -48,7 +50,9 @@ def metadata(brokers: Sequence[int], topics: dict[str, list[Partition]]) -> byte
     """An answer to Metadata version 5."""
     answer = struct.pack(">ii", 0, len(brokers))
     for broker in brokers:
-        answer += struct.pack(">i", broker) + text("localhost") + struct.pack(">i", 9095) + text(None)
+        answer += (
+            struct.pack(">i", broker) + text("localhost") + struct.pack(">i", 9095) + text(None)
+        )
     answer += text("cluster") + struct.pack(">ii", 0, len(topics))
     for name, partitions in topics.items():
         answer += struct.pack(">h", 0) + text(name) + b"\x00" + struct.pack(">i", len(partitions))
@@ -90,7 +94,9 @@ def broker(answers: dict[int, bytes]) -> Iterator[Broker]:
         daemon_threads = True
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         try:
             yield Broker(server.server_address[1], asked)
         finally:
@@ -99,14 +105,27 @@ def broker(answers: dict[int, bytes]) -> Iterator[Broker]:
 
 def environment(port: int, node: int = 1, **more: str) -> dict[str, str]:
     """What the pod of a node tells the script."""
-    return {**os.environ, "POD_NAME": f"platform-kafka-{node}", "REPLICAS": "3", "LOCAL_PORT": str(port), **more}
+    return {
+        **os.environ,
+        "POD_NAME": f"platform-kafka-{node}",
+        "REPLICAS": "3",
+        "LOCAL_PORT": str(port),
+        **more,
+    }
 
 
-def state(port: int, *arguments: str, node: int = 1, **more: str) -> subprocess.CompletedProcess[str]:
+def state(
+    port: int, *arguments: str, node: int = 1, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run the script as the pod of a node does."""
     argv = ["bash", str(SCRIPT), *arguments]
     return subprocess.run(
-        argv, env=environment(port, node, **more), capture_output=True, text=True, check=False, timeout=30
+        argv,
+        env=environment(port, node, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
 
 

@@ -33,12 +33,18 @@ class Cluster:
             command.chmod(0o755)
         self.script = home / "topics.sh"
         text = SCRIPT.read_text()
-        for inside, here in {"/opt/kafka/bin": "bin", "/run/kafka": "", "/etc/kafka/chart": ""}.items():
+        for inside, here in {
+            "/opt/kafka/bin": "bin",
+            "/run/kafka": "",
+            "/etc/kafka/chart": "",
+        }.items():
             assert inside in text
             text = text.replace(inside, str(home / here))
         self.script.write_text(text)
 
-    def run(self, wanted: str, topics: str = "", created: str = "", default: str = DEFAULT, **more: str) -> str:
+    def run(
+        self, wanted: str, topics: str = "", created: str = "", default: str = DEFAULT, **more: str
+    ) -> str:
         """Run the script; what it said."""
         for name, content in {
             "topics": wanted,
@@ -49,7 +55,13 @@ class Cluster:
             (self.home / name).write_text(content)
         with socket.create_server(("127.0.0.1", 0)) as server:
             bootstrap = f"127.0.0.1:{server.getsockname()[1]}"
-            given = {"BOOTSTRAP": bootstrap, "WAIT": "60", "PROTOCOL": "PLAINTEXT", "HOME": str(self.home), **more}
+            given = {
+                "BOOTSTRAP": bootstrap,
+                "WAIT": "60",
+                "PROTOCOL": "PLAINTEXT",
+                "HOME": str(self.home),
+                **more,
+            }
             result = subprocess.run(
                 ["bash", str(self.script)],
                 env={**os.environ, **given},
@@ -68,9 +80,13 @@ class Cluster:
         client = self.home / "client.properties"
         return [
             " ".join(
-                part for part in line.split() if part not in {"--bootstrap-server", "--command-config", str(client)}
+                part
+                for part in line.split()
+                if part not in {"--bootstrap-server", "--command-config", str(client)}
             )
-            for line in (" ".join(w for w in each.split() if not w.startswith("127.")) for each in lines)
+            for line in (
+                " ".join(w for w in each.split() if not w.startswith("127.")) for each in lines
+            )
             if "--describe" not in line
         ]
 
@@ -99,7 +115,9 @@ def test_what_somebody_else_made_meanwhile_is_brought_to_the_same(cluster: Clust
 
 def test_nothing_is_done_when_all_is_as_wanted(cluster: Cluster) -> None:
     there = DEPLOYMENTS + ",retention.ms=-1\n"
-    said = cluster.run("minimum 1\ntopic deployments 3 1\nset deployments retention.ms=-1\n", topics=there)
+    said = cluster.run(
+        "minimum 1\ntopic deployments 3 1\nset deployments retention.ms=-1\n", topics=there
+    )
     assert cluster.changes == []
     assert said == "topics: as wanted\n"
 
@@ -107,7 +125,9 @@ def test_nothing_is_done_when_all_is_as_wanted(cluster: Cluster) -> None:
 def test_a_topic_is_not_taken_for_one_whose_name_begins_the_same(cluster: Cluster) -> None:
     there = DEPLOYMENTS.replace("deployments", "deployments.dead-letter") + "\n"
     cluster.run("topic deployments 3 1\n", topics=there, created=f"{there}{DEPLOYMENTS}\n")
-    assert cluster.changes[0].startswith("kafka-topics --create --if-not-exists --topic deployments ")
+    assert cluster.changes[0].startswith(
+        "kafka-topics --create --if-not-exists --topic deployments "
+    )
 
 
 def test_partitions_are_added_and_never_taken_away(cluster: Cluster) -> None:
@@ -160,7 +180,12 @@ def test_without_brokers_it_gives_up_when_its_time_is_over(cluster: Cluster) -> 
         "HOME": str(cluster.home),
     }
     result = subprocess.run(
-        ["bash", str(cluster.script)], env=given, capture_output=True, text=True, check=False, timeout=60
+        ["bash", str(cluster.script)],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert result.returncode == 1
     assert f"no broker answers at 127.0.0.1:{port}" in result.stderr
@@ -176,12 +201,19 @@ set deployments.dead-letter retention.ms=-1
 
 def test_the_topics_are_those_that_the_apps_use() -> None:
     documents = render()
-    assert find(documents, "ConfigMap", "platform-kafka-topics")["data"]["topics"].strip() == WANTED.strip()
+    assert (
+        find(documents, "ConfigMap", "platform-kafka-topics")["data"]["topics"].strip()
+        == WANTED.strip()
+    )
 
 
 def test_numbers_are_written_out() -> None:
-    topics = {"big": {"partitions": 1, "config": {"retention.bytes": 10000000000, "retention.ms": -1}}}
-    wanted = find(render({"kafka": {"topics": topics}}), "ConfigMap", "platform-kafka-topics")["data"]["topics"]
+    topics = {
+        "big": {"partitions": 1, "config": {"retention.bytes": 10000000000, "retention.ms": -1}}
+    }
+    wanted = find(render({"kafka": {"topics": topics}}), "ConfigMap", "platform-kafka-topics")[
+        "data"
+    ]["topics"]
     assert "set big retention.bytes=10000000000" in wanted
 
 
@@ -212,14 +244,18 @@ def test_another_task_is_another_job(values: dict[str, object]) -> None:
     assert job(values) != job({})
 
 
-@pytest.mark.parametrize("values", [{"config": {"num.io.threads": 4}}, {"resources": {"limits": {"memory": "2Gi"}}}])
+@pytest.mark.parametrize(
+    "values", [{"config": {"num.io.threads": 4}}, {"resources": {"limits": {"memory": "2Gi"}}}]
+)
 def test_what_does_not_concern_the_topics_makes_no_new_job(values: dict[str, object]) -> None:
     assert job(values) == job({})
 
 
 def test_the_job_keeps_no_install_waiting_and_stays() -> None:
     (made,) = [each for each in of_kind(render(), "Job") if "topics" in each["metadata"]["name"]]
-    assert not [key for key in made["metadata"].get("annotations", {}) if key.startswith("helm.sh/hook")]
+    assert not [
+        key for key in made["metadata"].get("annotations", {}) if key.startswith("helm.sh/hook")
+    ]
     assert "ttlSecondsAfterFinished" not in made["spec"]
     assert made["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
 
@@ -231,5 +267,7 @@ def test_topics_do_not_restart_brokers() -> None:
 
 
 def test_without_topics_there_is_no_job() -> None:
-    documents = render({"kafka": {"topics": {"deployments": None, "deployments.dead-letter": None}}})
+    documents = render(
+        {"kafka": {"topics": {"deployments": None, "deployments.dead-letter": None}}}
+    )
     assert not [name for name in names(documents, "Job") if "topics" in name]

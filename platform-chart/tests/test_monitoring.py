@@ -31,7 +31,9 @@ def monitored(*parts: str, **more: object) -> list[dict[str, Any]]:
 
 
 def used_metrics(text: str) -> set[str]:
-    return set(re.findall(r"\b(?:http|worker|api_rest|haproxy|process|python)_[a-z_]+\b(?=\{)", text))
+    return set(
+        re.findall(r"\b(?:http|worker|api_rest|haproxy|process|python)_[a-z_]+\b(?=\{)", text)
+    )
 
 
 def rules() -> list[dict[str, Any]]:
@@ -50,7 +52,10 @@ def dashboard() -> dict[str, Any]:
 def expressions() -> dict[str, str]:
     found = {rule["alert"]: rule["expr"] for rule in rules()}
     for panel in dashboard()["panels"]:
-        found |= {f"{panel['title']} {target['refId']}": target["expr"] for target in panel.get("targets", [])}
+        found |= {
+            f"{panel['title']} {target['refId']}": target["expr"]
+            for target in panel.get("targets", [])
+        }
     return found
 
 
@@ -64,36 +69,55 @@ def test_metrics_on_a_port_of_the_components_own_are_read_from_its_pods() -> Non
     spec = find(monitored("monitors"), "PodMonitor", "platform-async-worker")["spec"]
     assert spec["selector"]["matchLabels"]["app.kubernetes.io/name"] == "async-worker"
     assert spec["namespaceSelector"] == {"matchNames": ["test"]}
-    assert spec["podMetricsEndpoints"] == [{"port": "health", "path": "/metrics", "interval": "30s"}]
+    assert spec["podMetricsEndpoints"] == [
+        {"port": "health", "path": "/metrics", "interval": "30s"}
+    ]
 
 
 def test_metrics_over_tls_are_read_with_the_ca_and_the_services_name() -> None:
     documents = monitored("monitors", **HTTPS)
     (endpoint,) = find(documents, "ServiceMonitor", "platform-api-rest")["spec"]["endpoints"]
-    assert (endpoint["port"], endpoint["scheme"], endpoint["path"]) == ("https", "https", "/metrics")
+    assert (endpoint["port"], endpoint["scheme"], endpoint["path"]) == (
+        "https",
+        "https",
+        "/metrics",
+    )
     assert endpoint["tlsConfig"] == {
         "serverName": "platform-api-rest.test.svc",
         "ca": {"secret": {"name": "platform-ca", "key": "ca.crt"}},
     }
     # The proxy's own metrics are beside it, without TLS; the app's are not read twice.
-    ports = [each["port"] for each in find(documents, "PodMonitor", "platform-api-rest")["spec"]["podMetricsEndpoints"]]
+    ports = [
+        each["port"]
+        for each in find(documents, "PodMonitor", "platform-api-rest")["spec"][
+            "podMetricsEndpoints"
+        ]
+    ]
     assert ports == ["proxy-metrics"]
 
 
 def test_a_ca_that_everybody_knows_is_not_given() -> None:
     tls = {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}
     (monitor,) = of_kind(monitored("monitors", tls=tls, **HTTPS), "ServiceMonitor")
-    assert monitor["spec"]["endpoints"][0]["tlsConfig"] == {"serverName": "platform-api-rest.test.svc"}
+    assert monitor["spec"]["endpoints"][0]["tlsConfig"] == {
+        "serverName": "platform-api-rest.test.svc"
+    }
 
 
 def test_a_component_without_metrics_is_not_monitored() -> None:
     documents = monitored("monitors", components={"async-worker": {"metrics": {"port": ""}}})
-    assert "platform-async-worker" not in {each["metadata"]["name"] for each in of_kind(documents, "PodMonitor")}
+    assert "platform-async-worker" not in {
+        each["metadata"]["name"] for each in of_kind(documents, "PodMonitor")
+    }
 
 
-@pytest.mark.parametrize(("part", "kind"), [("monitors", "PodMonitor"), ("rules", "PrometheusRule")])
+@pytest.mark.parametrize(
+    ("part", "kind"), [("monitors", "PodMonitor"), ("rules", "PrometheusRule")]
+)
 def test_labels_by_which_a_prometheus_selects(part: str, kind: str) -> None:
-    found = of_kind(render({"monitoring": {part: {"enabled": True, "labels": {"release": "kps"}}}}), kind)
+    found = of_kind(
+        render({"monitoring": {part: {"enabled": True, "labels": {"release": "kps"}}}}), kind
+    )
     assert found
     assert {each["metadata"]["labels"]["release"] for each in found} == {"kps"}
 
@@ -101,7 +125,9 @@ def test_labels_by_which_a_prometheus_selects(part: str, kind: str) -> None:
 def test_every_metric_in_an_expression_is_one_that_there_is() -> None:
     known = PROXY_METRICS | set(APP_METRICS.read_text().split())
     used = {name: used_metrics(expression) for name, expression in expressions().items()}
-    assert {name: sorted(metrics - known) for name, metrics in used.items() if metrics - known} == {}
+    assert {
+        name: sorted(metrics - known) for name, metrics in used.items() if metrics - known
+    } == {}
     assert [name for name, metrics in used.items() if not metrics] == []
     assert set().union(*used.values()) >= PROXY_METRICS
 
@@ -123,7 +149,10 @@ def test_every_alert_says_what_is_wrong_and_how_badly() -> None:
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"]["summary"]
         # What Prometheus is to fill in has come through Helm's own templates.
-        assert "{{" not in rule["annotations"]["summary"] or "{{ $labels." in rule["annotations"]["summary"]
+        assert (
+            "{{" not in rule["annotations"]["summary"]
+            or "{{ $labels." in rule["annotations"]["summary"]
+        )
 
 
 def test_what_an_alert_quotes_is_left_by_its_expression() -> None:
@@ -159,7 +188,9 @@ def test_every_panel_is_asked_of_the_chosen_prometheus_and_has_a_unit() -> None:
             assert not panel.get("targets"), panel["title"]
             continue
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
-        assert panel["fieldConfig"]["defaults"]["unit"] in {"s", "reqps", "short", "percentunit"}, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in {"s", "reqps", "short", "percentunit"}, (
+            panel["title"]
+        )
         assert panel["targets"], panel["title"]
 
 
@@ -180,12 +211,20 @@ def test_every_query_of_a_panel_has_a_name_of_its_own_and_known_variables() -> N
 
 def test_panels_are_in_the_row_that_they_belong_to() -> None:
     rows: dict[str, set[str]] = {}
-    for panel in sorted(dashboard()["panels"], key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"])):
+    for panel in sorted(
+        dashboard()["panels"], key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"])
+    ):
         if panel["type"] == "row":
             row = panel["title"]
         for target in panel.get("targets", []):
-            rows.setdefault(row, set()).update(metric.partition("_")[0] for metric in used_metrics(target["expr"]))
-    assert rows == {"api-rest": {"http", "api", "worker"}, "async-worker": {"worker"}, "proxy": {"haproxy"}}
+            rows.setdefault(row, set()).update(
+                metric.partition("_")[0] for metric in used_metrics(target["expr"])
+            )
+    assert rows == {
+        "api-rest": {"http", "api", "worker"},
+        "async-worker": {"worker"},
+        "proxy": {"haproxy"},
+    }
 
 
 def test_the_list_of_the_apps_metrics_is_sorted() -> None:

@@ -32,8 +32,12 @@ def test_nobody_comes_in_where_nothing_is_served_and_only_dns_is_asked() -> None
 
 
 def test_the_namespace_comes_in_where_a_service_leads() -> None:
-    spec = policy(alone(ports={"http": 5000, "debug": 6000}, service={"enabled": True, "ports": {"http": 80}}))
-    assert spec["ingress"] == [{"from": [{"podSelector": {}}], "ports": [{"port": 5000, "protocol": "TCP"}]}]
+    spec = policy(
+        alone(ports={"http": 5000, "debug": 6000}, service={"enabled": True, "ports": {"http": 80}})
+    )
+    assert spec["ingress"] == [
+        {"from": [{"podSelector": {}}], "ports": [{"port": 5000, "protocol": "TCP"}]}
+    ]
 
 
 def test_the_api_is_reached_by_tls_alone() -> None:
@@ -42,7 +46,9 @@ def test_the_api_is_reached_by_tls_alone() -> None:
 
 
 def test_only_the_named_components_come_in() -> None:
-    spec = policy(alone(ports={"http": 80}, service={"enabled": True}, networkPolicy={"from": ["web"]}))
+    spec = policy(
+        alone(ports={"http": 80}, service={"enabled": True}, networkPolicy={"from": ["web"]})
+    )
     assert spec["ingress"][0]["from"] == [pods_of("web")]
 
 

@@ -11,13 +11,26 @@ from typing import Any
 import pytest
 from support import CHART, alone, helm
 
-WEB = {"ports": {"http": 5000}, "service": {"enabled": True}, "tls": {"enabled": True, "backendPort": "http"}}
+WEB = {
+    "ports": {"http": 5000},
+    "service": {"enabled": True},
+    "tls": {"enabled": True, "backendPort": "http"},
+}
 PUBLIC = {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}}
 
 
 def notes(values: Mapping[str, Any] | None = None) -> str:
     """Return the NOTES of an install that does not happen."""
-    arguments = ["install", "platform", str(CHART), "--namespace", "ledger", "--dry-run=client", "--values", "-"]
+    arguments = [
+        "install",
+        "platform",
+        str(CHART),
+        "--namespace",
+        "ledger",
+        "--dry-run=client",
+        "--values",
+        "-",
+    ]
     result = helm(*arguments, stdin=json.dumps(values or {}))
     assert result.returncode == 0, result.stderr
     return result.stdout.partition("\nNOTES:\n")[2]
@@ -35,7 +48,9 @@ def curl(values: Mapping[str, Any] | None = None) -> list[str]:
 
 def test_what_was_deployed() -> None:
     text = notes({"components": {"api-rest": {"scaling": {"enabled": True, "min": 3, "max": 6}}}})
-    assert re.search(r"^  platform-api-rest +Deployment, pods: 3 to 6, https on port 443$", text, re.MULTILINE)
+    assert re.search(
+        r"^  platform-api-rest +Deployment, pods: 3 to 6, https on port 443$", text, re.MULTILINE
+    )
     assert re.search(r"^  platform-async-worker +Deployment, pods: 1$", text, re.MULTILINE)
     assert re.search(r"^  platform-kafka +Kafka$", text, re.MULTILINE)
     assert "namespace ledger, environment local" in text
@@ -45,7 +60,10 @@ def test_the_curl_verifies_the_services_name() -> None:
     command = curl()
     assert {"--insecure", "-k"} & set(command) == set()
     assert command[command.index("--cacert") + 1] == "platform-ca.crt"
-    assert command[command.index("--connect-to") + 1] == "platform-api-rest.ledger.svc:443:127.0.0.1:8443"
+    assert (
+        command[command.index("--connect-to") + 1]
+        == "platform-api-rest.ledger.svc:443:127.0.0.1:8443"
+    )
     assert command[-1] == "https://platform-api-rest.ledger.svc/ready"
 
 
@@ -61,7 +79,9 @@ def test_a_ca_that_everybody_knows_is_not_given() -> None:
 
 
 def test_an_existing_secrets_own_ca_is_read_from_it() -> None:
-    assert "get secret bought " in notes({"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}}})
+    assert "get secret bought " in notes(
+        {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}}}
+    )
 
 
 def test_a_component_without_a_readiness_route_is_asked_for_its_first_page() -> None:
@@ -80,7 +100,9 @@ def test_where_the_worker_may_run_and_how_a_node_is_labelled() -> None:
 
 
 def test_components_that_need_the_same_nodes_are_named_together() -> None:
-    text = notes({"components": {"api-rest": {"capacityType": {"prefer": None, "require": "ondemand"}}}})
+    text = notes(
+        {"components": {"api-rest": {"capacityType": {"prefer": None, "require": "ondemand"}}}}
+    )
     assert "api-rest, async-worker run only on nodes with" in text
     assert text.count("kubectl label node") == 1
 
@@ -91,7 +113,9 @@ def test_nothing_is_said_of_nodes_when_any_will_do() -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_tests_are_named_where_there_are_some(enabled: bool) -> None:  # noqa: FBT001
-    assert ("helm test platform --namespace ledger" in notes({"tests": {"enabled": enabled}})) == enabled
+    assert (
+        "helm test platform --namespace ledger" in notes({"tests": {"enabled": enabled}})
+    ) == enabled
 
 
 @pytest.mark.parametrize("encrypted", [True, False])

@@ -34,7 +34,10 @@ CLIENT: dict[str, Any] = {
             {
                 "name": "client",
                 "command": ["python3", "-c", "import time; time.sleep(3600)"],
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                },
             }
         ],
     }
@@ -74,11 +77,19 @@ class Cluster:
 
     def client(self, image: str) -> None:
         CLIENT["spec"]["containers"][0]["image"] = image
-        self.kubectl("run", "client", f"--image={image}", "--restart=Never", f"--overrides={json.dumps(CLIENT)}")
+        self.kubectl(
+            "run",
+            "client",
+            f"--image={image}",
+            "--restart=Never",
+            f"--overrides={json.dumps(CLIENT)}",
+        )
         self.kubectl("wait", "pod/client", "--for=condition=Ready", "--timeout=120s")
 
     def pods(self) -> set[str]:
-        return set(self.kubectl("get", "pods", OURS, "--output=jsonpath={.items[*].metadata.uid}").split())
+        return set(
+            self.kubectl("get", "pods", OURS, "--output=jsonpath={.items[*].metadata.uid}").split()
+        )
 
 
 @pytest.fixture
@@ -86,7 +97,9 @@ def cluster() -> Iterator[Cluster]:
     made = Cluster(f"notes-{secrets.token_hex(4)}")
     made.kubectl("create", "namespace", made.namespace)
     try:
-        made.kubectl("label", "namespace", made.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        made.kubectl(
+            "label", "namespace", made.namespace, "pod-security.kubernetes.io/enforce=restricted"
+        )
         yield made
     finally:
         made.kubectl("delete", "namespace", made.namespace, "--wait=true", "--timeout=180s")
@@ -98,9 +111,20 @@ def image() -> str:
     docker = os.environ.get("DOCKER", "docker")
     repository = f"{REGISTRY}/notes"
     base = os.environ.get("NOTES_BASE_IMAGE", f"{REGISTRY}/api-rest")
-    run(docker, "build", "--quiet", "--build-arg", f"BASE_IMAGE={base}", "--tag", f"{repository}:test", str(APP))
+    run(
+        docker,
+        "build",
+        "--quiet",
+        "--build-arg",
+        f"BASE_IMAGE={base}",
+        "--tag",
+        f"{repository}:test",
+        str(APP),
+    )
     run(docker, "push", "--quiet", f"{repository}:test")
-    digests = json.loads(run(docker, "image", "inspect", "--format", "{{json .RepoDigests}}", f"{repository}:test"))
+    digests = json.loads(
+        run(docker, "image", "inspect", "--format", "{{json .RepoDigests}}", f"{repository}:test")
+    )
     (reference,) = [each for each in digests if each.startswith(f"{repository}@")]
     return str(reference)
 
@@ -116,7 +140,17 @@ def test_a_note_outlives_every_pod(cluster: Cluster, image: str) -> None:
     options = [part for key, value in told.items() for part in ("--set-string", f"{key}={value}")]
     values = str(CHART / "examples" / "notes-mysql.yaml")
     installed = helm(
-        *("upgrade", "--install", "notes", str(CHART), "--namespace", cluster.namespace, "--values", values, *options),
+        *(
+            "upgrade",
+            "--install",
+            "notes",
+            str(CHART),
+            "--namespace",
+            cluster.namespace,
+            "--values",
+            values,
+            *options,
+        ),
         kubeconfig=KUBECONFIG,
     )
     assert installed.returncode == 0, installed.stderr

@@ -15,7 +15,12 @@ def test_one_pod_at_a_time_and_broken_ones_at_any() -> None:
     assert spec == {
         "maxUnavailable": 1,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "platform"}},
+        "selector": {
+            "matchLabels": {
+                "app.kubernetes.io/name": "web",
+                "app.kubernetes.io/instance": "platform",
+            }
+        },
     }
 
 
@@ -33,10 +38,14 @@ def test_none_where_it_would_protect_nothing(single: dict[str, Any]) -> None:
 
 
 def test_a_minimum_replaces_the_maximum() -> None:
-    spec = find(render(alone(replicas=3, disruptionBudget={"minAvailable": "50%"})), KIND, "platform-web")["spec"]
+    spec = find(
+        render(alone(replicas=3, disruptionBudget={"minAvailable": "50%"})), KIND, "platform-web"
+    )["spec"]
     assert spec["minAvailable"] == "50%"
     assert "maxUnavailable" not in spec
 
 
 def test_scaling_counts_with_its_least() -> None:
-    assert names(render(alone(replicas=1, scaling={"enabled": True, "min": 2})), KIND) == ["platform-web"]
+    assert names(render(alone(replicas=1, scaling={"enabled": True, "min": 2})), KIND) == [
+        "platform-web"
+    ]

@@ -16,11 +16,16 @@ def web_pod(**values: object) -> dict[str, Any]:
 
 
 def variables(**values: object) -> dict[str, Any]:
-    return {each["name"]: each.get("value", each.get("valueFrom")) for each in web(**values).get("env", [])}
+    return {
+        each["name"]: each.get("value", each.get("valueFrom"))
+        for each in web(**values).get("env", [])
+    }
 
 
 def test_command_arguments_and_folder_are_the_images_own_if_not_given() -> None:
-    assert not {"command", "args", "workingDir", "env", "envFrom", "ports", "lifecycle"} & web().keys()
+    assert (
+        not {"command", "args", "workingDir", "env", "envFrom", "ports", "lifecycle"} & web().keys()
+    )
     own = web(command=["a"], args=["--b", "c d"], workingDir="/w")
     assert (own["command"], own["args"], own["workingDir"]) == (["a"], ["--b", "c d"], "/w")
 
@@ -47,10 +52,16 @@ def test_variables_in_kubernetes_own_way_come_last() -> None:
 
 
 def test_secrets_become_variables_before_literal_ones() -> None:
-    secrets = {"PASSWORD": {"secret": "login"}, "USER_NAME": {"secret": "login", "key": "user", "optional": True}}
+    secrets = {
+        "PASSWORD": {"secret": "login"},
+        "USER_NAME": {"secret": "login", "key": "user", "optional": True},
+    }
     assert web(secrets=secrets, env={"A_URL": "x://$(USER_NAME)"})["env"] == [
         {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "PASSWORD"}}},
-        {"name": "USER_NAME", "valueFrom": {"secretKeyRef": {"name": "login", "key": "user", "optional": True}}},
+        {
+            "name": "USER_NAME",
+            "valueFrom": {"secretKeyRef": {"name": "login", "key": "user", "optional": True}},
+        },
         {"name": "A_URL", "value": "x://$(USER_NAME)"},
     ]
 
@@ -64,7 +75,10 @@ def test_a_secret_of_another_component_is_read_from_there() -> None:
     values = alone(secrets={"PASSWORD": {"value": "p"}})
     values["components"]["store"] = {
         "image": {"repository": "store", "tag": "1"},
-        "secrets": {"STORE_PASSWORD": {"from": "web", "key": "PASSWORD"}, "PASSWORD": {"from": "web"}},
+        "secrets": {
+            "STORE_PASSWORD": {"from": "web", "key": "PASSWORD"},
+            "PASSWORD": {"from": "web"},
+        },
     }
     reference = {"secretKeyRef": {"name": "platform-web", "key": "PASSWORD"}}
     env = container(render(values), "platform-store")["env"]
@@ -94,7 +108,9 @@ def test_the_platforms_parts_become_variables_and_what_is_given_wins() -> None:
 
 def test_the_environment_is_told_under_the_name_that_the_app_knows() -> None:
     values = {**alone(variables={"environment": "STAGE"}), "environment": "staging"}
-    assert container(render(values), "platform-web")["env"] == [{"name": "STAGE", "value": "staging"}]
+    assert container(render(values), "platform-web")["env"] == [
+        {"name": "STAGE", "value": "staging"}
+    ]
 
 
 def test_probes_are_as_given_and_distinct_for_both_apps() -> None:
@@ -104,13 +120,18 @@ def test_probes_are_as_given_and_distinct_for_both_apps() -> None:
     assert not {"readinessProbe", "startupProbe"} & own.keys()
     for name in ("api-rest", "async-worker"):
         app = container(render(), f"platform-{name}", name)
-        asked = {kind: app[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
+        asked = {
+            kind: app[f"{kind}Probe"]["httpGet"]["path"]
+            for kind in ("startup", "liveness", "readiness")
+        }
         assert asked == {"startup": "/health", "liveness": "/health", "readiness": "/ready"}
 
 
 def test_a_probe_gives_way_to_another_kind() -> None:
     probes = {"readiness": {"httpGet": None, "tcpSocket": {"port": "http"}}}
-    app = container(render({"components": {"api-rest": {"probes": probes}}}), "platform-api-rest", "api-rest")
+    app = container(
+        render({"components": {"api-rest": {"probes": probes}}}), "platform-api-rest", "api-rest"
+    )
     assert app["readinessProbe"]["tcpSocket"] == {"port": "http"}
     assert "httpGet" not in app["readinessProbe"]
 
@@ -145,7 +166,10 @@ def test_the_pod_has_no_token_and_no_links() -> None:
 
 
 def test_security_contexts_are_merged_with_the_components_own() -> None:
-    spec = web_pod(securityContext={"readOnlyRootFilesystem": False}, podSecurityContext={"supplementalGroups": [5]})
+    spec = web_pod(
+        securityContext={"readOnlyRootFilesystem": False},
+        podSecurityContext={"supplementalGroups": [5]},
+    )
     assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is False
     assert spec["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
     assert spec["securityContext"]["supplementalGroups"] == [5]
@@ -166,7 +190,12 @@ def test_volumes_of_every_kind() -> None:
             "tmp": None,
             "a": {"mountPath": "/a", "files": {"f.ini": "x"}, "subPath": "f.ini"},
             "b": {"mountPath": "/b", "secretFiles": {"token": "t"}, "defaultMode": 288},
-            "c": {"mountPath": "/c", "configMap": "settings", "items": {"k": "p"}, "optional": True},
+            "c": {
+                "mountPath": "/c",
+                "configMap": "settings",
+                "items": {"k": "p"},
+                "optional": True,
+            },
             "d": {"mountPath": "/d", "secret": "login"},
             "e": {"mountPath": "/e", "claim": "shared", "readOnly": True},
             "f": {"mountPath": "/f", "source": {"nfs": {"server": "s", "path": "/"}}},
@@ -176,7 +205,14 @@ def test_volumes_of_every_kind() -> None:
     assert spec["volumes"] == [
         {"name": "a", "configMap": {"name": "platform-web-a"}},
         {"name": "b", "secret": {"secretName": "platform-web-b", "defaultMode": 288}},
-        {"name": "c", "configMap": {"name": "settings", "items": [{"key": "k", "path": "p"}], "optional": True}},
+        {
+            "name": "c",
+            "configMap": {
+                "name": "settings",
+                "items": [{"key": "k", "path": "p"}],
+                "optional": True,
+            },
+        },
         {"name": "d", "secret": {"secretName": "login"}},
         {"name": "e", "persistentVolumeClaim": {"claimName": "shared"}},
         {"name": "f", "nfs": {"server": "s", "path": "/"}},
@@ -197,7 +233,9 @@ def test_containers_of_the_users_own_are_hardened_and_run_beside() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert spec["initContainers"] == [{"name": "own", "image": "own:1", "securityContext": hardened}]
+    assert spec["initContainers"] == [
+        {"name": "own", "image": "own:1", "securityContext": hardened}
+    ]
     assert [each["name"] for each in spec["containers"]] == ["web", "own"]
     assert spec["containers"][1]["securityContext"] == hardened
 
@@ -212,14 +250,24 @@ def test_where_and_how_pods_run_is_handed_on() -> None:
     toleration = {"key": "k", "operator": "Exists", "effect": "NoSchedule"}
     alias = {"ip": "10.0.0.1", "hostnames": ["h"]}
     spec = web_pod(
-        nodeSelector={"disk": "ssd", "gen": 2}, tolerations=[toleration], hostAliases=[alias], priorityClassName="p"
+        nodeSelector={"disk": "ssd", "gen": 2},
+        tolerations=[toleration],
+        hostAliases=[alias],
+        priorityClassName="p",
     )
     assert spec["nodeSelector"] == {"disk": "ssd", "gen": "2"}
-    assert (spec["tolerations"], spec["hostAliases"], spec["priorityClassName"]) == ([toleration], [alias], "p")
+    assert (spec["tolerations"], spec["hostAliases"], spec["priorityClassName"]) == (
+        [toleration],
+        [alias],
+        "p",
+    )
 
 
 def test_pull_policy_and_secrets_are_those_of_all_images() -> None:
-    spec = pod(render({**alone(), "image": {"pullPolicy": "Always", "pullSecrets": ["login"]}}), "platform-web")
+    spec = pod(
+        render({**alone(), "image": {"pullPolicy": "Always", "pullSecrets": ["login"]}}),
+        "platform-web",
+    )
     assert spec["imagePullSecrets"] == [{"name": "login"}]
     assert spec["containers"][0]["imagePullPolicy"] == "Always"
 

@@ -34,7 +34,9 @@ def test_timeouts_are_the_values() -> None:
 
 def test_the_app_gives_up_before_the_proxy_does() -> None:
     # api-rest: a request has 30 s to arrive, DELIVERY_TIMEOUT is 60 at most.
-    (server,) = [line for line in settings(configuration(), "timeout") if line.startswith("server ")]
+    (server,) = [
+        line for line in settings(configuration(), "timeout") if line.startswith("server ")
+    ]
     assert int(server.split()[1].removesuffix("s")) > 60
 
 
@@ -70,7 +72,9 @@ def test_a_trusted_proxy_is_believed() -> None:
     assert settings(given, "acl trusted") == ["src 10.0.0.0/8 fd00::/8"]
     removed = settings(given, "http-request del-header")
     assert [line for line in removed if not line.endswith(" unless trusted")] == ["proxy"]
-    assert settings(given, "tcp-request connection track-sc0") == ["src table clients unless trusted"]
+    assert settings(given, "tcp-request connection track-sc0") == [
+        "src table clients unless trusted"
+    ]
 
 
 @pytest.mark.parametrize("status", [400, 408, 429, 502, 503, 504])
@@ -82,11 +86,16 @@ def test_its_own_errors_look_like_api_rests(status: int) -> None:
 
 def test_the_script_that_watches_the_certificate_is_beside_it() -> None:
     held = find(render(), "ConfigMap", "platform-proxy")["data"]
-    assert held["certificate.lua"].strip() == (CHART / "files/proxy/certificate.lua").read_text().strip()
+    assert (
+        held["certificate.lua"].strip()
+        == (CHART / "files/proxy/certificate.lua").read_text().strip()
+    )
     assert settings(held["haproxy.cfg"], "lua-load") == [
         "/usr/local/etc/haproxy/certificate.lua /certificate/certificate.pem /certificate/./certificate.pem"
     ]
 
 
 def test_there_is_none_without_tls() -> None:
-    assert "platform-proxy" not in names(render({"components": {"api-rest": {"tls": {"enabled": False}}}}), "ConfigMap")
+    assert "platform-proxy" not in names(
+        render({"components": {"api-rest": {"tls": {"enabled": False}}}}), "ConfigMap"
+    )

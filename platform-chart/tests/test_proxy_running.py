@@ -87,17 +87,27 @@ class Proxy:
         (folder / "proxy").mkdir()
         for name, text in held.items():
             # How often it looks for a renewed certificate.
-            (folder / "proxy" / name).write_text(text.replace("local SECONDS = 5", "local SECONDS = 1"))
+            (folder / "proxy" / name).write_text(
+                text.replace("local SECONDS = 5", "local SECONDS = 1")
+            )
         (folder / "certificate").mkdir()
         self.put_certificate(self.documents)
         (folder / "ca.crt").write_bytes(self.secret(self.documents, "platform-ca")["ca.crt"])
         self.name = f"chart-proxy-{uuid.uuid4().hex[:8]}"
         sidecar = container(self.documents, "platform-web", "proxy")
         user = sidecar["securityContext"]["runAsUser"]
-        mounts = [f"--volume={folder}/{mount['name']}:{mount['mountPath']}:ro" for mount in sidecar["volumeMounts"]]
+        mounts = [
+            f"--volume={folder}/{mount['name']}:{mount['mountPath']}:ro"
+            for mount in sidecar["volumeMounts"]
+        ]
         environment = [f"--env={each['name']}={each['value']}" for each in sidecar["env"]]
         command, *arguments = sidecar["command"]
-        restricted = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--user={user}:{user}"]
+        restricted = [
+            "--read-only",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            f"--user={user}:{user}",
+        ]
         docker(
             "run",
             "--detach",
@@ -130,7 +140,10 @@ class Proxy:
 
     @staticmethod
     def secret(documents: list[dict[str, Any]], name: str) -> dict[str, bytes]:
-        return {key: base64.b64decode(value) for key, value in find(documents, "Secret", name)["data"].items()}
+        return {
+            key: base64.b64decode(value)
+            for key, value in find(documents, "Secret", name)["data"].items()
+        }
 
     def put_certificate(self, documents: list[dict[str, Any]]) -> None:
         """Replace both files at once, as the kubelet does."""
@@ -278,10 +291,12 @@ def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(
     second = until(lambda: (now := own.serial()) != first and now)
     # The key of another certificate: HAProxy must not take it, nor end.
     broken = render(alone(**WEB) | {"tls": {"extraNames": ["third.example"]}})
-    other = find(render(alone(**WEB) | {"tls": {"extraNames": ["fourth.example"]}}), "Secret", "platform-tls")
-    find(broken, "Secret", "platform-tls")["data"] = find(broken, "Secret", "platform-tls")["data"] | {
-        "tls.key": other["data"]["tls.key"]
-    }
+    other = find(
+        render(alone(**WEB) | {"tls": {"extraNames": ["fourth.example"]}}), "Secret", "platform-tls"
+    )
+    find(broken, "Secret", "platform-tls")["data"] = find(broken, "Secret", "platform-tls")[
+        "data"
+    ] | {"tls.key": other["data"]["tls.key"]}
     own.put_certificate(broken)
     until(lambda: "the new certificate is unusable, the old one stays in use" in own.log())
     assert own.serial() == second
@@ -293,10 +308,14 @@ def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(
     assert own.log().count("the new certificate is unusable") == 1
 
 
-def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_answered(own: Proxy) -> None:
+def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_answered(
+    own: Proxy,
+) -> None:
     resting, asking, slow = own.connect(), own.connect(), own.connect()
     assert own.ask(connection=resting)[2]["Connection"] is None
-    hook = container(own.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"]["command"]
+    hook = container(own.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"][
+        "command"
+    ]
     telling = subprocess.Popen(["docker", "exec", own.name, *hook], stderr=subprocess.DEVNULL)
     until(lambda: own.ask()[2]["Connection"] == "close")
     assert own.ask(connection=asking)[2]["Connection"] == "close"
@@ -337,7 +356,9 @@ def test_an_address_may_ask_only_so_often(strict: Proxy) -> None:
     assert json.loads(body)["error"]["code"] == "too-many-requests"
 
 
-def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(proxy: Proxy) -> None:
+def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(
+    proxy: Proxy,
+) -> None:
     stalled = proxy.connect()
     stalled.sock.sendall(b"GET / HTTP/1.1\r\n")
     assert proxy.ask("/slow")[0] == 504
@@ -349,7 +370,11 @@ def test_an_app_that_is_gone_is_said_in_json(proxy: Proxy) -> None:
     docker("kill", f"{proxy.name}-app")
     status, body, headers = proxy.ask()
     docker("start", f"{proxy.name}-app")
-    assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/json", "1")
+    assert (status, headers["Content-Type"], headers["Retry-After"]) == (
+        503,
+        "application/json",
+        "1",
+    )
     assert json.loads(body)["error"]["code"] == "unavailable"
     assert '"status": 503' in proxy.log()
 
@@ -357,7 +382,9 @@ def test_an_app_that_is_gone_is_said_in_json(proxy: Proxy) -> None:
 def test_its_own_metrics_are_those_that_alerts_and_dashboard_ask_for(proxy: Proxy) -> None:
     connection = http.client.HTTPConnection(proxy.address, 8404, timeout=10)
     connection.request("GET", "/metrics")
-    there = set(re.findall(r"^# TYPE (\S+)", connection.getresponse().read().decode(), re.MULTILINE))
+    there = set(
+        re.findall(r"^# TYPE (\S+)", connection.getresponse().read().decode(), re.MULTILINE)
+    )
     assert PROXY_METRICS - there == set()
     connection.request("GET", "/health")
     assert connection.getresponse().status == 200

@@ -38,7 +38,9 @@ def test_the_label_of_the_commands_is_the_charts() -> None:
 
 def test_every_link_leads_somewhere() -> None:
     headings = {
-        re.sub(r"[^\w -]", "", line[3:]).lower().replace(" ", "-") for line in README.splitlines() if line[:3] == "## "
+        re.sub(r"[^\w -]", "", line[3:]).lower().replace(" ", "-")
+        for line in README.splitlines()
+        if line[:3] == "## "
     }
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if target.startswith("#"):

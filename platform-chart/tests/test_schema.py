@@ -35,7 +35,10 @@ def objects(schema: dict[str, Any], at: str) -> Iterator[tuple[str, dict[str, An
         return  # narrows what is closed elsewhere
     if "properties" in schema:
         yield at, schema
-    for name, below in [*schema.get("properties", {}).items(), ("*", schema.get("additionalProperties"))]:
+    for name, below in [
+        *schema.get("properties", {}).items(),
+        ("*", schema.get("additionalProperties")),
+    ]:
         if isinstance(below, dict):
             yield from objects(below, f"{at}.{name}")
     if isinstance(schema.get("items"), dict):
@@ -45,7 +48,9 @@ def objects(schema: dict[str, Any], at: str) -> Iterator[tuple[str, dict[str, An
 @pytest.mark.parametrize("name", [*SCHEMA["$defs"], ""])
 def test_an_object_with_keys_has_no_others(name: str) -> None:
     schema = SCHEMA["$defs"][name] if name else {**SCHEMA, "$defs": {}}
-    found = [at for at, each in objects(schema, name) if each.get("additionalProperties") is not False]
+    found = [
+        at for at, each in objects(schema, name) if each.get("additionalProperties") is not False
+    ]
     assert found == []
 
 
@@ -60,7 +65,10 @@ TYPOS: list[tuple[dict[str, Any], str]] = [
     ({"ports": {"http": 70000}}, "maximum: got 70,000, want 65,535"),
     ({"ports": {"http": "80"}}, "got string, want"),
     ({"ports": {"much-too-long-name": 80}}, "'much-too-long-name'"),
-    ({"ports": {"http": {"port": 80, "protocol": "HTTP"}}}, "value must be one of 'TCP', 'UDP', 'SCTP'"),
+    (
+        {"ports": {"http": {"port": 80, "protocol": "HTTP"}}},
+        "value must be one of 'TCP', 'UDP', 'SCTP'",
+    ),
     ({"env": {"A B": "x"}}, "'A B' does not match pattern"),
     ({"env": {"A": ["x"]}}, "got array, want"),
     ({"config": {"A": {"b": "c"}}}, "got object, want"),
@@ -70,16 +78,25 @@ TYPOS: list[tuple[dict[str, Any], str]] = [
     ({"volumes": {"v": {"mountPath": "relative"}}}, "does not match pattern '^/'"),
     ({"volumes": {"v": {"mountPath": "/v", "source": {"nfs": {}, "csi": {}}}}}, "maxProperties"),
     ({"claims": {"v": {"mountPath": "/v", "size": "1 GB"}}}, "'1 GB' does not match pattern"),
-    ({"claims": {"v": {"mountPath": "/v", "accessModes": ["RWO"]}}}, "value must be one of 'ReadWriteOnce'"),
+    (
+        {"claims": {"v": {"mountPath": "/v", "accessModes": ["RWO"]}}},
+        "value must be one of 'ReadWriteOnce'",
+    ),
     ({"probes": {"livness": {}}}, "additional properties 'livness' not allowed"),
     ({"probes": {"liveness": {"httpGet": {"path": "/health"}}}}, "missing property 'port'"),
-    ({"probes": {"liveness": {"tcpSocket": {"port": 80}, "periodSecond": 1}}}, "'periodSecond' not allowed"),
+    (
+        {"probes": {"liveness": {"tcpSocket": {"port": 80}, "periodSecond": 1}}},
+        "'periodSecond' not allowed",
+    ),
     ({"resources": {"limits": {"cpu": "5x"}}}, "'5x' does not match pattern"),
     ({"resources": {"limit": {}}}, "additional properties 'limit' not allowed"),
     ({"replicas": -1}, "minimum: got -1, want 0"),
     ({"replicas": "2"}, "got string, want integer"),
     ({"scaling": {"minReplicas": 1}}, "additional properties 'minReplicas' not allowed"),
-    ({"rollout": {"strategy": "Rolling"}}, "value must be one of 'RollingUpdate', 'Recreate', 'OnDelete'"),
+    (
+        {"rollout": {"strategy": "Rolling"}},
+        "value must be one of 'RollingUpdate', 'Recreate', 'OnDelete'",
+    ),
     ({"rollout": {"maxSurge": "a quarter"}}, "does not match pattern"),
     ({"shutdown": {"linger": 1.5}}, "got number, want integer"),
     ({"service": {"enabled": True, "type": "Internal"}}, "value must be one of 'ClusterIP'"),
@@ -88,7 +105,13 @@ TYPOS: list[tuple[dict[str, Any], str]] = [
     ({"capacityType": {"prefer": "sport"}}, "value must be one of 'spot', 'ondemand'"),
     ({"affinity": {"nodeAfinity": {}}}, "additional properties 'nodeAfinity' not allowed"),
     (
-        {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}}},
+        {
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}
+                }
+            }
+        },
         "minProperties",
     ),
     ({"tolerations": [{"effects": "NoSchedule"}]}, "additional properties 'effects' not allowed"),
@@ -99,14 +122,20 @@ TYPOS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("number", "message"), [(number, message) for number, (_, message) in enumerate(TYPOS)])
+@pytest.mark.parametrize(
+    ("number", "message"), [(number, message) for number, (_, message) in enumerate(TYPOS)]
+)
 def test_a_typo_is_refused_with_its_place(number: int, message: str) -> None:
     # Each in a component of its own, so that helm has to be asked but once.
-    said = fails(beside([values for values, _ in TYPOS], [f"web-{each}" for each in range(len(TYPOS))]))
+    said = fails(
+        beside([values for values, _ in TYPOS], [f"web-{each}" for each in range(len(TYPOS))])
+    )
     places = (f"'/components/web-{number}'", f"'/components/web-{number}/")
     own = [line for line in said.splitlines() if any(place in line for place in places)]
     # Of a property's name helm does not say where it is.
-    assert any(message in line for line in own or [line for line in said.splitlines() if "at ''" in line])
+    assert any(
+        message in line for line in own or [line for line in said.splitlines() if "at ''" in line]
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,10 +143,16 @@ def test_a_typo_is_refused_with_its_place(number: int, message: str) -> None:
     [
         ({"component": {}}, "additional properties 'component' not allowed"),
         ({"components": {"Web_App": {}}}, "'Web_App' does not match pattern"),
-        ({"componentDefaults": {"replica": 1}}, "at '/componentDefaults': additional properties 'replica' not allowed"),
+        (
+            {"componentDefaults": {"replica": 1}},
+            "at '/componentDefaults': additional properties 'replica' not allowed",
+        ),
         ({"image": {"pullPolicy": "Sometimes"}}, "at '/image/pullPolicy': value must be one of"),
         ({"capacityTypeLabel": "not a label"}, "at '/capacityTypeLabel'"),
-        ({"networkPolicy": {"scrapers": [{"namespace": "x"}]}}, "additional properties 'namespace' not allowed"),
+        (
+            {"networkPolicy": {"scrapers": [{"namespace": "x"}]}},
+            "additional properties 'namespace' not allowed",
+        ),
     ],
 )
 def test_a_typo_outside_of_a_component_is_refused_too(values: dict[str, Any], message: str) -> None:
@@ -147,17 +182,31 @@ def test_the_users_own_maps_are_open() -> None:
 
 
 def test_null_takes_away_every_map_and_list_of_a_component() -> None:
-    nullable = [key for key, schema in COMPONENT.items() if "null" in resolved(schema).get("type", [])]
-    assert {"probes", "env", "volumes", "affinity", "capacityType", "resources", "tolerations"} <= set(nullable)
+    nullable = [
+        key for key, schema in COMPONENT.items() if "null" in resolved(schema).get("type", [])
+    ]
+    assert {
+        "probes",
+        "env",
+        "volumes",
+        "affinity",
+        "capacityType",
+        "resources",
+        "tolerations",
+    } <= set(nullable)
     documents = render(alone(**dict.fromkeys(set(nullable) - {"tls"})))
     assert container(documents, "platform-web")["resources"] == {}
     assert "volumes" not in pod(documents, "platform-web")
 
 
 def test_the_defaults_are_not_taken_away() -> None:
-    assert "at '/componentDefaults': missing property 'probes'" in fails({"componentDefaults": {"probes": None}})
+    assert "at '/componentDefaults': missing property 'probes'" in fails(
+        {"componentDefaults": {"probes": None}}
+    )
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    found: dict[str, Any] = (
+        SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    )
     return found

@@ -21,7 +21,9 @@ def test_the_api_is_reached_at_443_alone_and_the_worker_not_at_all() -> None:
     documents = render()
     api = find(documents, "Service", "platform-api-rest")["spec"]
     assert api["type"] == "ClusterIP"
-    assert api["ports"] == [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP"}]
+    assert api["ports"] == [
+        {"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP"}
+    ]
     assert "platform-async-worker" not in names(documents, "Service")
 
 
@@ -30,7 +32,9 @@ def test_there_is_none_until_it_is_asked_for() -> None:
 
 
 def test_the_ports_are_the_components_own_if_not_given() -> None:
-    own = spec(ports={"http": 5000, "dns": {"port": 53, "protocol": "UDP"}}, service={"enabled": True})
+    own = spec(
+        ports={"http": 5000, "dns": {"port": 53, "protocol": "UDP"}}, service={"enabled": True}
+    )
     assert own["ports"] == [
         {"name": "dns", "port": 53, "targetPort": "dns", "protocol": "UDP"},
         {"name": "http", "port": 5000, "targetPort": "http", "protocol": "TCP"},
@@ -38,7 +42,11 @@ def test_the_ports_are_the_components_own_if_not_given() -> None:
 
 
 def test_ports_lead_to_the_port_of_their_name_or_to_another() -> None:
-    ports = {"http": 80, "web": {"port": 8080, "targetPort": "http"}, "raw": {"port": 9, "targetPort": 5000}}
+    ports = {
+        "http": 80,
+        "web": {"port": 8080, "targetPort": "http"},
+        "raw": {"port": 9, "targetPort": 5000},
+    }
     own = spec(ports={"http": 5000}, service={"enabled": True, "ports": ports})["ports"]
     assert {each["name"]: (each["port"], each["targetPort"]) for each in own} == {
         "http": (80, "http"),
@@ -48,7 +56,10 @@ def test_ports_lead_to_the_port_of_their_name_or_to_another() -> None:
 
 
 def test_a_ports_protocol_is_the_components() -> None:
-    own = spec(ports={"dns": {"port": 53, "protocol": "UDP"}}, service={"enabled": True, "ports": {"dns": 53}})
+    own = spec(
+        ports={"dns": {"port": 53, "protocol": "UDP"}},
+        service={"enabled": True, "ports": {"dns": 53}},
+    )
     assert own["ports"][0]["protocol"] == "UDP"
 
 
@@ -70,13 +81,21 @@ def test_a_statefulsets_service_is_headless_if_nothing_else_is_said(
 
 def test_it_selects_the_components_pods() -> None:
     own = spec(ports={"http": 80}, service={"enabled": True})
-    assert own["selector"] == {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "platform"}
+    assert own["selector"] == {
+        "app.kubernetes.io/name": "web",
+        "app.kubernetes.io/instance": "platform",
+    }
 
 
 def test_type_annotations_and_unready_addresses_are_handed_on() -> None:
     own = service(
         ports={"http": 80},
-        service={"enabled": True, "type": "LoadBalancer", "annotations": {"a": True}, "publishNotReadyAddresses": True},
+        service={
+            "enabled": True,
+            "type": "LoadBalancer",
+            "annotations": {"a": True},
+            "publishNotReadyAddresses": True,
+        },
     )
     assert own["spec"]["type"] == "LoadBalancer"
     assert own["spec"]["publishNotReadyAddresses"] is True

@@ -22,4 +22,7 @@ def test_an_existing_one_is_used() -> None:
     documents = render(alone(serviceAccount={"create": False, "name": "theirs"}))
     assert names(documents, "ServiceAccount") == []
     assert pod(documents, "platform-web")["serviceAccountName"] == "theirs"
-    assert pod(render(alone(serviceAccount={"create": False})), "platform-web")["serviceAccountName"] == "default"
+    assert (
+        pod(render(alone(serviceAccount={"create": False})), "platform-web")["serviceAccountName"]
+        == "default"
+    )

@@ -10,14 +10,28 @@ from typing import Any
 import pytest
 from support import alone, container, find, names, of_kind, pod, pod_annotations, render
 
-FOUR = ["platform-web", "platform-web.test", "platform-web.test.svc", "platform-web.test.svc.cluster.local"]
+FOUR = [
+    "platform-web",
+    "platform-web.test",
+    "platform-web.test.svc",
+    "platform-web.test.svc.cluster.local",
+]
 EXISTING = {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}}}
-ISSUED = {"tls": {"certManager": {"enabled": True, "issuerRef": {"name": "ca"}}, "selfSigned": {"enabled": False}}}
+ISSUED = {
+    "tls": {
+        "certManager": {"enabled": True, "issuerRef": {"name": "ca"}},
+        "selfSigned": {"enabled": False},
+    }
+}
 
 
 def secured(values: dict[str, Any] | None = None, **component: object) -> list[dict[str, Any]]:
     """Render a component with TLS, and nothing else."""
-    given = {"ports": {"http": 5000}, "service": {"enabled": True}, "tls": {"enabled": True, "backendPort": "http"}}
+    given = {
+        "ports": {"http": 5000},
+        "service": {"enabled": True},
+        "tls": {"enabled": True, "backendPort": "http"},
+    }
     return render(alone(**(given | component)) | (values or {}))
 
 
@@ -26,7 +40,10 @@ def sidecar(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def data(documents: list[dict[str, Any]], secret: str) -> dict[str, bytes]:
-    return {key: base64.b64decode(value) for key, value in find(documents, "Secret", secret)["data"].items()}
+    return {
+        key: base64.b64decode(value)
+        for key, value in find(documents, "Secret", secret)["data"].items()
+    }
 
 
 class Handshake:
@@ -38,7 +55,9 @@ class Handshake:
             (folder / name).write_bytes(made[name])
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-        self.client = ssl.create_default_context(cadata=data(documents, "platform-ca")["ca.crt"].decode())
+        self.client = ssl.create_default_context(
+            cadata=data(documents, "platform-ca")["ca.crt"].decode()
+        )
         self.client.verify_flags |= ssl.VERIFY_X509_STRICT
 
     def with_name(self, name: str) -> None:
@@ -58,7 +77,9 @@ class Handshake:
 
 
 @pytest.mark.parametrize("name", FOUR)
-def test_a_careful_client_takes_the_certificate_for_each_name_of_the_service(name: str, tmp_path: Path) -> None:
+def test_a_careful_client_takes_the_certificate_for_each_name_of_the_service(
+    name: str, tmp_path: Path
+) -> None:
     Handshake(secured(), tmp_path).with_name(name)
 
 
@@ -68,7 +89,9 @@ def test_it_is_for_these_names_alone(tmp_path: Path) -> None:
 
 
 def test_further_names_and_another_cluster_domain(tmp_path: Path) -> None:
-    documents = secured({"tls": {"extraNames": ["ledger.example"], "clusterDomain": "corp.internal"}})
+    documents = secured(
+        {"tls": {"extraNames": ["ledger.example"], "clusterDomain": "corp.internal"}}
+    )
     handshake = Handshake(documents, tmp_path)
     handshake.with_name("ledger.example")
     handshake.with_name("platform-web.test.svc.corp.internal")
@@ -77,7 +100,11 @@ def test_further_names_and_another_cluster_domain(tmp_path: Path) -> None:
 
 
 def test_one_certificate_serves_every_component(tmp_path: Path) -> None:
-    component = {"image": {"repository": "x", "tag": "1"}, "ports": {"http": 80}, "service": {"enabled": True}}
+    component = {
+        "image": {"repository": "x", "tag": "1"},
+        "ports": {"http": 80},
+        "service": {"enabled": True},
+    }
     component["tls"] = {"enabled": True, "backendPort": "http"}
     values = alone(**component)
     values["components"]["other"] = component
@@ -93,7 +120,9 @@ def test_annotations_say_what_helm_cannot_read_out_of_a_certificate() -> None:
     noted = find(documents, "Secret", "platform-tls")["metadata"]["annotations"]
     assert noted["shipay.com.br/certificate-names"].split(",") == FOUR
     until = {
-        name: find(documents, "Secret", name)["metadata"]["annotations"]["shipay.com.br/certificate-expires"]
+        name: find(documents, "Secret", name)["metadata"]["annotations"][
+            "shipay.com.br/certificate-expires"
+        ]
         for name in ("platform-tls", "platform-ca-key")
     }
     assert all(len(day.split("-")) == 3 for day in until.values())
@@ -104,12 +133,18 @@ def test_clients_get_the_ca_without_any_key() -> None:
     documents = secured()
     assert set(data(documents, "platform-ca")) == {"ca.crt"}
     authority = data(documents, "platform-ca-key")
-    assert authority["tls.crt"] == data(documents, "platform-ca")["ca.crt"] == data(documents, "platform-tls")["ca.crt"]
+    assert (
+        authority["tls.crt"]
+        == data(documents, "platform-ca")["ca.crt"]
+        == data(documents, "platform-tls")["ca.crt"]
+    )
     assert authority["tls.key"] != data(documents, "platform-tls")["tls.key"]
 
 
 def test_no_pod_mounts_the_key_of_the_ca() -> None:
-    assert "platform-ca-key" not in str([document for document in secured() if document["kind"] != "Secret"])
+    assert "platform-ca-key" not in str(
+        [document for document in secured() if document["kind"] != "Secret"]
+    )
 
 
 def test_nothing_is_made_where_nothing_speaks_tls() -> None:
@@ -152,13 +187,19 @@ def certificate_volume(documents: list[dict[str, Any]]) -> dict[str, Any]:
 def test_it_is_a_native_sidecar_that_listens_where_the_service_leads() -> None:
     proxy = sidecar(secured())
     assert proxy["restartPolicy"] == "Always"
-    assert {port["name"]: port["containerPort"] for port in proxy["ports"]} == {"https": 8443, "proxy-metrics": 8404}
+    assert {port["name"]: port["containerPort"] for port in proxy["ports"]} == {
+        "https": 8443,
+        "proxy-metrics": 8404,
+    }
 
 
 @pytest.mark.parametrize(
-    ("ports", "backend"), [({"http": 5000}, "http"), ({"http": {"port": 5000}}, "http"), ({"http": 80}, 5000)]
+    ("ports", "backend"),
+    [({"http": 5000}, "http"), ({"http": {"port": 5000}}, "http"), ({"http": 80}, 5000)],
 )
-def test_it_forwards_to_the_apps_port_by_name_or_number(ports: dict[str, Any], backend: str | int) -> None:
+def test_it_forwards_to_the_apps_port_by_name_or_number(
+    ports: dict[str, Any], backend: str | int
+) -> None:
     proxy = sidecar(secured(ports=ports, tls={"enabled": True, "backendPort": backend}))
     assert proxy["env"] == [{"name": "BACKEND_PORT", "value": "5000"}]
 
@@ -196,7 +237,9 @@ def test_it_runs_as_the_images_own_user_with_nothing_to_write() -> None:
 def test_its_image_is_taken_by_digest() -> None:
     digest = f"sha256:{'a' * 64}"
     assert (
-        sidecar(secured({"proxy": {"image": {"repository": "r/haproxy", "digest": digest}}}))["image"]
+        sidecar(secured({"proxy": {"image": {"repository": "r/haproxy", "digest": digest}}}))[
+            "image"
+        ]
         == f"r/haproxy@{digest}"
     )
 

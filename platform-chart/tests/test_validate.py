@@ -8,21 +8,37 @@ from typing import Any
 import pytest
 from support import CHART, alone, fails, helm, helms, render
 
-TLS = {"ports": {"http": 80}, "service": {"enabled": True}, "tls": {"enabled": True, "backendPort": "http"}}
+TLS = {
+    "ports": {"http": 80},
+    "service": {"enabled": True},
+    "tls": {"enabled": True, "backendPort": "http"},
+}
 CERT_MANAGER = {"enabled": True, "issuerRef": {"name": "ca"}}
 OFF = {"enabled": False}
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"existingSecret": "x"}, "tls: the certificate would come from existingSecret and selfSigned;"),
-    ({"certManager": CERT_MANAGER}, "tls: the certificate would come from certManager and selfSigned;"),
+    (
+        {"existingSecret": "x"},
+        "tls: the certificate would come from existingSecret and selfSigned;",
+    ),
+    (
+        {"certManager": CERT_MANAGER},
+        "tls: the certificate would come from certManager and selfSigned;",
+    ),
     (
         {"existingSecret": "x", "certManager": CERT_MANAGER, "selfSigned": OFF},
         "tls: the certificate would come from existingSecret and certManager;",
     ),
     ({"selfSigned": OFF}, "tls: web should speak TLS, but no certificate is named;"),
-    ({"certManager": {"enabled": True}, "selfSigned": OFF}, "tls.certManager.issuerRef.name: cert-manager has to know"),
     (
-        {"certManager": CERT_MANAGER | {"duration": "24h", "renewBefore": "24h"}, "selfSigned": OFF},
+        {"certManager": {"enabled": True}, "selfSigned": OFF},
+        "tls.certManager.issuerRef.name: cert-manager has to know",
+    ),
+    (
+        {
+            "certManager": CERT_MANAGER | {"duration": "24h", "renewBefore": "24h"},
+            "selfSigned": OFF,
+        },
         "tls.certManager.renewBefore: 24h is not shorter than the duration, 24h;",
     ),
     (
@@ -45,12 +61,18 @@ def test_a_mistake_about_the_certificate(tls: dict[str, Any], said: str) -> None
 @pytest.mark.parametrize(
     ("component", "said"),
     [
-        ({"tls": {"enabled": True}}, "components.web.tls.backendPort: the proxy has to know where the app listens;"),
+        (
+            {"tls": {"enabled": True}},
+            "components.web.tls.backendPort: the proxy has to know where the app listens;",
+        ),
         (
             {"tls": {"enabled": True, "backendPort": "htp"}},
             "components.web.tls.backendPort: there is no port htp; name one of http",
         ),
-        ({"ports": {"http": 8443}}, "components.web.tls.backendPort: the proxy itself listens on 8443"),
+        (
+            {"ports": {"http": 8443}},
+            "components.web.tls.backendPort: the proxy itself listens on 8443",
+        ),
     ],
 )
 def test_a_mistake_about_a_component_with_tls(component: dict[str, Any], said: str) -> None:
@@ -59,18 +81,24 @@ def test_a_mistake_about_a_component_with_tls(component: dict[str, Any], said: s
 
 @pytest.mark.parametrize("name", ["tls", "ca", "ca-key", "proxy"])
 def test_a_component_may_not_be_called_as_objects_of_the_chart_are(name: str) -> None:
-    assert f"- components.{name}: the chart's own objects are called so" in fails(alone(name, **TLS))
+    assert f"- components.{name}: the chart's own objects are called so" in fails(
+        alone(name, **TLS)
+    )
 
 
 def test_the_limits_themselves_are_no_mistake() -> None:
-    render(alone(**TLS) | {"tls": {"selfSigned": {"days": 300, "renewBeforeDays": 64, "caDays": 365}}})
+    render(
+        alone(**TLS) | {"tls": {"selfSigned": {"days": 300, "renewBeforeDays": 64, "caDays": 365}}}
+    )
     render(alone(**TLS) | {"tls": {"existingSecret": "x", "selfSigned": OFF, "publicCA": True}})
     # Nothing speaks TLS: no certificate is needed.
     render(alone() | {"tls": {"selfSigned": OFF}})
 
 
 def test_the_image_of_the_tests_needs_a_tag_or_a_digest() -> None:
-    assert "- tests.image: it has neither a tag nor a digest" in fails({"tests": {"image": {"repository": "python"}}})
+    assert "- tests.image: it has neither a tag nor a digest" in fails(
+        {"tests": {"image": {"repository": "python"}}}
+    )
 
 
 @pytest.mark.parametrize("program", helms(), ids=os.path.basename)
@@ -81,9 +109,13 @@ def test_mistakes_of_all_parts_are_reported_together_and_first(program: str) -> 
         "components.api-rest.capacityType.require=ondemand",  # the components', which has `prefer` already
         "kafka.enabled=false",  # the backends'
     ]
-    said = helm("template", "platform", str(CHART), "--set", ",".join(settings), program=program).stderr
+    said = helm(
+        "template", "platform", str(CHART), "--set", ",".join(settings), program=program
+    ).stderr
     assert "5 mistakes in the values:" in said
-    listed = [line.split(":")[0].strip(" -") for line in said.splitlines() if line.startswith("  - ")]
+    listed = [
+        line.split(":")[0].strip(" -") for line in said.splitlines() if line.startswith("  - ")
+    ]
     assert listed == [
         "tls",
         "components.api-rest.tls.backendPort",

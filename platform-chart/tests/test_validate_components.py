@@ -16,12 +16,24 @@ API = "components.api-rest"
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"image": {}}, "web.image.repository: an image is needed"),
     ({"image": {"repository": "web"}}, "web.image: it has neither a tag nor a digest"),
-    ({"capacityType": {"prefer": "spot", "require": "spot"}}, "web.capacityType: it has both prefer and require"),
-    ({"podLabels": {"app.kubernetes.io/name": "x"}}, "web.podLabels: the chart sets app.kubernetes.io/name"),
-    ({"ports": {"a": 80, "b": {"port": 80}}}, "web.ports: a and b are both 80/TCP"),
-    ({"probes": {"liveness": {"periodSeconds": 5}}}, "web.probes.liveness: it needs exactly one of httpGet"),
     (
-        {"ports": {"a": 80}, "probes": {"liveness": {"tcpSocket": {"port": 80}, "exec": {"command": ["x"]}}}},
+        {"capacityType": {"prefer": "spot", "require": "spot"}},
+        "web.capacityType: it has both prefer and require",
+    ),
+    (
+        {"podLabels": {"app.kubernetes.io/name": "x"}},
+        "web.podLabels: the chart sets app.kubernetes.io/name",
+    ),
+    ({"ports": {"a": 80, "b": {"port": 80}}}, "web.ports: a and b are both 80/TCP"),
+    (
+        {"probes": {"liveness": {"periodSeconds": 5}}},
+        "web.probes.liveness: it needs exactly one of httpGet",
+    ),
+    (
+        {
+            "ports": {"a": 80},
+            "probes": {"liveness": {"tcpSocket": {"port": 80}, "exec": {"command": ["x"]}}},
+        },
         "has tcpSocket and exec",
     ),
     (
@@ -36,7 +48,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"probes": {"startup": {"exec": {"command": ["x"]}, "successThreshold": 2}}},
         "web.probes.startup.successThreshold: only a readiness probe",
     ),
-    ({"metrics": {"port": "metrics"}}, "web.metrics.port: metrics is none of the component's ports (none)"),
+    (
+        {"metrics": {"port": "metrics"}},
+        "web.metrics.port: metrics is none of the component's ports (none)",
+    ),
     ({"service": {"enabled": True}}, "web.service: there is no port to serve"),
     (
         {**WEB, "service": {"enabled": True, "ports": {"web": 80}}},
@@ -47,7 +62,13 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "web.service.ports.http: 81 is none of the component's ports (80)",
     ),
     (
-        {**WEB, "service": {"enabled": True, "ports": {"http": 9, "web": {"port": 9, "targetPort": "http"}}}},
+        {
+            **WEB,
+            "service": {
+                "enabled": True,
+                "ports": {"http": 9, "web": {"port": 9, "targetPort": "http"}},
+            },
+        },
         "web.service.ports: http and web are both 9/TCP",
     ),
     (
@@ -58,7 +79,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {**WEB, "service": {"enabled": True, "headless": True, "type": "NodePort"}},
         "web.service.headless: a headless Service has type ClusterIP",
     ),
-    ({"secrets": {"A": {"key": "a"}}}, "web.secrets.A: it needs exactly one of secret, value and from, and has none"),
+    (
+        {"secrets": {"A": {"key": "a"}}},
+        "web.secrets.A: it needs exactly one of secret, value and from, and has none",
+    ),
     ({"secrets": {"A": {"secret": "s", "value": "v"}}}, "web.secrets.A: it needs exactly one of"),
     ({"secrets": {"A": {"from": "store"}}}, "web.secrets.A: the chart makes no A for store"),
     ({"secrets": {"A": {"value": "v"}}, "env": {"A": "a"}}, "web.secrets.A: A is also in env"),
@@ -71,8 +95,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "web.config.DRAIN: it comes from components.web.shutdown.drain",
     ),
     ({"volumes": {"v": {"mountPath": "/v"}}}, "web.volumes.v: it needs exactly one of emptyDir"),
-    ({"volumes": {"v": {"mountPath": "/v", "secret": "a", "claim": "b"}}}, "and has secret and claim"),
-    ({"volumes": {"v": {"secret": "a"}}}, "web.volumes.v.mountPath: where it is to appear is needed"),
+    (
+        {"volumes": {"v": {"mountPath": "/v", "secret": "a", "claim": "b"}}},
+        "and has secret and claim",
+    ),
+    (
+        {"volumes": {"v": {"secret": "a"}}},
+        "web.volumes.v.mountPath: where it is to appear is needed",
+    ),
     (
         {"volumes": {"v": {"mountPath": TMP, "secret": "a"}}},
         "web.volumes.v.mountPath: volumes.tmp is at /tmp already",
@@ -85,18 +115,27 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"kind": "StatefulSet", "claims": {"data": {"mountPath": TMP, "size": 1}}},
         "web.claims.data.mountPath: volumes.tmp is at /tmp already",
     ),
-    ({"kind": "StatefulSet", "claims": {"data": {"size": 1}}}, "web.claims.data.mountPath: where it is to appear"),
+    (
+        {"kind": "StatefulSet", "claims": {"data": {"size": 1}}},
+        "web.claims.data.mountPath: where it is to appear",
+    ),
     (
         {"kind": "StatefulSet", "claims": {"data": {"mountPath": "/d"}}},
         "web.claims.data: it needs either size or existingClaim",
     ),
-    ({"claims": {"data": CLAIM}}, "web.claims.data: one node at a time can have it, so a new pod would wait"),
+    (
+        {"claims": {"data": CLAIM}},
+        "web.claims.data: one node at a time can have it, so a new pod would wait",
+    ),
     (
         {"claims": {"data": CLAIM}, "replicas": 2, "rollout": {"strategy": "Recreate"}},
         "web.claims.data: one node at a time can have it, and the Deployment has more than one pod",
     ),
     ({"scaling": {**SCALED, "min": 4, "max": 3}}, "web.scaling: min (4) is more than max (3)"),
-    ({"scaling": {**SCALED, "cpu": None}}, "web.scaling: it needs cpu, memory or metrics to scale by"),
+    (
+        {"scaling": {**SCALED, "cpu": None}},
+        "web.scaling: it needs cpu, memory or metrics to scale by",
+    ),
     (
         {"scaling": SCALED, "resources": {"requests": {"cpu": None}}},
         "web.scaling.cpu: it is a part of resources.requests.cpu, which is not set",
@@ -105,36 +144,63 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"replicas": 2, "disruptionBudget": {"minAvailable": 2}},
         "web.disruptionBudget.minAvailable: 2 of 2 pods would block every drain of a node",
     ),
-    ({"replicas": 2, "disruptionBudget": {"minAvailable": "100%"}}, "100% of 2 pods would block every drain"),
+    (
+        {"replicas": 2, "disruptionBudget": {"minAvailable": "100%"}},
+        "100% of 2 pods would block every drain",
+    ),
     (
         {"replicas": 2, "disruptionBudget": {"maxUnavailable": 0}},
         "web.disruptionBudget.maxUnavailable: 0 would block every drain",
     ),
-    ({"kind": "StatefulSet", "rollout": {"strategy": "Recreate"}}, "a StatefulSet has RollingUpdate or OnDelete"),
-    ({"rollout": {"strategy": "OnDelete"}}, "web.rollout.strategy: a Deployment has RollingUpdate or Recreate"),
-    ({"rollout": {"maxSurge": 0, "maxUnavailable": "0%"}}, "web.rollout: maxSurge and maxUnavailable are both 0"),
+    (
+        {"kind": "StatefulSet", "rollout": {"strategy": "Recreate"}},
+        "a StatefulSet has RollingUpdate or OnDelete",
+    ),
+    (
+        {"rollout": {"strategy": "OnDelete"}},
+        "web.rollout.strategy: a Deployment has RollingUpdate or Recreate",
+    ),
+    (
+        {"rollout": {"maxSurge": 0, "maxUnavailable": "0%"}},
+        "web.rollout: maxSurge and maxUnavailable are both 0",
+    ),
     (
         {"rollout": {"minReadySeconds": 300}},
         "web.rollout.minReadySeconds: it must be less than progressDeadlineSeconds (300)",
     ),
     ({"networkPolicy": {"to": ["store"]}}, "web.networkPolicy.to: there is no component store ("),
-    ({"networkPolicy": {"from": ["store"]}}, "web.networkPolicy.from: there is no component store ("),
+    (
+        {"networkPolicy": {"from": ["store"]}},
+        "web.networkPolicy.from: there is no component store (",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("number", "message"), [(number, message) for number, (_, message) in enumerate(MISTAKES)])
+@pytest.mark.parametrize(
+    ("number", "message"), [(number, message) for number, (_, message) in enumerate(MISTAKES)]
+)
 def test_a_mistake_is_named(number: int, message: str) -> None:
     # Each in a component of its own, so that helm has to be asked but once.
-    said = fails(beside([values for values, _ in MISTAKES], [f"web-{each}" for each in range(len(MISTAKES))]))
-    (line,) = [line for line in said.splitlines() if line.startswith(f"  - components.web-{number}.")]
+    said = fails(
+        beside([values for values, _ in MISTAKES], [f"web-{each}" for each in range(len(MISTAKES))])
+    )
+    (line,) = [
+        line for line in said.splitlines() if line.startswith(f"  - components.web-{number}.")
+    ]
     assert message.replace("web.", f"web-{number}.") in line
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"service": {"ports": {"http": 80}}}, f"{API}.service.ports: with tls.enabled the Service has port 443 alone"),
-        ({"service": {"headless": True}}, f"{API}.service.headless: a headless Service has type ClusterIP and no TLS"),
+        (
+            {"service": {"ports": {"http": 80}}},
+            f"{API}.service.ports: with tls.enabled the Service has port 443 alone",
+        ),
+        (
+            {"service": {"headless": True}},
+            f"{API}.service.headless: a headless Service has type ClusterIP and no TLS",
+        ),
         ({"service": {"enabled": False}}, f"{API}.tls.enabled: TLS is for a Service"),
     ],
 )
@@ -148,8 +214,20 @@ def test_a_name_is_short_enough_for_what_is_made_of_it(kind: str, longest: int) 
     fits, too_long = "c" * 30, "c" * 31
     values = alone(kind=kind)
     image = values["components"].pop("web")
-    assert render({**values, "fullnameOverride": front[:40], "components": {**values["components"], fits: image}})
-    said = fails({**values, "fullnameOverride": front[:40], "components": {**values["components"], too_long: image}})
+    assert render(
+        {
+            **values,
+            "fullnameOverride": front[:40],
+            "components": {**values["components"], fits: image},
+        }
+    )
+    said = fails(
+        {
+            **values,
+            "fullnameOverride": front[:40],
+            "components": {**values["components"], too_long: image},
+        }
+    )
     assert f"has {longest + 1} characters, and a {kind}'s name may have {longest}" in said
 
 
@@ -161,7 +239,9 @@ def test_the_names_of_the_charts_own_parts_are_taken() -> None:
 def test_a_sleep_before_the_end_needs_a_kubernetes_that_can_sleep() -> None:
     values = alone(shutdown={"linger": 5})
     assert render(values, kube_version="1.30.0")
-    with pytest.raises(AssertionError, match=r"web\.shutdown\.linger: Kubernetes can sleep .* from 1\.30 on"):
+    with pytest.raises(
+        AssertionError, match=r"web\.shutdown\.linger: Kubernetes can sleep .* from 1\.30 on"
+    ):
         render(values, kube_version="1.29.4")
 
 
@@ -183,7 +263,10 @@ def test_what_is_switched_off_is_not_looked_at() -> None:
     [
         {"claims": {"data": CLAIM}, "rollout": {"strategy": "Recreate"}},
         {"claims": {"data": {**CLAIM, "accessModes": ["ReadWriteMany"]}}, "replicas": 2},
-        {"probes": {"liveness": {"tcpSocket": {"port": 99}}}, "extraContainers": [{"name": "x", "image": "x"}]},
+        {
+            "probes": {"liveness": {"tcpSocket": {"port": 99}}},
+            "extraContainers": [{"name": "x", "image": "x"}],
+        },
         {"replicas": 3, "disruptionBudget": {"minAvailable": 2}},
     ],
 )

@@ -67,7 +67,15 @@ def test_helm_lint_finds_nothing(name: str, program: str) -> None:
 def test_every_helm_renders_the_same(name: str) -> None:
     options = [values_option(file) for file in files(name)]
     rendered = [
-        helm("template", "platform", str(CHART), "--kube-version", "1.34.0", *options, program=program).stdout
+        helm(
+            "template",
+            "platform",
+            str(CHART),
+            "--kube-version",
+            "1.34.0",
+            *options,
+            program=program,
+        ).stdout
         for program in (helms() if len(helms()) > 1 else 2 * helms())
     ]
     steady = [without_generated(text) for text in rendered]
@@ -77,7 +85,10 @@ def test_every_helm_renders_the_same(name: str) -> None:
 
 def without_generated(text: str) -> list[dict[str, Any]]:
     """What is rendered, but for Secrets' data: some of it is made anew where no cluster can be asked for it."""
-    return [{**each, "data": sorted(each["data"])} if each["kind"] == "Secret" else each for each in load_all(text)]
+    return [
+        {**each, "data": sorted(each["data"])} if each["kind"] == "Secret" else each
+        for each in load_all(text)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +96,11 @@ def _schemas_read_once() -> Iterator[None]:
     """Keep the validator from reading its schemas, which are large, anew for each object."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("all_versions", "schema_contents"):
-            patch.setattr(kubernetes_validate.utils, name, functools.cache(getattr(kubernetes_validate.utils, name)))
+            patch.setattr(
+                kubernetes_validate.utils,
+                name,
+                functools.cache(getattr(kubernetes_validate.utils, name)),
+            )
         yield
 
 
@@ -93,7 +108,9 @@ def _schemas_read_once() -> Iterator[None]:
 @pytest.mark.parametrize("minor", range(OLDEST, NEWEST + 1))
 def test_what_is_rendered_is_valid_for_every_kubernetes(minor: int) -> None:
     # Most objects are the same in several environments: each is looked at once.
-    objects = {json.dumps(each): each for name in EVERYTHING for each in render(values_files=files(name))}
+    objects = {
+        json.dumps(each): each for name in EVERYTHING for each in render(values_files=files(name))
+    }
     assert len(objects) > len(EVERYTHING)
     for document in objects.values():
         kubernetes_validate.validate(document, f"1.{minor}", strict=True)
@@ -160,20 +177,32 @@ def test_a_local_platform_fits_2_cpus_and_4_gib() -> None:
             continue
         spec = document["spec"]["template"]["spec"]
         # Sidecars run as long as the pod; other init containers are done before.
-        sidecars = [each for each in spec.get("initContainers", []) if each.get("restartPolicy") == "Always"]
+        sidecars = [
+            each for each in spec.get("initContainers", []) if each.get("restartPolicy") == "Always"
+        ]
         for each in [*spec["containers"], *sidecars]:
             for resource in total:
-                total[resource] += quantity(each["resources"]["limits"][resource]) * document["spec"]["replicas"]
+                total[resource] += (
+                    quantity(each["resources"]["limits"][resource]) * document["spec"]["replicas"]
+                )
     assert total["cpu"] <= 2
     assert total["memory"] <= 4 * 2**30
 
 
 def test_the_environments_differ_where_they_have_to() -> None:
     local, develop, staging, production = (render(values_files=[file]) for file in VALUES_FILES)
-    assert names(local, "HorizontalPodAutoscaler") == names(develop, "HorizontalPodAutoscaler") == []
-    scaled = [find(each, "HorizontalPodAutoscaler", "platform-api-rest")["spec"] for each in (staging, production)]
+    assert (
+        names(local, "HorizontalPodAutoscaler") == names(develop, "HorizontalPodAutoscaler") == []
+    )
+    scaled = [
+        find(each, "HorizontalPodAutoscaler", "platform-api-rest")["spec"]
+        for each in (staging, production)
+    ]
     assert [(each["minReplicas"], each["maxReplicas"]) for each in scaled] == [(2, 4), (3, 10)]
-    workers = [find(each, "Deployment", "platform-async-worker") for each in (local, develop, staging, production)]
+    workers = [
+        find(each, "Deployment", "platform-async-worker")
+        for each in (local, develop, staging, production)
+    ]
     assert [each["spec"]["replicas"] for each in workers] == [1, 1, 2, 3]
     budgets = "PodDisruptionBudget"
     assert "platform-async-worker" not in names(local, budgets)

@@ -18,7 +18,11 @@ def test_the_defaults_are_the_api_and_the_worker() -> None:
 
 def test_a_component_is_added_by_values_alone() -> None:
     added = render({"components": {"web": {"image": {"repository": "web", "tag": "1"}}}})
-    assert names(added, "Deployment") == ["platform-api-rest", "platform-async-worker", "platform-web"]
+    assert names(added, "Deployment") == [
+        "platform-api-rest",
+        "platform-async-worker",
+        "platform-web",
+    ]
 
 
 @pytest.mark.parametrize("off", [{"enabled": False}, None])
@@ -37,13 +41,19 @@ def test_a_digest_wins_over_a_tag() -> None:
     digest = f"sha256:{'a' * 64}"
     by_digest = render(alone(image={"repository": "r:5000/web", "tag": "1", "digest": digest}))
     assert container(by_digest, "platform-web")["image"] == f"r:5000/web@{digest}"
-    assert container(render(alone(image={"repository": "web", "tag": 1.5})), "platform-web")["image"] == "web:1.5"
+    assert (
+        container(render(alone(image={"repository": "web", "tag": 1.5})), "platform-web")["image"]
+        == "web:1.5"
+    )
 
 
 def test_a_new_version_surges_by_one_and_takes_nothing_away() -> None:
     for name in ("platform-api-rest", "platform-async-worker"):
         strategy = find(render(), "Deployment", name)["spec"]["strategy"]
-        assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+        assert strategy == {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+        }
 
 
 def test_recreate_has_no_rolling_update() -> None:
@@ -51,9 +61,18 @@ def test_recreate_has_no_rolling_update() -> None:
 
 
 def test_rollout_settings_reach_the_deployment() -> None:
-    rollout = {"minReadySeconds": 7, "progressDeadlineSeconds": 99, "revisionHistoryLimit": 3, "maxSurge": "25%"}
+    rollout = {
+        "minReadySeconds": 7,
+        "progressDeadlineSeconds": 99,
+        "revisionHistoryLimit": 3,
+        "maxSurge": "25%",
+    }
     spec = workload(rollout=rollout)["spec"]
-    assert (spec["minReadySeconds"], spec["progressDeadlineSeconds"], spec["revisionHistoryLimit"]) == (7, 99, 3)
+    assert (
+        spec["minReadySeconds"],
+        spec["progressDeadlineSeconds"],
+        spec["revisionHistoryLimit"],
+    ) == (7, 99, 3)
     assert spec["strategy"]["rollingUpdate"]["maxSurge"] == "25%"
 
 
@@ -98,12 +117,16 @@ def test_a_statefulset_names_nothing_that_only_a_deployment_has() -> None:
 
 def test_claim_templates_never_change_with_the_chart() -> None:
     claims = {"data": {"mountPath": "/data", "size": "1Gi"}}
-    labels = workload(kind="StatefulSet", claims=claims)["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"]
+    labels = workload(kind="StatefulSet", claims=claims)["spec"]["volumeClaimTemplates"][0][
+        "metadata"
+    ]["labels"]
     assert labels == {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "platform"}
 
 
 def test_annotations_are_the_workloads_and_the_pods() -> None:
-    documents = render(alone(annotations={"a": 1}, podAnnotations={"b": True}, podLabels={"c": "d"}))
+    documents = render(
+        alone(annotations={"a": 1}, podAnnotations={"b": True}, podLabels={"c": "d"})
+    )
     deployment = find(documents, "Deployment", "platform-web")
     assert deployment["metadata"]["annotations"] == {"a": "1"}
     assert pod_annotations(documents, "platform-web") == {"b": "true"}
@@ -117,18 +140,25 @@ def test_annotations_are_the_workloads_and_the_pods() -> None:
         ("async-worker", 5 + 7 + 3, {}),
     ],
 )
-def test_grace_and_the_apps_times_come_from_one_place(name: str, seconds: int, variables: dict[str, str]) -> None:
+def test_grace_and_the_apps_times_come_from_one_place(
+    name: str, seconds: int, variables: dict[str, str]
+) -> None:
     shutdown = {"linger": 5, "drain": 7, "margin": 3}
     documents = render({"components": {name: {"shutdown": shutdown}}})
     assert pod(documents, f"platform-{name}")["terminationGracePeriodSeconds"] == seconds
-    env = {each["name"]: each.get("value") for each in container(documents, f"platform-{name}", name)["env"]}
+    env = {
+        each["name"]: each.get("value")
+        for each in container(documents, f"platform-{name}", name)["env"]
+    }
     assert {key: value for key, value in env.items() if key.startswith("SHUTDOWN_")} == variables
 
 
 def test_component_defaults_reach_every_component_that_says_nothing_else() -> None:
-    documents = render({"componentDefaults": {"shutdown": {"margin": 50}, "priorityClassName": "high"}})
+    documents = render(
+        {"componentDefaults": {"shutdown": {"margin": 50}, "priorityClassName": "high"}}
+    )
     assert pod(documents, "platform-async-worker")["terminationGracePeriodSeconds"] == 35 + 10
     assert pod(documents, "platform-api-rest")["priorityClassName"] == "high"
-    assert pod(render({**alone(), "componentDefaults": {"shutdown": {"margin": 50}}}), "platform-web")[
-        "terminationGracePeriodSeconds"
-    ] == (20 + 50)
+    assert pod(
+        render({**alone(), "componentDefaults": {"shutdown": {"margin": 50}}}), "platform-web"
+    )["terminationGracePeriodSeconds"] == (20 + 50)

@@ -9,10 +9,14 @@ from ops.bench.api import Server, Turn, _limits, _rows, _same_answers, _turn
 from ops.bench.stack import BenchError, Container, Images, Stack
 
 STACK = Stack(Images.of({}), kafka_port=1, database_port=2)
-SERVERS = tuple(Server(title, Container(title, 1, title), "topic") for title in ("api-rest", "FastAPI"))
+SERVERS = tuple(
+    Server(title, Container(title, 1, title), "topic") for title in ("api-rest", "FastAPI")
+)
 
 
-def turn(rate: float, p50: float = 0.001, p99: float = 0.2, errors: int = 0, cpu: float = 0.0005) -> Turn:
+def turn(
+    rate: float, p50: float = 0.001, p99: float = 0.2, errors: int = 0, cpu: float = 0.0005
+) -> Turn:
     return Turn(http.Load(100, rate, p50, p99, errors), cpu, {"server": rate / 1000, "Kafka": 0.25})
 
 
@@ -36,9 +40,15 @@ def test_what_each_part_used_is_a_median_too() -> None:
 
 def answering(monkeypatch: pytest.MonkeyPatch, theirs: dict[str, tuple[int, Any]]) -> None:
     """api-rest answers as it should, the other side too but for these."""
-    ours = {"GET": (200, {"id": "1"}), "POST": (202, {"id": "1", "received_at": "now"}), "wrong": (422, {})}
+    ours = {
+        "GET": (200, {"id": "1"}),
+        "POST": (202, {"id": "1", "received_at": "now"}),
+        "wrong": (422, {}),
+    }
 
-    def request(address: str, method: str, _path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    def request(
+        address: str, method: str, _path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, Any]:
         kind = "wrong" if body is not None and body["component"] == "?" else method
         return {**ours, **(theirs if address == "FastAPI" else {})}[kind]
 
@@ -99,5 +109,7 @@ def test_a_turn_tells_what_was_used_and_what_is_under_way_at_its_end_may_be_writ
 def test_events_that_were_answered_and_not_written_end_it(
     monkeypatch: pytest.MonkeyPatch, written: int, errors: int
 ) -> None:
-    with pytest.raises(BenchError, match=f"count api-rest's events: 100 answers, {written} events on Kafka"):
+    with pytest.raises(
+        BenchError, match=f"count api-rest's events: 100 answers, {written} events on Kafka"
+    ):
         post(monkeypatch, written=written, errors=errors)

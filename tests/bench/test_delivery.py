@@ -11,7 +11,19 @@ import pytest
 
 from delivery.project.files import ROOT
 from ops.bench import delivery as module
-from ops.bench.delivery import AGAIN, FAILED, HEAD, IMAGES, OURS, Run, Sources, contenders, main, steps, table
+from ops.bench.delivery import (
+    AGAIN,
+    FAILED,
+    HEAD,
+    IMAGES,
+    OURS,
+    Run,
+    Sources,
+    contenders,
+    main,
+    steps,
+    table,
+)
 from ops.bench.relay import Relay, Traffic
 from ops.bench.stack import BenchError
 from tests import yaml_strict
@@ -50,8 +62,13 @@ def test_requests_are_told_by_kind_and_the_second_run_of_ours_not_again() -> Non
 
 
 def test_what_no_step_names_is_the_rest_and_a_version_makes_no_other_step() -> None:
-    printed = ("✓ release 0.1.0-dev.2: put (1.0 s)\n✓ sign (0.5 s)\n", "✓ release 0.1.0-dev.3: put (2.0 s)\n")
-    runs = [Run(seconds, Traffic(), text) for seconds, text in zip((4.0, 6.0), printed, strict=True)]
+    printed = (
+        "✓ release 0.1.0-dev.2: put (1.0 s)\n✓ sign (0.5 s)\n",
+        "✓ release 0.1.0-dev.3: put (2.0 s)\n",
+    )
+    runs = [
+        Run(seconds, Traffic(), text) for seconds, text in zip((4.0, 6.0), printed, strict=True)
+    ]
     assert module._spent(runs).endswith("release 1.5, sign 0.2, everything else 3.2.")
 
 
@@ -106,18 +123,24 @@ def test_a_clone_is_clean_with_its_venv_and_goes_afterwards(sources: Sources) ->
     ],
     ids=["pushed nothing", "made a .venv", "failed"],
 )
-def test_a_contender_that_did_not_do_its_work_is_not_measured(sources: Sources, script: str, refusal: str) -> None:
+def test_a_contender_that_did_not_do_its_work_is_not_measured(
+    sources: Sources, script: str, refusal: str
+) -> None:
     contender = module.Contender("sh", "sh", (("sh", "-c", script),))
     with sources.clone() as clone, pytest.raises(BenchError, match=refusal):
         sources.go(contender, clone)
 
 
-def test_what_a_ci_server_says_does_not_reach_a_contender(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_ci_server_says_does_not_reach_a_contender(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in module.FOREIGN:
         monkeypatch.setenv(name, "here")
     monkeypatch.setattr(Sources, "_look", lambda *_: None)
     with sources.clone() as clone:
-        printed = sources.go(module.Contender("env", "env", (("env",),), {"ITS": "own"}), clone).printed.splitlines()
+        printed = sources.go(
+            module.Contender("env", "env", (("env",),), {"ITS": "own"}), clone
+        ).printed.splitlines()
     assert not module.FOREIGN & {line.partition("=")[0] for line in printed}
     assert {
         "DELIVERY_REGISTRY=localhost:0/env",
@@ -127,8 +150,12 @@ def test_what_a_ci_server_says_does_not_reach_a_contender(sources: Sources, monk
     } <= set(printed)
 
 
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--changes", "-1"], ["--rounds", "many"]])
-def test_wrong_numbers_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--rounds", "0"], ["--changes", "-1"], ["--rounds", "many"]]
+)
+def test_wrong_numbers_are_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
@@ -141,7 +168,9 @@ def test_a_missing_bundle_is_told_in_a_line(
     monkeypatch.setenv("BUILD_CA", "/nowhere/bundle.crt")
     monkeypatch.setattr(module, "need", lambda *_: None)
     assert main([]) == FAILED
-    refusal = "bench cannot find a bundle of CAs: there is no /nowhere/bundle.crt; BUILD_CA names one"
+    refusal = (
+        "bench cannot find a bundle of CAs: there is no /nowhere/bundle.crt; BUILD_CA names one"
+    )
     assert capsys.readouterr().err == f"{refusal}\n"
 
 

@@ -37,7 +37,9 @@ def test_wrk_is_told_what_to_load_and_its_figures_are_read(
 
 
 def test_what_is_not_up_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: Iterator[Exception | tuple[int, None]] = iter([ConnectionRefusedError(), (503, None), (200, None)])
+    answers: Iterator[Exception | tuple[int, None]] = iter(
+        [ConnectionRefusedError(), (503, None), (200, None)]
+    )
 
     def request(*_: object, **__: object) -> tuple[int, None]:
         answer = next(answers)

@@ -20,7 +20,9 @@ from ops.bench.stack import BenchError, Images, Stack
         (["--access-log", "maybe"], "--access-log: invalid choice: 'maybe'"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_named(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
@@ -39,10 +41,16 @@ def test_missing_programs_are_named_before_anything_is_started(
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(BenchError("do it: no room"), "bench cannot do it: no room"), (KeyboardInterrupt(), "bench was interrupted")],
+    [
+        (BenchError("do it: no room"), "bench cannot do it: no room"),
+        (KeyboardInterrupt(), "bench was interrupted"),
+    ],
 )
 def test_what_goes_wrong_ends_with_a_line(
-    error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def build(_: Images) -> None:
         raise error
@@ -54,7 +62,9 @@ def test_what_goes_wrong_ends_with_a_line(
 
 
 def test_delivery_goes_by_itself_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "main", lambda arguments: 7 if arguments == ["--rounds", "2"] else 0)
+    monkeypatch.setattr(
+        delivery, "main", lambda arguments: 7 if arguments == ["--rounds", "2"] else 0
+    )
     assert main(["delivery", "--rounds", "2"]) == 7
 
 

@@ -18,7 +18,9 @@ def test_a_row_has_medians() -> None:
     assert _row("alone", turns) == ["alone", "200", "2.0", "200", "8"]
 
 
-def test_the_readers_read_from_before_the_turn_until_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readers_read_from_before_the_turn_until_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     posted = threading.Event()
     asked: list[tuple[str, int]] = []
 

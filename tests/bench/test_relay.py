@@ -95,7 +95,9 @@ def upstream(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 def test_what_passes_at_the_same_time_is_what_was_sent_and_counted_once() -> None:
     answers: list[bytes] = []
     with serving(echo) as (address, seen), relay(int(address.rpartition(":")[2])) as between:
-        work = [threading.Thread(target=lambda: answers.extend(ask(between.port, 5))) for _ in range(8)]
+        work = [
+            threading.Thread(target=lambda: answers.extend(ask(between.port, 5))) for _ in range(8)
+        ]
         for thread in work:
             thread.start()
         for thread in work:

@@ -46,7 +46,9 @@ def test_processor_time_is_read_from_either_hierarchy(
     assert CONTAINER.cpu_seconds() == seconds
 
 
-def test_a_machine_that_shows_no_processor_time_is_named(machine: Callable[[dict[str, str]], None]) -> None:
+def test_a_machine_that_shows_no_processor_time_is_named(
+    machine: Callable[[dict[str, str]], None],
+) -> None:
     machine(NONE)
     with pytest.raises(BenchError, match="read the processor time of api"):
         CONTAINER.cpu_seconds()
@@ -57,18 +59,24 @@ def test_the_environment_names_the_images() -> None:
     assert Images.of(told) == Images("b@1", "a@2", "w@3", "ledger-bench-twins")
 
 
-def test_all_that_is_missing_is_told_at_once_with_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_is_missing_is_told_at_once_with_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "there").write_text("")
     (tmp_path / "there").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     need({"there": "there-cli"}, ("json",))
-    with pytest.raises(BenchError, match=r"^find docker, wrk; on Debian: apt-get install docker-cli wrk$"):
+    with pytest.raises(
+        BenchError, match=r"^find docker, wrk; on Debian: apt-get install docker-cli wrk$"
+    ):
         need({"there": "there-cli", "docker": "docker-cli", "wrk": "wrk"}, ("json",))
     with pytest.raises(BenchError, match=r"find no_such_module, .*nox -s bench"):
         need({}, ("json", "no_such_module"))
 
 
-def test_a_command_gets_the_environment_and_more_and_says_how_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_gets_the_environment_and_more_and_says_how_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("BENCH_ONE", "1")
     assert run("sh", "-c", "echo $BENCH_ONE $BENCH_TWO", env={"BENCH_TWO": "2"}) == "1 2\n"
     with pytest.raises(BenchError, match=r"^sh -c echo no >&2; exit 3: exit 3: no$"):

@@ -7,7 +7,9 @@ from ops.bench.stack import Images, Stack
 from ops.bench.start import Case, measure
 
 
-def test_starts_are_taken_in_turn_and_told_beside_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starts_are_taken_in_turn_and_told_beside_the_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
     seconds = iter([0.05, 0.5, 0.7, 2.0, 0.07, 0.3, 0.5, 3.0, 0.06, 0.4, 0.6, 1.0])
 

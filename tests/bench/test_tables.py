@@ -18,7 +18,14 @@ def test_a_table_has_a_head_and_numbers_to_the_right() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0"), (0.00126, "1.3"), (0.0994, "99.4"), (0.1, "100"), (1.2346, "1235"), (-0.0021, "-2.1")],
+    [
+        (0, "0.0"),
+        (0.00126, "1.3"),
+        (0.0994, "99.4"),
+        (0.1, "100"),
+        (1.2346, "1235"),
+        (-0.0021, "-2.1"),
+    ],
 )
 def test_a_time_has_as_many_digits_as_mean_something(seconds: float, text: str) -> None:
     assert milliseconds(seconds) == text

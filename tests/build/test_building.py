@@ -24,7 +24,9 @@ def targets(declaration: Declaration, images: Images, root: Path) -> list[Target
     return building.targets(declaration, images, images.missing, root)
 
 
-def test_an_app_stands_on_the_base_that_is_built_with_it(declaration: Declaration, house: Path) -> None:
+def test_an_app_stands_on_the_base_that_is_built_with_it(
+    declaration: Declaration, house: Path
+) -> None:
     base, app = targets(declaration, make_images(declaration, KEYS, {}), house)
     assert base.contexts == {}
     assert app.contexts == {"base-image": "target:base-image"}
@@ -32,12 +34,16 @@ def test_an_app_stands_on_the_base_that_is_built_with_it(declaration: Declaratio
     assert app.layout == house / ".delivery" / "layouts" / "api-rest@k2.part"
 
 
-def test_an_app_alone_stands_on_the_base_that_the_registry_holds(declaration: Declaration, house: Path) -> None:
+def test_an_app_alone_stands_on_the_base_that_the_registry_holds(
+    declaration: Declaration, house: Path
+) -> None:
     (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), house)
     assert app.contexts == {"base-image": f"docker-image://localhost:5001/base-image@{HELD}"}
 
 
-def test_the_build_gets_the_declared_arguments_and_the_version(declaration: Declaration, house: Path) -> None:
+def test_the_build_gets_the_declared_arguments_and_the_version(
+    declaration: Declaration, house: Path
+) -> None:
     (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), house)
     assert app.arguments == {
         "SOURCE_DATE_EPOCH": "1767225600",
@@ -80,21 +86,27 @@ def build(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
     def build(builder: Builder, images: Images) -> dict[str, Path]:
         monkeypatch.setattr(buildx, "bake", builder.bake)
         monkeypatch.setattr(
-            upstreams, "ensure", lambda _engine, _declaration, name, _root: builder.built.append([name])
+            upstreams,
+            "ensure",
+            lambda _engine, _declaration, name, _root: builder.built.append([name]),
         )
         return building.build(cast("Engine", builder), declaration, images, house)
 
     return build
 
 
-def test_only_the_upstream_images_that_it_stands_on_are_asked_for(build: Build, declaration: Declaration) -> None:
+def test_only_the_upstream_images_that_it_stands_on_are_asked_for(
+    build: Build, declaration: Declaration
+) -> None:
     builder = Builder()
     build(builder, make_images(declaration, KEYS, {}))
     assert builder.built == [["debian"], ["base-image", "api-rest"]]
 
 
 @pytest.mark.parametrize("oci_layouts", [True, False])
-def test_what_was_built_is_not_built_again(build: Build, declaration: Declaration, *, oci_layouts: bool) -> None:
+def test_what_was_built_is_not_built_again(
+    build: Build, declaration: Declaration, *, oci_layouts: bool
+) -> None:
     builder = Builder(oci_layouts=oci_layouts)
     first = build(builder, make_images(declaration, KEYS, {}))
     assert build(builder, make_images(declaration, KEYS, {})) == first
@@ -103,7 +115,9 @@ def test_what_was_built_is_not_built_again(build: Build, declaration: Declaratio
         assert oci_layout.digest(first["api-rest"]) == "sha256:api-rest-2"
 
 
-def test_other_sources_are_built_and_the_old_layout_goes(build: Build, declaration: Declaration) -> None:
+def test_other_sources_are_built_and_the_old_layout_goes(
+    build: Build, declaration: Declaration
+) -> None:
     builder = Builder()
     old = build(builder, make_images(declaration, KEYS, {}))["api-rest"]
     new = build(builder, make_images(declaration, {**KEYS, "api-rest": "k3"}, {}))["api-rest"]
@@ -112,7 +126,9 @@ def test_other_sources_are_built_and_the_old_layout_goes(build: Build, declarati
     assert builder.built[-1] == ["base-image", "api-rest"]
 
 
-def test_what_was_built_on_another_base_is_built_again(build: Build, declaration: Declaration) -> None:
+def test_what_was_built_on_another_base_is_built_again(
+    build: Build, declaration: Declaration
+) -> None:
     builder = Builder()
     other = "sha256:" + "b" * 64
     builder.kept = {f"localhost:5001/base-image@{digest}" for digest in (HELD, other)}
@@ -126,17 +142,23 @@ def test_what_stands_on_a_base_that_is_built_again_is_built_again_too(
 ) -> None:
     builder, images = Builder(), make_images(declaration, KEYS, {})
     build(builder, images)
-    (building.layout(images.all[0], house) / "base").unlink()  # from before layouts said what they stand on
+    (
+        building.layout(images.all[0], house) / "base"
+    ).unlink()  # from before layouts said what they stand on
     build(builder, images)
     assert builder.built[-1] == ["base-image", "api-rest"]
     assert (building.layout(images.all[1], house) / "base").read_text() == "sha256:base-image-4"
 
 
-def test_a_build_that_is_cut_off_is_not_taken_for_one(build: Build, declaration: Declaration) -> None:
+def test_a_build_that_is_cut_off_is_not_taken_for_one(
+    build: Build, declaration: Declaration
+) -> None:
     builder = Builder()
     builder.fails = True
     with pytest.raises(BuildError):
         build(builder, make_images(declaration, KEYS, {}))
     builder.fails = False
-    assert (build(builder, make_images(declaration, KEYS, {}))["base-image"] / "index.json").exists()
+    assert (
+        build(builder, make_images(declaration, KEYS, {}))["base-image"] / "index.json"
+    ).exists()
     assert builder.built[-1] == ["base-image", "api-rest"]

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from delivery.build.plan import Images, Plan, PlannedImage, differences, make_images, make_plan, read_plan
+from delivery.build.plan import (
+    Images,
+    Plan,
+    PlannedImage,
+    differences,
+    make_images,
+    make_plan,
+    read_plan,
+)
 from delivery.errors import DeclarationError, Problem
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
@@ -41,7 +49,9 @@ VERSIONS = {
 }
 
 
-def plan(declaration: Declaration, line: str = "develop", held: dict[str, str] | None = None) -> Plan:
+def plan(
+    declaration: Declaration, line: str = "develop", held: dict[str, str] | None = None
+) -> Plan:
     decided = LINES[line]
     found = checkout(declaration, decided, VERSIONS, "c0ffee")
     images = make_images(declaration, KEYS, held or {}, found)
@@ -53,7 +63,9 @@ def images(declaration: Declaration) -> Images:
     return make_images(declaration, KEYS, {"base-image": DIGEST, "api-rest": ""})
 
 
-def test_what_the_registry_lacks_is_missing_and_without_a_version_where_a_clone_runs_it(images: Images) -> None:
+def test_what_the_registry_lacks_is_missing_and_without_a_version_where_a_clone_runs_it(
+    images: Images,
+) -> None:
     assert [image.tagged for image in images.missing] == ["localhost:5001/api-rest:k2"]
     assert {(image.version, image.tag) for image in images.all} == {("", "")}
 
@@ -75,7 +87,9 @@ def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Decl
         ("release", ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]),
     ],
 )
-def test_only_what_changes_gets_a_new_version_tag(declaration: Declaration, line: str, tags: list[str]) -> None:
+def test_only_what_changes_gets_a_new_version_tag(
+    declaration: Declaration, line: str, tags: list[str]
+) -> None:
     found = plan(declaration, line)
     assert [part.tag for part in found.parts] == tags
     assert [part.version for part in found.parts] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
@@ -104,7 +118,10 @@ def test_a_git_tag_publishes_its_subproject_and_what_that_is_made_from(
 def test_a_prepared_chart_says_its_release_so_that_a_candidate_is_the_same_bytes(
     declaration: Declaration, written: str, packaged: str
 ) -> None:
-    versions = {**VERSIONS, "platform-chart": dataclasses.replace(VERSIONS["platform-chart"], written=written)}
+    versions = {
+        **VERSIONS,
+        "platform-chart": dataclasses.replace(VERSIONS["platform-chart"], written=written),
+    }
     there = checkout(declaration, LINES["develop"], versions)
     found = make_plan(there, make_images(declaration, KEYS, {}), ("k3", ""))
     assert found.chart.packaged == packaged
@@ -131,7 +148,9 @@ def test_a_feature_is_built_and_goes_nowhere(declaration: Declaration) -> None:
     assert found.sentences()[1] == "this line publishes nothing, deployed nowhere; gates: checks"
 
 
-def test_a_version_that_is_not_published_is_told_apart_from_one_that_is(declaration: Declaration) -> None:
+def test_a_version_that_is_not_published_is_told_apart_from_one_that_is(
+    declaration: Declaration,
+) -> None:
     (_, feature, rows), _ = plan(declaration, "feature").tables()
     (_, develop, published), _ = plan(declaration).tables()
     assert (feature[2], develop[2]) == ("would be next", "now")
@@ -145,7 +164,9 @@ def test_is_the_same_after_printing_and_reading(declaration: Declaration) -> Non
         assert read_plan(found.to_json(), file="plan.json") == found
 
 
-def test_a_plan_of_an_earlier_version_is_read_and_written_as_it_was(declaration: Declaration) -> None:
+def test_a_plan_of_an_earlier_version_is_read_and_written_as_it_was(
+    declaration: Declaration,
+) -> None:
     text = Path(__file__).with_name("plan.json").read_text()
     found = dataclasses.replace(plan(declaration, held={"base-image": DIGEST}), unchecked=("x",))
     assert found.to_json() == text
@@ -153,7 +174,15 @@ def test_a_plan_of_an_earlier_version_is_read_and_written_as_it_was(declaration:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"commit": 1}', '{"decision": {"line": "sideways"}}', '{"images": {"all": []}}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"commit": 1}',
+        '{"decision": {"line": "sideways"}}',
+        '{"images": {"all": []}}',
+    ],
 )
 def test_what_is_no_plan_is_an_error(text: str) -> None:
     with pytest.raises(DeclarationError, match=r"read the plan plan\.json: it is none"):
@@ -179,19 +208,29 @@ def test_every_mistake_in_a_plan_is_told_at_once(declaration: Declaration) -> No
 
 
 def test_what_the_registry_got_since_is_no_difference(declaration: Declaration) -> None:
-    before, after = plan(declaration), plan(declaration, held={"base-image": DIGEST, "api-rest": OTHER})
+    before, after = (
+        plan(declaration),
+        plan(declaration, held={"base-image": DIGEST, "api-rest": OTHER}),
+    )
     assert differences(before, after) == []
     assert differences(after, before) == []
 
 
 def test_other_bytes_under_the_same_key_are_one(declaration: Declaration) -> None:
-    before, after = plan(declaration, held={"api-rest": DIGEST}), plan(declaration, held={"api-rest": OTHER})
-    assert differences(before, after) == [f"localhost:5001/api-rest: the registry held {DIGEST}, it holds {OTHER} now"]
+    before, after = (
+        plan(declaration, held={"api-rest": DIGEST}),
+        plan(declaration, held={"api-rest": OTHER}),
+    )
+    assert differences(before, after) == [
+        f"localhost:5001/api-rest: the registry held {DIGEST}, it holds {OTHER} now"
+    ]
 
 
 def test_whatever_else_changed_is_told(declaration: Declaration) -> None:
     before = plan(declaration, "release")
-    image = PlannedImage("api-rest", "localhost:5001/api-rest", "k9", "base-image", "", "2.2.0", "2.2.0")
+    image = PlannedImage(
+        "api-rest", "localhost:5001/api-rest", "k9", "base-image", "", "2.2.0", "2.2.0"
+    )
     new = PlannedImage("new", "localhost:5001/new", "k9", "base-image", "")
     after = dataclasses.replace(
         plan(declaration, "develop"),
@@ -219,5 +258,9 @@ def test_its_release_names_what_was_pushed_and_where_it_came_from(declaration: D
     app = ReleasedImage("localhost:5001/api-rest", "k2", OTHER, "2.1.0-dev.3")
     chart = ReleasedChart("localhost:5001/platform-chart", "k3", OTHER, "0.4.1-dev.3")
     images = {"base-image": base, "api-rest": app}
-    release = make_release(plan(declaration, held={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here")
-    assert release == Release(images, "0.4.1-dev.3", chart, "develop", "develop", "c0ffee", "me@here")
+    release = make_release(
+        plan(declaration, held={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here"
+    )
+    assert release == Release(
+        images, "0.4.1-dev.3", chart, "develop", "develop", "c0ffee", "me@here"
+    )

@@ -30,7 +30,10 @@ def test_a_change_above_leaves_what_is_below(declaration: Declaration, house: Pa
 def test_another_upstream_image_changes_the_key(declaration: Declaration, house: Path) -> None:
     newer = declaration.upstream["debian"].model_copy(update={"image": "debian:forky-slim"})
     changed = declaration.model_copy(update={"upstream": {**declaration.upstream, "debian": newer}})
-    assert planning.keys(changed, house)["base-image"] != planning.keys(declaration, house)["base-image"]
+    assert (
+        planning.keys(changed, house)["base-image"]
+        != planning.keys(declaration, house)["base-image"]
+    )
 
 
 def test_asks_the_registry_one_question_an_image(declaration: Declaration, house: Path) -> None:
@@ -43,11 +46,15 @@ def test_asks_the_registry_one_question_an_image(declaration: Declaration, house
     assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
 
 
-def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(declaration: Declaration, clone: Path) -> None:
+def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
+    declaration: Declaration, clone: Path
+) -> None:
     with serving(FullRegistry()) as (address, seen):
         plan = planning.look(declaration.at(address), Registry(address), root=clone)
     assert plan.decision.environment == "develop"
-    assert [(part.version, part.tag, part.digest) for part in plan.parts] == [("0.1.0-dev.1", "0.1.0-dev.1", "")] * 3
+    assert [(part.version, part.tag, part.digest) for part in plan.parts] == [
+        ("0.1.0-dev.1", "0.1.0-dev.1", "")
+    ] * 3
     assert [line.split()[0] for line in seen] == ["HEAD", "HEAD", "HEAD"]
     assert plan.problems == ()
 
@@ -66,7 +73,9 @@ def test_where_no_registry_answers_everything_is_planned_and_that_is_said(
     assert plan.notes[-1] == "the registry localhost:1 does not answer: what it holds is not known"
 
 
-def test_a_charts_key_changes_with_the_chart_and_with_its_images(declaration: Declaration, clone: Path) -> None:
+def test_a_charts_key_changes_with_the_chart_and_with_its_images(
+    declaration: Declaration, clone: Path
+) -> None:
     def chart() -> str:
         return planning.look(declaration.at("localhost:1"), None, root=clone).chart.key
 
@@ -80,7 +89,9 @@ def test_a_charts_key_changes_with_the_chart_and_with_its_images(declaration: De
     assert len({*keys, chart()}) == 5
 
 
-def test_a_plan_that_still_holds_is_kept_to(declaration: Declaration, clone: Path, tmp_path: Path) -> None:
+def test_a_plan_that_still_holds_is_kept_to(
+    declaration: Declaration, clone: Path, tmp_path: Path
+) -> None:
     plan = planning.look(declaration.at("localhost:1"), None, root=clone)
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())

@@ -24,7 +24,12 @@ class Machine:
         assert label == "io.x-k8s.kind.cluster=house"
         attrs = {"State": {"StartedAt": "2026-11-21T15:00:00.5Z"}}
         return [
-            SimpleNamespace(name="house-worker", labels={"io.x-k8s.kind.role": "worker"}, status="exited", attrs=attrs)
+            SimpleNamespace(
+                name="house-worker",
+                labels={"io.x-k8s.kind.role": "worker"},
+                status="exited",
+                attrs=attrs,
+            )
         ]
 
 
@@ -44,11 +49,17 @@ def test_the_declaration_becomes_kinds_own_file(declaration: Declaration) -> Non
 
 
 def test_knows_what_kind_calls_the_nodes(declaration: Declaration) -> None:
-    assert kind.node_names("house", declaration.cluster) == ["house-control-plane", "house-worker", "house-worker2"]
+    assert kind.node_names("house", declaration.cluster) == [
+        "house-control-plane",
+        "house-worker",
+        "house-worker2",
+    ]
 
 
 def test_nodes_are_found_running_or_not(program: Kind) -> None:
-    assert program.nodes("house") == [Node("house-worker", "worker", "exited", "2026-11-21T15:00:00.5Z")]
+    assert program.nodes("house") == [
+        Node("house-worker", "worker", "exited", "2026-11-21T15:00:00.5Z")
+    ]
 
 
 def test_talks_to_the_engine_that_is_meant(program: Kind, fp: FakeProcess) -> None:
@@ -59,7 +70,17 @@ def test_talks_to_the_engine_that_is_meant(program: Kind, fp: FakeProcess) -> No
 
 
 def test_a_cluster_that_cannot_be_made_says_what_to_do(program: Kind, fp: FakeProcess) -> None:
-    argv = ["kind", "create", "cluster", "--name", "house", "--config", "house.json", "--image", "node:1"]
+    argv = [
+        "kind",
+        "create",
+        "cluster",
+        "--name",
+        "house",
+        "--config",
+        "house.json",
+        "--image",
+        "node:1",
+    ]
     fp.register(argv, stdout=" ✗ Preparing nodes\nwrite: no space left on device", returncode=1)
     with pytest.raises(ClusterError, match="make the cluster house") as caught:
         program.create("house", Path("house.json"), "node:1", print)

@@ -126,11 +126,21 @@ class World:
             raise CommandError("ask", argv=[], returncode=1, tail="refused")
         if what == "leases":
             assert namespace == "kube-node-lease"
-            return [{"metadata": {"name": name}, "spec": {"renewTime": "2026-11-21T15:00:09Z"}} for name in NAMES]
-        labels = {"house-worker": {"shipay.com.br/capacity-type": "spot", "kubernetes.io/os": "linux"}}
+            return [
+                {"metadata": {"name": name}, "spec": {"renewTime": "2026-11-21T15:00:09Z"}}
+                for name in NAMES
+            ]
+        labels = {
+            "house-worker": {"shipay.com.br/capacity-type": "spot", "kubernetes.io/os": "linux"}
+        }
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
         return [
-            {"metadata": {"name": name, "labels": labels.get(name, {})}, "spec": {}, "status": ready} for name in NAMES
+            {
+                "metadata": {"name": name, "labels": labels.get(name, {})},
+                "spec": {},
+                "status": ready,
+            }
+            for name in NAMES
         ]
 
     def find(self, what: str, name: str) -> dict[str, Any] | None:
@@ -148,7 +158,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(programs, "require", lambda name: name)
     monkeypatch.setattr(client, "answers", lambda _address: True)
     monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
-    monkeypatch.setattr(upstreams, "ensure", lambda _engine, _declaration, name: made.did.append(f"have {name}"))
+    monkeypatch.setattr(
+        upstreams, "ensure", lambda _engine, _declaration, name: made.did.append(f"have {name}")
+    )
     for name in ("create", "delete", "export"):
         monkeypatch.setattr(Kind, name, getattr(made, name))
     nodes: Callable[..., list[Node]] = lambda *_: [  # noqa: E731
@@ -162,7 +174,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(Kubernetes, "replace", made.put)
     monkeypatch.setattr(routes, "look", lambda *_: list(made.routes))
     monkeypatch.setattr(
-        routes, "stop", lambda _e, _i, subnets: made.routes.extend(Route(one, "unreachable") for one in subnets)
+        routes,
+        "stop",
+        lambda _e, _i, subnets: made.routes.extend(Route(one, "unreachable") for one in subnets),
     )
 
     def allow(_engine: object, _image: str, subnets: Sequence[str]) -> None:
@@ -198,7 +212,10 @@ def test_where_there_is_none_one_is_made_with_its_routes_registry_and_note(
     hosts = 'server = "http://house-registry:5000"\n\n[host."http://house-registry:5000"]\n  capabilities = '
     for name in NAMES:
         assert any(node == name and text.startswith(hosts) for node, text in world.files)
-    assert 'host: "localhost:5001"' in world.maps["local-registry-hosting"]["data"]["localRegistryHosting.v1"]
+    assert (
+        'host: "localhost:5001"'
+        in world.maps["local-registry-hosting"]["data"]["localRegistryHosting.v1"]
+    )
 
 
 def test_a_second_up_changes_nothing_but_what_leads_elsewhere(
@@ -231,7 +248,9 @@ def test_nodes_that_stopped_are_started_behind_their_routes_and_made_anew_where_
     assert len(world.routes) == 3
 
 
-def test_one_that_runs_and_is_not_ready_is_not_taken_away(world: World, declaration: Declaration) -> None:
+def test_one_that_runs_and_is_not_ready_is_not_taken_away(
+    world: World, declaration: Declaration
+) -> None:
     up(world, declaration)
     world.comes_back = False
     with pytest.raises(ClusterError, match="the API server does not answer"):
@@ -240,7 +259,9 @@ def test_one_that_runs_and_is_not_ready_is_not_taken_away(world: World, declarat
 
 
 @pytest.mark.parametrize("change", ["interrupted", "a node is gone", "declared otherwise"])
-def test_one_that_cannot_go_on_is_made_anew(world: World, declaration: Declaration, change: str) -> None:
+def test_one_that_cannot_go_on_is_made_anew(
+    world: World, declaration: Declaration, change: str
+) -> None:
     up(world, declaration)
     if change == "interrupted":
         world.files.remove((NAMES[0], COMPLETE))
@@ -251,12 +272,18 @@ def test_one_that_cannot_go_on_is_made_anew(world: World, declaration: Declarati
     assert up(world, declaration) == ["delete", "create"]
 
 
-def test_the_subnets_of_one_that_was_declared_otherwise_are_let_go(world: World, declaration: Declaration) -> None:
+def test_the_subnets_of_one_that_was_declared_otherwise_are_let_go(
+    world: World, declaration: Declaration
+) -> None:
     up(world, declaration)
     changed = declaration.cluster.model_copy(update={"pods": "198.19.0.0/17"})
     world.routes.append(Route("198.19.0.0/17", "unreachable"))
     assert up(world, declaration.model_copy(update={"cluster": changed})) == ["delete", "create"]
-    assert {route.destination for route in world.routes} == {"default", "198.18.128.0/17", "198.19.0.0/17"}
+    assert {route.destination for route in world.routes} == {
+        "default",
+        "198.18.128.0/17",
+        "198.19.0.0/17",
+    }
 
 
 def test_a_registry_elsewhere_is_not_wired(world: World, declaration: Declaration) -> None:
@@ -272,19 +299,25 @@ def refused(world: World, declaration: Declaration, message: str) -> str:
     return caught.value.hint
 
 
-def test_a_registry_that_is_no_container_cannot_be_wired(world: World, declaration: Declaration) -> None:
+def test_a_registry_that_is_no_container_cannot_be_wired(
+    world: World, declaration: Declaration
+) -> None:
     world.registry = None
     refused(world, declaration, "no container of this engine publishes port 5001")
 
 
-def test_a_subnet_that_something_is_reached_by_is_refused_with_its_key(world: World, declaration: Declaration) -> None:
+def test_a_subnet_that_something_is_reached_by_is_refused_with_its_key(
+    world: World, declaration: Declaration
+) -> None:
     world.routes.append(Route("198.18.128.0/24", "unicast", "tun0"))
     message = r"keep 198\.18\.128\.0/17 on this host: .* 198\.18\.128\.0/24 by tun0"
     assert "cluster.services in delivery.toml" in refused(world, declaration, message)
     assert "create" not in world.did
 
 
-def test_too_little_memory_is_said_before_anything_is_made(world: World, declaration: Declaration) -> None:
+def test_too_little_memory_is_said_before_anything_is_made(
+    world: World, declaration: Declaration
+) -> None:
     world.bytes = 2_000_000_000
     refused(world, declaration, r"the engine has 2\.0 GB of memory")
     assert world.notes == {}
@@ -310,7 +343,9 @@ def test_down_leaves_nothing(world: World, declaration: Declaration) -> None:
     assert world.did == []
 
 
-def test_status_shows_nodes_labels_and_where_the_image_came_from(world: World, declaration: Declaration) -> None:
+def test_status_shows_nodes_labels_and_where_the_image_came_from(
+    world: World, declaration: Declaration
+) -> None:
     up(world, declaration)
     world.nodes["house-worker2"] = "exited"
     found = local_cluster.look(cast("Engine", world), declaration)
@@ -319,7 +354,9 @@ def test_status_shows_nodes_labels_and_where_the_image_came_from(world: World, d
         ("house-worker", "running", "ready", {"shipay.com.br/capacity-type": "spot"}),
         ("house-worker2", "exited", "ready", {}),
     ]
-    assert json.loads(json.dumps(found.as_json()))["nodes"][1]["labels"] == {"shipay.com.br/capacity-type": "spot"}
+    assert json.loads(json.dumps(found.as_json()))["nodes"][1]["labels"] == {
+        "shipay.com.br/capacity-type": "spot"
+    }
 
 
 def test_a_node_that_was_ready_before_it_stopped_is_waited_for(
@@ -337,7 +374,9 @@ def test_the_key_follows_the_declaration(declaration: Declaration) -> None:
         name = changes.pop("name", declaration.name)
         cluster = declaration.cluster.model_copy(update=changes)
         changed = declaration.model_copy(update={"name": name, "cluster": cluster})
-        return local_cluster.Cluster(cast("Engine", None), changed, Kind("kind", cast("Engine", None)), "kubectl").key
+        return local_cluster.Cluster(
+            cast("Engine", None), changed, Kind("kind", cast("Engine", None)), "kubectl"
+        ).key
 
     assert key() == key()
     assert len({key(), key(pods="198.19.0.0/17"), key(workers={}), key(name="other")}) == 4

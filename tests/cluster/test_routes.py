@@ -22,7 +22,9 @@ class Host:
         self.printed = printed
         self.ran: list[str] = []
 
-    def once(self, image: str, argv: Sequence[str], *, network: str, capabilities: Sequence[str]) -> str:
+    def once(
+        self, image: str, argv: Sequence[str], *, network: str, capabilities: Sequence[str]
+    ) -> str:
         assert (image, network, list(capabilities)) == ("node:1", "host", ["NET_ADMIN"])
         self.ran.append(argv[-1])
         return self.printed
@@ -37,7 +39,9 @@ def test_reads_every_route() -> None:
     assert routes.look(cast("Engine", Host()), "node:1") == []
 
 
-ADD = "ip route add unreachable 10.1.0.0/16 proto 213\nip route add unreachable 10.2.0.0/16 proto 213"
+ADD = (
+    "ip route add unreachable 10.1.0.0/16 proto 213\nip route add unreachable 10.2.0.0/16 proto 213"
+)
 FLUSH = "ip route flush type unreachable proto 213 exact 10.1.0.0/16"
 
 

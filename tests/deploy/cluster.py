@@ -22,7 +22,10 @@ from delivery.project.keys import File
 from delivery.release import chart_package
 from tests import yaml_strict
 
-OLD, NEW = Manifest("kind: Old\nmetadata:\n  name: old\n", ""), Manifest("kind: New\nmetadata:\n  name: new\n", "")
+OLD, NEW = (
+    Manifest("kind: Old\nmetadata:\n  name: old\n", ""),
+    Manifest("kind: New\nmetadata:\n  name: new\n", ""),
+)
 CHART = Path("platform-chart")
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -40,7 +43,9 @@ class Cluster:
         self.live_objects: list[dict[str, Any]] = []
         self.made: dict[tuple[str, str], dict[str, Any]] = {}
         self.left: dict[str, list[str]] = {}
-        self.namespaces: dict[str, dict[str, Any]] = {"platform": labelled("pod-security.kubernetes.io/enforce")}
+        self.namespaces: dict[str, dict[str, Any]] = {
+            "platform": labelled("pod-security.kubernetes.io/enforce")
+        }
         self.dead: leases.Holding | None = None
         self.turn = Turn("platform-deploy", None)
         self.namespace = "platform"
@@ -51,7 +56,9 @@ class Cluster:
         image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
         self.images_now: dict[str, Any] = {"api-rest": {"image": image}}
 
-    def add(self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = "") -> None:
+    def add(
+        self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = ""
+    ) -> None:
         number = len(self.revisions) + 1
         self.revisions.append(Revision(number, status, updated, "platform-0.1.0", description))
         self.manifests[number] = manifest
@@ -163,7 +170,9 @@ def failed(tail: str = "Error: UPGRADE FAILED: oh no", returncode: int = 1) -> C
 def target(cluster: Cluster, name: str = "local", **declared: object) -> Target:
     """The target that this cluster is; declared are further keys of its environment."""
     values = {"values": "platform-chart/values-local.yaml", **declared}
-    environment = Environment.model_validate({"contexts": ["kind-house"], "namespace": "platform", **values})
+    environment = Environment.model_validate(
+        {"contexts": ["kind-house"], "namespace": "platform", **values}
+    )
     return Target(name, environment, cast("Helm", cluster), cast("Kubernetes", cluster))
 
 
@@ -180,4 +189,6 @@ def packed(root: Path, *names: str) -> bytes:
     (folder / "Chart.yaml").write_text("name: platform\nversion: 1.0.0\n")
     for name in names:
         (folder / name).write_text("of: the package\n")
-    return chart_package.package(folder, [File(name, "644", "") for name in ("Chart.yaml", *names)], {}, epoch=0)
+    return chart_package.package(
+        folder, [File(name, "644", "") for name in ("Chart.yaml", *names)], {}, epoch=0
+    )

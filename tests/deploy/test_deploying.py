@@ -44,7 +44,12 @@ class Deploys:
         self.terminal = False
         self.answers: Iterator[str] = iter(())
 
-    def __call__(self, environment: str = "", options: Options | None = None, **request: Any) -> Deployment:  # noqa: ANN401
+    def __call__(
+        self,
+        environment: str = "",
+        options: Options | None = None,
+        **request: Any,  # noqa: ANN401
+    ) -> Deployment:
         asked = Request(environment, **request)
         return deploying.deploy(self.declaration, asked, options or Options(), self.root)
 
@@ -64,7 +69,9 @@ class Deploys:
 
 
 @pytest.fixture
-def deploy(cluster: Cluster, declaration: Declaration, root: Path, monkeypatch: pytest.MonkeyPatch) -> Deploys:
+def deploy(
+    cluster: Cluster, declaration: Declaration, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> Deploys:
     made = Deploys(cluster, declaration, root)
     chart = packed(root, "values-local.yaml")
 
@@ -75,7 +82,11 @@ def deploy(cluster: Cluster, declaration: Declaration, root: Path, monkeypatch: 
     monkeypatch.setattr(engines, "ensure", lambda: "the engine")
     monkeypatch.setattr(releasing, "make", lambda _engine, _declaration: SOURCES)
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
-    monkeypatch.setattr(catalog, "held", lambda _declaration, _registry, version: replace(PUBLISHED, version=version))
+    monkeypatch.setattr(
+        catalog,
+        "held",
+        lambda _declaration, _registry, version: replace(PUBLISHED, version=version),
+    )
     monkeypatch.setattr(catalog, "check", lambda _declaration, _registry, release, _file: release)
     monkeypatch.setattr(catalog, "pins", lambda _registry, release: [release.version])
     monkeypatch.setattr(catalog, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
@@ -89,7 +100,10 @@ def deploy(cluster: Cluster, declaration: Declaration, root: Path, monkeypatch: 
 
 def recorded(*names: str) -> list[tuple[Any, ...]]:
     """What was told to the ledger, by these fields of it."""
-    return [tuple(one.event.get(name, one.event["details"].get(name)) for name in names) for one in outbox.waiting()]
+    return [
+        tuple(one.event.get(name, one.event["details"].get(name)) for name in names)
+        for one in outbox.waiting()
+    ]
 
 
 def test_without_a_terminal_the_sources_go_to_the_local_cluster(deploy: Deploys) -> None:
@@ -100,7 +114,10 @@ def test_without_a_terminal_the_sources_go_to_the_local_cluster(deploy: Deploys)
 
 
 def test_a_release_brings_its_own_chart(deploy: Deploys) -> None:
-    assert deploy("staging", version="1.0.0").contents.versions == {"api-rest": "2.0.0", "platform-chart": "1.0.0"}
+    assert deploy("staging", version="1.0.0").contents.versions == {
+        "api-rest": "2.0.0",
+        "platform-chart": "1.0.0",
+    }
     assert (deploy.digest, deploy.cluster.values_text) == (C, "of: the package\n")
 
 
@@ -113,7 +130,9 @@ def test_what_serves_can_be_deployed_again(deploy: Deploys) -> None:
         deploy(version="deployed")
 
 
-def test_what_serves_cannot_be_deployed_again_without_a_component_that_was_added(deploy: Deploys) -> None:
+def test_what_serves_cannot_be_deployed_again_without_a_component_that_was_added(
+    deploy: Deploys,
+) -> None:
     images = {**deploy.declaration.images, "greeter": deploy.declaration.images["api-rest"]}
     deploy.declaration = deploy.declaration.model_copy(update={"images": images})
     with pytest.raises(DeclarationError, match="it has no greeter") as error:
@@ -173,7 +192,9 @@ def test_docker_is_chosen_by_flag_or_on_a_terminal(deploy: Deploys) -> None:
         (Request(context="kind-house"), DOCKER, "--context names a cluster"),
     ],
 )
-def test_a_platform_that_makes_no_sense_is_refused(request_: Request, platform: str, said: str) -> None:
+def test_a_platform_that_makes_no_sense_is_refused(
+    request_: Request, platform: str, said: str
+) -> None:
     with pytest.raises(DeclarationError, match=said):
         choose_platform(request_, platform)
 
@@ -193,8 +214,12 @@ def test_production_takes_a_confirmation(deploy: Deploys) -> None:
 
 @pytest.mark.parametrize("environment", ["develop", "staging", "production"])
 @pytest.mark.parametrize("version", ["current", "deployed"])
-def test_only_local_takes_what_is_no_release(deploy: Deploys, environment: str, version: str) -> None:
-    with pytest.raises(DeclarationError, match=f"deploy {version} to {environment}: that is no release"):
+def test_only_local_takes_what_is_no_release(
+    deploy: Deploys, environment: str, version: str
+) -> None:
+    with pytest.raises(
+        DeclarationError, match=f"deploy {version} to {environment}: that is no release"
+    ):
         deploy(environment, version=version, yes=True)
     assert deploy.cluster.done == []
 
@@ -215,7 +240,9 @@ def test_what_is_no_release_has_no_signatures_to_ask_for(deploy: Deploys) -> Non
         ("develop", "1.2.0", True),
     ],
 )
-def test_production_takes_releases_alone(deploy: Deploys, environment: str, version: str, *, taken: bool) -> None:
+def test_production_takes_releases_alone(
+    deploy: Deploys, environment: str, version: str, *, taken: bool
+) -> None:
     if taken:
         assert deploy(environment, version=version, yes=True).environment == environment
     else:
@@ -223,7 +250,9 @@ def test_production_takes_releases_alone(deploy: Deploys, environment: str, vers
             deploy(environment, version=version, yes=True)
 
 
-def test_signatures_are_asked_for_where_the_environment_or_the_user_wants_them(deploy: Deploys) -> None:
+def test_signatures_are_asked_for_where_the_environment_or_the_user_wants_them(
+    deploy: Deploys,
+) -> None:
     deploy("staging", version="1.0.0")
     assert deploy.verified == []
     deploy("develop", version="1.1.0")
@@ -231,7 +260,9 @@ def test_signatures_are_asked_for_where_the_environment_or_the_user_wants_them(d
     assert deploy.verified == [["1.1.0"], ["1.2.0"]]
 
 
-def test_what_is_not_signed_is_not_deployed(deploy: Deploys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_signed_is_not_deployed(
+    deploy: Deploys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_declaration: object, _pins: object) -> None:
         raise SignatureError("verify: unsigned")
 
@@ -259,7 +290,8 @@ def test_one_thing_says_what_is_deployed(deploy: Deploys) -> None:
 def planned(declaration: Declaration, line: Line, environment: str, key: str = "k") -> Plan:
     decided = decision(line, "b", environment)
     versions = {
-        name: version(name, "1.0.0", last="0.9.0", bump="minor") for name in ("base-image", "apps", "platform-chart")
+        name: version(name, "1.0.0", last="0.9.0", bump="minor")
+        for name in ("base-image", "apps", "platform-chart")
     }
     found = checkout(declaration, decided, versions)
     images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, found)
@@ -327,7 +359,12 @@ def test_a_plan_whose_release_has_other_images_is_refused(
     ],
 )
 def test_an_environment_to_verify_is_given_or_planned(
-    declaration: Declaration, tmp_path: Path, line: Line | None, planned_for: str, environment: str, said: str
+    declaration: Declaration,
+    tmp_path: Path,
+    line: Line | None,
+    planned_for: str,
+    environment: str,
+    said: str,
 ) -> None:
     file = tmp_path / "plan.json"
     if line:
@@ -365,7 +402,9 @@ def test_a_deploy_that_fails_is_recorded_and_fails(deploy: Deploys) -> None:
     deploy.cluster.fails["upgrade"] = failed()
     with pytest.raises(DeployError):
         deploy("staging", version="1.0.0")
-    assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + ["rolled-back"] * 2
+    assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + [
+        "rolled-back"
+    ] * 2
 
 
 def test_what_cannot_be_named_is_deployed_all_the_same(
@@ -381,12 +420,16 @@ def test_what_cannot_be_named_is_deployed_all_the_same(
 
 
 def test_a_component_that_is_no_longer_declared_does_not_stand_in_the_way(deploy: Deploys) -> None:
-    deploy.cluster.images_now["gone"] = {"image": {"repository": "localhost:5001/gone", "digest": "sha256:b"}}
+    deploy.cluster.images_now["gone"] = {
+        "image": {"repository": "localhost:5001/gone", "digest": "sha256:b"}
+    }
     deploy.at_terminal("")
     assert deploy().outcome is Outcome.SUCCEEDED
 
 
-def test_what_is_recorded_is_what_served_when_its_turn_came(deploy: Deploys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_recorded_is_what_served_when_its_turn_came(
+    deploy: Deploys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another deploy brought the same release while this one waited for it to end."""
     hold = lock.hold
 

@@ -36,7 +36,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return "{}"
 
     def history(self: Helm) -> History:
-        revision = Revision(3, "deployed", AT, "platform-0.1.0", "api-rest 0.2.0, platform-chart 0.2.0")
+        revision = Revision(
+            3, "deployed", AT, "platform-0.1.0", "api-rest 0.2.0, platform-chart 0.2.0"
+        )
         return History((revision,) if self.context == "develop" else ())
 
     def all_of(_self: Kubernetes, _kind: str, _selector: str) -> list[dict[str, Any]]:
@@ -64,7 +66,9 @@ def test_each_environment_says_what_serves(declaration: Declaration) -> None:
     assert production.note.startswith("not known: reach the cluster of the context production")
 
 
-def test_only_contexts_of_the_kubeconfig_are_asked(declaration: Declaration, cluster: list[str]) -> None:
+def test_only_contexts_of_the_kubeconfig_are_asked(
+    declaration: Declaration, cluster: list[str]
+) -> None:
     cluster[:] = ["elsewhere"]
     assert environments.look(declaration) == ()
 

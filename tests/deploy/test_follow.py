@@ -34,7 +34,9 @@ class Cluster:
 
     def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         if self.busy:
-            raise CommandError("list the pods", argv=["kubectl"], returncode=1, tail="too many requests")
+            raise CommandError(
+                "list the pods", argv=["kubectl"], returncode=1, tail="too many requests"
+            )
         if kind == "events":
             about = {"kind": "Pod", "name": "web-1"}
             event = {
@@ -47,8 +49,18 @@ class Cluster:
             return [{**event, "lastTimestamp": NOW.isoformat()}]
         assert selector == "app.kubernetes.io/instance=platform"
         ready = int(self.ready)
-        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": ready}
-        workload = {"kind": "Deployment", "metadata": {"name": "web", "generation": 1}, "spec": {}, "status": status}
+        status = {
+            "observedGeneration": 1,
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "readyReplicas": ready,
+        }
+        workload = {
+            "kind": "Deployment",
+            "metadata": {"name": "web", "generation": 1},
+            "spec": {},
+            "status": status,
+        }
         return [self.pod] if kind == "pods" else [workload, *self.sets]
 
     def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
@@ -56,7 +68,9 @@ class Cluster:
         return "died before\n" if previous else "the reason\n"
 
 
-def watch(cluster: Cluster, *, before: tuple[str, ...] = (), turn: Turn | None = None) -> tuple[follow.Watch, Step]:
+def watch(
+    cluster: Cluster, *, before: tuple[str, ...] = (), turn: Turn | None = None
+) -> tuple[follow.Watch, Step]:
     step = Step("upgrade")
     turn = turn or Turn("platform-deploy", None)
     return follow.Watch(cast("Kubernetes", cluster), "platform", step, turn, before), step
@@ -137,7 +151,9 @@ def test_beside_a_program_it_never_waits_for_the_cluster() -> None:
 
 
 @pytest.mark.parametrize(("number", "busy"), [(1, False), (2, False), (1, True)])
-def test_a_look_that_outlasts_its_step_asks_and_says_nothing_more(number: int, *, busy: bool) -> None:
+def test_a_look_that_outlasts_its_step_asks_and_says_nothing_more(
+    number: int, *, busy: bool
+) -> None:
     asked: list[str] = []
     under_way, answered = threading.Event(), threading.Event()
 

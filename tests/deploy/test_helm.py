@@ -24,7 +24,9 @@ def _plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_killed_with_us", tuple)
 
 
-@pytest.mark.parametrize(("printed", "version"), [("v3.18.4+gd80839c", (3, 18)), ("v4.1.4+g05fa379", (4, 1))])
+@pytest.mark.parametrize(
+    ("printed", "version"), [("v3.18.4+gd80839c", (3, 18)), ("v4.1.4+g05fa379", (4, 1))]
+)
 def test_reads_its_version(fp: FakeProcess, printed: str, version: tuple[int, int]) -> None:
     fp.register(["helm", "version", "--short"], stdout=[printed])
     assert probe("helm") == version
@@ -38,11 +40,23 @@ def test_refuses_one_that_is_too_old_or_no_helm(fp: FakeProcess, printed: str) -
 
 
 @pytest.mark.parametrize(
-    ("helm", "applying"), [(THREE, []), (FOUR, ["--server-side=true", "--force-conflicts"])], ids=["3", "4"]
+    ("helm", "applying"),
+    [(THREE, []), (FOUR, ["--server-side=true", "--force-conflicts"])],
+    ids=["3", "4"],
 )
-def test_upgrades_and_rolls_back_waiting_and_never_atomically(helm: Helm, applying: list[str], fp: FakeProcess) -> None:
+def test_upgrades_and_rolls_back_waiting_and_never_atomically(
+    helm: Helm, applying: list[str], fp: FakeProcess
+) -> None:
     waiting = ["--wait", "--timeout=90s", *SCOPE]
-    upgrade = ["helm", "upgrade", "platform", "chart", "--install", "--values=a.yaml", "--values=b.json"]
+    upgrade = [
+        "helm",
+        "upgrade",
+        "platform",
+        "chart",
+        "--install",
+        "--values=a.yaml",
+        "--values=b.json",
+    ]
     fp.register([*upgrade, "--history-max=10", "--description=api-rest 0.2.0", *applying, *waiting])
     fp.register(["helm", "rollback", "platform", "3", "--history-max=10", *applying, *waiting])
     values = [Path("a.yaml"), Path("b.json")]
@@ -61,8 +75,20 @@ def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
 
 
 def test_removes_and_tests(fp: FakeProcess) -> None:
-    fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait=legacy", "--timeout=90s", *SCOPE])
-    fp.register(["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"])
+    fp.register(
+        [
+            "helm",
+            "uninstall",
+            "platform",
+            "--cascade=foreground",
+            "--wait=legacy",
+            "--timeout=90s",
+            *SCOPE,
+        ]
+    )
+    fp.register(
+        ["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"]
+    )
     lines: list[str] = []
     FOUR.uninstall(seconds=90, watcher=QUIET)
     FOUR.test(seconds=90, watcher=Watcher(lines.append, lambda: None, 0.01))
@@ -70,7 +96,9 @@ def test_removes_and_tests(fp: FakeProcess) -> None:
 
 
 def test_the_helm_before_knows_one_way_to_wait(fp: FakeProcess) -> None:
-    fp.register(["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE])
+    fp.register(
+        ["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE]
+    )
     THREE.uninstall(seconds=90, watcher=QUIET)
 
 
@@ -82,10 +110,14 @@ def test_reads_the_history(fp: FakeProcess) -> None:
         "chart": "platform-0.1.0",
         "description": "Upgrade complete",
     }
-    fp.register(["helm", "history", "platform", "--output=json", *SCOPE], stdout=[json.dumps([revision])])
+    fp.register(
+        ["helm", "history", "platform", "--output=json", *SCOPE], stdout=[json.dumps([revision])]
+    )
     (found,) = FOUR.history().revisions
     assert (found.number, found.status, found.chart) == (2, "deployed", "platform-0.1.0")
-    assert found.updated.astimezone(UTC).replace(microsecond=0) == datetime(2026, 11, 21, 14, 54, 50, tzinfo=UTC)
+    assert found.updated.astimezone(UTC).replace(microsecond=0) == datetime(
+        2026, 11, 21, 14, 54, 50, tzinfo=UTC
+    )
 
 
 def test_a_release_that_is_not_there_has_no_history_but_a_failure_is_one(fp: FakeProcess) -> None:
@@ -100,9 +132,21 @@ def test_a_release_that_is_not_there_has_no_history_but_a_failure_is_one(fp: Fak
 def test_a_preview_compares_with_what_is_deployed(fp: FakeProcess) -> None:
     hook = {"path": "platform/templates/test.yaml", "manifest": "kind: Pod\n"}
     rendered = {"manifest": "---\nkind: Service\n", "hooks": [hook]}
-    upgrade = ["helm", "upgrade", "platform", "chart", "--values=a.yaml", "--dry-run=server", "--output=json", *SCOPE]
+    upgrade = [
+        "helm",
+        "upgrade",
+        "platform",
+        "chart",
+        "--values=a.yaml",
+        "--dry-run=server",
+        "--output=json",
+        *SCOPE,
+    ]
     fp.register(upgrade, stdout=[json.dumps(rendered)])
-    fp.register(["helm", "get", "manifest", "platform", "--revision=3", *SCOPE], stdout=["---", "kind: Service", ""])
+    fp.register(
+        ["helm", "get", "manifest", "platform", "--revision=3", *SCOPE],
+        stdout=["---", "kind: Service", ""],
+    )
     hooks = ["---", "# Source: platform/templates/test.yaml", "kind: Pod"]
     fp.register(["helm", "get", "hooks", "platform", "--revision=3", *SCOPE], stdout=hooks)
     assert FOUR.preview(Path("chart"), [Path("a.yaml")]) == FOUR.manifest(3)
@@ -118,7 +162,9 @@ def test_reads_values_and_notes(fp: FakeProcess) -> None:
     assert FOUR.notes() == "Say hello."
 
 
-def test_keeps_its_releases_where_they_are_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keeps_its_releases_where_they_are_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HELM_DRIVER", "configmap")
     program = tmp_path / "helm"
     program.write_text('#!/bin/sh\necho "$HELM_DRIVER"\n')
@@ -127,5 +173,7 @@ def test_keeps_its_releases_where_they_are_repaired(tmp_path: Path, monkeypatch:
 
 
 def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
-    fp.register(["helm", "upgrade", "platform", "chart", "--install", '--values="/a, b/c.yaml"', fp.any()])
+    fp.register(
+        ["helm", "upgrade", "platform", "chart", "--install", '--values="/a, b/c.yaml"', fp.any()]
+    )
     FOUR.upgrade(Path("chart"), [Path("/a, b/c.yaml")], description="", seconds=90, watcher=QUIET)

@@ -9,7 +9,9 @@ def test_values_name_every_image_by_digest_and_nothing_else() -> None:
     images = {name: (f"localhost:5001/{name}", "sha256:a") for name in ("api-rest", "base")}
     values = image_values(images, ["api-rest"], {"kafka": ("localhost:5001/kafka", "sha256:b")})
     assert values == {
-        "components": {"api-rest": {"image": {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}}},
+        "components": {
+            "api-rest": {"image": {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}}
+        },
         "kafka": {"image": {"repository": "localhost:5001/kafka", "digest": "sha256:b"}},
     }
     assert pinned_images(values) == {"api-rest": ("localhost:5001/api-rest", "sha256:a")}
@@ -17,7 +19,12 @@ def test_values_name_every_image_by_digest_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     "components",
-    [None, [], {"greeter": None}, {"greeter": {"image": {"tag": "1", "repository": "r", "digest": ""}}}],
+    [
+        None,
+        [],
+        {"greeter": None},
+        {"greeter": {"image": {"tag": "1", "repository": "r", "digest": ""}}},
+    ],
 )
 def test_values_may_name_no_image_by_digest(components: object) -> None:
     assert pinned_images({"components": components}) == {}

@@ -58,7 +58,9 @@ def test_goes_back_to_the_last_good_one_before(states: tuple[str, ...], number: 
 def test_goes_back_to_the_one_that_is_told_if_it_went_well() -> None:
     revisions = history("superseded", "failed", "superseded", "deployed")
     assert revisions.rollback_target(1).number == 1
-    with pytest.raises(DeclarationError, match="revision 2: there is none that went well") as caught:
+    with pytest.raises(
+        DeclarationError, match="revision 2: there is none that went well"
+    ) as caught:
         revisions.rollback_target(2)
     assert "1 (platform-0.1.0" in caught.value.hint
     assert "3 (platform-0.1.0" in caught.value.hint
@@ -91,7 +93,11 @@ def test_a_revision_says_what_it_or_the_one_that_it_repeats_is_made_of() -> None
 
 
 def test_where_one_can_go_back_to_is_said_by_what_it_is_made_of() -> None:
-    revisions = [told(1, "api-rest 0.2.0, platform-chart 0.2.0"), told(2, "Rollback to 1"), told(3, "", "deployed")]
+    revisions = [
+        told(1, "api-rest 0.2.0, platform-chart 0.2.0"),
+        told(2, "Rollback to 1"),
+        told(3, "", "deployed"),
+    ]
     with pytest.raises(DeclarationError) as caught:
         History(tuple(revisions)).rollback_target(9)
     made_of = "api-rest 0.2.0, platform-chart 0.2.0, 2026-11-21 00:00:00"

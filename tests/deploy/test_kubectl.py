@@ -18,7 +18,9 @@ POD = {"kind": "Pod", "metadata": {"name": "web"}}
 
 
 def test_reads_the_contexts(fp: FakeProcess) -> None:
-    fp.register(["kubectl", "config", "get-contexts", "--output=name"], stdout=["kind-house", "work"])
+    fp.register(
+        ["kubectl", "config", "get-contexts", "--output=name"], stdout=["kind-house", "work"]
+    )
     fp.register(["kubectl", "config", "current-context"], stdout=["work"])
     assert kubectl.contexts("kubectl") == ["kind-house", "work"]
     assert kubectl.current_context("kubectl") == "work"
@@ -77,7 +79,10 @@ def test_finds_one_or_none(fp: FakeProcess) -> None:
 
 
 def test_lists_those_that_a_selector_chooses(fp: FakeProcess) -> None:
-    fp.register([*START, "get", "pods", "--selector=a=b", "--output=json"], stdout=[json.dumps({"items": [POD]})])
+    fp.register(
+        [*START, "get", "pods", "--selector=a=b", "--output=json"],
+        stdout=[json.dumps({"items": [POD]})],
+    )
     fp.register([*START, "get", "events", "--output=json"], stdout=[json.dumps({"items": []})])
     assert HOUSE.all("pods", "a=b") == [POD]
     assert HOUSE.all("events") == []
@@ -89,7 +94,12 @@ def test_puts_what_it_is_given(tmp_path: Path, verb: str) -> None:
     program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/line\ncat\n')
     program.chmod(0o755)
     assert getattr(Kubernetes(str(program), "kind-house", "platform"), verb)(POD) == POD
-    assert (tmp_path / "line").read_text().split() == [*START[1:], verb, "--filename=-", "--output=json"]
+    assert (tmp_path / "line").read_text().split() == [
+        *START[1:],
+        verb,
+        "--filename=-",
+        "--output=json",
+    ]
 
 
 def test_deletes_by_name_and_asks_nothing_for_no_names(fp: FakeProcess) -> None:
@@ -107,7 +117,13 @@ def test_compares_a_manifest_with_the_cluster(fp: FakeProcess) -> None:
         [*START, "get", "--filename=-", "--ignore-not-found", "--output=json"],
         stdout=[json.dumps({"kind": "List", "items": [POD, POD]})],
     )
-    apply = ["apply", "--server-side", "--dry-run=server", "--force-conflicts", "--field-manager=us"]
+    apply = [
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "--force-conflicts",
+        "--field-manager=us",
+    ]
     fp.register([*START, *apply, "--filename=-", "--output=json"], stdout=[json.dumps(POD)])
     assert HOUSE.live("kind: Pod") == [POD, POD]
     assert HOUSE.would_be("kind: Pod", "us") == [POD]
@@ -121,6 +137,11 @@ def test_nothing_live_is_an_empty_list(fp: FakeProcess) -> None:
 def test_a_log_that_is_not_there_says_why(fp: FakeProcess) -> None:
     line = [*START, "logs", "web-1", "--container=web", "--tail=15"]
     fp.register(line, stdout=["started"])
-    fp.register([*line, "--previous"], returncode=1, stderr=["previous terminated container not found"])
+    fp.register(
+        [*line, "--previous"], returncode=1, stderr=["previous terminated container not found"]
+    )
     assert HOUSE.log("web-1", "web", lines=15) == "started\n"
-    assert HOUSE.log("web-1", "web", lines=15, previous=True) == "(previous terminated container not found)"
+    assert (
+        HOUSE.log("web-1", "web", lines=15, previous=True)
+        == "(previous terminated container not found)"
+    )

@@ -20,7 +20,10 @@ def test_reads_back_what_it_made() -> None:
 
 
 def test_taking_keeps_the_version_so_that_of_two_one_is_refused() -> None:
-    given = {**leases.made("deploy", "you", NOW), "metadata": {"name": "deploy", "resourceVersion": "7"}}
+    given = {
+        **leases.made("deploy", "you", NOW),
+        "metadata": {"name": "deploy", "resourceVersion": "7"},
+    }
     later = NOW + timedelta(minutes=1)
     taken = leases.taken(given, "me", later)
     assert leases.read(taken) == leases.Holding("me", later, later, "7")
@@ -57,7 +60,10 @@ def test_the_holder_has_stopped_before_others_begin_and_may_fail_once_to_renew()
 def test_a_holder_that_came_back_is_another_one_though_it_has_the_same_name() -> None:
     first = leases.made("deploy", "me", NOW)
     later = NOW + timedelta(seconds=5)
-    renewed = {**leases.renewed(first, later), "metadata": {"name": "deploy", "resourceVersion": "8"}}
+    renewed = {
+        **leases.renewed(first, later),
+        "metadata": {"name": "deploy", "resourceVersion": "8"},
+    }
     assert leases.read(renewed).is_same(leases.read(first))
     assert not leases.read(leases.taken(first, "me", later)).is_same(leases.read(first))
     assert not leases.read(leases.made("deploy", "you", NOW)).is_same(leases.read(first))

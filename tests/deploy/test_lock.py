@@ -13,7 +13,12 @@ from delivery import process
 from delivery.deploy import leases, lock
 from delivery.deploy.helm import Watcher
 from delivery.deploy.kubectl import Kubernetes
-from delivery.deploy.leases import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, REQUEST_SECONDS, RETRY_SECONDS
+from delivery.deploy.leases import (
+    LEASE_SECONDS,
+    RENEW_DEADLINE_SECONDS,
+    REQUEST_SECONDS,
+    RETRY_SECONDS,
+)
 from delivery.deploy.lock import Turn
 from delivery.errors import CommandError, DeployError
 
@@ -51,7 +56,9 @@ class Cluster:
     def replaced(self, changed: dict[str, Any]) -> dict[str, Any]:
         self._others()
         if changed["metadata"]["resourceVersion"] != str(self.version):
-            raise failed("the object has been modified; please apply your changes to the latest version")
+            raise failed(
+                "the object has been modified; please apply your changes to the latest version"
+            )
         return self._put(changed)
 
     def put_by_others(self, held: dict[str, Any] | None) -> None:
@@ -93,7 +100,9 @@ def failed(tail: str) -> CommandError:
 
 
 def theirs(age: float = 0) -> dict[str, Any]:
-    return leases.made("platform-deploy", "you@there pid 7", datetime.now(UTC) - timedelta(seconds=age))
+    return leases.made(
+        "platform-deploy", "you@there pid 7", datetime.now(UTC) - timedelta(seconds=age)
+    )
 
 
 class Clock:
@@ -143,7 +152,9 @@ def test_gives_it_back_when_the_work_fails() -> None:
     assert cluster.holder == ""
 
 
-def test_waits_for_who_has_it_and_says_who(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waits_for_who_has_it_and_says_who(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster = Cluster(theirs())
 
     def give_back() -> None:
@@ -160,7 +171,9 @@ def test_waits_for_who_has_it_and_says_who(clock: Clock, capsys: pytest.CaptureF
 
 def test_waits_no_longer_than_it_may() -> None:
     with (
-        pytest.raises(DeployError, match="wait for you@there pid 7 to be done with platform-deploy"),
+        pytest.raises(
+            DeployError, match="wait for you@there pid 7 to be done with platform-deploy"
+        ),
         hold(Cluster(theirs()), -1),
     ):
         pass

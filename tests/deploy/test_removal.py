@@ -22,12 +22,17 @@ def _connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(removal, "connect", connect)
 
 
-def remove(declaration: Declaration, environment: str = "local", *, data: bool = False, yes: bool = False) -> None:
+def remove(
+    declaration: Declaration, environment: str = "local", *, data: bool = False, yes: bool = False
+) -> None:
     removal.remove(declaration, Request(environment, yes=yes), Options(), data=data)
 
 
 def recorded() -> list[tuple[str, str, str | None]]:
-    return [(one.event["stage"], one.event["status"], one.event["details"].get("error")) for one in outbox.waiting()]
+    return [
+        (one.event["stage"], one.event["status"], one.event["details"].get("error"))
+        for one in outbox.waiting()
+    ]
 
 
 def test_removing_keeps_the_data_and_is_recorded(
@@ -36,18 +41,26 @@ def test_removing_keeps_the_data_and_is_recorded(
     cluster.left = {"persistentvolumeclaims": ["data-kafka-0"]}
     remove(declaration)
     assert cluster.done == ["uninstall"]
-    assert "kept: persistentvolumeclaims/data-kafka-0; --data removes them" in capsys.readouterr().out
+    assert (
+        "kept: persistentvolumeclaims/data-kafka-0; --data removes them" in capsys.readouterr().out
+    )
     assert set(recorded()) == {("deploy", "removed", None)}
 
 
-def test_a_removal_that_fails_is_recorded_and_is_no_failed_deploy(cluster: Cluster, declaration: Declaration) -> None:
-    cluster.fails["uninstall"] = CommandError("remove platform", argv=["helm"], returncode=1, tail="stuck")
+def test_a_removal_that_fails_is_recorded_and_is_no_failed_deploy(
+    cluster: Cluster, declaration: Declaration
+) -> None:
+    cluster.fails["uninstall"] = CommandError(
+        "remove platform", argv=["helm"], returncode=1, tail="stuck"
+    )
     with pytest.raises(CommandError):
         remove(declaration)
     assert {row[:2] for row in recorded()} == {("record", "failed")}
 
 
-def test_the_environment_has_no_default_and_production_is_confirmed(cluster: Cluster, declaration: Declaration) -> None:
+def test_the_environment_has_no_default_and_production_is_confirmed(
+    cluster: Cluster, declaration: Declaration
+) -> None:
     with pytest.raises(DeclarationError, match="cannot undeploy: no environment given"):
         remove(declaration, "")
     with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
@@ -58,7 +71,10 @@ def test_the_environment_has_no_default_and_production_is_confirmed(cluster: Clu
 
 
 def test_on_a_terminal_the_environment_is_asked_for(
-    cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster,
+    declaration: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers = iter(["", "staging"])  # Enter alone chooses nothing
     monkeypatch.setattr(prompt, "someone", lambda: True)

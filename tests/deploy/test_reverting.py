@@ -39,11 +39,18 @@ def roll_back(
 def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(
     cluster: Cluster, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster.revisions = [Revision(1, "superseded", LONG_AGO, "platform-0.1.0", "api-rest 0.2.0, platform-chart 0.2.0")]
+    cluster.revisions = [
+        Revision(
+            1, "superseded", LONG_AGO, "platform-0.1.0", "api-rest 0.2.0, platform-chart 0.2.0"
+        )
+    ]
     cluster.add("deployed", NEW, description="api-rest 0.3.0, platform-chart 0.2.0")
     done = roll_back(declaration)
     assert cluster.done == ["rollback 1"]
-    assert "revision 1 serves again in place of 2: api-rest 0.2.0, platform-chart 0.2.0" in capsys.readouterr().out
+    assert (
+        "revision 1 serves again in place of 2: api-rest 0.2.0, platform-chart 0.2.0"
+        in capsys.readouterr().out
+    )
     assert (done.outcome, done.revision, done.previous) == (Outcome.SUCCEEDED, 3, 2)
     assert [row[1:] for row in recorded() if row[0] == "platform-chart"][-1][-1] == "succeeded"
     assert recorded()[0] == ("platform-chart", "0.2.0", "local", "deploy", "started")
@@ -55,7 +62,9 @@ def test_there_may_be_nothing_to_go_back_to(cluster: Cluster, declaration: Decla
     assert (cluster.done, outbox.waiting()) == ([], [])
 
 
-def test_production_is_confirmed_and_the_environment_has_no_default(cluster: Cluster, declaration: Declaration) -> None:
+def test_production_is_confirmed_and_the_environment_has_no_default(
+    cluster: Cluster, declaration: Declaration
+) -> None:
     cluster.add("deployed", NEW)
     cluster.revisions[0] = Revision(1, "superseded", LONG_AGO, "platform-0.1.0", "")
     with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
@@ -97,12 +106,15 @@ def test_what_a_deploy_put_there_is_taken_back_when_it_fails_later_which_is_reco
     cluster: Cluster, declaration: Declaration, clone: Path
 ) -> None:
     cluster.fails["test"] = failed()
-    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on") as caught:
+    with pytest.raises(
+        DeployError, match="the chart's tests failed; revision 1 serves on"
+    ) as caught:
         verify(declaration, clone)
     assert cluster.done == ["test", "report", "rollback 1"]
     assert caught.value.rolled_back
     assert [row for row in recorded() if row[0] == "platform-chart"] == [
-        ("platform-chart", "0.2.0", "local", "verify", status) for status in ("started", "failed", "rolled-back")
+        ("platform-chart", "0.2.0", "local", "verify", status)
+        for status in ("started", "failed", "rolled-back")
     ]
 
 
@@ -116,7 +128,9 @@ def test_in_a_pipeline_it_is_the_stage_that_records_it(
     assert recorded() == []
 
 
-def test_what_cannot_be_taken_back_is_not_said_to_be(cluster: Cluster, declaration: Declaration, clone: Path) -> None:
+def test_what_cannot_be_taken_back_is_not_said_to_be(
+    cluster: Cluster, declaration: Declaration, clone: Path
+) -> None:
     cluster.fails = {"test": failed(), "rollback": failed()}
     with pytest.raises(DeployError, match="tests failed; going back to revision 1 failed"):
         verify(declaration, clone)
@@ -124,7 +138,9 @@ def test_what_cannot_be_taken_back_is_not_said_to_be(cluster: Cluster, declarati
     assert recorded() == []
 
 
-@pytest.mark.parametrize("what", ["nothing deployed here", "nothing changed", "deployed since", "another place"])
+@pytest.mark.parametrize(
+    "what", ["nothing deployed here", "nothing changed", "deployed since", "another place"]
+)
 def test_what_others_put_there_stays_though_it_fails(
     cluster: Cluster, declaration: Declaration, root: Path, what: str
 ) -> None:
@@ -165,13 +181,17 @@ def test_a_first_install_that_fails_later_stays_to_be_looked_at(
         verify(declaration, root)
 
 
-def test_one_that_fails_later_may_be_left_in_place(cluster: Cluster, declaration: Declaration, clone: Path) -> None:
+def test_one_that_fails_later_may_be_left_in_place(
+    cluster: Cluster, declaration: Declaration, clone: Path
+) -> None:
     cluster.fails["test"] = failed()
     with pytest.raises(DeployError, match="nothing is rolled back"):
         verify(declaration, clone, rollback=False)
 
 
-def test_there_has_to_be_something_to_verify(cluster: Cluster, declaration: Declaration, root: Path) -> None:
+def test_there_has_to_be_something_to_verify(
+    cluster: Cluster, declaration: Declaration, root: Path
+) -> None:
     cluster.revisions = []
     with pytest.raises(DeployError, match="nothing is deployed there"):
         verify(declaration, root)

@@ -13,12 +13,18 @@ def pod(*containers: dict[str, Any], **more: Any) -> rollout.Pod:  # noqa: ANN40
         {
             "metadata": {"name": "web-1", "uid": "u1", **more.get("metadata", {})},
             "spec": {"nodeName": "node-a", **more.get("spec", {})},
-            "status": {"phase": "Running", "containerStatuses": list(containers), **more.get("status", {})},
+            "status": {
+                "phase": "Running",
+                "containerStatuses": list(containers),
+                **more.get("status", {}),
+            },
         }
     )
 
 
-def container(reason: str = "", *, ready: bool = False, restarts: int = 0, message: str = "") -> dict[str, Any]:
+def container(
+    reason: str = "", *, ready: bool = False, restarts: int = 0, message: str = ""
+) -> dict[str, Any]:
     state = {"waiting": {"reason": reason, "message": message}} if reason else {"running": {}}
     return {"name": "web", "ready": ready, "restartCount": restarts, "state": state}
 
@@ -29,7 +35,13 @@ def workload(**more: Any) -> rollout.Workload:  # noqa: ANN401  # parts of a Dep
             "kind": "Deployment",
             "metadata": {"name": "web", "generation": 2},
             "spec": {"replicas": 2},
-            "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, **more},
+            "status": {
+                "observedGeneration": 2,
+                "replicas": 2,
+                "updatedReplicas": 2,
+                "readyReplicas": 2,
+                **more,
+            },
         }
     )
 
@@ -39,7 +51,13 @@ def graces(*pods: rollout.Pod, before: tuple[str, ...] = ()) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "fine", [container(ready=True), container(), container("ContainerCreating"), container("PodInitializing")]
+    "fine",
+    [
+        container(ready=True),
+        container(),
+        container("ContainerCreating"),
+        container("PodInitializing"),
+    ],
 )
 def test_a_pod_that_comes_up_is_no_trouble(fine: dict[str, Any]) -> None:
     assert graces(pod(fine)) == []
@@ -79,7 +97,9 @@ def test_a_job_counts_its_own_failures_and_who_leaves_is_let_go() -> None:
 def test_a_pod_without_a_node_is_told_how_to_label_one() -> None:
     message = "0/4 nodes are available: 4 node(s) didn't match Pod's node affinity/selector."
     condition = {"type": "PodScheduled", "status": "False", "message": message}
-    (found,) = rollout.troubles([pod(status={"phase": "Pending", "conditions": [condition]})], [], ())
+    (found,) = rollout.troubles(
+        [pod(status={"phase": "Pending", "conditions": [condition]})], [], ()
+    )
     assert found.grace == 180
     assert message in found.text
     assert "kubectl label node NODE shipay.com.br/capacity-type=ondemand" in found.hint
@@ -110,7 +130,9 @@ def test_is_hopeless_when_it_lasted_longer_than_it_may() -> None:
         ({"replicas": 3, "readyReplicas": 3}, True),
     ],
 )
-def test_is_settled_when_every_wanted_pod_is_new_and_ready(status: dict[str, int], *, settled: bool) -> None:
+def test_is_settled_when_every_wanted_pod_is_new_and_ready(
+    status: dict[str, int], *, settled: bool
+) -> None:
     assert workload(**status).settled is settled
 
 
@@ -126,15 +148,29 @@ def test_progress_names_what_is_waited_for() -> None:
 
 def test_a_row_says_why_a_pod_does_not_run() -> None:
     assert pod(container(ready=True)).row() == ("web-1", "node-a", "1/1", "0", "Running")
-    assert pod(container("CrashLoopBackOff", restarts=4)).row() == ("web-1", "node-a", "0/1", "4", "CrashLoopBackOff")
+    assert pod(container("CrashLoopBackOff", restarts=4)).row() == (
+        "web-1",
+        "node-a",
+        "0/1",
+        "4",
+        "CrashLoopBackOff",
+    )
 
 
 def test_an_init_container_that_is_done_is_well_and_a_sidecar_counts() -> None:
-    done = {"name": "init", "ready": True, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    done = {
+        "name": "init",
+        "ready": True,
+        "state": {"terminated": {"exitCode": 0, "reason": "Completed"}},
+    }
     sidecar = {"name": "tls", "ready": False, "restartCount": 0, "state": {"running": {}}}
     spec = {"initContainers": [{"name": "init"}, {"name": "tls", "restartPolicy": "Always"}]}
     found = pod(container(ready=True), spec=spec, status={"initContainerStatuses": [done, sidecar]})
-    assert [(one.name, one.well) for one in found.containers] == [("init", True), ("tls", False), ("web", True)]
+    assert [(one.name, one.well) for one in found.containers] == [
+        ("init", True),
+        ("tls", False),
+        ("web", True),
+    ]
     assert not found.well
 
 
@@ -159,7 +195,10 @@ def test_only_warnings_since_then_are_told_each_once_in_order() -> None:
         event("Warning", "2026-11-21T11:00:00Z", "long ago"),
     ]
     since = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    assert rollout.recent(events, since) == [("Pod/web-1", "R", "earlier"), ("Pod/web-1", "R", "later")]
+    assert rollout.recent(events, since) == [
+        ("Pod/web-1", "R", "earlier"),
+        ("Pod/web-1", "R", "later"),
+    ]
 
 
 def replica_set(template: str, revision: int, deployment: str = "d1") -> dict[str, Any]:
@@ -173,7 +212,9 @@ def replica_set(template: str, revision: int, deployment: str = "d1") -> dict[st
 
 
 def test_a_template_is_superseded_by_a_newer_one_of_the_same_deployment() -> None:
-    found = rollout.superseded([replica_set("a", 9), replica_set("b", 10), replica_set("c", 1, deployment="d2")])
+    found = rollout.superseded(
+        [replica_set("a", 9), replica_set("b", 10), replica_set("c", 1, deployment="d2")]
+    )
     assert found == {"a"}
 
 

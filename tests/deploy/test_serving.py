@@ -38,7 +38,13 @@ class Helm:
         last = len(self.revisions)
         return History(
             tuple(
-                Revision(number, "deployed" if number == last else "superseded", AT, chart, "".join(description))
+                Revision(
+                    number,
+                    "deployed" if number == last else "superseded",
+                    AT,
+                    chart,
+                    "".join(description),
+                )
                 for number, (chart, _, *description) in enumerate(self.revisions, start=1)
             )
         )
@@ -53,7 +59,9 @@ def target(*revisions: tuple[str, ...], environment: str = "staging") -> Target:
     return Target(environment, declared, cast("Any", Helm(*revisions)), cast("Any", None))
 
 
-def look(declaration: Declaration, *revisions: tuple[str, ...], environment: str = "staging") -> Contents:
+def look(
+    declaration: Declaration, *revisions: tuple[str, ...], environment: str = "staging"
+) -> Contents:
     """What serves, of these revisions."""
     found = serving.look(declaration, target(*revisions, environment=environment))
     assert found
@@ -67,7 +75,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
     monkeypatch.setattr(serving, "answers", lambda _address: True)
     monkeypatch.setattr(catalog, "known", lambda _registry: [one.version for one in found])
     monkeypatch.setattr(
-        catalog, "find", lambda _registry, version: next(one for one in found if one.version == version)
+        catalog,
+        "find",
+        lambda _registry, version: next(one for one in found if one.version == version),
     )
     return found
 
@@ -82,7 +92,8 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_a_release_says_its_versions_and_digests(declaration: Declaration) -> None:
     assert serving.contents_of_release(declaration, release("1.0.0")) == Contents(
-        versions={"api-rest": "1.0.0-app", "platform-chart": "1.0.0"}, digests={"api-rest": A, "platform-chart": B}
+        versions={"api-rest": "1.0.0-app", "platform-chart": "1.0.0"},
+        digests={"api-rest": A, "platform-chart": B},
     )
 
 
@@ -104,7 +115,10 @@ def test_what_is_unreleased_is_named_by_the_version_to_come_and_its_bytes(
     assert found.digests["api-rest"] == A
     chart = found.versions["platform-chart"]
     assert chart == f"0.1.0-dev.30+{found.digests['platform-chart'][:7]}"
-    assert serving.contents_of_clone(declaration, images("0" * 32, B)).versions["platform-chart"] == chart
+    assert (
+        serving.contents_of_clone(declaration, images("0" * 32, B)).versions["platform-chart"]
+        == chart
+    )
     (clone / "platform-chart" / "values.yaml").write_text("more: true\n")
     assert serving.contents_of_clone(declaration, images()).versions["platform-chart"] != chart
     decided.clear()  # no git
@@ -112,7 +126,9 @@ def test_what_is_unreleased_is_named_by_the_version_to_come_and_its_bytes(
 
 
 @pytest.mark.usefixtures("clone")
-def test_what_serves_with_the_same_bytes_keeps_its_name(declaration: Declaration, decided: dict[str, str]) -> None:
+def test_what_serves_with_the_same_bytes_keeps_its_name(
+    declaration: Declaration, decided: dict[str, str]
+) -> None:
     before = serving.contents_of_clone(declaration, images())
     decided |= {"api-rest": "0.1.0-dev.27", "platform-chart": "0.1.0-dev.31"}
     assert serving.contents_of_clone(declaration, images(), before) == before
@@ -128,7 +144,11 @@ def test_what_serves_with_the_same_bytes_keeps_its_name(declaration: Declaration
         (("platform-1.0.0", A), release("1.1.0"), {"api-rest"}),
         (("platform-1.0.0", A), release("1.1.0", B), set()),
         (("platform", A), release("1.1.0", B), set()),
-        (("platform-1.1.0", A, "api-rest 1.1.0-app, platform-chart 1.1.0-rc.1"), release("1.1.0-rc.2", B), set()),
+        (
+            ("platform-1.1.0", A, "api-rest 1.1.0-app, platform-chart 1.1.0-rc.1"),
+            release("1.1.0-rc.2", B),
+            set(),
+        ),
         (
             ("platform-1.1.0", A, "api-rest 1.1.0-app, platform-chart 1.1.0-rc.2"),
             release("1.1.0-rc.2", B),
@@ -140,7 +160,9 @@ def test_what_serves_with_the_same_bytes_keeps_its_name(declaration: Declaration
 def test_what_serves_already_is_unchanged(
     declaration: Declaration, revision: tuple[str, ...], new: Release, expected: set[str]
 ) -> None:
-    assert serving.contents_of_release(declaration, new).same(look(declaration, revision)) == expected
+    assert (
+        serving.contents_of_release(declaration, new).same(look(declaration, revision)) == expected
+    )
 
 
 def test_where_nothing_is_deployed_nothing_serves(declaration: Declaration) -> None:
@@ -152,9 +174,14 @@ def test_a_revision_is_what_it_was_described_with_and_nobody_is_asked(
 ) -> None:
     monkeypatch.setattr(serving, "answers", None)
     description = "api-rest 0.1.0-dev.26+cd38d5a, platform-chart 0.1.0-dev.30+0123456"
-    found = serving.look(declaration, target(("platform-0.1.0", B), ("platform-0.1.0", A, description)))
+    found = serving.look(
+        declaration, target(("platform-0.1.0", B), ("platform-0.1.0", A, description))
+    )
     assert found
-    assert (found.revision.number, found.images) == (2, {"api-rest": ("localhost:5001/api-rest", A)})
+    assert (found.revision.number, found.images) == (
+        2,
+        {"api-rest": ("localhost:5001/api-rest", A)},
+    )
     assert found.contents == Contents(
         versions={"api-rest": "0.1.0-dev.26+cd38d5a", "platform-chart": "0.1.0-dev.30+0123456"},
         digests={"api-rest": A},

@@ -25,10 +25,14 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def declared(declaration: Declaration) -> Declaration:
     local = Environment(contexts=("minikube",), namespace="platform", values="v")
-    return declaration.model_copy(update={"environments": {"local": local, **declaration.environments}})
+    return declaration.model_copy(
+        update={"environments": {"local": local, **declaration.environments}}
+    )
 
 
-def test_a_context_of_the_environment_that_exists_is_fine(declared: Declaration, contexts: list[str]) -> None:
+def test_a_context_of_the_environment_that_exists_is_fine(
+    declared: Declaration, contexts: list[str]
+) -> None:
     contexts += ["minikube", "work"]
     assert str(connect(declared, "local")) == "local (minikube, namespace platform)"
     assert str(connect(declared, "local", "minikube")) == "local (minikube, namespace platform)"
@@ -38,9 +42,19 @@ def test_a_context_of_the_environment_that_exists_is_fine(declared: Declaration,
     ("context", "known", "said", "hint"),
     [
         ("", [], "no context is told", "takes one of kind-house, minikube"),
-        ("work", ["work", "minikube"], r"the context work is not one of .*minikube", "--context minikube"),
+        (
+            "work",
+            ["work", "minikube"],
+            r"the context work is not one of .*minikube",
+            "--context minikube",
+        ),
         ("", ["work"], "the context work is not one of", "./run inv cluster.up"),
-        ("kind-house", ["work"], "the kubeconfig has no context kind-house", "./run inv cluster.up"),
+        (
+            "kind-house",
+            ["work"],
+            "the kubeconfig has no context kind-house",
+            "./run inv cluster.up",
+        ),
     ],
 )
 def test_another_context_is_refused(  # a table's columns
@@ -58,7 +72,9 @@ def test_an_environment_that_is_not_declared_is_an_error(declared: Declaration) 
     assert "local, develop, staging, production" in caught.value.hint
 
 
-def test_what_the_kubeconfig_reaches_is_a_target_each(declared: Declaration, contexts: list[str]) -> None:
+def test_what_the_kubeconfig_reaches_is_a_target_each(
+    declared: Declaration, contexts: list[str]
+) -> None:
     contexts += ["minikube", "staging"]
     found = reachable(declared, ["local", "develop"], "helm", "kubectl")
     assert {name: [str(one) for one in targets] for name, targets in found.items()} == {

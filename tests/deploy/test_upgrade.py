@@ -16,7 +16,18 @@ from delivery.deploy.target import Options
 from delivery.deploy.upgrade import Chart, upgrade, write_files
 from delivery.errors import CommandError, DeclarationError, DeployError, LeaseLostError
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
-from tests.deploy.cluster import CHART, NEW, NOW, OLD, Cluster, failed, labelled, lose_lease, packed, target
+from tests.deploy.cluster import (
+    CHART,
+    NEW,
+    NOW,
+    OLD,
+    Cluster,
+    failed,
+    labelled,
+    lose_lease,
+    packed,
+    target,
+)
 
 
 def deploy(
@@ -31,7 +42,9 @@ def deploy(
     place = target(cluster, "local", **declared)
     given = write_files(place, Chart(CHART, {"components": {}}, packed), root)
     with hold(place, Options(rollback=rollback)) as held:
-        return upgrade(held, place.deployment(Action.DEPLOY, contents or Contents(), Contents()), given, root)
+        return upgrade(
+            held, place.deployment(Action.DEPLOY, contents or Contents(), Contents()), given, root
+        )
 
 
 def test_a_new_version_is_upgraded_to_and_tested(
@@ -110,7 +123,8 @@ def test_a_failure_is_told_before_it_is_rolled_back(
 def test_a_failure_may_be_left_in_target(cluster: Cluster, root: Path) -> None:
     cluster.fails["upgrade"] = failed()
     with pytest.raises(
-        DeployError, match=r"nothing is rolled back; `\./run inv rollback --environment local --revision 1`"
+        DeployError,
+        match=r"nothing is rolled back; `\./run inv rollback --environment local --revision 1`",
     ):
         deploy(cluster, root, rollback=False)
     assert cluster.done == ["upgrade", "report"]
@@ -196,9 +210,16 @@ def test_a_lost_lease_is_told_once(
 
 def test_a_helm_that_is_killed_leaves_nothing_stuck(cluster: Cluster, root: Path) -> None:
     cluster.fails["upgrade"] = failed(returncode=-9)
-    with pytest.raises(DeployError, match="helm was ended by signal 9; revision 1 serves on") as caught:
+    with pytest.raises(
+        DeployError, match="helm was ended by signal 9; revision 1 serves on"
+    ) as caught:
         deploy(cluster, root)
-    assert cluster.done == ["upgrade", "report", "delete secret sh.helm.release.v1.platform.v2", "rollback 1"]
+    assert cluster.done == [
+        "upgrade",
+        "report",
+        "delete secret sh.helm.release.v1.platform.v2",
+        "rollback 1",
+    ]
     assert "run the same command again" in caught.value.hint
 
 
@@ -212,7 +233,9 @@ def cut_off(cluster: Cluster, made: str, at: datetime = NOW, policy: str = "") -
 REPAIRED = "delete secret sh.helm.release.v1.platform.v2"
 
 
-def test_a_revision_that_a_dead_deploy_left_is_repaired_at_once(cluster: Cluster, root: Path) -> None:
+def test_a_revision_that_a_dead_deploy_left_is_repaired_at_once(
+    cluster: Cluster, root: Path
+) -> None:
     cluster.rendered = OLD
     cut_off(cluster, NEW.objects)
     assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
@@ -254,7 +277,9 @@ def test_what_the_chart_keeps_is_never_tidied_away(cluster: Cluster, root: Path)
     assert cluster.done == [REPAIRED, "upgrade"]
 
 
-def test_what_is_older_than_a_killed_revision_is_not_tidied_away(cluster: Cluster, root: Path) -> None:
+def test_what_is_older_than_a_killed_revision_is_not_tidied_away(
+    cluster: Cluster, root: Path
+) -> None:
     """An earlier revision made it, though the history may not go back so far."""
     cut_off(cluster, thing("Secret"), NOW - timedelta(seconds=1))
     assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
@@ -276,7 +301,9 @@ def test_what_an_earlier_revision_had_is_never_tidied_away(
     assert cluster.done == ["delete secret sh.helm.release.v1.platform.v3", "upgrade"]
 
 
-def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(cluster: Cluster, root: Path) -> None:
+def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(
+    cluster: Cluster, root: Path
+) -> None:
     cluster.revisions = []
     cluster.add("pending-install", NEW, datetime.now(UTC) - timedelta(seconds=601))
     assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
@@ -284,7 +311,10 @@ def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(cluster: Cluste
 
 
 def test_a_helm_that_is_not_ours_is_waited_for(
-    cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cluster.add("pending-upgrade", NEW, datetime.now(UTC))
     waited: list[float] = []
@@ -301,7 +331,9 @@ def test_a_helm_that_is_not_ours_is_waited_for(
     assert capsys.readouterr().out.count("and not by `inv deploy`") == 1
 
 
-def test_who_lost_the_lease_deletes_no_revision(cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_lost_the_lease_deletes_no_revision(
+    cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = datetime.now(UTC)
     cluster.dead = leases.Holding("you", now - timedelta(seconds=30), now, "1")
     cluster.add("pending-upgrade", NEW, now)
@@ -316,7 +348,9 @@ def test_who_lost_the_lease_deletes_no_revision(cluster: Cluster, root: Path, mo
     assert cluster.done == []
 
 
-def test_who_lost_the_lease_rolls_nothing_back(cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_lost_the_lease_rolls_nothing_back(
+    cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(follow, "report", lambda *_: lose_lease(monkeypatch))
     cluster.fails["upgrade"] = failed()
     with pytest.raises(DeployError, match="nothing is rolled back, the next deploy rep") as caught:
@@ -362,16 +396,21 @@ def test_a_clones_chart_is_deployed_with_the_clones_values(cluster: Cluster, roo
     assert (cluster.chart, cluster.values_text) == (root / CHART, "")
 
 
-def test_a_releases_chart_is_deployed_with_the_values_that_it_was_packaged_with(cluster: Cluster, root: Path) -> None:
+def test_a_releases_chart_is_deployed_with_the_values_that_it_was_packaged_with(
+    cluster: Cluster, root: Path
+) -> None:
     release = packed(root, "values-local.yaml")
     deploy(cluster, root, packed=release)
     assert cluster.chart.read_bytes() == release
     assert cluster.values_text == "of: the package\n"
 
 
-def test_a_releases_chart_without_the_environments_values_is_refused(cluster: Cluster, root: Path) -> None:
+def test_a_releases_chart_without_the_environments_values_is_refused(
+    cluster: Cluster, root: Path
+) -> None:
     with pytest.raises(
-        DeclarationError, match=r"there is no file platform-chart/values-local\.yaml in the packaged chart"
+        DeclarationError,
+        match=r"there is no file platform-chart/values-local\.yaml in the packaged chart",
     ):
         deploy(cluster, root, packed=packed(root))
     assert cluster.done == []
@@ -384,12 +423,17 @@ def test_a_deploy_says_what_it_changes_and_helm_keeps_what_it_is_made_of(
     cluster.revisions[0] = dataclasses.replace(cluster.revisions[0], description=describe(before))
     contents = Contents(versions={**before, "api-rest": "0.2.1"})
     done = deploy(cluster, root, contents=contents)
-    assert "not what revision 1 is: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)" in capsys.readouterr().out
+    assert (
+        "not what revision 1 is: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)"
+        in capsys.readouterr().out
+    )
     assert (done.revision, done.previous, done.outcome) == (2, 1, Outcome.SUCCEEDED)
     assert cluster.history().versions(cluster.revisions[-1]) == contents.versions
 
 
-def test_values_beside_the_chart_are_the_clones_also_for_a_release(cluster: Cluster, root: Path) -> None:
+def test_values_beside_the_chart_are_the_clones_also_for_a_release(
+    cluster: Cluster, root: Path
+) -> None:
     (root / "chosen.yaml").write_text("of: the clone\n")
     deploy(cluster, root, packed=packed(root), values="chosen.yaml")
     assert cluster.values_text == "of: the clone\n"

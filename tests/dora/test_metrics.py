@@ -80,7 +80,9 @@ def test_failures_are_a_share_of_all_attempts() -> None:
         event(5, "succeeded", "1.1.1"),
     )
     assert (found.deployments, found.failures, found.failure_rate) == (2, 1, 1 / 3)
-    assert found.restore_time == 3600  # from the start of the deploy that failed to its being rolled back
+    assert (
+        found.restore_time == 3600
+    )  # from the start of the deploy that failed to its being rolled back
 
 
 def test_what_is_rolled_back_later_had_failed() -> None:
@@ -127,7 +129,11 @@ def test_a_verification_that_fails_makes_the_deploy_a_failure() -> None:
 
 
 def test_a_verification_that_succeeds_is_nothing() -> None:
-    found = one(event(1, "succeeded"), event(2, "started", stage="verify"), event(3, "succeeded", stage="verify"))
+    found = one(
+        event(1, "succeeded"),
+        event(2, "started", stage="verify"),
+        event(3, "succeeded", stage="verify"),
+    )
     assert (found.deployments, found.failures, found.restore_time) == (1, 0, None)
 
 
@@ -144,7 +150,12 @@ def test_failures_in_a_row_are_one_outage() -> None:
 
 def test_an_outage_that_goes_on_has_no_time_yet() -> None:
     found = one(event(2, "failed", "2"))
-    assert (found.deployments, found.frequency, found.lead_time, found.restore_time) == (0, None, None, None)
+    assert (found.deployments, found.frequency, found.lead_time, found.restore_time) == (
+        0,
+        None,
+        None,
+        None,
+    )
     assert found.failure_rate == 1
 
 
@@ -203,7 +214,11 @@ def test_no_data_is_said_and_is_not_zero() -> None:
 
 
 def test_figures_for_people() -> None:
-    found = one(event(2, "succeeded", committed_at=committed(1)), event(3, "failed", "2"), event(5, "succeeded", "3"))
+    found = one(
+        event(2, "succeeded", committed_at=committed(1)),
+        event(3, "failed", "2"),
+        event(5, "succeeded", "3"),
+    )
     assert found.row() == ("api-rest", "staging", "0.2 a day (2)", "1 h", "33% (1 of 3)", "2 h")
     assert found.to_json()["restore_seconds"] == 7200
 
@@ -227,13 +242,22 @@ def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:
 
 
 def test_a_stage_of_several_steps_lasts_from_the_first_start_to_the_last_end() -> None:
-    steps = [event(hours, "succeeded", stage="scan", seconds=60.0, pipeline="b/1") for hours in (3, 5)]
+    steps = [
+        event(hours, "succeeded", stage="scan", seconds=60.0, pipeline="b/1") for hours in (3, 5)
+    ]
     other = event(9, "succeeded", stage="scan", seconds=60.0, pipeline="b/2")
-    assert metrics.durations([*steps, other]) == [metrics.Duration("api-rest", "scan", 2, (7260 + 60) / 2, 7260.0)]
+    assert metrics.durations([*steps, other]) == [
+        metrics.Duration("api-rest", "scan", 2, (7260 + 60) / 2, 7260.0)
+    ]
 
 
 def test_the_last_deployments_are_the_ends_of_deploys() -> None:
-    events = [event(1, "succeeded"), event(3, "started"), event(2, "failed"), event(4, "succeeded", stage="verify")]
+    events = [
+        event(1, "succeeded"),
+        event(3, "started"),
+        event(2, "failed"),
+        event(4, "succeeded", stage="verify"),
+    ]
     assert [each["status"] for each in metrics.deployments(events, 5)] == ["failed", "succeeded"]
     assert len(metrics.deployments(events, 1)) == 1
 
@@ -279,7 +303,11 @@ def test_formulas_are_neutralised(text: str) -> None:
 
 
 def test_other_values_are_as_the_ledgers_own_table_has_them() -> None:
-    assert [metrics.cell(value) for value in (None, "plain", {"at": "é"})] == ["", "plain", '{"at":"é"}']
+    assert [metrics.cell(value) for value in (None, "plain", {"at": "é"})] == [
+        "",
+        "plain",
+        '{"at":"é"}',
+    ]
 
 
 @given(st.text())

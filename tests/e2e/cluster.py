@@ -68,7 +68,9 @@ class Cluster:
     kubeconfig: Path
     namespace: str
     release: str = "platform"
-    programs: Mapping[str, str] = field(default_factory=lambda: {"kubectl": "kubectl", "helm": "helm"})
+    programs: Mapping[str, str] = field(
+        default_factory=lambda: {"kubectl": "kubectl", "helm": "helm"}
+    )
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = PATIENCE) -> str:
@@ -99,7 +101,9 @@ class Cluster:
 
     def pods(self, part: str | None = None) -> list[Pod]:
         """The release's pods, or those of one part; not those that are done."""
-        labels = f"app.kubernetes.io/instance={self.release}" + (f",app.kubernetes.io/name={part}" if part else "")
+        labels = f"app.kubernetes.io/instance={self.release}" + (
+            f",app.kubernetes.io/name={part}" if part else ""
+        )
         found = [Pod.of(one) for one in self.get("pods", "--selector", labels)]
         return [pod for pod in found if pod.phase not in {"Succeeded", "Failed"}]
 
@@ -119,7 +123,9 @@ class Cluster:
         pods = self.pods()
         if not pods or any(pod.leaving or not pod.ready for pod in pods):
             return False
-        return all(_is_settled(one) for kind in ("deployments", "statefulsets") for one in self.get(kind))
+        return all(
+            _is_settled(one) for kind in ("deployments", "statefulsets") for one in self.get(kind)
+        )
 
     def settle(self, *, seconds: float = PATIENCE) -> float:
         """Wait until the platform rests; return how long that took."""
@@ -146,7 +152,9 @@ class Cluster:
     def forwarded(self, target: str, port: int) -> Iterator[int]:
         """A port of this machine that leads to a pod or Service."""
         argv = [*self._kubectl(), "port-forward", target, f":{port}"]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=self._environment()) as process:
+        with subprocess.Popen(
+            argv, stdout=subprocess.PIPE, text=True, env=self._environment()
+        ) as process:
             try:
                 assert process.stdout is not None
                 told = process.stdout.readline()
@@ -167,27 +175,53 @@ class Cluster:
         labels = f"app.kubernetes.io/instance={self.release}"
         parts.append(
             self.kubectl(
-                "logs", "--selector", labels, "--all-containers", "--prefix", "--tail", "15", "--ignore-errors"
+                "logs",
+                "--selector",
+                labels,
+                "--all-containers",
+                "--prefix",
+                "--tail",
+                "15",
+                "--ignore-errors",
             )
         )
         return "\n".join(parts)
 
     def _kubectl(self) -> list[str]:
-        return [self.programs["kubectl"], "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace]
+        return [
+            self.programs["kubectl"],
+            "--kubeconfig",
+            str(self.kubeconfig),
+            "--namespace",
+            self.namespace,
+        ]
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
 
-    def _run(self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = PATIENCE) -> str:
+    def _run(
+        self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = PATIENCE
+    ) -> str:
         done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, env=self._environment()
+            argv,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=self._environment(),
         )
         if done.returncode:
-            raise AssertionError(f"{' '.join(argv)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"{' '.join(argv)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return done.stdout
 
 
 def _is_settled(workload: Mapping[str, Any]) -> bool:
     wanted, status = workload["spec"].get("replicas", 1), workload["status"]
     counted = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
-    return bool(status.get("observedGeneration") == workload["metadata"]["generation"] and counted == {wanted})
+    return bool(
+        status.get("observedGeneration") == workload["metadata"]["generation"]
+        and counted == {wanted}
+    )

@@ -17,8 +17,14 @@ Say = Callable[[str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("e2e", "the platform on a real cluster (tests/e2e)")
-    group.addoption("--keep", action="store_true", help="leave cluster and platform; the next run goes on with them")
-    group.addoption("--load", type=float, help="requests a second, for a machine that has other work, too (200)")
+    group.addoption(
+        "--keep",
+        action="store_true",
+        help="leave cluster and platform; the next run goes on with them",
+    )
+    group.addoption(
+        "--load", type=float, help="requests a second, for a machine that has other work, too (200)"
+    )
 
 
 # What needs a platform that nothing was done to comes first, what kills it last.

@@ -99,7 +99,9 @@ def request(load: Load, number: int, known: deque[str]) -> Request:
     slow = load.slow_every > 0 and number % load.slow_every == 0
     if load.only_posts or slow or number % 2 == 0:
         payload, key = event(load.run, number), f"{load.run}-{number}"
-        return Request(number, "slow POST" if slow else "POST", "POST", "/deployments", fresh, key, payload)
+        return Request(
+            number, "slow POST" if slow else "POST", "POST", "/deployments", fresh, key, payload
+        )
     return Request(number, "GET", "GET", _path(number, known, load.run), fresh)
 
 
@@ -162,7 +164,10 @@ class Connection:
         """Read one whole answer: its status and body."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.rstrip("\r\n").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         body = await self._reader.readexactly(int(headers["content-length"]))
         self.may_serve_on = headers.get("connection", "").lower() != "close"
         return int(status_line.split(" ", 2)[1]), body
@@ -215,7 +220,13 @@ class Generator:
         for connection in self._idle:
             connection.close()
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._write({"end": self._lines, "numbers": number, "cpu": round(usage.ru_utime + usage.ru_stime, 3)})
+        self._write(
+            {
+                "end": self._lines,
+                "numbers": number,
+                "cpu": round(usage.ru_utime + usage.ru_stime, 3),
+            }
+        )
         self.out.flush()
         return self._lines
 
@@ -256,7 +267,12 @@ class Generator:
             self._note(line, body)
         except TimeoutError:
             line["error"] = "timeout"
-        except (OSError, EOFError, ValueError, KeyError) as error:  # ValueError, KeyError: not HTTP as we know it
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+        ) as error:  # ValueError, KeyError: not HTTP as we know it
             line["error"] = repr(error)
         finally:
             if connection is not None:
@@ -321,10 +337,16 @@ def _said(body: bytes) -> str:
 
 
 def _serialised(wanted: Request, host: str) -> tuple[bytes, bytes]:
-    body = b"" if wanted.payload is None else json.dumps(wanted.payload, ensure_ascii=False).encode()
+    body = (
+        b"" if wanted.payload is None else json.dumps(wanted.payload, ensure_ascii=False).encode()
+    )
     lines = [f"{wanted.method} {wanted.path} HTTP/1.1", f"Host: {host}", "Accept: application/json"]
     if wanted.payload is not None:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", f"Idempotency-Key: {wanted.key}"]
+        lines += [
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            f"Idempotency-Key: {wanted.key}",
+        ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode(), body
 
 
@@ -336,11 +358,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="where the lines go")
     parser.add_argument("--run", required=True, help="what its components begin with")
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
-    parser.add_argument("--slow-every", type=int, default=100, help="one request in so many is slow; 0: none")
-    parser.add_argument("--slow-seconds", type=float, default=5.0, help="how long a slow request's body takes")
-    parser.add_argument("--insist", action="store_true", help="repeat a POST with its key until it is accepted")
+    parser.add_argument(
+        "--slow-every", type=int, default=100, help="one request in so many is slow; 0: none"
+    )
+    parser.add_argument(
+        "--slow-seconds", type=float, default=5.0, help="how long a slow request's body takes"
+    )
+    parser.add_argument(
+        "--insist", action="store_true", help="repeat a POST with its key until it is accepted"
+    )
     parser.add_argument("--only-posts", action="store_true")
-    parser.add_argument("--at-once", type=int, default=100_000, help="how many requests may be under way")
+    parser.add_argument(
+        "--at-once", type=int, default=100_000, help="how many requests may be under way"
+    )
     return parser.parse_args(arguments)
 
 

@@ -19,7 +19,9 @@ __all__ = ["Traffic", "client_pod", "traffic"]
 GENERATOR = Path(__file__).with_name("generator.py")
 _RESULTS = "/results/requests.jsonl"
 # What the image has is Python without a shell: files are read and processes are told to end in Python.
-_READ = "import base64, zlib; print(base64.b64encode(zlib.compress(open('{}', 'rb').read())).decode())"
+_READ = (
+    "import base64, zlib; print(base64.b64encode(zlib.compress(open('{}', 'rb').read())).decode())"
+)
 _STOP = "import os, signal; os.kill(1, signal.SIGUSR1)"
 _ENDED = "import os; f = open('{}', 'rb'); f.seek(-min(200, os.path.getsize(f.name)), 2); print(b'\"end\"' in f.read())"
 _HOLDS = "print({!r} in open('{}').read())"
@@ -47,7 +49,9 @@ class Traffic:
         """End the schedule, wait for the requests under way, and read what was written."""
         self._python(_STOP)
         wait_for(
-            "the generator's last requests", lambda: "True" in self._python(_ENDED.format(_RESULTS)), seconds=seconds
+            "the generator's last requests",
+            lambda: "True" in self._python(_ENDED.format(_RESULTS)),
+            seconds=seconds,
         )
         return parse(self.read())
 
@@ -68,17 +72,34 @@ def traffic(
     cluster: Cluster, name: str, image: str, node: str, authority: str, options: Sequence[str]
 ) -> Iterator[Traffic]:
     """Load for as long as the body runs; the pod is gone afterwards."""
-    command = ["/usr/bin/python3", "/e2e/generator.py", "--ca", "/e2e/ca.crt", "--out", _RESULTS, *options]
+    command = [
+        "/usr/bin/python3",
+        "/e2e/generator.py",
+        "--ca",
+        "/e2e/ca.crt",
+        "--out",
+        _RESULTS,
+        *options,
+    ]
     files = {"generator.py": GENERATOR.read_text(encoding="utf-8"), "ca.crt": authority}
     with client_pod(cluster, name, image, command, files, node):
         made = Traffic(cluster, name)
-        wait_for("the generator's first requests", lambda: "requests" in cluster.kubectl("logs", name), seconds=60)
+        wait_for(
+            "the generator's first requests",
+            lambda: "requests" in cluster.kubectl("logs", name),
+            seconds=60,
+        )
         yield made
 
 
 @contextmanager
 def client_pod(
-    cluster: Cluster, name: str, image: str, command: Sequence[str], files: Mapping[str, str], node: str
+    cluster: Cluster,
+    name: str,
+    image: str,
+    command: Sequence[str],
+    files: Mapping[str, str],
+    node: str,
 ) -> Iterator[str]:
     """A pod of the tests' own, with files under /e2e."""
     cluster.apply(
@@ -86,7 +107,12 @@ def client_pod(
         _manifest(name, image, command, node),
     )
     try:
-        wait_for(f"the pod {name}", lambda: Pod.of(cluster.one("pod", name)).ready, seconds=_PULL, every=0.5)
+        wait_for(
+            f"the pod {name}",
+            lambda: Pod.of(cluster.one("pod", name)).ready,
+            seconds=_PULL,
+            every=0.5,
+        )
         yield name
     finally:
         cluster.kubectl("delete", "pod,configmap", name, "--grace-period=1", "--wait=false")
@@ -126,6 +152,9 @@ def _manifest(name: str, image: str, command: Sequence[str], node: str) -> Mappi
                     ],
                 }
             ],
-            "volumes": [{"name": "e2e", "configMap": {"name": name}}, {"name": "results", "emptyDir": {}}],
+            "volumes": [
+                {"name": "e2e", "configMap": {"name": name}},
+                {"name": "results", "emptyDir": {}},
+            ],
         },
     }

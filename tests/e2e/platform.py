@@ -87,18 +87,25 @@ def copy_house(folder: Path, environment: Mapping[str, str]) -> House:
     declaration = (folder / "delivery.toml").read_text(encoding="utf-8")
     for old, new in DECLARED.items():
         if declaration.count(old) != 1:
-            raise AssertionError(f"delivery.toml does not say {old} once: DECLARED in {__file__} is to follow it")
+            raise AssertionError(
+                f"delivery.toml does not say {old} once: DECLARED in {__file__} is to follow it"
+            )
         declaration = declaration.replace(old, new)
     (folder / "delivery.toml").write_text(declaration, encoding="utf-8")
     # nox names the file, so that proofs elsewhere can go to the same cluster; never the user's own.
-    own = {"KUBECONFIG": os.environ.get("E2E_KUBECONFIG") or str(folder.parent / "kubeconfig"), "CI": "true"}
+    own = {
+        "KUBECONFIG": os.environ.get("E2E_KUBECONFIG") or str(folder.parent / "kubeconfig"),
+        "CI": "true",
+    }
     return House(folder, {**os.environ, **environment, **own})
 
 
 def done(task: subprocess.CompletedProcess[str]) -> str:
     """What a task that went well printed; an AssertionError with all of it for one that did not."""
     if task.returncode:
-        raise AssertionError(f"inv {' '.join(task.args[3:])}: exit code {task.returncode}\n{task.stdout}")
+        raise AssertionError(
+            f"inv {' '.join(task.args[3:])}: exit code {task.returncode}\n{task.stdout}"
+        )
     return task.stdout
 
 
@@ -137,7 +144,14 @@ class Platform:
         told = [part for value in values for part in ("--set", value)]
         chart = str(self.house.folder / "platform-chart")
         self.cluster.helm(
-            "upgrade", self.cluster.release, chart, "--reuse-values", "--wait", "--timeout", "150s", *told
+            "upgrade",
+            self.cluster.release,
+            chart,
+            "--reuse-values",
+            "--wait",
+            "--timeout",
+            "150s",
+            *told,
         )
 
 
@@ -150,11 +164,15 @@ class Client:
 
     def python(self, code: str, *arguments: str) -> str:
         """Run Python there."""
-        return self.cluster.kubectl("exec", self.pod, "--", "/usr/bin/python3", "-c", code, *arguments)
+        return self.cluster.kubectl(
+            "exec", self.pod, "--", "/usr/bin/python3", "-c", code, *arguments
+        )
 
     def serials(self, pods: list[Pod], host: str) -> set[str]:
         """The serial numbers of the certificates that pods serve."""
-        return set(self.python(_SERIALS, host, *(pod.manifest["status"]["podIP"] for pod in pods)).split())
+        return set(
+            self.python(_SERIALS, host, *(pod.manifest["status"]["podIP"] for pod in pods)).split()
+        )
 
 
 @dataclass(frozen=True)

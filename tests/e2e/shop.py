@@ -20,7 +20,17 @@ from tests.integration import small
 from tests.jenkins.harness import Approval, Case, Credential, Event, Run, perform
 from tests.registries import Answer
 
-__all__ = ["COMPONENTS", "ENVIRONMENTS", "Delivery", "Shop", "Sink", "base_of", "docker", "make", "stand_on"]
+__all__ = [
+    "COMPONENTS",
+    "ENVIRONMENTS",
+    "Delivery",
+    "Shop",
+    "Sink",
+    "base_of",
+    "docker",
+    "make",
+    "stand_on",
+]
 
 ENVIRONMENTS = ("develop", "staging", "production")
 COMPONENTS = ("api-rest", "async-worker")
@@ -68,7 +78,9 @@ class Delivery:
 
     def archived(self, name: str) -> dict[str, Any]:
         """A JSON file that it archived."""
-        return dict(json.loads((self.folder / "artifacts" / ".delivery" / name).read_text(encoding="utf-8")))
+        return dict(
+            json.loads((self.folder / "artifacts" / ".delivery" / name).read_text(encoding="utf-8"))
+        )
 
     @property
     def build(self) -> str:
@@ -111,7 +123,11 @@ class Shop:
     def serving(self, environment: str) -> dict[str, set[str]]:
         """The digests that the nodes report for the containers that are ready there, by component."""
         told = self.cluster.kubectl(
-            "get", "pods", "--selector=app.kubernetes.io/name", f"--namespace=pipeline-{environment}", "--output=json"
+            "get",
+            "pods",
+            "--selector=app.kubernetes.io/name",
+            f"--namespace=pipeline-{environment}",
+            "--output=json",
         )
         found: dict[str, set[str]] = {}
         for pod in json.loads(told)["items"]:
@@ -123,7 +139,9 @@ class Shop:
     def stored(self, **filters: str) -> list[Event]:
         """What the ledger holds of this, the oldest first."""
         answer = requests.get(
-            f"{self.environment['DELIVERY_LEDGER']}/deployments", params={**filters, "limit": "500"}, timeout=30
+            f"{self.environment['DELIVERY_LEDGER']}/deployments",
+            params={**filters, "limit": "500"},
+            timeout=30,
         )
         answer.raise_for_status()
         return list(reversed(answer.json()["deployments"]))
@@ -140,10 +158,14 @@ class Shop:
         }
 
 
-def make(folder: Path, registry: str, base: str, context: str, environment: Mapping[str, str]) -> small.Small:
+def make(
+    folder: Path, registry: str, base: str, context: str, environment: Mapping[str, str]
+) -> small.Small:
     """Make the project, whose images stand on `base` and can run, with signed releases in production."""
     folder.mkdir()
-    made = small.make(folder, registry, {name: (context, f"pipeline-{name}") for name in ENVIRONMENTS})
+    made = small.make(
+        folder, registry, {name: (context, f"pipeline-{name}") for name in ENVIRONMENTS}
+    )
     for name in ("Jenkinsfile", "ops/gitleaks.toml"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
@@ -165,7 +187,9 @@ def make(folder: Path, registry: str, base: str, context: str, environment: Mapp
 
 def stand_on(folder: Path, base: str) -> None:
     """Have the images of a small project stand on this one, so that they can run."""
-    (folder / "base-image" / "Dockerfile").write_text("ARG DEBIAN_IMAGE\nFROM ${DEBIAN_IMAGE}\nCOPY file /base-image\n")
+    (folder / "base-image" / "Dockerfile").write_text(
+        "ARG DEBIAN_IMAGE\nFROM ${DEBIAN_IMAGE}\nCOPY file /base-image\n"
+    )
     file = folder / "delivery.toml"
     text = file.read_text()
     declared = text.partition("[upstream.debian]\nimage = ")[2].partition("\n")[0]
@@ -186,7 +210,12 @@ def docker(environment: Mapping[str, str]) -> Callable[..., str]:
 
     def run(*arguments: str) -> str:
         return subprocess.run(
-            ["docker", *arguments], env=dict(environment), capture_output=True, text=True, check=True, timeout=120
+            ["docker", *arguments],
+            env=dict(environment),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
         ).stdout
 
     return run

@@ -34,7 +34,17 @@ def image(platform: Platform) -> str:
     """The example's app, built on the API's image and pushed, by digest."""
     folder = platform.house.folder / "platform-chart" / "tests" / "apps" / "notes"
     base = f"BASE_IMAGE={platform.image(API)}"
-    docker(platform, "build", "--quiet", "--provenance=false", "--build-arg", base, "--tag", IMAGE, str(folder))
+    docker(
+        platform,
+        "build",
+        "--quiet",
+        "--provenance=false",
+        "--build-arg",
+        base,
+        "--tag",
+        IMAGE,
+        str(folder),
+    )
     docker(platform, "push", "--quiet", IMAGE)
     told = docker(platform, "image", "inspect", "--format", "{{json .RepoDigests}}", IMAGE)
     return str(next(one for one in json.loads(told) if one.startswith(f"{IMAGE}@")))
@@ -44,16 +54,28 @@ def image(platform: Platform) -> str:
 def notes(platform: Platform, image: str) -> Iterator[Cluster]:
     """The example as its own comment says, in a namespace of its own that enforces restricted."""
     cluster = replace(platform.cluster, namespace=NAMESPACE, release="notes")
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}})
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
+    )
     literals = {"DB_DATABASE": "notes", "DB_USERNAME": "notes", "DB_PASSWORD": "not-a-secret"}
     cluster.apply(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "notes-database"}, "stringData": literals}
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "notes-database"},
+            "stringData": literals,
+        }
     )
     chart = platform.house.folder / "platform-chart"
     names = {"components.app.image": image, "components.mysql.image": database_image(platform)}
     values = [part for path, name in names.items() for part in named(path, name)]
     cluster.helm(
-        *("install", "notes", str(chart), f"--values={process.record(chart / 'examples' / 'notes-mysql.yaml')}"),
+        *(
+            "install",
+            "notes",
+            str(chart),
+            f"--values={process.record(chart / 'examples' / 'notes-mysql.yaml')}",
+        ),
         *("--wait", "--timeout", "150s", *values),
     )
     yield cluster
@@ -90,7 +112,11 @@ def named(path: str, image: str) -> list[str]:
 
 def docker(platform: Platform, *arguments: str) -> str:
     told = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=False, env=dict(platform.house.environment)
+        ["docker", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(platform.house.environment),
     )
     assert told.returncode == 0, told.stderr
     return told.stdout

@@ -41,7 +41,10 @@ def kill_worker(platform: Platform) -> None:
     cluster, pod = platform.cluster, platform.cluster.pod(WORKER)
     before = pod.restarts[WORKER]
     cluster.shell(pod.node, "pkill", "-KILL", "-f", "async_worker")
-    wait_for("the kubelet to start the worker again", lambda: cluster.pod(WORKER).restarts[WORKER] > before)
+    wait_for(
+        "the kubelet to start the worker again",
+        lambda: cluster.pod(WORKER).restarts[WORKER] > before,
+    )
 
 
 def delete_kafka(platform: Platform) -> None:
@@ -75,9 +78,20 @@ def aftermath(platform: Platform, authority: Authority, say: Say) -> Aftermath:
     cluster = platform.cluster
     cluster.settle()
     (node,) = cluster.nodes()
-    options = ["--name", platform.host, "--run", RUN, "--rate", str(RATE), "--at-once", str(AT_ONCE)]
+    options = [
+        "--name",
+        platform.host,
+        "--run",
+        RUN,
+        "--rate",
+        str(RATE),
+        "--at-once",
+        str(AT_ONCE),
+    ]
     options += ["--insist", "--only-posts", "--slow-every", "0"]
-    with traffic(cluster, "crash", platform.image(API), node, authority.certificate, options) as running:
+    with traffic(
+        cluster, "crash", platform.image(API), node, authority.certificate, options
+    ) as running:
         time.sleep(AFTERMATH)
         before = [row["id"] for row in rows(cluster, RUN)]
         for name, strike in STRIKES.items():

@@ -61,7 +61,9 @@ def test_a_broken_image_is_told_by_its_own_last_words_while_the_old_version_serv
     image = platform.image(API)
     (node,) = platform.cluster.nodes()
     options = ["--name", platform.host, "--run", f"broken-{uuid.uuid4().hex[:8]}", "--rate", "20"]
-    with traffic(platform.cluster, "broken", image, node, authority.certificate, options) as running:
+    with traffic(
+        platform.cluster, "broken", image, node, authority.certificate, options
+    ) as running:
         since = time.monotonic()
         with running.phase("deploy of a broken image"):
             task = platform.house.inv(*DEPLOY)

@@ -10,6 +10,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -48,10 +49,13 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def drive(authority: trustme.CA, serve: Serve, count: int = 8, **load: object) -> tuple[Recording, list[Asked]]:
+def drive(
+    authority: trustme.CA, serve: Serve, count: int = 8, **load: object
+) -> tuple[Recording, list[Asked]]:
     """Send the first so many requests of a load to a server that answers as told."""
     seen: list[Asked] = []
-    wanted = Load(**{"run": "run", "rate": 200.0, "slow_every": 0, "answer_timeout": 5.0, "count": count, **load})  # type: ignore[arg-type]
+    options: dict[str, Any] = {"run": "run", "rate": 200.0, "slow_every": 0, "answer_timeout": 5.0}
+    wanted = Load(**{**options, "count": count, **load})
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         turn, loop = 0, asyncio.get_running_loop()
@@ -89,7 +93,10 @@ def reasons(recording: Recording) -> list[str]:
 
 def test_the_mix_has_every_kind_on_both_kinds_of_connection() -> None:
     load = Load("run", 200.0)
-    mix = Counter((one.kind, one.fresh) for one in (request(load, number, deque(["id"])) for number in range(1000)))
+    mix = Counter(
+        (one.kind, one.fresh)
+        for one in (request(load, number, deque(["id"])) for number in range(1000))
+    )
     assert mix["slow POST", True] == mix["slow POST", False] == 5
     assert min(mix.values()) == 5
     assert sum(count for (kind, _), count in mix.items() if kind == "GET") == 500
@@ -101,7 +108,9 @@ def test_a_good_server_fails_nothing(authority: trustme.CA) -> None:
     assert reasons(recording) == []
     assert len(recording.requests) == len(seen) == 40
     posts = [asked for asked in seen if asked.line.startswith("POST")]
-    assert {asked.headers["Idempotency-Key"] for asked in posts} == {f"run-{n}" for n in range(0, 40, 2)}
+    assert {asked.headers["Idempotency-Key"] for asked in posts} == {
+        f"run-{n}" for n in range(0, 40, 2)
+    }
     assert json.loads(posts[0].body)["responsible"] == "Zoë"
 
 
@@ -110,7 +119,9 @@ def test_fresh_connections_serve_once_and_kept_ones_again(authority: trustme.CA)
     assert {request.reused for request in recording.requests if request.fresh} == {False}
     assert sum(request.reused for request in recording.requests if not request.fresh) >= 15
     # The first one that is to be kept finds none: a fresh connection is not left to others.
-    assert not min((one for one in recording.requests if not one.fresh), key=lambda one: one.began).reused
+    assert not min(
+        (one for one in recording.requests if not one.fresh), key=lambda one: one.began
+    ).reused
     assert len({request.serial for request in recording.requests}) == 1
 
 
@@ -121,9 +132,9 @@ def test_the_schedule_does_not_wait_for_the_server(authority: trustme.CA) -> Non
 
     recording, _ = drive(authority, late, 20)
     assert len(recording.requests) == 20
-    assert max(one.due for one in recording.requests) - min(one.due for one in recording.requests) == pytest.approx(
-        19 / 200
-    )
+    assert max(one.due for one in recording.requests) - min(
+        one.due for one in recording.requests
+    ) == pytest.approx(19 / 200)
     assert min(one.ended - one.began for one in recording.requests) >= 0.5
 
 
@@ -138,7 +149,10 @@ def test_a_slow_post_takes_its_time_to_send(authority: trustme.CA) -> None:
     ("sent", "reason"),
     [
         (answer(503, b"{}"), "status 503, {}"),
-        (answer(503, b'{"error": {"message": "too many are waiting"}}'), "status 503, too many are waiting"),
+        (
+            answer(503, b'{"error": {"message": "too many are waiting"}}'),
+            "status 503, too many are waiting",
+        ),
         (answer(502, b"<html>"), "status 502, <html>"),
         (b"", "IncompleteReadError"),
         (b"HTTP/1.1 202 A\r\nContent-Length: 50\r\n\r\nshort", "IncompleteReadError"),
@@ -167,14 +181,18 @@ def test_silence_is_a_timeout(authority: trustme.CA) -> None:
 def test_a_server_that_announces_its_hanging_up_fails_nothing(authority: trustme.CA) -> None:
     async def once(asked: Asked, writer: asyncio.StreamWriter) -> None:
         # It leaves the hanging up to the client, which may send nothing more on this connection.
-        writer.write(answer(202 if asked.line.startswith("POST") else 200, GOOD, "Connection: close\r\n"))
+        writer.write(
+            answer(202 if asked.line.startswith("POST") else 200, GOOD, "Connection: close\r\n")
+        )
 
     recording, seen = drive(authority, once, 20)
     assert reasons(recording) == []
     assert {asked.turn for asked in seen} == {0}
 
 
-def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(authority: trustme.CA) -> None:
+def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(
+    authority: trustme.CA,
+) -> None:
     async def once(asked: Asked, writer: asyncio.StreamWriter) -> None:
         await good(asked, writer)
         writer.close()
@@ -184,7 +202,9 @@ def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(authorit
     assert not any(request.reused for request in recording.requests)
 
 
-def test_a_kept_connection_that_dies_under_a_request_fails_it_and_is_not_tried_again(authority: trustme.CA) -> None:
+def test_a_kept_connection_that_dies_under_a_request_fails_it_and_is_not_tried_again(
+    authority: trustme.CA,
+) -> None:
     async def twice(asked: Asked, writer: asyncio.StreamWriter) -> None:
         if asked.turn:
             writer.transport.abort()
@@ -230,10 +250,25 @@ def test_its_own_lateness_is_written_down(authority: trustme.CA) -> None:
     assert max(lag.lag for lag in recording.lags) > 0.2
 
 
-def test_the_program_ends_its_schedule_when_told_and_stays_to_be_read(authority: trustme.CA, tmp_path: Path) -> None:
+def test_the_program_ends_its_schedule_when_told_and_stays_to_be_read(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
     ca, out = tmp_path / "ca.pem", tmp_path / "out.jsonl"
     authority.cert_pem.write_to_path(str(ca))
-    options = ["--name", "localhost", "--port", "1", "--ca", str(ca), "--out", str(out), "--run", "r", "--rate", "50"]
+    options = [
+        "--name",
+        "localhost",
+        "--port",
+        "1",
+        "--ca",
+        str(ca),
+        "--out",
+        str(out),
+        "--run",
+        "r",
+        "--rate",
+        "50",
+    ]
     program = [sys.executable, module.__file__, *options]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -13,16 +13,25 @@ from tests.e2e.platform import API, WORKER, Platform
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 
-def test_two_commands_make_a_cluster_and_a_platform_that_is_proved(platform: Platform, say: Say) -> None:
+def test_two_commands_make_a_cluster_and_a_platform_that_is_proved(
+    platform: Platform, say: Say
+) -> None:
     say("from no cluster to helm test green")
     for name, output in platform.outputs.items():
         say(f"{name}: {platform.stages[name]:.0f} s, of which")
         for line in re.findall(r"^✓ (.*)$", output, re.MULTILINE):
             say(f"    {line}")
-    assert "✓ helm test: " in platform.outputs["deploy"] or "compare: nothing to do" in platform.outputs["deploy"]
+    assert (
+        "✓ helm test: " in platform.outputs["deploy"]
+        or "compare: nothing to do" in platform.outputs["deploy"]
+    )
     told = json.loads(platform.cluster.helm("status", platform.cluster.release, "--output", "json"))
     assert told["info"]["status"] == "deployed"
-    tests = {hook["name"]: hook["last_run"]["phase"] for hook in told["hooks"] if "test" in hook["events"]}
+    tests = {
+        hook["name"]: hook["last_run"]["phase"]
+        for hook in told["hooks"]
+        if "test" in hook["events"]
+    }
     assert set(tests.values()) == {"Succeeded"}, tests
     assert len([name for name in tests if "test" in name]) >= 2
     # The scripts of tests that passed do not stay.
@@ -43,7 +52,10 @@ def test_the_limits_fit_two_processors_and_four_gibibytes(platform: Platform) ->
         for pod in platform.cluster.pods()
         # The Job that makes the topics ends by itself, sooner or later than this test comes.
         if pod.manifest["metadata"]["ownerReferences"][0]["kind"] != "Job"
-        for one in [*pod.manifest["spec"]["containers"], *pod.manifest["spec"].get("initContainers", ())]
+        for one in [
+            *pod.manifest["spec"]["containers"],
+            *pod.manifest["spec"].get("initContainers", ()),
+        ]
     ]
     limits = [one["resources"]["limits"] for one in containers]
     assert sum(processors(one["cpu"]) for one in limits) <= 2

@@ -61,7 +61,10 @@ def restart(platform: Platform) -> None:
     platform.cluster.kubectl("rollout", "restart", "deployment", platform.name(API))
     platform.cluster.settle()
     # A pod that is told to end serves on for a while.
-    wait_for("the old pods to be gone", lambda: not before & {pod.uid for pod in platform.cluster.pods(API)})
+    wait_for(
+        "the old pods to be gone",
+        lambda: not before & {pod.uid for pod in platform.cluster.pods(API)},
+    )
 
 
 def upgrade(platform: Platform) -> None:
@@ -70,16 +73,23 @@ def upgrade(platform: Platform) -> None:
     platform.upgrade(f"components.{API}.config.LOG_LEVEL=WARNING")
     platform.cluster.settle()
     # A pod that is told to end serves on for a while.
-    wait_for("the old pods to be gone", lambda: not before & {pod.uid for pod in platform.cluster.pods(API)})
+    wait_for(
+        "the old pods to be gone",
+        lambda: not before & {pod.uid for pod in platform.cluster.pods(API)},
+    )
 
 
 def drain(platform: Platform) -> None:
     """The spot node is taken away, as spot nodes are; the API leaves it and comes back later."""
     cluster = platform.cluster
     (node,) = cluster.nodes("spot")
-    assert [pod for pod in cluster.pods(API) if pod.node == node], f"no pod of the API is on {node}: {cluster.table()}"
+    assert [pod for pod in cluster.pods(API) if pod.node == node], (
+        f"no pod of the API is on {node}: {cluster.table()}"
+    )
     try:
-        cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+        cluster.kubectl(
+            "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"
+        )
         cluster.settle()
         assert [pod.name for pod in cluster.pods() if pod.node == node] == []
     finally:
@@ -116,9 +126,16 @@ def rotate(platform: Platform, authority: Authority, client: Client) -> str:
     cluster.kubectl("patch", "secret", f"{cluster.release}-tls", "--patch", patch)
     for pod in cluster.pods(API):
         # The kubelet looks at Secrets about once a minute; a change of the pod makes it look now.
-        cluster.kubectl("annotate", "pod", pod.name, f"e2e/looked-at={time.time():.0f}", "--overwrite")
+        cluster.kubectl(
+            "annotate", "pod", pod.name, f"e2e/looked-at={time.time():.0f}", "--overwrite"
+        )
 
-    wait_for("the new certificate on every pod of the API", lambda: not old & served(), seconds=150, every=2)
+    wait_for(
+        "the new certificate on every pod of the API",
+        lambda: not old & served(),
+        seconds=150,
+        every=2,
+    )
     (serial,) = served()
     return serial
 
@@ -130,7 +147,9 @@ def storm(platform: Platform, authority: Authority, client: Client, rate: float,
     for _ in range(HALVINGS):
         if (carried := storm_of(tried, platform, authority, client, say, give_up=True)) is not None:
             return carried
-        say(f"this machine does not carry {tried:g} requests a second: once more with {tried / 2:g}")
+        say(
+            f"this machine does not carry {tried:g} requests a second: once more with {tried / 2:g}"
+        )
         tried /= 2
     last = storm_of(tried, platform, authority, client, say, give_up=False)
     assert last is not None
@@ -138,7 +157,13 @@ def storm(platform: Platform, authority: Authority, client: Client, rate: float,
 
 
 def storm_of(
-    rate: float, platform: Platform, authority: Authority, client: Client, say: Say, *, give_up: bool
+    rate: float,
+    platform: Platform,
+    authority: Authority,
+    client: Client,
+    say: Say,
+    *,
+    give_up: bool,
 ) -> Storm | None:
     """A storm at a rate; None if it was given up as too much for the machine."""
     cluster = platform.cluster
@@ -149,9 +174,13 @@ def storm_of(
     # A platform that was kept has the keys of runs before; a key that comes again is answered as before.
     run = f"load-{uuid.uuid4().hex[:8]}"
     options = ["--name", platform.host, "--run", run, "--rate", str(rate)]
-    changes: dict[str, Callable[[], None]] = {name: partial(change, platform) for name, change in CHANGES.items()}
+    changes: dict[str, Callable[[], None]] = {
+        name: partial(change, platform) for name, change in CHANGES.items()
+    }
     changes["certificate rotation"] = lambda: new.append(rotate(platform, authority, client))
-    with traffic(cluster, "load", platform.image(API), node, authority.certificate, options) as running:
+    with traffic(
+        cluster, "load", platform.image(API), node, authority.certificate, options
+    ) as running:
         for name, change in changes.items():
             blow(running, name, change, say)
             if give_up and running.overloaded():
@@ -178,7 +207,9 @@ def blow(running: Traffic, name: str, change: Callable[[], None], say: Say) -> N
 
 
 def test_the_generator_was_not_what_failed(storm: Storm) -> None:
-    starved = [str(one) for one in failures(storm.recording, storm.phases) if one.fault == "generator"]
+    starved = [
+        str(one) for one in failures(storm.recording, storm.phases) if one.fault == "generator"
+    ]
     assert starved == [], "this run proves nothing: the machine is too busy for the generator"
 
 
@@ -215,4 +246,6 @@ def test_every_accepted_event_is_stored_once(storm: Storm, platform: Platform, s
     verdict = judge(platform.cluster, storm.recording, storm.run)
     say(verdict.describe())
     assert verdict.findings == (), verdict.describe()
-    assert verdict.counts.accepted == sum(request.kind != "GET" for request in storm.recording.requests)
+    assert verdict.counts.accepted == sum(
+        request.kind != "GET" for request in storm.recording.requests
+    )

@@ -27,7 +27,14 @@ pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 GOOD = {"SUCCESS", "UNSTABLE"}  # Debian may have a newer package today
 STAGES = ["prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record"]
 # What leads to this machine's engine and through its network, which an agent of Jenkins would have, too.
-_OWN = ("DOCKER_HOST", "DOCKER_CONTEXT", "DELIVERY_BUILD_CA", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "XDG_CACHE_HOME")
+_OWN = (
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DELIVERY_BUILD_CA",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "XDG_CACHE_HOME",
+)
 PASSWORD = "only-for-tests"  # of a key that is made here
 
 
@@ -37,7 +44,9 @@ def sink() -> Sink:
 
 
 @pytest.fixture(scope="module")
-def shop(platform: Platform, sink: Sink, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Iterator[Shop]:
+def shop(
+    platform: Platform, sink: Sink, tmp_path_factory: pytest.TempPathFactory, say: Say
+) -> Iterator[Shop]:
     """The project on develop, and all that its pipelines meet; its namespaces are gone again afterwards."""
     folder = tmp_path_factory.mktemp("shop")
     for name in ("groovy", "gitleaks", "cosign"):
@@ -48,15 +57,21 @@ def shop(platform: Platform, sink: Sink, tmp_path_factory: pytest.TempPathFactor
     registry = f"{files.load_declaration().registry.address}/pipeline-{uuid.uuid4().hex[:8]}"
     context = "kind-delivery-e2e"
     base = base_of(released, docker(kept))
-    project = make(folder / "project", registry, base, context, {"COSIGN_PASSWORD": PASSWORD, **kept})
+    project = make(
+        folder / "project", registry, base, context, {"COSIGN_PASSWORD": PASSWORD, **kept}
+    )
     kubeconfig = Credential("file", value=platform.house.kubeconfig.read_text())
     with (
         platform.cluster.forwarded(f"deployment/{platform.name(API)}", 8000) as port,
         serving(sink) as (webhook, _),
     ):
         credentials = {
-            "delivery-registry": Credential("usernamePassword", username="jenkins", password="no-one-asks-for-it"),
-            "delivery-registry-read": Credential("usernamePassword", username="reader", password="nor-for-this"),
+            "delivery-registry": Credential(
+                "usernamePassword", username="jenkins", password="no-one-asks-for-it"
+            ),
+            "delivery-registry-read": Credential(
+                "usernamePassword", username="reader", password="nor-for-this"
+            ),
             "delivery-signing-key": Credential("file", value=(folder / "cosign.key").read_text()),
             "delivery-signing-password": Credential(value=PASSWORD),
             "delivery-ledger-token": Credential(value="no-one-asks-for-this-either"),
@@ -71,7 +86,9 @@ def shop(platform: Platform, sink: Sink, tmp_path_factory: pytest.TempPathFactor
         environment |= {name: kept[name] for name in _OWN if name in kept}
         yield Shop(project, platform.cluster, folder, environment, credentials, say)
     namespaces = [f"pipeline-{name}" for name in ENVIRONMENTS]
-    platform.cluster.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false")
+    platform.cluster.kubectl(
+        "delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false"
+    )
 
 
 def digests(delivery: Delivery) -> dict[str, set[str]]:
@@ -83,7 +100,11 @@ def digests(delivery: Delivery) -> dict[str, set[str]]:
 def stages(shop: Shop, build: str, component: str, environment: str) -> list[tuple[str, str]]:
     """What the ledger was told of a component in a build: each stage with its status, in order."""
     told = shop.stored(component=component, environment=environment)
-    return [(one["stage"], one["status"]) for one in told if (one["details"] or {}).get("pipeline") == build]
+    return [
+        (one["stage"], one["status"])
+        for one in told
+        if (one["details"] or {}).get("pipeline") == build
+    ]
 
 
 def all_well() -> list[tuple[str, str]]:
@@ -116,7 +137,9 @@ def test_a_push_is_delivered_and_recorded(
     version = delivery.archived("release.json")["version"]
     wait_for(
         f"the records of {branch}",
-        lambda: stages(shop, delivery.build, "api-rest", environment)[-1:] == [("record", "succeeded")],
+        lambda: (
+            stages(shop, delivery.build, "api-rest", environment)[-1:] == [("record", "succeeded")]
+        ),
     )
     assert stages(shop, delivery.build, "api-rest", environment) == all_well()
     assert shop.runs(environment)["platform-chart"] == version
@@ -126,10 +149,15 @@ def test_a_push_is_delivered_and_recorded(
     assert all(part in said for part in (branch, version, environment, delivery.build))
 
 
-def test_a_version_that_cannot_run_is_told_and_the_old_one_serves_on(shop: Shop, sink: Sink) -> None:
+def test_a_version_that_cannot_run_is_told_and_the_old_one_serves_on(
+    shop: Shop, sink: Sink
+) -> None:
     shop.project.git("switch", "--quiet", "--create", "hotfix/0.1.1", "main")
     values = shop.project.folder / "platform-chart" / "values.yaml"
-    broken = {"platform-chart/values.yaml": values.read_text().replace("hello", "crash"), "api-rest/file": "mended"}
+    broken = {
+        "platform-chart/values.yaml": values.read_text().replace("hello", "crash"),
+        "api-rest/file": "mended",
+    }
     shop.project.commit("fix: greet", broken)
     before = shop.serving("staging"), shop.runs("staging")
     delivery = shop.deliver("hotfix/0.1.1")
@@ -155,5 +183,9 @@ def test_nothing_that_is_secret_was_printed_recorded_or_told(shop: Shop, sink: S
     secrets = [one.value for one in shop.credentials.values() if one.kind == "string"]
     secrets += ["no-one-asks-for-it", "nor-for-this"]
     kept = [text(one) for one in sink.told] + [json.dumps(one) for one in shop.stored()]
-    kept += [file.read_text(errors="replace") for file in shop.folder.glob("build-*/artifacts/**/*") if file.is_file()]
+    kept += [
+        file.read_text(errors="replace")
+        for file in shop.folder.glob("build-*/artifacts/**/*")
+        if file.is_file()
+    ]
     assert [(secret, where[:200]) for secret in secrets for where in kept if secret in where] == []

@@ -49,7 +49,9 @@ def test_the_worker_runs_on_demand_only(platform: Platform) -> None:
     assert [pod.node for pod in platform.cluster.pods(WORKER)] == platform.cluster.nodes("ondemand")
 
 
-def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_do(platform: Platform, say: Say) -> None:
+def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_do(
+    platform: Platform, say: Say
+) -> None:
     cluster = platform.cluster
     (node,) = cluster.nodes("ondemand")
     with unlabelled(platform, node):
@@ -79,7 +81,9 @@ def remove(platform: Platform, pods: list[Pod]) -> None:
 
 
 def events(platform: Platform, pod: Pod) -> str:
-    return platform.cluster.kubectl("get", "events", "--field-selector", f"involvedObject.uid={pod.uid}")
+    return platform.cluster.kubectl(
+        "get", "events", "--field-selector", f"involvedObject.uid={pod.uid}"
+    )
 
 
 @contextmanager

@@ -63,7 +63,9 @@ TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 @pytest.mark.parametrize("index", range(4), ids=["svc", "svc.ns", "svc.ns.svc", "FQDN"])
-def test_the_certificate_is_verified_under_the_name(platform: Platform, client: Client, index: int) -> None:
+def test_the_certificate_is_verified_under_the_name(
+    platform: Platform, client: Client, index: int
+) -> None:
     assert client.python(ASK, platform.names[index]).split() == ["200", "TLSv1.3"]
 
 
@@ -101,7 +103,12 @@ def test_the_namespace_refuses_what_is_not_restricted(platform: Platform) -> Non
     namespace = cluster.one("namespace", cluster.namespace)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     container = {"name": "it", "image": "it"}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "it"}, "spec": {"containers": [container]}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "it"},
+        "spec": {"containers": [container]},
+    }
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         cluster.kubectl("apply", "--dry-run=server", "--filename", "-", stdin=json.dumps(pod))
 
@@ -110,7 +117,11 @@ def test_no_pod_has_a_token_and_none_shares_an_account(platform: Platform) -> No
     pods = platform.cluster.pods()
     for pod in pods:
         spec = pod.manifest["spec"]
-        mounts = [mount["mountPath"] for one in spec["containers"] for mount in one.get("volumeMounts", ())]
+        mounts = [
+            mount["mountPath"]
+            for one in spec["containers"]
+            for mount in one.get("volumeMounts", ())
+        ]
         assert TOKEN not in mounts, pod.name
         assert spec["serviceAccountName"] != "default", pod.name
     accounts = {pod.part: pod.manifest["spec"]["serviceAccountName"] for pod in pods}
@@ -121,10 +132,14 @@ def test_every_root_file_system_is_read_only(platform: Platform) -> None:
     for pod in platform.cluster.pods():
         spec = pod.manifest["spec"]
         for one in [*spec["containers"], *spec.get("initContainers", ())]:
-            assert one["securityContext"]["readOnlyRootFilesystem"] is True, f"{pod.name}/{one['name']}"
+            assert one["securityContext"]["readOnlyRootFilesystem"] is True, (
+                f"{pod.name}/{one['name']}"
+            )
     pod = platform.cluster.pods(API)[0]
     with pytest.raises(AssertionError, match="Read-only file system"):
-        platform.cluster.kubectl("exec", pod.name, "--container", API, "--", "/usr/bin/python3", "-c", WRITE)
+        platform.cluster.kubectl(
+            "exec", pod.name, "--container", API, "--", "/usr/bin/python3", "-c", WRITE
+        )
 
 
 def test_api_rest_cannot_change_what_is_stored(platform: Platform) -> None:

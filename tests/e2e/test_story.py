@@ -32,7 +32,14 @@ DOCKERFILE = "FROM base-image\nCOPY file /api-rest\n"
 # Python that does not find itself ends at once.
 CRASHING = f"{DOCKERFILE}ENV PYTHONHOME=/nowhere\n"
 # What leads to this machine's engine, and to the cluster.
-_OWN = ("DOCKER_HOST", "DOCKER_CONTEXT", "DELIVERY_BUILD_CA", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "XDG_CACHE_HOME")
+_OWN = (
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DELIVERY_BUILD_CA",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "XDG_CACHE_HOME",
+)
 
 
 class Story:
@@ -97,7 +104,9 @@ class Story:
 
 
 @pytest.fixture
-def story(platform: Platform, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Iterator[Story]:
+def story(
+    platform: Platform, tmp_path_factory: pytest.TempPathFactory, say: Say
+) -> Iterator[Story]:
     """The project with nothing deployed yet; its namespace is gone again afterwards."""
     released = lifecycle.released()
     assert released, "`./run inv images.ensure` comes first"
@@ -121,7 +130,9 @@ def story(platform: Platform, tmp_path_factory: pytest.TempPathFactory, say: Say
         try:
             yield Story(Shop(project, platform.cluster, folder, environment, {}, say))
         finally:
-            platform.cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+            platform.cluster.kubectl(
+                "delete", "namespace", namespace, "--ignore-not-found", "--wait=false"
+            )
 
 
 def test_the_ledger_tells_the_truth_about_a_story(story: Story) -> None:
@@ -177,6 +188,10 @@ def test_the_ledger_tells_the_truth_about_a_story(story: Story) -> None:
     assert story.figures() == {API_REST: (2, 2), WORKER: (1, 0), CHART: (1, 0)}
 
     story.inv("undeploy", "--environment", "local")
-    assert story.told(3) == [(API_REST, "removed", b), (WORKER, "removed", worker), (CHART, "removed", chart)]
+    assert story.told(3) == [
+        (API_REST, "removed", b),
+        (WORKER, "removed", worker),
+        (CHART, "removed", chart),
+    ]
     assert story.runs() == {}
     assert story.figures() == {API_REST: (2, 2), WORKER: (1, 0), CHART: (1, 0)}

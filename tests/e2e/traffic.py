@@ -37,7 +37,11 @@ OVERLOADED = "too many requests are waiting"
 STARVED = "generator"
 SERVER = "server"
 # What the generator's own machine may lack; no server can cause these.
-LOCAL_ERRORS = ("Too many open files", "Cannot assign requested address", "No buffer space available")
+LOCAL_ERRORS = (
+    "Too many open files",
+    "Cannot assign requested address",
+    "No buffer space available",
+)
 # A timeout is the generator's own fault if it was late for this share of the time that the request took.
 STARVED_SHARE = 0.5
 MILLISECONDS = 1000
@@ -160,7 +164,9 @@ def parse(text: str) -> Recording:
         raise ValueError(f"the recording has {len(requests)} requests, its end says {end['end']}")
     missing = set(range(end["numbers"])) - {request.number for request in requests}
     if missing:
-        raise ValueError(f"{len(missing)} requests that were due have no line, the first is number {min(missing)}")
+        raise ValueError(
+            f"{len(missing)} requests that were due have no line, the first is number {min(missing)}"
+        )
     return Recording(requests, lags, end["cpu"])
 
 
@@ -177,7 +183,9 @@ def _line(number: int, line: str) -> dict[str, Any]:
 def failures(recording: Recording, phases: Sequence[Phase]) -> list[Failure]:
     """Every request that failed, in the order in which they were due."""
     return [
-        Failure(request, _phase_of(request, phases), request.problem, _fault(request, recording.lags))
+        Failure(
+            request, _phase_of(request, phases), request.problem, _fault(request, recording.lags)
+        )
         for request in sorted(recording.requests, key=lambda request: request.due)
         if request.problem is not None
     ]
@@ -219,8 +227,12 @@ def _answer(one: Request) -> Answer:
     if one.status == 202 and one.id:
         return Answer("accepted", one.status, one.id, one.received_at)
     if one.status is None:
-        return Answer("refused" if one.step == "connect" else "unknown", None, reason=one.error or "")
-    return Answer("refused" if 400 <= one.status < 500 else "unknown", one.status, reason=one.error or "")
+        return Answer(
+            "refused" if one.step == "connect" else "unknown", None, reason=one.error or ""
+        )
+    return Answer(
+        "refused" if 400 <= one.status < 500 else "unknown", one.status, reason=one.error or ""
+    )
 
 
 def _by_id(path: str | None) -> bool:
@@ -249,7 +261,9 @@ def _fault(request: Request, lags: Iterable[Lag]) -> str:
 
 
 def _summary(name: str, seconds: float, requests: Sequence[Request]) -> Summary:
-    quick = sorted(request.seconds * MILLISECONDS for request in requests if request.kind != "slow POST")
+    quick = sorted(
+        request.seconds * MILLISECONDS for request in requests if request.kind != "slow POST"
+    )
     kinds = Counter(request.kind for request in requests)
     return Summary(
         phase=name,
@@ -261,7 +275,8 @@ def _summary(name: str, seconds: float, requests: Sequence[Request]) -> Summary:
         p50=_quantile(quick, 0.5),
         p99=_quantile(quick, 0.99),
         longest=quick[-1] if quick else 0.0,
-        latest=max((request.began - request.due for request in requests), default=0.0) * MILLISECONDS,
+        latest=max((request.began - request.due for request in requests), default=0.0)
+        * MILLISECONDS,
     )
 
 
@@ -269,10 +284,16 @@ def _quantile(values: Sequence[float], share: float) -> float:
     """The value that this share of them does not exceed (nearest rank); 0 without any."""
     if not values:
         return 0.0
-    return values[min(len(values), max(1, -(-int(len(values) * share * 1_000_000) // 1_000_000))) - 1]
+    return values[
+        min(len(values), max(1, -(-int(len(values) * share * 1_000_000) // 1_000_000))) - 1
+    ]
 
 
 def serials(recording: Recording, since: float, until: float) -> Mapping[str, int]:
     """How many connections that were opened in this time were served each certificate."""
-    opened = (one for one in recording.requests if one.serial and not one.reused and since <= one.began < until)
+    opened = (
+        one
+        for one in recording.requests
+        if one.serial and not one.reused and since <= one.began < until
+    )
     return Counter(one.serial for one in opened if one.serial)

@@ -28,7 +28,9 @@ def test_a_layout_is_written_with_its_times_set() -> None:
                 "contexts": {"base": "target:base"},
                 "secret": ["id=build-ca,src=/ca.pem"],
                 "tags": ["localhost:5001/app:k"],
-                "output": ["type=oci,tar=false,dest=/clone/.delivery/layouts/app,rewrite-timestamp=true"],
+                "output": [
+                    "type=oci,tar=false,dest=/clone/.delivery/layouts/app,rewrite-timestamp=true"
+                ],
             }
         },
     }

@@ -41,18 +41,33 @@ def quiet(_line: str) -> None:
 
 
 @pytest.mark.usefixtures("bookworm")
-def test_bookworm_takes_the_engine_from_trixie_and_the_rest_from_itself(fp: FakeProcess, tmp_path: Path) -> None:
+def test_bookworm_takes_the_engine_from_trixie_and_the_rest_from_itself(
+    fp: FakeProcess, tmp_path: Path
+) -> None:
     manuals: list[bool] = []  # Java's packages link theirs into a folder that slim images lack
-    fp.register(TARGETS, stdout=["bookworm-security http://mirror/security/", "bookworm http://mirror/debian/"])
+    fp.register(
+        TARGETS,
+        stdout=["bookworm-security http://mirror/security/", "bookworm http://mirror/debian/"],
+    )
     fp.register(["apt-get", fp.any(), "update"])
     fp.register(
-        ["apt-get", fp.any(), "install", "--yes", "--no-install-recommends", "docker.io/trixie", "runc"],
+        [
+            "apt-get",
+            fp.any(),
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "docker.io/trixie",
+            "runc",
+        ],
         callback=lambda _process: manuals.append((tmp_path / "man" / "man1").is_dir()),
     )
     debian.install(["docker.io", "runc"], quiet)
     sources = (cache.folder("apt") / "sources.d" / "delivery.sources").read_text()
     assert "URIs: http://mirror/debian/\nSuites: bookworm bookworm-updates trixie\n" in sources
-    assert (cache.folder("apt") / "preferences").read_text() == "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
+    assert (
+        cache.folder("apt") / "preferences"
+    ).read_text() == "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
     assert manuals == [True]
 
 
@@ -70,7 +85,8 @@ echo "$0" >> '{told}'
 
 @pytest.mark.usefixtures("trixie")
 @pytest.mark.skipif(
-    not shutil.which("dpkg-deb") or os.geteuid() != 0, reason="packages are installed by root on Debian alone"
+    not shutil.which("dpkg-deb") or os.geteuid() != 0,
+    reason="packages are installed by root on Debian alone",
 )
 def test_a_real_package_manager_starts_no_service_and_nothing_is_left_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -79,7 +95,12 @@ def test_a_real_package_manager_starts_no_service_and_nothing_is_left_for_others
     system = root(tmp_path, told)
     monkeypatch.setattr(debian, "_PATH", f"{system / 'usr/sbin'}:{debian._PATH}")
     settings = tmp_path / "apt.conf"
-    options = [f"--root={system}", "--force-script-chrootless", "--force-not-root", "--log=/dev/null"]
+    options = [
+        f"--root={system}",
+        "--force-script-chrootless",
+        "--force-not-root",
+        "--log=/dev/null",
+    ]
     lines = [
         f'Dir "{system}";',
         'Dir::Etc::SourceParts "/dev/null"; Dir::Etc::Parts "/dev/null"; Dir::Log "var/log";',
@@ -127,7 +148,11 @@ def package(folder: Path) -> Path:
     (control / "postinst").write_text(SCRIPT)
     (control / "postinst").chmod(0o755)
     made = folder / "ours.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", control.parent, made], check=True, capture_output=True)
+    subprocess.run(
+        ["dpkg-deb", "--build", "--root-owner-group", control.parent, made],
+        check=True,
+        capture_output=True,
+    )
     return made
 
 
@@ -173,7 +198,9 @@ def test_what_a_release_offers_is_read_by_lists_of_its_own(fp: FakeProcess) -> N
     assert debian.offered("forky", "arm64", ["libc6", "libssl3t64", "gone"], quiet) == {
         "libc6": [debian.Offered("2.41-12", security=False)],
         "libssl3t64": [
-            debian.Offered("3.5.7-1~deb13u3", security=False),  # of another suite than the one that was asked for
+            debian.Offered(
+                "3.5.7-1~deb13u3", security=False
+            ),  # of another suite than the one that was asked for
             debian.Offered("3.5.7-1~deb13u2", security=False),
         ],
     }
@@ -188,8 +215,14 @@ def test_what_a_release_offers_is_read_by_lists_of_its_own(fp: FakeProcess) -> N
     assert query[-4:] == ["madison", "libc6", "libssl3t64", "gone"]
     told = [" ".join(word for word in call if "::" in word) for call in (update, query)]
     for settings in told:
-        assert f"Dir::Etc::SourceList={home}/delivery.sources Dir::Etc::SourceParts=/dev/null" in settings
-        assert f"Dir::State::Lists={home}/lists Dir::State::status=/dev/null Dir::Cache={home}" in settings
+        assert (
+            f"Dir::Etc::SourceList={home}/delivery.sources Dir::Etc::SourceParts=/dev/null"
+            in settings
+        )
+        assert (
+            f"Dir::State::Lists={home}/lists Dir::State::status=/dev/null Dir::Cache={home}"
+            in settings
+        )
         assert "APT::Architecture=arm64" in settings
 
 

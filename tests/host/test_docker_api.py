@@ -21,9 +21,13 @@ def connect(**info: object) -> docker_api.Engine:
     return docker_api.connect(cast("docker.DockerClient", client), "unix:///x", {})
 
 
-def test_an_engine_that_was_named_and_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_was_named_and_does_not_answer_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    with pytest.raises(EngineError, match=r"DOCKER_HOST=unix:///nowhere/docker\.sock: it does not answer"):
+    with pytest.raises(
+        EngineError, match=r"DOCKER_HOST=unix:///nowhere/docker\.sock: it does not answer"
+    ):
         docker_api.find()
 
 
@@ -34,7 +38,10 @@ def test_an_engine_that_is_too_old_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("status", "layouts"),
-    [([["driver-type", "io.containerd.snapshotter.v1"]], True), ([["Backing Filesystem", "ext4"]], False)],
+    [
+        ([["driver-type", "io.containerd.snapshotter.v1"]], True),
+        ([["Backing Filesystem", "ext4"]], False),
+    ],
 )
 def test_knows_which_store_the_engine_has(status: list[list[str]], *, layouts: bool) -> None:
     found = connect(DriverStatus=status)
@@ -49,7 +56,9 @@ def test_knows_which_store_the_engine_has(status: list[list[str]], *, layouts: b
         ("received unexpected HTTP status: 503 Service Unavailable", True),
     ],
 )
-def test_what_is_refused_in_a_stream_is_an_error_and_a_servers_fault_may_pass(error: str, *, retriable: bool) -> None:
+def test_what_is_refused_in_a_stream_is_an_error_and_a_servers_fault_may_pass(
+    error: str, *, retriable: bool
+) -> None:
     with pytest.raises(RegistryError, match=f"push app: {error}") as caught:
         list(docker_api._messages(iter([{"status": "Preparing"}, {"error": error}]), "push app"))
     assert caught.value.retriable is retriable
@@ -62,7 +71,9 @@ def test_the_private_engines_own_address_may_have_been_exported_before_it_stoppe
     assert docker_api.find() is None
 
 
-def test_a_context_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_context_that_does_not_exist_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text('{"currentContext": "gone"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with pytest.raises(EngineError, match="names one that does not exist"):
@@ -85,7 +96,13 @@ class Stopping:
 
 
 def with_client(**parts: object) -> docker_api.Engine:
-    return docker_api.Engine(cast("docker.DockerClient", SimpleNamespace(**parts)), "unix:///x", "26.1", True, {})  # noqa: FBT003
+    return docker_api.Engine(
+        cast("docker.DockerClient", SimpleNamespace(**parts)),
+        "unix:///x",
+        "26.1",
+        True,  # noqa: FBT003
+        {},
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +113,9 @@ def with_client(**parts: object) -> docker_api.Engine:
         (None, None),
     ],
 )
-def test_an_engine_gets_a_login_as_it_takes_it(login: tuple[str, str] | None, told: dict[str, str] | None) -> None:
+def test_an_engine_gets_a_login_as_it_takes_it(
+    login: tuple[str, str] | None, told: dict[str, str] | None
+) -> None:
     logins: list[object] = []
 
     def pull(_reference: str, *, auth_config: object, **_: object) -> Iterator[dict[str, Any]]:
@@ -122,7 +141,9 @@ def test_a_container_that_goes_while_all_are_listed_is_left_out() -> None:
     def listed(*, ignore_removed: bool = False, **_: object) -> list[object]:
         if not ignore_removed:
             raise docker.errors.NotFound("No such container: c81cf91")
-        return [SimpleNamespace(name="ledger", ports={"8000/tcp": [{"HostPort": "8100"}]}, image=None)]
+        return [
+            SimpleNamespace(name="ledger", ports={"8000/tcp": [{"HostPort": "8100"}]}, image=None)
+        ]
 
     engine = with_client(containers=SimpleNamespace(list=listed), images=SimpleNamespace(list=list))
     assert engine.publishers() == {8100: ("ledger", 8000)}

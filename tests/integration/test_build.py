@@ -20,12 +20,24 @@ def target(folder: Path, dockerfile: str, name: str = "trial") -> Target:
     context = folder / "context"
     context.mkdir(exist_ok=True)
     (context / "Dockerfile").write_text(dockerfile)
-    return Target(name, context, folder / name, f"localhost:5001/{name}:trial", {"SOURCE_DATE_EPOCH": "1767225600"})
+    return Target(
+        name,
+        context,
+        folder / name,
+        f"localhost:5001/{name}:trial",
+        {"SOURCE_DATE_EPOCH": "1767225600"},
+    )
 
 
 def bake(engine: Engine, one: Target) -> str:
     """Build one image; the digest of its manifest."""
-    buildx.bake(engine, [one], file=one.layout.with_suffix(".json"), secrets=trust.secrets(), on_line=lambda _: None)
+    buildx.bake(
+        engine,
+        [one],
+        file=one.layout.with_suffix(".json"),
+        secrets=trust.secrets(),
+        on_line=lambda _: None,
+    )
     return str(json.loads((one.layout / "index.json").read_text())["manifests"][0]["digest"])
 
 
@@ -33,7 +45,9 @@ def bake(engine: Engine, one: Target) -> str:
 def layouts(engine: Engine) -> None:
     """Skip where the engine has the classic image store, whose builder writes no OCI layouts."""
     if not engine.oci_layouts:
-        pytest.skip("the engine has no containerd image store, so its builder writes no OCI layouts")
+        pytest.skip(
+            "the engine has no containerd image store, so its builder writes no OCI layouts"
+        )
 
 
 def layers(one: Target, digest: str) -> list[str]:
@@ -57,29 +71,44 @@ def test_the_same_files_give_the_same_layer_whenever_and_wherever(
     for place, day in (("here", "2028-01-01"), ("there", "2030-01-01")):
         (tmp_path / place).mkdir()
         # Another line makes BuildKit do the work anew; times after the epoch are set to it.
-        one = target(tmp_path / place, f"FROM {debian}\nRUN mkdir /new; touch --date={day} /new/file /new\n")
+        one = target(
+            tmp_path / place, f"FROM {debian}\nRUN mkdir /new; touch --date={day} /new/file /new\n"
+        )
         digests.add(layers(one, bake(engine, one))[-1])
     assert len(digests) == 1
 
 
 def test_a_failing_step_is_shown(engine: Engine, project: Declaration, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="build trial: ") as caught:
-        bake(engine, target(tmp_path, f"FROM {project.upstream['debian'].image}\nRUN echo 'the reason' && exit 3\n"))
+        bake(
+            engine,
+            target(
+                tmp_path,
+                f"FROM {project.upstream['debian'].image}\nRUN echo 'the reason' && exit 3\n",
+            ),
+        )
     assert "the reason" in caught.value.details
     assert caught.value.exit_code == 5
 
 
-def test_a_full_disk_is_named_with_what_to_do(engine: Engine, project: Declaration, tmp_path: Path) -> None:
+def test_a_full_disk_is_named_with_what_to_do(
+    engine: Engine, project: Declaration, tmp_path: Path
+) -> None:
     with pytest.raises(BuildError) as caught:
         bake(
             engine,
-            target(tmp_path, f"FROM {project.upstream['debian'].image}\nRUN dd if=/dev/zero of=/dev/full count=1\n"),
+            target(
+                tmp_path,
+                f"FROM {project.upstream['debian'].image}\nRUN dd if=/dev/zero of=/dev/full count=1\n",
+            ),
         )
     assert caught.value.hint.startswith("the engine's disk is full")
 
 
 @pytest.mark.usefixtures("layouts")
-def test_a_secret_reaches_the_build_and_no_layer(engine: Engine, project: Declaration, tmp_path: Path) -> None:
+def test_a_secret_reaches_the_build_and_no_layer(
+    engine: Engine, project: Declaration, tmp_path: Path
+) -> None:
     secret = tmp_path / "ca.pem"
     secret.write_text("a bundle of this very test")
     one = target(
@@ -88,7 +117,15 @@ def test_a_secret_reaches_the_build_and_no_layer(engine: Engine, project: Declar
         "RUN --mount=type=secret,id=build-ca wc --bytes < /run/secrets/build-ca > /size\n"
         "FROM scratch\nCOPY --from=build /size /size\n",
     )
-    buildx.bake(engine, [one], file=tmp_path / "bake.json", secrets={"build-ca": secret}, on_line=lambda _: None)
+    buildx.bake(
+        engine,
+        [one],
+        file=tmp_path / "bake.json",
+        secrets={"build-ca": secret},
+        on_line=lambda _: None,
+    )
     blobs = [plain(file.read_bytes()) for file in (one.layout / "blobs" / "sha256").iterdir()]
-    assert any(f"{len(secret.read_bytes())}\n".encode() in blob for blob in blobs)  # the build did read it
+    assert any(
+        f"{len(secret.read_bytes())}\n".encode() in blob for blob in blobs
+    )  # the build did read it
     assert not any(secret.read_bytes() in blob for blob in blobs)

@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 def small(project: Declaration) -> Declaration:
     """The project with a cluster of its own: one node, in another part of the range that the project's is in."""
     name = f"delivery-test-{uuid.uuid4().hex[:8]}"
-    cluster = Cluster(node=project.cluster.node, pods="198.19.0.0/20", services="198.19.16.0/20", workers={})
+    cluster = Cluster(
+        node=project.cluster.node, pods="198.19.0.0/20", services="198.19.16.0/20", workers={}
+    )
     return project.model_copy(update={"name": name, "cluster": cluster})
 
 
@@ -51,21 +53,32 @@ def kubectl(cluster: local_cluster.Cluster, *arguments: str) -> str:
 
 
 def test_its_node_is_ready_by_the_context_in_the_kubeconfig(cluster: local_cluster.Cluster) -> None:
-    assert kubectl(cluster, "get", "nodes", "--no-headers").split()[:2] == [f"{cluster.name}-control-plane", "Ready"]
+    assert kubectl(cluster, "get", "nodes", "--no-headers").split()[:2] == [
+        f"{cluster.name}-control-plane",
+        "Ready",
+    ]
     found = local_cluster.look(cluster.engine, cluster.declaration)
-    assert [(one.role, one.state, one.ready) for one in found.nodes] == [("control-plane", "running", "ready")]
+    assert [(one.role, one.state, one.ready) for one in found.nodes] == [
+        ("control-plane", "running", "ready")
+    ]
     assert found.kept
 
 
-def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(cluster: local_cluster.Cluster) -> None:
+def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(
+    cluster: local_cluster.Cluster,
+) -> None:
     assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
     with pytest.raises(EngineError, match=r"No route to host|unreachable|Couldn't connect"):
         cluster.engine.execute(
-            f"{cluster.name}-control-plane", ["curl", "--silent", "--show-error", "http://198.19.15.254:9"]
+            f"{cluster.name}-control-plane",
+            ["curl", "--silent", "--show-error", "http://198.19.15.254:9"],
         )
     with pytest.raises(EngineError, match=r"No route to host|unreachable"):
         cluster.engine.once(
-            cluster.image, ["ip", "route", "get", "198.19.15.254"], network="host", capabilities=["NET_ADMIN"]
+            cluster.image,
+            ["ip", "route", "get", "198.19.15.254"],
+            network="host",
+            capabilities=["NET_ADMIN"],
         )
 
 
@@ -74,10 +87,21 @@ def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: local_cluster
     assert release, "`inv push` goes before these tests"
     # The image has no shell, and no sleep either.
     rest = ["/usr/bin/python3", "-c", "import time; time.sleep(3600)"]
-    kubectl(cluster, "run", "pulled", "--image", release.images["api-rest"].pinned, "--command", "--", *rest)
+    kubectl(
+        cluster,
+        "run",
+        "pulled",
+        "--image",
+        release.images["api-rest"].pinned,
+        "--command",
+        "--",
+        *rest,
+    )
     kubectl(cluster, "wait", "--for=condition=Ready", "--timeout=120s", "pod/pulled")
     pod: dict[str, Any] = json.loads(kubectl(cluster, "get", "pod", "pulled", "--output=json"))
-    assert pod["status"]["containerStatuses"][0]["imageID"].endswith(release.images["api-rest"].digest)
+    assert pod["status"]["containerStatuses"][0]["imageID"].endswith(
+        release.images["api-rest"].digest
+    )
 
 
 def test_its_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> None:
@@ -87,7 +111,9 @@ def test_its_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> N
     assert cluster.name in local_cluster.pulling_from(cluster.engine, found[0])
 
 
-def test_a_second_up_changes_nothing(cluster: local_cluster.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_up_changes_nothing(
+    cluster: local_cluster.Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id
     local_cluster.up(cluster.engine, cluster.declaration)
     assert "already up, every node ready" in capsys.readouterr().out

@@ -76,7 +76,13 @@ class Project:
         """Run a shell command in a container that joins the network; its output."""
         network = f"--network={self.name}_default"
         return docker(
-            "run", "--rm", network, "--entrypoint=sh", self.inspect(image)["Config"]["Image"], "-c", command
+            "run",
+            "--rm",
+            network,
+            "--entrypoint=sh",
+            self.inspect(image)["Config"]["Image"],
+            "-c",
+            command,
         ).stdout
 
     def leftovers(self) -> dict[str, str]:
@@ -132,11 +138,16 @@ def test_everything_is_there_for_this_machine(project: Project) -> None:
     with closing(KafkaProducer(bootstrap_servers=project.broker, acks="all")) as producer:
         producer.send("from-here", b"greeting").get(timeout=30)
     consumer = KafkaConsumer(
-        "from-here", bootstrap_servers=project.broker, auto_offset_reset="earliest", consumer_timeout_ms=15000
+        "from-here",
+        bootstrap_servers=project.broker,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=15000,
     )
     with closing(consumer):
         assert next(consumer).value == b"greeting"
-    assert project.query("SELECT CURRENT_USER(), @@character_set_database") == (("ledger@%", "utf8mb4"),)
+    assert project.query("SELECT CURRENT_USER(), @@character_set_database") == (
+        ("ledger@%", "utf8mb4"),
+    )
 
 
 def test_everything_is_there_for_containers(project: Project) -> None:
@@ -173,7 +184,10 @@ def test_ports_are_open_to_this_machine_only(project: Project) -> None:
         for binding in bound or []
     ]
     assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}
-    assert {int(binding["HostPort"]) for binding in bindings} == {project.kafka_port, project.database_port}
+    assert {int(binding["HostPort"]) for binding in bindings} == {
+        project.kafka_port,
+        project.database_port,
+    }
 
 
 def test_everything_is_limited_labelled_and_named_by_the_project(project: Project) -> None:
@@ -183,7 +197,9 @@ def test_everything_is_limited_labelled_and_named_by_the_project(project: Projec
         assert container["HostConfig"]["LogConfig"]["Config"]["max-size"]
         assert container["Config"]["Labels"]["delivery-platform.managed"] == "true"
         volumes = {mount["Name"] for mount in container["Mounts"] if mount["Type"] == "volume"}
-        assert volumes == {f"{project.name}_{service}"}, "a nameless volume would be left behind by every start"
+        assert volumes == {f"{project.name}_{service}"}, (
+            "a nameless volume would be left behind by every start"
+        )
 
 
 # The last one on this project. That data outlives down and up is proved by test_platform.py.
@@ -239,7 +255,9 @@ def test_a_volume_of_the_version_before_gets_the_second_account(earlier: Project
 @pytest.fixture
 def two_voters(tmp_path: Path) -> Iterator[Project]:
     """Kafka with a second controller: neither is a majority by itself, and clients only ever speak to the first."""
-    kafka = json.loads(new_project().compose("config", "--format", "json").stdout)["services"]["kafka"]
+    kafka = json.loads(new_project().compose("config", "--format", "json").stdout)["services"][
+        "kafka"
+    ]
     quorum = {"KAFKA_CONTROLLER_QUORUM_VOTERS": "1@kafka:9093,2@second:9093"}
     same = ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
     second = {
@@ -253,7 +271,12 @@ def two_voters(tmp_path: Path) -> Iterator[Project]:
     }
     override = tmp_path / "two-voters.json"
     services = {
-        "kafka": {"environment": {**quorum, "KAFKA_LISTENERS": "CONTROLLER://:9093,INTERNAL://:19092,HOST://:9092"}},
+        "kafka": {
+            "environment": {
+                **quorum,
+                "KAFKA_LISTENERS": "CONTROLLER://:9093,INTERNAL://:19092,HOST://:9092",
+            }
+        },
         "second": {"image": kafka["image"], "environment": second},
     }
     override.write_text(json.dumps({"services": services}))
@@ -266,7 +289,12 @@ def test_kafka_is_not_healthy_without_a_leader_though_its_port_is_open(two_voter
     command = two_voters.inspect("kafka")["Config"]["Healthcheck"]["Test"][1]
 
     def healthy() -> bool:
-        return docker("exec", f"{two_voters.name}-kafka-1", "sh", "-c", command, check=False).returncode == 0
+        return (
+            docker(
+                "exec", f"{two_voters.name}-kafka-1", "sh", "-c", command, check=False
+            ).returncode
+            == 0
+        )
 
     two_voters.compose("kill", "second")  # `up` has waited until it was healthy
     # A leader without followers steps down after one and a half of controller.quorum.fetch.timeout.ms: 3 seconds.

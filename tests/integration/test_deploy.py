@@ -120,7 +120,9 @@ class Place:
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """The components' pods by UID."""
-        found = json.loads(self.kubectl("get", "pods", "--selector=app.kubernetes.io/name", "--output=json"))["items"]
+        found = json.loads(
+            self.kubectl("get", "pods", "--selector=app.kubernetes.io/name", "--output=json")
+        )["items"]
         return {one["metadata"]["uid"]: one for one in found}
 
 
@@ -145,7 +147,9 @@ def publish(registry: Registry, made: Release, version: str, line: str = "releas
     replaced = {"values.yaml": with_images((folder / "values.yaml").read_text(), named)}
     packed = chart_package.package(folder, files.chart_files(folder), replaced, epoch=0)
     repository = f"{registry.address}/platform-chart"
-    chart = ReleasedChart(repository, version, chart_package.push(registry, repository, version, packed), version)
+    chart = ReleasedChart(
+        repository, version, chart_package.push(registry, repository, version, packed), version
+    )
     return put(registry, Release(images, version, chart, line, "main", "c0ffee", "a test"))
 
 
@@ -162,7 +166,9 @@ def _mount(place: str, name: str, digest: str) -> None:
     """Have an image that the registry holds in another repository too, below a path."""
     address, _, path = place.partition("/")
     base, repository = f"http://{address}", f"{path}/{name}"
-    manifest = requests.get(f"{base}/v2/{name}/manifests/{digest}", headers={"Accept": OCI}, timeout=30)
+    manifest = requests.get(
+        f"{base}/v2/{name}/manifests/{digest}", headers={"Accept": OCI}, timeout=30
+    )
     for blob in (manifest.json()["config"], *manifest.json()["layers"]):
         mount = f"{base}/v2/{repository}/blobs/uploads/?mount={blob['digest']}&from={name}"
         assert requests.post(mount, timeout=30).status_code == 201
@@ -176,7 +182,9 @@ def _mount(place: str, name: str, digest: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(
+    engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
     """The namespace, gone again when the module's tests are done. The nodes reach the declaration's registry."""
     made = lifecycle.released()
     assert made, "`./run inv images.ensure` comes first"
@@ -185,7 +193,9 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
     namespace = f"deploy-{uuid.uuid4().hex[:8]}"
     folder = tmp_path_factory.mktemp("clone")
     for name in ("delivery", "ops/locks", "base-image", "api-rest", "async-worker", "ops/upstream"):
-        shutil.copytree(files.ROOT / name, folder / name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+        shutil.copytree(
+            files.ROOT / name, folder / name, ignore=shutil.ignore_patterns(".venv", "__pycache__")
+        )
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)
     declared = (files.ROOT / "delivery.toml").read_text().partition("\n[environments.")[0]
@@ -199,7 +209,12 @@ def place(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPat
     release = publish(registry, made, "1.0.0")
     publish(registry, made, "1.2.0-rc.1", "candidate")
     gone = dataclasses.replace(release.images["async-worker"], digest="sha256:" + "0" * 64)
-    put(registry, dataclasses.replace(release, version="1.1.0", images={**release.images, "async-worker": gone}))
+    put(
+        registry,
+        dataclasses.replace(
+            release, version="1.1.0", images={**release.images, "async-worker": gone}
+        ),
+    )
     environment = {
         **os.environ,
         **engine.environment,
@@ -252,7 +267,10 @@ def test_deploys_tests_and_says_how_to_use_it(served: Place) -> None:
     made_of = ", ".join(f"{name} 1.0.0" for name in ("api-rest", "async-worker", "platform-chart"))
     assert described(served)[-1] == made_of
     enforced = served.kubectl("get", "namespace", served.namespace, "--output=json")
-    assert json.loads(enforced)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert (
+        json.loads(enforced)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        == "restricted"
+    )
 
 
 def described(place: Place) -> list[str]:
@@ -383,12 +401,20 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--environment", "elsewhere", "--version", "1.0.0"), "is not one of this environment's (no-such-context)"),
+        (
+            ("--environment", "elsewhere", "--version", "1.0.0"),
+            "is not one of this environment's (no-such-context)",
+        ),
         (("--version", "1.1.0"), "no longer holds"),
-        (("--environment", "production", "--version", "1.2.0-rc.1", "--yes"), "production takes releases"),
+        (
+            ("--environment", "production", "--version", "1.2.0-rc.1", "--yes"),
+            "production takes releases",
+        ),
     ],
 )
-def test_what_may_not_be_is_refused_and_nothing_changes(standing: Place, arguments: tuple[str, ...], said: str) -> None:
+def test_what_may_not_be_is_refused_and_nothing_changes(
+    standing: Place, arguments: tuple[str, ...], said: str
+) -> None:
     before = standing.history()
     code, printed = standing.inv("deploy", *arguments)
     assert code == 2
@@ -450,7 +476,11 @@ def said(place: Place) -> str:
 
 def image_ids(place: Place, environment: str) -> dict[str, str]:
     """The digests that the nodes say run in an environment's namespace, by component."""
-    argv = ["--selector=app.kubernetes.io/name", "--output=json", f"--namespace={place.namespace}-{environment}"]
+    argv = [
+        "--selector=app.kubernetes.io/name",
+        "--output=json",
+        f"--namespace={place.namespace}-{environment}",
+    ]
     pods = json.loads(run(place.programs["kubectl"], "get", "pods", *argv))["items"]
     return {
         one["metadata"]["labels"]["app.kubernetes.io/name"]: one["status"]["containerStatuses"][0][
@@ -468,7 +498,9 @@ def test_one_release_runs_as_the_same_bytes_wherever_it_is_promoted_to(
     file.write_text(place.release.to_json())
     found = {}
     for environment in PROMOTED:
-        code, printed = place.inv("deploy", "--environment", environment, "--release", str(file), "--yes")
+        code, printed = place.inv(
+            "deploy", "--environment", environment, "--release", str(file), "--yes"
+        )
         assert code == 0, printed
         found[environment] = image_ids(place, environment)
         say(f"  {environment}: {found[environment]}")
@@ -493,12 +525,21 @@ def test_an_environment_that_wants_signatures_takes_nothing_else(place: Place) -
     try:
         cosign = programs.ensure("cosign")
         password = {**os.environ, "COSIGN_PASSWORD": "test"}
-        subprocess.run([cosign, "generate-key-pair"], cwd=place.folder, env=password, check=True, capture_output=True)
+        subprocess.run(
+            [cosign, "generate-key-pair"],
+            cwd=place.folder,
+            env=password,
+            check=True,
+            capture_output=True,
+        )
         deploy = ("deploy", "--environment", "staging", "--version", "1.0.0")
         code, printed = place.inv(*deploy)
         assert code == 10, printed
         assert "/api-rest@" in printed
-        place.environment |= {"DELIVERY_SIGNING_KEY": str(place.folder / "cosign.key"), "COSIGN_PASSWORD": "test"}
+        place.environment |= {
+            "DELIVERY_SIGNING_KEY": str(place.folder / "cosign.key"),
+            "COSIGN_PASSWORD": "test",
+        }
         (place.folder / ".delivery").mkdir(exist_ok=True)
         (place.folder / ".delivery" / "release.json").write_text(place.release.to_json())
         code, printed = place.inv("signing.sign")

@@ -31,9 +31,13 @@ def test_what_is_not_ours_is_never_removed(engine: Engine, project: Declaration,
     container = engine.client.containers.create(project.upstream["debian"].image, name=name)
     volume = engine.client.volumes.create(name)
     try:
-        with pytest.raises(NotOursError, match=f"remove the container {name}: it is not this project's"):
+        with pytest.raises(
+            NotOursError, match=f"remove the container {name}: it is not this project's"
+        ):
             engine.remove(name)
-        with pytest.raises(NotOursError, match=f"remove the volume {name}: it is not this project's"):
+        with pytest.raises(
+            NotOursError, match=f"remove the volume {name}: it is not this project's"
+        ):
             engine.remove_volume(name)
         assert engine.container(name) is not None
         engine.client.volumes.get(name)
@@ -42,7 +46,9 @@ def test_what_is_not_ours_is_never_removed(engine: Engine, project: Declaration,
         volume.remove()
 
 
-def test_what_is_ours_is_removed_with_its_data(engine: Engine, project: Declaration, name: str) -> None:
+def test_what_is_ours_is_removed_with_its_data(
+    engine: Engine, project: Declaration, name: str
+) -> None:
     engine.run(
         project.upstream["registry"].image,
         name,
@@ -59,7 +65,9 @@ def test_what_is_ours_is_removed_with_its_data(engine: Engine, project: Declarat
     assert not engine.remove_volume(name)
 
 
-def test_an_upstream_image_is_pulled_where_a_registry_gives_it(engine: Engine, project: Declaration, name: str) -> None:
+def test_an_upstream_image_is_pulled_where_a_registry_gives_it(
+    engine: Engine, project: Declaration, name: str
+) -> None:
     published = f"{project.registry.address}/{name}:1"
     engine.client.images.get(project.upstream["registry"].image).tag(published)
     engine.push(published, lambda _: None)
@@ -73,8 +81,12 @@ def test_an_upstream_image_is_pulled_where_a_registry_gives_it(engine: Engine, p
         engine.client.images.remove(published)
 
 
-def test_an_image_that_nobody_has_cannot_be_pulled(engine: Engine, project: Declaration, name: str) -> None:
-    with pytest.raises((RegistryError, EngineError), match=f"pull {project.registry.address}/{name}:1: "):
+def test_an_image_that_nobody_has_cannot_be_pulled(
+    engine: Engine, project: Declaration, name: str
+) -> None:
+    with pytest.raises(
+        (RegistryError, EngineError), match=f"pull {project.registry.address}/{name}:1: "
+    ):
         engine.pull(f"{project.registry.address}/{name}:1", lambda _: None)
 
 
@@ -149,7 +161,11 @@ print(run("iptables-save -t filter"), run("iptables-save -t nat"), run("ip -brie
 @pytest.mark.skipif(not shutil.which("unshare"), reason="Linux has network namespaces")
 def test_what_a_private_engine_left_in_the_network_is_removed() -> None:
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, "-c", NETWORK], capture_output=True, text=True, check=False, cwd=ROOT
+        ["unshare", "--net", sys.executable, "-c", NETWORK],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     policies, *left = done.stdout.splitlines()

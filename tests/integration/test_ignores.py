@@ -73,9 +73,13 @@ def test_what_a_link_leads_to_is_packed(tmp_path: Path) -> None:
     argv = [programs.ensure("helm"), "package", str(chart), "--destination", str(tmp_path)]
     subprocess.run(argv, check=True, capture_output=True)
     with tarfile.open(tmp_path / "packed-1.0.0.tgz") as packed:
-        content = {name.removeprefix("packed/"): packed.extractfile(name) for name in packed.getnames()}
-        found = {name: hashlib.sha256(file.read()).hexdigest() for name, file in content.items() if file}
+        content = {
+            name.removeprefix("packed/"): packed.extractfile(name) for name in packed.getnames()
+        }
+        found = {
+            name: hashlib.sha256(file.read()).hexdigest() for name, file in content.items() if file
+        }
     # Helm writes Chart.yaml anew.
-    assert {**found, "Chart.yaml": ""} == {file.path: file.digest for file in files.chart_files(chart)} | {
-        "Chart.yaml": ""
-    }
+    assert {**found, "Chart.yaml": ""} == {
+        file.path: file.digest for file in files.chart_files(chart)
+    } | {"Chart.yaml": ""}

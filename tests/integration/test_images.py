@@ -42,7 +42,8 @@ def config(release: Release, name: str) -> dict[str, Any]:
     host, _, repository = image.repository.partition("/")
     digest = manifest(release, name)["config"]["digest"]
     return cast(
-        "dict[str, Any]", requests.get(f"http://{host}/v2/{repository}/blobs/{digest}", timeout=10).json()["config"]
+        "dict[str, Any]",
+        requests.get(f"http://{host}/v2/{repository}/blobs/{digest}", timeout=10).json()["config"],
     )
 
 
@@ -57,8 +58,12 @@ def test_an_app_stands_on_the_layers_of_the_base(release: Release, app: str) -> 
     assert len(layers(release, app)) == len(base) + 2  # its dependencies, and its own source
 
 
-@pytest.mark.parametrize(("app", "module"), [("api-rest", "api_rest"), ("async-worker", "async_worker")])
-def test_an_app_is_started_without_a_shell_and_not_as_root(release: Release, app: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("app", "module"), [("api-rest", "api_rest"), ("async-worker", "async_worker")]
+)
+def test_an_app_is_started_without_a_shell_and_not_as_root(
+    release: Release, app: str, module: str
+) -> None:
     started = config(release, app)
     assert started["User"] == "65532:65532"
     assert started["Entrypoint"] == ["/usr/bin/python3", "-m", module]
@@ -75,7 +80,9 @@ def test_an_image_says_what_it_is(release: Release, name: str) -> None:
 @pytest.mark.parametrize("app", APPS)
 def test_wrong_settings_are_all_named_at_once(engine: Engine, release: Release, app: str) -> None:
     container = engine.client.containers.run(
-        release.images[app].pinned, detach=True, environment={"BROKER_URL": "http://nowhere", "DB_PORT": "many"}
+        release.images[app].pinned,
+        detach=True,
+        environment={"BROKER_URL": "http://nowhere", "DB_PORT": "many"},
     )
     try:
         assert container.wait(timeout=30)["StatusCode"] == 2
@@ -91,7 +98,9 @@ def test_there_is_no_shell(engine: Engine, release: Release, name: str) -> None:
     listed = engine.client.containers.run(
         release.images[name].pinned,
         entrypoint=["/usr/bin/python3", "-c"],
-        command=["import json, os; print(json.dumps(sorted({*os.listdir('/bin'), *os.listdir('/usr/bin')})))"],
+        command=[
+            "import json, os; print(json.dumps(sorted({*os.listdir('/bin'), *os.listdir('/usr/bin')})))"
+        ],
         remove=True,
     )
     assert not {"sh", "bash", "dash", "busybox", "apt", "dpkg", "pip"} & set(json.loads(listed))
@@ -99,6 +108,9 @@ def test_there_is_no_shell(engine: Engine, release: Release, name: str) -> None:
 
 def test_the_worker_is_a_command_too(engine: Engine, release: Release) -> None:
     said = engine.client.containers.run(
-        release.images["async-worker"].pinned, entrypoint=["async-worker"], command=["redrive", "--help"], remove=True
+        release.images["async-worker"].pinned,
+        entrypoint=["async-worker"],
+        command=["redrive", "--help"],
+        remove=True,
     )
     assert b"usage: async-worker redrive" in said

@@ -35,7 +35,11 @@ KIND = {"group": "coordination.k8s.io", "version": "v1", "kind": "Lease"}
 # The part of an API that kubectl reads before it asks for a Lease, or for the objects of a release.
 RESOURCES = {
     "v1": {"pods": "Pod"},
-    "apps/v1": {"deployments": "Deployment", "replicasets": "ReplicaSet", "statefulsets": "StatefulSet"},
+    "apps/v1": {
+        "deployments": "Deployment",
+        "replicasets": "ReplicaSet",
+        "statefulsets": "StatefulSet",
+    },
     "coordination.k8s.io/v1": {"leases": "Lease"},
 }
 VALIDATION = {
@@ -71,14 +75,21 @@ class Api:
         if self.held is not None and told != str(self.version):
             return status(409, "Conflict", "the object has been modified")
         self.version += 1
-        self.held = {**given, "metadata": {**given["metadata"], "resourceVersion": str(self.version)}}
+        self.held = {
+            **given,
+            "metadata": {**given["metadata"], "resourceVersion": str(self.version)},
+        }
         return 200, self.held
 
     def get(self, path: str) -> tuple[int, dict[str, Any]]:
         """What there is at a path."""
         if path == f"{LEASES}/{NAME}" and self.held is not None:
             return 200, self.held
-        return (200, DISCOVERY[path]) if path in DISCOVERY else status(404, "NotFound", "there is no such thing")
+        return (
+            (200, DISCOVERY[path])
+            if path in DISCOVERY
+            else status(404, "NotFound", "there is no such thing")
+        )
 
     def wait_for(self, met: Callable[[list[int]], bool]) -> None:
         """Wait until the answers to PUT are what they are to be."""
@@ -105,7 +116,13 @@ def discovery() -> dict[str, dict[str, Any]]:
         group, _, number = version.rpartition("/")
         base = f"/apis/{version}" if group else f"/api/{version}"
         resources = [
-            {"name": name, "singularName": kind.lower(), "kind": kind, "namespaced": True, "verbs": ["get", "list"]}
+            {
+                "name": name,
+                "singularName": kind.lower(),
+                "kind": kind,
+                "namespaced": True,
+                "verbs": ["get", "list"],
+            }
             for name, kind in kinds.items()
         ]
         found[base] = {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
@@ -225,7 +242,9 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def client(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Client]]:
+def client(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Client]]:
     """What makes a client of this name."""
     monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
     kubectl = programs.ensure("kubectl")
@@ -281,7 +300,9 @@ def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
     first, second = client("first"), client("second")
     program, number = tmp_path / "helm", tmp_path / "pid"
     # The worst of all: it does not end when it is asked to.
-    program.write_text("#!/bin/sh\ntrap '' TERM\necho $$ > \"${0%helm}pid\"\necho started\nexec sleep 300\n")
+    program.write_text(
+        "#!/bin/sh\ntrap '' TERM\necho $$ > \"${0%helm}pid\"\necho started\nexec sleep 300\n"
+    )
     program.chmod(0o755)
     stalled: list[float] = []
     challenger: list[Future[Second]] = []
@@ -319,7 +340,9 @@ def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
     assert leases.read(api.held).holder == ""
 
 
-def test_a_renewal_whose_answer_is_lost_is_known_as_ours(api: Api, client: Callable[[str], Client]) -> None:
+def test_a_renewal_whose_answer_is_lost_is_known_as_ours(
+    api: Api, client: Callable[[str], Client]
+) -> None:
     with lock.hold(client("first").kubernetes, NAME, seconds=0) as turn:
         api.wait_for(lambda answers: len(answers) >= 2)
         api.answers_to_lose = 1

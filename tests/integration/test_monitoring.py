@@ -45,7 +45,9 @@ class Asked:
 def dashboard() -> list[Asked]:
     """Every expression of the dashboard, with its variables filled in."""
     found = []
-    for panel in json.loads((CHART / "dashboards" / "platform.json").read_text(encoding="utf-8"))["panels"]:
+    for panel in json.loads((CHART / "dashboards" / "platform.json").read_text(encoding="utf-8"))[
+        "panels"
+    ]:
         for target in panel.get("targets", []):
             expression = target["expr"]
             for variable, value in STANDS_FOR.items():
@@ -55,7 +57,9 @@ def dashboard() -> list[Asked]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    (group,) = yaml_strict.load((ROOT / "ops" / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
+    (group,) = yaml_strict.load(
+        (ROOT / "ops" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
+    )["groups"]
     found: list[dict[str, Any]] = group["rules"]
     return found
 
@@ -134,7 +138,9 @@ def test_the_alerts_are_loaded_and_evaluated(monitored: Monitored) -> None:
         found: list[dict[str, Any]] = group["rules"]
         return found
 
-    wait_for("every alert to be evaluated", lambda: all(rule["health"] != "unknown" for rule in loaded()))
+    wait_for(
+        "every alert to be evaluated", lambda: all(rule["health"] != "unknown" for rule in loaded())
+    )
     assert {rule["name"]: (rule["health"], rule.get("lastError", "")) for rule in loaded()} == {
         rule["alert"]: ("ok", "") for rule in alerts()
     }
@@ -143,7 +149,9 @@ def test_the_alerts_are_loaded_and_evaluated(monitored: Monitored) -> None:
 def test_nothing_is_wrong_but_what_was_put_aside(monitored: Monitored) -> None:
     wait_for(
         "the alert on what was put aside",
-        lambda: bool(monitored.query('ALERTS{alertname="WorkerPutsAsideMessages", alertstate="firing"}')),
+        lambda: bool(
+            monitored.query('ALERTS{alertname="WorkerPutsAsideMessages", alertstate="firing"}')
+        ),
         seconds=PATIENCE,
     )
     firing = {one["metric"]["alertname"] for one in monitored.query('ALERTS{alertstate="firing"}')}
@@ -151,7 +159,9 @@ def test_nothing_is_wrong_but_what_was_put_aside(monitored: Monitored) -> None:
 
 
 @pytest.mark.parametrize("asked", OF_THE_APPS, ids=str)
-def test_every_metric_and_label_in_an_expression_is_there(monitored: Monitored, asked: Asked) -> None:
+def test_every_metric_and_label_in_an_expression_is_there(
+    monitored: Monitored, asked: Asked
+) -> None:
     used = METRIC.findall(asked.expression)
     assert used
     for metric, selector in used:
@@ -161,12 +171,18 @@ def test_every_metric_and_label_in_an_expression_is_there(monitored: Monitored, 
         # What is summed up by a label, and what a selector asks for; `le` is a histogram's own.
         for labels in re.findall(r"by \(([^)]*)\)", asked.expression):
             wanted |= {label.strip() for label in labels.split(",")}
-        assert wanted <= set().union(*series), f"{metric} has no label {wanted - set().union(*series)}"
+        assert wanted <= set().union(*series), (
+            f"{metric} has no label {wanted - set().union(*series)}"
+        )
 
 
 @pytest.mark.parametrize("asked", OF_THE_PROXY, ids=str)
-def test_prometheus_understands_what_is_asked_of_the_proxy(monitored: Monitored, asked: Asked) -> None:
-    assert monitored.query(asked.expression) == []  # none runs here; platform-chart's tests ask a real one
+def test_prometheus_understands_what_is_asked_of_the_proxy(
+    monitored: Monitored, asked: Asked
+) -> None:
+    assert (
+        monitored.query(asked.expression) == []
+    )  # none runs here; platform-chart's tests ask a real one
 
 
 @pytest.mark.parametrize("asked", [one for one in PANELS if one not in OF_THE_PROXY], ids=str)
@@ -185,7 +201,9 @@ def test_prometheus_can_change_nothing_but_its_data(monitored: Monitored, engine
     assert attributes["HostConfig"]["ReadonlyRootfs"]
     assert attributes["HostConfig"]["CapDrop"] == ["ALL"]
     assert attributes["HostConfig"]["PortBindings"]["9090/tcp"][0]["HostIp"] == "127.0.0.1"
-    assert [mount["Destination"] for mount in attributes["Mounts"] if mount["RW"]] == ["/prometheus"]
+    assert [mount["Destination"] for mount in attributes["Mounts"] if mount["RW"]] == [
+        "/prometheus"
+    ]
 
 
 def run(*argv: str) -> str:
@@ -208,7 +226,9 @@ def rendered(*options: str) -> list[dict[str, Any]]:
 
 
 def test_the_charts_values_for_traces_reach_both_apps() -> None:
-    documents = rendered(f"--values={process.record(ROOT / 'ops' / 'monitoring' / 'traces-values.yaml')}")
+    documents = rendered(
+        f"--values={process.record(ROOT / 'ops' / 'monitoring' / 'traces-values.yaml')}"
+    )
     for app in ("api-rest", "async-worker"):
         (config,) = [
             one
@@ -217,14 +237,25 @@ def test_the_charts_values_for_traces_reach_both_apps() -> None:
             and one["metadata"]["name"].startswith(f"platform-{app}")
             and "LOG_LEVEL" in one["data"]
         ]
-        assert config["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.observability.svc:4318"
+        assert (
+            config["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+            == "http://collector.observability.svc:4318"
+        )
         (policy,) = [
-            one for one in documents if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == f"platform-{app}"
+            one
+            for one in documents
+            if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == f"platform-{app}"
         ]
-        assert [4318] in [[port["port"] for port in rule.get("ports", [])] for rule in policy["spec"]["egress"]]
+        assert [4318] in [
+            [port["port"] for port in rule.get("ports", [])] for rule in policy["spec"]["egress"]
+        ]
 
 
 def test_the_alerts_are_those_that_the_chart_renders_for_helm() -> None:
-    (made,) = [one for one in rendered("--set", "monitoring.rules.enabled=true") if one["kind"] == "PrometheusRule"]
+    (made,) = [
+        one
+        for one in rendered("--set", "monitoring.rules.enabled=true")
+        if one["kind"] == "PrometheusRule"
+    ]
     (group,) = made["spec"]["groups"]
     assert [rule for rule in group["rules"] if "haproxy_" not in rule["expr"]] == alerts()

@@ -34,7 +34,9 @@ def proved(platform: Platform) -> str:
 @pytest.fixture
 def topic(platform: Platform) -> Iterator[KafkaConsumer]:
     """A consumer at the beginning of the topic, which waits no longer than three heartbeats take."""
-    consumer = KafkaConsumer(bootstrap_servers=f"localhost:{platform.ports['KAFKA_PORT']}", consumer_timeout_ms=30_000)
+    consumer = KafkaConsumer(
+        bootstrap_servers=f"localhost:{platform.ports['KAFKA_PORT']}", consumer_timeout_ms=30_000
+    )
     with closing(consumer):
         partitions = consumer.partitions_for_topic("deployments") or ()
         consumer.assign([TopicPartition("deployments", number) for number in partitions])
@@ -45,7 +47,11 @@ def topic(platform: Platform) -> Iterator[KafkaConsumer]:
 def in_database(platform: Platform, identifier: str) -> int:
     """How many rows the table has for an event."""
     connection = pymysql.connect(
-        host="127.0.0.1", port=platform.ports["DATABASE_PORT"], user="ledger", password="ledger", database="ledger"
+        host="127.0.0.1",
+        port=platform.ports["DATABASE_PORT"],
+        user="ledger",
+        password="ledger",
+        database="ledger",
     )
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM deployments WHERE id = %s", (identifier,))
@@ -62,7 +68,9 @@ def services(platform: Platform) -> dict[str, dict[str, Any]]:
 
 def container(engine: Engine, platform: Platform, service: str) -> Container:
     """A service's container as it is now."""
-    return engine.client.containers.get(f"{platform.environment['COMPOSE_PROJECT_NAME']}-{service}-1")
+    return engine.client.containers.get(
+        f"{platform.environment['COMPOSE_PROJECT_NAME']}-{service}-1"
+    )
 
 
 def test_an_interrupted_up_says_so_and_is_finished_by_the_next(platform: Platform) -> None:
@@ -76,7 +84,9 @@ def test_an_interrupted_up_says_so_and_is_finished_by_the_next(platform: Platfor
 
 def deployed(platform: Platform) -> dict[str, str]:
     """The version of each component that the ledger says runs in `local`."""
-    told = requests.get(f"http://localhost:{platform.ports['API_PORT']}/environments", timeout=10).json()
+    told = requests.get(
+        f"http://localhost:{platform.ports['API_PORT']}/environments", timeout=10
+    ).json()
     return {
         component["component"]: component["version"]
         for environment in told["environments"]
@@ -88,7 +98,9 @@ def deployed(platform: Platform) -> dict[str, str]:
 def deployments(platform: Platform) -> list[tuple[str, str]]:
     """The component and status of each event of a deploy that the ledger has, the oldest first."""
     address = f"http://localhost:{platform.ports['API_PORT']}/deployments"
-    events = requests.get(address, params={"stage": "deploy", "limit": "500"}, timeout=10).json()["deployments"]
+    events = requests.get(address, params={"stage": "deploy", "limit": "500"}, timeout=10).json()[
+        "deployments"
+    ]
     return [(event["component"], event["status"]) for event in reversed(events)]
 
 
@@ -105,15 +117,23 @@ def test_up_builds_pushes_runs_and_proves(platform: Platform) -> None:
 
 def test_everything_runs_from_the_registry_by_digest(platform: Platform) -> None:
     running = services(platform)
-    assert {name: service["health"] for name, service in running.items()} == dict.fromkeys(SERVICES, "healthy")
+    assert {name: service["health"] for name, service in running.items()} == dict.fromkeys(
+        SERVICES, "healthy"
+    )
     for name in OURS:
-        assert re.fullmatch(rf"{platform.registry}/{name}@sha256:[0-9a-f]{{64}}", running[name]["image"])
+        assert re.fullmatch(
+            rf"{platform.registry}/{name}@sha256:[0-9a-f]{{64}}", running[name]["image"]
+        )
 
 
 def test_up_is_a_deployment_of_both_apps_to_local(platform: Platform) -> None:
     # The worker stores what was delivered at the end of `inv up` in a moment.
-    wait_for("the ledger to say that both apps run", lambda: deployed(platform) == released(platform))
-    assert sorted(deployments(platform)) == [(name, status) for name in OURS for status in ("started", "succeeded")]
+    wait_for(
+        "the ledger to say that both apps run", lambda: deployed(platform) == released(platform)
+    )
+    assert sorted(deployments(platform)) == [
+        (name, status) for name in OURS for status in ("started", "succeeded")
+    ]
     assert "records:" not in platform.up.stderr  # a ledger that is not up yet is no news
 
 
@@ -128,13 +148,23 @@ def test_the_second_up_changes_nothing_and_says_so(platform: Platform) -> None:
     assert deployed(platform) == released(platform)
 
 
-def test_no_service_may_have_threads_and_processes_without_end(engine: Engine, platform: Platform) -> None:
-    limits = {name: container(engine, platform, name).attrs["HostConfig"]["PidsLimit"] for name in SERVICES}
+def test_no_service_may_have_threads_and_processes_without_end(
+    engine: Engine, platform: Platform
+) -> None:
+    limits = {
+        name: container(engine, platform, name).attrs["HostConfig"]["PidsLimit"]
+        for name in SERVICES
+    }
     assert [name for name, limit in limits.items() if not limit] == []
 
 
-def test_every_service_that_ends_by_itself_is_started_again(engine: Engine, platform: Platform) -> None:
-    policies = {container(engine, platform, name).attrs["HostConfig"]["RestartPolicy"]["Name"] for name in SERVICES}
+def test_every_service_that_ends_by_itself_is_started_again(
+    engine: Engine, platform: Platform
+) -> None:
+    policies = {
+        container(engine, platform, name).attrs["HostConfig"]["RestartPolicy"]["Name"]
+        for name in SERVICES
+    }
     assert policies == {"unless-stopped"}
     worker = container(engine, platform, "async-worker")
     # Asked from inside, so that the engine does not know that anybody wants it to end.
@@ -174,7 +204,9 @@ def test_a_taken_port_is_named_with_who_has_it(platform: Platform) -> None:
         port = holder.getsockname()[1]
         refused = platform.inv("up", environment={"API_PORT": str(port)})
     assert refused.returncode == 7
-    assert f"port {port}, which api-rest is to publish, is taken by another program" in refused.stderr
+    assert (
+        f"port {port}, which api-rest is to publish, is taken by another program" in refused.stderr
+    )
     assert f"API_PORT={port + 1} ./run inv up" in refused.stderr
 
 
@@ -190,10 +222,14 @@ def test_data_outlives_down_and_up(platform: Platform) -> None:
     assert in_database(platform, identifier) == 1
     # What `down` told the ledger before it was gone is there, too, and so is what runs since.
     assert {(name, "removed") for name in OURS} <= set(deployments(platform))
-    wait_for("the ledger to say that both apps run", lambda: deployed(platform) == released(platform))
+    wait_for(
+        "the ledger to say that both apps run", lambda: deployed(platform) == released(platform)
+    )
 
 
-def test_the_topic_keeps_the_first_event_and_gets_heartbeats(platform: Platform, topic: KafkaConsumer) -> None:
+def test_the_topic_keeps_the_first_event_and_gets_heartbeats(
+    platform: Platform, topic: KafkaConsumer
+) -> None:
     held = [next(topic) for _ in range(sum(topic.end_offsets(topic.assignment()).values()))]
     assert any(proved(platform).encode() in record.value for record in held)
     heartbeats = sum(HEARTBEAT in record.headers for record in held)

@@ -12,7 +12,9 @@ from delivery.machine import platform
 pytestmark = pytest.mark.engine
 
 
-@pytest.mark.skipif(platform() != wheel.ARCHITECTURE, reason=f"the wheels' programs are {wheel.ARCHITECTURE}'s")
+@pytest.mark.skipif(
+    platform() != wheel.ARCHITECTURE, reason=f"the wheels' programs are {wheel.ARCHITECTURE}'s"
+)
 @pytest.mark.parametrize(("lock", "helm"), [("kubernetes", "v4"), ("helm3", "v3")])
 def test_the_locked_wheels_carry_helm_and_kubectl(
     lock: str, helm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,10 +23,14 @@ TODAY = date(2026, 11, 21)
 
 
 @pytest.fixture
-def declared(engine: Engine, project: Declaration, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declaration]:
+def declared(
+    engine: Engine, project: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Declaration]:
     """This project with a registry of its own, started as `inv up` starts one."""
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"delivery-test-{uuid.uuid4().hex[:8]}")
-    made = project.at(f"localhost:{free_port()}").model_copy(update={"prune": Prune(develop=1, candidate=1, days=7)})
+    made = project.at(f"localhost:{free_port()}").model_copy(
+        update={"prune": Prune(develop=1, candidate=1, days=7)}
+    )
     try:
         local_registry.ensure(engine, made)
         yield made
@@ -38,12 +42,19 @@ def declared(engine: Engine, project: Declaration, monkeypatch: pytest.MonkeyPat
 def publish(declaration: Declaration, registry: Registry, version: str, folder: Path) -> Release:
     """Publish a release of one image with a layer of a megabyte, something attached to it, and a chart."""
     name = declaration.components()[0]
-    repository, chart = f"{registry.address}/{name}", f"{registry.address}/{declaration.chart.folder}"
+    repository, chart = (
+        f"{registry.address}/{name}",
+        f"{registry.address}/{declaration.chart.folder}",
+    )
     write_layout(folder / version, version.encode() * 200_000)
     image = registry.push_layout(folder / version, repository, f"key-{version}", lambda _line: None)
-    registry.push_artifact(repository, Artifact("x/sbom", [Blob("x/y", version.encode())], subject=image))
+    registry.push_artifact(
+        repository, Artifact("x/sbom", [Blob("x/y", version.encode())], subject=image)
+    )
     registry.put_tag(repository, version, image)
-    packed = registry.push_artifact(chart, Artifact("x/chart", [Blob("x/y", version.encode())]), tag=version)
+    packed = registry.push_artifact(
+        chart, Artifact("x/chart", [Blob("x/y", version.encode())]), tag=version
+    )
     made = Release(
         {name: ReleasedImage(repository, f"key-{version}", image, version)},
         version,
@@ -64,10 +75,15 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
 ) -> None:
     registry = Registry(declared.registry.address)
     old = publish(declared, registry, "1.0.0-dev.1", tmp_path)
-    kept = [publish(declared, registry, version, tmp_path) for version in ("1.0.0-dev.2", "1.0.0-rc.1", "1.0.0")]
+    kept = [
+        publish(declared, registry, version, tmp_path)
+        for version in ("1.0.0-dev.2", "1.0.0-rc.1", "1.0.0")
+    ]
     (image,) = old.images.values()
     write_layout(tmp_path / "pushing", b"pushing")
-    pushing = registry.push_layout(tmp_path / "pushing", image.repository, "key-pushing", lambda _line: None)
+    pushing = registry.push_layout(
+        tmp_path / "pushing", image.repository, "key-pushing", lambda _line: None
+    )
 
     def look(days: int = 0) -> pruning.Found:
         uses = pruning.in_use(declared, list(declared.environments), (), tmp_path)
@@ -75,7 +91,9 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
 
     before = volume_bytes(engine, declared)
     found = look()
-    assert len(found.outcome.going) == 5  # the release, its chart, its image, what is attached to that, and the list
+    assert (
+        len(found.outcome.going) == 5
+    )  # the release, its chart, its image, what is attached to that, and the list
     assert pruning.act(declared, registry, found) == 5
     assert registry.fetch(image.repository, image.digest) is None
     assert catalog.known(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]

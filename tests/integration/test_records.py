@@ -54,12 +54,16 @@ class Deploys:
     def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
         action = Action.ROLLBACK if served else Action.DEPLOY
         with recorder.deployment(self.declaration, "deploy", action, self.house.root) as recording:
-            recording.start(self.deployment(action, version, served), None if served else self.release)
+            recording.start(
+                self.deployment(action, version, served), None if served else self.release
+            )
             if error:
                 raise error
 
     def deployment(self, action: Action, version: str, before: str = "") -> Deployment:
-        contents, served = (Contents(versions={self.component: one} if one else {}) for one in (version, before))
+        contents, served = (
+            Contents(versions={self.component: one} if one else {}) for one in (version, before)
+        )
         return Deployment(action=action, environment=ENVIRONMENT, contents=contents, before=served)
 
 
@@ -83,7 +87,10 @@ def serves(platform: Platform, component: str) -> str | None:
 
 
 def wait_served(platform: Platform, component: str, version: str | None) -> None:
-    wait_for(f"the ledger to say that {version or 'nothing'} runs", lambda: serves(platform, component) == version)
+    wait_for(
+        f"the ledger to say that {version or 'nothing'} runs",
+        lambda: serves(platform, component) == version,
+    )
 
 
 def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
@@ -135,7 +142,10 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert any(row.endswith(f"{component} 1.1.0 staging rolled-back Zoë") for row in rows)
     # 1.0.0 went well; 1.1.0 failed at once, 1.2.0 later.
-    assert any(row.startswith(f"{component} staging 0.033 a day (1)") and "67% (2 of 3)" in row for row in rows), rows
+    assert any(
+        row.startswith(f"{component} staging 0.033 a day (1)") and "67% (2 of 3)" in row
+        for row in rows
+    ), rows
     file = tmp_path / "records.csv"
     records.records.body.__wrapped__(None, component=component, csv=str(file))
     with file.open(encoding="utf-8-sig", newline="") as text:
@@ -144,7 +154,9 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     assert json.loads(cells[0]["details"])["commit"] == deploy.release.commit
 
 
-def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house: Repository) -> None:
+def test_a_removal_and_a_verification_change_what_runs(
+    platform: Platform, house: Repository
+) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
     ledger = recorder.ledger(deploy.declaration)
@@ -154,7 +166,9 @@ def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house
 
     deploy("1.0.0")
     deploy("1.1.0")
-    with recorder.deployment(deploy.declaration, "undeploy", Action.REMOVE, house.root) as recording:
+    with recorder.deployment(
+        deploy.declaration, "undeploy", Action.REMOVE, house.root
+    ) as recording:
         recording.start(deploy.deployment(Action.REMOVE, "", before="1.1.0"))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
     assert outbox.rejected() == []
@@ -165,7 +179,9 @@ def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house
     wait_served(platform, component, "1.1.0")
 
     def verify() -> None:
-        with recorder.deployment(deploy.declaration, "verify", Action.VERIFY, house.root) as recording:
+        with recorder.deployment(
+            deploy.declaration, "verify", Action.VERIFY, house.root
+        ) as recording:
             recording.start(deploy.deployment(Action.VERIFY, "1.1.0"))
             raise DeployError("test: no greeting", rolled_back=True)
 
@@ -175,7 +191,9 @@ def test_a_removal_and_a_verification_change_what_runs(platform: Platform, house
     wait_served(platform, component, "1.0.0")
 
 
-def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(platform: Platform, house: Repository) -> None:
+def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(
+    platform: Platform, house: Repository
+) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(house, component)
     deploy("1.0.0")

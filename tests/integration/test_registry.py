@@ -59,7 +59,9 @@ def held(address: str, repository: str, tag: str) -> str:
     ],
     ids=["503-upload", "reset-in-upload", "reset-after-upload", "reset-in-manifest", "slow-upload"],
 )
-def test_what_passes_is_waited_out(address: str, tmp_path: Path, fault: Fault, request: pytest.FixtureRequest) -> None:
+def test_what_passes_is_waited_out(
+    address: str, tmp_path: Path, fault: Fault, request: pytest.FixtureRequest
+) -> None:
     built = write_layout(tmp_path, request.node.name.encode() * 5000)
     with serving(forward_to(f"http://{address}"), fault) as (proxy, _):
         client = Registry(proxy, pause=no_pause, timeout=(5, 0.5))
@@ -67,7 +69,9 @@ def test_what_passes_is_waited_out(address: str, tmp_path: Path, fault: Fault, r
     assert held(address, "drill", "k1") == built
 
 
-def test_a_registry_that_wants_a_login_gets_one(locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_wants_a_login_gets_one(
+    locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built = write_layout(tmp_path)
     with pytest.raises(RegistryError, match="the registry answered 401"):
         Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line)
@@ -101,7 +105,9 @@ def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) 
     client.push_layout(tmp_path, app, "k1", no_line)
     assert client.referrers(app, image) == []
     pushed = [
-        client.push_artifact(app, Artifact(f"text/{kind}", [Blob("text/plain", kind.encode())], subject=image))
+        client.push_artifact(
+            app, Artifact(f"text/{kind}", [Blob("text/plain", kind.encode())], subject=image)
+        )
         for kind in ("sbom", "signature", "sbom")
     ]
     assert pushed[0] == pushed[2]
@@ -114,7 +120,9 @@ def test_artefacts_are_attached_found_and_fetched(address: str, tmp_path: Path) 
     assert client.blob(app, sbom.manifest["layers"][0]["digest"]) == b"sbom"
 
 
-def test_what_is_deleted_is_gone_with_its_tags_and_can_be_pushed_again(address: str, tmp_path: Path) -> None:
+def test_what_is_deleted_is_gone_with_its_tags_and_can_be_pushed_again(
+    address: str, tmp_path: Path
+) -> None:
     image = write_layout(tmp_path)
     client, app = Registry(address), f"{address}/deleted"
     for _ in range(2):
@@ -132,7 +140,10 @@ def test_blobs_are_taken_over_from_a_sibling(address: str, tmp_path: Path) -> No
     client.push_layout(tmp_path, f"{address}/sibling", "k1", no_line)
     sent = client.sent
     mount_from = [f"{address}/nothing", f"{address}/sibling"]
-    assert client.push_layout(tmp_path, f"{address}/taker", "k1", no_line, mount_from=mount_from) == image
+    assert (
+        client.push_layout(tmp_path, f"{address}/taker", "k1", no_line, mount_from=mount_from)
+        == image
+    )
     assert client.sent - sent < 1000
     assert client.blob(f"{address}/taker", sha256(b"base" * 10_000)) == b"base" * 10_000
 
@@ -146,7 +157,9 @@ class Encrypted:
 
 
 @pytest.fixture(scope="module")
-def encrypted(engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+def encrypted(
+    engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Encrypted]:
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
     issued = authority.issue_cert("registry.test")
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
@@ -166,7 +179,9 @@ def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         socket,
         "getaddrinfo",
-        lambda host, *more, **options: look_up("127.0.0.1" if host == "registry.test" else host, *more, **options),
+        lambda host, *more, **options: look_up(
+            "127.0.0.1" if host == "registry.test" else host, *more, **options
+        ),
     )
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "registry.test,localhost,127.0.0.1")
@@ -174,7 +189,9 @@ def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("named")
-def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(encrypted: Encrypted, tmp_path: Path) -> None:
+def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(
+    encrypted: Encrypted, tmp_path: Path
+) -> None:
     image = write_layout(tmp_path / "image")
     address = encrypted.address
     with pytest.raises(RegistryError, match="certificate is not trusted"):
@@ -183,7 +200,9 @@ def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(encryp
     folder.mkdir(parents=True)
     encrypted.authority.cert_pem.write_to_path(str(folder / "ca.crt"))
     assert answers(address)
-    assert Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line) == image
+    assert (
+        Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line) == image
+    )
 
 
 class Store:

@@ -39,7 +39,9 @@ def address(engine: Engine, project: Declaration) -> Iterator[str]:
 @pytest.fixture
 def place(address: str, tmp_path: Path) -> Small:
     """The small project, publishing to repositories of its own."""
-    return small.make(tmp_path / "place", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}")
+    return small.make(
+        tmp_path / "place", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,11 @@ def test_everything_is_published_under_its_version(pushed: Small) -> None:
     for name, digest in digests(pushed).items():
         repository = told["images"].get(name, told["chart"])["repository"]
         assert registry.digest(repository, "0.1.0-dev.1") == digest
-    assert (told["line"], told["branch"], told["commit"]) == ("develop", "develop", pushed.git("rev-parse", "HEAD"))
+    assert (told["line"], told["branch"], told["commit"]) == (
+        "develop",
+        "develop",
+        pushed.git("rev-parse", "HEAD"),
+    )
 
 
 def test_a_fresh_clone_without_an_engine_finds_nothing_to_do(pushed: Small, tmp_path: Path) -> None:
@@ -94,7 +100,10 @@ def test_a_change_builds_what_stands_on_it_and_nothing_else(place: Small) -> Non
     after = digests(place)
     assert {name for name in after if after[name] != before[name]} == {"api-rest", "chart"}
     assert place.released()["images"]["base-image"]["version"] == "0.1.0-dev.1"
-    assert published(place)["async-worker"] == ["0.1.0-dev.1", "0.1.0-dev.2"]  # the apps have one version
+    assert published(place)["async-worker"] == [
+        "0.1.0-dev.1",
+        "0.1.0-dev.2",
+    ]  # the apps have one version
 
 
 def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
@@ -106,7 +115,9 @@ def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
     # What was built then is pushed once it is on a line that is published.
     place.git("switch", "--quiet", "develop")
     place.git("merge", "--quiet", "feature/Ünïcode")
-    assert "build: nothing to do: base-image, api-rest, async-worker built before" in succeed(place, "push")
+    assert "build: nothing to do: base-image, api-rest, async-worker built before" in succeed(
+        place, "push"
+    )
 
 
 def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
@@ -121,17 +132,26 @@ def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
     assert published(place) == FIRST
 
 
-def test_a_third_image_that_does_not_build_leaves_no_new_version(pushed: Small, tmp_path: Path) -> None:
+def test_a_third_image_that_does_not_build_leaves_no_new_version(
+    pushed: Small, tmp_path: Path
+) -> None:
     there = pushed.clone(tmp_path / "elsewhere")
-    there.commit("feat: both", {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"})
+    there.commit(
+        "feat: both",
+        {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"},
+    )
     code, printed = there.inv("build", "push")
     assert code == 5, printed
     assert published(pushed) == FIRST
 
 
-def test_a_third_image_that_cannot_be_pushed_leaves_no_new_version(place: Small, address: str) -> None:
+def test_a_third_image_that_cannot_be_pushed_leaves_no_new_version(
+    place: Small, address: str
+) -> None:
     refusal: Answer = (403, {}, b'{"errors": [{"code": "DENIED", "message": "not you"}]}')
-    with serving(forward_to(f"http://{address}"), failing(99, "PUT", "/async-worker/manifests/", refusal)) as (
+    with serving(
+        forward_to(f"http://{address}"), failing(99, "PUT", "/async-worker/manifests/", refusal)
+    ) as (
         proxy,
         _,
     ):
@@ -162,20 +182,34 @@ def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: 
     place.git("switch", "--quiet", "--create", "release/0.1")
     metadata = (place.folder / "platform-chart" / "Chart.yaml").read_text() + "appVersion: 0.1.0\n"
     lines = [line for line in before.splitlines(keepends=True) if "/async-worker," not in line]
-    logs = {f"{name}/CHANGELOG.md": "# Changelog\n" for name in ("base-image", "api-rest", "platform-chart")}
-    changes = {"platform-chart/values.yaml": "".join(lines), "platform-chart/Chart.yaml": metadata, **logs}
+    logs = {
+        f"{name}/CHANGELOG.md": "# Changelog\n"
+        for name in ("base-image", "api-rest", "platform-chart")
+    }
+    changes = {
+        "platform-chart/values.yaml": "".join(lines),
+        "platform-chart/Chart.yaml": metadata,
+        **logs,
+    }
     place.commit("feat: a third image", {**changes, "api-rest/file": "new"})
     code, printed = place.inv("plan", "--json")
     assert code == 2, printed
     told = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])["problems"]
     assert [one["message"] for one in told] == [
-        *(f"the changelog of {name} has no section [0.1.0]" for name in ("base-image", "apps", "platform-chart")),
+        *(
+            f"the changelog of {name} has no section [0.1.0]"
+            for name in ("base-image", "apps", "platform-chart")
+        ),
         "cannot write the image async-worker into the chart's values.yaml: it is there 0 times",
         "the registry holds other content under version tags, and a version is never overwritten",
     ]
     for arguments in (("build", "push"), ("push",)):
         refused, printed = place.inv(*arguments)
-        assert (refused, "build base-image" in printed, "cannot" in printed) == (code, False, True), printed
+        assert (refused, "build base-image" in printed, "cannot" in printed) == (
+            code,
+            False,
+            True,
+        ), printed
         assert all(one["hint"] in printed for one in told)
     place.commit("fix(platform-chart): name it", {"platform-chart/values.yaml": before})
     (command,) = re.findall(r"`\./run inv (.+?)`", told[-1]["hint"])
@@ -185,7 +219,9 @@ def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: 
     assert published(place)["release"] == ["0.1.0-dev.1", "0.1.1-rc.4"]
 
 
-def test_a_candidate_becomes_the_release_without_a_byte_sent_again(place: Small, address: str) -> None:
+def test_a_candidate_becomes_the_release_without_a_byte_sent_again(
+    place: Small, address: str
+) -> None:
     with serving(forward_to(f"http://{address}")) as (proxy, seen):
         through = place.at(place.registry.replace(address, proxy))
         succeed(through, "push")
@@ -207,7 +243,9 @@ def obey(place: Small, printed: str) -> None:
     """Run the commands that an error says, as they are written."""
     (hint,) = re.findall(r"^to do: (.*)$", printed, re.MULTILINE)
     told = re.findall(r"`(.+?)`", hint)
-    for command in [command for command in told if "--subproject" not in command]:  # that is for another case
+    for command in [
+        command for command in told if "--subproject" not in command
+    ]:  # that is for another case
         for words in (shlex.split(one) for one in command.split(" && ")):
             if words[0] == "git":
                 place.git(*words[1:])
@@ -262,7 +300,9 @@ def test_what_passes_at_the_registry_is_waited_out(place: Small, address: str) -
     assert len(sent) == len(set(sent)) + 1
 
 
-def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(pushed: Small, tmp_path: Path) -> None:
+def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(
+    pushed: Small, tmp_path: Path
+) -> None:
     there = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
     assert "build base-image, api-rest, async-worker" in succeed(there, "push")
     assert {name: one for name, one in digests(there).items() if name != "chart"} == {
@@ -273,7 +313,15 @@ def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time
 def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Small) -> None:
     told = pushed.released()
     chart = f"oci://{pushed.registry}/platform-chart"
-    argv = [programs.ensure("helm"), "template", "house", chart, "--version", told["version"], "--plain-http"]
+    argv = [
+        programs.ensure("helm"),
+        "template",
+        "house",
+        chart,
+        "--version",
+        told["version"],
+        "--plain-http",
+    ]
     rendered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     for name in ("api-rest", "async-worker"):
         image = told["images"][name]

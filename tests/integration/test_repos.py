@@ -29,7 +29,14 @@ EXAMPLE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 BUILD = re.compile(r"^docker build (?:-t|--tag) (\S+) (\S+)$", re.MULTILINE)
 TEST = re.compile(r"^## Test\n(?:(?!^## ).*\n)*?```sh\n((?:(?!```).*\n)*)```$", re.MULTILINE)
 # What an environment that is in use here tells its children.
-INHERITED = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+INHERITED = (
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +46,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def git(*arguments: str) -> str:
         argv = ["git", *arguments]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment()).stdout
+        return subprocess.run(
+            argv, check=True, capture_output=True, text=True, env=environment()
+        ).stdout
 
     if look(ROOT).ends:  # as CI servers clone: there is no history to split, but the files
         git("init", "--quiet", "--initial-branch=main", str(to))
@@ -60,7 +69,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clones(source: Path, project: Declaration, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def clones(
+    source: Path, project: Declaration, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """A clone of each repository that the source is split into."""
     folder = tmp_path_factory.mktemp("clones")
     for repository in splitting.split(project, folder / "split", root=source):
@@ -82,7 +93,11 @@ def test_each_has_its_history_files_and_tags(
     # Sorted: of commits in the same second on two branches, either may come first.
     expected_log = git.log(source, "HEAD", [path.rstrip("/") for path in renames])
     assert sorted(git.log(clones[name], "HEAD")) == sorted(expected_log)
-    assert git.tags(clones[name]) == git.tags(source, f"{name}-v*") == (["apps-v0.0.1"] if name == "apps" else [])
+    assert (
+        git.tags(clones[name])
+        == git.tags(source, f"{name}-v*")
+        == (["apps-v0.0.1"] if name == "apps" else [])
+    )
     expected = {}
     for path, entry in repositories.tree(source).items():
         for old, new in renames.items():
@@ -97,7 +112,10 @@ def test_each_link_stays_in_its_repository(name: str, clones: dict[str, Path]) -
     known = paths | {str(parent) for path in paths for parent in Path(path).parents}
     for page in (path for path in paths if path.endswith(".md")):
         text = EXAMPLE.sub("", (clones[name] / page).read_text(encoding="utf-8"))
-        targets = [posixpath.normpath(posixpath.join(posixpath.dirname(page), link)) for link in LINK.findall(text)]
+        targets = [
+            posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+            for link in LINK.findall(text)
+        ]
         assert [f"{page}: {target}" for target in targets if target not in known] == []
 
 
@@ -116,7 +134,9 @@ def prefix(engine: Engine, project: Declaration) -> Iterator[str]:
     engine.remove_images([f"{prefix}/{name}" for name in project.images])
 
 
-def test_each_image_is_built_as_its_readme_says(clones: dict[str, Path], project: Declaration, prefix: str) -> None:
+def test_each_image_is_built_as_its_readme_says(
+    clones: dict[str, Path], project: Declaration, prefix: str
+) -> None:
     built = set()
     for name in REPOSITORIES:
         for tag, context in dict(
@@ -125,7 +145,11 @@ def test_each_image_is_built_as_its_readme_says(clones: dict[str, Path], project
             argv = ["docker", "build", "--quiet", "--tag", f"{prefix}/{tag}"]
             argv += [f"--secret=id={secret},src={path}" for secret, path in trust.secrets().items()]
             for below in filter(None, (project.images[tag].base, project.images[tag].builder)):
-                image = project.upstream[below].image if below in project.upstream else f"{prefix}/{below}"
+                image = (
+                    project.upstream[below].image
+                    if below in project.upstream
+                    else f"{prefix}/{below}"
+                )
                 argv += ["--build-arg", f"{image_variable(below.removesuffix('-image'))}={image}"]
             subprocess.run([*argv, context], check=True, cwd=clones[name])
             built.add(tag)
@@ -145,6 +169,8 @@ def test_one_is_tested_as_its_readme_says(clones: dict[str, Path]) -> None:
     if bundle := trust.secrets().get("build-ca"):
         variables["BUILD_CA"] = str(bundle)
     argv = ["sh", "-euc", commands[1]]
-    ran = subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        argv, cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "collected" in ran.stdout

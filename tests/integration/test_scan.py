@@ -57,7 +57,8 @@ def repository(tmp_path: Path, gitleaks: str, monkeypatch: pytest.MonkeyPatch) -
 def found(repository: Repository, *, everything: bool = False) -> list[tuple[str, str, int, str]]:
     """What is found, the commits by their messages."""
     messages = {
-        sha: repository.git("log", "-1", "--format=%s", sha) for sha in repository.git("rev-list", "--all").split()
+        sha: repository.git("log", "-1", "--format=%s", sha)
+        for sha in repository.git("rev-list", "--all").split()
     }
     return [
         (messages.get(one.commit, "now"), one.file, one.line, one.rule)
@@ -100,7 +101,9 @@ def test_a_secret_that_only_a_merge_brought_is_found(repository: Repository) -> 
     assert [one[:2] for one in found(repository)] == [("merge", "b")]
 
 
-def test_a_secret_in_a_file_that_is_called_binary_is_found_by_its_name(repository: Repository) -> None:
+def test_a_secret_in_a_file_that_is_called_binary_is_found_by_its_name(
+    repository: Repository,
+) -> None:
     repository.commit("attributes", **{".gitattributes": "*.txt -diff\n"})
     repository.commit("put in", **{"chave_é.txt": f"{SECRET}\n"})
     repository.commit("taken out", **{"chave_é.txt": "\n"})
@@ -161,7 +164,9 @@ def test_the_index_says_what_is_newest_and_one_that_it_lacks_hides_no_other() ->
     newest = pypi.newest(["bottle", lacking, "opentelemetry-semantic-conventions"], "3.13", "amd64")
     assert set(newest) == {"bottle", "opentelemetry-semantic-conventions"}
     assert tuple(int(part) for part in newest["bottle"].split(".")) >= (0, 13, 4)
-    assert "b" in newest["opentelemetry-semantic-conventions"]  # of this one there are pre-releases only
+    assert (
+        "b" in newest["opentelemetry-semantic-conventions"]
+    )  # of this one there are pre-releases only
 
 
 def test_an_index_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("ours", "theirs"):
         signing.key_pair(folder / name, "open sesame")
         private = folder / name / "cosign.key"
-        assert (stat.S_IMODE(private.stat().st_mode), "ENCRYPTED" in private.read_text()) == (0o600, True)
+        assert (stat.S_IMODE(private.stat().st_mode), "ENCRYPTED" in private.read_text()) == (
+            0o600,
+            True,
+        )
     return folder
 
 
@@ -56,7 +59,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def house(project: Declaration, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Declaration:
     """A project that is signed for with our key, which we hold."""
     hold(monkeypatch, keys, "ours")
-    return project.model_copy(update={"signing": Signing(public_key=str(keys / "ours" / "cosign.pub").lstrip("/"))})
+    return project.model_copy(
+        update={"signing": Signing(public_key=str(keys / "ours" / "cosign.pub").lstrip("/"))}
+    )
 
 
 ROOT = Path("/")  # what the public key's path is relative to
@@ -117,7 +122,12 @@ def test_nothing_but_the_registry_is_asked(
 
 
 def test_what_is_unsigned_or_signed_by_others_is_refused_by_name(
-    address: str, house: Declaration, project: Declaration, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str,
+    house: Declaration,
+    project: Declaration,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good, unsigned, theirs = pushed(address, tmp_path, "good", "unsigned", "theirs")
     signing.sign(house, [good], ROOT)
@@ -132,7 +142,12 @@ def test_what_is_unsigned_or_signed_by_others_is_refused_by_name(
 
 
 def test_one_signature_of_ours_beside_theirs_is_enough(
-    address: str, house: Declaration, project: Declaration, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str,
+    house: Declaration,
+    project: Declaration,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pinned = pushed(address, tmp_path, "both")
     hold(monkeypatch, keys, "theirs")
@@ -145,7 +160,9 @@ def test_one_signature_of_ours_beside_theirs_is_enough(
     signing.verify(house.model_copy(update={"signing": before}), pinned, ROOT)
 
 
-def test_our_own_signature_of_another_image_is_refused(address: str, house: Declaration, tmp_path: Path) -> None:
+def test_our_own_signature_of_another_image_is_refused(
+    address: str, house: Declaration, tmp_path: Path
+) -> None:
     one, other = pushed(address, tmp_path, "signed-one", "other-one")
     signing.sign(house, [one], ROOT)
     copy_signature(address, one, other)
@@ -171,7 +188,10 @@ def test_a_manifest_that_was_changed_is_refused_though_the_signature_is_moved_to
     copy_signature(address, honest, f"{repository}@{digest}")
     with pytest.raises(SignatureError, match="must not be deployed") as caught:
         signing.verify(house, [f"{repository}@{digest}"], ROOT)
-    assert caught.value.details == f"{repository}@{digest} carries a signature that was made for other content"
+    assert (
+        caught.value.details
+        == f"{repository}@{digest} carries a signature that was made for other content"
+    )
 
 
 def test_a_registry_that_gives_other_bytes_under_the_digest_is_refused(
@@ -181,7 +201,9 @@ def test_a_registry_that_gives_other_bytes_under_the_digest_is_refused(
     signing.sign(house, [honest], ROOT)
     ask = forward_to(f"http://{address}")
 
-    def lie(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def lie(
+        method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         status, given, content = ask(method, path, headers, body)
         return status, given, content + b" " if path.endswith(honest.partition("@")[2]) else content
 
@@ -203,9 +225,16 @@ def test_a_wrong_password_is_told_as_such(
         assert "COSIGN_PASSWORD" in caught.value.hint
 
 
-@pytest.mark.parametrize("what", ["the public half", "half of the text", "no PEM within", "no JSON within"])
+@pytest.mark.parametrize(
+    "what", ["the public half", "half of the text", "no PEM within", "no JSON within"]
+)
 def test_a_key_that_is_none_is_told_as_such(
-    address: str, house: Declaration, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    address: str,
+    house: Declaration,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
 ) -> None:
     private = (keys / "ours" / "cosign.key").read_text()
     begin, *_, end = private.strip().splitlines()
@@ -216,15 +245,21 @@ def test_a_key_that_is_none_is_told_as_such(
         "no JSON within": f"{begin}\nYWFh\n{end}\n",
     }
     monkeypatch.setenv(cosign.KEY, keys_that_are_none[what])
-    with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY holds no private key as cosign makes it"):
+    with pytest.raises(
+        SignatureError, match="DELIVERY_SIGNING_KEY holds no private key as cosign makes it"
+    ):
         signing.sign(house, pushed(address, tmp_path, "no-key"), ROOT)
 
 
-def test_a_public_key_that_is_none_is_told_as_such(address: str, house: Declaration, tmp_path: Path) -> None:
+def test_a_public_key_that_is_none_is_told_as_such(
+    address: str, house: Declaration, tmp_path: Path
+) -> None:
     pinned = pushed(address, tmp_path, "no-public-key")
     (tmp_path / "bad.pub").write_text("no key")
     with pytest.raises(SignatureError, match="is no public key in PEM"):
-        signing.verify(house.model_copy(update={"signing": Signing(public_key="bad.pub")}), pinned, tmp_path)
+        signing.verify(
+            house.model_copy(update={"signing": Signing(public_key="bad.pub")}), pinned, tmp_path
+        )
 
 
 def test_a_registry_that_wants_a_login_gets_one(
@@ -266,7 +301,10 @@ def test_a_registry_with_a_private_ca_is_trusted_as_our_own_requests_trust_it(
     authority.cert_pem.write_to_path(folder / "ca.crt")
     for path in (folder, *folder.iterdir()):
         path.chmod(0o755)
-    environment = {"REGISTRY_HTTP_TLS_CERTIFICATE": "/told/tls.crt", "REGISTRY_HTTP_TLS_KEY": "/told/tls.key"}
+    environment = {
+        "REGISTRY_HTTP_TLS_CERTIFICATE": "/told/tls.crt",
+        "REGISTRY_HTTP_TLS_KEY": "/told/tls.key",
+    }
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
     program = cosign.Cosign(programs.require("cosign"), pause=lambda _seconds: None)
@@ -307,9 +345,7 @@ def copy_signature(address: str, one: str, other: str) -> None:
     assert held is not None
     api = f"http://{address}/v2"
     for part in (held.manifest["config"], *held.manifest["layers"]):
-        mount = (
-            f"{api}/{target.partition('/')[2]}/blobs/uploads/?mount={part['digest']}&from={source.partition('/')[2]}"
-        )
+        mount = f"{api}/{target.partition('/')[2]}/blobs/uploads/?mount={part['digest']}&from={source.partition('/')[2]}"
         assert requests.post(mount, timeout=10).status_code == 201
     answer = requests.put(
         f"{api}/{target.partition('/')[2]}/manifests/{unsigned.replace(':', '-')}.sig",
@@ -326,8 +362,12 @@ def copy_signature(address: str, one: str, other: str) -> None:
 @pytest.fixture
 def laptop(address: str, keys: Path, tmp_path: Path) -> Small:
     """The small project, which is signed for, pushed by a laptop without the key."""
-    place = small.make(tmp_path / "laptop", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}")
-    declared = (place.folder / "delivery.toml").read_text() + '[signing]\npublic_key = "cosign.pub"\n'
+    place = small.make(
+        tmp_path / "laptop", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}"
+    )
+    declared = (
+        place.folder / "delivery.toml"
+    ).read_text() + '[signing]\npublic_key = "cosign.pub"\n'
     public = (keys / "ours" / "cosign.pub").read_text()
     place.commit("ci: sign", {"delivery.toml": declared, "cosign.pub": public})
     code, printed = place.inv("push")
@@ -338,7 +378,8 @@ def laptop(address: str, keys: Path, tmp_path: Path) -> Small:
 def ci(laptop: Small, keys: Path, branch: str, *arguments: str) -> tuple[int, str]:
     """Run a task as CI does, in a clone of its own and with the key: exit code and output."""
     clone = laptop.clone(
-        laptop.folder.parent / f"{branch.replace('/', '-')}-{len(list(laptop.folder.parent.iterdir()))}"
+        laptop.folder.parent
+        / f"{branch.replace('/', '-')}-{len(list(laptop.folder.parent.iterdir()))}"
     )
     environment = {
         cosign.KEY: (keys / "ours" / "cosign.key").read_text(),
@@ -353,11 +394,17 @@ def signed_parts(place: Small) -> list[str]:
     """The repositories with a signature in them."""
     registry = Registry(place.registry)
     names = (*small.IMAGES, "platform-chart", "release")
-    return [name for name in names if any(tag.endswith(".sig") for tag in registry.tags(f"{place.registry}/{name}"))]
+    return [
+        name
+        for name in names
+        if any(tag.endswith(".sig") for tag in registry.tags(f"{place.registry}/{name}"))
+    ]
 
 
 def versions_of(place: Small, name: str) -> list[str]:
-    return sorted(tag for tag in Registry(place.registry).tags(f"{place.registry}/{name}") if "." in tag[:5])
+    return sorted(
+        tag for tag in Registry(place.registry).tags(f"{place.registry}/{name}") if "." in tag[:5]
+    )
 
 
 def bakes(printed: str) -> int:
@@ -367,7 +414,10 @@ def bakes(printed: str) -> int:
 def test_what_a_laptop_pushed_is_built_again_once_and_signed(laptop: Small, keys: Path) -> None:
     code, printed = ci(laptop, keys, "release/0.1", "push")
     assert code == 0, printed
-    assert "build again base-image, api-rest, async-worker: what the registry holds carries no signature" in printed
+    assert (
+        "build again base-image, api-rest, async-worker: what the registry holds carries no signature"
+        in printed
+    )
     assert bakes(printed) == 1
     # The next line finds our signatures, and asks no engine.
     code, printed = ci(laptop, keys, "main", "push", "signing.verify")
@@ -388,14 +438,17 @@ def test_other_bytes_under_a_key_are_neither_signed_nor_released(laptop: Small, 
     code, printed = ci(laptop, keys, "main", "push")
     assert code == 10, printed
     assert (
-        f"api-rest:{image['key']}: the registry holds {forged}, the same sources give {image['digest']} here" in printed
+        f"api-rest:{image['key']}: the registry holds {forged}, the same sources give {image['digest']} here"
+        in printed
     )
     assert signed_parts(laptop) == []
     assert versions_of(laptop, "release") == ["0.1.0-dev.2"]
     assert registry.digest(image["repository"], image["key"]) == forged
 
 
-def test_our_own_older_image_under_a_newer_key_is_not_taken_for_it(laptop: Small, keys: Path) -> None:
+def test_our_own_older_image_under_a_newer_key_is_not_taken_for_it(
+    laptop: Small, keys: Path
+) -> None:
     code, printed = ci(laptop, keys, "release/0.1", "push")
     assert code == 0, printed
     older = laptop.released()["images"]["api-rest"]["digest"]
@@ -452,7 +505,9 @@ def test_the_bill_of_a_real_image_names_every_package_that_its_files_record_and_
     found = bom.packages(text)
     engine.pull(image.pinned, lambda _line: None)
     debian, python = recorded(exported(engine, image.pinned))
-    assert sorted((one.name, one.version, one.architecture) for one in found if one.kind == "deb") == sorted(debian)
+    assert sorted(
+        (one.name, one.version, one.architecture) for one in found if one.kind == "deb"
+    ) == sorted(debian)
     assert sorted((one.name, one.version) for one in found if one.kind == "pypi") == sorted(python)
     assert len(found) == len(debian) + len(python)
     assert {name for name, _, _ in debian} == wanted_packages()
@@ -477,7 +532,9 @@ def recorded(tar: tarfile.TarFile) -> tuple[list[tuple[str, str, str]], list[tup
     versions = {Path(folder).name.removesuffix(".dist-info").rpartition("-") for folder in folders}
     assert len(versions) == len(python)
     by_name = {name.lower(): version for name, _, version in versions}
-    return debian, [(name, by_name[name.lower().replace("-", "_").replace(".", "_")]) for name in python]
+    return debian, [
+        (name, by_name[name.lower().replace("-", "_").replace(".", "_")]) for name in python
+    ]
 
 
 def wanted_packages() -> set[str]:

@@ -111,9 +111,17 @@ def run(client: docker.DockerClient) -> Iterator[Run]:
     """Start containers; what is left of them goes with the module."""
     started: list[Container] = []
 
-    def start(image: str, *, files: Mapping[str, str | bytes] | None = None, **options: Any) -> Container:  # noqa: ANN401
+    def start(
+        image: str,
+        *,
+        files: Mapping[str, str | bytes] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Container:
         container = client.containers.create(
-            image, name=f"up-{uuid.uuid4().hex[:12]}", labels={"delivery-platform.test": "upstream"}, **options
+            image,
+            name=f"up-{uuid.uuid4().hex[:12]}",
+            labels={"delivery-platform.test": "upstream"},
+            **options,
         )
         started.append(container)
         for path, content in (files or {}).items():
@@ -184,7 +192,9 @@ def start_kafka(run: Run, mount: Mount | None = None, **more: str) -> tuple[Cont
         ports={"9092/tcp": ("127.0.0.1", port)},
         volumes=mount or {},
     )
-    eventually(lambda: "Kafka Server started" in said(container), f"the broker starts\n{said(container)}")
+    eventually(
+        lambda: "Kafka Server started" in said(container), f"the broker starts\n{said(container)}"
+    )
     return container, f"localhost:{port}"
 
 
@@ -197,7 +207,11 @@ def produce(broker: str, topic: str, *values: bytes) -> None:
 def consume(broker: str, topic: str) -> list[bytes]:
     """All that the topic holds."""
     consumer = KafkaConsumer(
-        topic, bootstrap_servers=broker, auto_offset_reset="earliest", group_id=None, consumer_timeout_ms=5000
+        topic,
+        bootstrap_servers=broker,
+        auto_offset_reset="earliest",
+        group_id=None,
+        consumer_timeout_ms=5000,
     )
     with closing(consumer):
         # The end is known: no need to wait for silence.
@@ -230,13 +244,17 @@ def broker(run: Run) -> tuple[Container, str]:
     with closing(KafkaProducer(bootstrap_servers=address)) as producer:
         producer.send("counted", b"one", partition=0).get(timeout=30)
     partition = TopicPartition("counted", 0)
-    with closing(KafkaConsumer(bootstrap_servers=address, group_id="listeners", enable_auto_commit=False)) as consumer:
+    with closing(
+        KafkaConsumer(bootstrap_servers=address, group_id="listeners", enable_auto_commit=False)
+    ) as consumer:
         consumer.assign([partition])
         consumer.commit({partition: OffsetAndMetadata(1, "", -1)})
     return container, address
 
 
-def test_kafka_takes_its_settings_and_log_levels_from_variables(broker: tuple[Container, str]) -> None:
+def test_kafka_takes_its_settings_and_log_levels_from_variables(
+    broker: tuple[Container, str],
+) -> None:
     _, properties = shell(broker[0], "cat /var/lib/kafka/data/log/meta.properties")
     assert f"cluster.id={CLUSTER_ID}" in properties
     assert "node.id=1" in properties
@@ -247,7 +265,11 @@ def test_kafka_takes_its_settings_and_log_levels_from_variables(broker: tuple[Co
 
 
 def test_kafka_runs_as_a_user_and_java_is_the_first_process(broker: tuple[Container, str]) -> None:
-    assert shell(broker[0], "id -u; id -un; cat /proc/1/comm")[1].split() == ["1000", "appuser", "java"]
+    assert shell(broker[0], "id -u; id -un; cat /proc/1/comm")[1].split() == [
+        "1000",
+        "appuser",
+        "java",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +281,10 @@ def test_kafka_runs_as_a_user_and_java_is_the_first_process(broker: tuple[Contai
         (f"kafka-get-offsets.sh {INSIDE} --topic counted", "counted:0:1"),
         ("kafka-storage.sh info --config /opt/kafka/config/server.properties", CLUSTER_ID),
         ("kafka-run-class.sh kafka.Kafka --version", "4.1.1"),
-        (f"kafka-jmx.sh --jmx-url {JMX} --one-time --object-name {STATE} --attributes Value", f'"{STATE}:Value"'),
+        (
+            f"kafka-jmx.sh --jmx-url {JMX} --one-time --object-name {STATE} --attributes Value",
+            f'"{STATE}:Value"',
+        ),
     ],
     ids=lambda value: value.split()[0] if ".sh" in value else "",
 )
@@ -270,9 +295,13 @@ def test_kafka_has_its_commands(broker: tuple[Container, str], command: str, ans
 
 
 def test_kafka_adds_variables_to_a_mounted_configuration(run: Run) -> None:
-    mounted = (RECIPES / "kafka/docker/server.properties").read_text() + "num.partitions=3\nnum.io.threads=9\n"
+    mounted = (
+        RECIPES / "kafka/docker/server.properties"
+    ).read_text() + "num.partitions=3\nnum.io.threads=9\n"
     container = run(
-        KAFKA, files={"/mnt/shared/config/server.properties": mounted}, environment={"KAFKA_NUM_PARTITIONS": "7"}
+        KAFKA,
+        files={"/mnt/shared/config/server.properties": mounted},
+        environment={"KAFKA_NUM_PARTITIONS": "7"},
     )
     eventually(lambda: "Kafka Server started" in said(container), "the broker starts")
     described = broker_settings(container, "--bootstrap-server localhost:9092")
@@ -292,15 +321,24 @@ def test_kafka_takes_variables_as_arguments_and_reads_key_stores_from_the_secret
     }
     container = run(
         KAFKA,
-        command=["/etc/kafka/docker/run", *(f"{name}={value}" for name, value in arguments.items())],
+        command=[
+            "/etc/kafka/docker/run",
+            *(f"{name}={value}" for name, value in arguments.items()),
+        ],
         environment=kafka_environment(0),
         ports={"9092/tcp": ("127.0.0.1", None)},
-        files={"/etc/kafka/secrets/kafka.p12": key_store("secret"), "/etc/kafka/secrets/password": "secret"},
+        files={
+            "/etc/kafka/secrets/kafka.p12": key_store("secret"),
+            "/etc/kafka/secrets/password": "secret",
+        },
     )
     eventually(lambda: "Kafka Server started" in said(container), "the broker starts")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(address(container, 9092), timeout=10) as plain, context.wrap_socket(plain) as secured:
+    with (
+        socket.create_connection(address(container, 9092), timeout=10) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
         assert secured.version() == "TLSv1.3"
 
 
@@ -315,7 +353,10 @@ def key_store(password: str) -> bytes:
 
 
 def test_kafka_refuses_a_controller_that_advertises(run: Run) -> None:
-    environment = {"KAFKA_PROCESS_ROLES": "controller", "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://here:9092"}
+    environment = {
+        "KAFKA_PROCESS_ROLES": "controller",
+        "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://here:9092",
+    }
     container = run(KAFKA, environment=environment)
     assert exit_code(container) == 1
     assert "KAFKA_ADVERTISED_LISTENERS" in said(container)
@@ -336,7 +377,11 @@ def test_kafka_stops_cleanly_keeps_its_data_and_refuses_storage_of_another_clust
     assert consume(address, "kept") == [b"before"]
     container.remove(force=True, v=True)
 
-    other = run(KAFKA, environment=kafka_environment(9092, CLUSTER_ID="MkU3OEVBNTcwNTJENDM2Qg"), volumes=mount)
+    other = run(
+        KAFKA,
+        environment=kafka_environment(9092, CLUSTER_ID="MkU3OEVBNTcwNTJENDM2Qg"),
+        volumes=mount,
+    )
     assert exit_code(other) == 1
     assert "MkU3OEVBNTcwNTJENDM2Qg" in said(other)
 
@@ -380,10 +425,17 @@ def wait_healthy(container: Container) -> None:
 
 
 def query(
-    container: Container, sql: str, *, user: str = "ledger", password: str = PASSWORD, database: str = "ledger"
+    container: Container,
+    sql: str,
+    *,
+    user: str = "ledger",
+    password: str = PASSWORD,
+    database: str = "ledger",
 ) -> Any:  # noqa: ANN401
     host, port = address(container, 3306)
-    connection = pymysql.connect(host=host, port=port, user=user, password=password, database=database, autocommit=True)
+    connection = pymysql.connect(
+        host=host, port=port, user=user, password=password, database=database, autocommit=True
+    )
     with closing(connection), connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall()
@@ -402,7 +454,9 @@ def database(run: Run) -> Container:
 
 def test_database_makes_the_user_its_database_and_nothing_else(database: Container) -> None:
     query(database, "CREATE TABLE mine (a INT)")
-    assert query(database, "SELECT @@character_set_database, VERSION() LIKE '11.8.%%'") == (("utf8mb4", 1),)
+    assert query(database, "SELECT @@character_set_database, VERSION() LIKE '11.8.%%'") == (
+        ("utf8mb4", 1),
+    )
     for forbidden in ("SELECT * FROM mysql.global_priv", "CREATE DATABASE other"):
         with pytest.raises(pymysql.err.OperationalError, match="denied"):
             query(database, forbidden)
@@ -416,11 +470,20 @@ def test_database_has_no_account_without_a_password(database: Container) -> None
 
 
 def test_database_runs_as_mysql(database: Container) -> None:
-    assert shell(database, "stat -c '%u %U' /proc/1; cat /proc/1/comm")[1].split() == ["999", "mysql", "mariadbd"]
+    assert shell(database, "stat -c '%u %U' /proc/1; cat /proc/1/comm")[1].split() == [
+        "999",
+        "mysql",
+        "mariadbd",
+    ]
 
 
 def test_database_reads_its_settings_from_files(run: Run) -> None:
-    secrets = {"ROOT_PASSWORD": "root-secret", "DATABASE": "filed", "USER": "clerk", "PASSWORD": PASSWORD}
+    secrets = {
+        "ROOT_PASSWORD": "root-secret",
+        "DATABASE": "filed",
+        "USER": "clerk",
+        "PASSWORD": PASSWORD,
+    }
     container = start_database(
         run,
         files={f"/secrets/{name}": f"{value}\n" for name, value in secrets.items()},
@@ -437,7 +500,9 @@ def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
     wait_healthy(container)
     told = re.search(r"GENERATED ROOT PASSWORD: (\S+)", said(container))
     assert told
-    assert query(container, "SELECT CURRENT_USER()", user="root", password=told[1], database="mysql") == (("root@%",),)
+    assert query(
+        container, "SELECT CURRENT_USER()", user="root", password=told[1], database="mysql"
+    ) == (("root@%",),)
 
 
 @pytest.mark.usefixtures("_database_recipe")
@@ -447,16 +512,23 @@ def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
         ({"MARIADB_ROOT_PASSWORD": ""}, "no root password"),
         ({"MARIADB_PASSWORD": ""}, "MARIADB_USER without MARIADB_PASSWORD"),
         ({"MARIADB_PASSWORD_FILE": "/etc/hostname"}, "both it and MARIADB_PASSWORD_FILE are set"),
-        ({"MARIADB_PASSWORD": "", "MARIADB_PASSWORD_FILE": "/absent"}, "no readable file at /absent"),
+        (
+            {"MARIADB_PASSWORD": "", "MARIADB_PASSWORD_FILE": "/absent"},
+            "no readable file at /absent",
+        ),
     ],
 )
-def test_database_says_which_setting_is_wrong(run: Run, environment: dict[str, str], reason: str) -> None:
+def test_database_says_which_setting_is_wrong(
+    run: Run, environment: dict[str, str], reason: str
+) -> None:
     container = start_database(run, environment=environment)
     assert exit_code(container) == 1
     assert reason in said(container)
 
 
-def test_database_runs_init_files_once_and_is_not_healthy_before(run: Run, volume: Callable[[str], Mount]) -> None:
+def test_database_runs_init_files_once_and_is_not_healthy_before(
+    run: Run, volume: Callable[[str], Mount]
+) -> None:
     mount = volume("/var/lib/mysql")
     files = {
         "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made (at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);",
@@ -464,7 +536,9 @@ def test_database_runs_init_files_once_and_is_not_healthy_before(run: Run, volum
         "/docker-entrypoint-initdb.d/3.sh": WAIT,
     }
     container = start_database(run, mount, files=files)
-    eventually(lambda: "running /docker-entrypoint-initdb.d/3.sh" in said(container), "the last file runs")
+    eventually(
+        lambda: "running /docker-entrypoint-initdb.d/3.sh" in said(container), "the last file runs"
+    )
     assert not healthy(container)
     put(container, GO_ON, "")
     wait_healthy(container)
@@ -474,7 +548,9 @@ def test_database_runs_init_files_once_and_is_not_healthy_before(run: Run, volum
     assert query(container, "SELECT COUNT(*) FROM made") == ((1,),)
 
 
-def test_database_stops_cleanly_and_its_data_outlives_the_container(run: Run, volume: Callable[[str], Mount]) -> None:
+def test_database_stops_cleanly_and_its_data_outlives_the_container(
+    run: Run, volume: Callable[[str], Mount]
+) -> None:
     mount = volume("/var/lib/mysql")
     container = start_database(run, mount)
     wait_healthy(container)
@@ -490,7 +566,12 @@ def test_database_stops_cleanly_and_its_data_outlives_the_container(run: Run, vo
 
 @pytest.mark.usefixtures("_database_recipe")
 @pytest.mark.parametrize(
-    "moment", ["making the system tables", "ready for connections", "running /docker-entrypoint-initdb.d/2.sh"]
+    "moment",
+    [
+        "making the system tables",
+        "ready for connections",
+        "running /docker-entrypoint-initdb.d/2.sh",
+    ],
 )
 def test_database_begins_again_after_a_kill_while_it_was_made(
     run: Run, volume: Callable[[str], Mount], moment: str
@@ -535,14 +616,18 @@ ACCEPT = (
 )
 
 
-def answer(method: str, url: str, login: tuple[str, str] | None = None) -> tuple[int, Mapping[str, str]]:
+def answer(
+    method: str, url: str, login: tuple[str, str] | None = None
+) -> tuple[int, Mapping[str, str]]:
     """Ask over HTTP: status and headers."""
     done = requests.request(method, url, headers={"Accept": ACCEPT}, auth=login, timeout=10)
     return done.status_code, done.headers
 
 
 def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
-    container = run(REGISTRY, ports={"5000/tcp": ("127.0.0.1", None)}, volumes=mount or {}, **options)
+    container = run(
+        REGISTRY, ports={"5000/tcp": ("127.0.0.1", None)}, volumes=mount or {}, **options
+    )
     host, port = address(container, 5000)
 
     def listens() -> bool:
@@ -568,7 +653,9 @@ def push(client: docker.DockerClient, address: str) -> str:
     return headers["Docker-Content-Digest"]
 
 
-def test_registry_keeps_what_is_pushed(client: docker.DockerClient, run: Run, volume: Callable[[str], Mount]) -> None:
+def test_registry_keeps_what_is_pushed(
+    client: docker.DockerClient, run: Run, volume: Callable[[str], Mount]
+) -> None:
     mount = volume("/var/lib/registry")
     container, address = start_registry(run, mount)
     digest = push(client, address)
@@ -592,7 +679,9 @@ def test_registry_takes_settings_from_variables(
 def test_registry_asks_for_a_password(run: Run) -> None:
     _, address = start_registry(
         run,
-        files={"/auth/htpasswd": "reader:$2b$05$abcdefghijklmnopqrstuuZqHIDNb6/I1/LcJ3xmWE7PrREY18otK\n"},
+        files={
+            "/auth/htpasswd": "reader:$2b$05$abcdefghijklmnopqrstuuZqHIDNb6/I1/LcJ3xmWE7PrREY18otK\n"
+        },
         environment={
             "REGISTRY_AUTH": "htpasswd",
             "REGISTRY_AUTH_HTPASSWD_REALM": "test",
@@ -610,7 +699,9 @@ def test_registry_asks_for_a_password(run: Run) -> None:
 
 def start_prometheus(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
     """Start it and wait until it answers; the container and its address."""
-    container = run(PROMETHEUS, ports={"9090/tcp": ("127.0.0.1", 0)}, volumes=mount or {}, **options)
+    container = run(
+        PROMETHEUS, ports={"9090/tcp": ("127.0.0.1", 0)}, volumes=mount or {}, **options
+    )
     host, port = address(container, 9090)
 
     def ready() -> bool:
@@ -639,11 +730,16 @@ def _prometheus(engine: Engine, project: Declaration) -> None:
 
 
 @pytest.mark.usefixtures("_prometheus")
-def test_prometheus_runs_as_nobody_and_is_to_read_itself(run: Run, volume: Callable[[str], Mount]) -> None:
+def test_prometheus_runs_as_nobody_and_is_to_read_itself(
+    run: Run, volume: Callable[[str], Mount]
+) -> None:
     container, base = start_prometheus(run, volume("/prometheus"), read_only=True, cap_drop=["ALL"])
     assert shell(container, "id -u; id -g; pwd") == (0, "65534\n65534\n/prometheus\n")
     (job,) = yaml_strict.load(told(f"{base}/api/v1/status/config")["yaml"])["scrape_configs"]
-    assert (job["job_name"], job["static_configs"]) == ("prometheus", [{"targets": ["localhost:9090"]}])
+    assert (job["job_name"], job["static_configs"]) == (
+        "prometheus",
+        [{"targets": ["localhost:9090"]}],
+    )
 
 
 @pytest.mark.usefixtures("_prometheus")
@@ -663,7 +759,10 @@ def test_prometheus_takes_options_and_files_where_the_published_image_has_them_a
     assert "from: here" in told(f"{base}/api/v1/status/config")["yaml"]
     assert answer("POST", f"{base}/-/reload")[0] == 200
     assert shell(container, "promtool check config /etc/prometheus/prometheus.yml")[0] == 0
-    assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (0, "Prometheus Server is Healthy.\n")
+    assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (
+        0,
+        "Prometheus Server is Healthy.\n",
+    )
     assert answer("GET", f"{base}/graph")[0] == 200
     eventually(lambda: measured(base, "up"), "it has read itself")
     version = measured(base, "prometheus_build_info")[0]["metric"]["version"]

@@ -43,10 +43,14 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.jenkins", description=__doc__)
-    parser.add_argument("branch", nargs="?", default="", help="the branch; with --pr the request's own")
+    parser.add_argument(
+        "branch", nargs="?", default="", help="the branch; with --pr the request's own"
+    )
     parser.add_argument("--pr", default="", metavar="N", help="a pull request, by its number")
     parser.add_argument("--tag", default="", metavar="NAME", help="a tag")
-    parser.add_argument("--approved-by", default="", metavar="NAME", help="who approves; without it nobody does")
+    parser.add_argument(
+        "--approved-by", default="", metavar="NAME", help="who approves; without it nobody does"
+    )
     parser.add_argument("--jenkinsfile", type=Path, default=ROOT / "Jenkinsfile")
     return parser
 

@@ -106,7 +106,11 @@ class Case:
         if self.ref.kind == "tag":
             found["TAG_NAME"] = name
         if self.ref.kind == "pull-request":
-            found |= {"CHANGE_ID": self.ref.name, "CHANGE_TARGET": self.target, "CHANGE_BRANCH": self.source}
+            found |= {
+                "CHANGE_ID": self.ref.name,
+                "CHANGE_TARGET": self.target,
+                "CHANGE_BRANCH": self.source,
+            }
         return found
 
 
@@ -163,16 +167,22 @@ def decided(ref: Ref, declaration: Declaration) -> dict[str, str]:
 
 def configured(values: Path) -> dict[str, Credential]:
     """The credentials that Jenkins is given by the values of its chart: ids and kinds; what they are worth is made up."""
-    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"].values()
+    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"][
+        "configScripts"
+    ].values()
     found: dict[str, Credential] = {}
     for script in scripts:
         for domain in (
-            (yaml_strict.load(script).get("credentials") or {}).get("system", {}).get("domainCredentials", ())
+            (yaml_strict.load(script).get("credentials") or {})
+            .get("system", {})
+            .get("domainCredentials", ())
         ):
             for one in domain["credentials"]:
                 ((kind, told),) = one.items()
                 name = told["id"]
-                found[name] = Credential(kind, value=f"<{name}>", username=f"<{name} user>", password=f"<{name} word>")
+                found[name] = Credential(
+                    kind, value=f"<{name}>", username=f"<{name} user>", password=f"<{name} word>"
+                )
     return found
 
 
@@ -181,14 +191,21 @@ def with_tags(values: Path) -> bool:
 
     The git plugin leaves tags out (GitSCMSourceDefaults) unless the job has a clone option.
     """
-    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"]["configScripts"]
-    option = re.search(r"^\s*cloneOption \{\s*extension \{(.*?)\}", scripts["job"], re.DOTALL | re.MULTILINE)
+    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"][
+        "configScripts"
+    ]
+    option = re.search(
+        r"^\s*cloneOption \{\s*extension \{(.*?)\}", scripts["job"], re.DOTALL | re.MULTILINE
+    )
     return bool(option and re.search(r"^\s*noTags false$", option[1], re.MULTILINE))
 
 
 def checkout(project: Path, commit: str, *, tags: bool) -> list[str]:
     """The commands by which Jenkins' git plugin checks a commit out, into the current folder."""
-    address, refs = shlex.quote(project.as_uri()), shlex.quote("+refs/heads/*:refs/remotes/origin/*")
+    address, refs = (
+        shlex.quote(project.as_uri()),
+        shlex.quote("+refs/heads/*:refs/remotes/origin/*"),
+    )
     return [
         "git init --quiet .",
         f"git fetch --quiet {'--tags' if tags else '--no-tags'} --force -- {address} {refs}",
@@ -202,9 +219,13 @@ def record(builds: Iterable[tuple[str, Case]]) -> list[Run]:
     """What each of these builds, a Jenkinsfile's text and a case, would do."""
     texts: dict[str, int] = {}
     runs = [
-        {"text": texts.setdefault(text, len(texts)), "conditions": _conditions(case)} for text, case in list(builds)
+        {"text": texts.setdefault(text, len(texts)), "conditions": _conditions(case)}
+        for text, case in list(builds)
     ]
-    return [_run(one) for one in _ask({"texts": list(texts), "runs": runs, "real": False}, lambda _line: None)]
+    return [
+        _run(one)
+        for one in _ask({"texts": list(texts), "runs": runs, "real": False}, lambda _line: None)
+    ]
 
 
 def perform(
@@ -226,7 +247,8 @@ def perform(
     folder.mkdir(parents=True, exist_ok=True)
     told = _conditions(case) | {
         "folder": str(folder.resolve()),
-        "environment": {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(environment or {}),
+        "environment": {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        | dict(environment or {}),
         "checkout": checkout(project, commit, tags=case.ref.kind == "tag" or with_tags(VALUES)),
     }
     lines: list[str] = []
@@ -247,7 +269,9 @@ def listing(run: Run) -> list[str]:
     for event in run.events:
         line = _line(event)
         if line:
-            inside = event["what"] not in {"stage", "skipped", "options", "result"} and bool(event["stage"])
+            inside = event["what"] not in {"stage", "skipped", "options", "result"} and bool(
+                event["stage"]
+            )
             depth = event["stage"].count(" / ") + inside
             lines.append(f"{'  ' * depth}{line}")
     return _without_skipped_beginnings(lines)
@@ -256,7 +280,9 @@ def listing(run: Run) -> list[str]:
 def _without_skipped_beginnings(lines: list[str]) -> list[str]:
     """A stage that its `when` skips is said once: skipped, not begun and then skipped."""
     return [
-        line for line, after in zip(lines, [*lines[1:], ""], strict=True) if not after.startswith(f"{line} (skipped")
+        line
+        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        if not after.startswith(f"{line} (skipped")
     ]
 
 
@@ -267,7 +293,9 @@ def _line(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one line for 
         case "skipped":
             return f"{event['stage'].rpartition(' / ')[2]} (skipped: {event['why']})"
         case "sh":
-            return f"{event['command']}" + (f"  -> exit {event['exit']}" if event.get("exit") else "")
+            return f"{event['command']}" + (
+                f"  -> exit {event['exit']}" if event.get("exit") else ""
+            )
         case "agent":
             return f"agent {event['label']}"
         case "lock":
@@ -308,7 +336,11 @@ def _conditions(case: Case) -> dict[str, Any]:
 
 def _run(one: Mapping[str, Any], log: str = "") -> Run:
     return Run(
-        result=one["result"] or "", error=one["error"] or "", events=tuple(one["events"]), exit=one["exit"], log=log
+        result=one["result"] or "",
+        error=one["error"] or "",
+        events=tuple(one["events"]),
+        exit=one["exit"],
+        log=log,
     )
 
 
@@ -318,7 +350,13 @@ class _Runner:
     def __init__(self) -> None:
         self._mark = secrets.token_hex()  # what begins an answer, and no line of a build
         self._process = subprocess.Popen(
-            [programs.require("groovy"), "-cp", str(_HERE), str(_HERE / "runner.groovy"), self._mark],
+            [
+                programs.require("groovy"),
+                "-cp",
+                str(_HERE),
+                str(_HERE / "runner.groovy"),
+                self._mark,
+            ],
             env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -375,7 +413,10 @@ def _end_idle() -> None:
 
 def _environment() -> dict[str, str]:
     """Our own, and where Java is: Debian's groovy knows the default one only, which a JDK of somebody else's does not bring."""
-    found = {"JAVA_OPTS": "-XX:TieredStopAtLevel=1 -Xshare:auto -Dfile.encoding=UTF-8", **os.environ}
+    found = {
+        "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -Xshare:auto -Dfile.encoding=UTF-8",
+        **os.environ,
+    }
     if not found.get("JAVA_HOME"):
         java = shutil.which("java")
         if java is None:
@@ -388,7 +429,11 @@ def _environment() -> dict[str, str]:
 
 
 def _broken(said: str) -> DeliveryError:
-    ours = [line for line in said.strip().splitlines() if not line.startswith("\tat ") or "declarative" in line]
+    ours = [
+        line
+        for line in said.strip().splitlines()
+        if not line.startswith("\tat ") or "declarative" in line
+    ]
     tail = "\n".join(ours[:20])
     return DeliveryError(
         f"run the Jenkinsfile: the runner itself failed: {tail or 'it says nothing'}",

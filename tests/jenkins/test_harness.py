@@ -68,7 +68,9 @@ CREDENTIALS = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     repository = Repository(tmp_path_factory.mktemp("project"))
-    report = '<testsuite><testcase name="t"><failure message="no">no</failure></testcase></testsuite>'
+    report = (
+        '<testsuite><testcase name="t"><failure message="no">no</failure></testcase></testsuite>'
+    )
     return repository.root, repository.commit("begin", what="something\n", **{"report.xml": report})
 
 
@@ -81,8 +83,12 @@ def simple(steps: str, options: str = "") -> str:
 
 
 def test_really_runs_it(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(ALL, project, tmp_path, Case(Ref("branch", "main"), CREDENTIALS, approval=Approval("ana")))
-    assert (done.result, done.exit, done.error) == ("UNSTABLE", 2, ""), done.log  # for a test has failed
+    done = run(
+        ALL, project, tmp_path, Case(Ref("branch", "main"), CREDENTIALS, approval=Approval("ana"))
+    )
+    assert (done.result, done.exit, done.error) == ("UNSTABLE", 2, ""), (
+        done.log
+    )  # for a test has failed
     deploy = tmp_path / "workspaces" / "deploy-2"
     assert f"[read] ana said main something {deploy}" in done.log
     assert (tmp_path / "artifacts/out/deep/file").read_text() == "something\n"
@@ -96,7 +102,9 @@ def test_really_runs_it(project: tuple[Path, str], tmp_path: Path) -> None:
 
 
 def test_a_shell_that_fails_ends_it(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(simple("sh 'echo begun; false; echo never'"), project, tmp_path, Case(Ref("branch", "main")))
+    done = run(
+        simple("sh 'echo begun; false; echo never'"), project, tmp_path, Case(Ref("branch", "main"))
+    )
     assert (done.result, done.exit) == ("FAILURE", 1)
     assert "[s] begun" in done.log
     assert "[s] never" not in done.log
@@ -108,7 +116,12 @@ def limited(steps: str, seconds: int) -> str:
 
 
 def test_a_time_limit_ends_what_runs(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(limited("sh 'sleep 300'\n sh 'echo never'", 1), project, tmp_path, Case(Ref("branch", "main")))
+    done = run(
+        limited("sh 'sleep 300'\n sh 'echo never'", 1),
+        project,
+        tmp_path,
+        Case(Ref("branch", "main")),
+    )
     assert (done.result, done.exit) == ("ABORTED", 3)
     assert "[s] never" not in done.log
 
@@ -145,7 +158,11 @@ def test_every_agent_has_a_clone_of_its_own_and_no_branch_checked_out(
         "sh 'touch mine; git rev-parse HEAD; git symbolic-ref HEAD || echo detached'\n node('b') { sh 'ls -a; test ! -e mine' }"
     )
     done = run(text, project, tmp_path, Case(Ref("branch", "main")))
-    assert (done.result, f"[s] {project[1]}" in done.log, "[s] detached" in done.log) == ("SUCCESS", True, True)
+    assert (done.result, f"[s] {project[1]}" in done.log, "[s] detached" in done.log) == (
+        "SUCCESS",
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize("option", [True, False])
@@ -181,8 +198,14 @@ def test_agents_know_nothing_of_ours(
     assert "[s] registry= told=yes" in done.log
 
 
-def test_nothing_found_is_a_failure_unless_it_may_be(project: tuple[Path, str], tmp_path: Path) -> None:
-    strict = ("stash name: 's', includes: 'nothing'", "junit 'nothing.xml'", "archiveArtifacts 'nothing'")
+def test_nothing_found_is_a_failure_unless_it_may_be(
+    project: tuple[Path, str], tmp_path: Path
+) -> None:
+    strict = (
+        "stash name: 's', includes: 'nothing'",
+        "junit 'nothing.xml'",
+        "archiveArtifacts 'nothing'",
+    )
     lenient = (
         "stash name: 's', includes: 'nothing', allowEmpty: true",
         "junit testResults: 'nothing.xml', allowEmptyResults: true",
@@ -199,7 +222,9 @@ def test_what_is_refused_never_begins(project: tuple[Path, str], tmp_path: Path)
     assert not (tmp_path / "workspaces").exists()
 
 
-def test_the_command_line_lists_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_lists_the_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = """pipeline { agent none
     stages {
         stage('a') { agent { label 'x' }

@@ -18,7 +18,16 @@ from delivery.project.facts import Ref
 from delivery.project.files import ROOT
 from delivery.project.gitflow import Decision, decide
 from tasks import namespace
-from tests.jenkins.harness import Approval, Case, Credential, Run, answers, configured, listing, record
+from tests.jenkins.harness import (
+    Approval,
+    Case,
+    Credential,
+    Run,
+    answers,
+    configured,
+    listing,
+    record,
+)
 
 TEXT = (ROOT / "Jenkinsfile").read_text(encoding="utf-8")
 BUILD, DEPLOY = "delivery-build", "delivery-deploy"
@@ -72,7 +81,11 @@ def case(name: str = "main", **changes: Any) -> Case:  # noqa: ANN401  # whateve
     """A build for one of the refs, which ana approves if it asks."""
     ref = REFS[name]
     one = Case(ref, declared(), answers(decision_of(ref)), approval=Approval("ana"))
-    return replace(one, source="main", **changes) if name == "PR-8 of main" else replace(one, **changes)
+    return (
+        replace(one, source="main", **changes)
+        if name == "PR-8 of main"
+        else replace(one, **changes)
+    )
 
 
 # ---- What happened, and what is to happen: the same lines of text
@@ -100,7 +113,9 @@ def outline(run: Run) -> list[str]:  # noqa: C901, PLR0912  # one branch for eac
                 asked = f"{event['submitter']} {event['timeout']} as {event['parameter']}: {event['answer']}"
                 lines.append(f"input agent={event['agent']} locks={event['locks']} {asked}")
             case "credential":
-                lines.append(f"credential {event['id']} {event['kind']} {' '.join(event['variables'])}")
+                lines.append(
+                    f"credential {event['id']} {event['kind']} {' '.join(event['variables'])}"
+                )
             case "skipped":
                 lines.append(f"skipped {name}: {event['why']}")
             case "set":
@@ -120,7 +135,11 @@ def outline(run: Run) -> list[str]:  # noqa: C901, PLR0912  # one branch for eac
             case "result":
                 lines.append(f"result {event['result']}")
             case "options":
-                given = {key: value for key, value in event.items() if key not in {"what", "stage", "agent"}}
+                given = {
+                    key: value
+                    for key, value in event.items()
+                    if key not in {"what", "stage", "agent"}
+                }
                 lines.append(f"options {json.dumps(given, sort_keys=True)}")
     return lines
 
@@ -131,7 +150,10 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
     known: set[str] = set()
     variables = {"CI": "true"}
     locks: list[str] = []
-    plan, stash = ".delivery/plan.json", ".delivery/plan.json, .delivery/release.json, .delivery/records/**"
+    plan, stash = (
+        ".delivery/plan.json",
+        ".delivery/plan.json, .delivery/release.json, .delivery/records/**",
+    )
     approval = "approval" in decision.gates
 
     def credential(name: str, variable: str) -> None:
@@ -152,7 +174,9 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
             del variables[name]
 
     def sh(stage: str, agent: str, seconds: int, command: str) -> None:
-        lines.append(f"sh {stage} | {agent} | {seconds} | {' '.join(sorted(known))} | {' '.join(locks)} | {command}")
+        lines.append(
+            f"sh {stage} | {agent} | {seconds} | {' '.join(sorted(known))} | {' '.join(locks)} | {command}"
+        )
         lines.append(f"knows {json.dumps(variables, sort_keys=True)}")
 
     def node(label: str) -> None:
@@ -164,14 +188,25 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
     kept = set(variables)
     node(BUILD)
     sh("make / prepare", BUILD, 2 * HOUR, "./run inv engine.up")
-    for stage, part in (("engine room", declaration().name), *((name, name) for name in declaration().subprojects)):
+    for stage, part in (
+        ("engine room", declaration().name),
+        *((name, name) for name in declaration().subprojects),
+    ):
         sh(f"make / checks / {stage}", BUILD, 2 * HOUR, f"./run inv ci.check --of {part}")
     credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
     registry("delivery-registry-read")
     sh("make / release / plan", BUILD, 2 * HOUR, f"./run inv plan --file {plan}")
-    for variable, what in (("PUSHES", "pushes"), ("ENVIRONMENT", "environment"), ("APPROVAL", "approval")):
+    for variable, what in (
+        ("PUSHES", "pushes"),
+        ("ENVIRONMENT", "environment"),
+        ("APPROVAL", "approval"),
+    ):
         sh("make / release / plan", BUILD, 2 * HOUR, f"./run inv plan --say {what}")
-        said = {"pushes": decision.pushes, "environment": decision.environment, "approval": approval}[what]
+        said = {
+            "pushes": decision.pushes,
+            "environment": decision.environment,
+            "approval": approval,
+        }[what]
         value = said if isinstance(said, str) else str(said).lower()
         lines.append(f"set DELIVERY_{variable}={value}")
         kept.add(f"DELIVERY_{variable}")
@@ -203,7 +238,9 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
         lines.append("skipped approval: when")
     for name in declaration().gitflow.deploys.values():
         if name != decision.environment:
-            lines.extend(f"skipped {stage}: when" for stage in (name, f"deploy to {name}", f"verify {name}"))
+            lines.extend(
+                f"skipped {stage}: when" for stage in (name, f"deploy to {name}", f"verify {name}")
+            )
             continue
         lines.append(f"lock delivery-{name} agent=")
         locks = [f"delivery-{name}"]
@@ -212,7 +249,12 @@ def expected(decision: Decision, *, packages_fail: bool = False) -> list[str]:  
         credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
         registry("delivery-registry-read")
         lines.append("unstash delivery")
-        sh(f"{name} / deploy to {name}", DEPLOY, 90 * MINUTE, f"./run inv deploy --plan {plan} --yes")
+        sh(
+            f"{name} / deploy to {name}",
+            DEPLOY,
+            90 * MINUTE,
+            f"./run inv deploy --plan {plan} --yes",
+        )
         sh(f"{name} / verify {name}", DEPLOY, 45 * MINUTE, f"./run inv verify --plan {plan}")
         keep()
         lines.append(f"released {DEPLOY}")
@@ -304,13 +346,15 @@ def test_the_documentation_lists_what_is_done(done: dict[str, Run]) -> None:
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
     told = {
         name: steps
-        for names, steps in re.findall(r"^### ([^\n]+)\n\n```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+        for names, steps in re.findall(
+            r"^### ([^\n]+)\n\n```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL
+        )
         for name in re.findall(r"`([^`]+)`", names)
     }
     assert told == {name: "\n".join(listing(done[name])) for name in told}
-    assert told.keys() >= {name for name, ref in REFS.items() if ref.kind and name.isascii() and " " not in name} - {
-        "bugfix/y"
-    }
+    assert told.keys() >= {
+        name for name, ref in REFS.items() if ref.kind and name.isascii() and " " not in name
+    } - {"bugfix/y"}
 
 
 @pytest.mark.parametrize("name", REFS)
@@ -332,7 +376,11 @@ def test_what_has_not_been_reviewed_can_write_nowhere(done: dict[str, Run]) -> N
     for event in done["PR-7"].of("sh"):
         if event["stage"].startswith(("make / prepare", "make / checks")):
             assert event["credentials"] == []
-        assert set(event["credentials"]) <= {"delivery-ledger-token", "delivery-registry-read", "delivery-webhook"}
+        assert set(event["credentials"]) <= {
+            "delivery-ledger-token",
+            "delivery-registry-read",
+            "delivery-webhook",
+        }
 
 
 @pytest.mark.parametrize("stage", LEAVES)
@@ -340,11 +388,21 @@ def test_a_failure_ends_the_line_and_is_told(done: dict[str, Run], stage: str) -
     run = done[f"{stage} fails"]
     usual = done["main"].commands
     # The branches beside a check that fails are run, what comes after is not.
-    last = LEAVES["platform-chart"] if stage in {"engine room", "base-image", "apps"} else LEAVES[stage]
+    last = (
+        LEAVES["platform-chart"]
+        if stage in {"engine room", "base-image", "apps"}
+        else LEAVES[stage]
+    )
     assert run.commands == [*usual[: usual.index(last) + 1], "./run inv ci.notify --result FAILURE"]
     assert (run.result, run.exit) == ("FAILURE", 1)
-    assert [event["what"] for event in run.of("junit", "archive", "stash")][:3] == ["junit", "archive", "stash"]
-    skipped = {event["stage"] for event in run.of("skipped") if event["why"] == "an earlier stage failed"}
+    assert [event["what"] for event in run.of("junit", "archive", "stash")][:3] == [
+        "junit",
+        "archive",
+        "stash",
+    ]
+    skipped = {
+        event["stage"] for event in run.of("skipped") if event["why"] == "an earlier stage failed"
+    }
     assert bool(skipped) == (stage != "record")
 
 
@@ -354,7 +412,9 @@ def test_old_packages_make_it_unstable_and_no_more(done: dict[str, Run]) -> None
 
 
 @pytest.mark.parametrize("name", ["refused", "nobody approves"])
-def test_without_approval_nothing_is_held_and_nothing_deployed(done: dict[str, Run], name: str) -> None:
+def test_without_approval_nothing_is_held_and_nothing_deployed(
+    done: dict[str, Run], name: str
+) -> None:
     run = done[name]
     assert (run.result, run.exit) == ("ABORTED", 3)
     assert not run.of("lock")
@@ -389,7 +449,10 @@ def _blocks(opening: str) -> Iterator[tuple[int, int]]:
 
 def _each(title: str, pattern: str, to: str) -> Iterator[tuple[str, str]]:
     for number, found in enumerate(re.finditer(pattern, TEXT, re.MULTILINE), start=1):
-        yield f"{title} {number}: {found[0].strip()}", TEXT[: found.start()] + found.expand(to) + TEXT[found.end() :]
+        yield (
+            f"{title} {number}: {found[0].strip()}",
+            TEXT[: found.start()] + found.expand(to) + TEXT[found.end() :],
+        )
 
 
 def _without(title: str, opening: str) -> Iterator[tuple[str, str]]:
@@ -401,7 +464,13 @@ def _swapped(one: str, other: str) -> str:
     (first,) = _blocks(rf"stage\('{one}'\)")
     (second,) = _blocks(rf"stage\('{other}'\)")
     between = TEXT[first[1] : second[0]]
-    return TEXT[: first[0]] + TEXT[second[0] : second[1]] + between + TEXT[first[0] : first[1]] + TEXT[second[1] :]
+    return (
+        TEXT[: first[0]]
+        + TEXT[second[0] : second[1]]
+        + between
+        + TEXT[first[0] : first[1]]
+        + TEXT[second[1] :]
+    )
 
 
 @cache
@@ -413,24 +482,38 @@ def mutations() -> tuple[tuple[str, str], ...]:
         *_each("a condition negated", condition, r"not { environment \1, value: '\2' }"),
         *_each("a condition of another value", condition, r"environment \1, value: '\2x'"),
         *_each(
-            "a condition of another variable", r"environment name: '(\w+)', value", r"environment name: '\1X', value"
+            "a condition of another variable",
+            r"environment name: '(\w+)', value",
+            r"environment name: '\1X', value",
         ),
-        *_each("a changeset", r"( +)environment name: '\w+', value: '\w*'", r"\g<0>\n\1changeset '**'"),
+        *_each(
+            "a changeset", r"( +)environment name: '\w+', value: '\w*'", r"\g<0>\n\1changeset '**'"
+        ),
         *_each("not before", r"^ +before\w+ true\n", ""),
         *_each("no input's timeout", r"^ +options \{ timeout\(time: 2, unit: 'DAYS'\) \}\n", ""),
         *_each("another timeout", r"timeout\(time: (\d+)", r"timeout(time: 1\1"),
         *_each("no options", r"^ +options \{ .* \}\n", ""),
         *_each("another lock", r"lock\(resource: '", "lock(resource: 'x"),
-        *_each("no option", r"^ +(?:disableConcurrentBuilds|timeout|buildDiscarder|timestamps)\(.*\n", ""),
+        *_each(
+            "no option",
+            r"^ +(?:disableConcurrentBuilds|timeout|buildDiscarder|timestamps)\(.*\n",
+            "",
+        ),
         *_each("aborting", "abortPrevious: false", "abortPrevious: true"),
         *_each("another credential", r"credentials\('([\w-]+)'\)", r"credentials('\1-x')"),
         *_each("no variable", r"^ +[A-Z_]+ = .*\n", ""),
-        *_each("another webhook", "credentialsId: 'delivery-webhook'", "credentialsId: 'delivery-hook'"),
+        *_each(
+            "another webhook", "credentialsId: 'delivery-webhook'", "credentialsId: 'delivery-hook'"
+        ),
         *_each("another stage's name", r"stage\('([\w -]+)'\)", r"stage('\1 x')"),
         *_each("no stage", r"^ +agent (?:none|\{.*\})\n", ""),
         *_each("another agent", r"label 'delivery-(\w+)'", r"label 'delivery-x\1'"),
         *_each("a shell gone", r"^ +sh .*\n", ""),
-        *_each("a shell of its own", r"sh '(\./run inv push)[^']*'", "sh 'docker push localhost:5001/api-rest'"),
+        *_each(
+            "a shell of its own",
+            r"sh '(\./run inv push)[^']*'",
+            "sh 'docker push localhost:5001/api-rest'",
+        ),
         *_each("without the plan", r" --plan \.delivery/plan\.json", ""),
         *_each("no question", r"^ +env\.DELIVERY_\w+ = .*\n", ""),
         *_each("nothing carried", r"^ +(?:un)?stash .*\n", ""),
@@ -441,7 +524,9 @@ def mutations() -> tuple[tuple[str, str], ...]:
         *_each("no checkout", r"^ +checkout scm\n", ""),
         *_each("another node", r"node\('delivery-deploy'\)", "node('delivery-build')"),
         *_each("nothing caught", r"catchError\([^)]*\)", "timeout(time: 9, unit: 'DAYS')"),
-        *_each("caught as a success", "buildResult: '(?:UNSTABLE|FAILURE)'", "buildResult: 'SUCCESS'"),
+        *_each(
+            "caught as a success", "buildResult: '(?:UNSTABLE|FAILURE)'", "buildResult: 'SUCCESS'"
+        ),
         *_each("only when it went well", r"always \{", "success {"),
         *_each("steps twice", r"steps \{", "steps { }\n steps {"),
         *_without("no post", "post"),
@@ -450,12 +535,17 @@ def mutations() -> tuple[tuple[str, str], ...]:
         *_without("no environment", "environment"),
         (
             "an agent while it asks",
-            TEXT.replace("stage('approval') {", "stage('approval') {\nagent { label 'delivery-deploy' }", 1),
+            TEXT.replace(
+                "stage('approval') {", "stage('approval') {\nagent { label 'delivery-deploy' }", 1
+            ),
         ),
         ("push before scan", _swapped("scan", "push")),
         ("approval after production", _swapped("approval", "production")),
         ("build before plan", _swapped("plan", "build")),
-        ("a step that nobody knows", TEXT.replace("sh './run inv engine.up'", "bat 'run inv engine.up'", 1)),
+        (
+            "a step that nobody knows",
+            TEXT.replace("sh './run inv engine.up'", "bat 'run inv engine.up'", 1),
+        ),
     ]
     return tuple(made)
 
@@ -468,8 +558,12 @@ def test_every_mutation_changes_the_file_and_has_a_name_of_its_own() -> None:
 def test_no_change_goes_unnoticed(done: dict[str, Run]) -> None:
     left = dict(mutations())
     for names in WATCHED:
-        builds = {(title, name): (text, CASES[name]()) for title, text in left.items() for name in names}
+        builds = {
+            (title, name): (text, CASES[name]()) for title, text in left.items() for name in names
+        }
         runs = dict(zip(builds, record(builds.values()), strict=True))
-        noticed = {title for title, name in builds if outline(runs[title, name]) != outline(done[name])}
+        noticed = {
+            title for title, name in builds if outline(runs[title, name]) != outline(done[name])
+        }
         left = {title: text for title, text in left.items() if title not in noticed}
     assert list(left) == []

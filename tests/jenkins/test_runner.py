@@ -30,7 +30,9 @@ def pipeline(stages: str, *, agent: str = "agent { label 'a' }", more: str = "")
 
 def stage(name: str, steps: str = "", more: str = "") -> str:
     """A stage, which by default runs its own name; on 'x' is short for the condition that the branch is x."""
-    more = indent(re.sub(r"\bon '(\w+)'", r"environment name: 'BRANCH_NAME', value: '\1'", more), "  ")
+    more = indent(
+        re.sub(r"\bon '(\w+)'", r"environment name: 'BRANCH_NAME', value: '\1'", more), "  "
+    )
     steps = steps or f"sh '{name}'"
     return f"stage('{name}') {{\n{more}\nsteps {{ {steps} }}\n}}\n"
 
@@ -49,10 +51,14 @@ class Example:
 FAIL = case(failures={"x": 1})
 EXAMPLES: dict[str, Example] = {
     "stages may stand in stages": Example(
-        pipeline(f"stage('o') {{ stages {{ {stage('a')} {stage('b')} }} }}\n{stage('c')}"), ("a", "b", "c")
+        pipeline(f"stage('o') {{ stages {{ {stage('a')} {stage('b')} }} }}\n{stage('c')}"),
+        ("a", "b", "c"),
     ),
     "a failure ends the stages, and post runs": Example(
-        pipeline(stage("x") + stage("b"), more="post { always { sh 'p' } }"), ("x", "p"), "FAILURE", FAIL
+        pipeline(stage("x") + stage("b"), more="post { always { sh 'p' } }"),
+        ("x", "p"),
+        "FAILURE",
+        FAIL,
     ),
     "post has Jenkins' order, whatever order it is written in": Example(
         pipeline(
@@ -68,7 +74,10 @@ EXAMPLES: dict[str, Example] = {
         pipeline(stage("a", more="post { success { sh 'p' } }") + stage("b")), ("a", "p", "b")
     ),
     "a failure in post is one, and the other conditions still run": Example(
-        pipeline(stage("a"), more="post { always { sh 'x' }\n cleanup { sh 'c' } }"), ("a", "x", "c"), "FAILURE", FAIL
+        pipeline(stage("a"), more="post { always { sh 'x' }\n cleanup { sh 'c' } }"),
+        ("a", "x", "c"),
+        "FAILURE",
+        FAIL,
     ),
     "a skipped stage has no post": Example(
         pipeline(stage("a", more="when { on 'develop' }\npost { always { sh 'p' } }") + stage("b")),
@@ -84,35 +93,56 @@ EXAMPLES: dict[str, Example] = {
     ),
     "unstable goes on": Example(
         pipeline(
-            stage("a", "catchError(buildResult: 'UNSTABLE', stageResult: 'UNSTABLE') { sh 'x' }\nsh 'y'") + stage("b")
+            stage(
+                "a",
+                "catchError(buildResult: 'UNSTABLE', stageResult: 'UNSTABLE') { sh 'x' }\nsh 'y'",
+            )
+            + stage("b")
         ),
         ("x", "y", "b"),
         "UNSTABLE",
         FAIL,
     ),
     "catchError fails the build unless it says otherwise": Example(
-        pipeline(stage("a", "catchError { sh 'x' }\nsh 'y'") + stage("b")), ("x", "y", "b"), "FAILURE", FAIL
+        pipeline(stage("a", "catchError { sh 'x' }\nsh 'y'") + stage("b")),
+        ("x", "y", "b"),
+        "FAILURE",
+        FAIL,
     ),
     "returnStatus is no failure": Example(
-        pipeline(stage("a", "script { env.S = sh(script: 'x', returnStatus: true) }\nsh \"y ${env.S}\"")),
+        pipeline(
+            stage("a", "script { env.S = sh(script: 'x', returnStatus: true) }\nsh \"y ${env.S}\"")
+        ),
         ("x", "y 1"),
         case=FAIL,
     ),
     "output is asked of the case": Example(
-        pipeline(stage("a", "script { env.S = sh(script: 'q', returnStdout: true).trim() }\nsh \"y ${S}\"")),
+        pipeline(
+            stage(
+                "a", "script { env.S = sh(script: 'q', returnStdout: true).trim() }\nsh \"y ${S}\""
+            )
+        ),
         ("q", "y 7"),
         case=case(answers={"q": " 7\n"}),
     ),
     "the environment of a stage wins over the pipeline's, and over what a script sets": Example(
         pipeline(
-            stage("a", "script { env.V = 'script' }\nsh \"$V ${env.W}\"", "environment { V = 'stage' }")
+            stage(
+                "a",
+                "script { env.V = 'script' }\nsh \"$V ${env.W}\"",
+                "environment { V = 'stage' }",
+            )
             + stage("b", 'sh "$V"'),
             more="environment { V = 'all'\n W = \"${V}!\" }",
         ),
         ("stage all!", "all"),
     ),
     "an empty variable is none": Example(
-        pipeline(stage("a", "script { env.V = '' }") + stage("b", 'sh "${env.V}"') + stage("c", 'sh "$V"')),
+        pipeline(
+            stage("a", "script { env.V = '' }")
+            + stage("b", 'sh "${env.V}"')
+            + stage("c", 'sh "$V"')
+        ),
         ("null",),
         "FAILURE",
     ),
@@ -138,12 +168,21 @@ EXAMPLES: dict[str, Example] = {
         pipeline(stage("a", more="environment { W = credentials('nobody') }")), (), "FAILURE"
     ),
     "a file needs a disk": Example(
-        pipeline(stage("a", "echo 'x'", "environment { F = credentials('paper') }"), agent="agent none"), (), "FAILURE"
+        pipeline(
+            stage("a", "echo 'x'", "environment { F = credentials('paper') }"), agent="agent none"
+        ),
+        (),
+        "FAILURE",
     ),
     "no agent, no shell": Example(pipeline(stage("a"), agent="agent none"), (), "FAILURE"),
-    "a node of its own": Example(pipeline(stage("a", "node('b') { sh 'x' }"), agent="agent none"), ("x",)),
+    "a node of its own": Example(
+        pipeline(stage("a", "node('b') { sh 'x' }"), agent="agent none"), ("x",)
+    ),
     "a stash is there for those after it": Example(
-        pipeline(stage("a", "stash name: 's', allowEmpty: true") + stage("b", "unstash 's'\nsh 'x'")), ("x",)
+        pipeline(
+            stage("a", "stash name: 's', allowEmpty: true") + stage("b", "unstash 's'\nsh 'x'")
+        ),
+        ("x",),
     ),
     "conditions are joined": Example(
         pipeline(
@@ -165,7 +204,10 @@ EXAMPLES: dict[str, Example] = {
         ("b", "e"),
     ),
     "a stage's own environment is not there yet when it is asked": Example(
-        pipeline(stage("a", more="when { environment name: 'V', value: '1' }\nenvironment { V = '1' }") + stage("b")),
+        pipeline(
+            stage("a", more="when { environment name: 'V', value: '1' }\nenvironment { V = '1' }")
+            + stage("b")
+        ),
         ("b",),
     ),
     "the names of things": Example(
@@ -174,7 +216,10 @@ EXAMPLES: dict[str, Example] = {
         case=case(Ref("pull-request", "7")),
     ),
     "nobody answers": Example(
-        pipeline(stage("a", more="options { timeout(time: 1, unit: 'HOURS') }\ninput { message 'go?' }") + stage("b")),
+        pipeline(
+            stage("a", more="options { timeout(time: 1, unit: 'HOURS') }\ninput { message 'go?' }")
+            + stage("b")
+        ),
         (),
         "ABORTED",
     ),
@@ -205,7 +250,9 @@ EXAMPLES: dict[str, Example] = {
         FAIL,
     ),
     "an agent that is lost": Example(
-        pipeline(stage("a", "sh 'x'\nsh 'y'", "post { always { sh 'z' } }"), agent="agent { label 'a' }"),
+        pipeline(
+            stage("a", "sh 'x'\nsh 'y'", "post { always { sh 'z' } }"), agent="agent { label 'a' }"
+        ),
         ("x",),
         "ABORTED",
         case(lost="x"),
@@ -225,19 +272,27 @@ REFUSALS = {
     pipeline(stage("a"), more="tools { maven 'x' }"): "line 3: tools is not known in the pipeline",
     pipeline(stage("a"), more="when { on 'x' }"): "when is not known in the pipeline",
     pipeline(stage("a"), more="agent none"): "the pipeline has agent twice",
-    pipeline(stage("a"), more="options { retry(2) }"): "retry is not known in the pipeline's options",
-    pipeline(stage("a"), more="options { lock(resource: 'x') }"): "lock is not known in the pipeline's options",
+    pipeline(
+        stage("a"), more="options { retry(2) }"
+    ): "retry is not known in the pipeline's options",
+    pipeline(
+        stage("a"), more="options { lock(resource: 'x') }"
+    ): "lock is not known in the pipeline's options",
     pipeline(stage("a"), more="environment { X = 1 }"): "X is given a text in quotes",
     pipeline(stage("a"), more="environment { X = 'a'\n X = 'b' }"): "environment has X twice",
     pipeline(stage("a"), more='environment { X = "$Y"\n Y = "$X" }'): "are made from each other",
     pipeline(stage("a"), more="post { changed { sh 'x' } }"): "changed is not known in post",
     pipeline(stage("a") + stage("a")): "there are two stages called 'a'",
     pipeline("stage('a') { }"): "needs one of steps, stages and parallel, and has 0",
-    pipeline(f"stage('a') {{ agent none\n parallel {{ {stage('b')} }} }}"): "Jenkins takes no agent there",
+    pipeline(
+        f"stage('a') {{ agent none\n parallel {{ {stage('b')} }} }}"
+    ): "Jenkins takes no agent there",
     pipeline(
         f"stage('a') {{ parallel {{ stage('b') {{ parallel {{ {stage('c')} }} }} }} }}"
     ): "Jenkins takes no parallel within a parallel",
-    pipeline(stage("a", more="when { changeset '**' }")): "changeset is refused: it is empty on a branch's first build",
+    pipeline(
+        stage("a", more="when { changeset '**' }")
+    ): "changeset is refused: it is empty on a branch's first build",
     pipeline(stage("a", more="when { beforeAgent true }")): "when has no condition",
     pipeline(
         stage(
@@ -245,14 +300,22 @@ REFUSALS = {
             more="when { not { on 'x'\n on 'y' } }",
         )
     ): "not takes one condition",
-    pipeline(stage("a", more='input { message "to $WHERE?" }')): "when the build begins, and WHERE is not set by then",
-    pipeline(stage("a", more='options { lock(resource: "l-${env.E}") }')): "and env.E is not set by then",
+    pipeline(
+        stage("a", more='input { message "to $WHERE?" }')
+    ): "when the build begins, and WHERE is not set by then",
+    pipeline(
+        stage("a", more='options { lock(resource: "l-${env.E}") }')
+    ): "and env.E is not set by then",
     pipeline(stage("a", "bat 'x'")): "step bat is not known",
     pipeline(stage("a", "sh returnStdout: true")): "step sh needs script",
     pipeline(stage("a", "sh('x') { echo 'y' }")): "step sh has no block",
     pipeline(stage("a", "if (env.X) { sh 'x' }")): "a section or a step is expected",
-    pipeline(stage("a", "script { if (env.X) { sh 'x' } }")): "a script has env.NAME = value and sh",
-    pipeline(stage("a", "script { currentBuild.result = 'SUCCESS' }")): "a script has env.NAME = value and sh",
+    pipeline(
+        stage("a", "script { if (env.X) { sh 'x' } }")
+    ): "a script has env.NAME = value and sh",
+    pipeline(
+        stage("a", "script { currentBuild.result = 'SUCCESS' }")
+    ): "a script has env.NAME = value and sh",
     pipeline(
         stage("a", "withCredentials([sshUserPrivateKey(credentialsId: 'x')]) { sh 'x' }")
     ): "is not known in withCredentials",
@@ -290,19 +353,29 @@ LOCK = "options { lock(resource: 'l') }"
 OTHER = "on 'develop'"
 # What is taken before `when` is asked: options, then the input, then the agent, unless `when` comes before them.
 ORDERS = {
-    pipeline(stage("a", more=f"when {{ {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"): [
-        *("a", "  lock l", "  agent b", "  unlock l", "a (skipped: when)", "SUCCESS")
-    ],
     pipeline(
-        stage("a", more=f"when {{ beforeAgent true\n {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"
+        stage("a", more=f"when {{ {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"
+    ): [*("a", "  lock l", "  agent b", "  unlock l", "a (skipped: when)", "SUCCESS")],
+    pipeline(
+        stage("a", more=f"when {{ beforeAgent true\n {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"),
+        agent="agent none",
     ): [*("a", "  lock l", "  unlock l", "a (skipped: when)", "SUCCESS")],
     pipeline(
-        stage("a", more=f"when {{ beforeOptions true\n {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"), agent="agent none"
+        stage("a", more=f"when {{ beforeOptions true\n {OTHER} }}\nagent {{ label 'b' }}\n{LOCK}"),
+        agent="agent none",
     ): [*("a (skipped: when)", "SUCCESS")],
     pipeline(
-        stage("a", more=f"when {{ beforeInput true\n {OTHER} }}\ninput {{ message 'm' }}\n{LOCK}"), agent="agent none"
+        stage("a", more=f"when {{ beforeInput true\n {OTHER} }}\ninput {{ message 'm' }}\n{LOCK}"),
+        agent="agent none",
     ): [*("a", "  lock l", "  unlock l", "a (skipped: when)", "SUCCESS")],
-    pipeline(stage("a", "lock('l') { sh 'x' }")): ["agent a", "a", "  lock l", "  x", "  unlock l", "SUCCESS"],
+    pipeline(stage("a", "lock('l') { sh 'x' }")): [
+        "agent a",
+        "a",
+        "  lock l",
+        "  x",
+        "  unlock l",
+        "SUCCESS",
+    ],
     pipeline(stage("a", more="agent none")): ["agent a", "a", "  a", "SUCCESS"],
 }
 

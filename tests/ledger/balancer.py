@@ -26,7 +26,9 @@ def is_ready(address: Address) -> bool:
 class Balancer:
     """Takes turns among the instances that were ready when last asked."""
 
-    def __init__(self, addresses: Sequence[Address], ready: Callable[[Address], bool] = is_ready) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], ready: Callable[[Address], bool] = is_ready
+    ) -> None:
         self._addresses = addresses
         self._ask = ready
         self._ready = dict.fromkeys(addresses, False)
@@ -37,7 +39,9 @@ class Balancer:
     @contextmanager
     def looking(self) -> Iterator[Balancer]:
         """Ask every instance again and again, each from a thread of its own, so that a slow one delays no other."""
-        threads = [threading.Thread(target=self._look, args=(address,)) for address in self._addresses]
+        threads = [
+            threading.Thread(target=self._look, args=(address,)) for address in self._addresses
+        ]
         for thread in threads:
             thread.start()
         try:

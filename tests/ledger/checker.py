@@ -92,7 +92,10 @@ class Verdict:
         lines = [
             f"{counts.events} events in {counts.attempts} attempts ({counts.retries} again), {counts.accepted} accepted, "
             f"{counts.uncertain} uncertain of which {counts.uncertain_stored} are stored, {counts.rows} rows: "
-            + (", ".join(f"{count} {kind}" for kind, count in self.kinds.items()) or "nothing wrong")
+            + (
+                ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
+                or "nothing wrong"
+            )
         ]
         for kind, count in self.kinds.items():
             of_kind = [finding for finding in self.findings if finding.kind == kind]
@@ -114,7 +117,9 @@ def check(attempts: Iterable[Attempt], rows: Sequence[Row]) -> Verdict:
     for row in rows:
         number = _event_of(row, events, asked)
         if number is None:
-            findings.append(Finding(UNEXPLAINED, None, f"row {row['id']} ({row['component']}) is of no attempt"))
+            findings.append(
+                Finding(UNEXPLAINED, None, f"row {row['id']} ({row['component']}) is of no attempt")
+            )
         else:
             stored[number].append(row)
     findings += _shared_ids(events)
@@ -138,7 +143,9 @@ def _events(attempts: Iterable[Attempt]) -> dict[int, Event]:
         if any(attempt.completed < attempt.invoked for attempt in tries):
             raise ValueError(f"event {number} has an attempt that ended before it began")
         if any((again.key, again.payload) != (first.key, first.payload) for again in tries):
-            raise ValueError(f"event {number} was tried with two keys or payloads: these are two events")
+            raise ValueError(
+                f"event {number} was tried with two keys or payloads: these are two events"
+            )
         if first.key is None and len(tries) > 1:
             raise ValueError(f"event {number} was tried twice without a key: these are two events")
         if first.key is not None and keys.setdefault(first.key, number) != number:
@@ -172,14 +179,24 @@ def _shared_ids(events: Mapping[int, Event]) -> Iterator[Finding]:
 def _contradictions(event: Event) -> Iterator[Finding]:
     """The same key with different answers."""
     if len(event.ids) > 1:
-        yield Finding(DUPLICATED, event.number, f"{_name(event)} was answered with {', '.join(event.ids)}")
+        yield Finding(
+            DUPLICATED, event.number, f"{_name(event)} was answered with {', '.join(event.ids)}"
+        )
     times = {attempt.answer.received_at for attempt in event.accepted}
     if len(event.ids) == 1 and len(times) > 1:
-        yield Finding(INCONSISTENT, event.number, f"{_name(event)} was answered with times {sorted(map(str, times))}")
-    refusals = {attempt.answer.status for attempt in event.attempts if attempt.answer.outcome == "refused"} - {None}
+        yield Finding(
+            INCONSISTENT,
+            event.number,
+            f"{_name(event)} was answered with times {sorted(map(str, times))}",
+        )
+    refusals = {
+        attempt.answer.status for attempt in event.attempts if attempt.answer.outcome == "refused"
+    } - {None}
     if event.accepted and refusals:
         yield Finding(
-            INCONSISTENT, event.number, f"{_name(event)} was accepted, and refused with {sorted(refusals, key=str)}"
+            INCONSISTENT,
+            event.number,
+            f"{_name(event)} was accepted, and refused with {sorted(refusals, key=str)}",
         )
 
 
@@ -187,18 +204,28 @@ def _losses(event: Event, rows: Sequence[Row]) -> Iterator[Finding]:
     held = {row["id"] for row in rows}
     for identifier in event.ids:
         if identifier not in held:
-            yield Finding(LOST, event.number, f"{_name(event)} was accepted as {identifier}, which is not stored")
+            yield Finding(
+                LOST,
+                event.number,
+                f"{_name(event)} was accepted as {identifier}, which is not stored",
+            )
 
 
 def _excesses(event: Event, rows: Sequence[Row]) -> Iterator[Finding]:
     ids = [row["id"] for row in rows]
     if len(rows) > 1:
-        yield Finding(DUPLICATED, event.number, f"{_name(event)} is stored {len(rows)} times: {', '.join(ids)}")
+        yield Finding(
+            DUPLICATED,
+            event.number,
+            f"{_name(event)} is stored {len(rows)} times: {', '.join(ids)}",
+        )
     elif rows and event.ids and ids[0] not in event.ids:
         text = f"{_name(event)} is stored as {ids[0]}, but was accepted as {', '.join(event.ids)}"
         yield Finding(UNEXPLAINED, event.number, text)
     if rows and not event.may_be_stored:
-        reasons = sorted({str(attempt.answer.status or attempt.answer.reason) for attempt in event.attempts})
+        reasons = sorted(
+            {str(attempt.answer.status or attempt.answer.reason) for attempt in event.attempts}
+        )
         text = f"{_name(event)} was refused with {', '.join(reasons)}, but is stored as {', '.join(ids)}"
         yield Finding(REFUSED_YET_STORED, event.number, text)
 
@@ -209,9 +236,17 @@ def _alterations(event: Event, rows: Sequence[Row]) -> Iterator[Finding]:
         wanted = {name: event.payload.get(name) for name in FIELDS}
         if row["id"] in times:
             wanted["received_at"] = times[row["id"]]
-        wrong = [f"{name} {row[name]!r} instead of {value!r}" for name, value in wanted.items() if row[name] != value]
+        wrong = [
+            f"{name} {row[name]!r} instead of {value!r}"
+            for name, value in wanted.items()
+            if row[name] != value
+        ]
         if wrong:
-            yield Finding(ALTERED, event.number, f"{_name(event)} is stored as {row['id']} with {'; '.join(wrong)}")
+            yield Finding(
+                ALTERED,
+                event.number,
+                f"{_name(event)} is stored as {row['id']} with {'; '.join(wrong)}",
+            )
 
 
 def _disorder(events: Iterable[Event]) -> Iterator[Finding]:
@@ -253,4 +288,6 @@ def _time(event: Event) -> str:
 
 
 def _name(event: Event) -> str:
-    return f"event {event.number}" + (f" (key {event.attempts[0].key})" if event.attempts[0].key else "")
+    return f"event {event.number}" + (
+        f" (key {event.attempts[0].key})" if event.attempts[0].key else ""
+    )

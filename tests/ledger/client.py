@@ -49,7 +49,9 @@ class Client:
             connection.close()
 
     def _connected(self, address: Address) -> HTTPConnection:
-        connection = self._connections.setdefault(address, HTTPConnection(*address, timeout=self._timeout))
+        connection = self._connections.setdefault(
+            address, HTTPConnection(*address, timeout=self._timeout)
+        )
         # What the server has closed while it rested is no failed request, if it is seen before the next one is sent.
         if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
             connection.close()
@@ -62,7 +64,11 @@ def classify(status: int, body: bytes) -> Answer:
     """What a whole HTTP answer means."""
     if status != ACCEPTED:
         certain = 400 <= status < 500
-        return Answer("refused" if certain else "unknown", status, reason=body.decode("utf-8", "replace")[:200])
+        return Answer(
+            "refused" if certain else "unknown",
+            status,
+            reason=body.decode("utf-8", "replace")[:200],
+        )
     try:
         answer = json.loads(body)
         return Answer("accepted", status, str(answer["id"]), str(answer["received_at"]))

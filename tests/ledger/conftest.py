@@ -31,8 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kills", type=int, help="how often the storm kills")
     group.addoption("--pause", type=float, help="seconds that Kafka and the database are frozen")
     group.addoption("--rate", type=float, help="events a second at most")
-    group.addoption("--seed", type=int, help="what is killed when; printed, so that it can be given again")
-    group.addoption("--keyless", type=float, help="share of clients without an Idempotency-Key, 0 to 1")
+    group.addoption(
+        "--seed", type=int, help="what is killed when; printed, so that it can be given again"
+    )
+    group.addoption(
+        "--keyless", type=float, help="share of clients without an Idempotency-Key, 0 to 1"
+    )
     group.addoption("--rounds", type=int, help="how many instances are told to stop")
 
 
@@ -66,7 +70,9 @@ def images() -> dict[str, str]:
 def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, say: Say) -> Bring:
     """Brings up a platform of its own, with variables for its apps."""
 
-    def bring(environment: Mapping[str, str], services: Sequence[str] = SERVICES) -> AbstractContextManager[Stack]:
+    def bring(
+        environment: Mapping[str, str], services: Sequence[str] = SERVICES
+    ) -> AbstractContextManager[Stack]:
         name = f"ledger-test-{uuid.uuid4().hex[:8]}"
         say(f"bring up {name}: {', '.join(images.values())}")
         return running(

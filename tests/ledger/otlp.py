@@ -40,7 +40,9 @@ def read(request: bytes) -> list[Span]:
 
 
 def _span(part: ResourceSpans, span: ReceivedSpan) -> Span:
-    names = [one.value.string_value for one in part.resource.attributes if one.key == "service.name"]
+    names = [
+        one.value.string_value for one in part.resource.attributes if one.key == "service.name"
+    ]
     kind = ReceivedSpan.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower()
     ids = (one.hex() for one in (span.trace_id, span.span_id, span.parent_span_id))
     return Span("".join(names), span.name, kind, *ids)
@@ -52,7 +54,9 @@ class Collector:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self._server = ThreadingHTTPServer(("0.0.0.0", 0), _handler(self.bodies))  # noqa: S104  containers send to it
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
+        )
         self._thread.start()
 
     @property
@@ -62,7 +66,9 @@ class Collector:
 
     def spans(self, trace_id: str) -> list[Span]:
         """The spans of one trace."""
-        return [span for body in list(self.bodies) for span in read(body) if span.trace_id == trace_id]
+        return [
+            span for body in list(self.bodies) for span in read(body) if span.trace_id == trace_id
+        ]
 
     def stop(self) -> None:
         """Be away: nobody listens at the port any more."""

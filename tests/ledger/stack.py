@@ -51,7 +51,9 @@ class Stack:
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose on this project."""
-        return _compose(self.engine, {}, "--project-name", self.name, "--file", str(self.file), *arguments)
+        return _compose(
+            self.engine, {}, "--project-name", self.name, "--file", str(self.file), *arguments
+        )
 
     def address(self, service: str) -> Address:
         """Where a service is reached from here."""
@@ -111,7 +113,9 @@ class Stack:
             container = self.container(service)
             if container.status != "running":
                 last = container.logs(tail=5).decode("utf-8", "replace")
-                found[service] = f"exit code {container.attrs['State']['ExitCode']}, last words:\n{last}"
+                found[service] = (
+                    f"exit code {container.attrs['State']['ExitCode']}, last words:\n{last}"
+                )
         return found
 
     def save_logs(self, folder: Path) -> Path:
@@ -143,13 +147,17 @@ class Stack:
 
     def count(self, run: str) -> int:
         """How many rows a run has."""
-        (found,) = self.execute("SELECT COUNT(*) AS rows_ FROM deployments WHERE component LIKE %s", f"{run}/%")
+        (found,) = self.execute(
+            "SELECT COUNT(*) AS rows_ FROM deployments WHERE component LIKE %s", f"{run}/%"
+        )
         return int(found["rows_"])
 
     def rows(self, run: str) -> list[dict[str, Any]]:
         """The rows of a run, known by their component or by what was sent in their details; values as in an answer."""
         found = self.execute(
-            "SELECT * FROM deployments WHERE component LIKE %s OR JSON_VALUE(details, '$.run') = %s", f"{run}/%", run
+            "SELECT * FROM deployments WHERE component LIKE %s OR JSON_VALUE(details, '$.run') = %s",
+            f"{run}/%",
+            run,
         )
         for row in found:
             row["received_at"] = row["received_at"].isoformat(timespec="microseconds") + "Z"
@@ -159,7 +167,9 @@ class Stack:
     def settle(self, run: str) -> float:
         """Wait until every record is consumed and no row comes any more; return how long that took."""
         consumer = KafkaConsumer(
-            bootstrap_servers=f"localhost:{self.ports['kafka']}", group_id=_GROUP, enable_auto_commit=False
+            bootstrap_servers=f"localhost:{self.ports['kafka']}",
+            group_id=_GROUP,
+            enable_auto_commit=False,
         )
         seen = [-1]
 
@@ -172,15 +182,21 @@ class Stack:
 
     def dead_letters(self) -> int:
         """How many messages were put aside."""
-        with closing(KafkaConsumer(bootstrap_servers=f"localhost:{self.ports['kafka']}")) as consumer:
+        with closing(
+            KafkaConsumer(bootstrap_servers=f"localhost:{self.ports['kafka']}")
+        ) as consumer:
             partition = TopicPartition("deployments.dead-letter", 0)
             return int(consumer.end_offsets([partition])[partition])
 
 
 def _lag(consumer: KafkaConsumer) -> int:
-    partitions = [TopicPartition(_TOPIC, number) for number in consumer.partitions_for_topic(_TOPIC) or ()]
+    partitions = [
+        TopicPartition(_TOPIC, number) for number in consumer.partitions_for_topic(_TOPIC) or ()
+    ]
     ends = consumer.end_offsets(partitions)
-    return sum(int(ends[partition]) - int(consumer.committed(partition) or 0) for partition in partitions)
+    return sum(
+        int(ends[partition]) - int(consumer.committed(partition) or 0) for partition in partitions
+    )
 
 
 @contextmanager
@@ -196,7 +212,9 @@ def running(
     """Bring services up, and what they depend on, with these variables set in every app; all is gone afterwards."""
     ports = {service: free_port() for service in SERVICES}
     file = folder / "compose.json"
-    file.write_text(json.dumps(doubled(declared(engine, images, ports), ports, environment)), encoding="utf-8")
+    file.write_text(
+        json.dumps(doubled(declared(engine, images, ports), ports, environment)), encoding="utf-8"
+    )
     stack = Stack(engine, name, file, ports)
     try:
         try:
@@ -217,7 +235,9 @@ def declared(engine: Engine, images: Mapping[str, str], ports: Mapping[str, int]
         "ASYNC_WORKER_IMAGE": images["async-worker"],
         "KAFKA_PORT": str(ports["kafka"]),
     }
-    config: dict[str, Any] = json.loads(_compose(engine, variables, *files, "config", "--format", "json"))
+    config: dict[str, Any] = json.loads(
+        _compose(engine, variables, *files, "config", "--format", "json")
+    )
     return config
 
 
@@ -231,11 +251,15 @@ def _compose(engine: Engine, variables: Mapping[str, str], *arguments: str) -> s
         check=False,
     )
     if done.returncode != 0:
-        raise AssertionError(f"docker compose {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        raise AssertionError(
+            f"docker compose {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
     return done.stdout
 
 
-def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Mapping[str, str]) -> dict[str, Any]:
+def doubled(
+    config: Mapping[str, Any], ports: Mapping[str, int], environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The project with a second instance of each app, on these ports, and these variables in every app."""
     services = {}
     configs = config.get("configs", {}).items()
@@ -254,5 +278,7 @@ def doubled(config: Mapping[str, Any], ports: Mapping[str, int], environment: Ma
         "services": services,
         "configs": {name: {"content": content} for name, content in contents.items()},
         "networks": {"default": {"labels": config["networks"]["default"].get("labels", {})}},
-        "volumes": {name: {"labels": volume.get("labels", {})} for name, volume in config["volumes"].items()},
+        "volumes": {
+            name: {"labels": volume.get("labels", {})} for name, volume in config["volumes"].items()
+        },
     }

@@ -205,7 +205,9 @@ class Report:
             ", ".join(f"{service} {count}" for service, count in sorted(counts.items()))
             for counts in (self.killed, self.frozen)
         )
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items()))
+        outcomes = ", ".join(
+            f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items())
+        )
         lines = [
             f"seed {self.weather.seed}: {self.strikes} strikes ({self.pairs} on two at once)",
             f"{self.killed.total()} kills: {kills}",
@@ -221,7 +223,9 @@ class Report:
 class Load:
     """Clients that record events, each of its own component and one after the other."""
 
-    def __init__(self, run: str, weather: Weather, addresses: Sequence[Address], history: History) -> None:
+    def __init__(
+        self, run: str, weather: Weather, addresses: Sequence[Address], history: History
+    ) -> None:
         self._run = run
         self._weather = weather
         self._addresses = addresses
@@ -294,17 +298,25 @@ class Load:
         finally:
             client.close()
 
-    def _until_accepted(self, client: Client, number: int, payload: dict[str, Any], index: int) -> None:
+    def _until_accepted(
+        self, client: Client, number: int, payload: dict[str, Any], index: int
+    ) -> None:
         """Try again with the same key, at the next instance, as long as trying again may help."""
         pause, longest = RETRY_AFTER
         for turn in itertools.count(index):
             answer = self._attempt(client, number, payload, f"{self._run}-{number}", turn)
-            if answer.outcome == "accepted" or (answer.outcome == "refused" and answer.status) or self._stop.is_set():
+            if (
+                answer.outcome == "accepted"
+                or (answer.outcome == "refused" and answer.status)
+                or self._stop.is_set()
+            ):
                 return
             self._stop.wait(pause)
             pause = min(pause * 2, longest)
 
-    def _attempt(self, client: Client, number: int, payload: dict[str, Any], key: str | None, turn: int) -> Answer:
+    def _attempt(
+        self, client: Client, number: int, payload: dict[str, Any], key: str | None, turn: int
+    ) -> Answer:
         invoked = self._clock()
         answer = client.record(self._addresses[turn % len(self._addresses)], payload, key)
         completed = self._clock()
@@ -335,7 +347,9 @@ def event(run: str, number: int, client: int, rng: random.Random) -> dict[str, A
     }
 
 
-def rage(stack: Stack, load: Load, report: Report, history: History, say: Callable[[str], None]) -> None:
+def rage(
+    stack: Stack, load: Load, report: Report, history: History, say: Callable[[str], None]
+) -> None:
     """Blow until enough events are accepted and every strike has come down; everything runs and is ready afterwards."""
     weather = report.weather
     started = time.monotonic()

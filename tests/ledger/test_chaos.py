@@ -79,7 +79,9 @@ def storm(
 
 def test_every_target_was_killed(storm: Storm) -> None:
     for services in TARGETS.values():
-        assert sum(storm.report.killed[service] for service in services) > 0, storm.report.describe()
+        assert sum(storm.report.killed[service] for service in services) > 0, (
+            storm.report.describe()
+        )
 
 
 def test_kafka_and_the_database_were_frozen(storm: Storm) -> None:

@@ -23,7 +23,12 @@ def accepted(number: int, identifier: str | None = None, second: int | None = No
 
 
 def attempt(
-    number: int, answer: Answer | None = None, *, key: str | None = None, at: float | None = None, component: str = "a"
+    number: int,
+    answer: Answer | None = None,
+    *,
+    key: str | None = None,
+    at: float | None = None,
+    component: str = "a",
 ) -> Attempt:
     """Attempt number n goes from n to n + 0.5 unless told otherwise."""
     payload = {
@@ -78,7 +83,9 @@ def test_every_missing_row_is_lost_and_nothing_else_is(missing: set[int]) -> Non
 def test_every_copy_is_a_duplicate_and_nothing_else_is(copied: set[int]) -> None:
     attempts, rows = good(30)
     copies = [{**rows[number - 1], "id": f"copy-{number}"} for number in copied]
-    assert kinds(check(attempts, rows + copies)) == [("duplicated", number) for number in sorted(copied)]
+    assert kinds(check(attempts, rows + copies)) == [
+        ("duplicated", number) for number in sorted(copied)
+    ]
 
 
 def test_two_ids_for_one_key_are_a_duplicate_though_each_is_stored_or_not() -> None:
@@ -114,7 +121,9 @@ def test_a_field_that_differs_is_altered(field: str, value: object) -> None:
 @pytest.mark.parametrize("details", [None, {}, {"number": 77}, {"number": "1"}, "text"])
 def test_a_row_that_no_attempt_explains(details: object) -> None:
     attempts, rows = good()
-    assert kinds(check(attempts, [*rows, {**rows[0], "id": "foreign", "details": details}])) == [("unexplained", None)]
+    assert kinds(check(attempts, [*rows, {**rows[0], "id": "foreign", "details": details}])) == [
+        ("unexplained", None)
+    ]
 
 
 def test_a_row_under_an_id_that_nobody_was_answered() -> None:
@@ -138,7 +147,9 @@ def test_an_event_of_unknown_outcome_may_be_stored_or_not_but_once_and_unaltered
 def test_what_was_certainly_refused_is_not_stored(refusal: Answer) -> None:
     one = attempt(1, refusal)
     assert check([one], []).findings == ()
-    assert kinds(check([one], [row(one, received_at="2026-01-01T00:00:01.000000Z")])) == [("refused-yet-stored", 1)]
+    assert kinds(check([one], [row(one, received_at="2026-01-01T00:00:01.000000Z")])) == [
+        ("refused-yet-stored", 1)
+    ]
 
 
 def test_a_retry_with_the_same_answer_is_good() -> None:
@@ -162,7 +173,9 @@ def test_a_retry_with_the_same_answer_is_good() -> None:
     ],
     ids=["one key, two times", "one key, accepted and refused", "one id, two events"],
 )
-def test_answers_that_contradict_each_other_are_inconsistent(first: Attempt, second: Attempt, number: int) -> None:
+def test_answers_that_contradict_each_other_are_inconsistent(
+    first: Attempt, second: Attempt, number: int
+) -> None:
     assert ("inconsistent", number) in kinds(check([first, second], [row(first)]))
 
 
@@ -181,7 +194,11 @@ def test_a_component_whose_times_contradict_its_order() -> None:
 def test_no_order_is_concluded_where_attempts_overlap_or_components_differ() -> None:
     overlapping = [attempt(1, accepted(1, second=9), at=1), attempt(2, at=1.25)]
     apart = [attempt(3, accepted(3, second=9)), attempt(4, component="b")]
-    attempts = overlapping + [replace(one, payload={**one.payload, "component": "c"}) for one in apart[:1]] + apart[1:]
+    attempts = (
+        overlapping
+        + [replace(one, payload={**one.payload, "component": "c"}) for one in apart[:1]]
+        + apart[1:]
+    )
     assert check(attempts, [row(one) for one in attempts]).findings == ()
 
 

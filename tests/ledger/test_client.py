@@ -12,7 +12,11 @@ from tests.integration.conftest import free_port
 from tests.ledger.client import Address, Client, classify, says_ready
 
 PAYLOAD = {"component": "é"}
-GOOD = b'HTTP/1.1 202 Accepted\r\nContent-Length: 32\r\n\r\n{"id": "one", "received_at": "t"}'.replace(b"32", b"33")
+GOOD = (
+    b'HTTP/1.1 202 Accepted\r\nContent-Length: 32\r\n\r\n{"id": "one", "received_at": "t"}'.replace(
+        b"32", b"33"
+    )
+)
 
 
 hung_up = threading.Semaphore(0)
@@ -71,7 +75,12 @@ def client() -> Iterator[Client]:
 def test_an_accepted_event_has_its_id_and_time(client: Client) -> None:
     with server(GOOD) as (address, seen):
         answer = client.record(address, PAYLOAD, "key-1")
-    assert (answer.outcome, answer.status, answer.id, answer.received_at) == ("accepted", 202, "one", "t")
+    assert (answer.outcome, answer.status, answer.id, answer.received_at) == (
+        "accepted",
+        202,
+        "one",
+        "t",
+    )
     assert b"POST /deployments HTTP/1.1" in seen[0]
     assert b"Idempotency-Key: key-1\r\n" in seen[0]
     assert seen[0].endswith('{"component": "é"}'.encode())
@@ -83,7 +92,9 @@ def test_nobody_listening_is_a_certain_refusal(client: Client) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 202 Acc", GOOD[:-5], b"nonsense\r\n\r\n"])
-def test_half_an_answer_is_unknown_and_not_tried_again(answer: bytes | None, client: Client) -> None:
+def test_half_an_answer_is_unknown_and_not_tried_again(
+    answer: bytes | None, client: Client
+) -> None:
     with server(*([answer] if answer is None else [answer, None])) as (address, seen):
         if answer is not None:
             short = Client(timeout=0.5)
@@ -107,7 +118,14 @@ def test_a_connection_that_was_closed_while_it_rested_fails_no_request(client: C
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(200, "unknown"), (302, "unknown"), (400, "refused"), (499, "refused"), (500, "unknown"), (503, "unknown")],
+    [
+        (200, "unknown"),
+        (302, "unknown"),
+        (400, "refused"),
+        (499, "refused"),
+        (500, "unknown"),
+        (503, "unknown"),
+    ],
 )
 def test_only_a_4xx_is_a_certain_refusal(status: int, outcome: str) -> None:
     assert classify(status, b'{"id": "one", "received_at": "t"}').outcome == outcome

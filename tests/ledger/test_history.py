@@ -14,7 +14,11 @@ def attempt(number: int, answer: Answer = ACCEPTED, key: str | None = None) -> A
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
-    added = [attempt(1, key="k"), attempt(2, Answer("unknown", 503, reason="Zoë\n")), attempt(3, Answer("refused"))]
+    added = [
+        attempt(1, key="k"),
+        attempt(2, Answer("unknown", 503, reason="Zoë\n")),
+        attempt(3, Answer("refused")),
+    ]
     with recording(tmp_path / "history.jsonl") as history:
         for one in added:
             history.add(one)
@@ -34,7 +38,9 @@ def test_a_history_is_never_written_over(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("torn", ['{"number": 1', "[]", '{"number": 1, "answer": {}}', '{"answer": {"outcome": "x"}}'])
+@pytest.mark.parametrize(
+    "torn", ['{"number": 1', "[]", '{"number": 1, "answer": {}}', '{"answer": {"outcome": "x"}}']
+)
 def test_a_torn_line_is_named(torn: str, tmp_path: Path) -> None:
     with recording(tmp_path / "history.jsonl") as history:
         history.add(attempt(1))

@@ -30,7 +30,9 @@ def reasons(stack: Stack) -> list[str]:
 
 def figure(stack: Stack, name: str) -> float:
     """A metric of api-rest."""
-    (line,) = [line for line in get(stack, "/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    (line,) = [
+        line for line in get(stack, "/metrics").text.splitlines() if line.startswith(f"{name} ")
+    ]
     return float(line.split()[1])
 
 
@@ -74,7 +76,9 @@ def test_a_kafka_that_is_frozen_is_told_and_holds_no_check_up(stack: Stack) -> N
     kafka = stack.container("kafka")
     kafka.pause()
     try:
-        wait_for("/ready to say that Kafka is away", lambda: "Kafka does not answer" in reasons(stack))
+        wait_for(
+            "/ready to say that Kafka is away", lambda: "Kafka does not answer" in reasons(stack)
+        )
         assert reasons(stack) == ["Kafka does not answer"]
     finally:
         kafka.unpause()

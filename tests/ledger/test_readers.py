@@ -54,7 +54,9 @@ def record(address: Address, run: str, writer: int) -> list[int | None]:
     try:
         return [
             client.record(
-                address, event(run, writer, number), f"{run}-{writer}-{number}" if number % 2 else None
+                address,
+                event(run, writer, number),
+                f"{run}-{writer}-{number}" if number % 2 else None,
             ).status
             for number in range(EVENTS)
         ]

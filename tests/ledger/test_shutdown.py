@@ -81,7 +81,11 @@ def load(run: str, balancer: Balancer, history: History) -> Iterator[None]:
             payload = event(run, number, index, rng)
             invoked = clock()
             address = balancer.pick()
-            answer = http.record(address, payload, None) if address else Answer("refused", reason="nobody was ready")
+            answer = (
+                http.record(address, payload, None)
+                if address
+                else Answer("refused", reason="nobody was ready")
+            )
             history.add(Attempt(number, None, payload, invoked, clock(), answer))
         http.close()
 
@@ -95,7 +99,9 @@ def load(run: str, balancer: Balancer, history: History) -> Iterator[None]:
             done.result()
 
 
-def round_of(stack: Stack, balancer: Balancer, history: History, instance: str, rounds: Rounds) -> None:
+def round_of(
+    stack: Stack, balancer: Balancer, history: History, instance: str, rounds: Rounds
+) -> None:
     """Tell one instance to stop, wait for its end, start it again, and wait until it takes part again."""
     before, started = history.accepted, time.monotonic()
     code = stack.signal(instance, "TERM")
@@ -104,11 +110,16 @@ def round_of(stack: Stack, balancer: Balancer, history: History, instance: str, 
     stack.start(instance)
     stack.wait_ready(instance)
     if instance in APIS:
-        wait_for(f"the balancer to send to {instance}", lambda: balancer.sends_to(stack.address(instance)))
+        wait_for(
+            f"the balancer to send to {instance}",
+            lambda: balancer.sends_to(stack.address(instance)),
+        )
 
 
 @pytest.fixture(scope="module")
-def shutdowns(bring: Bring, run: str, run_folder: Path, say: Say, pytestconfig: pytest.Config) -> Iterator[Shutdowns]:
+def shutdowns(
+    bring: Bring, run: str, run_folder: Path, say: Say, pytestconfig: pytest.Config
+) -> Iterator[Shutdowns]:
     wanted = int(option(pytestconfig, "rounds", ROUNDS))
     history_file = run_folder / "history.jsonl"
     rounds = Rounds()
@@ -117,12 +128,18 @@ def shutdowns(bring: Bring, run: str, run_folder: Path, say: Say, pytestconfig: 
         addresses = [stack.address(api) for api in APIS]
         try:
             with recording(history_file) as history, Balancer(addresses).looking() as balancer:
-                wait_for("both instances to be ready", lambda: all(map(balancer.sends_to, addresses)))
+                wait_for(
+                    "both instances to be ready", lambda: all(map(balancer.sends_to, addresses))
+                )
                 with load(run, balancer, history):
-                    for number, instance in zip(range(1, wanted + 1), itertools.cycle(ORDER), strict=False):
+                    for number, instance in zip(
+                        range(1, wanted + 1), itertools.cycle(ORDER), strict=False
+                    ):
                         round_of(stack, balancer, history, instance, rounds)
                         _, code, took = rounds.ended[-1]
-                        say(f"{number:3} of {wanted}: {instance} ended with {code} after {took:.2f} s")
+                        say(
+                            f"{number:3} of {wanted}: {instance} ended with {code} after {took:.2f} s"
+                        )
             rounds.longest_wait = balancer.longest_wait
             rounds.settled = stack.settle(run)
         finally:
@@ -141,7 +158,9 @@ def test_there_was_load_during_every_stop(shutdowns: Shutdowns) -> None:
 
 def test_no_request_failed(shutdowns: Shutdowns) -> None:
     failed = [attempt for attempt in shutdowns.attempts if attempt.answer.outcome != "accepted"]
-    assert [(attempt.number, attempt.answer) for attempt in failed] == [], f"logs are in {shutdowns.folder}"
+    assert [(attempt.number, attempt.answer) for attempt in failed] == [], (
+        f"logs are in {shutdowns.folder}"
+    )
 
 
 def test_no_event_is_lost(shutdowns: Shutdowns, say: Say) -> None:

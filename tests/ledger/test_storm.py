@@ -26,12 +26,24 @@ ONE, TWO = ("127.0.0.1", 1), ("127.0.0.1", 2)
 
 
 def weather(**changes: Any) -> Weather:  # noqa: ANN401
-    return Weather(**{"events": 60, "kills": 4, "seed": 1, "keyless": 0.25, "rate": 10_000.0, "clients": 4, **changes})
+    return Weather(
+        **{
+            "events": 60,
+            "kills": 4,
+            "seed": 1,
+            "keyless": 0.25,
+            "rate": 10_000.0,
+            "clients": 4,
+            **changes,
+        }
+    )
 
 
 @settings(deadline=None)
 @given(seed=st.integers(), kills=st.integers(0, 60), events=st.integers(100, 100_000))
-def test_every_target_is_struck_its_share_in_order_and_before_the_end(seed: int, kills: int, events: int) -> None:
+def test_every_target_is_struck_its_share_in_order_and_before_the_end(
+    seed: int, kills: int, events: int
+) -> None:
     planned = strikes(weather(seed=seed, kills=kills, events=events))
     assert len(planned) == kills
     for services in TARGETS.values():
@@ -71,10 +83,16 @@ class Fickle:
             turn = self.calls.total()
             if turn % 5 == 0:
                 return Answer("refused", reason="not connected")
-            answer = self.by_key.get(key or "") or Answer("accepted", 202, f"id-{turn}", f"{turn:09}")
+            answer = self.by_key.get(key or "") or Answer(
+                "accepted", 202, f"id-{turn}", f"{turn:09}"
+            )
             if key:
                 self.by_key[key] = answer
-            self.rows[str(answer.id)] = {**payload, "id": answer.id, "received_at": answer.received_at}
+            self.rows[str(answer.id)] = {
+                **payload,
+                "id": answer.id,
+                "received_at": answer.received_at,
+            }
             return Answer("unknown", 503) if turn % 3 == 0 else answer
 
 
@@ -98,7 +116,9 @@ def blow(path: Path, weather: Weather) -> Load:
     return load
 
 
-def test_keyed_events_are_tried_until_accepted_and_unkeyed_ones_once(fickle: Fickle, tmp_path: Path) -> None:
+def test_keyed_events_are_tried_until_accepted_and_unkeyed_ones_once(
+    fickle: Fickle, tmp_path: Path
+) -> None:
     load = blow(tmp_path / "history", weather())
     attempts = read(tmp_path / "history")
     verdict = check(attempts, list(fickle.rows.values()))
@@ -112,7 +132,9 @@ def test_keyed_events_are_tried_until_accepted_and_unkeyed_ones_once(fickle: Fic
         assert attempt.key in {None, f"run-1-{attempt.number}"}
     keyed = {attempt.number for attempt in attempts if attempt.key}
     assert all("accepted" in by_event[number] for number in keyed)
-    assert any(outcomes[-2:] == ["accepted", "accepted"] for outcomes in by_event.values()), "nobody repeats"
+    assert any(outcomes[-2:] == ["accepted", "accepted"] for outcomes in by_event.values()), (
+        "nobody repeats"
+    )
     assert load.outcomes.total() == len(attempts)
     assert fickle.calls[ONE]
     assert fickle.calls[TWO]
@@ -121,11 +143,16 @@ def test_keyed_events_are_tried_until_accepted_and_unkeyed_ones_once(fickle: Fic
 def test_a_keyed_event_that_is_refused_for_good_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    answers = iter([Answer("refused", 422)] + [Answer("accepted", 202, str(n), str(n)) for n in range(9)])
+    answers = iter(
+        [Answer("refused", 422)] + [Answer("accepted", 202, str(n), str(n)) for n in range(9)]
+    )
     monkeypatch.setattr(Client, "record", lambda *_: next(answers))
     monkeypatch.setattr(module, "REPEATS", 0)
     blow(tmp_path / "history", weather(events=1, clients=1, keyless=0))
-    assert [(one.number, one.answer.status) for one in read(tmp_path / "history")] == [(1, 422), (2, 202)]
+    assert [(one.number, one.answer.status) for one in read(tmp_path / "history")] == [
+        (1, 422),
+        (2, 202),
+    ]
 
 
 def test_the_load_goes_on_until_nothing_more_is_killed(fickle: Fickle, tmp_path: Path) -> None:

@@ -92,12 +92,18 @@ def log(stack: Stack, app: str) -> str:
 
 def logged(stack: Stack, call: Call) -> list[dict[str, Any]]:
     """What api-rest's log has about a request."""
-    return [json.loads(line) for line in log(stack, "api-rest").splitlines() if call.request_id in line]
+    return [
+        json.loads(line) for line in log(stack, "api-rest").splitlines() if call.request_id in line
+    ]
 
 
 def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: Call) -> None:
     assert record(traced.stack, call) == (202, call.request_id)
-    wait_for("three spans of the trace", lambda: len(traced.collector.spans(call.trace_id)) >= 3, seconds=PATIENCE)
+    wait_for(
+        "three spans of the trace",
+        lambda: len(traced.collector.spans(call.trace_id)) >= 3,
+        seconds=PATIENCE,
+    )
 
     spans = traced.collector.spans(call.trace_id)
     ids = {span.name: span.span_id for span in spans}
@@ -113,7 +119,11 @@ def test_the_log_line_of_a_request_names_its_trace(traced: Traced, call: Call) -
     record(traced.stack, call)
     wait_for("the request's log line", lambda: bool(logged(traced.stack, call)), seconds=PATIENCE)
     (line,) = logged(traced.stack, call)
-    assert (line["request_id"], line["trace_id"], line["path"]) == (call.request_id, call.trace_id, "/deployments")
+    assert (line["request_id"], line["trace_id"], line["path"]) == (
+        call.request_id,
+        call.trace_id,
+        "/deployments",
+    )
 
 
 # The last one, since it stops what the others need.
@@ -127,5 +137,9 @@ def test_a_collector_that_is_away_disturbs_nobody(traced: Traced, call: Call) ->
 
     wait_for("both apps to miss the collector", missed, seconds=PATIENCE)
     assert record(traced.stack, call)[0] == 202
-    wait_for("both events to be stored", lambda: traced.stack.count(call.request_id) == 2, seconds=PATIENCE)
+    wait_for(
+        "both events to be stored",
+        lambda: traced.stack.count(call.request_id) == 2,
+        seconds=PATIENCE,
+    )
     assert [traced.stack.signal(app, "TERM") for app in APPS] == [0, 0]

@@ -18,7 +18,9 @@ from tests.ledger.usage import (
 
 
 def sample(seconds: float, struck: str = "", **held: int) -> Sample:
-    return Sample(seconds, int(seconds) * 10, struck, {name: size * MIB for name, size in held.items()})
+    return Sample(
+        seconds, int(seconds) * 10, struck, {name: size * MIB for name, size in held.items()}
+    )
 
 
 SAMPLES = [

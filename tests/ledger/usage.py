@@ -93,7 +93,10 @@ def read_samples(file: Path) -> list[Sample]:
 def sizes(samples: Sequence[Sample]) -> dict[str, list[int]]:
     """What each container held, in order."""
     services = dict.fromkeys(service for sample in samples for service in sample.held)
-    return {service: [sample.held[service] for sample in samples if service in sample.held] for service in services}
+    return {
+        service: [sample.held[service] for sample in samples if service in sample.held]
+        for service in services
+    }
 
 
 def highest(samples: Sequence[Sample]) -> dict[str, int]:

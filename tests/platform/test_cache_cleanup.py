@@ -82,7 +82,9 @@ def test_an_outbox_that_is_meant_to_be_in_the_cache_keeps_it_from_being_removed(
     place = root / "mine" if variable == "DELIVERY_OUTBOX" else root.parent
     monkeypatch.setenv(variable, str(place))
     outbox.add("http://ledger", [EVENT])
-    with pytest.raises(DeliveryError, match="cannot remove the cache: 1 event in it was not delivered") as caught:
+    with pytest.raises(
+        DeliveryError, match="cannot remove the cache: 1 event in it was not delivered"
+    ) as caught:
         clean(yes=True)
     assert "ci.deliver" in caught.value.hint
     assert [one.event for one in outbox.waiting()] == [EVENT]
@@ -104,7 +106,9 @@ def test_an_event_that_cannot_be_taken_over_keeps_it_from_being_removed(
     assert len(list(place.glob("*.json"))) == 1
 
 
-@pytest.mark.parametrize(("answer", "removed"), [("y", True), ("Yes ", True), ("", False), ("n", False)])
+@pytest.mark.parametrize(
+    ("answer", "removed"), [("y", True), ("Yes ", True), ("", False), ("n", False)]
+)
 def test_at_a_terminal_it_asks_first(
     root: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, removed: bool
 ) -> None:

@@ -12,7 +12,16 @@ from delivery.errors import PlatformError
 from delivery.host.docker_api import Engine
 from delivery.platform.compose import Compose
 
-PLAIN = ["docker", "compose", "--ansi", "never", "--progress", "plain", "--file", "docker-compose.yaml"]
+PLAIN = [
+    "docker",
+    "compose",
+    "--ansi",
+    "never",
+    "--progress",
+    "plain",
+    "--file",
+    "docker-compose.yaml",
+]
 START = [*PLAIN, "--profile", "*"]
 BRING_UP = ["up", "--detach", "--wait", "--wait-timeout", "300", "--remove-orphans"]
 UP = [*PLAIN, *BRING_UP]
@@ -28,8 +37,16 @@ CONTAINER = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Compose:
-    engine = Engine(docker.DockerClient("http://localhost:1", version="1.44"), "http://localhost:1", "26", True, {})  # noqa: FBT003
-    return Compose(engine, "house", tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"})
+    engine = Engine(
+        docker.DockerClient("http://localhost:1", version="1.44"),
+        "http://localhost:1",
+        "26",
+        True,  # noqa: FBT003
+        {},
+    )
+    return Compose(
+        engine, "house", tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"}
+    )
 
 
 def test_up_waits_until_all_is_healthy(project: Compose, fp: FakeProcess) -> None:
@@ -41,15 +58,25 @@ def test_up_waits_until_all_is_healthy(project: Compose, fp: FakeProcess) -> Non
 
 def test_what_is_not_well_is_named_with_its_last_words(project: Compose, fp: FakeProcess) -> None:
     fp.register(UP, returncode=1, stdout=["container kafka is unhealthy"])
-    fp.register([*START, "ps", "--all", "--format", "json"], stdout=[json.dumps({**CONTAINER, "Health": "unhealthy"})])
-    fp.register([*START, "logs", "--no-color", "--no-log-prefix", "--tail", "15", "kafka"], stdout=["no leader"])
-    with pytest.raises(PlatformError, match="bring the platform up: kafka did not become healthy") as caught:
+    fp.register(
+        [*START, "ps", "--all", "--format", "json"],
+        stdout=[json.dumps({**CONTAINER, "Health": "unhealthy"})],
+    )
+    fp.register(
+        [*START, "logs", "--no-color", "--no-log-prefix", "--tail", "15", "kafka"],
+        stdout=["no leader"],
+    )
+    with pytest.raises(
+        PlatformError, match="bring the platform up: kafka did not become healthy"
+    ) as caught:
         project.up(lambda _: None)
     assert "no leader" in caught.value.details
 
 
 @pytest.mark.parametrize(("volumes", "more"), [(False, []), (True, ["--volumes"])])
-def test_down_keeps_the_data_unless_told(project: Compose, fp: FakeProcess, *, volumes: bool, more: list[str]) -> None:
+def test_down_keeps_the_data_unless_told(
+    project: Compose, fp: FakeProcess, *, volumes: bool, more: list[str]
+) -> None:
     fp.register([*START, "down", "--remove-orphans", *more])
     project.down(lambda _: None, volumes=volumes)
     assert fp.call_count([*START, "down", "--remove-orphans", *more]) == 1
@@ -58,20 +85,32 @@ def test_down_keeps_the_data_unless_told(project: Compose, fp: FakeProcess, *, v
 def test_reads_what_runs(project: Compose, fp: FakeProcess) -> None:
     fp.register([*START, "ps", "--all", "--format", "json"], stdout=[json.dumps(CONTAINER)])
     (service,) = project.services()
-    assert (service.name, service.state, service.health, service.ports) == ("kafka", "running", "healthy", (9092,))
+    assert (service.name, service.state, service.health, service.ports) == (
+        "kafka",
+        "running",
+        "healthy",
+        (9092,),
+    )
 
 
 def test_reads_which_ports_are_to_be_published(project: Compose, fp: FakeProcess) -> None:
-    declared = {"services": {"kafka": {"ports": [{"published": "9092"}]}, "worker": {"ports": None}}}
+    declared = {
+        "services": {"kafka": {"ports": [{"published": "9092"}]}, "worker": {"ports": None}}
+    }
     fp.register([*PLAIN, "config", "--format", "json"], stdout=[json.dumps(declared)])
     assert project.ports() == [("kafka", 9092)]
     fp.register([*START, "config", "--format", "json"], stdout=[json.dumps(declared)])
     assert project.declared() == ["kafka", "worker"]
 
 
-def test_profiles_say_what_is_brought_up_and_which_ports_that_takes(project: Compose, fp: FakeProcess) -> None:
+def test_profiles_say_what_is_brought_up_and_which_ports_that_takes(
+    project: Compose, fp: FakeProcess
+) -> None:
     monitored = replace(project, profiles=("monitoring",))
-    fp.register([*PLAIN, "--profile", "monitoring", "config", "--format", "json"], stdout=['{"services": {}}'])
+    fp.register(
+        [*PLAIN, "--profile", "monitoring", "config", "--format", "json"],
+        stdout=['{"services": {}}'],
+    )
     assert monitored.ports() == []
     fp.register([*PLAIN, "--profile", "monitoring", *BRING_UP])
     monitored.up(lambda _: None)
@@ -79,7 +118,9 @@ def test_profiles_say_what_is_brought_up_and_which_ports_that_takes(project: Com
 
 
 def test_logs_are_plain_lines(project: Compose, fp: FakeProcess) -> None:
-    fp.register([*START, "logs", "--tail", "5", "--follow", "kafka"], stdout=["\x1b[2Kkafka-1  | started"])
+    fp.register(
+        [*START, "logs", "--tail", "5", "--follow", "kafka"], stdout=["\x1b[2Kkafka-1  | started"]
+    )
     lines: list[str] = []
     project.logs(["kafka"], lines.append, follow=True, tail=5)
     assert lines == ["kafka-1  | started"]

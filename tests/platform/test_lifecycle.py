@@ -43,7 +43,11 @@ class Project:
         return [(self.service, self.port)]
 
     def services(self) -> list[Service]:
-        return [Service("api-rest", "c1", "running", "healthy", "api-rest", (self.port,))] if self.running else []
+        return (
+            [Service("api-rest", "c1", "running", "healthy", "api-rest", (self.port,))]
+            if self.running
+            else []
+        )
 
 
 @pytest.fixture
@@ -88,7 +92,9 @@ def test_a_taken_port_names_who_has_it_and_how_another_is_chosen(
 def test_two_services_on_one_port_are_refused_before_anything_starts(taken: int) -> None:
     project = Project(taken)
     project.ports = lambda: [("api-rest", 8000), ("kafka", 8000)]  # type: ignore[method-assign]
-    with pytest.raises(PortTakenError, match="api-rest and kafka are both to publish port 8000") as caught:
+    with pytest.raises(
+        PortTakenError, match="api-rest and kafka are both to publish port 8000"
+    ) as caught:
         check(project)
     assert "KAFKA_PORT=8001" in caught.value.hint
 
@@ -97,7 +103,9 @@ def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def compose(*, monitoring: bool = False) -> Compose:
-        return lifecycle.compose(cast("Engine", None), declaration, release, tmp_path, monitoring=monitoring)
+        return lifecycle.compose(
+            cast("Engine", None), declaration, release, tmp_path, monitoring=monitoring
+        )
 
     release = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
     remembered.keep(tmp_path, {"API_PORT": "8100"}, is_local=True)
@@ -166,7 +174,10 @@ def test_the_registry_goes_with_the_platform_where_nobody_pulls_from_it_or_that_
     pulling += users
     standing = take_down(declaration, volumes=volumes, registry=registry)
     data = ["remove the volume house-registry"] if volumes else []
-    assert (standing.users, standing.did) == ([], [f"down {volumes}", "remove house-registry", *data])
+    assert (standing.users, standing.did) == (
+        [],
+        [f"down {volumes}", "remove house-registry", *data],
+    )
 
 
 def test_a_registry_that_a_cluster_pulls_from_is_left(
@@ -184,10 +195,14 @@ def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
 ) -> None:
     pulling += ["house", "other"]
     standing = Standing()
-    with pytest.raises(PlatformError, match="clusters house, other pull from the registry") as caught:
+    with pytest.raises(
+        PlatformError, match="clusters house, other pull from the registry"
+    ) as caught:
         lifecycle.down(cast("Compose", standing), declaration, volumes=True, registry=False)
     assert standing.did == []
-    assert caught.value.hint.startswith("first `./run inv cluster.down` and `kind delete cluster --name other`; or")
+    assert caught.value.hint.startswith(
+        "first `./run inv cluster.down` and `kind delete cluster --name other`; or"
+    )
     assert "`./run inv down --volumes --registry`" in caught.value.hint
 
 

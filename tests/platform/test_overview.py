@@ -39,17 +39,23 @@ def test_says_what_the_registry_holds(declaration: Declaration, house: Path) -> 
 
 def test_tables_name_images_as_people_compare_them() -> None:
     pinned = f"localhost:5001/api-rest@{sha256(b'manifest')}"
-    found = overview.Status("an engine", (), (), (Service("api-rest", "c1", "running", "", pinned, (8000,)),))
+    found = overview.Status(
+        "an engine", (), (), (Service("api-rest", "c1", "running", "", pinned, (8000,)),)
+    )
     (*_, (_, _, rows)) = found.tables()
     assert rows == [("api-rest", "running", "-", "8000", f"api-rest@{sha256(b'manifest')[:19]}")]
 
 
-def service(name: str, state: str = "running", health: str = "healthy", ports: tuple[int, ...] = ()) -> Service:
+def service(
+    name: str, state: str = "running", health: str = "healthy", ports: tuple[int, ...] = ()
+) -> Service:
     return Service(name, "c1", state, health, name, ports)
 
 
 def status_of(*services: Service, reasons: tuple[str, ...] = ()) -> overview.Status:
-    return overview.Status("an engine", (), (), services, "degraded" if reasons else "ready", reasons)
+    return overview.Status(
+        "an engine", (), (), services, "degraded" if reasons else "ready", reasons
+    )
 
 
 @pytest.mark.parametrize("services", [(), (service("kafka"), service("prometheus", health=""))])
@@ -62,7 +68,11 @@ def test_what_was_taken_down_or_is_well_is_no_problem(services: tuple[Service, .
 @pytest.mark.parametrize(
     ("found", "said", "hint"),
     [
-        (status_of(service("kafka"), service("async-worker", "exited", "")), "async-worker is exited", "async-worker"),
+        (
+            status_of(service("kafka"), service("async-worker", "exited", "")),
+            "async-worker is exited",
+            "async-worker",
+        ),
         (status_of(service("kafka", health="unhealthy")), "kafka is unhealthy", "kafka"),
         (status_of(service("api-rest", health="starting")), "api-rest is starting", "api-rest"),
         (status_of(service("kafka", "restarting", "")), "kafka is restarting", "kafka"),
@@ -74,7 +84,9 @@ def test_what_was_taken_down_or_is_well_is_no_problem(services: tuple[Service, .
         ),
     ],
 )
-def test_what_is_down_or_behind_is_an_error_that_names_it(found: overview.Status, said: str, hint: str) -> None:
+def test_what_is_down_or_behind_is_an_error_that_names_it(
+    found: overview.Status, said: str, hint: str
+) -> None:
     with pytest.raises(PlatformError) as caught:
         found.check()
     assert caught.value.message == f"cannot use all of the platform: {said}"
@@ -89,11 +101,17 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
     asked = SimpleNamespace(describe=lambda: "an engine", image_labels=lambda _: None)
     monkeypatch.setattr(docker_api, "find", lambda: asked)
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    monkeypatch.setattr(lifecycle, "compose", lambda *_: SimpleNamespace(services=lambda: services, other_folders=list))
+    monkeypatch.setattr(
+        lifecycle,
+        "compose",
+        lambda *_: SimpleNamespace(services=lambda: services, other_folders=list),
+    )
     return services
 
 
-def test_a_running_ledger_is_asked_how_it_is(run: list[Service], declaration: Declaration, house: Path) -> None:
+def test_a_running_ledger_is_asked_how_it_is(
+    run: list[Service], declaration: Declaration, house: Path
+) -> None:
     told = {"status": "degraded", "reasons": ["7 events wait"]}
     with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
         run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
@@ -106,10 +124,14 @@ def test_a_running_ledger_that_does_not_answer_is_a_problem(
     run: list[Service], declaration: Declaration, house: Path
 ) -> None:
     run.append(service("api-rest", ports=(1,)))
-    assert overview.look(declaration.at("localhost:1"), house).problems == ["api-rest does not answer"]
+    assert overview.look(declaration.at("localhost:1"), house).problems == [
+        "api-rest does not answer"
+    ]
 
 
-def test_a_ledger_that_does_not_run_is_not_asked(run: list[Service], declaration: Declaration, house: Path) -> None:
+def test_a_ledger_that_does_not_run_is_not_asked(
+    run: list[Service], declaration: Declaration, house: Path
+) -> None:
     run.append(service("api-rest", "exited", ""))
     found = overview.look(declaration.at("localhost:1"), house)
     assert (found.ledger, found.problems) == ("", ["api-rest is exited"])
@@ -118,8 +140,12 @@ def test_a_ledger_that_does_not_run_is_not_asked(run: list[Service], declaration
 def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any(
     declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = environments.EnvironmentStatus("develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now")
-    assert [title for title, _, _ in overview.look(declaration.at("localhost:1"), house).tables()][-1] == "the platform"
+    one = environments.EnvironmentStatus(
+        "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
+    )
+    assert [title for title, _, _ in overview.look(declaration.at("localhost:1"), house).tables()][
+        -1
+    ] == "the platform"
     monkeypatch.setattr(environments, "look", lambda _declaration: (one,))
     (*_, (title, _, rows)) = overview.look(declaration.at("localhost:1"), house).tables()
     assert (title, rows) == ("on Kubernetes", [one.row()])

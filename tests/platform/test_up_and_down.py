@@ -65,10 +65,18 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
             raise PlatformError("bring the platform up: api-rest did not become healthy")
         ports = {"api-rest": found.port, "kafka": 9092, "database": 3306}
         ports |= {"prometheus": 9090} if project.profiles else {}
-        return [Service(name, name, "running", "healthy", name, (port,)) for name, port in ports.items()]
+        return [
+            Service(name, name, "running", "healthy", name, (port,)) for name, port in ports.items()
+        ]
 
-    monkeypatch.setattr(engines, "ensure", lambda: Engine(cast("Any", None), "unix:///x", "26", True, {}))  # noqa: FBT003
-    monkeypatch.setattr(lifecycle, "check_ports", lambda project: found.calls.append(("ports", project.profiles)))
+    monkeypatch.setattr(
+        engines,
+        "ensure",
+        lambda: Engine(cast("Any", None), "unix:///x", "26", True, {}),  # noqa: FBT003
+    )
+    monkeypatch.setattr(
+        lifecycle, "check_ports", lambda project: found.calls.append(("ports", project.profiles))
+    )
     monkeypatch.setattr(lifecycle, "released", lambda: None)
     monkeypatch.setattr(lifecycle, "up", up)
 
@@ -92,7 +100,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
     monkeypatch.setattr(remembered, "keep", lambda *_, is_local: found.kept.append(is_local))
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
-    monkeypatch.setattr(Compose, "declared", lambda _self: ["api-rest", "async-worker", "database", "kafka"])
+    monkeypatch.setattr(
+        Compose, "declared", lambda _self: ["api-rest", "async-worker", "database", "kafka"]
+    )
     monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
     return found
@@ -105,7 +115,9 @@ def recorded(*names: str) -> list[tuple[Any, ...]]:
     return [tuple(event.get(name) for name in chosen) for event in events]
 
 
-def runs(name: str, image: ReleasedImage, *, state: str = "running", health: str = "healthy") -> Service:
+def runs(
+    name: str, image: ReleasedImage, *, state: str = "running", health: str = "healthy"
+) -> Service:
     return Service(name, "c1", state, health, image.pinned, (1,))
 
 
@@ -129,7 +141,9 @@ def test_up_is_recorded_in_the_ledger_that_it_brings_up(
 
 
 @pytest.mark.parametrize("fails", ["up", "prove"])
-def test_an_up_that_fails_is_recorded_so(asked: Asked, declaration: Declaration, fails: str) -> None:
+def test_an_up_that_fails_is_recorded_so(
+    asked: Asked, declaration: Declaration, fails: str
+) -> None:
     asked.fails = fails
     with pytest.raises(PlatformError):
         bringing_up.up(declaration).say()
@@ -159,7 +173,11 @@ STARTED, CHANGED, UNCHANGED = ("started", None), ("succeeded", True), ("succeede
     ("service", "known", "said"),
     [
         (runs("api-rest", IMAGE), {"api-rest": "0.1.0-dev.2+k111111", "another": "1.0.0"}, []),
-        (runs("api-rest", replace(IMAGE, digest="sha256:" + "b" * 64)), {"api-rest": K1}, [STARTED, CHANGED]),
+        (
+            runs("api-rest", replace(IMAGE, digest="sha256:" + "b" * 64)),
+            {"api-rest": K1},
+            [STARTED, CHANGED],
+        ),
         (runs("api-rest", IMAGE, state="exited", health=""), {"api-rest": K1}, [STARTED, CHANGED]),
         (runs("api-rest", IMAGE, health="unhealthy"), {"api-rest": K1}, [STARTED, CHANGED]),
         # What runs without the ledger knowing is recorded all the same.
@@ -167,10 +185,22 @@ STARTED, CHANGED, UNCHANGED = ("started", None), ("succeeded", True), ("succeede
         (runs("api-rest", IMAGE), {"another": K1}, [STARTED, UNCHANGED]),
         (runs("api-rest", IMAGE), {"api-rest": "0.1.0-dev.3+k000000"}, [STARTED, UNCHANGED]),
     ],
-    ids=["same", "other image", "exited", "unhealthy", "silent ledger", "not in the ledger", "other key"],
+    ids=[
+        "same",
+        "other image",
+        "exited",
+        "unhealthy",
+        "silent ledger",
+        "not in the ledger",
+        "other key",
+    ],
 )
 def test_what_is_recorded_is_what_changes(
-    asked: Asked, declaration: Declaration, service: Service, known: dict[str, str], said: list[tuple[Any, ...]]
+    asked: Asked,
+    declaration: Declaration,
+    service: Service,
+    known: dict[str, str],
+    said: list[tuple[Any, ...]],
 ) -> None:
     asked.running, asked.known = [service], known
     bringing_up.up(declaration).say()
@@ -195,7 +225,12 @@ def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
 def test_of_two_apps_the_one_that_ran_before_is_unchanged(
     asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = replace(IMAGE, repository="localhost:5001/async-worker", key="k22222222", digest="sha256:" + "c" * 64)
+    worker = replace(
+        IMAGE,
+        repository="localhost:5001/async-worker",
+        key="k22222222",
+        digest="sha256:" + "c" * 64,
+    )
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "async-worker"])
     asked.running = [runs("api-rest", IMAGE), runs("async-worker", IMAGE)]
     release = replace(RELEASE, images={**RELEASE.images, "async-worker": worker})
@@ -214,7 +249,9 @@ def test_prometheus_is_had_and_brought_up_when_it_is_asked_for(
 ) -> None:
     prometheus = Upstream(image="prom/prometheus:v1", recipe="prometheus", optional=True)
     upstream = {**declaration.upstream, "prometheus": prometheus}
-    bringing_up.up(declaration.model_copy(update={"upstream": upstream}), monitoring=monitoring).say()
+    bringing_up.up(
+        declaration.model_copy(update={"upstream": upstream}), monitoring=monitoring
+    ).say()
     profiles = ("monitoring",) if monitoring else ()
     ensured = [("ensure", "prometheus")] if monitoring else []
     assert asked.calls == [("ports", profiles), *ensured, ("up", profiles)]
@@ -250,11 +287,16 @@ def test_who_shares_a_platform_with_another_clone_is_told(
 ) -> None:
     asked.other_folders = ["/elsewhere/clone"]
     bringing_up.up(declaration).say()
-    assert "note: house is also the platform of the clone in /elsewhere/clone" in capsys.readouterr().out
+    assert (
+        "note: house is also the platform of the clone in /elsewhere/clone"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.fixture
-def taken_down(asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def taken_down(
+    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> list[bool]:
     """Whether each `down` removed the data."""
     asked.running = []
     found: list[bool] = []
@@ -276,8 +318,14 @@ def test_down_tells_the_platforms_own_ledger_before_it_is_gone(
     asked: Asked, taken_down: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_down: list[list[tuple[Any, ...]]] = []
-    monkeypatch.setattr(lifecycle, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()]))
-    asked.running = [runs("api-rest", IMAGE), runs("kafka", IMAGE), runs("async-worker", IMAGE, state="exited")]
+    monkeypatch.setattr(
+        lifecycle, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()])
+    )
+    asked.running = [
+        runs("api-rest", IMAGE),
+        runs("kafka", IMAGE),
+        runs("async-worker", IMAGE, state="exited"),
+    ]
     asked.known = {"api-rest": K1, "async-worker": K1, "platform-chart": "0.1.0"}
     platform.down(cast("Any", Context()))
     assert at_down == [[(False,), ("api-rest", K1, "deploy", "removed")]]
@@ -297,7 +345,9 @@ def test_a_ledger_that_cannot_be_told_is_not(
     assert capsys.readouterr().err == ""
 
 
-def test_nobody_removes_data_without_a_word(taken_down: list[bool], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_removes_data_without_a_word(
+    taken_down: list[bool], capsys: pytest.CaptureFixture[str]
+) -> None:
     platform.down(cast("Any", Context()))
     assert taken_down == [False]
     with pytest.raises(Exit) as ended:
@@ -325,7 +375,9 @@ def test_at_a_terminal_the_projects_name_is_typed(
 def test_status_says_all_that_there_is_and_fails_for_what_is_down(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, json_: bool
 ) -> None:
-    down = overview.Status("an engine", (), (), (runs("async-worker", IMAGE, state="exited", health=""),))
+    down = overview.Status(
+        "an engine", (), (), (runs("async-worker", IMAGE, state="exited", health=""),)
+    )
     monkeypatch.setattr(overview, "look", lambda _declaration: down)
     with pytest.raises(Exit) as caught:
         platform.status(Context(), json_=json_)
@@ -368,7 +420,11 @@ def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
     ],
 )
 def test_docker_takes_what_local_takes(
-    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, request_: Request, said: str
+    asked: Asked,
+    declaration: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
+    request_: Request,
+    said: str,
 ) -> None:
     def refuse(*_: object) -> None:
         raise SignatureError("verify: no signature")
@@ -383,7 +439,10 @@ def test_docker_takes_what_local_takes(
 
 
 def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
-    asked: Asked, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    asked: Asked,
+    declaration: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")

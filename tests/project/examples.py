@@ -11,7 +11,18 @@ from delivery.project.gitflow import Decision, Line, rules
 from delivery.project.versions import Checkout, Version
 from tests.conftest import DECLARATION
 
-__all__ = ["APPS", "BASE", "CHART", "HOUSE", "NAMES", "checkout", "commit", "decision", "facts", "version"]
+__all__ = [
+    "APPS",
+    "BASE",
+    "CHART",
+    "HOUSE",
+    "NAMES",
+    "checkout",
+    "commit",
+    "decision",
+    "facts",
+    "version",
+]
 
 HOUSE = parse(DECLARATION, is_folder=lambda _: True)
 NAMES = ("base-image", "apps", "platform-chart")
@@ -39,7 +50,9 @@ def decision(line: Line, branch: str, environment: str = "", *gates: str) -> Dec
     )
 
 
-def checkout(declaration: Declaration, decided: Decision, versions: Mapping[str, Version], sha: str = "c") -> Checkout:
+def checkout(
+    declaration: Declaration, decided: Decision, versions: Mapping[str, Version], sha: str = "c"
+) -> Checkout:
     """What is checked out, as decided."""
     return Checkout(declaration, Facts(ref=decided.ref, commit=sha), decided, versions)
 
@@ -74,6 +87,8 @@ def facts(
         apart=apart,
         commits=tuple(commits),
         written=dict.fromkeys(NAMES, written or last or "0.1.0"),
-        covered={name: frozenset({path}) for name, path in zip(NAMES, (BASE, APPS, CHART), strict=True)},
+        covered={
+            name: frozenset({path}) for name, path in zip(NAMES, (BASE, APPS, CHART), strict=True)
+        },
     )
     return replace(plain, **more)  # type: ignore[arg-type]

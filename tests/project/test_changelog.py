@@ -9,7 +9,9 @@ from delivery.project.changelog import News, entries, released, section, section
 from delivery.project.facts import Commit
 
 HEAD = "# Changelog\n\nWhat is new.\n"
-LINKS = "[Unreleased]: https://example.com/compare/v1.0.0...HEAD\n[1.0.0]: https://example.com/v1.0.0\n"
+LINKS = (
+    "[Unreleased]: https://example.com/compare/v1.0.0...HEAD\n[1.0.0]: https://example.com/v1.0.0\n"
+)
 OLD = "## [1.0.0] - 2026-01-01\n\n### Added\n\n- All.\n"
 
 
@@ -43,16 +45,22 @@ def test_commits_tell_where_nothing_is_written() -> None:
 
 
 def test_what_it_is_built_on_is_always_said() -> None:
-    after = make(text("### Changed\n\n- A page.\n\n"), standing={"Built on base": "Built on base 1.3.0."})
+    after = make(
+        text("### Changed\n\n- A page.\n\n"), standing={"Built on base": "Built on base 1.3.0."}
+    )
     assert section(after, "1.1.0") == "### Changed\n\n- A page.\n- Built on base 1.3.0."
 
 
 def test_a_newer_base_takes_the_place_of_the_one_that_was_said() -> None:
     first = make(
-        text("### Changed\n\n- Built on base is what it is.\n\n"), standing={"Built on base": "Built on base 1.3.0."}
+        text("### Changed\n\n- Built on base is what it is.\n\n"),
+        standing={"Built on base": "Built on base 1.3.0."},
     )
     after = make(first, standing={"Built on base": "Built on base 1.3.1."})
-    assert section(after, "1.1.0") == "### Changed\n\n- Built on base is what it is.\n- Built on base 1.3.1."
+    assert (
+        section(after, "1.1.0")
+        == "### Changed\n\n- Built on base is what it is.\n- Built on base 1.3.1."
+    )
 
 
 def test_a_second_time_nothing_changes_not_even_the_day() -> None:
@@ -64,11 +72,14 @@ def test_a_second_time_nothing_changes_not_even_the_day() -> None:
 def test_what_comes_after_it_was_prepared_joins_its_section_with_the_new_day() -> None:
     first = make(text("### Fixed\n\n- A bug.\n\n"))
     later = first.replace(
-        "## [Unreleased]\n", "## [Unreleased]\n\n### Fixed\n\n- Another.\n\n### Removed\n\n- A page.\n"
+        "## [Unreleased]\n",
+        "## [Unreleased]\n\n### Fixed\n\n- Another.\n\n### Removed\n\n- A page.\n",
     )
     after = make(later, day="2026-03-03")
     assert "## [1.1.0] - 2026-03-03\n" in after
-    assert section(after, "1.1.0") == "### Fixed\n\n- A bug.\n- Another.\n\n### Removed\n\n- A page."
+    assert (
+        section(after, "1.1.0") == "### Fixed\n\n- A bug.\n- Another.\n\n### Removed\n\n- A page."
+    )
 
 
 def test_a_version_that_was_prepared_and_never_released_becomes_the_higher_one() -> None:
@@ -121,7 +132,11 @@ def test_a_version_that_is_not_there_has_no_section() -> None:
             "Changed",
             "**Breaking** Names. Old ones are refused.",
         ),
-        ("fix: names\n\nBREAKING-CHANGE: old ones\n\nBye", "Changed", "**Breaking** Names. Old ones."),
+        (
+            "fix: names\n\nBREAKING-CHANGE: old ones\n\nBye",
+            "Changed",
+            "**Breaking** Names. Old ones.",
+        ),
         ("feat: useSearch takes a name", "Added", "useSearch takes a name."),
         ("feat: batch_size", "Added", "batch_size."),
     ],
@@ -132,17 +147,25 @@ def test_a_commit_says_what_it_is(message: str, group: str, line: str) -> None:
 
 def test_commits_are_told_once_the_oldest_first_without_the_releases_own() -> None:
     told = ["fix: c", "chore(release): apps 1.0.1", "feat: b", "fix: c", "feat: a"]
-    assert entries([commit(message) for message in told]) == {"Added": ["A.", "B."], "Fixed": ["C."]}
+    assert entries([commit(message) for message in told]) == {
+        "Added": ["A.", "B."],
+        "Fixed": ["C."],
+    }
 
 
 LINES = st.lists(
-    st.sampled_from(["- one.", "- two.", "  more of it", "", "### Added", "### Fixed", "Words."]), max_size=12
+    st.sampled_from(["- one.", "- two.", "  more of it", "", "### Added", "### Fixed", "Words."]),
+    max_size=12,
 )
 
 
 @given(LINES, LINES)
-def test_no_line_is_lost_and_a_second_run_changes_nothing(unreleased: list[str], old: list[str]) -> None:
-    before = f"{HEAD}\n## [Unreleased]\n\n" + "\n".join([*unreleased, "", "## [1.0.0]", "", *old, "", LINKS])
+def test_no_line_is_lost_and_a_second_run_changes_nothing(
+    unreleased: list[str], old: list[str]
+) -> None:
+    before = f"{HEAD}\n## [Unreleased]\n\n" + "\n".join(
+        [*unreleased, "", "## [1.0.0]", "", *old, "", LINKS]
+    )
     after = make(before, otherwise={"Added": ["Something."]})
 
     def counted(said: str) -> list[str]:

@@ -17,7 +17,9 @@ DIGEST = "sha256:" + "a" * 64
 
 
 def test_the_version_is_written_in_its_place() -> None:
-    assert with_versions(CHART, "1.2.0-rc.1") == CHART.replace("\nversion: 0.1.0", "\nversion: 1.2.0-rc.1")
+    assert with_versions(CHART, "1.2.0-rc.1") == CHART.replace(
+        "\nversion: 0.1.0", "\nversion: 1.2.0-rc.1"
+    )
     assert with_versions(CHART, "1.2.0", "2.0.0").endswith("\nversion: 1.2.0\nappVersion: 2.0.0\n")
 
 
@@ -31,12 +33,16 @@ def test_an_image_is_named_by_digest_and_another_one_of_a_like_name_is_not() -> 
     assert changed.splitlines()[2] == (
         f'    image: {{repository: registry.example/team/api-rest, tag: "1.2.0", digest: "{DIGEST}"}}  # kept'
     )
-    assert [changed.splitlines()[line] for line in (0, 1, 3, 4)] == [VALUES.splitlines()[line] for line in (0, 1, 3, 4)]
+    assert [changed.splitlines()[line] for line in (0, 1, 3, 4)] == [
+        VALUES.splitlines()[line] for line in (0, 1, 3, 4)
+    ]
 
 
 def test_a_tag_is_written_beside_the_repository_that_is_there() -> None:
     changed = with_tags(VALUES, {"api-rest": "1.2.0"})
-    assert changed == VALUES.replace("localhost:5001/api-rest, tag: 0.1.0", "localhost:5001/api-rest, tag: 1.2.0")
+    assert changed == VALUES.replace(
+        "localhost:5001/api-rest, tag: 0.1.0", "localhost:5001/api-rest, tag: 1.2.0"
+    )
 
 
 def test_published_values_can_be_published_again() -> None:
@@ -45,10 +51,16 @@ def test_published_values_can_be_published_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "write", [lambda: with_images(VALUES, {"web": ("r/web", "1", DIGEST)}), lambda: with_tags(VALUES, {"web": "1"})]
+    "write",
+    [
+        lambda: with_images(VALUES, {"web": ("r/web", "1", DIGEST)}),
+        lambda: with_tags(VALUES, {"web": "1"}),
+    ],
 )
 def test_an_image_that_the_values_do_not_have_is_an_error(write: object) -> None:
-    with pytest.raises(DeclarationError, match=r"cannot write the image web .* it is there 0 times"):
+    with pytest.raises(
+        DeclarationError, match=r"cannot write the image web .* it is there 0 times"
+    ):
         write()  # type: ignore[operator]
 
 

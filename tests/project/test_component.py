@@ -21,7 +21,10 @@ VALUES = (ROOT / "platform-chart" / "values.yaml").read_text()
 
 
 def test_the_declaration_gets_its_image_in_its_subproject() -> None:
-    before, after = tomllib.loads(DECLARED), tomllib.loads(in_declaration(DECLARED, GREETER, "base-image"))
+    before, after = (
+        tomllib.loads(DECLARED),
+        tomllib.loads(in_declaration(DECLARED, GREETER, "base-image")),
+    )
     assert after["images"].pop("greeter") == {"context": "greeter", "base": "base-image"}
     assert after["subprojects"]["apps"]["folders"].pop() == "greeter"
     assert after == before
@@ -51,7 +54,9 @@ def test_one_that_listens_on_nothing_has_an_image_alone() -> None:
 
 def test_one_that_is_there_already_is_refused() -> None:
     again = replace(GREETER, name="api-rest")
-    with pytest.raises(DeclarationError, match="api-rest to the chart's values: it is a component there already"):
+    with pytest.raises(
+        DeclarationError, match="api-rest to the chart's values: it is a component there already"
+    ):
         in_values(VALUES, again, IMAGE)
 
 
@@ -60,7 +65,10 @@ def test_one_that_is_there_already_is_refused() -> None:
     [
         ('[images.app]\ncontext = "app"\n', "no table \\[subprojects.apps\\]"),
         ('[subprojects.apps]\nfolders = ["app"]\n', "no table \\[images"),
-        ('[images.app]\n[subprojects.apps]\nfolders = [\n "app"\n]\nx = 1\n', "its folders are not one line"),
+        (
+            '[images.app]\n[subprojects.apps]\nfolders = [\n "app"\n]\nx = 1\n',
+            "its folders are not one line",
+        ),
     ],
 )
 def test_where_there_is_no_place_for_it_the_error_says_what_to_write(text: str, said: str) -> None:

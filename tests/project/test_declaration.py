@@ -108,7 +108,11 @@ def test_components_are_the_images_that_no_other_stands_on() -> None:
 
 
 def test_an_image_belongs_to_the_subproject_of_its_folder() -> None:
-    assert [read(GOOD).subproject_of(folder) for folder in ("ground", "app", "chart")] == ["ground", "app", "chart"]
+    assert [read(GOOD).subproject_of(folder) for folder in ("ground", "app", "chart")] == [
+        "ground",
+        "app",
+        "chart",
+    ]
 
 
 def test_hands_upstream_images_to_the_build_as_arguments() -> None:
@@ -125,7 +129,9 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
     )
     rules = "allowed: whole seconds since 1970 that fit an image's date, as in 1767225600"
     pinned = "allowed: a name with a pinned tag, as in debian:trixie-slim"
-    known = 'not a key that is known here; did you mean "context"? (allowed: base, builder, context)'
+    known = (
+        'not a key that is known here; did you mean "context"? (allowed: base, builder, context)'
+    )
     assert mistakes(text) == [
         f"delivery.toml:7: build.epoch: 'today' is not allowed ({rules})",
         f"delivery.toml:10: upstream.debian.image: 'debian' is not allowed ({pinned})",
@@ -137,32 +143,68 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('base = "ground"', 'base = "grnd"', '15: images.app.base: "grnd" is no image (known: app, debian, ground)'),
+        (
+            'base = "ground"',
+            'base = "grnd"',
+            '15: images.app.base: "grnd" is no image (known: app, debian, ground)',
+        ),
         (
             'builder = "debian"',
             'builder = "ground"',
             '16: images.app.builder: "ground" is no upstream image (known: debian)',
         ),
         ('base = "debian"', 'base = "app"', '15: images.app.base: "ground" stands on app itself'),
-        ('context = "ground"', 'context = "cellar"', '19: images.ground.context: there is no folder "cellar"'),
-        ('context = "ground"', 'context = "../ground"', "19: images.ground.context: must be a path inside the project"),
-        ("[images.ground]", "[images.Ground]", "18: images.Ground: not a name (allowed: lower-case letters"),
+        (
+            'context = "ground"',
+            'context = "cellar"',
+            '19: images.ground.context: there is no folder "cellar"',
+        ),
+        (
+            'context = "ground"',
+            'context = "../ground"',
+            "19: images.ground.context: must be a path inside the project",
+        ),
+        (
+            "[images.ground]",
+            "[images.Ground]",
+            "18: images.Ground: not a name (allowed: lower-case letters",
+        ),
         (
             'name = "house"',
             "name = 7",
             "1: name: 7 is not allowed (allowed: lower-case letters, digits and single hyphens)",
         ),
-        ('node = "debian"', 'node = "ground"', '23: cluster.node: "ground" is no upstream image (known: debian)'),
-        ('pods = "198.18.0.0/17"', 'pods = "198.18.1.0/17"', "24: cluster.pods: '198.18.1.0/17' is not an IPv4 subnet"),
-        ('pods = "198.18.0.0/17"', 'pods = "198.18.0.0/24"', "24: cluster.pods: '198.18.0.0/24' is not fit: from /12"),
+        (
+            'node = "debian"',
+            'node = "ground"',
+            '23: cluster.node: "ground" is no upstream image (known: debian)',
+        ),
+        (
+            'pods = "198.18.0.0/17"',
+            'pods = "198.18.1.0/17"',
+            "24: cluster.pods: '198.18.1.0/17' is not an IPv4 subnet",
+        ),
+        (
+            'pods = "198.18.0.0/17"',
+            'pods = "198.18.0.0/24"',
+            "24: cluster.pods: '198.18.0.0/24' is not fit: from /12",
+        ),
         (
             '"198.18.128.0/17"',
             '"198.18.0.0/18"',
             "25: cluster.services: 198.18.0.0/18 overlaps with pods, 198.18.0.0/17",
         ),
-        ('= "spot"', '= "a b"', "28: cluster.workers.spot.example.com/capacity-type: 'a b' is not allowed"),
+        (
+            '= "spot"',
+            '= "a b"',
+            "28: cluster.workers.spot.example.com/capacity-type: 'a b' is not allowed",
+        ),
         ("[cluster]", "[clusters]", "22: clusters: not a key that is known here"),
-        ("[registry]", "[registri]", '3: registri: not a key that is known here; did you mean "registry"?'),
+        (
+            "[registry]",
+            "[registri]",
+            '3: registri: not a key that is known here; did you mean "registry"?',
+        ),
         ("epoch = 1767225600", "epoch = ", "7: not TOML: Invalid value"),
         ('folder = "chart"', 'folder = "charts"', '32: chart.folder: there is no folder "charts"'),
         (
@@ -170,15 +212,31 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
             'folders = ["app"]',
             '39: subprojects.app.folders: "app" belongs to another subproject too',
         ),
-        ('folders = ["chart"]', 'folders = ["attic"]', '44: subprojects.chart.folders: there is no folder "attic"'),
-        ('folders = ["app"]', 'folders = "app"', "39: subprojects.app.folders: 'app' is not allowed (allowed: a list"),
+        (
+            'folders = ["chart"]',
+            'folders = ["attic"]',
+            '44: subprojects.chart.folders: there is no folder "attic"',
+        ),
+        (
+            'folders = ["app"]',
+            'folders = "app"',
+            "39: subprojects.app.folders: 'app' is not allowed (allowed: a list",
+        ),
         (
             'after = ["ground"]',
             'after = ["cellar"]',
             '41: subprojects.app.after: "cellar" is no subproject (known: app, chart',
         ),
-        ('after = ["ground"]', 'after = ["chart"]', '41: subprojects.app.after: "chart" is made from app itself'),
-        ('after = ["ground"]', 'after = ["app"]', '41: subprojects.app.after: "app" is made from app itself'),
+        (
+            'after = ["ground"]',
+            'after = ["chart"]',
+            '41: subprojects.app.after: "chart" is made from app itself',
+        ),
+        (
+            'after = ["ground"]',
+            'after = ["app"]',
+            '41: subprojects.app.after: "app" is made from app itself',
+        ),
         ('"release/*"', '"release/*/x"', "50: gitflow.candidate.0: 'release/*/x' is not allowed"),
         (
             'release = "production"',
@@ -200,14 +258,18 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
             '[records]\nledger = "ledger:8000"\n[cluster]',
             "23: records.ledger: 'ledger:8000' is not allowed (allowed: an address as in http://localhost:8000",
         ),
-        ("[cluster]", '[records]\nledger = "https://me:secret@x"\n[cluster]', "23: records.ledger: 'https://me:"),
+        (
+            "[cluster]",
+            '[records]\nledger = "https://me:secret@x"\n[cluster]',
+            "23: records.ledger: 'https://me:",
+        ),
         ("[cluster]", "[records]\n[cluster]", "22: records.ledger: is missing"),
     ],
 )
 def test_says_what_is_wrong(old: str, new: str, expected: str) -> None:
-    assert any(line.startswith(f"delivery.toml:{expected}") for line in mistakes(GOOD.replace(old, new))), mistakes(
-        GOOD.replace(old, new)
-    )
+    assert any(
+        line.startswith(f"delivery.toml:{expected}") for line in mistakes(GOOD.replace(old, new))
+    ), mistakes(GOOD.replace(old, new))
 
 
 def test_the_ledger_is_declared_or_not() -> None:
@@ -224,7 +286,9 @@ def test_every_folder_of_ours_belongs_to_a_subproject() -> None:
 
 
 def test_an_upstream_image_and_ours_do_not_share_a_name() -> None:
-    assert mistakes(GOOD.replace("[upstream.debian]", "[upstream.ground]").replace('builder = "debian"\n', ""))[0] == (
+    assert mistakes(
+        GOOD.replace("[upstream.debian]", "[upstream.ground]").replace('builder = "debian"\n', "")
+    )[0] == (
         "delivery.toml:17: images.ground: is the name of an upstream image too; a name stands for one image"
     )
 

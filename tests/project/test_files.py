@@ -89,7 +89,9 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
     packed = chart_package.package(chart, before, {}, epoch=0)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         content = {one.name.removeprefix("platform/"): tar.extractfile(one) for one in tar}
-        digests = {path: hashlib.sha256(file.read()).hexdigest() for path, file in content.items() if file}
+        digests = {
+            path: hashlib.sha256(file.read()).hexdigest() for path, file in content.items() if file
+        }
     assert {file.path: file.digest for file in before} == digests
     assert {"templates/b.yaml", "more/a.yaml", "more/b.yaml"} <= digests.keys()
     # What a link is called changes nothing, and what it leads to everything.
@@ -99,7 +101,9 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
     assert files.chart_files(chart) == before
     assert chart_package.package(chart, before, {}, epoch=0) == packed
     (chart / "templates" / "a.yaml").write_text("kind: B\n")
-    changed = {new.path for old, new in zip(before, files.chart_files(chart), strict=True) if old != new}
+    changed = {
+        new.path for old, new in zip(before, files.chart_files(chart), strict=True) if old != new
+    }
     assert changed == {"more/a.yaml", "templates/a.yaml"}
 
 
@@ -113,10 +117,14 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
         ("../files", "it is no regular file"),
     ],
 )
-def test_a_link_that_a_chart_cannot_have_is_an_error_unless_it_is_ignored(chart: Path, leads: str, why: str) -> None:
+def test_a_link_that_a_chart_cannot_have_is_an_error_unless_it_is_ignored(
+    chart: Path, leads: str, why: str
+) -> None:
     (chart.parent / "secret").write_text("secret")
     (chart / "files" / "link").symlink_to(leads.replace("../secret", "../../secret"))
-    with pytest.raises(DeclarationError, match=f"cannot compute the key of chart: cannot read files/link: {why}"):
+    with pytest.raises(
+        DeclarationError, match=f"cannot compute the key of chart: cannot read files/link: {why}"
+    ):
         files.chart_files(chart)
     (chart / ".helmignore").write_text("/files/link\n")
     assert "files/link" not in {file.path for file in files.chart_files(chart)}
@@ -126,11 +134,15 @@ def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> No
     (chart.parent / "elsewhere").mkdir()
     (chart.parent / "elsewhere" / "file").touch()
     (chart / "files" / "link").symlink_to(chart.parent / "elsewhere")
-    with pytest.raises(DeclarationError, match="cannot read files/link/file: it leads out of the folder"):
+    with pytest.raises(
+        DeclarationError, match="cannot read files/link/file: it leads out of the folder"
+    ):
         files.chart_files(chart)
 
 
-def test_a_folder_that_cannot_be_read_is_an_error(chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_an_error(
+    chart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scan = os.scandir
 
     def refuse(path: Path) -> Any:  # noqa: ANN401  # os' own
@@ -139,7 +151,9 @@ def test_a_folder_that_cannot_be_read_is_an_error(chart: Path, monkeypatch: pyte
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)  # root may read every folder
-    with pytest.raises(DeclarationError, match="of chart: cannot read templates: Permission denied"):
+    with pytest.raises(
+        DeclarationError, match="of chart: cannot read templates: Permission denied"
+    ):
         files.chart_files(chart)
     (chart / ".helmignore").write_text("/templates/\n/more/\n")
     assert [file.path for file in files.chart_files(chart)] == [".helmignore", "Chart.yaml"]
@@ -156,7 +170,9 @@ def test_a_folder_without_a_declaration_is_an_error(tmp_path: Path) -> None:
         files.load_declaration(tmp_path)
 
 
-def test_the_environment_names_another_registry(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_another_registry(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (house / "delivery.toml").write_text(DECLARATION)
     monkeypatch.setenv("DELIVERY_REGISTRY", "docker.io/acme")
     assert files.load_declaration(house).registry.address == "docker.io/acme"
@@ -165,7 +181,9 @@ def test_the_environment_names_another_registry(house: Path, monkeypatch: pytest
 def test_an_address_that_is_none_is_an_error(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (house / "delivery.toml").write_text(DECLARATION)
     monkeypatch.setenv("DELIVERY_REGISTRY", "http://docker.io")
-    with pytest.raises(DeclarationError, match=r"DELIVERY_REGISTRY: 'http://docker\.io' is no registry's address"):
+    with pytest.raises(
+        DeclarationError, match=r"DELIVERY_REGISTRY: 'http://docker\.io' is no registry's address"
+    ):
         files.load_declaration(house)
 
 
@@ -196,12 +214,18 @@ def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("declared", "expected"), [("localhost:5001", "localhost:5002"), ("docker.io/acme", "docker.io/acme")]
+    ("declared", "expected"),
+    [("localhost:5001", "localhost:5002"), ("docker.io/acme", "docker.io/acme")],
 )
 def test_a_registry_that_was_moved_here_stays_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
 ) -> None:
-    for folder in ("base-image", "api-rest", "platform-chart", *(f"ops/upstream/{name}" for name in UPSTREAM)):
+    for folder in (
+        "base-image",
+        "api-rest",
+        "platform-chart",
+        *(f"ops/upstream/{name}" for name in UPSTREAM),
+    ):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
     remembered.keep(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)

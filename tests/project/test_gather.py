@@ -121,7 +121,9 @@ def hotfix(repository: Repository) -> str:
 
 
 @pytest.mark.parametrize("branch", ["develop", "main", "release/1.1", "feature/x"])
-def test_what_main_has_and_develop_or_a_release_branch_lacks_is_unmerged(repository: Repository, branch: str) -> None:
+def test_what_main_has_and_develop_or_a_release_branch_lacks_is_unmerged(
+    repository: Repository, branch: str
+) -> None:
     sha = hotfix(repository)
     repository.git("checkout", "--quiet", "-B", branch, "main" if branch == "main" else "develop")
     expected = () if branch == "feature/x" else (f"{sha} fix: urgent",)
@@ -174,7 +176,9 @@ def jenkins(repository: Repository, to: Path, *, tags: bool) -> Path:
     return to
 
 
-def test_a_shallow_clone_that_reaches_its_tags_needs_no_network(repository: Repository, tmp_path: Path) -> None:
+def test_a_shallow_clone_that_reaches_its_tags_needs_no_network(
+    repository: Repository, tmp_path: Path
+) -> None:
     repository.commit("fix: x", "api-rest/src/a")
     repository.tag(*PATCHES)
     repository.commit("fix: y", "api-rest/src/a")
@@ -202,7 +206,9 @@ def test_a_shallow_clone_that_cannot_be_deepened_is_an_error_that_says_what_to_r
     repository: Repository, tmp_path: Path
 ) -> None:
     repository.commit("fix: x", "api-rest/src/a")
-    between, clone = (cloned(repository, tmp_path / name, "--depth=1") for name in ("between", "clone"))
+    between, clone = (
+        cloned(repository, tmp_path / name, "--depth=1") for name in ("between", "clone")
+    )
     point(repository, clone)
     lacks = "last version of base-image, apps, platform-chart"
     with pytest.raises(DeclarationError, match=lacks) as caught:
@@ -224,7 +230,9 @@ def test_a_number_that_goes_back_further_than_a_shallow_clone_has_it_deepened(
     assert published(cloned(repository, tmp_path / "clone", "--depth=2"))[1] == "1.1.0-dev.2"
 
 
-def test_a_side_that_a_shallow_clone_cuts_off_has_it_deepened(repository: Repository, tmp_path: Path) -> None:
+def test_a_side_that_a_shallow_clone_cuts_off_has_it_deepened(
+    repository: Repository, tmp_path: Path
+) -> None:
     repository.branch("side")
     for number in range(3):
         repository.commit(f"fix: {number}", f"api-rest/src/{number}")
@@ -290,7 +298,9 @@ CLONES: dict[str, Callable[[Repository, Path], Path]] = {
 
 
 @pytest.mark.parametrize("how", CLONES)
-def test_versions_are_the_same_in_every_kind_of_clone(released: Repository, tmp_path: Path, how: str) -> None:
+def test_versions_are_the_same_in_every_kind_of_clone(
+    released: Repository, tmp_path: Path, how: str
+) -> None:
     assert published(released.root) == EXPECTED
     assert published(CLONES[how](released, tmp_path / "a clone")) == EXPECTED
 
@@ -336,7 +346,9 @@ def test_a_tag_that_differs_from_the_remotes_is_an_error_that_names_it(
     differs = r"cannot decide on versions: 1 version tag differs .*\(base-image-v1.0.0\)"
     with pytest.raises(DeclarationError, match=differs) as caught:
         look(clone)
-    here, there = (released.git("rev-parse", name)[:12] for name in ("HEAD", "base-image-v1.0.0^{commit}"))
+    here, there = (
+        released.git("rev-parse", name)[:12] for name in ("HEAD", "base-image-v1.0.0^{commit}")
+    )
     assert caught.value.details == f"base-image-v1.0.0: {here} here, {there} at the remote"
     assert "git fetch --tags --force origin" in caught.value.hint
 
@@ -394,7 +406,13 @@ def test_a_remote_that_does_not_answer_is_said_where_the_clone_has_tags(
     ],
 )
 def test_the_remote_is_asked_once_where_something_is_pushed(
-    released: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, branch: str, *, ask: bool, asked: int
+    released: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    branch: str,
+    *,
+    ask: bool,
+    asked: int,
 ) -> None:
     clone = cloned(released, tmp_path / "clone", "--no-tags")
     trace = tmp_path / "trace"
@@ -419,5 +437,7 @@ def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
     found = look(repository.root)
     after_ = os.times()
     assert len(since(found, "apps")) == 10_000
-    spent = sum(after_[:4]) - sum(before[:4])  # ours and git's: what others do on this machine does not count
+    spent = sum(after_[:4]) - sum(
+        before[:4]
+    )  # ours and git's: what others do on this machine does not count
     assert spent < 2

@@ -37,7 +37,14 @@ def test_names_what_is_changed_what_is_new_and_what_is_gone(repository: Reposito
     repository.write('new/ü\n"', "1")
     (repository.root / "gone").unlink()
     repository.git("mv", "moved", "there")
-    assert sorted(git.changes(repository.root)) == ["changed", "gone", "moved", "new/a file", 'new/ü\n"', "there"]
+    assert sorted(git.changes(repository.root)) == [
+        "changed",
+        "gone",
+        "moved",
+        "new/a file",
+        'new/ü\n"',
+        "there",
+    ]
 
 
 def test_what_is_checked_out(repository: Repository) -> None:
@@ -177,10 +184,14 @@ def test_looking_writes_nothing(repository: Repository) -> None:
     assert index.read_bytes() == before
 
 
-def test_a_shallow_clone_says_where_its_history_ends(repository: Repository, tmp_path: Path) -> None:
+def test_a_shallow_clone_says_where_its_history_ends(
+    repository: Repository, tmp_path: Path
+) -> None:
     for number in range(3):
         last = repository.commit(f"{number}", "a")
-    repository.git("clone", "--quiet", "--depth", "2", f"file://{repository.root}", str(tmp_path / "clone"))
+    repository.git(
+        "clone", "--quiet", "--depth", "2", f"file://{repository.root}", str(tmp_path / "clone")
+    )
     clone = git.look(tmp_path / "clone")
     history = git.history(clone, [])
     assert next(iter(history)) == last
@@ -251,7 +262,12 @@ def test_a_commit_has_the_files_that_are_named_and_no_other(begun: Repository) -
     begun.write("b/file", "new")
     begun.git("add", "b/file")
     sha = git.commit(begun.root, "chore: a", ["a/file"])
-    assert begun.git("show", "--format=%H %s", "--name-only", "HEAD").split() == [sha, "chore:", "a", "a/file"]
+    assert begun.git("show", "--format=%H %s", "--name-only", "HEAD").split() == [
+        sha,
+        "chore:",
+        "a",
+        "a/file",
+    ]
     assert begun.git("status", "--porcelain") == "M  b/file"
 
 
@@ -305,7 +321,9 @@ def test_branches_are_local_ones_else_origins(begun: Repository, tmp_path: Path)
     )
 
 
-def test_a_copy_has_the_branches_and_tags_that_are_asked_for_and_no_remote(begun: Repository, tmp_path: Path) -> None:
+def test_a_copy_has_the_branches_and_tags_that_are_asked_for_and_no_remote(
+    begun: Repository, tmp_path: Path
+) -> None:
     begun.tag("a-v1.0.0", "b-v1.0.0")
     begun.branch("develop")
     begun.branch("feature/x")
@@ -332,7 +350,10 @@ def test_a_filtered_history_has_the_paths_under_their_new_names_and_the_commits_
     told = list[str]()
     git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=told.append)
     assert sorted(repositories.tree(begun.root)) == ["LICENSE", "file", "sub/ä b\tc"]
-    assert [line.split(" ", 2)[2] for line in git.log(begun.root, "HEAD")] == ["feat: a", "feat: begin"]
+    assert [line.split(" ", 2)[2] for line in git.log(begun.root, "HEAD")] == [
+        "feat: a",
+        "feat: begin",
+    ]
     assert begun.git("status", "--porcelain") == ""
 
 

@@ -11,7 +11,16 @@ from delivery.project import versions
 from delivery.project.declaration import Declaration, Prune
 from delivery.project.facts import Ref, told
 from delivery.project.files import ROOT
-from delivery.project.gitflow import Decision, Line, branches, decide, is_version, line_of, rules, version_tag
+from delivery.project.gitflow import (
+    Decision,
+    Line,
+    branches,
+    decide,
+    is_version,
+    line_of,
+    rules,
+    version_tag,
+)
 from delivery.retention import policy
 from tests.pages import hold, table
 from tests.project.examples import APPS, HOUSE, commit, facts
@@ -46,7 +55,12 @@ class Case:
 
 
 def at(
-    branch: str, why: str, line: str, tags: str = "none", environment: str = "nowhere", gates: str = "checks"
+    branch: str,
+    why: str,
+    line: str,
+    tags: str = "none",
+    environment: str = "nowhere",
+    gates: str = "checks",
 ) -> Case:
     return Case(why, line, tags, environment, gates, checked_out=branch)
 
@@ -74,15 +88,39 @@ CASES = [
     at("master", "its other name", *RELEASE),
     Case("a version of a subproject", *TAGGED, says={"TAG_NAME": "apps-v1.2.0"}),
     Case("Jenkins builds a branch", *DEVELOP, says={"BRANCH_NAME": "develop"}),
-    Case("Jenkins builds a pull request", "feature", says={"CHANGE_ID": "7", "BRANCH_NAME": "PR-7"}),
-    Case("a pull request from a branch called main", "feature", says={"CHANGE_ID": "7", "BRANCH_NAME": "main"}),
-    Case("a pull request from main, tagged", "feature", says={"CHANGE_ID": "7", "TAG_NAME": "apps-v1.2.0"}),
-    Case("Jenkins builds a tag", *TAGGED, says={"TAG_NAME": "apps-v1.2.0", "BRANCH_NAME": "apps-v1.2.0"}),
+    Case(
+        "Jenkins builds a pull request", "feature", says={"CHANGE_ID": "7", "BRANCH_NAME": "PR-7"}
+    ),
+    Case(
+        "a pull request from a branch called main",
+        "feature",
+        says={"CHANGE_ID": "7", "BRANCH_NAME": "main"},
+    ),
+    Case(
+        "a pull request from main, tagged",
+        "feature",
+        says={"CHANGE_ID": "7", "TAG_NAME": "apps-v1.2.0"},
+    ),
+    Case(
+        "Jenkins builds a tag",
+        *TAGGED,
+        says={"TAG_NAME": "apps-v1.2.0", "BRANCH_NAME": "apps-v1.2.0"},
+    ),
     Case("nobody says anything", "feature"),
-    Case("the CI server knows better than git", *RELEASE, says={"BRANCH_NAME": "main"}, checked_out="develop"),
+    Case(
+        "the CI server knows better than git",
+        *RELEASE,
+        says={"BRANCH_NAME": "main"},
+        checked_out="develop",
+    ),
     Case("the user knows best", *DEVELOP, says={"BRANCH_NAME": "main"}, branch="develop"),
     Case("also over a pull request", *DEVELOP, says={"CHANGE_ID": "7"}, branch="develop"),
-    Case("empty is not said", *DEVELOP, says={"CHANGE_ID": "", "TAG_NAME": " "}, checked_out="develop"),
+    Case(
+        "empty is not said",
+        *DEVELOP,
+        says={"CHANGE_ID": "", "TAG_NAME": " "},
+        checked_out="develop",
+    ),
     Case("as git has it at the remote", *DEVELOP, says={"BRANCH_NAME": "origin/develop"}),
     Case("by its whole name", *CANDIDATE, branch="refs/heads/release/1.2"),
     Case("at the remote, by its whole name", *RELEASE, branch="refs/remotes/origin/main"),
@@ -91,7 +129,11 @@ CASES = [
     Case("GitHub builds a pull request", "feature", says={"GITHUB_REF": "refs/pull/7/merge"}),
     Case("GitHub builds a tag", *TAGGED, says={"GITHUB_REF": "refs/tags/platform-chart-v1.0.0"}),
     Case("GitLab builds a branch", *DEVELOP, says={"CI_COMMIT_BRANCH": "develop"}),
-    Case("GitLab builds a merge request", "feature", says={"CI_MERGE_REQUEST_IID": "7", "CI_COMMIT_BRANCH": "main"}),
+    Case(
+        "GitLab builds a merge request",
+        "feature",
+        says={"CI_MERGE_REQUEST_IID": "7", "CI_COMMIT_BRANCH": "main"},
+    ),
     Case("GitLab builds a tag", *TAGGED, says={"CI_COMMIT_TAG": "apps-v1.2.0"}),
     at("release/", "no name behind the slash", "feature"),
     at("release", "no slash", "feature"),
@@ -118,7 +160,10 @@ CASES = [
 def test_what_is_to_happen(case: Case) -> None:
     decision = decide(case.ref, HOUSE)
     assert (decision.line, tags(decision)) == (case.line, case.tags)
-    assert (decision.environment or "nowhere", ", ".join(decision.gates)) == (case.environment, case.gates)
+    assert (decision.environment or "nowhere", ", ".join(decision.gates)) == (
+        case.environment,
+        case.gates,
+    )
     assert decision.pushes is (case.tags != "none")
 
 
@@ -129,7 +174,10 @@ def tags(decision: Decision) -> str:
 
 
 def test_the_page_shows_these_cases() -> None:
-    rows = [(case.shown(), case.why, case.line, case.tags, case.environment, case.gates) for case in CASES]
+    rows = [
+        (case.shown(), case.why, case.line, case.tags, case.environment, case.gates)
+        for case in CASES
+    ]
     columns = ("said", "which is", "line", "version tags", "deployed to", "gates")
     hold(PAGE, "cases", table(columns, rows).replace("x" * 300, "xxx…"))
 
@@ -167,7 +215,10 @@ def test_what_has_to_know_every_line_does() -> None:
         "retention": set(policy._LINES.values()),
     }
     kept = ("prune of delivery.toml", "retention")
-    differing = {place: sorted(lines ^ (numbered if place in kept else declared)) for place, lines in known.items()}
+    differing = {
+        place: sorted(lines ^ (numbered if place in kept else declared))
+        for place, lines in known.items()
+    }
     assert {place: lines for place, lines in differing.items() if lines} == {}
     assert {rules(line).suffix: line for line in numbered} == policy._LINES
 
@@ -243,8 +294,14 @@ def test_a_line_without_an_environment_goes_nowhere(declaration: Declaration) ->
 def test_a_name_goes_before_a_pattern_and_a_longer_pattern_before_a_shorter(
     declaration: Declaration, branch: str, line: Line
 ) -> None:
-    patterns = {"develop": ("a/*", "a/exact", "same*"), "candidate": ("a/b", "a/exac*", "same*"), "release": ("a/b/*",)}
-    mixed = declaration.model_copy(update={"gitflow": declaration.gitflow.model_copy(update=patterns)})
+    patterns = {
+        "develop": ("a/*", "a/exact", "same*"),
+        "candidate": ("a/b", "a/exac*", "same*"),
+        "release": ("a/b/*",),
+    }
+    mixed = declaration.model_copy(
+        update={"gitflow": declaration.gitflow.model_copy(update=patterns)}
+    )
     assert line_of(branch, mixed)[0] is line
 
 
@@ -252,12 +309,24 @@ def test_a_name_goes_before_a_pattern_and_a_longer_pattern_before_a_shorter(
     ("ref", "sentence"),
     [
         (Ref("branch", "main"), "branch main is on the release line"),
-        (Ref("branch", "release/1.2"), "branch release/1.2, one of release/*, is on the candidate line"),
-        (Ref("branch", "x"), "branch x is on no line of gitflow, so it is built and checked, and goes nowhere"),
+        (
+            Ref("branch", "release/1.2"),
+            "branch release/1.2, one of release/*, is on the candidate line",
+        ),
+        (
+            Ref("branch", "x"),
+            "branch x is on no line of gitflow, so it is built and checked, and goes nowhere",
+        ),
         (Ref("pull-request", "7"), "pull request 7 is built and checked, and goes nowhere"),
         (Ref("tag", "apps-v1.2.0"), "tag apps-v1.2.0 is version 1.2.0 of apps"),
-        (Ref("tag", "v1"), "tag v1 is no version of a subproject, so it is built and checked, and goes nowhere"),
-        (Ref("", ""), "nothing says which branch this is, so it is built and checked, and goes nowhere"),
+        (
+            Ref("tag", "v1"),
+            "tag v1 is no version of a subproject, so it is built and checked, and goes nowhere",
+        ),
+        (
+            Ref("", ""),
+            "nothing says which branch this is, so it is built and checked, and goes nowhere",
+        ),
     ],
 )
 def test_says_why(ref: Ref, sentence: str) -> None:
@@ -265,7 +334,18 @@ def test_says_why(ref: Ref, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["1.2", "1.2.3.4", "01.2.3", "1.2.3\n", " 1.2.3", "1.2.٣", "v1.2.3", "1.2.3-rc.1", "1.2.1234567890"]
+    "version",
+    [
+        "1.2",
+        "1.2.3.4",
+        "01.2.3",
+        "1.2.3\n",
+        " 1.2.3",
+        "1.2.٣",
+        "v1.2.3",
+        "1.2.3-rc.1",
+        "1.2.1234567890",
+    ],
 )
 def test_what_is_no_version(version: str) -> None:
     assert not is_version(version)
@@ -277,12 +357,16 @@ def test_what_is_no_version(version: str) -> None:
     kind=st.sampled_from(["branch", "tag", "pull-request", ""]),
     patterned=st.sampled_from(["", "release/", "hotfix/"]),
 )
-def test_nothing_of_a_name_reaches_a_registry_or_a_cluster(name: str, kind: str, patterned: str) -> None:
+def test_nothing_of_a_name_reaches_a_registry_or_a_cluster(
+    name: str, kind: str, patterned: str
+) -> None:
     decision = decide(Ref(kind, patterned + name), HOUSE)
     found = facts([commit(1, "fix: x", APPS)], ref=decision.ref)
     published = [version.published for version in versions.decide(HOUSE, found).versions.values()]
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", one) for one in published)
-    assert all(re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", one) for one in published)
+    assert all(
+        re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", one) for one in published
+    )
     assert decision.environment in {"", *HOUSE.environments}
 
 

@@ -38,7 +38,9 @@ PATTERN = st.sampled_from([*PATTERNS, "#a", "Dockerfile"])
 
 
 @given(patterns=st.lists(PATTERN, max_size=5))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_an_image_s_files_are_those_of_its_key(tmp_path: Path, patterns: list[str]) -> None:
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

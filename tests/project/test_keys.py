@@ -15,7 +15,9 @@ def key(
     platform: str = "linux/amd64",
     base: str = "b",
 ) -> str:
-    return image_key(files, arguments=arguments or {"A": "1", "B": "2"}, platform=platform, base=base)
+    return image_key(
+        files, arguments=arguments or {"A": "1", "B": "2"}, platform=platform, base=base
+    )
 
 
 def test_is_a_legal_docker_tag() -> None:
@@ -48,7 +50,12 @@ def test_parts_never_run_into_each_other(left: str, right: str) -> None:
 
 
 def test_everything_that_a_packaged_chart_is_made_of_changes_its_key() -> None:
-    def chart(files: tuple[File, ...] = FILES, version: str = "1.0.0", image: str = "r/app:k", epoch: int = 1) -> str:
+    def chart(
+        files: tuple[File, ...] = FILES,
+        version: str = "1.0.0",
+        image: str = "r/app:k",
+        epoch: int = 1,
+    ) -> str:
         return chart_key(files, version=version, images={"app": image}, epoch=epoch)
 
     assert chart(FILES[::-1]) == chart()

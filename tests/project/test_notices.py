@@ -23,7 +23,9 @@ def stopped(found: Facts) -> list[tuple[str, str]]:
 
 
 def changelog(*versions: str) -> str:
-    return "# Changelog\n\n## [Unreleased]\n" + "".join(f"\n## [{one}] - 2026-01-01\n\n- x\n" for one in versions)
+    return "# Changelog\n\n## [Unreleased]\n" + "".join(
+        f"\n## [{one}] - 2026-01-01\n\n- x\n" for one in versions
+    )
 
 
 def test_a_feature_is_never_stopped() -> None:
@@ -39,7 +41,9 @@ def test_what_is_not_committed_is_not_pushed() -> None:
     ]
 
 
-@pytest.mark.parametrize(("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)])
+@pytest.mark.parametrize(
+    ("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)]
+)
 def test_what_is_not_prepared_is_not_released(branch: str, hint: str) -> None:
     assert stopped(facts([commit(1, "fix: x", CHART)], branch)) == [
         ("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)
@@ -59,7 +63,9 @@ def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
     found = facts([commit(1, "fix: x", CHART)], "main")
     written = replace(found, written={**found.written, "platform-chart": "1.0.1"})
     assert stopped(written) == [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
-    assert stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
+    assert (
+        stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
+    )
 
 
 @pytest.mark.parametrize("branch", ["release/0.1", "main"])
@@ -105,7 +111,11 @@ def test_a_tag_asks_that_what_it_is_made_from_is_prepared() -> None:
     ("found", "message", "hint"),
     [
         (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0", "`git fetch --tags` gets it"),
-        (tagged(commit="c7"), "tag apps-v1.0.0 is on c0, and HEAD is c7", "`git checkout apps-v1.0.0`"),
+        (
+            tagged(commit="c7"),
+            "tag apps-v1.0.0 is on c0, and HEAD is c7",
+            "`git checkout apps-v1.0.0`",
+        ),
         (
             tagged(written="1.1.0"),
             "tag apps-v1.0.0 says 1.0.0, and the files of apps say 1.1.0",
@@ -120,10 +130,10 @@ def test_a_tag_that_is_not_what_it_says_is_refused(found: Facts, message: str, h
 # --- notes ---
 
 FIX = commit(1, "fix: x", CHART)
-DETACHED = (
-    "HEAD is detached, and nothing says for which branch: `--branch NAME` or BRANCH_NAME, as Jenkins sets it, does"
+DETACHED = "HEAD is detached, and nothing says for which branch: `--branch NAME` or BRANCH_NAME, as Jenkins sets it, does"
+UNTAGGED = (
+    "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it"
 )
-UNTAGGED = "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it"
 LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
 
 
@@ -161,7 +171,9 @@ def noted(found: Facts) -> list[str]:
             "git has main checked out, and this is decided as for develop",
         ),
         (
-            facts(last="", lacking={"apps-v1.0.0": [], "platform-chart-v1.1.0": []}, unmerged=("0 x",)),
+            facts(
+                last="", lacking={"apps-v1.0.0": [], "platform-chart-v1.1.0": []}, unmerged=("0 x",)
+            ),
             "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it",
         ),
     ],

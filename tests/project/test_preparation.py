@@ -102,7 +102,9 @@ def test_a_base_goes_through_to_the_chart(prepared: Preparation) -> None:
         "platform-chart/values.yaml": VALUES.replace("tag: 1.0.0", "tag: 1.0.1"),
         "platform-chart/CHANGELOG.md": dated("1.0.1", "### Changed\n\n- Runs apps 1.0.1."),
     }
-    assert prepared.subject == ("chore(release): base-image 1.1.0, apps 1.0.1, platform-chart 1.0.1")
+    assert prepared.subject == (
+        "chore(release): base-image 1.1.0, apps 1.0.1, platform-chart 1.0.1"
+    )
     files = "base-image/CHANGELOG.md base-image/VERSION"
     assert prepared.rows()[0] == ("base-image", "1.0.0", "1.1.0", ZONES, files)
 
@@ -138,7 +140,9 @@ def test_only_commits_that_count_are_told() -> None:
     assert log == dated("1.0.1", "### Fixed\n\n- A bug.")
 
 
-PREPARED_BEFORE = CHANGELOG.replace("## [1.0.0]", "## [1.0.1] - 2026-01-20\n\n### Fixed\n\n- A bug.\n\n## [1.0.0]")
+PREPARED_BEFORE = CHANGELOG.replace(
+    "## [1.0.0]", "## [1.0.1] - 2026-01-20\n\n### Fixed\n\n- A bug.\n\n## [1.0.0]"
+)
 NEXT = patch("base-image", "1.1.0", "feat: x", "feat: x")
 
 
@@ -174,7 +178,9 @@ def test_before_the_first_release_every_section_is_of_what_was_never_released() 
         ("api-rest/pyproject.toml", '[tool]\nversion = "1"\n', "project.version cannot be found"),
     ],
 )
-def test_a_file_without_a_place_for_a_version_is_an_error(path: str, text: str | None, said: str) -> None:
+def test_a_file_without_a_place_for_a_version_is_an_error(
+    path: str, text: str | None, said: str
+) -> None:
     texts = {name: found for name, found in {**TEXTS, path: text}.items() if found is not None}
     with pytest.raises(DeclarationError, match=said):
         prepare(checkout(*CASCADE), texts, DAY)
@@ -234,7 +240,9 @@ def test_a_version_by_hand_may_be_what_the_commits_ask_for_or_higher() -> None:
         (SAME, "apps", "0.9.0", "1.0.0 is released"),
     ],
 )
-def test_a_version_by_hand_never_goes_down(versions: dict[str, Version], name: str, low: str, why: str) -> None:
+def test_a_version_by_hand_never_goes_down(
+    versions: dict[str, Version], name: str, low: str, why: str
+) -> None:
     with pytest.raises(DeclarationError, match=f"{why}, and versions only go up"):
         raised(versions, {name: low})
 
@@ -244,5 +252,7 @@ def test_what_is_prepared_needs_both_the_version_and_the_changelog() -> None:
     written = {"apps": replace(apps, written="1.0.1")}
     assert unprepared(written, {"apps": log}) == []
     assert unprepared(written, {}) == ["the changelog of apps has no section [1.0.1]"]
-    assert unprepared({"apps": apps}, {"apps": log}) == ["apps is to be 1.0.1, and its files say 1.0.0"]
+    assert unprepared({"apps": apps}, {"apps": log}) == [
+        "apps is to be 1.0.1, and its files say 1.0.0"
+    ]
     assert unprepared(SAME, {}) == []

@@ -88,7 +88,9 @@ def test_versions_and_changelogs_are_read_from_the_files(repository: Repository)
         ("worker/VERSION", "1.1.0\n", r"api-rest says 1\.0\.0, worker says 1\.1\.0"),
     ],
 )
-def test_files_that_say_no_version_or_two_are_an_error(repository: Repository, path: str, text: str, what: str) -> None:
+def test_files_that_say_no_version_or_two_are_an_error(
+    repository: Repository, path: str, text: str, what: str
+) -> None:
     repository.write(path, text)
     declaration = wider("worker") if path.startswith("worker") else HOUSE
     with pytest.raises(DeclarationError, match=what):

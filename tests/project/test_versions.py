@@ -122,13 +122,20 @@ def says(number: str, *commits: Commit) -> Facts:
         ),
         (facts([CHORE, FEAT], lacking={CHART_1_1: [CHORE]}), "1.1.1-dev.1", "patch", UNMERGED),
         (facts(lacking={CHART_1_1: []}), "1.0.0", "", SAME),
-        (facts([CHORE], last="", lacking={CHART_1_1: [CHORE]}), "1.1.1-dev.1", "patch", "base-image 0.1.0, apps 0.1.0"),
+        (
+            facts([CHORE], last="", lacking={CHART_1_1: [CHORE]}),
+            "1.1.1-dev.1",
+            "patch",
+            "base-image 0.1.0, apps 0.1.0",
+        ),
         (facts([FIX], "release/1.0"), "1.0.1-rc.1", "patch", "fix: x"),
         (facts([FIX], "main"), "1.0.1", "patch", "fix: x"),
         (facts([FIX], "feature/x"), "1.0.1-dev.1", "patch", "fix: x"),
     ],
 )
-def test_what_the_chart_is_published_as_and_why(found: Facts, published: str, bump: str, because: str) -> None:
+def test_what_the_chart_is_published_as_and_why(
+    found: Facts, published: str, bump: str, because: str
+) -> None:
     chart = decided(found)["platform-chart"]
     assert (chart.published, chart.bump, chart.because) == (published, bump, because)
 
@@ -147,7 +154,9 @@ def test_a_version_tells_its_commits_and_its_last_version() -> None:
         (CHART, ["1.0.0", "1.0.0", "2.0.0-dev.1"]),
     ],
 )
-def test_a_new_version_makes_a_patch_of_what_is_made_from_it(path: str, expected: list[str]) -> None:
+def test_a_new_version_makes_a_patch_of_what_is_made_from_it(
+    path: str, expected: list[str]
+) -> None:
     found = facts([commit(1, "feat!: x", path)])
     assert published(found) == expected
     if path == BASE:
@@ -210,9 +219,15 @@ def test_a_number_goes_on_when_a_lower_version_is_tagged() -> None:
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    tags = [Tag(f"apps-v{one}", "apps", one, reached=one != "1.11.0") for one in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")]
+    tags = [
+        Tag(f"apps-v{one}", "apps", one, reached=one != "1.11.0")
+        for one in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")
+    ]
     newest_reached, highest = newest(tags, "apps"), newest(tags, "apps", reached=False)
-    assert (newest_reached and newest_reached.version, highest and highest.version) == ("1.10.0", "1.11.0")
+    assert (newest_reached and newest_reached.version, highest and highest.version) == (
+        "1.10.0",
+        "1.11.0",
+    )
     assert [tag.version for tag in later(tags, "apps")] == ["1.11.0"]
 
 
@@ -227,7 +242,9 @@ def test_where_a_number_is_counted_from(how: str, first: str) -> None:
 
 MESSAGES = st.sampled_from(["fix: a", "feat: b", "feat!: c", "docs: d", "whatever"])
 PATHS = st.lists(
-    st.sampled_from([BASE, APPS, CHART, DOCS, "delivery.toml", "base-image/VERSION"]), unique=True, max_size=3
+    st.sampled_from([BASE, APPS, CHART, DOCS, "delivery.toml", "base-image/VERSION"]),
+    unique=True,
+    max_size=3,
 )
 COMMITS = st.lists(st.tuples(MESSAGES, PATHS), max_size=12).map(
     lambda told: [commit(number, message, *paths) for number, (message, paths) in enumerate(told)]
@@ -239,7 +256,10 @@ LASTS = st.sampled_from(["0.1.0", "0.9.9", "1.0.0", "3.2.1"])
 def test_versions_never_go_down_as_a_branch_grows(commits: list[Commit], last: str) -> None:
     before = [Number.parse(last)] * 3
     for count in range(len(commits) + 1):
-        now = [Number.parse(one) for one in published(facts(commits[len(commits) - count :], last=last))]
+        now = [
+            Number.parse(one)
+            for one in published(facts(commits[len(commits) - count :], last=last))
+        ]
         assert all(new >= old for new, old in zip(now, before, strict=True))
         before = [max(new, Number.parse(last)) for new in now]
 

@@ -5,7 +5,14 @@ from datetime import timedelta
 import pytest
 
 from delivery.errors import DeclarationError
-from delivery.records.deployment import Action, Contents, Deployment, Outcome, bytes_of, read_deployment
+from delivery.records.deployment import (
+    Action,
+    Contents,
+    Deployment,
+    Outcome,
+    bytes_of,
+    read_deployment,
+)
 
 DEPLOYMENT = Deployment(
     action=Action.DEPLOY,
@@ -35,15 +42,24 @@ def test_a_version_names_its_bytes_by_the_key_of_an_unreleased_one() -> None:
         ("1.1.0", "", False),
     ],
 )
-def test_the_same_bytes_are_the_same_whatever_they_are_called(version: str, digest: str, *, is_same: bool) -> None:
+def test_the_same_bytes_are_the_same_whatever_they_are_called(
+    version: str, digest: str, *, is_same: bool
+) -> None:
     one = Contents(versions={"api-rest": "1.0.0", "other": "1"}, digests={"api-rest": "sha256:a"})
     other = Contents(versions={"api-rest": version}, digests={"api-rest": digest} if digest else {})
     assert one.same(other) == ({"api-rest"} if is_same else set())
 
 
 def test_a_deployment_that_ended_says_how_and_how_long_it_took() -> None:
-    ended = DEPLOYMENT.served_by(3, 2).ended(Outcome.SUCCEEDED, at=DEPLOYMENT.began + timedelta(seconds=90.25))
-    assert (ended.revision, ended.previous, ended.outcome, ended.seconds) == (3, 2, Outcome.SUCCEEDED, 90.25)
+    ended = DEPLOYMENT.served_by(3, 2).ended(
+        Outcome.SUCCEEDED, at=DEPLOYMENT.began + timedelta(seconds=90.25)
+    )
+    assert (ended.revision, ended.previous, ended.outcome, ended.seconds) == (
+        3,
+        2,
+        Outcome.SUCCEEDED,
+        90.25,
+    )
     assert ended.unchanged == set()
     assert ended.ended(Outcome.UNCHANGED).unchanged == {"api-rest"}
     assert ended.ended(Outcome.FAILED, at=DEPLOYMENT.began - timedelta(hours=1)).seconds == 0

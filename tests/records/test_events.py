@@ -30,7 +30,9 @@ from delivery.records.events import (
 )
 
 BEGAN = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
-ORIGIN = Origin("Zoë", "https://ci/job/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00+00:00")
+ORIGIN = Origin(
+    "Zoë", "https://ci/job/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00+00:00"
+)
 RUN = Run(
     identifier="r1",
     stage="build",
@@ -64,8 +66,14 @@ def test_a_start_says_everything_but_how_long_it_took() -> None:
 
 
 def test_an_end_says_how_long_it_took_and_what_went_wrong() -> None:
-    record = RUN.record("api-rest", "failed", BEGAN + timedelta(seconds=90.25), error="no such base", changed=False)
-    assert (record.status, record.details.seconds, record.details.error) == ("failed", 90.25, "no such base")
+    record = RUN.record(
+        "api-rest", "failed", BEGAN + timedelta(seconds=90.25), error="no such base", changed=False
+    )
+    assert (record.status, record.details.seconds, record.details.error) == (
+        "failed",
+        90.25,
+        "no such base",
+    )
     assert record.details.changed is False
 
 
@@ -99,7 +107,9 @@ def test_a_text_is_made_fit_for_the_ledger(text: str, expected: str) -> None:
 
 
 def test_times_are_utc_with_milliseconds() -> None:
-    assert rfc3339(datetime.fromisoformat("2026-01-31T12:00:00+01:00")) == "2026-01-31T11:00:00.000Z"
+    assert (
+        rfc3339(datetime.fromisoformat("2026-01-31T12:00:00+01:00")) == "2026-01-31T11:00:00.000Z"
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,12 +122,16 @@ def test_times_are_utc_with_milliseconds() -> None:
         (("apps", "api-rest"), ["api-rest"]),
     ],
 )
-def test_components_are_told_or_all(declaration: Declaration, names: tuple[str, ...], expected: list[str]) -> None:
+def test_components_are_told_or_all(
+    declaration: Declaration, names: tuple[str, ...], expected: list[str]
+) -> None:
     assert components(declaration, names) == expected
 
 
 def test_a_component_that_is_none_is_an_error(declaration: Declaration) -> None:
-    with pytest.raises(DeclarationError, match="record cellar: there is no such component") as raised:
+    with pytest.raises(
+        DeclarationError, match="record cellar: there is no such component"
+    ) as raised:
         components(declaration, ("cellar",))
     assert raised.value.hint == "one of base-image, api-rest, platform-chart, apps, house"
 
@@ -138,7 +152,9 @@ def test_an_answer_decides_what_becomes_of_an_event(status: int, expected: Fate)
 def test_the_same_event_is_known_by_all_that_was_sent() -> None:
     sent = RUN.record("api-rest", "started", BEGAN).to_json()
     assert same(sent, {**sent, "id": "e1", "received_at": "2026-01-31T12:00:01Z"})
-    assert not same(sent, {**sent, "details": {**sent["details"], "at": "2026-01-31T12:00:00.124Z"}})
+    assert not same(
+        sent, {**sent, "details": {**sent["details"], "at": "2026-01-31T12:00:00.124Z"}}
+    )
     assert not same(sent, {**sent, "status": "failed"})
 
 
@@ -161,8 +177,12 @@ def test_a_stage_is_begun_once_for_each_component_and_version() -> None:
     assert not begun(known, replace(RUN, versions={"base-image": "1.2.0-dev.3"}), "base-image")
 
 
-def ended(component: str, *, changed: bool, stage: str = "deploy", status: str = "succeeded") -> Record:
-    return replace(RUN, stage=stage, versions={component: "1"}).record(component, status, BEGAN, changed=changed)
+def ended(
+    component: str, *, changed: bool, stage: str = "deploy", status: str = "succeeded"
+) -> Record:
+    return replace(RUN, stage=stage, versions={component: "1"}).record(
+        component, status, BEGAN, changed=changed
+    )
 
 
 def test_what_the_last_deploy_left_as_it_was() -> None:
@@ -178,10 +198,12 @@ def test_what_the_last_deploy_left_as_it_was() -> None:
 
 
 def test_a_moment_is_when_it_happened_else_when_it_was_taken() -> None:
-    assert moment({"details": {"at": "2026-01-31T12:00:00Z"}, "received_at": "2026-02-01T00:00:00Z"}) == datetime(
-        2026, 1, 31, 12, tzinfo=UTC
+    assert moment(
+        {"details": {"at": "2026-01-31T12:00:00Z"}, "received_at": "2026-02-01T00:00:00Z"}
+    ) == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert moment({"details": None, "received_at": "2026-02-01T00:00:00"}) == datetime(
+        2026, 2, 1, tzinfo=UTC
     )
-    assert moment({"details": None, "received_at": "2026-02-01T00:00:00"}) == datetime(2026, 2, 1, tzinfo=UTC)
     assert moment({"details": {"at": "soon"}}) is None
 
 
@@ -201,7 +223,10 @@ def test_parallel_components_and_later_steps_are_one_stage() -> None:
         packages.record("api-rest", "failed", at(9)),
         going.record("api-rest", "started", at(10)),
     ]
-    assert stage_times(events) == [StageTime("scan", "failed", 9.0), StageTime("push", "started", None)]
+    assert stage_times(events) == [
+        StageTime("scan", "failed", 9.0),
+        StageTime("push", "started", None),
+    ]
     assert stage_times(events[:4]) == [StageTime("scan", "succeeded", 5.0)]
     assert stage_times([]) == []
     assert span(events) == 10
@@ -209,7 +234,9 @@ def test_parallel_components_and_later_steps_are_one_stage() -> None:
 
 
 def test_what_was_rolled_back_is_said_so() -> None:
-    events = [RUN.record("api-rest", status, BEGAN) for status in ("started", "failed", "rolled-back")]
+    events = [
+        RUN.record("api-rest", status, BEGAN) for status in ("started", "failed", "rolled-back")
+    ]
     assert [one.status for one in stage_times(events)] == ["rolled-back"]
 
 
@@ -218,9 +245,13 @@ NEW = Contents(versions={"api-rest": "1.1.0", "platform-chart": "1.0.0"}, digest
 OLD = Contents(versions={"api-rest": "1.0.0", "platform-chart": "1.0.0"}, digests={"api-rest": A})
 
 
-def recorded(action: Action, outcome: Outcome, contents: Contents, before: Contents) -> list[tuple[object, ...]]:
+def recorded(
+    action: Action, outcome: Outcome, contents: Contents, before: Contents
+) -> list[tuple[object, ...]]:
     """(component, version, status, changed, restored) of what is recorded at the start, then at the end."""
-    deployment = Deployment(action=action, environment="staging", contents=contents, before=before, began=BEGAN)
+    deployment = Deployment(
+        action=action, environment="staging", contents=contents, before=before, began=BEGAN
+    )
     run = replace(
         RUN,
         stage="deploy",
@@ -230,7 +261,10 @@ def recorded(action: Action, outcome: Outcome, contents: Contents, before: Conte
         chart="platform-chart",
     )
     records = [*started(run), *of_deployment(run, deployment.ended(outcome, error="e", at=BEGAN))]
-    return [(one.component, one.version, one.status, one.details.changed, one.details.restored) for one in records]
+    return [
+        (one.component, one.version, one.status, one.details.changed, one.details.restored)
+        for one in records
+    ]
 
 
 def test_a_deploy_starts_what_changes_and_succeeds_in_all() -> None:
@@ -255,7 +289,9 @@ def test_where_nothing_was_to_do_nothing_has_changed() -> None:
         (Outcome.ROLLED_BACK, NEW, ["platform-chart"]),  # no bytes changed: its values did
     ],
 )
-def test_only_what_changed_fails_and_is_rolled_back(outcome: Outcome, before: Contents, blamed: list[str]) -> None:
+def test_only_what_changed_fails_and_is_rolled_back(
+    outcome: Outcome, before: Contents, blamed: list[str]
+) -> None:
     ends = ["failed"] if outcome is Outcome.FAILED else ["failed", "rolled-back"]
     expected = [(name, status) for status in ("started", *ends) for name in blamed]
     assert [(row[0], row[2]) for row in recorded(Action.DEPLOY, outcome, NEW, before)] == expected
@@ -263,7 +299,10 @@ def test_only_what_changed_fails_and_is_rolled_back(outcome: Outcome, before: Co
 
 def test_without_a_chart_all_of_what_did_not_change_fails() -> None:
     alone = Contents(versions={"api-rest": "1.0.0"})
-    assert [row[2] for row in recorded(Action.DEPLOY, Outcome.FAILED, alone, alone)] == ["started", "failed"]
+    assert [row[2] for row in recorded(Action.DEPLOY, Outcome.FAILED, alone, alone)] == [
+        "started",
+        "failed",
+    ]
 
 
 def test_a_rollback_says_what_is_taken_back_and_what_serves_again() -> None:
@@ -273,7 +312,9 @@ def test_a_rollback_says_what_is_taken_back_and_what_serves_again() -> None:
         ("api-rest", "1.0.0", "succeeded", True, True),
         ("platform-chart", "1.0.0", "succeeded", False, True),
     ]
-    candidate = Contents(versions={"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, digests=OLD.digests)
+    candidate = Contents(
+        versions={"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, digests=OLD.digests
+    )
     same_bytes = [row[2:] for row in recorded(Action.ROLLBACK, Outcome.SUCCEEDED, OLD, candidate)]
     assert same_bytes == [("started", None, None), *[("succeeded", False, True)] * 2]
 
@@ -283,9 +324,13 @@ def test_a_rollback_that_fails_leaves_what_serves_alone() -> None:
     assert ends == [("api-rest", "1.0.0", "failed", None, None)]
 
 
-@pytest.mark.parametrize(("outcome", "status"), [(Outcome.SUCCEEDED, "removed"), (Outcome.FAILED, "failed")])
+@pytest.mark.parametrize(
+    ("outcome", "status"), [(Outcome.SUCCEEDED, "removed"), (Outcome.FAILED, "failed")]
+)
 def test_a_removal_is_of_all_that_served(outcome: Outcome, status: str) -> None:
-    ended = [row for row in recorded(Action.REMOVE, outcome, NEW, Contents()) if row[2] != "started"]
+    ended = [
+        row for row in recorded(Action.REMOVE, outcome, NEW, Contents()) if row[2] != "started"
+    ]
     assert [row[:3] for row in ended] == [
         ("api-rest", "1.1.0", status),
         ("platform-chart", "1.0.0", status),

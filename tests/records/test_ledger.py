@@ -14,7 +14,11 @@ EVENT = {"component": "api-rest"}
 
 
 def test_posts_an_event_and_reads_it_back_once_it_is_stored() -> None:
-    answers = [(202, b'{"id": "e1"}'), (404, b"{}"), (200, b'{"id": "e1", "component": "api-rest"}')]
+    answers = [
+        (202, b'{"id": "e1"}'),
+        (404, b"{}"),
+        (200, b'{"id": "e1", "component": "api-rest"}'),
+    ]
 
     def answer(_method: str, _path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         status, body = answers.pop(0)
@@ -66,12 +70,22 @@ def test_a_ledger_that_is_not_there_is_an_error() -> None:
     ("status", "body", "told"),
     [
         (200, {"status": "ready"}, ("ready", ())),
-        (200, {"status": "degraded", "reasons": ["Kafka does not answer"]}, ("degraded", ("Kafka does not answer",))),
+        (
+            200,
+            {"status": "degraded", "reasons": ["Kafka does not answer"]},
+            ("degraded", ("Kafka does not answer",)),
+        ),
         (503, {"status": "not ready", "reasons": ["a", "b"]}, ("not ready", ("a", "b"))),
-        (503, {"error": {"code": "draining", "message": "it shuts down"}}, ("not ready", ("it shuts down",))),
+        (
+            503,
+            {"error": {"code": "draining", "message": "it shuts down"}},
+            ("not ready", ("it shuts down",)),
+        ),
     ],
 )
-def test_what_it_says_of_itself(status: int, body: dict[str, object], told: tuple[str, tuple[str, ...]]) -> None:
+def test_what_it_says_of_itself(
+    status: int, body: dict[str, object], told: tuple[str, tuple[str, ...]]
+) -> None:
     with serving(lambda *_: (status, {}, json.dumps(body).encode())) as (address, _):
         assert Ledger(f"http://{address}").readiness() == told
 
@@ -85,7 +99,9 @@ def test_what_says_nothing_of_itself_is_no_ledger(body: bytes) -> None:
         Ledger(f"http://{address}").readiness()
 
 
-def listed(pages: list[list[dict[str, object]]]) -> Callable[[str, str, dict[str, str], bytes], Answer]:
+def listed(
+    pages: list[list[dict[str, object]]],
+) -> Callable[[str, str, dict[str, str], bytes], Answer]:
     """A ledger whose listing has these pages."""
     left = list(enumerate(pages))
 
@@ -151,7 +167,10 @@ def test_says_what_a_refusal_says(status: int, body: bytes, said: str) -> None:
 def test_an_answer_that_does_not_come_is_none() -> None:
     assert Ledger("http://localhost:1").offer(EVENT, "k", seconds=1) == (0, "nobody answers there")
     with serving(lambda *_: (202, {}, b""), lambda *_: Break("stall", 1.0)) as (address, _):
-        assert Ledger(f"http://{address}").offer(EVENT, "k", seconds=0.1) == (0, "it does not answer in time")
+        assert Ledger(f"http://{address}").offer(EVENT, "k", seconds=0.1) == (
+            0,
+            "it does not answer in time",
+        )
     assert Ledger("http://[").offer(EVENT, "k", seconds=1)[0] == 0
 
 
@@ -183,13 +202,19 @@ def test_what_is_no_ledger_is_an_error(body: bytes) -> None:
 
 
 def test_a_token_that_is_missing_is_an_error_that_names_the_variable() -> None:
-    with serving(lambda *_: (401, {}, b"no")) as (address, _), pytest.raises(PlatformError) as raised:
+    with (
+        serving(lambda *_: (401, {}, b"no")) as (address, _),
+        pytest.raises(PlatformError) as raised,
+    ):
         Ledger(f"http://{address}").events({}, "2026-01-01T00:00:00Z")
     assert "DELIVERY_LEDGER_TOKEN" in raised.value.hint
 
 
 def test_knows_whether_it_holds_an_event() -> None:
-    with serving(listed([[{**EVENT, "status": "failed"}], [{**EVENT, "id": "1"}]])) as (address, seen):
+    with serving(listed([[{**EVENT, "status": "failed"}], [{**EVENT, "id": "1"}]])) as (
+        address,
+        seen,
+    ):
         assert Ledger(f"http://{address}").holds(EVENT, "2026-01-01T00:00:00Z", seconds=5) is True
     assert "component=api-rest" in seen[0]
     with serving(listed([[{"component": "other"}]])) as (address, _):
@@ -210,7 +235,10 @@ def test_says_what_runs_in_an_environment() -> None:
     told = {
         "environments": [
             {"environment": "local", "components": [{"component": "api-rest", "version": "k1"}]},
-            {"environment": "staging", "components": [{"component": "api-rest", "version": "1.0.0"}]},
+            {
+                "environment": "staging",
+                "components": [{"component": "api-rest", "version": "1.0.0"}],
+            },
         ]
     }
     with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
@@ -220,7 +248,12 @@ def test_says_what_runs_in_an_environment() -> None:
     assert seen[0] == "GET /environments"
 
 
-@pytest.mark.parametrize("answer", [(503, b"{}"), (200, b"<html>"), (200, b"{}"), (200, b'{"environments": [1]}')])
+@pytest.mark.parametrize(
+    "answer", [(503, b"{}"), (200, b"<html>"), (200, b"{}"), (200, b'{"environments": [1]}')]
+)
 def test_a_ledger_that_does_not_say_what_runs_is_an_error(answer: tuple[int, bytes]) -> None:
-    with serving(lambda *_: (answer[0], {}, answer[1])) as (address, _), pytest.raises(PlatformError):
+    with (
+        serving(lambda *_: (answer[0], {}, answer[1])) as (address, _),
+        pytest.raises(PlatformError),
+    ):
         Ledger(f"http://{address}").running("local")

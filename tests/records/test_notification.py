@@ -27,7 +27,11 @@ TOLD = Notice(
     "Zoë",
     "https://ci/job/house/7/?a=1&b=2",
     200.0,
-    [StageTime("build", "succeeded", 12.34), StageTime("scan", "failed", 3.0), StageTime("push", "started", None)],
+    [
+        StageTime("build", "succeeded", 12.34),
+        StageTime("scan", "failed", 3.0),
+        StageTime("push", "started", None),
+    ],
 )
 
 
@@ -53,7 +57,9 @@ def test_it_says_what_where_who_how_long_and_links_to_the_build() -> None:
     ],
 )
 def test_every_outcome_has_words(result: str, words: str) -> None:
-    assert Notice(result, "house", "", "", "", "", "me", "", None, ()).headline.endswith(f"house {words}")
+    assert Notice(result, "house", "", "", "", "", "me", "", None, ()).headline.endswith(
+        f"house {words}"
+    )
 
 
 def test_what_is_not_known_is_left_out_or_said() -> None:
@@ -80,7 +86,11 @@ def source(declaration: Declaration, ref: Ref) -> Source:
     ],
 )
 def test_it_comes_from_git_and_the_journal(
-    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ref: Ref, expected: str
+    declaration: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ref: Ref,
+    expected: str,
 ) -> None:
     events = [
         Record(
@@ -98,7 +108,12 @@ def test_it_comes_from_git_and_the_journal(
     monkeypatch.setattr(recorder, "journal", lambda _root: events)
     monkeypatch.setenv("BUILD_URL", "https://ci/7/")
     told = notification.notice("SUCCESS", tmp_path)
-    assert (told.project, told.ref, told.version, told.subject) == ("house", expected, "1.2.0", "fix: it")
+    assert (told.project, told.ref, told.version, told.subject) == (
+        "house",
+        expected,
+        "1.2.0",
+        "fix: it",
+    )
     assert (told.responsible, told.build, told.seconds) == ("Zoë", "https://ci/7/", 5.0)
     assert list(told.stages) == [StageTime("build", "succeeded", 5.0)]
 
@@ -182,7 +197,9 @@ def test_what_goes_wrong_is_said_without_the_url(
 def test_slack_gets_its_own_form_by_its_https_url(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, dict[str, Any]]] = []
 
-    def request(_session: requests.Session, method: str, url: str, data: str, **_: object) -> requests.Response:
+    def request(
+        _session: requests.Session, method: str, url: str, data: str, **_: object
+    ) -> requests.Response:
         sent.append((f"{method.upper()} {url}", json.loads(data)))
         response = requests.Response()
         response.status_code, response._content = 200, b"ok"

@@ -93,7 +93,11 @@ def test_a_ledger_that_is_away_is_asked_once_and_another_one_goes_on() -> None:
     taking = Taking({"away": (Fate.AWAY, "nobody answers there")})
     report = outbox.deliver(taking, seconds=5)
     assert taking.seen == ["away", "a"]
-    assert (report.sent, report.waiting, report.reasons) == (1, 2, {"http://dead": "nobody answers there"})
+    assert (report.sent, report.waiting, report.reasons) == (
+        1,
+        2,
+        {"http://dead": "nobody answers there"},
+    )
 
 
 def test_what_it_fails_to_take_holds_back_what_follows_of_that_component_alone() -> None:
@@ -129,7 +133,15 @@ def test_what_was_put_aside_can_wait_again_under_its_key() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b"[]", b"{}", b'{"key": 1, "ledger": "x", "event": {}}', b'{"key": "k", "ledger": "x"}'],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"key": 1, "ledger": "x", "event": {}}',
+        b'{"key": "k", "ledger": "x"}',
+    ],
 )
 def test_a_file_that_is_no_event_is_set_aside_and_others_go_on(place: Path, content: bytes) -> None:
     outbox.folder()
@@ -177,7 +189,9 @@ def test_what_a_killed_process_had_begun_is_no_event_and_goes_in_time(place: Pat
     assert (old.exists(), young.exists()) == (False, True)
 
 
-def test_an_outbox_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outbox_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
     with pytest.raises(DeliveryError, match="make the outbox") as raised:
@@ -185,7 +199,9 @@ def test_an_outbox_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatc
     assert "DELIVERY_OUTBOX" in raised.value.hint
 
 
-def test_a_full_disk_leaves_nothing_half_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_half_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -220,7 +236,9 @@ def test_by_default_it_is_in_the_users_state_not_in_the_cache(state: Path) -> No
     assert outbox.folder() == state
 
 
-def test_events_in_the_cache_are_taken_over_by_whoever_opens_it_next(former: Path, state: Path) -> None:
+def test_events_in_the_cache_are_taken_over_by_whoever_opens_it_next(
+    former: Path, state: Path
+) -> None:
     outbox.add(LEDGER, events("c"))
     assert [one.event["status"] for one in outbox.waiting()] == ["a", "b", "c"]
     assert [one.why for one in outbox.rejected()] == ["no"]
@@ -271,7 +289,9 @@ print(*[one.event["status"] for one in outbox.waiting()])
 """
 
 
-def test_processes_that_take_over_at_once_lose_and_double_nothing(former: Path, state: Path) -> None:
+def test_processes_that_take_over_at_once_lose_and_double_nothing(
+    former: Path, state: Path
+) -> None:
     names = [str(number) for number in range(50)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(former))
@@ -287,7 +307,9 @@ def test_processes_that_take_over_at_once_lose_and_double_nothing(former: Path, 
     assert list(former.rglob("*.json")) == []
 
 
-def test_an_event_that_is_delivered_while_it_is_taken_over_is_no_error(former: Path, tmp_path: Path) -> None:
+def test_an_event_that_is_delivered_while_it_is_taken_over_is_no_error(
+    former: Path, tmp_path: Path
+) -> None:
     gone, there = former / "1-gone.json", next(former.glob("*.json"))
     outbox._move([gone, there], tmp_path / "new")
     assert [file.name for file in (tmp_path / "new").iterdir()] == [there.name]
@@ -313,7 +335,9 @@ def test_what_cannot_be_taken_over_stays_and_keeps_no_new_event_out(
         outbox.add(LEDGER, events("c"))
         outbox.add(LEDGER, events("d"))
         assert [one.event["status"] for one in outbox.waiting()] == ["c", "d"]
-        with pytest.raises(DeliveryError, match=f"take over the events in {former}: Permission denied"):
+        with pytest.raises(
+            DeliveryError, match=f"take over the events in {former}: Permission denied"
+        ):
             outbox.take_over()
     assert capsys.readouterr().err == (
         f"warning: cannot take over the events in {former}: Permission denied; they stay there\n"
@@ -322,7 +346,9 @@ def test_what_cannot_be_taken_over_stays_and_keeps_no_new_event_out(
     assert len(list(former.rglob("*.json"))) == 3
 
 
-def test_knows_which_undelivered_events_are_in_a_folder(former: Path, state: Path, tmp_path: Path) -> None:
+def test_knows_which_undelivered_events_are_in_a_folder(
+    former: Path, state: Path, tmp_path: Path
+) -> None:
     del former
     assert len(outbox.undelivered_in(tmp_path / "cache")) == 3
     outbox.folder()

@@ -66,7 +66,10 @@ def build(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waiting(*names: str) -> list[tuple[Any, ...]]:
     """What waits in the outbox, by these fields of it."""
-    return [tuple(one.event.get(name, one.event["details"].get(name)) for name in names) for one in outbox.waiting()]
+    return [
+        tuple(one.event.get(name, one.event["details"].get(name)) for name in names)
+        for one in outbox.waiting()
+    ]
 
 
 @pytest.mark.usefixtures("build")
@@ -82,7 +85,9 @@ def test_a_stage_says_when_it_starts_and_how_it_ends(house: Repository) -> None:
         ("api-rest", "1.1.0-dev.1", "develop", "build", "succeeded"),
         ("platform-chart", "1.0.1-dev.1", "develop", "build", "succeeded"),
     ]
-    (told,) = {json.dumps({**one.event["details"], "at": "", "seconds": 0}) for one in outbox.waiting()[3:]}
+    (told,) = {
+        json.dumps({**one.event["details"], "at": "", "seconds": 0}) for one in outbox.waiting()[3:]
+    }
     details = json.loads(told)
     assert details.pop("run")
     assert details == {
@@ -95,7 +100,9 @@ def test_a_stage_says_when_it_starts_and_how_it_ends(house: Repository) -> None:
         "seconds": 0,
         "step": "build",
     }
-    assert [one.event for one in outbox.waiting()] == [record.to_json() for record in recorder.journal(house.root)]
+    assert [one.event for one in outbox.waiting()] == [
+        record.to_json() for record in recorder.journal(house.root)
+    ]
     assert {one.ledger for one in outbox.waiting()} == {"http://localhost:1"}
 
 
@@ -115,10 +122,15 @@ def test_by_hand_a_stage_is_not_recorded(house: Repository) -> None:
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_stage_that_fails_says_why_and_fails_as_it_would(house: Repository, error: BaseException, said: str) -> None:
+def test_a_stage_that_fails_says_why_and_fails_as_it_would(
+    house: Repository, error: BaseException, said: str
+) -> None:
     with pytest.raises(type(error)), recorder.stage("build", components=["apps"], root=house.root):
         raise error
-    assert waiting("component", "status", "error") == [("api-rest", "started", None), ("api-rest", "failed", said)]
+    assert waiting("component", "status", "error") == [
+        ("api-rest", "started", None),
+        ("api-rest", "failed", said),
+    ]
 
 
 @pytest.mark.usefixtures("build")
@@ -131,7 +143,10 @@ def test_an_exit_is_a_failure_by_its_code(house: Repository, code: int, status: 
 
 @pytest.mark.usefixtures("build")
 def test_what_is_only_good_to_know_is_told_of_a_stage_that_went_well(house: Repository) -> None:
-    with pytest.raises(OutdatedError), recorder.stage("scan", components=["api-rest"], root=house.root):
+    with (
+        pytest.raises(OutdatedError),
+        recorder.stage("scan", components=["api-rest"], root=house.root),
+    ):
         raise OutdatedError("look for packages that are out of date: 2 are")
     assert waiting("status", "error") == [
         ("started", None),
@@ -152,7 +167,9 @@ def test_a_second_step_of_a_stage_begins_nothing_anew(house: Repository) -> None
 
 
 @pytest.mark.usefixtures("build")
-def test_another_pipeline_has_a_journal_of_its_own(house: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_pipeline_has_a_journal_of_its_own(
+    house: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with recorder.stage("build", components=["apps"], root=house.root):
         pass
     monkeypatch.setenv("BUILD_URL", BUILD.replace("7", "8"))
@@ -188,7 +205,10 @@ def test_what_cannot_be_recorded_is_said_and_the_work_goes_on(
 
 @pytest.mark.usefixtures("build")
 def test_an_outbox_that_cannot_be_written_is_said_and_the_work_goes_on(
-    house: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    house: Repository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
@@ -237,7 +257,10 @@ def test_without_a_ledger_nothing_waits(
 
 @pytest.mark.parametrize(
     ("declared", "expected"),
-    [("http://localhost:8000", "http://localhost:8100"), ("https://ledger:8000", "https://ledger:8000")],
+    [
+        ("http://localhost:8000", "http://localhost:8100"),
+        ("https://ledger:8000", "https://ledger:8000"),
+    ],
 )
 def test_a_ledger_here_is_where_the_platform_here_is(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
@@ -249,7 +272,9 @@ def test_a_ledger_here_is_where_the_platform_here_is(
 
 
 def test_the_ledgers_address_is_declared_and_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    declared = parse(DECLARATION + '[records]\nledger = "https://ledger/"\n', is_folder=lambda _path: True)
+    declared = parse(
+        DECLARATION + '[records]\nledger = "https://ledger/"\n', is_folder=lambda _path: True
+    )
     assert recorder.address(declared) == "http://localhost:1"
     monkeypatch.delenv("DELIVERY_LEDGER")
     assert recorder.address(declared) == "https://ledger"
@@ -313,7 +338,10 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
 
 @pytest.mark.usefixtures("build")
 def test_what_was_recorded_is_delivered_with_the_token(
-    house: Repository, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    house: Repository,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
     with recorder.stage("build", components=["apps"], root=house.root):
@@ -384,7 +412,9 @@ def test_a_ledger_that_is_away_is_said_once_and_the_events_wait_for_it(
 
 
 @pytest.mark.usefixtures("build")
-def test_a_refused_event_is_said(house: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_event_is_said(
+    house: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger.status = 422
     with recorder.stage("build", components=["apps"], root=house.root):
         pass
@@ -417,7 +447,9 @@ def test_a_stalled_answer_leaves_the_event_waiting() -> None:
     assert list(report.reasons.values()) == ["it does not answer in time"]
 
 
-def test_an_outbox_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outbox_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
     with pytest.raises(DeliveryError, match="make the outbox"):
@@ -452,7 +484,9 @@ def test_an_old_event_that_the_ledger_lacks_is_sent_and_waits_while_it_does_not_
     monkeypatch.undo()
 
 
-def test_an_old_event_that_the_ledger_has_not_is_sent(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_event_that_the_ledger_has_not_is_sent(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aged(monkeypatch, {"component": "api-rest"}, 30)
     assert recorder.deliver(seconds=5).sent == 1
     assert len(ledger.taken) == 1
@@ -471,11 +505,16 @@ CONTENTS = Contents(versions=VERSIONS)
 
 
 def deploy(
-    declaration: Declaration, house: Repository, error: BaseException | None = None, release: Release | None = None
+    declaration: Declaration,
+    house: Repository,
+    error: BaseException | None = None,
+    release: Release | None = None,
 ) -> None:
     """A deploy that ends so."""
     with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
-        recording.start(Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS), release)
+        recording.start(
+            Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS), release
+        )
         if error:
             raise error
 
@@ -501,7 +540,9 @@ def test_a_commit_that_is_not_here_has_no_time(declaration: Declaration, house: 
     assert set(waiting("commit", "committed_at")) == {("0" * 40, "")}
 
 
-def test_a_deploy_that_failed_and_was_rolled_back_says_both(declaration: Declaration, house: Repository) -> None:
+def test_a_deploy_that_failed_and_was_rolled_back_says_both(
+    declaration: Declaration, house: Repository
+) -> None:
     with pytest.raises(DeployError):
         deploy(declaration, house, DeployError("upgrade: not ready", rolled_back=True))
     assert waiting("component", "status", "error")[2:] == [
@@ -524,9 +565,14 @@ def test_the_time_before_it_is_known_what_is_deployed_counts(
     monkeypatch.setenv("BUILD_URL", BUILD)
     clock = iter(datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60))
     monkeypatch.setattr(recorder, "_now", lambda: next(clock))
-    with pytest.raises(DeployError), recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root):
+    with (
+        pytest.raises(DeployError),
+        recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root),
+    ):
         raise DeployError("cannot reach the cluster")
-    assert {seconds for status, seconds in waiting("status", "seconds") if status == "failed"} == {60.0}
+    assert {seconds for status, seconds in waiting("status", "seconds") if status == "failed"} == {
+        60.0
+    }
 
 
 def test_a_verification_that_takes_a_version_back_began_before_its_tests(
@@ -535,12 +581,16 @@ def test_a_verification_that_takes_a_version_back_began_before_its_tests(
     def verify() -> None:
         with recorder.deployment(declaration, "verify", Action.VERIFY, house.root) as recording:
             recording.entered -= timedelta(minutes=5)  # the tests took so long
-            recording.start(Deployment(action=Action.VERIFY, environment="staging", contents=CONTENTS))
+            recording.start(
+                Deployment(action=Action.VERIFY, environment="staging", contents=CONTENTS)
+            )
             raise DeployError("test", rolled_back=True)
 
     with pytest.raises(DeployError):
         verify()
-    seconds = [seconds for status, seconds in waiting("status", "seconds") if status == "rolled-back"]
+    seconds = [
+        seconds for status, seconds in waiting("status", "seconds") if status == "rolled-back"
+    ]
     assert [round(each) for each in seconds] == [300, 300]
 
 
@@ -561,15 +611,25 @@ def test_a_stage_says_the_digests_that_this_clone_has_published(house: Repositor
     assert waiting("version", "digest")[4:] == [("1.0.1", None)] * 2
 
 
-def test_a_deploy_by_hand_that_is_refused_before_it_begins_is_none(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root):
+def test_a_deploy_by_hand_that_is_refused_before_it_begins_is_none(
+    declaration: Declaration, house: Repository
+) -> None:
+    with (
+        pytest.raises(DeclarationError),
+        recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root),
+    ):
         raise DeclarationError("no such version")
     assert outbox.waiting() == []
 
 
 @pytest.mark.usefixtures("build")
-def test_in_a_pipeline_it_is_a_stage_that_failed(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root):
+def test_in_a_pipeline_it_is_a_stage_that_failed(
+    declaration: Declaration, house: Repository
+) -> None:
+    with (
+        pytest.raises(DeclarationError),
+        recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root),
+    ):
         raise DeclarationError("no such version")
     assert waiting("component", "version", "environment", "status") == [
         ("api-rest", "1.1.0-dev.1", "develop", "started"),
@@ -581,7 +641,10 @@ def test_in_a_pipeline_it_is_a_stage_that_failed(declaration: Declaration, house
 
 @pytest.mark.usefixtures("build")
 def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: Repository) -> None:
-    with pytest.raises(DeclarationError), recorder.deployment(declaration, "undeploy", Action.REMOVE, house.root):
+    with (
+        pytest.raises(DeclarationError),
+        recorder.deployment(declaration, "undeploy", Action.REMOVE, house.root),
+    ):
         raise DeclarationError("not confirmed")
     assert outbox.waiting() == []
 
@@ -592,7 +655,9 @@ def test_a_verification_that_brings_the_old_version_back_says_so_of_what_had_cha
 ) -> None:
     before = Contents(versions={**VERSIONS, "platform-chart": "0.9.0"})
     with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
-        started = Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS, before=before)
+        started = Deployment(
+            action=Action.DEPLOY, environment="staging", contents=CONTENTS, before=before
+        )
         recording.start(started)
         recording.finish(started.ended(Outcome.SUCCEEDED))
     with pytest.raises(DeployError), recorder.stage("verify", root=house.root):
@@ -617,9 +682,15 @@ with recorder.stage("build", components=["apps"], root=Path(sys.argv[1])):
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize(
     ("sent", "said"),
-    [(signal.SIGTERM, "interrupted (SIGTERM)"), (signal.SIGINT, "interrupted"), (signal.SIGKILL, None)],
+    [
+        (signal.SIGTERM, "interrupted (SIGTERM)"),
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGKILL, None),
+    ],
 )
-def test_a_stage_that_is_ended_from_outside(house: Repository, sent: signal.Signals, said: str | None) -> None:
+def test_a_stage_that_is_ended_from_outside(
+    house: Repository, sent: signal.Signals, said: str | None
+) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(house.root)],
         cwd=ROOT,
@@ -639,14 +710,18 @@ def test_a_stage_that_is_ended_from_outside(house: Repository, sent: signal.Sign
     assert waiting("status")[0] == ("started",)
 
 
-def test_sigterm_is_nobody_elses_afterwards(house: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigterm_is_nobody_elses_afterwards(
+    house: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BUILD_URL", BUILD)
     with recorder.stage("build", components=["apps"], root=house.root):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_deploy_is_told_when_it_begins(declaration: Declaration, house: Repository, ledger: Ledger) -> None:
+def test_a_deploy_is_told_when_it_begins(
+    declaration: Declaration, house: Repository, ledger: Ledger
+) -> None:
     with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
         recording.start(Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS))
         assert [event["status"] for event in ledger.taken.values()] == ["started", "started"]

@@ -54,7 +54,8 @@ def test_a_blob_that_is_there_is_not_sent_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "part"), [("HEAD", "/blobs/"), ("POST", "/uploads/"), ("PUT", "/uploads/"), ("PUT", "/manifests/")]
+    ("method", "part"),
+    [("HEAD", "/blobs/"), ("POST", "/uploads/"), ("PUT", "/uploads/"), ("PUT", "/manifests/")],
 )
 def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: str) -> None:
     built, pushed, _ = push(tmp_path, failing(2, method, part, (503, {}, b"")))
@@ -70,10 +71,23 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
             "",
         ),
         *(
-            (failing(1, "POST", "/uploads/", (status, {}, DENIED)), rf"answered {status} \(DENIED: not you\)", hint)
-            for status, hint in ((401, "docker login"), (403, "push rights"), (404, "made first"), (413, "proxy"))
+            (
+                failing(1, "POST", "/uploads/", (status, {}, DENIED)),
+                rf"answered {status} \(DENIED: not you\)",
+                hint,
+            )
+            for status, hint in (
+                (401, "docker login"),
+                (403, "push rights"),
+                (404, "made first"),
+                (413, "proxy"),
+            )
         ),
-        (failing(9, "PUT", "/manifests/", (429, {}, b"")), "answered 429", "log in for a higher limit"),
+        (
+            failing(9, "PUT", "/manifests/", (429, {}, b"")),
+            "answered 429",
+            "log in for a higher limit",
+        ),
         (
             failing(1, "GET", "/manifests/", (200, {}, b"other")),
             rf"the registry holds {sha256(b'other')}, sha256:\w+ was sent",
@@ -81,7 +95,16 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
         ),
         (failing(1, "GET", "/manifests/", (404, {}, b"")), "read back .* answered 404", ""),
     ],
-    ids=["500 stays", "401", "403", "404", "413", "429", "holds something else", "forgot the manifest"],
+    ids=[
+        "500 stays",
+        "401",
+        "403",
+        "404",
+        "413",
+        "429",
+        "holds something else",
+        "forgot the manifest",
+    ],
 )
 def test_what_does_not_pass_is_an_error_that_says_what_to_do(
     tmp_path: Path, fault: Fault, message: str, hint: str
@@ -122,7 +145,11 @@ def test_a_registry_without_the_digest_header_is_asked_for_the_manifest() -> Non
 def test_tags_come_in_pages() -> None:
     def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         if path == "/v2/app/tags/list":
-            return 200, {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'}, b'{"tags": ["a", "b"]}'
+            return (
+                200,
+                {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'},
+                b'{"tags": ["a", "b"]}',
+            )
         if path == "/v2/app/tags/list?last=b&n=2":
             return 200, {}, b'{"tags": ["c"]}'
         return (200, {}, b'{"tags": null}') if "empty" in path else (404, {}, b"")
@@ -171,7 +198,9 @@ def image(house: House, tmp_path: Path) -> str:
     return digest
 
 
-def test_a_tag_is_put_without_moving_a_blob_and_again_for_one_request(house: House, image: str) -> None:
+def test_a_tag_is_put_without_moving_a_blob_and_again_for_one_request(
+    house: House, image: str
+) -> None:
     assert house.client.put_tag(house.app, "1.0.0", image)
     assert house.registry.tags["app", "1.0.0"] == house.registry.tags["app", TAG] == image
     assert house.asked() == [
@@ -196,7 +225,9 @@ def test_a_tag_is_never_moved(house: House, image: str, tmp_path: Path) -> None:
     other = house.client.push_layout(tmp_path / "other", house.app, "k2", no_line)
     house.client.put_tag(house.app, "1.0.0", image)
     house.asked()
-    with pytest.raises(RegistryError, match=rf"app:1\.0\.0: it is {image} already, and would be {other}") as caught:
+    with pytest.raises(
+        RegistryError, match=rf"app:1\.0\.0: it is {image} already, and would be {other}"
+    ) as caught:
         house.client.put_tag(house.app, "1.0.0", other)
     assert "never overwritten" in caught.value.hint
     assert not caught.value.retriable
@@ -259,7 +290,11 @@ def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": "text/greeting",
-        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256(b"{}"), "size": 2},
+        "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json",
+            "digest": sha256(b"{}"),
+            "size": 2,
+        },
         "layers": [
             {
                 "mediaType": "text/plain",
@@ -298,7 +333,9 @@ def test_an_artefact_that_is_there_costs_one_request(house: House) -> None:
 def test_an_artefacts_tag_is_moved_only_when_told_to(house: House) -> None:
     def push(content: bytes, *, overwrite: bool = False) -> str:
         layers = [Blob("x/y", content)]
-        return house.client.push_artifact(house.app, Artifact("x/y", layers), tag="1", overwrite=overwrite)
+        return house.client.push_artifact(
+            house.app, Artifact("x/y", layers), tag="1", overwrite=overwrite
+        )
 
     first = push(b"one")
     with pytest.raises(RegistryError, match=f"it is {first} already"):
@@ -315,12 +352,18 @@ def test_what_is_attached_is_found(house: House, image: str) -> None:
     size = len(house.registry.manifests["app", first][1])
     assert found[0] == Referrer(first, SBOM, size, {})
     subject = json.loads(house.registry.manifests["app", first][1])["subject"]
-    assert subject == {"mediaType": MANIFEST, "digest": image, "size": len(house.registry.manifests["app", image][1])}
+    assert subject == {
+        "mediaType": MANIFEST,
+        "digest": image,
+        "size": len(house.registry.manifests["app", image][1]),
+    }
     standing_in = ("app", image.replace(":", "-")) in house.registry.tags
     assert standing_in is not house.registry.referrers
 
 
-def test_a_registry_that_does_not_list_attachments_is_asked_to_once(house: House, image: str) -> None:
+def test_a_registry_that_does_not_list_attachments_is_asked_to_once(
+    house: House, image: str
+) -> None:
     house.client.referrers(house.app, image)
     house.asked()
     house.client.referrers(house.app, image)
@@ -360,7 +403,10 @@ def test_who_is_lost_from_the_list_of_attachments_adds_itself_again(tmp_path: Pa
         house = House(registry, address, seen)
         house.client.push_layout(tmp_path, house.app, TAG, no_line)
         digest = house.attach(image)
-        assert [one.digest for one in house.client.referrers(house.app, image)] == ["sha256:other", digest]
+        assert [one.digest for one in house.client.referrers(house.app, image)] == [
+            "sha256:other",
+            digest,
+        ]
     assert not lost[0]
 
 
@@ -372,8 +418,17 @@ def test_nothing_can_be_attached_to_what_is_not_there(house: House) -> None:
 def test_long_lists_of_attachments_come_in_pages() -> None:
     def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         number = int(path.partition("page=")[2] or 0)
-        entry = {"digest": f"sha256:{number}", "size": 1, "artifactType": SBOM, "annotations": {"a": "b"}}
-        link = {"Link": f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'} if number < 2 else {}
+        entry = {
+            "digest": f"sha256:{number}",
+            "size": 1,
+            "artifactType": SBOM,
+            "annotations": {"a": "b"},
+        }
+        link = (
+            {"Link": f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'}
+            if number < 2
+            else {}
+        )
         return 200, link, json.dumps({"manifests": [entry]}).encode()
 
     with serving(answer) as (address, _):
@@ -423,7 +478,9 @@ def test_what_is_deleted_is_gone_and_its_tags_with_it(house: House, image: str) 
     house.client.delete(house.app, image)
 
 
-def test_a_registry_that_deletes_nothing_is_an_error_that_says_how_it_would(house: House, image: str) -> None:
+def test_a_registry_that_deletes_nothing_is_an_error_that_says_how_it_would(
+    house: House, image: str
+) -> None:
     house.registry.deletes = False
     with pytest.raises(RegistryError, match=r"delete .* answered 405 \(UNSUPPORTED") as caught:
         house.client.delete(house.app, image)
@@ -434,17 +491,24 @@ def test_blobs_of_a_sibling_are_taken_over_unsent(house: House, image: str, tmp_
     other = f"{house.client.address}/other"
     sent = house.client.sent
     siblings = [f"{house.client.address}/unknown", house.app]
-    assert house.client.push_layout(tmp_path / "image", other, TAG, no_line, mount_from=siblings) == image
+    assert (
+        house.client.push_layout(tmp_path / "image", other, TAG, no_line, mount_from=siblings)
+        == image
+    )
     assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
     assert house.client.sent - sent == len(house.registry.manifests["other", image][1])
 
 
 @pytest.mark.parametrize("status", [202, 401, 403, 405])
-def test_blobs_that_cannot_be_taken_over_are_sent(house: House, image: str, tmp_path: Path, status: int) -> None:
+def test_blobs_that_cannot_be_taken_over_are_sent(
+    house: House, image: str, tmp_path: Path, status: int
+) -> None:
     fault = failing(9, "POST", "?mount=", (status, {"Location": "/elsewhere"}, b""))
     with serving(house.registry, fault) as (address, _):
         client = Registry(address)
-        pushed = client.push_layout(tmp_path / "image", f"{address}/other", TAG, no_line, mount_from=[f"{address}/app"])
+        pushed = client.push_layout(
+            tmp_path / "image", f"{address}/other", TAG, no_line, mount_from=[f"{address}/app"]
+        )
     assert pushed == image
     assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
 
@@ -457,22 +521,33 @@ def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("where", ["request", "answer"])
-@pytest.mark.parametrize(("method", "part"), [("PUT", "/uploads/"), ("PUT", "/manifests/"), ("GET", "/manifests/")])
-def test_a_connection_that_breaks_is_made_again(tmp_path: Path, where: str, method: str, part: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "part"), [("PUT", "/uploads/"), ("PUT", "/manifests/"), ("GET", "/manifests/")]
+)
+def test_a_connection_that_breaks_is_made_again(
+    tmp_path: Path, where: str, method: str, part: str
+) -> None:
     built, pushed, seen = push(tmp_path, failing(2, method, part, Break(where)))
     assert pushed == built
     assert len([line for line in seen if line.startswith(method) and part in line]) >= 3
 
 
 @pytest.mark.parametrize(("times", "asked"), [(2, 3), (9, 5)])
-def test_one_that_stalls_is_asked_again_and_then_said_to_have_stalled(times: int, asked: int) -> None:
+def test_one_that_stalls_is_asked_again_and_then_said_to_have_stalled(
+    times: int, asked: int
+) -> None:
     registry = FullRegistry()
     held = registry.hold("app", TAG)
-    with serving(registry, failing(times, "HEAD", "/manifests/", Break("stall", 0.3))) as (address, seen):
+    with serving(registry, failing(times, "HEAD", "/manifests/", Break("stall", 0.3))) as (
+        address,
+        seen,
+    ):
         client = Registry(address, pause=no_pause, timeout=(5, 0.1))
         if times < asked:
             assert client.digest(f"{address}/app", TAG) == held
         else:
-            with pytest.raises(RegistryError, match=rf"look for \S+:{TAG}: the registry has stalled"):
+            with pytest.raises(
+                RegistryError, match=rf"look for \S+:{TAG}: the registry has stalled"
+            ):
                 client.digest(f"{address}/app", TAG)
     assert len(seen) == asked

@@ -72,7 +72,11 @@ class TokenRegistry(FullRegistry):
     def _covers(self, token: str, method: str, path: str) -> bool:
         repository = re.split("/(?:manifests|blobs|tags|referrers)/", path.removeprefix("/v2/"))[0]
         action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(method, "push")
-        given = [scope for scope in token.partition("|")[2].split() if scope.startswith(f"repository:{repository}:")]
+        given = [
+            scope
+            for scope in token.partition("|")[2].split()
+            if scope.startswith(f"repository:{repository}:")
+        ]
         return any(action in scope.rpartition(":")[2].split(",") for scope in given)
 
 
@@ -90,7 +94,11 @@ def guess(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wanted(headers: dict[str, str], scheme: str = "Bearer") -> Answer:
     """The answer that a login is wanted, of whom asks with these headers."""
-    return 401, {"WWW-Authenticate": f'{scheme} realm="http://{headers["Host"]}/token",service="s"'}, b""
+    return (
+        401,
+        {"WWW-Authenticate": f'{scheme} realm="http://{headers["Host"]}/token",service="s"'},
+        b"",
+    )
 
 
 def challenge(scheme: str, accepted: str, held: FullRegistry | None = None) -> Answering:
@@ -119,7 +127,10 @@ def test_logs_in_as_the_registry_asks(tmp_path: Path, scheme: str, accepted: str
 @pytest.mark.usefixtures("guess")
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
 def test_a_wrong_login_is_said_to_be_wrong_at_once(scheme: str) -> None:
-    with serving(challenge(scheme, "another")) as (address, seen), pytest.raises(RegistryError) as caught:
+    with (
+        serving(challenge(scheme, "another")) as (address, seen),
+        pytest.raises(RegistryError) as caught,
+    ):
         ask(address)
     assert caught.value.hint.startswith(f"the login for {address} is wrong: `docker login")
     assert len(seen) == 2
@@ -134,7 +145,9 @@ def test_asks_for_no_more_than_it_needs(tmp_path: Path) -> None:
         client.digest(f"{address}/app", "k1")
         client.push_layout(tmp_path, f"{address}/app", "k1", no_line)
         client.delete(f"{address}/app", digest)
-        client.push_layout(tmp_path, f"{address}/other", "k1", no_line, mount_from=[f"{address}/app"])
+        client.push_layout(
+            tmp_path, f"{address}/other", "k1", no_line, mount_from=[f"{address}/app"]
+        )
     assert registry.scopes == [
         ["repository:app:pull"],
         ["repository:app:pull,push"],
@@ -223,33 +236,45 @@ def test_a_token_service_that_gives_no_token_is_a_refusal(answer: bytes) -> None
 def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str, secret: str) -> None:
     """A Docker config whose logins are kept by a helper, which knows this one."""
     program = folder / "docker-credential-house"
-    program.write_text(f"""#!/bin/sh\necho '{{"ServerURL": "", "Username": "{user}", "Secret": "{secret}"}}'\n""")
+    program.write_text(
+        f"""#!/bin/sh\necho '{{"ServerURL": "", "Username": "{user}", "Secret": "{secret}"}}'\n"""
+    )
     program.chmod(0o755)
     (folder / "config.json").write_text('{"credsStore": "house"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def test_takes_logins_from_dockers_config_and_its_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_takes_logins_from_dockers_config_and_its_helpers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     assert login("registry.test/team") is None
     auth = base64.b64encode(b"me:secret").decode()
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.test": {"auth": auth}, "other.test": {}}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"auths": {"registry.test": {"auth": auth}, "other.test": {}}})
+    )
     assert login("registry.test/team") == ("me", "secret")
     assert login("other.test") is None
     helper(tmp_path, monkeypatch, "me", "secret")
     assert login("registry.test/team") == ("me", "secret")
 
 
-def test_a_config_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     helper(tmp_path, monkeypatch, "me", "secret")
     (tmp_path / "docker-credential-house").write_text("#!/bin/sh\necho oh no; exit 1\n")
-    with pytest.raises(RegistryError, match=r"read the login for registry\.test from the Docker config"):
+    with pytest.raises(
+        RegistryError, match=r"read the login for registry\.test from the Docker config"
+    ):
         login("registry.test/team")
 
 
 @pytest.mark.parametrize("kept", ["config", "helper"])
-def test_an_identity_token_is_changed_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str) -> None:
+def test_an_identity_token_is_changed_for_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
     told: list[dict[str, list[str]]] = []
 
     def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -310,7 +335,9 @@ def test_one_that_takes_a_breath_in_the_middle_of_an_upload_is_waited_for(tmp_pa
         if method == "PUT" and "/uploads/" in path:
             time.sleep(0.6)
 
-    built = write_layout(tmp_path, b"x" * 20_000_000)  # more than the machine holds for the two of them
+    built = write_layout(
+        tmp_path, b"x" * 20_000_000
+    )  # more than the machine holds for the two of them
     with serving(FullRegistry(), breath) as (address, seen):
         client = Registry(address, pause=no_pause, timeout=(0.3, 10))
         assert client.push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
@@ -352,14 +379,18 @@ def secure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(
         socket,
         "getaddrinfo",
-        lambda host, *more, **options: look_up("127.0.0.1" if host == "registry.test" else host, *more, **options),
+        lambda host, *more, **options: look_up(
+            "127.0.0.1" if host == "registry.test" else host, *more, **options
+        ),
     )
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
 
     @contextmanager
-    def serve(answer: Answering, *, trusted: bool = True, clients: bool = False) -> Iterator[tuple[str, list[str]]]:
+    def serve(
+        answer: Answering, *, trusted: bool = True, clients: bool = False
+    ) -> Iterator[tuple[str, list[str]]]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("registry.test").configure_cert(context)
         if clients:
@@ -401,7 +432,11 @@ def test_trusts_the_authorities_that_docker_is_told_to(secure: Secure) -> None:
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_trusts_the_bundle_of_the_environment_beside_them(
-    secure: Secure, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+    secure: Secure,
+    authority: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     authority.cert_pem.write_to_path(str(bundle))
@@ -411,7 +446,9 @@ def test_trusts_the_bundle_of_the_environment_beside_them(
         assert ask(address) == ""
 
 
-def test_shows_the_certificate_that_a_registry_wants_of_its_clients(secure: Secure, authority: trustme.CA) -> None:
+def test_shows_the_certificate_that_a_registry_wants_of_its_clients(
+    secure: Secure, authority: trustme.CA
+) -> None:
     with secure(FullRegistry(), clients=True) as (address, _):
         with pytest.raises(RegistryError, match="does not answer"):
             ask(address)
@@ -435,7 +472,9 @@ def downgrading(_method: str, path: str, headers: dict[str, str], _body: bytes) 
 
 @pytest.mark.usefixtures("me")
 @pytest.mark.parametrize("registry", [TokenRegistry(), downgrading], ids=["tokens", "redirect"])
-def test_nothing_is_sent_unencrypted_to_an_encrypted_registrys_own_host(secure: Secure, registry: Answering) -> None:
+def test_nothing_is_sent_unencrypted_to_an_encrypted_registrys_own_host(
+    secure: Secure, registry: Answering
+) -> None:
     with secure(registry) as (address, seen), pytest.raises(RegistryError, match="not encrypted"):
         ask(address)
     assert len(seen) == 1
@@ -531,7 +570,9 @@ def test_another_host_that_asks_for_a_login_does_not_get_it(how: str, scheme: st
         on = (linked if how == "Link" else moved)(f"http://{other}/next")
         with (
             serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", on)) as (address, _),
-            pytest.raises(RegistryError, match=f"{other}, which the registry names, answered 401") as caught,
+            pytest.raises(
+                RegistryError, match=f"{other}, which the registry names, answered 401"
+            ) as caught,
         ):
             Registry(address).tags(f"{address}/app")
     assert (seen, elsewhere.shown) == (["GET /next"], [None])
@@ -539,9 +580,15 @@ def test_another_host_that_asks_for_a_login_does_not_get_it(how: str, scheme: st
 
 
 @pytest.mark.usefixtures("me")
-@pytest.mark.parametrize("registry", [challenge("Basic", BASIC), TokenRegistry()], ids=["Basic", "Bearer"])
-@pytest.mark.parametrize("link", ["http://{other}/v2/app/tags/list?n=1", "http://{other}\\@{own}/next"])
-def test_neither_login_nor_token_nor_cookie_is_sent_to_another_host(registry: Answering, link: str) -> None:
+@pytest.mark.parametrize(
+    "registry", [challenge("Basic", BASIC), TokenRegistry()], ids=["Basic", "Bearer"]
+)
+@pytest.mark.parametrize(
+    "link", ["http://{other}/v2/app/tags/list?n=1", "http://{other}\\@{own}/next"]
+)
+def test_neither_login_nor_token_nor_cookie_is_sent_to_another_host(
+    registry: Answering, link: str
+) -> None:
     elsewhere = Elsewhere()
     with serving(elsewhere) as (other, seen):
 
@@ -569,7 +616,9 @@ def test_a_login_of_netrc_is_not_taken(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("me")
 @pytest.mark.parametrize("how", ["upload", "Link", "redirect"])
-def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(secure: Secure, how: str) -> None:
+def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(
+    secure: Secure, how: str
+) -> None:
     def push(client: Registry, repository: str) -> None:
         client.push_artifact(repository, Artifact("a/b", []), tag="k1")
 
@@ -582,7 +631,9 @@ def test_nothing_is_sent_unencrypted_that_an_encrypted_registry_names(secure: Se
         }[how]
         with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (address, _):
             client = Registry(address, pause=no_pause)
-            with pytest.raises(RegistryError, match=f"names http://{other}, which is not") as caught:
+            with pytest.raises(
+                RegistryError, match=f"names http://{other}, which is not"
+            ) as caught:
                 ask(client, f"{address}/app")
     assert seen == []
     assert "secret" not in caught.value.message
@@ -601,10 +652,14 @@ def test_what_became_encrypted_on_the_way_stays_so(secure: Secure, authority: tr
 
 
 @pytest.mark.usefixtures("me")
-@pytest.mark.parametrize("realm", ["http://tokens.test/token", "ftp://localhost/", "/token", "http://"])
+@pytest.mark.parametrize(
+    "realm", ["http://tokens.test/token", "ftp://localhost/", "/token", "http://"]
+)
 def test_a_login_is_sent_to_no_token_service_that_is_neither_encrypted_nor_here(realm: str) -> None:
     with (
-        serving(lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")) as (address, seen),
+        serving(
+            lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")
+        ) as (address, seen),
         pytest.raises(RegistryError, match=r"log in: the registry names .* for tokens"),
     ):
         ask(address)
@@ -655,7 +710,9 @@ def test_docker_hub_is_asked_where_it_is(
     monkeypatch.setenv("NO_PROXY", "*")
     with serving(answer, tls=context) as (local, _):
         port = int(local.rpartition(":")[2])
-        monkeypatch.setattr(socket, "getaddrinfo", lambda _host, _port, *more: look_up("127.0.0.1", port, *more))
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda _host, _port, *more: look_up("127.0.0.1", port, *more)
+        )
         assert Registry("docker.io/acme").digest("docker.io/acme/api-rest", "k1") == ""
     assert hosts == [
         "GET auth.docker.io/token?service=registry.docker.io&scope=repository%3Aacme%2Fapi-rest%3Apull",
@@ -679,6 +736,8 @@ def test_a_login_that_a_push_will_need_is_missed_before_it(monkeypatch: pytest.M
 
 
 def test_who_is_not_there_is_said_in_the_systems_words() -> None:
-    with pytest.raises(RegistryError, match=r"the registry does not answer: Connection refused$") as caught:
+    with pytest.raises(
+        RegistryError, match=r"the registry does not answer: Connection refused$"
+    ) as caught:
         Registry("localhost:1", pause=no_pause).digest("localhost:1/app", "k1")
     assert "`./run inv up` starts a local one" in caught.value.hint

@@ -36,7 +36,10 @@ def layer(*entries: Entry, hard: bool = False) -> bytes:
             if content is None:
                 member.type = tarfile.DIRTYPE
             elif target:
-                member.type, member.linkname = (tarfile.LNKTYPE if hard else tarfile.SYMTYPE), target
+                member.type, member.linkname = (
+                    (tarfile.LNKTYPE if hard else tarfile.SYMTYPE),
+                    target,
+                )
             else:
                 member.size = len(content)
             tar.addfile(member, io.BytesIO(content or b""))
@@ -57,7 +60,9 @@ def test_layers_add_up_and_the_later_wins() -> None:
 
 
 def test_only_what_is_wanted_is_read() -> None:
-    assert union(layer(file("a", b"1"), file("b", b"2")), wanted=lambda path: path == "b") == {"b": b"2"}
+    assert union(layer(file("a", b"1"), file("b", b"2")), wanted=lambda path: path == "b") == {
+        "b": b"2"
+    }
 
 
 def test_a_packed_layer_is_read_as_an_unpacked_one_is() -> None:
@@ -73,7 +78,9 @@ def test_what_a_later_layer_deletes_is_gone(gone: str) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_opaque_folder_hides_what_is_below_it_and_nothing_of_its_own_layer(*, first: bool) -> None:
+def test_an_opaque_folder_hides_what_is_below_it_and_nothing_of_its_own_layer(
+    *, first: bool
+) -> None:
     opaque, own = file("etc/.wh..wh..opq"), file("etc/new", b"2")
     above = layer(opaque, own) if first else layer(own, opaque)
     assert union(layer(file("etc/a", b"1"), file("b", b"1")), above) == {"etc/new": b"2", "b": b"1"}
@@ -89,7 +96,14 @@ def test_an_opaque_folder_hides_what_is_below_it_and_nothing_of_its_own_layer(*,
         ([file("a", b"1"), link("b", "a")], [file(".wh.b")], {"a": b"1"}),
         ([file("a", b"1"), link("b", "a")], [file("a", b"2")], {"a": b"2", "b": b"2"}),
     ],
-    ids=["file for folder", "folder for file", "folder again", "own whiteout", "link deleted", "link kept"],
+    ids=[
+        "file for folder",
+        "folder for file",
+        "folder again",
+        "own whiteout",
+        "link deleted",
+        "link kept",
+    ],
 )
 def test_what_a_later_layer_hides_and_what_it_leaves(
     below: list[Entry], above: list[Entry], left: dict[str, bytes]
@@ -99,16 +113,30 @@ def test_what_a_later_layer_hides_and_what_it_leaves(
 
 @pytest.mark.parametrize(
     ("where", "target"),
-    [("doc/b", "a"), ("doc/b", "/doc/a"), ("doc/b", "./a"), ("b", "doc/a"), ("other/b", "../doc/a")],
+    [
+        ("doc/b", "a"),
+        ("doc/b", "/doc/a"),
+        ("doc/b", "./a"),
+        ("b", "doc/a"),
+        ("other/b", "../doc/a"),
+    ],
 )
 def test_what_a_link_leads_to_counts_under_its_name_too(where: str, target: str) -> None:
-    found = union(layer(file("doc/a/copyright", b"1"), file("doc/ab/copyright", b"2"), link(where, target)))
+    found = union(
+        layer(file("doc/a/copyright", b"1"), file("doc/ab/copyright", b"2"), link(where, target))
+    )
     assert found == {"doc/a/copyright": b"1", "doc/ab/copyright": b"2", f"{where}/copyright": b"1"}
 
 
 def test_a_link_to_a_link_is_followed_and_one_to_itself_ends() -> None:
     found = union(
-        layer(link("c", "b"), link("b", "a"), link("self", "self"), link("self2/x", "../self2"), file("a", b"1"))
+        layer(
+            link("c", "b"),
+            link("b", "a"),
+            link("self", "self"),
+            link("self2/x", "../self2"),
+            file("a", b"1"),
+        )
     )
     assert found == {"a": b"1", "b": b"1", "c": b"1"}
 
@@ -128,7 +156,9 @@ def test_a_hard_link_is_the_file_itself() -> None:
     ids=["zstd", "cut off", "hard link to nowhere"],
 )
 def test_a_layer_that_cannot_be_read_is_an_error(content: bytes) -> None:
-    with pytest.raises(RegistryError, match="read the image: a layer is no tar archive packed by gzip"):
+    with pytest.raises(
+        RegistryError, match="read the image: a layer is no tar archive packed by gzip"
+    ):
         union(content)
 
 
@@ -167,4 +197,6 @@ def test_an_image_that_the_registry_has_not_is_an_error() -> None:
         serving(FullRegistry()) as (address, _),
         pytest.raises(RegistryError, match="the registry holds no such image"),
     ):
-        layers.in_registry(Registry(address), f"{address}/app", f"sha256:{'ab' * 32}", lambda _path: True)
+        layers.in_registry(
+            Registry(address), f"{address}/app", f"sha256:{'ab' * 32}", lambda _path: True
+        )

@@ -33,29 +33,42 @@ class Runner:
 
 def test_one_that_answers_is_used_as_it_is(declaration: Declaration) -> None:
     with serving(FullRegistry()) as (address, _):
-        assert local_registry.ensure(cast("Engine", None), declaration.at(address)).address == address
+        assert (
+            local_registry.ensure(cast("Engine", None), declaration.at(address)).address == address
+        )
 
 
 def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
-    with pytest.raises(RegistryError, match=r"reach the registry registry\.invalid/team: it does not answer"):
+    with pytest.raises(
+        RegistryError, match=r"reach the registry registry\.invalid/team: it does not answer"
+    ):
         local_registry.ensure(cast("Engine", None), declaration.at("registry.invalid/team"))
 
 
 @pytest.mark.parametrize(
     "refusal",
-    ["Bind for 127.0.0.1:1 failed: port is already allocated", "listen tcp4 127.0.0.1:1: bind: address already in use"],
+    [
+        "Bind for 127.0.0.1:1 failed: port is already allocated",
+        "listen tcp4 127.0.0.1:1: bind: address already in use",
+    ],
 )
 def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refusal: str) -> None:
     engine = Runner(refusal)
-    with pytest.raises(PortTakenError, match="start a registry at localhost:1: port 1 is taken") as caught:
+    with pytest.raises(
+        PortTakenError, match="start a registry at localhost:1: port 1 is taken"
+    ) as caught:
         local_registry.ensure(cast("Engine", engine), declaration.at("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
-    assert engine.removed == ["house-registry"] * 2  # what was there before, and what could not be started
+    assert (
+        engine.removed == ["house-registry"] * 2
+    )  # what was there before, and what could not be started
 
 
 def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
     with pytest.raises(EngineError, match="no such image"):
-        local_registry.ensure(cast("Engine", Runner("no such image")), declaration.at("localhost:1"))
+        local_registry.ensure(
+            cast("Engine", Runner("no such image")), declaration.at("localhost:1")
+        )
 
 
 def test_each_compose_project_has_a_registry_of_its_own(
@@ -66,7 +79,9 @@ def test_each_compose_project_has_a_registry_of_its_own(
     assert local_registry.name(declaration) == "other-registry"
 
 
-def test_one_that_runs_at_another_port_is_not_taken_away_from_others(declaration: Declaration) -> None:
+def test_one_that_runs_at_another_port_is_not_taken_away_from_others(
+    declaration: Declaration,
+) -> None:
     runner = Runner()
     runner.running = {5001: ("house-registry", 5000)}
     with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:

@@ -18,7 +18,9 @@ KAFKA = "apache/kafka:4.1.1"
 class Store:
     """An engine and a registry in one: pushes make digests."""
 
-    def __init__(self, address: str = "localhost:5001", *, built: bool = True, broken: bool = False) -> None:
+    def __init__(
+        self, address: str = "localhost:5001", *, built: bool = True, broken: bool = False
+    ) -> None:
         self.address = address
         self.labels = {upstreams.RECIPE_KEY: "k"} if built else {}
         self.broken = broken

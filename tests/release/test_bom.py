@@ -60,7 +60,9 @@ def distribution(name: str, version: str, *more: str) -> bytes:
     [(COPYRIGHT, ("GPL-2+", "Zlib")), ("License: of many kinds\n\nFiles: all\nLicense: MIT\n", ())],
     ids=["a list", "prose"],
 )
-def test_a_debian_package_is_named_by_its_record(copyright_file: str, licences: tuple[str, ...]) -> None:
+def test_a_debian_package_is_named_by_its_record(
+    copyright_file: str, licences: tuple[str, ...]
+) -> None:
     files = {
         f"{STATUS_D}/zlib1g": ZLIB.encode(),
         "usr/share/doc/zlib1g/copyright": copyright_file.encode(),
@@ -86,7 +88,9 @@ def test_a_debian_package_is_named_by_its_record(copyright_file: str, licences: 
         ("Source: gcc-defaults (1.220)\n", "&upstream=gcc-defaults%401.220"),
     ],
 )
-def test_the_source_that_security_notices_speak_of_is_named_where_it_is_another(source: str, upstream: str) -> None:
+def test_the_source_that_security_notices_speak_of_is_named_where_it_is_another(
+    source: str, upstream: str
+) -> None:
     record = f"Package: libgcc-s1\n{source}Version: 14.2.0-19\nArchitecture: amd64\n"
     (package,) = bom.packages_in({f"{STATUS_D}/libgcc-s1": record.encode()})
     assert package.purl == f"pkg:deb/debian/libgcc-s1@14.2.0-19?arch=amd64{upstream}"
@@ -96,7 +100,11 @@ def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
     def record(name: str, status: str) -> str:
         return f"Package: {name}\nStatus: {status}\nVersion: 1\nArchitecture: all\n"
 
-    book = [("here", "install ok installed"), ("gone", "deinstall ok config-files"), ("no", "purge ok not-installed")]
+    book = [
+        ("here", "install ok installed"),
+        ("gone", "deinstall ok config-files"),
+        ("no", "purge ok not-installed"),
+    ]
     files = {"var/lib/dpkg/status": "\n".join(record(*one) for one in book).encode()}
     assert [package.name for package in bom.packages_in(files)] == ["here"]
 
@@ -106,12 +114,22 @@ def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
     [
         (("License-Expression: MIT OR Apache-2.0", "License: not this"), ("MIT OR Apache-2.0",)),
         (("License: 3-Clause BSD License",), ("3-Clause BSD License",)),
-        (("License: UNKNOWN", "Classifier: License :: OSI Approved :: MIT License"), ("MIT License",)),
         (
-            ("License: Permission is hereby granted", " to any person", "Classifier: License :: OSI Approved :: X"),
+            ("License: UNKNOWN", "Classifier: License :: OSI Approved :: MIT License"),
+            ("MIT License",),
+        ),
+        (
+            (
+                "License: Permission is hereby granted",
+                " to any person",
+                "Classifier: License :: OSI Approved :: X",
+            ),
             ("X",),
         ),
-        ((f"License: {'Permission is granted. ' * 9}", "Classifier: Topic :: Not :: A licence"), ()),
+        (
+            (f"License: {'Permission is granted. ' * 9}", "Classifier: Topic :: Not :: A licence"),
+            (),
+        ),
         ((), ()),
     ],
 )
@@ -160,7 +178,9 @@ WITH_BILL = f"{SITE}/crypto_graphy-50.0.2.dist-info/sboms"
 def test_what_a_wheel_says_it_carries_is_in() -> None:
     cyclonedx = {
         "bomFormat": "CycloneDX",
-        "metadata": {"component": {"name": "crypto-graphy", "purl": "pkg:pypi/crypto-graphy@50.0.2"}},
+        "metadata": {
+            "component": {"name": "crypto-graphy", "purl": "pkg:pypi/crypto-graphy@50.0.2"}
+        },
         "components": [
             {
                 "name": "base64",
@@ -170,14 +190,23 @@ def test_what_a_wheel_says_it_carries_is_in() -> None:
                 "components": [{"name": "inner", "version": "2", "purl": "pkg:cargo/inner@2"}],
             },
             {"name": "unnamed", "version": "1"},
-            {"name": "of-the-build", "version": "1", "purl": "pkg:cargo/of-the-build@1", "scope": "excluded"},
+            {
+                "name": "of-the-build",
+                "version": "1",
+                "purl": "pkg:cargo/of-the-build@1",
+                "scope": "excluded",
+            },
         ],
     }
     reference = {"referenceType": "purl", "referenceLocator": "pkg:generic/openssl@3.5.4"}
     spdx = {
         "spdxVersion": "SPDX-2.3",
         "packages": [
-            {"name": "openssl", "versionInfo": "3.5.4", "externalRefs": [{"referenceType": "cpe23Type"}, reference]},
+            {
+                "name": "openssl",
+                "versionInfo": "3.5.4",
+                "externalRefs": [{"referenceType": "cpe23Type"}, reference],
+            },
             {"name": "no-purl"},
         ],
     }
@@ -187,7 +216,14 @@ def test_what_a_wheel_says_it_carries_is_in() -> None:
     }
     within = "crypto_graphy 50.0.2"
     assert bom.packages_in(files) == [
-        Package("cargo", "base64", "0.22.1", "pkg:cargo/base64@0.22.1", licences=("MIT OR Apache-2.0",), within=within),
+        Package(
+            "cargo",
+            "base64",
+            "0.22.1",
+            "pkg:cargo/base64@0.22.1",
+            licences=("MIT OR Apache-2.0",),
+            within=within,
+        ),
         Package("cargo", "inner", "2", "pkg:cargo/inner@2", within=within),
         Package("generic", "openssl", "3.5.4", "pkg:generic/openssl@3.5.4", within=within),
     ]
@@ -198,7 +234,9 @@ def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> 
         f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", "License: MIT"),
         f"{SITE}/y/_vendor/x-1.dist-info/METADATA": distribution("X", "1", "License: BSD"),
     }
-    assert bom.packages_in(files) == [Package("pypi", "X", "1", "pkg:pypi/x@1", licences=("BSD", "MIT"))]
+    assert bom.packages_in(files) == [
+        Package("pypi", "X", "1", "pkg:pypi/x@1", licences=("BSD", "MIT"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +248,14 @@ def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> 
         (f"{WITH_BILL}/rust.json", b"not JSON"),
         (f"{WITH_BILL}/rust.json", b"{}"),
         (f"{WITH_BILL}/rust.json", b"[]"),
-        (f"{WITH_BILL}/rust.json", b'{"bomFormat": "CycloneDX", "components": [{"name": "x", "purl": "no purl"}]}'),
-        (f"{WITH_BILL}/rust.json", b'{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:cargo/nameless@1"}]}'),
+        (
+            f"{WITH_BILL}/rust.json",
+            b'{"bomFormat": "CycloneDX", "components": [{"name": "x", "purl": "no purl"}]}',
+        ),
+        (
+            f"{WITH_BILL}/rust.json",
+            b'{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:cargo/nameless@1"}]}',
+        ),
     ],
 )
 def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(path: str, content: bytes) -> None:
@@ -220,7 +264,9 @@ def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(path: str, content:
 
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=9)
-licences = st.lists(st.sampled_from(["MIT", "mit", "GPL-2+", "MIT OR Apache-2.0", "public-domain", "The X licence"]))
+licences = st.lists(
+    st.sampled_from(["MIT", "mit", "GPL-2+", "MIT OR Apache-2.0", "public-domain", "The X licence"])
+)
 
 
 @st.composite
@@ -230,15 +276,23 @@ def some_package(draw: st.DrawFn) -> Package:
     within = draw(st.sampled_from(["", "a-wheel 1"]))
     if draw(st.booleans()):
         purl = f"pkg:deb/debian/{name}@{version}?arch=arm64"
-        return Package("deb", name, version, purl, architecture="arm64", licences=told, within=within)
-    return Package("pypi", name, version, f"pkg:pypi/{name}@{version}", licences=told, within=within)
+        return Package(
+            "deb", name, version, purl, architecture="arm64", licences=told, within=within
+        )
+    return Package(
+        "pypi", name, version, f"pkg:pypi/{name}@{version}", licences=told, within=within
+    )
 
 
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 
 
-@given(st.lists(some_package(), max_size=8, unique_by=lambda one: (one.purl, one.within)), st.randoms())
-def test_what_is_written_is_valid_reads_back_and_is_the_same_in_any_order(found: list[Package], random: Random) -> None:
+@given(
+    st.lists(some_package(), max_size=8, unique_by=lambda one: (one.purl, one.within)), st.randoms()
+)
+def test_what_is_written_is_valid_reads_back_and_is_the_same_in_any_order(
+    found: list[Package], random: Random
+) -> None:
     text = bom.document(IMAGE, found)
     assert bom.packages(text) == sorted(found)
     assert VALIDATOR.validate_str(text) is None
@@ -248,12 +302,17 @@ def test_what_is_written_is_valid_reads_back_and_is_the_same_in_any_order(found:
 def python(code: str, **environment: str) -> str:
     """What another Python process prints."""
     argv = [sys.executable, "-c", code]
-    return subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_another_process_writes_the_same_bytes(seed: str) -> None:
-    files = {f"{STATUS_D}/zlib1g": ZLIB.encode(), "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode()}
+    files = {
+        f"{STATUS_D}/zlib1g": ZLIB.encode(),
+        "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode(),
+    }
     code = f"from delivery.release.bom import *; print(document({IMAGE!r}, packages_in({files!r})), end='')"
     printed = python(code, PYTHONHASHSEED=seed, TZ="Asia/Tokyo")
     assert printed == bom.document(IMAGE, bom.packages_in(files))
@@ -265,17 +324,31 @@ def test_a_document_says_which_image_it_is_of_and_what_that_depends_on() -> None
     depends = {"ref": IMAGE.digest, "dependsOn": ["pkg:pypi/a@1", "pkg:pypi/b@1"]}
     assert depends in told["dependencies"]
     component = told["metadata"]["component"]
-    assert (component["type"], component["name"], component["version"]) == ("container", "api-rest", "1.2.0")
+    assert (component["type"], component["name"], component["version"]) == (
+        "container",
+        "api-rest",
+        "1.2.0",
+    )
     assert component["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
-    assert component["purl"] == f"pkg:oci/api-rest@sha256:{'ab' * 32}?repository_url=localhost:5001/api-rest"
+    assert (
+        component["purl"]
+        == f"pkg:oci/api-rest@sha256:{'ab' * 32}?repository_url=localhost:5001/api-rest"
+    )
     assert "timestamp" not in told["metadata"]
-    other = json.loads(bom.document(Image(IMAGE.name, "", IMAGE.repository, f"sha256:{'cd' * 32}"), []))
+    other = json.loads(
+        bom.document(Image(IMAGE.name, "", IMAGE.repository, f"sha256:{'cd' * 32}"), [])
+    )
     assert other["serialNumber"] != told["serialNumber"]
-    assert other["metadata"]["component"]["version"] == f"sha256:{'cd' * 32}", "it says no version of its own"
+    assert other["metadata"]["component"]["version"] == f"sha256:{'cd' * 32}", (
+        "it says no version of its own"
+    )
 
 
 def test_what_is_there_by_itself_and_in_a_wheel_too_is_two_things() -> None:
-    found = [Package("pypi", "a", "1", "pkg:pypi/a@1", within=within) for within in ("", "wheel 1", "wheel 2")]
+    found = [
+        Package("pypi", "a", "1", "pkg:pypi/a@1", within=within)
+        for within in ("", "wheel 1", "wheel 2")
+    ]
     told = json.loads(bom.document(IMAGE, found))
     assert {one["bom-ref"] for one in told["components"]} == {
         "pkg:pypi/a@1",
@@ -295,7 +368,9 @@ def test_what_is_no_document_is_an_error(text: str) -> None:
 
 def test_a_table_is_short_of_licences_and_says_who_carries_what() -> None:
     found = [
-        Package("deb", "libc6", "2.41", "pkg:deb/debian/libc6@2.41", licences=("A", "B", "C", "D", "E")),
+        Package(
+            "deb", "libc6", "2.41", "pkg:deb/debian/libc6@2.41", licences=("A", "B", "C", "D", "E")
+        ),
         Package("cargo", "inner", "2", "pkg:cargo/inner@2", within="wheel 1"),
     ]
     assert bom.rows(found) == [

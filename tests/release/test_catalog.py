@@ -24,7 +24,9 @@ class Place:
     def of(self, name: str, content: str = "") -> str:
         """Have an artefact in a repository; its digest."""
         layers = [Blob("text/plain", (content or name).encode())]
-        return self.registry.push_artifact(f"{self.registry.address}/{name}", Artifact("text/plain", layers))
+        return self.registry.push_artifact(
+            f"{self.registry.address}/{name}", Artifact("text/plain", layers)
+        )
 
     def publish(self, **changes: object) -> Release:
         """Publish a release that differs in this."""
@@ -38,7 +40,8 @@ def place(declaration: Declaration) -> Iterator[Place]:
     with serving(FullRegistry()) as (address, _):
         made = Place(Registry(address), declaration.at(address), Release({}))
         images = {
-            name: ReleasedImage(f"{address}/{name}", "k", made.of(name), "1.0.0") for name in ("base-image", "api-rest")
+            name: ReleasedImage(f"{address}/{name}", "k", made.of(name), "1.0.0")
+            for name in ("base-image", "api-rest")
         }
         chart = ReleasedChart(f"{address}/platform-chart", "k", made.of("platform-chart"), "1.2.0")
         made.release = Release(images, "1.2.0", chart, "release", "main", "c0ffee", "me")
@@ -64,8 +67,12 @@ def test_no_version_is_offered_where_no_registry_answers(declaration: Declaratio
     assert catalog.offered(declaration.at("localhost:1")) == []
 
 
-def test_a_version_that_is_not_there_is_named_with_those_that_are(place: Place, declaration: Declaration) -> None:
-    with pytest.raises(DeclarationError, match=r"version 1\.3\.0: .* holds no such release") as caught:
+def test_a_version_that_is_not_there_is_named_with_those_that_are(
+    place: Place, declaration: Declaration
+) -> None:
+    with pytest.raises(
+        DeclarationError, match=r"version 1\.3\.0: .* holds no such release"
+    ) as caught:
         catalog.held(place.declaration, place.registry, "1.3.0")
     assert "it holds: 1.2.0;" in caught.value.hint
     with serving(FullRegistry()) as (address, _), pytest.raises(DeclarationError) as caught:
@@ -95,23 +102,34 @@ def test_a_part_that_was_removed_is_named(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "lacks"),
-    [({"images": {}}, "api-rest"), ({"chart": None}, "chart"), ({"images": {}, "chart": None}, "api-rest, chart")],
+    [
+        ({"images": {}}, "api-rest"),
+        ({"chart": None}, "chart"),
+        ({"images": {}, "chart": None}, "api-rest, chart"),
+    ],
 )
-def test_a_release_that_is_not_whole_is_refused(place: Place, changes: dict[str, object], lacks: str) -> None:
+def test_a_release_that_is_not_whole_is_refused(
+    place: Place, changes: dict[str, object], lacks: str
+) -> None:
     place.publish(version="2.0.0", **changes)
     with pytest.raises(DeclarationError, match=f"the release has no {lacks}$"):
         catalog.held(place.declaration, place.registry, "2.0.0")
 
 
 def test_a_release_of_another_registry_is_refused(place: Place) -> None:
-    elsewhere = dataclasses.replace(place.release.images["api-rest"], repository="registry.example/api-rest")
+    elsewhere = dataclasses.replace(
+        place.release.images["api-rest"], repository="registry.example/api-rest"
+    )
     place.publish(version="2.0.0", images={"api-rest": elsewhere})
     with pytest.raises(DeclarationError, match="names what is not of localhost"):
         catalog.held(place.declaration, place.registry, "2.0.0")
 
 
 def test_a_file_that_is_what_was_published_passes(place: Place) -> None:
-    assert catalog.check(place.declaration, place.registry, place.release, "release.json") == place.release
+    assert (
+        catalog.check(place.declaration, place.registry, place.release, "release.json")
+        == place.release
+    )
 
 
 def changed(place: Place, what: str) -> Release:
@@ -121,7 +139,9 @@ def changed(place: Place, what: str) -> Release:
         "repository": dataclasses.replace(image, repository=f"{place.registry.address}/base-image"),
     }
     if what in other:
-        return dataclasses.replace(place.release, images={**place.release.images, "api-rest": other[what]})
+        return dataclasses.replace(
+            place.release, images={**place.release.images, "api-rest": other[what]}
+        )
     if what == "images alone":
         return Release(place.release.images)
     return dataclasses.replace(place.release, **{what: "1.2.1"})  # type: ignore[arg-type]

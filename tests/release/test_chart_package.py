@@ -15,14 +15,22 @@ from delivery.release import chart_package
 from tests.registries import FullRegistry, serving
 
 METADATA = "apiVersion: v2\nname: platform\nversion: 1.2.0\n"
-FILES = [File("values.yaml", "644", ""), File("Chart.yaml", "644", ""), File("templates/a.yaml", "644", "")]
+FILES = [
+    File("values.yaml", "644", ""),
+    File("Chart.yaml", "644", ""),
+    File("templates/a.yaml", "644", ""),
+]
 EPOCH = 1767225600
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "templates").mkdir()
-    for file, text in (("Chart.yaml", METADATA), ("values.yaml", "a: 1\n"), ("templates/a.yaml", "kind: A\n")):
+    for file, text in (
+        ("Chart.yaml", METADATA),
+        ("values.yaml", "a: 1\n"),
+        ("templates/a.yaml", "kind: A\n"),
+    ):
         (tmp_path / file).write_text(text)
     return tmp_path
 
@@ -38,7 +46,11 @@ def test_the_same_files_give_the_same_bytes(folder: Path) -> None:
 def test_holds_the_files_under_the_charts_name_some_of_them_replaced(folder: Path) -> None:
     packed = chart_package.package(folder, FILES, {"values.yaml": "a: 2\n"}, epoch=EPOCH)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        assert tar.getnames() == ["platform/Chart.yaml", "platform/templates/a.yaml", "platform/values.yaml"]
+        assert tar.getnames() == [
+            "platform/Chart.yaml",
+            "platform/templates/a.yaml",
+            "platform/values.yaml",
+        ]
         assert {(one.mtime, one.uid, one.mode) for one in tar} == {(EPOCH, 0, 0o644)}
     assert chart_package.read_file(packed, "values.yaml") == "a: 2\n"
     assert chart_package.read_file(packed, "templates/a.yaml") == "kind: A\n"
@@ -68,7 +80,9 @@ def test_what_is_no_chart_is_an_error() -> None:
         with pytest.raises(DeclarationError, match="the registry has none"):
             chart_package.fetch(registry, repository, "sha256:" + "0" * 64)
     for packed in (b"no archive", gzip.compress(b"no tar"), gzip.compress(b"cut off")[:-9]):
-        with pytest.raises(DeclarationError, match=r"cannot read values\.yaml of a chart: that is no chart"):
+        with pytest.raises(
+            DeclarationError, match=r"cannot read values\.yaml of a chart: that is no chart"
+        ):
             chart_package.read_file(packed, "values.yaml")
 
 

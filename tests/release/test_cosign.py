@@ -11,7 +11,13 @@ import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery import process
-from delivery.errors import CommandError, DeclarationError, DeliveryError, RegistryError, SignatureError
+from delivery.errors import (
+    CommandError,
+    DeclarationError,
+    DeliveryError,
+    RegistryError,
+    SignatureError,
+)
 from delivery.registry import http
 from delivery.release import cosign
 from delivery.release.cosign import Cosign, Verdict
@@ -21,16 +27,31 @@ PUBLIC = Path("cosign.pub")
 COSIGN = Cosign("cosign", pause=lambda _seconds: None)
 PEM = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nsecret\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"
 SIGN = ["cosign", "sign", "--yes", "--tlog-upload=false", "--key", "cosign.key"]
-VERIFY = ["cosign", "verify", "--private-infrastructure=true", "--output", "text", "--key", "cosign.pub"]
+VERIFY = [
+    "cosign",
+    "verify",
+    "--private-infrastructure=true",
+    "--output",
+    "text",
+    "--key",
+    "cosign.pub",
+]
 UNSIGNED = ["Error: no signatures found", "error during command execution: no signatures found"]
-OTHER_KEY = ["Error: no matching signatures: invalid signature when validating ASN.1 encoded signature"]
+OTHER_KEY = [
+    "Error: no matching signatures: invalid signature when validating ASN.1 encoded signature"
+]
 COPIED = ["Error: no matching signatures: invalid or missing digest in claim: sha256:cc"]
 
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing in the environment that cosign or we would read."""
-    for name in (cosign.KEY, cosign.PASSWORD, "DELIVERY_REGISTRY_USERNAME", "DELIVERY_REGISTRY_PASSWORD"):
+    for name in (
+        cosign.KEY,
+        cosign.PASSWORD,
+        "DELIVERY_REGISTRY_USERNAME",
+        "DELIVERY_REGISTRY_PASSWORD",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -58,10 +79,15 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
     def look(argv: list[str], *, doing: str, place: process.Place, timeout: float) -> str:
         env = place.env or {}
         given = Given({name: value for name, value in env.items() if os.environ.get(name) != value})
-        paths = [env.get("DOCKER_CONFIG", ""), env.get("SSL_CERT_DIR", "").rpartition(":")[2].removesuffix("/trusted")]
+        paths = [
+            env.get("DOCKER_CONFIG", ""),
+            env.get("SSL_CERT_DIR", "").rpartition(":")[2].removesuffix("/trusted"),
+        ]
         for own in (Path(path) for path in paths if "delivery-cosign-" in path):
             given.folder, given.mode = own, own.stat().st_mode & 0o777
-            given.files = {str(file.relative_to(own)): file.read_text() for file in own.rglob("*.*")}
+            given.files = {
+                str(file.relative_to(own)): file.read_text() for file in own.rglob("*.*")
+            }
         seen.append(given)
         return capture(argv, doing=doing, place=place, timeout=timeout)
 
@@ -115,21 +141,55 @@ def test_what_is_no_verdict_is_an_error(fp: FakeProcess) -> None:
 @pytest.mark.parametrize(
     ("said", "kind", "message"),
     [
-        ("getting signer: reading key: decrypt: encrypted: decryption failed", SignatureError, "the password does not"),
+        (
+            "getting signer: reading key: decrypt: encrypted: decryption failed",
+            SignatureError,
+            "the password does not",
+        ),
         ("getting signer: reading key: invalid pem block", SignatureError, "holds no private key"),
-        ("getting signer: reading key: unsupported pem type: PUBLIC KEY", SignatureError, "holds no private key"),
-        ("decrypt: invalid character 'a' looking for beginning of value", SignatureError, "holds no private key"),
-        ("loading public key: pem to public key: PEM decoding failed", SignatureError, "is no public key in PEM"),
-        ("--tlog-upload=false is not supported with --signing-config", SignatureError, "in another way"),
-        ("GET https://x/v2/: UNAUTHORIZED: authentication required", RegistryError, "does not let us"),
-        ("GET https://x/v2/: unexpected status code 403 Forbidden", RegistryError, "does not let us"),
-        ('Get "https://x/v2/": tls: x509: certificate signed by unknown authority', RegistryError, "is not trusted"),
+        (
+            "getting signer: reading key: unsupported pem type: PUBLIC KEY",
+            SignatureError,
+            "holds no private key",
+        ),
+        (
+            "decrypt: invalid character 'a' looking for beginning of value",
+            SignatureError,
+            "holds no private key",
+        ),
+        (
+            "loading public key: pem to public key: PEM decoding failed",
+            SignatureError,
+            "is no public key in PEM",
+        ),
+        (
+            "--tlog-upload=false is not supported with --signing-config",
+            SignatureError,
+            "in another way",
+        ),
+        (
+            "GET https://x/v2/: UNAUTHORIZED: authentication required",
+            RegistryError,
+            "does not let us",
+        ),
+        (
+            "GET https://x/v2/: unexpected status code 403 Forbidden",
+            RegistryError,
+            "does not let us",
+        ),
+        (
+            'Get "https://x/v2/": tls: x509: certificate signed by unknown authority',
+            RegistryError,
+            "is not trusted",
+        ),
     ],
 )
 def test_what_cosign_says_is_told_in_our_words(
     fp: FakeProcess, said: str, kind: type[DeliveryError], message: str
 ) -> None:
-    fp.register([*SIGN, A], returncode=1, stderr=[f"Error: {said}", "error during command execution"])
+    fp.register(
+        [*SIGN, A], returncode=1, stderr=[f"Error: {said}", "error during command execution"]
+    )
     with pytest.raises(kind, match=message) as caught:
         COSIGN.sign("cosign.key", [A])
     assert caught.value.message.startswith(f"sign {A}: ")
@@ -156,7 +216,9 @@ def test_what_may_pass_is_tried_again(fp: FakeProcess, said: str) -> None:
 
 def test_what_does_not_pass_is_an_error_in_the_end(fp: FakeProcess) -> None:
     fp.register([*SIGN, A], returncode=1, stderr=["Error: connection refused"], occurrences=9)
-    with pytest.raises(RegistryError, match="the registry does not answer as it should: connection refused"):
+    with pytest.raises(
+        RegistryError, match="the registry does not answer as it should: connection refused"
+    ):
         COSIGN.sign("cosign.key", [A])
 
 
@@ -198,8 +260,14 @@ def test_the_bundle_that_requests_trusts_is_trusted_beside_others(
     assert sign(A).environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{folder}"
 
 
-def test_the_cas_that_docker_trusts_for_a_registry_are_trusted(sign: Callable[..., Given], tmp_path: Path) -> None:
-    for place in ("certs.d/localhost:5001", "home/.docker/certs.d/localhost:5001", "certs.d/b:5001"):
+def test_the_cas_that_docker_trusts_for_a_registry_are_trusted(
+    sign: Callable[..., Given], tmp_path: Path
+) -> None:
+    for place in (
+        "certs.d/localhost:5001",
+        "home/.docker/certs.d/localhost:5001",
+        "certs.d/b:5001",
+    ):
         folder = tmp_path / place
         folder.mkdir(parents=True)
         (folder / "ca.crt").write_text(place)
@@ -221,20 +289,30 @@ def test_a_key_as_text_goes_by_the_variable_and_one_in_a_file_by_its_path(
 
 
 @pytest.mark.parametrize("told", ["not/there.key", "half of a secret key", "x" * 5000])
-def test_what_is_neither_is_an_error_that_does_not_repeat_it(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+def test_what_is_neither_is_an_error_that_does_not_repeat_it(
+    monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
     monkeypatch.setenv(cosign.KEY, told)
-    with pytest.raises(DeclarationError, match="it is neither a private key in PEM nor a file") as caught:
+    with pytest.raises(
+        DeclarationError, match="it is neither a private key in PEM nor a file"
+    ) as caught:
         cosign.signing_key()
     assert told not in f"{caught.value.message}{caught.value.hint}{caught.value.details}"
 
 
-def test_a_key_pair_is_locked_by_a_password_that_is_on_no_command_line(fp: FakeProcess, tmp_path: Path) -> None:
-    recorder = fp.register(["cosign", "generate-key-pair", "--output-key-prefix", str(tmp_path / "cosign")])
+def test_a_key_pair_is_locked_by_a_password_that_is_on_no_command_line(
+    fp: FakeProcess, tmp_path: Path
+) -> None:
+    recorder = fp.register(
+        ["cosign", "generate-key-pair", "--output-key-prefix", str(tmp_path / "cosign")]
+    )
     COSIGN.generate(tmp_path / "cosign", "open sesame")
     kwargs = recorder.calls[0].kwargs or {}
     assert kwargs["env"][cosign.PASSWORD] == "open sesame"
 
 
 def test_the_public_half_is_what_cosign_prints(fp: FakeProcess) -> None:
-    fp.register(["cosign", "public-key", "--key", "cosign.key"], stdout=["-----BEGIN PUBLIC KEY-----"])
+    fp.register(
+        ["cosign", "public-key", "--key", "cosign.key"], stdout=["-----BEGIN PUBLIC KEY-----"]
+    )
     assert COSIGN.public_half("cosign.key").splitlines() == ["-----BEGIN PUBLIC KEY-----"]

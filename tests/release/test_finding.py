@@ -82,7 +82,12 @@ def test_a_plan_that_may_be_carried_out_has_no_problems_and_changes_nothing(plac
 @pytest.mark.parametrize(
     ("file", "text", "message", "hint"),
     [
-        ("values.yaml", "", "into the chart's values.yaml: it is there 0 times", "`image: {repository: localhost:"),
+        (
+            "values.yaml",
+            "",
+            "into the chart's values.yaml: it is there 0 times",
+            "`image: {repository: localhost:",
+        ),
         (
             "values.yaml",
             LINE + LINE,
@@ -108,7 +113,14 @@ def test_all_problems_are_told_at_once(place: Place) -> None:
     (place.root / "platform-chart" / "values.yaml").write_text("")
     place.held.hold("base-image", "0.1.0", OTHER)
     found = [problem.message for problem in place.look("main").problems]
-    assert [message.partition(" ")[0] for message in found] == ["1", "the", "the", "the", "cannot", "the"]
+    assert [message.partition(" ")[0] for message in found] == [
+        "1",
+        "the",
+        "the",
+        "the",
+        "cannot",
+        "the",
+    ]
     assert "has no section [0.1.0]" in found[1]
     assert found[-1].startswith("the registry holds other content")
 
@@ -121,12 +133,20 @@ def test_a_feature_has_no_problem_of_publishing(place: Place) -> None:
 
 
 @pytest.mark.parametrize("repository", ["base-image", "api-rest", "platform-chart"])
-def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(place: Place, repository: str) -> None:
+def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(
+    place: Place, repository: str
+) -> None:
     digest = place.held.hold(repository, "0.1.0-dev.1", OTHER)
     (problem,) = place.look().problems
-    assert (problem.reference, "a version is never overwritten" in problem.message) == ("registry", True)
+    assert (problem.reference, "a version is never overwritten" in problem.message) == (
+        "registry",
+        True,
+    )
     assert f"/{repository}:0.1.0-dev.1 is {digest}, not made from " in problem.details
-    assert "`./run inv release.prepare --subproject base-image=0.1.1 --subproject apps=0.1.1" in problem.hint
+    assert (
+        "`./run inv release.prepare --subproject base-image=0.1.1 --subproject apps=0.1.1"
+        in problem.hint
+    )
 
 
 def test_a_release_of_other_sources_is_one_problem_with_its_tags(place: Place) -> None:
@@ -187,7 +207,9 @@ def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> Non
 
 
 @pytest.mark.parametrize("branch", ["develop", "feature/x"])
-def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(place: Place, branch: str) -> None:
+def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(
+    place: Place, branch: str
+) -> None:
     plan = finding.look(place.declaration.at("registry.invalid/acme"), None, branch, place.root)
     (problem,) = plan.problems
     assert (problem.message, problem.reference) == (
@@ -202,11 +224,16 @@ def test_a_registry_that_lets_nobody_read_is_a_problem_beside_the_others(place: 
     assert "the registry answered 401" in plan.problems[0].message
     assert "`docker login localhost:" in plan.problems[0].hint
     assert len(plan.problems) == 3
-    assert [one.partition(":")[0] for one in plan.unchecked] == ["taken versions", "the login to push with"]
+    assert [one.partition(":")[0] for one in plan.unchecked] == [
+        "taken versions",
+        "the login to push with",
+    ]
     assert plan.notes[-1].endswith("refuses to answer: what it holds is not known")
 
 
-def test_a_login_that_a_push_needs_is_a_problem(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_that_a_push_needs_is_a_problem(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fault(_method: str, path: str) -> Answer | None:
         return REFUSED if path == "/v2/" else None  # who reads needs none
 
@@ -224,4 +251,6 @@ def test_the_key_is_looked_at_for_the_lines_environment(place: Place) -> None:
     place.declaration = place.declaration.model_copy(update={"environments": environments})
     (problem,) = place.look().problems
     assert "DELIVERY_SIGNING_KEY is not set" in problem.message
-    assert not any("DELIVERY_SIGNING_KEY" in problem.message for problem in place.look("release/1").problems)
+    assert not any(
+        "DELIVERY_SIGNING_KEY" in problem.message for problem in place.look("release/1").problems
+    )

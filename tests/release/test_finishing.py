@@ -98,8 +98,12 @@ def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.M
 
     def plan(key: str) -> Plan:
         """The plan of sources with this key of api-rest, under which the registry holds other bytes by now."""
-        found = checkout(HOUSE, decision(Line.RELEASE, "main"), {name: version(name, "1.0.1") for name in NAMES})
-        images = make_images(HOUSE, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found)
+        found = checkout(
+            HOUSE, decision(Line.RELEASE, "main"), {name: version(name, "1.0.1") for name in NAMES}
+        )
+        images = make_images(
+            HOUSE, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found
+        )
         return make_plan(found, images, ("k3", ""))
 
     released = make_release(plan("k2"), {"base-image": digest}, digest, "me")
@@ -123,7 +127,9 @@ def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
     finishing.push(found.names, "origin", prepared.root)
     assert git.tags(tmp_path / "server") == TAGS
     prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/house.git")
-    assert finishing.address("origin", prepared.root) == "https://example.com/acme/house.git", "without its password"
+    assert finishing.address("origin", prepared.root) == "https://example.com/acme/house.git", (
+        "without its password"
+    )
 
 
 def test_what_is_left_is_to_push_and_to_merge_back() -> None:

@@ -16,12 +16,15 @@ from tests.project.examples import NAMES, checkout, version
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
-def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str] | None = None) -> Plan:
+def plan(
+    declaration: Declaration, branch: str = "develop", held: dict[str, str] | None = None
+) -> Plan:
     """Everything is to be 0.1.0-dev.1, or 0.1.0 on main; held has digests by image."""
     number = "0.1.0" if branch == "main" else "0.1.0-dev.1"
     decision = gitflow.decide(Ref("branch", branch), declaration)
     versions = {
-        name: version(name, last="", written="0.1.0", next="0.1.0", published=number, bump="first") for name in NAMES
+        name: version(name, last="", written="0.1.0", next="0.1.0", published=number, bump="first")
+        for name in NAMES
     }
     found = checkout(declaration, decision, versions)
     images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, found)
@@ -31,7 +34,8 @@ def plan(declaration: Declaration, branch: str = "develop", held: dict[str, str]
 def release(of: Plan, **keys: str) -> Release:
     """What was published of a plan, all of it as A, with other keys where told."""
     images = {
-        one.name: ReleasedImage(one.repository, keys.get(one.name, one.key), A, one.version) for one in of.images.all
+        one.name: ReleasedImage(one.repository, keys.get(one.name, one.key), A, one.version)
+        for one in of.images.all
     }
     chart = ReleasedChart(of.chart.repository, of.chart.key, A, of.chart.version)
     return Release(images, of.version, chart, commit="c0ffee", builder="me")
@@ -50,7 +54,11 @@ def test_a_release_of_the_same_sources_is_no_problem(
     ("held", "keys", "line"),
     [
         ({"api-rest": B}, {}, f"{A} by the key k2, it is 0.1.0-dev.1, {B} by the key k2"),
-        ({}, {"api-rest": "k9"}, f"{A} by the key k9, it is 0.1.0-dev.1, not built yet by the key k2"),
+        (
+            {},
+            {"api-rest": "k9"},
+            f"{A} by the key k9, it is 0.1.0-dev.1, not built yet by the key k2",
+        ),
     ],
 )
 def test_a_release_of_other_content_is_one(
@@ -68,8 +76,13 @@ def test_a_release_of_other_content_is_one(
 def test_what_a_release_lacks_or_calls_otherwise_is_told(declaration: Declaration) -> None:
     told = plan(declaration, held={"base-image": B})
     held = release(told)
-    other = {"base-image": held.images["base-image"], "new": dataclasses.replace(held.images["api-rest"], version="")}
-    found = differences(dataclasses.replace(held, images=other, chart=None), expected(told, by_sources=True))
+    other = {
+        "base-image": held.images["base-image"],
+        "new": dataclasses.replace(held.images["api-rest"], version=""),
+    }
+    found = differences(
+        dataclasses.replace(held, images=other, chart=None), expected(told, by_sources=True)
+    )
     assert found == {
         "new": f"new: published is of no version, {A} by the key k2, it is not there now",
         "api-rest": "api-rest: published is not there, it is 0.1.0-dev.1, not built yet by the key k2 now",
@@ -112,18 +125,32 @@ def test_what_to_run_is_said_where_a_version_has_other_content(
 
 def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> None:
     assert refusal(plan(declaration), "publish") is None
-    told = dataclasses.replace(plan(declaration), problems=(Problem("a thing", "`do`", "seen", "signature"),))
+    told = dataclasses.replace(
+        plan(declaration), problems=(Problem("a thing", "`do`", "seen", "signature"),)
+    )
     error = refusal(told, "publish")
     assert isinstance(error, SignatureError)
-    assert (error.message, error.hint, error.details) == ("cannot publish 0.1.0-dev.1: a thing", "`do`", "seen")
+    assert (error.message, error.hint, error.details) == (
+        "cannot publish 0.1.0-dev.1: a thing",
+        "`do`",
+        "seen",
+    )
 
 
-def test_several_are_told_at_once_and_the_first_decides_on_the_exit_code(declaration: Declaration) -> None:
+def test_several_are_told_at_once_and_the_first_decides_on_the_exit_code(
+    declaration: Declaration,
+) -> None:
     problems = (Problem("one", "`do`", "seen", "registry"), Problem("two", "`undo`"))
     error = refusal(dataclasses.replace(plan(declaration), problems=problems), "build")
     assert isinstance(error, RegistryError)
     assert error.message == "cannot build 0.1.0-dev.1: 2 things are in the way"
-    assert error.details.splitlines() == ["one", "  seen", "  to do: `do`", "two", "  to do: `undo`"]
+    assert error.details.splitlines() == [
+        "one",
+        "  seen",
+        "  to do: `do`",
+        "two",
+        "  to do: `undo`",
+    ]
     shown = refusal(dataclasses.replace(plan(declaration), problems=problems), "build", shown=True)
     assert shown
     assert (shown.details, shown.exit_code) == ("", 4)

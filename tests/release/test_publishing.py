@@ -65,7 +65,9 @@ class Place:
         held = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
         planned = checkout(declaration, decided, found, "c0ffee")
         images = make_images(declaration, KEYS, held, planned)
-        return make_plan(planned, images, ("k3", registry.digest(f"{address}/platform-chart", "k3")))
+        return make_plan(
+            planned, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
+        )
 
     def publish(
         self,
@@ -74,7 +76,12 @@ class Place:
         change: Callable[[Plan], Plan] = lambda plan: plan,
     ) -> Release:
         """Publish what is planned and then changed, with the layouts of these."""
-        with nullcontext(self.served) if self.served else serving(self.held, fault) as (address, seen):
+        with (
+            nullcontext(self.served) if self.served else serving(self.held, fault) as (
+                address,
+                seen,
+            )
+        ):
             plan = change(self.plan(address))
             registry = Registry(address, pause=lambda _seconds: None, timeout=(1, 0.3))
             seen.clear()
@@ -83,14 +90,18 @@ class Place:
                 cast("Engine", SimpleNamespace(oci_layouts=True)),
                 {name: self.root / "layouts" / name for name in layouts},
             )
-            return publishing.publish(registry, self.declaration.at(address), plan, built, self.root)
+            return publishing.publish(
+                registry, self.declaration.at(address), plan, built, self.root
+            )
 
     def untrusted(self, change: Callable[[Plan], Plan] = lambda plan: plan) -> list[str]:
         """What has to be built again before it is signed."""
         assert self.served
         address = self.served[0]
         plan = change(self.plan(address))
-        return publishing.untrusted(self.declaration.at(address), Registry(address), plan, self.root)
+        return publishing.untrusted(
+            self.declaration.at(address), Registry(address), plan, self.root
+        )
 
     def forge(self, name: str, tag: str) -> str:
         """Put other content under a tag, as who may push there could; its digest."""
@@ -110,7 +121,9 @@ class Place:
 def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     chart = house / "platform-chart"
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
-    (chart / "values.yaml").write_text('image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n')
+    (chart / "values.yaml").write_text(
+        'image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n'
+    )
     for name in KEYS:
         write_layout(house / "layouts" / name, name.encode())
     made = Place(declaration, house)
@@ -122,7 +135,11 @@ def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sboms, "attach", attach)
 
     def note(
-        _declaration: object, pinned: list[str], *, sources: Mapping[str, str] = {}, existing: Collection[str] = ()
+        _declaration: object,
+        pinned: list[str],
+        *,
+        sources: Mapping[str, str] = {},
+        existing: Collection[str] = (),
     ) -> None:
         made.signed.append(pinned)
         made.there_when_signed.append(made.version_tags())
@@ -149,7 +166,9 @@ def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         monkeypatch.setattr(
             signing,
             "unsigned_by_us",
-            lambda _declaration, sources, _root: [one for one in sources if named(one) not in place.signed_by_us],
+            lambda _declaration, sources, _root: [
+                one for one in sources if named(one) not in place.signed_by_us
+            ],
         )
         yield place
 
@@ -161,7 +180,11 @@ def unpublish(place: Place) -> None:
 
 def test_content_comes_first_then_all_version_tags_and_the_release_last(place: Place) -> None:
     release = place.publish()
-    puts = [line.rpartition("/v2/")[2] for line in place.seen if line.startswith("PUT") and "/manifests/" in line]
+    puts = [
+        line.rpartition("/v2/")[2]
+        for line in place.seen
+        if line.startswith("PUT") and "/manifests/" in line
+    ]
     assert puts == [
         "base-image/manifests/k1",
         "api-rest/manifests/k2",
@@ -172,7 +195,9 @@ def test_content_comes_first_then_all_version_tags_and_the_release_last(place: P
         "release/manifests/0.4.0-dev.2",
     ]
     for name, image in release.images.items():
-        assert place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
+        assert (
+            place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
+        )
     assert place.written() == release
 
 
@@ -180,7 +205,9 @@ def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
     release = place.publish()
     assert release.chart
     with serving(place.held) as (address, _):
-        packed = chart_package.fetch(Registry(address), f"{address}/platform-chart", release.chart.digest)
+        packed = chart_package.fetch(
+            Registry(address), f"{address}/platform-chart", release.chart.digest
+        )
     values = chart_package.read_file(packed, "values.yaml")
     assert values
     assert f'/api-rest, tag: "2.0.0-dev.2", digest: "{release.images["api-rest"].digest}"' in values
@@ -195,12 +222,19 @@ def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Plac
     assert place.signed[0] == [*images, release.chart.pinned, *bills]
     assert [named(one) for one in place.signed[1]] == ["release"]
     assert place.there_when_signed == [[], place.version_tags()]
-    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "bills have the version that images say"
+    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], (
+        "bills have the version that images say"
+    )
 
 
 @pytest.mark.parametrize(
     "part",
-    ["/base-image/manifests/k1", "/api-rest/manifests/k2", "/api-rest/blobs/uploads", "/platform-chart/manifests/k3"],
+    [
+        "/base-image/manifests/k1",
+        "/api-rest/manifests/k2",
+        "/api-rest/blobs/uploads",
+        "/platform-chart/manifests/k3",
+    ],
 )
 def test_a_part_that_cannot_be_pushed_leaves_no_new_version(place: Place, part: str) -> None:
     method = "POST" if "uploads" in part else "PUT"
@@ -213,13 +247,17 @@ def test_a_part_that_cannot_be_pushed_leaves_no_new_version(place: Place, part: 
 def test_what_failed_is_finished_by_the_next_run(place: Place) -> None:
     with pytest.raises(RegistryError):
         place.publish(failing(99, "PUT", "/api-rest/manifests/2.0.0", (500, {}, b"")))
-    assert place.version_tags() == ["base-image:1.0.0-dev.2"]  # a tag alone is no release: nothing deploys by it
+    assert place.version_tags() == [
+        "base-image:1.0.0-dev.2"
+    ]  # a tag alone is no release: nothing deploys by it
     place.publish()
     assert len(place.version_tags()) == 4
     assert not [line for line in place.seen if "uploads" in line and "/release/" not in line]
 
 
-def test_publishing_again_changes_nothing_whoever_does(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_again_changes_nothing_whoever_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = place.publish()
     before = dict(place.held.tags)
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
@@ -294,7 +332,9 @@ def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest
             assert publishing.push_images(Registry(address), images, built)
 
 
-def test_what_no_signature_of_ours_names_is_untrusted(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_signature_of_ours_names_is_untrusted(
+    key: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert key.untrusted() == ["base-image", "api-rest"]
     key.signed_by_us = {"base-image"}
     assert key.untrusted() == ["api-rest"]
@@ -316,7 +356,10 @@ def test_what_was_built_again_and_is_equal_is_signed_as_made_from_its_key(key: P
     unpublish(key)
     release = key.publish()
     assert release.chart
-    assert key.signed[0][:3] == [*(one.pinned for one in release.images.values()), release.chart.pinned]
+    assert key.signed[0][:3] == [
+        *(one.pinned for one in release.images.values()),
+        release.chart.pinned,
+    ]
     assert key.sources == {
         "base-image": "k1",
         "api-rest": "k2",
@@ -336,33 +379,52 @@ def test_what_was_not_built_again_is_told_to_be_found(key: Place) -> None:
 
 def test_other_bytes_under_a_key_are_an_error_that_names_both(key: Place) -> None:
     unpublish(key)
-    forged, honest = key.forge("api-rest", "k2"), oci_layout.digest(key.root / "layouts" / "api-rest")
+    forged, honest = (
+        key.forge("api-rest", "k2"),
+        oci_layout.digest(key.root / "layouts" / "api-rest"),
+    )
     before = dict(key.held.tags)
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
         key.publish()
-    assert f"/api-rest:k2: the registry holds {forged}, the same sources give {honest} here" in caught.value.details
+    assert (
+        f"/api-rest:k2: the registry holds {forged}, the same sources give {honest} here"
+        in caught.value.details
+    )
     assert (key.signed, key.held.tags) == ([], before)
     assert not [line for line in key.seen if line.split()[0] not in {"HEAD", "GET"}]
 
 
 @pytest.mark.parametrize("is_chart", [True, False])
-def test_what_else_is_under_the_charts_key_is_an_error_that_names_both(key: Place, *, is_chart: bool) -> None:
+def test_what_else_is_under_the_charts_key_is_an_error_that_names_both(
+    key: Place, *, is_chart: bool
+) -> None:
     unpublish(key)
     honest = key.held.tags["platform-chart", "k3"]
     if is_chart:
-        forged = forge_chart(key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n")
+        forged = forge_chart(
+            key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n"
+        )
     else:
         forged = key.forge("platform-chart", "k3")
     with pytest.raises(SignatureError) as caught:
         key.publish()
-    assert f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}" in caught.value.details
+    assert (
+        f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}"
+        in caught.value.details
+    )
     assert (key.signed, key.held.tags["platform-chart", "k3"]) == ([], forged)
-    key.signed_by_us = {"platform-chart"}  # by a signature for this key, as only a push of ours makes it
+    key.signed_by_us = {
+        "platform-chart"
+    }  # by a signature for this key, as only a push of ours makes it
     key.publish()
 
 
-@pytest.mark.parametrize(("tag", "ours"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)])
-def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(key: Place, tag: str, *, ours: bool) -> None:
+@pytest.mark.parametrize(
+    ("tag", "ours"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)]
+)
+def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(
+    key: Place, tag: str, *, ours: bool
+) -> None:
     unpublish(key)
     image = key.held.tags["api-rest", "k2"]
     assert key.served
@@ -376,8 +438,13 @@ def forge_chart(place: Place, values: str) -> str:
     """Put a chart with other values under the key of ours; its digest."""
     assert place.served
     registry, folder = Registry(place.served[0]), place.root / "platform-chart"
-    replaced = {"Chart.yaml": "apiVersion: v2\nname: platform\nversion: 0.4.0-dev.2\n", "values.yaml": values}
-    packed = chart_package.package(folder, files.chart_files(folder), replaced, epoch=place.declaration.build.epoch)
+    replaced = {
+        "Chart.yaml": "apiVersion: v2\nname: platform\nversion: 0.4.0-dev.2\n",
+        "values.yaml": values,
+    }
+    packed = chart_package.package(
+        folder, files.chart_files(folder), replaced, epoch=place.declaration.build.epoch
+    )
     return chart_package.push(registry, f"{place.served[0]}/platform-chart", "k3", packed)
 
 
@@ -387,26 +454,37 @@ def test_a_bill_that_somebody_attached_is_held_against_the_image(
 ) -> None:
     unpublish(key)
     key.signed_by_us = {"base-image bill", "api-rest bill"} if signed_by_us else {"base-image bill"}
-    monkeypatch.setattr(sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
+    monkeypatch.setattr(
+        sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill"
+    )
     monkeypatch.setattr(sboms, "make", lambda _registry, _image, _layout: "{}")
     if signed_by_us:
         key.publish()
         return
     with pytest.raises(SignatureError) as caught:
         key.publish()
-    assert caught.value.details.count("the registry holds sha256:bill, the same sources give sha256:") == 1
+    assert (
+        caught.value.details.count("the registry holds sha256:bill, the same sources give sha256:")
+        == 1
+    )
     assert "/api-rest" in caught.value.details
     assert key.signed == []
 
 
-def test_an_image_that_has_a_bill_gets_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill")
+def test_an_image_that_has_a_bill_gets_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill"
+    )
     place.publish()
     assert place.attached == []
     assert [named(one) for one in place.signed[0]][-2:] == ["base-image bill", "api-rest bill"]
 
 
-def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(
+    key: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unpublish(key)
     asked: list[str] = []
 
@@ -417,14 +495,18 @@ def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(key: Place, mon
 
     monkeypatch.setattr(Registry, "referrers", referrers)
     monkeypatch.setattr(sboms, "attach", ATTACH)
-    monkeypatch.setattr(sboms, "make", lambda _registry, image, _layout: f'{{"of": "{image.name}"}}')
+    monkeypatch.setattr(
+        sboms, "make", lambda _registry, image, _layout: f'{{"of": "{image.name}"}}'
+    )
     key.publish()
     signed = [reference for references in key.signed for reference in references]
     assert not [reference for reference in signed if reference.endswith("sha256:forged")]
     assert len(key.signed[0]) == len(KEYS) * 2 + 1, "each image and its bill, and the chart"
 
 
-def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(key: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(
+    key: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = key.held.tags["release", "0.4.0-dev.2"]
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
     key.publish()
@@ -435,7 +517,10 @@ def test_a_release_that_says_something_else_is_an_error_that_names_both(key: Pla
     with pytest.raises(SignatureError) as caught:
         key.publish(change=lambda plan: dataclasses.replace(plan, commit="other"))
     held = key.held.tags["release", "0.4.0-dev.2"]
-    assert f"/release:0.4.0-dev.2: the registry holds {held}, the same sources give sha256:" in caught.value.details
+    assert (
+        f"/release:0.4.0-dev.2: the registry holds {held}, the same sources give sha256:"
+        in caught.value.details
+    )
     assert key.signed == []
 
 

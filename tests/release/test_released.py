@@ -28,14 +28,20 @@ def test_what_is_written_is_the_same_bytes_as_ever() -> None:
 
 
 def test_a_release_of_images_alone_is_read() -> None:
-    text = f'{{"images": {{"api-rest": {{"repository": "r", "key": "k", "digest": "{APP.digest}"}}}}}}'
+    text = (
+        f'{{"images": {{"api-rest": {{"repository": "r", "key": "k", "digest": "{APP.digest}"}}}}}}'
+    )
     assert read_release(text, file="release.json").images["api-rest"].version == ""
 
 
 def test_its_content_is_not_who_made_it() -> None:
     again = Release(RELEASE.images, "0.4.0", CHART, "develop", "develop", "def", "somebody else")
     assert again.content == RELEASE.content
-    other = Release({"api-rest": ReleasedImage(APP.repository, APP.key, CHART.digest, APP.version)}, "0.4.0", CHART)
+    other = Release(
+        {"api-rest": ReleasedImage(APP.repository, APP.key, CHART.digest, APP.version)},
+        "0.4.0",
+        CHART,
+    )
     assert other.content != RELEASE.content
     assert Release(RELEASE.images, "0.4.0").content != RELEASE.content
 

@@ -24,7 +24,9 @@ KEYS = {"base-image": "k1", "api-rest": "k2"}
 HELD = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
 
 
-ENGINE, CLASSIC = (cast("Engine", SimpleNamespace(oci_layouts=layouts)) for layouts in (True, False))
+ENGINE, CLASSIC = (
+    cast("Engine", SimpleNamespace(oci_layouts=layouts)) for layouts in (True, False)
+)
 
 
 @dataclass
@@ -86,11 +88,15 @@ def test_a_key_that_does_not_fit_is_said_before_anything_is_built(pusher: Pusher
     assert (pusher.built, pusher.published) == ([], [])
 
 
-def test_what_is_untrusted_is_built_again_and_that_is_said(pusher: Pusher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_untrusted_is_built_again_and_that_is_said(
+    pusher: Pusher, capsys: pytest.CaptureFixture[str]
+) -> None:
     pusher.push(["api-rest"], ENGINE)
     assert (pusher.built, pusher.published) == (["api-rest"], [(ENGINE, ["api-rest"])])
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("build again api-rest: what the registry holds carries no signature of ours")
+    assert line.startswith(
+        "build again api-rest: what the registry holds carries no signature of ours"
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ def pushed(request: pytest.FixtureRequest, layout: Path) -> Iterator[tuple[Regis
         yield registry, Image("api-rest", "1.2.0", repository, digest)
 
 
-def test_what_is_attached_is_the_bill_of_the_image(pushed: tuple[Registry, Image], layout: Path) -> None:
+def test_what_is_attached_is_the_bill_of_the_image(
+    pushed: tuple[Registry, Image], layout: Path
+) -> None:
     registry, image = pushed
     assert sboms.reference(registry, image.repository, image.digest) == ""
     made = sboms.attach(registry, image, layout)
@@ -86,15 +88,22 @@ def test_what_else_is_attached_is_no_bill(pushed: tuple[Registry, Image]) -> Non
     assert sboms.attached(registry, image.repository, image.digest)
 
 
-def test_of_two_that_a_race_has_attached_every_run_takes_the_same(pushed: tuple[Registry, Image]) -> None:
+def test_of_two_that_a_race_has_attached_every_run_takes_the_same(
+    pushed: tuple[Registry, Image],
+) -> None:
     registry, image = pushed
     both = [
         registry.push_artifact(
-            image.repository, Artifact(bom.MEDIA_TYPE, [Blob(bom.MEDIA_TYPE, content)], subject=image.digest)
+            image.repository,
+            Artifact(bom.MEDIA_TYPE, [Blob(bom.MEDIA_TYPE, content)], subject=image.digest),
         )
         for content in (b"1", b"2", b"3")
     ]
-    assert sboms.reference(registry, image.repository, image.digest) == f"{image.repository}@{min(both)}"
     assert (
-        sboms.attached(registry, image.repository, image.digest).encode() == [b"1", b"2", b"3"][both.index(min(both))]
+        sboms.reference(registry, image.repository, image.digest)
+        == f"{image.repository}@{min(both)}"
+    )
+    assert (
+        sboms.attached(registry, image.repository, image.digest).encode()
+        == [b"1", b"2", b"3"][both.index(min(both))]
     )

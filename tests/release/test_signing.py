@@ -35,7 +35,9 @@ class Notary:
     annotated: list[dict[str, str] | None] = dataclasses.field(default_factory=list)
     generated: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
 
-    def sign(self, *references: str, sources: dict[str, str] | None = None, existing: Sequence[str] = ()) -> list[str]:
+    def sign(
+        self, *references: str, sources: dict[str, str] | None = None, existing: Sequence[str] = ()
+    ) -> list[str]:
         """Sign these; what was signed."""
         self.signed.clear()
         signing.sign(self.declaration, references, self.root, sources=sources, existing=existing)
@@ -70,13 +72,21 @@ def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyP
         return Verdict.OTHER_KEY if lacks else made.verdicts.get(reference, Verdict.GOOD)
 
     def verdicts(
-        self: Cosign, public: Path, references: Sequence[str], annotations: dict[str, str] | None = None
+        self: Cosign,
+        public: Path,
+        references: Sequence[str],
+        annotations: dict[str, str] | None = None,
     ) -> dict[str, Verdict]:
         made.program = self.program
         made.against = public.read_text()
         return {reference: verdict(reference, annotations or {}) for reference in references}
 
-    def sign(_self: Cosign, key: str, references: Sequence[str], annotations: dict[str, str] | None = None) -> None:
+    def sign(
+        _self: Cosign,
+        key: str,
+        references: Sequence[str],
+        annotations: dict[str, str] | None = None,
+    ) -> None:
         assert key == "env://DELIVERY_SIGNING_KEY"
         made.signed += references
         made.annotated.append(annotations)
@@ -90,7 +100,11 @@ def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Cosign, "verdicts", verdicts)
     monkeypatch.setattr(Cosign, "public_half", lambda _self, _key: made.public)
     monkeypatch.setattr(Cosign, "sign", sign)
-    monkeypatch.setattr(Cosign, "generate", lambda _self, prefix, password: made.generated.append((prefix, password)))
+    monkeypatch.setattr(
+        Cosign,
+        "generate",
+        lambda _self, prefix, password: made.generated.append((prefix, password)),
+    )
     monkeypatch.setenv(cosign.KEY, "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----")
     return made
 
@@ -121,7 +135,9 @@ def test_a_signature_says_what_was_made_from_what(notary: Notary) -> None:
 def test_what_was_found_is_never_signed(notary: Notary) -> None:
     notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
     sources = {A: "k1", B: "k2"}
-    with pytest.raises(SignatureError, match=f"sign {B}: it was not made here, and its signature is gone"):
+    with pytest.raises(
+        SignatureError, match=f"sign {B}: it was not made here, and its signature is gone"
+    ):
         notary.sign(A, B, sources=sources, existing=[A, B])
     assert notary.signed == []
     assert notary.sign(A, sources=sources, existing=[A]) == []
@@ -134,7 +150,9 @@ def test_what_has_no_signature_that_names_its_source_is_unsigned_by_us(notary: N
     assert notary.against == PUBLIC
 
 
-def test_without_a_declared_key_the_own_one_proves_and_nothing_can_be_verified(notary: Notary) -> None:
+def test_without_a_declared_key_the_own_one_proves_and_nothing_can_be_verified(
+    notary: Notary,
+) -> None:
     notary.declaration = notary.declaration.model_copy(update={"signing": None})
     notary.public = "our own"
     assert notary.unsigned({A: ""}) == []
@@ -152,13 +170,18 @@ def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
     signing.compare({"a:1": ("sha256:1", "sha256:1")})
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
         signing.compare({"a:1": ("sha256:1", "sha256:1"), "b:1": ("sha256:2", "sha256:3")})
-    assert caught.value.details == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"
+    assert (
+        caught.value.details
+        == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"
+    )
 
 
 def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary) -> None:
     notary.verdicts = {A: Verdict.UNSIGNED}
     notary.public = "another one"
-    with pytest.raises(SignatureError, match=r"DELIVERY_SIGNING_KEY is not the private half of cosign\.pub"):
+    with pytest.raises(
+        SignatureError, match=r"DELIVERY_SIGNING_KEY is not the private half of cosign\.pub"
+    ):
         notary.sign(A)
     assert notary.signed == []
     notary.public = PUBLIC
@@ -169,7 +192,9 @@ def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary) -> None:
 def test_what_the_registry_has_not_is_neither_signed_nor_good(notary: Notary) -> None:
     notary.held = {A}
     for step in (notary.sign, notary.verify):
-        with pytest.raises(RegistryError, match=f"look for {B}: the registry holds no such manifest"):
+        with pytest.raises(
+            RegistryError, match=f"look for {B}: the registry holds no such manifest"
+        ):
             step(A, B)
     assert notary.signed == []
 
@@ -197,7 +222,9 @@ def test_every_reference_that_is_not_good_is_named_with_what_to_do(notary: Notar
     with pytest.raises(SignatureError) as caught:
         notary.verify(A)
     assert caught.value.details == f"{A} carries a signature that was made for other content"
-    assert caught.value.hint.startswith("somebody put another image's signature beside it"), "one fault, one hint"
+    assert caught.value.hint.startswith("somebody put another image's signature beside it"), (
+        "one fault, one hint"
+    )
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -205,11 +232,15 @@ def test_a_public_key_that_is_not_there_is_an_error(notary: Notary, *, folder: b
     (notary.root / "cosign.pub").unlink()
     if folder:
         (notary.root / "cosign.pub").mkdir()
-    with pytest.raises(DeclarationError, match=r"signing\.public_key: there is no file .*cosign\.pub"):
+    with pytest.raises(
+        DeclarationError, match=r"signing\.public_key: there is no file .*cosign\.pub"
+    ):
         notary.verify(A)
 
 
-def test_a_key_pair_is_made_where_none_is(notary: Notary, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_pair_is_made_where_none_is(
+    notary: Notary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     signing.key_pair(tmp_path / "new", "open sesame")
     assert notary.generated == [(tmp_path / "new" / "cosign", "open sesame")]
     said = capsys.readouterr().out
@@ -253,7 +284,9 @@ def test_a_line_that_signs_needs_a_key_in_a_pipeline_only_at_push(
         notary.check_key(environment)
 
 
-def test_what_is_wrong_with_a_key_is_a_problem(notary: Notary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_a_key_is_a_problem(
+    notary: Notary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def message() -> str:
         problem, _ = notary.key_problem()
         return problem.message if problem else ""
@@ -270,11 +303,15 @@ def test_what_is_wrong_with_a_key_is_a_problem(notary: Notary, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("installs", [True, False])
-def test_cosign_is_not_installed_by_looking(notary: Notary, monkeypatch: pytest.MonkeyPatch, *, installs: bool) -> None:
+def test_cosign_is_not_installed_by_looking(
+    notary: Notary, monkeypatch: pytest.MonkeyPatch, *, installs: bool
+) -> None:
     notary.found = None
     monkeypatch.setattr(debian, "can_install", lambda: installs)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("COSIGN", raising=False)
     problem, unchecked = notary.key_problem()
     assert bool(problem) is not installs
-    assert unchecked == ("the signing key: cosign, which opens it, is not installed yet" if installs else "")
+    assert unchecked == (
+        "the signing key: cosign, which opens it, is not installed yet" if installs else ""
+    )

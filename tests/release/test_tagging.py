@@ -10,7 +10,9 @@ from delivery.project.versions import Checkout, decide
 from delivery.release.tagging import NewTag, new_tags
 from tests.project.examples import APPS, HOUSE, NAMES, commit, facts
 
-LOG = "## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n## [1.0.0]\n\n- All.\n"
+LOG = (
+    "## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n## [1.0.0]\n\n- All.\n"
+)
 WRITTEN = {"base-image": "1.0.0", "apps": "1.1.0", "platform-chart": "1.1.0"}
 
 
@@ -48,7 +50,9 @@ def test_what_is_not_committed_or_not_prepared_is_refused() -> None:
 
 def test_a_tag_of_another_commit_is_refused_and_of_another_version_in_nobodys_way() -> None:
     plain = released()
-    other, taken = (Tag(f"{name}-v1.1.0", name, "1.1.0", reached=False) for name in ("base-image", "apps"))
+    other, taken = (
+        Tag(f"{name}-v1.1.0", name, "1.1.0", reached=False) for name in ("base-image", "apps")
+    )
     facts_with = replace(plain.facts, tags=(*plain.facts.tags, other))
     assert len(new_tags(replace(plain, facts=facts_with))) == 2
     with pytest.raises(DeclarationError, match=r"apps-v1\.1\.0 is the tag of another commit"):

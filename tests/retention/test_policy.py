@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from delivery.errors import RegistryError
 from delivery.project.declaration import Prune
 from delivery.release.released import Release, ReleasedChart, ReleasedImage
-from delivery.retention.policy import STATE, Held, Outcome, Registered, Use, decide, read_state, state, subject_of
+from delivery.retention.policy import (
+    STATE,
+    Held,
+    Outcome,
+    Registered,
+    Use,
+    decide,
+    read_state,
+    state,
+    subject_of,
+)
 
 TODAY = date(2026, 11, 21)
 REPOSITORIES = ("r/release", "r/chart", "r/app", "r/base")
@@ -26,10 +36,18 @@ def attached(name: str, end: str = "") -> str:
 
 
 def manifest(
-    repository: str, name: str, *tags: str, of: Sequence[str] = (), blobs: Mapping[str, int] | None = None
+    repository: str,
+    name: str,
+    *tags: str,
+    of: Sequence[str] = (),
+    blobs: Mapping[str, int] | None = None,
 ) -> Held:
     return Held(
-        f"r/{repository}", digest(name), tags, frozenset(digest(one) for one in of), blobs or {digest(name): 100}
+        f"r/{repository}",
+        digest(name),
+        tags,
+        frozenset(digest(one) for one in of),
+        blobs or {digest(name): 100},
     )
 
 
@@ -49,7 +67,9 @@ def run(  # the facts of a clean-up
     seen: Mapping[str, date] | None = None,
 ) -> Outcome:
     artefacts = [manifest("release", f"release {one.version}", one.version) for one in releases]
-    there = Registered(REPOSITORIES, (*artefacts, *held), {one.version: one for one in releases}, seen or {})
+    there = Registered(
+        REPOSITORIES, (*artefacts, *held), {one.version: one for one in releases}, seen or {}
+    )
     return decide(there, uses, policy, TODAY)
 
 
@@ -58,7 +78,9 @@ def going(outcome: Outcome) -> list[str]:
 
 
 def why(outcome: Outcome, name: str) -> str:
-    return next(verdict.because for verdict in outcome.verdicts if verdict.held.digest == digest(name))
+    return next(
+        verdict.because for verdict in outcome.verdicts if verdict.held.digest == digest(name)
+    )
 
 
 def devs(*numbers: int) -> list[Release]:
@@ -66,7 +88,9 @@ def devs(*numbers: int) -> list[Release]:
 
 
 def test_the_newest_of_a_line_stay_by_their_versions_and_not_by_their_spelling() -> None:
-    outcome = run(devs(2, 9, 10), [manifest("app", f"app {number}", f"k{number}") for number in (2, 9, 10)])
+    outcome = run(
+        devs(2, 9, 10), [manifest("app", f"app {number}", f"k{number}") for number in (2, 9, 10)]
+    )
     assert going(outcome) == ["release 1.0.0-dev.2", "app 2"]
     assert why(outcome, "release 1.0.0-dev.9") == "one of the newest 2 of develop"
     assert why(outcome, "release 1.0.0-dev.2") == "older than the newest 2 of develop"
@@ -81,13 +105,21 @@ def test_the_newest_of_a_line_stay_by_their_versions_and_not_by_their_spelling()
         (("1.0.0-dev.1", "1.0.0-dev.2", "1.0.0-rc.1", "1.0.0-rc.2"), "1.0.0-rc.1"),
     ],
 )
-def test_the_newest_are_so_by_precedence_in_each_line_by_itself(versions: tuple[str, ...], goes: str) -> None:
-    assert going(run([release(version, version) for version in versions], [])) == [f"release {goes}"]
+def test_the_newest_are_so_by_precedence_in_each_line_by_itself(
+    versions: tuple[str, ...], goes: str
+) -> None:
+    assert going(run([release(version, version) for version in versions], [])) == [
+        f"release {goes}"
+    ]
 
 
-@pytest.mark.parametrize("version", ["1.0.0", "0.0.1", "1.0.0-beta.1", "1.0.0-dev", "1.0.0-dev.1.x", "1.0.0-devil.1"])
+@pytest.mark.parametrize(
+    "version", ["1.0.0", "0.0.1", "1.0.0-beta.1", "1.0.0-dev", "1.0.0-dev.1.x", "1.0.0-devil.1"]
+)
 def test_releases_stay_for_ever_and_so_does_what_is_of_no_line(version: str) -> None:
-    releases = [release(f"{number}.0.0-{line}.1", "x") for number in (2, 3, 4) for line in ("dev", "rc")]
+    releases = [
+        release(f"{number}.0.0-{line}.1", "x") for number in (2, 3, 4) for line in ("dev", "rc")
+    ]
     outcome = run([release(version, "app"), *releases], [manifest("app", "app", "k")])
     assert f"release {version}" not in going(outcome)
     assert "app" not in going(outcome)
@@ -133,7 +165,13 @@ def test_what_is_attached_to_something_attached_goes_first() -> None:
         manifest("app", "the bill", of=["app 1"]),
         manifest("app", "a signature", attached("the bill", ".sig"), of=["the bill"]),
     ]
-    assert going(run(devs(1, 2, 3), held)) == ["release 1.0.0-dev.1", "a signature", "the bill", "a list", "app 1"]
+    assert going(run(devs(1, 2, 3), held)) == [
+        "release 1.0.0-dev.1",
+        "a signature",
+        "the bill",
+        "a list",
+        "app 1",
+    ]
 
 
 def test_a_part_of_two_wholes_stays_while_one_of_them_does() -> None:
@@ -149,7 +187,12 @@ def test_a_part_of_two_wholes_stays_while_one_of_them_does() -> None:
 
 def test_the_signature_of_a_release_stays_and_goes_with_it() -> None:
     held = [
-        manifest("release", f"signature {number}", attached(f"release 1.0.0-dev.{number}", ".sig"), of=[one])
+        manifest(
+            "release",
+            f"signature {number}",
+            attached(f"release 1.0.0-dev.{number}", ".sig"),
+            of=[one],
+        )
         for number, one in ((1, "release 1.0.0-dev.1"), (2, "release 1.0.0-dev.2"))
     ]
     assert going(run(devs(1, 2, 3), held)) == ["signature 1", "release 1.0.0-dev.1"]
@@ -164,7 +207,9 @@ def test_releases_go_before_charts_and_charts_before_images() -> None:
 
 def test_what_is_in_use_stays_with_the_whole_of_its_release() -> None:
     held = [manifest("app", "app 1", "k1"), manifest("base", "base 1")]
-    use = Use("staging (staging), revision 3", frozenset({digest("app 1"), digest("somebody else's")}))
+    use = Use(
+        "staging (staging), revision 3", frozenset({digest("app 1"), digest("somebody else's")})
+    )
     outcome = run([release("1.0.0-dev.1", "app 1", base="base 1"), *devs(2, 3, 4)], held, [use])
     assert going(outcome) == ["release 1.0.0-dev.2"]
     assert why(outcome, "app 1") == "in use: staging (staging), revision 3"
@@ -195,7 +240,9 @@ def test_a_use_of_nothing_that_is_ours_keeps_no_release_but_that_of_its_version(
         "release 1.0.0-dev.1",
         "release 1.0.0-dev.2",
     ]
-    assert going(run(releases, [], [Use("x", frozenset(), "1.0.0-dev.1")])) == ["release 1.0.0-dev.2"]
+    assert going(run(releases, [], [Use("x", frozenset(), "1.0.0-dev.1")])) == [
+        "release 1.0.0-dev.2"
+    ]
 
 
 def test_what_no_release_names_is_waited_for() -> None:
@@ -206,7 +253,9 @@ def test_what_no_release_names_is_waited_for() -> None:
     assert why(fresh, "pushed") == "no release names it, seen since 2026-11-21: less than 7 days"
 
 
-@pytest.mark.parametrize(("first", "goes"), [(date(2026, 11, 15), False), (date(2026, 11, 14), True)])
+@pytest.mark.parametrize(
+    ("first", "goes"), [(date(2026, 11, 15), False), (date(2026, 11, 14), True)]
+)
 def test_it_goes_some_days_after_it_was_first_seen(first: date, *, goes: bool) -> None:
     held = [manifest("app", "pushed", "k9"), manifest("app", "bill", of=["pushed"])]
     outcome = run([], held, seen={held[0].pinned: first})
@@ -264,19 +313,27 @@ def test_what_is_remembered_is_read_again() -> None:
     assert read_state(state(seen), file="x") == seen
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"seen": []}', '{"seen": {"a": "yesterday"}}', '{"seen": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"seen": []}', '{"seen": {"a": "yesterday"}}', '{"seen": {"a": 1}}']
+)
 def test_what_is_no_memory_of_ours_is_an_error(text: str) -> None:
-    with pytest.raises(RegistryError, match="read r/release:prune-state: it is not what a clean-up wrote"):
+    with pytest.raises(
+        RegistryError, match="read r/release:prune-state: it is not what a clean-up wrote"
+    ):
         read_state(text, file="r/release:prune-state")
 
 
-@pytest.mark.parametrize("tag", ["1.0.0", "sha256-abc", "sha256-" + "a" * 64 + ".zip", "sha256-" + "A" * 64])
+@pytest.mark.parametrize(
+    "tag", ["1.0.0", "sha256-abc", "sha256-" + "a" * 64 + ".zip", "sha256-" + "A" * 64]
+)
 def test_other_tags_belong_to_nothing(tag: str) -> None:
     assert subject_of(tag) == ""
 
 
 _VERSIONS = st.builds(
-    "{}.0.0{}".format, st.integers(0, 2), st.sampled_from(["", "-dev.1", "-dev.2", "-dev.10", "-rc.1", "-rc.2", "-x.1"])
+    "{}.0.0{}".format,
+    st.integers(0, 2),
+    st.sampled_from(["", "-dev.1", "-dev.2", "-dev.10", "-rc.1", "-rc.2", "-x.1"]),
 )
 _NAMES = st.sampled_from(["a", "b", "c", "d"])
 
@@ -284,7 +341,9 @@ _NAMES = st.sampled_from(["a", "b", "c", "d"])
 @given(
     told=st.dictionaries(_VERSIONS, st.tuples(_NAMES, _NAMES)),
     used=st.lists(st.frozensets(_NAMES, min_size=1), max_size=2),
-    belonging=st.dictionaries(_NAMES.map(lambda name: f"{name} attached"), st.frozensets(_NAMES, min_size=1)),
+    belonging=st.dictionaries(
+        _NAMES.map(lambda name: f"{name} attached"), st.frozensets(_NAMES, min_size=1)
+    ),
     days=st.integers(0, 2),
 )
 def test_nothing_that_stays_ever_lacks_a_part(
@@ -302,7 +361,9 @@ def test_nothing_that_stays_ever_lacks_a_part(
     for one in releases:
         if ("r/release", digest(f"release {one.version}")) not in gone:
             parts = {(image.repository, image.digest) for image in one.images.values()}
-            assert not gone & (parts | ({(one.chart.repository, one.chart.digest)} if one.chart else set()))
+            assert not gone & (
+                parts | ({(one.chart.repository, one.chart.digest)} if one.chart else set())
+            )
     assert not gone & {("r/app", digest(name)) for names in used for name in names}
     for thing in held:
         if thing.of and (thing.repository, thing.digest) in gone:

@@ -44,12 +44,15 @@ class House:
         """Push something to a repository; its digest."""
         layers = [Blob("x/y", content.encode())]
         for tag in tags:
-            self.client.push_artifact(f"{self.client.address}/{repository}", Artifact("x/y", layers), tag=tag)
+            self.client.push_artifact(
+                f"{self.client.address}/{repository}", Artifact("x/y", layers), tag=tag
+            )
         return self.registry.tags[repository, tags[0]]
 
     def attach(self, repository: str, subject: str, content: str) -> str:
         return self.client.push_artifact(
-            f"{self.client.address}/{repository}", Artifact("sbom", [Blob("x/y", content.encode())], subject=subject)
+            f"{self.client.address}/{repository}",
+            Artifact("sbom", [Blob("x/y", content.encode())], subject=subject),
         )
 
     def release(self, version: str, app: str = "") -> Release:
@@ -59,9 +62,14 @@ class House:
         self.attach("api-rest", image, f"sbom of {app}")
         made = Release(
             {
-                "api-rest": ReleasedImage(f"{self.client.address}/api-rest", f"key-{app}", image, version),
+                "api-rest": ReleasedImage(
+                    f"{self.client.address}/api-rest", f"key-{app}", image, version
+                ),
                 "base-image": ReleasedImage(
-                    f"{self.client.address}/base-image", "base", self.image("base-image", "base", "base"), "1.0.0"
+                    f"{self.client.address}/base-image",
+                    "base",
+                    self.image("base-image", "base", "base"),
+                    "1.0.0",
                 ),
             },
             version,
@@ -91,10 +99,14 @@ class House:
 
 
 @pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
-def house(request: pytest.FixtureRequest, declaration: Declaration, tmp_path: Path) -> Iterator[House]:
+def house(
+    request: pytest.FixtureRequest, declaration: Declaration, tmp_path: Path
+) -> Iterator[House]:
     registry = FullRegistry(referrers=request.param)
     with serving(registry) as (address, seen):
-        declared = declaration.at(address).model_copy(update={"prune": Prune(develop=1, candidate=1, days=7)})
+        declared = declaration.at(address).model_copy(
+            update={"prune": Prune(develop=1, candidate=1, days=7)}
+        )
         yield House(registry, Registry(address, pause=no_pause), declared, tmp_path, seen)
 
 
@@ -127,7 +139,9 @@ def test_releases_are_removed_first_then_charts_then_images(house: House) -> Non
     assert len(set(order)) == 3
 
 
-def test_a_clean_up_that_is_cut_off_leaves_whole_releases_and_is_finished_by_the_next(house: House) -> None:
+def test_a_clean_up_that_is_cut_off_leaves_whole_releases_and_is_finished_by_the_next(
+    house: House,
+) -> None:
     house.release("1.0.0-dev.1")
     kept = house.release("1.0.0-dev.2")
     found = house.look()
@@ -151,7 +165,9 @@ def test_what_is_released_while_it_cleans_up_stays(house: House) -> None:
     assert house.client.digest(f"{house.client.address}/api-rest", late.images["api-rest"].digest)
 
 
-def test_a_push_under_way_is_left_alone_for_some_days_that_are_counted_in_the_registry(house: House) -> None:
+def test_a_push_under_way_is_left_alone_for_some_days_that_are_counted_in_the_registry(
+    house: House,
+) -> None:
     pushed = house.image("api-rest", "pushed", "key-pushed")
     house.attach("api-rest", pushed, "sbom")
     first = house.look()
@@ -169,7 +185,10 @@ def test_its_memory_is_one_manifest_whatever_changes(house: House, *, immutable:
     for number in range(3):
         house.image("api-rest", f"pushed {number}", f"key-{number}")
         house.act(house.look(today=TODAY + timedelta(days=number)))
-    assert len([digest for repository, digest in house.registry.manifests if repository == "release"]) == 1
+    assert (
+        len([digest for repository, digest in house.registry.manifests if repository == "release"])
+        == 1
+    )
     assert len(house.look().registered.seen) == 3
 
 
@@ -194,7 +213,10 @@ def test_parts_of_an_index_stay_and_go_with_it(house: House) -> None:
     part = json.dumps({"schemaVersion": 2, "layers": []}).encode()
     index = json.dumps({"schemaVersion": 2, "manifests": [{"digest": sha256(part)}]}).encode()
     for content, kind in ((part, "manifest"), (index, "index")):
-        house.registry.manifests["api-rest", sha256(content)] = (f"application/vnd.oci.image.{kind}.v1+json", content)
+        house.registry.manifests["api-rest", sha256(content)] = (
+            f"application/vnd.oci.image.{kind}.v1+json",
+            content,
+        )
     house.registry.tags["api-rest", "many-platforms"] = sha256(index)
     assert house.look().outcome.going == ()
     house.act(house.look())
@@ -210,7 +232,9 @@ def test_what_is_attached_to_something_attached_goes_with_it(house: House) -> No
     assert signature in {held.digest for held in house.look().outcome.going}
 
 
-def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_it(house: House) -> None:
+def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_it(
+    house: House,
+) -> None:
     old = house.release("1.0.0-dev.1").images["api-rest"].digest
     house.release("1.0.0-dev.2")
     layers, repository = [Blob("x/y", b"z")], f"{house.client.address}/api-rest"
@@ -233,7 +257,9 @@ def test_cosigns_tags_stay_with_what_they_sign(house: House) -> None:
         ("prune-state", "not what a clean-up wrote"),
     ],
 )
-def test_what_cannot_be_read_beside_the_releases_stops_it(house: House, tag: str, message: str) -> None:
+def test_what_cannot_be_read_beside_the_releases_stops_it(
+    house: House, tag: str, message: str
+) -> None:
     house.image("release", "something else", tag)
     with pytest.raises((DeclarationError, RegistryError), match=message):
         house.look()
@@ -258,7 +284,9 @@ def test_releases_that_are_said_to_be_in_use_stay(house: House, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [None, "{}", b"\xff"])
-def test_a_file_in_use_that_is_no_release_stops_it(house: House, tmp_path: Path, content: str | bytes | None) -> None:
+def test_a_file_in_use_that_is_no_release_stops_it(
+    house: House, tmp_path: Path, content: str | bytes | None
+) -> None:
     file = tmp_path / "told.json"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -274,21 +302,32 @@ class Cluster:
         self.revisions: dict[str, list[tuple[str, Manifest, dict[str, object]]]] = {"staging": []}
         self.down: set[str] = set()
 
-    def add(self, context: str, chart: str, *, manifest: str = "", values: dict[str, object] | None = None) -> None:
+    def add(
+        self,
+        context: str,
+        chart: str,
+        *,
+        manifest: str = "",
+        values: dict[str, object] | None = None,
+    ) -> None:
         self.revisions.setdefault(context, []).append((chart, Manifest(manifest, ""), values or {}))
 
 
 class FakeHelm:
     cluster: Cluster
 
-    def __init__(self, _program: str, _version: tuple[int, int], context: str, _namespace: str) -> None:
+    def __init__(
+        self, _program: str, _version: tuple[int, int], context: str, _namespace: str
+    ) -> None:
         self.context = context
 
     def history(self) -> History:
         now = datetime.now(UTC)
         revisions = (
             Revision(number, "superseded", now, chart, "")
-            for number, (chart, _, _) in enumerate(self.cluster.revisions.get(self.context, []), start=1)
+            for number, (chart, _, _) in enumerate(
+                self.cluster.revisions.get(self.context, []), start=1
+            )
         )
         return History(tuple(revisions))
 
@@ -314,7 +353,9 @@ class FakeKubernetes:
 @pytest.fixture
 def cluster(house: House, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = FakeHelm.cluster = FakeKubernetes.cluster = Cluster()
-    environments = {"staging": Environment(contexts=("staging", "other"), namespace="n", values="v")}
+    environments = {
+        "staging": Environment(contexts=("staging", "other"), namespace="n", values="v")
+    }
     house.declaration = house.declaration.model_copy(update={"environments": environments})
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
@@ -333,14 +374,21 @@ def as_manifest(release: Release) -> str:
 
 
 @pytest.mark.parametrize("told_by", ["values", "manifest"])
-def test_what_an_environment_may_roll_back_to_stays(house: House, cluster: Cluster, told_by: str) -> None:
+def test_what_an_environment_may_roll_back_to_stays(
+    house: House, cluster: Cluster, told_by: str
+) -> None:
     old, older, _new = (house.release(f"1.0.0-dev.{number}") for number in (2, 1, 3))
     for one in (older, old):
-        told: dict[str, Any] = {"values": as_values(one)} if told_by == "values" else {"manifest": as_manifest(one)}
+        told: dict[str, Any] = (
+            {"values": as_values(one)} if told_by == "values" else {"manifest": as_manifest(one)}
+        )
         cluster.add("staging", "platform-chart-0.1.0", **told)
     found = house.look(without=())
     assert found.outcome.going == ()
-    assert [use.who for use in found.uses] == ["staging (staging), revision 1", "staging (staging), revision 2"]
+    assert [use.who for use in found.uses] == [
+        "staging (staging), revision 1",
+        "staging (staging), revision 2",
+    ]
 
 
 def test_a_revisions_chart_tells_which_release_it_is(house: House, cluster: Cluster) -> None:
@@ -348,7 +396,9 @@ def test_a_revisions_chart_tells_which_release_it_is(house: House, cluster: Clus
     cluster.add("staging", "platform-chart-1.0.0-dev.1", values=as_values(releases[0]))
     found = house.look(without=())
     assert [use.version for use in found.uses] == ["1.0.0-dev.1"]
-    assert [held.tags for held in found.outcome.going if held.repository.endswith("/release")] == [("1.0.0-dev.2",)]
+    assert [held.tags for held in found.outcome.going if held.repository.endswith("/release")] == [
+        ("1.0.0-dev.2",)
+    ]
 
 
 def test_every_context_of_an_environment_is_asked(house: House, cluster: Cluster) -> None:
@@ -361,7 +411,9 @@ def test_every_context_of_an_environment_is_asked(house: House, cluster: Cluster
 
 def test_an_environment_that_does_not_answer_stops_it(house: House, cluster: Cluster) -> None:
     cluster.down = {"staging"}
-    with pytest.raises(DeployError, match=r"ask staging \(staging\) what it runs: it does not answer") as caught:
+    with pytest.raises(
+        DeployError, match=r"ask staging \(staging\) what it runs: it does not answer"
+    ) as caught:
         house.look(without=())
     assert "--without staging" in caught.value.hint
     assert house.look(without=("staging",)).outcome.going == ()
@@ -369,7 +421,9 @@ def test_an_environment_that_does_not_answer_stops_it(house: House, cluster: Clu
 
 def test_an_environment_that_is_not_known_here_stops_it(house: House, cluster: Cluster) -> None:
     cluster.contexts = ["else"]
-    with pytest.raises(DeployError, match=r"kubeconfig has none of its contexts \(staging, other\)") as caught:
+    with pytest.raises(
+        DeployError, match=r"kubeconfig has none of its contexts \(staging, other\)"
+    ) as caught:
         house.look(without=())
     assert "--without staging" in caught.value.hint
 
@@ -379,7 +433,9 @@ def test_an_environment_that_is_not_declared_cannot_be_left_out(house: House) ->
         house.look(without=("stagign",))
 
 
-def test_programs_are_not_fetched_for_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_are_not_fetched_for_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(name: str) -> str:
         raise AssertionError(name)
 
@@ -434,7 +490,9 @@ def test_it_is_started_again_whatever_happens(house: House) -> None:
     assert runner.done[-1] == "start house-registry"
 
 
-@pytest.mark.parametrize(("address", "publisher"), [("registry.example.com/team", "house-registry"), ("", "another")])
+@pytest.mark.parametrize(
+    ("address", "publisher"), [("registry.example.com/team", "house-registry"), ("", "another")]
+)
 def test_somebody_elses_registry_is_not_stopped(house: House, address: str, publisher: str) -> None:
     runner = Runner(publisher)
     if address:

@@ -25,8 +25,12 @@ TRIXIE = Index("deb", "trixie", "amd64")
 PYPI = Index("pypi", "3.13", "amd64")
 
 
-def deb(name: str, version: str = "1", *, architecture: str = "amd64", release: str = "debian-13") -> Package:
-    return Package("deb", name, version, f"pkg:deb/debian/{name}@{version}?distro={release}", architecture)
+def deb(
+    name: str, version: str = "1", *, architecture: str = "amd64", release: str = "debian-13"
+) -> Package:
+    return Package(
+        "deb", name, version, f"pkg:deb/debian/{name}@{version}?distro={release}", architecture
+    )
 
 
 def pypi(name: str, version: str = "1", within: str = "") -> Package:
@@ -48,7 +52,10 @@ def check(package: Package, offer: Offer, index: Index = TRIXIE) -> Checked:
 
 def test_a_finding_is_where_it_is_and_nothing_of_what_it_is() -> None:
     found = findings.findings(json.dumps([REPORTED, REPORTED, {**REPORTED, "Commit": ""}]))
-    assert found == [Finding("", "a/b", 3, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
+    assert found == [
+        Finding("", "a/b", 3, "private-key"),
+        Finding("c" * 40, "a/b", 3, "private-key"),
+    ]
     assert findings.finding_rows(found) == [
         ("working tree", "a/b", "3", "private-key"),
         ("c" * 12, "a/b", "3", "private-key"),
@@ -64,7 +71,13 @@ def test_a_report_that_is_none_is_an_error(report: str) -> None:
 def test_each_index_is_asked_once_and_for_ours_none() -> None:
     images = {
         "base-image": [deb("netbase", architecture="all"), PYTHON],
-        "app": [PYTHON, deb("libc6"), pypi("My_App"), pypi("Typing_Extensions"), pypi("inner", within="x 1")],
+        "app": [
+            PYTHON,
+            deb("libc6"),
+            pypi("My_App"),
+            pypi("Typing_Extensions"),
+            pypi("inner", within="x 1"),
+        ],
         "older": [deb("libc6", release="debian-12", architecture="arm64")],
         "elsewhere": [deb("apk", release="alpine-3")],
     }
@@ -95,7 +108,12 @@ def test_a_debian_package_is_old_when_its_suite_has_a_newer_one(
 
 @pytest.mark.parametrize(
     ("has", "newest", "state"),
-    [("2.9", "2.10", OLD), ("2.10", "2.10.0", CURRENT), ("2.11", "2.10", CURRENT), ("dev", "2.10", OLD)],
+    [
+        ("2.9", "2.10", OLD),
+        ("2.10", "2.10.0", CURRENT),
+        ("2.11", "2.10", CURRENT),
+        ("dev", "2.10", OLD),
+    ],
 )
 def test_a_python_package_is_compared_as_python_does(has: str, newest: str, state: str) -> None:
     one = check(pypi("Zope.Thing", has), Offer({"zope-thing": [newest]}), PYPI)
@@ -108,11 +126,23 @@ def test_a_python_package_is_compared_as_python_does(has: str, newest: str, stat
         (deb("libc6"), TRIXIE, Offer(why="no network"), "no network"),
         (deb("libc6"), TRIXIE, Offer({"other": ["1"]}), "trixie has it no more"),
         (pypi("bottle"), PYPI, Offer({}), "the index has no such package"),
-        (deb("apk", release="alpine-3"), PYPI, Offer(), "alpine-3 is no release of Debian that is known here"),
-        (Package("npm", "left-pad", "1", "pkg:npm/left-pad@1"), PYPI, Offer(), "no index of the kind npm is known"),
+        (
+            deb("apk", release="alpine-3"),
+            PYPI,
+            Offer(),
+            "alpine-3 is no release of Debian that is known here",
+        ),
+        (
+            Package("npm", "left-pad", "1", "pkg:npm/left-pad@1"),
+            PYPI,
+            Offer(),
+            "no index of the kind npm is known",
+        ),
     ],
 )
-def test_what_nobody_looked_at_is_not_called_current(package: Package, index: Index, offer: Offer, why: str) -> None:
+def test_what_nobody_looked_at_is_not_called_current(
+    package: Package, index: Index, offer: Offer, why: str
+) -> None:
     one = check(package, offer, index)
     assert (one.state, one.newest) == (UNSEEN, "")
     assert one.why.startswith(why)
@@ -120,7 +150,9 @@ def test_what_nobody_looked_at_is_not_called_current(package: Package, index: In
 
 def test_ours_and_what_a_wheel_carries_are_left_out() -> None:
     packages = [PYTHON, pypi("my-app"), pypi("inner", within="x 1")]
-    assert [one.name for one in findings.check({"app": packages}, ["My_App"], {TRIXIE: Offer()})] == [PYTHON.name]
+    assert [
+        one.name for one in findings.check({"app": packages}, ["My_App"], {TRIXIE: Offer()})
+    ] == [PYTHON.name]
 
 
 def test_the_table_has_each_package_once_and_none_that_is_current() -> None:
@@ -182,7 +214,10 @@ def test_versions_may_be_the_same_and_written_otherwise(same: str) -> None:
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="dpkg says what Debian's order is")
 def test_dpkg_has_the_same_order() -> None:
     for one, other in itertools.pairwise(ORDERED):
-        assert subprocess.run(["dpkg", "--compare-versions", one, "lt", other], check=False).returncode == 0, (
+        assert (
+            subprocess.run(["dpkg", "--compare-versions", one, "lt", other], check=False).returncode
+            == 0
+        ), (
             one,
             other,
         )

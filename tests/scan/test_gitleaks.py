@@ -13,7 +13,9 @@ from delivery.scan.gitleaks import Gitleaks
 from tests.repositories import Repository
 
 
-def test_settings_for_git_stand_beside_those_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_for_git_stand_beside_those_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environments: list[Mapping[str, str]] = []
 
     def capture(argv: list[str], *, place: process.Place, **_: object) -> str:
@@ -47,7 +49,9 @@ def tree(tmp_path: Path) -> Repository:
     return repository
 
 
-def test_files_are_those_that_git_tracks_or_would(tree: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_those_that_git_tracks_or_would(
+    tree: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
 
     def look(_gitleaks: Gitleaks, source: Path, *options: str, doing: str) -> list[Finding]:
@@ -60,7 +64,9 @@ def test_files_are_those_that_git_tracks_or_would(tree: Repository, monkeypatch:
     assert sorted(seen) == [".gitignore", "a/tracked", "new"]
 
 
-def test_a_file_that_cannot_be_read_is_an_error(tree: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(
+    tree: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(source: Path, _target: Path) -> None:
         raise PermissionError(13, "Permission denied", str(source))
 

@@ -44,7 +44,9 @@ def layer(files: Mapping[str, str]) -> bytes:
     return made.getvalue()
 
 
-def leave_layout(house: Path, declaration: Declaration, name: str, files: Mapping[str, str]) -> tuple[Path, str]:
+def leave_layout(
+    house: Path, declaration: Declaration, name: str, files: Mapping[str, str]
+) -> tuple[Path, str]:
     """Leave an image as `inv build` does; its folder and its digest."""
     folder = house / ".delivery" / "layouts" / f"{name}@{planning.keys(declaration, house)[name]}"
     return folder, write_layout(folder, layer(files))
@@ -53,7 +55,9 @@ def leave_layout(house: Path, declaration: Declaration, name: str, files: Mappin
 @pytest.fixture
 def built(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone whose images are built and not pushed."""
-    (house / "api-rest" / "pyproject.toml").write_text('[project]\nname = "api-rest"\nversion = "0.1.0"\n')
+    (house / "api-rest" / "pyproject.toml").write_text(
+        '[project]\nname = "api-rest"\nversion = "0.1.0"\n'
+    )
     leave_layout(house, declaration, "base-image", DEBIAN)
     leave_layout(house, declaration, "api-rest", APP)
     monkeypatch.setattr(scanning, "answers", lambda _address: False)
@@ -66,7 +70,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What the indexes were asked for; they have a newer Python, as a security update, and a newer bottle."""
     calls: list[tuple[str, ...]] = []
 
-    def offered(suite: str, architecture: str, names: Sequence[str], _on_line: object) -> dict[str, list[object]]:
+    def offered(
+        suite: str, architecture: str, names: Sequence[str], _on_line: object
+    ) -> dict[str, list[object]]:
         calls.append((suite, architecture, *names))
         return {
             "libc6": [debian.Offered("2.41-12", security=False)],
@@ -86,7 +92,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def packages(declaration: Declaration, house: Path) -> list[tuple[str, str, str, str, bool]]:
-    return [(one.image, one.name, one.state, one.newest, one.security) for one in scanning.packages(declaration, house)]
+    return [
+        (one.image, one.name, one.state, one.newest, one.security)
+        for one in scanning.packages(declaration, house)
+    ]
 
 
 def test_what_is_built_is_looked_at_before_it_is_pushed(
@@ -100,7 +109,10 @@ def test_what_is_built_is_looked_at_before_it_is_pushed(
         ("base-image", "libpython3.13-minimal", OLD, "3.13.5-3", True),
     ]
     # Nobody is asked for api-rest: on an index that would be somebody else's.
-    assert asked == [("trixie", "amd64", "libc6", "libpython3.13-minimal"), ("3.13", "amd64", "bottle")]
+    assert asked == [
+        ("trixie", "amd64", "libc6", "libpython3.13-minimal"),
+        ("3.13", "amd64", "bottle"),
+    ]
     left = built / ".delivery" / "scan"
     report = json.loads((left / "packages.json").read_text())["packages"]
     assert [(package["name"], package["newest"]) for package in report[3:]] == [
@@ -108,10 +120,17 @@ def test_what_is_built_is_looked_at_before_it_is_pushed(
         ("libpython3.13-minimal", "3.13.5-3"),
     ]
     bill = json.loads((left / "api-rest.cdx.json").read_text())
-    assert {one["name"] for one in bill["components"]} == {"api_rest", "bottle", "libc6", "libpython3.13-minimal"}
+    assert {one["name"] for one in bill["components"]} == {
+        "api_rest",
+        "bottle",
+        "libc6",
+        "libpython3.13-minimal",
+    }
 
 
-def test_the_bill_is_the_one_that_a_push_attaches(declaration: Declaration, built: Path, asked: list[object]) -> None:
+def test_the_bill_is_the_one_that_a_push_attaches(
+    declaration: Declaration, built: Path, asked: list[object]
+) -> None:
     folder, digest = built / ".delivery" / "layouts", ""
     (folder,) = folder.glob("api-rest@*")
     digest = json.loads((folder / "index.json").read_text())["manifests"][0]["digest"]
@@ -131,14 +150,20 @@ def pushed(declaration: Declaration, house: Path) -> Iterator[tuple[Declaration,
             folder = house / name
             digest = write_layout(folder.with_suffix(".layout"), layer(files))
             key = planning.keys(here, house)[name]
-            registry.push_layout(folder.with_suffix(".layout"), f"{address}/{name}", key, lambda _line: None)
+            registry.push_layout(
+                folder.with_suffix(".layout"), f"{address}/{name}", key, lambda _line: None
+            )
             if name == "api-rest":
-                sboms.attach(registry, Image(name, "as it was pushed", f"{address}/{name}", digest), None)
+                sboms.attach(
+                    registry, Image(name, "as it was pushed", f"{address}/{name}", digest), None
+                )
         yield here, house
 
 
 @pytest.mark.usefixtures("asked")
-def test_what_is_pushed_already_is_looked_at_in_the_registry(pushed: tuple[Declaration, Path]) -> None:
+def test_what_is_pushed_already_is_looked_at_in_the_registry(
+    pushed: tuple[Declaration, Path],
+) -> None:
     declaration, house = pushed
     assert {one[0] for one in packages(declaration, house)} == {"base-image", "api-rest"}
     told = json.loads((house / ".delivery" / "scan" / "api-rest.cdx.json").read_text())
@@ -159,7 +184,10 @@ def test_an_image_that_is_nowhere_is_an_error(declaration: Declaration, built: P
             EngineError("read Debian's package lists: this is no Debian"),
             "read Debian's package lists: this is no Debian",
         ),
-        (CommandError("ask", argv=["x"], returncode=1, tail="a\nno route to host\n"), "ask; no route to host"),
+        (
+            CommandError("ask", argv=["x"], returncode=1, tail="a\nno route to host\n"),
+            "ask; no route to host",
+        ),
         (CommandError("ask", argv=["x"], returncode=1, tail=""), "ask"),
     ],
 )
@@ -194,7 +222,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     return made
 
 
-@pytest.mark.parametrize(("everything", "of", "count"), [(False, "main", 2), (True, "every ref", 3)])
+@pytest.mark.parametrize(
+    ("everything", "of", "count"), [(False, "main", 2), (True, "every ref", 3)]
+)
 def test_secrets_are_looked_for_in_files_and_commits(
     repository: Repository,
     monkeypatch: pytest.MonkeyPatch,
@@ -225,7 +255,10 @@ def test_secrets_are_looked_for_in_files_and_commits(
 
 
 def test_a_shallow_clone_is_told(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(Gitleaks, "commits", lambda _, everything: [] if not everything else None)
     shallow = tmp_path / "shallow"
@@ -233,4 +266,6 @@ def test_a_shallow_clone_is_told(
     scanning.secrets(shallow)
     said = " ".join(capsys.readouterr().out.split())
     assert "this clone is shallow; `git fetch --unshallow --tags` fetches the older commits" in said
-    assert json.loads((shallow / ".delivery" / "scan" / "secrets.json").read_text())["shallow"] is True
+    assert (
+        json.loads((shallow / ".delivery" / "scan" / "secrets.json").read_text())["shallow"] is True
+    )

@@ -16,7 +16,14 @@ from tests.repositories import Repository, environment
 def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """Three subprojects with a history of each, and tags."""
     made = Repository(tmp_path_factory.mktemp("template"))
-    made.commit("feat: begin", "LICENSE", ".gitignore", "base-image/rootfs/etc", "api-rest/src/app.py", "delivery/x.py")
+    made.commit(
+        "feat: begin",
+        "LICENSE",
+        ".gitignore",
+        "base-image/rootfs/etc",
+        "api-rest/src/app.py",
+        "delivery/x.py",
+    )
     made.commit("feat: chart", "platform-chart/Chart.yaml")
     made.tag("base-image-v1.0.0", "apps-v1.0.0")
     made.branch("develop")
@@ -49,7 +56,10 @@ def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source
     declaration: Declaration, source: Repository, tmp_path: Path
 ) -> None:
     def state() -> list[str]:
-        return [source.git(*call) for call in (("for-each-ref",), ("status", "--porcelain"), ("count-objects", "-v"))]
+        return [
+            source.git(*call)
+            for call in (("for-each-ref",), ("status", "--porcelain"), ("count-objects", "-v"))
+        ]
 
     before = state()
     base, apps, chart = splitting.split(declaration, tmp_path / "split", root=source.root)
@@ -98,7 +108,9 @@ def test_a_split_that_cannot_be_is_refused(
     assert (tmp_path / "full" / "file").read_text() == "mine"
 
 
-def test_a_shallow_clone_is_refused(declaration: Declaration, source: Repository, tmp_path: Path) -> None:
+def test_a_shallow_clone_is_refused(
+    declaration: Declaration, source: Repository, tmp_path: Path
+) -> None:
     source.git("clone", "--quiet", "--depth=1", f"file://{source.root}", str(tmp_path / "shallow"))
     with pytest.raises(DeclarationError, match="lacks a part of its history"):
         splitting.split(declaration, tmp_path / "split", root=tmp_path / "shallow")
@@ -138,7 +150,9 @@ def test_one_folder_becomes_the_root_and_several_stay_beside_each_other(
     declaration: Declaration, folders: tuple[str, ...], paths: dict[str, str]
 ) -> None:
     apps = declaration.subprojects["apps"].model_copy(update={"folders": folders})
-    changed = declaration.model_copy(update={"subprojects": {**declaration.subprojects, "apps": apps}})
+    changed = declaration.model_copy(
+        update={"subprojects": {**declaration.subprojects, "apps": apps}}
+    )
     common = {path: path for path in (".editorconfig", ".gitignore", "LICENSE")}
     assert splitting.renames(changed, "apps") == {**common, **paths}
 

@@ -13,11 +13,15 @@ from delivery.tasks import checks
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple[list[str], dict[str, str]]]:
+def ran(
+    monkeypatch: pytest.MonkeyPatch, declaration: Declaration
+) -> list[tuple[list[str], dict[str, str]]]:
     """What was run, with which variables."""
     found: list[tuple[list[str], dict[str, str]]] = []
 
-    def stream(argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], place: process.Place) -> None:
+    def stream(
+        argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], place: process.Place
+    ) -> None:
         found.append((list(argv), dict(place.env or {})))
         on_line(f"{doing}\n")
 
@@ -27,15 +31,23 @@ def ran(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple
 
 
 @pytest.mark.parametrize("part", ["base-image", "apps", "platform-chart", "house"])
-def test_runs_the_sessions_of_the_part(ran: list[tuple[list[str], dict[str, str]]], part: str) -> None:
+def test_runs_the_sessions_of_the_part(
+    ran: list[tuple[list[str], dict[str, str]]], part: str
+) -> None:
     checks.check.body(None, part)
-    assert ran == [([sys.executable, "-m", "nox", "--tags", part], {"DELIVERY_REGISTRY": "localhost:5001"})]
+    assert ran == [
+        ([sys.executable, "-m", "nox", "--tags", part], {"DELIVERY_REGISTRY": "localhost:5001"})
+    ]
 
 
 def test_leaves_a_registry_elsewhere_alone(
-    ran: list[tuple[list[str], dict[str, str]]], declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+    ran: list[tuple[list[str], dict[str, str]]],
+    declaration: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration.at("registry.example.com/acme"))
+    monkeypatch.setattr(
+        files, "load_declaration", lambda: declaration.at("registry.example.com/acme")
+    )
     checks.check.body(None, "apps")
     assert ran[0][1] == {"DELIVERY_REGISTRY": "localhost:5001"}
 

@@ -22,7 +22,9 @@ def called(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tu
     made: list[tuple[object, ...]] = []
 
     def note(name: str) -> Any:  # noqa: ANN401
-        return lambda _declaration, *arguments, **named: made.append((name, *arguments, *named.values()))
+        return lambda _declaration, *arguments, **named: made.append(
+            (name, *arguments, *named.values())
+        )
 
     def bring_up(_declaration: Declaration, request: Request) -> Running:
         made.append(("docker", request))
@@ -70,7 +72,8 @@ def test_deploy_to_docker(called: list[tuple[object, ...]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"), [({"platform": "vm"}, "--platform vm"), ({"timeout": "soon"}, "read --timeout")]
+    ("flags", "said"),
+    [({"platform": "vm"}, "--platform vm"), ({"timeout": "soon"}, "read --timeout")],
 )
 def test_flags_that_make_no_sense_are_refused(
     called: list[tuple[object, ...]], flags: dict[str, str], said: str

@@ -14,7 +14,9 @@ from delivery.host.docker_api import Engine
 from delivery.tasks import engine
 
 
-@pytest.mark.parametrize("task", [engine.up, engine.env, engine.status], ids=["up", "env", "status"])
+@pytest.mark.parametrize(
+    "task", [engine.up, engine.env, engine.status], ids=["up", "env", "status"]
+)
 def test_the_line_to_paste_is_quoted(
     task: Any,  # noqa: ANN401  # invoke's own
     monkeypatch: pytest.MonkeyPatch,
@@ -23,7 +25,11 @@ def test_the_line_to_paste_is_quoted(
     address = "unix:///home/a user's/docker.sock"
     monkeypatch.setattr(dockerd, "address", lambda: address)
     found = Engine(
-        cast("docker.DockerClient", None), address, "26", oci_layouts=True, environment={"DOCKER_HOST": address}
+        cast("docker.DockerClient", None),
+        address,
+        "26",
+        oci_layouts=True,
+        environment={"DOCKER_HOST": address},
     )
     for module, name in ((engines, "ensure"), (engines, "require"), (docker_api, "find")):
         monkeypatch.setattr(module, name, lambda: found)
@@ -36,7 +42,9 @@ def test_the_line_to_paste_is_quoted(
 def test_status_is_said_to_a_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, answers: bool
 ) -> None:
-    found = Engine(cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={})
+    found = Engine(
+        cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={}
+    )
     monkeypatch.setattr(docker_api, "find", lambda: found if answers else None)
     cast("Any", engine.status).body.__wrapped__(None, json_=True)
     known = {"address": "unix:///x", "version": "26", "private": False} if answers else {}
@@ -47,8 +55,12 @@ def test_status_is_said_to_a_machine(
 def test_what_builds_and_the_docker_command_line_need_is_said_to_a_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundle: str
 ) -> None:
-    found = Engine(cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={})
-    monkeypatch.setattr(engines, "require", lambda: replace(found, environment={"DOCKER_HOST": "unix:///x"}))
+    found = Engine(
+        cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={}
+    )
+    monkeypatch.setattr(
+        engines, "require", lambda: replace(found, environment={"DOCKER_HOST": "unix:///x"})
+    )
     monkeypatch.setattr(trust, "secrets", lambda: {"build-ca": Path(bundle)} if bundle else {})
     cast("Any", engine.env).body.__wrapped__(None, json_=True)
     expected = {"DOCKER_HOST": "unix:///x", **({"BUILD_CA": bundle} if bundle else {})}

@@ -25,14 +25,18 @@ from delivery.tasks import images
 @pytest.fixture(autouse=True)
 def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(gather, "decide", lambda told, _root, branch: decide(Ref("branch", branch), told))
+    monkeypatch.setattr(
+        gather, "decide", lambda told, _root, branch: decide(Ref("branch", branch), told)
+    )
     monkeypatch.setattr(images, "answers", lambda _address: False)
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **what: Any) -> Plan:  # noqa: ANN401
     """Have the plan of this clone be one of develop, without images; more fields of it as told."""
     chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
-    plan = Plan("c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart, **what)
+    plan = Plan(
+        "c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart, **what
+    )
     monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
     return plan
 
@@ -60,7 +64,9 @@ def test_another_thing_is_an_error() -> None:
     assert caught.value.hint == "one of pushes, environment, approval"
 
 
-def test_the_file_is_what_plan_reads(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path) -> None:
+def test_the_file_is_what_plan_reads(
+    monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
+) -> None:
     plan = planned(monkeypatch, declaration)
     file = tmp_path / "plan.json"
     images.plan.body.__wrapped__(None, file=str(file))
@@ -88,7 +94,9 @@ PROBLEMS = (Problem("one thing", "`do this`", "seen", "registry"), Problem("anot
 def stopped(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Plan:
     """A plan that is not to be published, for two reasons."""
     images._looked.cache_clear()
-    return planned(monkeypatch, declaration, problems=PROBLEMS, unchecked=("the weather: no window",))
+    return planned(
+        monkeypatch, declaration, problems=PROBLEMS, unchecked=("the weather: no window",)
+    )
 
 
 def test_problems_have_a_section_and_the_exit_code_of_the_refusal(
@@ -102,7 +110,10 @@ def test_problems_have_a_section_and_the_exit_code_of_the_refusal(
     assert said[said.index("problems") :] == ["problems", *(f"  {line}" for line in lines)]
     with pytest.raises(RegistryError):
         images.plan.body.__wrapped__(None, json_=True)
-    assert [one["hint"] for one in json.loads(capsys.readouterr().out)["problems"]] == ["`do this`", "`do that`"]
+    assert [one["hint"] for one in json.loads(capsys.readouterr().out)["problems"]] == [
+        "`do this`",
+        "`do that`",
+    ]
     assert stopped.problems == PROBLEMS
 
 
@@ -115,7 +126,9 @@ def test_nothing_is_started_or_built_for_what_is_refused(
         raise AssertionError("nothing is started or built")
 
     monkeypatch.setattr(images, "answers", lambda _address: answers)
-    monkeypatch.setattr(local_registry, "reach", (lambda _declaration: None) if answers else unexpected)
+    monkeypatch.setattr(
+        local_registry, "reach", (lambda _declaration: None) if answers else unexpected
+    )
     monkeypatch.setattr(building, "build", unexpected)
     monkeypatch.setattr(engines, "ensure", unexpected)
     with pytest.raises(RegistryError, match="2 things are in the way") as caught:
@@ -128,7 +141,10 @@ def test_nothing_is_started_or_built_for_what_is_refused(
 def test_sizes_are_shown_by_layer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, json_: bool
 ) -> None:
-    layers = [Layer("sha256:" + "a" * 64, 1_000_000, 3_000_000), Layer("sha256:" + "b" * 64, 500_000, 1_500_000)]
+    layers = [
+        Layer("sha256:" + "a" * 64, 1_000_000, 3_000_000),
+        Layer("sha256:" + "b" * 64, 500_000, 1_500_000),
+    ]
     image = ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
     monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
     monkeypatch.setattr(Registry, "layers", lambda *_: layers)

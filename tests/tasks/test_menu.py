@@ -19,7 +19,9 @@ from delivery.tasks.menu import item
 from tasks import namespace
 
 
-def run(error: BaseException | None, monkeypatch: pytest.MonkeyPatch, *arguments: str, **stage: str) -> int:
+def run(
+    error: BaseException | None, monkeypatch: pytest.MonkeyPatch, *arguments: str, **stage: str
+) -> int:
     monkeypatch.delenv("DELIVERY_TRACEBACK", raising=False)
 
     def work(_context: object, of: str = "", say: str = "") -> None:
@@ -39,10 +41,18 @@ def run(error: BaseException | None, monkeypatch: pytest.MonkeyPatch, *arguments
     ("error", "code", "said"),
     [
         (None, 0, ""),
-        (EngineError("find an engine: none", hint="start one"), 3, "error (no-engine): find an engine: none"),
+        (
+            EngineError("find an engine: none", hint="start one"),
+            3,
+            "error (no-engine): find an engine: none",
+        ),
         (KeyboardInterrupt(), 130, "work: interrupted"),
         (TerminatedError(), 143, "work: interrupted"),
-        (ZeroDivisionError("oops"), 70, "work: a mistake of this project's own: ZeroDivisionError: oops"),
+        (
+            ZeroDivisionError("oops"),
+            70,
+            "work: a mistake of this project's own: ZeroDivisionError: oops",
+        ),
     ],
 )
 def test_exits_as_the_error_says(
@@ -104,16 +114,29 @@ def test_a_stage_is_about_what_an_argument_says_unless_another_one_is_given(
 
 def test_every_task_is_on_the_menu_with_a_line_of_help() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "invoke", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "invoke", "--list"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     lines = [line for line in printed.splitlines() if line.startswith("  ") and line[2] != " "]
-    assert {line.split()[0] for line in lines} >= {"up", "down", "status", "logs", "engine.up", "cache.clean"}
+    assert {line.split()[0] for line in lines} >= {
+        "up",
+        "down",
+        "status",
+        "logs",
+        "engine.up",
+        "cache.clean",
+    }
     assert all(len(line.split()) > 2 for line in lines)
     assert all(len(line) < 80 for line in lines)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-def test_with_json_nothing_else_is_on_stdout(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_nothing_else_is_on_stdout(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     def work(_context: object, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # invoke's
         """Work."""
         console.say("… fetching")
@@ -138,7 +161,15 @@ def test_every_task_with_json_prints_it_as_data() -> None:
         if "json_" in signature((task := namespace[name]).body.__wrapped__).parameters
     }
     assert set(with_json) >= {
-        *("status", "plan", "images.sbom", "records.waiting", "scan.secrets", "scan.packages", "signing.verify"),
+        *(
+            "status",
+            "plan",
+            "images.sbom",
+            "records.waiting",
+            "scan.secrets",
+            "scan.packages",
+            "signing.verify",
+        ),
         *("engine.status", "cluster.status"),
     }
     assert [name for name, body in with_json.items() if "data" not in body.__code__.co_names] == []
@@ -162,4 +193,6 @@ def test_no_task_does_more_than_call_and_print() -> None:
         if isinstance(node, ast.FunctionDef)
     }
     assert bodies["deploy.rollback"] > 1
-    assert {name: lines for name, lines in bodies.items() if lines > LONGEST and name != "menu.item"} == {}
+    assert {
+        name: lines for name, lines in bodies.items() if lines > LONGEST and name != "menu.item"
+    } == {}

@@ -92,7 +92,9 @@ def test_shows_what_was_removed_and_takes_it_for_no_stage_of_a_pipeline(
     assert "api-rest record 1 5.0 s 5.0 s" in rows
 
 
-def test_no_data_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_data_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ask(monkeypatch, [])
     assert "no data: http://localhost:" in capsys.readouterr().out
     ask(monkeypatch, [{**event(1, "succeeded"), "stage": "build"}])
@@ -101,7 +103,9 @@ def test_no_data_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "DORA: no data" in said
 
 
-def test_a_spreadsheet_gets_every_event_and_no_formula(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_spreadsheet_gets_every_event_and_no_formula(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / "records.csv"
     ask(monkeypatch, EVENTS, csv=str(file))
     assert file.read_bytes().startswith("\ufeffid,received_at,component".encode())
@@ -112,15 +116,24 @@ def test_a_spreadsheet_gets_every_event_and_no_formula(monkeypatch: pytest.Monke
     assert file.read_bytes().count(b"\r\n") == len(EVENTS) + 1
 
 
-def test_a_file_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(DeclarationError, match=r"write .*: Is a directory"):
         ask(monkeypatch, EVENTS, csv=str(tmp_path))
 
 
-def test_a_machine_can_read_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_machine_can_read_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ask(monkeypatch, EVENTS, json_=True)
     told = json.loads(capsys.readouterr().out)
-    assert [one["status"] for one in told["deployments"]] == ["succeeded", "rolled-back", "failed", "succeeded"]
+    assert [one["status"] for one in told["deployments"]] == [
+        "succeeded",
+        "rolled-back",
+        "failed",
+        "succeeded",
+    ]
     assert told["stages"][0] | {"p90_seconds": 0} == {
         "component": "api-rest",
         "stage": "deploy",
@@ -166,7 +179,9 @@ def test_what_was_put_aside_is_said_and_sent_again(capsys: pytest.CaptureFixture
 def test_a_delivery_that_is_late_or_another_ones_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recorder, "deliver", lambda **_: outbox.Report(waiting=3, busy=True, late=True))
+    monkeypatch.setattr(
+        recorder, "deliver", lambda **_: outbox.Report(waiting=3, busy=True, late=True)
+    )
     run(records.deliver)
     said = capsys.readouterr().out
     assert "another process is delivering" in said
@@ -190,7 +205,9 @@ def test_what_waits_is_shown_with_since_when_and_why(capsys: pytest.CaptureFixtu
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
-    notice = notification.Notice("SUCCESS", "house", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ())
+    notice = notification.Notice(
+        "SUCCESS", "house", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ()
+    )
     monkeypatch.setattr(notification, "notice", lambda _result: notice)
 
 
@@ -211,7 +228,11 @@ def test_nobody_is_told_without_a_webhook(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_a_webhook_fails_nothing_and_stays_a_secret(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, body: bytes, said: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    body: bytes,
+    said: str,
 ) -> None:
     with serving(lambda *_: (status, {}, body)) as (address, seen):
         monkeypatch.setattr(notification, "_WAIT_SECONDS", 0.0)

@@ -19,7 +19,9 @@ from delivery.retention import pruning
 from delivery.retention.policy import Held, Outcome, Registered, Use, Verdict
 from delivery.tasks import registry
 
-GOES = Held("localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000})
+GOES = Held(
+    "localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000}
+)
 
 
 @dataclass
@@ -37,7 +39,9 @@ class Done:
 def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     made = Done()
 
-    def in_use(_declaration: Declaration, without: list[str], releases: list[str]) -> tuple[Use, ...]:
+    def in_use(
+        _declaration: Declaration, without: list[str], releases: list[str]
+    ) -> tuple[Use, ...]:
         made.told = {"without": without, "in_use": releases}
         return ()
 
@@ -61,7 +65,9 @@ def run(**arguments: Any) -> None:  # noqa: ANN401  # the task's flags
     task.body.__wrapped__(None, **arguments)
 
 
-def test_where_nobody_can_be_asked_nothing_is_removed(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_nobody_can_be_asked_nothing_is_removed(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
     run()
     assert done.acted == []
     printed = capsys.readouterr().out

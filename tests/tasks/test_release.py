@@ -57,9 +57,15 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(preparing, "look", prepare)
     monkeypatch.setattr(preparing, "write", lambda prepared: made.did.append(prepared.subject))
     monkeypatch.setattr(finishing, "look", finish)
-    monkeypatch.setattr(finishing, "make", lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"))
+    monkeypatch.setattr(
+        finishing,
+        "make",
+        lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"),
+    )
     monkeypatch.setattr(finishing, "address", lambda remote: f"https://example.com/{remote}")
-    monkeypatch.setattr(finishing, "push", lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"))
+    monkeypatch.setattr(
+        finishing, "push", lambda names, to: made.did.append(f"push {', '.join(names)} to {to}")
+    )
     monkeypatch.setattr(prompt, "someone", lambda: made.answer is not None)
     monkeypatch.setattr(prompt, "typed", lambda _question, _wanted: made.answer)
     return made
@@ -86,16 +92,25 @@ def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFix
     ("line", "told"),
     [
         ([], ()),
-        (["--subproject", "apps=1.1.0", "--subproject", "base-image=2.0.0"], ["apps=1.1.0", "base-image=2.0.0"]),
+        (
+            ["--subproject", "apps=1.1.0", "--subproject", "base-image=2.0.0"],
+            ["apps=1.1.0", "base-image=2.0.0"],
+        ),
     ],
 )
-def test_a_command_line_may_name_several_subprojects(done: Done, line: list[str], told: Sequence[str]) -> None:
-    Program(namespace=Collection(release.prepare)).run(["inv", "prepare", "--dry-run", *line], exit=False)
+def test_a_command_line_may_name_several_subprojects(
+    done: Done, line: list[str], told: Sequence[str]
+) -> None:
+    Program(namespace=Collection(release.prepare)).run(
+        ["inv", "prepare", "--dry-run", *line], exit=False
+    )
     assert done.told == told
 
 
 @pytest.mark.parametrize("task", [prepare, finish])
-@pytest.mark.parametrize(("answer", "problem"), [(False, "not confirmed"), (None, "nobody is here to confirm it")])
+@pytest.mark.parametrize(
+    ("answer", "problem"), [(False, "not confirmed"), (None, "nobody is here to confirm it")]
+)
 def test_without_a_yes_nothing_is_done(
     done: Done,
     task: Any,  # noqa: ANN401  # one of the two
@@ -108,20 +123,26 @@ def test_without_a_yes_nothing_is_done(
     assert done.did == []
 
 
-def test_a_dry_run_says_the_commit_and_makes_none(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_says_the_commit_and_makes_none(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepare(dry_run=True, yes=True)
     assert done.did == []
     assert "it would be committed as: chore(release): apps 1.1.0" in capsys.readouterr().out
 
 
-def test_nothing_to_prepare_is_said_and_not_asked(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_prepare_is_said_and_not_asked(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
     done.prepared = Preparation({"apps": APPS}, {}, "", {"apps": ()})
     prepare()
     assert done.did == []
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_tags_are_made_and_what_is_left_is_said(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tags_are_made_and_what_is_left_is_said(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
     finish(yes=True)
     assert done.did == ["tag apps-v1.1.0"]
     said = capsys.readouterr().out
@@ -130,7 +151,9 @@ def test_tags_are_made_and_what_is_left_is_said(done: Done, capsys: pytest.Captu
     assert "git merge --no-ff main" in said
 
 
-def test_tags_are_pushed_when_that_is_asked_for(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tags_are_pushed_when_that_is_asked_for(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
     finish(yes=True, push="origin")
     assert done.did == ["tag apps-v1.1.0", "push apps-v1.1.0 to origin"]
     said = capsys.readouterr().out
@@ -138,7 +161,9 @@ def test_tags_are_pushed_when_that_is_asked_for(done: Done, capsys: pytest.Captu
     assert "git push --atomic" not in said
 
 
-def test_a_remote_that_is_not_there_stops_it_before_a_tag_is_made(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_that_is_not_there_stops_it_before_a_tag_is_made(
+    done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def address(_remote: str) -> str:
         raise DeclarationError("push the tags to nowhere: it is no remote")
 
@@ -154,7 +179,9 @@ def test_tags_that_are_there_are_pushed_without_being_made_again(done: Done) -> 
     assert done.did == ["push apps-v1.1.0 to origin"]
 
 
-def test_a_dry_run_makes_no_tag_and_says_the_push_that_is_left(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_makes_no_tag_and_says_the_push_that_is_left(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
     finish(dry_run=True, push="origin", yes=True)
     assert done.did == []
     assert "git push --atomic origin apps-v1.1.0" in capsys.readouterr().out

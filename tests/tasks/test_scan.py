@@ -40,7 +40,9 @@ def test_no_secret_is_a_success(
     assert told == [everything]
 
 
-def test_a_secret_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = [Finding("", "a/b", 7, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
     monkeypatch.setattr(scanning, "secrets", lambda **_: found)
     assert inv("scan.secrets") == 11

@@ -73,7 +73,12 @@ class Helm:
         told = json.loads(values[-1].read_text())
         if self.crashes and self.crashes in json.dumps(told):
             self._add(told, "failed", 'Upgrade "platform" failed: context deadline exceeded')
-            raise CommandError("deploy platform", argv=["helm"], returncode=1, tail="Error: UPGRADE FAILED: it crashes")
+            raise CommandError(
+                "deploy platform",
+                argv=["helm"],
+                returncode=1,
+                tail="Error: UPGRADE FAILED: it crashes",
+            )
         self._add(told, "deployed", description or "Upgrade complete")
 
     def rollback(self, revision: int, **_: object) -> None:
@@ -88,12 +93,19 @@ class Helm:
     def _add(self, told: dict[str, Any], status: str, description: str) -> None:
         if status == "deployed":
             self.revisions = [
-                Revision(**{**vars(one), "status": "superseded" if one.status == "deployed" else one.status})
+                Revision(
+                    **{
+                        **vars(one),
+                        "status": "superseded" if one.status == "deployed" else one.status,
+                    }
+                )
                 for one in self.revisions
             ]
         number = len(self.revisions) + 1
         self.told[number] = told
-        self.revisions.append(Revision(number, status, datetime.now(UTC), "platform-0.1.0", description))
+        self.revisions.append(
+            Revision(number, status, datetime.now(UTC), "platform-0.1.0", description)
+        )
 
 
 def rendered(values: dict[str, Any]) -> Manifest:
@@ -149,7 +161,10 @@ class Story:
         """What the ledger was told since the last time: component, status, version without its number."""
         events = [one.event for one in outbox.waiting()]
         since, self._seen = events[self._seen :], len(events)
-        return [(one["component"], one["status"], one["version"].partition("0.1.0-dev.")[2]) for one in since]
+        return [
+            (one["component"], one["status"], one["version"].partition("0.1.0-dev.")[2])
+            for one in since
+        ]
 
     def figures(self) -> dict[str, tuple[int, int]]:
         """The deployments and the failures of each component."""
@@ -208,7 +223,10 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
         ("async-worker", "succeeded", worker),
         ("platform-chart", "succeeded", chart),
     ]
-    assert f"api-rest 0.1.0-dev.{a} → 0.1.0-dev.{b}, Deployment/platform-api-rest (" in capsys.readouterr().out
+    assert (
+        f"api-rest 0.1.0-dev.{a} → 0.1.0-dev.{b}, Deployment/platform-api-rest ("
+        in capsys.readouterr().out
+    )
     assert story.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
     story.run(deploy.rollback, environment="local")

@@ -29,7 +29,11 @@ RELEASE = Release(
     version="1.0.0",
     chart=ReleasedChart("localhost:5001/platform-chart", "k", CHART, "1.0.0"),
 )
-HELD = {"0.9.0": Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", CHART, "1.1.0")}, version="0.9.0")}
+HELD = {
+    "0.9.0": Release(
+        {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", CHART, "1.1.0")}, version="0.9.0"
+    )
+}
 
 
 def inv(*arguments: str) -> int:
@@ -69,7 +73,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 
 
 @pytest.fixture
-def image(released: list[Release | None], tmp_path: Path) -> Iterator[tuple[Registry, ReleasedImage]]:
+def image(
+    released: list[Release | None], tmp_path: Path
+) -> Iterator[tuple[Registry, ReleasedImage]]:
     """A release whose one image is in a registry, with nothing attached to it."""
     with serving(FullRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/api-rest"
@@ -81,7 +87,9 @@ def image(released: list[Release | None], tmp_path: Path) -> Iterator[tuple[Regi
 
 
 def test_what_is_attached_is_shown(
-    image: tuple[Registry, ReleasedImage], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    image: tuple[Registry, ReleasedImage],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     registry, made = image
     text = document(Image("api-rest", "1.2.0", made.repository, made.digest), [BOTTLE])
@@ -118,7 +126,9 @@ def test_an_image_that_is_not_ours_is_an_error(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("calls")
-@pytest.mark.parametrize("task", [("sbom", "--image", "api-rest"), ("signing.sign",), ("signing.verify",)])
+@pytest.mark.parametrize(
+    "task", [("sbom", "--image", "api-rest"), ("signing.sign",), ("signing.verify",)]
+)
 def test_before_anything_is_released_there_is_nothing_to_do(
     released: list[Release | None], task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,7 +148,9 @@ def test_a_release_is_signed_and_checked_whole(
 
 
 def test_what_a_clone_made_for_itself_is_its_images(
-    released: list[Release | None], calls: list[tuple[str, list[str]]], capsys: pytest.CaptureFixture[str]
+    released: list[Release | None],
+    calls: list[tuple[str, list[str]]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     released.append(Release(RELEASE.images))
     assert inv("signing.verify", "--json") == 0
@@ -147,15 +159,21 @@ def test_what_a_clone_made_for_itself_is_its_images(
 
 
 @pytest.mark.usefixtures("released", "calls")
-@pytest.mark.parametrize("task", [("sbom", "--image", "api-rest"), ("signing.sign",), ("signing.verify",)])
-def test_a_release_that_is_not_there_is_an_error(task: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "task", [("sbom", "--image", "api-rest"), ("signing.sign",), ("signing.verify",)]
+)
+def test_a_release_that_is_not_there_is_an_error(
+    task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert inv(*task, "--version", "7.0.0") == 2
     assert "localhost:5001 holds no release 7.0.0" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("released")
 def test_who_asks_to_sign_needs_a_key(
-    calls: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    calls: list[tuple[str, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv(cosign.KEY)
     assert inv("signing.sign") == 2
@@ -167,7 +185,9 @@ def test_who_asks_to_sign_needs_a_key(
 def pairs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
     """The key pairs that were made: the folder and the password of each."""
     made: list[tuple[Path, str]] = []
-    monkeypatch.setattr(signing, "key_pair", lambda folder, password: made.append((folder, password)))
+    monkeypatch.setattr(
+        signing, "key_pair", lambda folder, password: made.append((folder, password))
+    )
     monkeypatch.delenv(cosign.PASSWORD, raising=False)
     return made
 
@@ -182,7 +202,8 @@ def test_a_key_takes_the_password_of_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("answers", "code", "made"), [(["one", "one"], 0, [(Path("here"), "one")]), (["one", "two"], 2, [])]
+    ("answers", "code", "made"),
+    [(["one", "one"], 0, [(Path("here"), "one")]), (["one", "two"], 2, [])],
 )
 def test_on_a_terminal_the_password_is_asked_for_twice(
     pairs: list[tuple[Path, str]],
@@ -199,7 +220,9 @@ def test_on_a_terminal_the_password_is_asked_for_twice(
 
 
 def test_where_nobody_can_be_asked_the_error_says_how_to_give_it(
-    pairs: list[tuple[Path, str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pairs: list[tuple[Path, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     assert inv("signing.keys", "--to", "here") == 2

@@ -61,11 +61,17 @@ def _serve(settings: Settings, tokens: Tokens | None) -> int:
     with ExitStack() as closing:
         try:
             server = Server(
-                lambda server: _load(settings, tokens, server, closing), settings, stopping, lambda: _log(settings)
+                lambda server: _load(settings, tokens, server, closing),
+                settings,
+                stopping,
+                lambda: _log(settings),
             )
         except OSError as error:
             _log(settings).error(
-                "cannot listen", host=settings.http_host, port=settings.http_port, reason=error.strerror or str(error)
+                "cannot listen",
+                host=settings.http_host,
+                port=settings.http_port,
+                reason=error.strerror or str(error),
             )
             return FAILED
         # As PID 1 a process gets no default handling of signals: without handlers SIGTERM would be ignored.
@@ -126,7 +132,11 @@ def _stop(number: int, stopping: threading.Event, server: Server) -> None:
     """Drain on the first signal, end at once on the second."""
     if stopping.is_set():
         # Whatever the process was doing, a log line included: only what is safe inside of that.
-        line = {"event": "ended at once by a second signal", "level": "warning", "signal": signal.Signals(number).name}
+        line = {
+            "event": "ended at once by a second signal",
+            "level": "warning",
+            "signal": signal.Signals(number).name,
+        }
         os.write(sys.stdout.fileno(), f"{json.dumps(line)}\n".encode())
         os._exit(SIGNALLED + number)
     stopping.set()
@@ -139,7 +149,9 @@ def _log(settings: Settings) -> Any:  # noqa: ANN401  structlog's own type
     from . import logs  # noqa: PLC0415
 
     if not structlog.is_configured():
-        logs.configure(level=settings.log_level, service="api-rest", environment=settings.environment)
+        logs.configure(
+            level=settings.log_level, service="api-rest", environment=settings.environment
+        )
     return structlog.stdlib.get_logger("api_rest")
 
 
@@ -154,7 +166,10 @@ def _command_line(arguments: Sequence[str]) -> int:
 
         print(version.installed())
         return 0
-    print(f"api-rest takes no arguments but --help and --version, not {' '.join(arguments)!r}", file=sys.stderr)
+    print(
+        f"api-rest takes no arguments but --help and --version, not {' '.join(arguments)!r}",
+        file=sys.stderr,
+    )
     return WRONG_SETTINGS
 
 

@@ -54,7 +54,9 @@ class Answering:
         self._metrics = metrics
         self._tracing = tracing
 
-    def apply(self, handler: Callable[..., HTTPResponse], route: Route) -> Callable[..., HTTPResponse]:
+    def apply(
+        self, handler: Callable[..., HTTPResponse], route: Route
+    ) -> Callable[..., HTTPResponse]:
         """Turn what the route raises into its answer, and tell of the request."""
         rule = address(route.rule)
         traced = self._tracing.enabled and rule not in PROBES
@@ -77,20 +79,26 @@ class Answering:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id())
         status = error.status_code
-        problem = Problem(status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line))
+        problem = Problem(
+            status, _CODES.get(status, "http-error"), _MESSAGES.get(status, error.status_line)
+        )
         error.content_type = "application/json"
         error.set_header("X-Request-ID", request_id())
         self._tell("none", status, 0.0)
         return json.dumps(problem.body())
 
-    def _traced(self, handler: Callable[..., HTTPResponse], rule: str) -> Callable[..., HTTPResponse]:
+    def _traced(
+        self, handler: Callable[..., HTTPResponse], rule: str
+    ) -> Callable[..., HTTPResponse]:
         respond = _responding(handler)
 
         def traced(**arguments: str) -> HTTPResponse:
             # Not get_header(), which raises on bytes that are not UTF-8.
             environ = request.environ
             carrier = {
-                name: value for name in ("traceparent", "tracestate") if (value := environ.get(f"HTTP_{name.upper()}"))
+                name: value
+                for name in ("traceparent", "tracestate")
+                if (value := environ.get(f"HTTP_{name.upper()}"))
             }
             attributes: dict[str, str | int] = {
                 "http.request.method": request.method,
@@ -197,7 +205,11 @@ def exposition(metrics: Metrics) -> HTTPResponse:
     return HTTPResponse(body, headers={"Content-Type": content_type})
 
 
-def answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HTTPResponse:
+def answer(
+    status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
     """Return a JSON answer."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return HTTPResponse(text, status=status, headers={"Content-Type": "application/json", **(headers or {})})
+    return HTTPResponse(
+        text, status=status, headers={"Content-Type": "application/json", **(headers or {})}
+    )

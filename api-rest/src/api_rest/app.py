@@ -98,7 +98,9 @@ class Ledger:
         body = encode(event)
         self._publish(payload["component"], body, event["id"])
         # On the request's own line: a second one would cost as much as all of the rest.
-        bind_contextvars(event_id=event["id"], component=event["component"], version=event["version"])
+        bind_contextvars(
+            event_id=event["id"], component=event["component"], version=event["version"]
+        )
         return answer(
             202,
             {"id": event["id"], "received_at": event["received_at"]},
@@ -115,15 +117,24 @@ class Ledger:
         hashed = idempotency.key_hash(client(), key)
         held = self._store.use(lambda store: store.reserve(hashed, wanted))
         if held.fingerprint != wanted.fingerprint:
-            raise Problem(422, "idempotency-key-reused", "another body was sent with this Idempotency-Key before")
+            raise Problem(
+                422,
+                "idempotency-key-reused",
+                "another body was sent with this Idempotency-Key before",
+            )
         return accept(payload, event_id=held.event_id, now=held.received_at.replace(tzinfo=UTC))
 
     def _publish(self, component: str, body: bytes, event_id: object) -> None:
         """Hand an event to Kafka, with what connects the worker's log lines and spans to this request."""
-        attributes: dict[str, str | int] = {"messaging.system": "kafka", "messaging.message.id": str(event_id)}
+        attributes: dict[str, str | int] = {
+            "messaging.system": "kafka",
+            "messaging.message.id": str(event_id),
+        }
         with self._tracing.span("send deployments", "producer", attributes=attributes):
             headers = {"request-id": request_id(), **self._tracing.carrier()}
-            self._backends.broker.use(lambda broker: broker.publish(key=component, value=body, headers=headers))
+            self._backends.broker.use(
+                lambda broker: broker.publish(key=component, value=body, headers=headers)
+            )
 
     def recent(self) -> HTTPResponse:
         """List stored deployments, the newest first, a page at a time."""
@@ -192,7 +203,12 @@ class Ledger:
         found: dict[str, list[dict[str, Any]]] = {}
         for running in self._store.use(lambda store: store.running()):
             found.setdefault(running.environment, []).append(_running(running))
-        return {"environments": [{"environment": name, "components": components} for name, components in found.items()]}
+        return {
+            "environments": [
+                {"environment": name, "components": components}
+                for name, components in found.items()
+            ]
+        }
 
     def overview(self) -> Overview:
         """Return what the page shows."""
@@ -261,7 +277,9 @@ def create_app(
     app.route("/environments", "GET", ledger.environments)
     app.route("/metrics", "GET", lambda: exposition(metrics))
     contract = cache(
-        lambda: _contract(max_body_bytes, writes=tokens is not None, reads=tokens is not None and protect_reads)
+        lambda: _contract(
+            max_body_bytes, writes=tokens is not None, reads=tokens is not None and protect_reads
+        )
     )
     app.route("/openapi.json", "GET", lambda: answer(200, contract()))
     mount(app, ledger.overview)

@@ -124,7 +124,9 @@ class Connecting(Generic[BackendT]):
                 self._backend = self._connect()
             except Unavailable as error:
                 self._reason = str(error)
-                log.warning("not connected yet, trying again", backend=self._name, reason=self._reason)
+                log.warning(
+                    "not connected yet, trying again", backend=self._name, reason=self._reason
+                )
                 self._closing.wait(RETRY_AFTER)
             except Exception as error:
                 # A bug or a setting that can never work: /ready tells, and a restart would not help.
@@ -158,7 +160,9 @@ class Backends:
             from .store import Store, database_engine  # noqa: PLC0415
 
             # One for each thread that records, and one for the check: neither waits for a connection.
-            return Store(database_engine(settings), database_engine(settings, settings.http_threads + 1))
+            return Store(
+                database_engine(settings), database_engine(settings, settings.http_threads + 1)
+            )
 
         return cls(Connecting("Kafka", broker), Connecting("the database", store))
 

@@ -61,9 +61,17 @@ _WIDE = frozenset("MW%@…→")
 
 _label, _label_schema = printable(LABEL_LIMIT)
 PARAMETERS = (
-    Parameter("label", "what the left half says; without it the environment", _label_schema, checked(_label), "live"),
+    Parameter(
+        "label",
+        "what the left half says; without it the environment",
+        _label_schema,
+        checked(_label),
+        "live",
+    ),
 )
-_CHECKS = {field.name: field.check for field in FIELDS if field.name in ("environment", "component")}
+_CHECKS = {
+    field.name: field.check for field in FIELDS if field.name in ("environment", "component")
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,9 @@ def draw(badge: Badge) -> str:
 
 
 def mount(
-    app: Bottle, standing: Callable[[str, str], tuple[Running | None, Run | None]], now: Callable[[], datetime]
+    app: Bottle,
+    standing: Callable[[str, str], tuple[Running | None, Run | None]],
+    now: Callable[[], datetime],
 ) -> None:
     """Add the badges to the app; `standing` is asked for each answer."""
 

@@ -97,14 +97,21 @@ class KafkaBroker:
         except KafkaError as error:
             self._reason = f"Kafka does not answer: {error!r}"
             raise Unavailable(self._reason) from error
-        leaderless = [entry["partition_index"] for entry in topic["partitions"] if entry["leader_id"] < 0]
+        leaderless = [
+            entry["partition_index"] for entry in topic["partitions"] if entry["leader_id"] < 0
+        ]
         if topic["error_code"] or not topic["partitions"]:
-            raise _unusable(f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})")
+            raise _unusable(
+                f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})"
+            )
         if leaderless:
             raise _unusable(f"partitions {leaderless} of the topic {self._topic} have no leader")
         if (now := time.monotonic()) >= self._next_sample:
             self._next_sample = now + SAMPLE_EVERY
-            self._sample(TopicPartition(self._topic, entry["partition_index"]) for entry in topic["partitions"])
+            self._sample(
+                TopicPartition(self._topic, entry["partition_index"])
+                for entry in topic["partitions"]
+            )
 
     def _sample(self, partitions: Iterable[TopicPartition]) -> None:
         """Note how far the topic is stored; not to know that is no reason not to serve."""
@@ -112,7 +119,11 @@ class KafkaBroker:
             # In this order: what comes meanwhile does not seem to wait.
             ends = self._offsets(partitions, OffsetSpec.LATEST)
             committed = self._admin.list_group_offsets({self._group: list(ends)})[self._group]
-            stored = {partition: found.offset for partition, found in committed.items() if found.offset >= 0}
+            stored = {
+                partition: found.offset
+                for partition, found in committed.items()
+                if found.offset >= 0
+            }
             # A group begins at the first event that Kafka still has.
             begins = self._offsets(ends.keys() - stored.keys(), OffsetSpec.EARLIEST)
         except Exception as error:  # noqa: BLE001  no reason not to take events
@@ -120,12 +131,16 @@ class KafkaBroker:
             self._admin._manager.cluster._coordinators.clear()  # noqa: SLF001
             if type(error).__name__ != self._not_sampled:
                 self._not_sampled = type(error).__name__
-                log.warning("not known how far events are stored", group=self._group, reason=repr(error))
+                log.warning(
+                    "not known how far events are stored", group=self._group, reason=repr(error)
+                )
             return
         self._not_sampled = ""
         self._storing.sample(_by_number(ends), _by_number({**begins, **stored}))
 
-    def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
+    def _offsets(
+        self, partitions: Iterable[TopicPartition], which: OffsetSpec
+    ) -> dict[TopicPartition, int]:
         wanted = dict.fromkeys(partitions, which)
         found = self._admin.list_partition_offsets(wanted) if wanted else {}
         return {partition: offset.offset for partition, offset in found.items()}
@@ -148,6 +163,14 @@ def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
 def _connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped
     """Build a kafka-python client, or raise Unavailable; nothing is left behind when its constructor fails."""
     try:
-        return open_client(client, settings, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, client_id="api-rest", **options)
+        return open_client(
+            client,
+            settings,
+            bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+            client_id="api-rest",
+            **options,
+        )
     except KafkaError as error:
-        raise Unavailable(f"cannot connect to {', '.join(settings.broker_url)}: {error!r}") from error
+        raise Unavailable(
+            f"cannot connect to {', '.join(settings.broker_url)}: {error!r}"
+        ) from error

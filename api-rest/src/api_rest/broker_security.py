@@ -22,19 +22,27 @@ WITH_LOGIN = ("SASL_PLAINTEXT", "SASL_SSL")
 class BrokerSettings:
     """The settings of both apps that lead to Kafka."""
 
-    broker_url: tuple[str, ...] = setting(BROKERS, "Kafka: kafka://host, host:port, or a comma list; the port is 9092")
+    broker_url: tuple[str, ...] = setting(
+        BROKERS, "Kafka: kafka://host, host:port, or a comma list; the port is 9092"
+    )
     broker_security_protocol: str = setting(
         choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
         "how to speak to Kafka: with SSL encrypted, with SASL logged in",
         default="PLAINTEXT",
     )
     broker_sasl_mechanism: str = setting(
-        choice("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"), "how to log in to Kafka", default="SCRAM-SHA-512"
+        choice("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"),
+        "how to log in to Kafka",
+        default="SCRAM-SHA-512",
     )
-    broker_username: str = setting(OPTIONAL_TEXT, "who logs in to Kafka; needed with SASL, and only there", default="")
+    broker_username: str = setting(
+        OPTIONAL_TEXT, "who logs in to Kafka; needed with SASL, and only there", default=""
+    )
     broker_password: str = setting(OPTIONAL_TEXT, "that user's password", default="", secret=True)
     broker_ca_file: str = setting(
-        OPTIONAL_TEXT, "the PEM file of the CAs that sign Kafka's certificates; none: the system's", default=""
+        OPTIONAL_TEXT,
+        "the PEM file of the CAs that sign Kafka's certificates; none: the system's",
+        default="",
     )
 
     @staticmethod
@@ -43,7 +51,10 @@ class BrokerSettings:
         protocol = values.get("broker_security_protocol")
         if protocol is None:
             return []
-        return [*_login_problems(protocol, values), *_ca_problems(protocol, values.get("broker_ca_file", ""))]
+        return [
+            *_login_problems(protocol, values),
+            *_ca_problems(protocol, values.get("broker_ca_file", "")),
+        ]
 
 
 def client_options(settings: BrokerSettings) -> dict[str, object]:
@@ -61,9 +72,17 @@ def client_options(settings: BrokerSettings) -> dict[str, object]:
 
 
 def _login_problems(protocol: str, values: Mapping[str, Any]) -> list[str]:
-    given = {name.upper(): values[name] for name in ("broker_username", "broker_password") if name in values}
+    given = {
+        name.upper(): values[name]
+        for name in ("broker_username", "broker_password")
+        if name in values
+    }
     if protocol in WITH_LOGIN:
-        return [f"{name}: BROKER_SECURITY_PROTOCOL={protocol} needs it" for name, value in given.items() if not value]
+        return [
+            f"{name}: BROKER_SECURITY_PROTOCOL={protocol} needs it"
+            for name, value in given.items()
+            if not value
+        ]
     other = "SASL_SSL" if protocol in ENCRYPTED else "SASL_SSL or SASL_PLAINTEXT"
     return [
         f"{name}: BROKER_SECURITY_PROTOCOL={protocol} logs nobody in; unset it, or set {other}"
@@ -77,7 +96,9 @@ def _ca_problems(protocol: str, path: str) -> list[str]:
         return []
     if protocol not in ENCRYPTED:
         other = "SASL_SSL" if protocol in WITH_LOGIN else "SSL or SASL_SSL"
-        return [f"BROKER_CA_FILE: BROKER_SECURITY_PROTOCOL={protocol} does not encrypt; unset it, or set {other}"]
+        return [
+            f"BROKER_CA_FILE: BROKER_SECURITY_PROTOCOL={protocol} does not encrypt; unset it, or set {other}"
+        ]
     try:
         Path(path).read_bytes()
     except OSError as error:
@@ -86,7 +107,11 @@ def _ca_problems(protocol: str, path: str) -> list[str]:
         certificates = _context(path).cert_store_stats()["x509"]
     except OSError:  # OpenSSL's errors are of this kind, and their texts of no use
         certificates = 0
-    return [] if certificates else [f"BROKER_CA_FILE: {path} holds no certificate in PEM, or a broken one"]
+    return (
+        []
+        if certificates
+        else [f"BROKER_CA_FILE: {path} holds no certificate in PEM, or a broken one"]
+    )
 
 
 def _context(ca_file: str) -> ssl.SSLContext:

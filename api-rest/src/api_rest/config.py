@@ -67,7 +67,9 @@ def _text(value: str) -> str:
 def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        good = not value or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+        good = not value or (
+            parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        )
     except ValueError:
         good = False
     if not good:
@@ -156,7 +158,9 @@ def _raw(declaration: Declaration, environ: Mapping[str, str]) -> str:
     if value is None:
         value = declaration.default
     if value is None:
-        msg = "it is not set" + (f", and neither is {declaration.name}_FILE" if declaration.secret else "")
+        msg = "it is not set" + (
+            f", and neither is {declaration.name}_FILE" if declaration.secret else ""
+        )
         raise ValueError(f"{msg} ({declaration.help})")
     return value
 
@@ -177,7 +181,8 @@ def table(settings: type) -> str:
             f"`{entry.name}`",
             entry.kind.label,
             _default(entry.default),
-            entry.help + (f" (or in the file that `{entry.name}_FILE` names)" if entry.secret else ""),
+            entry.help
+            + (f" (or in the file that `{entry.name}_FILE` names)" if entry.secret else ""),
         )
         for entry in declared(settings)
     ]

@@ -57,7 +57,9 @@ REASONS = {
 class Answer:
     """What is answered without the app and its threads."""
 
-    def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
         self.status = status
         self._body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
@@ -77,7 +79,9 @@ def refusal(problem: Problem) -> Answer:
     return Answer(problem.status, problem.body(), problem.headers)
 
 
-BROKEN = refusal(Problem(500, "internal-error", "something went wrong here; the log has the details"))
+BROKEN = refusal(
+    Problem(500, "internal-error", "something went wrong here; the log has the details")
+)
 CUT_SHORT = refusal(Problem(400, "bad-request", "the request ended before it was whole"))
 TOO_SLOW = refusal(Problem(408, "request-timeout", "the request did not arrive whole in time"))
 

@@ -50,14 +50,20 @@ class Field:
     required: bool = True
 
 
-def _text(limit: int, pattern: str, form: str) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
+def _text(
+    limit: int, pattern: str, form: str
+) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
     schema = {"type": "string", "minLength": 1, "maxLength": limit, "pattern": pattern}
     return schema, check_text(limit, pattern, form)
 
 
 def _choice(words: tuple[str, ...]) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
     def check(value: object) -> str | None:
-        return None if isinstance(value, str) and value in words else f"must be one of {', '.join(words)}"
+        return (
+            None
+            if isinstance(value, str) and value in words
+            else f"must be one of {', '.join(words)}"
+        )
 
     return {"type": "string", "enum": list(words)}, check
 
@@ -123,13 +129,19 @@ def validate(payload: object) -> dict[str, str]:
     """Return every wrong field and why; an empty answer means the payload is a good event."""
     if not isinstance(payload, dict):
         return {"body": "must be a JSON object"}
-    wrong = {field.name: "is required" for field in FIELDS if field.required and field.name not in payload}
+    wrong = {
+        field.name: "is required"
+        for field in FIELDS
+        if field.required and field.name not in payload
+    }
     for name, value in payload.items():
         if name in _SET_BY_SERVER:
             wrong[name] = "is set by the server"
         elif name not in _BY_NAME:
             # An unknown name may hold what cannot be encoded in the answer, half a surrogate pair for one.
-            wrong[name if name.isprintable() else ascii(name)] = "is not a field of a deployment event"
+            wrong[name if name.isprintable() else ascii(name)] = (
+                "is not a field of a deployment event"
+            )
         elif reason := _BY_NAME[name].check(value):
             wrong[name] = reason
     return wrong

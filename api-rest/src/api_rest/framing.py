@@ -36,7 +36,11 @@ _FIELD = re.compile(rb"(" + _TOKEN + rb"):([\t -~\x80-\xff]*)")
 _HOST = re.compile(r"(?:[0-9A-Za-z._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(r"0|[1-9][0-9]*")
 _CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,16})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"(?:[\t !#-\[\]-~]|\\[\t -~])*"))?)*'
+    rb"([0-9A-Fa-f]{1,16})(?:;"
+    + _TOKEN
+    + rb"(?:=(?:"
+    + _TOKEN
+    + rb'|"(?:[\t !#-\[\]-~]|\\[\t -~])*"))?)*'
 )
 # A line end that is not CR LF, or what no line may hold; one CR may still wait for its LF.
 _NOT_IN_LINES = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
@@ -44,7 +48,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # Given twice, one reader takes the first, another the last.
 _ONCE = frozenset(
-    {"AUTHORIZATION", "CONTENT_LENGTH", "CONTENT_TYPE", "EXPECT", "HOST", "IDEMPOTENCY_KEY", "TRANSFER_ENCODING"}
+    {
+        "AUTHORIZATION",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "EXPECT",
+        "HOST",
+        "IDEMPOTENCY_KEY",
+        "TRANSFER_ENCODING",
+    }
 )
 # Nobody in front of this app is known to set these truthfully, and Bottle believes them.
 _UNTRUSTED = frozenset(
@@ -95,7 +107,9 @@ class Request:
     def keeps_alive(self) -> bool:
         """Whether the client may send another request on the connection."""
         connection = self.headers.get("CONNECTION")
-        return not self.error and (connection == "keep-alive" if self.version == "1.0" else connection != "close")
+        return not self.error and (
+            connection == "keep-alive" if self.version == "1.0" else connection != "close"
+        )
 
     def get_body_stream(self) -> BytesIO:
         """Return the body as a file."""
@@ -108,7 +122,11 @@ class Request:
         end = held.find(b"\r\n\r\n", max(1, seen - 3))
         if max(end, 0) > self._max_header_bytes or (end < 0 and len(held) > self._max_header_bytes):
             if held.find(b"\r\n", 1, self._max_header_bytes) < 0:
-                raise Problem(414, "uri-too-long", f"the request line has more than {self._max_header_bytes} bytes")
+                raise Problem(
+                    414,
+                    "uri-too-long",
+                    f"the request line has more than {self._max_header_bytes} bytes",
+                )
             raise _too_many_headers(f"the headers have more than {self._max_header_bytes} bytes")
         if end < 0:
             if not _BEGINNING.match(held) or _NOT_IN_LINES.search(held, max(0, seen - 1)):
@@ -131,17 +149,25 @@ class Request:
             raise _bad("the header Host is not a host with an optional port")
         if connection := headers.get("CONNECTION"):
             options = {option.strip(" \t").lower() for option in connection.split(",")}
-            headers["CONNECTION"] = next((one for one in ("close", "keep-alive") if one in options), "")
+            headers["CONNECTION"] = next(
+                (one for one in ("close", "keep-alive") if one in options), ""
+            )
         self._expect_body()
 
     def _parse_request_line(self, line: bytes, host: str | None) -> str | None:
         found = _REQUEST_LINE.fullmatch(line)
         if not found:
             if _OTHER_VERSION.fullmatch(line):
-                raise Problem(505, "http-version-not-supported", "this server speaks HTTP/1.1 and HTTP/1.0")
+                raise Problem(
+                    505, "http-version-not-supported", "this server speaks HTTP/1.1 and HTTP/1.0"
+                )
             raise _bad("the request line is not METHOD /path HTTP/1.1")
         method, target, version = found.groups()
-        self.command, self.request_uri, self.version = method.decode(), target.decode(), version.decode()
+        self.command, self.request_uri, self.version = (
+            method.decode(),
+            target.decode(),
+            version.decode(),
+        )
         if self.command == "CONNECT":
             raise Problem(501, "not-implemented", "this server is no proxy")
         if absolute := _ABSOLUTE.fullmatch(target):

@@ -23,7 +23,10 @@ class Fresh(Generic[ValueT]):
     """
 
     def __init__(
-        self, compute: Callable[[], ValueT], seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        compute: Callable[[], ValueT],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._compute = compute
         self._seconds = seconds
@@ -37,7 +40,9 @@ class Fresh(Generic[ValueT]):
         with self._lock:
             latest = self._latest
             # Its age counts from the beginning: what it was made of may be as old as that.
-            is_known = latest is not None and (not latest.done() or self._clock() - self._began < self._seconds)
+            is_known = latest is not None and (
+                not latest.done() or self._clock() - self._began < self._seconds
+            )
             if latest is None or not is_known:
                 self._began = self._clock()
                 self._latest = latest = Future()

@@ -85,7 +85,11 @@ class Storing:
         """Say that storing is too far behind; empty while it is not."""
         if (late := self.late()) is None:
             return ""
-        events = "1 accepted event waits" if late.waiting == 1 else f"{late.waiting} accepted events wait"
+        events = (
+            "1 accepted event waits"
+            if late.waiting == 1
+            else f"{late.waiting} accepted events wait"
+        )
         return (
             f"{events} to be stored, the oldest for about {late.delay:.0f} s: "
             "async-worker does not run, or cannot keep up"

@@ -43,7 +43,9 @@ class Position(NamedTuple):
     def cursor(self) -> str:
         """Return what leads back here; opaque to those who use it."""
         micros = (self.received_at - EPOCH) // MICROSECOND
-        return base64.urlsafe_b64encode(micros.to_bytes(8, "big") + uuid.UUID(self.id).bytes).decode("ascii")
+        return base64.urlsafe_b64encode(
+            micros.to_bytes(8, "big") + uuid.UUID(self.id).bytes
+        ).decode("ascii")
 
     @classmethod
     def parse(cls, cursor: str) -> Position:
@@ -51,7 +53,9 @@ class Position(NamedTuple):
         if not CURSOR.fullmatch(cursor):
             raise ValueError("must be the `next` of an earlier answer")
         raw = base64.urlsafe_b64decode(cursor)
-        return cls(EPOCH + int.from_bytes(raw[:8], "big") * MICROSECOND, str(uuid.UUID(bytes=raw[8:])))
+        return cls(
+            EPOCH + int.from_bytes(raw[:8], "big") * MICROSECOND, str(uuid.UUID(bytes=raw[8:]))
+        )
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,20 @@ def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
             for entry in FIELDS
             if entry.name in FILTERS
         ),
-        Parameter("since", "only events received at this time or later", _TIME, _time, "2026-01-31T12:00:00Z"),
-        Parameter("until", "only events received before this time", _TIME, _time, "2026-02-01T00:00:00+01:00"),
+        Parameter(
+            "since",
+            "only events received at this time or later",
+            _TIME,
+            _time,
+            "2026-01-31T12:00:00Z",
+        ),
+        Parameter(
+            "until",
+            "only events received before this time",
+            _TIME,
+            _time,
+            "2026-02-01T00:00:00+01:00",
+        ),
         Parameter(
             "limit",
             "how many at most",
@@ -183,7 +199,12 @@ def checked(check: Callable[[object], str | None]) -> Callable[[str], str]:
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse_whole(value: str) -> int:
         # Few digits only: int() refuses thousands of them with a ValueError of its own words.
-        if not (value.isascii() and value.isdigit() and len(value) <= len(str(high)) and low <= int(value) <= high):
+        if not (
+            value.isascii()
+            and value.isdigit()
+            and len(value) <= len(str(high))
+            and low <= int(value) <= high
+        ):
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(value)
 

@@ -54,7 +54,10 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "http_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
+            "http_requests",
+            "Requests answered",
+            ["method", "route", "status"],
+            registry=self._registry,
         )
         self._durations = Histogram(
             "http_request_duration_seconds",
@@ -64,14 +67,20 @@ class Metrics:
             registry=self._registry,
         )
         # Finding a child by its labels costs as much as counting on it.
-        self._seen: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
-        Info("api_rest_build", "The running version", registry=self._registry).info({"version": version})
+        self._seen: dict[
+            tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]
+        ] = {}
+        Info("api_rest_build", "The running version", registry=self._registry).info(
+            {"version": version}
+        )
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
     def watch(self, server: Served) -> None:
         """Tell of this server, too."""
-        queued = Gauge("http_queued_requests", "Requests that wait for a thread", registry=self._registry)
+        queued = Gauge(
+            "http_queued_requests", "Requests that wait for a thread", registry=self._registry
+        )
         queued.set_function(lambda: server.queued)
         connections = Gauge("http_connections", "Open connections", registry=self._registry)
         connections.set_function(lambda: server.connections)
@@ -79,7 +88,12 @@ class Metrics:
 
     def watch_backends(self, well: Mapping[str, bool]) -> None:
         """Tell which of what this app depends on answers."""
-        up = Gauge("api_rest_backend_up", "1 while the app can use it, else 0", ["backend"], registry=self._registry)
+        up = Gauge(
+            "api_rest_backend_up",
+            "1 while the app can use it, else 0",
+            ["backend"],
+            registry=self._registry,
+        )
         for name in well:
             up.labels(name).set_function(partial(well.__getitem__, name))
 
@@ -90,9 +104,17 @@ class Metrics:
             lag = storing.lag()
             return float("nan") if lag is None else float(getattr(lag, name))
 
-        waiting = Gauge("api_rest_store_waiting_events", "Events accepted and not stored yet", registry=self._registry)
+        waiting = Gauge(
+            "api_rest_store_waiting_events",
+            "Events accepted and not stored yet",
+            registry=self._registry,
+        )
         waiting.set_function(partial(figure, "waiting"))
-        delay = Gauge("api_rest_store_delay_seconds", "How long the oldest of them has waited", registry=self._registry)
+        delay = Gauge(
+            "api_rest_store_delay_seconds",
+            "How long the oldest of them has waited",
+            registry=self._registry,
+        )
         delay.set_function(partial(figure, "delay"))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -100,7 +122,10 @@ class Metrics:
         found = self._seen.get((method, route, status))
         if found is None:
             known = method if method in METHODS else "other"
-            found = (self._requests.labels(known, route, status).inc, self._durations.labels(known, route).observe)
+            found = (
+                self._requests.labels(known, route, status).inc,
+                self._durations.labels(known, route).observe,
+            )
             if known == method:
                 self._seen[method, route, status] = found
         count, observe = found

@@ -76,7 +76,9 @@ def document(
     if protect_reads:
         for operation in reads.values():
             _protect(operation, "401")
-    paths: dict[str, Json] = {path: {"get": operation} for path, operation in {**reads, **_probes()}.items()}
+    paths: dict[str, Json] = {
+        path: {"get": operation} for path, operation in {**reads, **_probes()}.items()
+    }
     paths["/deployments"]["post"] = record
     return {
         "openapi": "3.1.0",
@@ -91,10 +93,16 @@ def document(
         "components": {
             "schemas": _schemas(),
             "headers": _headers(),
-            "responses": {f"Error{status}": _refusal(status, meaning) for status, meaning in REFUSALS.items()},
+            "responses": {
+                f"Error{status}": _refusal(status, meaning) for status, meaning in REFUSALS.items()
+            },
             "parameters": {"RequestId": _request_id()},
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "A token of the server's TOKENS_FILE"}
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token of the server's TOKENS_FILE",
+                }
             },
         },
     }
@@ -121,7 +129,10 @@ def _record(max_body_bytes: int) -> Json:
         {
             "202": {
                 "description": "Every in-sync replica of Kafka has the event",
-                "headers": {**_common_headers(), "Location": {"$ref": "#/components/headers/Location"}},
+                "headers": {
+                    **_common_headers(),
+                    "Location": {"$ref": "#/components/headers/Location"},
+                },
                 "content": _json("#/components/schemas/Accepted"),
                 "links": links,
             },
@@ -132,7 +143,12 @@ def _record(max_body_bytes: int) -> Json:
                 "name": HEADER,
                 "in": "header",
                 "description": "What the client calls this event, to send it again safely",
-                "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LIMIT, "pattern": KEY_PATTERN},
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": KEY_LIMIT,
+                    "pattern": KEY_PATTERN,
+                },
                 "example": "deploy-4711",
             }
         ],
@@ -153,7 +169,10 @@ def _recent(parameters: Iterable[Parameter]) -> Json:
                 "headers": {**_common_headers(), "Link": {"$ref": "#/components/headers/Link"}},
                 "content": _json("#/components/schemas/Page"),
                 "links": {
-                    "next": {"operationId": "listDeployments", "parameters": {"cursor": "$response.body#/next"}},
+                    "next": {
+                        "operationId": "listDeployments",
+                        "parameters": {"cursor": "$response.body#/next"},
+                    },
                     "first": {
                         "operationId": "getDeployment",
                         "parameters": {"event_id": "$response.body#/deployments/0/id"},
@@ -182,7 +201,12 @@ def _export(parameters: Iterable[Parameter]) -> Json:
                     "Link": {"$ref": "#/components/headers/Link"},
                     "Content-Disposition": {"$ref": "#/components/headers/ContentDisposition"},
                 },
-                "content": {"text/csv": {"schema": {"type": "string"}, "example": ",".join(COLUMNS) + "\r\n"}},
+                "content": {
+                    "text/csv": {
+                        "schema": {"type": "string"},
+                        "example": ",".join(COLUMNS) + "\r\n",
+                    }
+                },
             },
             **_errors("500", "503"),
         },
@@ -195,7 +219,10 @@ def _one() -> Json:
         "getDeployment",
         "Show one deployment",
         "An event can be read once it is stored.",
-        {"200": _answer("The deployment", "#/components/schemas/Deployment"), **_errors("404", "500", "503")},
+        {
+            "200": _answer("The deployment", "#/components/schemas/Deployment"),
+            **_errors("404", "500", "503"),
+        },
         parameters=[
             {
                 "name": "event_id",
@@ -218,7 +245,9 @@ def _environments() -> Json:
         "are the `at` of the events' details; the server's time where there is none, or it is later "
         "than the server's or a week before it. The answer may be 2 s old.",
         {
-            "200": _answer("Every environment that has something", "#/components/schemas/Environments"),
+            "200": _answer(
+                "Every environment that has something", "#/components/schemas/Environments"
+            ),
             **_errors("500", "503"),
         },
     )
@@ -238,7 +267,10 @@ def _page() -> Json:
             },
             "503": {
                 "description": "The database is away or busy; the page says so",
-                "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+                "headers": {
+                    **_common_headers(),
+                    "Retry-After": {"$ref": "#/components/headers/RetryAfter"},
+                },
                 "content": html,
             },
             **_errors("500"),
@@ -261,7 +293,11 @@ def _badge() -> Json:
         "rolled back, and the words say so; grey where nothing is deployed, or a run was cut off. An environment whose name has "
         "a slash has none. The JSON errors are for whoever writes the address down: with a good one there is always a picture.",
         {
-            "200": {"description": "The badge", "headers": {**_common_headers(), **kept}, "content": svg},
+            "200": {
+                "description": "The badge",
+                "headers": {**_common_headers(), **kept},
+                "content": svg,
+            },
             "304": {
                 "description": "Nothing is new since the ETag that If-None-Match names",
                 "headers": {**_common_headers(), **kept},
@@ -269,7 +305,10 @@ def _badge() -> Json:
             "503": {
                 "description": "The database is away or busy: a badge that says `unknown`; or the server is "
                 "overloaded or shuts down",
-                "headers": {**_common_headers(), "Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+                "headers": {
+                    **_common_headers(),
+                    "Retry-After": {"$ref": "#/components/headers/RetryAfter"},
+                },
                 "content": {**svg, **_json("#/components/schemas/Error")},
             },
             **_errors("404", "500"),
@@ -315,7 +354,11 @@ def _probes() -> dict[str, Json]:
             "Tell whether requests are to come to this instance",
             "503 until Kafka and the database were there once, and while the server shuts down. After that 200, with what is "
             "missing now: all instances miss the same, and what does not need it is still served.",
-            {"200": _answer("Ready", "#/components/schemas/Ready"), "503": not_ready, **_errors("500")},
+            {
+                "200": _answer("Ready", "#/components/schemas/Ready"),
+                "503": not_ready,
+                **_errors("500"),
+            },
         ),
         "/metrics": _operation(
             "getMetrics",
@@ -334,19 +377,29 @@ def _probes() -> dict[str, Json]:
             "getContract",
             "Show this document",
             "",
-            {"200": _answer("This document", {"type": "object", "required": ["openapi", "paths"]}), **_errors("500")},
+            {
+                "200": _answer(
+                    "This document", {"type": "object", "required": ["openapi", "paths"]}
+                ),
+                **_errors("500"),
+            },
         ),
     }
 
 
-def _operation(identity: str, summary: str, description: str, responses: Json, **more: object) -> Json:
+def _operation(
+    identity: str, summary: str, description: str, responses: Json, **more: object
+) -> Json:
     # The server in front of the routes refuses what is malformed, and no route takes a parameter
     # that it does not declare.
     answers = {**responses, **_errors("400", "422")}
     operation: Json = {"operationId": identity, "summary": summary, "responses": answers, **more}
     if description:
         operation["description"] = description
-    operation["parameters"] = [*operation.get("parameters", ()), {"$ref": "#/components/parameters/RequestId"}]
+    operation["parameters"] = [
+        *operation.get("parameters", ()),
+        {"$ref": "#/components/parameters/RequestId"},
+    ]
     return operation
 
 
@@ -378,7 +431,11 @@ def _refusal(status: str, meaning: str) -> Json:
         headers["WWW-Authenticate"] = {"$ref": "#/components/headers/WWWAuthenticate"}
     if status == "503":
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
-    return {"description": meaning, "headers": headers, "content": _json("#/components/schemas/Error")}
+    return {
+        "description": meaning,
+        "headers": headers,
+        "content": _json("#/components/schemas/Error"),
+    }
 
 
 def _common_headers() -> Json:
@@ -401,13 +458,22 @@ def _headers() -> Json:
             "description": "What the request is called in the log",
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         },
-        "Location": {"description": "Where the deployment can be read once it is stored", "schema": {"type": "string"}},
-        "Link": {"description": 'The next page, rel="next"; absent on the last one', "schema": {"type": "string"}},
+        "Location": {
+            "description": "Where the deployment can be read once it is stored",
+            "schema": {"type": "string"},
+        },
+        "Link": {
+            "description": 'The next page, rel="next"; absent on the last one',
+            "schema": {"type": "string"},
+        },
         "ContentDisposition": {"description": "The file's name", "schema": {"type": "string"}},
         "ETag": {"description": "The name of just this answer", "schema": {"type": "string"}},
         "CacheControl": {"description": "How long it may be kept", "schema": {"type": "string"}},
         "RetryAfter": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}},
-        "WWWAuthenticate": {"description": "Bearer, and what was wrong", "schema": {"type": "string"}},
+        "WWWAuthenticate": {
+            "description": "Bearer, and what was wrong",
+            "schema": {"type": "string"},
+        },
     }
 
 
@@ -421,7 +487,10 @@ def _schemas() -> Json:
         "received_at": {**instant, "description": "UTC, set by the server"},
     }
     # What another producer of the topic recorded may be held to less: reading promises the type alone.
-    stored = {name: {"type": schema["type"], "description": schema["description"]} for name, schema in fields.items()}
+    stored = {
+        name: {"type": schema["type"], "description": schema["description"]}
+        for name, schema in fields.items()
+    }
     stage = _object(
         {
             "stage": {"type": "string", "enum": list(STAGES)},
@@ -441,7 +510,9 @@ def _schemas() -> Json:
         }
     )
     reasons: Json = {"type": "array", "items": {"type": "string"}}
-    environment = _object({"environment": stored["environment"], "components": {"type": "array", "items": running}})
+    environment = _object(
+        {"environment": stored["environment"], "components": {"type": "array", "items": running}}
+    )
     deployment = _object({**set_by_server, **stored}, required=["id", *required, "received_at"])
     example = {name: value for name, value in EXAMPLE_EVENT.items() if name in fields}
     return {
@@ -453,7 +524,10 @@ def _schemas() -> Json:
         "Deployment": {**deployment, "examples": [EXAMPLE_EVENT]},
         "Page": _object(
             {
-                "deployments": {"type": "array", "items": {"$ref": "#/components/schemas/Deployment"}},
+                "deployments": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/Deployment"},
+                },
                 "next": {
                     "type": ["string", "null"],
                     "pattern": CURSOR_PATTERN,

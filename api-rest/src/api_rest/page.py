@@ -180,7 +180,11 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
         except (Unavailable, Busy) as error:
             log.warning("cannot show the page", reason=str(error))
             problem = BUSY if isinstance(error, Busy) else AWAY
-            values = {"title": "Not answering · Deployment ledger", "problem": problem, "refresh": RETRY_SECONDS}
+            values = {
+                "title": "Not answering · Deployment ledger",
+                "problem": problem,
+                "refresh": RETRY_SECONDS,
+            }
             body = template.render(build=build, **values)
             return _html(503, body, {"Retry-After": str(RETRY_SECONDS)})
         found = render(seen, _origin())
@@ -236,7 +240,10 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
 
 def in_pipeline_order(environments: Iterable[str]) -> list[str]:
     """Sort environments the way versions travel through them; unknown ones last, by name."""
-    return sorted(environments, key=lambda name: (PIPELINE.get(name.lower(), len(PIPELINE)), name.lower(), name))
+    return sorted(
+        environments,
+        key=lambda name: (PIPELINE.get(name.lower(), len(PIPELINE)), name.lower(), name),
+    )
 
 
 def age(seconds: float) -> str:
@@ -268,11 +275,18 @@ def _matrix(overview: Overview, environments: list[str]) -> list[tuple[str, list
         (
             component,
             [
-                _cell(name, running.get((component, name)), newest.get((component, name)), overview.now)
+                _cell(
+                    name,
+                    running.get((component, name)),
+                    newest.get((component, name)),
+                    overview.now,
+                )
                 for name in environments
             ],
         )
-        for component in sorted({one.component for one in overview.running}, key=lambda name: (name.lower(), name))
+        for component in sorted(
+            {one.component for one in overview.running}, key=lambda name: (name.lower(), name)
+        )
     ]
 
 
@@ -313,7 +327,11 @@ def _stage_cell(
 ) -> StageCell:
     if stage is None:
         return StageCell(name)
-    cell = StageCell(name, stage.status, "under way" if stage.status == "started" else stage.status.replace("-", " "))
+    cell = StageCell(
+        name,
+        stage.status,
+        "under way" if stage.status == "started" else stage.status.replace("-", " "),
+    )
     if stage.status == "started" and run_look != "started":
         return replace(cell, look="silent", words="no end recorded")
     seconds = _elapsed(stage, now)
@@ -323,7 +341,9 @@ def _stage_cell(
         cell,
         took=duration(seconds),
         share=f"{100 * seconds / longest[name]:.1f}" if longest[name] else "0",
-        elapsed_since=_iso(stage.started_at) if stage.status == "started" and stage.started_at else "",
+        elapsed_since=_iso(stage.started_at)
+        if stage.status == "started" and stage.started_at
+        else "",
     )
 
 
@@ -361,7 +381,11 @@ def _summary(rows: list[RunRow]) -> str:
         "removed": "removed",
         "silent": "without an end",
     }
-    found = [f"{count} {word}" for look, word in words.items() if (count := sum(row.look == look for row in rows))]
+    found = [
+        f"{count} {word}"
+        for look, word in words.items()
+        if (count := sum(row.look == look for row in rows))
+    ]
     return ", ".join(found) if found else "all succeeded" if rows else ""
 
 
@@ -399,16 +423,27 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def _asset(name: str, body: bytes) -> Asset:
-    media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}[name.rpartition(".")[2]]
+    media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}[
+        name.rpartition(".")[2]
+    ]
     return Asset(body, f"{media_type}; charset=utf-8")
 
 
 def _origin() -> str:
     """Return where this page was asked for, for commands to copy."""
     scheme, host = request.urlparts[:2]
-    return f"{scheme}://{host}" if scheme in ("http", "https") and HOST.fullmatch(host) else "http://localhost:8000"
+    return (
+        f"{scheme}://{host}"
+        if scheme in ("http", "https") and HOST.fullmatch(host)
+        else "http://localhost:8000"
+    )
 
 
 def _html(status: int, body: str, headers: dict[str, str]) -> HTTPResponse:
-    kept = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", **SECURITY_HEADERS, **headers}
+    kept = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Cache-Control": "no-store",
+        **SECURITY_HEADERS,
+        **headers,
+    }
     return HTTPResponse(body, status=status, headers=kept)

@@ -37,7 +37,9 @@ class _Event:
         if self.given_up:
             return
         try:
-            self._future = producer.send(topic, value=self._value, key=self._key, headers=self._headers)
+            self._future = producer.send(
+                topic, value=self._value, key=self._key, headers=self._headers
+            )
         except Exception as error:  # noqa: BLE001  the request raises it
             self.error = error
 
@@ -47,7 +49,9 @@ class _Event:
             if self._future is None:
                 self.error = self.error or failure or KafkaTimeoutError("it was not sent")
             elif not self._future.succeeded():
-                self.error = self._future.exception or failure or KafkaTimeoutError("no answer in time")
+                self.error = (
+                    self._future.exception or failure or KafkaTimeoutError("no answer in time")
+                )
         except Exception as error:  # noqa: BLE001  the request raises it
             self.error = error
         finally:

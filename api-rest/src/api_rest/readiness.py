@@ -75,9 +75,17 @@ class Readiness:
             found = self._probe()
         except Exception as error:
             log.exception("the check of the backends failed")
-            found = [Reason("the check of the backends failed", f"the check of the backends failed: {error!r}")]
+            found = [
+                Reason(
+                    "the check of the backends failed",
+                    f"the check of the backends failed: {error!r}",
+                )
+            ]
         if found and found != self._found:
-            log.warning("degraded" if self._complete else "not ready", reasons=[reason.full for reason in found])
+            log.warning(
+                "degraded" if self._complete else "not ready",
+                reasons=[reason.full for reason in found],
+            )
         elif self._found and not found:
             log.info("ready")
         self._tell_late()

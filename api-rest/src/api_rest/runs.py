@@ -57,7 +57,11 @@ class Run:
     @property
     def arrived(self) -> bool:
         """Whether it is deployed, and all is well from there on, whatever was found fault with before."""
-        since = {stage.stage: stage.status for stage in self.stages if STAGES.index(stage.stage) >= DEPLOYED}
+        since = {
+            stage.stage: stage.status
+            for stage in self.stages
+            if STAGES.index(stage.stage) >= DEPLOYED
+        }
         return "deploy" in since and set(since.values()) == {"succeeded"}
 
     @property
@@ -199,13 +203,19 @@ class _Stage:
 
     @property
     def started_at(self) -> datetime | None:
-        return min((step.started_at for step in self.steps.values() if step.started_at), default=None)
+        return min(
+            (step.started_at for step in self.steps.values() if step.started_at), default=None
+        )
 
     def read(self, name: str) -> StageTime:
         """Return the stage as it stands: from the first start to the last end."""
         steps = self.steps.values()
         under_way = any(step.status == "started" for step in steps)
-        ended_at = None if under_way else max((step.ended_at for step in steps if step.ended_at), default=None)
+        ended_at = (
+            None
+            if under_way
+            else max((step.ended_at for step in steps if step.ended_at), default=None)
+        )
         return StageTime(name, _worst(step.status for step in steps), self.started_at, ended_at)
 
 

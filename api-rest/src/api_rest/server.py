@@ -59,11 +59,18 @@ OTHER_FILES = 128
 
 ALIVE = Answer(200, {"status": "alive"})
 WRONG_METHOD = refusal(
-    Problem(405, "method-not-allowed", "this address does not take this method", headers={"Allow": "GET,HEAD"})
+    Problem(
+        405,
+        "method-not-allowed",
+        "this address does not take this method",
+        headers={"Allow": "GET,HEAD"},
+    )
 )
 DRAINING = refusal(Problem(503, "draining", "this instance is shutting down"))
 OVERLOADED = refusal(
-    Problem(503, "overloaded", "too many requests are waiting; try again", headers={"Retry-After": "1"})
+    Problem(
+        503, "overloaded", "too many requests are waiting; try again", headers={"Retry-After": "1"}
+    )
 )
 PROBES = frozenset({"/health", "/ready"})
 
@@ -104,7 +111,9 @@ class Server:
         self._log = log
         self._settings = settings
         self._stopping = stopping
-        self._state: Callable[[str], State] = lambda _: State(ready=False, missing=["the app is being loaded"])
+        self._state: Callable[[str], State] = lambda _: State(
+            ready=False, missing=["the app is being loaded"]
+        )
         self.application: Callable[..., Any] = _not_loaded
         self.task: Callable[..., Any] = _not_loaded
         self.failed = False
@@ -130,7 +139,9 @@ class Server:
         allowed = _allow_files(wanted)
         if allowed < wanted:
             self._log().warning(
-                "fewer open files are allowed than CONNECTION_LIMIT needs", allowed=allowed, needed=wanted
+                "fewer open files are allowed than CONNECTION_LIMIT needs",
+                allowed=allowed,
+                needed=wanted,
             )
         self._connection_limit = allowed - OTHER_FILES
 
@@ -165,14 +176,20 @@ class Server:
         while not self._stopping.is_set():
             self._turn(TURN)
         settings = self._settings
-        self._log().info("draining", delay=settings.shutdown_delay, timeout=settings.shutdown_timeout)
+        self._log().info(
+            "draining", delay=settings.shutdown_delay, timeout=settings.shutdown_timeout
+        )
         self._turn_until(time.monotonic() + settings.shutdown_delay)
         deadline = time.monotonic() + settings.shutdown_timeout
         self._stop_listening()
         began = time.monotonic()
         self._turn_until(deadline, done=lambda: self._all_answered(began))
-        if unanswered := [connection for connection in self._connections if not _may_go(connection)]:
-            self._log().warning("cutting requests that did not finish in time", requests=len(unanswered))
+        if unanswered := [
+            connection for connection in self._connections if not _may_go(connection)
+        ]:
+            self._log().warning(
+                "cutting requests that did not finish in time", requests=len(unanswered)
+            )
         self._posts.put(None)
         self._others.put(None)
         for thread in self._threads:
@@ -186,7 +203,10 @@ class Server:
 
     def new_request(self) -> Request:
         """Return an empty request."""
-        return Request(max_header_bytes=self._settings.max_header_bytes, max_body_bytes=self._settings.max_body_bytes)
+        return Request(
+            max_header_bytes=self._settings.max_header_bytes,
+            max_body_bytes=self._settings.max_body_bytes,
+        )
 
     def instant(self, request: Request) -> Answer | None:
         """Return the answer if no thread is needed for it: refusals, and what probes ask."""
@@ -380,12 +400,16 @@ def _not_loaded(*_: object) -> Any:  # noqa: ANN401
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+    listener = socket.create_server(
+        (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual
+    )
     listener.settimeout(0)
     return listener
 
 
-def _attach_filter(listener: socket.socket, instructions: tuple[tuple[int, int, int, int], ...]) -> None:
+def _attach_filter(
+    listener: socket.socket, instructions: tuple[tuple[int, int, int, int], ...]
+) -> None:
     """Filter what the kernel takes in for a socket (Linux: classic BPF); OSError where that cannot be done."""
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
     held = array.array("B", code)

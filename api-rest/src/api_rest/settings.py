@@ -19,40 +19,60 @@ class Settings(BrokerSettings):
     db_password: str = setting(TEXT, "that user's password", secret=True)
     topic: str = setting(TEXT, "the Kafka topic of the events", default="deployments")
     worker_group: str = setting(
-        TEXT, "async-worker's GROUP_ID: how far it has stored the topic is told", default="async-worker"
+        TEXT,
+        "async-worker's GROUP_ID: how far it has stored the topic is told",
+        default="async-worker",
     )
     environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
     log_level: str = setting(
-        choice("DEBUG", "INFO", "WARNING", "ERROR"), "the least serious log lines to write", default="INFO"
+        choice("DEBUG", "INFO", "WARNING", "ERROR"),
+        "the least serious log lines to write",
+        default="INFO",
     )
     http_host: str = setting(TEXT, "the address to listen on", default="0.0.0.0")  # noqa: S104  a container's own network
     http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
     http_threads: int = setting(whole(2, 64), "POSTs worked on at the same time", default="16")
-    read_threads: int = setting(whole(2, 64), "other requests worked on at the same time", default="8")
+    read_threads: int = setting(
+        whole(2, 64), "other requests worked on at the same time", default="8"
+    )
     queue_limit: int = setting(
         whole(1, 100_000),
         "POSTs, and other requests, that may wait for a thread; what comes beyond gets 503 at once",
         default="512",
     )
     connection_limit: int = setting(
-        whole(16, 100_000), "open connections; beyond, those that stall longest are closed", default="2000"
+        whole(16, 100_000),
+        "open connections; beyond, those that stall longest are closed",
+        default="2000",
     )
     request_timeout: int = setting(
-        whole(1, 300), "seconds that a request may take to arrive whole, and a connection may rest", default="30"
+        whole(1, 300),
+        "seconds that a request may take to arrive whole, and a connection may rest",
+        default="30",
     )
-    max_header_bytes: int = setting(whole(1024, 262_144), "the largest request line and headers taken", default="16384")
-    max_body_bytes: int = setting(whole(1024, 900_000), "the largest request body taken", default="65536")
+    max_header_bytes: int = setting(
+        whole(1024, 262_144), "the largest request line and headers taken", default="16384"
+    )
+    max_body_bytes: int = setting(
+        whole(1024, 900_000), "the largest request body taken", default="65536"
+    )
     delivery_timeout: int = setting(
         whole(1, 60), "seconds until a POST that Kafka has not acknowledged gets 503", default="5"
     )
     shutdown_delay: int = setting(
         whole(0, 60), "seconds to go on serving, but not ready, once told to stop", default="0"
     )
-    shutdown_timeout: int = setting(whole(0, 300), "seconds that requests under way then have to finish", default="20")
+    shutdown_timeout: int = setting(
+        whole(0, 300), "seconds that requests under way then have to finish", default="20"
+    )
     tokens_file: str = setting(
-        OPTIONAL_TEXT, "the file of bearer tokens, read again when it changes; none: everybody may post", default=""
+        OPTIONAL_TEXT,
+        "the file of bearer tokens, read again when it changes; none: everybody may post",
+        default="",
     )
     protect_reads: bool = setting(FLAG, "whether reading needs a token too", default="false")
     otel_exporter_otlp_endpoint: str = setting(
-        OPTIONAL_URL, "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself", default=""
+        OPTIONAL_URL,
+        "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself",
+        default="",
     )

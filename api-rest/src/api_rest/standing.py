@@ -54,7 +54,10 @@ def result(run: Run, now: datetime) -> tuple[str, str]:
         stage = next(stage.stage for stage in reversed(run.stages) if stage.status == "started")
         return "started", _WORDS[stage][0]
     if run.status == "failed":
-        return "failed", f"Failed in {next(stage.stage for stage in run.stages if stage.status == 'failed')}"
+        return (
+            "failed",
+            f"Failed in {next(stage.stage for stage in run.stages if stage.status == 'failed')}",
+        )
     if run.status == "rolled-back":
         return "rolled-back", "Rolled back"
     if run.status == "removed":

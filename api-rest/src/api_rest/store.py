@@ -187,13 +187,15 @@ _CHECK = select(func.count()).select_from(select(deployments.c.at).limit(1).subq
 _NOT_OF_RUNS = {"received_at", "details"}
 _OF_RUNS = tuple(column for column in deployments.c if column.name not in _NOT_OF_RUNS)
 _RECENT_EVENTS = select(*_OF_RUNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
-_RESERVED = select(idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at).where(
-    idempotency_keys.c.key_hash == bindparam("reserved")
-)
+_RESERVED = select(
+    idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at
+).where(idempotency_keys.c.key_hash == bindparam("reserved"))
 # Setting the key to itself is MySQL's way to do nothing for a known key; INSERT IGNORE would hide other errors too.
 _RESERVE = {
     "sqlite": sqlite.insert(idempotency_keys).on_conflict_do_nothing(index_elements=["key_hash"]),
-    "mysql": mysql.insert(idempotency_keys).on_duplicate_key_update(key_hash=idempotency_keys.c.key_hash),
+    "mysql": mysql.insert(idempotency_keys).on_duplicate_key_update(
+        key_hash=idempotency_keys.c.key_hash
+    ),
 }
 
 
@@ -226,7 +228,9 @@ def _listing(
     if after:
         # Not `(received_at, id) < (…)`: MySQL would read the index from its end.
         conditions.append(column.received_at <= bindparam("after"))
-        conditions.append(or_(column.received_at < bindparam("after"), column.id < bindparam("after_id")))
+        conditions.append(
+            or_(column.received_at < bindparam("after"), column.id < bindparam("after_id"))
+        )
     if last:
         conditions.append(column.received_at >= bindparam("last"))
         within = or_(column.received_at > bindparam("last"), column.id >= bindparam("last_id"))
@@ -298,7 +302,9 @@ def _removed(deploy: _Columns) -> ColumnElement[bool]:
     return select(column.id).where(*_since(deploy, column, "deploy", "removed")).exists()
 
 
-def _since(deploy: _Columns, column: _Columns, stage: str, status: str) -> tuple[ColumnElement[bool], ...]:
+def _since(
+    deploy: _Columns, column: _Columns, stage: str, status: str
+) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions on an event of a deploy's place, at that time or after it."""
     return (
         column.stage == stage,
@@ -512,7 +518,10 @@ class Store:
         return _mappings(self._read(_EVENTS_OF_PLACE, place))
 
     def _read_of(
-        self, places: Sequence[Row[Any]], statement: Executable, values: Callable[[Row[Any]], dict[str, Any]]
+        self,
+        places: Sequence[Row[Any]],
+        statement: Executable,
+        values: Callable[[Row[Any]], dict[str, Any]],
     ) -> Iterator[Row[Any]]:
         """Read what a statement about PLACES_AT_ONCE places finds, with these values of each, for any number of them."""
         for start in range(0, len(places), PLACES_AT_ONCE):
@@ -527,7 +536,9 @@ class Store:
             yield from self._read(statement, bound)
 
     def _read(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
-        return self._use(lambda connection: connection.execute(statement, values).all(), self._engine)
+        return self._use(
+            lambda connection: connection.execute(statement, values).all(), self._engine
+        )
 
     def _use(self, action: Callable[[Connection], ResultT], engine: Engine) -> ResultT:
         """Return what the action, which may be repeated, makes of a connection; a dead one is replaced once."""
@@ -572,8 +583,15 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except exc.TimeoutError as error:
-        raise Busy("busy", f"no connection to the database was free within {CONNECT_TIMEOUT} s") from error
-    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.ProgrammingError) as error:
+        raise Busy(
+            "busy", f"no connection to the database was free within {CONNECT_TIMEOUT} s"
+        ) from error
+    except (
+        exc.OperationalError,
+        exc.InterfaceError,
+        exc.InternalError,
+        exc.ProgrammingError,
+    ) as error:
         number = _number(error)
         if number in (NO_SUCH_TABLE, UNKNOWN_COLUMN):
             missing = "a table or a column of the ledger does not exist yet; async-worker makes it"
@@ -583,7 +601,9 @@ def _translated() -> Iterator[None]:
         if number in TOOK_TOO_LONG:
             raise Busy("took-too-long", f"the database ended a statement: {error.orig}") from error
         if number == DEADLOCK:
-            raise Busy("busy", f"the database gave way to another statement twice: {error.orig}") from error
+            raise Busy(
+                "busy", f"the database gave way to another statement twice: {error.orig}"
+            ) from error
         raise Unavailable(f"the database does not answer: {error.orig}") from error
 
 

@@ -22,7 +22,17 @@ __all__ = ["COLUMNS", "Export", "head", "line"]
 
 log = structlog.stdlib.get_logger(__name__)
 
-COLUMNS = ("id", "received_at", "component", "version", "environment", "responsible", "stage", "status", "details")
+COLUMNS = (
+    "id",
+    "received_at",
+    "component",
+    "version",
+    "environment",
+    "responsible",
+    "stage",
+    "status",
+    "details",
+)
 # What spreadsheets begin a formula with; the wide forms of = + - @ are taken for the usual ones where such are typed.
 FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 BYTE_ORDER_MARK = "\ufeff"
@@ -87,7 +97,11 @@ class Export:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
     # Spreadsheets may skip the whitespace first and see the formula then.
     return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
 

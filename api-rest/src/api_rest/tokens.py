@@ -64,7 +64,9 @@ def parse(text: str) -> tuple[Token, ...]:
             continue
         digest = hashlib.sha256(words[2].encode()).digest()
         if any(token.digest == digest for token in found):
-            problems.append(f"TOKENS_FILE: line {number}: this token is there already; one token is one client's")
+            problems.append(
+                f"TOKENS_FILE: line {number}: this token is there already; one token is one client's"
+            )
         found.append(Token(words[0], words[1], digest))
     if not found and not problems:
         problems.append("TOKENS_FILE: it holds no token")
@@ -166,7 +168,9 @@ class Access:
         self._tokens = tokens
         self._protect_reads = protect_reads
 
-    def apply(self, handler: Callable[..., HTTPResponse], route: Route) -> Callable[..., HTTPResponse]:
+    def apply(
+        self, handler: Callable[..., HTTPResponse], route: Route
+    ) -> Callable[..., HTTPResponse]:
         """Ask for a token where one is needed, before anything of the request is read."""
         if route.rule in OPEN or route.rule.startswith(OPEN_BELOW):
             return handler
@@ -183,10 +187,14 @@ class Access:
     def _admit(self, *, writes: bool) -> None:
         presented = _bearer(request.environ.get("HTTP_AUTHORIZATION", ""))
         if presented is None:
-            raise Problem(401, "unauthorized", "send a token: `Authorization: Bearer …`", headers=_challenge())
+            raise Problem(
+                401, "unauthorized", "send a token: `Authorization: Bearer …`", headers=_challenge()
+            )
         token = self._tokens.find(presented)
         if token is None:
-            raise Problem(401, "unauthorized", "nobody has this token", headers=_challenge("invalid_token"))
+            raise Problem(
+                401, "unauthorized", "nobody has this token", headers=_challenge("invalid_token")
+            )
         structlog.contextvars.bind_contextvars(client=token.name)
         request.environ[_CLIENT] = token.name
         if writes and token.scope != WRITE:
@@ -207,4 +215,8 @@ def _bearer(authorization: str) -> str | None:
 
 
 def _challenge(error: str = "") -> dict[str, str]:
-    return {"WWW-Authenticate": f'Bearer realm="ledger", error="{error}"' if error else 'Bearer realm="ledger"'}
+    return {
+        "WWW-Authenticate": f'Bearer realm="ledger", error="{error}"'
+        if error
+        else 'Bearer realm="ledger"'
+    }

@@ -34,14 +34,25 @@ class Tracing:
     enabled = False
 
     def span(
-        self, name: str, kind: str, *, carrier: Mapping[str, str] | None = None, attributes: Attributes | None = None
+        self,
+        name: str,
+        kind: str,
+        *,
+        carrier: Mapping[str, str] | None = None,
+        attributes: Attributes | None = None,
     ) -> AbstractContextManager[Span]:
         """Measure the body as a span (kind: server, producer, consumer, client), below the carrier's or the current one."""
         del name, kind, carrier, attributes
         return _NO_SPAN
 
     def record(
-        self, name: str, kind: str, *, start_ns: int, carrier: Mapping[str, str], attributes: Attributes
+        self,
+        name: str,
+        kind: str,
+        *,
+        start_ns: int,
+        carrier: Mapping[str, str],
+        attributes: Attributes,
     ) -> None:
         """Note work that is done: from Unix time start_ns, in nanoseconds, until now, as a child of the carrier's span."""
 
@@ -62,14 +73,20 @@ class OtlpTracing(Tracing):
 
     enabled = True
 
-    def __init__(self, exporter: SpanExporter, *, service: str, environment: str, version: str) -> None:
+    def __init__(
+        self, exporter: SpanExporter, *, service: str, environment: str, version: str
+    ) -> None:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415  only where traces are wanted
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         resource = Resource.create(
-            {"service.name": service, "service.version": version, "deployment.environment.name": environment}
+            {
+                "service.name": service,
+                "service.version": version,
+                "deployment.environment.name": environment,
+            }
         )
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -77,7 +94,12 @@ class OtlpTracing(Tracing):
         self._propagator = TraceContextTextMapPropagator()
 
     def span(
-        self, name: str, kind: str, *, carrier: Mapping[str, str] | None = None, attributes: Attributes | None = None
+        self,
+        name: str,
+        kind: str,
+        *,
+        carrier: Mapping[str, str] | None = None,
+        attributes: Attributes | None = None,
     ) -> AbstractContextManager[Span]:
         """Measure the body; what it raises marks the span as failed."""
         return self._span(name, kind, carrier, attributes)
@@ -96,14 +118,24 @@ class OtlpTracing(Tracing):
             yield _OtelSpan(span)
 
     def record(
-        self, name: str, kind: str, *, start_ns: int, carrier: Mapping[str, str], attributes: Attributes
+        self,
+        name: str,
+        kind: str,
+        *,
+        start_ns: int,
+        carrier: Mapping[str, str],
+        attributes: Attributes,
     ) -> None:
         """Note work that is done as one span."""
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
         parent = self._propagator.extract(carrier)
         self._tracer.start_span(
-            name, context=parent, kind=SpanKind[kind.upper()], attributes=attributes, start_time=start_ns
+            name,
+            context=parent,
+            kind=SpanKind[kind.upper()],
+            attributes=attributes,
+            start_time=start_ns,
         ).end()
 
     def carrier(self) -> dict[str, str]:

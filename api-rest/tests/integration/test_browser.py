@@ -26,7 +26,16 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 pytestmark = pytest.mark.engine
 
 ENVIRONMENTS = ("develop", "staging", "production", "qa")
-COMPONENTS = ("api-rest", "async-worker", "base-image", "platform-chart", "checkout", "identity", "search", "reports")
+COMPONENTS = (
+    "api-rest",
+    "async-worker",
+    "base-image",
+    "platform-chart",
+    "checkout",
+    "identity",
+    "search",
+    "reports",
+)
 # A noisy machine may be slow; nothing here waits so long unless something is wrong.
 PATIENCE = 20_000
 REFRESH = "dispatchEvent(new Event('online'))"
@@ -68,10 +77,23 @@ class World:
 
     def run(self, number: int, status: str = "succeeded") -> Run:
         start = self.ago(minutes=10 + number)
-        stages = [StageTime(name, "succeeded", start, start + timedelta(seconds=10 * (1 + number))) for name in STAGES]
-        stages[-1] = replace(stages[-1], status=status, ended_at=None if status == "started" else stages[-1].ended_at)
+        stages = [
+            StageTime(name, "succeeded", start, start + timedelta(seconds=10 * (1 + number)))
+            for name in STAGES
+        ]
+        stages[-1] = replace(
+            stages[-1], status=status, ended_at=None if status == "started" else stages[-1].ended_at
+        )
         component = COMPONENTS[number % len(COMPONENTS)]
-        return Run(component, f"2.0.{number}", "staging", "Ana", start, start + timedelta(minutes=3), tuple(stages))
+        return Run(
+            component,
+            f"2.0.{number}",
+            "staging",
+            "Ana",
+            start,
+            start + timedelta(minutes=3),
+            tuple(stages),
+        )
 
     def _overview(self) -> Overview:
         if self.error:
@@ -85,7 +107,9 @@ class World:
     def start(self) -> None:
         self._server = make_server("127.0.0.1", self.port, self._app, _Server, _Quiet)
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -118,7 +142,9 @@ def short_folder() -> Iterator[str]:
 def browser(playwright: Playwright, short_folder: str) -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None or not os.access(path, os.X_OK):
-        pytest.fail("these tests need Chromium: install Debian's package chromium, or name the program in CHROMIUM")
+        pytest.fail(
+            "these tests need Chromium: install Debian's package chromium, or name the program in CHROMIUM"
+        )
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     environment: dict[str, str | float | bool] = {**os.environ, "TMPDIR": short_folder}
     browser = playwright.chromium.launch(executable_path=path, args=arguments, env=environment)
@@ -136,7 +162,9 @@ class Tab:
         self.page.set_default_timeout(PATIENCE)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("response", lambda response: self.asked.append((response.url, response.status)))
+        self.page.on(
+            "response", lambda response: self.asked.append((response.url, response.status))
+        )
 
 
 @pytest.fixture
@@ -255,7 +283,11 @@ class TestRefreshing:
         expect(page.locator(".runs tbody tr")).to_have_count(8)
         expect(page.locator(".runs tbody tr").first).to_contain_text("3.0.0")
         expect(page.locator(".runs tbody tr").last).to_contain_text("2.0.6")
-        assert page.evaluate("[document.activeElement.id, matrix.scrollLeft, scrollY]") == ["matrix", 37, 150]
+        assert page.evaluate("[document.activeElement.id, matrix.scrollLeft, scrollY]") == [
+            "matrix",
+            37,
+            150,
+        ]
         assert page.evaluate("row === document.querySelectorAll('.runs tbody tr')[1]")
 
     def test_rows_around_one_that_goes_stay(self, page: Page, world: World) -> None:
@@ -267,20 +299,30 @@ class TestRefreshing:
             component != "checkout" for component in sorted(COMPONENTS)
         ]
 
-    def test_that_storing_is_behind_comes_and_goes_above_what_stays(self, page: Page, world: World) -> None:
-        page.evaluate("() => { window.sections = [...document.querySelectorAll('main > section')]; }")
+    def test_that_storing_is_behind_comes_and_goes_above_what_stays(
+        self, page: Page, world: World
+    ) -> None:
+        page.evaluate(
+            "() => { window.sections = [...document.querySelectorAll('main > section')]; }"
+        )
         stays = "sections.length === 2 && sections.every(section => section.isConnected)"
         world.late = Lag(7, 90)
         page.evaluate(REFRESH)
-        expect(page.locator("main > .late").get_by_role("heading")).to_have_text("The ledger is behind")
-        assert page.evaluate(f"{stays} && document.querySelector('.late').nextElementSibling === sections[0]")
+        expect(page.locator("main > .late").get_by_role("heading")).to_have_text(
+            "The ledger is behind"
+        )
+        assert page.evaluate(
+            f"{stays} && document.querySelector('.late').nextElementSibling === sections[0]"
+        )
         world.late = None
         page.evaluate(REFRESH)
         expect(page.locator("main > .late")).to_have_count(0)
         assert page.evaluate(stays)
 
     def test_it_waits_while_text_is_selected(self, page: Page, world: World) -> None:
-        page.evaluate("getSelection().selectAllChildren(document.querySelector('.matrix td .version'))")
+        page.evaluate(
+            "getSelection().selectAllChildren(document.querySelector('.matrix td .version'))"
+        )
         world.running[0] = replace(world.running[0], version="9.9.9")
         page.evaluate(REFRESH)
         expect(page.locator("#live")).to_have_text("Paused while text is selected")
@@ -294,7 +336,9 @@ class TestRefreshing:
         everything = world.running, world.recent
         world.running = [one for one in world.running if one.environment != "staging"][:-3]
         page.evaluate(REFRESH)
-        expect(page.locator(".matrix thead th")).to_have_text(["Component", "develop", "production", "qa"])
+        expect(page.locator(".matrix thead th")).to_have_text(
+            ["Component", "develop", "production", "qa"]
+        )
         expect(page.locator(".matrix tbody tr")).to_have_count(7)
         world.running, world.recent = [], []
         page.evaluate(REFRESH)
@@ -308,7 +352,9 @@ class TestRefreshing:
         )
 
 
-def test_the_old_data_stays_and_is_called_stale_while_the_server_is_away(tab: Tab, world: World) -> None:
+def test_the_old_data_stays_and_is_called_stale_while_the_server_is_away(
+    tab: Tab, world: World
+) -> None:
     page = tab.page
     page.goto(world.url)
     expect(page.locator("#live")).to_have_text("Live")
@@ -325,13 +371,17 @@ def test_the_old_data_stays_and_is_called_stale_while_the_server_is_away(tab: Ta
     world.error = None
     page.evaluate(REFRESH)
     expect(page.locator("#live")).to_have_text("Live")
-    assert all("Failed to load resource" in complaint for complaint in tab.complaints), tab.complaints
+    assert all("Failed to load resource" in complaint for complaint in tab.complaints), (
+        tab.complaints
+    )
 
 
 def test_a_page_that_began_without_data_finds_it(tab: Tab, world: World) -> None:
     world.error = Unavailable("away")
     assert tab.page.goto(world.url).status == 503  # type: ignore[union-attr]
-    expect(tab.page.get_by_role("heading", name="The ledger cannot be read just now")).to_be_visible()
+    expect(
+        tab.page.get_by_role("heading", name="The ledger cannot be read just now")
+    ).to_be_visible()
     tab.page.evaluate(REFRESH)
     expect(tab.page.locator("#live")).to_have_text("Not answering")
     world.error = None
@@ -342,7 +392,9 @@ def test_a_page_that_began_without_data_finds_it(tab: Tab, world: World) -> None
 
 
 def test_another_build_of_the_page_is_loaded_whole(page: Page) -> None:
-    page.evaluate("() => { document.documentElement.dataset.build = 'older'; main.dataset.etag = 'older'; }")
+    page.evaluate(
+        "() => { document.documentElement.dataset.build = 'older'; main.dataset.etag = 'older'; }"
+    )
     with page.expect_navigation():
         page.evaluate(REFRESH)
     assert page.evaluate("document.documentElement.dataset.build") != "older"
@@ -352,7 +404,11 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Page) -> No
     reached = []
     for _ in range(5):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.getAttribute('href')"))
+        reached.append(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.getAttribute('href')"
+            )
+        )
         style, width = page.evaluate(
             "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
         )
@@ -369,11 +425,18 @@ def test_the_skip_link_goes_to_the_content(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 740, 820, 1100])
-def test_no_width_scrolls_the_whole_page_sideways(context: BrowserContext, world: World, width: int) -> None:
+def test_no_width_scrolls_the_whole_page_sideways(
+    context: BrowserContext, world: World, width: int
+) -> None:
     long = "W" * 128
     world.running.append(Running("e" * 64, long, long, world.now, "R" * 256, None))
-    shown = replace(world.run(0), component=long, version=long, environment="e" * 64, responsible="R" * 256)
-    world.recent += [shown, replace(world.run(0, "started"), version="under way", started_at=world.now)]
+    shown = replace(
+        world.run(0), component=long, version=long, environment="e" * 64, responsible="R" * 256
+    )
+    world.recent += [
+        shown,
+        replace(world.run(0, "started"), version="under way", started_at=world.now),
+    ]
     page = context.new_page()
     page.set_viewport_size({"width": width, "height": 844})
     page.goto(world.url)
@@ -389,7 +452,10 @@ def test_nine_stages_fit_side_by_side(page: Page) -> None:
 @pytest.fixture
 def elsewhere(world: World) -> Iterator[str]:
     """Another site, as far as a browser knows, whose page shows a badge and a thing that only the ledger's own may show."""
-    images = "".join(f'<img src="{world.url}{path}">' for path in ("badges/develop/api-rest.svg", "assets/favicon.svg"))
+    images = "".join(
+        f'<img src="{world.url}{path}">'
+        for path in ("badges/develop/api-rest.svg", "assets/favicon.svg")
+    )
 
     def app(_: object, start_response: Any) -> list[bytes]:  # noqa: ANN401  WSGI's own
         start_response("200 OK", [("Content-Type", "text/html")])
@@ -407,7 +473,9 @@ def elsewhere(world: World) -> Iterator[str]:
 def test_a_badge_shows_on_another_sites_page(context: BrowserContext, elsewhere: str) -> None:
     page = context.new_page()
     page.goto(elsewhere)
-    shown, other = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.naturalHeight])")
+    shown, other = page.evaluate(
+        "[...document.images].map(image => [image.naturalWidth, image.naturalHeight])"
+    )
     assert (shown[0] > 80, shown[1], other) == (True, 20, [0, 0])
 
 
@@ -444,7 +512,9 @@ class TestOnAPhone:
         expect(page.get_by_role("rowheader", name="checkout", exact=True)).to_have_count(1)
 
 
-@pytest.mark.parametrize(("scheme", "ground"), [("light", "rgb(245, 246, 248)"), ("dark", "rgb(15, 19, 25)")])
+@pytest.mark.parametrize(
+    ("scheme", "ground"), [("light", "rgb(245, 246, 248)"), ("dark", "rgb(15, 19, 25)")]
+)
 def test_it_follows_the_colour_scheme(page: Page, scheme: Any, ground: str) -> None:  # noqa: ANN401
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
@@ -467,7 +537,13 @@ def test_markup_in_every_field_is_only_text(tab: Tab, world: World) -> None:
     )
     world.running = [Running(hostile, hostile, hostile, world.now, hostile, None)]
     world.recent = [
-        replace(world.run(0, "failed"), component=hostile, version=hostile, environment=hostile, responsible=hostile)
+        replace(
+            world.run(0, "failed"),
+            component=hostile,
+            version=hostile,
+            environment=hostile,
+            responsible=hostile,
+        )
     ]
     tab.page.goto(world.url)
     expect(tab.page.locator("#live")).to_have_text("Live")
@@ -493,7 +569,21 @@ def test_injected_scripts_and_styles_would_not_run(tab: Tab, world: World) -> No
 
 
 def test_ages_and_durations_tick_as_the_server_says_them(tab: Tab, world: World) -> None:
-    ages = [0, 4, 5, 59, 60, 3599, 3600, 86_399, 86_400, 59 * 86_400, 60 * 86_400, 729 * 86_400, 730 * 86_400]
+    ages = [
+        0,
+        4,
+        5,
+        59,
+        60,
+        3599,
+        3600,
+        86_399,
+        86_400,
+        59 * 86_400,
+        60 * 86_400,
+        729 * 86_400,
+        730 * 86_400,
+    ]
     durations = [0, 9, 59, 60, 80, 3599, 3600, 3660, 86_399, 86_400, 93_600]
     page = tab.page
     page.clock.set_fixed_time(datetime.now(UTC))

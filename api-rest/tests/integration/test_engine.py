@@ -55,7 +55,9 @@ def settings() -> Settings:
 @pytest.fixture(scope="module")
 def topic(settings: Settings) -> Iterator[str]:
     admin = KafkaAdminClient(bootstrap_servers=list(settings.broker_url))
-    admin.create_topics({settings.topic: {"num_partitions": 3, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.create_topics(
+        {settings.topic: {"num_partitions": 3, "replication_factor": 1}}, wait_for_metadata=True
+    )
     yield settings.topic
     admin.delete_topics([settings.topic])
     admin.close()
@@ -72,12 +74,19 @@ def broker(settings: Settings) -> Iterator[KafkaBroker]:
 def engine(settings: Settings) -> Iterator[Engine]:
     """One connection on which a temporary table hides the real one, so that nothing of the ledger is touched."""
     engine = create_engine(database_engine(settings).url, poolclass=StaticPool)
-    statement = str(CreateTable(deployments).compile(engine)).replace("CREATE TABLE", "CREATE TEMPORARY TABLE")
+    statement = str(CreateTable(deployments).compile(engine)).replace(
+        "CREATE TABLE", "CREATE TEMPORARY TABLE"
+    )
     with engine.begin() as connection:
         connection.execute(text(f"{statement} CHARSET utf8mb4 COLLATE utf8mb4_bin"))
         # As async-worker makes them.
-        for columns in ("stage, status, environment, component, at", "environment, component, at, id"):
-            connection.execute(text(f"CREATE INDEX {columns.replace(', ', '_')} ON deployments ({columns})"))
+        for columns in (
+            "stage, status, environment, component, at",
+            "environment, component, at, id",
+        ):
+            connection.execute(
+                text(f"CREATE INDEX {columns.replace(', ', '_')} ON deployments ({columns})")
+            )
     yield engine
     engine.dispose()
 
@@ -106,9 +115,13 @@ def test_published_events_are_on_the_topic_in_order_by_component(
 ) -> None:
     for number in range(20):
         broker.publish(
-            key=f"component-{number % 2}", value=json.dumps(number).encode(), headers={"request-id": str(number)}
+            key=f"component-{number % 2}",
+            value=json.dumps(number).encode(),
+            headers={"request-id": str(number)},
         )
-    consumer = KafkaConsumer(bootstrap_servers=list(settings.broker_url), auto_offset_reset="earliest")
+    consumer = KafkaConsumer(
+        bootstrap_servers=list(settings.broker_url), auto_offset_reset="earliest"
+    )
     consumer.assign([TopicPartition(topic, partition) for partition in range(3)])
     read: dict[bytes, list[int]] = {}
     deadline = time.monotonic() + 20
@@ -128,7 +141,9 @@ def waiting(broker: KafkaBroker, storing: Storing) -> int | None:
     return None if lag is None else lag.waiting
 
 
-def test_what_the_workers_group_has_not_committed_waits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_workers_group_has_not_committed_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(broker_module, "SAMPLE_EVERY", 0.0)
     own = replace(settings, topic=f"lag-{uuid.uuid4()}", worker_group=f"lag-{uuid.uuid4()}")
     storing = Storing()
@@ -136,7 +151,9 @@ def test_what_the_workers_group_has_not_committed_waits(settings: Settings, monk
         contextlib.closing(KafkaAdminClient(bootstrap_servers=list(own.broker_url))) as admin,
         contextlib.closing(KafkaBroker(own, storing)) as broker,
     ):
-        admin.create_topics({own.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True)
+        admin.create_topics(
+            {own.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True
+        )
         for _ in range(5):
             broker.publish(key="same", value=b"{}", headers={})
         # Nobody was ever in the group. Kafka may have to make its own topic of groups first.
@@ -159,9 +176,16 @@ def test_what_the_workers_group_has_not_committed_waits(settings: Settings, monk
         admin.delete_topics([own.topic])
 
 
-def test_the_real_database_gives_back_what_was_stored(engine: Engine, deployment: dict[str, Any]) -> None:
+def test_the_real_database_gives_back_what_was_stored(
+    engine: Engine, deployment: dict[str, Any]
+) -> None:
     rows = [
-        {**deployment, "id": str(uuid.uuid4()), "received_at": datetime(2026, 1, day), "details": {"é": day}}  # noqa: DTZ001
+        {
+            **deployment,
+            "id": str(uuid.uuid4()),
+            "received_at": datetime(2026, 1, day),  # noqa: DTZ001
+            "details": {"é": day},
+        }
         for day in (1, 2)
     ]
     with engine.begin() as connection:
@@ -197,10 +221,15 @@ def fill(engine: Engine, rows: list[Row]) -> Store:
 
 @FEW
 @given(histories())
-def test_the_real_database_says_what_really_runs(engine: Engine, history: tuple[list[Row], Answer]) -> None:
+def test_the_real_database_says_what_really_runs(
+    engine: Engine, history: tuple[list[Row], Answer]
+) -> None:
     rows, expected = history
     store = fill(engine, rows)
-    found = {(one.environment, one.component): (one.version, one.since, one.responsible) for one in store.running()}
+    found = {
+        (one.environment, one.component): (one.version, one.since, one.responsible)
+        for one in store.running()
+    }
     assert found == expected
     for place in PLACES:
         there, _ = store.standing(*place)
@@ -296,9 +325,13 @@ def test_concurrent_requests_with_one_key_agree_on_one_event(ledger: Engine) -> 
 
 
 @pytest.fixture
-def database(settings: Settings, ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connecting[Store]]:
+def database(
+    settings: Settings, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Connecting[Store]]:
     """As the requests use it, with less time for a statement and one connection to read by."""
-    shorter = store_module._LIMIT_STATEMENTS.replace("max_statement_time = 4", "max_statement_time = 0.2")
+    shorter = store_module._LIMIT_STATEMENTS.replace(
+        "max_statement_time = 4", "max_statement_time = 0.2"
+    )
     monkeypatch.setattr(store_module, "_LIMIT_STATEMENTS", shorter)
     reading, recording = database_engine(settings, 1), database_engine(settings, 2)
     monkeypatch.setattr(reading.pool, "_timeout", 0.2)
@@ -332,7 +365,9 @@ def test_the_server_ends_a_statement_before_it_would_seem_away(ledger: Engine) -
     assert store_module.STATEMENT_TIMEOUT < store_module.QUERY_TIMEOUT
 
 
-def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(database: Connecting[Store], ledger: Engine) -> None:
+def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(
+    database: Connecting[Store], ledger: Engine
+) -> None:
     held, free = (uuid.uuid4().hex * 2 for _ in range(2))
     wanted = Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
     with ledger.connect() as holder:
@@ -348,7 +383,9 @@ def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(database: Connec
         assert database.use(lambda store: store.reserve(held, wanted)) == wanted
     finally:
         with ledger.connect() as connection:
-            connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key_hash.in_([held, free])))
+            connection.execute(
+                delete(idempotency_keys).where(idempotency_keys.c.key_hash.in_([held, free]))
+            )
 
 
 def test_a_slow_query_takes_its_readers_time_alone(database: Connecting[Store]) -> None:
@@ -361,7 +398,10 @@ def test_a_slow_query_takes_its_readers_time_alone(database: Connecting[Store]) 
 def test_readers_that_hold_every_connection_disturb_neither_recording_nor_the_check(
     database: Connecting[Store], ledger: Engine
 ) -> None:
-    key, wanted = uuid.uuid4().hex * 2, Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
+    key, wanted = (
+        uuid.uuid4().hex * 2,
+        Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2)),  # noqa: DTZ001
+    )
 
     def read(store: Store) -> None:
         with store._engine.connect():
@@ -406,7 +446,10 @@ def test_a_connection_that_the_server_closed_costs_no_request(
         monkeypatch.setattr("api_rest.store.PING_AFTER", -1.0)
     store = Store(ledger)
     with ledger.connect() as first, ledger.connect() as second:
-        doomed = [connection.connection.driver_connection.thread_id() for connection in (first, second)]  # type: ignore[union-attr]
+        doomed = [
+            connection.connection.driver_connection.thread_id()  # type: ignore[union-attr]
+            for connection in (first, second)
+        ]
     killer = create_engine(ledger.url)
     with killer.connect() as connection:
         for number in doomed:
@@ -433,7 +476,9 @@ def address(topic: str, ledger: Engine, tmp_path_factory: pytest.TempPathFactory
     url = f"http://127.0.0.1:{port}"
     with (
         file.open("wb") as log,
-        subprocess.Popen([sys.executable, "-m", "api_rest"], env=environ, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            [sys.executable, "-m", "api_rest"], env=environ, stdout=log, stderr=log
+        ) as process,
     ):
         try:
             until(lambda: requests.get(f"{url}/ready", timeout=5).status_code == 200)
@@ -480,7 +525,9 @@ def test_a_real_server_answers_as_promised(address: str, mode: GenerationMode) -
             few(given(case=result.ok().as_strategy(generation_mode=mode))(answers))()
 
 
-def test_a_key_is_one_answer_to_requests_sent_together(address: str, deployment: dict[str, Any]) -> None:
+def test_a_key_is_one_answer_to_requests_sent_together(
+    address: str, deployment: dict[str, Any]
+) -> None:
     key = {"Idempotency-Key": str(uuid.uuid4())}
     url = f"{address}/deployments"
 

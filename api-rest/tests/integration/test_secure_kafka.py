@@ -57,7 +57,12 @@ class Api:
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
         self._file = log.open("wb")
-        told = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(port), "LOG_LEVEL": "DEBUG", "PYTHONPATH": str(SOURCES)}
+        told = {
+            "HTTP_HOST": "127.0.0.1",
+            "HTTP_PORT": str(port),
+            "LOG_LEVEL": "DEBUG",
+            "PYTHONPATH": str(SOURCES),
+        }
         command = [sys.executable, "-m", "api_rest"]
         environ = {**os.environ, **environ, **told}
         self._process = subprocess.Popen(command, env=environ, stdout=self._file, stderr=self._file)
@@ -113,12 +118,16 @@ def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
     kafka: SecureKafka, start: Callable[..., Api], deployment: dict[str, Any], tmp_path: Path
 ) -> None:
     admin = kafka.admin()
-    admin.create_topics({"secured": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.create_topics(
+        {"secured": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True
+    )
     admin.close()
     tokens = tmp_path / "tokens"
     tokens.write_text(f"test write {TOKEN}\n")
     api = start(TOPIC="secured", BROKER_PASSWORD=WRONG, TOKENS_FILE=str(tokens))
-    eventually(lambda: "invalid credentials" in str(api.ready(TOKEN)), "it does not say what is wrong")
+    eventually(
+        lambda: "invalid credentials" in str(api.ready(TOKEN)), "it does not say what is wrong"
+    )
     assert api.ready()[0] == 503
     for without in ("", "no-token-of-this-test"):
         assert "Kafka does not answer" in api.ready(without)[1]["reasons"]
@@ -127,12 +136,15 @@ def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
     refused = requests.post(f"{api.url}/deployments", json=deployment, headers=WRITES, timeout=30)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
     kafka.change_password(WRONG)
-    eventually(lambda: "Kafka" not in str(api.ready()), "it does not log in once its password is right")
+    eventually(
+        lambda: "Kafka" not in str(api.ready()), "it does not log in once its password is right"
+    )
     accepted = requests.post(f"{api.url}/deployments", json=deployment, headers=WRITES, timeout=30)
     assert accepted.status_code == 202, accepted.text
     kafka.change_password(PASSWORD)
     eventually(
-        lambda: "invalid credentials" in str(api.ready(TOKEN)), "it does not notice that its password was changed"
+        lambda: "invalid credentials" in str(api.ready(TOKEN)),
+        "it does not notice that its password was changed",
     )
     assert api.end() == 0
     assert "invalid credentials" in api.told()
@@ -144,9 +156,13 @@ def test_a_group_that_may_not_be_described_is_no_reason_not_to_serve(
     kafka: SecureKafka, start: Callable[..., Api]
 ) -> None:
     with contextlib.closing(kafka.admin()) as admin:
-        admin.create_topics({"guarded": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        admin.create_topics(
+            {"guarded": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True
+        )
         group = ResourcePattern(ResourceType.GROUP, "not-ours")
-        admin.create_acls([ACL("User:nobody", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, group)])
+        admin.create_acls(
+            [ACL("User:nobody", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, group)]
+        )
     api = start(TOPIC="guarded", WORKER_GROUP="not-ours")
     eventually(lambda: "not known how far events are stored" in api.told(), "it does not say so")
     assert "GroupAuthorizationFailedError" in api.told()

@@ -94,7 +94,9 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
     from .store import Store, database_engine  # noqa: PLC0415
     from .worker import Worker  # noqa: PLC0415
 
-    logs.configure(level=settings.log_level, service="async-worker", environment=settings.environment)
+    logs.configure(
+        level=settings.log_level, service="async-worker", environment=settings.environment
+    )
     log = structlog.stdlib.get_logger("async_worker")
     # kafka-python's own threads, for one: the loop learns of it when it next needs them.
     threading.excepthook = lambda died: log.critical(
@@ -106,7 +108,9 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
         store = Store(database_engine(settings), notify=bool(settings.webhook_url))
         opened.callback(store.close)
         try:
-            health = HealthServer(settings.health_port, vitals, store.check, metrics, settings.topic)
+            health = HealthServer(
+                settings.health_port, vitals, store.check, metrics, settings.topic
+            )
         except OSError as error:
             log.error("cannot listen", port=settings.health_port, reason=str(error))  # noqa: TRY400
             return FAILED
@@ -127,7 +131,9 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
                 return 0
             opened.callback(broker.close)
             background = notifier.Notifier(
-                store, partial(notifier.post, settings.webhook_url) if settings.webhook_url else None, metrics
+                store,
+                partial(notifier.post, settings.webhook_url) if settings.webhook_url else None,
+                metrics,
             )
             opened.callback(background.close)
             background.start()
@@ -156,7 +162,9 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
     return 0
 
 
-def _connect(settings: Settings, store: Store, vitals: Vitals, stopping: threading.Event) -> KafkaBroker | None:
+def _connect(
+    settings: Settings, store: Store, vitals: Vitals, stopping: threading.Event
+) -> KafkaBroker | None:
     """Wait until Kafka and the database are there; None when told to stop meanwhile."""
     import structlog  # noqa: PLC0415
 

@@ -61,10 +61,19 @@ DEAD_LETTER_BYTES = 2_097_152
 REASON, STACK_CLASS, VALUE_OMITTED = "reason", "stack-class", "value-omitted"
 ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET = "origin-topic", "origin-partition", "origin-offset"
 # The group has moved on: somebody else reads these messages again, which changes nothing.
-SUPERSEDED = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+SUPERSEDED = (
+    CommitFailedError,
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 # A password is changed here and there one after the other; until both are done, waiting is right.
-LOGIN_REFUSED = (IllegalSaslStateError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+LOGIN_REFUSED = (
+    IllegalSaslStateError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
 
 
 class KafkaBroker:
@@ -114,7 +123,9 @@ class KafkaBroker:
                 heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             )
             metrics = self._consumer.metrics(raw=True)
-            self._heartbeat_age = next(metrics[name] for name in metrics if name.name == HEARTBEAT_AGE)
+            self._heartbeat_age = next(
+                metrics[name] for name in metrics if name.name == HEARTBEAT_AGE
+            )
             self._consumer.subscribe([settings.topic])
             opened.pop_all()
 
@@ -174,13 +185,19 @@ class KafkaBroker:
     def progress(self) -> tuple[dict[int, int], dict[int, int], int]:
         """Return, without asking Kafka, how far each partition is read, how much is left, and how many are ours."""
         owned = self._consumer.assignment()
-        self._positions = {partition: offset for partition, offset in self._positions.items() if partition in owned}
+        self._positions = {
+            partition: offset for partition, offset in self._positions.items() if partition in owned
+        }
         lags = {
             partition.partition: max(0, end - offset)
             for partition, offset in self._positions.items()
             if (end := self._consumer.highwater(partition)) is not None
         }
-        return {partition.partition: offset for partition, offset in self._positions.items()}, lags, len(owned)
+        return (
+            {partition.partition: offset for partition, offset in self._positions.items()},
+            lags,
+            len(owned),
+        )
 
     def commit(self, messages: Iterable[Message]) -> None:
         """Note that everything up to these messages is done.
@@ -207,7 +224,9 @@ class KafkaBroker:
             self._answer_by = now + COMMIT_TIMEOUT_MS / 1000
             self._consumer.commit_async(_offsets(owed), callback=self._committed)
 
-    def _committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object) -> None:
+    def _committed(
+        self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object
+    ) -> None:
         # Called while the consumer polls or commits, in its thread.
         self._answer_by = 0.0
         if isinstance(answer, KafkaError):
@@ -220,7 +239,9 @@ class KafkaBroker:
     def _ours(self) -> dict[TopicPartition, int]:
         """Return what is owed and still ours to commit; the other partitions are read again by whoever has them."""
         owned = self._consumer.assignment()
-        self._owed = {partition: offset for partition, offset in self._owed.items() if partition in owned}
+        self._owed = {
+            partition: offset for partition, offset in self._owed.items() if partition in owned
+        }
         return dict(self._owed)
 
     def rewind(self, messages: Sequence[Message]) -> None:
@@ -257,11 +278,15 @@ class KafkaBroker:
                 raise Fatal(f"Kafka refuses the dead letter: {failure!r}") from failure
             raise Unavailable(f"Kafka did not take the dead letter: {failure!r}") from failure
 
-    def _put_aside(self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    def _put_aside(
+        self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+    ) -> None:
         # kafka-python sends no message without both key and value; an empty value says the same to a reader.
         value = b"" if key is None and value is None else value
         topic = self._settings.dead_letter_topic
-        self._producer.send(topic, key=key, value=value, headers=headers).get(timeout=DELIVERY_TIMEOUT + 1)
+        self._producer.send(topic, key=key, value=value, headers=headers).get(
+            timeout=DELIVERY_TIMEOUT + 1
+        )
 
     def heartbeat(self, value: bytes, key: bytes) -> None:
         """Send a heartbeat without waiting for it; skipped while the last one is still under way.
@@ -275,7 +300,11 @@ class KafkaBroker:
         partition = owned[self._beats % len(owned)].partition if owned else None
         try:
             self._pending = self._producer.send(
-                self._settings.topic, key=key, value=value, headers=[(KIND, KIND_HEARTBEAT)], partition=partition
+                self._settings.topic,
+                key=key,
+                value=value,
+                headers=[(KIND, KIND_HEARTBEAT)],
+                partition=partition,
             )
         except KafkaError:
             self._delivered = False
@@ -315,7 +344,10 @@ def _offsets(offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Offs
 
 def _make_topics(settings: Settings) -> None:
     wanted: dict[str, dict[str, Any]] = {
-        settings.topic: {"num_partitions": settings.topic_partitions, "replication_factor": settings.topic_replication},
+        settings.topic: {
+            "num_partitions": settings.topic_partitions,
+            "replication_factor": settings.topic_replication,
+        },
         # Kept until somebody has looked: dead letters are few.
         settings.dead_letter_topic: {
             "num_partitions": 1,
@@ -346,7 +378,14 @@ def _hopeless(error: KafkaError) -> bool:
 
 def message_of(record: ConsumerRecord) -> Message:
     """Return a record as we know it."""
-    return Message(record.topic, record.partition, record.offset, record.key, record.value, tuple(record.headers))
+    return Message(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
 
 
 def dead_letter_headers(message: Message, error: Exception) -> list[tuple[str, bytes]]:
@@ -366,7 +405,11 @@ def connect(client: Callable[..., Any], settings: Settings, **options: object) -
     brokers = ", ".join(settings.broker_url)
     try:
         return open_client(
-            client, settings, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, client_id="async-worker", **options
+            client,
+            settings,
+            bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+            client_id="async-worker",
+            **options,
         )
     except KafkaError as error:
         if _hopeless(error):

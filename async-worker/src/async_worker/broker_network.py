@@ -27,7 +27,10 @@ __all__ = ["Network", "ProducerNetwork", "open_client"]
 
 RECONNECT_BACKOFF_MAX_MS = 2_000
 # kafka-python's own default waits up to 30 s for a host that swallows packets.
-CONNECT_TIMEOUTS = {"socket_connection_setup_timeout_ms": 2_000, "socket_connection_setup_timeout_max_ms": 2_000}
+CONNECT_TIMEOUTS = {
+    "socket_connection_setup_timeout_ms": 2_000,
+    "socket_connection_setup_timeout_max_ms": 2_000,
+}
 # How long a producer sleeps for a broker that is not ready; whatever comes in wakes it before.
 NOT_READY_LOOK_MS = 100.0
 
@@ -92,13 +95,19 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-pytho
         if self.failure is not None and not self.connection_delay(node.node_id):
             self.update_backoff(node.node_id)
 
-    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> KafkaTCPTransport:  # noqa: ANN401
+    async def _build_transport(
+        self,
+        node: Any,  # noqa: ANN401
+        timeout_at: float | None = None,
+    ) -> KafkaTCPTransport:
         sock = await create_connection(
             self._net, node.host, node.port, self.config["socket_options"], timeout_at=timeout_at
         )
         if not self.ssl_enabled:
             return _Plain(self._net, sock, host=node.host)
-        transport = _Encrypted(self._net, sock, host=node.host, ssl_context=self.config["ssl_context"])
+        transport = _Encrypted(
+            self._net, sock, host=node.host, ssl_context=self.config["ssl_context"]
+        )
         try:
             await transport.handshake_until(timeout_at)
         except (OSError, KafkaError) as error:

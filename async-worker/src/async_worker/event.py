@@ -131,7 +131,9 @@ def _with_run_columns(row: Deployment, details: Mapping[str, Any]) -> Deployment
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
     """Return the heartbeat as it travels on Kafka."""
-    return json.dumps({"instance": heartbeat.instance, "sent_at": heartbeat.sent_at}).encode("utf-8")
+    return json.dumps({"instance": heartbeat.instance, "sent_at": heartbeat.sent_at}).encode(
+        "utf-8"
+    )
 
 
 def decode_heartbeat(value: bytes | None) -> Heartbeat:

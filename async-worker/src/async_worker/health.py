@@ -37,7 +37,9 @@ Answer = tuple[int, str, bytes]
 class Vitals:
     """What the loop last said about itself. Written by the loop, read by the health server's threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, heartbeat_interval: float = 10) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, heartbeat_interval: float = 10
+    ) -> None:
         self._clock = clock
         # Two heartbeats may get lost, and one may be late.
         self._quiet_after = 3 * heartbeat_interval + STALLED_AFTER
@@ -55,7 +57,9 @@ class Vitals:
         self._delivering = delivering
         self._last_turn = self._clock()
 
-    def read(self, positions: Mapping[int, int], lags: Mapping[int, int], owned: int, messages: int) -> None:
+    def read(
+        self, positions: Mapping[int, int], lags: Mapping[int, int], owned: int, messages: int
+    ) -> None:
         """Note how far each partition is read, how much is left there, and what the last look brought."""
         now = self._clock()
         if messages or owned > self._owned:
@@ -92,9 +96,7 @@ class Vitals:
         now, moved, lags = self._clock(), self._moved, self._lags
         for partition, (_, since) in moved.items():
             if lags.get(partition) and now - since > STALLED_AFTER:
-                return (
-                    f"partition {partition} has {lags[partition]} messages, and none was read for {now - since:.0f} s"
-                )
+                return f"partition {partition} has {lags[partition]} messages, and none was read for {now - since:.0f} s"
         # Each worker sends its heartbeats to a partition that it reads itself, so silence is a fault.
         if self._owned and now - self._last_read > self._quiet_after:
             return f"nothing was read for {now - self._last_read:.0f} s, not even this worker's own heartbeats"
@@ -105,7 +107,12 @@ class HealthServer:
     """GET /health, GET /ready and GET /metrics on a thread of its own."""
 
     def __init__(
-        self, port: int, vitals: Vitals, check_database: Callable[[], None], metrics: Metrics, topic: str
+        self,
+        port: int,
+        vitals: Vitals,
+        check_database: Callable[[], None],
+        metrics: Metrics,
+        topic: str,
     ) -> None:
         """Listen, or raise OSError; `serve` begins to answer."""
 
@@ -144,7 +151,11 @@ class HealthServer:
 
 def _health(vitals: Vitals) -> Answer:
     reason = vitals.stuck()
-    return _json(503, {"status": "stuck", "reasons": [reason]}) if reason else _json(200, {"status": "alive"})
+    return (
+        _json(503, {"status": "stuck", "reasons": [reason]})
+        if reason
+        else _json(200, {"status": "alive"})
+    )
 
 
 class _Readiness:
@@ -166,7 +177,11 @@ class _Readiness:
         if found and found != self._logged:  # it is asked every few seconds
             log.warning("not ready", reason=found)
         self._logged = found
-        return _json(503, {"status": "not ready", "reasons": reasons}) if reasons else _json(200, {"status": "ready"})
+        return (
+            _json(503, {"status": "not ready", "reasons": reasons})
+            if reasons
+            else _json(200, {"status": "ready"})
+        )
 
 
 def _json(status: int, body: dict[str, Any]) -> Answer:
@@ -179,7 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         answer = self.answers.get(self.path)
-        status, kind, content = answer() if answer else _json(404, {"status": "there is nothing at this address"})
+        status, kind, content = (
+            answer() if answer else _json(404, {"status": "there is nothing at this address"})
+        )
         with suppress(ConnectionError):  # a probe may hang up as soon as it has read the status
             self.send_response(status)
             self.send_header("Content-Type", kind)

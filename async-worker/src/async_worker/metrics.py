@@ -39,19 +39,32 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self.messages = Counter(
-            "worker_messages", "Messages done with, by what came of them", ["outcome"], registry=registry
+            "worker_messages",
+            "Messages done with, by what came of them",
+            ["outcome"],
+            registry=registry,
         )
         self.dead_letters = Counter(
-            "worker_dead_letters", "Messages put aside, by the class of the error", ["reason"], registry=registry
+            "worker_dead_letters",
+            "Messages put aside, by the class of the error",
+            ["reason"],
+            registry=registry,
         )
         self.batch_messages = Histogram(
             "worker_batch_messages", "Messages in a batch", buckets=MESSAGES, registry=registry
         )
         self.batch_seconds = Histogram(
-            "worker_batch_seconds", "Time from a batch's arrival to its effect", buckets=SECONDS, registry=registry
+            "worker_batch_seconds",
+            "Time from a batch's arrival to its effect",
+            buckets=SECONDS,
+            registry=registry,
         )
-        self.outages = Counter("worker_outages", "Times that Kafka or the database went away", registry=registry)
-        self.retries = Counter("worker_retries", "Attempts that failed while it was away", registry=registry)
+        self.outages = Counter(
+            "worker_outages", "Times that Kafka or the database went away", registry=registry
+        )
+        self.retries = Counter(
+            "worker_retries", "Attempts that failed while it was away", registry=registry
+        )
         self.commit_failures = Counter(
             "worker_commit_failures", "Offsets that Kafka did not take at once", registry=registry
         )
@@ -73,13 +86,23 @@ class Metrics:
             registry=registry,
         )
         self.notifications = Counter(
-            "worker_notifications", "Attempts to tell the webhook, by what came of them", ["outcome"], registry=registry
+            "worker_notifications",
+            "Attempts to tell the webhook, by what came of them",
+            ["outcome"],
+            registry=registry,
         )
-        self.purged = Counter("worker_purged_rows", "Rows deleted that nobody needs any more", registry=registry)
-        self.ready = Gauge("worker_ready", "1 while this worker consumes, else 0", registry=registry)
-        Gauge("worker_build_info", "Always 1; the version is in the label", ["version"], registry=registry).labels(
-            version.installed()
-        ).set(1)
+        self.purged = Counter(
+            "worker_purged_rows", "Rows deleted that nobody needs any more", registry=registry
+        )
+        self.ready = Gauge(
+            "worker_ready", "1 while this worker consumes, else 0", registry=registry
+        )
+        Gauge(
+            "worker_build_info",
+            "Always 1; the version is in the label",
+            ["version"],
+            registry=registry,
+        ).labels(version.installed()).set(1)
         for outcome in OUTCOMES:
             self.messages.labels(outcome)
         for outcome in NOTIFICATION_OUTCOMES:
@@ -100,9 +123,17 @@ class Metrics:
 
 def table() -> str:
     """Return the Markdown table of our own metrics, as the README holds it."""
-    families = [family for family in Metrics().registry.collect() if family.name.startswith("worker_")]
+    families = [
+        family for family in Metrics().registry.collect() if family.name.startswith("worker_")
+    ]
     rows = [
-        (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation)
+        (
+            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
+            family.type,
+            family.documentation,
+        )
         for family in families
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (("Metric", "Type", "What it is"), ("---",) * 3, *rows))
+    return "\n".join(
+        f"| {' | '.join(row)} |" for row in (("Metric", "Type", "What it is"), ("---",) * 3, *rows)
+    )

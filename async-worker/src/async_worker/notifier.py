@@ -52,7 +52,12 @@ class Outbox(Protocol):
         """Take a notification for this worker."""
 
     def settle(
-        self, notification: Notification, *, sent_at: datetime | None, retry_at: datetime | None, error: str | None
+        self,
+        notification: Notification,
+        *,
+        sent_at: datetime | None,
+        retry_at: datetime | None,
+        error: str | None,
     ) -> None:
         """Note what came of it."""
 
@@ -117,7 +122,8 @@ def post(url: str, content: bytes) -> None:
         with error:
             waits = error.code in {TOO_MANY, AWAY}
             raise Failed(
-                f"it answered {error.code}", _seconds(error.headers.get("Retry-After")) if waits else None
+                f"it answered {error.code}",
+                _seconds(error.headers.get("Retry-After")) if waits else None,
             ) from None
     except urllib.error.URLError as error:
         reason = error.reason
@@ -225,9 +231,16 @@ class Notifier:
         self._metrics.notifications.labels("given_up" if given_up else "retried").inc()
         log.log(
             logging.ERROR if given_up else logging.WARNING,
-            "the webhook is given up for this deployment" if given_up else "the webhook is tried again later",
+            "the webhook is given up for this deployment"
+            if given_up
+            else "the webhook is tried again later",
             event_id=notification.deployment_id,
             attempt=notification.attempts + 1,
             reason=failed.reason,
         )
-        self._outbox.settle(notification, sent_at=None, retry_at=None if given_up else now + wait, error=failed.reason)
+        self._outbox.settle(
+            notification,
+            sent_at=None,
+            retry_at=None if given_up else now + wait,
+            error=failed.reason,
+        )

@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 __all__ = ["Letter", "Summary", "arguments", "letter", "redrive"]
 
 REDRIVEN = "redriven"
-ADDED = {REASON, STACK_CLASS, VALUE_OMITTED, ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET, REDRIVEN}
+ADDED = {
+    REASON,
+    STACK_CLASS,
+    VALUE_OMITTED,
+    ORIGIN_TOPIC,
+    ORIGIN_PARTITION,
+    ORIGIN_OFFSET,
+    REDRIVEN,
+}
 AT_ONCE = 500
 POLL_TIMEOUT_MS = 1_000
 METADATA_TIMEOUT_MS = 10_000
@@ -71,7 +79,9 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="put back at most N messages")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be put back, and change nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be put back, and change nothing"
+    )
     return parser.parse_args(given)
 
 
@@ -93,13 +103,16 @@ def letter(message: Message) -> Letter:
     times = int(count) + 1 if count.isdigit() else 1
     headers = [(name, value) for name, value in message.headers if name not in ADDED]
     return Letter(
-        last[ORIGIN_TOPIC].decode("utf-8", "replace"), [*headers, (REDRIVEN, str(times).encode("ascii"))], reason
+        last[ORIGIN_TOPIC].decode("utf-8", "replace"),
+        [*headers, (REDRIVEN, str(times).encode("ascii"))],
+        reason,
     )
 
 
 def _origin(headers: dict[str, bytes]) -> str:
     topic, partition, offset = (
-        headers.get(name, b"?").decode("utf-8", "replace") for name in (ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET)
+        headers.get(name, b"?").decode("utf-8", "replace")
+        for name in (ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET)
     )
     return f"at offset {offset} of partition {partition} of {topic}"
 
@@ -125,7 +138,9 @@ def redrive(settings: Settings, *, limit: int | None, dry_run: bool) -> int:
 
 
 def _report(summary: Summary, *, dry_run: bool) -> None:
-    print(f"{summary.moved} {'would be' if dry_run else 'were'} put back, {summary.left} cannot be.")
+    print(
+        f"{summary.moved} {'would be' if dry_run else 'were'} put back, {summary.left} cannot be."
+    )
     for reason, count in summary.reasons.most_common():
         print(f"  {count} x {reason}")
 
@@ -133,7 +148,9 @@ def _report(summary: Summary, *, dry_run: bool) -> None:
 class _Redrive:
     """One run over what the dead-letter topic holds at its start: never over what this run itself brings back."""
 
-    def __init__(self, settings: Settings, opened: ExitStack, summary: Summary, *, dry_run: bool) -> None:
+    def __init__(
+        self, settings: Settings, opened: ExitStack, summary: Summary, *, dry_run: bool
+    ) -> None:
         self._topic = settings.dead_letter_topic
         self._summary = summary
         self._dry_run = dry_run
@@ -168,23 +185,31 @@ class _Redrive:
         partitions = [TopicPartition(self._topic, number) for number in self._partitions()]
         self._consumer.assign(partitions)
         ends = self._consumer.end_offsets(partitions, timeout_ms=METADATA_TIMEOUT_MS)
-        left = {partition for partition in partitions if self._position(partition) < ends[partition]}
+        left = {
+            partition for partition in partitions if self._position(partition) < ends[partition]
+        }
         patience = PATIENCE
         while left and patience and (limit is None or self._summary.moved < limit):
             most = AT_ONCE if limit is None else min(AT_ONCE, limit - self._summary.moved)
             polled = self._consumer.poll(timeout_ms=POLL_TIMEOUT_MS, max_records=most)
             patience = PATIENCE if polled else patience - 1
             for partition, records in polled.items():
-                known = [message_of(record) for record in records if record.offset < ends[partition]]
+                known = [
+                    message_of(record) for record in records if record.offset < ends[partition]
+                ]
                 self._put_back(partition, known)
             left = {partition for partition in left if self._position(partition) < ends[partition]}
         if left and not patience:
-            raise Unavailable(f"{self._topic} cannot be read: Kafka gives nothing although there is something")
+            raise Unavailable(
+                f"{self._topic} cannot be read: Kafka gives nothing although there is something"
+            )
 
     def _partitions(self) -> Iterable[int]:
         numbers = self._consumer.partitions_for_topic(self._topic)
         if not numbers:
-            raise Unavailable(f"there is no topic {self._topic}: the worker makes it when it starts")
+            raise Unavailable(
+                f"there is no topic {self._topic}: the worker makes it when it starts"
+            )
         return sorted(numbers)
 
     def _position(self, partition: TopicPartition) -> int:
@@ -203,7 +228,9 @@ class _Redrive:
                 continue
             future = None
             if not self._dry_run:
-                future = self._producer.send(found.topic, key=message.key, value=message.value, headers=found.headers)
+                future = self._producer.send(
+                    found.topic, key=message.key, value=message.value, headers=found.headers
+                )
             sent.append((message, found, future))
         for message, found, future in sent:
             if future is not None:
@@ -211,7 +238,9 @@ class _Redrive:
             self._summary.moved += 1
             self._summary.reasons[found.reason] += 1
             what = "would be put back" if self._dry_run else "put back"
-            print(f"{what}: offset {message.offset} of {message.topic} to {found.topic}: {found.reason}")
+            print(
+                f"{what}: offset {message.offset} of {message.topic} to {found.topic}: {found.reason}"
+            )
         if messages and not self._dry_run:
             offsets = {partition: OffsetAndMetadata(messages[-1].offset + 1, "", -1)}
             self._consumer.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)

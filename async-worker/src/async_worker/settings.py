@@ -17,23 +17,44 @@ class Settings(BrokerSettings):
     db_database: str = setting(TEXT, "the database's name")
     db_username: str = setting(TEXT, "who writes it; needs to create and alter its tables too")
     db_password: str = setting(TEXT, "that user's password", secret=True)
-    topic: str = setting(TEXT, "the Kafka topic of the events; made when it is not there", default="deployments")
-    dead_letter_topic: str = setting(
-        TEXT, "where messages go that can never be processed; made too", default="deployments.dead-letter"
+    topic: str = setting(
+        TEXT, "the Kafka topic of the events; made when it is not there", default="deployments"
     )
-    topic_partitions: int = setting(whole(1, 100), "partitions of the topic when it is made", default="3")
-    topic_replication: int = setting(whole(1, 9), "replicas of both topics when they are made", default="1")
+    dead_letter_topic: str = setting(
+        TEXT,
+        "where messages go that can never be processed; made too",
+        default="deployments.dead-letter",
+    )
+    topic_partitions: int = setting(
+        whole(1, 100), "partitions of the topic when it is made", default="3"
+    )
+    topic_replication: int = setting(
+        whole(1, 9), "replicas of both topics when they are made", default="1"
+    )
     group_id: str = setting(TEXT, "the consumer group that shares the work", default="async-worker")
-    batch_size: int = setting(whole(1, 5000), "messages stored in one transaction at most", default="1000")
-    heartbeat_interval: int = setting(whole(1, 3600), "seconds between heartbeat events", default="10")
-    health_port: int = setting(whole(1, 65535), "the port of /health, /ready and /metrics", default="8001")
+    batch_size: int = setting(
+        whole(1, 5000), "messages stored in one transaction at most", default="1000"
+    )
+    heartbeat_interval: int = setting(
+        whole(1, 3600), "seconds between heartbeat events", default="10"
+    )
+    health_port: int = setting(
+        whole(1, 65535), "the port of /health, /ready and /metrics", default="8001"
+    )
     environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
     log_level: str = setting(
-        choice("DEBUG", "INFO", "WARNING", "ERROR"), "the least serious log lines to write", default="INFO"
+        choice("DEBUG", "INFO", "WARNING", "ERROR"),
+        "the least serious log lines to write",
+        default="INFO",
     )
     webhook_url: str = setting(
-        OPTIONAL_URL, "who is told when a deployment ends, by a Slack-compatible POST", default="", secret=True
+        OPTIONAL_URL,
+        "who is told when a deployment ends, by a Slack-compatible POST",
+        default="",
+        secret=True,
     )
     otel_exporter_otlp_endpoint: str = setting(
-        OPTIONAL_URL, "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself", default=""
+        OPTIONAL_URL,
+        "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself",
+        default="",
     )

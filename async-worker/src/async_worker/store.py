@@ -42,7 +42,15 @@ if TYPE_CHECKING:
     from .event import Deployment
     from .settings import Settings
 
-__all__ = ["Notification", "Rejected", "Store", "Stored", "database_engine", "deployments", "metadata"]
+__all__ = [
+    "Notification",
+    "Rejected",
+    "Store",
+    "Stored",
+    "database_engine",
+    "deployments",
+    "metadata",
+]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -121,10 +129,18 @@ PURGE_STEP = 1_000
 NEWS_FOR = timedelta(hours=24)
 
 INSERT = f"INSERT INTO deployments ({', '.join(deployments.c.keys())}) VALUES "  # noqa: S608  no value in it
-INSERT_NEWS = "INSERT INTO notifications (deployment_id, created_at, attempts, next_attempt_at) VALUES "
+INSERT_NEWS = (
+    "INSERT INTO notifications (deployment_id, created_at, attempts, next_attempt_at) VALUES "
+)
 # Setting the id to itself is MySQL's way to do nothing for a known id; INSERT IGNORE would hide other errors too.
-MYSQL_ONCE = {INSERT: " ON DUPLICATE KEY UPDATE id = id", INSERT_NEWS: " ON DUPLICATE KEY UPDATE attempts = attempts"}
-SQLITE_ONCE = {INSERT: " ON CONFLICT (id) DO NOTHING", INSERT_NEWS: " ON CONFLICT (deployment_id) DO NOTHING"}
+MYSQL_ONCE = {
+    INSERT: " ON DUPLICATE KEY UPDATE id = id",
+    INSERT_NEWS: " ON DUPLICATE KEY UPDATE attempts = attempts",
+}
+SQLITE_ONCE = {
+    INSERT: " ON CONFLICT (id) DO NOTHING",
+    INSERT_NEWS: " ON CONFLICT (deployment_id) DO NOTHING",
+}
 
 Rejected = list[tuple["Deployment", Exception]]
 
@@ -189,7 +205,9 @@ def _mysql_engine(url: URL, timeout: int) -> Engine:
     )
 
     @event.listens_for(engine, "do_connect")
-    def count_changes(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+    def count_changes(
+        _dialect: object, _record: object, _arguments: object, options: dict[str, Any]
+    ) -> None:
         # SQLAlchemy has rows counted that were found; what tells a new row from a known one is whether it changed.
         options["client_flag"] = options.get("client_flag", 0) & ~CLIENT.FOUND_ROWS
 
@@ -213,7 +231,11 @@ class Store:
                 return
             if revision is not None and revision > migrations.HEAD:
                 # A newer worker was here and this one is what was rolled back to: steps only add, so it can go on.
-                log.warning("the database is newer than this worker", database=revision, worker=migrations.HEAD)
+                log.warning(
+                    "the database is newer than this worker",
+                    database=revision,
+                    worker=migrations.HEAD,
+                )
                 return
             self._migrate()
 
@@ -281,13 +303,22 @@ class Store:
                 notifications.c.deployment_id,
                 *(
                     deployments.c[name]
-                    for name in ("component", "version", "environment", "responsible", "stage", "status")
+                    for name in (
+                        "component",
+                        "version",
+                        "environment",
+                        "responsible",
+                        "stage",
+                        "status",
+                    )
                 ),
                 notifications.c.attempts,
                 notifications.c.created_at,
                 notifications.c.next_attempt_at,
             )
-            .join_from(notifications, deployments, notifications.c.deployment_id == deployments.c.id)
+            .join_from(
+                notifications, deployments, notifications.c.deployment_id == deployments.c.id
+            )
             .where(notifications.c.next_attempt_at <= now)
             .order_by(notifications.c.next_attempt_at)
             .limit(limit)
@@ -310,7 +341,12 @@ class Store:
             return connection.execute(statement).rowcount == 1
 
     def settle(
-        self, notification: Notification, *, sent_at: datetime | None, retry_at: datetime | None, error: str | None
+        self,
+        notification: Notification,
+        *,
+        sent_at: datetime | None,
+        retry_at: datetime | None,
+        error: str | None,
     ) -> None:
         """Note what came of an attempt."""
         statement = (
@@ -324,8 +360,11 @@ class Store:
     def purge(self, before: datetime) -> int:
         """Delete idempotency keys, and notifications with nothing left to do, from before then; return how many."""
         with _translated():
-            return self._purge(idempotency_keys, idempotency_keys.c.received_at < before) + self._purge(
-                notifications, (notifications.c.created_at < before) & notifications.c.next_attempt_at.is_(None)
+            return self._purge(
+                idempotency_keys, idempotency_keys.c.received_at < before
+            ) + self._purge(
+                notifications,
+                (notifications.c.created_at < before) & notifications.c.next_attempt_at.is_(None),
             )
 
     def _purge(self, table: Table, condition: Any) -> int:  # noqa: ANN401  SQLAlchemy's generic expression
@@ -334,7 +373,11 @@ class Store:
         purged = 0
         while True:
             with self._engine.begin() as connection:
-                keys = connection.execute(select(key).where(condition).limit(PURGE_STEP)).scalars().all()
+                keys = (
+                    connection.execute(select(key).where(condition).limit(PURGE_STEP))
+                    .scalars()
+                    .all()
+                )
                 if keys:
                     connection.execute(delete(table).where(key.in_(keys)))
             purged += len(keys)
@@ -371,7 +414,9 @@ def _insert(connection: Connection, insert: str, rows: Sequence[tuple[str | None
         return 0
     if connection.dialect.name == "sqlite":
         places = ", ".join("?" * len(rows[0]))
-        return connection.exec_driver_sql(f"{insert}({places}){SQLITE_ONCE[insert]}", list(rows)).rowcount
+        return connection.exec_driver_sql(
+            f"{insert}({places}){SQLITE_ONCE[insert]}", list(rows)
+        ).rowcount
     # By hand: SQLAlchemy's and PyMySQL's own way to many rows takes four times as long, for every value.
     connection = connection.execution_options(no_parameters=True)
     return sum(
@@ -417,7 +462,9 @@ def _lock(connection: Connection) -> None:
     # Each database of a server has its own; a name has 64 characters at most.
     query = text("SELECT GET_LOCK(LEFT(CONCAT('migrations of ', DATABASE()), 64), :wait)")
     if connection.execute(query, {"wait": MIGRATION_LOCK_WAIT}).scalar() != 1:
-        raise Unavailable("another worker is changing the database's schema; this one waits until that is done")
+        raise Unavailable(
+            "another worker is changing the database's schema; this one waits until that is done"
+        )
 
 
 @contextmanager

@@ -156,7 +156,10 @@ class Worker:
         began, began_ns = time.perf_counter(), time.time_ns()
         batch = Batch.of(messages)
         stored = self._ledger.add([row for _, row in batch.deployments])
-        aside = sorted(batch.undecodable + _refused(batch, stored), key=lambda put: (put[0].partition, put[0].offset))
+        aside = sorted(
+            batch.undecodable + _refused(batch, stored),
+            key=lambda put: (put[0].partition, put[0].offset),
+        )
         for message, error in aside:
             self._broker.dead_letter(message, error)
             log.error(
@@ -179,7 +182,13 @@ class Worker:
             self._metrics.commit_failures.inc()
             log.warning("offsets not committed", reason=str(error))
 
-    def _count(self, batch: Batch, stored: Stored, aside: Sequence[tuple[Message, Exception]], seconds: float) -> None:
+    def _count(
+        self,
+        batch: Batch,
+        stored: Stored,
+        aside: Sequence[tuple[Message, Exception]],
+        seconds: float,
+    ) -> None:
         new = len(batch.deployments) - len(stored.rejected) - stored.duplicates
         outcomes = {
             "stored": new,
@@ -197,13 +206,20 @@ class Worker:
             log.info("batch stored", **outcomes, milliseconds=round(seconds * 1000, 1))
         if log.is_enabled_for(logging.DEBUG):
             for message, row in batch.deployments:
-                log.debug("deployment", event_id=row.id, component=row.component, request_id=message.text(REQUEST_ID))
+                log.debug(
+                    "deployment",
+                    event_id=row.id,
+                    component=row.component,
+                    request_id=message.text(REQUEST_ID),
+                )
         if stored.news:
             self._ended()
 
     def _trace(self, batch: Batch, began_ns: int) -> None:
         for message, row in batch.deployments:
-            carrier = {name: text for name in TRACE_HEADERS if (text := message.text(name)) is not None}
+            carrier = {
+                name: text for name in TRACE_HEADERS if (text := message.text(name)) is not None
+            }
             self._tracing.record(
                 f"process {message.topic}",
                 "consumer",

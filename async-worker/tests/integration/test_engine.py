@@ -27,9 +27,17 @@ def test_events_are_stored_and_a_sigterm_leaves_nothing_uncommitted(world: World
     assert worker.end(signal.SIGTERM) == 0
     assert world.lag() == 0
     with world.engine.connect() as connection:
-        row = connection.execute(select(deployments).where(deployments.c.id == event["id"])).mappings().one()
+        row = (
+            connection.execute(select(deployments).where(deployments.c.id == event["id"]))
+            .mappings()
+            .one()
+        )
     assert row["received_at"].isoformat() + "Z" == event["received_at"]
-    assert (f"{row['at']}", row["pipeline"], row["step"]) == ("2026-01-02 03:00:00", "https://ci/1", "inv deploy")
+    assert (f"{row['at']}", row["pipeline"], row["step"]) == (
+        "2026-01-02 03:00:00",
+        "https://ci/1",
+        "inv deploy",
+    )
     assert {name: row[name] for name in event if name != "received_at"} == {
         name: value for name, value in event.items() if name != "received_at"
     }
@@ -50,7 +58,11 @@ def test_the_real_database_refuses_one_row_and_stores_the_others(world: World) -
 
 def test_every_character_arrives_as_it_is(world: World) -> None:
     text = "".join(map(chr, [*range(1, 256), 0x2028, 0x1F600])) + "100%s %(id)s \\' '; --"
-    event = {**world.event("1"), "responsible": text[:256], "details": {text: [text, None, 1.5, {}]}}
+    event = {
+        **world.event("1"),
+        "responsible": text[:256],
+        "details": {text: [text, None, 1.5, {}]},
+    }
     Store(world.engine).add([decode(json.dumps(event).encode())])
     with world.engine.connect() as connection:
         row = connection.execute(select(deployments).where(deployments.c.id == event["id"])).one()
@@ -58,7 +70,9 @@ def test_every_character_arrives_as_it_is(world: World) -> None:
 
 
 def test_more_than_one_statement_holds_is_stored_in_one_transaction(world: World) -> None:
-    events = [{**world.event(str(number)), "details": {"text": "x" * 300_000}} for number in range(7)]
+    events = [
+        {**world.event(str(number)), "details": {"text": "x" * 300_000}} for number in range(7)
+    ]
     rows = [decode(json.dumps(event).encode()) for event in events]
     assert Store(world.engine).add([*rows, *rows[:2]]).duplicates == 2
     assert world.count() == 7

@@ -22,7 +22,9 @@ def test_the_real_database_has_what_is_declared(world: World) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_rows_of_the_version_before_are_stored_and_filled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_the_version_before_are_stored_and_filled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(steps, "BATCH", 2)
     received = datetime(2026, 1, 2, 3, 4, 5, 678)  # noqa: DTZ001  the column holds UTC without a zone
     said: list[dict[str, Any] | None] = [
@@ -31,12 +33,15 @@ def test_rows_of_the_version_before_are_stored_and_filled(world: World, monkeypa
         None,
     ]
     rows = [
-        {**world.event(f"{number}"), "received_at": received, "details": details} for number, details in enumerate(said)
+        {**world.event(f"{number}"), "received_at": received, "details": details}
+        for number, details in enumerate(said)
     ]
 
     def stored() -> list[Any]:
         column = deployments.c
-        ours = select(column.at, column.pipeline, column.step).where(column.component == world.component)
+        ours = select(column.at, column.pipeline, column.step).where(
+            column.component == world.component
+        )
         with world.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(ours.order_by(column.version))]
 
@@ -48,7 +53,11 @@ def test_rows_of_the_version_before_are_stored_and_filled(world: World, monkeypa
         connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
     Store(world.engine).prepare()
     earlier = datetime(2026, 1, 2, 3)  # noqa: DTZ001
-    assert stored() == [(earlier, "https://ci/é", None), (received, None, "inv deploy"), (received, None, None)]
+    assert stored() == [
+        (earlier, "https://ci/é", None),
+        (received, None, "inv deploy"),
+        (received, None, None),
+    ]
 
 
 def test_one_worker_at_a_time_migrates(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

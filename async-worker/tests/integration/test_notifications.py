@@ -77,7 +77,11 @@ def ended(world: World, version: str, **changes: Any) -> dict[str, Any]:  # noqa
 
 def pending(world: World) -> int:
     with world.engine.connect() as connection:
-        return len(connection.execute(select(notifications).where(notifications.c.next_attempt_at.is_not(None))).all())
+        return len(
+            connection.execute(
+                select(notifications).where(notifications.c.next_attempt_at.is_not(None))
+            ).all()
+        )
 
 
 def keeps_the_secret(worker: Worker) -> bool:
@@ -88,7 +92,9 @@ def test_only_what_ended_is_told_and_once(world: World, webhook: Webhook) -> Non
     workers = [world.start(WEBHOOK_URL=webhook.url, LOG_LEVEL="DEBUG") for _ in range(2)]
     eventually(lambda: all(worker.ready() for worker in workers), "they are not ready")
     good, started = ended(world, "1"), ended(world, "2", status="started")
-    world.publish(good, started, good, ended(world, "3", stage="verify", status="rolled-back"), keys=3)
+    world.publish(
+        good, started, good, ended(world, "3", stage="verify", status="rolled-back"), keys=3
+    )
     eventually(lambda: len(webhook.texts) >= 2, "it is not told")
     eventually(lambda: pending(world) == 0, "something is still to be told")
     assert sorted(text.split(" on ")[0].split()[-1] for text in webhook.texts) == ["1", "3"]
@@ -98,14 +104,19 @@ def test_only_what_ended_is_told_and_once(world: World, webhook: Webhook) -> Non
     assert all(keeps_the_secret(worker) for worker in workers)
 
 
-def test_a_webhook_that_hangs_keeps_no_event_waiting_and_is_told_later(world: World, webhook: Webhook) -> None:
+def test_a_webhook_that_hangs_keeps_no_event_waiting_and_is_told_later(
+    world: World, webhook: Webhook
+) -> None:
     webhook.hanging.clear()
     worker = world.start(IMPATIENT, WEBHOOK_URL=webhook.url)
     world.publish(ended(world, "1"))
     eventually(lambda: webhook.asked == 1, "it is not asked")
     world.publish(*(world.event(str(number)) for number in range(300)), keys=9)
     eventually(lambda: world.count() == 301, "events wait for the webhook")
-    eventually(lambda: worker.metric('worker_notifications_total{outcome="retried"}') >= 1, "no timeout is counted")
+    eventually(
+        lambda: worker.metric('worker_notifications_total{outcome="retried"}') >= 1,
+        "no timeout is counted",
+    )
     assert keeps_the_secret(worker)
     webhook.texts.clear()
     webhook.hanging.set()
@@ -114,7 +125,9 @@ def test_a_webhook_that_hangs_keeps_no_event_waiting_and_is_told_later(world: Wo
     assert worker.end(signal.SIGTERM) == 0
 
 
-def test_what_a_killed_worker_had_to_tell_is_told_by_the_next(world: World, webhook: Webhook) -> None:
+def test_what_a_killed_worker_had_to_tell_is_told_by_the_next(
+    world: World, webhook: Webhook
+) -> None:
     webhook.status = 503
     worker = world.start(IMPATIENT, WEBHOOK_URL=webhook.url)
     world.publish(ended(world, "1"))

@@ -34,12 +34,17 @@ def bodies(world: World) -> dict[str, tuple[bytes, str | None]]:
         "wrong word": (text(stage="pray"), "stage must be one of"),
         "wrong time": (text(received_at="2026-02-30T00:00:00Z"), "received_at must be"),
         "NaN": (text(details={"x": 0}).replace(b'{"x": 0}', b'{"x": NaN}'), "not JSON"),
-        "infinite": (text(details={"x": 0}).replace(b'{"x": 0}', b'{"x": 1e999}'), "details must be"),
+        "infinite": (
+            text(details={"x": 0}).replace(b'{"x": 0}', b'{"x": 1e999}'),
+            "details must be",
+        ),
         "half a pair": (text(responsible="\ud800"), "responsible must be"),
         "half a pair within": (text(details={"x": "\udfff"}), "details must be"),
         "deep": (b"[" * 200_000, "nested too deeply"),
         "deep details": (
-            text(details=0).replace(b'"details": 0', b'"details": ' + b'{"a":' * 200 + b"1" + b"}" * 200),
+            text(details=0).replace(
+                b'"details": 0', b'"details": ' + b'{"a":' * 200 + b"1" + b"}" * 200
+            ),
             "details must be",
         ),
         "endless number": (
@@ -57,7 +62,11 @@ def test_each_is_put_aside_in_order_and_the_rest_is_stored(world: World) -> None
     world.publish(*(body for body, _ in messages.values()), world.event("5"))
     worker = world.start(BATCH_SIZE="7")
     eventually(lambda: world.count() == 5, "the good events are not stored")
-    wrong = [(offset, body, reason) for offset, (body, reason) in enumerate(messages.values()) if reason is not None]
+    wrong = [
+        (offset, body, reason)
+        for offset, (body, reason) in enumerate(messages.values())
+        if reason is not None
+    ]
     letters = world.letters(len(wrong))
     assert [letter.value for letter in letters] == [body for _, body, _ in wrong]
     for letter, (offset, _, reason) in zip(letters, wrong, strict=True):
@@ -65,7 +74,12 @@ def test_each_is_put_aside_in_order_and_the_rest_is_stored(world: World) -> None
         assert int(headers["origin-offset"]) == offset
         assert headers["origin-topic"].decode() == world.settings.topic
         assert reason in headers["reason"].decode()
-        assert headers["stack-class"] in {b"Undecodable", b"OperationalError", b"IntegrityError", b"DataError"}
+        assert headers["stack-class"] in {
+            b"Undecodable",
+            b"OperationalError",
+            b"IntegrityError",
+            b"DataError",
+        }
     assert world.versions() == ["1", "2", "3", "4", "5"]
     assert worker.end(signal.SIGTERM) == 0
     assert world.lag() == 0, "offsets do not go past what is put aside"
@@ -82,7 +96,11 @@ def test_no_key_no_value_and_neither(world: World) -> None:
     world.start()
     eventually(lambda: world.count() == 2, "the good events are not stored")
     letters = world.letters(3)
-    assert [(letter.key, letter.value) for letter in letters] == [(b"k", None), (None, b"{"), (b"k", b"{}")]
+    assert [(letter.key, letter.value) for letter in letters] == [
+        (b"k", None),
+        (None, b"{"),
+        (b"k", b"{}"),
+    ]
     assert b"heartbeat" in dict(letters[2].headers)["reason"]
 
 
@@ -100,7 +118,9 @@ def test_the_largest_message_that_kafka_takes(world: World, old_topic: bool) -> 
     eventually(lambda: world.versions() == ["1", "2"], "the good events are not stored")
     (letter,) = world.letters(1, topics.get("DEAD_LETTER_TOPIC"))
     assert letter.value == (b"" if old_topic else blob)
-    assert dict(letter.headers).get("value-omitted") == (str(len(blob)).encode() if old_topic else None)
+    assert dict(letter.headers).get("value-omitted") == (
+        str(len(blob)).encode() if old_topic else None
+    )
     assert worker.end(signal.SIGTERM) == 0
     assert world.lag() == 0
 
@@ -135,7 +155,9 @@ def test_dead_letters_go_back_once_and_again_when_they_fail_again(world: World) 
 OLDER = 'event.STAGES = ("build", "test", "push", "deploy", "verify")'
 
 
-def test_a_stage_that_an_older_worker_does_not_know_is_stored_by_a_newer_one_after_a_redrive(world: World) -> None:
+def test_a_stage_that_an_older_worker_does_not_know_is_stored_by_a_newer_one_after_a_redrive(
+    world: World,
+) -> None:
     scan = {**world.event("2"), "stage": "scan"}
     world.publish(world.event("1"), scan, world.event("3"))
     older = world.start(OLDER)

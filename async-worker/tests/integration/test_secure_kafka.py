@@ -36,7 +36,9 @@ def secure_world(kafka: SecureKafka, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield World(Services(stack), stack)
 
 
-def test_events_are_stored_and_a_wrong_password_is_told_and_waited_out(kafka: SecureKafka, secure_world: World) -> None:
+def test_events_are_stored_and_a_wrong_password_is_told_and_waited_out(
+    kafka: SecureKafka, secure_world: World
+) -> None:
     world = secure_world
     worker = world.start(BROKER_PASSWORD=WRONG, LOG_LEVEL="DEBUG")
 
@@ -48,10 +50,14 @@ def test_events_are_stored_and_a_wrong_password_is_told_and_waited_out(kafka: Se
     kafka.change_password(WRONG)
     eventually(worker.ready, "it does not log in once its password is right")
     kafka.change_password(PASSWORD)
-    eventually(lambda: worker.status("/ready") == 503, "it does not notice that its password was changed")
+    eventually(
+        lambda: worker.status("/ready") == 503, "it does not notice that its password was changed"
+    )
     assert worker.status("/health") == 200
     producer = open_client(KafkaProducer, world.settings, acks="all")
-    producer.send(world.settings.topic, key=b"k", value=json.dumps(world.event("1")).encode()).get(30)
+    producer.send(world.settings.topic, key=b"k", value=json.dumps(world.event("1")).encode()).get(
+        30
+    )
     producer.close()
     kafka.change_password(WRONG)
     eventually(lambda: world.count() == 1, "the event is not stored")

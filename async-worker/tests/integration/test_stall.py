@@ -94,7 +94,9 @@ def test_a_loop_that_stalls_is_no_longer_alive(world: World) -> None:
     ("happens", "reason"),
     [("refuse", "TopicAuthorizationFailed"), ("kill_thread", "the thread dies")],
 )
-def test_what_no_waiting_heals_ends_the_worker_with_1(world: World, happens: str, reason: str) -> None:
+def test_what_no_waiting_heals_ends_the_worker_with_1(
+    world: World, happens: str, reason: str
+) -> None:
     worker = struck(world, happens)
     eventually(lambda: worker.process.poll() is not None, "it does not end")
     assert worker.end(signal.SIGTERM) == 1

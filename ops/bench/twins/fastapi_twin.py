@@ -19,7 +19,14 @@ import uvicorn
 from aiokafka import AIOKafkaProducer
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from ledger_table import deployments, engine
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 from sqlalchemy import select
 
 TOPIC = os.environ["TOPIC"]
@@ -36,14 +43,20 @@ def _tidy(text: str) -> str:
 
 
 def _small(details: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(details, ensure_ascii=False, allow_nan=False, separators=(",", ":"))) > DETAILS_LIMIT:
+    if (
+        len(json.dumps(details, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+        > DETAILS_LIMIT
+    ):
         raise ValueError(f"must be at most {DETAILS_LIMIT} bytes of JSON")
     return details
 
 
 Tidy = AfterValidator(_tidy)
 Instant = Annotated[
-    datetime, PlainSerializer(lambda instant: instant.isoformat(timespec="microseconds") + "Z", return_type=str)
+    datetime,
+    PlainSerializer(
+        lambda instant: instant.isoformat(timespec="microseconds") + "Z", return_type=str
+    ),
 ]
 
 
@@ -86,7 +99,9 @@ class Stored(BaseModel):
     stage: str
     status: str
     received_at: Instant
-    details: Annotated[dict[str, Any] | None, Field(exclude_if=lambda details: details is None)] = None
+    details: Annotated[dict[str, Any] | None, Field(exclude_if=lambda details: details is None)] = (
+        None
+    )
 
 
 class Listing(BaseModel):
@@ -122,7 +137,9 @@ app = FastAPI(lifespan=lifespan)
 async def record(deployment: Deployment, request: Request, response: Response) -> Accepted:
     """Answer once every in-sync replica has the event."""
     event = Event.model_construct(
-        id=str(uuid.uuid4()), received_at=datetime.now(UTC).replace(tzinfo=None), **deployment.__dict__
+        id=str(uuid.uuid4()),
+        received_at=datetime.now(UTC).replace(tzinfo=None),
+        **deployment.__dict__,
     )
     await request.app.state.producer.send_and_wait(
         TOPIC,
@@ -137,12 +154,18 @@ async def record(deployment: Deployment, request: Request, response: Response) -
 @app.get("/deployments")
 async def recent(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> Listing:
     """List the newest."""
-    query = select(deployments).order_by(deployments.c.received_at.desc(), deployments.c.id.desc()).limit(limit + 1)
+    query = (
+        select(deployments)
+        .order_by(deployments.c.received_at.desc(), deployments.c.id.desc())
+        .limit(limit + 1)
+    )
     async with request.app.state.engine.connect() as connection:
         rows = (await connection.execute(query)).mappings().all()
     page = rows[:limit]
     cursor = _cursor(page[-1]) if len(rows) > limit else None
-    return Listing.model_construct(deployments=[Stored.model_construct(**row) for row in page], next=cursor)
+    return Listing.model_construct(
+        deployments=[Stored.model_construct(**row) for row in page], next=cursor
+    )
 
 
 @app.get("/deployments/{event_id}")

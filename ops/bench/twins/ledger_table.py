@@ -37,4 +37,6 @@ def engine(*, connections: int, isolation_level: str) -> AsyncEngine:
         database=os.environ["DB_DATABASE"],
         query={"charset": "utf8mb4"},
     )
-    return create_async_engine(url, isolation_level=isolation_level, pool_size=connections, max_overflow=0)
+    return create_async_engine(
+        url, isolation_level=isolation_level, pool_size=connections, max_overflow=0
+    )

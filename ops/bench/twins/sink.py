@@ -33,5 +33,7 @@ class Sink:
 def _row(value: bytes) -> dict[str, Any]:
     event = json.loads(value)
     event["id"] = str(uuid.UUID(event["id"]))
-    event["received_at"] = datetime.fromisoformat(event["received_at"]).astimezone(UTC).replace(tzinfo=None)
+    event["received_at"] = (
+        datetime.fromisoformat(event["received_at"]).astimezone(UTC).replace(tzinfo=None)
+    )
     return {"details": None, **event}

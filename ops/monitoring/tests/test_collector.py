@@ -58,7 +58,12 @@ class Collector:
             resource = _attributes(batch["resource"])
             records = [record for scope in batch["scopeLogs"] for record in scope["logRecords"]]
             found += [
-                {"resource": resource, **_attributes(record), **record, "body": _value(record["body"])}
+                {
+                    "resource": resource,
+                    **_attributes(record),
+                    **record,
+                    "body": _value(record["body"]),
+                }
                 for record in records
             ]
         return found
@@ -67,7 +72,9 @@ class Collector:
         """Write lines, each behind its time, as the kubelet has them."""
         file = self.folder / "pods" / POD.format(service=service) / service / "0.log"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(f"{line.replace(' ', ' stdout F ', 1)}\n" for line in lines), encoding="utf-8")
+        file.write_text(
+            "".join(f"{line.replace(' ', ' stdout F ', 1)}\n" for line in lines), encoding="utf-8"
+        )
 
     def _written(self, name: str, key: str) -> list[dict[str, Any]]:
         file = self.folder / f"{name}.json"
@@ -86,17 +93,25 @@ def _attributes(of: dict[str, Any]) -> dict[str, Any]:
 
 def configuration(folder: Path, port: int) -> dict[str, Any]:
     """What collector-values.yaml says, without a cluster."""
-    values = yaml_strict.load((ROOT / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8"))["config"]
+    values = yaml_strict.load(
+        (ROOT / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8")
+    )["config"]
     pipelines = values["service"]["pipelines"]
     for name in ("logs", "traces"):
         pipelines[name]["processors"].remove("k8sattributes")
         pipelines[name]["exporters"] = [f"file/{name}"]
     otlp = {"protocols": {"http": {"endpoint": f"0.0.0.0:{port}"}}}
-    files = {"include": [f"{folder}/pods/*/*/*.log"], "start_at": "beginning", "include_file_path": True}
+    files = {
+        "include": [f"{folder}/pods/*/*/*.log"],
+        "start_at": "beginning",
+        "include_file_path": True,
+    }
     return {
         "receivers": {"otlp": otlp, "filelog": {**files, **values["receivers"]["filelog"]}},
         "processors": {**values["processors"], "batch": {}},
-        "exporters": {f"file/{name}": {"path": f"{folder}/{name}.json"} for name in ("logs", "traces")},
+        "exporters": {
+            f"file/{name}": {"path": f"{folder}/{name}.json"} for name in ("logs", "traces")
+        },
         "service": {
             "pipelines": {name: pipelines[name] for name in ("logs", "traces")},
             "telemetry": {"metrics": {"level": "none"}},
@@ -119,7 +134,9 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     def listens() -> bool:
         assert process.poll() is None, (folder / "said").read_text(encoding="utf-8")
         try:
-            return requests.post(f"http://localhost:{made.port}/v1/traces", timeout=5).status_code > 0
+            return (
+                requests.post(f"http://localhost:{made.port}/v1/traces", timeout=5).status_code > 0
+            )
         except requests.ConnectionError:
             return False
 
@@ -140,10 +157,18 @@ def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if release is None:
         pytest.fail("no image of the apps: `./run inv push` publishes them")
     images = {name: image.pinned for name, image in release.images.items()}
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.port}", "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    told = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }
     name, folder = f"collector-test-{secrets.token_hex(4)}", tmp_path_factory.mktemp("stack")
     with running(
-        engines.require(), name, folder, images=images, environment=told, services=("api-rest", "async-worker")
+        engines.require(),
+        name,
+        folder,
+        images=images,
+        environment=told,
+        services=("api-rest", "async-worker"),
     ) as made:
         made.wait_ready("api-rest")
         yield made
@@ -173,9 +198,14 @@ def sent(stack: Stack) -> Sent:
     return Sent(trace_id, span_id, answer.json()["id"])
 
 
-def test_one_trace_leads_from_the_request_through_kafka_to_the_worker(collector: Collector, sent: Sent) -> None:
+def test_one_trace_leads_from_the_request_through_kafka_to_the_worker(
+    collector: Collector, sent: Sent
+) -> None:
     def arrived() -> bool:
-        return {span["service"] for span in collector.spans(sent.trace_id)} == {"api-rest", "async-worker"}
+        return {span["service"] for span in collector.spans(sent.trace_id)} == {
+            "api-rest",
+            "async-worker",
+        }
 
     wait_for("spans of both apps", arrived, seconds=PATIENCE)
     spans = {span["spanId"]: span for span in collector.spans(sent.trace_id)}
@@ -183,16 +213,26 @@ def test_one_trace_leads_from_the_request_through_kafka_to_the_worker(collector:
     way = [last]
     while parent := spans.get(way[-1]["parentSpanId"]):
         way.append(parent)
-    print("\n".join(f"{span['traceId']} {span['service']:12} {span['name']}" for span in reversed(way)))  # noqa: T201  # to be shown
+    print(  # noqa: T201
+        "\n".join(
+            f"{span['traceId']} {span['service']:12} {span['name']}" for span in reversed(way)
+        )
+    )  # to be shown
     assert [span["service"] for span in way] == ["async-worker", "api-rest", "api-rest"]
     assert way[-1]["parentSpanId"] == sent.span_id
 
 
-def test_the_apps_lines_are_read_as_what_they_say(collector: Collector, stack: Stack, sent: Sent) -> None:
+def test_the_apps_lines_are_read_as_what_they_say(
+    collector: Collector, stack: Stack, sent: Sent
+) -> None:
     def lines() -> list[str]:
         return stack.container("api-rest").logs(timestamps=True).decode().splitlines()
 
-    wait_for("the request's line", lambda: any(sent.trace_id in line for line in lines()), seconds=PATIENCE)
+    wait_for(
+        "the request's line",
+        lambda: any(sent.trace_id in line for line in lines()),
+        seconds=PATIENCE,
+    )
     collector.logged("api-rest", lines())
 
     def found() -> list[dict[str, Any]]:
@@ -200,9 +240,21 @@ def test_the_apps_lines_are_read_as_what_they_say(collector: Collector, stack: S
 
     wait_for("the request's record", lambda: bool(found()), seconds=PATIENCE)
     (record,) = found()
-    print(json.dumps({name: value for name, value in record.items() if name != "attributes"}, indent=2))  # noqa: T201  # to be shown
-    assert (record["body"], record["severityText"], record["severityNumber"]) == ("request", "info", 9)
-    assert (record["request_id"], record["traceId"], record["status"]) == ("collected", sent.trace_id, 202)
+    print(  # noqa: T201
+        json.dumps(
+            {name: value for name, value in record.items() if name != "attributes"}, indent=2
+        )
+    )  # to be shown
+    assert (record["body"], record["severityText"], record["severityNumber"]) == (
+        "request",
+        "info",
+        9,
+    )
+    assert (record["request_id"], record["traceId"], record["status"]) == (
+        "collected",
+        sent.trace_id,
+        202,
+    )
     place = [record["resource"][f"k8s.{name}.name"] for name in ("namespace", "pod", "container")]
     assert place == ["platform", "api-rest-0", "api-rest"]
     # The time is the app's own, not the one at which the line was written.
@@ -212,8 +264,11 @@ def test_the_apps_lines_are_read_as_what_they_say(collector: Collector, stack: S
 
 
 @pytest.mark.parametrize(
-    "line", ["[2026-11-21 21:54:33,585] INFO plain text", '{"no json', '{"msg": "of another program"}']
+    "line",
+    ["[2026-11-21 21:54:33,585] INFO plain text", '{"no json', '{"msg": "of another program"}'],
 )
 def test_what_is_not_the_apps_stays_as_it_is(collector: Collector, line: str) -> None:
     collector.logged(f"other{abs(hash(line))}", [f"2026-11-21T21:54:33.585Z {line}"])
-    wait_for("the line", lambda: line in [one["body"] for one in collector.records()], seconds=PATIENCE)
+    wait_for(
+        "the line", lambda: line in [one["body"] for one in collector.records()], seconds=PATIENCE
+    )

@@ -45,12 +45,19 @@ def main(host: str, component: str, version: str, environment: str) -> int:
     if differing:
         print(f"FAILED  GET /deployments/{first['id']}: other fields than were posted: {differing}")
         return 1
-    print(f"passed  GET /deployments/{first['id']}: stored {time.monotonic() - began:.1f} s later, as it was posted")
+    print(
+        f"passed  GET /deployments/{first['id']}: stored {time.monotonic() - began:.1f} s later, as it was posted"
+    )
     return 0
 
 
 def ask(
-    deadline: float, host: str, path: str, wanted: int, event: dict[str, str] | None = None, key: str = ""
+    deadline: float,
+    host: str,
+    path: str,
+    wanted: int,
+    event: dict[str, str] | None = None,
+    key: str = "",
 ) -> dict[str, object]:
     """Ask until the answer is the one that is wanted; a platform that has just started may need a moment."""
     headers = {"Accept": "application/json"}
@@ -75,7 +82,9 @@ def ask(
         # 4xx but for 404 and 429: asking again changes nothing.
         hopeless = status // 100 == CLIENT_ERROR and status not in (404, 429)
         if hopeless or time.monotonic() > deadline:
-            print(f"FAILED  {request.get_method()} {path}: wanted {wanted}, got {status or 'no answer'}: {text[:500]}")
+            print(
+                f"FAILED  {request.get_method()} {path}: wanted {wanted}, got {status or 'no answer'}: {text[:500]}"
+            )
             sys.exit(1)
         time.sleep(PAUSE)
 

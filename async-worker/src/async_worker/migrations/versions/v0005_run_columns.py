@@ -45,7 +45,9 @@ def upgrade() -> None:
     # Each batch stays, even if this is cut off.
     with op.get_context().autocommit_block():
         _fill()
-    create_index("ix_deployments_deploys", "deployments", "stage", "status", "environment", "component", "at")
+    create_index(
+        "ix_deployments_deploys", "deployments", "stage", "status", "environment", "component", "at"
+    )
     create_index("ix_deployments_place", "deployments", "environment", "component", "at", "id")
     # An api-rest of the version before asks by received_at: it is slower without this one where a
     # place has had many deploys, and still right. The first new one begins with the same columns.
@@ -84,5 +86,8 @@ def _said(details: object, received_at: datetime) -> dict[str, Any]:
 def _update(values: Mapping[str, Mapping[str, Any]]) -> None:
     """Set the columns of rows, by their ids, in one statement."""
     column = deployments.c
-    by_name = {name: case({key: said[name] for key, said in values.items()}, value=column.id) for name in COLUMNS}
+    by_name = {
+        name: case({key: said[name] for key, said in values.items()}, value=column.id)
+        for name in COLUMNS
+    }
     op.get_bind().execute(update(deployments).where(column.id.in_(values)).values(by_name))
