@@ -384,7 +384,7 @@ def _mistakes(file: str, mistakes: list[str]) -> DeclarationError:
     return DeclarationError(
         f"read {file}: {count}",
         details="\n".join(mistakes),
-        hint=f"mend {'it' if len(mistakes) == 1 else 'them'} in {file}; docs/ARCHITECTURE.md describes every key",
+        hint=f"mend {'it' if len(mistakes) == 1 else 'them'} in {file}; docs/delivery-toml.md describes every key",
     )
 
 

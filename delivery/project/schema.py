@@ -1,55 +1,68 @@
-"""What editors and docs/ARCHITECTURE.md say about delivery.toml, from the models: `python -m delivery.project.schema`."""
+"""The JSON schema and the reference page of delivery.toml, both made from the models.
+
+`python -m delivery.project.schema` writes them.
+"""
 
 from __future__ import annotations
 
 import json
-import re
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 from delivery.project.declaration import Declaration, model_of
 
-__all__ = ["render", "with_table"]
+__all__ = ["PAGE", "SCHEMA", "described_keys", "render_page", "render_schema"]
 
-_TABLE = re.compile(r"(?<=\| key \| what it says \|\n\|---\|---\|\n)(?:\|.*\n)+")
+PAGE = "docs/delivery-toml.md"
+SCHEMA = "docs/delivery.schema.json"
+_INTRODUCTION = """\
+# delivery.toml
+
+What this project owns, what it is made from, and where it is deployed.
+
+```sh
+./run inv plan                            # reads it; every mistake is reported with its line
+./run python -m delivery.project.schema   # writes this page and delivery.schema.json
+```
+
+Do not edit this page: it is made from the models in `delivery/project/declaration.py`. An unknown
+key is an error. Editors with taplo complete and check the file by `docs/delivery.schema.json`.
+`NAME` is any name of your own.
+"""
 
 
-def render() -> str:
+def render_schema() -> str:
     """The JSON schema of delivery.toml."""
     return json.dumps(Declaration.model_json_schema(), indent=2) + "\n"
 
 
-def with_table(page: str) -> str:
-    """The page with its table of keys made from the models."""
-    table = "".join(f"| `{key}` | {description} |\n" for key, description in _keys())
-    return _TABLE.sub(lambda _: table, page)
+def render_page() -> str:
+    """The reference of delivery.toml in Markdown: one entry for each key."""
+    lines = [_INTRODUCTION]
+    section = ""
+    for key, description in described_keys():
+        table = key.partition(".")[0]
+        lines += [] if table == section else [f"\n## {table}\n"]
+        section = table
+        lines.append(textwrap.fill(f"- `{key}`: {description}", 100, subsequent_indent="  "))
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
-def _keys() -> list[tuple[str, str]]:
-    keys = list[tuple[str, str]]()
+def described_keys() -> Iterator[tuple[str, str]]:
+    """Each key that delivery.toml may have, with its description."""
     for name, field in Declaration.model_fields.items():
         model = model_of(field.annotation)
         if model is None:
-            keys.append((name, field.description or ""))
+            yield name, field.description or ""
             continue
-        prefix = (
-            name if field.annotation is model or not _is_map(field.annotation) else f"{name}.NAME"
-        )
-        keys += [
-            (f"{prefix}.{key}", inner.description or "")
-            for key, inner in model.model_fields.items()
-        ]
-    return keys
-
-
-def _is_map(annotation: object) -> bool:
-    return getattr(annotation, "__origin__", None) is dict
-
-
-def _write(root: Path) -> None:
-    page = root / "docs" / "ARCHITECTURE.md"
-    page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
-    (root / "docs" / "delivery.schema.json").write_text(render(), encoding="utf-8")
+        is_map = getattr(field.annotation, "__origin__", None) is dict
+        prefix = f"{name}.NAME" if is_map else name
+        for key, inner in model.model_fields.items():
+            yield f"{prefix}.{key}", inner.description or ""
 
 
 if __name__ == "__main__":
-    _write(Path(__file__).resolve().parents[2])
+    root = Path(__file__).resolve().parents[2]
+    (root / PAGE).write_text(render_page(), encoding="utf-8")
+    (root / SCHEMA).write_text(render_schema(), encoding="utf-8")

@@ -1,20 +1,18 @@
-from pathlib import Path
-
 from delivery.project import schema
+from delivery.project.files import ROOT
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 REFRESH = "refresh it: ./run python -m delivery.project.schema"
 
 
-def test_the_schema_is_what_the_models_say() -> None:
-    assert (DOCS / "delivery.schema.json").read_text(encoding="utf-8") == schema.render(), REFRESH
+def test_the_schema_is_generated_from_the_models() -> None:
+    assert (ROOT / schema.SCHEMA).read_text(encoding="utf-8") == schema.render_schema(), REFRESH
 
 
-def test_the_table_of_keys_is_what_the_models_say() -> None:
-    page = (DOCS / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    assert schema.with_table(page) == page, REFRESH
-    assert "| `images.NAME.context` |" in page
+def test_the_reference_page_is_generated_from_the_models() -> None:
+    page = (ROOT / schema.PAGE).read_text(encoding="utf-8")
+    assert page == schema.render_page(), REFRESH
+    assert "- `images.NAME.context`: " in page
 
 
 def test_every_key_has_a_description() -> None:
-    assert "|  |" not in schema.with_table("| key | what it says |\n|---|---|\n| old | row |\n")
+    assert [key for key, description in schema.described_keys() if not description] == []
