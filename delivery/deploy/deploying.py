@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from delivery import prompt
-from delivery.deploy import serving, upgrade
+from delivery.deploy import inventory, upgrade
 from delivery.deploy.helm_values import image_values
-from delivery.deploy.holding import Held, hold
+from delivery.deploy.inventory import Serving
+from delivery.deploy.locked_target import Held, hold
 from delivery.deploy.selection import Request, choose_version, find, resolve
-from delivery.deploy.serving import Serving
 from delivery.deploy.target import Options, Target, connect
 from delivery.deploy.upgrade import Chart
 from delivery.errors import DeclarationError
@@ -69,7 +69,7 @@ def _started(
     """The deployment as it starts now, recorded; what cannot be named is deployed all the same."""
     contents = before = Contents()
     with recording.guard():
-        if current := serving.look(declaration, held.target):
+        if current := inventory.look(declaration, held.target):
             before = current.contents
         contents = _contents(declaration, selected, before)
     deployment = held.target.deployment(Action.DEPLOY, contents, before)
@@ -80,11 +80,11 @@ def _started(
 
 def _contents(declaration: Declaration, selected: _Selected, before: Contents) -> Contents:
     if selected.release:
-        return serving.contents_of_release(declaration, selected.release)
-    of_clone = serving.contents_of_clone(declaration, selected.built, before)
+        return inventory.contents_of_release(declaration, selected.release)
+    of_clone = inventory.contents_of_clone(declaration, selected.built, before)
     if selected.built:
         return of_clone
-    kept = serving.contents_of_images(declaration, selected.images, before)
+    kept = inventory.contents_of_images(declaration, selected.images, before)
     return Contents(
         versions={**kept.versions, **of_clone.versions},
         digests={**kept.digests, **of_clone.digests},
@@ -96,7 +96,7 @@ def _select(
 ) -> _Selected:
     version = request.version
     if release is None and not version:
-        kept = _keep(serving.look(declaration, target)) if request.may_ask else {}
+        kept = _keep(inventory.look(declaration, target)) if request.may_ask else {}
         version = choose_version(declaration, target.name, kept, ask=request.may_ask)
     signed = request.signed or target.declared.signed
     release = find(declaration, target.name, release, version, signed=signed)
@@ -109,7 +109,7 @@ def _select(
         engine = engines.ensure()
         built = releasing.make(engine, declaration).images
         return _Selected(_pinned(built), built=built, engine=engine)
-    return _as_deployed(declaration, serving.look(declaration, target))
+    return _as_deployed(declaration, inventory.look(declaration, target))
 
 
 def _pinned(images: Mapping[str, ReleasedImage]) -> dict[str, tuple[str, str]]:

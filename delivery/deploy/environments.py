@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from delivery.deploy import follow, serving
+from delivery.deploy import follow, inventory
 from delivery.deploy.helm import RELEASE
 from delivery.deploy.rollout import progress
 from delivery.deploy.target import Target, reachable
@@ -67,7 +67,7 @@ def _look_at(declaration: Declaration, target: Target) -> EnvironmentStatus:
     context = kubernetes.context
     try:
         kubernetes.reach()
-        current = serving.look(declaration, target)
+        current = inventory.look(declaration, target)
         if current is None:
             return EnvironmentStatus(target.name, context)
         return EnvironmentStatus(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from delivery import console, prompt
-from delivery.deploy import serving
+from delivery.deploy import inventory
 from delivery.deploy.helm import RELEASE, Watcher
-from delivery.deploy.holding import Held, hold
+from delivery.deploy.locked_target import Held, hold
 from delivery.deploy.selection import Request, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeclarationError
@@ -51,7 +51,7 @@ def remove(
 def _started(declaration: Declaration, target: Target, recording: Recording) -> Deployment:
     deployment = target.deployment(Action.REMOVE, Contents(), Contents())
     with recording.guard():
-        if current := serving.look(declaration, target):
+        if current := inventory.look(declaration, target):
             deployment = target.deployment(Action.REMOVE, Contents(), current.contents)
             deployment = deployment.served_by(0, current.revision.number)
             recording.start(deployment)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from delivery import console, prompt
-from delivery.deploy import serving
+from delivery.deploy import inventory
 from delivery.deploy.history import Revision, describe
-from delivery.deploy.holding import Held, hold
+from delivery.deploy.locked_target import Held, hold
 from delivery.deploy.selection import Request, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeployError
@@ -65,9 +65,9 @@ def _start(
     contents, before = Contents(), Contents()
     with recording.guard():
         history, (revision, previous) = held.history(), revisions
-        contents = serving.revision_contents(declaration, held.target, history, revision)
+        contents = inventory.revision_contents(declaration, held.target, history, revision)
         if previous:
-            before = serving.revision_contents(declaration, held.target, history, previous)
+            before = inventory.revision_contents(declaration, held.target, history, previous)
     deployment = held.target.deployment(action, contents, before)
     if contents.versions:
         recording.start(deployment)

@@ -13,7 +13,7 @@ from delivery import console
 from delivery.deploy import follow
 from delivery.deploy.helm import RELEASE
 from delivery.deploy.history import Revision, describe
-from delivery.deploy.holding import CutOff, Held
+from delivery.deploy.locked_target import CutOff, Held
 from delivery.deploy.manifests import Manifest, adrift, changes, leftovers, objects
 from delivery.deploy.target import Target
 from delivery.errors import CommandError, DeclarationError, DeployError

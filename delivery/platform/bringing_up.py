@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from delivery import console
-from delivery.deploy import serving
+from delivery.deploy import inventory
 from delivery.deploy.selection import Request, choose_version, find, resolve
 from delivery.errors import DeclarationError
 from delivery.host import engines, upstreams
@@ -154,9 +154,9 @@ def _start(
 def _apps(declaration: Declaration, project: Compose, release: Release) -> Contents:
     """The components that the compose files name; not the chart."""
     if release.chart:
-        contents = serving.contents_of_release(declaration, release)
+        contents = inventory.contents_of_release(declaration, release)
     else:
-        contents = serving.contents_of_clone(declaration, release.images)
+        contents = inventory.contents_of_clone(declaration, release.images)
     return contents.only(set(declaration.components()) & set(project.declared()))
 
 

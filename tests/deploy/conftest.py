@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.deploy import follow, lock, serving
+from delivery.deploy import follow, inventory, lock
 from delivery.deploy.lock import Turn
 from tests.conftest import FOREIGN
 from tests.deploy.cluster import OLD, Cluster
@@ -19,7 +19,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
-    monkeypatch.setattr(serving, "answers", lambda _address: False)
+    monkeypatch.setattr(inventory, "answers", lambda _address: False)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from delivery import prompt
 from delivery.build import planning
 from delivery.build.plan import Images, Plan, make_images, make_plan
-from delivery.deploy import deploying, lock, serving
+from delivery.deploy import deploying, inventory, lock
 from delivery.deploy.selection import DOCKER, Request, choose_platform, environment_to_verify
 from delivery.deploy.target import Options, Target
 from delivery.errors import DeclarationError, DeployError, SignatureError
@@ -92,7 +92,7 @@ def deploy(
     monkeypatch.setattr(catalog, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
     monkeypatch.setattr(signing, "verify", lambda _declaration, pins: made.verified.append(pins))
     monkeypatch.setattr(chart_package, "fetch", lambda *_: chart)
-    monkeypatch.setattr(serving, "_coming", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
+    monkeypatch.setattr(inventory, "_coming", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
     monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", made.answer)
     return made
@@ -413,7 +413,7 @@ def test_what_cannot_be_named_is_deployed_all_the_same(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(serving, "contents_of_release", broken)
+    monkeypatch.setattr(inventory, "contents_of_release", broken)
     assert deploy(version="1.0.0").outcome is Outcome.SUCCEEDED
     assert (deploy.cluster.revisions[-1].description, outbox.waiting()) == ("", [])
     assert "records: not recorded: ZeroDivisionError" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 
 from delivery.deploy import reverting
 from delivery.deploy.history import Revision
-from delivery.deploy.holding import hold
+from delivery.deploy.locked_target import hold
 from delivery.deploy.selection import Request
 from delivery.deploy.target import Options
 from delivery.deploy.upgrade import Chart, upgrade, write_files

@@ -10,7 +10,7 @@ import pytest
 
 from delivery.deploy import follow, leases
 from delivery.deploy.history import describe
-from delivery.deploy.holding import hold
+from delivery.deploy.locked_target import hold
 from delivery.deploy.manifests import Manifest
 from delivery.deploy.target import Options
 from delivery.deploy.upgrade import Chart, upgrade, write_files

@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from delivery import prompt
-from delivery.deploy import serving
+from delivery.deploy import inventory
 from delivery.deploy.selection import Request
 from delivery.errors import DeliveryError, PlatformError, SignatureError
 from delivery.host import engines, upstreams
@@ -93,7 +93,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
 
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setattr(recorder, "_said", set())
-    monkeypatch.setattr(serving, "_coming", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
+    monkeypatch.setattr(inventory, "_coming", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
     monkeypatch.setattr(releasing, "make", lambda *_: RELEASE)
     monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
@@ -447,7 +447,7 @@ def test_what_cannot_be_recorded_is_printed_and_the_platform_comes_up(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(serving, "contents_of_clone", broken)
+    monkeypatch.setattr(inventory, "contents_of_clone", broken)
     bringing_up.up(declaration)
     assert ("up", ()) in asked.calls
     assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.deploy import deploying, follow, lock, removal, reverting, serving
+from delivery.deploy import deploying, follow, inventory, lock, removal, reverting
 from delivery.deploy.helm import Watcher
 from delivery.deploy.history import History, Revision
 from delivery.deploy.lock import Turn
@@ -201,8 +201,8 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
     monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
     monkeypatch.setattr(releasing, "make", lambda *_: made.made())
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
-    monkeypatch.setattr(serving, "ROOT", house)
-    monkeypatch.setattr(serving, "_coming", decided)
+    monkeypatch.setattr(inventory, "ROOT", house)
+    monkeypatch.setattr(inventory, "_coming", decided)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     return made

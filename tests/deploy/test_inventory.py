@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.deploy import serving
+from delivery.deploy import inventory
 from delivery.deploy.history import History, Revision
 from delivery.deploy.target import Target
 from delivery.project.declaration import Declaration, Environment
@@ -63,7 +63,7 @@ def look(
     declaration: Declaration, *revisions: tuple[str, ...], environment: str = "staging"
 ) -> Contents:
     """What serves, of these revisions."""
-    found = serving.look(declaration, target(*revisions, environment=environment))
+    found = inventory.look(declaration, target(*revisions, environment=environment))
     assert found
     return found.contents
 
@@ -72,7 +72,7 @@ def look(
 def held(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
     """What the registry holds, newest first."""
     found: list[Release] = []
-    monkeypatch.setattr(serving, "answers", lambda _address: True)
+    monkeypatch.setattr(inventory, "answers", lambda _address: True)
     monkeypatch.setattr(catalog, "known", lambda _registry: [one.version for one in found])
     monkeypatch.setattr(
         catalog,
@@ -86,12 +86,12 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
 def decided(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What git says of the versions to come."""
     found = {"api-rest": "0.1.0-dev.26", "platform-chart": "0.1.0-dev.30"}
-    monkeypatch.setattr(serving, "_coming", lambda _declaration: found)
+    monkeypatch.setattr(inventory, "_coming", lambda _declaration: found)
     return found
 
 
 def test_a_release_says_its_versions_and_digests(declaration: Declaration) -> None:
-    assert serving.contents_of_release(declaration, release("1.0.0")) == Contents(
+    assert inventory.contents_of_release(declaration, release("1.0.0")) == Contents(
         versions={"api-rest": "1.0.0-app", "platform-chart": "1.0.0"},
         digests={"api-rest": A, "platform-chart": B},
     )
@@ -99,7 +99,7 @@ def test_a_release_says_its_versions_and_digests(declaration: Declaration) -> No
 
 @pytest.fixture
 def clone(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(serving, "ROOT", house)
+    monkeypatch.setattr(inventory, "ROOT", house)
     return house
 
 
@@ -110,29 +110,29 @@ def images(key: str = "cd38d5a" + "0" * 25, digest: str = A) -> dict[str, Releas
 def test_what_is_unreleased_is_named_by_the_version_to_come_and_its_bytes(
     declaration: Declaration, clone: Path, decided: dict[str, str]
 ) -> None:
-    found = serving.contents_of_clone(declaration, images())
+    found = inventory.contents_of_clone(declaration, images())
     assert found.versions["api-rest"] == "0.1.0-dev.26+cd38d5a"
     assert found.digests["api-rest"] == A
     chart = found.versions["platform-chart"]
     assert chart == f"0.1.0-dev.30+{found.digests['platform-chart'][:7]}"
     assert (
-        serving.contents_of_clone(declaration, images("0" * 32, B)).versions["platform-chart"]
+        inventory.contents_of_clone(declaration, images("0" * 32, B)).versions["platform-chart"]
         == chart
     )
     (clone / "platform-chart" / "values.yaml").write_text("more: true\n")
-    assert serving.contents_of_clone(declaration, images()).versions["platform-chart"] != chart
+    assert inventory.contents_of_clone(declaration, images()).versions["platform-chart"] != chart
     decided.clear()  # no git
-    assert serving.contents_of_clone(declaration, images()).versions["api-rest"] == "cd38d5a"
+    assert inventory.contents_of_clone(declaration, images()).versions["api-rest"] == "cd38d5a"
 
 
 @pytest.mark.usefixtures("clone")
 def test_what_serves_with_the_same_bytes_keeps_its_name(
     declaration: Declaration, decided: dict[str, str]
 ) -> None:
-    before = serving.contents_of_clone(declaration, images())
+    before = inventory.contents_of_clone(declaration, images())
     decided |= {"api-rest": "0.1.0-dev.27", "platform-chart": "0.1.0-dev.31"}
-    assert serving.contents_of_clone(declaration, images(), before) == before
-    other = serving.contents_of_clone(declaration, images("0" * 32, B), before)
+    assert inventory.contents_of_clone(declaration, images(), before) == before
+    other = inventory.contents_of_clone(declaration, images("0" * 32, B), before)
     assert other.versions["api-rest"] == "0.1.0-dev.27+0000000"
     assert other.versions["platform-chart"] == before.versions["platform-chart"]
 
@@ -161,20 +161,21 @@ def test_what_serves_already_is_unchanged(
     declaration: Declaration, revision: tuple[str, ...], new: Release, expected: set[str]
 ) -> None:
     assert (
-        serving.contents_of_release(declaration, new).same(look(declaration, revision)) == expected
+        inventory.contents_of_release(declaration, new).same(look(declaration, revision))
+        == expected
     )
 
 
 def test_where_nothing_is_deployed_nothing_serves(declaration: Declaration) -> None:
-    assert serving.look(declaration, target()) is None
+    assert inventory.look(declaration, target()) is None
 
 
 def test_a_revision_is_what_it_was_described_with_and_nobody_is_asked(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "answers", None)
+    monkeypatch.setattr(inventory, "answers", None)
     description = "api-rest 0.1.0-dev.26+cd38d5a, platform-chart 0.1.0-dev.30+0123456"
-    found = serving.look(
+    found = inventory.look(
         declaration, target(("platform-0.1.0", B), ("platform-0.1.0", A, description))
     )
     assert found
