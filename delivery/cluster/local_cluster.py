@@ -23,7 +23,16 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, is_local
 from delivery.registry import client, local_registry
 
-__all__ = ["Cluster", "NodeStatus", "Status", "down", "look", "open_cluster", "pulling_from", "up"]
+__all__ = [
+    "Cluster",
+    "NodeStatus",
+    "Status",
+    "clusters_pulling_from",
+    "down",
+    "open_cluster",
+    "status",
+    "up",
+]
 
 _COMPLETE = "/kind/delivery-platform-complete"  # in the control plane's container once kind has done all of its work
 _KEY, _SUBNETS = "delivery-platform.cluster-key", "delivery-platform.cluster-subnets"
@@ -194,7 +203,7 @@ def down(engine: Engine, declaration: Declaration) -> None:
         step.done("removed, and the routes that kept its subnets here")
 
 
-def look(engine: Engine, declaration: Declaration) -> Status:
+def status(engine: Engine, declaration: Declaration) -> Status:
     """The cluster as it is; what does not answer is said, not started."""
     cluster = open_cluster(engine, declaration, install=False)
     nodes = cluster.kind.nodes(cluster.name)
@@ -211,7 +220,7 @@ def look(engine: Engine, declaration: Declaration) -> Status:
     )
 
 
-def pulling_from(engine: Engine, container: str) -> list[str]:
+def clusters_pulling_from(engine: Engine, container: str) -> list[str]:
     """The local clusters of ours whose nodes were told to pull from the registry in a container."""
     server = _server(container, "").encode()
 

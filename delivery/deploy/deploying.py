@@ -11,7 +11,7 @@ from delivery.deploy import inventory, upgrade
 from delivery.deploy.helm_values import image_values
 from delivery.deploy.inventory import Serving
 from delivery.deploy.locked_target import Held, hold
-from delivery.deploy.selection import Request, choose_version, find, resolve
+from delivery.deploy.selection import DeployRequest, choose_version, find_release, resolve
 from delivery.deploy.target import Options, Target, connect
 from delivery.deploy.upgrade import Chart
 from delivery.errors import DeclarationError
@@ -45,7 +45,7 @@ class _Selected:
 
 
 def deploy(
-    declaration: Declaration, request: Request, options: Options, root: Path = ROOT
+    declaration: Declaration, request: DeployRequest, options: Options, root: Path = ROOT
 ) -> Deployment:
     """Deploy what is requested, and wait until it serves; a failure is rolled back, and recorded.
 
@@ -92,14 +92,14 @@ def _contents(declaration: Declaration, selected: _Selected, before: Contents) -
 
 
 def _select(
-    declaration: Declaration, target: Target, request: Request, release: Release | None
+    declaration: Declaration, target: Target, request: DeployRequest, release: Release | None
 ) -> _Selected:
     version = request.version
     if release is None and not version:
         kept = _keep(inventory.look(declaration, target)) if request.may_ask else {}
         version = choose_version(declaration, target.name, kept, ask=request.may_ask)
     signed = request.signed or target.declared.signed
-    release = find(declaration, target.name, release, version, signed=signed)
+    release = find_release(declaration, target.name, release, version, signed=signed)
     if target.declared.confirm:
         doing = f"deploy {release.version if release else version} to {target}"
         prompt.confirm(doing, target.name, yes=request.yes)

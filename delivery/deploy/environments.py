@@ -13,7 +13,7 @@ from delivery.errors import DeliveryError
 from delivery.host import programs
 from delivery.project.declaration import Declaration
 
-__all__ = ["EnvironmentStatus", "look"]
+__all__ = ["EnvironmentStatus", "status"]
 
 _SECONDS = 5.0  # that a cluster has to answer
 
@@ -46,7 +46,7 @@ class EnvironmentStatus:
         )
 
 
-def look(declaration: Declaration) -> tuple[EnvironmentStatus, ...]:
+def status(declaration: Declaration) -> tuple[EnvironmentStatus, ...]:
     """Every environment that the kubeconfig has a context of; none where kubectl or helm is missing."""
     client, program = programs.find("kubectl"), programs.find("helm")
     if client is None or program is None:

@@ -6,7 +6,7 @@ from delivery import console, prompt
 from delivery.deploy import inventory
 from delivery.deploy.helm import RELEASE, Watcher
 from delivery.deploy.locked_target import Held, hold
-from delivery.deploy.selection import Request, choose_environment
+from delivery.deploy.selection import DeployRequest, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
@@ -20,7 +20,7 @@ _INSTANCE = f"app.kubernetes.io/instance={RELEASE}"
 
 
 def remove(
-    declaration: Declaration, request: Request, options: Options, *, data: bool
+    declaration: Declaration, request: DeployRequest, options: Options, *, data: bool
 ) -> Deployment:
     """Remove the release; removing what does not exist succeeds.
 
@@ -71,7 +71,7 @@ def _uninstall(held: Held) -> None:
     held.delete("pods", pods)  # helm leaves those of its tests
 
 
-def _remove_data(held: Held, request: Request, *, data: bool) -> None:
+def _remove_data(held: Held, request: DeployRequest, *, data: bool) -> None:
     """Remove what an uninstalled release leaves: claims, and the Secrets that the chart keeps for them."""
     kinds = ("persistentvolumeclaims", "secrets", "configmaps")
     by_kind = {

@@ -8,7 +8,7 @@ from delivery import console, prompt
 from delivery.deploy import inventory
 from delivery.deploy.history import Revision, describe
 from delivery.deploy.locked_target import Held, hold
-from delivery.deploy.selection import Request, choose_environment
+from delivery.deploy.selection import DeployRequest, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeployError
 from delivery.project import files
@@ -22,7 +22,7 @@ __all__ = ["roll_back", "verify"]
 
 
 def roll_back(
-    declaration: Declaration, request: Request, requested: int, options: Options
+    declaration: Declaration, request: DeployRequest, requested: int, options: Options
 ) -> Deployment:
     """Deploy an earlier revision once more: the requested one, or the last good one before what serves."""
     target = connect(

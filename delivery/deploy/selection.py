@@ -16,13 +16,13 @@ from delivery.release.released import Release, read_release
 __all__ = [
     "DOCKER",
     "KUBERNETES",
-    "Request",
+    "DeployRequest",
     "check_line",
     "choose_environment",
     "choose_platform",
     "choose_version",
     "environment_to_verify",
-    "find",
+    "find_release",
     "resolve",
 ]
 
@@ -32,7 +32,7 @@ _UNRELEASED = (catalog.CURRENT, catalog.DEPLOYED)  # only `local` takes them
 
 
 @dataclass(frozen=True)
-class Request:
+class DeployRequest:
     """What a deploy was asked for: at most one of version, file (a release.json) and plan.
 
     environment: "" is the plan's, else local. context: "" is the kubeconfig's current one. signed:
@@ -53,7 +53,7 @@ class Request:
         return prompt.someone() and not self.yes
 
 
-def choose_platform(request: Request, platform: str) -> str:
+def choose_platform(request: DeployRequest, platform: str) -> str:
     """The platform to deploy to: the given one, asked for where it may be docker, else kubernetes."""
     is_local = request.environment in {"", LOCAL}
     if not platform and is_local and not request.plan and request.may_ask:
@@ -79,7 +79,7 @@ def choose_platform(request: Request, platform: str) -> str:
     return platform
 
 
-def choose_environment(declaration: Declaration, request: Request, doing: str) -> str:
+def choose_environment(declaration: Declaration, request: DeployRequest, doing: str) -> str:
     """The environment for what has no default: the given one, or asked for on a terminal."""
     if not request.environment and request.may_ask:
         return prompt.choose("Which environment?", dict.fromkeys(declaration.environments, ""))
@@ -113,7 +113,7 @@ def environment_to_verify(environment: str, plan: str) -> str:
     return planned.environment
 
 
-def resolve(declaration: Declaration, request: Request) -> tuple[str, Release | None]:
+def resolve(declaration: Declaration, request: DeployRequest) -> tuple[str, Release | None]:
     """The environment, and the release that a file or a plan names; None where a version is to be found."""
     if sum(map(bool, (request.file, request.plan, request.version))) > 1:
         raise DeclarationError(
@@ -129,7 +129,7 @@ def resolve(declaration: Declaration, request: Request) -> tuple[str, Release | 
     return environment, None
 
 
-def _from_plan(declaration: Declaration, request: Request) -> tuple[str, Release]:
+def _from_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, Release]:
     registry = Registry(declaration.registry.address)
     plan = planning.look(declaration, registry)
     planning.keep_to(Path(request.plan), plan)
@@ -164,7 +164,7 @@ def _read(file: str) -> Release:
         ) from error
 
 
-def find(
+def find_release(
     declaration: Declaration,
     environment: str,
     release: Release | None,

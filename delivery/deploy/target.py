@@ -16,7 +16,7 @@ from delivery.host import programs
 from delivery.project.declaration import LOCAL, Declaration, Environment
 from delivery.records.deployment import Action, Contents, Deployment
 
-__all__ = ["Options", "Target", "connect", "environment", "options", "reachable"]
+__all__ = ["Options", "Target", "connect", "find_environment", "parse_options", "reachable"]
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -59,7 +59,7 @@ class Target:
         )
 
 
-def options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:
+def parse_options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:
     """The options that these flags mean; raise DeclarationError for what is no duration."""
     return Options(
         _seconds(timeout, "--timeout"), _seconds(lock_timeout, "--lock-timeout"), rollback
@@ -76,7 +76,7 @@ def _seconds(text: str, flag: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
-def environment(declaration: Declaration, name: str) -> Environment:
+def find_environment(declaration: Declaration, name: str) -> Environment:
     """The environment of this name; raise DeclarationError when there is none."""
     try:
         return declaration.environments[name]
@@ -96,7 +96,7 @@ def connect(declaration: Declaration, name: str, context: str = "") -> Target:
     context: the kube context; "" is the kubeconfig's current one. It has to be one of the
     environment's.
     """
-    declared = environment(declaration, name)
+    declared = find_environment(declaration, name)
     program, client = programs.ensure("helm"), programs.ensure("kubectl")
     with console.step("cluster") as step:
         chosen = context or kubectl.current_context(client)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from delivery import console
 from delivery.deploy import inventory
-from delivery.deploy.selection import Request, choose_version, find, resolve
+from delivery.deploy.selection import DeployRequest, choose_version, find_release, resolve
 from delivery.errors import DeclarationError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
@@ -74,14 +74,14 @@ def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
         return _start(declaration, engine, release, recording, monitoring=monitoring)
 
 
-def deploy(declaration: Declaration, request: Request) -> Running:
+def deploy(declaration: Declaration, request: DeployRequest) -> Running:
     """Bring up the requested release."""
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
         engine, release = _prepare(declaration, _maker(declaration, request))
         return _start(declaration, engine, release, recording)
 
 
-def _maker(declaration: Declaration, request: Request) -> _Make:
+def _maker(declaration: Declaration, request: DeployRequest) -> _Make:
     environment, release = resolve(declaration, request)
     if environment != LOCAL:
         raise DeclarationError(
@@ -102,7 +102,7 @@ def _maker(declaration: Declaration, request: Request) -> _Make:
     def make(engine: Engine) -> Release:
         if version != catalog.CURRENT:
             local_registry.ensure(engine, declaration)
-        found = find(declaration, LOCAL, release, version, signed=signed)
+        found = find_release(declaration, LOCAL, release, version, signed=signed)
         return found or releasing.make(engine, declaration)
 
     return make

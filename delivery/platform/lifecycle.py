@@ -229,7 +229,7 @@ def down(project: Compose, declaration: Declaration, *, volumes: bool, registry:
     from delivery.cluster import local_cluster  # noqa: PLC0415  # only here: `up` starts sooner
 
     container = local_registry.name(declaration)
-    users = [] if registry else local_cluster.pulling_from(project.engine, container)
+    users = [] if registry else local_cluster.clusters_pulling_from(project.engine, container)
     if users and volumes:
         raise PlatformError(
             f"bring the platform down: {_pulls(users)} from the registry whose images are to go",

@@ -61,7 +61,7 @@ def in_use(
     be asked, since what it runs is not known.
     """
     for name in without:
-        target.environment(declaration, name)
+        target.find_environment(declaration, name)
     own = root / ".delivery" / "release.json"
     paths = [*([own] if own.is_file() else []), *map(Path, releases)]
     names = [name for name in declaration.environments if name not in without]

@@ -48,7 +48,7 @@ def status(_context: Context, json_: bool = False) -> None:
     """Show the nodes of the local Kubernetes cluster."""
     from delivery.cluster import local_cluster
 
-    found = local_cluster.look(engines.require(), files.load_declaration())
+    found = local_cluster.status(engines.require(), files.load_declaration())
     if json_:
         console.data(found.as_json())
         return

@@ -51,8 +51,8 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     """
     from delivery.deploy import deploying, selection, target
 
-    options = target.options(timeout, lock_timeout, rollback=rollback)
-    request = selection.Request(
+    options = target.parse_options(timeout, lock_timeout, rollback=rollback)
+    request = selection.DeployRequest(
         environment, version, release, plan, context, signed=signed, yes=yes
     )
     declaration = files.load_declaration()
@@ -82,8 +82,8 @@ def rollback(
     """Go back to an earlier revision of a deployment."""
     from delivery.deploy import reverting, selection, target
 
-    options = target.options(timeout, lock_timeout)
-    request = selection.Request(environment, context=context, yes=yes)
+    options = target.parse_options(timeout, lock_timeout)
+    request = selection.DeployRequest(environment, context=context, yes=yes)
     reverting.roll_back(files.load_declaration(), request, revision, options)
 
 
@@ -100,8 +100,8 @@ def undeploy(
     """Remove a deployment; its data stays."""
     from delivery.deploy import removal, selection, target
 
-    options = target.options(timeout, lock_timeout)
-    request = selection.Request(environment, context=context, yes=yes)
+    options = target.parse_options(timeout, lock_timeout)
+    request = selection.DeployRequest(environment, context=context, yes=yes)
     removal.remove(files.load_declaration(), request, options, data=data)
 
 
@@ -131,7 +131,7 @@ def verify(
     """
     from delivery.deploy import reverting, selection, target
 
-    options = target.options(timeout, lock_timeout, rollback=rollback)
+    options = target.parse_options(timeout, lock_timeout, rollback=rollback)
     environment = selection.environment_to_verify(environment, plan)
     verified = reverting.verify(files.load_declaration(), environment, context, options)
     console.say(f"{verified}: verified")

@@ -348,7 +348,7 @@ def test_status_shows_nodes_labels_and_where_the_image_came_from(
 ) -> None:
     up(world, declaration)
     world.nodes["house-worker2"] = "exited"
-    found = local_cluster.look(cast("Engine", world), declaration)
+    found = local_cluster.status(cast("Engine", world), declaration)
     assert (found.context, found.way, found.kept) == ("kind-house", "as published", True)
     assert [(one.name, one.state, one.ready, one.labels) for one in found.nodes[1:]] == [
         ("house-worker", "running", "ready", {"shipay.com.br/capacity-type": "spot"}),
@@ -385,10 +385,10 @@ def test_the_key_follows_the_declaration(declaration: Declaration) -> None:
 
 def test_who_pulls_from_a_registry_is_read_in_nodes(world: World, declaration: Declaration) -> None:
     engine = cast("Engine", world)
-    assert local_cluster.pulling_from(engine, "house-registry") == []
+    assert local_cluster.clusters_pulling_from(engine, "house-registry") == []
     up(world, declaration)
     world.nodes = dict.fromkeys(NAMES, "exited")
-    assert local_cluster.pulling_from(engine, "house-registry") == ["house"]
-    assert local_cluster.pulling_from(engine, "another-registry") == []
+    assert local_cluster.clusters_pulling_from(engine, "house-registry") == ["house"]
+    assert local_cluster.clusters_pulling_from(engine, "another-registry") == []
     world.notes.clear()  # somebody else's
-    assert local_cluster.pulling_from(engine, "house-registry") == []
+    assert local_cluster.clusters_pulling_from(engine, "house-registry") == []

@@ -11,7 +11,7 @@ from delivery import prompt
 from delivery.build import planning
 from delivery.build.plan import Images, Plan, make_images, make_plan
 from delivery.deploy import deploying, inventory, lock
-from delivery.deploy.selection import DOCKER, Request, choose_platform, environment_to_verify
+from delivery.deploy.selection import DOCKER, DeployRequest, choose_platform, environment_to_verify
 from delivery.deploy.target import Options, Target
 from delivery.errors import DeclarationError, DeployError, SignatureError
 from delivery.host import engines
@@ -50,7 +50,7 @@ class Deploys:
         options: Options | None = None,
         **request: Any,  # noqa: ANN401
     ) -> Deployment:
-        asked = Request(environment, **request)
+        asked = DeployRequest(environment, **request)
         return deploying.deploy(self.declaration, asked, options or Options(), self.root)
 
     def at_terminal(self, *answers: str) -> None:
@@ -176,24 +176,24 @@ def test_a_terminal_that_closes_is_an_error(deploy: Deploys) -> None:
 
 
 def test_docker_is_chosen_by_flag_or_on_a_terminal(deploy: Deploys) -> None:
-    assert choose_platform(Request(), DOCKER) == DOCKER
-    assert choose_platform(Request(), "") == "kubernetes"
+    assert choose_platform(DeployRequest(), DOCKER) == DOCKER
+    assert choose_platform(DeployRequest(), "") == "kubernetes"
     deploy.at_terminal("docker", "")
-    assert choose_platform(Request(), "") == DOCKER
-    assert choose_platform(Request(), "") == "kubernetes"
-    assert choose_platform(Request("staging"), "") == "kubernetes"  # not asked
+    assert choose_platform(DeployRequest(), "") == DOCKER
+    assert choose_platform(DeployRequest(), "") == "kubernetes"
+    assert choose_platform(DeployRequest("staging"), "") == "kubernetes"  # not asked
 
 
 @pytest.mark.parametrize(
     ("request_", "platform", "said"),
     [
-        (Request(), "vm", "--platform vm is not known"),
-        (Request("staging"), DOCKER, "docker is for local only"),
-        (Request(context="kind-house"), DOCKER, "--context names a cluster"),
+        (DeployRequest(), "vm", "--platform vm is not known"),
+        (DeployRequest("staging"), DOCKER, "docker is for local only"),
+        (DeployRequest(context="kind-house"), DOCKER, "--context names a cluster"),
     ],
 )
 def test_a_platform_that_makes_no_sense_is_refused(
-    request_: Request, platform: str, said: str
+    request_: DeployRequest, platform: str, said: str
 ) -> None:
     with pytest.raises(DeclarationError, match=said):
         choose_platform(request_, platform)

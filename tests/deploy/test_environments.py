@@ -53,7 +53,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_each_environment_says_what_serves(declaration: Declaration) -> None:
-    develop, staging, production = environments.look(declaration)
+    develop, staging, production = environments.status(declaration)
     assert develop.row() == (
         "develop",
         "develop",
@@ -70,7 +70,7 @@ def test_only_contexts_of_the_kubeconfig_are_asked(
     declaration: Declaration, cluster: list[str]
 ) -> None:
     cluster[:] = ["elsewhere"]
-    assert environments.look(declaration) == ()
+    assert environments.status(declaration) == ()
 
 
 @pytest.mark.parametrize("missing", ["helm", "kubectl"])
@@ -78,4 +78,4 @@ def test_without_their_programs_nothing_is_asked_or_installed(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(programs, "find", lambda name: None if name == missing else name)
-    assert environments.look(declaration) == ()
+    assert environments.status(declaration) == ()

@@ -4,7 +4,7 @@ import pytest
 
 from delivery import prompt
 from delivery.deploy import removal
-from delivery.deploy.selection import Request
+from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
 from delivery.errors import CommandError, DeclarationError, DeployError
 from delivery.project.declaration import Declaration
@@ -25,7 +25,7 @@ def _connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
 def remove(
     declaration: Declaration, environment: str = "local", *, data: bool = False, yes: bool = False
 ) -> None:
-    removal.remove(declaration, Request(environment, yes=yes), Options(), data=data)
+    removal.remove(declaration, DeployRequest(environment, yes=yes), Options(), data=data)
 
 
 def recorded() -> list[tuple[str, str, str | None]]:

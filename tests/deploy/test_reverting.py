@@ -7,7 +7,7 @@ import pytest
 from delivery.deploy import reverting
 from delivery.deploy.history import Revision
 from delivery.deploy.locked_target import hold
-from delivery.deploy.selection import Request
+from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
 from delivery.deploy.upgrade import Chart, upgrade, write_files
 from delivery.errors import DeclarationError, DeployError
@@ -33,7 +33,9 @@ def recorded() -> list[tuple[str, ...]]:
 def roll_back(
     declaration: Declaration, environment: str = "local", revision: int = 0, *, yes: bool = False
 ) -> Deployment:
-    return reverting.roll_back(declaration, Request(environment, yes=yes), revision, Options())
+    return reverting.roll_back(
+        declaration, DeployRequest(environment, yes=yes), revision, Options()
+    )
 
 
 def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(

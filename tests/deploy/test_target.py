@@ -4,7 +4,7 @@ import pytest
 
 from delivery.deploy import helm, kubectl
 from delivery.deploy.kubectl import Kubernetes
-from delivery.deploy.target import Options, connect, environment, options, reachable
+from delivery.deploy.target import Options, connect, find_environment, parse_options, reachable
 from delivery.errors import DeclarationError
 from delivery.host import programs
 from delivery.project.declaration import Declaration, Environment
@@ -68,7 +68,7 @@ def test_another_context_is_refused(  # a table's columns
 
 def test_an_environment_that_is_not_declared_is_an_error(declared: Declaration) -> None:
     with pytest.raises(DeclarationError, match="the environment nowhere") as caught:
-        environment(declared, "nowhere")
+        find_environment(declared, "nowhere")
     assert "local, develop, staging, production" in caught.value.hint
 
 
@@ -85,12 +85,12 @@ def test_what_the_kubeconfig_reaches_is_a_target_each(
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3600)])
 def test_reads_durations(text: str, seconds: int) -> None:
-    assert options(text, "30m", rollback=False) == Options(seconds, 1800, rollback=False)
+    assert parse_options(text, "30m", rollback=False) == Options(seconds, 1800, rollback=False)
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-5", "0", "1.5m", "10 m"])
 def test_what_is_no_duration_is_an_error(text: str) -> None:
     with pytest.raises(DeclarationError, match=r"read --timeout: .* is no duration"):
-        options(text, "30m")
+        parse_options(text, "30m")
     with pytest.raises(DeclarationError, match=r"read --lock-timeout: .* is no duration"):
-        options("10m", text)
+        parse_options("10m", text)

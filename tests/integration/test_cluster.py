@@ -57,7 +57,7 @@ def test_its_node_is_ready_by_the_context_in_the_kubeconfig(cluster: local_clust
         f"{cluster.name}-control-plane",
         "Ready",
     ]
-    found = local_cluster.look(cluster.engine, cluster.declaration)
+    found = local_cluster.status(cluster.engine, cluster.declaration)
     assert [(one.role, one.state, one.ready) for one in found.nodes] == [
         ("control-plane", "running", "ready")
     ]
@@ -108,7 +108,7 @@ def test_its_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> N
     _, _, port = cluster.declaration.registry.address.partition("/")[0].partition(":")
     found = cluster.engine.publishers().get(int(port))
     assert found
-    assert cluster.name in local_cluster.pulling_from(cluster.engine, found[0])
+    assert cluster.name in local_cluster.clusters_pulling_from(cluster.engine, found[0])
 
 
 def test_a_second_up_changes_nothing(

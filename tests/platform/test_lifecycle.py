@@ -154,7 +154,7 @@ def pulling(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     known = {"house-registry": found}
-    monkeypatch.setattr(local_cluster, "pulling_from", lambda _engine, name: known[name])
+    monkeypatch.setattr(local_cluster, "clusters_pulling_from", lambda _engine, name: known[name])
     return found
 
 

@@ -19,7 +19,7 @@ from tests.registries import FullRegistry, serving, sha256
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_api, "find", lambda: None)
-    monkeypatch.setattr(environments, "look", lambda _declaration: ())
+    monkeypatch.setattr(environments, "status", lambda _declaration: ())
 
 
 def test_without_engine_and_registry_says_so(declaration: Declaration, house: Path) -> None:
@@ -146,6 +146,6 @@ def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any
     assert [title for title, _, _ in overview.look(declaration.at("localhost:1"), house).tables()][
         -1
     ] == "the platform"
-    monkeypatch.setattr(environments, "look", lambda _declaration: (one,))
+    monkeypatch.setattr(environments, "status", lambda _declaration: (one,))
     (*_, (title, _, rows)) = overview.look(declaration.at("localhost:1"), house).tables()
     assert (title, rows) == ("on Kubernetes", [one.row()])

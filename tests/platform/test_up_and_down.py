@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 
 from delivery import prompt
 from delivery.deploy import inventory
-from delivery.deploy.selection import Request
+from delivery.deploy.selection import DeployRequest
 from delivery.errors import DeliveryError, PlatformError, SignatureError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
@@ -413,17 +413,17 @@ def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        (Request(version="1.0.0", signed=True), "no signature"),
-        (Request(version="current", signed=True), "asks for signatures"),
-        (Request(version="deployed"), "no cluster is asked"),
-        (Request("staging", "1.0.0"), "docker is for local only"),
+        (DeployRequest(version="1.0.0", signed=True), "no signature"),
+        (DeployRequest(version="current", signed=True), "asks for signatures"),
+        (DeployRequest(version="deployed"), "no cluster is asked"),
+        (DeployRequest("staging", "1.0.0"), "docker is for local only"),
     ],
 )
 def test_docker_takes_what_local_takes(
     asked: Asked,
     declaration: Declaration,
     monkeypatch: pytest.MonkeyPatch,
-    request_: Request,
+    request_: DeployRequest,
     said: str,
 ) -> None:
     def refuse(*_: object) -> None:

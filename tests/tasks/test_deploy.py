@@ -6,7 +6,7 @@ import pytest
 
 from delivery import prompt
 from delivery.deploy import deploying, removal, reverting
-from delivery.deploy.selection import Request
+from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
 from delivery.errors import DeclarationError
 from delivery.platform import bringing_up
@@ -26,7 +26,7 @@ def called(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tu
             (name, *arguments, *named.values())
         )
 
-    def bring_up(_declaration: Declaration, request: Request) -> Running:
+    def bring_up(_declaration: Declaration, request: DeployRequest) -> Running:
         made.append(("docker", request))
         return Running.__new__(Running)
 
@@ -55,20 +55,20 @@ def test_deploy(called: list[tuple[object, ...]]) -> None:
     run(deploy.deploy, release="release.json")
     run(deploy.deploy, plan="plan.json")
     assert called == [
-        ("deploy", Request(), Options(600, 1800)),
+        ("deploy", DeployRequest(), Options(600, 1800)),
         (
             "deploy",
-            Request("staging", "1.0.0", context="there", signed=True, yes=True),
+            DeployRequest("staging", "1.0.0", context="there", signed=True, yes=True),
             Options(90, 60, rollback=False),
         ),
-        ("deploy", Request(file="release.json"), Options()),
-        ("deploy", Request(plan="plan.json"), Options()),
+        ("deploy", DeployRequest(file="release.json"), Options()),
+        ("deploy", DeployRequest(plan="plan.json"), Options()),
     ]
 
 
 def test_deploy_to_docker(called: list[tuple[object, ...]]) -> None:
     run(deploy.deploy, platform="docker", version="1.0.0")
-    assert called == [("docker", Request(version="1.0.0"))]
+    assert called == [("docker", DeployRequest(version="1.0.0"))]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_rollback_undeploy_and_verify(called: list[tuple[object, ...]]) -> None:
     run(deploy.rollback, **WHERE, **TIMES, revision=2)
     run(deploy.undeploy, **WHERE, **TIMES, data=True)
     run(deploy.verify, environment="staging", context="there", timeout="2m", rollback=False)
-    request = Request("staging", context="there", yes=True)
+    request = DeployRequest("staging", context="there", yes=True)
     assert called == [
         ("roll back", request, 2, Options(90, 60)),
         ("remove", request, Options(90, 60), True),
