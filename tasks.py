@@ -38,7 +38,7 @@ namespace.add_collection(
 )
 namespace.add_collection(Collection("images", images.ensure, images.sizes, supply.sbom))
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
-namespace.add_collection(Collection("scan", scan.secrets, scan.packages))
+namespace.add_collection(Collection("scan", scan.secrets))
 recorded = Collection("records", records.waiting)
 recorded.add_task(records.records, name="show", default=True)
 namespace.add_collection(recorded)

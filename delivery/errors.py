@@ -20,7 +20,6 @@ __all__ = [
     "EngineError",
     "LeaseLostError",
     "NotOursError",
-    "OutdatedError",
     "PlatformError",
     "PortTakenError",
     "Problem",
@@ -56,8 +55,6 @@ class DeliveryError(Exception):
 
     exit_code: ClassVar[int] = 1
     reference: ClassVar[str] = "failed"
-    # Whether it is good to know and keeps nothing back: a stage that ends with it is recorded as having succeeded.
-    advisory: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
         super().__init__(message)
@@ -175,14 +172,6 @@ class ScanError(DeliveryError):
 
     exit_code = 11
     reference = "scan"
-
-
-class OutdatedError(DeliveryError):
-    """A package of our images is out of date, or could not be looked at."""
-
-    exit_code = 11
-    reference = "out-of-date"
-    advisory = True
 
 
 class CommandError(DeliveryError):

@@ -7,13 +7,12 @@ import platform
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import cache, process
-from delivery.errors import DeliveryError, EngineError
+from delivery.errors import EngineError
 
-__all__ = ["Offered", "can_install", "install", "offered", "release"]
+__all__ = ["can_install", "install", "release"]
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
 # Slim images lack this folder, and Java's packages fail where they cannot link their manuals into it.
@@ -31,14 +30,6 @@ _FROM_NEWER = (
     "cosign",
     "gitleaks",
 )
-
-
-@dataclass(frozen=True)
-class Offered:
-    """A version that Debian offers, and whether it is a security update."""
-
-    version: str
-    security: bool
 
 
 def release() -> str:
@@ -87,68 +78,6 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
             on_line=on_line,
             place=place,
         )
-
-
-def offered(
-    suite: str, architecture: str, names: Sequence[str], on_line: Callable[[str], None]
-) -> dict[str, list[Offered]]:
-    """What a release of Debian offers of these packages, newest first, security updates among it, by lists that are read anew.
-
-    Any Debian can say that of any other, and no rights are needed. What is offered by nobody has no entry.
-    """
-    here = release()
-    if not here:
-        raise DeliveryError(
-            "read Debian's package lists: this machine is no Debian", hint="run this on one"
-        )
-    home = cache.folder("apt", f"{suite}-{architecture}")
-    with cache.lock(f"apt-{suite}-{architecture}"):
-        options = _lists_of(suite, architecture, here, home)
-        # An update that got only some of the lists is an error, not a success with yesterday's.
-        update = ["apt-get", *options, "-o", "APT::Update::Error-Mode=any", "update"]
-        process.stream(update, doing=f"read the package lists of {suite}", on_line=on_line)
-        listed = process.capture(
-            ["apt-cache", *options, "madison", *names],
-            doing=f"read what {suite} offers",
-            place=process.Place(env={"LC_ALL": "C"}),
-        )
-    found: dict[str, list[Offered]] = {}
-    for name, version, origin in re.findall(
-        r"^ *(\S+) \| +(\S+) \| (.*) Packages$", listed, re.MULTILINE
-    ):
-        found.setdefault(name, []).append(Offered(version, f" {suite}-security/" in origin))
-    return found
-
-
-def _lists_of(suite: str, architecture: str, here: str, home: Path) -> list[str]:
-    """Make apt read, for one call, this release alone, from the mirrors of the machine's own, as if nothing were installed."""
-    (home / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-    sources = home / "delivery.sources"
-    places = {
-        _mirror(here): f"{suite} {suite}-updates",
-        _mirror(f"{here}-security"): f"{suite}-security",
-    }
-    sources.write_text(
-        "\n".join(
-            f"Types: deb\nURIs: {place}\nSuites: {suites}\nComponents: main\nArchitectures: {architecture}\n"
-            f"Signed-By: {_KEYRING}\n"
-            for place, suites in places.items()
-        ),
-        encoding="utf-8",
-    )
-    settings = {
-        "Dir::Etc::SourceList": sources,
-        "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::Etc::Preferences": "/dev/null",
-        "Dir::Etc::PreferencesParts": "/dev/null",
-        "Dir::State::Lists": home / "lists",
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": home,
-        "APT::Architecture": architecture,
-        "Acquire::Languages": "none",
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
-    }
-    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
 def _options(suite: str) -> list[str]:

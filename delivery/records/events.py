@@ -180,9 +180,9 @@ def started(run: Run) -> list[Record]:
     return [run.record(name, "started", run.began) for name in run.changed]
 
 
-def succeeded(run: Run, at: datetime, advice: str = "") -> list[Record]:
-    """What is recorded of a stage that succeeded; advice is what is worth knowing all the same."""
-    return [run.record(name, "succeeded", at, error=advice) for name in run.versions]
+def succeeded(run: Run, at: datetime) -> list[Record]:
+    """The records of a stage that succeeded."""
+    return [run.record(name, "succeeded", at) for name in run.versions]
 
 
 def failed(run: Run, at: datetime, error: str, *, rolled_back: bool = False) -> list[Record]:

@@ -246,8 +246,8 @@ class Recording:
                     self.deliver(_FIRST_SECONDS)
                 yield
         except BaseException as error:
-            if _ended_well(error):
-                self._end(advice=error.message if isinstance(error, DeliveryError) else "")
+            if getattr(error, "code", None) == 0:  # an exit that is a success
+                self._end()
             else:
                 self._fail_early()
                 self._end(error)
@@ -273,18 +273,18 @@ class Recording:
             with self.guard():
                 self.begin_stage(_deployed(self.declaration))
 
-    def _end(self, error: BaseException | None = None, advice: str = "") -> None:
+    def _end(self, error: BaseException | None = None) -> None:
         if self.run is None:
             return
         with self.guard():
-            self._keep(self._ended(self.run, error, advice))
+            self._keep(self._ended(self.run, error))
         self.deliver(_LAST_SECONDS)
 
-    def _ended(self, run: Run, error: BaseException | None, advice: str) -> list[Record]:
+    def _ended(self, run: Run, error: BaseException | None) -> list[Record]:
         if self.deployment:
-            return events.of_deployment(run, _ended_deployment(self.deployment, error, advice))
+            return events.of_deployment(run, _ended_deployment(self.deployment, error))
         if error is None:
-            return events.succeeded(run, _now(), advice)
+            return events.succeeded(run, _now())
         return events.failed(run, _now(), _text(error), rolled_back=_is_rolled_back(error))
 
     def _keep(self, records: Sequence[Record]) -> None:
@@ -314,15 +314,13 @@ class Recording:
                 )
 
 
-def _ended_deployment(
-    deployment: Deployment, error: BaseException | None, advice: str
-) -> Deployment:
+def _ended_deployment(deployment: Deployment, error: BaseException | None) -> Deployment:
     """How a deployment ended: as its maker says, else by the error that ended it."""
     if error and deployment.outcome is Outcome.STARTED:
         outcome = Outcome.ROLLED_BACK if _is_rolled_back(error) else Outcome.FAILED
         return deployment.ended(outcome, error=_text(error))
     if deployment.outcome is Outcome.STARTED:
-        return deployment.ended(Outcome.SUCCEEDED, error=advice)
+        return deployment.ended(Outcome.SUCCEEDED)
     return deployment
 
 
@@ -356,11 +354,6 @@ def _deployed(declaration: Declaration) -> list[str]:
 
 def _is_rolled_back(error: BaseException) -> bool:
     return isinstance(error, DeployError) and error.rolled_back
-
-
-def _ended_well(error: BaseException) -> bool:
-    """Whether an exception only carries the exit code 0, or advice."""
-    return getattr(error, "code", None) == 0 or getattr(error, "advisory", False)
 
 
 def _text(error: BaseException) -> str:

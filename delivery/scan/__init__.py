@@ -1,1 +1,1 @@
-"""What should not be there: secrets, and packages that are out of date."""
+"""Look for secrets."""

@@ -10,7 +10,7 @@ import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery import cache
-from delivery.errors import DeliveryError, EngineError
+from delivery.errors import EngineError
 from delivery.host import debian
 
 TARGETS = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
@@ -179,70 +179,3 @@ def test_installs_only_as_root_on_a_debian_it_knows(
     on(monkeypatch, system, release)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     assert debian.can_install() is expected
-
-
-SECURITY = ["trixie http://mirror/debian/", "trixie-security http://mirror/security/"]
-OFFERED = """
-    libc6 |  2.41-12 | http://mirror/debian trixie/main amd64 Packages
- libssl3t64 | 3.5.7-1~deb13u3 | http://mirror/security trixie-security/main amd64 Packages
- libssl3t64 | 3.5.7-1~deb13u2 | http://mirror/debian trixie/main amd64 Packages
- libssl3t64 | 3.5.7-1~deb13u2 | http://mirror/debian trixie/main Sources
-"""
-
-
-@pytest.mark.usefixtures("trixie")
-def test_what_a_release_offers_is_read_by_lists_of_its_own(fp: FakeProcess) -> None:
-    fp.register(TARGETS, stdout=SECURITY, occurrences=2)
-    fp.register(["apt-get", fp.any()])
-    fp.register(["apt-cache", fp.any()], stdout=OFFERED)
-    assert debian.offered("forky", "arm64", ["libc6", "libssl3t64", "gone"], quiet) == {
-        "libc6": [debian.Offered("2.41-12", security=False)],
-        "libssl3t64": [
-            debian.Offered(
-                "3.5.7-1~deb13u3", security=False
-            ),  # of another suite than the one that was asked for
-            debian.Offered("3.5.7-1~deb13u2", security=False),
-        ],
-    }
-    home = cache.folder("apt", "forky-arm64")
-    signed = "Components: main\nArchitectures: arm64\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
-    assert (home / "delivery.sources").read_text() == (
-        f"Types: deb\nURIs: http://mirror/debian/\nSuites: forky forky-updates\n{signed}\n"
-        f"Types: deb\nURIs: http://mirror/security/\nSuites: forky-security\n{signed}"
-    )
-    *_, update, query = ([str(word) for word in call] for call in fp.calls)
-    assert update[-3:] == ["-o", "APT::Update::Error-Mode=any", "update"]
-    assert query[-4:] == ["madison", "libc6", "libssl3t64", "gone"]
-    told = [" ".join(word for word in call if "::" in word) for call in (update, query)]
-    for settings in told:
-        assert (
-            f"Dir::Etc::SourceList={home}/delivery.sources Dir::Etc::SourceParts=/dev/null"
-            in settings
-        )
-        assert (
-            f"Dir::State::Lists={home}/lists Dir::State::status=/dev/null Dir::Cache={home}"
-            in settings
-        )
-        assert "APT::Architecture=arm64" in settings
-
-
-@pytest.mark.usefixtures("trixie")
-def test_a_security_update_is_told(fp: FakeProcess) -> None:
-    fp.register(TARGETS, stdout=SECURITY, occurrences=2)
-    fp.register(["apt-get", fp.any()])
-    fp.register(["apt-cache", fp.any()], stdout=OFFERED)
-    offered = debian.offered("trixie", "amd64", ["libssl3t64"], quiet)
-    assert [one.security for one in offered["libssl3t64"]] == [True, False]
-
-
-@pytest.mark.usefixtures("trixie")
-def test_without_a_source_of_security_updates_nothing_is_said_of_them(fp: FakeProcess) -> None:
-    fp.register(TARGETS, stdout=SECURITY[:1], occurrences=2)
-    with pytest.raises(EngineError, match="apt lists no source for trixie-security"):
-        debian.offered("trixie", "amd64", ["libc6"], quiet)
-
-
-def test_where_there_is_no_debian_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    on(monkeypatch, "ubuntu", "noble")
-    with pytest.raises(DeliveryError, match="this machine is no Debian"):
-        debian.offered("trixie", "amd64", ["libc6"], quiet)

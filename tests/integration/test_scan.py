@@ -1,28 +1,20 @@
-"""gitleaks, apt and the Python package index as they are: what is planted is found, and never repeated."""
+"""gitleaks finds what is planted, and never repeats it."""
 
 import base64
-import io
-import itertools
 import json
-import os
 import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from delivery.build import planning
 from delivery.errors import CommandError, DeclarationError
-from delivery.host import debian, programs
+from delivery.host import programs
 from delivery.project import git
-from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.scan import pypi, scanning
-from delivery.scan.findings import OLD, UNSEEN, debian_newer
+from delivery.scan import scanning
 from delivery.scan.gitleaks import Gitleaks
-from tests.registries import write_layout
 from tests.repositories import Repository
 
 pytestmark = pytest.mark.engine
@@ -143,60 +135,6 @@ def test_there_is_no_secret_in_this_repository_nor_in_its_history(gitleaks: str)
     assert looked.commits(everything=True) == []
     count, now = looked.files()
     assert (count > 100, now) == (True, [])
-
-
-@pytest.mark.skipif(not debian.release(), reason="apt on a Debian says what Debian offers")
-def test_debian_offers_what_our_images_are_made_of() -> None:
-    lines: list[str] = []
-    names = ["libc6", "libexpat1", "tzdata", "delivery-platform-has-no-such-package"]
-    offered = debian.offered("trixie", "amd64", names, lines.append)
-    assert set(offered) == set(names[:3])
-    assert lines
-    for versions in offered.values():
-        for newer, older in itertools.pairwise(versions):
-            assert not debian_newer(older.version, newer.version)
-    # trixie was released with 2.41-12; what bookworm has is older.
-    assert not debian_newer("2.41-12", offered["libc6"][0].version)
-
-
-def test_the_index_says_what_is_newest_and_one_that_it_lacks_hides_no_other() -> None:
-    lacking = "delivery-platform-has-no-such-package"
-    newest = pypi.newest(["bottle", lacking, "opentelemetry-semantic-conventions"], "3.13", "amd64")
-    assert set(newest) == {"bottle", "opentelemetry-semantic-conventions"}
-    assert tuple(int(part) for part in newest["bottle"].split(".")) >= (0, 13, 4)
-    assert (
-        "b" in newest["opentelemetry-semantic-conventions"]
-    )  # of this one there are pre-releases only
-
-
-def test_an_index_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "UV_DEFAULT_INDEX", "http://localhost:1/simple")
-    monkeypatch.setitem(os.environ, "UV_HTTP_RETRIES", "0")
-    with pytest.raises(CommandError, match="ask the Python package index"):
-        pypi.newest(["bottle"], "3.13", "amd64")
-
-
-@pytest.mark.skipif(not debian.release(), reason="apt on a Debian says what Debian offers")
-def test_old_packages_of_an_image_are_found(declaration: Declaration, house: Path) -> None:
-    told = {
-        "usr/lib/os-release": 'ID=debian\nVERSION_ID="13"\n',
-        "var/lib/dpkg/status.d/libc6": "Package: libc6\nVersion: 2.41-1\nArchitecture: amd64\n",
-        "var/lib/dpkg/status.d/gone": "Package: delivery-platform-none\nVersion: 1\nArchitecture: amd64\n",
-        "usr/a/bottle.dist-info/METADATA": "Metadata-Version: 2.4\nName: bottle\nVersion: 0.12.1\n",
-    }
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w:gz") as tar:
-        for path, text in told.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
-    here = declaration.at("localhost:1")
-    for name, key in planning.keys(here, house).items():
-        write_layout(house / ".delivery" / "layouts" / f"{name}@{key}", layer.getvalue())
-    states = {(one.image, one.name): one.state for one in scanning.packages(here, house)}
-    for image in ("base-image", "api-rest"):
-        assert states[image, "libc6"] == states[image, "bottle"] == OLD
-        assert states[image, "delivery-platform-none"] == UNSEEN
 
 
 def test_a_secret_of_the_first_commit_is_found(repository: Repository) -> None:

@@ -167,7 +167,6 @@ def test_every_task_with_json_prints_it_as_data() -> None:
             "images.sbom",
             "records.waiting",
             "scan.secrets",
-            "scan.packages",
             "signing.verify",
         ),
         *("engine.status", "cluster.status"),
