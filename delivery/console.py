@@ -164,11 +164,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def error(failure: DeliveryError) -> None:
-    """Print an error: what was being done and what is wrong, the details, what to do."""
+    """Print an error: its details, then what cannot be done and why, then the hint."""
     sys.stdout.flush()
     if failure.details:
         for line in failure.details.splitlines():
             _err.print(f"  {line}", markup=False)
-    _err.print(f"[bold red]error[/] ({failure.reference}): {escape(failure.message)}")
+    _err.print(f"[bold red]error:[/] {escape(failure.message)}")
     if failure.hint:
-        _err.print(f"[bold]to do[/]: {escape(failure.hint)}")
+        _err.print(f"[bold]hint:[/] {escape(failure.hint)}")

@@ -213,9 +213,9 @@ class Problem:
         return kind(message, hint=self.hint, details=self.details)
 
     def lines(self) -> list[str]:
-        """The problem for people, with what to do."""
-        to_do = [f"  to do: {self.hint}"] if self.hint else []
-        return [self.message, *(f"  {line}" for line in self.details.splitlines()), *to_do]
+        """The problem for people, with its hint."""
+        hint = [f"  hint: {self.hint}"] if self.hint else []
+        return [self.message, *(f"  {line}" for line in self.details.splitlines()), *hint]
 
 
 # Those that a plan can meet.

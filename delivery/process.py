@@ -98,7 +98,7 @@ def capture(
     """
 
     def expire() -> None:
-        message = f"{doing}: {argv[0]} has not answered for {timeout:.0f} s"
+        message = f"cannot {doing}: {argv[0]} has not answered for {timeout:.0f} s"
         raise CommandError(message, argv=list(argv), returncode=-1, tail="")
 
     console.command(argv)
@@ -416,7 +416,7 @@ def _runs(group: int) -> bool:
 
 def _not_there(argv: Sequence[str], doing: str) -> CommandError:
     return CommandError(
-        f"{doing}: there is no program {argv[0]}",
+        f"cannot {doing}: there is no program {argv[0]}",
         argv=list(argv),
         returncode=127,
         tail="",
@@ -427,7 +427,7 @@ def _not_there(argv: Sequence[str], doing: str) -> CommandError:
 def _failed(argv: Sequence[str], doing: str, returncode: int, lines: Sequence[str]) -> CommandError:
     tail = "\n".join(lines[-_TAIL_LINES:])
     return CommandError(
-        f"{doing}: `{shlex.join(argv[:4])}{' …' if len(argv) > 4 else ''}` exited with {returncode}",  # noqa: PLR2004
+        f"cannot {doing}: `{shlex.join(argv[:4])}{' …' if len(argv) > 4 else ''}` exited with {returncode}",  # noqa: PLR2004
         argv=list(argv),
         returncode=returncode,
         tail=tail,

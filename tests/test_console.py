@@ -37,10 +37,12 @@ def test_a_long_step_speaks_now_and_then_in_ci(
 
 def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(
-        EngineError("find an engine: none [answers]", hint="start one", details="line 1\nline 2")
+        EngineError(
+            "cannot find an engine: none [answers]", hint="start one", details="line 1\nline 2"
+        )
     )
     assert capsys.readouterr().err == (
-        "  line 1\n  line 2\nerror (no-engine): find an engine: none [answers]\nto do: start one\n"
+        "  line 1\n  line 2\nerror: cannot find an engine: none [answers]\nhint: start one\n"
     )
 
 

@@ -47,54 +47,54 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["upp"], "cannot run upp: there is no such task\nto do: did you mean up?"),
+        (["upp"], "cannot run upp: there is no such task\nhint: did you mean up?"),
         (
             ["waiting"],
-            "cannot run waiting: there is no such task\nto do: did you mean records.waiting?",
+            "cannot run waiting: there is no such task\nhint: did you mean records.waiting?",
         ),
         (
             ["cache.fill"],
-            "there is no such task\nto do: one of cache.clean, cache.prune, cache.status",
+            "there is no such task\nhint: one of cache.clean, cache.prune, cache.status",
         ),
         (
             ["cache.statu"],
-            "to do: did you mean cache.status? one of cache.clean, cache.prune, cache.status",
+            "hint: did you mean cache.status? one of cache.clean, cache.prune, cache.status",
         ),
-        (["clustr.status"], "to do: did you mean cache.status or cluster.status or engine.status"),
-        (["clustr.u"], "to do: did you mean cluster.up?"),
-        (["records.deliver"], "to do: did you mean ci.deliver?"),
+        (["clustr.status"], "hint: did you mean cache.status or cluster.status or engine.status"),
+        (["clustr.u"], "hint: did you mean cluster.up?"),
+        (["records.deliver"], "hint: did you mean ci.deliver?"),
         (
             ["engine"],
-            "cannot run engine: there is no such task\nto do: it is a namespace: one of engine.down, ",
+            "cannot run engine: there is no such task\nhint: it is a namespace: one of engine.down, ",
         ),
         (
             ["up", "--monitorin"],
-            "cannot run up: there is no flag --monitorin\nto do: did you mean --monitoring? ",
+            "cannot run up: there is no flag --monitorin\nhint: did you mean --monitoring? ",
         ),
         (
             ["repos.split", "--too", "x"],
-            "repos.split: there is no flag --too\nto do: did you mean --to?",
+            "repos.split: there is no flag --too\nhint: did you mean --to?",
         ),
         (["signing.keys", "-x"], "cannot run signing.keys: there is no flag -x"),
         (["logs", "--tail", "--x", "--servic", "x"], "cannot run logs: there is no flag --servic"),
         (
             ["--foo", "up"],
-            "cannot run anything: there is no flag --foo\nto do: `./run inv --list` shows the tasks",
+            "cannot run anything: there is no flag --foo\nhint: `./run inv --list` shows the tasks",
         ),
         (
             ["component.add"],
-            "cannot run component.add: --name is missing\nto do: `./run inv --help component.add` ",
+            "cannot run component.add: --name is missing\nhint: `./run inv --help component.add` ",
         ),
         (["logs", "--tail"], "cannot run logs: --tail needs a value"),
         (["--help", "upp"], "cannot run upp: there is no such task"),
         (["--list-depth"], "cannot run anything: --list-depth needs a value"),
         (
             ["--list", "scam"],
-            "cannot list scam: there is no such namespace\nto do: did you mean scan? one of ",
+            "cannot list scam: there is no such namespace\nhint: did you mean scan? one of ",
         ),
         (
             ["deploy", "--environment", "stagin"],
-            "to do: did you mean staging? --environment takes one of ",
+            "hint: did you mean staging? --environment takes one of ",
         ),
         (["--print-completion-script", "fish"], "cannot complete in fish"),
         (["logs", "--tail", "x"], "cannot read the flags: 'x' is no number"),

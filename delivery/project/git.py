@@ -315,7 +315,7 @@ def filter_history(
     for old, new in renames.items():
         argv += ["--path", old]
         argv += [] if old == new else ["--path-rename", f"{old}:{new}"]
-    doing = f"cannot filter the history of {repository.name}"
+    doing = f"filter the history of {repository.name}"
     process.stream(argv, doing=doing, on_line=on_line, place=process.Place(repository))
 
 
@@ -324,7 +324,7 @@ def _read(
 ) -> str:
     """What git prints, whatever a user has set up."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
-    doing = f"cannot {doing or f'run git {arguments[0]}'}"
+    doing = doing or f"run git {arguments[0]}"
     return process.capture(
         argv, doing=doing, place=process.Place(env=_ENVIRONMENT), text=text, timeout=timeout
     )
@@ -334,9 +334,7 @@ def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> st
     """Run git with a user's own settings."""
     argv = ["git", "-C", str(root), *arguments]
     place = process.Place(env={"GIT_TERMINAL_PROMPT": "0"})
-    return process.capture(
-        argv, doing=f"cannot {doing}", place=place, text=text, timeout=_LONG_SECONDS
-    )
+    return process.capture(argv, doing=doing, place=place, text=text, timeout=_LONG_SECONDS)
 
 
 def _refs(root: Path) -> dict[str, str]:

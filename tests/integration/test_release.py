@@ -241,7 +241,7 @@ def test_a_candidate_becomes_the_release_without_a_byte_sent_again(
 
 def obey(place: Small, printed: str) -> None:
     """Run the commands that an error says, as they are written."""
-    (hint,) = re.findall(r"^to do: (.*)$", printed, re.MULTILINE)
+    (hint,) = re.findall(r"^hint: (.*)$", printed, re.MULTILINE)
     told = re.findall(r"`(.+?)`", hint)
     for command in [
         command for command in told if "--subproject" not in command

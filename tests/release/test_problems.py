@@ -147,9 +147,9 @@ def test_several_are_told_at_once_and_the_first_decides_on_the_exit_code(
     assert error.details.splitlines() == [
         "one",
         "  seen",
-        "  to do: `do`",
+        "  hint: `do`",
         "two",
-        "  to do: `undo`",
+        "  hint: `undo`",
     ]
     shown = refusal(dataclasses.replace(plan(declaration), problems=problems), "build", shown=True)
     assert shown

@@ -106,7 +106,7 @@ def test_problems_have_a_section_and_the_exit_code_of_the_refusal(
         images.plan.body.__wrapped__(None)
     said = capsys.readouterr().out.splitlines()
     assert "not checked: the weather: no window" in said
-    lines = ["one thing", "  seen", "  to do: `do this`", "another", "  to do: `do that`"]
+    lines = ["one thing", "  seen", "  hint: `do this`", "another", "  hint: `do that`"]
     assert said[said.index("problems") :] == ["problems", *(f"  {line}" for line in lines)]
     with pytest.raises(RegistryError):
         images.plan.body.__wrapped__(None, json_=True)
@@ -133,7 +133,7 @@ def test_nothing_is_started_or_built_for_what_is_refused(
     monkeypatch.setattr(engines, "ensure", unexpected)
     with pytest.raises(RegistryError, match="2 things are in the way") as caught:
         getattr(images, task).body.__wrapped__(None)
-    assert "  to do: `do that`" in caught.value.details.splitlines()
+    assert "  hint: `do that`" in caught.value.details.splitlines()
     assert stopped.decision.pushes
 
 

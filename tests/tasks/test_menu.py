@@ -42,9 +42,9 @@ def run(
     [
         (None, 0, ""),
         (
-            EngineError("find an engine: none", hint="start one"),
+            EngineError("cannot find an engine: none", hint="start one"),
             3,
-            "error (no-engine): find an engine: none",
+            "error: cannot find an engine: none",
         ),
         (KeyboardInterrupt(), 130, "work: interrupted"),
         (TerminatedError(), 143, "work: interrupted"),
@@ -175,7 +175,7 @@ def test_every_task_with_json_prints_it_as_data() -> None:
 
 
 # What a task does is in its package: a task reads its flags, calls that, and prints.
-LONGEST = 20
+LONGEST = 25
 
 
 def lines_of(body: ast.FunctionDef) -> int:

@@ -45,7 +45,7 @@ def test_a_secret_is_none(
     rows = [line.split() for line in printed.out.splitlines()]
     assert ["working", "tree", "a/b", "7", "private-key"] in rows
     assert ["c" * 12, "a/b", "3", "private-key"] in rows
-    assert "error (scan): look for secrets: 2 found" in printed.err
+    assert "error: look for secrets: 2 found" in printed.err
     assert "revoke or replace" in " ".join(printed.err.split())
 
 
