@@ -15,16 +15,16 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry import oci_layout
-from delivery.registry.local_registry import have
+from delivery.registry.local_registry import pull_missing
 
-__all__ = ["build", "layout", "say_nothing_to_do", "targets"]
+__all__ = ["build", "layout_folder", "report_nothing_to_build", "targets"]
 
 _UNFINISHED = ".part"
 # A file beside what a layout has by its standard: the digest of the base of ours that it stands on.
 _BASE = "base"
 
 
-def say_nothing_to_do(images: Images) -> None:
+def report_nothing_to_build(images: Images) -> None:
     """Say that the registry holds every image."""
     with console.step("build") as step:
         step.done(
@@ -39,7 +39,7 @@ def build(
 
     Where the engine keeps images itself it has each under its key, and no layout is there.
     """
-    layouts = {image.name: layout(image, root) for image in images.missing}
+    layouts = {image.name: layout_folder(image, root) for image in images.missing}
     left: list[PlannedImage] = []
     for image in images.missing:  # each after its base
         if image.base in {one.name for one in left} or not _is_built(engine, images, image, root):
@@ -57,7 +57,7 @@ def build(
             for old in target.layout.parent.glob(f"{target.name}@*"):
                 shutil.rmtree(old)
         for base in images.bases:
-            have(engine, base.pinned, step.line)
+            pull_missing(engine, base.pinned, step.line)
         buildx.bake(
             engine,
             graph,
@@ -90,9 +90,9 @@ def targets(
         buildx.Target(
             name=image.name,
             context=root / declaration.images[image.name].context,
-            layout=layout(image, root).with_suffix(_UNFINISHED),
+            layout=layout_folder(image, root).with_suffix(_UNFINISHED),
             tag=image.tagged,
-            arguments=planning.arguments(declaration, image.name, root),
+            arguments=planning.build_arguments(declaration, image.name, root),
             contexts={image.base: _context(known[image.base])} if image.base in known else {},
         )
         for image in images.missing
@@ -100,7 +100,7 @@ def targets(
     ]
 
 
-def layout(image: PlannedImage, root: Path = ROOT) -> Path:
+def layout_folder(image: PlannedImage, root: Path = ROOT) -> Path:
     """Where an image that was built here is, as an OCI layout."""
     return files.output("layouts", f"{image.name}@{image.key}", root=root)
 
@@ -112,7 +112,7 @@ def _is_built(engine: Engine, images: Images, image: PlannedImage, root: Path) -
     """
     if not engine.oci_layouts:
         return engine.image_labels(image.tagged) is not None
-    base = layout(image, root) / _BASE
+    base = layout_folder(image, root) / _BASE
     return base.is_file() and base.read_text(encoding="utf-8") == _base(images, image, root)
 
 
@@ -121,7 +121,7 @@ def _base(images: Images, image: PlannedImage, root: Path) -> str:
     base = next((one for one in images.all if one.name == image.base), None)
     if base is None or base.digest:
         return base.digest if base else ""
-    built = layout(base, root)
+    built = layout_folder(base, root)
     return oci_layout.digest(built) if built.is_dir() else ""
 
 

@@ -25,10 +25,18 @@ from delivery.project.notices import notes, of_git
 from delivery.project.versions import Version
 from delivery.registry.client import Registry
 
-__all__ = ["arguments", "keep_to", "keys", "look", "look_at_images", "read", "write"]
+__all__ = [
+    "build_arguments",
+    "check_unchanged",
+    "content_keys",
+    "plan_checkout",
+    "plan_images",
+    "read",
+    "write",
+]
 
 
-def look(
+def plan_checkout(
     declaration: Declaration,
     registry: Registry | None,
     branch: str = "",
@@ -42,7 +50,7 @@ def look(
     where `silent` has them, and takes it for empty. Its problems are those that git has: `release.finding` looks for all.
     """
     checkout = gather.look(declaration, root, branch)
-    named = keys(declaration, root)
+    named = content_keys(declaration, root)
     held = _held(declaration, registry, named) if registry else {}
     images = make_images(declaration, named, held, checkout)
     chart = _chart_key(declaration, named, checkout.versions, root)
@@ -56,11 +64,9 @@ def look(
     return make_plan(checkout, images, (chart, held_chart), of_git(checkout), remarks)
 
 
-def look_at_images(
-    declaration: Declaration, registry: Registry | None, root: Path = ROOT
-) -> Images:
+def plan_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
     """The images that a clone makes for itself: keys from the files, and one question an image to the registry, if it answers."""
-    named = keys(declaration, root)
+    named = content_keys(declaration, root)
     return make_images(declaration, named, _held(declaration, registry, named) if registry else {})
 
 
@@ -89,7 +95,7 @@ def read(file: Path) -> Plan:
         ) from error
 
 
-def keep_to(file: Path, found: Plan) -> None:
+def check_unchanged(file: Path, found: Plan) -> None:
     """Raise DeclarationError unless a plan that was written before is still what there is to do."""
     if lines := differences(read(file), found):
         raise DeclarationError(
@@ -99,7 +105,7 @@ def keep_to(file: Path, found: Plan) -> None:
         )
 
 
-def keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
+def content_keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
     """The content key of each of our images, by name; asks no engine and no network."""
     found: dict[str, str] = {}
     for name in declaration.parents_first():
@@ -107,14 +113,14 @@ def keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
         below = found.get(image.base) or declaration.upstream[image.base].image
         found[name] = image_key(
             files.context_files(root / image.context),
-            arguments=arguments(declaration, name, root),
+            arguments=build_arguments(declaration, name, root),
             platform=platform(),
             base=below,
         )
     return found
 
 
-def arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:
+def build_arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:
     """The build arguments of one of our images: what the declaration decides, and its subproject's version."""
     return {
         **declaration.arguments(name),

@@ -169,7 +169,7 @@ def up(engine: Engine, declaration: Declaration) -> Cluster:
     cluster = open_cluster(engine, declaration)
     local = is_local(declaration.registry.address)
     if local:
-        if not client.answers(declaration.registry.address):
+        if not client.is_reachable(declaration.registry.address):
             upstreams.ensure(engine, declaration, "registry")
         local_registry.ensure(engine, declaration)
     upstreams.ensure(engine, declaration, declaration.cluster.node)

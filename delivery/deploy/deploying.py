@@ -25,7 +25,7 @@ from delivery.records.recorder import Recording
 from delivery.registry import mirroring
 from delivery.registry.client import Registry
 from delivery.release import catalog, chart_package, releasing
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 
 __all__ = ["deploy"]
 
@@ -40,7 +40,7 @@ class _Selected:
 
     images: Mapping[str, tuple[str, str]]
     release: Release | None = None
-    built: Mapping[str, ReleasedImage] = field(default_factory=dict)
+    built: Mapping[str, ReleasedPart] = field(default_factory=dict)
     engine: Engine | None = None
 
 
@@ -107,12 +107,12 @@ def _select(
         return _Selected(_pinned(release.images), release=release)
     if version == catalog.CURRENT:
         engine = engines.ensure()
-        built = releasing.make(engine, declaration).images
+        built = releasing.ensure_images(engine, declaration).images
         return _Selected(_pinned(built), built=built, engine=engine)
     return _as_deployed(declaration, inventory.look(declaration, target))
 
 
-def _pinned(images: Mapping[str, ReleasedImage]) -> dict[str, tuple[str, str]]:
+def _pinned(images: Mapping[str, ReleasedPart]) -> dict[str, tuple[str, str]]:
     return {name: (image.repository, image.digest) for name, image in images.items()}
 
 

@@ -17,9 +17,9 @@ from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.keys import chart_key
 from delivery.records.deployment import Contents
-from delivery.registry.client import Registry, answers
+from delivery.registry.client import Registry, is_reachable
 from delivery.release import catalog
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 
 __all__ = [
     "Serving",
@@ -99,7 +99,7 @@ def contents_of_release(declaration: Declaration, release: Release) -> Contents:
     parts = {
         name: release.images[name] for name in declaration.components() if name in release.images
     }
-    named: dict[str, ReleasedImage | ReleasedChart] = {
+    named: dict[str, ReleasedPart] = {
         **parts,
         **({folder: release.chart} if release.chart else {}),
     }
@@ -121,7 +121,7 @@ def contents_of_images(
 
 
 def contents_of_clone(
-    declaration: Declaration, images: Mapping[str, ReleasedImage], serving: Contents | None = None
+    declaration: Declaration, images: Mapping[str, ReleasedPart], serving: Contents | None = None
 ) -> Contents:
     """The images and the chart of this clone: each named by its version to come and its key.
 
@@ -179,12 +179,12 @@ def _published(
     Of several with the same bytes it is one of the environment's line.
     """
     address = declaration.registry.address
-    if not answers(address):
+    if not is_reachable(address):
         return None
     registry = Registry(address)
     lines = {line for line, name in declaration.gitflow.deploys.items() if name == environment}
     matching = []
-    for version in catalog.known(registry)[:_LOOKED_AT]:
+    for version in catalog.versions(registry)[:_LOOKED_AT]:
         release = catalog.find(registry, version)
         if (
             release is None

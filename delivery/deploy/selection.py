@@ -125,14 +125,16 @@ def resolve(declaration: Declaration, request: DeployRequest) -> tuple[str, Rele
     environment = request.environment or LOCAL
     if request.file:
         registry = Registry(declaration.registry.address)
-        return environment, catalog.check(declaration, registry, _read(request.file), request.file)
+        return environment, catalog.check_file(
+            declaration, registry, _read(request.file), request.file
+        )
     return environment, None
 
 
 def _from_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, Release]:
     registry = Registry(declaration.registry.address)
-    plan = planning.look(declaration, registry)
-    planning.keep_to(Path(request.plan), plan)
+    plan = planning.plan_checkout(declaration, registry)
+    planning.check_unchanged(Path(request.plan), plan)
     environment = plan.decision.environment
     if not environment:
         raise DeclarationError(
@@ -144,7 +146,7 @@ def _from_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, R
             f"deploy {request.plan} to {request.environment}: the plan says {environment}",
             hint="leave --environment out, or give --version instead of --plan",
         )
-    release = catalog.held(declaration, registry, plan.version)
+    release = catalog.require(declaration, registry, plan.version)
     planned = {image.name: image.key for image in plan.images.all}
     if (published := {name: image.key for name, image in release.images.items()}) != planned:
         raise DeclarationError(
@@ -189,10 +191,10 @@ def find_release(
             )
         return None
     registry = Registry(declaration.registry.address)
-    release = release or catalog.held(declaration, registry, version)
+    release = release or catalog.require(declaration, registry, version)
     check_line(environment, release, declaration)
     if signed:
-        signing.verify(declaration, catalog.pins(registry, release))
+        signing.verify(declaration, catalog.references(registry, release))
     return release
 
 
@@ -203,7 +205,7 @@ def choose_version(
 
     deployed is the answer that keeps what serves, with its meaning; empty where nothing does.
     """
-    releases = dict.fromkeys(catalog.offered(declaration), "") if ask else {}
+    releases = dict.fromkeys(catalog.newest(declaration), "") if ask else {}
     if environment == LOCAL:
         answers = {catalog.CURRENT: "this clone's sources as they are", **deployed, **releases}
         return prompt.choose("Which version?", answers, catalog.CURRENT) if ask else catalog.CURRENT

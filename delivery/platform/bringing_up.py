@@ -68,7 +68,9 @@ class Running:
 def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
     """Bring up what this clone's sources make."""
     engine, release = _prepare(
-        declaration, lambda engine: releasing.make(engine, declaration), monitoring=monitoring
+        declaration,
+        lambda engine: releasing.ensure_images(engine, declaration),
+        monitoring=monitoring,
     )
     with recorder.deployment(declaration, "up", Action.DEPLOY) as recording:
         return _start(declaration, engine, release, recording, monitoring=monitoring)
@@ -103,7 +105,7 @@ def _maker(declaration: Declaration, request: DeployRequest) -> _Make:
         if version != catalog.CURRENT:
             local_registry.ensure(engine, declaration)
         found = find_release(declaration, LOCAL, release, version, signed=signed)
-        return found or releasing.make(engine, declaration)
+        return found or releasing.ensure_images(engine, declaration)
 
     return make
 

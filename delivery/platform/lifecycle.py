@@ -19,7 +19,7 @@ from delivery.project.files import ROOT
 from delivery.records.deployment import bytes_of
 from delivery.records.ledger import Ledger
 from delivery.registry import local_registry
-from delivery.registry.local_registry import have
+from delivery.registry.local_registry import pull_missing
 from delivery.release.released import Release, read_release
 
 __all__ = [
@@ -88,7 +88,7 @@ def up(project: Compose, release: Release) -> list[Service]:
             service.id for service in project.services() if service.state == "running"
         }
         for image in release.images.values():
-            have(project.engine, image.pinned, step.line)
+            pull_missing(project.engine, image.pinned, step.line)
         project.up(step.line)
         after = project.services()
         begun = [service.name for service in after if service.id not in running_before]
@@ -143,7 +143,7 @@ def shared(project: Compose) -> str:
 
 def data(project: Compose, declaration: Declaration) -> list[str]:
     """The volumes that `down` removes when it is to remove the data, by name."""
-    registry = local_registry.name(declaration)
+    registry = local_registry.container_name(declaration)
     ours = project.engine.volumes(f"{MANAGED}=true")
     return [*project.volumes(), *(name for name in ours if name == registry)]
 
@@ -228,7 +228,7 @@ def down(project: Compose, declaration: Declaration, *, volumes: bool, registry:
     """
     from delivery.cluster import local_cluster  # noqa: PLC0415  # only here: `up` starts sooner
 
-    container = local_registry.name(declaration)
+    container = local_registry.container_name(declaration)
     users = [] if registry else local_cluster.clusters_pulling_from(project.engine, container)
     if users and volumes:
         raise PlatformError(

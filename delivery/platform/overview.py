@@ -160,9 +160,9 @@ def _upstream(engine: Engine, declaration: Declaration) -> tuple[tuple[str, str]
 
 
 def _images(declaration: Declaration, root: Path) -> tuple[ImageStatus, ...]:
-    keys = planning.keys(declaration, root)
+    keys = planning.content_keys(declaration, root)
     address = declaration.registry.address
-    if not client.answers(address):
+    if not client.is_reachable(address):
         return tuple(
             ImageStatus(name, key, "the registry does not answer") for name, key in keys.items()
         )

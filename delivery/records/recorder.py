@@ -28,7 +28,7 @@ from delivery.records.deployment import Action, Deployment, Outcome
 from delivery.records.events import Fate, Origin, Record, Run
 from delivery.records.ledger import Ledger
 from delivery.records.outbox import Report, Waiting
-from delivery.release.released import Release, ReleasedChart, ReleasedImage, read_release
+from delivery.release.released import Release, ReleasedPart, read_release
 
 __all__ = [
     "Recording",
@@ -341,7 +341,7 @@ def _published(declaration: Declaration, versions: Mapping[str, str], root: Path
     if not file.exists():
         return {}
     release = read_release(file.read_text(encoding="utf-8"), file=str(file))
-    parts: dict[str, ReleasedImage | ReleasedChart] = dict(release.images)
+    parts: dict[str, ReleasedPart] = dict(release.images)
     if release.chart:
         parts[declaration.chart.folder] = release.chart
     return {name: part.digest for name, part in parts.items() if part.version == versions.get(name)}

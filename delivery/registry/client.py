@@ -27,9 +27,9 @@ from delivery.registry.http import (
     Answer,
     Conversation,
     Request,
-    answers,
-    lacks_login,
+    is_reachable,
     login,
+    missing_login,
     url_of,
     within,
 )
@@ -42,9 +42,9 @@ __all__ = [
     "Manifest",
     "Referrer",
     "Registry",
-    "answers",
-    "lacks_login",
+    "is_reachable",
     "login",
+    "missing_login",
 ]
 
 _INDEX = "application/vnd.oci.image.index.v1+json"

@@ -37,10 +37,10 @@ __all__ = [
     "Answer",
     "Conversation",
     "Request",
-    "answers",
     "certificate_folders",
-    "lacks_login",
+    "is_reachable",
     "login",
+    "missing_login",
     "url_of",
     "within",
 ]
@@ -68,12 +68,12 @@ _Scope = frozenset[tuple[str, str]]
 _T = TypeVar("_T")
 
 
-def answers(address: str) -> bool:
+def is_reachable(address: str) -> bool:
     """Whether a registry answers at this address; one that asks for a login does."""
     return _status(address) in {requests.codes.ok, requests.codes.unauthorized}
 
 
-def lacks_login(address: str) -> RegistryError | None:
+def missing_login(address: str) -> RegistryError | None:
     """The error that a push would end with because a registry asks for a login and none is known; asks, and sends nothing."""
     if login(address) or _status(address) != requests.codes.unauthorized:
         return None

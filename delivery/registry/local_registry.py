@@ -14,12 +14,21 @@ from delivery.project.declaration import Declaration, is_local
 from delivery.registry import client
 from delivery.registry.client import Registry
 
-__all__ = ["check", "ensure", "have", "lacks_login", "name", "reach", "silence", "wait"]
+__all__ = [
+    "check",
+    "connect",
+    "container_name",
+    "ensure",
+    "login_problem",
+    "pull_missing",
+    "unreachable_problem",
+    "wait_until_ready",
+]
 
 _PATIENCE_SECONDS = 30
 
 
-def name(declaration: Declaration) -> str:
+def container_name(declaration: Declaration) -> str:
     """The name of the local registry's container and volume: one for each compose project."""
     return f"{files.project_name(declaration.name)}-registry"
 
@@ -28,19 +37,21 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
     """The registry of the declaration, answering."""
     address = declaration.registry.address
     with console.step(f"registry {address}") as step:
-        if client.answers(address):
+        if client.is_reachable(address):
             step.done("answers")
         elif is_local(address):
-            _start(engine, declaration.upstream["registry"].image, address, name(declaration))
-            step.done(f"started, keeps its images in the volume {name(declaration)}")
+            _start(
+                engine, declaration.upstream["registry"].image, address, container_name(declaration)
+            )
+            step.done(f"started, keeps its images in the volume {container_name(declaration)}")
         else:
             raise _silent(address)
     return Registry(address)
 
 
-def reach(declaration: Declaration) -> Registry:
+def connect(declaration: Declaration) -> Registry:
     """The registry of the declaration, answering; an engine is asked only where a local one is to be started."""
-    if client.answers(declaration.registry.address):
+    if client.is_reachable(declaration.registry.address):
         return Registry(declaration.registry.address)
     if not is_local(declaration.registry.address):
         raise _silent(declaration.registry.address)
@@ -49,28 +60,30 @@ def reach(declaration: Declaration) -> Registry:
     return ensure(engine, declaration)
 
 
-def have(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
+def pull_missing(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
     """Have an image of ours in the engine. We pull it, since only we know a login that the environment gives."""
     if engine.image_labels(pinned) is None:
         engine.pull(pinned, on_line, login=client.login(pinned))
 
 
-def silence(declaration: Declaration) -> Problem | None:
+def unreachable_problem(declaration: Declaration) -> Problem | None:
     """The problem that the declared registry, which does not answer, cannot be started here either."""
     address = declaration.registry.address
     return None if is_local(address) else Problem.of(_silent(address))
 
 
-def lacks_login(declaration: Declaration) -> Problem | None:
+def login_problem(declaration: Declaration) -> Problem | None:
     """The problem that the declared registry asks for a login, and there is none."""
-    error = client.lacks_login(declaration.registry.address)
+    error = client.missing_login(declaration.registry.address)
     return Problem.of(error) if error else None
 
 
 def check(declaration: Declaration) -> None:
     """Raise RegistryError for a registry that is to be pushed to and cannot be: silent, or without a login."""
     address = declaration.registry.address
-    if problem := (lacks_login if client.answers(address) else silence)(declaration):
+    if problem := (login_problem if client.is_reachable(address) else unreachable_problem)(
+        declaration
+    ):
         raise problem.error()
 
 
@@ -111,13 +124,13 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
                 f"DELIVERY_REGISTRY=localhost:{port + 1} ./run inv up",
             ) from error
         raise
-    wait(address, container, f"start a registry at {address}")
+    wait_until_ready(address, container, f"start a registry at {address}")
 
 
-def wait(address: str, container: str, doing: str) -> None:
+def wait_until_ready(address: str, container: str, doing: str) -> None:
     """Wait until the registry in a container of ours answers; raise RegistryError when it does not in time."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not client.answers(address):
+    while not client.is_reachable(address):
         if time.monotonic() > deadline:
             raise RegistryError(
                 f"{doing}: it has not answered in {_PATIENCE_SECONDS} s",

@@ -9,8 +9,8 @@ import semver
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Artifact, Blob, Registry, answers
-from delivery.release import sboms
+from delivery.registry.client import Artifact, Blob, Registry, is_reachable
+from delivery.release import attached_sboms
 from delivery.release.released import Release, read_release
 
 __all__ = [
@@ -18,13 +18,13 @@ __all__ = [
     "DEPLOYED",
     "REPOSITORY",
     "artifact",
-    "check",
+    "check_file",
     "find",
-    "held",
-    "known",
-    "offered",
-    "pins",
-    "put",
+    "newest",
+    "push",
+    "references",
+    "require",
+    "versions",
 ]
 
 CURRENT = "current"  # the sources of this clone as they are
@@ -35,15 +35,15 @@ _SHOWN = 10
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
-def known(registry: Registry) -> list[str]:
+def versions(registry: Registry) -> list[str]:
     """The versions that the registry holds a release of, newest first."""
-    return by_version(registry.tags(f"{registry.address}/{REPOSITORY}"))
+    return newest_first(registry.tags(f"{registry.address}/{REPOSITORY}"))
 
 
-def offered(declaration: Declaration) -> list[str]:
+def newest(declaration: Declaration) -> list[str]:
     """The newest of them, for a question; none where the registry does not answer now."""
     address = declaration.registry.address
-    return known(Registry(address))[:_SHOWN] if answers(address) else []
+    return versions(Registry(address))[:_SHOWN] if is_reachable(address) else []
 
 
 def find(registry: Registry, version: str) -> Release | None:
@@ -67,7 +67,7 @@ def find(registry: Registry, version: str) -> Release | None:
     )
 
 
-def put(registry: Registry, release: Release) -> str:
+def push(registry: Registry, release: Release) -> str:
     """Put a release into the registry under its version, which publishes it; the digest of its artefact."""
     return registry.push_artifact(
         f"{registry.address}/{REPOSITORY}", artifact(release), tag=release.version
@@ -87,7 +87,7 @@ def artifact(release: Release) -> Artifact:
     )
 
 
-def held(declaration: Declaration, registry: Registry, version: str) -> Release:
+def require(declaration: Declaration, registry: Registry, version: str) -> Release:
     """The release of this version; raise DeclarationError unless the registry holds it with all that it names."""
     if not _TAG.fullmatch(version):
         raise DeclarationError(
@@ -98,13 +98,15 @@ def held(declaration: Declaration, registry: Registry, version: str) -> Release:
     if release is None:
         raise DeclarationError(
             f"deploy version {version}: {registry.address} holds no such release",
-            hint=f"it holds: {_listed(known(registry))}; `{CURRENT}` is what this clone's sources make",
+            hint=f"it holds: {_listed(versions(registry))}; `{CURRENT}` is what this clone's sources make",
         )
     _whole(declaration, registry, release)
     return release
 
 
-def check(declaration: Declaration, registry: Registry, release: Release, file: str) -> Release:
+def check_file(
+    declaration: Declaration, registry: Registry, release: Release, file: str
+) -> Release:
     """The release that a file tells of; raise DeclarationError unless the registry holds that very release, whole."""
     doing = f"deploy {file}"
     if not release.version:
@@ -116,7 +118,7 @@ def check(declaration: Declaration, registry: Registry, release: Release, file: 
     if there is None:
         raise DeclarationError(
             f"{doing}: {registry.address} holds no release {release.version}",
-            hint=f"it holds: {_listed(known(registry))}",
+            hint=f"it holds: {_listed(versions(registry))}",
         )
     if there != release:
         differing = [
@@ -159,11 +161,11 @@ def _whole(declaration: Declaration, registry: Registry, release: Release) -> No
         )
 
 
-def pins(registry: Registry, release: Release) -> list[str]:
+def references(registry: Registry, release: Release) -> list[str]:
     """Everything of a release by digest, its images' bills of materials and the release itself too: what is signed."""
     repository = f"{registry.address}/{REPOSITORY}"
     bills = [
-        sboms.reference(registry, image.repository, image.digest)
+        attached_sboms.reference(registry, image.repository, image.digest)
         for image in release.images.values()
     ]
     return [
@@ -181,7 +183,7 @@ def _listed(versions: list[str]) -> str:
     )
 
 
-def by_version(tags: Iterable[str]) -> list[str]:
+def newest_first(tags: Iterable[str]) -> list[str]:
     """The tags that are versions, newest first."""
     return sorted(
         (tag for tag in tags if semver.Version.is_valid(tag)),

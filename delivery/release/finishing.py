@@ -17,7 +17,15 @@ from delivery.registry.client import Registry
 from delivery.release import catalog, problems, tagging
 from delivery.release.tagging import NewTag
 
-__all__ = ["Finish", "address", "look", "make", "next_commands", "published", "push"]
+__all__ = [
+    "Finish",
+    "compare_published",
+    "make_tags",
+    "next_commands",
+    "plan",
+    "push_tags",
+    "remote_address",
+]
 
 _UNPUBLISHED = "publish this commit first, or say --unpublished"
 
@@ -48,22 +56,22 @@ class Finish:
             console.say(f"to be pushed to {remote}: {', '.join(self.names)}")
 
 
-def look(
+def plan(
     declaration: Declaration,
     *,
-    published: Callable[[Declaration, str], list[str]] | None,
+    compare: Callable[[Declaration, str], list[str]] | None,
     root: Path = ROOT,
 ) -> Finish:
     """What is to be tagged.
 
-    published says how the registry's release of a version differs from these sources, and raises
+    compare says how the registry's release of a version differs from these sources, and raises
     where there is none; None asks no registry. Raises DeclarationError as tagging.new_tags does,
     and when the release there is another one.
     """
     checkout = gather.look(declaration, root)
     version, branch = checkout.release, checkout.decision.ref.name
     wanted = tagging.new_tags(checkout)
-    if wanted and published and (different := published(declaration, version)):
+    if wanted and compare and (different := compare(declaration, version)):
         raise DeclarationError(
             f"cannot finish the release: the registry's release {version} is another one",
             details="\n".join(different),
@@ -74,25 +82,27 @@ def look(
     return Finish(tags=tuple(wanted), version=version, there=there, branch=branch)
 
 
-def published(declaration: Declaration, version: str) -> list[str]:
+def compare_published(declaration: Declaration, version: str) -> list[str]:
     """How the registry's release of a version differs from these sources.
 
     Raises DeclarationError where it holds none.
     """
     registry = Registry(declaration.registry.address)
     try:
-        release = catalog.held(declaration, registry, version)
+        release = catalog.require(declaration, registry, version)
     except DeclarationError as error:
         raise DeclarationError(
             f"cannot finish the release: {registry.address} holds no whole release {version}",
             details=error.message,
             hint=f"let the pipeline of this branch {_UNPUBLISHED}",
         ) from error
-    plan = planning.look(declaration, registry)
-    return list(problems.differences(release, problems.expected(plan, by_sources=True)).values())
+    plan = planning.plan_checkout(declaration, registry)
+    return list(
+        problems.differences(release, problems.expected_content(plan, by_sources=True)).values()
+    )
 
 
-def make(tags: Sequence[NewTag], root: Path = ROOT) -> None:
+def make_tags(tags: Sequence[NewTag], root: Path = ROOT) -> None:
     """Make the tags; when one cannot be made, those made before are removed again."""
     made = list[str]()
     with console.step("tag") as step:
@@ -107,7 +117,7 @@ def make(tags: Sequence[NewTag], root: Path = ROOT) -> None:
         step.done(", ".join(made))
 
 
-def address(remote: str, root: Path = ROOT) -> str:
+def remote_address(remote: str, root: Path = ROOT) -> str:
     """Where a remote leads, to be shown before a push; raise DeclarationError for no remote."""
     known = git.remotes(root)
     if remote not in known:
@@ -118,7 +128,7 @@ def address(remote: str, root: Path = ROOT) -> str:
     return git.remote_address(root, remote)
 
 
-def push(names: Sequence[str], remote: str, root: Path = ROOT) -> None:
+def push_tags(names: Sequence[str], remote: str, root: Path = ROOT) -> None:
     """Push the release's tags, all of them or none; they stay in this clone when that fails."""
     with console.step(f"push to {remote}") as step:
         git.push_tags(root, remote, names)

@@ -17,10 +17,10 @@ from delivery.project.files import ROOT
 from delivery.project.notices import few
 from delivery.project.preparation import Preparation
 
-__all__ = ["look", "write"]
+__all__ = ["plan", "write"]
 
 
-def look(declaration: Declaration, told: Sequence[str] = (), root: Path = ROOT) -> Preparation:
+def plan(declaration: Declaration, told: Sequence[str] = (), root: Path = ROOT) -> Preparation:
     """What is to be written for the next release; told are versions set by hand, NAME=X.Y.Z.
 
     Raises DeclarationError on a branch that releases are not prepared on, with changes that are not

@@ -15,13 +15,13 @@ from delivery.project.notices import hotfix_commands
 from delivery.release.released import Release
 
 __all__ = [
+    "conflicting_release",
+    "conflicting_tags",
     "differences",
-    "expected",
-    "other_release",
+    "expected_content",
+    "hint_for_taken_version",
+    "missing_release",
     "refusal",
-    "taken_tags",
-    "unpublished",
-    "way_out",
 ]
 
 # What the parts of a release are, by name: (version, key, digest), the digest "" while it is not known.
@@ -50,7 +50,7 @@ def refusal(plan: Plan, doing: str, *, shown: bool = False) -> DeliveryError | N
     return every.error(doing)
 
 
-def expected(plan: Plan, *, by_sources: bool) -> Content:
+def expected_content(plan: Plan, *, by_sources: bool) -> Content:
     """What is known of a plan's release before anything is built.
 
     by_sources: no digest is known, since content of the registry is not taken for what they make.
@@ -75,7 +75,7 @@ def differences(held: Release, content: Content) -> dict[str, str]:
     }
 
 
-def other_release(plan: Plan, held: Release, content: Content) -> Problem | None:
+def conflicting_release(plan: Plan, held: Release, content: Content) -> Problem | None:
     """The problem that the registry holds another release than this plan's, which has this content."""
     other = differences(held, content)
     if not other:
@@ -83,12 +83,12 @@ def other_release(plan: Plan, held: Release, content: Content) -> Problem | None
     return Problem(
         f"release {plan.version} is published with other content ({', '.join(other)}), from commit "
         f"{held.commit[:12]} by {held.builder}",
-        way_out(plan, held),
+        hint_for_taken_version(plan, held),
         "\n".join(other.values()),
     )
 
 
-def unpublished(declaration: Declaration, plan: Plan) -> Problem | None:
+def missing_release(declaration: Declaration, plan: Plan) -> Problem | None:
     """The problem that the registry lacks the release of what has not changed since; only its own line publishes it."""
     if plan.chart.tag or plan.decision.ref.kind == "tag":
         return None
@@ -99,7 +99,7 @@ def unpublished(declaration: Declaration, plan: Plan) -> Problem | None:
     )
 
 
-def taken_tags(
+def conflicting_tags(
     plan: Plan, held: Mapping[str, str], digests: Mapping[str, str], skip: Sequence[str] = ()
 ) -> Problem | None:
     """The problem that version tags are other content's.
@@ -121,13 +121,13 @@ def taken_tags(
         return None
     return Problem(
         "the registry holds other content under version tags, and a version is never overwritten",
-        way_out(plan),
+        hint_for_taken_version(plan),
         "\n".join(lines),
         RegistryError.reference,
     )
 
 
-def way_out(plan: Plan, held: Release | None = None) -> str:
+def hint_for_taken_version(plan: Plan, held: Release | None = None) -> str:
     """What to run where a version has other content, given its release, or None when it has none.
 
     A commit on the release line gets no new version before the last release is tagged.

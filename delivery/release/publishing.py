@@ -23,9 +23,9 @@ from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry import oci_layout
 from delivery.registry.client import Registry, login
-from delivery.release import catalog, chart_package, problems, sboms, signing
-from delivery.release.bom import Image
-from delivery.release.released import Release, ReleasedImage, make_release, released_images
+from delivery.release import attached_sboms, catalog, chart_package, problems, signing
+from delivery.release.released import Release, ReleasedPart, make_release, released_images
+from delivery.release.sbom import Image
 from delivery.retry import patiently
 
 __all__ = [
@@ -70,11 +70,13 @@ def untrusted(
 
     None where nothing is to be signed.
     """
-    if not signing.active() or _is_settled(declaration, registry, plan, root):
+    if not signing.has_key() or _is_settled(declaration, registry, plan, root):
         return []
     existing = {image.pinned: image for image in plan.images.all if not image.missing}
     sources = {pinned: image.key for pinned, image in existing.items()}
-    return [existing[pinned].name for pinned in signing.unsigned_by_us(declaration, sources, root)]
+    return [
+        existing[pinned].name for pinned in signing.missing_signatures(declaration, sources, root)
+    ]
 
 
 def publish(
@@ -93,16 +95,16 @@ def publish(
     release = make_release(plan, pushed, chart, builder())
     held = catalog.find(registry, plan.version)
     if held is not None:
-        if problem := problems.other_release(plan, held, release.content):
+        if problem := problems.conflicting_release(plan, held, release.content):
             raise problem.error(f"publish {plan.version}")
         if _is_settled(declaration, registry, plan, root):
             return write(held, root, f"release {plan.version} is published already, and the same")
         # Who put it there is no part of what is signed for.
         release = replace(release, builder=held.builder)
         _compare_release(registry, release)
-    elif problem := problems.unpublished(declaration, plan):
+    elif problem := problems.missing_release(declaration, plan):
         raise problem.error(f"publish {plan.version}")
-    if signing.active() and plan.chart.digest:
+    if signing.has_key() and plan.chart.digest:
         _compare_chart(registry, declaration, plan, pushed, root)
     bills = _attach_sboms(registry, declaration, release, layouts, root)
     _sign(declaration, plan, release, layouts, bills)
@@ -113,7 +115,7 @@ def publish(
         )
         return release
     with console.step(f"release {plan.version}") as step:
-        digest = catalog.put(registry, release)
+        digest = catalog.push(registry, release)
         step.done(
             f"{registry.address}/{catalog.REPOSITORY}:{plan.version}, {registry.requests} requests to the registry"
         )
@@ -155,7 +157,7 @@ def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
     digests = {part.repository: part.digest for part in release.parts}
     with console.step("version tags") as step:
         held = version_tags(registry, plan)
-        if problem := problems.taken_tags(plan, held, digests):
+        if problem := problems.conflicting_tags(plan, held, digests):
             raise problem.error(f"publish {plan.version}")
         new = [reference.rpartition("/")[2] for reference, digest in held.items() if not digest]
         for part in plan.parts:
@@ -166,19 +168,19 @@ def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
 
 def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: Path) -> bool:
     """Whether nothing is to be signed: no key, or a release that is signed, or another line's."""
-    if not signing.active():
+    if not signing.has_key():
         return True
     repository = f"{registry.address}/{catalog.REPOSITORY}"
     digest = registry.digest(repository, plan.version)
     if not digest or not plan.chart.tag:
         return bool(digest)
-    return not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": ""}, root)
+    return not signing.missing_signatures(declaration, {f"{repository}@{digest}": ""}, root)
 
 
 def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
     """Hold what the registry has under a key against what was built here from it."""
     rebuilt = [image for image in plan.images.all if not image.missing and image.name in layouts]
-    signing.compare(
+    signing.check_equal(
         {image.tagged: (image.digest, oci_layout.digest(layouts[image.name])) for image in rebuilt}
     )
 
@@ -188,7 +190,7 @@ def _compare_release(registry: Registry, release: Release) -> None:
     repository = f"{registry.address}/{catalog.REPOSITORY}"
     actual = registry.digest(repository, release.version)
     made = registry.artifact_digest(repository, catalog.artifact(release))
-    signing.compare({f"{repository}:{release.version}": (actual, made)})
+    signing.check_equal({f"{repository}:{release.version}": (actual, made)})
 
 
 def _sign(
@@ -227,11 +229,11 @@ def _attach_sboms(
             version = files.version(root / declaration.images[name].context)
             image = Image(name, version, released.repository, released.digest)
             # One look: what somebody attaches after it is neither compared nor signed.
-            bill = sboms.reference(registry, image.repository, image.digest)
+            bill = attached_sboms.reference(registry, image.repository, image.digest)
             if bill:
                 existing[bill] = image, layout
             else:
-                bill = f"{image.repository}@{sboms.attach(registry, image, layout)}"
+                bill = f"{image.repository}@{attached_sboms.attach(registry, image, layout)}"
             bills[bill] = image.digest
         step.done(f"attached to {', '.join(release.images)}")
     _compare_bills(declaration, registry, existing, root)
@@ -247,14 +249,16 @@ def _compare_bills(
     """Hold bills that were attached before, without our signature, against what the images give."""
     sources = {bill: image.digest for bill, (image, _) in existing.items()}
     compared = {}
-    for reference in signing.unsigned_by_us(declaration, sources, root):
+    for reference in signing.missing_signatures(declaration, sources, root):
         image, layout = existing[reference]
-        made = registry.artifact_digest(image.repository, sboms.artifact(registry, image, layout))
+        made = registry.artifact_digest(
+            image.repository, attached_sboms.artifact(registry, image, layout)
+        )
         compared[f"the bill of materials of {image.repository}"] = (
             reference.partition("@")[2],
             made,
         )
-    signing.compare(compared)
+    signing.check_equal(compared)
 
 
 def _compare_chart(
@@ -262,7 +266,9 @@ def _compare_chart(
 ) -> None:
     """Hold the chart that the registry has, unless our signature names its key, against ours."""
     repository, digest = plan.chart.repository, plan.chart.digest
-    if not signing.unsigned_by_us(declaration, {f"{repository}@{digest}": plan.chart.key}, root):
+    if not signing.missing_signatures(
+        declaration, {f"{repository}@{digest}": plan.chart.key}, root
+    ):
         return
     images = released_images(plan.images, pushed)
     try:
@@ -283,7 +289,7 @@ def _compare_chart(
             images[name] = replace(images[name], version=tag)
     packed = package_chart(declaration, plan, images, root)
     made = registry.artifact_digest(repository, chart_package.artifact(packed))
-    signing.compare({f"{repository}:{plan.chart.key}": (digest, made)})
+    signing.check_equal({f"{repository}:{plan.chart.key}": (digest, made)})
 
 
 def _push_chart(
@@ -297,7 +303,7 @@ def _push_chart(
 
 
 def package_chart(
-    declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedImage], root: Path
+    declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedPart], root: Path
 ) -> bytes:
     """The chart as it is published, with these images by digest."""
     folder = root / declaration.chart.folder

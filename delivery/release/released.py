@@ -14,8 +14,7 @@ from delivery.errors import DeclarationError, mistakes
 
 __all__ = [
     "Release",
-    "ReleasedChart",
-    "ReleasedImage",
+    "ReleasedPart",
     "make_release",
     "read_release",
     "released_images",
@@ -26,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class ReleasedImage:
+class ReleasedPart:
     """An image in a registry: repository, content key, the digest of its manifest ("sha256:…"), and its version."""
 
     __pydantic_config__ = _CLOSED
@@ -35,23 +34,6 @@ class ReleasedImage:
     key: str
     digest: str
     version: str = ""
-
-    @property
-    def pinned(self) -> str:
-        """The reference that always means these bytes."""
-        return f"{self.repository}@{self.digest}"
-
-
-@dataclass(frozen=True)
-class ReleasedChart:
-    """The packaged chart in a registry, as an image is."""
-
-    __pydantic_config__ = _CLOSED
-
-    repository: str
-    key: str
-    digest: str
-    version: str
 
     @property
     def pinned(self) -> str:
@@ -69,9 +51,9 @@ class Release:
 
     __pydantic_config__ = _CLOSED
 
-    images: Mapping[str, ReleasedImage]
+    images: Mapping[str, ReleasedPart]
     version: str = ""
-    chart: ReleasedChart | None = None
+    chart: ReleasedPart | None = None
     line: str = ""
     branch: str = ""
     commit: str = ""
@@ -82,7 +64,7 @@ class Release:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @property
-    def parts(self) -> list[ReleasedImage | ReleasedChart]:
+    def parts(self) -> list[ReleasedPart]:
         """Every image, and the chart if there is one."""
         return [*self.images.values(), *([self.chart] if self.chart else ())]
 
@@ -94,7 +76,7 @@ class Release:
     @property
     def content(self) -> dict[str, tuple[str, str, str]]:
         """What it is, apart from who made it when: (version, key, digest) of each image and of the chart, by name."""
-        parts: dict[str, ReleasedImage | ReleasedChart] = {
+        parts: dict[str, ReleasedPart] = {
             **self.images,
             **({"chart": self.chart} if self.chart else {}),
         }
@@ -118,10 +100,10 @@ def _no_release(file: str, what: str) -> DeclarationError:
     return DeclarationError(f"read {file}: {what}", hint="`./run inv build push` writes it anew")
 
 
-def released_images(images: Images, pushed: Mapping[str, str]) -> dict[str, ReleasedImage]:
+def released_images(images: Images, pushed: Mapping[str, str]) -> dict[str, ReleasedPart]:
     """The images by name, once every missing one is pushed (name → digest)."""
     return {
-        image.name: ReleasedImage(
+        image.name: ReleasedPart(
             image.repository, image.key, image.digest or pushed[image.name], image.version
         )
         for image in images.all
@@ -133,7 +115,7 @@ def make_release(plan: Plan, pushed: Mapping[str, str], chart: str, builder: str
     return Release(
         images=released_images(plan.images, pushed),
         version=plan.version,
-        chart=ReleasedChart(plan.chart.repository, plan.chart.key, chart, plan.chart.version),
+        chart=ReleasedPart(plan.chart.repository, plan.chart.key, chart, plan.chart.version),
         line=plan.decision.line.value,
         branch=plan.decision.ref.name,
         commit=plan.commit,

@@ -17,21 +17,21 @@ from delivery.release import problems, publishing, signing
 from delivery.release.publishing import Built
 from delivery.release.released import Release, released_images
 
-__all__ = ["build", "make", "publish"]
+__all__ = ["build", "ensure_images", "publish"]
 
 
-def make(engine: Engine, declaration: Declaration) -> Release:
+def ensure_images(engine: Engine, declaration: Declaration) -> Release:
     """What a clone runs for itself: upstream images, and its own under their keys, as they are now; no version, no chart.
 
     Written down as what `inv up` and `inv status` go by.
     """
-    planning.keys(declaration)  # what cannot be read is said before the long steps
+    planning.content_keys(declaration)  # what cannot be read is said before the long steps
     local_registry.check(declaration)
     upstreams.ensure_all(engine, declaration)
     registry = local_registry.ensure(engine, declaration)
-    images = planning.look_at_images(declaration, registry)
+    images = planning.plan_images(declaration, registry)
     if not images.missing:
-        building.say_nothing_to_do(images)
+        building.report_nothing_to_build(images)
         return publishing.write(Release(released_images(images, {})))
     built = Built(engine, building.build(engine, declaration, images))
     pushed = publishing.push_images(registry, images, built)
@@ -48,7 +48,7 @@ def build(declaration: Declaration, plan: Plan) -> None:
     if plan.images.missing:
         building.build(engines.ensure(), declaration, plan.images)
     else:
-        building.say_nothing_to_do(plan.images)
+        building.report_nothing_to_build(plan.images)
 
 
 def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release:

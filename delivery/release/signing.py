@@ -22,13 +22,13 @@ from delivery.release import cosign
 from delivery.release.cosign import Cosign, Verdict
 
 __all__ = [
-    "active",
+    "check_equal",
     "check_key",
-    "compare",
+    "has_key",
     "key_pair",
     "key_problem",
+    "missing_signatures",
     "sign",
-    "unsigned_by_us",
     "verify",
 ]
 
@@ -40,7 +40,7 @@ _TO_DO = {
 }
 
 
-def active() -> bool:
+def has_key() -> bool:
     """Whether there is a key to sign with."""
     return bool(cosign.signing_key())
 
@@ -99,7 +99,7 @@ def _no_key(environment: str) -> SignatureError:
     )
 
 
-def unsigned_by_us(
+def missing_signatures(
     declaration: Declaration, sources: Mapping[str, str], root: Path = ROOT
 ) -> list[str]:
     """The references without a signature of our key that names their source; none without a key.
@@ -121,7 +121,7 @@ def unsigned_by_us(
         ]
 
 
-def compare(parts: Mapping[str, tuple[str, str]]) -> None:
+def check_equal(parts: Mapping[str, tuple[str, str]]) -> None:
     """Raise SignatureError, naming both digests, where the registry holds other content than ours.
 
     parts has by reference the digest that the registry holds, and that of what was made here.

@@ -22,7 +22,7 @@ from delivery.project.files import ROOT
 from delivery.registry import local_registry
 from delivery.registry.client import Artifact, Blob, Manifest, Registry
 from delivery.release import catalog
-from delivery.release.catalog import by_version
+from delivery.release.catalog import newest_first
 from delivery.release.released import read_release
 from delivery.retention import policy
 from delivery.retention.policy import STATE, Held, Outcome, Registered, Use, subject_of
@@ -107,7 +107,7 @@ def collect(engine: Engine, declaration: Declaration) -> str:
     The registry is stopped meanwhile, so a push at that time fails. Raises DeclarationError for a
     registry that this project did not start.
     """
-    name, address = local_registry.name(declaration), declaration.registry.address
+    name, address = local_registry.container_name(declaration), declaration.registry.address
     port = int(address.partition("/")[0].rpartition(":")[2]) if ":" in address else 80
     if not is_local(address) or engine.publishers().get(port, ("",))[0] != name:
         raise DeclarationError(
@@ -126,7 +126,7 @@ def collect(engine: Engine, declaration: Declaration) -> str:
             )
         finally:
             engine.start(name)
-            local_registry.wait(address, name, f"start {name} again")
+            local_registry.wait_until_ready(address, name, f"start {name} again")
         counted = _COLLECTED.search(said)
         step.done(f"{counted[1] if counted else 'no'} blobs freed; {address} answers again")
     return said
@@ -140,7 +140,7 @@ def _registered(
     held = tuple(one for repository in repositories for one in _held(registry, repository, on_line))
     tags = [tag for one in held if one.repository == repositories[0] for tag in one.tags]
     versions = [tag for tag in tags if tag != STATE and not subject_of(tag)]
-    if strange := set(versions) - set(by_version(versions)):
+    if strange := set(versions) - set(newest_first(versions)):
         raise DeclarationError(
             f"read the releases of {repositories[0]}: {', '.join(sorted(strange))} is no version",
             hint="whoever put it there knows whether it may be deleted; nothing is removed before that",
@@ -237,7 +237,7 @@ def _remember(registry: Registry, found: Found) -> None:
 
 def _still_going(declaration: Declaration, registry: Registry, found: Found) -> set[str]:
     """What still goes when the releases of this very moment are counted in."""
-    new = set(catalog.known(registry)) - set(found.registered.releases)
+    new = set(catalog.versions(registry)) - set(found.registered.releases)
     added = {version: release for version in new if (release := catalog.find(registry, version))}
     registered = replace(found.registered, releases={**found.registered.releases, **added})
     outcome = policy.decide(registered, found.uses, declaration.prune, found.today)

@@ -19,8 +19,8 @@ from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Decision
 from delivery.registry import local_registry
-from delivery.registry.client import Registry, answers
-from delivery.release import finding, problems, releasing
+from delivery.registry.client import Registry, is_reachable
+from delivery.release import preflight, problems, releasing
 from delivery.tasks.menu import item
 
 __all__ = ["build", "ensure", "plan", "push", "sizes"]
@@ -57,7 +57,9 @@ def plan(
         _say(say, declaration, branch)
         return
     address = declaration.registry.address
-    found = finding.look(declaration, Registry(address) if answers(address) else None, branch)
+    found = preflight.checked_plan(
+        declaration, Registry(address) if is_reachable(address) else None, branch
+    )
     if file:
         planning.write(found, Path(file))
     if json_:
@@ -120,19 +122,19 @@ def _say(what: str, declaration: Declaration, branch: str) -> None:
 def _looked() -> tuple[Declaration, Registry, Plan]:
     """What there is to do; `inv build push` looks once, so that what is built is what is pushed."""
     declaration = files.load_declaration()
-    if not answers(declaration.registry.address):
+    if not is_reachable(declaration.registry.address):
         # A registry is started, and maybe built, only for what can be published.
-        error = problems.refusal(finding.look(declaration, None), "publish")
+        error = problems.refusal(preflight.checked_plan(declaration, None), "publish")
         if error:
             raise error
-    registry = local_registry.reach(declaration)
-    return declaration, registry, finding.look(declaration, registry)
+    registry = local_registry.connect(declaration)
+    return declaration, registry, preflight.checked_plan(declaration, registry)
 
 
 def _keep_to(file: str, found: Plan) -> None:
     """Raise DeclarationError unless the plan in a file, if one is told, is still what there is to do."""
     if file:
-        planning.keep_to(Path(file), found)
+        planning.check_unchanged(Path(file), found)
 
 
 @item()
@@ -170,4 +172,4 @@ def ensure(_context: Context) -> None:
 
     What is missing is built and pushed; nothing is published. Writes .delivery/release.json, which the platform runs by.
     """
-    releasing.make(engines.ensure(), files.load_declaration())
+    releasing.ensure_images(engines.ensure(), files.load_declaration())

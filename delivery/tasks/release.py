@@ -36,7 +36,7 @@ def prepare(
     from delivery.release import preparing
 
     declaration = files.load_declaration()
-    prepared = preparing.look(declaration, subproject or ())
+    prepared = preparing.plan(declaration, subproject or ())
     console.table(
         "prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows()
     )
@@ -71,16 +71,18 @@ def finish(
     from delivery.release import finishing
 
     declaration = files.load_declaration()
-    where = f"{push}, which is {finishing.address(push)}" if push else ""
-    found = finishing.look(declaration, published=None if unpublished else finishing.published)
+    where = f"{push}, which is {finishing.remote_address(push)}" if push else ""
+    found = finishing.plan(
+        declaration, compare=None if unpublished else finishing.compare_published
+    )
     found.say(where)
     if not dry_run and (found.tags or (push and found.names)):
         doing = f"make the tags{' and push them' if push else ''}"
         prompt.confirm(doing, "yes", yes=yes, instead=_LOOK)
         if found.tags:
-            finishing.make(found.tags)
+            finishing.make_tags(found.tags)
         if push:
-            finishing.push(found.names, push)
+            finishing.push_tags(found.names, push)
     if found.names:
         console.say("what is left to be done:")
         for line in finishing.next_commands(

@@ -14,8 +14,9 @@ from delivery.errors import DeclarationError, did_you_mean
 from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.registry.client import Registry
-from delivery.release import bom, catalog, cosign, sboms, signing
+from delivery.release import attached_sboms, catalog, cosign, signing
 from delivery.release.released import Release
+from delivery.release.sbom import parse, table_rows
 from delivery.tasks.menu import item
 
 __all__ = ["keys", "sbom", "sign", "verify"]
@@ -47,12 +48,12 @@ def sbom(
             f"show a bill of materials: {image} is no image of ours",
             hint=did_you_mean(image, known, f"one of {', '.join(known)}"),
         )
-    text, made = sboms.attached_or_made(image, known[image])
+    text, made = attached_sboms.read_or_make(image, known[image])
     if json_:
         console.data(text)
         return
     title = f"{known[image].pinned}{' (made now: none is attached)' if made else ''}"
-    console.table(title, ("kind", "name", "version", "licences"), bom.rows(bom.packages(text)))
+    console.table(title, ("kind", "name", "version", "licences"), table_rows(parse(text)))
 
 
 @item(help={"to": "the folder that the two files go to"})
@@ -108,7 +109,7 @@ def _parts(doing: str, version: str) -> list[str]:
     registry = _registry()
     release = _release(doing, registry, version)
     return (
-        catalog.pins(registry, release)
+        catalog.references(registry, release)
         if release.version
         else [one.pinned for one in release.images.values()]
     )

@@ -143,11 +143,13 @@ def test_what_stands_on_a_base_that_is_built_again_is_built_again_too(
     builder, images = Builder(), make_images(declaration, KEYS, {})
     build(builder, images)
     (
-        building.layout(images.all[0], house) / "base"
+        building.layout_folder(images.all[0], house) / "base"
     ).unlink()  # from before layouts said what they stand on
     build(builder, images)
     assert builder.built[-1] == ["base-image", "api-rest"]
-    assert (building.layout(images.all[1], house) / "base").read_text() == "sha256:base-image-4"
+    assert (
+        building.layout_folder(images.all[1], house) / "base"
+    ).read_text() == "sha256:base-image-4"
 
 
 def test_a_build_that_is_cut_off_is_not_taken_for_one(

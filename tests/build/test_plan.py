@@ -21,7 +21,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.project.versions import Version
-from delivery.release.released import Release, ReleasedChart, ReleasedImage, make_release
+from delivery.release.released import Release, ReleasedPart, make_release
 from tests.project.examples import checkout, decision, version
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -254,9 +254,9 @@ def test_whatever_else_changed_is_told(declaration: Declaration) -> None:
 
 
 def test_its_release_names_what_was_pushed_and_where_it_came_from(declaration: Declaration) -> None:
-    base = ReleasedImage("localhost:5001/base-image", "k1", DIGEST, "1.0.0")
-    app = ReleasedImage("localhost:5001/api-rest", "k2", OTHER, "2.1.0-dev.3")
-    chart = ReleasedChart("localhost:5001/platform-chart", "k3", OTHER, "0.4.1-dev.3")
+    base = ReleasedPart("localhost:5001/base-image", "k1", DIGEST, "1.0.0")
+    app = ReleasedPart("localhost:5001/api-rest", "k2", OTHER, "2.1.0-dev.3")
+    chart = ReleasedPart("localhost:5001/platform-chart", "k3", OTHER, "0.4.1-dev.3")
     images = {"base-image": base, "api-rest": app}
     release = make_release(
         plan(declaration, held={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here"

@@ -156,7 +156,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(programs, "require", lambda name: name)
-    monkeypatch.setattr(client, "answers", lambda _address: True)
+    monkeypatch.setattr(client, "is_reachable", lambda _address: True)
     monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
     monkeypatch.setattr(
         upstreams, "ensure", lambda _engine, _declaration, name: made.did.append(f"have {name}")

@@ -19,7 +19,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
-    monkeypatch.setattr(inventory, "answers", lambda _address: False)
+    monkeypatch.setattr(inventory, "is_reachable", lambda _address: False)
 
 
 @pytest.fixture

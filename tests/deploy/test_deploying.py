@@ -21,16 +21,16 @@ from delivery.records import outbox
 from delivery.records.deployment import Deployment, Outcome
 from delivery.registry import mirroring
 from delivery.release import catalog, chart_package, releasing, signing
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from tests.deploy.cluster import OLD, Cluster, failed, packed, target
 from tests.project.examples import checkout, decision, version
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
-SOURCES = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "cd38d5ab", B)})
+SOURCES = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "cd38d5ab", B)})
 PUBLISHED = Release(
-    {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", C, "2.0.0")},
+    {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", C, "2.0.0")},
     "1.0.0",
-    ReleasedChart("localhost:5001/platform-chart", "k", D, "1.0.0"),
+    ReleasedPart("localhost:5001/platform-chart", "k", D, "1.0.0"),
     "release",
 )
 
@@ -80,16 +80,18 @@ def deploy(
 
     monkeypatch.setattr(deploying, "connect", connect)
     monkeypatch.setattr(engines, "ensure", lambda: "the engine")
-    monkeypatch.setattr(releasing, "make", lambda _engine, _declaration: SOURCES)
+    monkeypatch.setattr(releasing, "ensure_images", lambda _engine, _declaration: SOURCES)
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
     monkeypatch.setattr(
         catalog,
-        "held",
+        "require",
         lambda _declaration, _registry, version: replace(PUBLISHED, version=version),
     )
-    monkeypatch.setattr(catalog, "check", lambda _declaration, _registry, release, _file: release)
-    monkeypatch.setattr(catalog, "pins", lambda _registry, release: [release.version])
-    monkeypatch.setattr(catalog, "offered", lambda _declaration: ["1.0.0", "0.9.0"])
+    monkeypatch.setattr(
+        catalog, "check_file", lambda _declaration, _registry, release, _file: release
+    )
+    monkeypatch.setattr(catalog, "references", lambda _registry, release: [release.version])
+    monkeypatch.setattr(catalog, "newest", lambda _declaration: ["1.0.0", "0.9.0"])
     monkeypatch.setattr(signing, "verify", lambda _declaration, pins: made.verified.append(pins))
     monkeypatch.setattr(chart_package, "fetch", lambda *_: chart)
     monkeypatch.setattr(inventory, "_coming", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
@@ -303,7 +305,7 @@ def test_a_plan_says_where_and_what(
     deploy: Deploys, declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planned(declaration, Line.CANDIDATE, "staging")
-    monkeypatch.setattr(planning, "look", lambda *_: plan)
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan)
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())
     deploy(plan=str(file))
@@ -330,7 +332,9 @@ def test_a_plan_that_does_not_hold_deploys_nothing(
     said: str,
 ) -> None:
     told = planned(declaration, Line.CANDIDATE if now else Line.FEATURE, "staging" if now else "")
-    monkeypatch.setattr(planning, "look", lambda *_: planned(declaration, *now) if now else told)
+    monkeypatch.setattr(
+        planning, "plan_checkout", lambda *_: planned(declaration, *now) if now else told
+    )
     file = tmp_path / "plan.json"
     file.write_text(told.to_json())
     with pytest.raises(DeclarationError, match=said):
@@ -342,7 +346,7 @@ def test_a_plan_whose_release_has_other_images_is_refused(
     deploy: Deploys, declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planned(declaration, Line.CANDIDATE, "staging", "other")
-    monkeypatch.setattr(planning, "look", lambda *_: plan)
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan)
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())
     with pytest.raises(DeclarationError, match="has other images"):

@@ -13,7 +13,7 @@ from delivery.deploy.target import Target
 from delivery.project.declaration import Declaration, Environment
 from delivery.records.deployment import Contents
 from delivery.release import catalog
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 
 AT = datetime(2026, 11, 28, tzinfo=UTC)
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -21,9 +21,9 @@ A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 def release(version: str, digest: str = A, line: str = "release") -> Release:
     return Release(
-        {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", digest, f"{version}-app")},
+        {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", digest, f"{version}-app")},
         version,
-        ReleasedChart("localhost:5001/platform-chart", "k", B, version),
+        ReleasedPart("localhost:5001/platform-chart", "k", B, version),
         line,
     )
 
@@ -72,8 +72,8 @@ def look(
 def held(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
     """What the registry holds, newest first."""
     found: list[Release] = []
-    monkeypatch.setattr(inventory, "answers", lambda _address: True)
-    monkeypatch.setattr(catalog, "known", lambda _registry: [one.version for one in found])
+    monkeypatch.setattr(inventory, "is_reachable", lambda _address: True)
+    monkeypatch.setattr(catalog, "versions", lambda _registry: [one.version for one in found])
     monkeypatch.setattr(
         catalog,
         "find",
@@ -103,8 +103,8 @@ def clone(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return house
 
 
-def images(key: str = "cd38d5a" + "0" * 25, digest: str = A) -> dict[str, ReleasedImage]:
-    return {"api-rest": ReleasedImage("localhost:5001/api-rest", key, digest)}
+def images(key: str = "cd38d5a" + "0" * 25, digest: str = A) -> dict[str, ReleasedPart]:
+    return {"api-rest": ReleasedPart("localhost:5001/api-rest", key, digest)}
 
 
 def test_what_is_unreleased_is_named_by_the_version_to_come_and_its_bytes(
@@ -173,7 +173,7 @@ def test_where_nothing_is_deployed_nothing_serves(declaration: Declaration) -> N
 def test_a_revision_is_what_it_was_described_with_and_nobody_is_asked(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "answers", None)
+    monkeypatch.setattr(inventory, "is_reachable", None)
     description = "api-rest 0.1.0-dev.26+cd38d5a, platform-chart 0.1.0-dev.30+0123456"
     found = inventory.look(
         declaration, target(("platform-0.1.0", B), ("platform-0.1.0", A, description))

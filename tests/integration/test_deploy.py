@@ -26,7 +26,7 @@ from delivery.project.chart import with_images
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from delivery.release import catalog, chart_package
-from delivery.release.released import Release, ReleasedChart
+from delivery.release.released import Release, ReleasedPart
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -147,7 +147,7 @@ def publish(registry: Registry, made: Release, version: str, line: str = "releas
     replaced = {"values.yaml": with_images((folder / "values.yaml").read_text(), named)}
     packed = chart_package.package(folder, files.chart_files(folder), replaced, epoch=0)
     repository = f"{registry.address}/platform-chart"
-    chart = ReleasedChart(
+    chart = ReleasedPart(
         repository, version, chart_package.push(registry, repository, version, packed), version
     )
     return put(registry, Release(images, version, chart, line, "main", "c0ffee", "a test"))
@@ -158,7 +158,7 @@ def put(registry: Registry, release: Release) -> Release:
     repository = f"{registry.address}/{catalog.REPOSITORY}"
     if held := registry.digest(repository, release.version):
         registry.delete(repository, held)
-    catalog.put(registry, release)
+    catalog.push(registry, release)
     return release
 
 

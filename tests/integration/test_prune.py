@@ -12,7 +12,7 @@ from delivery.project.declaration import Declaration, Prune
 from delivery.registry import local_registry
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
 from tests.integration.conftest import free_port
 from tests.registries import write_layout
@@ -35,8 +35,8 @@ def declared(
         local_registry.ensure(engine, made)
         yield made
     finally:
-        engine.remove(local_registry.name(made))
-        engine.remove_volume(local_registry.name(made))
+        engine.remove(local_registry.container_name(made))
+        engine.remove_volume(local_registry.container_name(made))
 
 
 def publish(declaration: Declaration, registry: Registry, version: str, folder: Path) -> Release:
@@ -56,17 +56,19 @@ def publish(declaration: Declaration, registry: Registry, version: str, folder: 
         chart, Artifact("x/chart", [Blob("x/y", version.encode())]), tag=version
     )
     made = Release(
-        {name: ReleasedImage(repository, f"key-{version}", image, version)},
+        {name: ReleasedPart(repository, f"key-{version}", image, version)},
         version,
-        ReleasedChart(chart, f"key-{version}", packed, version),
+        ReleasedPart(chart, f"key-{version}", packed, version),
     )
-    catalog.put(registry, made)
+    catalog.push(registry, made)
     return made
 
 
 def volume_bytes(engine: Engine, declaration: Declaration) -> int:
     """What the registry's volume holds."""
-    said = engine.execute(local_registry.name(declaration), ["du", "-s", "-k", "/var/lib/registry"])
+    said = engine.execute(
+        local_registry.container_name(declaration), ["du", "-s", "-k", "/var/lib/registry"]
+    )
     return int(said.split()[0]) * 1024
 
 
@@ -96,7 +98,7 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
     )  # the release, its chart, its image, what is attached to that, and the list
     assert pruning.act(declared, registry, found) == 5
     assert registry.fetch(image.repository, image.digest) is None
-    assert catalog.known(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
+    assert catalog.versions(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
     for release in kept:
         (one,) = release.images.values()
         assert registry.blob(one.repository, _layer(registry, one))
@@ -114,7 +116,7 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
     assert registry.digest(image.repository, "key-pushing") == ""
 
 
-def _layer(registry: Registry, image: ReleasedImage) -> str:
+def _layer(registry: Registry, image: ReleasedPart) -> str:
     held = registry.fetch(image.repository, image.digest)
     assert held
     return str(held.manifest["layers"][0]["digest"])

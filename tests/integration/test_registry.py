@@ -13,7 +13,7 @@ import trustme
 from delivery.errors import EngineError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Artifact, Blob, Registry, answers, lacks_login
+from delivery.registry.client import Artifact, Blob, Registry, is_reachable, missing_login
 from tests.integration.conftest import running_registry
 from tests.registries import (
     Answer,
@@ -75,7 +75,7 @@ def test_a_registry_that_wants_a_login_gets_one(
     built = write_layout(tmp_path)
     with pytest.raises(RegistryError, match="the registry answered 401"):
         Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line)
-    assert lacks_login(locked)
+    assert missing_login(locked)
     monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
     assert Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line) == built
@@ -199,7 +199,7 @@ def test_a_registry_with_a_private_authority_is_trusted_as_docker_is_told(
     folder = tmp_path / "home" / ".docker" / "certs.d" / address
     folder.mkdir(parents=True)
     encrypted.authority.cert_pem.write_to_path(str(folder / "ca.crt"))
-    assert answers(address)
+    assert is_reachable(address)
     assert (
         Registry(address).push_layout(tmp_path / "image", f"{address}/app", "k1", no_line) == image
     )

@@ -23,9 +23,9 @@ from delivery.host.docker_api import Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration, Signing
 from delivery.registry.client import Registry
-from delivery.release import bom, cosign, sboms, signing
-from delivery.release.bom import Image
-from delivery.release.released import Release, ReleasedImage, read_release
+from delivery.release import attached_sboms, cosign, sbom, signing
+from delivery.release.released import Release, ReleasedPart, read_release
+from delivery.release.sbom import Image
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
@@ -501,8 +501,8 @@ def test_the_bill_of_a_real_image_names_every_package_that_its_files_record_and_
     engine: Engine, released: Release, name: str
 ) -> None:
     image = released.images[name]
-    text = sboms.make(Registry(image.repository), bill_of(name, image))
-    found = bom.packages(text)
+    text = attached_sboms.make(Registry(image.repository), bill_of(name, image))
+    found = sbom.parse(text)
     engine.pull(image.pinned, lambda _line: None)
     debian, python = recorded(exported(engine, image.pinned))
     assert sorted(
@@ -542,5 +542,5 @@ def wanted_packages() -> set[str]:
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 
-def bill_of(name: str, image: ReleasedImage) -> Image:
+def bill_of(name: str, image: ReleasedPart) -> Image:
     return Image(name, image.version, image.repository, image.digest)

@@ -18,7 +18,7 @@ from delivery.platform import lifecycle
 from delivery.platform.compose import Compose, Service
 from delivery.project import remembered
 from delivery.project.declaration import Declaration
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 
 PINNED = "sha256:" + "a" * 64
 
@@ -107,7 +107,7 @@ def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles
             cast("Engine", None), declaration, release, tmp_path, monitoring=monitoring
         )
 
-    release = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
+    release = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "k", PINNED)})
     remembered.keep(tmp_path, {"API_PORT": "8100"}, is_local=True)
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     project = compose()
@@ -122,7 +122,7 @@ def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles
 
 def test_what_was_released_is_read_back(tmp_path: Path) -> None:
     assert lifecycle.released(tmp_path) is None
-    release: Any = Release({"api-rest": ReleasedImage("localhost:5001/api-rest", "k", PINNED)})
+    release: Any = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "k", PINNED)})
     (tmp_path / ".delivery").mkdir(exist_ok=True)
     (tmp_path / ".delivery" / "release.json").write_text(release.to_json())
     assert lifecycle.released(tmp_path) == release

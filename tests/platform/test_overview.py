@@ -31,7 +31,9 @@ def test_without_engine_and_registry_says_so(declaration: Declaration, house: Pa
 
 def test_says_what_the_registry_holds(declaration: Declaration, house: Path) -> None:
     registry = FullRegistry()
-    registry.hold("base-image", planning.keys(declaration, house)["base-image"], b"manifest")
+    registry.hold(
+        "base-image", planning.content_keys(declaration, house)["base-image"], b"manifest"
+    )
     with serving(registry) as (address, _):
         found = overview.look(declaration.at(address), house)
     assert [image.registry for image in found.images] == [sha256(b"manifest"), "not built yet"]

@@ -27,10 +27,10 @@ from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
 from delivery.registry import local_registry
 from delivery.release import catalog, releasing, signing
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import platform
 
-IMAGE = ReleasedImage("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
+IMAGE = ReleasedPart("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
 K1 = "0.1.0-dev.3+k111111"
 RELEASE = Release({"base-image": replace(IMAGE, key="k0"), "api-rest": IMAGE})
 
@@ -94,7 +94,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setattr(recorder, "_said", set())
     monkeypatch.setattr(inventory, "_coming", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
-    monkeypatch.setattr(releasing, "make", lambda *_: RELEASE)
+    monkeypatch.setattr(releasing, "ensure_images", lambda *_: RELEASE)
     monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
@@ -116,7 +116,7 @@ def recorded(*names: str) -> list[tuple[Any, ...]]:
 
 
 def runs(
-    name: str, image: ReleasedImage, *, state: str = "running", health: str = "healthy"
+    name: str, image: ReleasedPart, *, state: str = "running", health: str = "healthy"
 ) -> Service:
     return Service(name, "c1", state, health, image.pinned, (1,))
 
@@ -159,7 +159,7 @@ def test_a_build_that_fails_deploys_nothing(
     def make(*_: object) -> Release:
         raise PlatformError("build: no")
 
-    monkeypatch.setattr(releasing, "make", make)
+    monkeypatch.setattr(releasing, "ensure_images", make)
     with pytest.raises(PlatformError):
         bringing_up.up(declaration)
     assert recorded() == []
@@ -234,7 +234,7 @@ def test_of_two_apps_the_one_that_ran_before_is_unchanged(
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "async-worker"])
     asked.running = [runs("api-rest", IMAGE), runs("async-worker", IMAGE)]
     release = replace(RELEASE, images={**RELEASE.images, "async-worker": worker})
-    monkeypatch.setattr(releasing, "make", lambda *_: release)
+    monkeypatch.setattr(releasing, "ensure_images", lambda *_: release)
     bringing_up.up(declaration).say()
     assert recorded("component", "version", "status", "changed") == [
         ("async-worker", "k222222", "started", None),
@@ -265,7 +265,7 @@ def test_the_ports_are_kept_before_anything_is_made(
         assert asked.kept == [True]
         return RELEASE
 
-    monkeypatch.setattr(releasing, "make", make)
+    monkeypatch.setattr(releasing, "ensure_images", make)
     bringing_up.up(declaration)
 
 
@@ -276,7 +276,7 @@ def test_what_compose_does_not_start_is_built_and_not_recorded(
     monkeypatch.setattr(Declaration, "components", lambda _self: ["api-rest", "greeter"])
     greeter = replace(IMAGE, repository="localhost:5001/greeter", key="k2")
     release = replace(RELEASE, images={**RELEASE.images, "greeter": greeter})
-    monkeypatch.setattr(releasing, "make", lambda *_: release)
+    monkeypatch.setattr(releasing, "ensure_images", lambda *_: release)
     bringing_up.up(declaration).say()
     assert {component for (component,) in recorded("component")} == {"api-rest"}
     assert "not started    greeter" in capsys.readouterr().out
@@ -430,8 +430,8 @@ def test_docker_takes_what_local_takes(
         raise SignatureError("verify: no signature")
 
     monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
-    monkeypatch.setattr(catalog, "held", lambda *_: replace(RELEASE, version="1.0.0"))
-    monkeypatch.setattr(catalog, "pins", lambda *_: [])
+    monkeypatch.setattr(catalog, "require", lambda *_: replace(RELEASE, version="1.0.0"))
+    monkeypatch.setattr(catalog, "references", lambda *_: [])
     monkeypatch.setattr(signing, "verify", refuse)
     with pytest.raises(DeliveryError, match=said):
         bringing_up.deploy(declaration, request_)

@@ -20,7 +20,7 @@ from delivery.project.declaration import Declaration, Records, parse
 from delivery.project.files import ROOT
 from delivery.records import outbox, recorder
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from tests.conftest import DECLARATION, FOREIGN
 from tests.registries import Answer, Break, serving
 from tests.repositories import Repository, environment
@@ -480,9 +480,9 @@ def test_an_old_event_that_the_ledger_has_not_is_sent(
 
 
 RELEASE = Release(
-    {"api-rest": ReleasedImage("r/api-rest", "k", "sha256:" + "c" * 64, "1.0.0")},
+    {"api-rest": ReleasedPart("r/api-rest", "k", "sha256:" + "c" * 64, "1.0.0")},
     "1.0.0",
-    ReleasedChart("r/platform-chart", "k", "sha256:" + "d" * 64, "1.0.0"),
+    ReleasedPart("r/platform-chart", "k", "sha256:" + "d" * 64, "1.0.0"),
     "release",
     "main",
 )

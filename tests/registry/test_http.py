@@ -17,7 +17,7 @@ import trustme
 
 from delivery.errors import RegistryError
 from delivery.project.declaration import is_local
-from delivery.registry.client import Artifact, Registry, answers, lacks_login, login
+from delivery.registry.client import Artifact, Registry, is_reachable, login, missing_login
 from tests.registries import (
     Answer,
     Answering,
@@ -348,7 +348,7 @@ def test_one_that_is_not_there_is_an_error() -> None:
     client = Registry("localhost:1", pause=no_pause)
     with pytest.raises(RegistryError, match="does not answer"):
         client.digest("localhost:1/app", "k1")
-    assert not answers("localhost:1")
+    assert not is_reachable("localhost:1")
 
 
 @pytest.mark.parametrize(
@@ -419,14 +419,14 @@ def test_a_certificate_of_an_unknown_authority_is_not_trusted_and_it_says_what_t
         authority.cert_pem.write_to_path(str(certificates("registry.test:1") / "ca.crt"))
         with pytest.raises(RegistryError, match="certificate is not trusted") as caught:
             ask(address)
-        assert not answers(address)
+        assert not is_reachable(address)
     assert f"/etc/docker/certs.d/{address}/ca.crt" in caught.value.hint
     assert not seen
 
 
 def test_trusts_the_authorities_that_docker_is_told_to(secure: Secure) -> None:
     with secure(FullRegistry()) as (address, _):
-        assert answers(address)
+        assert is_reachable(address)
         assert ask(address) == ""
 
 
@@ -723,16 +723,16 @@ def test_docker_hub_is_asked_where_it_is(
 def test_a_login_that_a_push_will_need_is_missed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
     with serving(TokenRegistry()) as (address, seen):
-        error = lacks_login(address)
+        error = missing_login(address)
         assert error
         assert error.hint.startswith(f"there is no login for {address}: `docker login {address}`")
         assert seen == ["GET /v2/"]
         monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-        assert lacks_login(address) is None
+        assert missing_login(address) is None
     monkeypatch.delenv("DELIVERY_REGISTRY_USERNAME")
     with serving(FullRegistry()) as (address, _):
-        assert lacks_login(address) is None
-    assert lacks_login("localhost:1") is None
+        assert missing_login(address) is None
+    assert missing_login("localhost:1") is None
 
 
 def test_who_is_not_there_is_said_in_the_systems_words() -> None:

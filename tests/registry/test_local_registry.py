@@ -74,9 +74,9 @@ def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
 def test_each_compose_project_has_a_registry_of_its_own(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert local_registry.name(declaration) == "house-registry"
+    assert local_registry.container_name(declaration) == "house-registry"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
-    assert local_registry.name(declaration) == "other-registry"
+    assert local_registry.container_name(declaration) == "other-registry"
 
 
 def test_one_that_runs_at_another_port_is_not_taken_away_from_others(

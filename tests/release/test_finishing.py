@@ -34,7 +34,7 @@ def prepared(repository: Repository) -> Repository:
 
 
 def look(made: Repository) -> Finish:
-    return finishing.look(HOUSE, root=made.root, published=None)
+    return finishing.plan(HOUSE, root=made.root, compare=None)
 
 
 def never(_declaration: Declaration, _version: str) -> list[str]:
@@ -44,11 +44,11 @@ def never(_declaration: Declaration, _version: str) -> list[str]:
 def test_what_is_prepared_is_tagged_once_and_nothing_else(prepared: Repository) -> None:
     prepared.tag("v1.0.1", "tested")
     found = look(prepared)
-    finishing.make(found.tags, prepared.root)
+    finishing.make_tags(found.tags, prepared.root)
     assert (found.version, found.names) == ("1.0.1", TAGS)
     assert git.tags(prepared.root, "*1.0.1") == [*TAGS, "v1.0.1"]
     assert "- A bug." in prepared.git("tag", "--list", "--format=%(contents)", "apps-v1.0.1")
-    again = finishing.look(HOUSE, root=prepared.root, published=never)
+    again = finishing.plan(HOUSE, root=prepared.root, compare=never)
     assert (again.tags, again.names) == ((), TAGS)
 
 
@@ -60,7 +60,7 @@ def test_a_commit_that_main_has_left_behind_is_tagged_where_it_is_said_to_be_mai
     prepared.switch(released)
     monkeypatch.setenv("BRANCH_NAME", "main")
     found = look(prepared)
-    finishing.make(found.tags, prepared.root)
+    finishing.make_tags(found.tags, prepared.root)
     assert prepared.git("tag", "--points-at", released).split() == TAGS
     (merge,) = finishing.next_commands(HOUSE, found.names, found.branch, pushed=True)
     assert "git merge --no-ff main &&" in merge
@@ -70,16 +70,16 @@ def test_when_one_cannot_be_made_none_stays(prepared: Repository) -> None:
     found = look(prepared)
     prepared.git("tag", "platform-chart-v1.0.1", "HEAD~1")
     with pytest.raises(CommandError, match=r"tag platform-chart-v1\.0\.1"):
-        finishing.make(found.tags, prepared.root)
+        finishing.make_tags(found.tags, prepared.root)
     assert git.tags(prepared.root, "*-v1.0.1") == ["platform-chart-v1.0.1"]
 
 
 def test_a_release_that_differs_is_not_tagged(prepared: Repository) -> None:
     different = {"1.0.1": ["its api-rest was made from others"]}
     with pytest.raises(DeclarationError, match=r"release 1\.0\.1 is another one") as caught:
-        finishing.look(HOUSE, root=prepared.root, published=lambda _, version: different[version])
+        finishing.plan(HOUSE, root=prepared.root, compare=lambda _, version: different[version])
     assert caught.value.details == "its api-rest was made from others"
-    same = finishing.look(HOUSE, root=prepared.root, published=lambda _, _version: [])
+    same = finishing.plan(HOUSE, root=prepared.root, compare=lambda _, _version: [])
     assert [tag.name for tag in same.tags] == TAGS
 
 
@@ -87,9 +87,9 @@ def test_a_registry_without_the_release_says_what_to_do(monkeypatch: pytest.Monk
     def held(*_arguments: object) -> None:
         raise DeclarationError("deploy version 1.0.1: localhost:5001 holds no such release")
 
-    monkeypatch.setattr(catalog, "held", held)
+    monkeypatch.setattr(catalog, "require", held)
     with pytest.raises(DeclarationError, match=r"holds no whole release 1\.0\.1") as caught:
-        finishing.published(HOUSE, "1.0.1")
+        finishing.compare_published(HOUSE, "1.0.1")
     assert "--unpublished" in caught.value.hint
 
 
@@ -109,27 +109,27 @@ def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.M
     released = make_release(plan("k2"), {"base-image": digest}, digest, "me")
     app = replace(released.images["api-rest"], digest=digest)
     released = replace(released, images={**released.images, "api-rest": app})
-    monkeypatch.setattr(catalog, "held", lambda *_: released)
-    monkeypatch.setattr(planning, "look", lambda *_: plan("k2"))
-    assert finishing.published(HOUSE, "1.0.1") == []
-    monkeypatch.setattr(planning, "look", lambda *_: plan("k9"))
-    (line,) = finishing.published(HOUSE, "1.0.1")
+    monkeypatch.setattr(catalog, "require", lambda *_: released)
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k2"))
+    assert finishing.compare_published(HOUSE, "1.0.1") == []
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k9"))
+    (line,) = finishing.compare_published(HOUSE, "1.0.1")
     assert line.startswith("api-rest: published is 1.0.1, ")
 
 
 def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="push the tags to origin: it is no remote"):
-        finishing.address("origin", prepared.root)
+        finishing.remote_address("origin", prepared.root)
     prepared.git("init", "--quiet", "--bare", str(tmp_path / "server"))
     prepared.git("remote", "add", "origin", str(tmp_path / "server"))
     found = look(prepared)
-    finishing.make(found.tags, prepared.root)
-    finishing.push(found.names, "origin", prepared.root)
+    finishing.make_tags(found.tags, prepared.root)
+    finishing.push_tags(found.names, "origin", prepared.root)
     assert git.tags(tmp_path / "server") == TAGS
     prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/house.git")
-    assert finishing.address("origin", prepared.root) == "https://example.com/acme/house.git", (
-        "without its password"
-    )
+    assert (
+        finishing.remote_address("origin", prepared.root) == "https://example.com/acme/house.git"
+    ), "without its password"
 
 
 def test_what_is_left_is_to_push_and_to_merge_back() -> None:

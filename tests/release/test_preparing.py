@@ -47,7 +47,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def look(repository: Repository, *told: str) -> Preparation:
-    return preparing.look(HOUSE, told, repository.root)
+    return preparing.plan(HOUSE, told, repository.root)
 
 
 def prepare(repository: Repository, *told: str) -> None:

@@ -9,8 +9,14 @@ from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.release.problems import differences, expected, other_release, refusal, way_out
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.problems import (
+    conflicting_release,
+    differences,
+    expected_content,
+    hint_for_taken_version,
+    refusal,
+)
+from delivery.release.released import Release, ReleasedPart
 from tests.project.examples import NAMES, checkout, version
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -34,10 +40,10 @@ def plan(
 def release(of: Plan, **keys: str) -> Release:
     """What was published of a plan, all of it as A, with other keys where told."""
     images = {
-        one.name: ReleasedImage(one.repository, keys.get(one.name, one.key), A, one.version)
+        one.name: ReleasedPart(one.repository, keys.get(one.name, one.key), A, one.version)
         for one in of.images.all
     }
-    chart = ReleasedChart(of.chart.repository, of.chart.key, A, of.chart.version)
+    chart = ReleasedPart(of.chart.repository, of.chart.key, A, of.chart.version)
     return Release(images, of.version, chart, commit="c0ffee", builder="me")
 
 
@@ -47,7 +53,10 @@ def test_a_release_of_the_same_sources_is_no_problem(
     declaration: Declaration, held: dict[str, str], *, by_sources: bool
 ) -> None:
     told = plan(declaration, held=held)
-    assert other_release(told, release(told), expected(told, by_sources=by_sources)) is None
+    assert (
+        conflicting_release(told, release(told), expected_content(told, by_sources=by_sources))
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,9 @@ def test_a_release_of_other_content_is_one(
     declaration: Declaration, held: dict[str, str], keys: dict[str, str], line: str
 ) -> None:
     told = plan(declaration, held=held)
-    problem = other_release(told, release(told, **keys), expected(told, by_sources=False))
+    problem = conflicting_release(
+        told, release(told, **keys), expected_content(told, by_sources=False)
+    )
     assert problem
     assert problem.message == (
         "release 0.1.0-dev.1 is published with other content (api-rest), from commit c0ffee by me"
@@ -81,7 +92,7 @@ def test_what_a_release_lacks_or_calls_otherwise_is_told(declaration: Declaratio
         "new": dataclasses.replace(held.images["api-rest"], version=""),
     }
     found = differences(
-        dataclasses.replace(held, images=other, chart=None), expected(told, by_sources=True)
+        dataclasses.replace(held, images=other, chart=None), expected_content(told, by_sources=True)
     )
     assert found == {
         "new": f"new: published is of no version, {A} by the key k2, it is not there now",
@@ -115,12 +126,12 @@ def test_what_to_run_is_said_where_a_version_has_other_content(
         decision=dataclasses.replace(plain.decision, ref=Ref(kind, branch)),
         versions=tuple(dataclasses.replace(one, bump=bump) for one in plain.versions),
     )
-    assert way_out(told, held).startswith(hint)
+    assert hint_for_taken_version(told, held).startswith(hint)
     command = f"`{by_hand or ''}./run inv release.prepare --subproject base-image=0.1.1"
-    for said in (way_out(told, held), way_out(told)):
+    for said in (hint_for_taken_version(told, held), hint_for_taken_version(told)):
         assert (command in said) is (by_hand is not None)
     cut_off = "was cut off: `git switch --detach COMMIT && BRANCH_NAME=main ./run inv push`"
-    assert (cut_off in way_out(told)) is ("not tagged" in hint)
+    assert (cut_off in hint_for_taken_version(told)) is ("not tagged" in hint)
 
 
 def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> None:

@@ -20,14 +20,14 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.registry import oci_layout
 from delivery.registry.client import Referrer, Registry
-from delivery.release import chart_package, publishing, sboms, signing
-from delivery.release.bom import MEDIA_TYPE, Image
+from delivery.release import attached_sboms, chart_package, publishing, signing
 from delivery.release.publishing import Built
 from delivery.release.released import Release, read_release
+from delivery.release.sbom import MEDIA_TYPE, Image
 from tests.project.examples import checkout, decision, version
 from tests.registries import Fault, FullRegistry, failing, serving, sha256, write_layout
 
-ATTACH = sboms.attach
+ATTACH = attached_sboms.attach
 KEYS = {"base-image": "k1", "api-rest": "k2"}
 NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
 
@@ -132,7 +132,7 @@ def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
         made.attached.append(f"{image.name} {image.version}")
         return "sha256:bill"
 
-    monkeypatch.setattr(sboms, "attach", attach)
+    monkeypatch.setattr(attached_sboms, "attach", attach)
 
     def note(
         _declaration: object,
@@ -162,10 +162,10 @@ def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with serving(place.held) as place.served:
         place.publish()
         place.signed.clear()
-        monkeypatch.setattr(signing, "active", lambda: True)
+        monkeypatch.setattr(signing, "has_key", lambda: True)
         monkeypatch.setattr(
             signing,
-            "unsigned_by_us",
+            "missing_signatures",
             lambda _declaration, sources, _root: [
                 one for one in sources if named(one) not in place.signed_by_us
             ],
@@ -341,7 +341,7 @@ def test_what_no_signature_of_ours_names_is_untrusted(
     del key.held.tags["api-rest", "k2"]  # what is missing is built anyway
     assert key.untrusted() == []
     key.signed_by_us = set()
-    monkeypatch.setattr(signing, "active", lambda: False)
+    monkeypatch.setattr(signing, "has_key", lambda: False)
     assert key.untrusted() == []
 
 
@@ -455,9 +455,11 @@ def test_a_bill_that_somebody_attached_is_held_against_the_image(
     unpublish(key)
     key.signed_by_us = {"base-image bill", "api-rest bill"} if signed_by_us else {"base-image bill"}
     monkeypatch.setattr(
-        sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill"
+        attached_sboms,
+        "reference",
+        lambda _registry, repository, _digest: f"{repository}@sha256:bill",
     )
-    monkeypatch.setattr(sboms, "make", lambda _registry, _image, _layout: "{}")
+    monkeypatch.setattr(attached_sboms, "make", lambda _registry, _image, _layout: "{}")
     if signed_by_us:
         key.publish()
         return
@@ -475,7 +477,9 @@ def test_an_image_that_has_a_bill_gets_no_other(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        sboms, "reference", lambda _registry, repository, _digest: f"{repository}@sha256:bill"
+        attached_sboms,
+        "reference",
+        lambda _registry, repository, _digest: f"{repository}@sha256:bill",
     )
     place.publish()
     assert place.attached == []
@@ -494,9 +498,9 @@ def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(
         return [Referrer("sha256:forged", MEDIA_TYPE, 1, {})] if asked.count(repository) > 1 else []
 
     monkeypatch.setattr(Registry, "referrers", referrers)
-    monkeypatch.setattr(sboms, "attach", ATTACH)
+    monkeypatch.setattr(attached_sboms, "attach", ATTACH)
     monkeypatch.setattr(
-        sboms, "make", lambda _registry, image, _layout: f'{{"of": "{image.name}"}}'
+        attached_sboms, "make", lambda _registry, image, _layout: f'{{"of": "{image.name}"}}'
     )
     key.publish()
     signed = [reference for references in key.signed for reference in references]

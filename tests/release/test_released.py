@@ -3,10 +3,10 @@
 import pytest
 
 from delivery.errors import DeclarationError
-from delivery.release.released import Release, ReleasedChart, ReleasedImage, read_release
+from delivery.release.released import Release, ReleasedPart, read_release
 
-APP = ReleasedImage("localhost:5001/api-rest", "k2", "sha256:" + "b" * 64, "1.2.0")
-CHART = ReleasedChart("localhost:5001/platform-chart", "k3", "sha256:" + "c" * 64, "0.4.0")
+APP = ReleasedPart("localhost:5001/api-rest", "k2", "sha256:" + "b" * 64, "1.2.0")
+CHART = ReleasedPart("localhost:5001/platform-chart", "k3", "sha256:" + "c" * 64, "0.4.0")
 RELEASE = Release({"api-rest": APP}, "0.4.0", CHART, "release", "main", "abc", "somebody@somewhere")
 
 
@@ -38,7 +38,7 @@ def test_its_content_is_not_who_made_it() -> None:
     again = Release(RELEASE.images, "0.4.0", CHART, "develop", "develop", "def", "somebody else")
     assert again.content == RELEASE.content
     other = Release(
-        {"api-rest": ReleasedImage(APP.repository, APP.key, CHART.digest, APP.version)},
+        {"api-rest": ReleasedPart(APP.repository, APP.key, CHART.digest, APP.version)},
         "0.4.0",
         CHART,
     )
@@ -64,6 +64,6 @@ def test_what_is_no_release_is_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(("part", "name"), [(APP, "api-rest"), (CHART, "chart")])
-def test_a_digest_that_is_none_is_an_error(part: ReleasedImage | ReleasedChart, name: str) -> None:
+def test_a_digest_that_is_none_is_an_error(part: ReleasedPart, name: str) -> None:
     with pytest.raises(DeclarationError, match=rf"{name}: the digest is not sha256"):
         read_release(RELEASE.to_json().replace(part.digest, "latest"), file="release.json")

@@ -136,6 +136,8 @@ def test_what_a_clone_cannot_make_is_said_before_the_long_steps(
         raise DeclarationError("a file cannot be read")
 
     monkeypatch.setattr(upstreams, "ensure_all", long)
-    monkeypatch.setattr(planning, "keys", unreadable if what == "keys" else lambda _declaration: {})
+    monkeypatch.setattr(
+        planning, "content_keys", unreadable if what == "keys" else lambda _declaration: {}
+    )
     with pytest.raises(DeclarationError if what == "keys" else RegistryError):
-        releasing.make(cast("Engine", None), declaration.at("registry.invalid"))
+        releasing.ensure_images(cast("Engine", None), declaration.at("registry.invalid"))

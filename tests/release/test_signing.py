@@ -47,7 +47,7 @@ class Notary:
         signing.verify(self.declaration, references, self.root)
 
     def unsigned(self, sources: dict[str, str]) -> list[str]:
-        return signing.unsigned_by_us(self.declaration, sources, self.root)
+        return signing.missing_signatures(self.declaration, sources, self.root)
 
     def key_problem(self, environment: str = "develop") -> tuple[Problem | None, str]:
         return signing.key_problem(self.declaration, environment, self.root)
@@ -115,7 +115,7 @@ def test_without_a_key_nothing_is_signed_and_that_is_said(
     monkeypatch.delenv(cosign.KEY)
     assert notary.sign(A) == []
     assert "DELIVERY_SIGNING_KEY is not set, so nothing is signed" in capsys.readouterr().out
-    assert not signing.active()
+    assert not signing.has_key()
     assert notary.unsigned({B: "k2"}) == []
 
 
@@ -166,10 +166,10 @@ def test_without_a_declared_key_the_own_one_proves_and_nothing_can_be_verified(
 
 
 def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
-    signing.compare({})
-    signing.compare({"a:1": ("sha256:1", "sha256:1")})
+    signing.check_equal({})
+    signing.check_equal({"a:1": ("sha256:1", "sha256:1")})
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
-        signing.compare({"a:1": ("sha256:1", "sha256:1"), "b:1": ("sha256:2", "sha256:3")})
+        signing.check_equal({"a:1": ("sha256:1", "sha256:1"), "b:1": ("sha256:2", "sha256:3")})
     assert (
         caught.value.details
         == "b:1: the registry holds sha256:2, the same sources give sha256:3 here"

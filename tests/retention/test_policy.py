@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delivery.errors import RegistryError
 from delivery.project.declaration import Prune
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from delivery.retention.policy import (
     STATE,
     Held,
@@ -53,10 +53,10 @@ def manifest(
 
 def release(version: str, app: str, chart: str = "chart", base: str = "base") -> Release:
     images = {
-        "app": ReleasedImage("r/app", "k", digest(app)),
-        "base": ReleasedImage("r/base", "k", digest(base)),
+        "app": ReleasedPart("r/app", "k", digest(app)),
+        "base": ReleasedPart("r/base", "k", digest(base)),
     }
-    return Release(images, version, ReleasedChart("r/chart", "k", digest(chart), version))
+    return Release(images, version, ReleasedPart("r/chart", "k", digest(chart), version))
 
 
 def run(  # the facts of a clean-up

@@ -19,7 +19,7 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, Environment, Prune
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
 from tests.registries import FullRegistry, serving, sha256
 
@@ -62,10 +62,10 @@ class House:
         self.attach("api-rest", image, f"sbom of {app}")
         made = Release(
             {
-                "api-rest": ReleasedImage(
+                "api-rest": ReleasedPart(
                     f"{self.client.address}/api-rest", f"key-{app}", image, version
                 ),
-                "base-image": ReleasedImage(
+                "base-image": ReleasedPart(
                     f"{self.client.address}/base-image",
                     "base",
                     self.image("base-image", "base", "base"),
@@ -73,14 +73,14 @@ class House:
                 ),
             },
             version,
-            ReleasedChart(
+            ReleasedPart(
                 f"{self.client.address}/platform-chart",
                 f"key-{version}",
                 self.image("platform-chart", f"chart {version}", f"key-{version}", version),
                 version,
             ),
         )
-        catalog.put(self.client, made)
+        catalog.push(self.client, made)
         return made
 
     def look(

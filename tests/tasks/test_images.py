@@ -17,8 +17,8 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import decide
 from delivery.registry import local_registry
 from delivery.registry.client import Layer, Registry
-from delivery.release import finding
-from delivery.release.released import Release, ReleasedImage
+from delivery.release import preflight
+from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import images
 
 
@@ -28,7 +28,7 @@ def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(
         gather, "decide", lambda told, _root, branch: decide(Ref("branch", branch), told)
     )
-    monkeypatch.setattr(images, "answers", lambda _address: False)
+    monkeypatch.setattr(images, "is_reachable", lambda _address: False)
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **what: Any) -> Plan:  # noqa: ANN401
@@ -37,7 +37,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **what: A
     plan = Plan(
         "c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart, **what
     )
-    monkeypatch.setattr(finding, "look", lambda *_arguments: plan)
+    monkeypatch.setattr(preflight, "checked_plan", lambda *_arguments: plan)
     return plan
 
 
@@ -71,7 +71,7 @@ def test_the_file_is_what_plan_reads(
     file = tmp_path / "plan.json"
     images.plan.body.__wrapped__(None, file=str(file))
     assert planning.read(file) == plan
-    planning.keep_to(file, plan)
+    planning.check_unchanged(file, plan)
 
 
 def test_a_file_that_cannot_be_written_is_an_error(
@@ -125,9 +125,9 @@ def test_nothing_is_started_or_built_for_what_is_refused(
     def unexpected(*_arguments: object) -> None:
         raise AssertionError("nothing is started or built")
 
-    monkeypatch.setattr(images, "answers", lambda _address: answers)
+    monkeypatch.setattr(images, "is_reachable", lambda _address: answers)
     monkeypatch.setattr(
-        local_registry, "reach", (lambda _declaration: None) if answers else unexpected
+        local_registry, "connect", (lambda _declaration: None) if answers else unexpected
     )
     monkeypatch.setattr(building, "build", unexpected)
     monkeypatch.setattr(engines, "ensure", unexpected)
@@ -145,7 +145,7 @@ def test_sizes_are_shown_by_layer(
         Layer("sha256:" + "a" * 64, 1_000_000, 3_000_000),
         Layer("sha256:" + "b" * 64, 500_000, 1_500_000),
     ]
-    image = ReleasedImage("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
+    image = ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
     monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
     monkeypatch.setattr(Registry, "layers", lambda *_: layers)
     images.sizes.body.__wrapped__(None, json_=json_)

@@ -49,22 +49,24 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
         made.told = told
         return made.prepared
 
-    def finish(_declaration: Declaration, *, published: Any) -> Finish:  # noqa: ANN401  # a function or None
-        made.unpublished = published is None
+    def finish(_declaration: Declaration, *, compare: Any) -> Finish:  # noqa: ANN401  # a function or None
+        made.unpublished = compare is None
         return made.found
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(preparing, "look", prepare)
+    monkeypatch.setattr(preparing, "plan", prepare)
     monkeypatch.setattr(preparing, "write", lambda prepared: made.did.append(prepared.subject))
-    monkeypatch.setattr(finishing, "look", finish)
+    monkeypatch.setattr(finishing, "plan", finish)
     monkeypatch.setattr(
         finishing,
-        "make",
+        "make_tags",
         lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"),
     )
-    monkeypatch.setattr(finishing, "address", lambda remote: f"https://example.com/{remote}")
+    monkeypatch.setattr(finishing, "remote_address", lambda remote: f"https://example.com/{remote}")
     monkeypatch.setattr(
-        finishing, "push", lambda names, to: made.did.append(f"push {', '.join(names)} to {to}")
+        finishing,
+        "push_tags",
+        lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"),
     )
     monkeypatch.setattr(prompt, "someone", lambda: made.answer is not None)
     monkeypatch.setattr(prompt, "typed", lambda _question, _wanted: made.answer)
@@ -167,7 +169,7 @@ def test_a_remote_that_is_not_there_stops_it_before_a_tag_is_made(
     def address(_remote: str) -> str:
         raise DeclarationError("push the tags to nowhere: it is no remote")
 
-    monkeypatch.setattr(finishing, "address", address)
+    monkeypatch.setattr(finishing, "remote_address", address)
     with pytest.raises(DeclarationError, match="it is no remote"):
         finish(yes=True, push="nowhere")
     assert done.did == []

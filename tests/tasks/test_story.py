@@ -29,7 +29,7 @@ from delivery.project.declaration import Environment, parse
 from delivery.records import outbox
 from delivery.registry import mirroring
 from delivery.release import releasing
-from delivery.release.released import Release, ReleasedImage
+from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import deploy
 from tests.conftest import DECLARATION
 
@@ -152,7 +152,7 @@ class Story:
     def made(self) -> Release:
         return Release(
             {
-                name: ReleasedImage(f"localhost:5001/{name}", letter * 32, f"sha256:{letter * 64}")
+                name: ReleasedPart(f"localhost:5001/{name}", letter * 32, f"sha256:{letter * 64}")
                 for name, letter in self.sources.items()
             }
         )
@@ -199,7 +199,7 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
     monkeypatch.setattr(follow, "report", lambda *_: None)
     monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
     monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
-    monkeypatch.setattr(releasing, "make", lambda *_: made.made())
+    monkeypatch.setattr(releasing, "ensure_images", lambda *_: made.made())
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
     monkeypatch.setattr(inventory, "ROOT", house)
     monkeypatch.setattr(inventory, "_coming", decided)

@@ -14,9 +14,9 @@ from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
-from delivery.release import catalog, cosign, sboms, signing
-from delivery.release.bom import Image, Package, document
-from delivery.release.released import Release, ReleasedChart, ReleasedImage
+from delivery.release import attached_sboms, catalog, cosign, signing
+from delivery.release.released import Release, ReleasedPart
+from delivery.release.sbom import Image, Package, render
 from delivery.tasks import supply
 from tests.registries import FullRegistry, serving, write_layout
 
@@ -25,13 +25,13 @@ MENU.add_collection(Collection("signing", supply.keys, supply.sign, supply.verif
 API, CHART = (f"sha256:{letter * 64}" for letter in "ab")
 BOTTLE = Package("pypi", "bottle", "0.13.4", "pkg:pypi/bottle@0.13.4", licences=("MIT",))
 RELEASE = Release(
-    {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", API, "1.2.0")},
+    {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", API, "1.2.0")},
     version="1.0.0",
-    chart=ReleasedChart("localhost:5001/platform-chart", "k", CHART, "1.0.0"),
+    chart=ReleasedPart("localhost:5001/platform-chart", "k", CHART, "1.0.0"),
 )
 HELD = {
     "0.9.0": Release(
-        {"api-rest": ReleasedImage("localhost:5001/api-rest", "k", CHART, "1.1.0")}, version="0.9.0"
+        {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", CHART, "1.1.0")}, version="0.9.0"
     )
 }
 
@@ -51,7 +51,9 @@ def released(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[
     monkeypatch.setattr(lifecycle, "released", lambda: last[-1])
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(catalog, "find", lambda _registry, version: HELD.get(version))
-    monkeypatch.setattr(catalog, "pins", lambda _registry, release: [f"all of {release.version}"])
+    monkeypatch.setattr(
+        catalog, "references", lambda _registry, release: [f"all of {release.version}"]
+    )
     return last
 
 
@@ -75,27 +77,29 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 @pytest.fixture
 def image(
     released: list[Release | None], tmp_path: Path
-) -> Iterator[tuple[Registry, ReleasedImage]]:
+) -> Iterator[tuple[Registry, ReleasedPart]]:
     """A release whose one image is in a registry, with nothing attached to it."""
     with serving(FullRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/api-rest"
         write_layout(tmp_path, bytes(1024))  # the end of a tar archive, and so one without files
         digest = registry.push_layout(tmp_path, repository, "k", lambda _line: None)
-        made = ReleasedImage(repository, "k", digest, "1.2.0")
+        made = ReleasedPart(repository, "k", digest, "1.2.0")
         released.append(Release({"api-rest": made}))
         yield registry, made
 
 
 def test_what_is_attached_is_shown(
-    image: tuple[Registry, ReleasedImage],
+    image: tuple[Registry, ReleasedPart],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     registry, made = image
-    text = document(Image("api-rest", "1.2.0", made.repository, made.digest), [BOTTLE])
+    text = render(Image("api-rest", "1.2.0", made.repository, made.digest), [BOTTLE])
     with monkeypatch.context() as patched:
-        patched.setattr(sboms, "make", lambda *_: text)
-        sboms.attach(registry, Image("api-rest", "1.2.0", made.repository, made.digest), None)
+        patched.setattr(attached_sboms, "make", lambda *_: text)
+        attached_sboms.attach(
+            registry, Image("api-rest", "1.2.0", made.repository, made.digest), None
+        )
     assert inv("sbom", "--image", "api-rest") == 0
     told = capsys.readouterr().out
     assert [line.split() for line in told.splitlines()[1:]] == [
@@ -108,7 +112,7 @@ def test_what_is_attached_is_shown(
 
 
 def test_what_is_not_attached_is_made_now_and_that_is_said(
-    image: tuple[Registry, ReleasedImage], capsys: pytest.CaptureFixture[str]
+    image: tuple[Registry, ReleasedPart], capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry, made = image
     assert inv("sbom", "--image", "api-rest") == 0

@@ -20,11 +20,11 @@ __all__ = [
     "MEDIA_TYPE",
     "Image",
     "Package",
-    "document",
     "is_record",
-    "packages",
-    "packages_in",
-    "rows",
+    "packages_of_image",
+    "parse",
+    "render",
+    "table_rows",
 ]
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
@@ -76,7 +76,7 @@ def is_record(path: str) -> bool:
     return _RECORDS.fullmatch(path) is not None
 
 
-def packages_in(files: Mapping[str, bytes]) -> list[Package]:
+def packages_of_image(files: Mapping[str, bytes]) -> list[Package]:
     """The packages that an image's files record, sorted: Debian's, Python's, and those that a wheel says it carries.
 
     A record that cannot be read raises DeliveryError: a bill that lacks something is worse than none.
@@ -102,7 +102,7 @@ def packages_in(files: Mapping[str, bytes]) -> list[Package]:
     return _once_each(found)
 
 
-def document(image: Image, found: Iterable[Package]) -> str:
+def render(image: Image, found: Iterable[Package]) -> str:
     """The bill of an image as CycloneDX 1.6 JSON: the same image and packages give the same bytes."""
     # The library takes a quarter of a second to load: only who writes a bill waits for it.
     from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -158,7 +158,7 @@ def document(image: Image, found: Iterable[Package]) -> str:
     )
 
 
-def packages(text: str) -> list[Package]:
+def parse(text: str) -> list[Package]:
     """The packages that a CycloneDX document names, sorted; DeliveryError where it is none.
 
     What `document` wrote comes back as it was; another tool's bill is read so far as its components have a purl.
@@ -173,7 +173,7 @@ def packages(text: str) -> list[Package]:
         ) from error
 
 
-def rows(found: Iterable[Package]) -> list[tuple[str, str, str, str]]:
+def table_rows(found: Iterable[Package]) -> list[tuple[str, str, str, str]]:
     """What a table shows of packages: kind, name, version, licences."""
     table = []
     for package in found:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from delivery.errors import DeliveryError
 from delivery.project.files import ROOT
-from delivery.release import bom
-from delivery.release.bom import Image, Package
+from delivery.release import sbom
+from delivery.release.sbom import Image, Package
 
 IMAGE = Image("api-rest", "1.2.0", "localhost:5001/api-rest", f"sha256:{'ab' * 32}")
 ZLIB = """\
@@ -68,7 +68,7 @@ def test_a_debian_package_is_named_by_its_record(
         "usr/share/doc/zlib1g/copyright": copyright_file.encode(),
         "usr/lib/os-release": SYSTEM,
     }
-    (package,) = bom.packages_in(files)
+    (package,) = sbom.packages_of_image(files)
     assert package == Package(
         kind="deb",
         name="zlib1g",
@@ -92,7 +92,7 @@ def test_the_source_that_security_notices_speak_of_is_named_where_it_is_another(
     source: str, upstream: str
 ) -> None:
     record = f"Package: libgcc-s1\n{source}Version: 14.2.0-19\nArchitecture: amd64\n"
-    (package,) = bom.packages_in({f"{STATUS_D}/libgcc-s1": record.encode()})
+    (package,) = sbom.packages_of_image({f"{STATUS_D}/libgcc-s1": record.encode()})
     assert package.purl == f"pkg:deb/debian/libgcc-s1@14.2.0-19?arch=amd64{upstream}"
 
 
@@ -106,7 +106,7 @@ def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
         ("no", "purge ok not-installed"),
     ]
     files = {"var/lib/dpkg/status": "\n".join(record(*one) for one in book).encode()}
-    assert [package.name for package in bom.packages_in(files)] == ["here"]
+    assert [package.name for package in sbom.packages_of_image(files)] == ["here"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,9 @@ def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
 def test_a_distribution_has_the_licence_that_its_metadata_says(
     told: tuple[str, ...], licences: tuple[str, ...]
 ) -> None:
-    found = bom.packages_in({f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *told)})
+    found = sbom.packages_of_image(
+        {f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *told)}
+    )
     assert found == [Package("pypi", "x", "1", "pkg:pypi/x@1", licences=licences)]
 
 
@@ -151,7 +153,7 @@ def test_a_distribution_has_the_licence_that_its_metadata_says(
     ],
 )
 def test_a_distribution_is_found_wherever_its_metadata_lies(path: str) -> None:
-    (package,) = bom.packages_in({path: distribution("Foo_Bar", "1")})
+    (package,) = sbom.packages_of_image({path: distribution("Foo_Bar", "1")})
     assert (package.name, package.purl) == ("Foo_Bar", "pkg:pypi/foo-bar@1")
 
 
@@ -168,8 +170,8 @@ def test_a_distribution_is_found_wherever_its_metadata_lies(path: str) -> None:
     ],
 )
 def test_other_files_are_not_read(path: str) -> None:
-    assert not bom.is_record(path)
-    assert bom.packages_in({path: b"no record"}) == []
+    assert not sbom.is_record(path)
+    assert sbom.packages_of_image({path: b"no record"}) == []
 
 
 WITH_BILL = f"{SITE}/crypto_graphy-50.0.2.dist-info/sboms"
@@ -215,7 +217,7 @@ def test_what_a_wheel_says_it_carries_is_in() -> None:
         f"{WITH_BILL}/openssl.spdx.json": json.dumps(spdx).encode(),
     }
     within = "crypto_graphy 50.0.2"
-    assert bom.packages_in(files) == [
+    assert sbom.packages_of_image(files) == [
         Package(
             "cargo",
             "base64",
@@ -234,7 +236,7 @@ def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> 
         f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", "License: MIT"),
         f"{SITE}/y/_vendor/x-1.dist-info/METADATA": distribution("X", "1", "License: BSD"),
     }
-    assert bom.packages_in(files) == [
+    assert sbom.packages_of_image(files) == [
         Package("pypi", "X", "1", "pkg:pypi/x@1", licences=("BSD", "MIT"))
     ]
 
@@ -260,7 +262,7 @@ def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> 
 )
 def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(path: str, content: bytes) -> None:
     with pytest.raises(DeliveryError, match=f"read what is in the image: /{path}"):
-        bom.packages_in({path: content})
+        sbom.packages_of_image({path: content})
 
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=9)
@@ -293,10 +295,10 @@ VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 def test_what_is_written_is_valid_reads_back_and_is_the_same_in_any_order(
     found: list[Package], random: Random
 ) -> None:
-    text = bom.document(IMAGE, found)
-    assert bom.packages(text) == sorted(found)
+    text = sbom.render(IMAGE, found)
+    assert sbom.parse(text) == sorted(found)
     assert VALIDATOR.validate_str(text) is None
-    assert bom.document(IMAGE, random.sample(found, len(found))) == text
+    assert sbom.render(IMAGE, random.sample(found, len(found))) == text
 
 
 def python(code: str, **environment: str) -> str:
@@ -313,14 +315,14 @@ def test_another_process_writes_the_same_bytes(seed: str) -> None:
         f"{STATUS_D}/zlib1g": ZLIB.encode(),
         "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode(),
     }
-    code = f"from delivery.release.bom import *; print(document({IMAGE!r}, packages_in({files!r})), end='')"
+    code = f"from delivery.release.sbom import *; print(document({IMAGE!r}, packages_in({files!r})), end='')"
     printed = python(code, PYTHONHASHSEED=seed, TZ="Asia/Tokyo")
-    assert printed == bom.document(IMAGE, bom.packages_in(files))
+    assert printed == sbom.render(IMAGE, sbom.packages_of_image(files))
 
 
 def test_a_document_says_which_image_it_is_of_and_what_that_depends_on() -> None:
     packages = [Package("pypi", name, "1", f"pkg:pypi/{name}@1") for name in ("a", "b")]
-    told = json.loads(bom.document(IMAGE, packages))
+    told = json.loads(sbom.render(IMAGE, packages))
     depends = {"ref": IMAGE.digest, "dependsOn": ["pkg:pypi/a@1", "pkg:pypi/b@1"]}
     assert depends in told["dependencies"]
     component = told["metadata"]["component"]
@@ -336,7 +338,7 @@ def test_a_document_says_which_image_it_is_of_and_what_that_depends_on() -> None
     )
     assert "timestamp" not in told["metadata"]
     other = json.loads(
-        bom.document(Image(IMAGE.name, "", IMAGE.repository, f"sha256:{'cd' * 32}"), [])
+        sbom.render(Image(IMAGE.name, "", IMAGE.repository, f"sha256:{'cd' * 32}"), [])
     )
     assert other["serialNumber"] != told["serialNumber"]
     assert other["metadata"]["component"]["version"] == f"sha256:{'cd' * 32}", (
@@ -349,13 +351,13 @@ def test_what_is_there_by_itself_and_in_a_wheel_too_is_two_things() -> None:
         Package("pypi", "a", "1", "pkg:pypi/a@1", within=within)
         for within in ("", "wheel 1", "wheel 2")
     ]
-    told = json.loads(bom.document(IMAGE, found))
+    told = json.loads(sbom.render(IMAGE, found))
     assert {one["bom-ref"] for one in told["components"]} == {
         "pkg:pypi/a@1",
         "wheel 1/pkg:pypi/a@1",
         "wheel 2/pkg:pypi/a@1",
     }
-    assert bom.packages(json.dumps(told)) == found
+    assert sbom.parse(json.dumps(told)) == found
 
 
 @pytest.mark.parametrize(
@@ -363,7 +365,7 @@ def test_what_is_there_by_itself_and_in_a_wheel_too_is_two_things() -> None:
 )
 def test_what_is_no_document_is_an_error(text: str) -> None:
     with pytest.raises(DeliveryError, match="read a bill of materials: it is not CycloneDX JSON"):
-        bom.packages(text)
+        sbom.parse(text)
 
 
 def test_a_table_is_short_of_licences_and_says_who_carries_what() -> None:
@@ -373,12 +375,14 @@ def test_a_table_is_short_of_licences_and_says_who_carries_what() -> None:
         ),
         Package("cargo", "inner", "2", "pkg:cargo/inner@2", within="wheel 1"),
     ]
-    assert bom.rows(found) == [
+    assert sbom.table_rows(found) == [
         ("deb", "libc6", "2.41", "A, B, C and 2 more"),
         ("cargo", "inner (in wheel 1)", "2", ""),
     ]
 
 
 def test_who_writes_no_bill_does_not_wait_for_the_library() -> None:
-    code = "import sys, delivery.release.bom; print({'cyclonedx', 'packageurl'} & set(sys.modules))"
+    code = (
+        "import sys, delivery.release.sbom; print({'cyclonedx', 'packageurl'} & set(sys.modules))"
+    )
     assert python(code) == "set()\n"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from delivery.registry import layers
 from delivery.registry.client import Artifact, Blob, Registry
-from delivery.release import bom
-from delivery.release.bom import Image
-from delivery.release.released import ReleasedImage
+from delivery.release import sbom
+from delivery.release.released import ReleasedPart
+from delivery.release.sbom import Image
 
-__all__ = ["artifact", "attach", "attached", "attached_or_made", "make", "reference"]
+__all__ = ["artifact", "attach", "make", "read", "read_or_make", "reference"]
 
 
 def attach(registry: Registry, image: Image, layout: Path | None) -> str:
@@ -25,11 +25,11 @@ def attach(registry: Registry, image: Image, layout: Path | None) -> str:
 def artifact(registry: Registry, image: Image, layout: Path | None) -> Artifact:
     """What an image's bill of materials is attached as."""
     title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
-    blob = Blob(bom.MEDIA_TYPE, make(registry, image, layout).encode(), title)
-    return Artifact(bom.MEDIA_TYPE, [blob], subject=image.digest)
+    blob = Blob(sbom.MEDIA_TYPE, make(registry, image, layout).encode(), title)
+    return Artifact(sbom.MEDIA_TYPE, [blob], subject=image.digest)
 
 
-def attached(registry: Registry, repository: str, digest: str) -> str:
+def read(registry: Registry, repository: str, digest: str) -> str:
     """The bill of materials that is attached to an image, or "" where there is none."""
     bill = reference(registry, repository, digest)
     artifact = registry.fetch(repository, bill.partition("@")[2]) if bill else None
@@ -39,10 +39,10 @@ def attached(registry: Registry, repository: str, digest: str) -> str:
     return registry.blob(repository, layer["digest"]).decode()
 
 
-def attached_or_made(name: str, image: ReleasedImage) -> tuple[str, bool]:
+def read_or_make(name: str, image: ReleasedPart) -> tuple[str, bool]:
     """The bill that is attached to a released image, else one made now; whether it was made."""
     registry = Registry(image.repository)
-    if text := attached(registry, image.repository, image.digest):
+    if text := read(registry, image.repository, image.digest):
         return text, False
     return make(registry, Image(name, image.version, image.repository, image.digest)), True
 
@@ -53,14 +53,14 @@ def reference(registry: Registry, repository: str, digest: str) -> str:
     Of several, which only a race makes, every run takes the same one.
     """
     referrers = registry.referrers(repository, digest)
-    bills = [item.digest for item in referrers if item.artifact_type == bom.MEDIA_TYPE]
+    bills = [item.digest for item in referrers if item.artifact_type == sbom.MEDIA_TYPE]
     return f"{repository}@{min(bills)}" if bills else ""
 
 
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
     """The bill of materials of an image, from its layout where there is one, else out of the registry."""
     if layout:
-        files = layers.in_layout(layout, bom.is_record)
+        files = layers.in_layout(layout, sbom.is_record)
     else:
-        files = layers.in_registry(registry, image.repository, image.digest, bom.is_record)
-    return bom.document(image, bom.packages_in(files))
+        files = layers.in_registry(registry, image.repository, image.digest, sbom.is_record)
+    return sbom.render(image, sbom.packages_of_image(files))

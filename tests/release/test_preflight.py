@@ -10,7 +10,7 @@ import pytest
 from delivery.build.plan import Plan
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
-from delivery.release import catalog, finding, signing
+from delivery.release import catalog, preflight, signing
 from delivery.release.released import make_release
 from tests.registries import Answer, Fault, FullRegistry, failing, serving
 
@@ -43,7 +43,9 @@ class Place:
             return self.look_at(address, branch)
 
     def look_at(self, address: str, branch: str = "") -> Plan:
-        return finding.look(self.declaration.at(address), Registry(address), branch, self.root)
+        return preflight.checked_plan(
+            self.declaration.at(address), Registry(address), branch, self.root
+        )
 
     def publish(self, address: str) -> Plan:
         """Have the release that is planned, all of it other content of the same keys."""
@@ -51,7 +53,7 @@ class Place:
         names = ("base-image", "api-rest", "platform-chart")
         *images, chart = (self.held.hold(name, plan.version, OTHER) for name in names)
         pushed = dict(zip(names, images, strict=False))
-        catalog.put(Registry(address), make_release(plan, pushed, chart, "me"))
+        catalog.push(Registry(address), make_release(plan, pushed, chart, "me"))
         return plan
 
 
@@ -165,7 +167,7 @@ def test_a_release_of_other_sources_is_one_problem_with_its_tags(place: Place) -
 def test_other_bytes_under_a_key_are_left_to_who_signs_and_makes_them_again(
     place: Place, monkeypatch: pytest.MonkeyPatch, *, signs: bool
 ) -> None:
-    monkeypatch.setattr(signing, "active", lambda: signs)
+    monkeypatch.setattr(signing, "has_key", lambda: signs)
     with serving(place.held) as (address, _):
         plan = place.publish(address)
         place.held.hold("api-rest", plan.images.all[1].key, b'{"layers": [], "forged": true}')
@@ -198,7 +200,7 @@ def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
 
 
 def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> None:
-    plan = finding.look(place.declaration.at("localhost:1"), None, "develop", place.root)
+    plan = preflight.checked_plan(place.declaration.at("localhost:1"), None, "develop", place.root)
     assert plan.problems == ()
     assert plan.unchecked == (
         "taken versions: the registry localhost:1 does not answer",
@@ -210,7 +212,9 @@ def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> Non
 def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(
     place: Place, branch: str
 ) -> None:
-    plan = finding.look(place.declaration.at("registry.invalid/acme"), None, branch, place.root)
+    plan = preflight.checked_plan(
+        place.declaration.at("registry.invalid/acme"), None, branch, place.root
+    )
     (problem,) = plan.problems
     assert (problem.message, problem.reference) == (
         "reach the registry registry.invalid/acme: it does not answer",

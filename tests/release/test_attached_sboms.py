@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from delivery.registry.client import Artifact, Blob, Registry
-from delivery.release import bom, sboms
-from delivery.release.bom import Image
+from delivery.release import attached_sboms, sbom
+from delivery.release.sbom import Image
 from tests.registries import FullRegistry, serving, write_layout
 
 RECORD = b"Metadata-Version: 2.4\nName: bottle\nVersion: 0.13.4\n"
@@ -44,14 +44,17 @@ def test_what_is_attached_is_the_bill_of_the_image(
     pushed: tuple[Registry, Image], layout: Path
 ) -> None:
     registry, image = pushed
-    assert sboms.reference(registry, image.repository, image.digest) == ""
-    made = sboms.attach(registry, image, layout)
-    assert sboms.reference(registry, image.repository, image.digest) == f"{image.repository}@{made}"
+    assert attached_sboms.reference(registry, image.repository, image.digest) == ""
+    made = attached_sboms.attach(registry, image, layout)
+    assert (
+        attached_sboms.reference(registry, image.repository, image.digest)
+        == f"{image.repository}@{made}"
+    )
     (there,) = registry.referrers(image.repository, image.digest)
     assert (there.digest, there.artifact_type) == (made, "application/vnd.cyclonedx+json")
-    text = sboms.attached(registry, image.repository, image.digest)
-    assert text == sboms.make(registry, image)
-    assert [package.purl for package in bom.packages(text)] == ["pkg:pypi/bottle@0.13.4"]
+    text = attached_sboms.read(registry, image.repository, image.digest)
+    assert text == attached_sboms.make(registry, image)
+    assert [package.purl for package in sbom.parse(text)] == ["pkg:pypi/bottle@0.13.4"]
     assert json.loads(text)["metadata"]["component"]["version"] == "1.2.0"
 
 
@@ -61,9 +64,9 @@ def test_where_there_is_a_layout_no_layer_is_fetched(layout: Path) -> None:
         digest = registry.push_layout(layout, repository, "k", lambda _line: None)
         image = Image("api-rest", "1.2.0", repository, digest)
         seen.clear()
-        sboms.make(registry, image, layout)
+        attached_sboms.make(registry, image, layout)
         assert seen == []
-        sboms.make(registry, image)
+        attached_sboms.make(registry, image)
         assert [line for line in seen if "/blobs/" in line]
 
 
@@ -71,10 +74,12 @@ def test_the_same_bill_is_attached_once_by_a_digest_that_is_known_before(
     pushed: tuple[Registry, Image], layout: Path
 ) -> None:
     registry, image = pushed
-    first = registry.artifact_digest(image.repository, sboms.artifact(registry, image, layout))
-    assert sboms.reference(registry, image.repository, image.digest) == ""
-    assert sboms.attach(registry, image, layout) == first
-    assert sboms.attach(registry, image, None) == first
+    first = registry.artifact_digest(
+        image.repository, attached_sboms.artifact(registry, image, layout)
+    )
+    assert attached_sboms.reference(registry, image.repository, image.digest) == ""
+    assert attached_sboms.attach(registry, image, layout) == first
+    assert attached_sboms.attach(registry, image, None) == first
     assert len(registry.referrers(image.repository, image.digest)) == 1
 
 
@@ -83,9 +88,9 @@ def test_what_else_is_attached_is_no_bill(pushed: tuple[Registry, Image]) -> Non
     other = registry.push_artifact(
         image.repository, Artifact("text/plain", [Blob("text/plain", b"x")], subject=image.digest)
     )
-    assert sboms.attached(registry, image.repository, image.digest) == ""
-    assert sboms.attach(registry, image, None) != other
-    assert sboms.attached(registry, image.repository, image.digest)
+    assert attached_sboms.read(registry, image.repository, image.digest) == ""
+    assert attached_sboms.attach(registry, image, None) != other
+    assert attached_sboms.read(registry, image.repository, image.digest)
 
 
 def test_of_two_that_a_race_has_attached_every_run_takes_the_same(
@@ -95,15 +100,15 @@ def test_of_two_that_a_race_has_attached_every_run_takes_the_same(
     both = [
         registry.push_artifact(
             image.repository,
-            Artifact(bom.MEDIA_TYPE, [Blob(bom.MEDIA_TYPE, content)], subject=image.digest),
+            Artifact(sbom.MEDIA_TYPE, [Blob(sbom.MEDIA_TYPE, content)], subject=image.digest),
         )
         for content in (b"1", b"2", b"3")
     ]
     assert (
-        sboms.reference(registry, image.repository, image.digest)
+        attached_sboms.reference(registry, image.repository, image.digest)
         == f"{image.repository}@{min(both)}"
     )
     assert (
-        sboms.attached(registry, image.repository, image.digest).encode()
+        attached_sboms.read(registry, image.repository, image.digest).encode()
         == [b"1", b"2", b"3"][both.index(min(both))]
     )

@@ -19,7 +19,7 @@ from delivery.registry.client import Registry
 from delivery.release import catalog, problems, publishing, signing
 from delivery.release.released import Release, released_images
 
-__all__ = ["look"]
+__all__ = ["checked_plan"]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class _Found:
             self.problems.append(problem)
 
 
-def look(
+def checked_plan(
     declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT
 ) -> Plan:
     """The plan as `build.planning` makes it, with all problems that a build or a push of it would meet.
@@ -43,15 +43,15 @@ def look(
     """
     found = _Found()
     try:
-        plan = planning.look(declaration, registry, branch, root)
+        plan = planning.plan_checkout(declaration, registry, branch, root)
         silent = "" if registry else f"the registry {declaration.registry.address} does not answer"
     except RegistryError as error:
         found.add(Problem.of(error))
         silent = f"the registry {declaration.registry.address} refuses to answer"
-        plan = planning.look(declaration, None, branch, root, silent=silent)
+        plan = planning.plan_checkout(declaration, None, branch, root, silent=silent)
         registry = None
     if silent and not found.problems:
-        found.add(local_registry.silence(declaration))
+        found.add(local_registry.unreachable_problem(declaration))
     if plan.decision.pushes:
         _look_at_files(declaration, plan, root, found)
         if registry:
@@ -96,13 +96,15 @@ def _look_at_registry(
 ) -> None:
     """What the registry has against it: no login, and versions that have other content."""
     try:
-        found.add(local_registry.lacks_login(declaration))
+        found.add(local_registry.login_problem(declaration))
         held = catalog.find(registry, plan.version)
-        signs = signing.active()
+        signs = signing.has_key()
         if held:  # who signs makes content of the registry again, and compares that
-            other = problems.other_release(plan, held, problems.expected(plan, by_sources=signs))
+            other = problems.conflicting_release(
+                plan, held, problems.expected_content(plan, by_sources=signs)
+            )
         else:
-            other = problems.unpublished(declaration, plan)
+            other = problems.missing_release(declaration, plan)
         found.add(other)
         if held is None or other or signs:
             _look_at_tags(declaration, plan, registry, held, found)
@@ -129,7 +131,7 @@ def _look_at_tags(
             found.unchecked.append(
                 f"whether {part.repository}:{part.tag} is what these sources make: it has to be built first"
             )
-    found.add(problems.taken_tags(plan, tags, digests, skip))
+    found.add(problems.conflicting_tags(plan, tags, digests, skip))
 
 
 def _is_changed(declaration: Declaration, plan: Plan, part: PlannedImage | PlannedChart) -> bool:
