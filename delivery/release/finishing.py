@@ -19,7 +19,7 @@ from delivery.release.tagging import NewTag
 
 __all__ = [
     "Finish",
-    "compare_published",
+    "differences",
     "make_tags",
     "next_commands",
     "plan",
@@ -82,7 +82,7 @@ def plan(
     return Finish(tags=tuple(wanted), version=version, there=there, branch=branch)
 
 
-def compare_published(declaration: Declaration, version: str) -> list[str]:
+def differences(declaration: Declaration, version: str) -> list[str]:
     """How the registry's release of a version differs from these sources.
 
     Raises DeclarationError where it holds none.

@@ -72,9 +72,7 @@ def finish(
 
     declaration = files.load_declaration()
     where = f"{push}, which is {finishing.remote_address(push)}" if push else ""
-    found = finishing.plan(
-        declaration, compare=None if unpublished else finishing.compare_published
-    )
+    found = finishing.plan(declaration, compare=None if unpublished else finishing.differences)
     found.say(where)
     if not dry_run and (found.tags or (push and found.names)):
         doing = f"make the tags{' and push them' if push else ''}"

@@ -89,7 +89,7 @@ def test_a_registry_without_the_release_says_what_to_do(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(catalog, "require", held)
     with pytest.raises(DeclarationError, match=r"holds no whole release 1\.0\.1") as caught:
-        finishing.compare_published(HOUSE, "1.0.1")
+        finishing.differences(HOUSE, "1.0.1")
     assert "--unpublished" in caught.value.hint
 
 
@@ -111,9 +111,9 @@ def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.M
     released = replace(released, images={**released.images, "api-rest": app})
     monkeypatch.setattr(catalog, "require", lambda *_: released)
     monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k2"))
-    assert finishing.compare_published(HOUSE, "1.0.1") == []
+    assert finishing.differences(HOUSE, "1.0.1") == []
     monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k9"))
-    (line,) = finishing.compare_published(HOUSE, "1.0.1")
+    (line,) = finishing.differences(HOUSE, "1.0.1")
     assert line.startswith("api-rest: published is 1.0.1, ")
 
 

@@ -315,7 +315,7 @@ def test_another_process_writes_the_same_bytes(seed: str) -> None:
         f"{STATUS_D}/zlib1g": ZLIB.encode(),
         "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode(),
     }
-    code = f"from delivery.release.sbom import *; print(document({IMAGE!r}, packages_in({files!r})), end='')"
+    code = f"from delivery.release.sbom import *; print(render({IMAGE!r}, packages_of_image({files!r})), end='')"
     printed = python(code, PYTHONHASHSEED=seed, TZ="Asia/Tokyo")
     assert printed == sbom.render(IMAGE, sbom.packages_of_image(files))
 
