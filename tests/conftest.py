@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from pytest_subprocess.process_dispatcher import ProcessDispatcher
 
-from delivery.project import remembered
+from delivery.project import saved_settings
 from delivery.project.declaration import Declaration, parse
 from delivery.project.files import ROOT
 
@@ -191,8 +191,8 @@ def _own_cache(
     ):
         monkeypatch.delenv(name, raising=False)
     # What this clone was brought up with is its own, too.
-    kept = remembered._kept
-    monkeypatch.setattr(remembered, "_kept", lambda root: {} if root == ROOT else kept(root))
+    kept = saved_settings._read
+    monkeypatch.setattr(saved_settings, "_read", lambda root: {} if root == ROOT else kept(root))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from itertools import chain, product
 from typing import Any
 
 from delivery.host.docker_api import MANAGED
-from delivery.project import remembered
+from delivery.project import saved_settings
 from delivery.project.declaration import image_variable
 from delivery.project.files import ROOT, load_declaration
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
@@ -122,14 +122,14 @@ def test_compose_runs_what_is_declared() -> None:
     }
     assert lacking(services, for_all) == {}
     for_ports = {
-        "PORTS of delivery/project/remembered.py": remembered.PORTS,
+        "PORTS of delivery/project/saved_settings.py": saved_settings.PORTS,
         "ports: with that variable": [
             name
-            for name in with_ports & remembered.PORTS.keys()
-            if services[name]["ports"][0].startswith(f"127.0.0.1:${{{remembered.PORTS[name]}:-")
+            for name in with_ports & saved_settings.PORTS.keys()
+            if services[name]["ports"][0].startswith(f"127.0.0.1:${{{saved_settings.PORTS[name]}:-")
         ],
         "a page that names the variable": [
-            name for name, variable in remembered.PORTS.items() if variable in pages
+            name for name, variable in saved_settings.PORTS.items() if variable in pages
         ],
     }
     assert lacking(with_ports, for_ports) == {}

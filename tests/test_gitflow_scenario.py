@@ -8,11 +8,11 @@ import pytest
 from delivery.errors import Problem
 from delivery.project import gather, ignores
 from delivery.project.files import ROOT
-from delivery.project.notices import notes, of_git
+from delivery.project.notices import git_problems, notes
 from delivery.project.versions import Checkout
 from tests.conftest import DECLARATION, FOREIGN
 from tests.pages import hold, table
-from tests.project.examples import HOUSE
+from tests.project.examples import PROJECT
 from tests.repositories import Repository
 
 PAGE = ROOT / "docs" / "gitflow.md"
@@ -29,7 +29,7 @@ class Row:
 
     @property
     def problems(self) -> list[Problem]:
-        return of_git(self.checkout)
+        return git_problems(self.checkout)
 
     @property
     def published(self) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Story:
         self.rows: list[Row] = []
 
     def look(self, step: str, branch: str = "") -> Row:
-        checkout = gather.look(HOUSE, self.repository.root, branch)
+        checkout = gather.load_checkout(PROJECT, self.repository.root, branch)
         self.rows.append(Row(step, checkout, self.content()))
         return self.rows[-1]
 
@@ -67,7 +67,7 @@ class Story:
             ("apps", "api-rest"),
             ("platform-chart", "platform-chart"),
         ):
-            rules = ignores.of_chart if name == "platform-chart" else ignores.of_image
+            rules = ignores.for_chart if name == "platform-chart" else ignores.for_image
             ignored = rules(self.repository.root / folder)
             own = [
                 (path.removeprefix(f"{folder}/"), blob)
@@ -80,7 +80,7 @@ class Story:
 
     def prepare(self) -> None:
         """What release.prepare writes: the next versions, into the files."""
-        versions = gather.look(HOUSE, self.repository.root).versions
+        versions = gather.load_checkout(PROJECT, self.repository.root).versions
         self.write({name: one.next for name, one in versions.items() if one.changed})
         self.repository.commit("chore(release): prepare")
 
@@ -96,7 +96,7 @@ class Story:
         for name, version in wanted.items():
             path, text = paths[name]
             self.repository.write(path, text.format(version))
-            log = self.repository.root / HOUSE.subprojects[name].changelog
+            log = self.repository.root / PROJECT.subprojects[name].changelog
             before = log.read_text() if log.exists() else ""
             self.repository.write(
                 str(log.relative_to(self.repository.root)), f"## [{version}]\n\n- It.\n\n{before}"

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 from delivery.errors import DeclarationError, Problem, mistakes
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Decision
-from delivery.project.versions import Checkout, Version, concerned
+from delivery.project.versions import Checkout, Version, published_subprojects
 
 __all__ = [
     "Images",
@@ -214,7 +214,7 @@ def make_images(
             tag=_tag(checkout, version) if checkout and version else "",
         )
 
-    return Images(tuple(planned(name) for name in declaration.parents_first()))
+    return Images(tuple(planned(name) for name in declaration.images_in_order()))
 
 
 def make_plan(
@@ -258,7 +258,7 @@ def _tag(checkout: Checkout, version: Version) -> str:
     A git tag is of one subproject: others that it is not made from get no version tag by it.
     """
     decision = checkout.decision
-    if version.subproject not in concerned(checkout.declaration, decision):
+    if version.subproject not in published_subprojects(checkout.declaration, decision):
         return ""
     puts = decision.pushes and (version.changed or decision.rules.releases)
     return version.published if puts else ""

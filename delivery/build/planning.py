@@ -21,7 +21,7 @@ from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.keys import chart_key, image_key
-from delivery.project.notices import notes, of_git
+from delivery.project.notices import notes, git_problems
 from delivery.project.versions import Version
 from delivery.registry.client import Registry
 
@@ -49,7 +49,7 @@ def plan_checkout(
     None is a registry that does not answer: what it holds is not known; the plan says so, in other words
     where `silent` has them, and takes it for empty. Its problems are those that git has: `release.finding` looks for all.
     """
-    checkout = gather.look(declaration, root, branch)
+    checkout = gather.load_checkout(declaration, root, branch)
     named = content_keys(declaration, root)
     held = _held(declaration, registry, named) if registry else {}
     images = make_images(declaration, named, held, checkout)
@@ -61,7 +61,7 @@ def plan_checkout(
             f"{silent or f'the registry {address} does not answer'}: what it holds is not known"
         )
     held_chart = registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""
-    return make_plan(checkout, images, (chart, held_chart), of_git(checkout), remarks)
+    return make_plan(checkout, images, (chart, held_chart), git_problems(checkout), remarks)
 
 
 def plan_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
@@ -108,7 +108,7 @@ def check_unchanged(file: Path, found: Plan) -> None:
 def content_keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
     """The content key of each of our images, by name; asks no engine and no network."""
     found: dict[str, str] = {}
-    for name in declaration.parents_first():
+    for name in declaration.images_in_order():
         image = declaration.images[name]
         below = found.get(image.base) or declaration.upstream[image.base].image
         found[name] = image_key(
@@ -123,8 +123,8 @@ def content_keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
 def build_arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:
     """The build arguments of one of our images: what the declaration decides, and its subproject's version."""
     return {
-        **declaration.arguments(name),
-        "VERSION": files.version(root / declaration.images[name].context),
+        **declaration.build_arguments(name),
+        "VERSION": files.read_version(root / declaration.images[name].context),
     }
 
 

@@ -153,7 +153,7 @@ def _keep_names(made: Contents, serving: Contents | None) -> Contents:
 def _coming(declaration: Declaration) -> dict[str, str]:
     """The versions to come, as git says; none where there is no git."""
     try:
-        return gather.look(declaration, ROOT, ask=False).published
+        return gather.load_checkout(declaration, ROOT, ask=False).published
     except DeliveryError:
         return {}
 

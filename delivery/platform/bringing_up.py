@@ -15,7 +15,7 @@ from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
 from delivery.platform.lifecycle import Proof
-from delivery.project import files, remembered
+from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.records import recorder
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
@@ -120,7 +120,7 @@ def _prepare(
     lifecycle.check_ports(planned)
     if note := lifecycle.shared(planned):
         console.say(note)
-    remembered.keep(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
+    saved_settings.save(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
     release = make(engine)
     if monitoring:
         for name, upstream in declaration.upstream.items():

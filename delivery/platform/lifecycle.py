@@ -13,7 +13,7 @@ from delivery.errors import DeclarationError, PlatformError, PortTakenError, did
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.machine import user
 from delivery.platform.compose import Compose, Service
-from delivery.project import files, remembered
+from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, image_variable
 from delivery.project.files import ROOT
 from delivery.records.deployment import bytes_of
@@ -74,7 +74,7 @@ def compose(
     }
     for name, image in (release.images if release else {}).items():
         variables[image_variable(name)] = image.pinned
-    variables |= remembered.chosen(root, os.environ)
+    variables |= saved_settings.load(root, os.environ)
     profiles = ("monitoring",) if monitoring else ()
     return Compose(
         engine, files.project_name(declaration.name, root), root, _FILES, variables, profiles
@@ -178,7 +178,7 @@ def check_ports(project: Compose) -> None:
 
 def _another_port(service: str, port: int) -> str:
     """The command that gives a service the next port."""
-    return f"{remembered.PORTS.get(service, 'the port')}={port + 1} ./run inv up"
+    return f"{saved_settings.PORTS.get(service, 'the port')}={port + 1} ./run inv up"
 
 
 def _free(port: int) -> bool:

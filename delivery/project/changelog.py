@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from delivery.project.facts import Commit
-from delivery.project.versions import level
+from delivery.project.versions import bump_of
 
-__all__ = ["News", "entries", "released", "section", "sections"]
+__all__ = ["NewSection", "add_release", "entries", "section", "sections"]
 
 _UNRELEASED = "Unreleased"
 _HEADING = re.compile(r"^## +\[?(?P<name>[^\]\s]+)\]?")
@@ -23,15 +23,15 @@ _OURS = "chore(release): "
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class NewSection:
     """What a changelog is to say of a version."""
 
     version: str
     day: str
-    otherwise: Mapping[str, Sequence[str]]  # by group: its lines, where nothing is unreleased
+    default_entries: Mapping[str, Sequence[str]]  # by group: its lines, where nothing is unreleased
     # Lines that belong into it, each by how it begins: an older one that begins so is replaced.
-    standing: Mapping[str, str]
-    pending: Collection[str] = ()  # versions that were prepared and never released
+    dependency_lines: Mapping[str, str]
+    superseded: Collection[str] = ()  # versions that were prepared and never released
 
 
 @dataclass
@@ -68,7 +68,7 @@ def entries(commits: Iterable[Commit], *, scopes: Collection[str] = ()) -> dict[
         group = _GROUPS.get(parts["type"].lower() if parts else "", "Changed")
         if parts and parts["scope"] in scopes:
             line = f"{parts['scope']}: {line}"
-        if level(commit.message) == "major":
+        if bump_of(commit.message) == "major":
             footer = _BREAKING.search(commit.message)
             line = f"**Breaking** {line}" + (f" {_sentence(footer['what'])}" if footer else "")
             group = "Changed"
@@ -78,7 +78,7 @@ def entries(commits: Iterable[Commit], *, scopes: Collection[str] = ()) -> dict[
     return found
 
 
-def released(text: str, news: News) -> str:
+def add_release(text: str, news: NewSection) -> str:
     """A changelog with a section of a version, under an empty Unreleased.
 
     The section has what it had itself, what is unreleased, and what pending versions have; where
@@ -87,16 +87,18 @@ def released(text: str, news: News) -> str:
     """
     head, parts, links = _sections(text)
     own = [part.body for part in parts if part.name == news.version]
-    newer = [part for part in parts if part.name in {_UNRELEASED, *news.pending}]
+    newer = [part for part in parts if part.name in {_UNRELEASED, *news.superseded}]
     groups = _groups([*own, *(part.body for part in newer)])
     if not any(body.strip() for body in groups.values()):
-        lines = {name: [f"- {line}\n" for line in lines] for name, lines in news.otherwise.items()}
+        lines = {
+            name: [f"- {line}\n" for line in lines] for name, lines in news.default_entries.items()
+        }
         groups = {name: "".join(each) for name, each in lines.items()}
-    groups = _with_standing(groups, news.standing)
+    groups = _with_standing(groups, news.dependency_lines)
     if own and groups == _groups(own) and [part.name for part in newer] == [_UNRELEASED]:
         return text
     body = "\n".join((f"### {name}\n\n" if name else "") + body for name, body in groups.items())
-    gone = {_UNRELEASED, news.version, *news.pending}
+    gone = {_UNRELEASED, news.version, *news.superseded}
     made = [
         _Part(f"## [{_UNRELEASED}]", _UNRELEASED),
         _Part(f"## [{news.version}] - {news.day}", news.version, body),

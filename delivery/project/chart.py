@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from delivery.errors import Problem
 
-__all__ = ["problems", "tag_of", "with_images", "with_tags", "with_versions"]
+__all__ = ["image_tag", "problems", "with_images", "with_tags", "with_versions"]
 
 # As the chart's values have it: one line a component, so that it can be found and read.
 _IMAGE = r"image: \{{repository: (?P<repository>\S+/)?{name}, tag: (?P<tag>[^,}}]+), digest: (?P<digest>[^,}}]*)\}}"
@@ -58,7 +58,7 @@ def with_tags(values: str, tags: Mapping[str, str]) -> str:
     return values
 
 
-def tag_of(values: str, name: str) -> str:
+def image_tag(values: str, name: str) -> str:
     """The tag that a component's image has in values.yaml's text; "" where that says none."""
     found = re.search(_IMAGE.format(name=re.escape(name)), values)
     return found["tag"].strip('"') if found else ""

@@ -11,7 +11,7 @@ from delivery.project import files
 from delivery.project.declaration import Declaration, parse
 from delivery.project.files import ROOT
 
-__all__ = ["Component", "add", "in_declaration", "in_values"]
+__all__ = ["Component", "add", "add_to_declaration", "add_to_values"]
 
 _TABLE = re.compile(r"^\[(?P<name>[^\]]+)\]$", re.MULTILINE)
 _COMPONENTS = re.compile(r"^components:$\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTILINE)
@@ -38,18 +38,18 @@ def add(declaration: Declaration, new: Component, root: Path = ROOT) -> list[str
     _check(declaration, new, root)
     sibling = declaration.images[declaration.components()[0]]
     new = replace(new, subproject=new.subproject or declaration.subproject_of(sibling.context))
-    version = files.version(root / sibling.context)
+    version = files.read_version(root / sibling.context)
     image = f'{{repository: {declaration.registry.address}/{new.name}, tag: {version}, digest: ""}}'
     declared, values = root / "delivery.toml", root / declaration.chart.folder / "values.yaml"
     texts = {
-        declared: in_declaration(declared.read_text(encoding="utf-8"), new, sibling.base),
-        values: in_values(values.read_text(encoding="utf-8"), new, image),
+        declared: add_to_declaration(declared.read_text(encoding="utf-8"), new, sibling.base),
+        values: add_to_values(values.read_text(encoding="utf-8"), new, image),
     }
     parse(texts[declared], is_folder=lambda path: (root / path).is_dir())
     if not any((root / new.folder / one).exists() for one in ("VERSION", "pyproject.toml")):
         texts[root / new.folder / "VERSION"] = f"{version}\n"
     for file, text in texts.items():
-        files.write(file, text)
+        files.write_atomically(file, text)
     return [str(file.relative_to(root)) for file in texts]
 
 
@@ -73,7 +73,7 @@ def _check(declaration: Declaration, new: Component, root: Path) -> None:
         raise DeclarationError(f"{doing}: {new.port} is no port", hint="1 to 65535, or none")
 
 
-def in_declaration(text: str, new: Component, base: str) -> str:
+def add_to_declaration(text: str, new: Component, base: str) -> str:
     """delivery.toml's text with its image on this base; DeclarationError where there is no place."""
     tables = {found["name"]: found for found in _TABLE.finditer(text)}
     images = [found for name, found in tables.items() if name.startswith("images.")]
@@ -105,7 +105,7 @@ def _end(text: str, start: int) -> int:
     return found.start() if found else len(text)
 
 
-def in_values(text: str, new: Component, image: str) -> str:
+def add_to_values(text: str, new: Component, image: str) -> str:
     """values.yaml's text with it among the components; DeclarationError where there is no place."""
     found = _COMPONENTS.search(text)
     if found is None:

@@ -300,7 +300,7 @@ class Declaration(_Part):
     signing: Signing | None = None
     records: Records | None = None
 
-    def parents_first(self) -> list[str]:
+    def images_in_order(self) -> list[str]:
         """The names of our images, each after the image it stands on."""
         return _in_order(self.bases())
 
@@ -315,13 +315,13 @@ class Declaration(_Part):
 
     def subprojects_in_order(self) -> list[str]:
         """The names of the subprojects, each after those that it is made from."""
-        return _in_order(self.made_from())
+        return _in_order(self.dependencies())
 
     def bases(self) -> dict[str, tuple[str, ...]]:
         """What each of our images stands on."""
         return {name: (image.base,) for name, image in self.images.items()}
 
-    def made_from(self) -> dict[str, tuple[str, ...]]:
+    def dependencies(self) -> dict[str, tuple[str, ...]]:
         """What each subproject is made from."""
         return {name: one.after for name, one in self.subprojects.items()}
 
@@ -330,11 +330,11 @@ class Declaration(_Part):
         declared = self.environments[environment].contexts
         return (f"kind-{self.name}", *declared) if environment == LOCAL else declared
 
-    def at(self, address: str) -> Declaration:
+    def with_registry(self, address: str) -> Declaration:
         """The same, with another registry; raise ValueError when that is no registry's address."""
         return self.model_copy(update={"registry": Registry(address=address)})
 
-    def arguments(self, name: str) -> dict[str, str]:
+    def build_arguments(self, name: str) -> dict[str, str]:
         """The build arguments of one of our images, so far as the declaration decides them."""
         image = self.images[name]
         below = [upstream for upstream in (image.base, image.builder) if upstream in self.upstream]
@@ -432,7 +432,7 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
     found = [
         *_unknown_names(declaration),
         *_circles(declaration.bases(), ("images", "base"), "stands on"),
-        *_circles(declaration.made_from(), ("subprojects", "after"), "is made from"),
+        *_circles(declaration.dependencies(), ("subprojects", "after"), "is made from"),
         *_wrong_folders(declaration, is_folder),
     ]
     found += [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Commit", "Facts", "Ref", "Tag", "ancestry", "named", "told"]
+__all__ = ["Commit", "Facts", "Ref", "Tag", "ancestry", "parse_ref", "requested_ref"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Commit:
     sha: str
     message: str
     paths: tuple[str, ...]  # that it changed; of a merge those that differ from all of its parents
-    brought: tuple[str, ...] = ()  # of a merge: the paths that differ from any of its parents
+    merged_paths: tuple[str, ...] = ()  # of a merge: the paths that differ from any of its parents
 
     @property
     def subject(self) -> str:
@@ -41,7 +41,7 @@ class Tag:
     version: str
     # Whether HEAD has it in its history. HEAD has it also where it lacks only merges that changed
     # nothing themselves: develop, into which a release branch is merged, lacks main's merge of it.
-    reached: bool
+    merged: bool
     commit: str = ""
 
 
@@ -54,21 +54,23 @@ class Facts:
     checked_out: str = ""  # the branch that git has checked out, "" when HEAD is detached
     tags: tuple[Tag, ...] = ()  # every version tag of our subprojects
     # By tag that numbers may be counted from: the SHAs of HEAD's commits that it lacks.
-    apart: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    commits_since: Mapping[str, frozenset[str]] = field(default_factory=dict)
     # All commits of `apart`, newest first; of HEAD where a subproject has no tag that HEAD has.
     commits: tuple[Commit, ...] = ()
-    written: Mapping[str, str] = field(default_factory=dict)  # by subproject: its files' version
+    file_versions: Mapping[str, str] = field(
+        default_factory=dict
+    )  # by subproject: its files' version
     # By subproject: those paths of `commits` that are in what it publishes.
-    covered: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    published_paths: Mapping[str, frozenset[str]] = field(default_factory=dict)
     # By subproject: how delivery.toml builds it otherwise than at its last tag, as a clause.
-    declared_anew: Mapping[str, str] = field(default_factory=dict)
+    build_changes: Mapping[str, str] = field(default_factory=dict)
     changelogs: Mapping[str, str] = field(default_factory=dict)  # by subproject, "" without one
     # The release line's commits that develop (on the candidate line: HEAD) lacks: "SHA subject".
     unmerged: tuple[str, ...] = ()
     uncommitted: tuple[str, ...] = ()  # the paths that differ from the commit
 
 
-def named(name: str) -> Ref:
+def parse_ref(name: str) -> Ref:
     """What a name stands for: origin/develop, refs/heads/develop, refs/tags/x, refs/pull/7/merge."""
     if request := re.fullmatch(r"refs/(?:pull|merge-requests)/([0-9]+)/(?:merge|head)", name):
         return Ref("pull-request", request[1])
@@ -79,7 +81,7 @@ def named(name: str) -> Ref:
     return Ref("branch", name)
 
 
-def told(environment: Mapping[str, str], branch: str = "") -> Ref | None:
+def requested_ref(environment: Mapping[str, str], branch: str = "") -> Ref | None:
     """What --branch or a CI server's variables say that this is for; None when nobody says it.
 
     A pull request and a tag come first, since they have a branch's name, too: a request from a
@@ -91,13 +93,13 @@ def told(environment: Mapping[str, str], branch: str = "") -> Ref | None:
         return next((value for value in values if value), "")
 
     if branch.strip():
-        return named(branch.strip())
+        return parse_ref(branch.strip())
     if request := value("CHANGE_ID", "CI_MERGE_REQUEST_IID"):
         return Ref("pull-request", request)
     if tag := value("TAG_NAME", "CI_COMMIT_TAG"):
         return Ref("tag", tag.removeprefix("refs/tags/"))
     name = value("BRANCH_NAME", "CI_COMMIT_BRANCH", "GITHUB_REF")
-    return named(name) if name else None
+    return parse_ref(name) if name else None
 
 
 def ancestry(

@@ -12,11 +12,19 @@ from pathlib import Path
 from docker.utils.build import exclude_paths
 
 from delivery.errors import DeclarationError
-from delivery.project import ignores, remembered
+from delivery.project import ignores, saved_settings
 from delivery.project.declaration import Declaration, is_local, parse
 from delivery.project.keys import File
 
-__all__ = ["ROOT", "chart_files", "context_files", "load_declaration", "output", "version", "write"]
+__all__ = [
+    "ROOT",
+    "chart_files",
+    "context_files",
+    "load_declaration",
+    "output",
+    "read_version",
+    "write_atomically",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGED = 0o644  # the mode of every file of a packaged chart
@@ -37,11 +45,11 @@ def load_declaration(root: Path = ROOT) -> Declaration:
             hint="run this from a clone of the project, which has one",
         ) from error
     declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
-    address = os.environ.get(remembered.REGISTRY) or _kept_registry(declaration, root)
+    address = os.environ.get(saved_settings.REGISTRY) or _kept_registry(declaration, root)
     if not address:
         return declaration
     try:
-        return declaration.at(address)
+        return declaration.with_registry(address)
     except ValueError as error:
         raise DeclarationError(
             f"read DELIVERY_REGISTRY: {address!r} is no registry's address",
@@ -50,7 +58,7 @@ def load_declaration(root: Path = ROOT) -> Declaration:
 
 
 def _kept_registry(declaration: Declaration, root: Path) -> str:
-    kept = remembered.chosen(root, {}).get(remembered.REGISTRY, "")
+    kept = saved_settings.load(root, {}).get(saved_settings.REGISTRY, "")
     if kept:
         kept = kept if is_local(declaration.registry.address) else ""
     return kept
@@ -85,7 +93,7 @@ def chart_files(folder: Path) -> list[File]:
     A link counts as what it leads to, as Helm takes it. One that leads out of the folder is an error, as is
     a file or folder that cannot be read.
     """
-    ignored = ignores.of_chart(folder)
+    ignored = ignores.for_chart(folder)
     home = os.path.realpath(folder)
     found = []
     for path in _below(folder, ignored):
@@ -143,14 +151,14 @@ def output(*parts: str, root: Path = ROOT) -> Path:
     return path
 
 
-def write(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file that others may read at any moment: they find the old text or the new one, whole."""
     begun = path.with_name(f"{path.name}.{os.getpid()}")  # two processes may write it at once
     begun.write_text(text, encoding="utf-8")
     begun.replace(path)
 
 
-def version(folder: Path) -> str:
+def read_version(folder: Path) -> str:
     """The version of the subproject in this folder: of its pyproject.toml, or of its file VERSION."""
     try:
         return (folder / "VERSION").read_text(encoding="utf-8").strip()
@@ -171,4 +179,4 @@ def version(folder: Path) -> str:
 
 def project_name(declared: str, root: Path = ROOT) -> str:
     """What the compose project is called: by COMPOSE_PROJECT_NAME as set now, else as kept, else as declared."""
-    return remembered.chosen(root, os.environ).get(remembered.NAME, declared)
+    return saved_settings.load(root, os.environ).get(saved_settings.NAME, declared)

@@ -14,15 +14,15 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Commit, Facts, Ref, Tag, ancestry
 from delivery.project.files import ROOT
 from delivery.project.git import Clone
-from delivery.project.gitflow import Decision, Line, line_of, version_tag
-from delivery.project.versions import LEVELS, Checkout, anchor, later, newest
+from delivery.project.gitflow import Decision, Line, line_of, parse_version_tag
+from delivery.project.versions import BUMPS, Checkout, counting_start, newer_tags, newest_tag
 
-__all__ = ["decide", "look"]
+__all__ = ["load_checkout", "load_decision"]
 
 _DEEPEN = f"`{' '.join(git.DEEPEN)}`"
 
 
-def look(
+def load_checkout(
     declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: bool = True
 ) -> Checkout:
     """What is checked out, and what is decided for it; branch is what the user says it is.
@@ -33,7 +33,7 @@ def look(
     has no commit, its tags or history cannot be fetched, a tag is of another commit than the
     remote's, or its files do not say their versions.
     """
-    clone = git.look(root)
+    clone = git.load_clone(root)
     ref = _ref(clone, branch)
     if ask and gitflow.decide(ref, declaration).pushes:
         clone = remote_tags.fetch_missing(declaration, clone)
@@ -46,14 +46,16 @@ def look(
     return checkout
 
 
-def decide(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Decision:
+def load_decision(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Decision:
     """What gitflow says of a branch, or of what is checked out; asks only for HEAD."""
-    return gitflow.decide(_ref(git.look(root), branch), declaration)
+    return gitflow.decide(_ref(git.load_clone(root), branch), declaration)
 
 
 def _ref(clone: Clone, branch: str) -> Ref:
     """What a decision is made for: what the user says, else the CI server, else git."""
-    return facts.told(os.environ, branch) or Ref("branch" if clone.branch else "", clone.branch)
+    return facts.requested_ref(os.environ, branch) or Ref(
+        "branch" if clone.branch else "", clone.branch
+    )
 
 
 @dataclass(frozen=True)
@@ -83,27 +85,27 @@ class _History:
 
 def _facts(declaration: Declaration, clone: Clone, ref: Ref) -> Facts:
     """What git and the files say of a clone."""
-    tagged = {tag: sha for tag, sha in clone.tags.items() if version_tag(tag, declaration)}
+    tagged = {tag: sha for tag, sha in clone.tags.items() if parse_version_tag(tag, declaration)}
     ends = [_ends(declaration, clone, line) for line in (Line.DEVELOP, Line.RELEASE)]
     starts = sorted({*tagged.values(), *(sha for shas in ends for sha in shas)})
     history = _History(clone, git.history(clone, starts))
     tags = _tags(history, tagged)
     anchors = _anchors(declaration, tags)
     apart = {sha: history.apart(sha) for sha in {tag.commit for tag in anchors}}
-    has_first = any(newest(tags, name) is None for name in declaration.subprojects)
+    has_first = any(newest_tag(tags, name) is None for name in declaration.subprojects)
     whole = history.apart() if has_first else frozenset[str]()
     commits = history.commits(whole.union(*apart.values()))
-    paths = {path for one in commits.values() for path in (*one.paths, *one.brought)}
+    paths = {path for one in commits.values() for path in (*one.paths, *one.merged_paths)}
     return Facts(
         ref=ref,
         commit=clone.commit,
         checked_out=clone.branch,
         tags=tags,
-        apart={tag.name: apart[tag.commit] for tag in anchors},
+        commits_since={tag.name: apart[tag.commit] for tag in anchors},
         commits=tuple(commits.values()),
-        written=sources.written(declaration, clone.root),
-        covered=sources.covered(declaration, clone.root, paths),
-        declared_anew=sources.declared_anew(declaration, clone, tags),
+        file_versions=sources.file_versions(declaration, clone.root),
+        published_paths=sources.published_paths(declaration, clone.root, paths),
+        build_changes=sources.build_changes(declaration, clone, tags),
         changelogs=sources.changelogs(declaration, clone.root),
         unmerged=_unmerged(declaration, history, ref),
         uncommitted=tuple(git.changes(clone.root)),
@@ -125,7 +127,7 @@ def _tags(history: _History, tagged: Mapping[str, str]) -> tuple[Tag, ...]:
     for name, sha in tagged.items():
         subproject, _, version = name.rpartition("-v")
         reached = lacked[name].isdisjoint(own)
-        found.append(Tag(name, subproject, version, reached=reached, commit=sha))
+        found.append(Tag(name, subproject, version, merged=reached, commit=sha))
     return tuple(found)
 
 
@@ -134,10 +136,10 @@ def _anchors(declaration: Declaration, tags: tuple[Tag, ...]) -> list[Tag]:
     bases = [
         tag
         for name in declaration.subprojects
-        for tag in (newest(tags, name), *later(tags, name))
+        for tag in (newest_tag(tags, name), *newer_tags(tags, name))
         if tag
     ]
-    return [anchor(tags, base, how) for base in bases for how in LEVELS]
+    return [counting_start(tags, base, how) for base in bases for how in BUMPS]
 
 
 def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[str, ...]:
@@ -147,7 +149,9 @@ def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[st
     in all that develop has.
     """
     clone, rules = history.clone, gitflow.decide(ref, declaration).rules
-    if ref.kind != "branch" or clone.ends:  # what is missing may be in the part that is not here
+    if (
+        ref.kind != "branch" or clone.shallow_boundary
+    ):  # what is missing may be in the part that is not here
         return ()
     if rules.releases:
         ahead, behind = [clone.commit], _ends(declaration, clone, Line.DEVELOP)
@@ -161,19 +165,25 @@ def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[st
 
 def _cut_off(clone: Clone, checkout: Checkout) -> list[str]:
     """The subprojects whose version cannot be told for sure from a shallow clone's history."""
-    return [name for name in checkout.versions if clone.ends and _is_cut_off(clone, checkout, name)]
+    return [
+        name
+        for name in checkout.versions
+        if clone.shallow_boundary and _is_cut_off(clone, checkout, name)
+    ]
 
 
 def _is_cut_off(clone: Clone, checkout: Checkout, name: str) -> bool:
     tags, bump = checkout.facts.tags, checkout.versions[name].bump
-    last = newest(tags, name)
+    last = newest_tag(tags, name)
     # A tag that HEAD does not seem to have may be in the part that is not here.
-    if not last or last != newest(tags, name, reached=False):
+    if not last or last != newest_tag(tags, name, merged=False):
         return True
-    first = anchor(tags, last, bump)
+    first = counting_start(tags, last, bump)
     # A series begins with a zero; where that tag is not here, it may be in that part, too.
     begins = {"major": ".0.0", "minor": ".0"}.get(bump, "")
-    return not first.version.endswith(begins) or bool(clone.ends & checkout.facts.apart[first.name])
+    return not first.version.endswith(begins) or bool(
+        clone.shallow_boundary & checkout.facts.commits_since[first.name]
+    )
 
 
 def _deepen(clone: Clone, subprojects: list[str]) -> Clone:
@@ -186,7 +196,7 @@ def _deepen(clone: Clone, subprojects: list[str]) -> Clone:
         git.deepen(clone.root)
     except CommandError as error:
         raise _too_short(subprojects, "and the rest cannot be fetched", error.tail) from error
-    return git.look(clone.root)
+    return git.load_clone(clone.root)
 
 
 def _too_short(subprojects: list[str], why: str, details: str = "") -> DeclarationError:

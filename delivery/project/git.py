@@ -32,8 +32,8 @@ __all__ = [
     "filter_history",
     "history",
     "is_without_tags",
+    "load_clone",
     "log",
-    "look",
     "push_tags",
     "remote_address",
     "remote_tags",
@@ -85,7 +85,9 @@ class Clone:
     commit: str  # HEAD's
     branch: str  # "" when HEAD is detached
     prefix: str  # the project's folder in the clone, with a slash; "" where it is the clone's own
-    ends: frozenset[str]  # the commits where a shallow clone's history ends although there is more
+    shallow_boundary: frozenset[
+        str
+    ]  # the commits where a shallow clone's history ends although there is more
     # Each by its short name, with its commit; of a tag the commit that it stands for.
     tags: Mapping[str, str]
     branches: Mapping[str, str]
@@ -112,7 +114,7 @@ class Described:
     subject: str
 
 
-def look(root: Path) -> Clone:
+def load_clone(root: Path) -> Clone:
     """What is checked out at this folder.
 
     Raises DeclarationError when it is no clone, has no commit, or git cannot be asked.
@@ -130,7 +132,7 @@ def look(root: Path) -> Clone:
         commit=sha,
         branch=name.removeprefix(_BRANCHES) if name.startswith(_BRANCHES) else "",
         prefix=prefix,
-        ends=frozenset(ends),
+        shallow_boundary=frozenset(ends),
         tags=_below(refs, _TAGS),
         branches=_below(refs, _BRANCHES),
         remote_branches=_below(refs, _REMOTE),

@@ -14,12 +14,12 @@ __all__ = [
     "Decision",
     "Line",
     "Rules",
-    "branches",
+    "branch_patterns",
     "decide",
     "is_version",
     "line_of",
+    "parse_version_tag",
     "rules",
-    "version_tag",
 ]
 
 # Nine digits a number keep every version below the 128 characters of a Docker tag.
@@ -70,7 +70,7 @@ def rules(line: Line) -> Rules:
             assert_never(line)
 
 
-def branches(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
+def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
     """The names and patterns of a line's branches; none for the line of every other branch."""
     match line:
         case Line.FEATURE:
@@ -132,7 +132,7 @@ def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
     matching = [
         (pattern, line)
         for line in Line
-        for pattern in branches(line, declaration.gitflow)
+        for pattern in branch_patterns(line, declaration.gitflow)
         if _matches(branch, pattern)
     ]
     # max() keeps the first of equals.
@@ -140,7 +140,7 @@ def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
     return line, pattern
 
 
-def version_tag(name: str, declaration: Declaration) -> tuple[str, str] | None:
+def parse_version_tag(name: str, declaration: Declaration) -> tuple[str, str] | None:
     """The subproject and version of a tag NAME-vX.Y.Z; None for any other tag."""
     subproject, _, version = name.rpartition("-v")
     if subproject in declaration.subprojects and is_version(version):
@@ -173,7 +173,7 @@ def _line(ref: Ref, declaration: Declaration) -> tuple[Line, str]:
                 return line, f"branch {ref.name} is on no line of gitflow, so it {nowhere}"
             one_of = "" if pattern == ref.name else f", one of {pattern},"
             return line, f"branch {ref.name}{one_of} is on the {line} line"
-        case "tag" if tag := version_tag(ref.name, declaration):
+        case "tag" if tag := parse_version_tag(ref.name, declaration):
             return Line.RELEASE, f"tag {ref.name} is version {tag[1]} of {tag[0]}"
         case "tag":
             return Line.FEATURE, f"tag {ref.name} is no version of a subproject, so it {nowhere}"

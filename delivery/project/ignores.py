@@ -9,13 +9,13 @@ from docker.utils.build import PatternMatcher
 
 from delivery.project import helmignore
 
-__all__ = ["of_chart", "of_image"]
+__all__ = ["for_chart", "for_image"]
 
 _DOCKERIGNORE = ".dockerignore"
 _HELMIGNORE = ".helmignore"
 
 
-def of_image(folder: Path) -> Callable[[str], bool]:
+def for_image(folder: Path) -> Callable[[str], bool]:
     """Whether a build of this folder leaves a path (relative to it) out of its context, .dockerignore obeyed as keys obey it."""
     text = _text(folder / _DOCKERIGNORE)
     lines = [
@@ -41,7 +41,7 @@ def of_image(folder: Path) -> Callable[[str], bool]:
     return ignored
 
 
-def of_chart(folder: Path) -> Callable[[str], bool]:
+def for_chart(folder: Path) -> Callable[[str], bool]:
     """Whether Helm leaves a path (relative to the chart's folder) out of its package, .helmignore obeyed as Helm obeys it."""
     rules = helmignore.read(_text(folder / _HELMIGNORE), file=f"{folder.name}/{_HELMIGNORE}")
     return lambda path: helmignore.ignored(rules, path)

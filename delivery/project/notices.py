@@ -9,27 +9,27 @@ from shlex import quote
 from semver import Version as Number
 
 from delivery.errors import Problem
-from delivery.project.gitflow import version_tag
+from delivery.project.gitflow import parse_version_tag
 from delivery.project.preparation import unprepared
-from delivery.project.versions import Checkout, concerned, later
+from delivery.project.versions import Checkout, newer_tags, published_subprojects
 
-__all__ = ["count", "few", "hotfix_commands", "notes", "of_git"]
+__all__ = ["git_problems", "hotfix_commands", "notes", "plural", "shorten"]
 
 _SHOWN = 3  # so many examples make a sentence
 _BRANCH_VERSION = re.compile(r"(?:^|/)v?([0-9]+(?:\.[0-9]+){0,2})(?:\.x)?$")
 
 
-def few(names: Sequence[str]) -> str:
+def shorten(names: Sequence[str]) -> str:
     """The first few names, as a part of a sentence."""
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def count(items: Sequence[str], what: str) -> str:
+def plural(items: Sequence[str], what: str) -> str:
     """How many there are, as a part of a sentence."""
     return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"
 
 
-def of_git(checkout: Checkout) -> list[Problem]:
+def git_problems(checkout: Checkout) -> list[Problem]:
     """Each problem with the command that solves it; none where the line publishes nothing."""
     if not checkout.decision.pushes:
         return []
@@ -37,7 +37,7 @@ def of_git(checkout: Checkout) -> list[Problem]:
     if files := checkout.facts.uncommitted:
         found.append(
             Problem(
-                f"{count(files, 'file')} not in the commit ({few(files)}): what is pushed has to be in git",
+                f"{plural(files, 'file')} not in the commit ({shorten(files)}): what is pushed has to be in git",
                 "`git stash --include-untracked` puts them aside; or commit or ignore them",
             )
         )
@@ -68,7 +68,7 @@ def hotfix_commands(version: str, branch: str, *, bump: bool = False) -> str:
 def _of_tag(checkout: Checkout) -> list[Problem]:
     """What keeps the commit of a version's tag from being that version."""
     name, facts = checkout.decision.ref.name, checkout.facts
-    if not (version_of := version_tag(name, checkout.declaration)):
+    if not (version_of := parse_version_tag(name, checkout.declaration)):
         return []
     subproject, version = version_of
     written = checkout.versions[subproject].written
@@ -91,12 +91,12 @@ def _of_tag(checkout: Checkout) -> list[Problem]:
 def _of_versions(checkout: Checkout) -> list[Problem]:
     """What is not prepared, and what is released elsewhere already."""
     found = list[Problem]()
-    for name in concerned(checkout.declaration, checkout.decision):
+    for name in published_subprojects(checkout.declaration, checkout.decision):
         version = checkout.versions[name]
         tag = next(
             (tag for tag in checkout.facts.tags if tag.name == f"{name}-v{version.next}"), None
         )
-        if tag and not tag.reached:
+        if tag and not tag.merged:
             message = f"{tag.name} is a tag already, on a commit that HEAD does not have"
             found.append(Problem(message, f"`git merge {tag.name}`"))
         else:
@@ -133,15 +133,15 @@ def _notes_of_unmerged(checkout: Checkout) -> list[str]:
     lines, ref = checkout.declaration.gitflow, checkout.decision.ref.name
     releases = checkout.decision.rules.releases
     ahead, behind = (ref, lines.develop[0]) if releases else (lines.release[0], ref)
-    shown = few(
+    shown = shorten(
         [f"{sha[:9]} {subject}" for sha, subject in (one.split(" ", 1) for one in unmerged)]
     )
-    commits = count(unmerged, "commit")
+    commits = plural(unmerged, "commit")
     return [f"{behind} lacks {commits} of {ahead} ({shown}): merge {ahead} into {behind}"]
 
 
 def _notes_of_tags_elsewhere(checkout: Checkout) -> list[str]:
-    newer = [later(checkout.facts.tags, name) for name in checkout.versions]
+    newer = [newer_tags(checkout.facts.tags, name) for name in checkout.versions]
     return [
         f"{tags[0].name} is not in HEAD's history: what it has may be missing here"
         for tags in newer

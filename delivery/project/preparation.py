@@ -15,9 +15,17 @@ from delivery.project.chart import with_tags, with_versions
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts
 from delivery.project.gitflow import Decision, is_version
-from delivery.project.versions import Checkout, Version, since
+from delivery.project.versions import Checkout, Version, commits_since_tag
 
-__all__ = ["Preparation", "prepare", "raised", "refuse_branch", "sources", "told", "unprepared"]
+__all__ = [
+    "Preparation",
+    "check_branch",
+    "check_versions",
+    "parse_versions",
+    "prepare",
+    "unprepared",
+    "version_files",
+]
 
 _PROJECT_VERSION = re.compile(
     r"""
@@ -45,7 +53,7 @@ class Preparation:
         ]
 
 
-def refuse_branch(declaration: Declaration, decision: Decision) -> None:
+def check_branch(declaration: Declaration, decision: Decision) -> None:
     """Raise DeclarationError unless releases are prepared on this branch."""
     name, lines = decision.ref.name, declaration.gitflow
     if decision.ref.kind != "branch" or not decision.rules.prepares:
@@ -57,7 +65,7 @@ def refuse_branch(declaration: Declaration, decision: Decision) -> None:
         )
 
 
-def told(declaration: Declaration, arguments: Sequence[str]) -> dict[str, str]:
+def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[str, str]:
     """The versions that --subproject NAME=X.Y.Z sets; raise DeclarationError for anything else."""
     found: dict[str, str] = {}
     for argument in arguments:
@@ -77,7 +85,7 @@ def told(declaration: Declaration, arguments: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def raised(versions: Mapping[str, Version], wanted: Mapping[str, str]) -> None:
+def check_versions(versions: Mapping[str, Version], wanted: Mapping[str, str]) -> None:
     """Raise DeclarationError when a version set by hand is too low.
 
     It is above the last one, and at least what the commits ask for.
@@ -94,7 +102,7 @@ def raised(versions: Mapping[str, Version], wanted: Mapping[str, str]) -> None:
         raise DeclarationError(f"{doing}: {what}, and versions only go up", hint=hint)
 
 
-def sources(declaration: Declaration) -> list[str]:
+def version_files(declaration: Declaration) -> list[str]:
     """The paths that may say a version, and the changelogs; some may not exist."""
     found = list[str]()
     for subproject in declaration.subprojects.values():
@@ -205,20 +213,20 @@ def _changelog(checkout: Checkout, version: Version, texts: Mapping[str, str], d
     below = [checkout.versions[name] for name in subproject.after]
     starts = {f"{verb} {one.subproject}": one.next for one in below if one.changed}
     scopes = subproject.folders if len(subproject.folders) > 1 else ()
-    commits = since(facts, version.subproject)
+    commits = commits_since_tag(facts, version.subproject)
     counting = [commit for commit in commits if commit.subject in version.commits]
     lines = changelog.entries(counting, scopes=scopes)
     if not lines and not starts:
         because = version.because.rstrip(".")
         lines = {"Changed": [f"{because[:1].upper()}{because[1:]}."]}
-    news = changelog.News(
+    news = changelog.NewSection(
         version=version.next,
         day=day,
-        otherwise=lines,
-        standing={start: f"{start} {number}." for start, number in starts.items()},
-        pending=_pending(facts, version, text),
+        default_entries=lines,
+        dependency_lines={start: f"{start} {number}." for start, number in starts.items()},
+        superseded=_pending(facts, version, text),
     )
-    return changelog.released(text, news)
+    return changelog.add_release(text, news)
 
 
 def _pending(facts: Facts, version: Version, text: str) -> set[str]:

@@ -10,8 +10,8 @@ from delivery.machine import pipeline
 from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.git import Clone
-from delivery.project.gitflow import version_tag
-from delivery.project.notices import count, few
+from delivery.project.gitflow import parse_version_tag
+from delivery.project.notices import plural, shorten
 
 __all__ = ["fetch_missing"]
 
@@ -35,7 +35,7 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
             f"… the remote cannot be asked for version tags, and those of this clone count: {reason}"
         )
         return clone
-    tags = {name: sha for name, sha in tags.items() if version_tag(name, declaration)}
+    tags = {name: sha for name, sha in tags.items() if parse_version_tag(name, declaration)}
     _refuse_moved(clone, tags)
     if not (missing := _missing(clone, tags)):
         return clone
@@ -45,7 +45,7 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
         git.fetch_tags(clone.root)
     except CommandError as error:  # one tag that is another here is enough for it
         details = error.tail
-    clone = git.look(clone.root)
+    clone = git.load_clone(clone.root)
     if missing := _missing(clone, tags):
         raise DeclarationError(
             f"cannot decide on versions: this clone {_lacks(missing)}",
@@ -57,7 +57,7 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
 
 def _require_tags(declaration: Declaration, clone: Clone, error: CommandError) -> None:
     """Raise DeclarationError when the clone may lack tags of the remote, which cannot be asked."""
-    has_tags = any(version_tag(name, declaration) for name in clone.tags)
+    has_tags = any(parse_version_tag(name, declaration) for name in clone.tags)
     if git.is_without_tags(clone.root):
         reason = "this clone was made without tags"
     elif pipeline() and not has_tags:
@@ -80,7 +80,7 @@ def _refuse_moved(clone: Clone, tags: Mapping[str, str]) -> None:
         return
     differ = "differs" if len(moved) == 1 else "differ"
     raise DeclarationError(
-        f"cannot decide on versions: {count(moved, 'version tag')} {differ} from the remote's ({few(moved)})",
+        f"cannot decide on versions: {plural(moved, 'version tag')} {differ} from the remote's ({shorten(moved)})",
         hint="`git fetch --tags --force origin` takes the remote's tags, if those are right; "
         "a version tag is never moved, so find out who moved it",
         details="\n".join(
@@ -95,4 +95,4 @@ def _missing(clone: Clone, tags: Mapping[str, str]) -> list[str]:
 
 
 def _lacks(missing: Sequence[str]) -> str:
-    return f"lacks {count(missing, 'version tag')} of the remote ({few(missing)})"
+    return f"lacks {plural(missing, 'version tag')} of the remote ({shorten(missing)})"

@@ -14,20 +14,20 @@ from delivery.project.declaration import Build, Declaration, Image, Upstream
 from delivery.project.facts import Tag
 from delivery.project.git import Clone
 from delivery.project.gitflow import is_version
-from delivery.project.versions import made_from, newest
+from delivery.project.versions import newest_tag, with_dependencies
 
-__all__ = ["changelogs", "covered", "declared_anew", "written"]
+__all__ = ["build_changes", "changelogs", "file_versions", "published_paths"]
 
 # A change of these may change what is published: they decide on other files.
 _RULES = (".dockerignore", ".helmignore")
 
 
-def written(declaration: Declaration, root: Path) -> dict[str, str]:
+def file_versions(declaration: Declaration, root: Path) -> dict[str, str]:
     """By subproject, the version that its files say: the same in each of its folders."""
     return {name: _written(declaration, name, root) for name in declaration.subprojects}
 
 
-def covered(
+def published_paths(
     declaration: Declaration, root: Path, paths: Collection[str]
 ) -> dict[str, frozenset[str]]:
     """By subproject, which of these paths are in what it publishes."""
@@ -39,9 +39,9 @@ def covered(
     }
 
 
-def declared_anew(declaration: Declaration, clone: Clone, tags: Collection[Tag]) -> dict[str, str]:
+def build_changes(declaration: Declaration, clone: Clone, tags: Collection[Tag]) -> dict[str, str]:
     """By subproject, how delivery.toml builds its images otherwise than at its last tag."""
-    last = {name: newest(tags, name) for name in declaration.subprojects}
+    last = {name: newest_tag(tags, name) for name in declaration.subprojects}
     commits = {tag.commit for tag in last.values() if tag}
     texts = {commit: git.text_at(clone, commit, "delivery.toml") for commit in commits}
     changes = {
@@ -69,7 +69,7 @@ def _written(declaration: Declaration, name: str, root: Path) -> str:
     versions = {
         folder: _chart_version(root / folder)
         if folder == declaration.chart.folder
-        else files.version(root / folder)
+        else files.read_version(root / folder)
         for folder in folders
     }
     version = versions[folders[0]]
@@ -106,10 +106,10 @@ def _covered(
         path.removeprefix(f"{folder}/"): path for path in paths if path.startswith(f"{folder}/")
     }
     if folder == declaration.chart.folder:
-        ignored = ignores.of_chart(root / folder)
+        ignored = ignores.for_chart(root / folder)
     elif any(image.context == folder for image in declaration.images.values()):
         inside.pop("VERSION", None)  # a build argument, which release.prepare writes
-        ignored = ignores.of_image(root / folder)
+        ignored = ignores.for_image(root / folder)
     else:
         return inside.values()
     return [whole for path, whole in inside.items() if path in _RULES or not ignored(path)]
@@ -117,7 +117,7 @@ def _covered(
 
 def _images(declaration: Declaration, name: str) -> list[str]:
     """The images of a subproject and of all that it is made from."""
-    subprojects = made_from(declaration, name)
+    subprojects = with_dependencies(declaration, name)
     folders = [folder for one in subprojects for folder in declaration.subprojects[one].folders]
     return [
         image
@@ -137,7 +137,9 @@ def _changed(declaration: Declaration, text: str | None, images: Sequence[str], 
             are = "is" if len(new) == 1 else "are"
             return f"{', '.join(new)} {are} new in delivery.toml since {tag}"
         differing = [
-            name for name in images if before.arguments(name) != declaration.arguments(name)
+            name
+            for name in images
+            if before.build_arguments(name) != declaration.build_arguments(name)
         ]
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
         return f"delivery.toml does not say at {tag} how the images were built"

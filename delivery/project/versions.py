@@ -12,23 +12,23 @@ from semver import Version as Number
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Commit, Facts, Tag
-from delivery.project.gitflow import Decision, version_tag
+from delivery.project.gitflow import Decision, parse_version_tag
 
 __all__ = [
-    "LEVELS",
+    "BUMPS",
     "Checkout",
     "Version",
-    "anchor",
-    "concerned",
+    "bump_of",
+    "commits_since_tag",
+    "counting_start",
     "decide",
-    "later",
-    "level",
-    "made_from",
-    "newest",
-    "since",
+    "newer_tags",
+    "newest_tag",
+    "published_subprojects",
+    "with_dependencies",
 ]
 
-LEVELS = ("major", "minor", "patch")
+BUMPS = ("major", "minor", "patch")
 _HEADER = re.compile(r"(?P<type>[A-Za-z]+)(?:\([^()\n]*\))?(?P<breaking>!)?: ")
 _BREAKING = re.compile(r"^BREAKING[ -]CHANGE(?:: | #)", re.MULTILINE)
 
@@ -88,7 +88,7 @@ def decide(declaration: Declaration, facts: Facts) -> Checkout:
     return Checkout(declaration, facts, decision, versions)
 
 
-def level(message: str) -> str:
+def bump_of(message: str) -> str:
     """How much of a new version a commit's message asks for: major, minor or patch.
 
     Whatever is no breaking change and no feature is a patch, also what keeps to no convention: the
@@ -100,19 +100,19 @@ def level(message: str) -> str:
     return "minor" if header and header["type"].lower() == "feat" else "patch"
 
 
-def newest(tags: Iterable[Tag], subproject: str, *, reached: bool = True) -> Tag | None:
+def newest_tag(tags: Iterable[Tag], subproject: str, *, merged: bool = True) -> Tag | None:
     """A subproject's tag with the highest version, of those that HEAD has, or of all."""
-    ours = [tag for tag in tags if tag.subproject == subproject and (tag.reached or not reached)]
+    ours = [tag for tag in tags if tag.subproject == subproject and (tag.merged or not merged)]
     return max(ours, key=_number, default=None)
 
 
-def since(facts: Facts, subproject: str) -> list[Commit]:
+def commits_since_tag(facts: Facts, subproject: str) -> list[Commit]:
     """The commits since a subproject's newest reached tag, newest first; all without a tag."""
-    last = newest(facts.tags, subproject)
-    return [one for one in facts.commits if not last or one.sha in facts.apart[last.name]]
+    last = newest_tag(facts.tags, subproject)
+    return [one for one in facts.commits if not last or one.sha in facts.commits_since[last.name]]
 
 
-def anchor(tags: Iterable[Tag], base: Tag, how: str) -> Tag:
+def counting_start(tags: Iterable[Tag], base: Tag, how: str) -> Tag:
     """The tag that the N of X.Y.Z-dev.N is counted from, X.Y.Z being a `how` above a base.
 
     It is the first that may have led to this X.Y.Z: 1.1.0 comes after 1.0.0 as after 1.0.1, so that
@@ -124,26 +124,26 @@ def anchor(tags: Iterable[Tag], base: Tag, how: str) -> Tag:
     return min((tag for tag in ours if tag.version.split(".")[:parts] == series), key=_number)
 
 
-def later(tags: Iterable[Tag], subproject: str) -> list[Tag]:
+def newer_tags(tags: Iterable[Tag], subproject: str) -> list[Tag]:
     """The tags of a subproject above the newest one that HEAD has, the highest first."""
     ours = [tag for tag in tags if tag.subproject == subproject]
-    last = newest(ours, subproject)
+    last = newest_tag(ours, subproject)
     above = [tag for tag in ours if not last or _number(tag) > _number(last)]
     return sorted(above, key=_number, reverse=True)
 
 
-def made_from(declaration: Declaration, name: str) -> list[str]:
+def with_dependencies(declaration: Declaration, name: str) -> list[str]:
     """A subproject and all that it is made from, which come first."""
     found: list[str] = []
     for before in declaration.subprojects[name].after:
-        found += [one for one in made_from(declaration, before) if one not in found]
+        found += [one for one in with_dependencies(declaration, before) if one not in found]
     return [*found, name]
 
 
-def concerned(declaration: Declaration, decision: Decision) -> list[str]:
+def published_subprojects(declaration: Declaration, decision: Decision) -> list[str]:
     """The subprojects that a plan publishes: all, or a tag's own and what that is made from."""
-    tag = version_tag(decision.ref.name, declaration) if decision.ref.kind == "tag" else None
-    return made_from(declaration, tag[0]) if tag else declaration.subprojects_in_order()
+    tag = parse_version_tag(decision.ref.name, declaration) if decision.ref.kind == "tag" else None
+    return with_dependencies(declaration, tag[0]) if tag else declaration.subprojects_in_order()
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class _Subproject:
         """Its version; others are the versions of what it is made from."""
         if self.base:
             reason, following = self._above(self.base, others)
-            first = anchor(self.facts.tags, self.base, reason.level)
+            first = counting_start(self.facts.tags, self.base, reason.level)
         else:
             reason, following, first = self._first(), self.written, None
         published = following
@@ -187,12 +187,12 @@ class _Subproject:
     @cached_property
     def written(self) -> str:
         """The version that its files say."""
-        return self.facts.written[self.name]
+        return self.facts.file_versions[self.name]
 
     @cached_property
     def last(self) -> Tag | None:
         """The newest tag that HEAD has."""
-        return newest(self.facts.tags, self.name)
+        return newest_tag(self.facts.tags, self.name)
 
     @cached_property
     def base(self) -> Tag | None:
@@ -203,7 +203,7 @@ class _Subproject:
         above it, and is called as it was before that release was.
         """
         if not self.decision.rules.prepared:
-            for tag in later(self.facts.tags, self.name):
+            for tag in newer_tags(self.facts.tags, self.name):
                 if self._count(tag):
                     return tag
         return self.last
@@ -215,8 +215,8 @@ class _Subproject:
 
     def _commits_of(self, subproject: str) -> list[Commit]:
         """The commits since this one's last tag that change what users of another get."""
-        covered = self.facts.covered[subproject]
-        commits = since(self.facts, self.name)
+        covered = self.facts.published_paths[subproject]
+        commits = commits_since_tag(self.facts, self.name)
         return [commit for commit in commits if not covered.isdisjoint(commit.paths)]
 
     def _count(self, tag: Tag | None) -> int:
@@ -227,17 +227,17 @@ class _Subproject:
         that is counted no more because its tag is here now.
         """
         paths = {"delivery.toml"}
-        for name in made_from(self.declaration, self.name):
-            paths |= self.facts.covered[name]
+        for name in with_dependencies(self.declaration, self.name):
+            paths |= self.facts.published_paths[name]
             paths |= {f"{it}/VERSION" for it in self.declaration.subprojects[name].folders}
         commits = self.facts.commits
         if tag:
-            commits = tuple(one for one in commits if one.sha in self.facts.apart[tag.name])
-        return sum(not paths.isdisjoint((*one.paths, *one.brought)) for one in commits)
+            commits = tuple(one for one in commits if one.sha in self.facts.commits_since[tag.name])
+        return sum(not paths.isdisjoint((*one.paths, *one.merged_paths)) for one in commits)
 
     def _first(self) -> _Reason:
         """Why it gets its first version."""
-        if tag := newest(self.facts.tags, self.name, reached=False):
+        if tag := newest_tag(self.facts.tags, self.name, merged=False):
             return _Reason("first", f"{tag.name} is not in HEAD's history")
         return _Reason("first", "no version of it is tagged yet")
 
@@ -264,15 +264,15 @@ class _Subproject:
 
     def _reason(self, base: Tag, others: Mapping[str, Version]) -> _Reason:
         """Why it gets a new version, by git alone; no level for none."""
-        apart = self.facts.apart[base.name]
+        apart = self.facts.commits_since[base.name]
         new = [one for one in self.commits if base == self.last or one.sha in apart]
-        below = made_from(self.declaration, self.name)[:-1]
+        below = with_dependencies(self.declaration, self.name)[:-1]
         changed = [one for one in below if others[one].changed or self._commits_of(one)]
         if new:
             return _most(new)
         if changed:
             return _Reason("patch", ", ".join(f"{one} {others[one].next}" for one in changed))
-        if declared := self.facts.declared_anew.get(self.name):
+        if declared := self.facts.build_changes.get(self.name):
             return _Reason("patch", declared)
         if self.commits or not self.last:
             return _Reason("patch", f"{base.name} is not merged here")
@@ -281,8 +281,8 @@ class _Subproject:
 
 def _most(commits: Sequence[Commit]) -> _Reason:
     """The commits' reason: the one that asks for most."""
-    levels = [level(commit.message) for commit in commits]
-    most = min(levels, key=LEVELS.index)
+    levels = [bump_of(commit.message) for commit in commits]
+    most = min(levels, key=BUMPS.index)
     subject = commits[levels.index(most)].subject
     more = f" (and {len(commits) - 1} more)" if len(commits) > 1 else ""
     return _Reason(most, f"{subject}{more}")

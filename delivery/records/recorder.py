@@ -20,7 +20,7 @@ from delivery import machine, process
 from delivery.errors import DeclarationError, DeliveryError, DeployError, TerminatedError
 from delivery.machine import pipeline
 from delivery.origin import origin
-from delivery.project import files, gather, git, gitflow, remembered
+from delivery.project import files, gather, git, gitflow, saved_settings
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.records import events, outbox
@@ -82,7 +82,7 @@ def address(declaration: Declaration) -> str:
 def _moved(declared: str) -> str:
     """The declared address; where it is on this machine, at the port that the platform here has."""
     parts = urlsplit(declared)
-    port = remembered.chosen(ROOT, os.environ).get(remembered.PORTS["api-rest"])
+    port = saved_settings.load(ROOT, os.environ).get(saved_settings.PORTS["api-rest"])
     if port is None or parts.hostname not in {"localhost", "127.0.0.1"}:
         return declared
     return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
@@ -102,7 +102,9 @@ def ledger(declaration: Declaration) -> Ledger:
 def source(root: Path = ROOT) -> Source:
     """What this clone is, by git and its files alone."""
     declaration = files.load_declaration(root)
-    checkout = gather.look(declaration, root, ask=False)  # each stage of a pipeline records
+    checkout = gather.load_checkout(
+        declaration, root, ask=False
+    )  # each stage of a pipeline records
     decision, facts = checkout.decision, checkout.facts
     published = checkout.published
     published[declaration.name] = published[declaration.chart.folder]

@@ -68,7 +68,7 @@ def plan(
     where there is none; None asks no registry. Raises DeclarationError as tagging.new_tags does,
     and when the release there is another one.
     """
-    checkout = gather.look(declaration, root)
+    checkout = gather.load_checkout(declaration, root)
     version, branch = checkout.release, checkout.decision.ref.name
     wanted = tagging.new_tags(checkout)
     if wanted and compare and (different := compare(declaration, version)):

@@ -14,7 +14,7 @@ from delivery.project import gather, git, gitflow, preparation, versions
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.files import ROOT
-from delivery.project.notices import few
+from delivery.project.notices import shorten
 from delivery.project.preparation import Preparation
 
 __all__ = ["plan", "write"]
@@ -26,21 +26,21 @@ def plan(declaration: Declaration, told: Sequence[str] = (), root: Path = ROOT) 
     Raises DeclarationError on a branch that releases are not prepared on, with changes that are not
     committed, and for versions that do not go up.
     """
-    wanted = preparation.told(declaration, told)
+    wanted = preparation.parse_versions(declaration, told)
     # What is checked out counts, whatever a CI server says: that is where the commit goes.
-    current = git.look(root).branch
+    current = git.load_clone(root).branch
     ref = Ref("branch" if current else "", current)
-    preparation.refuse_branch(declaration, gitflow.decide(ref, declaration))
-    checkout = gather.look(declaration, root, current)
+    preparation.check_branch(declaration, gitflow.decide(ref, declaration))
+    checkout = gather.load_checkout(declaration, root, current)
     facts = checkout.facts
     if facts.uncommitted:
         raise DeclarationError(
-            f"cannot prepare a release: {len(facts.uncommitted)} files are not committed ({few(facts.uncommitted)})",
+            f"cannot prepare a release: {len(facts.uncommitted)} files are not committed ({shorten(facts.uncommitted)})",
             hint="commit or stash them first, so that its commit is the release's alone",
         )
-    preparation.raised(checkout.versions, wanted)
+    preparation.check_versions(checkout.versions, wanted)
     # A version set by hand is like one written by hand: the next one is never below it.
-    facts = replace(facts, written={**facts.written, **wanted})
+    facts = replace(facts, file_versions={**facts.file_versions, **wanted})
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     checkout = versions.decide(declaration, facts)
     return preparation.prepare(checkout, _texts(declaration, root), day)
@@ -64,7 +64,7 @@ def write(prepared: Preparation, root: Path = ROOT) -> None:
 def _texts(declaration: Declaration, root: Path) -> dict[str, str]:
     """The files that may say a version, by path, with the line ends that they have."""
     found: dict[str, str] = {}
-    for path in preparation.sources(declaration):
+    for path in preparation.version_files(declaration):
         with suppress(FileNotFoundError):
             found[path] = (root / path).read_bytes().decode("utf-8")
     return found

@@ -18,7 +18,7 @@ from delivery.errors import DeclarationError
 from delivery.host.docker_api import Engine
 from delivery.machine import builder
 from delivery.project import files
-from delivery.project.chart import tag_of, with_images, with_versions
+from delivery.project.chart import image_tag, with_images, with_versions
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry import oci_layout
@@ -136,7 +136,7 @@ def check_publishable(plan: Plan) -> None:
 
 def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
     """Write release.json, which says what is deployed from now on."""
-    files.write(files.output("release.json", root=root), release.to_json())
+    files.write_atomically(files.output("release.json", root=root), release.to_json())
     if said:
         with console.step("publish") as step:
             step.done(said)
@@ -226,7 +226,7 @@ def _attach_sboms(
             folder = layouts.get(name)
             layout = folder if folder and folder.is_dir() else None
             # The version in the image: the same bytes are a candidate first, and a release later.
-            version = files.version(root / declaration.images[name].context)
+            version = files.read_version(root / declaration.images[name].context)
             image = Image(name, version, released.repository, released.digest)
             # One look: what somebody attaches after it is neither compared nor signed.
             bill = attached_sboms.reference(registry, image.repository, image.digest)
@@ -282,7 +282,7 @@ def _compare_chart(
         values = ""
     for name in declaration.components():
         # A candidate's chart is its release's, in which images have the candidate's tags.
-        tag = tag_of(values, name)
+        tag = image_tag(values, name)
         if re.fullmatch(
             rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag
         ):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from delivery.errors import DeclarationError
 from delivery.project import changelog
-from delivery.project.notices import few
+from delivery.project.notices import shorten
 from delivery.project.preparation import unprepared
 from delivery.project.versions import Checkout
 
@@ -38,7 +38,7 @@ def new_tags(checkout: Checkout) -> list[NewTag]:
         )
     if facts.uncommitted:
         raise DeclarationError(
-            f"cannot finish the release: {len(facts.uncommitted)} files are not committed ({few(facts.uncommitted)})",
+            f"cannot finish the release: {len(facts.uncommitted)} files are not committed ({shorten(facts.uncommitted)})",
             hint="commit them on a branch of their own, or undo them: a tag stands for a commit",
         )
     if missing := unprepared(checkout.versions, facts.changelogs):

@@ -135,7 +135,7 @@ def collect(engine: Engine, declaration: Declaration) -> str:
 def _registered(
     declaration: Declaration, registry: Registry, on_line: Callable[[str], None]
 ) -> Registered:
-    names = (catalog.REPOSITORY, declaration.chart.folder, *reversed(declaration.parents_first()))
+    names = (catalog.REPOSITORY, declaration.chart.folder, *reversed(declaration.images_in_order()))
     repositories = tuple(f"{registry.address}/{name}" for name in names)
     held = tuple(one for repository in repositories for one in _held(registry, repository, on_line))
     tags = [tag for one in held if one.repository == repositories[0] for tag in one.tags]

@@ -19,7 +19,7 @@ __all__ = ["report", "secrets"]
 def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
     """The secrets in the files and in the commits of this branch, or of every ref. Writes secrets.json."""
     gitleaks = Gitleaks(programs.ensure("gitleaks"), root)
-    clone = git.look(root)
+    clone = git.load_clone(root)
     with console.step("secrets in the files") as step:
         count, found = gitleaks.files()
         step.done(f"{len(found) or 'none'} in {count} files")
@@ -28,7 +28,7 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
     with console.step("secrets in the commits") as step:
         before = gitleaks.commits(everything=everything)
         step.done(f"{len(before) or 'none'} in {commits} commits {whose}")
-    if clone.ends:
+    if clone.shallow_boundary:
         console.say(
             f"note: this clone is shallow; `{' '.join(git.DEEPEN)}` fetches the older commits, which were not looked at"
         )
@@ -36,7 +36,7 @@ def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
         "files": count,
         "commits": commits,
         "of": whose.removeprefix("of "),
-        "shallow": bool(clone.ends),
+        "shallow": bool(clone.shallow_boundary),
     }
     found = sorted({*found, *before})
     report = {"commit": clone.commit, **looked, "findings": [asdict(finding) for finding in found]}

@@ -39,7 +39,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
             f"cannot split the repository: --only {only} is no subproject",
             hint=did_you_mean(only, known, f"one of {', '.join(known)}"),
         )
-    clone = git.look(root)
+    clone = git.load_clone(root)
     _check(to, clone)
     if changed := git.changes(root):
         listed = ", ".join(changed[:3])
@@ -102,6 +102,6 @@ def _check(to: Path, clone: git.Clone) -> None:
         raise DeclarationError(
             f"{cannot} {to} is inside of this clone", hint="name a folder elsewhere"
         )
-    if clone.ends:
+    if clone.shallow_boundary:
         hint = "run `git fetch --unshallow --tags`, then try again"
         raise DeclarationError(f"{cannot} this clone lacks a part of its history", hint=hint)

@@ -115,7 +115,7 @@ def _say(what: str, declaration: Declaration, branch: str) -> None:
     if what not in _SAYS:
         hint = did_you_mean(what, _SAYS, f"one of {', '.join(_SAYS)}")
         raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=hint)
-    console.say(_SAYS[what](gather.decide(declaration, files.ROOT, branch)))
+    console.say(_SAYS[what](gather.load_decision(declaration, files.ROOT, branch)))
 
 
 @functools.cache

@@ -41,7 +41,7 @@ def test_asks_the_registry_one_question_an_image(declaration: Declaration, house
     keys = planning.content_keys(declaration, house)
     registry.hold("base-image", keys["base-image"], b"manifest")
     with serving(registry) as (address, seen):
-        images = planning.plan_images(declaration.at(address), Registry(address), house)
+        images = planning.plan_images(declaration.with_registry(address), Registry(address), house)
     assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]
     assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
 
@@ -50,7 +50,7 @@ def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
     declaration: Declaration, clone: Path
 ) -> None:
     with serving(FullRegistry()) as (address, seen):
-        plan = planning.plan_checkout(declaration.at(address), Registry(address), root=clone)
+        plan = planning.plan_checkout(declaration.with_registry(address), Registry(address), root=clone)
     assert plan.decision.environment == "develop"
     assert [(part.version, part.tag, part.digest) for part in plan.parts] == [
         ("0.1.0-dev.1", "0.1.0-dev.1", "")
@@ -62,7 +62,7 @@ def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
 def test_a_plan_for_another_branch_is_that_branchs(declaration: Declaration, clone: Path) -> None:
     with serving(FullRegistry()) as (address, _):
         plan = planning.plan_checkout(
-            declaration.at(address), Registry(address), "release/0.1", clone
+            declaration.with_registry(address), Registry(address), "release/0.1", clone
         )
     assert (plan.decision.environment, plan.version) == ("staging", "0.1.0-rc.1")
 
@@ -70,7 +70,7 @@ def test_a_plan_for_another_branch_is_that_branchs(declaration: Declaration, clo
 def test_where_no_registry_answers_everything_is_planned_and_that_is_said(
     declaration: Declaration, clone: Path
 ) -> None:
-    plan = planning.plan_checkout(declaration.at("localhost:1"), None, root=clone)
+    plan = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
     assert len(plan.images.missing) == 2
     assert plan.notes[-1] == "the registry localhost:1 does not answer: what it holds is not known"
 
@@ -79,7 +79,7 @@ def test_a_charts_key_changes_with_the_chart_and_with_its_images(
     declaration: Declaration, clone: Path
 ) -> None:
     def chart() -> str:
-        return planning.plan_checkout(declaration.at("localhost:1"), None, root=clone).chart.key
+        return planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone).chart.key
 
     keys = [chart()]
     for file in ("platform-chart/templates.yaml", "api-rest/app.py", "base-image/new"):
@@ -94,12 +94,12 @@ def test_a_charts_key_changes_with_the_chart_and_with_its_images(
 def test_a_plan_that_still_holds_is_kept_to(
     declaration: Declaration, clone: Path, tmp_path: Path
 ) -> None:
-    plan = planning.plan_checkout(declaration.at("localhost:1"), None, root=clone)
+    plan = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())
     planning.check_unchanged(file, plan)
     (clone / "api-rest" / "app.py").write_text("pass")
-    other = planning.plan_checkout(declaration.at("localhost:1"), None, root=clone)
+    other = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
     with pytest.raises(DeclarationError, match="it does not hold any more") as caught:
         planning.check_unchanged(file, other)
     assert "localhost:1/api-rest: the key" in caught.value.details

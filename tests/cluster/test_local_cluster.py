@@ -287,7 +287,7 @@ def test_the_subnets_of_one_that_was_declared_otherwise_are_let_go(
 
 
 def test_a_registry_elsewhere_is_not_wired(world: World, declaration: Declaration) -> None:
-    up(world, declaration.at("registry.example.com/team"))
+    up(world, declaration.with_registry("registry.example.com/team"))
     assert world.joined == set()
     assert world.maps == {}
 

@@ -13,7 +13,7 @@ from delivery.deploy.leases import STOP_SECONDS
 from delivery.errors import CommandError, DeployError
 
 START = ["kubectl", "--context=kind-house", "--namespace=platform", "--request-timeout=20s"]
-HOUSE = Kubernetes("kubectl", "kind-house", "platform")
+PROJECT = Kubernetes("kubectl", "kind-house", "platform")
 POD = {"kind": "Pod", "metadata": {"name": "web"}}
 
 
@@ -38,7 +38,7 @@ def test_there_may_be_no_current_context(fp: FakeProcess) -> None:
 def test_a_cluster_that_does_not_answer_says_what_to_do(fp: FakeProcess) -> None:
     fp.register([*START, "get", "--raw", "/version"], returncode=1, stderr=["connection refused"])
     with pytest.raises(DeployError, match="the context kind-house: it does not answer") as caught:
-        HOUSE.reach()
+        PROJECT.reach()
     assert "./run inv cluster.up" in caught.value.hint
     assert caught.value.details == "connection refused"
 
@@ -58,10 +58,10 @@ def test_a_command_and_each_of_its_requests_have_a_limit(monkeypatch: pytest.Mon
         return ""
 
     monkeypatch.setattr(process, "capture", capture)
-    HOUSE.find("Pod", "web")
-    HOUSE.within(5).find("Pod", "web")
-    HOUSE.within(5).delete("Pod", ["web"])
-    HOUSE.delete("Pod", ["web"])
+    PROJECT.find("Pod", "web")
+    PROJECT.within(5).find("Pod", "web")
+    PROJECT.within(5).delete("Pod", ["web"])
+    PROJECT.delete("Pod", ["web"])
     assert limits == [
         ("--request-timeout=20s", 120),
         ("--request-timeout=5s", 5),
@@ -74,8 +74,8 @@ def test_finds_one_or_none(fp: FakeProcess) -> None:
     line = [*START, "get", "Pod", "web", "--ignore-not-found", "--output=json"]
     fp.register(line, stdout=[json.dumps(POD)])
     fp.register(line)
-    assert HOUSE.find("Pod", "web") == POD
-    assert HOUSE.find("Pod", "web") is None
+    assert PROJECT.find("Pod", "web") == POD
+    assert PROJECT.find("Pod", "web") is None
 
 
 def test_lists_those_that_a_selector_chooses(fp: FakeProcess) -> None:
@@ -84,8 +84,8 @@ def test_lists_those_that_a_selector_chooses(fp: FakeProcess) -> None:
         stdout=[json.dumps({"items": [POD]})],
     )
     fp.register([*START, "get", "events", "--output=json"], stdout=[json.dumps({"items": []})])
-    assert HOUSE.all("pods", "a=b") == [POD]
-    assert HOUSE.all("events") == []
+    assert PROJECT.all("pods", "a=b") == [POD]
+    assert PROJECT.all("events") == []
 
 
 @pytest.mark.parametrize("verb", ["create", "replace"])
@@ -107,8 +107,8 @@ def test_deletes_by_name_and_asks_nothing_for_no_names(fp: FakeProcess) -> None:
     start = [*START[:-1], f"--request-timeout={STOP_SECONDS}s"]
     line = [*start, "delete", "secret", "a", "b", "--ignore-not-found", "--wait=false"]
     fp.register(line)
-    HOUSE.delete("secret", ["a", "b"])
-    HOUSE.delete("secret", [])
+    PROJECT.delete("secret", ["a", "b"])
+    PROJECT.delete("secret", [])
     assert len(fp.calls) == 1
 
 
@@ -125,13 +125,13 @@ def test_compares_a_manifest_with_the_cluster(fp: FakeProcess) -> None:
         "--field-manager=us",
     ]
     fp.register([*START, *apply, "--filename=-", "--output=json"], stdout=[json.dumps(POD)])
-    assert HOUSE.live("kind: Pod") == [POD, POD]
-    assert HOUSE.would_be("kind: Pod", "us") == [POD]
+    assert PROJECT.live("kind: Pod") == [POD, POD]
+    assert PROJECT.would_be("kind: Pod", "us") == [POD]
 
 
 def test_nothing_live_is_an_empty_list(fp: FakeProcess) -> None:
     fp.register([*START, "get", "--filename=-", "--ignore-not-found", "--output=json"])
-    assert HOUSE.live("kind: Pod") == []
+    assert PROJECT.live("kind: Pod") == []
 
 
 def test_a_log_that_is_not_there_says_why(fp: FakeProcess) -> None:
@@ -140,8 +140,8 @@ def test_a_log_that_is_not_there_says_why(fp: FakeProcess) -> None:
     fp.register(
         [*line, "--previous"], returncode=1, stderr=["previous terminated container not found"]
     )
-    assert HOUSE.log("web-1", "web", lines=15) == "started\n"
+    assert PROJECT.log("web-1", "web", lines=15) == "started\n"
     assert (
-        HOUSE.log("web-1", "web", lines=15, previous=True)
+        PROJECT.log("web-1", "web", lines=15, previous=True)
         == "(previous terminated container not found)"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from delivery.project.facts import named
+from delivery.project.facts import parse_ref
 from delivery.project.files import ROOT
 from delivery.release.released import Release
 from tests.e2e.cluster import Cluster
@@ -105,7 +105,7 @@ class Shop:
         run = perform(
             (ROOT / "Jenkinsfile").read_text(encoding="utf-8"),
             Case(
-                ref=named(branch),
+                ref=parse_ref(branch),
                 credentials=self.credentials,
                 approval=Approval(approved_by) if approved_by else None,
                 # A ledger that an earlier run left has builds of other names.

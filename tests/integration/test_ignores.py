@@ -58,7 +58,7 @@ def test_a_packaged_chart_has_what_is_not_ignored(tmp_path: Path, rules: str) ->
     subprocess.run(argv, check=True, capture_output=True)
     with tarfile.open(tmp_path / "packed-1.0.0.tgz") as packed:
         found = {name.removeprefix("packed/") for name in packed.getnames()}
-    ignored = ignores.of_chart(chart)
+    ignored = ignores.for_chart(chart)
     assert found == {name for name in [*FILES, "Chart.yaml", ".helmignore"] if not ignored(name)}
 
 

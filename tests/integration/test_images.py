@@ -74,7 +74,7 @@ def test_an_app_is_started_without_a_shell_and_not_as_root(
 def test_an_image_says_what_it_is(release: Release, name: str) -> None:
     labels = config(release, name)["Labels"]
     assert labels["org.opencontainers.image.title"] == name
-    assert labels["org.opencontainers.image.version"] == files.version(files.ROOT / name)
+    assert labels["org.opencontainers.image.version"] == files.read_version(files.ROOT / name)
 
 
 @pytest.mark.parametrize("app", APPS)

@@ -28,7 +28,7 @@ def declared(
 ) -> Iterator[Declaration]:
     """This project with a registry of its own, started as `inv up` starts one."""
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"delivery-test-{uuid.uuid4().hex[:8]}")
-    made = project.at(f"localhost:{free_port()}").model_copy(
+    made = project.with_registry(f"localhost:{free_port()}").model_copy(
         update={"prune": Prune(develop=1, candidate=1, days=7)}
     )
     try:

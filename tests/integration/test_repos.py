@@ -16,7 +16,7 @@ from delivery.host.docker_api import Engine
 from delivery.project import git
 from delivery.project.declaration import Declaration, image_variable
 from delivery.project.files import ROOT
-from delivery.project.git import look
+from delivery.project.git import load_clone
 from delivery.split import splitting
 from tests import repositories
 from tests.repositories import environment
@@ -50,7 +50,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
             argv, check=True, capture_output=True, text=True, env=environment()
         ).stdout
 
-    if look(ROOT).ends:  # as CI servers clone: there is no history to split, but the files
+    if load_clone(
+        ROOT
+    ).shallow_boundary:  # as CI servers clone: there is no history to split, but the files
         git("init", "--quiet", "--initial-branch=main", str(to))
     else:
         git("clone", "--quiet", "--no-local", str(ROOT), str(to))
@@ -123,7 +125,7 @@ def test_the_same_history_gives_the_same_commits(
     source: Path, clones: dict[str, Path], project: Declaration, tmp_path: Path
 ) -> None:
     (again,) = splitting.split(project, tmp_path / "again", "apps", source)
-    assert look(again).commit == look(clones["apps"]).commit
+    assert load_clone(again).commit == load_clone(clones["apps"]).commit
 
 
 @pytest.fixture(scope="module")

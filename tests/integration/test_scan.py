@@ -131,7 +131,7 @@ def test_what_is_no_clone_is_an_error_and_no_clean_one(tmp_path: Path, gitleaks:
 
 def test_there_is_no_secret_in_this_repository_nor_in_its_history(gitleaks: str) -> None:
     looked = Gitleaks(gitleaks, ROOT)
-    assert git.look(ROOT).commit
+    assert git.load_clone(ROOT).commit
     assert looked.commits(everything=True) == []
     count, now = looked.files()
     assert (count > 100, now) == (True, [])

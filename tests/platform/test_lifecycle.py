@@ -16,7 +16,7 @@ from delivery.errors import PlatformError, PortTakenError
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose, Service
-from delivery.project import remembered
+from delivery.project import saved_settings
 from delivery.project.declaration import Declaration
 from delivery.release.released import Release, ReleasedPart
 
@@ -108,7 +108,7 @@ def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles
         )
 
     release = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "k", PINNED)})
-    remembered.keep(tmp_path, {"API_PORT": "8100"}, is_local=True)
+    saved_settings.save(tmp_path, {"API_PORT": "8100"}, is_local=True)
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     project = compose()
     assert project.variables["API_REST_IMAGE"] == f"localhost:5001/api-rest@{PINNED}"

@@ -23,7 +23,7 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_engine_and_registry_says_so(declaration: Declaration, house: Path) -> None:
-    found = overview.look(declaration.at("localhost:1"), house)
+    found = overview.look(declaration.with_registry("localhost:1"), house)
     assert found.engine.startswith("none answers")
     assert {image.registry for image in found.images} == {"the registry does not answer"}
     assert found.services == ()
@@ -35,7 +35,7 @@ def test_says_what_the_registry_holds(declaration: Declaration, house: Path) -> 
         "base-image", planning.content_keys(declaration, house)["base-image"], b"manifest"
     )
     with serving(registry) as (address, _):
-        found = overview.look(declaration.at(address), house)
+        found = overview.look(declaration.with_registry(address), house)
     assert [image.registry for image in found.images] == [sha256(b"manifest"), "not built yet"]
 
 
@@ -117,7 +117,7 @@ def test_a_running_ledger_is_asked_how_it_is(
     told = {"status": "degraded", "reasons": ["7 events wait"]}
     with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
         run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
-        found = overview.look(declaration.at("localhost:1"), house)
+        found = overview.look(declaration.with_registry("localhost:1"), house)
     assert (found.ledger, found.reasons) == ("degraded", ("7 events wait",))
     assert seen == ["GET /ready"]
 
@@ -126,7 +126,7 @@ def test_a_running_ledger_that_does_not_answer_is_a_problem(
     run: list[Service], declaration: Declaration, house: Path
 ) -> None:
     run.append(service("api-rest", ports=(1,)))
-    assert overview.look(declaration.at("localhost:1"), house).problems == [
+    assert overview.look(declaration.with_registry("localhost:1"), house).problems == [
         "api-rest does not answer"
     ]
 
@@ -135,7 +135,7 @@ def test_a_ledger_that_does_not_run_is_not_asked(
     run: list[Service], declaration: Declaration, house: Path
 ) -> None:
     run.append(service("api-rest", "exited", ""))
-    found = overview.look(declaration.at("localhost:1"), house)
+    found = overview.look(declaration.with_registry("localhost:1"), house)
     assert (found.ledger, found.problems) == ("", ["api-rest is exited"])
 
 
@@ -145,9 +145,9 @@ def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any
     one = environments.EnvironmentStatus(
         "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
     )
-    assert [title for title, _, _ in overview.look(declaration.at("localhost:1"), house).tables()][
+    assert [title for title, _, _ in overview.look(declaration.with_registry("localhost:1"), house).tables()][
         -1
     ] == "the platform"
     monkeypatch.setattr(environments, "status", lambda _declaration: (one,))
-    (*_, (title, _, rows)) = overview.look(declaration.at("localhost:1"), house).tables()
+    (*_, (title, _, rows)) = overview.look(declaration.with_registry("localhost:1"), house).tables()
     assert (title, rows) == ("on Kubernetes", [one.row()])

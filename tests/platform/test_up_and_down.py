@@ -21,7 +21,7 @@ from delivery.host.docker_api import Engine
 from delivery.platform import bringing_up, lifecycle, overview
 from delivery.platform.compose import Compose, Service
 from delivery.platform.lifecycle import Proof
-from delivery.project import remembered
+from delivery.project import saved_settings
 from delivery.project.declaration import Declaration, Upstream
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
@@ -98,7 +98,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: found.other_folders)
-    monkeypatch.setattr(remembered, "keep", lambda *_, is_local: found.kept.append(is_local))
+    monkeypatch.setattr(saved_settings, "save", lambda *_, is_local: found.kept.append(is_local))
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", found.port)])
     monkeypatch.setattr(
         Compose, "declared", lambda _self: ["api-rest", "async-worker", "database", "kafka"]

@@ -15,8 +15,8 @@ __all__ = [
     "APPS",
     "BASE",
     "CHART",
-    "HOUSE",
     "NAMES",
+    "PROJECT",
     "checkout",
     "commit",
     "decision",
@@ -24,7 +24,7 @@ __all__ = [
     "version",
 ]
 
-HOUSE = parse(DECLARATION, is_folder=lambda _: True)
+PROJECT = parse(DECLARATION, is_folder=lambda _: True)
 NAMES = ("base-image", "apps", "platform-chart")
 # A path that users of each of them get.
 BASE, APPS, CHART = "base-image/rootfs/x", "api-rest/src/x", "platform-chart/values.yaml"
@@ -57,8 +57,8 @@ def checkout(
     return Checkout(declaration, Facts(ref=decided.ref, commit=sha), decided, versions)
 
 
-def commit(number: int, message: str, *paths: str, brought: Sequence[str] = ()) -> Commit:
-    return Commit(f"c{number}", message, paths, tuple(brought))
+def commit(number: int, message: str, *paths: str, merged_paths: Sequence[str] = ()) -> Commit:
+    return Commit(f"c{number}", message, paths, tuple(merged_paths))
 
 
 def facts(
@@ -74,20 +74,20 @@ def facts(
 
     lacking has tags that HEAD lacks, with the commits that those lack.
     """
-    tags = [Tag(f"{name}-v{last}", name, last, reached=True, commit="c0") for name in NAMES if last]
+    tags = [Tag(f"{name}-v{last}", name, last, merged=True, commit="c0") for name in NAMES if last]
     apart = {tag.name: frozenset(one.sha for one in commits) for tag in tags}
     for tag, lacks in (lacking or {}).items():
         subproject, _, number = tag.rpartition("-v")
-        tags.append(Tag(tag, subproject, number, reached=False, commit="x"))
+        tags.append(Tag(tag, subproject, number, merged=False, commit="x"))
         apart[tag] = frozenset(one.sha for one in lacks)
     plain = Facts(
         ref=Ref("branch", branch),
         commit="c9",
         tags=tuple(tags),
-        apart=apart,
+        commits_since=apart,
         commits=tuple(commits),
-        written=dict.fromkeys(NAMES, written or last or "0.1.0"),
-        covered={
+        file_versions=dict.fromkeys(NAMES, written or last or "0.1.0"),
+        published_paths={
             name: frozenset({path}) for name, path in zip(NAMES, (BASE, APPS, CHART), strict=True)
         },
     )

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.project import changelog
-from delivery.project.changelog import News, entries, released, section, sections
+from delivery.project.changelog import NewSection, add_release, entries, section, sections
 from delivery.project.facts import Commit
 
 HEAD = "# Changelog\n\nWhat is new.\n"
@@ -20,8 +20,8 @@ def text(unreleased: str = "") -> str:
 
 
 def make(before: str, version: str = "1.1.0", day: str = "2026-02-01", **more: object) -> str:
-    told: dict[str, object] = {"otherwise": {}, "standing": {}, **more}
-    return released(before, News(version=version, day=day, **told))  # type: ignore[arg-type]
+    told: dict[str, object] = {"default_entries": {}, "dependency_lines": {}, **more}
+    return add_release(before, NewSection(version=version, day=day, **told))  # type: ignore[arg-type]
 
 
 def commit(message: str) -> Commit:
@@ -35,18 +35,19 @@ def test_what_is_unreleased_gets_the_version_and_the_day_under_an_empty_unreleas
 
 
 def test_what_is_unreleased_counts_and_not_the_commits() -> None:
-    after = make(text("### Added\n\n- A page.\n\n"), otherwise={"Fixed": ["A bug."]})
+    after = make(text("### Added\n\n- A page.\n\n"), default_entries={"Fixed": ["A bug."]})
     assert section(after, "1.1.0") == "### Added\n\n- A page."
 
 
 def test_commits_tell_where_nothing_is_written() -> None:
-    after = make(text(), otherwise={"Added": ["A page.", "A form."], "Fixed": ["A bug."]})
+    after = make(text(), default_entries={"Added": ["A page.", "A form."], "Fixed": ["A bug."]})
     assert section(after, "1.1.0") == "### Added\n\n- A page.\n- A form.\n\n### Fixed\n\n- A bug."
 
 
 def test_what_it_is_built_on_is_always_said() -> None:
     after = make(
-        text("### Changed\n\n- A page.\n\n"), standing={"Built on base": "Built on base 1.3.0."}
+        text("### Changed\n\n- A page.\n\n"),
+        dependency_lines={"Built on base": "Built on base 1.3.0."},
     )
     assert section(after, "1.1.0") == "### Changed\n\n- A page.\n- Built on base 1.3.0."
 
@@ -54,9 +55,9 @@ def test_what_it_is_built_on_is_always_said() -> None:
 def test_a_newer_base_takes_the_place_of_the_one_that_was_said() -> None:
     first = make(
         text("### Changed\n\n- Built on base is what it is.\n\n"),
-        standing={"Built on base": "Built on base 1.3.0."},
+        dependency_lines={"Built on base": "Built on base 1.3.0."},
     )
-    after = make(first, standing={"Built on base": "Built on base 1.3.1."})
+    after = make(first, dependency_lines={"Built on base": "Built on base 1.3.1."})
     assert (
         section(after, "1.1.0")
         == "### Changed\n\n- Built on base is what it is.\n- Built on base 1.3.1."
@@ -65,8 +66,11 @@ def test_a_newer_base_takes_the_place_of_the_one_that_was_said() -> None:
 
 def test_a_second_time_nothing_changes_not_even_the_day() -> None:
     standing = {"Built on base": "Built on base 1.3.0."}
-    first = make(text("### Fixed\n\n- A bug.\n\n"), standing=standing)
-    assert make(first, day="2026-03-03", standing=standing, otherwise={"Added": ["No."]}) == first
+    first = make(text("### Fixed\n\n- A bug.\n\n"), dependency_lines=standing)
+    assert (
+        make(first, day="2026-03-03", dependency_lines=standing, default_entries={"Added": ["No."]})
+        == first
+    )
 
 
 def test_what_comes_after_it_was_prepared_joins_its_section_with_the_new_day() -> None:
@@ -85,7 +89,7 @@ def test_what_comes_after_it_was_prepared_joins_its_section_with_the_new_day() -
 def test_a_version_that_was_prepared_and_never_released_becomes_the_higher_one() -> None:
     first = make(text("### Fixed\n\n- A bug.\n\n"), "1.0.1")
     later = first.replace("## [Unreleased]\n", "## [Unreleased]\n\n### Added\n\n- A page.\n")
-    after = make(later, pending=["1.0.1"])
+    after = make(later, superseded=["1.0.1"])
     assert sections(after) == ["Unreleased", "1.1.0", "1.0.0"]
     assert section(after, "1.1.0") == "### Added\n\n- A page.\n\n### Fixed\n\n- A bug."
 
@@ -97,7 +101,7 @@ def test_a_heading_inside_of_an_example_is_none() -> None:
 
 
 def test_a_changelog_without_unreleased_gets_one() -> None:
-    after = make(f"{HEAD}\n{OLD}", otherwise={"Added": ["A page."]})
+    after = make(f"{HEAD}\n{OLD}", default_entries={"Added": ["A page."]})
     assert sections(after) == ["Unreleased", "1.1.0", "1.0.0"]
 
 
@@ -166,7 +170,7 @@ def test_no_line_is_lost_and_a_second_run_changes_nothing(
     before = f"{HEAD}\n## [Unreleased]\n\n" + "\n".join(
         [*unreleased, "", "## [1.0.0]", "", *old, "", LINKS]
     )
-    after = make(before, otherwise={"Added": ["Something."]})
+    after = make(before, default_entries={"Added": ["Something."]})
 
     def counted(said: str) -> list[str]:
         return sorted(line for line in said.splitlines() if line and not line.startswith("##"))
@@ -175,5 +179,5 @@ def test_no_line_is_lost_and_a_second_run_changes_nothing(
     if not any(line and not line.startswith("###") for line in unreleased):
         wanted = sorted([*wanted, "- Something."])
     assert counted(after) == wanted
-    assert make(after, day="2026-03-03", otherwise={"Added": ["Something."]}) == after
+    assert make(after, day="2026-03-03", default_entries={"Added": ["Something."]}) == after
     assert changelog.sections(after) == ["Unreleased", "1.1.0", "1.0.0"]

@@ -9,8 +9,8 @@ import pytest
 
 from delivery.errors import DeclarationError
 from delivery.project import component, files
-from delivery.project.chart import tag_of
-from delivery.project.component import Component, in_declaration, in_values
+from delivery.project.chart import image_tag
+from delivery.project.component import Component, add_to_declaration, add_to_values
 from delivery.project.files import ROOT
 from tests import yaml_strict
 
@@ -23,7 +23,7 @@ VALUES = (ROOT / "platform-chart" / "values.yaml").read_text()
 def test_the_declaration_gets_its_image_in_its_subproject() -> None:
     before, after = (
         tomllib.loads(DECLARED),
-        tomllib.loads(in_declaration(DECLARED, GREETER, "base-image")),
+        tomllib.loads(add_to_declaration(DECLARED, GREETER, "base-image")),
     )
     assert after["images"].pop("greeter") == {"context": "greeter", "base": "base-image"}
     assert after["subprojects"]["apps"]["folders"].pop() == "greeter"
@@ -32,12 +32,12 @@ def test_the_declaration_gets_its_image_in_its_subproject() -> None:
 
 def test_nothing_else_of_the_declaration_is_touched() -> None:
     lines = '[images.greeter]\ncontext = "greeter"\nbase = "base-image"\n\n'
-    added = in_declaration(DECLARED, GREETER, "base-image")
+    added = add_to_declaration(DECLARED, GREETER, "base-image")
     assert added.replace(lines, "", 1).replace(', "greeter"]', "]", 1) == DECLARED
 
 
 def test_the_values_get_a_component_with_its_port() -> None:
-    added = in_values(VALUES, GREETER, IMAGE)
+    added = add_to_values(VALUES, GREETER, IMAGE)
     before, after = yaml_strict.load(VALUES), yaml_strict.load(added)
     assert after["components"].pop("greeter") == {
         "image": {"repository": "localhost:5001/greeter", "tag": "0.1.0", "digest": ""},
@@ -48,7 +48,7 @@ def test_the_values_get_a_component_with_its_port() -> None:
 
 
 def test_one_that_listens_on_nothing_has_an_image_alone() -> None:
-    quiet = in_values(VALUES, replace(GREETER, port=0), IMAGE)
+    quiet = add_to_values(VALUES, replace(GREETER, port=0), IMAGE)
     assert list(yaml_strict.load(quiet)["components"]["greeter"]) == ["image"]
 
 
@@ -57,7 +57,7 @@ def test_one_that_is_there_already_is_refused() -> None:
     with pytest.raises(
         DeclarationError, match="api-rest to the chart's values: it is a component there already"
     ):
-        in_values(VALUES, again, IMAGE)
+        add_to_values(VALUES, again, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_one_that_is_there_already_is_refused() -> None:
 )
 def test_where_there_is_no_place_for_it_the_error_says_what_to_write(text: str, said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
-        in_declaration(text, GREETER, "base-image")
+        add_to_declaration(text, GREETER, "base-image")
 
 
 def test_values_without_components_are_refused() -> None:
     with pytest.raises(DeclarationError, match="no map `components:`"):
-        in_values("kafka: {}\n", GREETER, IMAGE)
+        add_to_values("kafka: {}\n", GREETER, IMAGE)
 
 
 WRITTEN = ["delivery.toml", "platform-chart/values.yaml", "greeter/VERSION"]
@@ -110,14 +110,14 @@ def test_what_is_written_declares_it(clone: Path) -> None:
     declared = files.load_declaration(clone)
     assert "greeter" in declared.components()
     assert declared.subproject_of("greeter") == declared.subproject_of("api-rest")
-    assert files.version(clone / "greeter") == "0.3.0"
-    assert tag_of((clone / "platform-chart" / "values.yaml").read_text(), "greeter") == "0.3.0"
+    assert files.read_version(clone / "greeter") == "0.3.0"
+    assert image_tag((clone / "platform-chart" / "values.yaml").read_text(), "greeter") == "0.3.0"
 
 
 def test_a_version_of_its_own_stays(clone: Path) -> None:
     (clone / "greeter" / "VERSION").write_text("2.0.0\n")
     assert add(clone) == WRITTEN[:2]
-    assert files.version(clone / "greeter") == "2.0.0"
+    assert files.read_version(clone / "greeter") == "2.0.0"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_reads_what_is_declared() -> None:
 
 
 def test_orders_images_after_what_they_stand_on() -> None:
-    assert read(GOOD).parents_first() == ["ground", "app"]
+    assert read(GOOD).images_in_order() == ["ground", "app"]
 
 
 def test_orders_subprojects_after_what_they_are_made_from() -> None:
@@ -117,8 +117,8 @@ def test_an_image_belongs_to_the_subproject_of_its_folder() -> None:
 
 def test_hands_upstream_images_to_the_build_as_arguments() -> None:
     expected = {"SOURCE_DATE_EPOCH": "1767225600", "DEBIAN_IMAGE": "debian:trixie-slim"}
-    assert read(GOOD).arguments("ground") == expected
-    assert read(GOOD).arguments("app") == expected
+    assert read(GOOD).build_arguments("ground") == expected
+    assert read(GOOD).build_arguments("app") == expected
 
 
 def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.project.facts import Commit, Ref, ancestry, named, told
+from delivery.project.facts import Commit, Ref, ancestry, parse_ref, requested_ref
 
 #      e
 #     / \
@@ -29,15 +29,15 @@ PARENTS = {"e": ("c", "d"), "d": ("b",), "c": ("b",), "b": ("a",), "a": ()}
     ],
 )
 def test_what_a_name_stands_for(name: str, ref: Ref) -> None:
-    assert named(name) == ref
+    assert parse_ref(name) == ref
 
 
 def test_nobody_says_anything() -> None:
-    assert told({"BRANCH_NAME": "", "HOME": "/root"}) is None
+    assert requested_ref({"BRANCH_NAME": "", "HOME": "/root"}) is None
 
 
 def test_what_is_told_is_taken_without_its_blanks() -> None:
-    assert told({}, " main\n") == Ref("branch", "main")
+    assert requested_ref({}, " main\n") == Ref("branch", "main")
 
 
 def test_a_commit_reaches_itself_and_all_before_it() -> None:

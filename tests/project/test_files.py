@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from delivery.errors import DeclarationError
-from delivery.project import files, remembered
+from delivery.project import files, saved_settings
 from delivery.release import chart_package
 from tests.conftest import DECLARATION
 
@@ -189,25 +189,25 @@ def test_an_address_that_is_none_is_an_error(house: Path, monkeypatch: pytest.Mo
 
 def test_reads_the_version_of_a_subproject(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
-    assert files.version(tmp_path) == "1.2.3"
+    assert files.read_version(tmp_path) == "1.2.3"
     (tmp_path / "VERSION").write_text("2.0.0\n")
-    assert files.version(tmp_path) == "2.0.0"
+    assert files.read_version(tmp_path) == "2.0.0"
 
 
 def test_a_subproject_without_a_version_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="neither VERSION nor"):
-        files.version(tmp_path)
+        files.read_version(tmp_path)
 
 
 def test_the_projects_own_declaration_is_good() -> None:
-    assert files.load_declaration().parents_first() == ["base-image", "api-rest", "async-worker"]
+    assert files.load_declaration().images_in_order() == ["base-image", "api-rest", "async-worker"]
 
 
 def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_path: Path) -> None:
     file = tmp_path / "release.json"
-    files.write(file, "old")
+    files.write_atomically(file, "old")
     with file.open(encoding="utf-8") as reader:
-        files.write(file, "new")
+        files.write_atomically(file, "new")
         assert reader.read() == "old"
     assert file.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [file]
@@ -228,7 +228,7 @@ def test_a_registry_that_was_moved_here_stays_moved(
     ):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
-    remembered.keep(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
+    saved_settings.save(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
     monkeypatch.delenv("DELIVERY_REGISTRY", raising=False)
     assert files.load_declaration(tmp_path).registry.address == expected
     monkeypatch.setenv("DELIVERY_REGISTRY", "localhost:5003")

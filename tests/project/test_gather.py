@@ -11,10 +11,10 @@ import pytest
 from delivery.errors import DeclarationError
 from delivery.project import gather
 from delivery.project.facts import Facts, Ref
-from delivery.project.versions import since
+from delivery.project.versions import commits_since_tag
 from tests.conftest import DECLARATION
 from tests.jenkins.harness import checkout
-from tests.project.examples import HOUSE, NAMES
+from tests.project.examples import NAMES, PROJECT
 from tests.repositories import Repository
 
 TAGS = tuple(f"{name}-v1.0.0" for name in NAMES)
@@ -38,16 +38,16 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def look(root: Path, branch: str = "") -> Facts:
-    return gather.look(HOUSE, root, branch).facts
+    return gather.load_checkout(PROJECT, root, branch).facts
 
 
 def published(clone: Path) -> list[str]:
     """The versions that a clone is published as."""
-    return [one.published for one in gather.look(HOUSE, clone).versions.values()]
+    return [one.published for one in gather.load_checkout(PROJECT, clone).versions.values()]
 
 
 def subjects(found: Facts, name: str = "apps") -> list[str]:
-    return [commit.subject for commit in since(found, name)]
+    return [commit.subject for commit in commits_since_tag(found, name)]
 
 
 def test_what_is_decided_for(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_what_is_decided_for(repository: Repository, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BRANCH_NAME", "develop")
     assert look(repository.root).ref == Ref("branch", "develop")
     assert look(repository.root, "main").ref == Ref("branch", "main")
-    assert gather.decide(HOUSE, repository.root, "main").line == "release"
+    assert gather.load_decision(PROJECT, repository.root, "main").line == "release"
 
 
 def test_commits_are_those_since_a_subproject_s_own_tag(repository: Repository) -> None:
@@ -95,20 +95,20 @@ def test_a_tag_that_head_lacks_is_not_reached(repository: Repository) -> None:
     repository.tag("apps-v1.0.1")
     repository.switch("main")
     tags = {tag.name: tag for tag in look(repository.root).tags}
-    assert (tags["apps-v1.0.0"].reached, tags["apps-v1.0.1"].reached) == (True, False)
+    assert (tags["apps-v1.0.0"].merged, tags["apps-v1.0.1"].merged) == (True, False)
     assert tags["apps-v1.0.1"].commit == sha
 
 
 def test_a_tag_on_a_merge_of_what_head_has_is_reached(repository: Repository) -> None:
     merged(repository)
     found = look(repository.root)
-    assert all(tag.reached for tag in found.tags)
+    assert all(tag.merged for tag in found.tags)
     assert subjects(found) == []
 
 
 def test_a_tag_on_a_merge_that_changed_something_itself_is_not(repository: Repository) -> None:
     merged(repository, "api-rest/src/evil")
-    assert [tag.name for tag in look(repository.root).tags if not tag.reached] == ["apps-v1.0.1"]
+    assert [tag.name for tag in look(repository.root).tags if not tag.merged] == ["apps-v1.0.1"]
 
 
 def hotfix(repository: Repository) -> str:
@@ -417,7 +417,7 @@ def test_the_remote_is_asked_once_where_something_is_pushed(
     clone = cloned(released, tmp_path / "clone", "--no-tags")
     trace = tmp_path / "trace"
     monkeypatch.setenv("GIT_TRACE", str(trace))
-    gather.look(HOUSE, clone, branch, ask=ask)
+    gather.load_checkout(PROJECT, clone, branch, ask=ask)
     assert len(re.findall(r"built-in: git .*ls-remote", trace.read_text())) == asked
 
 
@@ -436,7 +436,7 @@ def test_ten_thousand_commits_take_well_under_a_second_of_processor_time(
     before = os.times()
     found = look(repository.root)
     after_ = os.times()
-    assert len(since(found, "apps")) == 10_000
+    assert len(commits_since_tag(found, "apps")) == 10_000
     spent = sum(after_[:4]) - sum(
         before[:4]
     )  # ours and git's: what others do on this machine does not count

@@ -24,7 +24,7 @@ def begun(repository: Repository) -> Repository:
 
 
 def read(root: Path) -> list[Commit]:
-    clone = git.look(root)
+    clone = git.load_clone(root)
     history = git.history(clone, [])
     return list(git.commits(clone, history, history).values())
 
@@ -49,10 +49,18 @@ def test_names_what_is_changed_what_is_new_and_what_is_gone(repository: Reposito
 
 def test_what_is_checked_out(repository: Repository) -> None:
     sha = repository.commit("first", "a")
-    clone = git.look(repository.root)
-    assert (clone.commit, clone.branch, clone.prefix, clone.ends) == (sha, "main", "", frozenset())
+    clone = git.load_clone(repository.root)
+    assert (clone.commit, clone.branch, clone.prefix, clone.shallow_boundary) == (
+        sha,
+        "main",
+        "",
+        frozenset(),
+    )
     repository.git("checkout", "--quiet", "--detach")
-    assert (git.look(repository.root).commit, git.look(repository.root).branch) == (sha, "")
+    assert (git.load_clone(repository.root).commit, git.load_clone(repository.root).branch) == (
+        sha,
+        "",
+    )
 
 
 def test_tags_are_the_commits_that_they_stand_for(repository: Repository) -> None:
@@ -61,7 +69,7 @@ def test_tags_are_the_commits_that_they_stand_for(repository: Repository) -> Non
     repository.git("tag", "light")
     repository.git("tag", "--annotate", "--message", "x", "of-a-tag", "annotated")
     repository.git("tag", "of-a-tree", "HEAD^{tree}")
-    clone = git.look(repository.root)
+    clone = git.load_clone(repository.root)
     assert clone.tags == dict.fromkeys(("annotated", "light", "of-a-tag"), sha)
     assert clone.branches == {"main": sha}
 
@@ -105,7 +113,7 @@ def test_a_renamed_file_counts_under_both_names(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_main", "own", "changed", "brought"),
+    ("on_main", "own", "changed", "merged_paths"),
     [
         (["c"], [], (), ["b", "c"]),
         ([], [], (), ["b"]),  # it is one of its sides
@@ -117,7 +125,7 @@ def test_a_merge_has_changed_what_it_changes_itself_and_brought_both_sides(
     on_main: list[str],
     own: list[str],
     changed: tuple[str, ...],
-    brought: list[str],
+    merged_paths: list[str],
 ) -> None:
     repository.commit("first", "a")
     repository.branch("side")
@@ -128,7 +136,7 @@ def test_a_merge_has_changed_what_it_changes_itself_and_brought_both_sides(
     repository.git("merge", "--quiet", "--no-commit", "--no-ff", "side")
     sha = repository.commit("merged", *own)
     merge = next(one for one in read(repository.root) if one.sha == sha)
-    assert (merge.paths, sorted(merge.brought)) == (changed, brought)
+    assert (merge.paths, sorted(merge.merged_paths)) == (changed, merged_paths)
 
 
 def test_a_user_s_settings_change_nothing(
@@ -137,7 +145,7 @@ def test_a_user_s_settings_change_nothing(
     repository.commit("feat: ü", "ü", "d/x")
     repository.git("mv", "ü", "y")
     repository.commit("fix: x\n\n# kept")
-    plain = read(repository.root), git.look(repository.root), git.changes(repository.root)
+    plain = read(repository.root), git.load_clone(repository.root), git.changes(repository.root)
     settings = tmp_path / "config"
     settings.write_text(
         "[log]\nshowSignature = true\nshowRoot = false\ndecorate = full\n[color]\nui = always\nstatus = always\n"
@@ -146,7 +154,11 @@ def test_a_user_s_settings_change_nothing(
         "[i18n]\nlogOutputEncoding = ISO-8859-1\n[status]\nshort = false\nbranch = true\nrelativePaths = true\n"
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
-    assert (read(repository.root), git.look(repository.root), git.changes(repository.root)) == plain
+    assert (
+        read(repository.root),
+        git.load_clone(repository.root),
+        git.changes(repository.root),
+    ) == plain
 
 
 def test_replacements_and_grafts_change_nothing(repository: Repository) -> None:
@@ -165,7 +177,7 @@ def test_replacements_and_grafts_change_nothing(repository: Repository) -> None:
 def test_a_project_in_a_folder_of_a_clone_sees_its_own_paths(repository: Repository) -> None:
     repository.commit("first", "house/a", "other")
     sha = repository.commit("second", "other")
-    clone = git.look(repository.root / "house")
+    clone = git.load_clone(repository.root / "house")
     assert clone.prefix == "house/"
     assert [one.paths for one in read(repository.root / "house")] == [(), ("a",)]
     assert git.text_at(clone, sha, "a") is not None
@@ -192,12 +204,12 @@ def test_a_shallow_clone_says_where_its_history_ends(
     repository.git(
         "clone", "--quiet", "--depth", "2", f"file://{repository.root}", str(tmp_path / "clone")
     )
-    clone = git.look(tmp_path / "clone")
+    clone = git.load_clone(tmp_path / "clone")
     history = git.history(clone, [])
     assert next(iter(history)) == last
-    assert clone.ends == frozenset(list(history)[1:])
+    assert clone.shallow_boundary == frozenset(list(history)[1:])
     git.deepen(tmp_path / "clone")
-    assert git.look(tmp_path / "clone").ends == frozenset()
+    assert git.load_clone(tmp_path / "clone").shallow_boundary == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +238,7 @@ def test_a_clone_that_cannot_be_read_is_an_error_that_says_what_to_do(
     elif "cannot" in why:
         (root / ".git" / "config").write_text("[core\n")
     with pytest.raises(DeclarationError, match=f"cannot read the clone {root}: {why}") as caught:
-        git.look(root)
+        git.load_clone(root)
     assert hint.format(root=root) in caught.value.hint
     assert details in caught.value.details
 
@@ -314,7 +326,7 @@ def test_branches_are_local_ones_else_origins(begun: Repository, tmp_path: Path)
     begun.branch("develop")
     begun.switch("main")
     repositories.clone(begun.root, tmp_path / "clone")
-    clone = git.look(tmp_path / "clone")
+    clone = git.load_clone(tmp_path / "clone")
     assert (clone.branch, clone.branch_refs()) == (
         "main",
         {"main": "refs/heads/main", "develop": "refs/remotes/origin/develop"},
@@ -329,7 +341,7 @@ def test_a_copy_has_the_branches_and_tags_that_are_asked_for_and_no_remote(
     begun.branch("feature/x")
     refs = {"main": "HEAD", "develop": "refs/heads/develop"}
     git.copy_history(begun.root, tmp_path / "copy", checked_out="main", branches=refs, tags="a-v*")
-    copied = git.look(tmp_path / "copy")
+    copied = git.load_clone(tmp_path / "copy")
     assert (copied.branch, set(copied.branches)) == ("main", {"main", "develop"})
     assert git.tags(tmp_path / "copy") == ["a-v1.0.0"]
     assert git.remotes(tmp_path / "copy") == []

@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 
 from delivery.project import versions
 from delivery.project.declaration import Declaration, Prune
-from delivery.project.facts import Ref, told
+from delivery.project.facts import Ref, requested_ref
 from delivery.project.files import ROOT
 from delivery.project.gitflow import (
     Decision,
     Line,
-    branches,
+    branch_patterns,
     decide,
     is_version,
     line_of,
+    parse_version_tag,
     rules,
-    version_tag,
 )
 from delivery.retention import policy
 from tests.pages import hold, table
-from tests.project.examples import APPS, HOUSE, commit, facts
+from tests.project.examples import APPS, PROJECT, commit, facts
 
 PAGE = ROOT / "docs" / "gitflow.md"
 LONG = "feature/" + "x" * 300
@@ -45,7 +45,7 @@ class Case:
     @property
     def ref(self) -> Ref:
         here = Ref("branch", self.checked_out) if self.checked_out else Ref("", "")
-        return told(self.says, self.branch) or here
+        return requested_ref(self.says, self.branch) or here
 
     def shown(self) -> str:
         parts = [f"git has `{self.checked_out}`" if self.checked_out else "HEAD is detached"]
@@ -158,7 +158,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.why}: {case.shown()}")
 def test_what_is_to_happen(case: Case) -> None:
-    decision = decide(case.ref, HOUSE)
+    decision = decide(case.ref, PROJECT)
     assert (decision.line, tags(decision)) == (case.line, case.tags)
     assert (decision.environment or "nowhere", ", ".join(decision.gates)) == (
         case.environment,
@@ -184,7 +184,7 @@ def test_the_page_shows_these_cases() -> None:
 
 def does(ref: Ref) -> tuple[str, str, str, str]:
     """What is decided for a ref, as LINES has it."""
-    decision = decide(ref, HOUSE)
+    decision = decide(ref, PROJECT)
     gate = "approval" if "approval" in decision.gates else "no"
     pushes = "yes" if decision.pushes else "no"
     return pushes, tags(decision), decision.environment or "nowhere", gate
@@ -192,9 +192,9 @@ def does(ref: Ref) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("line", Line)
 def test_every_line_is_listed_with_what_it_does(line: Line) -> None:
-    name = (*branches(line, HOUSE.gitflow), "whatever")[0]
+    name = (*branch_patterns(line, PROJECT.gitflow), "whatever")[0]
     ref = Ref("branch", name.replace("*", "x"))
-    assert decide(ref, HOUSE).line is line
+    assert decide(ref, PROJECT).line is line
     assert does(ref) == LINES[line]
 
 
@@ -205,11 +205,11 @@ def test_what_publishes_is_prepared_but_on_develop() -> None:
 
 def test_what_has_to_know_every_line_does() -> None:
     """A new line fails here with the name of each place that lacks it."""
-    declared = {line for line in Line if branches(line, HOUSE.gitflow)}
+    declared = {line for line in Line if branch_patterns(line, PROJECT.gitflow)}
     numbered = {line for line in Line if rules(line).pushes and rules(line).suffix}
     known: dict[str, set[str]] = {
-        "gitflow of delivery.toml": set(type(HOUSE.gitflow).model_fields) - {"deploys"},
-        "gitflow.deploys": {str(line) for line in HOUSE.gitflow.deploys},
+        "gitflow of delivery.toml": set(type(PROJECT.gitflow).model_fields) - {"deploys"},
+        "gitflow.deploys": {str(line) for line in PROJECT.gitflow.deploys},
         "these cases": {case.line for case in CASES} - {"feature"},
         "prune of delivery.toml": set(Prune.model_fields) - {"days"},
         "retention": set(policy._LINES.values()),
@@ -258,7 +258,7 @@ def test_the_architectures_table_has_every_line_and_says_what_is_decided() -> No
     for names, line, checks, _builds, pushes, version, environment, gate in rows:
         for ref in refs(names):
             said = (line, "yes", pushes, re.split(r"[ ,]", version)[0], environment, gate)
-            assert said == (decide(ref, HOUSE).line, checks, *does(ref)), ref
+            assert said == (decide(ref, PROJECT).line, checks, *does(ref)), ref
 
 
 def test_the_pipelines_table_has_every_line_and_says_what_is_decided() -> None:
@@ -330,7 +330,7 @@ def test_a_name_goes_before_a_pattern_and_a_longer_pattern_before_a_shorter(
     ],
 )
 def test_says_why(ref: Ref, sentence: str) -> None:
-    assert decide(ref, HOUSE).because == sentence
+    assert decide(ref, PROJECT).because == sentence
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_says_why(ref: Ref, sentence: str) -> None:
 )
 def test_what_is_no_version(version: str) -> None:
     assert not is_version(version)
-    assert version_tag(f"apps-v{version}", HOUSE) is None
+    assert parse_version_tag(f"apps-v{version}", PROJECT) is None
 
 
 @given(
@@ -360,14 +360,14 @@ def test_what_is_no_version(version: str) -> None:
 def test_nothing_of_a_name_reaches_a_registry_or_a_cluster(
     name: str, kind: str, patterned: str
 ) -> None:
-    decision = decide(Ref(kind, patterned + name), HOUSE)
+    decision = decide(Ref(kind, patterned + name), PROJECT)
     found = facts([commit(1, "fix: x", APPS)], ref=decision.ref)
-    published = [version.published for version in versions.decide(HOUSE, found).versions.values()]
+    published = [version.published for version in versions.decide(PROJECT, found).versions.values()]
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", one) for one in published)
     assert all(
         re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", one) for one in published
     )
-    assert decision.environment in {"", *HOUSE.environments}
+    assert decision.environment in {"", *PROJECT.environments}
 
 
 @given(st.text(max_size=40))
@@ -375,4 +375,4 @@ def test_any_branch_that_is_not_declared_pushes_nothing(name: str) -> None:
     declared = name in {"develop", "desenvolvimento", "main", "master"} or re.match(
         r"(release|hotfix)/.", name, re.DOTALL
     )
-    assert decide(Ref("branch", name), HOUSE).pushes is bool(declared)
+    assert decide(Ref("branch", name), PROJECT).pushes is bool(declared)

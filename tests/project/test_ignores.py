@@ -46,17 +46,17 @@ def test_an_image_s_files_are_those_of_its_key(tmp_path: Path, patterns: list[st
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / ".dockerignore").write_text("\n".join(patterns))
-    ignored = ignores.of_image(tmp_path)
+    ignored = ignores.for_image(tmp_path)
     kept = {path for path in [*FILES, ".dockerignore"] if not ignored(path)}
     assert kept == {file.path for file in context_files(tmp_path)}
 
 
 def test_without_rules_everything_is_in(tmp_path: Path) -> None:
-    assert not ignores.of_image(tmp_path)("x")
-    assert not ignores.of_chart(tmp_path)("x")
+    assert not ignores.for_image(tmp_path)("x")
+    assert not ignores.for_chart(tmp_path)("x")
 
 
 @pytest.mark.parametrize(("path", "out"), [("tests/x", True), ("values.yaml", False)])
 def test_a_chart_s_rules_are_read(tmp_path: Path, path: str, out: bool) -> None:  # noqa: FBT001
     (tmp_path / ".helmignore").write_text("/tests/\n")
-    assert ignores.of_chart(tmp_path)(path) is out
+    assert ignores.for_chart(tmp_path)(path) is out

@@ -6,16 +6,16 @@ import pytest
 
 from delivery.errors import Problem
 from delivery.project.facts import Facts, Ref
-from delivery.project.notices import notes, of_git
+from delivery.project.notices import git_problems, notes
 from delivery.project.versions import decide
-from tests.project.examples import APPS, BASE, CHART, HOUSE, NAMES, commit, facts
+from tests.project.examples import APPS, BASE, CHART, NAMES, PROJECT, commit, facts
 
 PREPARE = "`./run inv release.prepare` writes and commits it"
 ON_MAIN = "`git switch -c hotfix/1.0.1 main && ./run inv release.prepare` writes and commits it: merge that into main"
 
 
 def found_by(found: Facts) -> list[Problem]:
-    return of_git(decide(HOUSE, found))
+    return git_problems(decide(PROJECT, found))
 
 
 def stopped(found: Facts) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def test_develop_need_not_be_prepared() -> None:
 
 def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
     found = facts([commit(1, "fix: x", CHART)], "main")
-    written = replace(found, written={**found.written, "platform-chart": "1.0.1"})
+    written = replace(found, file_versions={**found.file_versions, "platform-chart": "1.0.1"})
     assert stopped(written) == [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
     assert (
         stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
@@ -138,7 +138,7 @@ LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
 
 
 def noted(found: Facts) -> list[str]:
-    return notes(decide(HOUSE, found))
+    return notes(decide(PROJECT, found))
 
 
 @pytest.mark.parametrize(

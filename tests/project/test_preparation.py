@@ -9,18 +9,18 @@ from delivery.project import gitflow
 from delivery.project.facts import Ref, Tag
 from delivery.project.preparation import (
     Preparation,
+    check_branch,
+    check_versions,
+    parse_versions,
     prepare,
-    raised,
-    refuse_branch,
-    sources,
-    told,
     unprepared,
+    version_files,
 )
 from delivery.project.versions import Checkout, Version
-from tests.project.examples import HOUSE, NAMES, commit, facts, version
+from tests.project.examples import NAMES, PROJECT, commit, facts, version
 
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [1.0.0] - 2026-01-01\n\n### Added\n\n- All.\n"
-PROJECT = """\
+PYPROJECT = """\
 # The app.
 [build-system]
 version = "not this one"
@@ -46,7 +46,7 @@ TEXTS = {
     "base-image/VERSION": "1.0.0\n",
     "base-image/pyproject.toml": "[dependency-groups]\ntest = []\n",
     "base-image/CHANGELOG.md": CHANGELOG,
-    "api-rest/pyproject.toml": PROJECT,
+    "api-rest/pyproject.toml": PYPROJECT,
     "api-rest/CHANGELOG.md": CHANGELOG,
     "platform-chart/Chart.yaml": CHART,
     "platform-chart/values.yaml": VALUES,
@@ -59,7 +59,7 @@ def checkout(*versions: Version, message: str = "", **more: object) -> Checkout:
     """Everything is tagged as 1.0.0; these versions are decided, and a commit has this message."""
     found = replace(facts([commit(1, message)]), **more)  # type: ignore[arg-type]
     decided = {name: version(name) for name in NAMES} | {one.subproject: one for one in versions}
-    return Checkout(HOUSE, found, gitflow.decide(found.ref, HOUSE), decided)
+    return Checkout(PROJECT, found, gitflow.decide(found.ref, PROJECT), decided)
 
 
 def patch(name: str, following: str, because: str, *commits: str) -> Version:
@@ -89,14 +89,14 @@ def base_log(*versions: Version, text: str = CHANGELOG, **more: object) -> str:
 
 
 def test_the_sources_are_what_may_say_a_version() -> None:
-    assert set(sources(HOUSE)) == {*TEXTS, "api-rest/VERSION"}
+    assert set(version_files(PROJECT)) == {*TEXTS, "api-rest/VERSION"}
 
 
 def test_a_base_goes_through_to_the_chart(prepared: Preparation) -> None:
     assert prepared.texts == {
         "base-image/VERSION": "1.1.0\n",
         "base-image/CHANGELOG.md": dated("1.1.0", "### Added\n\n- Time zones."),
-        "api-rest/pyproject.toml": PROJECT.replace("'1.0.0'", "'1.0.1'"),
+        "api-rest/pyproject.toml": PYPROJECT.replace("'1.0.0'", "'1.0.1'"),
         "api-rest/CHANGELOG.md": dated("1.0.1", "### Changed\n\n- Built on base-image 1.1.0."),
         "platform-chart/Chart.yaml": CHART.replace(": 1.0.0", ": 1.0.1"),
         "platform-chart/values.yaml": VALUES.replace("tag: 1.0.0", "tag: 1.0.1"),
@@ -153,7 +153,7 @@ def test_a_version_that_was_prepared_and_never_tagged_is_taken_over() -> None:
 
 
 def test_a_section_of_a_hotfix_that_is_tagged_elsewhere_stays() -> None:
-    hotfix = Tag("base-image-v1.0.1", "base-image", "1.0.1", reached=False)
+    hotfix = Tag("base-image-v1.0.1", "base-image", "1.0.1", merged=False)
     log = base_log(NEXT, text=PREPARED_BEFORE, tags=(*facts().tags, hotfix), message="feat: x")
     assert "## [1.0.1] - 2026-01-20\n\n### Fixed\n\n- A bug.\n" in log
 
@@ -198,18 +198,18 @@ def test_a_file_without_a_place_for_a_version_is_an_error(
     ],
 )
 def test_releases_are_prepared_on_develop_and_on_candidates(ref: Ref, said: str) -> None:
-    decision = gitflow.decide(ref, HOUSE)
+    decision = gitflow.decide(ref, PROJECT)
     if not said:
-        refuse_branch(HOUSE, decision)
+        check_branch(PROJECT, decision)
         return
     with pytest.raises(DeclarationError, match=said) as caught:
-        refuse_branch(HOUSE, decision)
+        check_branch(PROJECT, decision)
     assert "git switch -c release/X.Y` off develop" in caught.value.hint
 
 
 def test_versions_are_told_by_name() -> None:
     arguments = ["apps=2.0.0", "platform-chart=1.0.0", "apps=2.0.0"]
-    assert told(HOUSE, arguments) == {"apps": "2.0.0", "platform-chart": "1.0.0"}
+    assert parse_versions(PROJECT, arguments) == {"apps": "2.0.0", "platform-chart": "1.0.0"}
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,12 @@ def test_versions_are_told_by_name() -> None:
 )
 def test_what_is_no_version_by_name_is_refused(arguments: list[str], said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
-        told(HOUSE, arguments)
+        parse_versions(PROJECT, arguments)
 
 
 def test_a_version_by_hand_may_be_what_the_commits_ask_for_or_higher() -> None:
-    raised(VERSIONS, {"base-image": "1.1.0", "apps": "1.10.0"})
-    raised(SAME, {"apps": "1.0.1"})
+    check_versions(VERSIONS, {"base-image": "1.1.0", "apps": "1.10.0"})
+    check_versions(SAME, {"apps": "1.0.1"})
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_version_by_hand_never_goes_down(
     versions: dict[str, Version], name: str, low: str, why: str
 ) -> None:
     with pytest.raises(DeclarationError, match=f"{why}, and versions only go up"):
-        raised(versions, {name: low})
+        check_versions(versions, {name: low})
 
 
 def test_what_is_prepared_needs_both_the_version_and_the_changelog() -> None:

@@ -7,7 +7,7 @@ from delivery.project import gather
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Facts
 from tests.conftest import DECLARATION
-from tests.project.examples import HOUSE, NAMES
+from tests.project.examples import NAMES, PROJECT
 from tests.project.test_gather import repository
 from tests.repositories import Repository
 
@@ -16,14 +16,14 @@ __all__ = ["repository"]
 PATCHES = tuple(f"{name}-v1.0.1" for name in NAMES)
 
 
-def look(repository: Repository, declaration: Declaration = HOUSE) -> Facts:
-    return gather.look(declaration, repository.root, "feature/x").facts
+def look(repository: Repository, declaration: Declaration = PROJECT) -> Facts:
+    return gather.load_checkout(declaration, repository.root, "feature/x").facts
 
 
 def wider(folder: str) -> Declaration:
     """The apps have another folder, too."""
-    apps = HOUSE.subprojects["apps"].model_copy(update={"folders": ("api-rest", folder)})
-    return HOUSE.model_copy(update={"subprojects": {**HOUSE.subprojects, "apps": apps}})
+    apps = PROJECT.subprojects["apps"].model_copy(update={"folders": ("api-rest", folder)})
+    return PROJECT.model_copy(update={"subprojects": {**PROJECT.subprojects, "apps": apps}})
 
 
 def test_only_what_is_published_is_covered(repository: Repository) -> None:
@@ -51,20 +51,20 @@ def test_only_what_is_published_is_covered(repository: Repository) -> None:
         repository.write(path, f"{file.read_text() if file.exists() else ''}\n")
     repository.commit("chore: everything")
     expected = {name: frozenset(found) for name, found in paths.items()}
-    assert look(repository).covered == expected
+    assert look(repository).published_paths == expected
 
 
 def test_a_file_that_is_gone_is_covered(repository: Repository) -> None:
     repository.commit("feat: x", "api-rest/src/a")
     repository.git("rm", "--quiet", "api-rest/src/a")
     repository.commit("fix: no x")
-    assert look(repository).covered["apps"] == {"api-rest/src/a"}
+    assert look(repository).published_paths["apps"] == {"api-rest/src/a"}
 
 
 def test_a_folder_that_is_no_image_counts_whole(repository: Repository) -> None:
     repository.write("notes/VERSION", "1.0.0\n")
     repository.commit("docs: x", "notes/a")
-    assert look(repository, wider("notes")).covered["apps"] == {"notes/a", "notes/VERSION"}
+    assert look(repository, wider("notes")).published_paths["apps"] == {"notes/a", "notes/VERSION"}
 
 
 def test_versions_and_changelogs_are_read_from_the_files(repository: Repository) -> None:
@@ -73,7 +73,7 @@ def test_versions_and_changelogs_are_read_from_the_files(repository: Repository)
     repository.write("platform-chart/Chart.yaml", 'version: "1.3.0" # new\n')
     repository.write("api-rest/CHANGELOG.md", "# It\n")
     found = look(repository)
-    assert tuple(found.written[name] for name in NAMES) == ("1.1.0", "1.2.0", "1.3.0")
+    assert tuple(found.file_versions[name] for name in NAMES) == ("1.1.0", "1.2.0", "1.3.0")
     assert found.changelogs == {"base-image": "", "apps": "# It\n", "platform-chart": ""}
 
 
@@ -92,7 +92,7 @@ def test_files_that_say_no_version_or_two_are_an_error(
     repository: Repository, path: str, text: str, what: str
 ) -> None:
     repository.write(path, text)
-    declaration = wider("worker") if path.startswith("worker") else HOUSE
+    declaration = wider("worker") if path.startswith("worker") else PROJECT
     with pytest.raises(DeclarationError, match=what):
         look(repository, declaration)
 
@@ -139,6 +139,6 @@ def test_other_build_arguments_are_seen_against_an_older_declaration(
     repository.commit("chore: as it was")
     repository.tag(*PATCHES)
     repository.commit("chore: as it is", **{"delivery.toml": DECLARATION})
-    found = look(repository).declared_anew
+    found = look(repository).build_changes
     assert tuple(found) == anew
     assert found.get("apps", "") == because

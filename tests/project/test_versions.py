@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 from semver import Version as Number
 
 from delivery.project.facts import Commit, Facts, Tag
-from delivery.project.versions import Version, anchor, decide, later, level, newest
-from tests.project.examples import APPS, BASE, CHART, HOUSE, commit, facts
+from delivery.project.versions import (
+    Version,
+    bump_of,
+    counting_start,
+    decide,
+    newer_tags,
+    newest_tag,
+)
+from tests.project.examples import APPS, BASE, CHART, PROJECT, commit, facts
 
 DOCS = "README.md"
 
 
 def decided(found: Facts) -> dict[str, Version]:
-    return dict(decide(HOUSE, found).versions)
+    return dict(decide(PROJECT, found).versions)
 
 
 def published(found: Facts) -> list[str]:
@@ -49,7 +56,7 @@ def published(found: Facts) -> list[str]:
     ],
 )
 def test_how_much_a_message_asks_for(message: str, how: str) -> None:
-    assert level(message) == how
+    assert bump_of(message) == how
 
 
 FIX, FEAT, BREAKING = (commit(1, f"{what}: x", CHART) for what in ("fix", "feat", "feat!"))
@@ -62,7 +69,7 @@ SAME = "nothing of it has changed since platform-chart-v1.0.0"
 def says(number: str, *commits: Commit) -> Facts:
     """The chart's files say this."""
     found = facts(commits)
-    return replace(found, written={**found.written, "platform-chart": number})
+    return replace(found, file_versions={**found.file_versions, "platform-chart": number})
 
 
 @pytest.mark.parametrize(
@@ -166,12 +173,12 @@ def test_a_new_version_makes_a_patch_of_what_is_made_from_it(
 
 def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
     """The same, with 1.0.1 of a subproject tagged, which lacks these commits."""
-    tag = Tag(f"{name}-v1.0.1", name, "1.0.1", reached=True, commit="c1")
+    tag = Tag(f"{name}-v1.0.1", name, "1.0.1", merged=True, commit="c1")
     return replace(
         found,
         tags=(*found.tags, tag),
-        apart={**found.apart, tag.name: frozenset(one.sha for one in lacks)},
-        written={**found.written, name: "1.0.1"},
+        commits_since={**found.commits_since, tag.name: frozenset(one.sha for one in lacks)},
+        file_versions={**found.file_versions, name: "1.0.1"},
     )
 
 
@@ -193,15 +200,15 @@ def test_what_only_stands_on_something_above_a_release_is_a_patch_above_it() -> 
 
 
 def test_what_the_declaration_builds_otherwise_makes_a_patch_and_is_why() -> None:
-    found = facts([CHORE], declared_anew={"base-image": "how", "apps": "why"})
+    found = facts([CHORE], build_changes={"base-image": "how", "apps": "why"})
     assert published(found) == ["1.0.1-dev.1"] * 3
     assert [one.because for one in decided(found).values()][:2] == ["how", "base-image 1.0.1"]
-    assert decided(replace(found, declared_anew={"apps": "why"}))["apps"].because == "why"
+    assert decided(replace(found, build_changes={"apps": "why"}))["apps"].because == "why"
 
 
 def test_a_number_counts_what_changes_it_and_what_it_is_made_from() -> None:
     commits = [
-        commit(6, "merge", brought=(APPS,)),
+        commit(6, "merge", merged_paths=(APPS,)),
         commit(5, "fix: x", BASE, APPS),
         commit(4, "chore: version", "base-image/VERSION"),
         commit(3, "chore: declared", "delivery.toml"),
@@ -220,24 +227,24 @@ def test_a_number_goes_on_when_a_lower_version_is_tagged() -> None:
 
 def test_versions_are_compared_as_numbers() -> None:
     tags = [
-        Tag(f"apps-v{one}", "apps", one, reached=one != "1.11.0")
+        Tag(f"apps-v{one}", "apps", one, merged=one != "1.11.0")
         for one in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")
     ]
-    newest_reached, highest = newest(tags, "apps"), newest(tags, "apps", reached=False)
+    newest_reached, highest = newest_tag(tags, "apps"), newest_tag(tags, "apps", merged=False)
     assert (newest_reached and newest_reached.version, highest and highest.version) == (
         "1.10.0",
         "1.11.0",
     )
-    assert [tag.version for tag in later(tags, "apps")] == ["1.11.0"]
+    assert [tag.version for tag in newer_tags(tags, "apps")] == ["1.11.0"]
 
 
 @pytest.mark.parametrize(
     ("how", "first"), [("major", "1.9.1"), ("minor", "1.10.2"), ("patch", "1.10.3"), ("", "1.10.3")]
 )
 def test_where_a_number_is_counted_from(how: str, first: str) -> None:
-    tags = [Tag(one, "apps", one, reached=True) for one in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
-    tags.append(Tag("1.0.0", "base-image", "1.0.0", reached=True))
-    assert anchor(tags, tags[0], how).version == first
+    tags = [Tag(one, "apps", one, merged=True) for one in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
+    tags.append(Tag("1.0.0", "base-image", "1.0.0", merged=True))
+    assert counting_start(tags, tags[0], how).version == first
 
 
 MESSAGES = st.sampled_from(["fix: a", "feat: b", "feat!: c", "docs: d", "whatever"])

@@ -542,7 +542,7 @@ def test_a_deploy_that_failed_and_was_rolled_back_says_both(
 
 def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository) -> None:
     expected = {"base-image": "1.0.0", "api-rest": "1.1.0-dev.1", "platform-chart": "1.0.1-dev.1"}
-    assert gather.look(declaration, house.root, ask=False).published == expected
+    assert gather.load_checkout(declaration, house.root, ask=False).published == expected
 
 
 def test_the_time_before_it_is_known_what_is_deployed_counts(

@@ -34,7 +34,8 @@ class Runner:
 def test_one_that_answers_is_used_as_it_is(declaration: Declaration) -> None:
     with serving(FullRegistry()) as (address, _):
         assert (
-            local_registry.ensure(cast("Engine", None), declaration.at(address)).address == address
+            local_registry.ensure(cast("Engine", None), declaration.with_registry(address)).address
+            == address
         )
 
 
@@ -42,7 +43,9 @@ def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
     with pytest.raises(
         RegistryError, match=r"reach the registry registry\.invalid/team: it does not answer"
     ):
-        local_registry.ensure(cast("Engine", None), declaration.at("registry.invalid/team"))
+        local_registry.ensure(
+            cast("Engine", None), declaration.with_registry("registry.invalid/team")
+        )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refus
     with pytest.raises(
         PortTakenError, match="start a registry at localhost:1: port 1 is taken"
     ) as caught:
-        local_registry.ensure(cast("Engine", engine), declaration.at("localhost:1"))
+        local_registry.ensure(cast("Engine", engine), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
     assert (
         engine.removed == ["house-registry"] * 2
@@ -67,7 +70,7 @@ def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refus
 def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
     with pytest.raises(EngineError, match="no such image"):
         local_registry.ensure(
-            cast("Engine", Runner("no such image")), declaration.at("localhost:1")
+            cast("Engine", Runner("no such image")), declaration.with_registry("localhost:1")
         )
 
 
@@ -85,6 +88,6 @@ def test_one_that_runs_at_another_port_is_not_taken_away_from_others(
     runner = Runner()
     runner.running = {5001: ("house-registry", 5000)}
     with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:
-        local_registry.ensure(cast("Engine", runner), declaration.at("localhost:1"))
+        local_registry.ensure(cast("Engine", runner), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint
     assert runner.removed == []

@@ -38,7 +38,7 @@ class Place:
 @pytest.fixture
 def place(declaration: Declaration) -> Iterator[Place]:
     with serving(FullRegistry()) as (address, _):
-        made = Place(Registry(address), declaration.at(address), Release({}))
+        made = Place(Registry(address), declaration.with_registry(address), Release({}))
         images = {
             name: ReleasedPart(f"{address}/{name}", "k", made.of(name), "1.0.0")
             for name in ("base-image", "api-rest")
@@ -64,7 +64,7 @@ def test_versions_are_the_releases_newest_first(place: Place) -> None:
 
 
 def test_no_version_is_offered_where_no_registry_answers(declaration: Declaration) -> None:
-    assert catalog.newest(declaration.at("localhost:1")) == []
+    assert catalog.newest(declaration.with_registry("localhost:1")) == []
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(

@@ -14,7 +14,7 @@ from delivery.project.gitflow import Line
 from delivery.release import catalog, finishing
 from delivery.release.finishing import Finish
 from delivery.release.released import make_release
-from tests.project.examples import HOUSE, NAMES, checkout, decision, version
+from tests.project.examples import PROJECT, NAMES, checkout, decision, version
 from tests.release.test_preparing import fix, prepare, repository
 from tests.repositories import Repository
 
@@ -34,7 +34,7 @@ def prepared(repository: Repository) -> Repository:
 
 
 def look(made: Repository) -> Finish:
-    return finishing.plan(HOUSE, root=made.root, compare=None)
+    return finishing.plan(PROJECT, root=made.root, compare=None)
 
 
 def never(_declaration: Declaration, _version: str) -> list[str]:
@@ -48,7 +48,7 @@ def test_what_is_prepared_is_tagged_once_and_nothing_else(prepared: Repository) 
     assert (found.version, found.names) == ("1.0.1", TAGS)
     assert git.tags(prepared.root, "*1.0.1") == [*TAGS, "v1.0.1"]
     assert "- A bug." in prepared.git("tag", "--list", "--format=%(contents)", "apps-v1.0.1")
-    again = finishing.plan(HOUSE, root=prepared.root, compare=never)
+    again = finishing.plan(PROJECT, root=prepared.root, compare=never)
     assert (again.tags, again.names) == ((), TAGS)
 
 
@@ -62,7 +62,7 @@ def test_a_commit_that_main_has_left_behind_is_tagged_where_it_is_said_to_be_mai
     found = look(prepared)
     finishing.make_tags(found.tags, prepared.root)
     assert prepared.git("tag", "--points-at", released).split() == TAGS
-    (merge,) = finishing.next_commands(HOUSE, found.names, found.branch, pushed=True)
+    (merge,) = finishing.next_commands(PROJECT, found.names, found.branch, pushed=True)
     assert "git merge --no-ff main &&" in merge
 
 
@@ -77,9 +77,9 @@ def test_when_one_cannot_be_made_none_stays(prepared: Repository) -> None:
 def test_a_release_that_differs_is_not_tagged(prepared: Repository) -> None:
     different = {"1.0.1": ["its api-rest was made from others"]}
     with pytest.raises(DeclarationError, match=r"release 1\.0\.1 is another one") as caught:
-        finishing.plan(HOUSE, root=prepared.root, compare=lambda _, version: different[version])
+        finishing.plan(PROJECT, root=prepared.root, compare=lambda _, version: different[version])
     assert caught.value.details == "its api-rest was made from others"
-    same = finishing.plan(HOUSE, root=prepared.root, compare=lambda _, _version: [])
+    same = finishing.plan(PROJECT, root=prepared.root, compare=lambda _, _version: [])
     assert [tag.name for tag in same.tags] == TAGS
 
 
@@ -89,7 +89,7 @@ def test_a_registry_without_the_release_says_what_to_do(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(catalog, "require", held)
     with pytest.raises(DeclarationError, match=r"holds no whole release 1\.0\.1") as caught:
-        finishing.differences(HOUSE, "1.0.1")
+        finishing.differences(PROJECT, "1.0.1")
     assert "--unpublished" in caught.value.hint
 
 
@@ -99,10 +99,10 @@ def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.M
     def plan(key: str) -> Plan:
         """The plan of sources with this key of api-rest, under which the registry holds other bytes by now."""
         found = checkout(
-            HOUSE, decision(Line.RELEASE, "main"), {name: version(name, "1.0.1") for name in NAMES}
+            PROJECT, decision(Line.RELEASE, "main"), {name: version(name, "1.0.1") for name in NAMES}
         )
         images = make_images(
-            HOUSE, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found
+            PROJECT, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found
         )
         return make_plan(found, images, ("k3", ""))
 
@@ -111,9 +111,9 @@ def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.M
     released = replace(released, images={**released.images, "api-rest": app})
     monkeypatch.setattr(catalog, "require", lambda *_: released)
     monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k2"))
-    assert finishing.differences(HOUSE, "1.0.1") == []
+    assert finishing.differences(PROJECT, "1.0.1") == []
     monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k9"))
-    (line,) = finishing.differences(HOUSE, "1.0.1")
+    (line,) = finishing.differences(PROJECT, "1.0.1")
     assert line.startswith("api-rest: published is 1.0.1, ")
 
 
@@ -135,5 +135,5 @@ def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
 def test_what_is_left_is_to_push_and_to_merge_back() -> None:
     back = "git switch develop && git merge --no-ff main && git push origin develop"
     push = "git push --atomic origin a b"
-    assert finishing.next_commands(HOUSE, ["a", "b"], "main", pushed=False) == [push, back]
-    assert finishing.next_commands(HOUSE, ["a", "b"], "main", pushed=True) == [back]
+    assert finishing.next_commands(PROJECT, ["a", "b"], "main", pushed=False) == [push, back]
+    assert finishing.next_commands(PROJECT, ["a", "b"], "main", pushed=True) == [back]

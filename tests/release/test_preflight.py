@@ -44,7 +44,7 @@ class Place:
 
     def look_at(self, address: str, branch: str = "") -> Plan:
         return preflight.checked_plan(
-            self.declaration.at(address), Registry(address), branch, self.root
+            self.declaration.with_registry(address), Registry(address), branch, self.root
         )
 
     def publish(self, address: str) -> Plan:
@@ -200,7 +200,7 @@ def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
 
 
 def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> None:
-    plan = preflight.checked_plan(place.declaration.at("localhost:1"), None, "develop", place.root)
+    plan = preflight.checked_plan(place.declaration.with_registry("localhost:1"), None, "develop", place.root)
     assert plan.problems == ()
     assert plan.unchecked == (
         "taken versions: the registry localhost:1 does not answer",
@@ -213,7 +213,7 @@ def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(
     place: Place, branch: str
 ) -> None:
     plan = preflight.checked_plan(
-        place.declaration.at("registry.invalid/acme"), None, branch, place.root
+        place.declaration.with_registry("registry.invalid/acme"), None, branch, place.root
     )
     (problem,) = plan.problems
     assert (problem.message, problem.reference) == (

@@ -9,7 +9,7 @@ from delivery.project import gather
 from delivery.project.preparation import Preparation
 from delivery.release import preparing
 from tests.conftest import DECLARATION
-from tests.project.examples import HOUSE, NAMES
+from tests.project.examples import PROJECT, NAMES
 from tests.repositories import Repository, environment
 
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n"
@@ -47,7 +47,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def look(repository: Repository, *told: str) -> Preparation:
-    return preparing.plan(HOUSE, told, repository.root)
+    return preparing.plan(PROJECT, told, repository.root)
 
 
 def prepare(repository: Repository, *told: str) -> None:
@@ -56,7 +56,7 @@ def prepare(repository: Repository, *told: str) -> None:
 
 def versions(repository: Repository) -> list[tuple[str, str]]:
     """What the files say of each subproject, and what its next version is."""
-    found = gather.look(HOUSE, repository.root).versions.values()
+    found = gather.load_checkout(PROJECT, repository.root).versions.values()
     return [(one.written, one.next) for one in found]
 
 

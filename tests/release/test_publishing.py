@@ -55,7 +55,7 @@ class Place:
 
     def plan(self, address: str, line: Line = Line.DEVELOP) -> Plan:
         """A plan for what the registry holds now, everything changed."""
-        declaration = self.declaration.at(address)
+        declaration = self.declaration.with_registry(address)
         decided = decision(line, "develop", "develop")
         found = {
             name: version(name, "0.1.0", next=one.partition("-")[0], published=one, bump="minor")
@@ -91,7 +91,7 @@ class Place:
                 {name: self.root / "layouts" / name for name in layouts},
             )
             return publishing.publish(
-                registry, self.declaration.at(address), plan, built, self.root
+                registry, self.declaration.with_registry(address), plan, built, self.root
             )
 
     def untrusted(self, change: Callable[[Plan], Plan] = lambda plan: plan) -> list[str]:
@@ -100,7 +100,7 @@ class Place:
         address = self.served[0]
         plan = change(self.plan(address))
         return publishing.untrusted(
-            self.declaration.at(address), Registry(address), plan, self.root
+            self.declaration.with_registry(address), Registry(address), plan, self.root
         )
 
     def forge(self, name: str, tag: str) -> str:
@@ -324,7 +324,7 @@ def test_what_gitflow_or_a_problem_forbids_is_not_published(place: Place) -> Non
 def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest: bool) -> None:
     (digest,) = {place.held.hold(name, key, b'{"layers": []}') for name, key in KEYS.items()}
     with serving(place.held) as (address, _):
-        images = make_images(place.declaration.at(address), KEYS, {})
+        images = make_images(place.declaration.with_registry(address), KEYS, {})
         said = digest if honest else sha256(b"another")
         engine = SimpleNamespace(oci_layouts=False, push=lambda *_, **__: said)
         built = Built(cast("Engine", engine), dict.fromkeys(KEYS, place.root))

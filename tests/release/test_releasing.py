@@ -140,4 +140,4 @@ def test_what_a_clone_cannot_make_is_said_before_the_long_steps(
         planning, "content_keys", unreadable if what == "keys" else lambda _declaration: {}
     )
     with pytest.raises(DeclarationError if what == "keys" else RegistryError):
-        releasing.ensure_images(cast("Engine", None), declaration.at("registry.invalid"))
+        releasing.ensure_images(cast("Engine", None), declaration.with_registry("registry.invalid"))

@@ -8,7 +8,7 @@ from delivery.errors import DeclarationError
 from delivery.project.facts import Ref, Tag
 from delivery.project.versions import Checkout, decide
 from delivery.release.tagging import NewTag, new_tags
-from tests.project.examples import APPS, HOUSE, NAMES, commit, facts
+from tests.project.examples import APPS, NAMES, PROJECT, commit, facts
 
 LOG = (
     "## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n## [1.0.0]\n\n- All.\n"
@@ -20,8 +20,8 @@ def released(**more: object) -> Checkout:
     """The apps got a feature, which the chart is released with; all is prepared."""
     changelogs = dict.fromkeys(NAMES, LOG)
     found = facts([commit(1, "feat: a page", APPS)], "main", changelogs=changelogs)
-    prepared = {"written": WRITTEN, **more}
-    return decide(HOUSE, replace(found, **prepared))  # type: ignore[arg-type]
+    prepared = {"file_versions": WRITTEN, **more}
+    return decide(PROJECT, replace(found, **prepared))  # type: ignore[arg-type]
 
 
 def test_a_tag_for_each_new_version_says_what_its_changelog_says() -> None:
@@ -44,14 +44,14 @@ def test_what_is_not_committed_or_not_prepared_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(a\)"):
         new_tags(released(uncommitted=("a",)))
     with pytest.raises(DeclarationError) as caught:
-        new_tags(released(written={**WRITTEN, "apps": "1.0.0"}))
+        new_tags(released(file_versions={**WRITTEN, "apps": "1.0.0"}))
     assert caught.value.details == "apps is to be 1.1.0, and its files say 1.0.0"
 
 
 def test_a_tag_of_another_commit_is_refused_and_of_another_version_in_nobodys_way() -> None:
     plain = released()
     other, taken = (
-        Tag(f"{name}-v1.1.0", name, "1.1.0", reached=False) for name in ("base-image", "apps")
+        Tag(f"{name}-v1.1.0", name, "1.1.0", merged=False) for name in ("base-image", "apps")
     )
     facts_with = replace(plain.facts, tags=(*plain.facts.tags, other))
     assert len(new_tags(replace(plain, facts=facts_with))) == 2

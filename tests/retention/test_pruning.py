@@ -104,7 +104,7 @@ def house(
 ) -> Iterator[House]:
     registry = FullRegistry(referrers=request.param)
     with serving(registry) as (address, seen):
-        declared = declaration.at(address).model_copy(
+        declared = declaration.with_registry(address).model_copy(
             update={"prune": Prune(develop=1, candidate=1, days=7)}
         )
         yield House(registry, Registry(address, pause=no_pause), declared, tmp_path, seen)
@@ -496,7 +496,7 @@ def test_it_is_started_again_whatever_happens(house: House) -> None:
 def test_somebody_elses_registry_is_not_stopped(house: House, address: str, publisher: str) -> None:
     runner = Runner(publisher)
     if address:
-        house = replace(house, declaration=house.declaration.at(address))
+        house = replace(house, declaration=house.declaration.with_registry(address))
     with pytest.raises(DeclarationError, match="no registry that this project started"):
         collected(house, runner)
     assert runner.done == []

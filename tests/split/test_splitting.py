@@ -69,8 +69,8 @@ def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source
     assert subjects(chart) == ["feat: chart", "feat: begin"]
     assert git.tags(base) == ["base-image-v1.0.0", "base-image-v1.1.0"]
     assert git.tags(apps) == ["apps-v1.0.0"]
-    assert git.look(base).branch == "main"
-    assert sorted(git.look(base).branch_refs()) == ["develop", "main"]
+    assert git.load_clone(base).branch == "main"
+    assert sorted(git.load_clone(base).branch_refs()) == ["develop", "main"]
     assert sorted(repositories.tree(base)) == [".gitignore", "LICENSE", "rootfs/etc"]
     assert state() == before
 
@@ -82,11 +82,13 @@ def test_the_same_history_gives_the_same_commits_and_a_later_split_continues(
     assert [path.name for path in (tmp_path / "first").iterdir()] == ["apps"]
     repositories.clone(source.root, tmp_path / "elsewhere")
     again = splitting.split(declaration, tmp_path / "again", "apps", tmp_path / "elsewhere")[0]
-    assert git.look(again).commit == git.look(first).commit
+    assert git.load_clone(again).commit == git.load_clone(first).commit
     source.commit("feat(api-rest): later", "api-rest/src/app.py")
     later = splitting.split(declaration, tmp_path / "later", "apps", source.root)[0]
     assert subjects(later) == ["feat(api-rest): later", *subjects(first)]
-    assert source.git("-C", str(later), "rev-parse", "HEAD~").strip() == git.look(first).commit
+    assert (
+        source.git("-C", str(later), "rev-parse", "HEAD~").strip() == git.load_clone(first).commit
+    )
 
 
 @pytest.mark.parametrize(

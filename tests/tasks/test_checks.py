@@ -46,7 +46,7 @@ def test_leaves_a_registry_elsewhere_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        files, "load_declaration", lambda: declaration.at("registry.example.com/acme")
+        files, "load_declaration", lambda: declaration.with_registry("registry.example.com/acme")
     )
     checks.check.body(None, "apps")
     assert ran[0][1] == {"DELIVERY_REGISTRY": "localhost:5001"}

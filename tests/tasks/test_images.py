@@ -26,7 +26,7 @@ from delivery.tasks import images
 def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(
-        gather, "decide", lambda told, _root, branch: decide(Ref("branch", branch), told)
+        gather, "load_decision", lambda told, _root, branch: decide(Ref("branch", branch), told)
     )
     monkeypatch.setattr(images, "is_reachable", lambda _address: False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from delivery.errors import DeclarationError
 
-__all__ = ["NAME", "PORTS", "REGISTRY", "chosen", "keep"]
+__all__ = ["NAME", "PORTS", "REGISTRY", "load", "save"]
 
 # The variable that moves each port that the platform publishes, by service.
 PORTS = {
@@ -22,12 +22,12 @@ NAME = "COMPOSE_PROJECT_NAME"
 _HIGHEST = 65535
 
 
-def chosen(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that say where the platform is: as set now, else as kept; the rest has defaults.
 
     Raises DeclarationError for one that is no port.
     """
-    found = _kept(root) | {name: environ[name] for name in _names() if environ.get(name)}
+    found = _read(root) | {name: environ[name] for name in _names() if environ.get(name)}
     for name in PORTS.values():
         value = found.get(name, "1")
         if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST):
@@ -37,9 +37,9 @@ def chosen(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def keep(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
-    """Keep what `chosen` says; the registry's address only where that registry is a local one."""
-    found = chosen(root, environ)
+def save(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
+    """Keep what `load` says; the registry's address only where that registry is a local one."""
+    found = load(root, environ)
     if not is_local:
         found.pop(REGISTRY, None)
     file = _file(root)
@@ -50,7 +50,7 @@ def keep(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
     file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def _kept(root: Path) -> dict[str, str]:
+def _read(root: Path) -> dict[str, str]:
     try:
         found = json.loads(_file(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
