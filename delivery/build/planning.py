@@ -21,7 +21,7 @@ from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.keys import chart_key, image_key
-from delivery.project.notices import notes, git_problems
+from delivery.project.notices import git_problems, notes
 from delivery.project.versions import Version
 from delivery.registry.client import Registry
 

@@ -50,7 +50,9 @@ def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
     declaration: Declaration, clone: Path
 ) -> None:
     with serving(FullRegistry()) as (address, seen):
-        plan = planning.plan_checkout(declaration.with_registry(address), Registry(address), root=clone)
+        plan = planning.plan_checkout(
+            declaration.with_registry(address), Registry(address), root=clone
+        )
     assert plan.decision.environment == "develop"
     assert [(part.version, part.tag, part.digest) for part in plan.parts] == [
         ("0.1.0-dev.1", "0.1.0-dev.1", "")
@@ -79,7 +81,9 @@ def test_a_charts_key_changes_with_the_chart_and_with_its_images(
     declaration: Declaration, clone: Path
 ) -> None:
     def chart() -> str:
-        return planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone).chart.key
+        return planning.plan_checkout(
+            declaration.with_registry("localhost:1"), None, root=clone
+        ).chart.key
 
     keys = [chart()]
     for file in ("platform-chart/templates.yaml", "api-rest/app.py", "base-image/new"):

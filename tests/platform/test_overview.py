@@ -145,9 +145,10 @@ def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any
     one = environments.EnvironmentStatus(
         "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
     )
-    assert [title for title, _, _ in overview.look(declaration.with_registry("localhost:1"), house).tables()][
-        -1
-    ] == "the platform"
+    assert [
+        title
+        for title, _, _ in overview.look(declaration.with_registry("localhost:1"), house).tables()
+    ][-1] == "the platform"
     monkeypatch.setattr(environments, "status", lambda _declaration: (one,))
     (*_, (title, _, rows)) = overview.look(declaration.with_registry("localhost:1"), house).tables()
     assert (title, rows) == ("on Kubernetes", [one.row()])

@@ -14,7 +14,7 @@ from delivery.project.gitflow import Line
 from delivery.release import catalog, finishing
 from delivery.release.finishing import Finish
 from delivery.release.released import make_release
-from tests.project.examples import PROJECT, NAMES, checkout, decision, version
+from tests.project.examples import NAMES, PROJECT, checkout, decision, version
 from tests.release.test_preparing import fix, prepare, repository
 from tests.repositories import Repository
 
@@ -99,7 +99,9 @@ def test_the_registrys_release_is_held_against_the_sources(monkeypatch: pytest.M
     def plan(key: str) -> Plan:
         """The plan of sources with this key of api-rest, under which the registry holds other bytes by now."""
         found = checkout(
-            PROJECT, decision(Line.RELEASE, "main"), {name: version(name, "1.0.1") for name in NAMES}
+            PROJECT,
+            decision(Line.RELEASE, "main"),
+            {name: version(name, "1.0.1") for name in NAMES},
         )
         images = make_images(
             PROJECT, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found

@@ -200,7 +200,9 @@ def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
 
 
 def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> None:
-    plan = preflight.checked_plan(place.declaration.with_registry("localhost:1"), None, "develop", place.root)
+    plan = preflight.checked_plan(
+        place.declaration.with_registry("localhost:1"), None, "develop", place.root
+    )
     assert plan.problems == ()
     assert plan.unchecked == (
         "taken versions: the registry localhost:1 does not answer",

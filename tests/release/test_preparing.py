@@ -9,7 +9,7 @@ from delivery.project import gather
 from delivery.project.preparation import Preparation
 from delivery.release import preparing
 from tests.conftest import DECLARATION
-from tests.project.examples import PROJECT, NAMES
+from tests.project.examples import NAMES, PROJECT
 from tests.repositories import Repository, environment
 
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n"
