@@ -143,7 +143,6 @@ def test_every_stage_is_known_wherever_stages_are() -> None:
         **{path: constant(path, "STAGES") for path in RULES},
         f"{API}/standing.py": constant(f"{API}/standing.py", "_WORDS"),
         "api-rest/README.md": listed("api-rest/README.md", "`responsible`, `stage`"),
-        "docs/ARCHITECTURE.md": listed("docs/ARCHITECTURE.md", "`stage`"),
         "docs/records.md": listed("docs/records.md", "The stages are"),
     }
     assert lacking(STAGES, places) == {}
@@ -159,7 +158,6 @@ def test_every_status_is_known_wherever_statuses_are() -> None:
         "the page's symbols": re.findall(r'<symbol id="([\w-]+)"', text(f"{API}/assets/page.html")),
         "the page's styles": re.findall(r"\.pill\.([\w-]+)", text(f"{API}/assets/page.css")),
         "api-rest/README.md": listed("api-rest/README.md", r"record\), `status`"),
-        "docs/ARCHITECTURE.md": listed("docs/ARCHITECTURE.md", "`status`"),
     }
     assert lacking(statuses, places) == {}
     assert statuses == set(constant(RULES[0], "STATUSES"))
@@ -198,9 +196,6 @@ def test_every_detail_that_the_apps_keep_is_known_wherever_they_are() -> None:
             r"^\| `(\w+)` \|", text("api-rest/README.md"), re.MULTILINE
         ),
         "async-worker/README.md": re.findall(r"`(\w+)`", text("async-worker/README.md")),
-        "docs/ARCHITECTURE.md": re.findall(
-            r"`(\w+)`", paragraph("docs/ARCHITECTURE.md", "optional `details`, of which")
-        ),
     }
     assert lacking(kept, places) == {}
 

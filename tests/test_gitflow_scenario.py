@@ -37,8 +37,8 @@ class Row:
 
     def cells(self) -> list[str]:
         decision, versions = self.checkout.decision, self.checkout.versions.values()
-        where = decision.environment or ("nowhere" if decision.pushes else "nothing is pushed")
-        where = "refused: not prepared" if self.problems else where
+        where = decision.environment or ("nowhere" if decision.pushes else "not pushed")
+        where = "refused" if self.problems else where
         shown = [f"**{one.published}**" if one.changed else one.published for one in versions]
         return [self.step, f"`{decision.ref.name}`", *shown, where]
 
@@ -140,9 +140,9 @@ def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one g
     repository.branch("develop")
     repository.branch("feature/search")
     repository.commit("feat(api-rest): search", "api-rest/src/search.py")
-    look("a feature of the apps")
+    look("an apps feature")
     repository.commit("test(api-rest): search", "api-rest/tests/test_search.py")
-    look("tests for it, which no image holds")
+    look("tests for it")
     repository.switch("develop")
     repository.merge("feature/search")
     look("the feature is merged")
@@ -154,12 +154,12 @@ def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one g
     repository.branch("release/1.1")
     look("a release branch")
     story.prepare()
-    look("`release.prepare` writes the versions")
+    look("`release.prepare`")
     repository.commit("fix(api-rest): search for nothing", "api-rest/src/search.py")
     look("a fix on it")
     repository.switch("develop")
     repository.commit("feat(base-image): time zones", "base-image/rootfs/zones")
-    look("meanwhile a feature of the base image")
+    look("a base-image feature")
 
     repository.switch("main")
     repository.merge("release/1.1")
@@ -169,7 +169,7 @@ def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one g
     repository.switch("apps-v1.1.0")
     look("the tag is built", "refs/tags/apps-v1.1.0")
     repository.switch("develop")
-    look("develop, before it has the release")
+    look("develop before merge")
     repository.merge("main")
     look("main is merged back")
 
@@ -186,14 +186,14 @@ def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one g
     repository.switch("develop")
     look("develop lacks it")
     repository.commit("fix(api-rest): a typo", "api-rest/src/text.py")
-    look("a fix, above the hotfix' number")
+    look("a fix on develop")
     repository.merge("main")
-    look("the hotfix is merged back")
+    look("hotfix merged back")
 
     repository.branch("release/2.0")
     repository.commit("feat(api-rest)!: no more XML", "api-rest/src/xml.py")
     story.prepare()
-    look("a breaking change, released from here")
+    look("a breaking change")
     repository.switch("main")
     repository.merge("release/2.0")
     look("the breaking release is merged")
@@ -236,11 +236,11 @@ def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[R
     assert told_at == [
         "the release is merged",
         "`release.finish` tags it",
-        "develop, before it has the release",
+        "develop before merge",
         "it is merged",
         "it is tagged",
         "develop lacks it",
-        "a fix, above the hotfix' number",
+        "a fix on develop",
         "the breaking release is merged",
     ]
 

@@ -1,4 +1,4 @@
-"""The deployment ledger: api-rest over HTTP, as docs/ARCHITECTURE.md describes its calls."""
+"""The deployment ledger: api-rest over HTTP, as api-rest/README.md describes its calls."""
 
 from __future__ import annotations
 
