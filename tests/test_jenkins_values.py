@@ -140,7 +140,7 @@ def test_each_secret_that_is_read_is_mounted_and_the_guide_makes_it() -> None:
     assert read == mounted
     read_locally = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(local)))
     assert besides == mounted | read_locally
-    guide = (files.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
     made = {
         f"jenkins-credentials-{one}"
         for one in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
@@ -433,7 +433,7 @@ def test_the_guide_installs_the_chart_that_the_values_are_for() -> None:
             r"jenkins (\d+\.\d+\.\d+) of", (JENKINS / "values.yaml").read_text(encoding="utf-8")
         )
     )
-    guide = (files.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
     assert re.findall(r"jenkins/jenkins --version (\S+)", guide) == [version]
 
 
