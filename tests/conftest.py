@@ -23,7 +23,7 @@ _BEGAN = time.monotonic()
 ProcessDispatcher._pid = 2**30
 
 DECLARATION = """
-name = "house"
+name = "sample"
 [registry]
 address = "localhost:5001"
 [build]
@@ -126,7 +126,7 @@ def declaration() -> Declaration:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
+def sample(tmp_path: Path) -> Path:
     """A folder laid out as that declaration says."""
     for name in (
         "base-image",
@@ -144,22 +144,22 @@ def house(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def clone(house: Path) -> Path:
-    """The house as a clone with one commit, on develop."""
-    (house / "platform-chart" / "Chart.yaml").write_text(
+def clone(sample: Path) -> Path:
+    """The sample as a clone with one commit, on develop."""
+    (sample / "platform-chart" / "Chart.yaml").write_text(
         "apiVersion: v2\nname: platform\nversion: 0.1.0\n"
     )
-    (house / "delivery.toml").write_text(DECLARATION)
+    (sample / "delivery.toml").write_text(DECLARATION)
     for arguments in (
         ("init", "--quiet", "--initial-branch=develop"),
         ("add", "."),
         ("commit", "--quiet", "--message=feat: all"),
     ):
         subprocess.run(
-            ["git", "-C", str(house), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+            ["git", "-C", str(sample), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
             check=True,
         )
-    return house
+    return sample
 
 
 @pytest.fixture(scope="session", autouse=True)

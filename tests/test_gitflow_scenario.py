@@ -208,7 +208,7 @@ def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one g
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     with pytest.MonkeyPatch.context() as patch:
         alone(patch)
-        return told(Story(tmp_path_factory.mktemp("story") / "house"))
+        return told(Story(tmp_path_factory.mktemp("story") / "sample"))
 
 
 def test_the_page_tells_this_story(rows: list[Row]) -> None:
@@ -248,7 +248,7 @@ def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[R
 def test_a_number_goes_on_when_a_release_is_cut_and_a_feature_lands_before_its_tag(
     tmp_path: Path,
 ) -> None:
-    story = Story(tmp_path / "house")
+    story = Story(tmp_path / "sample")
     begun(story)
     story.look("begun")
     story.finish()

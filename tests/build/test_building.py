@@ -25,26 +25,26 @@ def targets(declaration: Declaration, images: Images, root: Path) -> list[Target
 
 
 def test_an_app_stands_on_the_base_that_is_built_with_it(
-    declaration: Declaration, house: Path
+    declaration: Declaration, sample: Path
 ) -> None:
-    base, app = targets(declaration, make_images(declaration, KEYS, {}), house)
+    base, app = targets(declaration, make_images(declaration, KEYS, {}), sample)
     assert base.contexts == {}
     assert app.contexts == {"base-image": "target:base-image"}
     assert app.tag == "localhost:5001/api-rest:k2"
-    assert app.layout == house / ".delivery" / "layouts" / "api-rest@k2.part"
+    assert app.layout == sample / ".delivery" / "layouts" / "api-rest@k2.part"
 
 
 def test_an_app_alone_stands_on_the_base_that_the_registry_holds(
-    declaration: Declaration, house: Path
+    declaration: Declaration, sample: Path
 ) -> None:
-    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), house)
+    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), sample)
     assert app.contexts == {"base-image": f"docker-image://localhost:5001/base-image@{HELD}"}
 
 
 def test_the_build_gets_the_declared_arguments_and_the_version(
-    declaration: Declaration, house: Path
+    declaration: Declaration, sample: Path
 ) -> None:
-    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), house)
+    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), sample)
     assert app.arguments == {
         "SOURCE_DATE_EPOCH": "1767225600",
         "DEBIAN_IMAGE": "debian:trixie-slim",
@@ -80,8 +80,8 @@ Build = Callable[[Builder, Images], dict[str, Path]]
 
 
 @pytest.fixture
-def build(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Build in a house, by a builder."""
+def build(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """Build in a sample, by a builder."""
 
     def build(builder: Builder, images: Images) -> dict[str, Path]:
         monkeypatch.setattr(buildx, "bake", builder.bake)
@@ -90,7 +90,7 @@ def build(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
             "ensure",
             lambda _engine, _declaration, name, _root: builder.built.append([name]),
         )
-        return building.build(cast("Engine", builder), declaration, images, house)
+        return building.build(cast("Engine", builder), declaration, images, sample)
 
     return build
 
@@ -138,17 +138,17 @@ def test_what_was_built_on_another_base_is_built_again(
 
 
 def test_what_stands_on_a_base_that_is_built_again_is_built_again_too(
-    build: Build, declaration: Declaration, house: Path
+    build: Build, declaration: Declaration, sample: Path
 ) -> None:
     builder, images = Builder(), make_images(declaration, KEYS, {})
     build(builder, images)
     (
-        building.layout_folder(images.all[0], house) / "base"
+        building.layout_folder(images.all[0], sample) / "base"
     ).unlink()  # from before layouts said what they stand on
     build(builder, images)
     assert builder.built[-1] == ["base-image", "api-rest"]
     assert (
-        building.layout_folder(images.all[1], house) / "base"
+        building.layout_folder(images.all[1], sample) / "base"
     ).read_text() == "sha256:base-image-4"
 
 

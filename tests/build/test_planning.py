@@ -11,37 +11,37 @@ from delivery.registry.client import Registry
 from tests.registries import FullRegistry, serving, sha256
 
 
-def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, house: Path) -> None:
-    before = planning.content_keys(declaration, house)
-    (house / "base-image" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
-    after = planning.content_keys(declaration, house)
+def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, sample: Path) -> None:
+    before = planning.content_keys(declaration, sample)
+    (sample / "base-image" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    after = planning.content_keys(declaration, sample)
     assert before["base-image"] != after["base-image"]
     assert before["api-rest"] != after["api-rest"]
 
 
-def test_a_change_above_leaves_what_is_below(declaration: Declaration, house: Path) -> None:
-    before = planning.content_keys(declaration, house)
-    (house / "api-rest" / "app.py").write_text("pass")
-    after = planning.content_keys(declaration, house)
+def test_a_change_above_leaves_what_is_below(declaration: Declaration, sample: Path) -> None:
+    before = planning.content_keys(declaration, sample)
+    (sample / "api-rest" / "app.py").write_text("pass")
+    after = planning.content_keys(declaration, sample)
     assert before["base-image"] == after["base-image"]
     assert before["api-rest"] != after["api-rest"]
 
 
-def test_another_upstream_image_changes_the_key(declaration: Declaration, house: Path) -> None:
+def test_another_upstream_image_changes_the_key(declaration: Declaration, sample: Path) -> None:
     newer = declaration.upstream["debian"].model_copy(update={"image": "debian:forky-slim"})
     changed = declaration.model_copy(update={"upstream": {**declaration.upstream, "debian": newer}})
     assert (
-        planning.content_keys(changed, house)["base-image"]
-        != planning.content_keys(declaration, house)["base-image"]
+        planning.content_keys(changed, sample)["base-image"]
+        != planning.content_keys(declaration, sample)["base-image"]
     )
 
 
-def test_asks_the_registry_one_question_an_image(declaration: Declaration, house: Path) -> None:
+def test_asks_the_registry_one_question_an_image(declaration: Declaration, sample: Path) -> None:
     registry = FullRegistry()
-    keys = planning.content_keys(declaration, house)
+    keys = planning.content_keys(declaration, sample)
     registry.hold("base-image", keys["base-image"], b"manifest")
     with serving(registry) as (address, seen):
-        images = planning.plan_images(declaration.with_registry(address), Registry(address), house)
+        images = planning.plan_images(declaration.with_registry(address), Registry(address), sample)
     assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]
     assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
 

@@ -21,11 +21,11 @@ class Machine:
     environment = {"DOCKER_HOST": "unix:///engine.sock"}  # noqa: RUF012  # as the engine's own
 
     def labelled(self, label: str) -> list[SimpleNamespace]:
-        assert label == "io.x-k8s.kind.cluster=house"
+        assert label == "io.x-k8s.kind.cluster=sample"
         attrs = {"State": {"StartedAt": "2026-11-21T15:00:00.5Z"}}
         return [
             SimpleNamespace(
-                name="house-worker",
+                name="sample-worker",
                 labels={"io.x-k8s.kind.role": "worker"},
                 status="exited",
                 attrs=attrs,
@@ -39,7 +39,7 @@ def program() -> Kind:
 
 
 def test_the_declaration_becomes_kinds_own_file(declaration: Declaration) -> None:
-    told = json.loads(kind.config("house", declaration.cluster))
+    told = json.loads(kind.config("sample", declaration.cluster))
     assert told["networking"] == {"podSubnet": "198.18.0.0/17", "serviceSubnet": "198.18.128.0/17"}
     assert told["nodes"] == [
         {"role": "control-plane"},
@@ -49,22 +49,22 @@ def test_the_declaration_becomes_kinds_own_file(declaration: Declaration) -> Non
 
 
 def test_knows_what_kind_calls_the_nodes(declaration: Declaration) -> None:
-    assert kind.node_names("house", declaration.cluster) == [
-        "house-control-plane",
-        "house-worker",
-        "house-worker2",
+    assert kind.node_names("sample", declaration.cluster) == [
+        "sample-control-plane",
+        "sample-worker",
+        "sample-worker2",
     ]
 
 
 def test_nodes_are_found_running_or_not(program: Kind) -> None:
-    assert program.nodes("house") == [
-        Node("house-worker", "worker", "exited", "2026-11-21T15:00:00.5Z")
+    assert program.nodes("sample") == [
+        Node("sample-worker", "worker", "exited", "2026-11-21T15:00:00.5Z")
     ]
 
 
 def test_talks_to_the_engine_that_is_meant(program: Kind, fp: FakeProcess) -> None:
-    fp.register(["kind", "get", "kubeconfig", "--name", "house"], stdout="apiVersion: v1")
-    assert program.kubeconfig("house") == "apiVersion: v1"
+    fp.register(["kind", "get", "kubeconfig", "--name", "sample"], stdout="apiVersion: v1")
+    assert program.kubeconfig("sample") == "apiVersion: v1"
     assert program.environment["DOCKER_HOST"] == "unix:///engine.sock"
     assert program.environment["KIND_EXPERIMENTAL_PROVIDER"] == "docker"
 
@@ -75,15 +75,15 @@ def test_a_cluster_that_cannot_be_made_says_what_to_do(program: Kind, fp: FakePr
         "create",
         "cluster",
         "--name",
-        "house",
+        "sample",
         "--config",
-        "house.json",
+        "sample.json",
         "--image",
         "node:1",
     ]
     fp.register(argv, stdout=" ✗ Preparing nodes\nwrite: no space left on device", returncode=1)
-    with pytest.raises(ClusterError, match="make the cluster house") as caught:
-        program.create("house", Path("house.json"), "node:1", print)
+    with pytest.raises(ClusterError, match="make the cluster sample") as caught:
+        program.create("sample", Path("sample.json"), "node:1", print)
     assert "no space left" in caught.value.details
     assert caught.value.hint.startswith("free disk space")
 

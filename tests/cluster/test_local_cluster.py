@@ -20,7 +20,7 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry import client, local_registry
 
-NAMES = ("house-control-plane", "house-worker", "house-worker2")
+NAMES = ("sample-control-plane", "sample-worker", "sample-worker2")
 COMPLETE = "/kind/delivery-platform-complete"
 
 
@@ -33,7 +33,7 @@ class World:
         self.notes: dict[str, dict[str, str]] = {}
         self.files: set[tuple[str, str]] = set()
         self.routes = [Route("default", "unicast", "eth0")]
-        self.registry: tuple[str, int] | None = ("house-registry", 5000)
+        self.registry: tuple[str, int] | None = ("sample-registry", 5000)
         self.joined: set[str] = set()
         self.maps: dict[str, dict[str, Any]] = {}
         self.context = ""
@@ -59,7 +59,7 @@ class World:
         return {}
 
     def labelled(self, label: str) -> list[SimpleNamespace]:
-        labels = {"io.x-k8s.kind.cluster": "house"}
+        labels = {"io.x-k8s.kind.cluster": "sample"}
         assert label in labels
         return [SimpleNamespace(name=name, labels=labels) for name in self.nodes]
 
@@ -99,25 +99,25 @@ class World:
 
     def create(self, name: str, file: Path, image: str, _on_line: object) -> None:
         told = json.loads(file.read_text())
-        assert told["name"] == name == "house"
+        assert told["name"] == name == "sample"
         assert image == "kindest/node:v1.34.4"
         self.did.append("create")
         assert not self.nodes
         assert {route.destination for route in self.routes} >= set(told["networking"].values())
-        assert "house-cluster" in self.notes
+        assert "sample-cluster" in self.notes
         self.nodes = dict.fromkeys(NAMES, "running")
         self.comes_back = True
-        self.context = "kind-house"
+        self.context = "kind-sample"
 
     def delete(self, name: str, _on_line: object) -> None:
-        assert name == "house"
+        assert name == "sample"
         assert {node for node, state in self.nodes.items() if state == "running"} <= self.at_rest
         self.did.append("delete")
         self.nodes, self.files, self.context = {}, set(), ""
 
     def export(self, _name: str) -> None:
         self.did.append("export")
-        self.context = "kind-house"
+        self.context = "kind-sample"
 
     # the API
 
@@ -131,7 +131,7 @@ class World:
                 for name in NAMES
             ]
         labels = {
-            "house-worker": {"shipay.com.br/capacity-type": "spot", "kubernetes.io/os": "linux"}
+            "sample-worker": {"shipay.com.br/capacity-type": "spot", "kubernetes.io/os": "linux"}
         }
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
         return [
@@ -186,9 +186,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     def capture(argv: Sequence[str], **_: object) -> str:
         """The kubeconfigs: ours leads to the cluster, the user's to whatever its context says."""
-        assert argv[-1] == "--context=kind-house"
+        assert argv[-1] == "--context=kind-sample"
         ours = any(word.startswith("--kubeconfig=") for word in argv)
-        return json.dumps({"clusters": ["kind-house" if ours else made.context], "users": []})
+        return json.dumps({"clusters": ["kind-sample" if ours else made.context], "users": []})
 
     monkeypatch.setattr(process, "capture", capture)
     monkeypatch.setattr(local_cluster, "_PATIENCE_SECONDS", -1)
@@ -208,8 +208,8 @@ def test_where_there_is_none_one_is_made_with_its_routes_registry_and_note(
 ) -> None:
     assert up(world, declaration) == ["create"]
     assert (NAMES[0], COMPLETE) in world.files
-    assert world.joined == {"kind/house-registry"}
-    hosts = 'server = "http://house-registry:5000"\n\n[host."http://house-registry:5000"]\n  capabilities = '
+    assert world.joined == {"kind/sample-registry"}
+    hosts = 'server = "http://sample-registry:5000"\n\n[host."http://sample-registry:5000"]\n  capabilities = '
     for name in NAMES:
         assert any(node == name and text.startswith(hosts) for node, text in world.files)
     assert (
@@ -229,11 +229,11 @@ def test_a_second_up_changes_nothing_but_what_leads_elsewhere(
     said = capsys.readouterr().out
     assert "already kept" in said
     assert "already up, every node ready" in said
-    assert "already wired to house-registry" in said
+    assert "already wired to sample-registry" in said
     world.joined.clear()  # as a registry that was made anew
     world.context = "another engine's"
     assert up(world, declaration) == ["export"]
-    assert world.joined == {"kind/house-registry"}
+    assert world.joined == {"kind/sample-registry"}
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
@@ -268,7 +268,7 @@ def test_one_that_cannot_go_on_is_made_anew(
     elif change == "a node is gone":
         del world.nodes[NAMES[2]]
     else:
-        world.notes["house-cluster"]["delivery-platform.cluster-key"] = "another"
+        world.notes["sample-cluster"]["delivery-platform.cluster-key"] = "another"
     assert up(world, declaration) == ["delete", "create"]
 
 
@@ -327,7 +327,7 @@ def test_too_little_memory_is_said_before_anything_is_made(
 def test_one_of_this_name_that_is_somebody_elses_is_left_alone(
     world: World, declaration: Declaration, task: Callable[[Engine, Declaration], object]
 ) -> None:
-    world.nodes = {"house-control-plane": "running"}
+    world.nodes = {"sample-control-plane": "running"}
     with pytest.raises(NotOursError, match="this project did not make"):
         task(cast("Engine", world), declaration)
     assert [one for one in world.did if not one.startswith("have ")] == []
@@ -347,12 +347,12 @@ def test_status_shows_nodes_labels_and_where_the_image_came_from(
     world: World, declaration: Declaration
 ) -> None:
     up(world, declaration)
-    world.nodes["house-worker2"] = "exited"
+    world.nodes["sample-worker2"] = "exited"
     found = local_cluster.status(cast("Engine", world), declaration)
-    assert (found.context, found.way, found.kept) == ("kind-house", "as published", True)
+    assert (found.context, found.way, found.kept) == ("kind-sample", "as published", True)
     assert [(one.name, one.state, one.ready, one.labels) for one in found.nodes[1:]] == [
-        ("house-worker", "running", "ready", {"shipay.com.br/capacity-type": "spot"}),
-        ("house-worker2", "exited", "ready", {}),
+        ("sample-worker", "running", "ready", {"shipay.com.br/capacity-type": "spot"}),
+        ("sample-worker2", "exited", "ready", {}),
     ]
     assert json.loads(json.dumps(found.as_json()))["nodes"][1]["labels"] == {
         "shipay.com.br/capacity-type": "spot"
@@ -365,7 +365,7 @@ def test_a_node_that_was_ready_before_it_stopped_is_waited_for(
     up(world, declaration)
     stale = [Node(name, "worker", "running", "2026-11-21T15:00:30Z") for name in NAMES]
     monkeypatch.setattr(Kind, "nodes", lambda *_: stale)
-    with pytest.raises(ClusterError, match="house-control-plane is not ready"):
+    with pytest.raises(ClusterError, match="sample-control-plane is not ready"):
         up(world, declaration)
 
 
@@ -380,15 +380,15 @@ def test_the_key_follows_the_declaration(declaration: Declaration) -> None:
 
     assert key() == key()
     assert len({key(), key(pods="198.19.0.0/17"), key(workers={}), key(name="other")}) == 4
-    assert kind.config("house", declaration.cluster).count('"role"') == 3
+    assert kind.config("sample", declaration.cluster).count('"role"') == 3
 
 
 def test_who_pulls_from_a_registry_is_read_in_nodes(world: World, declaration: Declaration) -> None:
     engine = cast("Engine", world)
-    assert local_cluster.clusters_pulling_from(engine, "house-registry") == []
+    assert local_cluster.clusters_pulling_from(engine, "sample-registry") == []
     up(world, declaration)
     world.nodes = dict.fromkeys(NAMES, "exited")
-    assert local_cluster.clusters_pulling_from(engine, "house-registry") == ["house"]
+    assert local_cluster.clusters_pulling_from(engine, "sample-registry") == ["sample"]
     assert local_cluster.clusters_pulling_from(engine, "another-registry") == []
     world.notes.clear()  # somebody else's
-    assert local_cluster.clusters_pulling_from(engine, "house-registry") == []
+    assert local_cluster.clusters_pulling_from(engine, "sample-registry") == []

@@ -49,7 +49,7 @@ class Cluster:
         self.dead: leases.Holding | None = None
         self.turn = Turn("platform-deploy", None)
         self.namespace = "platform"
-        self.context = "kind-house"
+        self.context = "kind-sample"
         self.chart = Path()
         self.values_text = ""
         self.images: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def target(cluster: Cluster, name: str = "local", **declared: object) -> Target:
     """The target that this cluster is; declared are further keys of its environment."""
     values = {"values": "platform-chart/values-local.yaml", **declared}
     environment = Environment.model_validate(
-        {"contexts": ["kind-house"], "namespace": "platform", **values}
+        {"contexts": ["kind-sample"], "namespace": "platform", **values}
     )
     return Target(name, environment, cast("Helm", cluster), cast("Kubernetes", cluster))
 

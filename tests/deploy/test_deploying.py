@@ -191,7 +191,7 @@ def test_docker_is_chosen_by_flag_or_on_a_terminal(deploy: Deploys) -> None:
     [
         (DeployRequest(), "vm", "--platform vm is not known"),
         (DeployRequest("staging"), DOCKER, "docker is for local only"),
-        (DeployRequest(context="kind-house"), DOCKER, "--context names a cluster"),
+        (DeployRequest(context="kind-sample"), DOCKER, "--context names a cluster"),
     ],
 )
 def test_a_platform_that_makes_no_sense_is_refused(

@@ -12,9 +12,9 @@ from delivery.deploy.helm import Helm, Watcher, probe
 from delivery.deploy.history import History
 from delivery.errors import CommandError, DeployError
 
-SCOPE = ["--namespace=platform", "--kube-context=kind-house"]
-THREE = Helm("helm", (3, 18), "kind-house", "platform")
-FOUR = Helm("helm", (4, 1), "kind-house", "platform")
+SCOPE = ["--namespace=platform", "--kube-context=kind-sample"]
+THREE = Helm("helm", (3, 18), "kind-sample", "platform")
+FOUR = Helm("helm", (4, 1), "kind-sample", "platform")
 QUIET = Watcher(on_line=lambda _: None, tick=lambda: None, every=0.01)
 
 
@@ -169,7 +169,7 @@ def test_keeps_its_releases_where_they_are_repaired(
     program = tmp_path / "helm"
     program.write_text('#!/bin/sh\necho "$HELM_DRIVER"\n')
     program.chmod(0o755)
-    assert Helm(str(program), (4, 1), "kind-house", "platform").notes() == "secret"
+    assert Helm(str(program), (4, 1), "kind-sample", "platform").notes() == "secret"
 
 
 def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:

@@ -98,9 +98,9 @@ def test_a_release_says_its_versions_and_digests(declaration: Declaration) -> No
 
 
 @pytest.fixture
-def clone(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(inventory, "ROOT", house)
-    return house
+def clone(sample: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(inventory, "ROOT", sample)
+    return sample
 
 
 def images(key: str = "cd38d5a" + "0" * 25, digest: str = A) -> dict[str, ReleasedPart]:

@@ -12,17 +12,17 @@ from delivery.deploy.kubectl import Kubernetes
 from delivery.deploy.leases import STOP_SECONDS
 from delivery.errors import CommandError, DeployError
 
-START = ["kubectl", "--context=kind-house", "--namespace=platform", "--request-timeout=20s"]
-PROJECT = Kubernetes("kubectl", "kind-house", "platform")
+START = ["kubectl", "--context=kind-sample", "--namespace=platform", "--request-timeout=20s"]
+PROJECT = Kubernetes("kubectl", "kind-sample", "platform")
 POD = {"kind": "Pod", "metadata": {"name": "web"}}
 
 
 def test_reads_the_contexts(fp: FakeProcess) -> None:
     fp.register(
-        ["kubectl", "config", "get-contexts", "--output=name"], stdout=["kind-house", "work"]
+        ["kubectl", "config", "get-contexts", "--output=name"], stdout=["kind-sample", "work"]
     )
     fp.register(["kubectl", "config", "current-context"], stdout=["work"])
-    assert kubectl.contexts("kubectl") == ["kind-house", "work"]
+    assert kubectl.contexts("kubectl") == ["kind-sample", "work"]
     assert kubectl.current_context("kubectl") == "work"
 
 
@@ -37,7 +37,7 @@ def test_there_may_be_no_current_context(fp: FakeProcess) -> None:
 
 def test_a_cluster_that_does_not_answer_says_what_to_do(fp: FakeProcess) -> None:
     fp.register([*START, "get", "--raw", "/version"], returncode=1, stderr=["connection refused"])
-    with pytest.raises(DeployError, match="the context kind-house: it does not answer") as caught:
+    with pytest.raises(DeployError, match="the context kind-sample: it does not answer") as caught:
         PROJECT.reach()
     assert "./run inv cluster.up" in caught.value.hint
     assert caught.value.details == "connection refused"
@@ -46,7 +46,7 @@ def test_a_cluster_that_does_not_answer_says_what_to_do(fp: FakeProcess) -> None
 def test_a_kubeconfig_that_is_told_is_read(fp: FakeProcess) -> None:
     line = ["kubectl", "--kubeconfig=other", *START[1:], "get", "--raw", "/version"]
     fp.register(line, stdout=["{}"])
-    Kubernetes("kubectl", "kind-house", "platform", Path("other")).reach()
+    Kubernetes("kubectl", "kind-sample", "platform", Path("other")).reach()
     assert fp.call_count(line) == 1
 
 
@@ -93,7 +93,7 @@ def test_puts_what_it_is_given(tmp_path: Path, verb: str) -> None:
     program = tmp_path / "kubectl"
     program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/line\ncat\n')
     program.chmod(0o755)
-    assert getattr(Kubernetes(str(program), "kind-house", "platform"), verb)(POD) == POD
+    assert getattr(Kubernetes(str(program), "kind-sample", "platform"), verb)(POD) == POD
     assert (tmp_path / "line").read_text().split() == [
         *START[1:],
         verb,

@@ -41,7 +41,7 @@ def test_a_context_of_the_environment_that_exists_is_fine(
 @pytest.mark.parametrize(
     ("context", "known", "said", "hint"),
     [
-        ("", [], "no context is told", "takes one of kind-house, minikube"),
+        ("", [], "no context is told", "takes one of kind-sample, minikube"),
         (
             "work",
             ["work", "minikube"],
@@ -50,9 +50,9 @@ def test_a_context_of_the_environment_that_exists_is_fine(
         ),
         ("", ["work"], "the context work is not one of", "./run inv cluster.up"),
         (
-            "kind-house",
+            "kind-sample",
             ["work"],
-            "the kubeconfig has no context kind-house",
+            "the kubeconfig has no context kind-sample",
             "./run inv cluster.up",
         ),
     ],

@@ -146,7 +146,7 @@ def test_a_version_that_fails_its_test_is_rolled_back(cluster: Cluster, root: Pa
 
 
 NO_WAY_BACK = (
-    r"^upgrade on local \(kind-house, namespace platform\): Error: UPGRADE FAILED: oh no; "
+    r"^upgrade on local \(kind-sample, namespace platform\): Error: UPGRADE FAILED: oh no; "
     r"going back to revision 1 failed too: "
 )
 

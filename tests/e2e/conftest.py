@@ -10,7 +10,16 @@ import pytest
 from delivery.host import engines, programs
 from tests.e2e.cluster import Cluster
 from tests.e2e.load import client_pod
-from tests.e2e.platform import API, DEPLOY, Authority, Client, House, Platform, copy_house, done
+from tests.e2e.platform import (
+    API,
+    DEPLOY,
+    Authority,
+    Checkout,
+    Client,
+    Platform,
+    copy_checkout,
+    done,
+)
 
 Say = Callable[[str], None]
 
@@ -58,28 +67,32 @@ def rate(pytestconfig: pytest.Config) -> float:
 
 
 @pytest.fixture(scope="session")
-def house(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def checkout(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Checkout]:
     """A copy of the project that declares a cluster of its own, so that nobody's is disturbed."""
-    folder = tmp_path_factory.mktemp("house") / "project"
-    made = copy_house(folder, engines.require().environment)
+    folder = tmp_path_factory.mktemp("checkout") / "project"
+    made = copy_checkout(folder, engines.require().environment)
     yield made
     if not pytestconfig.getoption("keep", default=False):
         done(made.inv("cluster.down"))
 
 
 @pytest.fixture(scope="session")
-def platform(house: House, say: Say) -> Platform:
+def platform(checkout: Checkout, say: Say) -> Platform:
     """The cluster and the platform on it, made as a user makes them."""
     stages: dict[str, float] = {}
     outputs: dict[str, str] = {}
     for name, task in (("cluster", ["cluster.up"]), ("deploy", DEPLOY)):
         since = time.monotonic()
-        outputs[name] = done(house.inv(*task))
+        outputs[name] = done(checkout.inv(*task))
         stages[name] = time.monotonic() - since
         say(f"inv {' '.join(task)}: {stages[name]:.0f} s")
     found = {name: programs.ensure(name) for name in ("kubectl", "helm")}
-    cluster = Cluster(house.kubeconfig, "platform", programs=found, environment=house.environment)
-    return Platform(cluster, house, stages, outputs)
+    cluster = Cluster(
+        checkout.kubeconfig, "platform", programs=found, environment=checkout.environment
+    )
+    return Platform(cluster, checkout, stages, outputs)
 
 
 @pytest.fixture(scope="session")

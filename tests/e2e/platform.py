@@ -23,10 +23,10 @@ __all__ = [
     "KAFKA",
     "WORKER",
     "Authority",
+    "Checkout",
     "Client",
-    "House",
     "Platform",
-    "copy_house",
+    "copy_checkout",
     "done",
 ]
 
@@ -50,7 +50,7 @@ for address in sys.argv[2:]:
 
 
 @dataclass(frozen=True)
-class House:
+class Checkout:
     """A copy of the project with a cluster of its own, where tasks are run as a user would."""
 
     folder: Path
@@ -76,7 +76,7 @@ class House:
         )
 
 
-def copy_house(folder: Path, environment: Mapping[str, str]) -> House:
+def copy_checkout(folder: Path, environment: Mapping[str, str]) -> Checkout:
     """Copy what git knows of this project, and have it declare another cluster."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     told = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -97,7 +97,7 @@ def copy_house(folder: Path, environment: Mapping[str, str]) -> House:
         "KUBECONFIG": os.environ.get("E2E_KUBECONFIG") or str(folder.parent / "kubeconfig"),
         "CI": "true",
     }
-    return House(folder, {**os.environ, **environment, **own})
+    return Checkout(folder, {**os.environ, **environment, **own})
 
 
 def done(task: subprocess.CompletedProcess[str]) -> str:
@@ -114,7 +114,7 @@ class Platform:
     """The release in its namespace, the project that it was deployed from, and how long that took."""
 
     cluster: Cluster
-    house: House
+    checkout: Checkout
     stages: Mapping[str, float]
     outputs: Mapping[str, str]
 
@@ -142,7 +142,7 @@ class Platform:
     def upgrade(self, *values: str) -> None:
         """Make a new revision with some values changed, and wait for it."""
         told = [part for value in values for part in ("--set", value)]
-        chart = str(self.house.folder / "platform-chart")
+        chart = str(self.checkout.folder / "platform-chart")
         self.cluster.helm(
             "upgrade",
             self.cluster.release,

@@ -32,7 +32,7 @@ print(urllib.request.urlopen("http://notes-app/notes", timeout=10).read().decode
 @pytest.fixture(scope="module")
 def image(platform: Platform) -> str:
     """The example's app, built on the API's image and pushed, by digest."""
-    folder = platform.house.folder / "platform-chart" / "tests" / "apps" / "notes"
+    folder = platform.checkout.folder / "platform-chart" / "tests" / "apps" / "notes"
     base = f"BASE_IMAGE={platform.image(API)}"
     docker(
         platform,
@@ -66,7 +66,7 @@ def notes(platform: Platform, image: str) -> Iterator[Cluster]:
             "stringData": literals,
         }
     )
-    chart = platform.house.folder / "platform-chart"
+    chart = platform.checkout.folder / "platform-chart"
     names = {"components.app.image": image, "components.mysql.image": database_image(platform)}
     values = [part for path, name in names.items() for part in named(path, name)]
     cluster.helm(
@@ -116,7 +116,7 @@ def docker(platform: Platform, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=dict(platform.house.environment),
+        env=dict(platform.checkout.environment),
     )
     assert told.returncode == 0, told.stderr
     return told.stdout

@@ -36,7 +36,7 @@ def _settled(platform: Platform) -> None:
 @pytest.fixture
 def broken(platform: Platform) -> Iterator[Path]:
     """The API's image as a developer breaks it; whole again afterwards for whoever deploys next."""
-    file = platform.house.folder / "api-rest" / "Dockerfile"
+    file = platform.checkout.folder / "api-rest" / "Dockerfile"
     before = file.read_text(encoding="utf-8")
     assert before.count(ENTRYPOINT) == 1
     file.write_text(before.replace(ENTRYPOINT, BROKEN), encoding="utf-8")
@@ -48,7 +48,7 @@ def test_the_same_release_again_changes_nothing(platform: Platform, say: Say) ->
     cluster = platform.cluster
     pods, revisions = cluster.uids(), cluster.revisions()
     since = time.monotonic()
-    told = done(platform.house.inv(*DEPLOY))
+    told = done(platform.checkout.inv(*DEPLOY))
     say(f"the same release again: {time.monotonic() - since:.1f} s")
     assert UNCHANGED in told
     assert cluster.revisions() == revisions
@@ -66,7 +66,7 @@ def test_a_broken_image_is_told_by_its_own_last_words_while_the_old_version_serv
     ) as running:
         since = time.monotonic()
         with running.phase("deploy of a broken image"):
-            task = platform.house.inv(*DEPLOY)
+            task = platform.checkout.inv(*DEPLOY)
         say(f"the deploy of a broken image: {time.monotonic() - since:.0f} s")
         recording = running.finish()
     say(task.stdout)

@@ -52,14 +52,14 @@ def shop(
         programs.ensure(name)
     released = lifecycle.released()
     assert released, "`./run inv images.ensure` comes first"
-    kept = platform.house.environment
+    kept = platform.checkout.environment
     registry = f"{files.load_declaration().registry.address}/pipeline-{uuid.uuid4().hex[:8]}"
     context = "kind-delivery-e2e"
     base = base_of(released, docker(kept))
     project = make(
         folder / "project", registry, base, context, {"COSIGN_PASSWORD": PASSWORD, **kept}
     )
-    kubeconfig = Credential("file", value=platform.house.kubeconfig.read_text())
+    kubeconfig = Credential("file", value=platform.checkout.kubeconfig.read_text())
     with (
         platform.cluster.forwarded(f"deployment/{platform.name(API)}", 8000) as port,
         serving(sink) as (webhook, _),

@@ -64,7 +64,7 @@ def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_d
         )
         say(f"no ondemand node\n{cluster.table()}\n{events(platform, waiting)}")
         assert cluster.pod(WORKER).phase == "Pending"
-        chart = str(platform.house.folder / "platform-chart")
+        chart = str(platform.checkout.folder / "platform-chart")
         told = cluster.helm("upgrade", cluster.release, chart, "--reuse-values", "--dry-run=server")
         notes = told.partition("NOTES:")[2]
         assert "label node" in notes, notes

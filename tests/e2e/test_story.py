@@ -110,7 +110,7 @@ def story(
     """The project with nothing deployed yet; its namespace is gone again afterwards."""
     released = lifecycle.released()
     assert released, "`./run inv images.ensure` comes first"
-    kept = platform.house.environment
+    kept = platform.checkout.environment
     folder = tmp_path_factory.mktemp("story")
     run = uuid.uuid4().hex[:8]
     namespace = f"story-{run}"
@@ -124,7 +124,7 @@ def story(
         environment = {
             "DELIVERY_LEDGER": f"http://localhost:{port}",
             "DELIVERY_OUTBOX": str(folder / "outbox"),
-            "KUBECONFIG": str(platform.house.kubeconfig),
+            "KUBECONFIG": str(platform.checkout.kubeconfig),
             **{name: kept[name] for name in _OWN if name in kept},
         }
         try:

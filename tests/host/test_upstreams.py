@@ -42,65 +42,65 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[buildx.Single]:
     return calls
 
 
-def ensure(shelf: Shelf, declaration: Declaration, house: Path, name: str = "registry") -> str:
-    return upstreams.ensure(cast("Engine", shelf), declaration, name, house)
+def ensure(shelf: Shelf, declaration: Declaration, sample: Path, name: str = "registry") -> str:
+    return upstreams.ensure(cast("Engine", shelf), declaration, name, sample)
 
 
-def test_what_the_engine_has_is_taken(declaration: Declaration, house: Path) -> None:
+def test_what_the_engine_has_is_taken(declaration: Declaration, sample: Path) -> None:
     shelf = Shelf()
     shelf.images["registry:2.8.3"] = {"maintainer": "somebody"}
-    assert ensure(shelf, declaration, house) == "already there"
+    assert ensure(shelf, declaration, sample) == "already there"
     assert shelf.pulled == []
 
 
 def test_what_is_published_is_pulled(
-    declaration: Declaration, house: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[buildx.Single]
 ) -> None:
-    assert ensure(Shelf(gives=True), declaration, house) == "pulled"
+    assert ensure(Shelf(gives=True), declaration, sample) == "pulled"
     assert built == []
 
 
 def test_where_no_registry_answers_the_recipe_is_built(
     declaration: Declaration,
-    house: Path,
+    sample: Path,
     built: list[buildx.Single],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shelf = Shelf()
-    assert ensure(shelf, declaration, house) == "built from its recipe"
+    assert ensure(shelf, declaration, sample) == "built from its recipe"
     assert built[0].arguments == {"DEBIAN_IMAGE": "debian:trixie-slim"}
     assert "built from ops/upstream/registry (no pull: no such host)" in capsys.readouterr().out
-    assert ensure(shelf, declaration, house) == "already there"
+    assert ensure(shelf, declaration, sample) == "already there"
     assert len(built) == 1
 
 
 def test_a_changed_recipe_is_built_anew_and_not_asked_for(
-    declaration: Declaration, house: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[buildx.Single]
 ) -> None:
     shelf = Shelf()
-    ensure(shelf, declaration, house)
-    (house / "ops" / "upstream" / "registry" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
-    assert ensure(shelf, declaration, house) == "built from its recipe"
+    ensure(shelf, declaration, sample)
+    (sample / "ops" / "upstream" / "registry" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    assert ensure(shelf, declaration, sample) == "built from its recipe"
     assert len(built) == 2
     assert len(shelf.pulled) == 1
 
 
 def test_a_changed_root_changes_what_is_built_on_it(
-    declaration: Declaration, house: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[buildx.Single]
 ) -> None:
     shelf = Shelf()
-    ensure(shelf, declaration, house)
-    (house / "ops" / "upstream" / "debian" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
-    ensure(shelf, declaration, house)
+    ensure(shelf, declaration, sample)
+    (sample / "ops" / "upstream" / "debian" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    ensure(shelf, declaration, sample)
     assert len(built) == 2
 
 
 def test_the_root_of_a_recipe_is_had_first(
-    declaration: Declaration, house: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[buildx.Single]
 ) -> None:
     shelf = Shelf()
     del shelf.images["debian:trixie-slim"]
-    ensure(shelf, declaration, house)
+    ensure(shelf, declaration, sample)
     assert [one.tag for one in built] == ["debian:trixie-slim", "registry:2.8.3"]
 
 
@@ -112,7 +112,7 @@ def test_all_that_is_needed_without_a_cluster_leaves_its_nodes_out(
     assert shelf.pulled == ["registry:2.8.3"]
 
 
-def test_what_is_optional_is_had_by_name_alone(declaration: Declaration, house: Path) -> None:
+def test_what_is_optional_is_had_by_name_alone(declaration: Declaration, sample: Path) -> None:
     extra = declaration.upstream["registry"].model_copy(
         update={"image": "prom/prometheus:v1", "optional": True}
     )
@@ -122,18 +122,18 @@ def test_what_is_optional_is_had_by_name_alone(declaration: Declaration, house: 
     shelf = Shelf(gives=True)
     upstreams.ensure_all(cast("Engine", shelf), more)
     assert shelf.pulled == ["registry:2.8.3"]
-    assert ensure(shelf, more, house, "prometheus") == "pulled"
+    assert ensure(shelf, more, sample, "prometheus") == "pulled"
     assert shelf.pulled == ["registry:2.8.3", "prom/prometheus:v1"]
 
 
 def test_a_root_file_system_needs_root_on_debian(
-    declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
+    declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (house / "ops" / "upstream" / "debian" / "build").touch()
+    (sample / "ops" / "upstream" / "debian" / "build").touch()
     shelf = Shelf()
     shelf.images.clear()
     monkeypatch.setattr(debian, "can_install", lambda: False)
     with pytest.raises(
         UpstreamError, match="no registry gave it, and its recipe needs root on Debian"
     ):
-        ensure(shelf, declaration, house, "debian")
+        ensure(shelf, declaration, sample, "debian")

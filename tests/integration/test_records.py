@@ -30,14 +30,14 @@ ENVIRONMENT = "staging"
 
 
 @pytest.fixture
-def house(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+def sample(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """A clone whose deploys are recorded in that ledger."""
     monkeypatch.setenv("DELIVERY_LEDGER", f"http://127.0.0.1:{platform.ports['API_PORT']}")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "Zoë")
     for name in ("BUILD_URL", "CI_JOB_URL", "DELIVERY_LEDGER_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    made = Repository(tmp_path / "house")
+    made = Repository(tmp_path / "sample")
     made.commit("feat: begin")
     return made
 
@@ -45,15 +45,15 @@ def house(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 class Deploys:
     """Deploys that end as they are told to, recorded as `inv deploy` does it."""
 
-    def __init__(self, house: Repository, component: str) -> None:
+    def __init__(self, sample: Repository, component: str) -> None:
         self.declaration: Declaration = parse(DECLARATION, is_folder=lambda _path: True)
-        self.house = house
+        self.sample = sample
         self.component = component
-        self.release = Release({}, commit=house.git("rev-parse", "HEAD"))
+        self.release = Release({}, commit=sample.git("rev-parse", "HEAD"))
 
     def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
         action = Action.ROLLBACK if served else Action.DEPLOY
-        with recorder.deployment(self.declaration, "deploy", action, self.house.root) as recording:
+        with recorder.deployment(self.declaration, "deploy", action, self.sample.root) as recording:
             recording.start(
                 self.deployment(action, version, served), None if served else self.release
             )
@@ -95,13 +95,13 @@ def wait_served(platform: Platform, component: str, version: str | None) -> None
 
 def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     platform: Platform,
-    house: Repository,
+    sample: Repository,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(house, component)
+    deploy = Deploys(sample, component)
     ledger = recorder.ledger(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
@@ -155,10 +155,10 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
 
 
 def test_a_removal_and_a_verification_change_what_runs(
-    platform: Platform, house: Repository
+    platform: Platform, sample: Repository
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(house, component)
+    deploy = Deploys(sample, component)
     ledger = recorder.ledger(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ def test_a_removal_and_a_verification_change_what_runs(
     deploy("1.0.0")
     deploy("1.1.0")
     with recorder.deployment(
-        deploy.declaration, "undeploy", Action.REMOVE, house.root
+        deploy.declaration, "undeploy", Action.REMOVE, sample.root
     ) as recording:
         recording.start(deploy.deployment(Action.REMOVE, "", before="1.1.0"))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
@@ -180,7 +180,7 @@ def test_a_removal_and_a_verification_change_what_runs(
 
     def verify() -> None:
         with recorder.deployment(
-            deploy.declaration, "verify", Action.VERIFY, house.root
+            deploy.declaration, "verify", Action.VERIFY, sample.root
         ) as recording:
             recording.start(deploy.deployment(Action.VERIFY, "1.1.0"))
             raise DeployError("test: no greeting", rolled_back=True)
@@ -192,12 +192,12 @@ def test_a_removal_and_a_verification_change_what_runs(
 
 
 def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(
-    platform: Platform, house: Repository
+    platform: Platform, sample: Repository
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(house, component)
+    deploy = Deploys(sample, component)
     deploy("1.0.0")
-    with recorder.deployment(deploy.declaration, "deploy", Action.DEPLOY, house.root) as recording:
+    with recorder.deployment(deploy.declaration, "deploy", Action.DEPLOY, sample.root) as recording:
         platform.compose("stop", "api-rest")
         recording.start(deploy.deployment(Action.DEPLOY, "1.1.0"), deploy.release)
         platform.compose("start", "api-rest")

@@ -316,7 +316,7 @@ def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Sma
     argv = [
         programs.ensure("helm"),
         "template",
-        "house",
+        "sample",
         chart,
         "--version",
         told["version"],

@@ -45,7 +45,7 @@ def project(tmp_path: Path) -> Compose:
         {},
     )
     return Compose(
-        engine, "house", tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"}
+        engine, "sample", tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"}
     )
 
 
@@ -129,4 +129,4 @@ def test_logs_are_plain_lines(project: Compose, fp: FakeProcess) -> None:
 def test_its_name_goes_before_the_one_in_the_files(project: Compose, fp: FakeProcess) -> None:
     recorder = fp.register([*START, "down", "--remove-orphans"])
     project.down(lambda _: None, volumes=False)
-    assert (recorder.calls[0].kwargs or {})["env"]["COMPOSE_PROJECT_NAME"] == "house"
+    assert (recorder.calls[0].kwargs or {})["env"]["COMPOSE_PROJECT_NAME"] == "sample"

@@ -114,7 +114,7 @@ def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles
     assert project.variables["API_REST_IMAGE"] == f"localhost:5001/api-rest@{PINNED}"
     assert project.variables["REGISTRY_IMAGE"] == "registry:2.8.3"
     assert project.variables["API_PORT"] == "8100"
-    assert (project.name, project.profiles) == ("house", ())
+    assert (project.name, project.profiles) == ("sample", ())
     assert compose(monitoring=True).profiles == ("monitoring",)
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
     assert compose().name == "other"
@@ -153,7 +153,7 @@ def pulling(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clusters that pull from the local registry."""
     found: list[str] = []
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    known = {"house-registry": found}
+    known = {"sample-registry": found}
     monkeypatch.setattr(local_cluster, "clusters_pulling_from", lambda _engine, name: known[name])
     return found
 
@@ -167,36 +167,36 @@ def take_down(declaration: Declaration, *, volumes: bool, registry: bool = False
 
 
 @pytest.mark.parametrize("volumes", [False, True])
-@pytest.mark.parametrize(("users", "registry"), [([], False), (["house"], True)])
+@pytest.mark.parametrize(("users", "registry"), [([], False), (["sample"], True)])
 def test_the_registry_goes_with_the_platform_where_nobody_pulls_from_it_or_that_is_asked(
     pulling: list[str], declaration: Declaration, users: list[str], *, registry: bool, volumes: bool
 ) -> None:
     pulling += users
     standing = take_down(declaration, volumes=volumes, registry=registry)
-    data = ["remove the volume house-registry"] if volumes else []
+    data = ["remove the volume sample-registry"] if volumes else []
     assert (standing.users, standing.did) == (
         [],
-        [f"down {volumes}", "remove house-registry", *data],
+        [f"down {volumes}", "remove sample-registry", *data],
     )
 
 
 def test_a_registry_that_a_cluster_pulls_from_is_left(
     pulling: list[str], declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pulling += ["house", "other"]
+    pulling += ["sample", "other"]
     standing = take_down(declaration, volumes=False)
-    assert (standing.users, standing.did) == (["house", "other"], ["down False"])
+    assert (standing.users, standing.did) == (["sample", "other"], ["down False"])
     said = capsys.readouterr().out
-    assert "registry: left as it is: the clusters house, other pull from it" in said
+    assert "registry: left as it is: the clusters sample, other pull from it" in said
 
 
 def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
     pulling: list[str], declaration: Declaration
 ) -> None:
-    pulling += ["house", "other"]
+    pulling += ["sample", "other"]
     standing = Standing()
     with pytest.raises(
-        PlatformError, match="clusters house, other pull from the registry"
+        PlatformError, match="clusters sample, other pull from the registry"
     ) as caught:
         lifecycle.down(cast("Compose", standing), declaration, volumes=True, registry=False)
     assert standing.did == []

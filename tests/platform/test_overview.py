@@ -22,20 +22,20 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "status", lambda _declaration: ())
 
 
-def test_without_engine_and_registry_says_so(declaration: Declaration, house: Path) -> None:
-    found = overview.look(declaration.with_registry("localhost:1"), house)
+def test_without_engine_and_registry_says_so(declaration: Declaration, sample: Path) -> None:
+    found = overview.look(declaration.with_registry("localhost:1"), sample)
     assert found.engine.startswith("none answers")
     assert {image.registry for image in found.images} == {"the registry does not answer"}
     assert found.services == ()
 
 
-def test_says_what_the_registry_holds(declaration: Declaration, house: Path) -> None:
+def test_says_what_the_registry_holds(declaration: Declaration, sample: Path) -> None:
     registry = FullRegistry()
     registry.hold(
-        "base-image", planning.content_keys(declaration, house)["base-image"], b"manifest"
+        "base-image", planning.content_keys(declaration, sample)["base-image"], b"manifest"
     )
     with serving(registry) as (address, _):
-        found = overview.look(declaration.with_registry(address), house)
+        found = overview.look(declaration.with_registry(address), sample)
     assert [image.registry for image in found.images] == [sha256(b"manifest"), "not built yet"]
 
 
@@ -112,43 +112,45 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
 
 
 def test_a_running_ledger_is_asked_how_it_is(
-    run: list[Service], declaration: Declaration, house: Path
+    run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
     told = {"status": "degraded", "reasons": ["7 events wait"]}
     with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
         run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
-        found = overview.look(declaration.with_registry("localhost:1"), house)
+        found = overview.look(declaration.with_registry("localhost:1"), sample)
     assert (found.ledger, found.reasons) == ("degraded", ("7 events wait",))
     assert seen == ["GET /ready"]
 
 
 def test_a_running_ledger_that_does_not_answer_is_a_problem(
-    run: list[Service], declaration: Declaration, house: Path
+    run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", ports=(1,)))
-    assert overview.look(declaration.with_registry("localhost:1"), house).problems == [
+    assert overview.look(declaration.with_registry("localhost:1"), sample).problems == [
         "api-rest does not answer"
     ]
 
 
 def test_a_ledger_that_does_not_run_is_not_asked(
-    run: list[Service], declaration: Declaration, house: Path
+    run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", "exited", ""))
-    found = overview.look(declaration.with_registry("localhost:1"), house)
+    found = overview.look(declaration.with_registry("localhost:1"), sample)
     assert (found.ledger, found.problems) == ("", ["api-rest is exited"])
 
 
 def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any(
-    declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch
+    declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = environments.EnvironmentStatus(
         "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
     )
     assert [
         title
-        for title, _, _ in overview.look(declaration.with_registry("localhost:1"), house).tables()
+        for title, _, _ in overview.look(declaration.with_registry("localhost:1"), sample).tables()
     ][-1] == "the platform"
     monkeypatch.setattr(environments, "status", lambda _declaration: (one,))
-    (*_, (title, _, rows)) = overview.look(declaration.with_registry("localhost:1"), house).tables()
+    (*_, (title, _, rows)) = overview.look(
+        declaration.with_registry("localhost:1"), sample
+    ).tables()
     assert (title, rows) == ("on Kubernetes", [one.row()])

@@ -288,7 +288,7 @@ def test_who_shares_a_platform_with_another_clone_is_told(
     asked.other_folders = ["/elsewhere/clone"]
     bringing_up.up(declaration).say()
     assert (
-        "note: house is also the platform of the clone in /elsewhere/clone"
+        "note: sample is also the platform of the clone in /elsewhere/clone"
         in capsys.readouterr().out
     )
 
@@ -309,7 +309,7 @@ def taken_down(
     engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
     monkeypatch.setattr(engines, "require", lambda: engine)
     monkeypatch.setattr("delivery.project.files.load_declaration", lambda: declaration)
-    monkeypatch.setattr(lifecycle, "data", lambda *_: ["house_database", "house-registry"])
+    monkeypatch.setattr(lifecycle, "data", lambda *_: ["sample_database", "sample-registry"])
     monkeypatch.setattr(lifecycle, "down", down)
     return found
 
@@ -354,13 +354,13 @@ def test_nobody_removes_data_without_a_word(
         platform.down(cast("Any", Context()), volumes=True)
     assert (ended.value.code, taken_down) == (2, [False])
     printed = capsys.readouterr()
-    assert "the volumes house_database, house-registry" in printed.out
+    assert "the volumes sample_database, sample-registry" in printed.out
     assert "--yes" in printed.err
     platform.down(cast("Any", Context()), volumes=True, yes=True)
     assert taken_down == [False, True]
 
 
-@pytest.mark.parametrize(("typed", "removed"), [("house", [True]), ("y", [])])
+@pytest.mark.parametrize(("typed", "removed"), [("sample", [True]), ("y", [])])
 def test_at_a_terminal_the_projects_name_is_typed(
     taken_down: list[bool], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool]
 ) -> None:
@@ -392,7 +392,7 @@ def test_status_says_all_that_there_is_and_fails_for_what_is_down(
 
 
 @pytest.mark.usefixtures("taken_down")
-@pytest.mark.parametrize("users", [[], ["house"]])
+@pytest.mark.parametrize("users", [[], ["sample"]])
 def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
     users: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -406,7 +406,7 @@ def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
     platform.down(Context(), registry=True)
     assert options == [{"volumes": False, "registry": True}]
     said = " ".join(capsys.readouterr().out.split())
-    told = "for house: to stop it, `./run inv cluster.down`, then `./run inv down`; or at once"
+    told = "for sample: to stop it, `./run inv cluster.down`, then `./run inv down`; or at once"
     assert (f"{told} `./run inv down --registry`" in said) is bool(users)
 
 

@@ -6,7 +6,7 @@ from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration, image_variable, parse
 
 GOOD = """\
-name = "house"
+name = "sample"
 
 [registry]
 address = "localhost:5001"
@@ -170,7 +170,7 @@ def test_names_every_mistake_with_its_line_and_what_is_allowed() -> None:
             "18: images.Ground: not a name (allowed: lower-case letters",
         ),
         (
-            'name = "house"',
+            'name = "sample"',
             "name = 7",
             "1: name: 7 is not allowed (allowed: lower-case letters, digits and single hyphens)",
         ),
@@ -302,5 +302,5 @@ def test_the_local_clusters_own_context_leads_to_local_and_nowhere_else() -> Non
         return f'\n[environments.{name}]\ncontexts = ["work"]\nnamespace = "n"\nvalues = "chart/v.yaml"\n'
 
     made = read(GOOD + environment("local") + environment("develop"))
-    assert made.contexts("local") == ("kind-house", "work")
+    assert made.contexts("local") == ("kind-sample", "work")
     assert made.contexts("develop") == ("work",)

@@ -171,20 +171,20 @@ def test_a_folder_without_a_declaration_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_environment_names_another_registry(
-    house: Path, monkeypatch: pytest.MonkeyPatch
+    sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (house / "delivery.toml").write_text(DECLARATION)
+    (sample / "delivery.toml").write_text(DECLARATION)
     monkeypatch.setenv("DELIVERY_REGISTRY", "docker.io/acme")
-    assert files.load_declaration(house).registry.address == "docker.io/acme"
+    assert files.load_declaration(sample).registry.address == "docker.io/acme"
 
 
-def test_an_address_that_is_none_is_an_error(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (house / "delivery.toml").write_text(DECLARATION)
+def test_an_address_that_is_none_is_an_error(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sample / "delivery.toml").write_text(DECLARATION)
     monkeypatch.setenv("DELIVERY_REGISTRY", "http://docker.io")
     with pytest.raises(
         DeclarationError, match=r"DELIVERY_REGISTRY: 'http://docker\.io' is no registry's address"
     ):
-        files.load_declaration(house)
+        files.load_declaration(sample)
 
 
 def test_reads_the_version_of_a_subproject(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ PATCHES = tuple(f"{name}-v1.0.1" for name in NAMES)
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     """A clone with everything at 1.0.0, tagged."""
-    made = Repository(tmp_path / "house")
+    made = Repository(tmp_path / "sample")
     made.write("base-image/VERSION", "1.0.0\n")
     made.write("base-image/.dockerignore", "*\n!rootfs\n")
     made.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n!VERSION\n")

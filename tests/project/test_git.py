@@ -14,7 +14,7 @@ from tests.repositories import Repository
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "house")
+    return Repository(tmp_path / "sample")
 
 
 @pytest.fixture
@@ -175,15 +175,15 @@ def test_replacements_and_grafts_change_nothing(repository: Repository) -> None:
 
 
 def test_a_project_in_a_folder_of_a_clone_sees_its_own_paths(repository: Repository) -> None:
-    repository.commit("first", "house/a", "other")
+    repository.commit("first", "sample/a", "other")
     sha = repository.commit("second", "other")
-    clone = git.load_clone(repository.root / "house")
-    assert clone.prefix == "house/"
-    assert [one.paths for one in read(repository.root / "house")] == [(), ("a",)]
+    clone = git.load_clone(repository.root / "sample")
+    assert clone.prefix == "sample/"
+    assert [one.paths for one in read(repository.root / "sample")] == [(), ("a",)]
     assert git.text_at(clone, sha, "a") is not None
     assert git.text_at(clone, sha, "other") is None
     first = next(iter(reversed(git.history(clone, []))))
-    repository.commit("third", house__a="three\n")
+    repository.commit("third", sample__a="three\n")
     assert git.text_at(clone, first, "a") != git.text_at(clone, "HEAD", "a") == "three\n"
 
 
@@ -259,7 +259,7 @@ def test_describes_a_commit(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert git.describe(tmp_path) is None
-    repository = Repository(tmp_path / "house")
+    repository = Repository(tmp_path / "sample")
     assert git.describe(repository.root) is None
     repository.commit("feat: first")
     assert git.describe(repository.root, "0" * 40) is None

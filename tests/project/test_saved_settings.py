@@ -41,8 +41,8 @@ def test_a_file_that_cannot_be_read_counts_for_nothing(tmp_path: Path, content: 
 
 def test_the_name_is_kept_as_the_ports_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    assert files.project_name("house", tmp_path) == "house"
+    assert files.project_name("sample", tmp_path) == "sample"
     saved_settings.save(tmp_path, {"COMPOSE_PROJECT_NAME": "mine"}, is_local=True)
-    assert files.project_name("house", tmp_path) == "mine"
+    assert files.project_name("sample", tmp_path) == "mine"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "another")
-    assert files.project_name("house", tmp_path) == "another"
+    assert files.project_name("sample", tmp_path) == "another"

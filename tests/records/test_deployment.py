@@ -17,7 +17,7 @@ from delivery.records.deployment import (
 DEPLOYMENT = Deployment(
     action=Action.DEPLOY,
     environment="develop",
-    context="kind-house",
+    context="kind-sample",
     namespace="platform",
     contents=Contents(versions={"api-rest": "1.1.0"}),
 )

@@ -118,7 +118,7 @@ def test_times_are_utc_with_milliseconds() -> None:
         ((), ["base-image", "api-rest", "platform-chart"]),
         (("apps",), ["api-rest"]),
         (("platform-chart",), ["platform-chart"]),
-        (("house",), ["house"]),
+        (("sample",), ["sample"]),
         (("apps", "api-rest"), ["api-rest"]),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_component_that_is_none_is_an_error(declaration: Declaration) -> None:
         DeclarationError, match="record cellar: there is no such component"
     ) as raised:
         components(declaration, ("cellar",))
-    assert raised.value.hint == "one of base-image, api-rest, platform-chart, apps, house"
+    assert raised.value.hint == "one of base-image, api-rest, platform-chart, apps, sample"
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from tests.registries import Answer, serving
 
 TOLD = Notice(
     "SUCCESS",
-    "house",
+    "sample",
     "release/1.2",
     "1.2.0-rc.3",
     "fix: <b> & more",
     "staging",
     "Zoë",
-    "https://ci/job/house/7/?a=1&b=2",
+    "https://ci/job/sample/7/?a=1&b=2",
     200.0,
     [
         StageTime("build", "succeeded", 12.34),
@@ -36,14 +36,14 @@ TOLD = Notice(
 
 
 def test_it_says_what_where_who_how_long_and_links_to_the_build() -> None:
-    assert TOLD.headline == "✅ house, release/1.2, succeeded"
+    assert TOLD.headline == "✅ sample, release/1.2, succeeded"
     assert TOLD.lines() == [
         "what: 1.2.0-rc.3 “fix: <b> & more”",
         "where: staging",
         "who: Zoë",
         "how long: 3 min 20 s",
         "stages: build 12.3 s, scan 3.0 s (failed), push did not end",
-        "build: https://ci/job/house/7/?a=1&b=2",
+        "build: https://ci/job/sample/7/?a=1&b=2",
     ]
 
 
@@ -57,13 +57,13 @@ def test_it_says_what_where_who_how_long_and_links_to_the_build() -> None:
     ],
 )
 def test_every_outcome_has_words(result: str, words: str) -> None:
-    assert Notice(result, "house", "", "", "", "", "me", "", None, ()).headline.endswith(
-        f"house {words}"
+    assert Notice(result, "sample", "", "", "", "", "me", "", None, ()).headline.endswith(
+        f"sample {words}"
     )
 
 
 def test_what_is_not_known_is_left_out_or_said() -> None:
-    assert Notice("FAILURE", "house", "", "", "", "", "me", "javascript:x", None, ()).lines() == [
+    assert Notice("FAILURE", "sample", "", "", "", "", "me", "javascript:x", None, ()).lines() == [
         "where: nowhere",
         "who: me",
         "how long: no data",
@@ -73,7 +73,7 @@ def test_what_is_not_known_is_left_out_or_said() -> None:
 
 def source(declaration: Declaration, ref: Ref) -> Source:
     decision = gitflow.decide(ref, declaration)
-    return Source(declaration, decision, {"house": "1.2.0"}, Origin("Zoë"), "fix: it")
+    return Source(declaration, decision, {"sample": "1.2.0"}, Origin("Zoë"), "fix: it")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_it_comes_from_git_and_the_journal(
 ) -> None:
     events = [
         Record(
-            component="house",
+            component="sample",
             version="1",
             environment="none",
             responsible="Zoë",
@@ -109,7 +109,7 @@ def test_it_comes_from_git_and_the_journal(
     monkeypatch.setenv("BUILD_URL", "https://ci/7/")
     told = notification.notice("SUCCESS", tmp_path)
     assert (told.project, told.ref, told.version, told.subject) == (
-        "house",
+        "sample",
         expected,
         "1.2.0",
         "fix: it",
@@ -126,8 +126,8 @@ def test_the_outcome_is_told_where_nothing_else_can_be_found_out(
 
     monkeypatch.setattr(recorder, "source", broken)
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "me")
-    told = notification.notice("FAILURE", tmp_path / "house")
-    assert (told.headline, told.responsible) == ("❌ house failed", "me")
+    told = notification.notice("FAILURE", tmp_path / "sample")
+    assert (told.headline, told.responsible) == ("❌ sample failed", "me")
 
 
 @pytest.mark.parametrize(

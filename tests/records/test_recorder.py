@@ -41,9 +41,9 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Repository:
+def sample(tmp_path: Path) -> Repository:
     """A clone with everything at 1.0.0, tagged, on develop with a feature."""
-    made = Repository(tmp_path / "house")
+    made = Repository(tmp_path / "sample")
     made.write("base-image/VERSION", "1.0.0\n")
     made.write("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "1.0.0"\n')
     made.write("platform-chart/Chart.yaml", "apiVersion: v2\nname: platform\nversion: 1.0.0\n")
@@ -73,8 +73,8 @@ def waiting(*names: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.usefixtures("build")
-def test_a_stage_says_when_it_starts_and_how_it_ends(house: Repository) -> None:
-    with recorder.stage("build", step="build", root=house.root):
+def test_a_stage_says_when_it_starts_and_how_it_ends(sample: Repository) -> None:
+    with recorder.stage("build", step="build", root=sample.root):
         assert waiting("component", "status") == [
             ("base-image", "started"),
             ("api-rest", "started"),
@@ -93,24 +93,24 @@ def test_a_stage_says_when_it_starts_and_how_it_ends(house: Repository) -> None:
     assert details == {
         "at": "",
         "pipeline": BUILD,
-        "commit": house.git("rev-parse", "HEAD"),
+        "commit": sample.git("rev-parse", "HEAD"),
         "branch": "develop",
         "line": "develop",
-        "committed_at": house.git("log", "-1", "--format=%cI"),
+        "committed_at": sample.git("log", "-1", "--format=%cI"),
         "seconds": 0,
         "step": "build",
     }
     assert [one.event for one in outbox.waiting()] == [
-        record.to_json() for record in recorder.journal(house.root)
+        record.to_json() for record in recorder.journal(sample.root)
     ]
     assert {one.ledger for one in outbox.waiting()} == {"http://localhost:1"}
 
 
-def test_by_hand_a_stage_is_not_recorded(house: Repository) -> None:
-    with recorder.stage("build", root=house.root):
+def test_by_hand_a_stage_is_not_recorded(sample: Repository) -> None:
+    with recorder.stage("build", root=sample.root):
         pass
     assert outbox.waiting() == []
-    assert recorder.journal(house.root) == []
+    assert recorder.journal(sample.root) == []
 
 
 @pytest.mark.usefixtures("build")
@@ -123,9 +123,9 @@ def test_by_hand_a_stage_is_not_recorded(house: Repository) -> None:
     ],
 )
 def test_a_stage_that_fails_says_why_and_fails_as_it_would(
-    house: Repository, error: BaseException, said: str
+    sample: Repository, error: BaseException, said: str
 ) -> None:
-    with pytest.raises(type(error)), recorder.stage("build", components=["apps"], root=house.root):
+    with pytest.raises(type(error)), recorder.stage("build", components=["apps"], root=sample.root):
         raise error
     assert waiting("component", "status", "error") == [
         ("api-rest", "started", None),
@@ -135,16 +135,16 @@ def test_a_stage_that_fails_says_why_and_fails_as_it_would(
 
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize(("code", "status"), [(0, "succeeded"), (3, "failed")])
-def test_an_exit_is_a_failure_by_its_code(house: Repository, code: int, status: str) -> None:
-    with pytest.raises(SystemExit), recorder.stage("build", components=["apps"], root=house.root):
+def test_an_exit_is_a_failure_by_its_code(sample: Repository, code: int, status: str) -> None:
+    with pytest.raises(SystemExit), recorder.stage("build", components=["apps"], root=sample.root):
         sys.exit(code)
     assert waiting("status")[-1] == (status,)
 
 
 @pytest.mark.usefixtures("build")
-def test_a_second_step_of_a_stage_begins_nothing_anew(house: Repository) -> None:
+def test_a_second_step_of_a_stage_begins_nothing_anew(sample: Repository) -> None:
     for step in ("first", "second"):
-        with recorder.stage("scan", components=["api-rest"], step=step, root=house.root):
+        with recorder.stage("scan", components=["api-rest"], step=step, root=sample.root):
             pass
     assert waiting("step", "status") == [
         ("first", "started"),
@@ -155,25 +155,25 @@ def test_a_second_step_of_a_stage_begins_nothing_anew(house: Repository) -> None
 
 @pytest.mark.usefixtures("build")
 def test_another_pipeline_has_a_journal_of_its_own(
-    house: Repository, monkeypatch: pytest.MonkeyPatch
+    sample: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     monkeypatch.setenv("BUILD_URL", BUILD.replace("7", "8"))
-    assert recorder.journal(house.root) == []
-    with recorder.stage("build", components=["apps"], root=house.root):
+    assert recorder.journal(sample.root) == []
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
-    assert [record.status for record in recorder.journal(house.root)] == ["started", "succeeded"]
+    assert [record.status for record in recorder.journal(sample.root)] == ["started", "succeeded"]
 
 
 @pytest.mark.usefixtures("build")
-def test_a_line_of_the_journal_that_was_cut_off_is_left_out(house: Repository) -> None:
-    with recorder.stage("build", components=["apps"], root=house.root):
+def test_a_line_of_the_journal_that_was_cut_off_is_left_out(sample: Repository) -> None:
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
-    (file,) = (house.root / ".delivery" / "records").iterdir()
+    (file,) = (sample.root / ".delivery" / "records").iterdir()
     with file.open("a") as out:
         out.write('[1]\n{"comp')
-    assert len(recorder.journal(house.root)) == 2
+    assert len(recorder.journal(sample.root)) == 2
 
 
 def test_what_cannot_be_recorded_is_said_and_the_work_goes_on(
@@ -192,52 +192,52 @@ def test_what_cannot_be_recorded_is_said_and_the_work_goes_on(
 
 @pytest.mark.usefixtures("build")
 def test_an_outbox_that_cannot_be_written_is_said_and_the_work_goes_on(
-    house: Repository,
+    sample: Repository,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     assert "records: not recorded: make the outbox" in capsys.readouterr().err
-    assert len(recorder.journal(house.root)) == 2  # which is told of at the end all the same
+    assert len(recorder.journal(sample.root)) == 2  # which is told of at the end all the same
 
 
 @pytest.mark.usefixtures("build")
 def test_a_journal_that_cannot_be_written_is_said_and_the_work_goes_on(
-    house: Repository, capsys: pytest.CaptureFixture[str]
+    sample: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (house.root / ".delivery").write_text("")
-    with recorder.stage("build", components=["apps"], root=house.root):
+    (sample.root / ".delivery").write_text("")
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     assert "records: not recorded: " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("build")
 def test_a_mistake_of_our_own_in_recording_is_not_felt(
-    house: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sample: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(outbox, "add", broken)
     monkeypatch.setattr(outbox, "deliver", lambda *_, **__: broken())
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
 
 
 def test_without_a_ledger_nothing_waits(
-    house: Repository, monkeypatch: pytest.MonkeyPatch, declaration: Declaration
+    sample: Repository, monkeypatch: pytest.MonkeyPatch, declaration: Declaration
 ) -> None:
     monkeypatch.delenv("DELIVERY_LEDGER")
     monkeypatch.setenv("BUILD_URL", BUILD)
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     assert outbox.waiting() == []
-    assert len(recorder.journal(house.root)) == 2
+    assert len(recorder.journal(sample.root)) == 2
     with pytest.raises(DeclarationError, match="nothing says where it is"):
         recorder.ledger(declaration)
 
@@ -282,18 +282,18 @@ def test_the_ledgers_address_is_declared_and_may_be_told(monkeypatch: pytest.Mon
     ],
 )
 def test_who_is_responsible(
-    house: Repository, monkeypatch: pytest.MonkeyPatch, told: Mapping[str, str], expected: str
+    sample: Repository, monkeypatch: pytest.MonkeyPatch, told: Mapping[str, str], expected: str
 ) -> None:
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    assert recorder.source(house.root).origin.responsible == expected
+    assert recorder.source(sample.root).origin.responsible == expected
 
 
 def test_what_a_clone_is_is_found_without_asking_its_remote(
-    house: Repository, capsys: pytest.CaptureFixture[str]
+    sample: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house.git("remote", "add", "origin", "file:///nowhere")
-    assert recorder.source(house.root).versions["api-rest"] == "1.1.0-dev.1"
+    sample.git("remote", "add", "origin", "file:///nowhere")
+    assert recorder.source(sample.root).versions["api-rest"] == "1.1.0-dev.1"
     assert capsys.readouterr().out == ""
 
 
@@ -325,13 +325,13 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
 
 @pytest.mark.usefixtures("build")
 def test_what_was_recorded_is_delivered_with_the_token(
-    house: Repository,
+    sample: Repository,
     ledger: Ledger,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         assert [event["status"] for event in ledger.taken.values()] == ["started"]
     assert [event["status"] for event in ledger.taken.values()] == ["started", "succeeded"]
     assert ledger.tokens == {"Bearer secret"}
@@ -351,16 +351,16 @@ def test_its_ledger_alone_sees_the_token(ledger: Ledger, monkeypatch: pytest.Mon
 
 
 def test_the_token_is_for_the_declared_ledger_where_none_is_named(
-    house: Repository, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    sample: Repository, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
     address = os.environ["DELIVERY_LEDGER"]
     monkeypatch.delenv("DELIVERY_LEDGER")
     outbox.add(address, [{"component": "a"}])
-    recorder.deliver(seconds=10, root=house.root)
-    house.write("delivery.toml", DECLARATION + f'[records]\nledger = "{address}"\n')
+    recorder.deliver(seconds=10, root=sample.root)
+    sample.write("delivery.toml", DECLARATION + f'[records]\nledger = "{address}"\n')
     outbox.add(address, [{"component": "a"}])
-    recorder.deliver(seconds=10, root=house.root)
+    recorder.deliver(seconds=10, root=sample.root)
     assert ledger.tokens == {"", "Bearer secret"}
 
 
@@ -378,11 +378,11 @@ def test_the_token_is_shown_to_nobody_where_nothing_says_whose_it_is(
 
 @pytest.mark.usefixtures("build")
 def test_a_ledger_that_is_away_is_said_once_and_the_events_wait_for_it(
-    house: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+    sample: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger.status = 503
     for stage in ("build", "push"):
-        with recorder.stage(stage, components=["apps"], root=house.root):
+        with recorder.stage(stage, components=["apps"], root=sample.root):
             pass
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -400,10 +400,10 @@ def test_a_ledger_that_is_away_is_said_once_and_the_events_wait_for_it(
 
 @pytest.mark.usefixtures("build")
 def test_a_refused_event_is_said(
-    house: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+    sample: Repository, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger.status = 422
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     assert "the ledger will never take an event, which was put aside as" in capsys.readouterr().err
     assert len(outbox.rejected()) == 2
@@ -493,12 +493,12 @@ CONTENTS = Contents(versions=VERSIONS)
 
 def deploy(
     declaration: Declaration,
-    house: Repository,
+    sample: Repository,
     error: BaseException | None = None,
     release: Release | None = None,
 ) -> None:
     """A deploy that ends so."""
-    with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
+    with recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root) as recording:
         recording.start(
             Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS), release
         )
@@ -506,32 +506,34 @@ def deploy(
             raise error
 
 
-def test_a_deploy_is_recorded_by_hand_too(declaration: Declaration, house: Repository) -> None:
-    sha = house.git("rev-parse", "main")
-    deploy(declaration, house, release=replace(RELEASE, commit=sha))
+def test_a_deploy_is_recorded_by_hand_too(declaration: Declaration, sample: Repository) -> None:
+    sha = sample.git("rev-parse", "main")
+    deploy(declaration, sample, release=replace(RELEASE, commit=sha))
     assert waiting("component", "environment", "stage", "status", "changed") == [
         ("api-rest", "staging", "deploy", "started", None),
         ("platform-chart", "staging", "deploy", "started", None),
         ("api-rest", "staging", "deploy", "succeeded", True),
         ("platform-chart", "staging", "deploy", "succeeded", True),
     ]
-    committed = house.git("log", "-1", "--format=%cI", "main")
+    committed = sample.git("log", "-1", "--format=%cI", "main")
     assert set(waiting("commit", "branch", "line", "committed_at", "pipeline")) == {
         (sha, "main", "release", committed, "")
     }
-    assert recorder.journal(house.root) == []
+    assert recorder.journal(sample.root) == []
 
 
-def test_a_commit_that_is_not_here_has_no_time(declaration: Declaration, house: Repository) -> None:
-    deploy(declaration, house, release=replace(RELEASE, commit="0" * 40))
+def test_a_commit_that_is_not_here_has_no_time(
+    declaration: Declaration, sample: Repository
+) -> None:
+    deploy(declaration, sample, release=replace(RELEASE, commit="0" * 40))
     assert set(waiting("commit", "committed_at")) == {("0" * 40, "")}
 
 
 def test_a_deploy_that_failed_and_was_rolled_back_says_both(
-    declaration: Declaration, house: Repository
+    declaration: Declaration, sample: Repository
 ) -> None:
     with pytest.raises(DeployError):
-        deploy(declaration, house, DeployError("upgrade: not ready", rolled_back=True))
+        deploy(declaration, sample, DeployError("upgrade: not ready", rolled_back=True))
     assert waiting("component", "status", "error")[2:] == [
         ("api-rest", "failed", "upgrade: not ready"),
         ("platform-chart", "failed", "upgrade: not ready"),
@@ -540,13 +542,13 @@ def test_a_deploy_that_failed_and_was_rolled_back_says_both(
     ]
 
 
-def test_the_versions_to_come_are_gits(declaration: Declaration, house: Repository) -> None:
+def test_the_versions_to_come_are_gits(declaration: Declaration, sample: Repository) -> None:
     expected = {"base-image": "1.0.0", "api-rest": "1.1.0-dev.1", "platform-chart": "1.0.1-dev.1"}
-    assert gather.load_checkout(declaration, house.root, ask=False).published == expected
+    assert gather.load_checkout(declaration, sample.root, ask=False).published == expected
 
 
 def test_the_time_before_it_is_known_what_is_deployed_counts(
-    declaration: Declaration, house: Repository, monkeypatch: pytest.MonkeyPatch
+    declaration: Declaration, sample: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a deploy that fails early in a pipeline, and of a verification that takes a version back."""
     monkeypatch.setenv("BUILD_URL", BUILD)
@@ -554,7 +556,7 @@ def test_the_time_before_it_is_known_what_is_deployed_counts(
     monkeypatch.setattr(recorder, "_now", lambda: next(clock))
     with (
         pytest.raises(DeployError),
-        recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root),
+        recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root),
     ):
         raise DeployError("cannot reach the cluster")
     assert {seconds for status, seconds in waiting("status", "seconds") if status == "failed"} == {
@@ -563,10 +565,10 @@ def test_the_time_before_it_is_known_what_is_deployed_counts(
 
 
 def test_a_verification_that_takes_a_version_back_began_before_its_tests(
-    declaration: Declaration, house: Repository
+    declaration: Declaration, sample: Repository
 ) -> None:
     def verify() -> None:
-        with recorder.deployment(declaration, "verify", Action.VERIFY, house.root) as recording:
+        with recorder.deployment(declaration, "verify", Action.VERIFY, sample.root) as recording:
             recording.entered -= timedelta(minutes=5)  # the tests took so long
             recording.start(
                 Deployment(action=Action.VERIFY, environment="staging", contents=CONTENTS)
@@ -582,28 +584,28 @@ def test_a_verification_that_takes_a_version_back_began_before_its_tests(
 
 
 @pytest.mark.usefixtures("build")
-def test_a_stage_says_the_digests_that_this_clone_has_published(house: Repository) -> None:
-    house.write(".delivery/release.json", RELEASE.to_json())
-    house.git("switch", "--quiet", "main")
-    with recorder.stage("verify", root=house.root):
+def test_a_stage_says_the_digests_that_this_clone_has_published(sample: Repository) -> None:
+    sample.write(".delivery/release.json", RELEASE.to_json())
+    sample.git("switch", "--quiet", "main")
+    with recorder.stage("verify", root=sample.root):
         pass
     assert waiting("component", "version", "digest")[2:] == [
         ("api-rest", "1.0.0", "sha256:" + "c" * 64),
         ("platform-chart", "1.0.0", "sha256:" + "d" * 64),
     ]
-    house.write("api-rest/src/b", "other")
-    house.commit("fix: another")
-    with recorder.stage("push", components=["api-rest"], root=house.root):
+    sample.write("api-rest/src/b", "other")
+    sample.commit("fix: another")
+    with recorder.stage("push", components=["api-rest"], root=sample.root):
         pass
     assert waiting("version", "digest")[4:] == [("1.0.1", None)] * 2
 
 
 def test_a_deploy_by_hand_that_is_refused_before_it_begins_is_none(
-    declaration: Declaration, house: Repository
+    declaration: Declaration, sample: Repository
 ) -> None:
     with (
         pytest.raises(DeclarationError),
-        recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root),
+        recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root),
     ):
         raise DeclarationError("no such version")
     assert outbox.waiting() == []
@@ -611,11 +613,11 @@ def test_a_deploy_by_hand_that_is_refused_before_it_begins_is_none(
 
 @pytest.mark.usefixtures("build")
 def test_in_a_pipeline_it_is_a_stage_that_failed(
-    declaration: Declaration, house: Repository
+    declaration: Declaration, sample: Repository
 ) -> None:
     with (
         pytest.raises(DeclarationError),
-        recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root),
+        recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root),
     ):
         raise DeclarationError("no such version")
     assert waiting("component", "version", "environment", "status") == [
@@ -627,10 +629,12 @@ def test_in_a_pipeline_it_is_a_stage_that_failed(
 
 
 @pytest.mark.usefixtures("build")
-def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: Repository) -> None:
+def test_a_refused_removal_is_no_failed_deploy(
+    declaration: Declaration, sample: Repository
+) -> None:
     with (
         pytest.raises(DeclarationError),
-        recorder.deployment(declaration, "undeploy", Action.REMOVE, house.root),
+        recorder.deployment(declaration, "undeploy", Action.REMOVE, sample.root),
     ):
         raise DeclarationError("not confirmed")
     assert outbox.waiting() == []
@@ -638,16 +642,16 @@ def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, house: 
 
 @pytest.mark.usefixtures("build")
 def test_a_verification_that_brings_the_old_version_back_says_so_of_what_had_changed(
-    declaration: Declaration, house: Repository
+    declaration: Declaration, sample: Repository
 ) -> None:
     before = Contents(versions={**VERSIONS, "platform-chart": "0.9.0"})
-    with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
+    with recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root) as recording:
         started = Deployment(
             action=Action.DEPLOY, environment="staging", contents=CONTENTS, before=before
         )
         recording.start(started)
         recording.finish(started.ended(Outcome.SUCCEEDED))
-    with pytest.raises(DeployError), recorder.stage("verify", root=house.root):
+    with pytest.raises(DeployError), recorder.stage("verify", root=sample.root):
         raise DeployError("test", rolled_back=True)
     assert waiting("component", "stage", "status")[3:] == [
         ("platform-chart", "verify", "started"),
@@ -676,10 +680,10 @@ with recorder.stage("build", components=["apps"], root=Path(sys.argv[1])):
     ],
 )
 def test_a_stage_that_is_ended_from_outside(
-    house: Repository, sent: signal.Signals, said: str | None
+    sample: Repository, sent: signal.Signals, said: str | None
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(house.root)],
+        [sys.executable, "-c", SCRIPT, str(sample.root)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -698,17 +702,17 @@ def test_a_stage_that_is_ended_from_outside(
 
 
 def test_sigterm_is_nobody_elses_afterwards(
-    house: Repository, monkeypatch: pytest.MonkeyPatch
+    sample: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BUILD_URL", BUILD)
-    with recorder.stage("build", components=["apps"], root=house.root):
+    with recorder.stage("build", components=["apps"], root=sample.root):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_deploy_is_told_when_it_begins(
-    declaration: Declaration, house: Repository, ledger: Ledger
+    declaration: Declaration, sample: Repository, ledger: Ledger
 ) -> None:
-    with recorder.deployment(declaration, "deploy", Action.DEPLOY, house.root) as recording:
+    with recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root) as recording:
         recording.start(Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS))
         assert [event["status"] for event in ledger.taken.values()] == ["started", "started"]

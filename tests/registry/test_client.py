@@ -184,59 +184,59 @@ class House:
 
 
 @pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
-def house(request: pytest.FixtureRequest) -> Iterator[House]:
+def sample(request: pytest.FixtureRequest) -> Iterator[House]:
     registry = FullRegistry(referrers=request.param)
     with serving(registry) as (address, seen):
         yield House(registry, address, seen)
 
 
 @pytest.fixture
-def image(house: House, tmp_path: Path) -> str:
+def image(sample: House, tmp_path: Path) -> str:
     write_layout(tmp_path / "image")
-    digest = house.client.push_layout(tmp_path / "image", house.app, TAG, no_line)
-    house.asked()
+    digest = sample.client.push_layout(tmp_path / "image", sample.app, TAG, no_line)
+    sample.asked()
     return digest
 
 
 def test_a_tag_is_put_without_moving_a_blob_and_again_for_one_request(
-    house: House, image: str
+    sample: House, image: str
 ) -> None:
-    assert house.client.put_tag(house.app, "1.0.0", image)
-    assert house.registry.tags["app", "1.0.0"] == house.registry.tags["app", TAG] == image
-    assert house.asked() == [
+    assert sample.client.put_tag(sample.app, "1.0.0", image)
+    assert sample.registry.tags["app", "1.0.0"] == sample.registry.tags["app", TAG] == image
+    assert sample.asked() == [
         "HEAD /v2/app/manifests/1.0.0",
         f"GET /v2/app/manifests/{image}",
         "PUT /v2/app/manifests/1.0.0",
         "GET /v2/app/manifests/1.0.0",
     ]
-    assert not house.client.put_tag(house.app, TAG, image)
-    assert house.asked() == [f"HEAD /v2/app/manifests/{TAG}"]
+    assert not sample.client.put_tag(sample.app, TAG, image)
+    assert sample.asked() == [f"HEAD /v2/app/manifests/{TAG}"]
 
 
-def test_a_tag_keeps_the_media_type(house: House) -> None:
+def test_a_tag_keeps_the_media_type(sample: House) -> None:
     content, index = b'{"manifests":[]}', "application/vnd.oci.image.index.v1+json"
-    digest = house.registry.hold("app", "k1", content, index)
-    house.client.put_tag(house.app, "1.0.0", digest)
-    assert house.registry.manifests["app", digest] == (index, content)
+    digest = sample.registry.hold("app", "k1", content, index)
+    sample.client.put_tag(sample.app, "1.0.0", digest)
+    assert sample.registry.manifests["app", digest] == (index, content)
 
 
-def test_a_tag_is_never_moved(house: House, image: str, tmp_path: Path) -> None:
+def test_a_tag_is_never_moved(sample: House, image: str, tmp_path: Path) -> None:
     write_layout(tmp_path / "other", b"another layer")
-    other = house.client.push_layout(tmp_path / "other", house.app, "k2", no_line)
-    house.client.put_tag(house.app, "1.0.0", image)
-    house.asked()
+    other = sample.client.push_layout(tmp_path / "other", sample.app, "k2", no_line)
+    sample.client.put_tag(sample.app, "1.0.0", image)
+    sample.asked()
     with pytest.raises(
         RegistryError, match=rf"app:1\.0\.0: it is {image} already, and would be {other}"
     ) as caught:
-        house.client.put_tag(house.app, "1.0.0", other)
+        sample.client.put_tag(sample.app, "1.0.0", other)
     assert "never overwritten" in caught.value.hint
     assert not caught.value.retriable
-    assert not [line for line in house.asked() if line.startswith("PUT")]
+    assert not [line for line in sample.asked() if line.startswith("PUT")]
 
 
-def test_what_is_not_there_cannot_be_tagged(house: House) -> None:
+def test_what_is_not_there_cannot_be_tagged(sample: House) -> None:
     with pytest.raises(RegistryError, match=rf"the registry holds no {sha256(b'gone')}"):
-        house.client.put_tag(house.app, "1.0.0", sha256(b"gone"))
+        sample.client.put_tag(sample.app, "1.0.0", sha256(b"gone"))
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 412])
@@ -265,25 +265,25 @@ def test_a_refused_tag_that_somebody_else_has_just_put_is_well_with_the_same_con
                 client.put_tag(f"{address}/app", "1.0.0", image)
 
 
-def test_a_refused_tag_that_is_not_there_is_a_refusal(house: House, image: str) -> None:
+def test_a_refused_tag_that_is_not_there_is_a_refusal(sample: House, image: str) -> None:
     fault = failing(1, "PUT", "/1.0.0", (403, {}, b'{"errors": [{"code": "DENIED"}]}'))
     with (
-        serving(house.registry, fault) as (address, _),
+        serving(sample.registry, fault) as (address, _),
         pytest.raises(RegistryError, match=r"answered 403 \(DENIED: \)"),
     ):
         Registry(address).put_tag(f"{address}/app", "1.0.0", image)
 
 
-def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
+def test_an_artefact_is_the_same_bytes_each_time(sample: House) -> None:
     def push(name: str, annotations: dict[str, str]) -> str:
         layer = Blob("text/plain", b"hello", {"org.opencontainers.image.title": "hello.txt"})
-        return house.client.push_artifact(
-            house.app, Artifact("text/greeting", [layer], annotations=annotations), tag=name
+        return sample.client.push_artifact(
+            sample.app, Artifact("text/greeting", [layer], annotations=annotations), tag=name
         )
 
     digest = push("one", {"a": "1", "b": "2"})
     assert push("two", {"b": "2", "a": "1"}) == digest
-    held = house.client.fetch(house.app, "one")
+    held = sample.client.fetch(sample.app, "one")
     assert held
     assert (held.digest, held.media_type) == (digest, MANIFEST)
     assert held.manifest == {
@@ -305,86 +305,86 @@ def test_an_artefact_is_the_same_bytes_each_time(house: House) -> None:
         ],
         "annotations": {"a": "1", "b": "2"},
     }
-    assert house.client.blob(house.app, sha256(b"hello")) == b"hello"
+    assert sample.client.blob(sample.app, sha256(b"hello")) == b"hello"
 
 
 def test_an_artefact_is_what_its_config_says_and_without_layers_has_the_empty_one(
-    house: House,
+    sample: House,
 ) -> None:
     config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"platform"}')
-    house.client.push_artifact(house.app, Artifact(config.media_type, [], config=config), tag="1")
-    held = house.client.fetch(house.app, "1")
+    sample.client.push_artifact(sample.app, Artifact(config.media_type, [], config=config), tag="1")
+    held = sample.client.fetch(sample.app, "1")
     assert held
     assert held.manifest["config"] == config.descriptor
     assert "artifactType" not in held.manifest
     assert [layer["digest"] for layer in held.manifest["layers"]] == [sha256(b"{}")]
 
 
-def test_an_artefact_that_is_there_costs_one_request(house: House) -> None:
+def test_an_artefact_that_is_there_costs_one_request(sample: House) -> None:
     def push() -> None:
-        house.client.push_artifact(house.app, Artifact("x/y", [Blob("x/y", b"z")]), tag="1")
+        sample.client.push_artifact(sample.app, Artifact("x/y", [Blob("x/y", b"z")]), tag="1")
 
     push()
-    house.asked()
+    sample.asked()
     push()
-    assert house.asked() == ["HEAD /v2/app/manifests/1"]
+    assert sample.asked() == ["HEAD /v2/app/manifests/1"]
 
 
-def test_an_artefacts_tag_is_moved_only_when_told_to(house: House) -> None:
+def test_an_artefacts_tag_is_moved_only_when_told_to(sample: House) -> None:
     def push(content: bytes, *, overwrite: bool = False) -> str:
         layers = [Blob("x/y", content)]
-        return house.client.push_artifact(
-            house.app, Artifact("x/y", layers), tag="1", overwrite=overwrite
+        return sample.client.push_artifact(
+            sample.app, Artifact("x/y", layers), tag="1", overwrite=overwrite
         )
 
     first = push(b"one")
     with pytest.raises(RegistryError, match=f"it is {first} already"):
         push(b"two")
-    assert house.registry.tags["app", "1"] == first
-    assert push(b"two", overwrite=True) == house.registry.tags["app", "1"] != first
+    assert sample.registry.tags["app", "1"] == first
+    assert push(b"two", overwrite=True) == sample.registry.tags["app", "1"] != first
 
 
-def test_what_is_attached_is_found(house: House, image: str) -> None:
-    assert house.client.referrers(house.app, image) == []
-    first, second = house.attach(image), house.attach(image, b"signature")
-    found = house.client.referrers(house.app, image)
+def test_what_is_attached_is_found(sample: House, image: str) -> None:
+    assert sample.client.referrers(sample.app, image) == []
+    first, second = sample.attach(image), sample.attach(image, b"signature")
+    found = sample.client.referrers(sample.app, image)
     assert [one.digest for one in found] == [first, second]
-    size = len(house.registry.manifests["app", first][1])
+    size = len(sample.registry.manifests["app", first][1])
     assert found[0] == Referrer(first, SBOM, size, {})
-    subject = json.loads(house.registry.manifests["app", first][1])["subject"]
+    subject = json.loads(sample.registry.manifests["app", first][1])["subject"]
     assert subject == {
         "mediaType": MANIFEST,
         "digest": image,
-        "size": len(house.registry.manifests["app", image][1]),
+        "size": len(sample.registry.manifests["app", image][1]),
     }
-    standing_in = ("app", image.replace(":", "-")) in house.registry.tags
-    assert standing_in is not house.registry.referrers
+    standing_in = ("app", image.replace(":", "-")) in sample.registry.tags
+    assert standing_in is not sample.registry.referrers
 
 
 def test_a_registry_that_does_not_list_attachments_is_asked_to_once(
-    house: House, image: str
+    sample: House, image: str
 ) -> None:
-    house.client.referrers(house.app, image)
-    house.asked()
-    house.client.referrers(house.app, image)
-    asked = "referrers" if house.registry.referrers else "manifests"
-    assert [line.split("/")[3] for line in house.asked()] == [asked]
+    sample.client.referrers(sample.app, image)
+    sample.asked()
+    sample.client.referrers(sample.app, image)
+    asked = "referrers" if sample.registry.referrers else "manifests"
+    assert [line.split("/")[3] for line in sample.asked()] == [asked]
 
 
-def test_what_is_attached_already_is_left(house: House, image: str) -> None:
-    house.attach(image)
-    house.asked()
-    house.attach(image)
-    assert not [line for line in house.asked() if not line.startswith(("GET", "HEAD"))]
+def test_what_is_attached_already_is_left(sample: House, image: str) -> None:
+    sample.attach(image)
+    sample.asked()
+    sample.attach(image)
+    assert not [line for line in sample.asked() if not line.startswith(("GET", "HEAD"))]
 
 
 def test_an_attachment_that_was_cut_off_before_it_was_listed_is_listed_by_the_next_push(
-    house: House, image: str
+    sample: House, image: str
 ) -> None:
-    digest = house.attach(image, tag="sbom")
-    house.registry.tags.pop(("app", image.replace(":", "-")), None)
-    assert house.attach(image, tag="sbom") == digest
-    assert [one.digest for one in house.client.referrers(house.app, image)] == [digest]
+    digest = sample.attach(image, tag="sbom")
+    sample.registry.tags.pop(("app", image.replace(":", "-")), None)
+    assert sample.attach(image, tag="sbom") == digest
+    assert [one.digest for one in sample.client.referrers(sample.app, image)] == [digest]
 
 
 def test_who_is_lost_from_the_list_of_attachments_adds_itself_again(tmp_path: Path) -> None:
@@ -400,19 +400,19 @@ def test_who_is_lost_from_the_list_of_attachments_adds_itself_again(tmp_path: Pa
             registry.hold(*fallback, other, "application/vnd.oci.image.index.v1+json")
 
     with serving(registry, fault) as (address, seen):
-        house = House(registry, address, seen)
-        house.client.push_layout(tmp_path, house.app, TAG, no_line)
-        digest = house.attach(image)
-        assert [one.digest for one in house.client.referrers(house.app, image)] == [
+        sample = House(registry, address, seen)
+        sample.client.push_layout(tmp_path, sample.app, TAG, no_line)
+        digest = sample.attach(image)
+        assert [one.digest for one in sample.client.referrers(sample.app, image)] == [
             "sha256:other",
             digest,
         ]
     assert not lost[0]
 
 
-def test_nothing_can_be_attached_to_what_is_not_there(house: House) -> None:
+def test_nothing_can_be_attached_to_what_is_not_there(sample: House) -> None:
     with pytest.raises(RegistryError, match="the registry does not hold it"):
-        house.attach(sha256(b"gone"))
+        sample.attach(sha256(b"gone"))
 
 
 def test_long_lists_of_attachments_come_in_pages() -> None:
@@ -450,67 +450,69 @@ WRONG = {"Docker-Content-Digest": sha256(b"x")}
     ],
 )
 def test_a_manifest_is_what_its_digest_and_its_header_say(
-    house: House, image: str, reference: str, answer: Answer, message: str
+    sample: House, image: str, reference: str, answer: Answer, message: str
 ) -> None:
     asked = image if reference == "digest" else reference
     with (
-        serving(house.registry, failing(1, "GET", "/manifests/", answer)) as (address, _),
+        serving(sample.registry, failing(1, "GET", "/manifests/", answer)) as (address, _),
         pytest.raises(RegistryError, match=message.replace("{image}", image)),
     ):
         Registry(address).fetch(f"{address}/app", asked)
 
 
 @pytest.mark.usefixtures("image")
-def test_a_blob_is_what_its_digest_says(house: House) -> None:
+def test_a_blob_is_what_its_digest_says(sample: House) -> None:
     with (
-        serving(house.registry, failing(1, "GET", "/blobs/", (200, {}, b"other"))) as (address, _),
+        serving(sample.registry, failing(1, "GET", "/blobs/", (200, {}, b"other"))) as (address, _),
         pytest.raises(RegistryError, match="says sha256"),
     ):
         Registry(address).blob(f"{address}/app", sha256(b"a layer"))
 
 
-def test_what_is_deleted_is_gone_and_its_tags_with_it(house: House, image: str) -> None:
-    house.client.put_tag(house.app, "1.0.0", image)
-    house.client.delete(house.app, image)
-    assert house.client.tags(house.app) == []
-    assert house.client.fetch(house.app, image) is None
-    assert house.client.digest(house.app, TAG) == ""
-    house.client.delete(house.app, image)
+def test_what_is_deleted_is_gone_and_its_tags_with_it(sample: House, image: str) -> None:
+    sample.client.put_tag(sample.app, "1.0.0", image)
+    sample.client.delete(sample.app, image)
+    assert sample.client.tags(sample.app) == []
+    assert sample.client.fetch(sample.app, image) is None
+    assert sample.client.digest(sample.app, TAG) == ""
+    sample.client.delete(sample.app, image)
 
 
 def test_a_registry_that_deletes_nothing_is_an_error_that_says_how_it_would(
-    house: House, image: str
+    sample: House, image: str
 ) -> None:
-    house.registry.deletes = False
+    sample.registry.deletes = False
     with pytest.raises(RegistryError, match=r"delete .* answered 405 \(UNSUPPORTED") as caught:
-        house.client.delete(house.app, image)
+        sample.client.delete(sample.app, image)
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
 
 
-def test_blobs_of_a_sibling_are_taken_over_unsent(house: House, image: str, tmp_path: Path) -> None:
-    other = f"{house.client.address}/other"
-    sent = house.client.sent
-    siblings = [f"{house.client.address}/unknown", house.app]
+def test_blobs_of_a_sibling_are_taken_over_unsent(
+    sample: House, image: str, tmp_path: Path
+) -> None:
+    other = f"{sample.client.address}/other"
+    sent = sample.client.sent
+    siblings = [f"{sample.client.address}/unknown", sample.app]
     assert (
-        house.client.push_layout(tmp_path / "image", other, TAG, no_line, mount_from=siblings)
+        sample.client.push_layout(tmp_path / "image", other, TAG, no_line, mount_from=siblings)
         == image
     )
-    assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
-    assert house.client.sent - sent == len(house.registry.manifests["other", image][1])
+    assert sample.registry.blobs["other", sha256(b"a layer")] == b"a layer"
+    assert sample.client.sent - sent == len(sample.registry.manifests["other", image][1])
 
 
 @pytest.mark.parametrize("status", [202, 401, 403, 405])
 def test_blobs_that_cannot_be_taken_over_are_sent(
-    house: House, image: str, tmp_path: Path, status: int
+    sample: House, image: str, tmp_path: Path, status: int
 ) -> None:
     fault = failing(9, "POST", "?mount=", (status, {"Location": "/elsewhere"}, b""))
-    with serving(house.registry, fault) as (address, _):
+    with serving(sample.registry, fault) as (address, _):
         client = Registry(address)
         pushed = client.push_layout(
             tmp_path / "image", f"{address}/other", TAG, no_line, mount_from=[f"{address}/app"]
         )
     assert pushed == image
-    assert house.registry.blobs["other", sha256(b"a layer")] == b"a layer"
+    assert sample.registry.blobs["other", sha256(b"a layer")] == b"a layer"
 
 
 def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(tmp_path: Path) -> None:

@@ -235,12 +235,12 @@ def test_a_token_service_that_gives_no_token_is_a_refusal(answer: bytes) -> None
 
 def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, user: str, secret: str) -> None:
     """A Docker config whose logins are kept by a helper, which knows this one."""
-    program = folder / "docker-credential-house"
+    program = folder / "docker-credential-sample"
     program.write_text(
         f"""#!/bin/sh\necho '{{"ServerURL": "", "Username": "{user}", "Secret": "{secret}"}}'\n"""
     )
     program.chmod(0o755)
-    (folder / "config.json").write_text('{"credsStore": "house"}')
+    (folder / "config.json").write_text('{"credsStore": "sample"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
@@ -264,7 +264,7 @@ def test_a_config_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, monkeypatch, "me", "secret")
-    (tmp_path / "docker-credential-house").write_text("#!/bin/sh\necho oh no; exit 1\n")
+    (tmp_path / "docker-credential-sample").write_text("#!/bin/sh\necho oh no; exit 1\n")
     with pytest.raises(
         RegistryError, match=r"read the login for registry\.test from the Docker config"
     ):

@@ -63,7 +63,7 @@ def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refus
         local_registry.ensure(cast("Engine", engine), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
     assert (
-        engine.removed == ["house-registry"] * 2
+        engine.removed == ["sample-registry"] * 2
     )  # what was there before, and what could not be started
 
 
@@ -77,7 +77,7 @@ def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
 def test_each_compose_project_has_a_registry_of_its_own(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert local_registry.container_name(declaration) == "house-registry"
+    assert local_registry.container_name(declaration) == "sample-registry"
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "other")
     assert local_registry.container_name(declaration) == "other-registry"
 
@@ -86,7 +86,7 @@ def test_one_that_runs_at_another_port_is_not_taken_away_from_others(
     declaration: Declaration,
 ) -> None:
     runner = Runner()
-    runner.running = {5001: ("house-registry", 5000)}
+    runner.running = {5001: ("sample-registry", 5000)}
     with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:
         local_registry.ensure(cast("Engine", runner), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint

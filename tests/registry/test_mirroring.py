@@ -48,41 +48,41 @@ class Store:
 
 
 @pytest.fixture
-def house(declaration: Declaration) -> Declaration:
+def sample(declaration: Declaration) -> Declaration:
     """The small declaration with Kafka."""
     kafka = Upstream(image=KAFKA, recipe="upstream/kafka")
     return declaration.model_copy(update={"upstream": {**declaration.upstream, "kafka": kafka}})
 
 
-def mirror(store: Store, house: Declaration) -> dict[str, tuple[str, str]]:
-    return mirroring.mirror(cast("Engine", store), house, cast("Registry", store))
+def mirror(store: Store, sample: Declaration) -> dict[str, tuple[str, str]]:
+    return mirroring.mirror(cast("Engine", store), sample, cast("Registry", store))
 
 
-def test_pushes_what_is_built_here_once(house: Declaration) -> None:
+def test_pushes_what_is_built_here_once(sample: Declaration) -> None:
     store = Store()
     wanted = {"kafka": ("localhost:5001/apache/kafka", "sha256:one")}
-    assert mirror(store, house) == wanted
-    assert mirror(store, house) == wanted
+    assert mirror(store, sample) == wanted
+    assert mirror(store, sample) == wanted
     assert store.pushed == [f"localhost:5001/{KAFKA}"]
 
 
-def test_one_that_was_built_anew_is_pushed_anew(house: Declaration) -> None:
+def test_one_that_was_built_anew_is_pushed_anew(sample: Declaration) -> None:
     store = Store()
-    mirror(store, house)
+    mirror(store, sample)
     store.now = "sha256:two"
-    assert mirror(store, house) == {"kafka": ("localhost:5001/apache/kafka", "sha256:two")}
+    assert mirror(store, sample) == {"kafka": ("localhost:5001/apache/kafka", "sha256:two")}
 
 
-def test_a_published_image_is_the_nodes_to_pull(house: Declaration) -> None:
+def test_a_published_image_is_the_nodes_to_pull(sample: Declaration) -> None:
     store = Store(built=False)
-    assert mirror(store, house) == {}
+    assert mirror(store, sample) == {}
     assert store.pushed == []
 
 
-def test_no_other_registry_gets_somebody_elses_images(house: Declaration) -> None:
-    assert mirror(Store("registry.example.com"), house) == {}
+def test_no_other_registry_gets_somebody_elses_images(sample: Declaration) -> None:
+    assert mirror(Store("registry.example.com"), sample) == {}
 
 
-def test_a_push_that_the_registry_does_not_confirm_is_an_error(house: Declaration) -> None:
+def test_a_push_that_the_registry_does_not_confirm_is_an_error(sample: Declaration) -> None:
     with pytest.raises(RegistryError, match="holds sha256:one, sha256:other was sent"):
-        mirror(Store(broken=True), house)
+        mirror(Store(broken=True), sample)

@@ -128,9 +128,9 @@ def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
     finishing.make_tags(found.tags, prepared.root)
     finishing.push_tags(found.names, "origin", prepared.root)
     assert git.tags(tmp_path / "server") == TAGS
-    prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/house.git")
+    prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/sample.git")
     assert (
-        finishing.remote_address("origin", prepared.root) == "https://example.com/acme/house.git"
+        finishing.remote_address("origin", prepared.root) == "https://example.com/acme/sample.git"
     ), "without its password"
 
 

@@ -25,7 +25,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """Three subprojects, released as 1.0.0, on develop."""
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    made = Repository(tmp_path / "house")
+    made = Repository(tmp_path / "sample")
     texts = {
         "delivery.toml": DECLARATION,
         "base-image/VERSION": "1.0.0\n",

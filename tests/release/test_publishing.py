@@ -118,15 +118,15 @@ class Place:
 
 
 @pytest.fixture
-def place(declaration: Declaration, house: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    chart = house / "platform-chart"
+def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    chart = sample / "platform-chart"
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
     (chart / "values.yaml").write_text(
         'image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n'
     )
     for name in KEYS:
-        write_layout(house / "layouts" / name, name.encode())
-    made = Place(declaration, house)
+        write_layout(sample / "layouts" / name, name.encode())
+    made = Place(declaration, sample)
 
     def attach(_registry: object, image: Image, _layout: object) -> str:
         made.attached.append(f"{image.name} {image.version}")

@@ -99,7 +99,7 @@ class House:
 
 
 @pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
-def house(
+def sample(
     request: pytest.FixtureRequest, declaration: Declaration, tmp_path: Path
 ) -> Iterator[House]:
     registry = FullRegistry(referrers=request.param)
@@ -110,143 +110,143 @@ def house(
         yield House(registry, Registry(address, pause=no_pause), declared, tmp_path, seen)
 
 
-def test_what_an_old_release_alone_needs_is_removed_whole_and_nothing_else(house: House) -> None:
-    old, new = house.release("1.0.0-dev.1"), house.release("1.0.0-dev.2")
-    house.seen.clear()
-    found = house.look()
-    assert {line.split()[0] for line in house.seen} == {"GET"}  # looking changes nothing
-    assert house.act(found) == len(found.outcome.going)
-    again = house.look().outcome
+def test_what_an_old_release_alone_needs_is_removed_whole_and_nothing_else(sample: House) -> None:
+    old, new = sample.release("1.0.0-dev.1"), sample.release("1.0.0-dev.2")
+    sample.seen.clear()
+    found = sample.look()
+    assert {line.split()[0] for line in sample.seen} == {"GET"}  # looking changes nothing
+    assert sample.act(found) == len(found.outcome.going)
+    again = sample.look().outcome
     assert (again.going, again.seen) == ((), {})
-    assert house.tags("release") == {"1.0.0-dev.2"}
-    assert catalog.find(house.client, "1.0.0-dev.2") == new
-    assert house.tags("platform-chart") == {"1.0.0-dev.2", "key-1.0.0-dev.2"}
-    assert house.tags("base-image") == {"base"}
-    left = {digest for repository, digest in house.registry.manifests if repository == "api-rest"}
+    assert sample.tags("release") == {"1.0.0-dev.2"}
+    assert catalog.find(sample.client, "1.0.0-dev.2") == new
+    assert sample.tags("platform-chart") == {"1.0.0-dev.2", "key-1.0.0-dev.2"}
+    assert sample.tags("base-image") == {"base"}
+    left = {digest for repository, digest in sample.registry.manifests if repository == "api-rest"}
     image = new.images["api-rest"].digest
-    sbom = house.client.referrers(f"{house.client.address}/api-rest", image)[0].digest
+    sbom = sample.client.referrers(f"{sample.client.address}/api-rest", image)[0].digest
     assert {image, sbom} <= left
     assert old.images["api-rest"].digest not in left
-    assert len(left) == (2 if house.registry.referrers else 3)  # the list of what is attached
+    assert len(left) == (2 if sample.registry.referrers else 3)  # the list of what is attached
 
 
-def test_releases_are_removed_first_then_charts_then_images(house: House) -> None:
-    house.release("1.0.0-dev.1")
-    house.release("1.0.0-dev.2")
-    house.act(house.look())
-    order = [line.split("/")[2] for line in house.seen if line.startswith("DELETE")]
+def test_releases_are_removed_first_then_charts_then_images(sample: House) -> None:
+    sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
+    sample.act(sample.look())
+    order = [line.split("/")[2] for line in sample.seen if line.startswith("DELETE")]
     assert order == sorted(order, key=["release", "platform-chart", "api-rest", "base-image"].index)
     assert len(set(order)) == 3
 
 
 def test_a_clean_up_that_is_cut_off_leaves_whole_releases_and_is_finished_by_the_next(
-    house: House,
+    sample: House,
 ) -> None:
-    house.release("1.0.0-dev.1")
-    kept = house.release("1.0.0-dev.2")
-    found = house.look()
+    sample.release("1.0.0-dev.1")
+    kept = sample.release("1.0.0-dev.2")
+    found = sample.look()
     for held in found.outcome.going[:3]:
-        house.client.delete(held.repository, held.digest)
-    assert house.tags("release") == {"1.0.0-dev.2"}
-    house.act(house.look())
-    later = house.look(today=TODAY + timedelta(days=8))
-    house.act(later)
-    assert house.tags("api-rest") >= {"1.0.0-dev.2"}
-    assert "1.0.0-dev.1" not in house.tags("api-rest")
-    assert house.client.digest(f"{house.client.address}/api-rest", kept.images["api-rest"].digest)
+        sample.client.delete(held.repository, held.digest)
+    assert sample.tags("release") == {"1.0.0-dev.2"}
+    sample.act(sample.look())
+    later = sample.look(today=TODAY + timedelta(days=8))
+    sample.act(later)
+    assert sample.tags("api-rest") >= {"1.0.0-dev.2"}
+    assert "1.0.0-dev.1" not in sample.tags("api-rest")
+    assert sample.client.digest(f"{sample.client.address}/api-rest", kept.images["api-rest"].digest)
 
 
-def test_what_is_released_while_it_cleans_up_stays(house: House) -> None:
-    house.release("1.0.0-dev.1", app="same")
-    house.release("1.0.0-dev.2")
-    found = house.look()
-    late = house.release("1.0.0", app="same")
-    assert house.act(found) < len(found.outcome.going)
-    assert house.client.digest(f"{house.client.address}/api-rest", late.images["api-rest"].digest)
+def test_what_is_released_while_it_cleans_up_stays(sample: House) -> None:
+    sample.release("1.0.0-dev.1", app="same")
+    sample.release("1.0.0-dev.2")
+    found = sample.look()
+    late = sample.release("1.0.0", app="same")
+    assert sample.act(found) < len(found.outcome.going)
+    assert sample.client.digest(f"{sample.client.address}/api-rest", late.images["api-rest"].digest)
 
 
 def test_a_push_under_way_is_left_alone_for_some_days_that_are_counted_in_the_registry(
-    house: House,
+    sample: House,
 ) -> None:
-    pushed = house.image("api-rest", "pushed", "key-pushed")
-    house.attach("api-rest", pushed, "sbom")
-    first = house.look()
+    pushed = sample.image("api-rest", "pushed", "key-pushed")
+    sample.attach("api-rest", pushed, "sbom")
+    first = sample.look()
     assert first.outcome.going == ()
-    house.act(first)
-    assert house.tags("release") == {"prune-state"}
-    assert house.look(today=TODAY + timedelta(days=6)).outcome.going == ()
-    house.act(house.look(today=TODAY + timedelta(days=7)))
-    assert house.tags("api-rest") == set()
+    sample.act(first)
+    assert sample.tags("release") == {"prune-state"}
+    assert sample.look(today=TODAY + timedelta(days=6)).outcome.going == ()
+    sample.act(sample.look(today=TODAY + timedelta(days=7)))
+    assert sample.tags("api-rest") == set()
 
 
 @pytest.mark.parametrize("immutable", [False, True])
-def test_its_memory_is_one_manifest_whatever_changes(house: House, *, immutable: bool) -> None:
-    house.registry.immutable = immutable
+def test_its_memory_is_one_manifest_whatever_changes(sample: House, *, immutable: bool) -> None:
+    sample.registry.immutable = immutable
     for number in range(3):
-        house.image("api-rest", f"pushed {number}", f"key-{number}")
-        house.act(house.look(today=TODAY + timedelta(days=number)))
+        sample.image("api-rest", f"pushed {number}", f"key-{number}")
+        sample.act(sample.look(today=TODAY + timedelta(days=number)))
     assert (
-        len([digest for repository, digest in house.registry.manifests if repository == "release"])
+        len([digest for repository, digest in sample.registry.manifests if repository == "release"])
         == 1
     )
-    assert len(house.look().registered.seen) == 3
+    assert len(sample.look().registered.seen) == 3
 
 
-def test_what_has_not_changed_is_not_written_again(house: House) -> None:
-    house.image("api-rest", "pushed", "key")
-    house.act(house.look())
-    house.act(house.look())
-    assert {line.split()[0] for line in house.seen} == {"GET"}
+def test_what_has_not_changed_is_not_written_again(sample: House) -> None:
+    sample.image("api-rest", "pushed", "key")
+    sample.act(sample.look())
+    sample.act(sample.look())
+    assert {line.split()[0] for line in sample.seen} == {"GET"}
 
 
-def test_a_registry_that_deletes_nothing_is_an_error(house: House) -> None:
-    house.release("1.0.0-dev.1")
-    house.release("1.0.0-dev.2")
-    house.registry.deletes = False
+def test_a_registry_that_deletes_nothing_is_an_error(sample: House) -> None:
+    sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
+    sample.registry.deletes = False
     with pytest.raises(RegistryError, match="answered 405") as caught:
-        house.act(house.look())
+        sample.act(sample.look())
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
 
 
-def test_parts_of_an_index_stay_and_go_with_it(house: House) -> None:
-    house.release("1.0.0")
+def test_parts_of_an_index_stay_and_go_with_it(sample: House) -> None:
+    sample.release("1.0.0")
     part = json.dumps({"schemaVersion": 2, "layers": []}).encode()
     index = json.dumps({"schemaVersion": 2, "manifests": [{"digest": sha256(part)}]}).encode()
     for content, kind in ((part, "manifest"), (index, "index")):
-        house.registry.manifests["api-rest", sha256(content)] = (
+        sample.registry.manifests["api-rest", sha256(content)] = (
             f"application/vnd.oci.image.{kind}.v1+json",
             content,
         )
-    house.registry.tags["api-rest", "many-platforms"] = sha256(index)
-    assert house.look().outcome.going == ()
-    house.act(house.look())
-    outcome = house.look(today=TODAY + timedelta(days=7)).outcome
+    sample.registry.tags["api-rest", "many-platforms"] = sha256(index)
+    assert sample.look().outcome.going == ()
+    sample.act(sample.look())
+    outcome = sample.look(today=TODAY + timedelta(days=7)).outcome
     assert [held.digest for held in outcome.going] == [sha256(part), sha256(index)]
 
 
-def test_what_is_attached_to_something_attached_goes_with_it(house: House) -> None:
-    old = house.release("1.0.0-dev.1").images["api-rest"].digest
-    house.release("1.0.0-dev.2")
-    bill = house.client.referrers(f"{house.client.address}/api-rest", old)[0].digest
-    signature = house.attach("api-rest", bill, "signature of the bill")
-    assert signature in {held.digest for held in house.look().outcome.going}
+def test_what_is_attached_to_something_attached_goes_with_it(sample: House) -> None:
+    old = sample.release("1.0.0-dev.1").images["api-rest"].digest
+    sample.release("1.0.0-dev.2")
+    bill = sample.client.referrers(f"{sample.client.address}/api-rest", old)[0].digest
+    signature = sample.attach("api-rest", bill, "signature of the bill")
+    assert signature in {held.digest for held in sample.look().outcome.going}
 
 
 def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_it(
-    house: House,
+    sample: House,
 ) -> None:
-    old = house.release("1.0.0-dev.1").images["api-rest"].digest
-    house.release("1.0.0-dev.2")
-    layers, repository = [Blob("x/y", b"z")], f"{house.client.address}/api-rest"
-    lone = house.client.push_artifact(repository, Artifact("x/y", layers, subject=old), tag="lone")
-    house.registry.tags.pop(("api-rest", old.replace(":", "-")), None)
-    assert lone in {held.digest for held in house.look().outcome.going}
+    old = sample.release("1.0.0-dev.1").images["api-rest"].digest
+    sample.release("1.0.0-dev.2")
+    layers, repository = [Blob("x/y", b"z")], f"{sample.client.address}/api-rest"
+    lone = sample.client.push_artifact(repository, Artifact("x/y", layers, subject=old), tag="lone")
+    sample.registry.tags.pop(("api-rest", old.replace(":", "-")), None)
+    assert lone in {held.digest for held in sample.look().outcome.going}
 
 
-def test_cosigns_tags_stay_with_what_they_sign(house: House) -> None:
-    image = house.release("1.0.0").images["api-rest"].digest
-    house.image("api-rest", "signature", f"{image.replace(':', '-')}.sig")
-    assert house.look(today=TODAY + timedelta(days=99)).outcome.going == ()
+def test_cosigns_tags_stay_with_what_they_sign(sample: House) -> None:
+    image = sample.release("1.0.0").images["api-rest"].digest
+    sample.image("api-rest", "signature", f"{image.replace(':', '-')}.sig")
+    assert sample.look(today=TODAY + timedelta(days=99)).outcome.going == ()
 
 
 @pytest.mark.parametrize(
@@ -258,40 +258,40 @@ def test_cosigns_tags_stay_with_what_they_sign(house: House) -> None:
     ],
 )
 def test_what_cannot_be_read_beside_the_releases_stops_it(
-    house: House, tag: str, message: str
+    sample: House, tag: str, message: str
 ) -> None:
-    house.image("release", "something else", tag)
+    sample.image("release", "something else", tag)
     with pytest.raises((DeclarationError, RegistryError), match=message):
-        house.look()
+        sample.look()
 
 
-def test_the_release_of_this_clone_stays(house: House) -> None:
-    old = house.release("1.0.0-dev.1")
-    house.release("1.0.0-dev.2")
-    file = house.root / ".delivery" / "release.json"
+def test_the_release_of_this_clone_stays(sample: House) -> None:
+    old = sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
+    file = sample.root / ".delivery" / "release.json"
     file.parent.mkdir()
     file.write_text(old.to_json())
-    found = house.look()
+    found = sample.look()
     assert found.outcome.going == ()
     assert found.uses[0].who == ".delivery/release.json"
 
 
-def test_releases_that_are_said_to_be_in_use_stay(house: House, tmp_path: Path) -> None:
-    old = house.release("1.0.0-dev.1")
-    house.release("1.0.0-dev.2")
+def test_releases_that_are_said_to_be_in_use_stay(sample: House, tmp_path: Path) -> None:
+    old = sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
     (tmp_path / "told.json").write_text(old.to_json())
-    assert house.look(in_use=[str(tmp_path / "told.json")]).outcome.going == ()
+    assert sample.look(in_use=[str(tmp_path / "told.json")]).outcome.going == ()
 
 
 @pytest.mark.parametrize("content", [None, "{}", b"\xff"])
 def test_a_file_in_use_that_is_no_release_stops_it(
-    house: House, tmp_path: Path, content: str | bytes | None
+    sample: House, tmp_path: Path, content: str | bytes | None
 ) -> None:
     file = tmp_path / "told.json"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DeclarationError, match=r"read .*told\.json"):
-        house.look(in_use=[str(file)])
+        sample.look(in_use=[str(file)])
 
 
 class Cluster:
@@ -351,12 +351,12 @@ class FakeKubernetes:
 
 
 @pytest.fixture
-def cluster(house: House, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(sample: House, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = FakeHelm.cluster = FakeKubernetes.cluster = Cluster()
     environments = {
         "staging": Environment(contexts=("staging", "other"), namespace="n", values="v")
     }
-    house.declaration = house.declaration.model_copy(update={"environments": environments})
+    sample.declaration = sample.declaration.model_copy(update={"environments": environments})
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
     monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: made.contexts)
@@ -375,15 +375,15 @@ def as_manifest(release: Release) -> str:
 
 @pytest.mark.parametrize("told_by", ["values", "manifest"])
 def test_what_an_environment_may_roll_back_to_stays(
-    house: House, cluster: Cluster, told_by: str
+    sample: House, cluster: Cluster, told_by: str
 ) -> None:
-    old, older, _new = (house.release(f"1.0.0-dev.{number}") for number in (2, 1, 3))
+    old, older, _new = (sample.release(f"1.0.0-dev.{number}") for number in (2, 1, 3))
     for one in (older, old):
         told: dict[str, Any] = (
             {"values": as_values(one)} if told_by == "values" else {"manifest": as_manifest(one)}
         )
         cluster.add("staging", "platform-chart-0.1.0", **told)
-    found = house.look(without=())
+    found = sample.look(without=())
     assert found.outcome.going == ()
     assert [use.who for use in found.uses] == [
         "staging (staging), revision 1",
@@ -391,56 +391,56 @@ def test_what_an_environment_may_roll_back_to_stays(
     ]
 
 
-def test_a_revisions_chart_tells_which_release_it_is(house: House, cluster: Cluster) -> None:
-    releases = [house.release(f"1.0.0-dev.{number}", app="same") for number in (1, 2, 3)]
+def test_a_revisions_chart_tells_which_release_it_is(sample: House, cluster: Cluster) -> None:
+    releases = [sample.release(f"1.0.0-dev.{number}", app="same") for number in (1, 2, 3)]
     cluster.add("staging", "platform-chart-1.0.0-dev.1", values=as_values(releases[0]))
-    found = house.look(without=())
+    found = sample.look(without=())
     assert [use.version for use in found.uses] == ["1.0.0-dev.1"]
     assert [held.tags for held in found.outcome.going if held.repository.endswith("/release")] == [
         ("1.0.0-dev.2",)
     ]
 
 
-def test_every_context_of_an_environment_is_asked(house: House, cluster: Cluster) -> None:
-    old = house.release("1.0.0-dev.1")
-    house.release("1.0.0-dev.2")
+def test_every_context_of_an_environment_is_asked(sample: House, cluster: Cluster) -> None:
+    old = sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
     cluster.contexts = ["staging", "other", "else"]
     cluster.add("other", "platform-chart-0.1.0", values=as_values(old))
-    assert house.look(without=()).outcome.going == ()
+    assert sample.look(without=()).outcome.going == ()
 
 
-def test_an_environment_that_does_not_answer_stops_it(house: House, cluster: Cluster) -> None:
+def test_an_environment_that_does_not_answer_stops_it(sample: House, cluster: Cluster) -> None:
     cluster.down = {"staging"}
     with pytest.raises(
         DeployError, match=r"ask staging \(staging\) what it runs: it does not answer"
     ) as caught:
-        house.look(without=())
+        sample.look(without=())
     assert "--without staging" in caught.value.hint
-    assert house.look(without=("staging",)).outcome.going == ()
+    assert sample.look(without=("staging",)).outcome.going == ()
 
 
-def test_an_environment_that_is_not_known_here_stops_it(house: House, cluster: Cluster) -> None:
+def test_an_environment_that_is_not_known_here_stops_it(sample: House, cluster: Cluster) -> None:
     cluster.contexts = ["else"]
     with pytest.raises(
         DeployError, match=r"kubeconfig has none of its contexts \(staging, other\)"
     ) as caught:
-        house.look(without=())
+        sample.look(without=())
     assert "--without staging" in caught.value.hint
 
 
-def test_an_environment_that_is_not_declared_cannot_be_left_out(house: House) -> None:
+def test_an_environment_that_is_not_declared_cannot_be_left_out(sample: House) -> None:
     with pytest.raises(DeclarationError, match="look for the environment stagign"):
-        house.look(without=("stagign",))
+        sample.look(without=("stagign",))
 
 
 def test_programs_are_not_fetched_for_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    sample: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(name: str) -> str:
         raise AssertionError(name)
 
     monkeypatch.setattr(programs, "ensure", refuse)
-    house.look()
+    sample.look()
 
 
 class Runner:
@@ -468,35 +468,37 @@ class Runner:
         self.done.append(f"start {name}")
 
 
-def collected(house: House, runner: Runner) -> str:
-    runner.port = urlsplit(f"//{house.declaration.registry.address}").port or 80
-    return pruning.collect(cast("Engine", runner), house.declaration)
+def collected(sample: House, runner: Runner) -> str:
+    runner.port = urlsplit(f"//{sample.declaration.registry.address}").port or 80
+    return pruning.collect(cast("Engine", runner), sample.declaration)
 
 
-def test_the_local_registry_is_stopped_collected_and_started_again(house: House) -> None:
-    runner = Runner("house-registry")
-    assert "3 blobs" in collected(house, runner)
+def test_the_local_registry_is_stopped_collected_and_started_again(sample: House) -> None:
+    runner = Runner("sample-registry")
+    assert "3 blobs" in collected(sample, runner)
     assert runner.done == [
-        "stop house-registry",
-        "registry:2.8.3 registry garbage-collect /etc/docker/registry/config.yml {'house-registry': '/var/lib/registry'}",
-        "start house-registry",
+        "stop sample-registry",
+        "registry:2.8.3 registry garbage-collect /etc/docker/registry/config.yml {'sample-registry': '/var/lib/registry'}",
+        "start sample-registry",
     ]
 
 
-def test_it_is_started_again_whatever_happens(house: House) -> None:
-    runner = Runner("house-registry", fails="no space left")
+def test_it_is_started_again_whatever_happens(sample: House) -> None:
+    runner = Runner("sample-registry", fails="no space left")
     with pytest.raises(RegistryError, match="no space left"):
-        collected(house, runner)
-    assert runner.done[-1] == "start house-registry"
+        collected(sample, runner)
+    assert runner.done[-1] == "start sample-registry"
 
 
 @pytest.mark.parametrize(
-    ("address", "publisher"), [("registry.example.com/team", "house-registry"), ("", "another")]
+    ("address", "publisher"), [("registry.example.com/team", "sample-registry"), ("", "another")]
 )
-def test_somebody_elses_registry_is_not_stopped(house: House, address: str, publisher: str) -> None:
+def test_somebody_elses_registry_is_not_stopped(
+    sample: House, address: str, publisher: str
+) -> None:
     runner = Runner(publisher)
     if address:
-        house = replace(house, declaration=house.declaration.with_registry(address))
+        sample = replace(sample, declaration=sample.declaration.with_registry(address))
     with pytest.raises(DeclarationError, match="no registry that this project started"):
-        collected(house, runner)
+        collected(sample, runner)
     assert runner.done == []

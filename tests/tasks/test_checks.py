@@ -30,7 +30,7 @@ def ran(
     return found
 
 
-@pytest.mark.parametrize("part", ["base-image", "apps", "platform-chart", "house"])
+@pytest.mark.parametrize("part", ["base-image", "apps", "platform-chart", "sample"])
 def test_runs_the_sessions_of_the_part(
     ran: list[tuple[list[str], dict[str, str]]], part: str
 ) -> None:
@@ -56,7 +56,7 @@ def test_an_unknown_part_is_an_error(ran: list[tuple[list[str], dict[str, str]]]
     with pytest.raises(DeclarationError) as caught:
         checks.check.body.__wrapped__(None, "else")
     assert caught.value.message == "check else: there is no such part"
-    assert caught.value.hint == "--of takes one of base-image, apps, platform-chart, house"
+    assert caught.value.hint == "--of takes one of base-image, apps, platform-chart, sample"
     assert ran == []
 
 

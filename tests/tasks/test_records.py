@@ -206,7 +206,7 @@ def test_what_waits_is_shown_with_since_when_and_why(capsys: pytest.CaptureFixtu
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     notice = notification.Notice(
-        "SUCCESS", "house", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ()
+        "SUCCESS", "sample", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ()
     )
     monkeypatch.setattr(notification, "notice", lambda _result: notice)
 
@@ -215,7 +215,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_is_told_without_a_webhook(capsys: pytest.CaptureFixture[str]) -> None:
     run(records.notify, result="success")
     said = capsys.readouterr().out
-    assert "✅ house, develop, succeeded" in said
+    assert "✅ sample, develop, succeeded" in said
     assert "no notification was sent: DELIVERY_WEBHOOK is not set" in said
 
 

@@ -119,7 +119,7 @@ def rendered(values: dict[str, Any]) -> Manifest:
 class Cluster:
     """A namespace that is as its releases say."""
 
-    context, namespace = "kind-house", "platform"
+    context, namespace = "kind-sample", "platform"
 
     def find(self, _kind: str, _name: str) -> dict[str, Any]:
         return {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
@@ -174,12 +174,12 @@ class Story:
 
 
 @pytest.fixture
-def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story:
+def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story:
     """Nothing is deployed to local yet."""
-    (house / "async-worker").mkdir()
-    (house / "values.yaml").touch()
+    (sample / "async-worker").mkdir()
+    (sample / "values.yaml").touch()
     declared = parse(TWO_APPS, is_folder=lambda _path: True)
-    local = Environment(contexts=("kind-house",), namespace="platform", values="values.yaml")
+    local = Environment(contexts=("kind-sample",), namespace="platform", values="values.yaml")
     declared = declared.model_copy(update={"environments": {"local": local}})
     made = Story(Helm())
     there = Target("local", local, cast("Any", made.helm), cast("Any", Cluster()))
@@ -194,14 +194,14 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
     for module in (deploying, reverting, removal):
         monkeypatch.setattr(module, "connect", lambda *_: there)
-    monkeypatch.setattr(deploying, "deploy", functools.partial(deploying.deploy, root=house))
+    monkeypatch.setattr(deploying, "deploy", functools.partial(deploying.deploy, root=sample))
     monkeypatch.setattr(lock, "hold", hold)
     monkeypatch.setattr(follow, "report", lambda *_: None)
     monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
     monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
     monkeypatch.setattr(releasing, "ensure_images", lambda *_: made.made())
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
-    monkeypatch.setattr(inventory, "ROOT", house)
+    monkeypatch.setattr(inventory, "ROOT", sample)
     monkeypatch.setattr(inventory, "_coming", decided)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
@@ -209,7 +209,7 @@ def story(house: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story
 
 
 def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for_each_image(
-    story: Story, house: Path, capsys: pytest.CaptureFixture[str]
+    story: Story, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     story.deploy(1, api_rest="a", async_worker="e")
     chart = story.told()[2][2]
@@ -249,7 +249,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     ]
     assert story.figures() == {"api-rest": (1, 2), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
-    (house / "platform-chart" / "values.yaml").write_text("more: true\n")
+    (sample / "platform-chart" / "values.yaml").write_text("more: true\n")
     story.deploy(4, api_rest="d", async_worker="e")
     (new_chart,) = {version for name, _, version in story.told() if name == "platform-chart"}
     assert new_chart.startswith("4+")
