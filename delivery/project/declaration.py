@@ -1,4 +1,4 @@
-"""The declaration: what delivery.toml says this project owns and where it goes, checked as a whole."""
+"""The declaration: delivery.toml, checked as a whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import ipaddress
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
-LOCAL = "local"  # the environment that is this machine
+LOCAL = "local"  # the environment on this machine
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _Reference = Annotated[
@@ -55,7 +57,7 @@ _Url = Annotated[
 ]
 _Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")]
 
-# What pydantic's pattern messages cannot say: the rule in words, by field.
+# The rule in words, by field: pydantic's own messages show only the pattern.
 _ALLOWED = {
     "name": "lower-case letters, digits and single hyphens",
     "image": "a name with a pinned tag, as in debian:trixie-slim",
@@ -63,12 +65,14 @@ _ALLOWED = {
     "contexts": 'a list of kube contexts, as in ["kind-delivery-platform"]',
     "namespace": "lower-case letters, digits and hyphens, at most 63",
     "develop": "a list of branches, or a whole number of releases to keep",
-    "candidate": "a list of branches or patterns, as in release/*, or a whole number of releases to keep",
+    "candidate": "a list of branches or patterns, as in release/*,"
+    " or a whole number of releases to keep",
     "release": 'a list of branches, as in ["main", "master"]',
     "folders": "a list of folders inside the project",
     "after": "a list of subprojects",
     "public_key": "a file inside the project",
-    "ledger": "an address as in http://localhost:8000 or https://ledger.example.com/api, without a login",
+    "ledger": "an address without a login,"
+    " as in http://localhost:8000 or https://ledger.example.com/api",
     "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
 }
 
@@ -81,6 +85,8 @@ def _inside(path: str) -> str:
 
 
 _Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_inside)]
+# Each node of the cluster gets a /24 of the subnet.
+_WIDEST, _NARROWEST = 12, 20
 
 
 def _subnet(text: str) -> str:
@@ -90,15 +96,15 @@ def _subnet(text: str) -> str:
         msg = f"{text!r} is not an IPv4 subnet ({error})"
         raise ValueError(msg) from error
     if not _WIDEST <= network.prefixlen <= _NARROWEST:
-        msg = f"{text!r} is not fit: from /{_WIDEST} to /{_NARROWEST} is allowed, so that each node has a /24 of it"
+        msg = f"{text!r} has the wrong size (allowed: /{_WIDEST} to /{_NARROWEST})"
         raise ValueError(msg)
     return text
 
 
-_WIDEST, _NARROWEST = 12, 20
 _Subnet = Annotated[str, AfterValidator(_subnet)]
-# A pattern is a branch's name with at most one *, at its end.
+# A branch's name, or a pattern: at most one *, at the end.
 _Branch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\*?$")]
+_Branches = Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
 _Label = Annotated[
     str,
     StringConstraints(
@@ -107,185 +113,184 @@ _Label = Annotated[
 ]
 
 
-class _Part(BaseModel):
+class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Registry(_Part):
-    """Where images are pushed: host[:port][/path]."""
+class Registry(_Table):
+    """The registry that images and charts are pushed to."""
 
     address: _Address = Field(
-        description="where images are pushed: host, optional port and path. `DELIVERY_REGISTRY` overrides it"
+        description="the registry that images are pushed to: host, optional port and path."
+        " `DELIVERY_REGISTRY` overrides it"
     )
 
 
-class Build(_Part):
-    """How images are built. epoch dates every file in them, in seconds since 1970."""
+class Build(_Table):
+    """How images are built."""
 
     epoch: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        description="seconds since 1970 that every file in an image is dated with"
+        description="the modification time of every file in an image, in seconds since 1970"
     )
 
 
-class Upstream(_Part):
-    """An image that others publish, and the folder of its recipe. optional: it is had only where it is asked for by name."""
+class Upstream(_Table):
+    """An upstream image."""
 
-    image: _Reference = Field(
-        description="the published name and pinned tag of an image that others publish"
+    image: _Reference = Field(description="its published name, with a pinned tag")
+    recipe: _Path = Field(
+        description="the folder of the recipe that builds it where no registry answers"
     )
-    recipe: _Path = Field(description="the folder of its recipe")
     optional: bool = Field(
         default=False,
-        description="optional: had only where it is asked for by name, as by `inv up --monitoring`",
+        description="optional: fetched only when a flag asks for it, as `inv up --monitoring` does",
     )
 
 
-class Image(_Part):
-    """An image of ours: its build context (a folder), the image that its final stage stands on, and its build stages' one.
+class Image(_Table):
+    """An image of this project.
 
-    An upstream image is handed to the Dockerfile as the build argument <NAME>_IMAGE; one of ours takes the place of its name.
+    The Dockerfile gets an upstream image as the build argument NAME_IMAGE, and an image of this
+    project by its name.
     """
 
-    context: _Path = Field(description="the folder of an image of ours, its build context")
+    context: _Path = Field(description="its build context: a folder with a Dockerfile")
     base: _Name = Field(
-        description="the image that its final stage stands on: one of ours, or an upstream image"
+        description="the base of its final stage: another image of this project, or an upstream"
+        " image"
     )
     builder: _Name | None = Field(
-        default=None, description="optional: the upstream image that its build stages stand on"
+        default=None, description="optional: the upstream image that its build stages use"
     )
 
 
-class Cluster(_Part):
-    """The local Kubernetes cluster: the upstream image of its nodes, its subnets, its workers' labels.
+class Cluster(_Table):
+    """The local cluster, which has the project's name.
 
-    It has the project's name. A worker's own name is for people: Kubernetes calls the nodes by the
-    cluster's.
+    The names of workers are for readers of delivery.toml: Kubernetes names its nodes after the
+    cluster.
     """
 
-    node: _Name = Field(description="the upstream image of its nodes")
+    node: _Name = Field(description="the upstream image of the nodes")
     pods: _Subnet = Field(
-        description="the subnet of its pods; with the next one it is kept from leaving the engine's host"
+        description="the subnet of the pods; its packets do not leave the engine's host"
     )
-    services: _Subnet = Field(description="the subnet of its Services")
+    services: _Subnet = Field(
+        description="the subnet of the Services; its packets do not leave the engine's host"
+    )
     workers: dict[_Name, dict[_Label, _Label]] = Field(
-        description="its workers, each with its node labels"
+        description="the workers, each with its node labels"
     )
 
 
-class Chart(_Part):
-    """The Helm chart that runs our images: its folder. It is published beside them, under the folder's name."""
+class Chart(_Table):
+    """The Helm chart that runs the images of this project."""
 
     folder: _Path = Field(
-        description="the Helm chart that runs them, published beside them under the folder's name"
+        description="the folder of the Helm chart; the chart is published under the folder's name"
     )
 
 
-class Subproject(_Part):
-    """What is versioned, tagged and split off by itself: its folders, its CHANGELOG, and the subprojects that it is made from.
-
-    Its git tags are NAME-vX.Y.Z. A new version of what it is made from gives it a patch of its own.
-    """
+class Subproject(_Table):
+    """A part of this repository with a version, a changelog and Git tags NAME-vX.Y.Z of its own."""
 
     folders: Annotated[tuple[_Path, ...], Field(min_length=1, strict=False)] = Field(
-        description="what is versioned, tagged and split off by itself; every image's folder and "
-        "the chart's belong to one"
+        description="its folders; the chart's folder and each image's belong to one subproject"
     )
-    changelog: _Path = Field(description="its CHANGELOG")
+    changelog: _Path = Field(description="its changelog")
     after: Annotated[tuple[_Name, ...], Field(strict=False)] = Field(
         default=(),
-        description="optional: the subprojects that it is made from; a new version of one gives it a patch",
+        description="optional: the subprojects that it is built on; a new version of one of them"
+        " gives it a new patch version",
     )
 
 
-class Gitflow(_Part):
-    """Which branches are of which line, by name or by pattern (release/*), and which environment each line is deployed to."""
+class Gitflow(_Table):
+    """The branches of each line, and the environment that each line is deployed to."""
 
-    develop: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)] = Field(
-        description="the branches of the develop line"
+    develop: _Branches = Field(description="the branches of the develop line")
+    candidate: _Branches = Field(
+        description="the branches of the candidate line: names, or patterns such as `release/*`"
     )
-    candidate: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)] = Field(
-        description="those of the candidate line, names or patterns (`release/*`)"
-    )
-    release: Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)] = Field(
-        description="those of the release line; any other branch is a feature"
+    release: _Branches = Field(
+        description="the branches of the release line; any other branch is a feature"
     )
     deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(
         default_factory=dict,
-        description="optional, by line: the environment that it is deployed to",
+        description="optional: the environment that each line is deployed to, by line",
     )
 
 
-class Signing(_Part):
-    """The public key (a file in PEM) that published images, charts and releases are signed for."""
+class Signing(_Table):
+    """How releases are signed."""
 
     public_key: _Path = Field(
-        description="optional: the PEM file of the key that releases are signed for"
+        description="optional: the PEM file of the public key that signatures are checked with"
     )
 
 
-class Records(_Part):
-    """The deployment ledger that stages and deploys are told to: its address."""
+class Records(_Table):
+    """Where deployments are recorded."""
 
     ledger: _Url = Field(
-        description="optional: the address of the deployment ledger that stages and deploys are "
-        "told to. `DELIVERY_LEDGER` overrides it"
+        description="optional: the address of the ledger that records stages and deploys."
+        " `DELIVERY_LEDGER` overrides it"
     )
 
 
-class Prune(_Part):
-    """How much of each line the registry keeps, newest first, and the days before what no release names is removed."""
+class Prune(_Table):
+    """What `inv registry.prune` keeps."""
 
     develop: Annotated[int, Field(ge=1)] = Field(
-        default=20, description="how many releases of the develop line `inv registry.prune` keeps"
+        default=20,
+        description="how many releases of the develop line `inv registry.prune` keeps, the newest"
+        " first",
     )
     candidate: Annotated[int, Field(ge=1)] = Field(
         default=20,
-        description="how many of the candidate line; those of the release line stay for ever",
+        description="how many releases of the candidate line it keeps; it keeps all of the release"
+        " line",
     )
     days: Annotated[int, Field(ge=0)] = Field(
-        default=7, description="how long what no release names is kept"
+        default=7, description="how many days it keeps what no release names"
     )
 
 
-class Environment(_Part):
-    """Where a release is deployed to: which kube contexts lead there, the namespace, the chart's values for it (a file).
-
-    confirm: who deploys there says so once more. test: the chart's tests are run after a deploy. signed: only what is signed for
-    signing.public_key is deployed there.
-    """
+class Environment(_Table):
+    """An environment: a namespace of a cluster, with its values."""
 
     contexts: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = Field(
-        description="the kube contexts that lead there; any other is refused. The local cluster's, "
-        "kind-NAME of the project, always leads to `local`"
+        description="the kube contexts of its cluster; a deploy with any other is refused. The"
+        " local cluster's own context, kind-NAME of the project, always belongs to `local`"
     )
     namespace: Annotated[
         str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-    ] = Field(description="the namespace, made with Pod Security `restricted` where there is none")
-    values: _Path = Field(description="the chart's values for it")
+    ] = Field(
+        description="its namespace; a deploy creates a missing one with Pod Security `restricted`"
+    )
+    values: _Path = Field(description="the file of the chart's values for it")
     confirm: bool = Field(
         default=False,
-        description='optional: who deploys there types its name, or says --yes; in the pipeline a gate, "approval"',
+        description="optional: a deploy asks the user to type the environment's name, or to pass"
+        ' --yes; the pipeline has a gate, "approval"',
     )
     test: bool = Field(
         default=False, description="optional: the chart's tests run after each deploy"
     )
     signed: bool = Field(
         default=False,
-        description="optional: only what is signed for `signing.public_key` is deployed there",
+        description="optional: a deploy takes only releases with a signature that"
+        " `signing.public_key` confirms",
     )
 
 
-class Declaration(_Part):
-    """The whole of delivery.toml.
-
-    name: what everything on this machine is called: the compose project with its network and
-    volumes, the local registry, and the local cluster.
-    """
+class Declaration(_Table):
+    """The whole of delivery.toml."""
 
     name: Annotated[_Name, StringConstraints(max_length=50)] = Field(
-        description="what everything on this machine is called: the compose project with its "
-        "network and volumes, the local registry, the local cluster. "
-        "`COMPOSE_PROJECT_NAME` overrides the first two"
+        description="the name of everything on this machine: the compose project with its network"
+        " and volumes, the local registry, the local cluster. `COMPOSE_PROJECT_NAME` overrides it"
+        " for the compose project and the local registry"
     )
     registry: Registry
     build: Build
@@ -300,55 +305,63 @@ class Declaration(_Part):
     signing: Signing | None = None
     records: Records | None = None
 
-    def images_in_order(self) -> list[str]:
-        """The names of our images, each after the image it stands on."""
-        return _in_order(self.bases())
-
-    def components(self) -> list[str]:
-        """Our images that run: those that none other of ours stands on."""
-        below = {image.base for image in self.images.values()}
-        return [name for name in self.images if name not in below]
-
-    def subproject_of(self, folder: str) -> str:
-        """The subproject that a folder belongs to."""
-        return next(name for name, one in self.subprojects.items() if folder in one.folders)
-
-    def subprojects_in_order(self) -> list[str]:
-        """The names of the subprojects, each after those that it is made from."""
-        return _in_order(self.dependencies())
-
     def bases(self) -> dict[str, tuple[str, ...]]:
-        """What each of our images stands on."""
+        """The base of each image."""
         return {name: (image.base,) for name, image in self.images.items()}
 
     def dependencies(self) -> dict[str, tuple[str, ...]]:
-        """What each subproject is made from."""
-        return {name: one.after for name, one in self.subprojects.items()}
+        """The subprojects that each subproject is built on."""
+        return {name: subproject.after for name, subproject in self.subprojects.items()}
+
+    def images_in_order(self) -> list[str]:
+        """The names of the images, each after its base."""
+        return _in_order(self.bases())
+
+    def subprojects_in_order(self) -> list[str]:
+        """The names of the subprojects, each after those that it is built on."""
+        return _in_order(self.dependencies())
+
+    def components(self) -> list[str]:
+        """The images that run: those that are the base of no other."""
+        bases = {image.base for image in self.images.values()}
+        return [name for name in self.images if name not in bases]
+
+    def subproject_of(self, folder: str) -> str:
+        """The subproject that a folder belongs to."""
+        return next(
+            name for name, subproject in self.subprojects.items() if folder in subproject.folders
+        )
 
     def contexts(self, environment: str) -> tuple[str, ...]:
-        """The kube contexts that lead to an environment; the local cluster's own leads to `local`."""
+        """The kube contexts of an environment; `local` also has the local cluster's own."""
         declared = self.environments[environment].contexts
         return (f"kind-{self.name}", *declared) if environment == LOCAL else declared
 
     def with_registry(self, address: str) -> Declaration:
-        """The same, with another registry; raise ValueError when that is no registry's address."""
+        """A copy with another registry; raises ValueError for an address that is not valid."""
         return self.model_copy(update={"registry": Registry(address=address)})
 
     def build_arguments(self, name: str) -> dict[str, str]:
-        """The build arguments of one of our images, so far as the declaration decides them."""
+        """The build arguments of an image that come from the declaration."""
         image = self.images[name]
-        below = [upstream for upstream in (image.base, image.builder) if upstream in self.upstream]
-        named = {image_variable(upstream): self.upstream[upstream].image for upstream in below}
-        return {"SOURCE_DATE_EPOCH": str(self.build.epoch), **named}
+        upstreams = [name for name in (image.base, image.builder) if name in self.upstream]
+        references = {image_variable(name): self.upstream[name].image for name in upstreams}
+        return {"SOURCE_DATE_EPOCH": str(self.build.epoch), **references}
 
 
 def image_variable(name: str) -> str:
-    """The variable that tells Dockerfiles and compose files which image stands for this name."""
+    """The variable by which Dockerfiles and compose files get the reference of an image."""
     return f"{name.upper().replace('-', '_')}_IMAGE"
 
 
+def is_local(address: str) -> bool:
+    """Whether a registry is on this machine; Docker uses plain HTTP for such a registry."""
+    host = address.partition("/")[0]
+    return host in LOCAL_HOSTS or host.rpartition(":")[0] in LOCAL_HOSTS
+
+
+# The path of a wrong key, and what is wrong with it.
 _Mistake = tuple[tuple[str, ...], str]
-"""The path of what is wrong, and what is wrong with it."""
 
 
 def parse(
@@ -362,60 +375,63 @@ def parse(
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
-        place = f"{file}:{line[1] if line else len(text.splitlines())}"
-        raise _mistakes(file, [f"{place}: not TOML: {error}"]) from error
+        number = line[1] if line else len(text.splitlines())
+        raise _mistakes_error(file, [f"{file}:{number}: not TOML: {error}"]) from error
     try:
         declaration = Declaration.model_validate(data)
     except ValidationError as error:
-        found = [(_path(item["loc"]), _sentence(dict(item))) for item in error.errors()]
+        mistakes = [(_path(item["loc"]), _sentence(dict(item))) for item in error.errors()]
     else:
-        found = _cross_checks(declaration, is_folder)
-        if not found:
+        mistakes = _cross_checks(declaration, is_folder)
+        if not mistakes:
             return declaration
     lines = _lines(text)
     numbered = sorted(
-        (_line_of(path, lines), f"{'.'.join(path) or 'the file'}: {what}") for path, what in found
+        (_line_of(path, lines), f"{'.'.join(path) or 'the file'}: {problem}")
+        for path, problem in mistakes
     )
-    raise _mistakes(file, [f"{file}:{number}: {what}" for number, what in numbered])
+    raise _mistakes_error(file, [f"{file}:{number}: {problem}" for number, problem in numbered])
 
 
-def _mistakes(file: str, mistakes: list[str]) -> DeclarationError:
-    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+def _mistakes_error(file: str, mistakes: list[str]) -> DeclarationError:
+    is_single = len(mistakes) == 1
     return DeclarationError(
-        f"read {file}: {count}",
+        f"cannot read {file}: {'1 mistake' if is_single else f'{len(mistakes)} mistakes'}",
         details="\n".join(mistakes),
-        hint=f"mend {'it' if len(mistakes) == 1 else 'them'} in {file}; docs/delivery-toml.md describes every key",
+        hint=f"correct {'it' if is_single else 'them'} in {file};"
+        " docs/delivery-toml.md describes every key",
     )
 
 
-def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+def _path(loc: Iterable[int | str]) -> tuple[str, ...]:
     return tuple(str(part) for part in loc if part != "[key]")
 
 
 def _sentence(error: dict[str, Any]) -> str:
+    """What is wrong, from one of pydantic's errors."""
     path = _path(error["loc"])
     match error["type"]:
         case "extra_forbidden":
             allowed = _fields_at(path[:-1])
             close = difflib.get_close_matches(path[-1], allowed, n=1)
-            mean = f'; did you mean "{close[0]}"?' if close else ""
-            return f"not a key that is known here{mean} (allowed: {', '.join(allowed)})"
+            suggestion = f'; did you mean "{close[0]}"?' if close else ""
+            return f"unknown key{suggestion} (allowed: {', '.join(allowed)})"
         case "missing":
             return "is missing"
         case "value_error":
             return str(error["ctx"]["error"])
+        case "literal_error" if error["loc"][-1] == "[key]":
+            return f"unknown key (allowed: {error['ctx']['expected']})"
+        case _ if error["loc"][-1] == "[key]":
+            return f"not a name (allowed: {_ALLOWED['name']})"
         case kind:
-            if error["loc"][-1] == "[key]":
-                if kind == "literal_error":
-                    return f"not a key that is known here (allowed: {error['ctx']['expected']})"
-                return f"not a name (allowed: {_ALLOWED['name']})"
             rule = _ALLOWED.get(path[-1])
-            got = f"{error['input']!r} is not allowed" if kind != "dict_type" else "must be a table"
+            got = "must be a table" if kind == "dict_type" else f"{error['input']!r} is not allowed"
             return f"{got} ({f'allowed: {rule}' if rule else error['msg']})"
 
 
 def model_of(annotation: object) -> type[BaseModel] | None:
-    """The table that a field holds, by itself, by name or where it is given; None where it holds no table."""
+    """The model of the tables that a field holds, or None for a field without tables."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(model_of, get_args(annotation))), None)
@@ -428,128 +444,108 @@ def _fields_at(path: tuple[str, ...]) -> list[str]:
 
 
 def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
-    cluster = declaration.cluster
-    found = [
+    """The mistakes that show only when keys are compared with each other and with the folders."""
+    mistakes = [
         *_unknown_names(declaration),
-        *_circles(declaration.bases(), ("images", "base"), "stands on"),
-        *_circles(declaration.dependencies(), ("subprojects", "after"), "is made from"),
+        *_cycles(declaration.bases(), ("images", "base")),
+        *_cycles(declaration.dependencies(), ("subprojects", "after")),
         *_wrong_folders(declaration, is_folder),
     ]
-    found += [
-        (("images", name), "is the name of an upstream image too; a name stands for one image")
+    mistakes += [
+        (("images", name), "an upstream image has the same name")
         for name in declaration.images
         if name in declaration.upstream
     ]
-    for name, one in declaration.environments.items():
-        if one.signed and declaration.signing is None:
-            what = "there is no signing.public_key to hold signatures against"
-            found.append((("environments", name, "signed"), what))
-    if ipaddress.IPv4Network(cluster.pods).overlaps(ipaddress.IPv4Network(cluster.services)):
-        found.append(
-            (("cluster", "services"), f"{cluster.services} overlaps with pods, {cluster.pods}")
-        )
-    return found
+    mistakes += [
+        (("environments", name, "signed"), "signing.public_key is missing")
+        for name, environment in declaration.environments.items()
+        if environment.signed and declaration.signing is None
+    ]
+    pods, services = declaration.cluster.pods, declaration.cluster.services
+    if ipaddress.IPv4Network(pods).overlaps(ipaddress.IPv4Network(services)):
+        mistakes.append((("cluster", "services"), f"{services} overlaps with pods, {pods}"))
+    return mistakes
 
 
 def _unknown_names(declaration: Declaration) -> list[_Mistake]:
-    images, upstream, subprojects = (
-        declaration.images,
-        declaration.upstream,
-        declaration.subprojects,
-    )
-    named: list[tuple[tuple[str, ...], str, Collection[str], str]] = [
+    images, upstream = declaration.images, declaration.upstream
+    references: list[tuple[tuple[str, ...], str | None, Collection[str], str]] = [
         (("cluster", "node"), declaration.cluster.node, upstream, "upstream image")
     ]
     for name, image in images.items():
-        named.append((("images", name, "base"), image.base, {*images, *upstream}, "image"))
-        if image.builder is not None:
-            named.append((("images", name, "builder"), image.builder, upstream, "upstream image"))
-    for name, one in subprojects.items():
-        named += [
-            (("subprojects", name, "after"), before, subprojects, "subproject")
-            for before in one.after
+        references += [
+            (("images", name, "base"), image.base, {*images, *upstream}, "image"),
+            (("images", name, "builder"), image.builder, upstream, "upstream image"),
         ]
-    for line, environment in declaration.gitflow.deploys.items():
-        named.append(
-            (("gitflow", "deploys", line), environment, declaration.environments, "environment")
-        )
+    references += [
+        (("subprojects", name, "after"), dependency, declaration.subprojects, "subproject")
+        for name, dependencies in declaration.dependencies().items()
+        for dependency in dependencies
+    ]
+    references += [
+        (("gitflow", "deploys", line), environment, declaration.environments, "environment")
+        for line, environment in declaration.gitflow.deploys.items()
+    ]
     return [
-        (path, f'"{name}" is no {what} (known: {", ".join(sorted(known)) or "none"})')
-        for path, name, known, what in named
-        if name not in known
+        (path, f'"{name}" is no {kind} (known: {", ".join(sorted(known)) or "none"})')
+        for path, name, known, kind in references
+        if name is not None and name not in known
     ]
 
 
 def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
-    subprojects = declaration.subprojects.items()
+    """The folders that do not exist, or do not belong to exactly one subproject."""
     owned: list[_Mistake] = [
         (("subprojects", name, "folders"), folder)
-        for name, one in subprojects
-        for folder in one.folders
+        for name, subproject in declaration.subprojects.items()
+        for folder in subproject.folders
     ]
-    ours: list[_Mistake] = [
-        (("images", name, "context"), image.context) for name, image in declaration.images.items()
+    used: list[_Mistake] = [
+        *(
+            (("images", name, "context"), image.context)
+            for name, image in declaration.images.items()
+        ),
+        (("chart", "folder"), declaration.chart.folder),
     ]
-    ours.append((("chart", "folder"), declaration.chart.folder))
     recipes = [
-        (("upstream", name, "recipe"), one.recipe) for name, one in declaration.upstream.items()
+        (("upstream", name, "recipe"), upstream.recipe)
+        for name, upstream in declaration.upstream.items()
     ]
     owners = Counter(folder for _, folder in owned)
-    return [
-        *(
-            (path, f'there is no folder "{folder}"')
-            for path, folder in [*owned, *ours, *recipes]
-            if not is_folder(folder)
-        ),
-        *(
-            (path, f'"{folder}" belongs to another subproject too')
-            for path, folder in owned
-            if owners[folder] > 1
-        ),
-        *(
-            (path, f'the folder "{folder}" belongs to no subproject')
-            for path, folder in ours
-            if not owners[folder]
-        ),
+    missing = [
+        (path, f'there is no folder "{folder}"')
+        for path, folder in [*owned, *used, *recipes]
+        if not is_folder(folder)
     ]
+    shared = [
+        (path, f'"{folder}" belongs to another subproject too')
+        for path, folder in owned
+        if owners[folder] > 1
+    ]
+    without_owner = [
+        (path, f'the folder "{folder}" belongs to no subproject')
+        for path, folder in used
+        if not owners[folder]
+    ]
+    return [*missing, *shared, *without_owner]
 
 
-def _in_order(before: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names, each after those that come before it."""
-    ordered: list[str] = []
-
-    def place(name: str) -> None:
-        if name in before and name not in ordered:
-            for one in before[name]:
-                place(one)
-            ordered.append(name)
-
-    for name in before:
-        place(name)
-    return ordered
+def _in_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names, each after its dependencies."""
+    return [name for name in TopologicalSorter(dependencies).static_order() if name in dependencies]
 
 
-def _circles(
-    before: Mapping[str, Sequence[str]], key: tuple[str, str], comes: str
-) -> list[_Mistake]:
-    """Those that would have to come before themselves."""
-
-    def reaches(start: str, goal: str) -> bool:
-        seen, waiting = set[str](), [start]
-        while waiting:
-            one = waiting.pop()
-            if one not in seen:
-                seen.add(one)
-                waiting += before.get(one, ())
-        return goal in seen
-
+def _cycles(dependencies: Mapping[str, Sequence[str]], key: tuple[str, str]) -> list[_Mistake]:
+    """A mistake for each name of a cycle."""
     table, field = key
-    return [
-        ((table, name, field), f'"{one}" {comes} {name} itself')
-        for name, ones in before.items()
-        for one in ones
-        if reaches(one, name)
-    ]
+    try:
+        TopologicalSorter(dependencies).prepare()
+    except CycleError as error:
+        return [
+            ((table, name, field), f'"{dependency}" depends on {name} itself')
+            for dependency, name in pairwise(error.args[1])
+        ]
+    return []
 
 
 _HEADER = re.compile(r"^\s*\[([^\[\]]+)\]")
@@ -557,28 +553,19 @@ _KEY = re.compile(r"""^\s*(["']?)([A-Za-z0-9_-]+)\1\s*=""")
 
 
 def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line on which each table and key of plain TOML begins; tomllib does not tell."""
-    places: dict[tuple[str, ...], int] = {}
+    """The line on which each table and key begins; tomllib does not say it."""
+    lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
             for end in range(1, len(table) + 1):
-                places.setdefault(table[:end], number)
+                lines.setdefault(table[:end], number)
         elif key := _KEY.match(line):
-            places.setdefault((*table, key[2]), number)
-    return places
+            lines.setdefault((*table, key[2]), number)
+    return lines
 
 
-def _line_of(path: tuple[str, ...], places: dict[tuple[str, ...], int]) -> int:
-    """The line of the nearest thing on the path that is in the file."""
-    for end in range(len(path), 0, -1):
-        if path[:end] in places:
-            return places[path[:end]]
-    return 1
-
-
-def is_local(address: str) -> bool:
-    """Whether a registry's address is this machine, which Docker speaks plain HTTP with."""
-    host = address.partition("/")[0]
-    return host in LOCAL_HOSTS or host.rpartition(":")[0] in LOCAL_HOSTS
+def _line_of(path: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> int:
+    """The line of the longest part of the path that is in the file."""
+    return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), 1)
