@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from delivery import console
@@ -12,7 +12,7 @@ from delivery.build.plan import Images, PlannedImage
 from delivery.host import buildx, trust, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project import files
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Declaration, Image
 from delivery.project.files import ROOT
 from delivery.registry import oci_layout
 from delivery.registry.local_registry import pull_missing
@@ -93,11 +93,18 @@ def targets(
             layout=layout_folder(image, root).with_suffix(_UNFINISHED),
             tag=image.tagged,
             arguments=planning.build_arguments(declaration, image.name, root),
-            contexts={image.base: _context(known[image.base])} if image.base in known else {},
+            contexts=_contexts(declaration.images[image.name], known, root),
         )
         for image in images.missing
         if image.name in wanted
     ]
+
+
+def _contexts(image: Image, known: Mapping[str, PlannedImage], root: Path) -> dict[str, str]:
+    """What the Dockerfile's names stand for: folders, and the base where it is one of ours."""
+    folders = {name: str(root / folder) for name, folder in image.contexts.items()}
+    base = {image.base: _context(known[image.base])} if image.base in known else {}
+    return {**folders, **base}
 
 
 def layout_folder(image: PlannedImage, root: Path = ROOT) -> Path:

@@ -116,6 +116,10 @@ def content_keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
             arguments=build_arguments(declaration, name, root),
             platform=platform(),
             base=below,
+            contexts={
+                context: files.context_files(root / folder)
+                for context, folder in image.contexts.items()
+            },
         )
     return found
 

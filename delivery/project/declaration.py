@@ -162,6 +162,14 @@ class Image(_Table):
     builder: _Name | None = Field(
         default=None, description="optional: the upstream image that its build stages use"
     )
+    contexts: dict[_Name, _Path] = Field(
+        default={}, description="optional: more folders that its Dockerfile copies from, by name"
+    )
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that its build reads."""
+        return (self.context, *self.contexts.values())
 
 
 class Cluster(_Table):
@@ -504,6 +512,11 @@ def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -
         *(
             (("images", name, "context"), image.context)
             for name, image in declaration.images.items()
+        ),
+        *(
+            (("images", name, "contexts", context), folder)
+            for name, image in declaration.images.items()
+            for context, folder in image.contexts.items()
         ),
         (("chart", "folder"), declaration.chart.folder),
     ]

@@ -25,16 +25,27 @@ class File:
 
 
 def image_key(
-    files: Iterable[File], *, arguments: Mapping[str, str], platform: str, base: str
+    files: Iterable[File],
+    *,
+    arguments: Mapping[str, str],
+    platform: str,
+    base: str,
+    contexts: Mapping[str, Iterable[File]] | None = None,
 ) -> str:
     """The key of an image: a hex name over everything that goes into it.
 
-    base is the key of the image below, or the pinned reference of an upstream image. Order, time, place and ignored files
-    change nothing.
+    base is the key of the image below, or the pinned reference of an upstream image. contexts are
+    the files of further build contexts, by name. Order, time, place and ignored files change nothing.
     """
-    return _key(
-        {"arguments": dict(arguments), "base": base, "files": _listed(files), "platform": platform}
-    )
+    content = {
+        "arguments": dict(arguments),
+        "base": base,
+        "files": _listed(files),
+        "platform": platform,
+    }
+    if contexts:  # an image without any keeps the key that it had before there were contexts
+        content["contexts"] = {name: _listed(files) for name, files in contexts.items()}
+    return _key(content)
 
 
 def chart_key(files: Iterable[File], *, version: str, images: Mapping[str, str], epoch: int) -> str:

@@ -107,7 +107,7 @@ def _covered(
     }
     if folder == declaration.chart.folder:
         ignored = ignores.for_chart(root / folder)
-    elif any(image.context == folder for image in declaration.images.values()):
+    elif any(folder in image.folders for image in declaration.images.values()):
         inside.pop("VERSION", None)  # a build argument, which release.prepare writes
         ignored = ignores.for_image(root / folder)
     else:

@@ -34,6 +34,18 @@ def test_an_app_stands_on_the_base_that_is_built_with_it(
     assert app.layout == sample / ".delivery" / "layouts" / "api-rest@k2.part"
 
 
+def test_a_declared_context_is_a_folder_that_the_build_may_copy_from(
+    declaration: Declaration, sample: Path
+) -> None:
+    image = declaration.images["api-rest"].model_copy(update={"contexts": {"library": "library"}})
+    changed = declaration.model_copy(update={"images": {**declaration.images, "api-rest": image}})
+    _, app = targets(changed, make_images(changed, KEYS, {}), sample)
+    assert app.contexts == {
+        "library": str(sample / "library"),
+        "base-image": "target:base-image",
+    }
+
+
 def test_an_app_alone_stands_on_the_base_that_the_registry_holds(
     declaration: Declaration, sample: Path
 ) -> None:

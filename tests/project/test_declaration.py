@@ -115,7 +115,7 @@ def test_every_mistake_is_reported_with_its_line_and_what_is_allowed() -> None:
     )
     rules = "allowed: whole seconds since 1970 that fit an image's date, as in 1767225600"
     pinned = "allowed: a name with a pinned tag, as in debian:trixie-slim"
-    known = 'unknown key; did you mean "context"? (allowed: base, builder, context)'
+    known = 'unknown key; did you mean "context"? (allowed: base, builder, context, contexts)'
     assert mistakes(text) == [
         f"delivery.toml:7: build.epoch: 'today' is not allowed ({rules})",
         f"delivery.toml:10: upstream.debian.image: 'debian' is not allowed ({pinned})",
@@ -141,6 +141,11 @@ MISTAKES = [
     ('base = "debian"', 'base = "app"', '15: images.app.base: "base" depends on app itself'),
     ('context = "base"', 'context = "x"', '19: images.base.context: there is no folder "x"'),
     ('context = "base"', 'context = "../x"', "19: images.base.context: must be a path inside the"),
+    (
+        'base = "base"',
+        'base = "base"\ncontexts = { library = "x" }',
+        '16: images.app.contexts.library: there is no folder "x"',
+    ),
     ("[images.base]", "[images.Base]", f"18: images.Base: not a name ({NAME_RULE})"),
     ('name = "sample"', "name = 7", f"1: name: 7 is not allowed ({NAME_RULE})"),
     ('node = "debian"', 'node = "base"', '23: cluster.node: "base" is no upstream image (known: d'),

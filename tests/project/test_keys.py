@@ -14,9 +14,14 @@ def key(
     arguments: dict[str, str] | None = None,
     platform: str = "linux/amd64",
     base: str = "b",
+    contexts: dict[str, tuple[File, ...]] | None = None,
 ) -> str:
     return image_key(
-        files, arguments=arguments or {"A": "1", "B": "2"}, platform=platform, base=base
+        files,
+        arguments=arguments or {"A": "1", "B": "2"},
+        platform=platform,
+        base=base,
+        contexts=contexts,
     )
 
 
@@ -38,8 +43,11 @@ def test_everything_that_goes_in_changes_it() -> None:
         key(arguments={"A": "1", "B": "3"}),
         key(platform="linux/arm64"),
         key(base="c"),
+        key(contexts={"library": FILES}),
+        key(contexts={"library": FILES[:1]}),
+        key(contexts={"other": FILES}),
     }
-    assert len(others | {key()}) == 8
+    assert len(others | {key()}) == 11
 
 
 @given(st.text(), st.text())

@@ -67,6 +67,17 @@ def test_a_folder_that_is_no_image_counts_whole(repository: Repository) -> None:
     assert look(repository, wider("notes")).published_paths["apps"] == {"notes/a", "notes/VERSION"}
 
 
+def test_a_further_build_context_counts_as_its_dockerignore_says(repository: Repository) -> None:
+    image = PROJECT.images["api-rest"].model_copy(update={"contexts": {"library": "library"}})
+    images = {**PROJECT.images, "api-rest": image}
+    declaration = wider("library").model_copy(update={"images": images})
+    repository.write("library/VERSION", "1.0.0\n")
+    repository.write("library/.dockerignore", "*\n!src\n")
+    repository.commit("feat: x", "library/src/a", "library/tests/a")
+    published = look(repository, declaration).published_paths["apps"]
+    assert published == {"library/src/a", "library/.dockerignore"}
+
+
 def test_versions_and_changelogs_are_read_from_the_files(repository: Repository) -> None:
     repository.write("base-image/VERSION", "1.1.0\n")
     repository.write("api-rest/pyproject.toml", '[project]\nversion = "1.2.0"\n')
