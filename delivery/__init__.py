@@ -1,1 +1,1 @@
-"""From a declaration and facts to a plan, a release and a running platform; docs/ARCHITECTURE.md has the packages."""
+"""Plans, builds, publishes and deploys; docs/ARCHITECTURE.md describes the packages."""

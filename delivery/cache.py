@@ -1,6 +1,6 @@
 """The user's folders, as the XDG base directory specification says, shared by every clone.
 
-The cache holds what can be made anew; the state folder holds what has to outlive the cache.
+The cache can be removed at any time; the state folder keeps events until they are delivered.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from delivery.errors import DeliveryError
 __all__ = [
     "cache_home",
     "clean",
+    "first_seen",
     "folder",
     "lock",
+    "mark_used",
     "remove_unused",
-    "seen_since",
     "size",
     "state_home",
-    "used",
 ]
 
 _NAME = "delivery-platform"
@@ -32,12 +32,12 @@ _LOCK_SECONDS = 1800
 
 
 def cache_home() -> Path:
-    """The folder for what can be made anew, which need not exist yet."""
+    """The cache folder, which need not exist yet."""
     return _home("XDG_CACHE_HOME", ".cache")
 
 
 def state_home() -> Path:
-    """The folder for what has to outlive the cache, which need not exist yet."""
+    """The state folder, which need not exist yet."""
     return _home("XDG_STATE_HOME", ".local/state")
 
 
@@ -48,22 +48,22 @@ def _home(variable: str, default: str) -> Path:
 
 
 def folder(*parts: str) -> Path:
-    """The folder of these parts inside the cache, made if need be."""
+    """A folder below the cache, which is created where it is missing."""
     path = cache_home().joinpath(*parts)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DeliveryError(
-            f"cannot make the cache folder {path}: {error.strerror}",
-            hint="set XDG_CACHE_HOME to a folder that can be written",
+            f"cannot create the cache folder {path}: {error.strerror}",
+            hint="set XDG_CACHE_HOME to a writable folder",
         ) from error
     return path
 
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the user's lock of this name: of two clones that want the same thing, the second waits."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
+    """Hold a lock of this user: of two runs that need the same thing, the second waits."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415  # commands without a lock start sooner
 
     file = FileLock(folder("locks") / f"{name}.lock")
     try:
@@ -74,8 +74,9 @@ def lock(name: str) -> Iterator[None]:
             file.acquire(timeout=_LOCK_SECONDS)
         except Timeout as error:
             raise DeliveryError(
-                f"wait for another run to free the lock {name!r}: it has not for {_LOCK_SECONDS // 60} minutes",
-                hint=f"end that run; `fuser {file.lock_file}` names it",
+                f"cannot get the lock {name!r}: another run holds it "
+                f"for {_LOCK_SECONDS // 60} minutes already",
+                hint=f"stop that run; `fuser {file.lock_file}` names it",
             ) from error
     try:
         yield
@@ -84,13 +85,13 @@ def lock(name: str) -> Iterator[None]:
 
 
 def size() -> int:
-    """How many bytes the cache takes on disk: what is mounted in it is counted where it lies."""
+    """The bytes that the cache takes on disk, without other file systems mounted in it."""
     return _size(folder())
 
 
 def _size(root: Path) -> int:
     device = root.stat().st_dev
-    sizes: dict[int, int] = {}  # by inode: a file with two names takes its room once
+    sizes: dict[int, int] = {}  # by inode: a file with two names counts once
     for parent, folders, names in os.walk(root):
         for name in [*names, *folders]:
             try:
@@ -104,27 +105,27 @@ def _size(root: Path) -> int:
     return sum(sizes.values())
 
 
-def used(path: Path) -> None:
-    """Note that something in the cache is used now, for `remove_unused`."""
+def mark_used(path: Path) -> None:
+    """Record that a folder of the cache was used now, for `remove_unused`."""
     os.utime(path)
 
 
-def seen_since(kind: str, names: Iterable[str]) -> dict[str, float]:
-    """Since when each of these is known to be there (Unix time); those that are not named are forgotten."""
+def first_seen(kind: str, names: Iterable[str]) -> dict[str, float]:
+    """When each name was first passed here (Unix time); names that are not passed are forgotten."""
     home = folder("seen", kind)
-    since = {}
+    seen = {}
     for name in names:
         if not (home / name).exists():
             (home / name).touch()
-        since[name] = (home / name).stat().st_mtime
+        seen[name] = (home / name).stat().st_mtime
     for file in home.iterdir():
-        if file.name not in since:
+        if file.name not in seen:
             file.unlink()
-    return since
+    return seen
 
 
 def remove_unused(name: str, days: int) -> int:
-    """Remove what is in this folder of the cache and was not used for so many days; how many bytes."""
+    """Remove entries of a cache folder that were not used for so many days; return their bytes."""
     limit = time.time() - days * 86_400
     unused = [path for path in folder(name).iterdir() if path.stat().st_mtime < limit]
     freed = sum(_size(path) for path in unused)
@@ -134,7 +135,7 @@ def remove_unused(name: str, days: int) -> int:
 
 
 def clean() -> None:
-    """Remove the cache with everything in it."""
+    """Remove the whole cache."""
     _remove(folder())
 
 
@@ -144,5 +145,5 @@ def _remove(path: Path) -> None:
     except OSError as error:
         raise DeliveryError(
             f"cannot remove {path}: {error.strerror} ({error.filename})",
-            hint="see what still uses it with `fuser -vm`, or remove it by hand",
+            hint="`fuser -vm` names the programs that use it; stop them, or remove it by hand",
         ) from error

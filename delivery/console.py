@@ -1,4 +1,4 @@
-"""What a person sees: steps with their times, live on a terminal and as plain lines in CI."""
+"""Output for people: steps with their durations, live on a terminal and as plain lines in CI."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from delivery.errors import DeliveryError
 
 __all__ = ["Step", "command", "data", "error", "out", "say", "step", "table", "to_stderr"]
 
-_LIVE_SECONDS = 0.25  # how often a terminal shows where a step is
-_WHOLE = 10_000  # columns: wider than any row
+_LIVE_SECONDS = 0.25  # between two updates of a step on a terminal
+_UNLIMITED = 10_000  # columns: wider than any row
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
-_QUIET_SECONDS = 15.0  # how often a log shows where a step is
+_QUIET_SECONDS = 15.0  # between two lines about a running step in a log
 
 out = Console(highlight=False, soft_wrap=True)
 _err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 class Step:
-    """A step under way. What its tools print passes through here."""
+    """A running step. Its tools report their output here."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -42,22 +42,22 @@ class Step:
         self._began = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Take note of one line of a tool's output; the latest is shown until the next."""
+        """Take one line of a tool's output, which is shown until the next one."""
         self.latest = text.strip() or self.latest
 
     def done(self, detail: str) -> None:
-        """Set the step's result, which is printed when it ends."""
+        """Set the result, which is printed when the step ends."""
         self.detail = detail
 
     @property
     def seconds(self) -> float:
-        """How long the step has taken so far."""
+        """The seconds since the step began."""
         return time.monotonic() - self._began
 
 
 @contextmanager
 def step(title: str) -> Iterator[Step]:
-    """Show a step from its beginning to its end, with its result and how long it took."""
+    """Show a step from its beginning to its end, then its result and its duration."""
     current = Step(title)
     try:
         with _shown(current):
@@ -71,7 +71,7 @@ def step(title: str) -> Iterator[Step]:
 
 @contextmanager
 def _shown(current: Step) -> Iterator[None]:
-    """Show a step's progress: all the time on a terminal, now and then in CI, where a log is read later."""
+    """Show a step's progress: continuously on a terminal, every few seconds in CI's log."""
     if out.is_terminal and not os.environ.get("CI"):
         with (
             out.status(escape(current.title)) as status,
@@ -84,16 +84,15 @@ def _shown(current: Step) -> Iterator[None]:
 
 
 def _update(status: Status, current: Step) -> None:
-    room = max(20, out.width - len(current.title) - 16)
+    width = max(20, out.width - len(current.title) - 16)
     status.update(
-        f"{escape(current.title)} [dim]{current.seconds:.0f} s {escape(current.latest[:room])}[/]"
+        f"{escape(current.title)} [dim]{current.seconds:.0f} s {escape(current.latest[:width])}[/]"
     )
 
 
 def _report(current: Step) -> None:
-    out.print(
-        f"  … {escape(current.title)}, {current.seconds:.0f} s: [dim]{escape(current.latest[:160])}[/]"
-    )
+    latest = escape(current.latest[:160])
+    out.print(f"  … {escape(current.title)}, {current.seconds:.0f} s: [dim]{latest}[/]")
 
 
 @contextmanager
@@ -115,60 +114,59 @@ def _ticking(seconds: float, tick: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def to_stderr() -> Iterator[None]:
-    """Print to stderr meanwhile, so that stdout has nothing but what `data` prints."""
-    before, out.stderr = out.stderr, True
+    """Print to stderr meanwhile, so that stdout has only what `data` prints."""
+    previous, out.stderr = out.stderr, True
     try:
         yield
     finally:
-        out.stderr = before
+        out.stderr = previous
 
 
 def data(content: object) -> None:
-    """Print what a machine reads, to stdout: a text as it is, anything else as JSON."""
+    """Print output for programs to stdout: a string unchanged, anything else as JSON."""
     text = content if isinstance(content, str) else json.dumps(content, indent=2)
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def say(text: str) -> None:
-    """Print a line as it is."""
+    """Print a line unchanged."""
     out.print(text, markup=False)
 
 
 def command(argv: Sequence[str]) -> None:
-    """Echo a command line when DELIVERY_ECHO asks for it, quoted so that it can be pasted."""
+    """Print a command line to stderr if DELIVERY_ECHO is set, quoted for a shell."""
     if os.environ.get("DELIVERY_ECHO"):
         _err.print(f"$ {shlex.join(argv)}", style="dim", markup=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their column names.
+    """Print rows below their column names.
 
-    A terminal's width folds long cells, and it shows twelve digits of a digest. What is piped is
-    for other programs: each row one line, each cell whole.
+    A terminal folds long cells and shows twelve digits of a digest. Piped output is for other
+    programs: each row is one line with whole cells.
     """
     out.print(f"[italic]{escape(title)}[/]")  # the table would fold it to its own width
-    shown = Table(box=None, header_style="bold", pad_edge=False)
+    grid = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(
+        grid.add_row(
             *(escape(_DIGEST.sub(r"\1", cell) if out.is_terminal else cell) for cell in row)
         )
     if out.is_terminal:
-        out.print(shown)
+        out.print(grid)
         return
-    plain = Console(file=io.StringIO(), width=_WHOLE, highlight=False)
-    plain.print(shown)
+    plain = Console(file=io.StringIO(), width=_UNLIMITED, highlight=False)
+    plain.print(grid)
     for line in cast("io.StringIO", plain.file).getvalue().splitlines():
         say(line.rstrip())
 
 
 def error(failure: DeliveryError) -> None:
-    """Print an error: its details, then what cannot be done and why, then the hint."""
+    """Print an error: its details, its message, its hint."""
     sys.stdout.flush()
-    if failure.details:
-        for line in failure.details.splitlines():
-            _err.print(f"  {line}", markup=False)
+    for line in failure.details.splitlines():
+        _err.print(f"  {line}", markup=False)
     _err.print(f"[bold red]error:[/] {escape(failure.message)}")
     if failure.hint:
         _err.print(f"[bold]hint:[/] {escape(failure.hint)}")

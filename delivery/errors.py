@@ -1,4 +1,4 @@
-"""What may go wrong, said the way a user needs it: what was being done, what is wrong, what to do."""
+"""Errors for users: each says what cannot be done and why, and how to go on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = [
     "DeliveryError",
     "DeployError",
     "EngineError",
+    "ForeignError",
     "LeaseLostError",
-    "NotOursError",
     "PlatformError",
     "PortTakenError",
     "Problem",
@@ -29,32 +29,32 @@ __all__ = [
     "TestError",
     "UpstreamError",
     "did_you_mean",
-    "mistakes",
+    "validation_message",
 ]
 
 
-def mistakes(error: ValidationError) -> str:
-    """Every mistake in a document that was read, each with its place."""
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
-    )
+def validation_message(error: ValidationError) -> str:
+    """All mistakes in a document in one line, each with its path."""
+    mistakes = ((".".join(map(str, part["loc"])), part["msg"]) for part in error.errors())
+    return "; ".join(f"{path or 'the file'}: {text}" for path, text in mistakes)
 
 
-def did_you_mean(word: str, known: Iterable[str], then: str = "") -> str:
-    """The hint for a word that is unknown: the known word nearest to it, if one is near, and `then`."""
-    near = get_close_matches(word, [*known], n=1)
-    return " ".join(part for part in (f"did you mean {near[0]}?" if near else "", then) if part)
+def did_you_mean(word: str, known: Iterable[str], more: str = "") -> str:
+    """The hint for an unknown word: the most similar known word, if there is one, then `more`."""
+    similar = get_close_matches(word, [*known], n=1)
+    return f"did you mean {similar[0]}? {more}".rstrip() if similar else more
 
 
 class DeliveryError(Exception):
-    """An error that a user can act on; the menu prints it without a traceback and exits with its class's code.
+    """An error that a user can act on: printed without a traceback.
 
-    message names the action under way and what is wrong ("push api-rest: the registry answered 403"), hint what to do.
-    reference is the kebab-case name to search the documentation for.
+    message: "cannot push api-rest: the registry answered 403".
+    hint: an imperative, how to go on.
+    details: lines that explain the message, such as the last ones of a program.
     """
 
-    exit_code: ClassVar[int] = 1
-    reference: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1  # of the task that ends with it
+    reference: ClassVar[str] = "failed"  # its name in docs/errors.md and in a plan's JSON
 
     def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
         super().__init__(message)
@@ -64,27 +64,27 @@ class DeliveryError(Exception):
 
 
 class DeclarationError(DeliveryError):
-    """delivery.toml, an environment variable or a task's argument cannot be obeyed as written."""
+    """A mistake in delivery.toml, in an environment variable or in a task's argument."""
 
     exit_code = 2
     reference = "bad-declaration"
 
 
 class EngineError(DeliveryError):
-    """There is no Docker engine to work with, or it is not fit for the work."""
+    """No Docker engine answers, or it lacks what this project needs."""
 
     exit_code = 3
     reference = "no-engine"
 
 
-class NotOursError(DeliveryError):
-    """Something that we were to remove is not this project's."""
+class ForeignError(DeliveryError):
+    """A container, volume or cluster that another project made would be removed."""
 
     reference = "not-ours"
 
 
 class RegistryError(DeliveryError):
-    """The image registry refused, failed, or holds something else than was sent."""
+    """The registry refused, failed, or holds other content than was sent."""
 
     exit_code = 4
     reference = "registry"
@@ -104,29 +104,29 @@ class BuildError(DeliveryError):
 
 
 class UpstreamError(DeliveryError):
-    """An image that others publish could be neither found, pulled nor built from its recipe."""
+    """An upstream image is not in the engine and can be neither pulled nor built."""
 
     exit_code = 6
     reference = "upstream-image"
 
 
 class PlatformError(DeliveryError):
-    """The platform did not come up, or did not do its work once up."""
+    """The local platform did not start, or does not work."""
 
     exit_code = 7
     reference = "platform"
 
 
 class PortTakenError(PlatformError):
-    """A host port that the platform publishes is somebody else's."""
+    """Another program has a port that the platform publishes."""
 
     reference = "port-taken"
 
 
 class DeployError(DeliveryError):
-    """A deploy, rollback, test or removal on Kubernetes did not come to a good end.
+    """A deploy, rollback, verification or removal on Kubernetes failed.
 
-    rolled_back: what served before serves again.
+    rolled_back: the previous revision serves again.
     """
 
     exit_code = 8
@@ -140,27 +140,27 @@ class DeployError(DeliveryError):
 
 
 class LeaseLostError(DeployError):
-    """Another deploy has our lease, or may have it soon; nothing may be changed any more."""
+    """Another deploy has the environment's lock, or may get it: nothing may be changed."""
 
     reference = "lease-lost"
 
 
 class ClusterError(DeliveryError):
-    """The local Kubernetes cluster could not be made, or did not become ready."""
+    """The local Kubernetes cluster could not be created, or did not become ready."""
 
     exit_code = 9
     reference = "cluster"
 
 
 class SignatureError(DeliveryError):
-    """Something published is not signed as it has to be, or cannot be signed with the key at hand."""
+    """A published artifact is not signed as it must be, or cannot be signed with this key."""
 
     exit_code = 10
     reference = "signature"
 
 
 class TestError(DeliveryError):
-    """What was checked does not hold."""
+    """A check failed."""
 
     exit_code = 12
     reference = "checks"
@@ -168,14 +168,14 @@ class TestError(DeliveryError):
 
 
 class ScanError(DeliveryError):
-    """A scan found a secret, or could not look at what it was to look at."""
+    """A scan found a secret, or could not be done."""
 
     exit_code = 11
     reference = "scan"
 
 
 class CommandError(DeliveryError):
-    """A command that we ran failed: argv, its exit code and the last lines it printed."""
+    """A program failed: its command line, its exit code and the last lines of its output."""
 
     reference = "command"
 
@@ -190,39 +190,35 @@ class CommandError(DeliveryError):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a run would be refused for, found before it does anything.
-
-    message says what is wrong, hint the command or the change that solves it. reference is that of
-    the error that a run would end with.
-    """
+    """A reason to refuse a run, which is known before the run changes anything."""
 
     message: str
-    hint: str = ""
+    hint: str = ""  # the command or the change that solves it
     details: str = ""
-    reference: str = DeclarationError.reference
+    reference: str = DeclarationError.reference  # of the error that the run ends with
 
     @classmethod
-    def of(cls, error: DeliveryError) -> Problem:
-        """The problem that an error reports."""
+    def from_error(cls, error: DeliveryError) -> Problem:
+        """The problem that an error describes."""
         return cls(error.message, error.hint, error.details, error.reference)
 
     def error(self, doing: str = "") -> DeliveryError:
-        """The error that a run ends with; doing is what it cannot do."""
+        """The error that the run ends with; doing is what the run was to do."""
         kind = _KINDS.get(self.reference, DeliveryError)
         message = f"cannot {doing}: {self.message}" if doing else self.message
         return kind(message, hint=self.hint, details=self.details)
 
     def lines(self) -> list[str]:
-        """The problem for people, with its hint."""
+        """The problem and its hint, for people."""
         hint = [f"  hint: {self.hint}"] if self.hint else []
         return [self.message, *(f"  {line}" for line in self.details.splitlines()), *hint]
 
 
-# Those that a plan can meet.
+# The classes that a plan's problems come from.
 _KINDS: dict[str, type[DeliveryError]] = {
     kind.reference: kind for kind in (DeclarationError, RegistryError, SignatureError)
 }
 
 
 class TerminatedError(KeyboardInterrupt):
-    """A signal that ends us, such as SIGTERM by which a CI server aborts a stage; args has its name."""
+    """SIGTERM or SIGHUP, by which a CI server aborts a stage; args has the signal's name."""

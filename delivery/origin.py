@@ -1,4 +1,4 @@
-"""Where a request goes: credentials are for one origin, and are sent to no other."""
+"""The origin of a URL: credentials belong to one origin and are sent to no other."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-__all__ = ["IDENTITY", "Origin", "origin"]
+__all__ = ["IDENTITY_USER", "Origin", "origin"]
 
-IDENTITY = "<token>"  # the user of a login that is an identity token, as Docker's credential helpers have it
+# The user name of a login by identity token, by the convention of Docker's credential helpers.
+IDENTITY_USER = "<token>"
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -22,17 +23,16 @@ class Origin(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """The URL without path, query and login, of which some are secrets."""
+        """The origin as a URL: without path, query and login, which may hold secrets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + (
-            "" if self.port == _PORTS[self.scheme] else f":{self.port}"
-        )
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
 
 
 def origin(url: str) -> Origin:
-    """The origin that a request for this URL goes to; RequestException when it leads nowhere."""
-    # As requests reads it: another parser may take another part of a strange URL for the host.
+    """The origin that a request for this URL goes to; raises RequestException for a bad URL."""
+    # Parsed by requests, which sends the request: another parser may see another host in the URL.
     parts = urlsplit(requests.Request("GET", url).prepare().url or "")
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise requests.exceptions.InvalidURL(f"{url!r} is no http or https address")
+        raise requests.exceptions.InvalidURL(f"{url!r} is no HTTP or HTTPS URL")
     return Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])

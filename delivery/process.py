@@ -1,4 +1,4 @@
-"""The one place that starts other programs.
+"""The one module that starts other programs.
 
 Each runs in a session of its own, without a terminal. Ctrl-C reaches only us; whatever interrupts us
 ends the program and all that it started, except what has made itself another session. A program that
@@ -32,11 +32,11 @@ from delivery.errors import CommandError, TerminatedError
 
 __all__ = [
     "GRACE_SECONDS",
-    "Clock",
-    "Place",
+    "Options",
+    "Timer",
     "capture",
+    "csv_line",
     "detach",
-    "record",
     "stream",
     "terminable",
     "watch",
@@ -57,7 +57,7 @@ _Chunks = Queue[tuple[_Sink, bytes] | None]  # what is read, None for the end of
 
 
 @dataclass(frozen=True)
-class Place:
+class Options:
     """Where a program runs."""
 
     folder: Path | None = None  # None: our own
@@ -65,7 +65,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Clock:
+class Timer:
     """What is called every so many seconds while a program runs."""
 
     tick: Callable[[], None] = lambda: None
@@ -78,7 +78,7 @@ class _Command:
 
     argv: Sequence[str]
     doing: str
-    place: Place = Place()
+    options: Options = Options()
     text: str | None = None  # what it reads
     prefix: Sequence[str] = ()  # the program that starts it, with its arguments
 
@@ -87,7 +87,7 @@ def capture(
     argv: Sequence[str],
     *,
     doing: str,
-    place: Place = Place(),
+    options: Options = Options(),
     timeout: float = 60,
     text: str | None = None,
 ) -> str:
@@ -103,8 +103,8 @@ def capture(
 
     console.command(argv)
     output, errors = bytearray(), bytearray()
-    command = _Command(argv, doing, place, text)
-    if returncode := _run(command, [output.extend, errors.extend], Clock(expire, timeout)):
+    command = _Command(argv, doing, options, text)
+    if returncode := _run(command, [output.extend, errors.extend], Timer(expire, timeout)):
         raise _failed(argv, doing, returncode, _text(errors or output).splitlines())
     return _text(output)
 
@@ -114,7 +114,7 @@ def stream(
     *,
     doing: str,
     on_line: Callable[[str], None],
-    place: Place = Place(),
+    options: Options = Options(),
 ) -> None:
     """Run a long command, giving each line it prints (output and errors together) to on_line.
 
@@ -122,7 +122,7 @@ def stream(
     the command first.
     """
     console.command(argv)
-    _stream(_Command(argv, doing, place), on_line, Clock())
+    _stream(_Command(argv, doing, options), on_line, Timer())
 
 
 def watch(
@@ -130,17 +130,17 @@ def watch(
     *,
     doing: str,
     on_line: Callable[[str], None],
-    clock: Clock,
-    place: Place = Place(),
+    timer: Timer,
+    options: Options = Options(),
 ) -> None:
-    """Run a long command with a clock beside it.
+    """Run a long command with a timer beside it.
 
     What its tick raises ends the command first. Raises CommandError, with the last lines, when it exits
     with anything but 0. On Linux the command is killed when we are killed: nobody watches it then.
     """
     console.command(argv)
     prefix = _killed_with_us() if shutil.which(argv[0]) else ()
-    _stream(_Command(argv, doing, place, prefix=prefix), on_line, clock)
+    _stream(_Command(argv, doing, options, prefix=prefix), on_line, timer)
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:
@@ -159,7 +159,7 @@ def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[by
         raise _not_there(argv, doing) from error
 
 
-def record(*fields: object) -> str:
+def csv_line(*fields: object) -> str:
     """One record of CSV, as programs in Go read an option that is a list: a path may hold a comma."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(fields)
@@ -187,15 +187,15 @@ def terminable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _stream(command: _Command, on_line: Callable[[str], None], clock: Clock) -> None:
+def _stream(command: _Command, on_line: Callable[[str], None], timer: Timer) -> None:
     lines = _Lines(on_line)
-    returncode = _run(command, [lines.feed], clock)
+    returncode = _run(command, [lines.feed], timer)
     lines.end()
     if returncode:
         raise _failed(command.argv, command.doing, returncode, list(lines.tail))
 
 
-def _run(command: _Command, sinks: Sequence[_Sink], clock: Clock) -> int:
+def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
     """Run a program and return its exit code; what is raised meanwhile ends it first.
 
     Of two sinks the second gets the errors; one alone gets both outputs.
@@ -212,7 +212,7 @@ def _run(command: _Command, sinks: Sequence[_Sink], clock: Clock) -> int:
                 _beside(_read, pipe, sink, chunks, ended)
             if command.text is not None:
                 _beside(_write, process.stdin, command.text)
-        return _follow(process, chunks, len(sinks), clock)
+        return _follow(process, chunks, len(sinks), timer)
     except BaseException:
         ended.set()
         if process:
@@ -226,8 +226,8 @@ def _start(command: _Command, *, apart: bool) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [*command.prefix, *command.argv],
-            cwd=command.place.folder,
-            env={**os.environ, **(command.place.env or {})},
+            cwd=command.options.folder,
+            env={**os.environ, **(command.options.env or {})},
             stdin=subprocess.DEVNULL if command.text is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if apart else subprocess.STDOUT,
@@ -272,13 +272,13 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _follow(
-    process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, clock: Clock
+    process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, timer: Timer
 ) -> int:
-    """Give a program's output to the sinks, calling the clock's tick; return its exit code.
+    """Give a program's output to the sinks, calling the timer's tick; return its exit code.
 
     Its outputs are read to their ends, or until the program has ended and no more came for a moment.
     """
-    due = time.monotonic() + clock.every
+    due = time.monotonic() + timer.every
     ended = None
     heard = 0.0  # when the last piece of output was taken
     while still_open or ended is None:
@@ -296,8 +296,8 @@ def _follow(
         if ended is None and process.poll() is not None:
             ended = now
         if ended is None and now >= due:
-            clock.tick()
-            due = time.monotonic() + clock.every
+            timer.tick()
+            due = time.monotonic() + timer.every
         if ended is not None and now > max(ended, heard) + _OPEN_SECONDS:
             break
     return process.wait()

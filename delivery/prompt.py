@@ -1,4 +1,4 @@
-"""Questions to whoever sits at the terminal; none is asked where nobody does."""
+"""Ask the user at the terminal; without a terminal nothing is asked."""
 
 from __future__ import annotations
 
@@ -8,63 +8,61 @@ from collections.abc import Mapping
 from delivery import console
 from delivery.errors import DeclarationError
 
-__all__ = ["agreed", "choose", "confirm", "someone", "typed"]
+__all__ = ["ask_for_word", "ask_yes_no", "choose", "confirm", "is_interactive"]
 
 
-def someone() -> bool:
-    """Whether somebody can be asked."""
+def is_interactive() -> bool:
+    """Whether a user sits at a terminal and can answer."""
     return sys.stdin.isatty()
 
 
-def choose(question: str, answers: Mapping[str, str], default: str = "") -> str:
-    """Ask for one of the answers (answer → what it means), by its number or by itself.
+def choose(question: str, options: Mapping[str, str], default: str = "") -> str:
+    """Return the option that the user picks, by its number or its name.
 
-    Enter takes the default, where there is one.
+    options maps each option to a description. Enter picks the default, if there is one.
     """
     console.say(question)
-    for number, (answer, meaning) in enumerate(answers.items(), start=1):
-        console.say(
-            f"  {number}) {answer}{f': {meaning}' if meaning else ''}{' (Enter)' if answer == default else ''}"
-        )
-    numbered = dict(enumerate(answers, start=1))
+    for number, (option, description) in enumerate(options.items(), start=1):
+        suffix = f": {description}" if description else ""
+        console.say(f"  {number}) {option}{suffix}{' (Enter)' if option == default else ''}")
+    by_number = {str(number): option for number, option in enumerate(options, start=1)}
     while True:
-        said = _answer("> ") or default
-        if said in answers:
-            return said
-        if said.isdecimal() and int(said) in numbered:
-            return numbered[int(said)]
-        console.say(f"{said or 'that'} is none of them: a number from 1 to {len(answers)}, please")
+        answer = _ask("> ") or default
+        answer = by_number.get(answer, answer)
+        if answer in options:
+            return answer
+        console.say(f"{answer or 'nothing'} is no option: enter a number from 1 to {len(options)}")
 
 
-def confirm(doing: str, word: str, *, yes: bool, instead: str = "") -> None:
-    """Have somebody type a word before something is done; raise DeclarationError otherwise.
+def confirm(doing: str, word: str, *, yes: bool, alternative: str = "") -> None:
+    """Let the user type a word before something is done; raise DeclarationError otherwise.
 
-    yes: do not ask. instead: what else one may do, for the hint.
+    yes skips the question. alternative extends the hint that is given without a terminal.
     """
     if yes:
         return
-    if not someone():
+    if not is_interactive():
         raise DeclarationError(
-            f"{doing}: nobody is here to confirm it", hint=f"say it with --yes{instead}"
+            f"cannot {doing}: no terminal to confirm it", hint=f"pass --yes{alternative}"
         )
-    if not typed(f"{doing}? type {word} to go on:", word):
-        raise DeclarationError(f"{doing}: not confirmed", hint=f"type {word}, or say --yes")
+    if not ask_for_word(f"{doing}? type {word} to go on:", word):
+        raise DeclarationError(f"cannot {doing}: not confirmed", hint=f"type {word}, or pass --yes")
 
 
-def agreed(question: str) -> bool:
-    """Whether somebody answers yes; Enter is a no."""
-    return _answer(f"{question} ").lower() in {"y", "yes"}
+def ask_yes_no(question: str) -> bool:
+    """Whether the user answers yes; Enter means no."""
+    return _ask(question).lower() in {"y", "yes"}
 
 
-def typed(question: str, wanted: str) -> bool:
-    """Whether somebody types exactly what is wanted."""
-    return _answer(f"{question} ") == wanted
+def ask_for_word(question: str, word: str) -> bool:
+    """Whether the user types exactly this word."""
+    return _ask(question) == word
 
 
-def _answer(prompt: str) -> str:
+def _ask(question: str) -> str:
     try:
-        return input(prompt).strip()
+        return input(f"{question.rstrip()} ").strip()
     except EOFError as error:
         raise DeclarationError(
-            "ask: nobody answers", hint="say it with the flags; --help lists them"
+            "cannot ask: the input has ended", hint="pass flags instead; --help lists them"
         ) from error

@@ -79,7 +79,7 @@ def test_what_was_not_used_for_a_while_is_removed() -> None:
         (home / "program").write_bytes(b"x" * 100_000)
         then = time.time() - days * 86_400
         os.utime(home, (then, then))
-    cache.used(cache.folder("programs", "used"))
+    cache.mark_used(cache.folder("programs", "used"))
     assert cache.remove_unused("programs", 14) >= 100_000
     assert sorted(one.name for one in cache.folder("programs").iterdir()) == ["recent", "used"]
 
@@ -94,8 +94,8 @@ def test_what_cannot_be_removed_is_named() -> None:
 
 
 def test_what_is_seen_again_keeps_the_time_at_which_it_was_first_seen() -> None:
-    first = cache.seen_since("images", ["a", "b"])
-    assert set(cache.seen_since("images", ["a"])) == {"a"}
-    again = cache.seen_since("images", ["a", "b"])
+    first = cache.first_seen("images", ["a", "b"])
+    assert set(cache.first_seen("images", ["a"])) == {"a"}
+    again = cache.first_seen("images", ["a", "b"])
     assert again["a"] == first["a"]
     assert again["b"] > first["b"]

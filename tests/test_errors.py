@@ -22,7 +22,7 @@ def test_is_documented_with_its_exit_code(kind: type[errors.DeliveryError]) -> N
     "kind", [errors.DeclarationError, errors.RegistryError, errors.SignatureError]
 )
 def test_a_problem_becomes_the_error_that_it_was_made_of(kind: type[errors.DeliveryError]) -> None:
-    error = errors.Problem.of(kind("m", hint="h", details="d")).error("do it")
+    error = errors.Problem.from_error(kind("m", hint="h", details="d")).error("do it")
     assert type(error) is kind
     assert (error.message, error.hint, error.details) == ("cannot do it: m", "h", "d")
 

@@ -21,7 +21,7 @@ def test_names_the_platform_as_images_do(
 
 def test_the_responsible_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "Ada")
-    assert machine.user() == "Ada"
+    assert machine.actor() == "Ada"
 
 
 def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,4 +30,4 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.delenv("DELIVERY_RESPONSIBLE", raising=False)
     monkeypatch.setattr(getpass, "getuser", nameless)
-    assert machine.user().startswith("uid-")
+    assert machine.actor().startswith("uid-")

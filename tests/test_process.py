@@ -26,8 +26,11 @@ def test_runs_in_its_folder_with_variables_beside_ours(
 ) -> None:
     monkeypatch.setenv("KEPT", "1")
     code = "import os; print(os.getcwd(), os.environ['KEPT'] + os.environ['ADDED'])"
-    place = process.Place(tmp_path.resolve(), {"ADDED": "2"})
-    assert process.capture([PYTHON, "-c", code], doing="try", place=place) == f"{place.folder} 12\n"
+    options = process.Options(tmp_path.resolve(), {"ADDED": "2"})
+    assert (
+        process.capture([PYTHON, "-c", code], doing="try", options=options)
+        == f"{options.folder} 12\n"
+    )
 
 
 def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
@@ -75,7 +78,7 @@ def test_ticks_beside_a_command_until_it_ends(tmp_path: Path) -> None:
     )
     lines: list[str] = []
     process.watch(
-        [PYTHON, "-c", code], doing="try", on_line=lines.append, clock=process.Clock(go.touch, 0.05)
+        [PYTHON, "-c", code], doing="try", on_line=lines.append, timer=process.Timer(go.touch, 0.05)
     )
     assert [line.strip() for line in lines] == ["ready", "done"]
 
@@ -98,7 +101,7 @@ def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
             [PYTHON, "-c", code],
             doing="try",
             on_line=lambda _: None,
-            clock=process.Clock(tick, 0.01),
+            timer=process.Timer(tick, 0.01),
         )
     assert ended.exists()
 
@@ -112,7 +115,7 @@ def test_a_watched_failure_keeps_the_last_lines_and_the_signal() -> None:
             [PYTHON, "-c", code],
             doing="try",
             on_line=lambda _: None,
-            clock=process.Clock(every=0.05),
+            timer=process.Timer(every=0.05),
         )
     assert (caught.value.returncode, caught.value.tail) == (-9, "the reason")
 
@@ -177,7 +180,7 @@ def stream(argv: list[str]) -> None:
 
 
 def watch(argv: list[str]) -> None:
-    process.watch(argv, doing="try", on_line=lambda _: None, clock=process.Clock(every=0.05))
+    process.watch(argv, doing="try", on_line=lambda _: None, timer=process.Timer(every=0.05))
 
 
 def capture(argv: list[str]) -> None:
@@ -332,10 +335,10 @@ def test_a_program_that_prints_faster_than_it_is_read_is_held_back(family: Famil
 SCRIPT = """
 import sys
 from invoke import Context, Exit
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 from delivery import process
 
-@item()
+@task()
 def work(_context):
     process.stream(sys.argv[1:], doing="try", on_line=lambda _: None)
 
@@ -369,7 +372,7 @@ WATCHER = """
 import sys
 from delivery import process
 
-process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, clock=process.Clock(every=60))
+process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, timer=process.Timer(every=60))
 """
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from delivery.errors import RegistryError
-from delivery.retry import BusyError, patiently, retry_after
+from delivery.retry import BusyError, retry_after, with_retries
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ def answering(*outcomes: RegistryError | str, chance: float = 0.0) -> tuple[list
             raise outcome
         return outcome
 
-    return pauses, patiently(ask, pause=pauses.append, chance=lambda: chance)
+    return pauses, with_retries(ask, pause=pauses.append, jitter=lambda: chance)
 
 
 def test_asks_again_later_each_time() -> None:

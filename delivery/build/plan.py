@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-from delivery.errors import DeclarationError, Problem, mistakes
+from delivery.errors import DeclarationError, Problem, validation_message
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Decision
 from delivery.project.versions import Checkout, Version, published_subprojects
@@ -270,7 +270,7 @@ def read_plan(text: str, *, file: str) -> Plan:
         return TypeAdapter(Plan).validate_json(text, strict=True)
     except ValidationError as error:
         raise DeclarationError(
-            f"read the plan {file}: it is none ({mistakes(error)})",
+            f"read the plan {file}: it is none ({validation_message(error)})",
             hint="`./run inv plan --file plan.json` writes one",
         ) from error
 

@@ -80,12 +80,12 @@ class Kind:
             [self.program, *argv],
             doing=doing,
             on_line=on_line,
-            place=process.Place(env=self.environment),
+            options=process.Options(env=self.environment),
         )
 
     def _capture(self, argv: list[str], doing: str) -> str:
         return process.capture(
-            [self.program, *argv], doing=doing, place=process.Place(env=self.environment)
+            [self.program, *argv], doing=doing, options=process.Options(env=self.environment)
         )
 
     @property

@@ -17,7 +17,7 @@ from delivery.cluster import kind, routes
 from delivery.cluster.kind import Kind, Node
 from delivery.cluster.subnets import in_the_way, missing
 from delivery.deploy.kubectl import Kubernetes, view_context
-from delivery.errors import ClusterError, CommandError, EngineError, NotOursError
+from delivery.errors import ClusterError, CommandError, EngineError, ForeignError
 from delivery.host import programs, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, is_local
@@ -213,7 +213,7 @@ def status(engine: Engine, declaration: Declaration) -> Status:
         name=cluster.name,
         context=cluster.context,
         image=cluster.image,
-        way="not there" if labels is None else upstreams.way(labels),
+        way="not there" if labels is None else upstreams.describe_source(labels),
         nodes=tuple(_node_status(cluster, node, known.get(node.name)) for node in nodes),
         kept=labels is not None
         and not missing(cluster.subnets, routes.look(engine, cluster.image)),
@@ -245,7 +245,7 @@ def _server(container: str, port: object) -> str:
 
 def _check_ours(cluster: Cluster) -> None:
     if cluster.kind.nodes(cluster.name) and cluster.engine.noted(cluster.note) is None:
-        raise NotOursError(
+        raise ForeignError(
             f"use the cluster {cluster.name}: there is one of this name that this project did not make",
             hint=f"remove it (`kind delete cluster --name {cluster.name}`), or change name in delivery.toml",
         )

@@ -24,7 +24,7 @@ _QUICK_SECONDS = 120
 # Every deploy leaves one revision; what is older than these cannot be rolled back to.
 _HISTORY = 10
 # Where helm keeps its releases is not the user's to choose: a release that is stuck is repaired there.
-_PLACE = process.Place(env={"HELM_DRIVER": "secret"})
+_OPTIONS = process.Options(env={"HELM_DRIVER": "secret"})
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,9 @@ class Helm:
         return ["--server-side=true", "--force-conflicts"] if self.version >= _SERVER_SIDE else []
 
     def _capture(self, argv: Sequence[str], doing: str) -> str:
-        return process.capture(self._argv(argv), doing=doing, place=_PLACE, timeout=_QUICK_SECONDS)
+        return process.capture(
+            self._argv(argv), doing=doing, options=_OPTIONS, timeout=_QUICK_SECONDS
+        )
 
     def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher) -> None:
         watcher.tick()  # what ends helm may have happened already
@@ -182,8 +184,8 @@ class Helm:
             self._argv(argv),
             doing=doing,
             on_line=watcher.on_line,
-            clock=process.Clock(watcher.tick, watcher.every),
-            place=_PLACE,
+            timer=process.Timer(watcher.tick, watcher.every),
+            options=_OPTIONS,
         )
 
     def _argv(self, argv: Sequence[str]) -> list[str]:
@@ -196,7 +198,7 @@ class Helm:
 
 
 def _values(files: Sequence[Path]) -> list[str]:
-    return [f"--values={process.record(file)}" for file in files]
+    return [f"--values={process.csv_line(file)}" for file in files]
 
 
 def _waiting(seconds: int) -> list[str]:

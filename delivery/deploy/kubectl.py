@@ -156,7 +156,7 @@ class Kubernetes:
         return process.capture(
             [self.kubectl, *config, *scope, *argv],
             doing=doing,
-            place=process.Place(env={"KUBERC": "off"}),
+            options=process.Options(env={"KUBERC": "off"}),
             text=text,
             timeout=seconds,
         )

@@ -16,7 +16,7 @@ from delivery.deploy import leases
 from delivery.deploy.kubectl import Kubernetes, Object
 from delivery.deploy.leases import RENEW_DEADLINE_SECONDS, REQUEST_SECONDS, RETRY_SECONDS, Holding
 from delivery.errors import CommandError, DeployError, LeaseLostError
-from delivery.machine import user
+from delivery.machine import actor
 
 __all__ = ["Turn", "hold"]
 
@@ -74,7 +74,7 @@ def hold(
 
 
 def _me() -> str:
-    return f"{user()}@{socket.gethostname()} pid {os.getpid()}"
+    return f"{actor()}@{socket.gethostname()} pid {os.getpid()}"
 
 
 def _acquire(kubernetes: Kubernetes, name: str, seconds: int, pause: float) -> tuple[Object, Turn]:

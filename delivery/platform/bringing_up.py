@@ -54,7 +54,7 @@ class Running:
         if prometheus := self.ports.get("prometheus"):  # it runs, by this command or an earlier one
             rows.append(("Prometheus", f"http://localhost:{prometheus[0]}/"))
         rows.append(("registry", self.registry))
-        if self.engine.private:
+        if self.engine.is_private:
             rows.append(("engine", f"export DOCKER_HOST={self.engine.address}"))
         if self.not_started:
             rows.append(

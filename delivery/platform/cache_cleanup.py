@@ -47,7 +47,7 @@ def _prune_images(engine: Engine, days: int) -> str:
     declaration = files.load_declaration()
     address = declaration.registry.address
     unused = engine.unused_images([f"{address}/{name}" for name in declaration.images])
-    since, limit = cache.seen_since("images", unused), time.time() - days * 86_400
+    since, limit = cache.first_seen("images", unused), time.time() - days * 86_400
     old = [image for image in unused if since[image] <= limit]
     engine.remove_images(old)
     recent = len(unused) - len(old)
@@ -59,12 +59,12 @@ def clean(*, yes: bool) -> None:
     console.say(describe())
     _keep_events()
     if not yes:
-        if not prompt.someone():
+        if not prompt.is_interactive():
             raise DeclarationError(
                 "clean the cache: nobody is here to be asked", hint="say it with --yes"
             )
         question = "Remove all of it, the private engine's volumes too? [y/N]"
-        if not prompt.agreed(question):
+        if not prompt.ask_yes_no(question):
             console.say("nothing is removed")
             return
     with console.step("cache") as step:

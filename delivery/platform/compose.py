@@ -139,11 +139,11 @@ class Compose:
         profiles: Sequence[str] = _ALL,
     ) -> None:
         line = self._argv(argv, profiles)
-        process.stream(line, doing=doing, on_line=on_line, place=self._place())
+        process.stream(line, doing=doing, on_line=on_line, options=self._options())
 
     def _capture(self, argv: list[str], doing: str, profiles: Sequence[str] = _ALL) -> str:
         line = self._argv(argv, profiles)
-        return process.capture(line, doing=doing, place=self._place())
+        return process.capture(line, doing=doing, options=self._options())
 
     def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
@@ -160,12 +160,12 @@ class Compose:
             *argv,
         ]
 
-    def _place(self) -> process.Place:
+    def _options(self) -> process.Options:
         # A COMPOSE_FILE of the user's would change which project this is.
         kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
         # The name goes before the one in the files, which is for compose by hand.
         named = {**kept, "COMPOSE_PROJECT_NAME": self.name}
-        return process.Place(self.folder, {**self.engine.environment, **self.variables, **named})
+        return process.Options(self.folder, {**self.engine.environment, **self.variables, **named})
 
 
 def _service(container: Mapping[str, Any]) -> Service:

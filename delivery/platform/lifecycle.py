@@ -11,7 +11,7 @@ from pathlib import Path
 from delivery import cache, console
 from delivery.errors import DeclarationError, PlatformError, PortTakenError, did_you_mean
 from delivery.host.docker_api import MANAGED, Engine
-from delivery.machine import user
+from delivery.machine import actor
 from delivery.platform.compose import Compose, Service
 from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, image_variable
@@ -203,7 +203,7 @@ def prove(address: str, version: str) -> Proof:
                 "component": "api-rest",
                 "version": version,
                 "environment": LOCAL,
-                "responsible": user(),
+                "responsible": actor(),
                 "stage": "verify",
                 "status": "succeeded",
             }

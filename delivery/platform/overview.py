@@ -154,7 +154,7 @@ def _upstream(engine: Engine, declaration: Declaration) -> tuple[tuple[str, str]
         for upstream in declaration.upstream.values()
     }
     return tuple(
-        (image, "not there" if found is None else upstreams.way(found))
+        (image, "not there" if found is None else upstreams.describe_source(found))
         for image, found in labels.items()
     )
 

@@ -33,15 +33,15 @@ def down(declaration: Declaration, *, volumes: bool, registry: bool, yes: bool) 
         remove = lifecycle.remove_clusters(declaration, users)
         console.say(f"the registry goes on for {', '.join(users)}: to stop it, {remove},")
         console.say("then `./run inv down`; or at once `./run inv down --registry`")
-    if project.engine.private:
+    if project.engine.is_private:
         console.say("the private engine goes on; `./run inv engine.down` stops it")
 
 
 def _confirm(name: str, volumes: list[str], *, yes: bool) -> None:
     if volumes and not yes:
         console.say(f"this removes the data of {name}: the volumes {', '.join(volumes)}")
-        instead = "; without --volumes the data stays"
-        prompt.confirm(f"remove the data of {name}", name, yes=yes, instead=instead)
+        alternative = "; without --volumes the data stays"
+        prompt.confirm(f"remove the data of {name}", name, yes=yes, alternative=alternative)
 
 
 def _record_removal(declaration: Declaration, project: Compose) -> None:

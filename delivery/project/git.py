@@ -318,7 +318,7 @@ def filter_history(
         argv += ["--path", old]
         argv += [] if old == new else ["--path-rename", f"{old}:{new}"]
     doing = f"filter the history of {repository.name}"
-    process.stream(argv, doing=doing, on_line=on_line, place=process.Place(repository))
+    process.stream(argv, doing=doing, on_line=on_line, options=process.Options(repository))
 
 
 def _read(
@@ -328,15 +328,15 @@ def _read(
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     doing = doing or f"run git {arguments[0]}"
     return process.capture(
-        argv, doing=doing, place=process.Place(env=_ENVIRONMENT), text=text, timeout=timeout
+        argv, doing=doing, options=process.Options(env=_ENVIRONMENT), text=text, timeout=timeout
     )
 
 
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> str:
     """Run git with a user's own settings."""
     argv = ["git", "-C", str(root), *arguments]
-    place = process.Place(env={"GIT_TERMINAL_PROMPT": "0"})
-    return process.capture(argv, doing=doing, place=place, text=text, timeout=_LONG_SECONDS)
+    options = process.Options(env={"GIT_TERMINAL_PROMPT": "0"})
+    return process.capture(argv, doing=doing, options=options, text=text, timeout=_LONG_SECONDS)
 
 
 def _refs(root: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from delivery.errors import DeclarationError, mistakes
+from delivery.errors import DeclarationError, validation_message
 
 __all__ = ["Action", "Contents", "Deployment", "Outcome", "bytes_of", "read_deployment"]
 
@@ -117,7 +117,7 @@ def read_deployment(text: str, *, file: str) -> Deployment:
         return Deployment.model_validate_json(text)
     except ValidationError as error:
         raise DeclarationError(
-            f"read {file}: it is no deployment ({mistakes(error)})",
+            f"read {file}: it is no deployment ({validation_message(error)})",
             hint="`./run inv deploy` writes it anew",
         ) from error
 

@@ -85,7 +85,7 @@ def notice(result: str, root: Path = ROOT) -> Notice:
     try:
         source = recorder.source(root)
     except (DeliveryError, OSError):  # the outcome is told all the same
-        return Notice(result, root.name, "", "", "", "", machine.user(), build, seconds, stages)
+        return Notice(result, root.name, "", "", "", "", machine.actor(), build, seconds, stages)
     ref = source.decision.ref
     return Notice(
         result=result,

@@ -123,8 +123,8 @@ def source(root: Path = ROOT) -> Source:
 def _responsible(author: str) -> str:
     """Who is responsible: who is told, else who made the change that a pipeline runs for, else the user."""
     if not os.environ.get("DELIVERY_RESPONSIBLE") and pipeline():
-        return os.environ.get("CHANGE_AUTHOR") or author or machine.user()
-    return machine.user()
+        return os.environ.get("CHANGE_AUTHOR") or author or machine.actor()
+    return machine.actor()
 
 
 @contextmanager

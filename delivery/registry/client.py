@@ -304,7 +304,7 @@ class Registry:
                 **_descriptor(MANIFEST, content, artifact.annotations),
                 "artifactType": artifact.type,
             }
-            self._http.patiently(lambda: self._attach(repository, artifact.subject, entry))
+            self._http.with_retries(lambda: self._attach(repository, artifact.subject, entry))
         return digest
 
     def artifact_digest(self, repository: str, artifact: Artifact) -> str:
@@ -517,7 +517,7 @@ class Registry:
                     )
                 )
 
-        self._http.patiently(upload)
+        self._http.with_retries(upload)
 
     def _has_blob(self, repository: str, digest: str, doing: str) -> bool:
         path = self._path(repository, "blobs", digest)

@@ -28,9 +28,9 @@ from docker.errors import DockerException
 from requests.adapters import HTTPAdapter
 
 from delivery.errors import DeliveryError, RegistryError
-from delivery.origin import IDENTITY, Origin, origin
+from delivery.origin import IDENTITY_USER, Origin, origin
 from delivery.project.declaration import LOCAL_HOSTS, is_local
-from delivery.retry import BusyError, patiently, retry_after
+from delivery.retry import BusyError, retry_after, with_retries
 
 __all__ = [
     "TIMEOUT_SECONDS",
@@ -96,7 +96,7 @@ def _status(address: str) -> int:
 def login(address: str) -> tuple[str, str] | None:
     """The user and password for a registry: from the environment, else from the Docker config and its helpers.
 
-    Where these keep an identity token in place of a password, the user is IDENTITY, as helpers have it.
+    Where these keep an identity token in place of a password, the user is IDENTITY_USER, as helpers have it.
     """
     user = os.environ.get("DELIVERY_REGISTRY_USERNAME")
     if user:
@@ -111,7 +111,7 @@ def login(address: str) -> tuple[str, str] | None:
     if not known:
         return None
     if token := known.get("IdentityToken"):
-        return IDENTITY, token
+        return IDENTITY_USER, token
     return known.get("username", known.get("Username", "")), known.get(
         "password", known.get("Password", "")
     )
@@ -191,13 +191,13 @@ class Conversation:
         self._challenge: dict[str, str] = {}
         self._tokens: dict[_Scope, str] = {}
 
-    def patiently(self, ask: Callable[[], _T]) -> _T:
+    def with_retries(self, ask: Callable[[], _T]) -> _T:
         """Do what takes several requests, again from its beginning while what goes wrong may pass."""
-        return patiently(ask, pause=self._pause)
+        return with_retries(ask, pause=self._pause)
 
     def ask(self, request: Request) -> Answer:
         """Make a request, again while what goes wrong may pass."""
-        return self.patiently(lambda: self.once(request))
+        return self.with_retries(lambda: self.once(request))
 
     def once(self, request: Request) -> Answer:
         """Make one request, after logging in if the registry wants that."""
@@ -295,7 +295,7 @@ class Conversation:
         if (
             scheme.lower() == "basic"
             and self._login
-            and self._login[0] != IDENTITY
+            and self._login[0] != IDENTITY_USER
             and not self._basic
         ):
             basic = (
@@ -356,7 +356,7 @@ class Conversation:
         )
 
     def _ask_for_token(self, realm: str, service: str, scopes: Sequence[str]) -> requests.Response:
-        if not self._login or self._login[0] != IDENTITY:
+        if not self._login or self._login[0] != IDENTITY_USER:
             asked = {"service": service, "scope": list(scopes)}
             return self._http.get(
                 realm,

@@ -69,13 +69,13 @@ def pull_missing(engine: Engine, pinned: str, on_line: Callable[[str], None]) ->
 def unreachable_problem(declaration: Declaration) -> Problem | None:
     """The problem that the declared registry, which does not answer, cannot be started here either."""
     address = declaration.registry.address
-    return None if is_local(address) else Problem.of(_silent(address))
+    return None if is_local(address) else Problem.from_error(_silent(address))
 
 
 def login_problem(declaration: Declaration) -> Problem | None:
     """The problem that the declared registry asks for a login, and there is none."""
     error = client.missing_login(declaration.registry.address)
-    return Problem.of(error) if error else None
+    return Problem.from_error(error) if error else None
 
 
 def check(declaration: Declaration) -> None:

@@ -8,7 +8,7 @@ from delivery.host import upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, is_local
 from delivery.registry.client import Registry, login
-from delivery.retry import patiently
+from delivery.retry import with_retries
 
 __all__ = ["mirror"]
 
@@ -57,7 +57,7 @@ def _push(
 ) -> str:
     repository, _, tag = reference.rpartition(":")
     engine.tag(image, repository, tag)
-    said = patiently(lambda: engine.push(reference, step.line, login=login(registry.address)))
+    said = with_retries(lambda: engine.push(reference, step.line, login=login(registry.address)))
     held = registry.digest(repository, tag)
     if held != said:
         raise RegistryError(

@@ -28,7 +28,7 @@ from delivery.errors import (
 )
 from delivery.registry.client import login
 from delivery.registry.http import certificate_folders
-from delivery.retry import patiently
+from delivery.retry import with_retries
 
 __all__ = ["KEY", "PASSWORD", "Cosign", "Verdict", "signing_key"]
 
@@ -139,14 +139,16 @@ class Cosign:
                 **_trust(hosts, Path(folder)),
                 **_login(hosts, Path(folder)),
             }
-            patiently(lambda: self._run([*argv, *references], doing, environment), pause=self.pause)
+            with_retries(
+                lambda: self._run([*argv, *references], doing, environment), pause=self.pause
+            )
 
     def _run(self, arguments: Sequence[str], doing: str, environment: Mapping[str, str]) -> str:
         try:
             return process.capture(
                 [self.program, *arguments],
                 doing=doing,
-                place=process.Place(env=environment),
+                options=process.Options(env=environment),
                 timeout=_SECONDS,
             )
         except CommandError as error:

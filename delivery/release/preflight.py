@@ -46,7 +46,7 @@ def checked_plan(
         plan = planning.plan_checkout(declaration, registry, branch, root)
         silent = "" if registry else f"the registry {declaration.registry.address} does not answer"
     except RegistryError as error:
-        found.add(Problem.of(error))
+        found.add(Problem.from_error(error))
         silent = f"the registry {declaration.registry.address} refuses to answer"
         plan = planning.plan_checkout(declaration, None, branch, root, silent=silent)
         registry = None
@@ -87,7 +87,7 @@ def _of_chart(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]
         images = released_images(plan.images, {image.name: "" for image in plan.images.missing})
         publishing.package_chart(declaration, plan, images, root)
     except DeliveryError as error:
-        return [Problem.of(error)]
+        return [Problem.from_error(error)]
     return []
 
 
@@ -109,7 +109,7 @@ def _look_at_registry(
         if held is None or other or signs:
             _look_at_tags(declaration, plan, registry, held, found)
     except DeliveryError as error:
-        found.add(Problem.of(error))
+        found.add(Problem.from_error(error))
 
 
 def _look_at_tags(

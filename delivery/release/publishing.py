@@ -26,7 +26,7 @@ from delivery.registry.client import Registry, login
 from delivery.release import attached_sboms, catalog, chart_package, problems, signing
 from delivery.release.released import Release, ReleasedPart, make_release, released_images
 from delivery.release.sbom import Image
-from delivery.retry import patiently
+from delivery.retry import with_retries
 
 __all__ = [
     "Built",
@@ -341,7 +341,7 @@ def _push(
                 layout, image.repository, image.key, step.line, mount_from=others
             )
         else:
-            digest = patiently(
+            digest = with_retries(
                 lambda: engine.push(image.tagged, step.line, login=login(registry.address))
             )
             registry.verify(image.repository, image.key, digest)

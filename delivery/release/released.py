@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from delivery.build.plan import Images, Plan
-from delivery.errors import DeclarationError, mistakes
+from delivery.errors import DeclarationError, validation_message
 
 __all__ = [
     "Release",
@@ -88,7 +88,7 @@ def read_release(text: str, *, file: str) -> Release:
     try:
         release = TypeAdapter(Release).validate_json(text, strict=True)
     except ValidationError as error:
-        raise _no_release(file, f"it is not a release ({mistakes(error)})") from error
+        raise _no_release(file, f"it is not a release ({validation_message(error)})") from error
     if wrong := [
         name for name, (_, _, digest) in release.content.items() if not _DIGEST.fullmatch(digest)
     ]:

@@ -67,7 +67,7 @@ def key_problem(
             return None, "the signing key: cosign, which opens it, is not installed yet"
         _check(declaration, Cosign(program or programs.require("cosign")), key, root)
     except DeliveryError as error:
-        return Problem.of(error), ""
+        return Problem.from_error(error), ""
     return None, ""
 
 

@@ -69,7 +69,10 @@ class Gitleaks:
                 argv += ["--config", str(configuration)]
             try:
                 process.capture(
-                    argv, doing=doing, place=process.Place(source, _environment()), timeout=_SECONDS
+                    argv,
+                    doing=doing,
+                    options=process.Options(source, _environment()),
+                    timeout=_SECONDS,
                 )
             except CommandError as error:
                 if error.returncode != _FOUND:

@@ -6,12 +6,12 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.platform import cache_cleanup
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["clean", "prune", "status"]
 
 
-@item()
+@task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show where the cache is and what it takes."""
     if json_:
@@ -20,7 +20,7 @@ def status(_context: Context, json_: bool = False) -> None:
         console.say(cache_cleanup.describe())
 
 
-@item(help={"days": "how long what goes was not used"})
+@task(help={"days": "how long what goes was not used"})
 def prune(_context: Context, days: int = 14) -> None:
     """Remove what has not been used for a while.
 
@@ -31,7 +31,7 @@ def prune(_context: Context, days: int = 14) -> None:
     cache_cleanup.prune(days)
 
 
-@item(help={"yes": "do not ask"})
+@task(help={"yes": "do not ask"})
 def clean(_context: Context, yes: bool = False) -> None:
     """Remove the cache, and the private engine in it.
 

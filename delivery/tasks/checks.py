@@ -10,14 +10,14 @@ from delivery import console, process
 from delivery.errors import CommandError, DeclarationError, TestError, did_you_mean
 from delivery.project import files
 from delivery.project.declaration import Declaration, is_local
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["check"]
 
 _LOCAL_REGISTRY = "localhost:5001"
 
 
-@item(
+@task(
     stage="test",
     about="of",
     help={
@@ -41,7 +41,7 @@ def check(_context: Context, of: str) -> None:
             argv,
             doing=f"check {of}",
             on_line=lambda line: console.say(line.rstrip("\n")),
-            place=process.Place(env=environment),
+            options=process.Options(env=environment),
         )
     except CommandError as error:
         raise TestError(

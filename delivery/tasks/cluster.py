@@ -7,12 +7,12 @@ from invoke.context import Context
 from delivery import console
 from delivery.host import engines
 from delivery.project import files
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["down", "status", "up"]
 
 
-@item()
+@task()
 def up(_context: Context) -> None:
     """Make a local Kubernetes cluster, or mend the one there is.
 
@@ -24,14 +24,14 @@ def up(_context: Context) -> None:
     cluster = local_cluster.up(engine, files.load_declaration())
     console.say("")
     console.say(f"context        {cluster.context}: kubectl --context {cluster.context} get nodes")
-    if engine.private:
+    if engine.is_private:
         console.say(f"engine         export DOCKER_HOST={engine.address}")
     console.say(
         "next           ./run inv deploy --environment local --platform kubernetes, ./run inv cluster.down"
     )
 
 
-@item()
+@task()
 def down(_context: Context) -> None:
     """Remove the local Kubernetes cluster and what runs in it."""
     from delivery.cluster import local_cluster
@@ -43,7 +43,7 @@ def down(_context: Context) -> None:
     )
 
 
-@item()
+@task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show the nodes of the local Kubernetes cluster."""
     from delivery.cluster import local_cluster

@@ -6,12 +6,12 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.project import files
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["add"]
 
 
-@item(
+@task(
     help={
         "name": "what it is called: its image, and its objects in the cluster",
         "folder": "the folder of its Dockerfile; without it the one of its name",

@@ -6,7 +6,7 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.project import files
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["deploy", "rollback", "undeploy", "verify"]
 
@@ -19,7 +19,7 @@ _HELP = {
 }
 
 
-@item(
+@task(
     help={
         **_HELP,
         "environment": "local (the default), develop, staging or production",
@@ -64,7 +64,7 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
         deploying.deploy(declaration, request, options)
 
 
-@item(
+@task(
     help={
         **_HELP,
         "revision": "the one to go back to, as `helm history` numbers it; without it the last good one before",
@@ -87,7 +87,7 @@ def rollback(
     reverting.roll_back(files.load_declaration(), request, revision, options)
 
 
-@item(help={**_HELP, "data": "also remove the claims, and so Kafka's and the database's data"})
+@task(help={**_HELP, "data": "also remove the claims, and so Kafka's and the database's data"})
 def undeploy(
     _context: Context,
     environment: str = "",
@@ -105,7 +105,7 @@ def undeploy(
     removal.remove(files.load_declaration(), request, options, data=data)
 
 
-@item(
+@task(
     stage="verify",
     help={
         "environment": "local, develop, staging or production",

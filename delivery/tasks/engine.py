@@ -8,20 +8,20 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.host import docker_api, dockerd, engines, trust
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["down", "env", "status", "up"]
 
 
-@item(stage="prepare", step="engine.up")
+@task(stage="prepare", step="engine.up")
 def up(_context: Context) -> None:
     """Find a Docker engine, or start a private one."""
     found = engines.ensure()
-    if found.private:
+    if found.is_private:
         console.say(_export(found.address))
 
 
-@item()
+@task()
 def down(_context: Context) -> None:
     """Stop the private engine; its images and data stay.
 
@@ -32,7 +32,7 @@ def down(_context: Context) -> None:
     console.say("its images, volumes and build cache stay: `./run inv cache.clean` removes them")
 
 
-@item()
+@task()
 def env(_context: Context, json_: bool = False) -> None:
     """Print how to talk to it: eval "$(./run inv engine.env)".
 
@@ -47,13 +47,13 @@ def env(_context: Context, json_: bool = False) -> None:
     console.say(_export(address) if address else ": the docker command line talks to it as it is")
 
 
-@item()
+@task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show which engine answers, and how to talk to it."""
     found = docker_api.find()
     if json_:
         known = (
-            {"address": found.address, "version": found.version, "private": found.private}
+            {"address": found.address, "version": found.version, "private": found.is_private}
             if found
             else {}
         )
@@ -63,7 +63,7 @@ def status(_context: Context, json_: bool = False) -> None:
         console.say("no Docker engine answers; `./run inv engine.up` finds or starts one")
         return
     console.say(found.describe())
-    if found.private:
+    if found.is_private:
         console.say(f"process {dockerd.pid()}, log {dockerd.log()}")
         console.say(_export(found.address))
 

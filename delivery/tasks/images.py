@@ -21,7 +21,7 @@ from delivery.project.gitflow import Decision
 from delivery.registry import local_registry
 from delivery.registry.client import Registry, is_reachable
 from delivery.release import preflight, problems, releasing
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["build", "ensure", "plan", "push", "sizes"]
 
@@ -35,7 +35,7 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
 }
 
 
-@item(
+@task(
     stage="plan",
     unless="say",
     help={
@@ -86,7 +86,7 @@ def _show(found: Plan) -> None:
             console.say(f"  {line}")
 
 
-@item(stage="build", help={"plan": _KEEP})
+@task(stage="build", help={"plan": _KEEP})
 def build(_context: Context, plan: str = "") -> None:
     """Build what the registry lacks, and push nothing.
 
@@ -97,7 +97,7 @@ def build(_context: Context, plan: str = "") -> None:
     releasing.build(declaration, found)
 
 
-@item(stage="push", help={"plan": _KEEP})
+@task(stage="push", help={"plan": _KEEP})
 def push(_context: Context, plan: str = "") -> None:
     """Build what the registry lacks, and publish it whole: images and chart, then version tags, then the release.
 
@@ -137,7 +137,7 @@ def _keep_to(file: str, found: Plan) -> None:
         planning.check_unchanged(Path(file), found)
 
 
-@item()
+@task()
 def sizes(_context: Context, json_: bool = False) -> None:
     """Show how large our images are, and their layers."""
     release = lifecycle.released()
@@ -166,7 +166,7 @@ def sizes(_context: Context, json_: bool = False) -> None:
     console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
 
 
-@item()
+@task()
 def ensure(_context: Context) -> None:
     """Have every image that the platform needs: upstream ones in the engine, ours in the registry under their keys.
 

@@ -8,12 +8,12 @@ from delivery import console
 from delivery.host import engines
 from delivery.platform import lifecycle
 from delivery.project import files
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["down", "logs", "status", "up"]
 
 
-@item(help={"monitoring": "also run Prometheus, which measures both apps"})
+@task(help={"monitoring": "also run Prometheus, which measures both apps"})
 def up(_context: Context, monitoring: bool = False) -> None:
     """Bring the whole platform up and prove it.
 
@@ -25,7 +25,7 @@ def up(_context: Context, monitoring: bool = False) -> None:
     bringing_up.up(files.load_declaration(), monitoring=monitoring).say()
 
 
-@item(
+@task(
     help={
         "volumes": "also remove the data: Kafka's, the database's, Prometheus', and the local registry's images",
         "registry": "stop the local registry even while a local cluster pulls from it",
@@ -47,7 +47,7 @@ def down(
     taking_down.down(files.load_declaration(), volumes=volumes, registry=registry, yes=yes)
 
 
-@item()
+@task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show the engine, the images, the platform here and each environment that this machine reaches.
 
@@ -72,7 +72,7 @@ def status(_context: Context, json_: bool = False) -> None:
     found.check()
 
 
-@item(
+@task(
     help={
         "service": "only this service (api-rest, async-worker, kafka, database, prometheus); may be given several times",
         "follow": "go on printing what comes",

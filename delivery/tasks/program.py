@@ -6,12 +6,12 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.host import programs
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["program"]
 
 
-@item(help={"name": f"one of {', '.join(programs.PROGRAMS)}"})
+@task(help={"name": f"one of {', '.join(programs.PROGRAMS)}"})
 def program(_context: Context, name: str, json_: bool = False) -> None:
     """Find a program that we or our tests drive, or install it; --json prints where it is."""
     path = programs.ensure(name)

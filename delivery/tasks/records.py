@@ -9,7 +9,7 @@ from invoke.context import Context
 from delivery import console
 from delivery.project import files
 from delivery.records import outbox
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["deliver", "notify", "records", "waiting"]
 
@@ -17,7 +17,7 @@ _SECONDS = 60.0  # `ci.deliver` holds nothing up
 _TURN_SECONDS = 10.0
 
 
-@item(
+@task(
     help={
         "component": "of this component alone",
         "environment": "of this environment alone",
@@ -48,7 +48,7 @@ def records(
         found.say()
 
 
-@item(
+@task(
     stage="record",
     step="records.deliver",
     help={"rejected": "first let wait again what the ledger had refused for ever"},
@@ -76,7 +76,7 @@ def deliver(_context: Context, rejected: bool = False) -> None:
         console.say("there was no time for the rest, which waits on")
 
 
-@item()
+@task()
 def waiting(_context: Context, json_: bool = False) -> None:
     """Show what waits in the outbox for the ledger, and what it has refused."""
     from delivery.records import recorder
@@ -104,7 +104,7 @@ def _events(count: int) -> str:
     return "1 event" if count == 1 else f"{count} events"
 
 
-@item(help={"result": "SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT, as Jenkins calls it"})
+@task(help={"result": "SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT, as Jenkins calls it"})
 def notify(_context: Context, result: str) -> None:
     """Send a notification of how the pipeline went.
 

@@ -11,12 +11,12 @@ from delivery import console, prompt
 from delivery.host import engines
 from delivery.project import files
 from delivery.registry.client import Registry
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["prune"]
 
 
-@item(
+@task(
     iterable=["without", "in_use"],
     help={
         "yes": "do not ask",
@@ -51,7 +51,7 @@ def prune(  # each is a flag
     if json_:
         console.data(found.outcome.to_json())
     found.say(registry.address)
-    if dry_run or not (yes or prompt.someone()):
+    if dry_run or not (yes or prompt.is_interactive()):
         console.say(
             "nothing is removed"
             + ("" if dry_run else ": nobody is here to be asked, and --yes is not said")

@@ -8,7 +8,7 @@ from invoke.context import Context
 
 from delivery import console, prompt
 from delivery.project import files
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["finish", "prepare"]
 
@@ -16,7 +16,7 @@ _LOOK = ", or look with --dry-run"
 _YES = {"yes": "do not ask", "dry-run": "say what would be done, and do nothing"}
 
 
-@item(
+@task(
     iterable=["subproject"],
     help={
         **_YES,
@@ -46,11 +46,11 @@ def prepare(
     if dry_run:
         console.say(f"it would be committed as: {prepared.subject}")
         return
-    prompt.confirm(f"commit this as `{prepared.subject}`", "yes", yes=yes, instead=_LOOK)
+    prompt.confirm(f"commit this as `{prepared.subject}`", "yes", yes=yes, alternative=_LOOK)
     preparing.write(prepared)
 
 
-@item(
+@task(
     help={
         **_YES,
         "push": "the remote that the tags are pushed to; without it they stay in this clone",
@@ -76,7 +76,7 @@ def finish(
     found.say(where)
     if not dry_run and (found.tags or (push and found.names)):
         doing = f"make the tags{' and push them' if push else ''}"
-        prompt.confirm(doing, "yes", yes=yes, instead=_LOOK)
+        prompt.confirm(doing, "yes", yes=yes, alternative=_LOOK)
         if found.tags:
             finishing.make_tags(found.tags)
         if push:

@@ -8,12 +8,12 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.project import files
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["split"]
 
 
-@item(
+@task(
     help={
         "to": "a folder that is new or empty; each repository becomes a folder in it",
         "only": "one subproject instead of all: base-image, apps or platform-chart",

@@ -7,12 +7,12 @@ from invoke.context import Context
 from delivery import console
 from delivery.errors import ScanError
 from delivery.scan import findings, scanning
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["secrets"]
 
 
-@item(
+@task(
     stage="scan",
     step="scan.secrets",
     help={"history": "every commit of every branch and tag, not of this branch alone"},

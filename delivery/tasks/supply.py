@@ -17,7 +17,7 @@ from delivery.registry.client import Registry
 from delivery.release import attached_sboms, catalog, cosign, signing
 from delivery.release.released import Release
 from delivery.release.sbom import parse, table_rows
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 
 __all__ = ["keys", "sbom", "sign", "verify"]
 
@@ -25,7 +25,7 @@ __all__ = ["keys", "sbom", "sign", "verify"]
 _VERSION = "of this release; without it, of the one that was published from this clone last"
 
 
-@item(
+@task(
     help={
         "image": "one of ours, as delivery.toml names it",
         "version": _VERSION,
@@ -56,7 +56,7 @@ def sbom(
     console.table(title, ("kind", "name", "version", "licences"), table_rows(parse(text)))
 
 
-@item(help={"to": "the folder that the two files go to"})
+@task(help={"to": "the folder that the two files go to"})
 def keys(_context: Context, to: str) -> None:
     """Make a key pair to sign with.
 
@@ -65,7 +65,7 @@ def keys(_context: Context, to: str) -> None:
     signing.key_pair(Path(to), _password())
 
 
-@item(help={"version": _VERSION})
+@task(help={"version": _VERSION})
 def sign(_context: Context, version: str = "") -> None:
     """Sign a release, so far as it is not signed yet: its images, its chart, and itself.
 
@@ -79,7 +79,7 @@ def sign(_context: Context, version: str = "") -> None:
     signing.sign(files.load_declaration(), _parts("sign", version))
 
 
-@item(help={"version": _VERSION})
+@task(help={"version": _VERSION})
 def verify(_context: Context, version: str = "", json_: bool = False) -> None:
     """Check that a release is signed for the key in delivery.toml."""
     parts = _parts("check signatures", version)

@@ -14,7 +14,7 @@ from delivery.cluster import kind, local_cluster, routes
 from delivery.cluster.kind import Kind, Node
 from delivery.cluster.subnets import Route
 from delivery.deploy.kubectl import Kubernetes
-from delivery.errors import ClusterError, CommandError, EngineError, NotOursError
+from delivery.errors import ClusterError, CommandError, EngineError, ForeignError
 from delivery.host import programs, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
@@ -328,7 +328,7 @@ def test_one_of_this_name_that_is_somebody_elses_is_left_alone(
     world: World, declaration: Declaration, task: Callable[[Engine, Declaration], object]
 ) -> None:
     world.nodes = {"sample-control-plane": "running"}
-    with pytest.raises(NotOursError, match="this project did not make"):
+    with pytest.raises(ForeignError, match="this project did not make"):
         task(cast("Engine", world), declaration)
     assert [one for one in world.did if not one.startswith("have ")] == []
     assert len(world.routes) == 1

@@ -173,7 +173,7 @@ def test_nobody_is_asked_what_is_given_or_with_yes(deploy: Deploys) -> None:
 
 def test_a_terminal_that_closes_is_an_error(deploy: Deploys) -> None:
     deploy.at_terminal()
-    with pytest.raises(DeclarationError, match="nobody answers"):
+    with pytest.raises(DeclarationError, match="the input has ended"):
         deploy()
 
 
@@ -202,7 +202,7 @@ def test_a_platform_that_makes_no_sense_is_refused(
 
 
 def test_production_takes_a_confirmation(deploy: Deploys) -> None:
-    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+    with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         deploy("production", version="1.0.0")
     deploy.at_terminal("y")
     with pytest.raises(DeclarationError, match="not confirmed"):

@@ -63,7 +63,7 @@ def test_the_environment_has_no_default_and_production_is_confirmed(
 ) -> None:
     with pytest.raises(DeclarationError, match="cannot undeploy: no environment given"):
         remove(declaration, "")
-    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+    with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         remove(declaration, "production")
     assert cluster.done == []
     remove(declaration, "production", yes=True)

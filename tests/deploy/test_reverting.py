@@ -69,7 +69,7 @@ def test_production_is_confirmed_and_the_environment_has_no_default(
 ) -> None:
     cluster.add("deployed", NEW)
     cluster.revisions[0] = Revision(1, "superseded", LONG_AGO, "platform-0.1.0", "")
-    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+    with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         roll_back(declaration, "production")
     with pytest.raises(DeclarationError, match="cannot roll back: no environment given") as caught:
         roll_back(declaration, "")

@@ -74,7 +74,7 @@ def notes(platform: Platform, image: str) -> Iterator[Cluster]:
             "install",
             "notes",
             str(chart),
-            f"--values={process.record(chart / 'examples' / 'notes-mysql.yaml')}",
+            f"--values={process.csv_line(chart / 'examples' / 'notes-mysql.yaml')}",
         ),
         *("--wait", "--timeout", "150s", *values),
     )

@@ -10,7 +10,7 @@ from typing import Any, cast
 import docker
 import pytest
 
-from delivery.errors import EngineError, NotOursError, RegistryError
+from delivery.errors import EngineError, ForeignError, RegistryError
 from delivery.host import docker_api, dockerd
 
 
@@ -130,7 +130,7 @@ def test_an_engine_gets_a_login_as_it_takes_it(
 def test_a_container_of_ours_is_stopped_and_somebody_elses_is_not() -> None:
     ours, theirs = Stopping({docker_api.MANAGED: "true"}), Stopping({})
     with_client(containers=ours).stop("registry")
-    with pytest.raises(NotOursError, match="stop the container registry: it is not this project's"):
+    with pytest.raises(ForeignError, match="stop the container registry: it is not this project's"):
         with_client(containers=theirs).stop("registry")
     assert (ours.stopped, theirs.stopped) == (True, False)
 

@@ -442,7 +442,7 @@ def test_asks_on_a_terminal(served: Place) -> None:
     assert "1) current: this clone's sources as they are (Enter)" in printed
     assert "3) 1.2.0-rc.1" in printed
     assert "5) 1.0.0" in printed
-    assert "7 is none of them" in printed
+    assert "7 is no option" in printed
     assert "nothing to do" in printed
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docker.errors import NotFound
 
-from delivery.errors import EngineError, NotOursError, RegistryError
+from delivery.errors import EngineError, ForeignError, RegistryError
 from delivery.host import upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, Upstream
@@ -32,11 +32,11 @@ def test_what_is_not_ours_is_never_removed(engine: Engine, project: Declaration,
     volume = engine.client.volumes.create(name)
     try:
         with pytest.raises(
-            NotOursError, match=f"remove the container {name}: it is not this project's"
+            ForeignError, match=f"remove the container {name}: it is not this project's"
         ):
             engine.remove(name)
         with pytest.raises(
-            NotOursError, match=f"remove the volume {name}: it is not this project's"
+            ForeignError, match=f"remove the volume {name}: it is not this project's"
         ):
             engine.remove_volume(name)
         assert engine.container(name) is not None

@@ -227,7 +227,7 @@ def rendered(*options: str) -> list[dict[str, Any]]:
 
 def test_the_charts_values_for_traces_reach_both_apps() -> None:
     documents = rendered(
-        f"--values={process.record(ROOT / 'ops' / 'monitoring' / 'traces-values.yaml')}"
+        f"--values={process.csv_line(ROOT / 'ops' / 'monitoring' / 'traces-values.yaml')}"
     )
     for app in ("api-rest", "async-worker"):
         (config,) = [

@@ -76,7 +76,7 @@ def container(engine: Engine, platform: Platform, service: str) -> Container:
 def test_an_interrupted_up_says_so_and_is_finished_by_the_next(platform: Platform) -> None:
     interrupted = platform.interrupted
     assert interrupted.returncode == 130
-    assert "up: interrupted" in interrupted.stderr
+    assert "cannot finish up: interrupted" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
     assert "✓ prove" not in interrupted.stdout
     assert "✓ prove" in platform.up.stdout

@@ -163,7 +163,7 @@ def test_they_are_enough_for_all_that_the_chart_makes(deployer: Deployer, tmp_pa
     chart = files.ROOT / "platform-chart"
     for name in ("develop", "staging", "production"):
         made = tmp_path / f"{name}.yaml"
-        values = f"--values={process.record(chart / f'values-{name}.yaml')}"
+        values = f"--values={process.csv_line(chart / f'values-{name}.yaml')}"
         made.write_text(run(deployer.programs["helm"], "template", "platform", str(chart), values))
         argv = [
             "apply",

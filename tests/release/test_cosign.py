@@ -76,8 +76,8 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
     seen: list[Given] = []
     capture = process.capture
 
-    def look(argv: list[str], *, doing: str, place: process.Place, timeout: float) -> str:
-        env = place.env or {}
+    def look(argv: list[str], *, doing: str, options: process.Options, timeout: float) -> str:
+        env = options.env or {}
         given = Given({name: value for name, value in env.items() if os.environ.get(name) != value})
         paths = [
             env.get("DOCKER_CONFIG", ""),
@@ -89,7 +89,7 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
                 str(file.relative_to(own)): file.read_text() for file in own.rglob("*.*")
             }
         seen.append(given)
-        return capture(argv, doing=doing, place=place, timeout=timeout)
+        return capture(argv, doing=doing, options=options, timeout=timeout)
 
     def run(*references: str) -> Given:
         fp.register([*SIGN, *references])

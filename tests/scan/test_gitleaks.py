@@ -18,9 +18,9 @@ def test_settings_for_git_stand_beside_those_of_the_user(
 ) -> None:
     environments: list[Mapping[str, str]] = []
 
-    def capture(argv: list[str], *, place: process.Place, **_: object) -> str:
+    def capture(argv: list[str], *, options: process.Options, **_: object) -> str:
         assert "--redact" in argv  # a secret is in no report, however short that lives
-        environments.append(place.env or {})
+        environments.append(options.env or {})
         Path(argv[argv.index("--report-path") + 1]).write_text("[]")
         return ""
 

@@ -20,9 +20,9 @@ def ran(
     found: list[tuple[list[str], dict[str, str]]] = []
 
     def stream(
-        argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], place: process.Place
+        argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], options: process.Options
     ) -> None:
-        found.append((list(argv), dict(place.env or {})))
+        found.append((list(argv), dict(options.env or {})))
         on_line(f"{doing}\n")
 
     monkeypatch.setattr(process, "stream", stream)

@@ -111,7 +111,7 @@ def test_a_command_line_may_name_several_subprojects(
 
 @pytest.mark.parametrize("task", [prepare, finish])
 @pytest.mark.parametrize(
-    ("answer", "problem"), [(False, "not confirmed"), (None, "nobody is here to confirm it")]
+    ("answer", "problem"), [(False, "not confirmed"), (None, "no terminal to confirm it")]
 )
 def test_without_a_yes_nothing_is_done(
     done: Done,

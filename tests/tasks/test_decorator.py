@@ -15,7 +15,7 @@ from delivery import console
 from delivery.errors import EngineError, TerminatedError
 from delivery.project.files import ROOT
 from delivery.records import recorder
-from delivery.tasks.menu import item
+from delivery.tasks.decorator import task
 from tasks import namespace
 
 
@@ -31,7 +31,7 @@ def run(
             raise error
 
     try:
-        Program(namespace=Collection(item(**stage)(work))).run(["inv", "work", *arguments])
+        Program(namespace=Collection(task(**stage)(work))).run(["inv", "work", *arguments])
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
@@ -46,12 +46,12 @@ def run(
             3,
             "error: cannot find an engine: none",
         ),
-        (KeyboardInterrupt(), 130, "work: interrupted"),
-        (TerminatedError(), 143, "work: interrupted"),
+        (KeyboardInterrupt(), 130, "cannot finish work: interrupted"),
+        (TerminatedError(), 143, "cannot finish work: interrupted"),
         (
             ZeroDivisionError("oops"),
             70,
-            "work: a mistake of this project's own: ZeroDivisionError: oops",
+            "cannot finish work: internal error: ZeroDivisionError: oops",
         ),
     ],
 )
@@ -145,7 +145,7 @@ def test_with_json_nothing_else_is_on_stdout(
         if json_:
             console.data("{}\n")
 
-    Program(namespace=Collection(item()(work))).run(["inv", "work", *arguments])
+    Program(namespace=Collection(task()(work))).run(["inv", "work", *arguments])
     printed = capsys.readouterr()
     noise, other = (printed.err, printed.out) if arguments else (printed.out, printed.err)
     assert noise.startswith("… fetching\n✓ install (")
@@ -193,5 +193,7 @@ def test_no_task_does_more_than_call_and_print() -> None:
     }
     assert bodies["deploy.rollback"] > 1
     assert {
-        name: lines for name, lines in bodies.items() if lines > LONGEST and name != "menu.item"
+        name: lines
+        for name, lines in bodies.items()
+        if lines > LONGEST and name != "decorator.task"
     } == {}

@@ -1,4 +1,4 @@
-"""What every task has in common: errors without tracebacks, exit codes by their class, Ctrl-C that says how to go on."""
+"""The decorator of every task: no tracebacks, exit codes by class of error, records as a stage."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from typing import Any, TypeVar
 
+from invoke import tasks
 from invoke.exceptions import Exit
-from invoke.tasks import task
 
 from delivery import console, process
 from delivery.errors import DeliveryError, TerminatedError
 from delivery.project import files
 
-__all__ = ["item"]
+__all__ = ["task"]
 
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 _TERMINATED = 143  # 128 + SIGTERM; SIGHUP counts as the same
-_OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
+_INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
-def item(
+def task(
     *,
     stage: str = "",
     step: str = "",
@@ -34,11 +34,12 @@ def item(
     unless: str = "",
     **options: Any,  # noqa: ANN401  # invoke's own
 ) -> Callable[[_F], Any]:
-    """Make a function a task of the menu.
+    """Make a function an Invoke task with these options of Invoke's.
 
-    stage is the stage of the pipeline that it is, and is told to the ledger as such, under the name `step` (else the function's
-    own): of the component or subproject that the argument `about` names, else of all; not when the argument `unless` has a value.
-    With --json everything but console.data goes to stderr.
+    stage: the stage of the pipeline that the ledger records for it, under the name `step` (default:
+    the function's). The argument `about` names its component or subproject (default: all). If the
+    argument `unless` has a value, nothing is recorded.
+    With --json, only console.data goes to stdout.
     """
 
     def make(function: _F) -> Any:  # noqa: ANN401  # an invoke task
@@ -56,20 +57,19 @@ def item(
                 raise Exit(code=error.exit_code) from error
             except KeyboardInterrupt as error:
                 console.error(_interrupted(function.__name__))
-                raise Exit(
-                    code=_TERMINATED if isinstance(error, TerminatedError) else _INTERRUPTED
-                ) from error
+                terminated = isinstance(error, TerminatedError)
+                raise Exit(code=_TERMINATED if terminated else _INTERRUPTED) from error
             except Exit:
                 raise
             except Exception as error:
                 if os.environ.get("DELIVERY_TRACEBACK"):
                     raise
-                console.error(_our_fault(function.__name__, error))
-                raise Exit(code=_OUR_FAULT) from error
+                console.error(_internal_error(function.__name__, error))
+                raise Exit(code=_INTERNAL_ERROR) from error
 
         if "json_" in signature(function).parameters:
-            options["help"] = {"json": "print it for a machine to read", **options.get("help", {})}
-        return task(**options)(guarded)
+            options["help"] = {"json": "print JSON", **options.get("help", {})}
+        return tasks.task(**options)(guarded)
 
     return make
 
@@ -81,21 +81,21 @@ def _recorded(
         return nullcontext()
     from delivery.records import recorder
 
-    named = (str(keywords[about]),) if about and keywords.get(about) else ()
-    return recorder.stage(stage, components=named, step=step)
+    components = (str(keywords[about]),) if about and keywords.get(about) else ()
+    return recorder.stage(stage, components=components, step=step)
 
 
 def _interrupted(name: str) -> DeliveryError:
     return DeliveryError(
-        f"{name}: interrupted",
-        hint="nothing is half done that the next run does not finish: run the same command again",
+        f"cannot finish {name}: interrupted",
+        hint="run the same command again: it continues what was interrupted",
     )
 
 
-def _our_fault(name: str, error: Exception) -> DeliveryError:
+def _internal_error(name: str, error: Exception) -> DeliveryError:
     log = files.output("traceback.log")
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return DeliveryError(
-        f"{name}: a mistake of this project's own: {type(error).__name__}: {error}",
-        hint=f"please report it with {log}; DELIVERY_TRACEBACK=1 prints it",
+        f"cannot finish {name}: internal error: {type(error).__name__}: {error}",
+        hint=f"report it with {log}; DELIVERY_TRACEBACK=1 prints it",
     )
