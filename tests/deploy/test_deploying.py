@@ -95,7 +95,7 @@ def deploy(
     monkeypatch.setattr(signing, "verify", lambda _declaration, pins: made.verified.append(pins))
     monkeypatch.setattr(chart_package, "fetch", lambda *_: chart)
     monkeypatch.setattr(inventory, "_coming", lambda _declaration: {"api-rest": "2.1.0-dev.3"})
-    monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", made.answer)
     return made
 

@@ -77,7 +77,7 @@ def test_on_a_terminal_the_environment_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers = iter(["", "staging"])  # Enter alone chooses nothing
-    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
     remove(declaration, "")
     assert cluster.done == ["uninstall"]
@@ -93,7 +93,7 @@ def test_the_data_goes_when_asked_for_and_confirmed(
         remove(declaration, data=True)
     assert cluster.done == []
     answers = iter(["yes", "local"])
-    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
     deletes = ["delete persistentvolumeclaims data-kafka-0", "delete secrets platform-database"]
     for expected in (["uninstall"], ["uninstall", *deletes]):
@@ -116,7 +116,7 @@ def test_who_lost_the_lease_removes_nothing_more(
     cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     cluster.left = {"pods": ["platform-test"], **DATA}
-    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
 
     def uninstall(**_options: object) -> None:
         if when == "uninstalled":

@@ -364,7 +364,7 @@ def test_nobody_removes_data_without_a_word(
 def test_at_a_terminal_the_projects_name_is_typed(
     taken_down: list[bool], monkeypatch: pytest.MonkeyPatch, typed: str, removed: list[bool]
 ) -> None:
-    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)
     with suppress(Exit):
         platform.down(cast("Any", Context()), volumes=True)

@@ -31,7 +31,7 @@ def called(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tu
         return Running.__new__(Running)
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(prompt, "someone", lambda: False)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: False)
     monkeypatch.setattr(deploying, "deploy", note("deploy"))
     monkeypatch.setattr(reverting, "roll_back", note("roll back"))
     monkeypatch.setattr(reverting, "verify", note("verify"))

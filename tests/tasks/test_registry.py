@@ -55,7 +55,7 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     monkeypatch.setattr(pruning, "act", lambda *_: made.acted.append("act"))
     monkeypatch.setattr(pruning, "collect", lambda *_: made.acted.append("collect"))
     monkeypatch.setattr(engines, "ensure", lambda: None)
-    monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", lambda _prompt: made.typed)
     return made
 

@@ -68,8 +68,8 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
         "push_tags",
         lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"),
     )
-    monkeypatch.setattr(prompt, "someone", lambda: made.answer is not None)
-    monkeypatch.setattr(prompt, "typed", lambda _question, _wanted: made.answer)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: made.answer is not None)
+    monkeypatch.setattr(prompt, "ask_for_word", lambda _question, _wanted: made.answer)
     return made
 
 
