@@ -9,7 +9,6 @@ import pytest
 
 from delivery.host import engines, programs
 from tests.e2e.cluster import Cluster
-from tests.e2e.load import client_pod
 from tests.e2e.platform import (
     API,
     DEPLOY,
@@ -20,6 +19,7 @@ from tests.e2e.platform import (
     copy_checkout,
     done,
 )
+from tests.e2e.traffic import client_pod
 
 Say = Callable[[str], None]
 

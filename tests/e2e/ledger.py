@@ -10,8 +10,8 @@ from typing import Any
 import pymysql
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.traffic import Recording, attempts
-from tests.ledger.checker import Verdict, check
+from tests.load.checker import Verdict, check
+from tests.load.recording import Recording, attempts
 
 __all__ = ["judge", "rows", "settle"]
 

@@ -12,10 +12,10 @@ import pytest
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.ledger import judge, rows
-from tests.e2e.load import traffic
 from tests.e2e.platform import API, DATABASE, KAFKA, WORKER, Authority, Platform
-from tests.e2e.traffic import Recording, attempts, summarise, table
-from tests.ledger.checker import Verdict
+from tests.e2e.traffic import traffic
+from tests.load.checker import Verdict
+from tests.load.recording import Recording, attempts, summarise, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 

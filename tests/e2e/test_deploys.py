@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Say
-from tests.e2e.load import traffic
 from tests.e2e.platform import API, DEPLOY, Authority, Platform, done
-from tests.e2e.traffic import failures, summarise, table
+from tests.e2e.traffic import traffic
+from tests.load.recording import failures, summarise, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 

@@ -18,9 +18,9 @@ import pytest
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.ledger import judge
-from tests.e2e.load import Traffic, traffic
 from tests.e2e.platform import API, Authority, Client, Platform
-from tests.e2e.traffic import Phase, Recording, Summary, failures, serials, summarise, table
+from tests.e2e.traffic import Traffic, traffic
+from tests.load.recording import Phase, Recording, Summary, failures, serials, summarise, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.checker import Verdict, check
 from tests.ledger.conftest import Bring, Say, option
 from tests.ledger.history import Attempt, read, recording
 from tests.ledger.stack import APIS, WORKERS, Stack
 from tests.ledger.storm import FROZEN, TARGETS, Load, Report, Weather, pause_for, rage
 from tests.ledger.usage import MIB, Sample, describe, highest, read_samples, sampling
+from tests.load.checker import Verdict, check
 
 pytestmark = [pytest.mark.engine, pytest.mark.storm]
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.balancer import Balancer
-from tests.ledger.checker import check
 from tests.ledger.client import Client
 from tests.ledger.conftest import Bring, Say, option
 from tests.ledger.history import Answer, Attempt, History, read, recording
 from tests.ledger.stack import APIS, WORKERS, Stack, wait_for
 from tests.ledger.storm import Clock, Pace, event
+from tests.load.checker import check
 
 pytestmark = [pytest.mark.engine, pytest.mark.storm]
 

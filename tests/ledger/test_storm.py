@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger import storm as module
-from tests.ledger.checker import check
 from tests.ledger.client import Address, Client
 from tests.ledger.history import Answer, read, recording
 from tests.ledger.stack import wait_for
@@ -21,6 +20,7 @@ from tests.ledger.storm import (
     Weather,
     strikes,
 )
+from tests.load.checker import check
 
 ONE, TWO = ("127.0.0.1", 1), ("127.0.0.1", 2)
 

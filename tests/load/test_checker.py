@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.checker import Verdict, check
 from tests.ledger.history import Answer, Attempt
+from tests.load.checker import Verdict, check
 
 Rows = list[dict[str, Any]]
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.e2e import generator as module
-from tests.e2e.generator import Generator, Load, Target, request
-from tests.e2e.traffic import Recording, Request, failures, parse
+from tests.load import generator as module
+from tests.load.generator import Generator, Load, Target, request
+from tests.load.recording import Recording, Request, failures, parse
 
 Serve = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
 

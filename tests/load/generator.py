@@ -2,7 +2,7 @@
 
 It runs in a pod, from a ConfigMap, so it stands on the standard library alone. Requests start on a fixed schedule whatever the
 server does (an open loop), and none is ever repeated unless --insist says so; then each attempt is a line of its own. It judges
-nothing: that is tests/e2e/traffic.py's. SIGUSR1 ends the schedule; once every request under way has ended, the last line says how
+nothing: that is recording.py's. SIGUSR1 ends the schedule; once every request under way has ended, the last line says how
 many there were.
 """
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.project.files import ROOT
-from tests.e2e.traffic import (
+from tests.load.checker import check
+from tests.load.recording import (
     OVERLOADED,
     Lag,
     Phase,
@@ -22,7 +23,6 @@ from tests.e2e.traffic import (
     summarise,
     table,
 )
-from tests.ledger.checker import check
 
 PHASES = [Phase("quiet", 0, 100), Phase("drain", 100, 200)]
 
