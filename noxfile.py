@@ -122,10 +122,10 @@ def e2e(session: nox.Session) -> None:
 @nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """Kill and freeze it all under 100,000 events: `nox -s chaos -- --events 3000 --kills 4`."""
-    # What the storm has left is looked at later; pytest clears its own folder after three runs.
-    left = f"--basetemp={HERE / '.delivery' / 'chaos'}"
-    storm = ("--events=100000", "--kills=40", "--rate=400", left)
-    _prove_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *storm)
+    # The results are read later; pytest clears its default folder after three runs.
+    results = f"--basetemp={HERE / '.delivery' / 'chaos'}"
+    options = ("--events=100000", "--kills=40", "--rate=400", results)
+    _prove_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *options)
 
 
 @nox.session(default=False)
@@ -139,7 +139,7 @@ def _prove_ledger(session: nox.Session, files: Sequence[str], *options: str) -> 
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
     proof = ["--verbosity=1", *(f"tests/ledger/{file}" for file in files), *options]
-    sessions.pytest(session, "storm", *proof, *session.posargs, env=environment)
+    sessions.pytest(session, "chaos", *proof, *session.posargs, env=environment)
 
 
 @nox.session(default=False, venv_backend="none")

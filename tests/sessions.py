@@ -75,7 +75,7 @@ _ON_ENGINE = {
 # Pytest refuses a mark that a project does not know.
 _WITHOUT = {
     **dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"),
-    LEDGER: " and not storm",
+    LEDGER: " and not chaos",
 }
 _INTERRUPT_SECONDS = 120  # to end in order; nox gives 0.3
 

@@ -69,7 +69,7 @@ def test_tests_on_an_engine_are_run_by_one_session_each() -> None:
         (
             "integration(project='ledger')",
             "ledger",
-            "engine and not storm",
+            "engine and not chaos",
             "integration-ledger.xml",
         ),
         ("unit(project='api-rest')", "api-rest", "engine", "unit-api-rest.xml"),

@@ -90,7 +90,7 @@ class Cluster:
         """The objects of a kind."""
         return list(json.loads(self.kubectl("get", kind, *arguments, "--output", "json"))["items"])
 
-    def one(self, kind: str, name: str) -> dict[str, Any]:
+    def get_one(self, kind: str, name: str) -> dict[str, Any]:
         """One object."""
         return dict(json.loads(self.kubectl("get", kind, name, "--output", "json")))
 

@@ -135,7 +135,7 @@ class Platform:
 
     def image(self, part: str) -> str:
         """The image that a component runs."""
-        pod = self.cluster.one("deployment", self.name(part))["spec"]["template"]["spec"]
+        pod = self.cluster.get_one("deployment", self.name(part))["spec"]["template"]["spec"]
         (image,) = (one["image"] for one in pod["containers"] if one["name"] == part)
         return str(image)
 
@@ -185,7 +185,7 @@ class Authority:
     @classmethod
     def of(cls, platform: Platform) -> Authority:
         """Read the Secret that no pod mounts."""
-        data = platform.cluster.one("secret", platform.name("ca-key"))["data"]
+        data = platform.cluster.get_one("secret", platform.name("ca-key"))["data"]
         return cls(*(base64.b64decode(data[name]).decode() for name in ("tls.crt", "tls.key")))
 
     def issue(self, names: list[str]) -> dict[str, str]:

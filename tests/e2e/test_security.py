@@ -70,7 +70,7 @@ def test_the_certificate_is_verified_under_the_name(
 
 
 def test_another_name_is_not_in_the_certificate(platform: Platform, client: Client) -> None:
-    address = platform.cluster.one("service", platform.name(API))["spec"]["clusterIP"]
+    address = platform.cluster.get_one("service", platform.name(API))["spec"]["clusterIP"]
     with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
         client.python(ASK, address)
 
@@ -88,7 +88,7 @@ def test_no_plain_http_is_answered(platform: Platform, client: Client) -> None:
 
 
 def test_the_api_has_port_443_alone_and_the_worker_has_no_service(platform: Platform) -> None:
-    service = platform.cluster.one("service", platform.name(API))["spec"]
+    service = platform.cluster.get_one("service", platform.name(API))["spec"]
     assert (service["type"], [(port["port"], port["protocol"]) for port in service["ports"]]) == (
         "ClusterIP",
         [(443, "TCP")],
@@ -100,7 +100,7 @@ def test_the_api_has_port_443_alone_and_the_worker_has_no_service(platform: Plat
 
 def test_the_namespace_refuses_what_is_not_restricted(platform: Platform) -> None:
     cluster = platform.cluster
-    namespace = cluster.one("namespace", cluster.namespace)
+    namespace = cluster.get_one("namespace", cluster.namespace)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     container = {"name": "it", "image": "it"}
     pod = {

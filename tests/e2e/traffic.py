@@ -1,4 +1,4 @@
-"""Load on the platform from inside its cluster: the generator in a pod, and the phases that it runs through."""
+"""Load on the platform from a pod in its cluster, and the phases of a test."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["Traffic", "client_pod", "traffic"]
 
 GENERATOR = ROOT / "tests" / "load" / "generator.py"
 _RESULTS = "/results/requests.jsonl"
-# What the image has is Python without a shell: files are read and processes are told to end in Python.
+# The image has Python and no shell.
 _READ = (
     "import base64, zlib; print(base64.b64encode(zlib.compress(open('{}', 'rb').read())).decode())"
 )
 _STOP = "import os, signal; os.kill(1, signal.SIGUSR1)"
-_ENDED = "import os; f = open('{}', 'rb'); f.seek(-min(200, os.path.getsize(f.name)), 2); print(b'\"end\"' in f.read())"
-_HOLDS = "print({!r} in open('{}').read())"
-_PULL = 120.0
+_ENDED = "f = open('{}', 'rb'); f.seek(max(-200, -f.seek(0, 2)), 2); print(b'\"end\"' in f.read())"
+_CONTAINS = "print({!r} in open('{}').read())"
+_PULL_SECONDS = 120.0
 
 
 @dataclass
 class Traffic:
-    """A generator that runs in the cluster."""
+    """A generator in a pod."""
 
     cluster: Cluster
     pod: str
@@ -38,7 +38,7 @@ class Traffic:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What the body does to the platform has a name; whatever it does not end with is not part of it."""
+        """Name what the body does to the platform."""
         since = time.time()
         try:
             yield
@@ -46,22 +46,19 @@ class Traffic:
             self.phases.append(Phase(name, since, time.time()))
 
     def finish(self, seconds: float = 60.0) -> Recording:
-        """End the schedule, wait for the requests under way, and read what was written."""
+        """End the schedule, wait for the open requests, and return the recording."""
         self._python(_STOP)
         wait_for(
             "the generator's last requests",
             lambda: "True" in self._python(_ENDED.format(_RESULTS)),
             seconds=seconds,
         )
-        return parse(self.read())
-
-    def read(self) -> str:
-        """What was written so far."""
-        return zlib.decompress(base64.b64decode(self._python(_READ.format(_RESULTS)))).decode()
+        content = base64.b64decode(self._python(_READ.format(_RESULTS)))
+        return parse(zlib.decompress(content).decode())
 
     def overloaded(self) -> bool:
-        """Whether a request was turned away so far because too many waited before it."""
-        return "True" in self._python(_HOLDS.format(OVERLOADED, _RESULTS))
+        """Whether the API has refused a request because too many were waiting."""
+        return "True" in self._python(_CONTAINS.format(OVERLOADED, _RESULTS))
 
     def _python(self, code: str) -> str:
         return self.cluster.kubectl("exec", self.pod, "--", "/usr/bin/python3", "-c", code)
@@ -71,7 +68,7 @@ class Traffic:
 def traffic(
     cluster: Cluster, name: str, image: str, node: str, authority: str, options: Sequence[str]
 ) -> Iterator[Traffic]:
-    """Load for as long as the body runs; the pod is gone afterwards."""
+    """Send a load while the body runs; delete the pod after it."""
     command = [
         "/usr/bin/python3",
         "/e2e/generator.py",
@@ -83,13 +80,12 @@ def traffic(
     ]
     files = {"generator.py": GENERATOR.read_text(encoding="utf-8"), "ca.crt": authority}
     with client_pod(cluster, name, image, command, files, node):
-        made = Traffic(cluster, name)
         wait_for(
             "the generator's first requests",
             lambda: "requests" in cluster.kubectl("logs", name),
             seconds=60,
         )
-        yield made
+        yield Traffic(cluster, name)
 
 
 @contextmanager
@@ -101,7 +97,7 @@ def client_pod(
     files: Mapping[str, str],
     node: str,
 ) -> Iterator[str]:
-    """A pod of the tests' own, with files under /e2e."""
+    """A pod of the tests, with files in /e2e."""
     cluster.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files},
         _manifest(name, image, command, node),
@@ -109,8 +105,8 @@ def client_pod(
     try:
         wait_for(
             f"the pod {name}",
-            lambda: Pod.of(cluster.one("pod", name)).ready,
-            seconds=_PULL,
+            lambda: Pod.of(cluster.get_one("pod", name)).ready,
+            seconds=_PULL_SECONDS,
             every=0.5,
         )
         yield name
@@ -139,7 +135,7 @@ def _manifest(name: str, image: str, command: Sequence[str], node: str) -> Mappi
                     "name": "client",
                     "image": image,
                     "command": list(command),
-                    # It must not starve, or it measures itself: requests are a share of the processor, not a limit.
+                    # A starved client measures itself: requests are a share, not a limit.
                     "resources": {"requests": {"cpu": "500m", "memory": "64Mi"}},
                     "securityContext": {
                         "allowPrivilegeEscalation": False,

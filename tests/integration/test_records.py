@@ -20,7 +20,7 @@ from delivery.release.released import Release
 from delivery.tasks import records
 from tests.conftest import DECLARATION
 from tests.integration.conftest import Platform
-from tests.ledger.client import says_ready
+from tests.ledger.stack import is_ready
 from tests.repositories import Repository
 from tests.waiting import wait_for
 
@@ -69,7 +69,7 @@ class Deploys:
 
 def wait_ready(platform: Platform) -> None:
     address = ("127.0.0.1", platform.ports["API_PORT"])
-    wait_for("api-rest to be ready", lambda: says_ready(address, timeout=5))
+    wait_for("api-rest to be ready", lambda: is_ready(address))
 
 
 def serves(platform: Platform, component: str) -> str | None:

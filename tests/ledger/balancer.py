@@ -1,47 +1,47 @@
-"""What stands in front of the API's instances: sends to those that say they are ready, and never tries anything twice."""
+"""A load balancer for the API's instances: it picks a ready one, and never retries."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from tests.ledger.client import Address, get_status
+from tests.ledger.stack import get
+from tests.load.generator import Target
 
 __all__ = ["Balancer", "is_ready"]
 
 INTERVAL = 0.1
-PROBE_TIMEOUT = 2.0
-# With nobody ready a request waits, as in a proxy's queue; after so long it counts as failed.
+# Without a ready instance a request waits, as in a proxy's queue; after this time it fails.
 QUEUE_SECONDS = 5.0
 
 
-def is_ready(address: Address) -> bool:
-    """Ask an instance whether requests may be sent to it."""
-    return get_status(address, "/ready", PROBE_TIMEOUT) == 200
+def is_ready(target: Target) -> bool:
+    """Whether an instance accepts requests; a degraded one does."""
+    answer = get((target.host, target.port), "/ready")
+    return answer is not None and answer.status_code == 200
 
 
 class Balancer:
-    """Takes turns among the instances that were ready when last asked."""
+    """Alternates among the instances that were ready at the last check."""
 
     def __init__(
-        self, addresses: Sequence[Address], ready: Callable[[Address], bool] = is_ready
+        self, targets: Sequence[Target], is_ready: Callable[[Target], bool] = is_ready
     ) -> None:
-        self._addresses = addresses
-        self._ask = ready
-        self._ready = dict.fromkeys(addresses, False)
+        self._targets = targets
+        self._is_ready = is_ready
+        self._ready = dict.fromkeys(targets, False)
         self._turns = itertools.count()
         self._stop = threading.Event()
         self.longest_wait = 0.0
 
     @contextmanager
-    def looking(self) -> Iterator[Balancer]:
-        """Ask every instance again and again, each from a thread of its own, so that a slow one delays no other."""
-        threads = [
-            threading.Thread(target=self._look, args=(address,)) for address in self._addresses
-        ]
+    def checking(self) -> Iterator[Balancer]:
+        """Check every instance again and again, each in its own thread: none delays another."""
+        threads = [threading.Thread(target=self._check, args=(target,)) for target in self._targets]
         for thread in threads:
             thread.start()
         try:
@@ -51,20 +51,21 @@ class Balancer:
             for thread in threads:
                 thread.join()
 
-    def pick(self) -> Address | None:
-        """The next instance that is ready; None when none becomes so in time."""
+    async def pick(self, _attempt: int = 0) -> Target:
+        """The next instance that is ready; ConnectionError if none becomes ready in time."""
         started = time.monotonic()
-        while not (ready := [address for address in self._addresses if self._ready[address]]):
-            if time.monotonic() - started > QUEUE_SECONDS or self._stop.wait(INTERVAL / 10):
-                return None
+        while not (ready := [target for target in self._targets if self._ready[target]]):
+            if time.monotonic() - started > QUEUE_SECONDS:
+                raise ConnectionError("no instance is ready")
+            await asyncio.sleep(INTERVAL / 10)
             self.longest_wait = max(self.longest_wait, time.monotonic() - started)
         return ready[next(self._turns) % len(ready)]
 
-    def sends_to(self, address: Address) -> bool:
-        """Whether an instance gets requests now."""
-        return self._ready[address]
+    def sends_to(self, target: Target) -> bool:
+        """Whether an instance gets requests."""
+        return self._ready[target]
 
-    def _look(self, address: Address) -> None:
+    def _check(self, target: Target) -> None:
         while not self._stop.is_set():
-            self._ready[address] = self._ask(address)
+            self._ready[target] = self._is_ready(target)
             self._stop.wait(INTERVAL)

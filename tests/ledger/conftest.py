@@ -1,4 +1,4 @@
-"""What the tests that kill and stop the platform share."""
+"""Fixtures of the tests that kill and stop the platform."""
 
 import os
 import random
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 class Bring(Protocol):
-    """Brings services up with variables for the apps among them."""
+    """Brings services up with these variables in both apps."""
 
     def __call__(
         self, environment: Mapping[str, str], services: Sequence[str] = SERVICES
@@ -27,48 +27,46 @@ class Bring(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ledger", "chaos and shutdown of the ledger (tests/ledger)")
-    group.addoption("--events", type=int, help="events that the storm has accepted")
-    group.addoption("--kills", type=int, help="how often the storm kills")
+    group.addoption("--events", type=int, help="how many events the API accepts")
+    group.addoption("--kills", type=int, help="how many times a container is killed")
     group.addoption("--pause", type=float, help="seconds that Kafka and the database are frozen")
     group.addoption("--rate", type=float, help="events a second at most")
+    group.addoption("--seed", type=int, help="decides what is killed when; it is printed")
     group.addoption(
-        "--seed", type=int, help="what is killed when; printed, so that it can be given again"
+        "--keyless", type=float, help="share of requests without an Idempotency-Key, 0 to 1"
     )
-    group.addoption(
-        "--keyless", type=float, help="share of clients without an Idempotency-Key, 0 to 1"
-    )
-    group.addoption("--rounds", type=int, help="how many instances are told to stop")
+    group.addoption("--rounds", type=int, help="how many instances are stopped")
 
 
 def option(config: pytest.Config, name: str, default: float) -> float:
-    """What the command line says; these options are only known to a run that names this folder."""
-    told = config.getoption(name, default=None)
-    return default if told is None else float(told)
+    """An option's value; pytest knows these options only if the command line names this folder."""
+    value = config.getoption(name, default=None)
+    return default if value is None else float(value)
 
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    return int(option(pytestconfig, "seed", random.randrange(1_000_000)))  # noqa: S311  guards nothing
+    return int(option(pytestconfig, "seed", random.randrange(1_000_000)))  # noqa: S311  no secret
 
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    """The apps' images: the variables' that the compose file reads, else what was published from this clone last."""
+    """The apps' images: from the compose file's variables, else the last ones of this clone."""
     release = released()
     pinned = {name: image.pinned for name, image in release.images.items()} if release else {}
-    found = {
+    images = {
         app: os.environ.get(f"{app.upper().replace('-', '_')}_IMAGE") or pinned.get(app, "")
         for app in ("api-rest", "async-worker")
     }
-    missing = [app for app, image in found.items() if not image]
+    missing = [app for app, image in images.items() if not image]
     if missing:
         pytest.fail(f"no image of {', '.join(missing)}: `./run inv push` publishes them")
-    return found
+    return images
 
 
 @pytest.fixture(scope="session")
 def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, say: Say) -> Bring:
-    """Brings up a platform of its own, with variables for its apps."""
+    """Brings up a platform for one module."""
 
     def bring(
         environment: Mapping[str, str], services: Sequence[str] = SERVICES
@@ -89,7 +87,7 @@ def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, s
 
 @pytest.fixture(scope="session")
 def stack(bring: Bring) -> Iterator[Stack]:
-    """The platform as it is shipped, one instance of each app, for tests that leave it running."""
+    """The platform as it is shipped, one instance of each app; tests leave it running."""
     with bring({}, ("api-rest", "async-worker")) as stack:
         for app in ("api-rest", "async-worker"):
             stack.wait_ready(app)
@@ -98,11 +96,11 @@ def stack(bring: Bring) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a run leaves its history, and its containers' logs when something is wrong."""
+    """The folder of a run's requests and its containers' logs."""
     return tmp_path_factory.mktemp("run")
 
 
 @pytest.fixture(scope="module")
 def run() -> str:
-    """The name of a run: what its components begin with."""
+    """The name of a run: the prefix of its components."""
     return f"run-{uuid.uuid4().hex[:8]}"

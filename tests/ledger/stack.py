@@ -1,4 +1,4 @@
-"""The whole platform in a compose project of its own, two instances of each app, for tests that kill and stop them."""
+"""The platform in a compose project of its own, with two instances of each app."""
 
 from __future__ import annotations
 
@@ -11,22 +11,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pymysql
+import requests
 from docker.models.containers import Container
 from kafka import KafkaConsumer, TopicPartition
 
 from delivery.host.docker_api import Engine
 from delivery.project.files import ROOT
 from tests.integration.conftest import free_port
-from tests.ledger.client import Address, says_ready
+from tests.load import table
+from tests.load.generator import Target
+from tests.load.table import Login
 from tests.waiting import wait_for
 
-__all__ = ["APIS", "HOST", "OWNER", "SERVICES", "WORKERS", "Stack", "running", "wait_for"]
+__all__ = [
+    "APIS",
+    "HOST",
+    "OWNER",
+    "SERVICES",
+    "WORKERS",
+    "Address",
+    "Stack",
+    "get",
+    "is_ready",
+    "running",
+    "wait_for",
+]
+
+Address = tuple[str, int]
 
 APIS = ("api-rest", "api-rest-2")
 WORKERS = ("async-worker", "async-worker-2")
 SERVICES = (*APIS, *WORKERS, "kafka", "database")
-Login = tuple[str, str]  # user, password
 # The account that owns the schema.
 OWNER: Login = ("ledger", "ledger")
 # What the apps call the machine that the tests run on.
@@ -38,11 +53,12 @@ _TOPIC = "deployments"
 _PORTS = {"api-rest": 8000, "async-worker": 8001, "kafka": 9092, "database": 3306}
 _PATIENCE = 180.0
 _PROBE_TIMEOUT = 5.0
+_ANSWER_TIMEOUT = 15.0
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Six containers, and what is asked of them."""
+    """Six containers."""
 
     engine: Engine
     name: str
@@ -56,11 +72,20 @@ class Stack:
         )
 
     def address(self, service: str) -> Address:
-        """Where a service is reached from here."""
+        """The address of a service on this machine."""
         return ("127.0.0.1", self.ports[service])
 
+    def target(self, service: str) -> Target:
+        """The address of a service, for a load."""
+        return Target(*self.address(service))
+
+    def post(self, payload: Mapping[str, Any], **headers: str) -> requests.Response:
+        """Record an event by api-rest."""
+        url = f"http://127.0.0.1:{self.ports['api-rest']}/deployments"
+        return requests.post(url, json=payload, headers=headers, timeout=_ANSWER_TIMEOUT)
+
     def container(self, service: str) -> Container:
-        """The container of a service, as it is now."""
+        """The container of a service in its present state."""
         return self.engine.client.containers.get(f"{self.name}-{service}-1")
 
     def signal(self, service: str, signal: str) -> int:
@@ -75,7 +100,7 @@ class Stack:
 
     @contextmanager
     def frozen(self, service: str) -> Iterator[None]:
-        """Freeze a container: it keeps its connections, takes what is sent to it and answers nothing."""
+        """Freeze a container: it keeps its connections and does not answer."""
         container = self.container(service)
         container.pause()
         try:
@@ -85,38 +110,33 @@ class Stack:
 
     def memory(self, service: str) -> int | None:
         """How many bytes a container's processes hold, without cached files; None unless it runs."""
-        held = self._statistics(service)["memory_stats"].get("stats")
-        # Named by cgroup v2, else v1.
-        return int(held["anon"] if "anon" in held else held["rss"]) if held else None
+        memory = self._statistics(service)["memory_stats"].get("stats")
+        # The name of cgroup v2, else of v1.
+        return int(memory["anon"] if "anon" in memory else memory["rss"]) if memory else None
 
     def processor_seconds(self, service: str) -> float:
         """For how long a container's processes have used a processor; 0 unless it runs."""
         return float(self._statistics(service)["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
     def _statistics(self, service: str) -> dict[str, Any]:
-        found = self.container(service).stats(stream=False, one_shot=True)
-        assert isinstance(found, dict), "a stream was not asked for"
-        return found
-
-    def is_ready(self, service: str) -> bool:
-        """Whether an app says that nothing is missing for its work."""
-        return says_ready(self.address(service), _PROBE_TIMEOUT)
+        statistics = self.container(service).stats(stream=False, one_shot=True)
+        assert isinstance(statistics, dict), "docker-py returned a stream"
+        return statistics
 
     def wait_ready(self, service: str) -> float:
         """Wait until an app is ready; return how long that took."""
-        return wait_for(f"{service} to be ready", lambda: self.is_ready(service))
+        return wait_for(f"{service} to be ready", lambda: is_ready(self.address(service)))
 
     def ended(self, services: Sequence[str] = SERVICES) -> dict[str, str]:
-        """The containers that do not run, each with its exit code and what it said last."""
-        found = {}
+        """The containers that do not run, each with its exit code and last lines of log."""
+        ended = {}
         for service in services:
             container = self.container(service)
             if container.status != "running":
-                last = container.logs(tail=5).decode("utf-8", "replace")
-                found[service] = (
-                    f"exit code {container.attrs['State']['ExitCode']}, last words:\n{last}"
-                )
-        return found
+                log = container.logs(tail=5).decode("utf-8", "replace")
+                code = container.attrs["State"]["ExitCode"]
+                ended[service] = f"exit code {code}, last lines of log:\n{log}"
+        return ended
 
     def save_logs(self, folder: Path) -> Path:
         """Write each container's log to a file of its own."""
@@ -131,62 +151,59 @@ class Stack:
         return variables["DB_USERNAME"], variables["DB_PASSWORD"]
 
     def execute(self, sql: str, *values: object, login: Login = OWNER) -> list[dict[str, Any]]:
-        """Run a statement in the ledger's database, as async-worker if nobody else is named."""
-        connection = pymysql.connect(
-            host="127.0.0.1",
-            port=self.ports["database"],
-            user=login[0],
-            password=login[1],
-            database="ledger",
-            autocommit=True,
-            cursorclass=pymysql.cursors.DictCursor,
-        )
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return list(cursor.fetchall())
+        """Run a statement in the ledger's database, by default as async-worker."""
+        return table.execute(self.ports["database"], login, sql, *values)
 
     def count(self, run: str) -> int:
         """How many rows a run has."""
-        (found,) = self.execute(
+        (count,) = self.execute(
             "SELECT COUNT(*) AS rows_ FROM deployments WHERE component LIKE %s", f"{run}/%"
         )
-        return int(found["rows_"])
+        return int(count["rows_"])
 
     def rows(self, run: str) -> list[dict[str, Any]]:
-        """The rows of a run, known by their component or by what was sent in their details; values as in an answer."""
-        found = self.execute(
-            "SELECT * FROM deployments WHERE component LIKE %s OR JSON_VALUE(details, '$.run') = %s",
-            f"{run}/%",
-            run,
-        )
-        for row in found:
-            row["received_at"] = row["received_at"].isoformat(timespec="microseconds") + "Z"
-            row["details"] = None if row["details"] is None else json.loads(row["details"])
-        return found
+        """The rows of a run, values as in the API's answers."""
+        return table.rows(self.ports["database"], OWNER, run)
 
     def settle(self, run: str) -> float:
-        """Wait until every record is consumed and no row comes any more; return how long that took."""
+        """Wait until every message is consumed and stored; return how long that took."""
         consumer = KafkaConsumer(
             bootstrap_servers=f"localhost:{self.ports['kafka']}",
             group_id=_GROUP,
             enable_auto_commit=False,
         )
-        seen = [-1]
+        counts = [-1]
 
         def settled() -> bool:
-            seen.append(self.count(run))
-            return _lag(consumer) == 0 and seen[-1] == seen[-2]
+            counts.append(self.count(run))
+            return _lag(consumer) == 0 and counts[-1] == counts[-2]
 
         with closing(consumer):
             return wait_for("the consumer group to have read everything", settled, every=1)
 
     def dead_letters(self) -> int:
-        """How many messages were put aside."""
+        """How many messages are in the dead letter topic."""
         with closing(
             KafkaConsumer(bootstrap_servers=f"localhost:{self.ports['kafka']}")
         ) as consumer:
             partition = TopicPartition("deployments.dead-letter", 0)
             return int(consumer.end_offsets([partition])[partition])
+
+
+def get(address: Address, path: str) -> requests.Response | None:
+    """The answer to a GET; None without one."""
+    try:
+        return requests.get(f"http://{address[0]}:{address[1]}{path}", timeout=_PROBE_TIMEOUT)
+    except requests.RequestException:
+        return None
+
+
+def is_ready(address: Address) -> bool:
+    """Whether an app says that nothing is missing; a degraded api-rest answers 200, too."""
+    answer = get(address, "/ready")
+    if answer is None or answer.status_code != 200:
+        return False
+    return bool(answer.json()["status"] == "ready")
 
 
 def _lag(consumer: KafkaConsumer) -> int:
@@ -209,7 +226,7 @@ def running(
     environment: Mapping[str, str],
     services: Sequence[str] = SERVICES,
 ) -> Iterator[Stack]:
-    """Bring services up, and what they depend on, with these variables set in every app; all is gone afterwards."""
+    """Bring services up with these variables in both apps; remove them after the body."""
     ports = {service: free_port() for service in SERVICES}
     file = folder / "compose.json"
     file.write_text(
@@ -228,7 +245,7 @@ def running(
 
 
 def declared(engine: Engine, images: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, Any]:
-    """The project's compose files as one, with these images and Kafka's port, which it tells its clients."""
+    """The project's compose files as one, with these images and Kafka's advertised port."""
     files = [word for name in _FILES for word in ("--file", str(ROOT / name))]
     variables = {
         "API_REST_IMAGE": images["api-rest"],
@@ -260,14 +277,14 @@ def _compose(engine: Engine, variables: Mapping[str, str], *arguments: str) -> s
 def doubled(
     config: Mapping[str, Any], ports: Mapping[str, int], environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The project with a second instance of each app, on these ports, and these variables in every app."""
+    """The project with a second instance of each app, on these ports, with these variables."""
     services = {}
     configs = config.get("configs", {}).items()
     contents = {name: each["content"] for name, each in configs if "content" in each}
     for name in SERVICES:
         original = name.removesuffix("-2")
         service = dict(config["services"][original])
-        # The engine would start what ends by itself, and nobody would see that it had.
+        # The engine would restart a container that ends by itself, and hide that it ended.
         service["restart"] = "no"
         service["ports"] = [f"127.0.0.1:{ports[name]}:{_PORTS[original]}"]
         if name in (*APIS, *WORKERS):

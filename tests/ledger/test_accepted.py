@@ -1,4 +1,4 @@
-"""What the API accepts is stored as it was sent; the rest is refused, and the field named."""
+"""The API stores what it accepts as it was sent; it refuses the rest, and names the field."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.client import ACCEPTED, OK
 from tests.ledger.stack import Stack, wait_for
 
 pytestmark = pytest.mark.engine
 
-REFUSED = 422
+OK, ACCEPTED, REFUSED = 200, 202, 422
 EXAMPLES = 250
-# What the API reads by default; more is 413.
+# The API's default limit; a larger body gets 413.
 BODY_BYTES = 65_536
-# JSON has no infinity, but numbers beyond a double, which are written in its place.
+# JSON has no infinity: a number beyond a double stands for it.
 BEYOND = "1e400"
 GOOD = {
     "component": "accepted",
@@ -35,11 +34,11 @@ BRACKETS = (("[", "]"), ('{"a":', "}"), ("[0,", "]"), ('{"":{},"[":', "}"))
 
 
 def nested(levels: int, *brackets: tuple[str, str]) -> dict[str, Any]:
-    """Details of so many levels, themselves the first; the brackets below alternate."""
-    chosen = [brackets[number % len(brackets)] for number in range(levels - 2)]
+    """Details with this many levels, itself included; the brackets below alternate."""
+    pairs = [brackets[number % len(brackets)] for number in range(levels - 2)]
     left, right = (
-        "".join(pair[0] for pair in chosen),
-        "".join(pair[1] for pair in reversed(chosen)),
+        "".join(pair[0] for pair in pairs),
+        "".join(pair[1] for pair in reversed(pairs)),
     )
     return dict(json.loads(f'{{"a":{left}[]{right}}}'))
 
@@ -70,7 +69,7 @@ DETAILS = st.dictionaries(TEXTS, JSON, max_size=5) | DEEP | WIDE | LARGE | UNENC
 
 
 def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
-    """Return what a field's schema allows, its longest text too; `details` are ours."""
+    """Values that a field's schema allows, and its longest text; `details` are DETAILS."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if schema["type"] == "object":
@@ -80,7 +79,7 @@ def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def events(schema: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return bodies that the app's own schema allows; half of them vary in their details only."""
+    """Bodies that the app's schema allows; half of them vary in their details only."""
     fields = {name: values(field) for name, field in schema["properties"].items()}
     return st.fixed_dictionaries(fields) | DETAILS.map(lambda details: {**GOOD, "details": details})
 
@@ -97,7 +96,7 @@ def ask(
     return response.status, json.loads(response.read())
 
 
-def test_what_is_accepted_is_stored_and_what_cannot_be_is_named(stack: Stack) -> None:
+def test_accepted_events_are_stored_and_refusals_name_the_field(stack: Stack) -> None:
     sent: dict[str, Any] = {}
     statuses = []
     letters = stack.dead_letters()
@@ -133,10 +132,10 @@ def test_what_is_accepted_is_stored_and_what_cannot_be_is_named(stack: Stack) ->
             (stored,) = stack.execute(count, tuple(sent))
             return stored["rows_"] == len(sent) or stack.dead_letters() > letters
 
-        wait_for("all events to be stored, or one to be put aside", settled)
+        wait_for("all events to be stored, or one to be a dead letter", settled)
         stored = {identity: ask(connection, "GET", f"/deployments/{identity}") for identity in sent}
     assert [sent[identity] for identity, (status, _) in stored.items() if status != OK] == []
     assert {identity: event for identity, (_, event) in stored.items()} == sent
     assert stack.dead_letters() == letters
-    # Both happened often.
+    # Both are frequent.
     assert min(statuses.count(ACCEPTED), statuses.count(REFUSED)) > EXAMPLES // 10

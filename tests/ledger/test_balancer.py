@@ -1,13 +1,15 @@
-"""The balancer: sends where somebody is ready, and only there."""
+"""The balancer picks ready instances only."""
+
+import asyncio
 
 import pytest
 
 from tests.ledger import balancer as module
 from tests.ledger.balancer import Balancer
-from tests.ledger.client import Address
 from tests.ledger.stack import wait_for
+from tests.load.generator import Target
 
-ONE, TWO = ("127.0.0.1", 1), ("127.0.0.1", 2)
+ONE, TWO = Target("127.0.0.1", 1), Target("127.0.0.1", 2)
 
 
 @pytest.fixture(autouse=True)
@@ -16,31 +18,36 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUEUE_SECONDS", 0.05)
 
 
-def test_takes_turns_among_the_ready_and_leaves_out_the_others() -> None:
+def pick(balancer: Balancer) -> Target:
+    return asyncio.run(balancer.pick())
+
+
+def test_alternates_among_the_ready_instances() -> None:
     ready = {ONE: True, TWO: True}
-    with Balancer([ONE, TWO], ready=ready.__getitem__).looking() as balancer:
+    with Balancer([ONE, TWO], ready.__getitem__).checking() as balancer:
         wait_for("both", lambda: balancer.sends_to(ONE) and balancer.sends_to(TWO))
-        assert {balancer.pick(), balancer.pick()} == {ONE, TWO}
+        assert {pick(balancer), pick(balancer)} == {ONE, TWO}
         ready[ONE] = False
         wait_for("one to be left out", lambda: not balancer.sends_to(ONE))
-        assert [balancer.pick() for _ in range(4)] == [TWO] * 4
+        assert [pick(balancer) for _ in range(4)] == [TWO] * 4
         ready[ONE] = True
         wait_for("both again", lambda: balancer.sends_to(ONE))
-        assert ONE in {balancer.pick(), balancer.pick()}
+        assert ONE in {pick(balancer), pick(balancer)}
 
 
-def test_nobody_is_ready_before_it_was_asked() -> None:
-    assert Balancer([ONE], ready=lambda _: True).pick() is None
+def test_no_instance_is_ready_before_the_first_check() -> None:
+    with pytest.raises(ConnectionError, match="no instance is ready"):
+        pick(Balancer([ONE], lambda _: True))
 
 
-def test_a_request_waits_for_somebody_but_not_for_ever() -> None:
-    asked: list[Address] = []
+def test_a_request_waits_for_an_instance_but_not_for_ever() -> None:
+    checked: list[Target] = []
 
-    def ready(address: Address) -> bool:
-        asked.append(address)
+    def is_ready(target: Target) -> bool:
+        checked.append(target)
         return False
 
-    with Balancer([ONE], ready=ready).looking() as balancer:
-        assert balancer.pick() is None
-    assert asked
+    with Balancer([ONE], is_ready).checking() as balancer, pytest.raises(ConnectionError):
+        pick(balancer)
+    assert checked
     assert balancer.longest_wait > 0

@@ -1,149 +1,168 @@
-"""Kill and freeze under load: what was accepted is stored once, as it was sent; the checker tells."""
+"""Kill and freeze under load: every accepted event is stored once, as it was sent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
+from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, freeze_seconds, inject
 from tests.ledger.conftest import Bring, Say, option
-from tests.ledger.history import Attempt, read, recording
 from tests.ledger.stack import APIS, WORKERS, Stack
-from tests.ledger.storm import FROZEN, TARGETS, Load, Report, Weather, pause_for, rage
 from tests.ledger.usage import MIB, Sample, describe, highest, read_samples, sampling
+from tests.load import generator
 from tests.load.checker import Verdict, check
+from tests.load.generator import Load, Target
+from tests.load.recording import Recording, Request, parse
 
-pytestmark = [pytest.mark.engine, pytest.mark.storm]
+pytestmark = [pytest.mark.engine, pytest.mark.chaos]
 
-# A short storm, for a run by hand; `nox -s chaos` says more.
+# A short run; `nox -s chaos` asks for more.
 EVENTS = 3_000
 KILLS = 4
 RATE = 200.0
 KEYLESS = 0.25
-# Of the 256 MB that each app may have.
-MOST_MEMORY = 200 * MIB
+CONCURRENCY = 16
+REPEAT_EVERY = 25
+# Of the 256 MB that each app may use.
+MAX_MEMORY = 200 * MIB
 
 
 @dataclass(frozen=True)
-class Storm:
-    """One storm, gone by; its platform still runs."""
+class Chaos:
+    """A finished run; its platform still runs."""
 
     stack: Stack
     run: str
     report: Report
-    attempts: list[Attempt]
     memory: list[Sample]
     folder: Path
 
-    def judge(self) -> Verdict:
-        """Hold the history against what the table holds now."""
-        return check(self.attempts, self.stack.rows(self.run))
+    @cached_property
+    def recording(self) -> Recording:
+        """What the load's requests got."""
+        return parse((self.folder / "requests.jsonl").read_text(encoding="utf-8"))
+
+    def check(self) -> Verdict:
+        """Compare the requests with the table."""
+        return check(self.recording.posts, self.stack.rows(self.run))
 
 
 @pytest.fixture(scope="module")
-def storm(
+def chaos(
     bring: Bring, run: str, seed: int, run_folder: Path, say: Say, pytestconfig: pytest.Config
-) -> Iterator[Storm]:
+) -> Iterator[Chaos]:
     events = int(option(pytestconfig, "events", EVENTS))
-    weather = Weather(
+    settings = Settings(
         events=events,
         kills=int(option(pytestconfig, "kills", KILLS)),
         seed=seed,
-        keyless=option(pytestconfig, "keyless", KEYLESS),
-        rate=option(pytestconfig, "rate", RATE),
-        pause=option(pytestconfig, "pause", pause_for(events)),
+        freeze=option(pytestconfig, "pause", freeze_seconds(events)),
     )
-    history_file, memory_file = run_folder / "history.jsonl", run_folder / "memory.csv"
-    report = Report(weather)
+    load = Load(
+        run,
+        option(pytestconfig, "rate", RATE),
+        slow_every=0,
+        insist=True,
+        only_posts=True,
+        keyless=option(pytestconfig, "keyless", KEYLESS),
+        repeat_every=REPEAT_EVERY,
+        concurrency=CONCURRENCY,
+    )
+    memory_file, report = run_folder / "memory.csv", Report(settings)
     with bring({}) as stack:
-        say(f"{weather}, history in {history_file}")
+        targets = [stack.target(api) for api in APIS]
+
+        async def pick(attempt: int) -> Target:
+            return targets[attempt % len(targets)]
+
+        say(f"{settings}, {load}, requests in {run_folder}")
         try:
-            with recording(history_file) as history:
+            with generator.running(load, pick, run_folder / "requests.jsonl") as sending:
 
                 def progress() -> tuple[int, str]:
-                    return history.accepted, report.struck.look()
+                    return sending.accepted, report.take_fault()
 
-                load = Load(run, weather, [stack.address(api) for api in APIS], history)
                 with sampling(memory_file, (*APIS, *WORKERS), stack.memory, progress):
-                    rage(stack, load, report, history, say)
-                    report.settled = stack.settle(run)
+                    inject(stack, sending, report, say)
+            report.settled = stack.settle(run)
         finally:
             say(f"logs and memory.csv in {stack.save_logs(run_folder)}")
-            memory = read_samples(memory_file)
-        say("\n".join([report.describe(), *describe(memory)]))
-        yield Storm(stack, run, report, read(history_file), memory, run_folder)
+        chaos = Chaos(stack, run, report, read_samples(memory_file), run_folder)
+        say("\n".join([report.describe(chaos.recording), *describe(chaos.memory)]))
+        yield chaos
 
 
-def test_every_target_was_killed(storm: Storm) -> None:
-    for services in TARGETS.values():
-        assert sum(storm.report.killed[service] for service in services) > 0, (
-            storm.report.describe()
-        )
+def test_every_target_was_killed(chaos: Chaos) -> None:
+    killed = chaos.report.killed
+    untouched = [name for name, group in TARGETS.items() if not any(map(killed.get, group))]
+    assert untouched == []
 
 
-def test_kafka_and_the_database_were_frozen(storm: Storm) -> None:
-    if storm.report.weather.pause:
-        assert storm.report.frozen == dict.fromkeys(FROZEN, 1), storm.report.describe()
+def test_kafka_and_the_database_were_frozen(chaos: Chaos) -> None:
+    if chaos.report.settings.freeze:
+        assert chaos.report.frozen == dict.fromkeys(FROZEN, 1)
 
 
-def test_no_app_grew(storm: Storm) -> None:
-    most = highest(storm.memory)
-    assert set(most) == {*APIS, *WORKERS}
-    assert {app: size for app, size in most.items() if size >= MOST_MEMORY} == {}
+def test_no_app_grew(chaos: Chaos) -> None:
+    memory = highest(chaos.memory)
+    assert set(memory) == {*APIS, *WORKERS}
+    assert {app: size for app, size in memory.items() if size >= MAX_MEMORY} == {}
 
 
-def test_no_container_ended_by_itself(storm: Storm) -> None:
-    assert storm.report.died == []
-    assert storm.stack.ended() == {}
+def test_no_container_ended_by_itself(chaos: Chaos) -> None:
+    assert chaos.report.died == []
+    assert chaos.stack.ended() == {}
 
 
-def test_what_was_accepted_is_stored_once_and_as_it_was_sent(storm: Storm, say: Say) -> None:
-    verdict = storm.judge()
+def test_every_accepted_event_is_stored_once_and_as_it_was_sent(chaos: Chaos, say: Say) -> None:
+    verdict = chaos.check()
     say(verdict.describe())
-    assert verdict.findings == (), f"{verdict.describe()}\nhistory and logs are in {storm.folder}"
-    assert verdict.counts.accepted >= storm.report.weather.events
+    assert verdict.findings == (), f"{verdict.describe()}\nrequests and logs are in {chaos.folder}"
+    assert verdict.counts.accepted >= chaos.report.settings.events
 
 
-def test_no_good_event_was_put_aside(storm: Storm) -> None:
-    assert storm.stack.dead_letters() == 0
+def test_no_valid_event_is_a_dead_letter(chaos: Chaos) -> None:
+    assert chaos.stack.dead_letters() == 0
 
 
 @pytest.fixture
-def accepted(storm: Storm) -> Attempt:
-    """An attempt in the middle that was accepted."""
-    found = [attempt for attempt in storm.attempts if attempt.answer.outcome == "accepted"]
-    return found[len(found) // 2]
+def accepted(chaos: Chaos) -> Request:
+    """An accepted attempt from the middle of the run."""
+    accepted = [post for post in chaos.recording.posts if post.outcome == "accepted"]
+    return accepted[len(accepted) // 2]
 
 
 @contextmanager
-def restored(storm: Storm, identifier: str | None) -> Iterator[None]:
-    """Put a row back as it was, and take away what was added to the run meanwhile."""
-    before = {row["id"] for row in storm.stack.rows(storm.run)}
-    storm.stack.execute("CREATE TABLE kept AS SELECT * FROM deployments WHERE id = %s", identifier)
+def restored(chaos: Chaos, identifier: str | None) -> Iterator[None]:
+    """Restore a row after the body, and delete rows that the body added."""
+    before = {row["id"] for row in chaos.stack.rows(chaos.run)}
+    chaos.stack.execute("CREATE TABLE kept AS SELECT * FROM deployments WHERE id = %s", identifier)
     try:
         yield
     finally:
-        storm.stack.execute("REPLACE INTO deployments SELECT * FROM kept")
-        storm.stack.execute("DROP TABLE kept")
-        for row in storm.stack.rows(storm.run):
+        chaos.stack.execute("REPLACE INTO deployments SELECT * FROM kept")
+        chaos.stack.execute("DROP TABLE kept")
+        for row in chaos.stack.rows(chaos.run):
             if row["id"] not in before:
-                storm.stack.execute("DELETE FROM deployments WHERE id = %s", row["id"])
+                chaos.stack.execute("DELETE FROM deployments WHERE id = %s", row["id"])
 
 
-def test_the_checker_sees_a_row_that_is_gone(storm: Storm, accepted: Attempt) -> None:
-    with restored(storm, accepted.answer.id):
-        storm.stack.execute("DELETE FROM deployments WHERE id = %s", accepted.answer.id)
-        (finding,) = storm.judge().findings
+def test_the_checker_reports_a_deleted_row(chaos: Chaos, accepted: Request) -> None:
+    with restored(chaos, accepted.id):
+        chaos.stack.execute("DELETE FROM deployments WHERE id = %s", accepted.id)
+        (finding,) = chaos.check().findings
     assert (finding.kind, finding.number) == ("lost", accepted.number)
-    assert str(accepted.answer.id) in finding.text
-    assert storm.judge().findings == ()
+    assert str(accepted.id) in finding.text
+    assert chaos.check().findings == ()
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "field"),
     [
         ("version = '6.6.6'", "version '6.6.6'"),
         ("received_at = received_at + INTERVAL 1 MICROSECOND", "received_at"),
@@ -151,11 +170,11 @@ def test_the_checker_sees_a_row_that_is_gone(storm: Storm, accepted: Attempt) ->
         ("component = 'elsewhere'", "component 'elsewhere'"),
     ],
 )
-def test_the_checker_sees_a_row_that_is_not_as_it_was_sent(
-    storm: Storm, accepted: Attempt, change: str, named: str
+def test_the_checker_reports_a_changed_row(
+    chaos: Chaos, accepted: Request, change: str, field: str
 ) -> None:
-    with restored(storm, accepted.answer.id):
-        storm.stack.execute(f"UPDATE deployments SET {change} WHERE id = %s", accepted.answer.id)  # noqa: S608
-        (finding,) = storm.judge().findings
+    with restored(chaos, accepted.id):
+        chaos.stack.execute(f"UPDATE deployments SET {change} WHERE id = %s", accepted.id)  # noqa: S608  constants of this test
+        (finding,) = chaos.check().findings
     assert (finding.kind, finding.number) == ("altered", accepted.number)
-    assert named in finding.text
+    assert field in finding.text

@@ -1,127 +1,106 @@
-"""A frozen Kafka keeps its connections and answers nothing: both apps wait, and do not grow."""
+"""A frozen Kafka keeps its connections and does not answer: both apps wait, and do not grow."""
 
 from __future__ import annotations
 
-import itertools
-import random
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from tests.ledger.client import Client, get_status
 from tests.ledger.conftest import Say
-from tests.ledger.history import Answer
-from tests.ledger.stack import Stack, wait_for
-from tests.ledger.storm import PAUSE_AFTER_FAILURE, event
+from tests.ledger.stack import Stack, get, wait_for
+from tests.load import generator
+from tests.load.generator import Load, Target
+from tests.load.recording import Recording, parse
 
-pytestmark = [pytest.mark.engine, pytest.mark.storm]
+pytestmark = [pytest.mark.engine, pytest.mark.chaos]
 
 APPS = ("api-rest", "async-worker")
 # async-worker was killed for its memory, at 256 MB, after 16 s of this.
 FROZEN_SECONDS = 25.0
-MOST_BYTES = 160 * 1024 * 1024
-# Of one processor. A loop that does not wait takes all that it gets.
-MOST_PROCESSOR = 0.3
-# What api-rest waits for Kafka and the database, with some to spare.
-ANSWERED_SECONDS = 10.0
-CLIENTS = 2
-PROBE_TIMEOUT = 5.0
+MAX_BYTES = 160 * 1024 * 1024
+# Of one processor. A loop that does not wait takes a whole one.
+MAX_PROCESSOR = 0.3
+# How long api-rest waits for Kafka and the database, and some more.
+ANSWER_SECONDS = 10.0
+RATE = 20.0
+CONCURRENCY = 2
 
 
 @dataclass
 class Freeze:
-    """What came of freezing Kafka under a few requests."""
+    """What happened while Kafka was frozen."""
 
-    answers: list[tuple[float, Answer]] = field(default_factory=list)
-    most: dict[str, int] = field(default_factory=lambda: dict.fromkeys(APPS, 0))
+    # The file of the load's requests.
+    path: Path
+    memory: dict[str, int] = field(default_factory=lambda: dict.fromkeys(APPS, 0))
     processor: dict[str, float] = field(default_factory=dict)
     health: set[int | None] = field(default_factory=set)
 
-    def accepted(self) -> list[str]:
-        """The ids of the events that were accepted."""
-        return [str(answer.id) for _, answer in self.answers if answer.outcome == "accepted"]
-
-
-@contextmanager
-def posting(stack: Stack, run: str, freeze: Freeze) -> Iterator[None]:
-    """Record events, each once, while the body runs."""
-    stop = threading.Event()
-
-    def post(index: int) -> None:
-        rng, client = random.Random(index), Client()  # noqa: S311  guards nothing
-        for number in itertools.count(1):
-            if stop.is_set():
-                break
-            started = time.monotonic()
-            answer = client.record(stack.address("api-rest"), event(run, number, index, rng), None)
-            freeze.answers.append((time.monotonic() - started, answer))
-            if answer.outcome != "accepted":
-                stop.wait(PAUSE_AFTER_FAILURE)
-        client.close()
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        posts = [pool.submit(post, index) for index in range(CLIENTS)]
-        try:
-            yield
-        finally:
-            stop.set()
-        for done in posts:
-            done.result()
+    @property
+    def recording(self) -> Recording:
+        """What the load's requests got."""
+        return parse(self.path.read_text(encoding="utf-8"))
 
 
 def watch(stack: Stack, freeze: Freeze) -> None:
-    """Look at both apps as long as Kafka is frozen, or until one has ended."""
+    """Observe both apps while Kafka is frozen, or until one has ended."""
     began = time.monotonic()
     used = {app: stack.processor_seconds(app) for app in APPS}
     while time.monotonic() - began < FROZEN_SECONDS and not stack.ended(APPS):
         for app in APPS:
-            freeze.most[app] = max(freeze.most[app], stack.memory(app) or 0)
-        freeze.health.add(get_status(stack.address("async-worker"), "/health", PROBE_TIMEOUT))
+            freeze.memory[app] = max(freeze.memory[app], stack.memory(app) or 0)
+        answer = get(stack.address("async-worker"), "/health")
+        freeze.health.add(None if answer is None else answer.status_code)
         time.sleep(0.5)
     seconds = time.monotonic() - began
     freeze.processor = {app: (stack.processor_seconds(app) - used[app]) / seconds for app in APPS}
 
 
 @pytest.fixture(scope="module")
-def freeze(stack: Stack, run: str, say: Say) -> Freeze:
-    freeze = Freeze()
-    with posting(stack, run, freeze):
-        wait_for("an accepted event", lambda: bool(freeze.accepted()))
+def freeze(stack: Stack, run: str, run_folder: Path, say: Say) -> Freeze:
+    freeze = Freeze(run_folder / "requests.jsonl")
+    target = stack.target("api-rest")
+
+    async def pick(_attempt: int) -> Target:
+        return target
+
+    load = Load(run, RATE, slow_every=0, only_posts=True, keyless=1, concurrency=CONCURRENCY)
+    with generator.running(load, pick, freeze.path) as sending:
+        wait_for("an accepted event", lambda: sending.accepted > 0)
         with stack.frozen("kafka"):
             watch(stack, freeze)
-        before = len(freeze.accepted())
-        wait_for("an event that is accepted again", lambda: len(freeze.accepted()) > before)
-    say(f"memory {freeze.most}, of a processor {freeze.processor}")
+        before = sending.accepted
+        wait_for("an event that is accepted again", lambda: sending.accepted > before)
+    say(f"memory {freeze.memory}, of a processor {freeze.processor}")
     return freeze
 
 
 def test_both_apps_keep_running(freeze: Freeze, stack: Stack) -> None:
-    assert freeze.answers
+    assert freeze.recording.requests
     assert stack.ended(APPS) == {}
 
 
 def test_neither_app_grows(freeze: Freeze) -> None:
-    assert all(0 < most < MOST_BYTES for most in freeze.most.values()), freeze.most
+    assert all(0 < size < MAX_BYTES for size in freeze.memory.values()), freeze.memory
 
 
 def test_neither_app_spins(freeze: Freeze) -> None:
-    assert all(used < MOST_PROCESSOR for used in freeze.processor.values()), freeze.processor
+    assert all(used < MAX_PROCESSOR for used in freeze.processor.values()), freeze.processor
 
 
-def test_a_worker_that_waits_is_not_called_stuck(freeze: Freeze) -> None:
+def test_a_waiting_worker_is_healthy(freeze: Freeze) -> None:
     assert freeze.health == {200}
 
 
 def test_every_request_is_answered_in_time(freeze: Freeze) -> None:
-    assert {answer.status for _, answer in freeze.answers} == {202, 503}
-    assert max(seconds for seconds, _ in freeze.answers) < ANSWERED_SECONDS
+    requests = freeze.recording.requests
+    assert {request.status for request in requests} == {202, 503}
+    assert max(request.ended - request.began for request in requests) < ANSWER_SECONDS
 
 
-def test_what_was_accepted_is_stored(freeze: Freeze, stack: Stack, run: str) -> None:
+def test_accepted_events_are_stored(freeze: Freeze, stack: Stack, run: str) -> None:
     stack.settle(run)
-    assert set(freeze.accepted()) - {row["id"] for row in stack.rows(run)} == set()
+    accepted = {post.id for post in freeze.recording.posts if post.outcome == "accepted"}
+    assert accepted - {row["id"] for row in stack.rows(run)} == set()

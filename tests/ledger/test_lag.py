@@ -1,14 +1,12 @@
-"""Accepted events that no worker stores: /ready and the page say so, until they are stored."""
+"""/ready and the page report accepted events that no worker has stored."""
 
 from __future__ import annotations
-
-from contextlib import closing
 
 import pytest
 import requests
 
-from tests.ledger.client import Client
 from tests.ledger.stack import Stack, wait_for
+from tests.load.generator import event
 
 pytestmark = pytest.mark.engine
 
@@ -22,7 +20,7 @@ def get(stack: Stack, path: str) -> requests.Response:
 
 
 def reasons(stack: Stack) -> list[str]:
-    """What /ready says is missing."""
+    """What /ready reports as missing."""
     answer = get(stack, "/ready")
     assert answer.status_code == 200, answer.text
     return list(answer.json().get("reasons", []))
@@ -36,27 +34,13 @@ def figure(stack: Stack, name: str) -> float:
     return float(line.split()[1])
 
 
-def post(stack: Stack, run: str) -> None:
-    with closing(Client()) as client:
-        for number in range(EVENTS):
-            payload = {
-                "component": f"{run}/lag",
-                "version": f"1.0.{number}",
-                "environment": "develop",
-                "responsible": "me",
-                "stage": "build",
-                "status": "succeeded",
-            }
-            answer = client.record(stack.address("api-rest"), payload, None)
-            assert answer.outcome == "accepted", answer
-
-
-def test_events_that_nobody_stores_are_told_until_somebody_does(stack: Stack, run: str) -> None:
+def test_unstored_events_are_reported_until_they_are_stored(stack: Stack, run: str) -> None:
     assert BANNER not in get(stack, "/").text
     stack.signal("async-worker", "TERM")
     try:
-        post(stack, run)
-        wait_for("/ready to say that storing is behind", lambda: reasons(stack) != [])
+        statuses = [stack.post(event(run, number)).status_code for number in range(EVENTS)]
+        assert set(statuses) == {202}
+        wait_for("/ready to report unstored events", lambda: reasons(stack) != [])
         (reason,) = reasons(stack)
         assert BANNER in get(stack, "/").text
         assert figure(stack, "api_rest_store_waiting_events") >= EVENTS
@@ -72,15 +56,11 @@ def test_events_that_nobody_stores_are_told_until_somebody_does(stack: Stack, ru
     stack.wait_ready("async-worker")
 
 
-def test_a_kafka_that_is_frozen_is_told_and_holds_no_check_up(stack: Stack) -> None:
-    kafka = stack.container("kafka")
-    kafka.pause()
-    try:
+def test_a_frozen_kafka_is_reported_and_delays_no_check(stack: Stack) -> None:
+    with stack.frozen("kafka"):
         wait_for(
-            "/ready to say that Kafka is away", lambda: "Kafka does not answer" in reasons(stack)
+            "/ready to report Kafka as missing", lambda: "Kafka does not answer" in reasons(stack)
         )
         assert reasons(stack) == ["Kafka does not answer"]
-    finally:
-        kafka.unpause()
     for app in ("api-rest", "async-worker"):
         stack.wait_ready(app)

@@ -270,7 +270,7 @@ def sampled(stack: Stack) -> Iterator[list[int]]:
     thread.join()
 
 
-@pytest.mark.storm
+@pytest.mark.chaos
 @pytest.mark.parametrize("path", ["/deployments", "/deployments.csv"])
 def test_a_minute_of_large_reads_then_of_slow_ones_stays_within_the_memory_limit(
     stack: Stack, events: Events, sampled: list[int], path: str, say: Say

@@ -1,4 +1,4 @@
-"""However many read the page, every event that is posted beside them is taken."""
+"""Many readers of the page do not prevent recording."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.ledger.client import Address, Client
-from tests.ledger.stack import Stack, wait_for
+from tests.ledger.stack import Address, Stack, wait_for
+from tests.load.generator import event
 
 pytestmark = pytest.mark.engine
 
@@ -18,20 +18,9 @@ WRITERS = 4
 EVENTS = 25
 
 
-def event(run: str, writer: int, number: int) -> dict[str, str]:
-    return {
-        "component": f"{run}/{writer}",
-        "version": f"1.0.{number}",
-        "environment": "develop",
-        "responsible": "Jane Doe <jane@example.com>",
-        "stage": "deploy",
-        "status": "succeeded",
-    }
-
-
 def read(address: Address, stop: threading.Event, reading: threading.Barrier) -> set[int]:
-    """Ask for the page again and again; return the statuses."""
-    seen = set()
+    """Read the page again and again; return the statuses."""
+    statuses = set()
     connection = HTTPConnection(*address, timeout=60)
     begun = False
     try:
@@ -39,39 +28,32 @@ def read(address: Address, stop: threading.Event, reading: threading.Barrier) ->
             connection.request("GET", "/")
             response = connection.getresponse()
             response.read()
-            seen.add(response.status)
+            statuses.add(response.status)
             if not begun:
                 begun = True
                 reading.wait(60)
     finally:
         connection.close()
-    return seen
+    return statuses
 
 
-def record(address: Address, run: str, writer: int) -> list[int | None]:
+def record(stack: Stack, run: str, writer: int) -> list[int]:
     """Post events, every other one with an Idempotency-Key; return the statuses."""
-    client = Client()
-    try:
-        return [
-            client.record(
-                address,
-                event(run, writer, number),
-                f"{run}-{writer}-{number}" if number % 2 else None,
-            ).status
-            for number in range(EVENTS)
-        ]
-    finally:
-        client.close()
+    statuses = []
+    for number in range(writer * EVENTS, (writer + 1) * EVENTS):
+        key = {"Idempotency-Key": f"{run}-{number}"} if number % 2 else {}
+        statuses.append(stack.post(event(run, number), **key).status_code)
+    return statuses
 
 
-def test_readers_do_not_hold_up_recording(stack: Stack, run: str) -> None:
+def test_readers_do_not_prevent_recording(stack: Stack, run: str) -> None:
     address, stop = stack.address("api-rest"), threading.Event()
     reading = threading.Barrier(READERS + 1)
     with ThreadPoolExecutor(READERS + WRITERS) as pool:
         try:
             readers = [pool.submit(read, address, stop, reading) for _ in range(READERS)]
             reading.wait(60)
-            writers = [pool.submit(record, address, run, writer) for writer in range(WRITERS)]
+            writers = [pool.submit(record, stack, run, writer) for writer in range(WRITERS)]
             answers = [status for writer in writers for status in writer.result()]
         finally:
             stop.set()

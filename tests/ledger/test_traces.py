@@ -1,4 +1,4 @@
-"""One trace leads from a client through HTTP and Kafka into the worker; where nobody collects it, nobody misses it."""
+"""A trace leads from a client through HTTP and Kafka into the worker; a collector is optional."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -14,16 +13,17 @@ import pytest
 from tests.ledger.conftest import Bring
 from tests.ledger.otlp import Collector, collecting
 from tests.ledger.stack import HOST, Stack, wait_for
+from tests.load.generator import event
 
 pytestmark = pytest.mark.engine
 
 APPS = ("api-rest", "async-worker")
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
 class Call:
-    """A client's own span, and the id it gives its request."""
+    """A client's span, and the id of its request."""
 
     trace_id: str
     span_id: str
@@ -32,7 +32,6 @@ class Call:
     @property
     def headers(self) -> dict[str, str]:
         return {
-            "Content-Type": "application/json",
             "X-Request-ID": self.request_id,
             "traceparent": f"00-{self.trace_id}-{self.span_id}-01",
         }
@@ -40,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Traced:
-    """The platform, and where its spans go."""
+    """The platform, and the collector of its spans."""
 
     stack: Stack
     collector: Collector
@@ -54,36 +53,16 @@ def call() -> Call:
 @pytest.fixture(scope="module")
 def traced(bring: Bring) -> Iterator[Traced]:
     with collecting() as collector:
-        told = {
+        environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.port}",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
-            # What is left is given up soon: at the end nobody collects it.
+            # Short: after the last test no collector answers.
             "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
         }
-        with bring(told, APPS) as stack:
+        with bring(environment, APPS) as stack:
             for app in APPS:
                 stack.wait_ready(app)
             yield Traced(stack, collector)
-
-
-def record(stack: Stack, call: Call) -> tuple[int, str | None]:
-    """Post an event; return the status and the id that the answer gives the request."""
-    event = {
-        "component": f"{call.request_id}/traced",
-        "version": "1.2.3",
-        "environment": "develop",
-        "responsible": "Jane Doe <jane@example.com>",
-        "stage": "deploy",
-        "status": "succeeded",
-    }
-    connection = HTTPConnection(*stack.address("api-rest"), timeout=15)
-    try:
-        connection.request("POST", "/deployments", json.dumps(event), call.headers)
-        response = connection.getresponse()
-        response.read()
-        return response.status, response.headers["X-Request-ID"]
-    finally:
-        connection.close()
 
 
 def log(stack: Stack, app: str) -> str:
@@ -91,18 +70,19 @@ def log(stack: Stack, app: str) -> str:
 
 
 def logged(stack: Stack, call: Call) -> list[dict[str, Any]]:
-    """What api-rest's log has about a request."""
+    """The lines about a request in api-rest's log."""
     return [
         json.loads(line) for line in log(stack, "api-rest").splitlines() if call.request_id in line
     ]
 
 
 def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: Call) -> None:
-    assert record(traced.stack, call) == (202, call.request_id)
+    answer = traced.stack.post(event(call.request_id, 1), **call.headers)
+    assert (answer.status_code, answer.headers["X-Request-ID"]) == (202, call.request_id)
     wait_for(
         "three spans of the trace",
         lambda: len(traced.collector.spans(call.trace_id)) >= 3,
-        seconds=PATIENCE,
+        seconds=TIMEOUT,
     )
 
     spans = traced.collector.spans(call.trace_id)
@@ -116,8 +96,8 @@ def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: C
 
 
 def test_the_log_line_of_a_request_names_its_trace(traced: Traced, call: Call) -> None:
-    record(traced.stack, call)
-    wait_for("the request's log line", lambda: bool(logged(traced.stack, call)), seconds=PATIENCE)
+    traced.stack.post(event(call.request_id, 1), **call.headers)
+    wait_for("the request's log line", lambda: bool(logged(traced.stack, call)), seconds=TIMEOUT)
     (line,) = logged(traced.stack, call)
     assert (line["request_id"], line["trace_id"], line["path"]) == (
         call.request_id,
@@ -126,20 +106,20 @@ def test_the_log_line_of_a_request_names_its_trace(traced: Traced, call: Call) -
     )
 
 
-# The last one, since it stops what the others need.
-def test_a_collector_that_is_away_disturbs_nobody(traced: Traced, call: Call) -> None:
+# The last test: it stops the collector of the others.
+def test_a_missing_collector_disturbs_no_app(traced: Traced, call: Call) -> None:
     traced.collector.stop()
-    said = {app: len(log(traced.stack, app)) for app in APPS}
-    assert record(traced.stack, call)[0] == 202
+    lengths = {app: len(log(traced.stack, app)) for app in APPS}
+    assert traced.stack.post(event(call.request_id, 1), **call.headers).status_code == 202
 
     def missed() -> bool:
-        return all(HOST in log(traced.stack, app)[said[app] :] for app in APPS)
+        return all(HOST in log(traced.stack, app)[lengths[app] :] for app in APPS)
 
-    wait_for("both apps to miss the collector", missed, seconds=PATIENCE)
-    assert record(traced.stack, call)[0] == 202
+    wait_for("both apps to log the missing collector", missed, seconds=TIMEOUT)
+    assert traced.stack.post(event(call.request_id, 2), **call.headers).status_code == 202
     wait_for(
         "both events to be stored",
         lambda: traced.stack.count(call.request_id) == 2,
-        seconds=PATIENCE,
+        seconds=TIMEOUT,
     )
     assert [traced.stack.signal(app, "TERM") for app in APPS] == [0, 0]

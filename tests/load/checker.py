@@ -1,4 +1,4 @@
-"""Judges a run: holds what was answered against what is stored. Pure, and exhaustive: every attempt and every row counts."""
+"""Compare what the API answered with what the table stores: every attempt and every row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.ledger.history import Attempt
+from tests.load.recording import Request
 
 __all__ = ["Event", "Finding", "Verdict", "check"]
 
@@ -26,19 +26,25 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that must not be: what kind, about which event (None: a row that no attempt explains), and the facts."""
+    """One violation."""
 
     kind: str
+    # The event; None for a row that no attempt explains.
     number: int | None
     text: str
 
 
 @dataclass(frozen=True)
 class Event:
-    """One logical event: all attempts to record it, the earliest first."""
+    """All attempts to record one event, the earliest first."""
 
     number: int
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[Request, ...]
+
+    def __str__(self) -> str:
+        """The event's name in a finding."""
+        key = self.attempts[0].key
+        return f"event {self.number}" + (f" (key {key})" if key else "")
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -46,29 +52,30 @@ class Event:
         return self.attempts[0].payload
 
     @property
-    def accepted(self) -> list[Attempt]:
+    def accepted(self) -> list[Request]:
         """The attempts that were answered with an id."""
-        return [attempt for attempt in self.attempts if attempt.answer.outcome == "accepted"]
+        return [attempt for attempt in self.attempts if attempt.outcome == "accepted"]
 
     @property
     def ids(self) -> list[str]:
-        """The ids it was answered with, in order; one, if all is well."""
-        return list(dict.fromkeys(str(attempt.answer.id) for attempt in self.accepted))
+        """The distinct ids of the answers, in order; a correct API gives one."""
+        return list(dict.fromkeys(str(attempt.id) for attempt in self.accepted))
 
     @property
     def may_be_stored(self) -> bool:
-        """Whether anything but a certain refusal came of it."""
-        return any(attempt.answer.outcome != "refused" for attempt in self.attempts)
+        """Whether an attempt was anything but refused."""
+        return any(attempt.outcome != "refused" for attempt in self.attempts)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much was judged. Uncertain: events never accepted that may be stored or not; some are, and may be."""
+    """How much was compared."""
 
     events: int
     attempts: int
     retries: int
     accepted: int
+    # Events that were neither accepted nor surely refused: these may be stored or not.
     uncertain: int
     uncertain_stored: int
     rows: int
@@ -76,25 +83,25 @@ class Counts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All findings, and how much they were looked for in."""
+    """All violations, and how much was compared."""
 
     findings: tuple[Finding, ...]
     counts: Counts
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How many findings of each kind."""
+        """The number of findings of each kind."""
         return dict(Counter(finding.kind for finding in self.findings))
 
     def describe(self, examples: int = 5) -> str:
-        """The verdict for people: the counts, and some examples of each kind of finding."""
+        """The counts, and some examples of each kind of finding, for people."""
         counts = self.counts
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
         lines = [
-            f"{counts.events} events in {counts.attempts} attempts ({counts.retries} again), {counts.accepted} accepted, "
-            f"{counts.uncertain} uncertain of which {counts.uncertain_stored} are stored, {counts.rows} rows: "
-            + (
-                ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
-                or "nothing wrong"
+            (
+                f"{counts.events} events in {counts.attempts} attempts ({counts.retries} retries), "
+                f"{counts.accepted} accepted, {counts.uncertain} uncertain "
+                f"({counts.uncertain_stored} stored), {counts.rows} rows: {kinds or 'all correct'}"
             )
         ]
         for kind, count in self.kinds.items():
@@ -105,63 +112,61 @@ class Verdict:
         return "\n".join(lines)
 
 
-def check(attempts: Iterable[Attempt], rows: Sequence[Row]) -> Verdict:
-    """Hold a history against the table's rows: id, the event's fields, received_at as in an answer.
+def check(attempts: Iterable[Request], rows: Sequence[Row]) -> Verdict:
+    """Compare the attempts to record events with the table's rows.
 
-    Raise ValueError for a history that cannot be judged: an event tried with two payloads, two keys, or twice without one.
+    Raise ValueError for attempts that cannot be compared: one event with two payloads or two keys,
+    or twice without a key.
     """
     events = _events(attempts)
-    asked = _by_answer(events)
+    numbers = {identifier: event.number for event in events.values() for identifier in event.ids}
     stored: dict[int, list[Row]] = defaultdict(list)
     findings: list[Finding] = []
     for row in rows:
-        number = _event_of(row, events, asked)
+        number = _number_of(row, events, numbers)
         if number is None:
-            findings.append(
-                Finding(UNEXPLAINED, None, f"row {row['id']} ({row['component']}) is of no attempt")
-            )
+            text = f"row {row['id']} ({row['component']}) belongs to no attempt"
+            findings.append(Finding(UNEXPLAINED, None, text))
         else:
             stored[number].append(row)
     findings += _shared_ids(events)
     for event in events.values():
-        findings += _contradictions(event)
-        findings += _losses(event, stored[event.number])
-        findings += _excesses(event, stored[event.number])
-        findings += _alterations(event, stored[event.number])
+        event_rows = stored[event.number]
+        for kind, text in (
+            *_contradictions(event),
+            *_losses(event, event_rows),
+            *_excesses(event, event_rows),
+            *_alterations(event, event_rows),
+        ):
+            findings.append(Finding(kind, event.number, f"{event} {text}"))
     findings += _disorder(events.values())
     return Verdict(tuple(findings), _counts(events, stored, len(rows)))
 
 
-def _events(attempts: Iterable[Attempt]) -> dict[int, Event]:
-    grouped: dict[int, list[Attempt]] = defaultdict(list)
+def _events(attempts: Iterable[Request]) -> dict[int, Event]:
+    grouped: dict[int, list[Request]] = defaultdict(list)
     for attempt in attempts:
         grouped[attempt.number].append(attempt)
     keys: dict[str, int] = {}
     events = {}
     for number, tries in sorted(grouped.items()):
         first = tries[0]
-        if any(attempt.completed < attempt.invoked for attempt in tries):
+        if any(attempt.ended < attempt.began for attempt in tries):
             raise ValueError(f"event {number} has an attempt that ended before it began")
-        if any((again.key, again.payload) != (first.key, first.payload) for again in tries):
-            raise ValueError(
-                f"event {number} was tried with two keys or payloads: these are two events"
-            )
+        if any((retry.key, retry.payload) != (first.key, first.payload) for retry in tries):
+            raise ValueError(f"event {number} has two keys or payloads: these are two events")
         if first.key is None and len(tries) > 1:
-            raise ValueError(f"event {number} was tried twice without a key: these are two events")
+            raise ValueError(f"event {number} was sent twice without a key: these are two events")
         if first.key is not None and keys.setdefault(first.key, number) != number:
             raise ValueError(f"events {keys[first.key]} and {number} have one key")
-        events[number] = Event(number, tuple(sorted(tries, key=lambda attempt: attempt.invoked)))
+        events[number] = Event(number, tuple(sorted(tries, key=lambda attempt: attempt.began)))
     return events
 
 
-def _by_answer(events: Mapping[int, Event]) -> dict[str, int]:
-    return {identifier: event.number for event in events.values() for identifier in event.ids}
-
-
-def _event_of(row: Row, events: Mapping[int, Event], asked: Mapping[str, int]) -> int | None:
-    """The event of a row: by the id that was answered, else by the number that was sent in its details."""
-    if row["id"] in asked:
-        return asked[row["id"]]
+def _number_of(row: Row, events: Mapping[int, Event], numbers: Mapping[str, int]) -> int | None:
+    """The event of a row: by the id of an answer, else by the number in its details."""
+    if row["id"] in numbers:
+        return numbers[row["id"]]
     number = row["details"].get("number") if isinstance(row["details"], dict) else None
     return number if isinstance(number, int) and number in events else None
 
@@ -176,95 +181,77 @@ def _shared_ids(events: Mapping[int, Event]) -> Iterator[Finding]:
                 yield Finding(INCONSISTENT, event.number, text)
 
 
-def _contradictions(event: Event) -> Iterator[Finding]:
-    """The same key with different answers."""
+# Each yields the kind of a violation and what happened to the event.
+_Violations = Iterator[tuple[str, str]]
+
+
+def _contradictions(event: Event) -> _Violations:
+    """One key with different answers."""
     if len(event.ids) > 1:
-        yield Finding(
-            DUPLICATED, event.number, f"{_name(event)} was answered with {', '.join(event.ids)}"
-        )
-    times = {attempt.answer.received_at for attempt in event.accepted}
+        yield DUPLICATED, f"was answered with {', '.join(event.ids)}"
+    times = {attempt.received_at for attempt in event.accepted}
     if len(event.ids) == 1 and len(times) > 1:
-        yield Finding(
-            INCONSISTENT,
-            event.number,
-            f"{_name(event)} was answered with times {sorted(map(str, times))}",
-        )
+        yield INCONSISTENT, f"was answered with times {sorted(map(str, times))}"
     refusals = {
-        attempt.answer.status for attempt in event.attempts if attempt.answer.outcome == "refused"
-    } - {None}
+        attempt.status
+        for attempt in event.attempts
+        if attempt.outcome == "refused" and attempt.status is not None
+    }
     if event.accepted and refusals:
-        yield Finding(
-            INCONSISTENT,
-            event.number,
-            f"{_name(event)} was accepted, and refused with {sorted(refusals, key=str)}",
-        )
+        yield INCONSISTENT, f"was accepted, and refused with {sorted(refusals)}"
 
 
-def _losses(event: Event, rows: Sequence[Row]) -> Iterator[Finding]:
-    held = {row["id"] for row in rows}
-    for identifier in event.ids:
-        if identifier not in held:
-            yield Finding(
-                LOST,
-                event.number,
-                f"{_name(event)} was accepted as {identifier}, which is not stored",
-            )
+def _losses(event: Event, rows: Sequence[Row]) -> _Violations:
+    for identifier in set(event.ids) - {row["id"] for row in rows}:
+        yield LOST, f"was accepted as {identifier}, which is not stored"
 
 
-def _excesses(event: Event, rows: Sequence[Row]) -> Iterator[Finding]:
+def _excesses(event: Event, rows: Sequence[Row]) -> _Violations:
     ids = [row["id"] for row in rows]
     if len(rows) > 1:
-        yield Finding(
-            DUPLICATED,
-            event.number,
-            f"{_name(event)} is stored {len(rows)} times: {', '.join(ids)}",
-        )
+        yield DUPLICATED, f"is stored {len(rows)} times: {', '.join(ids)}"
     elif rows and event.ids and ids[0] not in event.ids:
-        text = f"{_name(event)} is stored as {ids[0]}, but was accepted as {', '.join(event.ids)}"
-        yield Finding(UNEXPLAINED, event.number, text)
+        yield UNEXPLAINED, f"is stored as {ids[0]}, but was accepted as {', '.join(event.ids)}"
     if rows and not event.may_be_stored:
-        reasons = sorted(
-            {str(attempt.answer.status or attempt.answer.reason) for attempt in event.attempts}
-        )
-        text = f"{_name(event)} was refused with {', '.join(reasons)}, but is stored as {', '.join(ids)}"
-        yield Finding(REFUSED_YET_STORED, event.number, text)
+        reasons = sorted({str(attempt.status or attempt.error) for attempt in event.attempts})
+        text = f"was refused with {', '.join(reasons)}, but is stored as {', '.join(ids)}"
+        yield REFUSED_YET_STORED, text
 
 
-def _alterations(event: Event, rows: Sequence[Row]) -> Iterator[Finding]:
-    times = {attempt.answer.id: attempt.answer.received_at for attempt in reversed(event.accepted)}
+def _alterations(event: Event, rows: Sequence[Row]) -> _Violations:
+    times = {attempt.id: attempt.received_at for attempt in reversed(event.accepted)}
     for row in rows:
-        wanted = {name: event.payload.get(name) for name in FIELDS}
+        expected = {name: event.payload.get(name) for name in FIELDS}
         if row["id"] in times:
-            wanted["received_at"] = times[row["id"]]
+            expected["received_at"] = times[row["id"]]
         wrong = [
             f"{name} {row[name]!r} instead of {value!r}"
-            for name, value in wanted.items()
+            for name, value in expected.items()
             if row[name] != value
         ]
         if wrong:
-            yield Finding(
-                ALTERED,
-                event.number,
-                f"{_name(event)} is stored as {row['id']} with {'; '.join(wrong)}",
-            )
+            yield ALTERED, f"is stored as {row['id']} with {'; '.join(wrong)}"
 
 
 def _disorder(events: Iterable[Event]) -> Iterator[Finding]:
-    """Events of a component whose times contradict their order; only what ended before another began has an order."""
+    """Events of a component whose times contradict their order.
+
+    Two events have an order only if one ended before the other began.
+    """
     components: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         if event.accepted:
             components[str(event.payload["component"])].append(event)
-    for found in components.values():
-        ended = sorted(found, key=lambda event: event.accepted[0].completed)
+    for accepted in components.values():
+        ended = sorted(accepted, key=lambda event: event.accepted[0].ended)
         latest, position = None, 0
-        for event in sorted(found, key=lambda event: event.attempts[0].invoked):
-            while ended[position].accepted[0].completed < event.attempts[0].invoked:
+        for event in sorted(accepted, key=lambda event: event.attempts[0].began):
+            while ended[position].accepted[0].ended < event.attempts[0].began:
                 if latest is None or _time(latest) < _time(ended[position]):
                     latest = ended[position]
                 position += 1
             if latest is not None and _time(event) <= _time(latest):
-                text = f"{_name(event)} has the time {_time(event)}, {_name(latest)} before it {_time(latest)}"
+                text = f"{event} has time {_time(event)}, {latest} before it {_time(latest)}"
                 yield Finding(OUT_OF_ORDER, event.number, text)
 
 
@@ -283,11 +270,5 @@ def _counts(events: Mapping[int, Event], stored: Mapping[int, Sequence[Row]], ro
 
 
 def _time(event: Event) -> str:
-    # RFC 3339 with as many digits in each: text sorts as time does.
-    return str(event.accepted[0].answer.received_at)
-
-
-def _name(event: Event) -> str:
-    return f"event {event.number}" + (
-        f" (key {event.attempts[0].key})" if event.attempts[0].key else ""
-    )
+    # RFC 3339 with the same number of digits: text sorts as time does.
+    return str(event.accepted[0].received_at)

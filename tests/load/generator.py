@@ -1,9 +1,11 @@
-"""Puts a steady load on the ledger over HTTPS and writes what came of each request, one JSON line each.
+"""Send a steady load to the ledger and record the outcome of each request, one JSON line each.
 
-It runs in a pod, from a ConfigMap, so it stands on the standard library alone. Requests start on a fixed schedule whatever the
-server does (an open loop), and none is ever repeated unless --insist says so; then each attempt is a line of its own. It judges
-nothing: that is recording.py's. SIGUSR1 ends the schedule; once every request under way has ended, the last line says how
-many there were.
+Requests start on a fixed schedule, whatever the server does (an open loop). A failed request is
+repeated only with `insist`; each attempt is a line of its own. SIGUSR1 ends the schedule. The last
+line says how many requests there were, once all of them have ended.
+
+tests/e2e runs this file in a pod, from a ConfigMap: it imports only the standard library.
+tests/ledger runs it in a thread. `recording.py` reads the lines and finds the failures.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import socket
 import ssl
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,23 +30,27 @@ from typing import Any, TextIO
 CONNECT_TIMEOUT = 5.0
 # Longer than the API may wait for Kafka and the database together.
 ANSWER_TIMEOUT = 15.0
-PIECES = 10
+BODY_CHUNKS = 10
 TICK = 0.05
-FLUSH = 1.0
-SAY = 5.0
-REMEMBERED = 500
+FLUSH_SECONDS = 1.0
+PROGRESS_SECONDS = 5.0
+REMEMBERED_IDS = 500
 RETRY_PAUSE = 0.5
 ACCEPTED = 202
-UNABLE = 500
+SERVER_ERROR = 500
 STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 STATUSES = ("started", "succeeded", "failed", "rolled-back")
-# Each component is posted by requests that may overlap; more of them make fewer wait for a common row.
+ENVIRONMENTS = ("develop", "staging", "production")
+# Texts that a careless encoding breaks.
+ACTORS = ("Zoë", "李雷", "ops@example.com", 'O\'Neil \\ "Sons"')
+NOTES = ("", "🚀", "a\nb\u0000c", None)
+# Requests of one component may overlap; several components make fewer of them wait for a row.
 COMPONENTS = 8
 
 
 @dataclass(frozen=True)
 class Request:
-    """What number n asks for."""
+    """A request of the schedule, by its number."""
 
     number: int
     kind: str
@@ -56,65 +63,84 @@ class Request:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the API is, under which name its certificate is verified, and with which CAs."""
+    """An address of the API."""
 
-    address: str
+    host: str
     port: int
-    name: str
-    context: ssl.SSLContext
+    # The name in its certificate, and the CAs to verify it with; no context: plain HTTP.
+    name: str = ""
+    context: ssl.SSLContext | None = None
+
+
+# Returns the target of an attempt; raises OSError if there is none. Retries count up the argument.
+Pick = Callable[[int], Awaitable[Target]]
 
 
 @dataclass(frozen=True)
 class Load:
-    """How much of what."""
+    """The requests to send, and how fast."""
 
+    # The prefix of the components, the keys, and `details.run`.
     run: str
+    # Requests a second.
     rate: float
+    # One request in this many is a POST with a slow body; 0: none.
     slow_every: int = 100
     slow_seconds: float = 5.0
+    # Repeat a POST with its key until the API accepts it.
     insist: bool = False
     only_posts: bool = False
-    at_once: int = 100_000
+    # The share of POSTs without an Idempotency-Key; these are never repeated.
+    keyless: float = 0.0
+    # One accepted POST in this many is sent again; 0: none.
+    repeat_every: int = 0
+    # How many requests may be open; at this limit the schedule waits.
+    concurrency: int = 100_000
     answer_timeout: float = ANSWER_TIMEOUT
     count: int = sys.maxsize
 
 
 def event(run: str, number: int) -> dict[str, Any]:
-    """An event that is like no other, and tells which it is."""
+    """An event that differs from all others and names its number."""
     return {
         "component": f"{run}/part-{number % COMPONENTS}",
         "version": f"1.0.{number}",
-        "environment": "local",
-        "responsible": "Zoë",
+        "environment": ENVIRONMENTS[number % len(ENVIRONMENTS)],
+        "responsible": ACTORS[number // 2 % len(ACTORS)],
         "stage": STAGES[number % len(STAGES)],
         "status": STATUSES[number % len(STATUSES)],
-        "details": {"run": run, "number": number, "note": "🚀" if number % 2 else None},
+        "details": {
+            "run": run,
+            "number": number,
+            "note": NOTES[number // 8 % len(NOTES)],
+            "x": number / 7,
+        },
     }
 
 
-def request(load: Load, number: int, known: deque[str]) -> Request:
-    """The number's request: half POST, half GET, half of each on a fresh connection; now and then a slow POST."""
-    # Pairs of numbers, so that both methods have both kinds of connection; the hundreds, so that slow ones have, too.
+def planned(load: Load, number: int, known_ids: deque[str]) -> Request:
+    """The request of a number: half are POSTs, half are GETs; half of each use a fresh connection."""
+    # Pairs of numbers, so that both methods have both kinds of connection; hundreds for slow POSTs.
     fresh = (number // 2 + number // 100) % 2 == 0
     slow = load.slow_every > 0 and number % load.slow_every == 0
     if load.only_posts or slow or number % 2 == 0:
-        payload, key = event(load.run, number), f"{load.run}-{number}"
-        return Request(
-            number, "slow POST" if slow else "POST", "POST", "/deployments", fresh, key, payload
-        )
-    return Request(number, "GET", "GET", _path(number, known, load.run), fresh)
+        # A stride through the hundred, so that requests with and without a key alternate.
+        key = None if number * 37 % 100 < load.keyless * 100 else f"{load.run}-{number}"
+        kind = "slow POST" if slow else "POST"
+        return Request(number, kind, "POST", "/deployments", fresh, key, event(load.run, number))
+    return Request(number, "GET", "GET", _path(number, known_ids, load.run), fresh)
 
 
-def _path(number: int, known: deque[str], run: str) -> str:
-    # Of 40 reading requests one for the page and one for what it shows: a person's, among those of pipelines.
-    turn = number // 4 % 40
-    if turn == 0:
+def _path(number: int, known_ids: deque[str], run: str) -> str:
+    # Of 40 GETs one is for the page and one for its data, as of a person among pipelines.
+    position = number // 4 % 40
+    if position == 0:
         return "/"
-    if turn == 1:
+    if position == 1:
         return "/environments"
-    if turn % 5 == 2 or not known:
+    if position % 5 == 2 or not known_ids:
         return f"/deployments?limit=10&component={run}/part-{number % COMPONENTS}"
-    return f"/deployments/{known[number % len(known)]}"
+    return f"/deployments/{known_ids[number % len(known_ids)]}"
 
 
 def _unix_clock() -> Callable[[], float]:
@@ -124,44 +150,46 @@ def _unix_clock() -> Callable[[], float]:
 
 
 class Connection:
-    """One TLS connection; it serves one request after the other."""
+    """A connection to the API, for one request after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.may_serve_on = False
-        certificate = writer.get_extra_info("ssl_object").getpeercert()
-        self.serial: str = certificate["serialNumber"]
+        self.reusable = False
+        tls = writer.get_extra_info("ssl_object")
+        # The serial number of the server's certificate.
+        self.serial: str | None = tls.getpeercert()["serialNumber"] if tls else None
 
     @classmethod
     async def open(cls, target: Target) -> Connection:
-        """Connect and verify the certificate."""
+        """Connect, and verify the certificate."""
+        name = target.name if target.context else None
         async with asyncio.timeout(CONNECT_TIMEOUT):
             streams = await asyncio.open_connection(
-                target.address, target.port, ssl=target.context, server_hostname=target.name
+                target.host, target.port, ssl=target.context, server_hostname=name
             )
         return cls(*streams)
 
     @property
-    def ended(self) -> bool:
-        """Whether the other side is known to have hung up."""
+    def is_closed(self) -> bool:
+        """Whether the server is known to have closed the connection."""
         return self._reader.at_eof() or self._writer.is_closing()
 
     async def send(self, head: bytes, body: bytes, seconds: float) -> None:
-        """Send a request, its body in pieces over some seconds."""
+        """Send a request, its body in chunks over this time."""
         if seconds <= 0:
             self._writer.write(head + body)
             await self._writer.drain()
             return
         self._writer.write(head)
-        size = -(-len(body) // PIECES)
+        size = -(-len(body) // BODY_CHUNKS)
         for start in range(0, len(body), size):
-            await asyncio.sleep(seconds / PIECES)
+            await asyncio.sleep(seconds / BODY_CHUNKS)
             self._writer.write(body[start : start + size])
             await self._writer.drain()
 
     async def receive(self) -> tuple[int, bytes]:
-        """Read one whole answer: its status and body."""
+        """The status and body of one answer."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.rstrip("\r\n").split("\r\n")
         headers = {
@@ -169,166 +197,204 @@ class Connection:
             for name, _, value in (line.partition(":") for line in lines)
         }
         body = await self._reader.readexactly(int(headers["content-length"]))
-        self.may_serve_on = headers.get("connection", "").lower() != "close"
+        self.reusable = headers.get("connection", "").lower() != "close"
         return int(status_line.split(" ", 2)[1]), body
 
     def close(self) -> None:
-        """Hang up."""
-        self.may_serve_on = False
+        """Close the connection."""
+        self.reusable = False
         self._writer.close()
 
 
 @dataclass
 class Generator:
-    """Sends what the load asks for and writes what came of it."""
+    """Sends the requests of a load and records their outcomes."""
 
     load: Load
-    target: Target
+    pick: Pick
     out: TextIO
     clock: Callable[[], float] = field(default_factory=_unix_clock)
+    # Set it to end the schedule.
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    _idle: list[Connection] = field(default_factory=list)
-    _known: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    _lines: int = 0
-    _poor: int = 0
+    # How many attempts ended, and how many of them without an answer or with a server error.
+    attempts: int = 0
+    failed: int = 0
+    _idle: dict[Target, list[Connection]] = field(default_factory=lambda: defaultdict(list))
+    _known_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    _accepted: set[int] = field(default_factory=set)
 
-    async def run(self) -> int:
-        """Follow the schedule until stopped; return how many attempts were made."""
+    @property
+    def accepted(self) -> int:
+        """How many events the API has accepted; may be read from any thread."""
+        return len(self._accepted)
+
+    async def run(self) -> None:
+        """Follow the schedule until stopped, and wait for the open requests."""
         ticking = asyncio.create_task(self._tick())
-        turns = asyncio.Semaphore(self.load.at_once)
-        under_way: set[asyncio.Task[None]] = set()
-        start, number = self.clock(), 0
-        while number < self.load.count and not self.stopped.is_set():
-            due = start + number / self.load.rate
-            if (wait := due - self.clock()) > 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopped.wait(), wait)
-                    break
-            await turns.acquire()
-            task = asyncio.create_task(self._perform(number, due))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-            task.add_done_callback(lambda _task: turns.release())
-            number += 1
-            if wait <= 0:
-                await asyncio.sleep(0)  # behind its schedule, it must still let the requests go on
-        if under_way:
-            await asyncio.gather(*under_way)
-        ticking.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticking
-        for connection in self._idle:
-            connection.close()
+        try:
+            numbers = await self._follow_schedule()
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+            for connection in (one for idle in self._idle.values() for one in idle):
+                connection.close()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self._write(
             {
-                "end": self._lines,
-                "numbers": number,
+                "end": self.attempts,
+                "numbers": numbers,
+                "run": self.load.run,
                 "cpu": round(usage.ru_utime + usage.ru_stime, 3),
             }
         )
         self.out.flush()
-        return self._lines
+
+    async def _follow_schedule(self) -> int:
+        """Start each request when it is due; return how many there were once all have ended."""
+        slots = asyncio.Semaphore(self.load.concurrency)
+        async with asyncio.TaskGroup() as open_requests:
+            start, number = self.clock(), 0
+            while number < self.load.count and not self.stopped.is_set():
+                if slots.locked():
+                    # What the server could not take is not made up for later.
+                    blocked = self.clock()
+                    async with slots:
+                        start += self.clock() - blocked
+                due = start + number / self.load.rate
+                if (wait := due - self.clock()) > 0:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self.stopped.wait(), wait)
+                        break
+                await slots.acquire()
+                task = open_requests.create_task(self._perform(number, due))
+                task.add_done_callback(lambda _task: slots.release())
+                number += 1
+                if wait <= 0:
+                    await asyncio.sleep(0)  # behind the schedule: the open requests still proceed
+        return number
 
     async def _perform(self, number: int, due: float) -> None:
-        wanted = request(self.load, number, self._known)
+        """Send a request; repeat it as the load says."""
+        request = planned(self.load, number, self._known_ids)
         for attempt in range(sys.maxsize):
-            line = await self._attempt(wanted, due if attempt == 0 else self.clock(), attempt)
-            good = line["status"] is not None and line["status"] < UNABLE
-            if good or not self.load.insist or self.stopped.is_set():
+            line = await self._attempt(request, due if attempt == 0 else self.clock(), attempt)
+            if line["error"] is None and line["status"] < SERVER_ERROR:
+                break
+            if not self.load.insist or request.key is None or self.stopped.is_set():
                 return
             await asyncio.sleep(RETRY_PAUSE)
+        every = self.load.repeat_every
+        if every and request.key and number % every == 0:
+            # As a client that never saw the answer; another instance must give the same one.
+            await self._attempt(request, self.clock(), attempt + 1)
 
-    async def _attempt(self, wanted: Request, due: float, attempt: int) -> dict[str, Any]:
-        """One request, once."""
+    async def _attempt(self, request: Request, due: float, attempt: int) -> dict[str, Any]:
+        """Send a request once, and record the outcome."""
         line: dict[str, Any] = {
-            "number": wanted.number,
+            "number": request.number,
             "attempt": attempt,
-            "kind": wanted.kind,
-            "path": wanted.path if wanted.method == "GET" else None,
-            "key": wanted.key,
-            "fresh": wanted.fresh,
+            "kind": request.kind,
+            "path": request.path if request.method == "GET" else None,
+            "key": request.key,
+            "fresh": request.fresh,
             "due": due,
             "began": self.clock(),
             "status": None,
             "error": None,
             "step": "connect",
+            "reused": False,
         }
-        connection: Connection | None = None
         try:
-            connection = await self._connected(line, fresh=wanted.fresh)
-            line["serial"] = connection.serial
-            slow = self.load.slow_seconds if wanted.kind == "slow POST" else 0.0
-            async with asyncio.timeout(slow + self.load.answer_timeout):
-                line["step"] = "send"
-                await connection.send(*_serialised(wanted, self.target.name), slow)
-                line["step"] = "receive"
-                line["status"], body = await connection.receive()
-            self._note(line, body)
+            await self._exchange(request, line)
         except TimeoutError:
             line["error"] = "timeout"
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-        ) as error:  # ValueError, KeyError: not HTTP as we know it
+        # The last three: the answer is not the HTTP or JSON that is expected.
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             line["error"] = repr(error)
-        finally:
-            if connection is not None:
-                if not wanted.fresh and line["error"] is None and connection.may_serve_on:
-                    self._idle.append(connection)
-                else:
-                    connection.close()
         line["ended"] = self.clock()
-        self._poor += line["error"] is not None or line["status"] >= UNABLE
-        self._lines += 1
+        self.failed += line["error"] is not None or line["status"] >= SERVER_ERROR
+        self.attempts += 1
         self._write(line)
         return line
 
-    async def _connected(self, line: dict[str, Any], *, fresh: bool) -> Connection:
-        """A connection that rested, unless the server is known to have closed it; else a new one."""
-        line["reused"] = False
-        if not fresh:
-            await asyncio.sleep(0)  # let the loop see who hung up
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.ended:
-                    line["reused"] = True
-                    return connection
+    async def _exchange(self, request: Request, line: dict[str, Any]) -> None:
+        """Send a request and receive its answer; write the progress into the line."""
+        target = await self.pick(request.number + line["attempt"])
+        connection = None if request.fresh else await self._idle_connection(target)
+        line["reused"] = connection is not None
+        connection = connection or await Connection.open(target)
+        keep = False
+        try:
+            line["serial"] = connection.serial
+            slow = self.load.slow_seconds if request.kind == "slow POST" else 0.0
+            async with asyncio.timeout(slow + self.load.answer_timeout):
+                line["step"] = "send"
+                await connection.send(*_serialised(request, target.name), slow)
+                line["step"] = "receive"
+                line["status"], body = await connection.receive()
+            self._read_answer(line, body)
+            keep = not request.fresh and connection.reusable
+        finally:
+            if keep:
+                self._idle[target].append(connection)
+            else:
                 connection.close()
-        return await Connection.open(self.target)
 
-    def _note(self, line: dict[str, Any], body: bytes) -> None:
-        """Keep what an accepted event was answered with, and what a server that cannot serve says of itself."""
+    async def _idle_connection(self, target: Target) -> Connection | None:
+        """An idle connection that the server is not known to have closed."""
+        await asyncio.sleep(0)  # lets the event loop notice closed connections
+        idle = self._idle[target]
+        while idle:
+            connection = idle.pop()
+            if not connection.is_closed:
+                return connection
+            connection.close()
+        return None
+
+    def _read_answer(self, line: dict[str, Any], body: bytes) -> None:
+        """Record the id and time of an accepted event, or the message of a server error."""
         if line["status"] == ACCEPTED:
             answer = json.loads(body)
             line["id"], line["received_at"] = str(answer["id"]), str(answer["received_at"])
-            self._known.append(line["id"])
-        elif line["status"] >= UNABLE:
-            line["said"] = _said(body)
+            self._known_ids.append(line["id"])
+            self._accepted.add(line["number"])
+        elif line["status"] >= SERVER_ERROR:
+            line["message"] = _message(body)
 
     async def _tick(self) -> None:
-        """Write down when this process itself was late, so that nobody takes its delays for the server's; flush; talk."""
-        flushed = said = self.clock()
+        """Record when this process itself is late, so that no server is blamed for it; flush."""
+        flushed = self.clock()
         while True:
             before = self.clock()
             await asyncio.sleep(TICK)
             now = self.clock()
             if now - before > 2 * TICK:
                 self._write({"lag": now - before - TICK, "at": now})
-            if now - flushed > FLUSH:
+            if now - flushed > FLUSH_SECONDS:
                 self.out.flush()
                 flushed = now
-            if now - said > SAY:
-                print(f"{self._lines} requests, {self._poor} without a good answer", flush=True)  # noqa: T201
-                said = now
 
     def _write(self, line: dict[str, Any]) -> None:
         self.out.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
-def _said(body: bytes) -> str:
+@contextmanager
+def running(load: Load, pick: Pick, path: Path) -> Iterator[Generator]:
+    """Send a load from a thread while the body runs; the open requests end after it."""
+    loop = asyncio.new_event_loop()
+    with path.open("x", encoding="utf-8") as out, ThreadPoolExecutor(1) as thread:
+        generator = Generator(load, pick, out)
+        done = thread.submit(loop.run_until_complete, generator.run())
+        try:
+            yield generator
+        finally:
+            loop.call_soon_threadsafe(generator.stopped.set)
+        done.result()
+    loop.close()
+
+
+def _message(body: bytes) -> str:
     """The message of an error answer, or else its first bytes."""
     try:
         return str(json.loads(body)["error"]["message"])
@@ -336,71 +402,74 @@ def _said(body: bytes) -> str:
         return body[:100].decode("utf-8", "replace")
 
 
-def _serialised(wanted: Request, host: str) -> tuple[bytes, bytes]:
-    body = (
-        b"" if wanted.payload is None else json.dumps(wanted.payload, ensure_ascii=False).encode()
-    )
-    lines = [f"{wanted.method} {wanted.path} HTTP/1.1", f"Host: {host}", "Accept: application/json"]
-    if wanted.payload is not None:
-        lines += [
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            f"Idempotency-Key: {wanted.key}",
-        ]
+def _serialised(request: Request, host: str) -> tuple[bytes, bytes]:
+    lines = [
+        f"{request.method} {request.path} HTTP/1.1",
+        f"Host: {host or 'localhost'}",
+        "Accept: application/json",
+    ]
+    body = b""
+    if request.payload is not None:
+        body = json.dumps(request.payload, ensure_ascii=False).encode()
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    if request.key is not None:
+        lines.append(f"Idempotency-Key: {request.key}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode(), body
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Put a steady load on the ledger over HTTPS.")
-    parser.add_argument("--name", required=True, help="the API's host name, as in its certificate")
-    parser.add_argument("--port", type=int, default=443)
-    parser.add_argument("--ca", required=True, help="the file of CAs to verify with")
-    parser.add_argument("--out", required=True, type=Path, help="where the lines go")
-    parser.add_argument("--run", required=True, help="what its components begin with")
-    parser.add_argument("--rate", type=float, required=True, help="requests a second")
-    parser.add_argument(
-        "--slow-every", type=int, default=100, help="one request in so many is slow; 0: none"
-    )
-    parser.add_argument(
-        "--slow-seconds", type=float, default=5.0, help="how long a slow request's body takes"
-    )
-    parser.add_argument(
-        "--insist", action="store_true", help="repeat a POST with its key until it is accepted"
-    )
-    parser.add_argument("--only-posts", action="store_true")
-    parser.add_argument(
-        "--at-once", type=int, default=100_000, help="how many requests may be under way"
-    )
+    parser = argparse.ArgumentParser(description="Send a steady load to the ledger over HTTPS.")
+    add = parser.add_argument
+    add("--name", required=True, help="the API's host name, as in its certificate")
+    add("--port", type=int, default=443)
+    add("--ca", required=True, help="the file of CAs to verify with")
+    add("--out", required=True, type=Path, help="the file to record the outcomes in")
+    add("--run", required=True, help="the prefix of the components")
+    add("--rate", type=float, required=True, help="requests a second")
+    add("--slow-every", type=int, default=100, help="one request in this many is slow; 0: none")
+    add("--insist", action="store_true", help="repeat a POST with its key until it is accepted")
+    add("--only-posts", action="store_true")
+    add("--concurrency", type=int, default=100_000, help="how many requests may be open")
     return parser.parse_args(arguments)
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    loop, told_to_end = asyncio.get_running_loop(), asyncio.Event()
-    # Looked up once: a Service keeps its address, and the cluster's DNS is not what is measured.
+    loop, terminated = asyncio.get_running_loop(), asyncio.Event()
+    # Looked up once: a Service keeps its address, and the cluster's DNS is not measured.
     address = socket.getaddrinfo(arguments.name, arguments.port, family=socket.AF_INET)[0][4][0]
     context = ssl.create_default_context(cafile=arguments.ca)
     target = Target(str(address), arguments.port, arguments.name, context)
+
+    async def pick(_attempt: int) -> Target:
+        return target
+
     load = Load(
         arguments.run,
         arguments.rate,
         slow_every=arguments.slow_every,
-        slow_seconds=arguments.slow_seconds,
         insist=arguments.insist,
         only_posts=arguments.only_posts,
-        at_once=arguments.at_once,
+        concurrency=arguments.concurrency,
     )
     with arguments.out.open("w", encoding="utf-8") as out:
-        generator = Generator(load, target, out)
+        generator = Generator(load, pick, out)
         loop.add_signal_handler(signal.SIGUSR1, generator.stopped.set)
-        loop.add_signal_handler(signal.SIGTERM, told_to_end.set)
-        running = asyncio.create_task(generator.run())
-        ending = asyncio.create_task(told_to_end.wait())
-        await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            running.cancel()
-            raise SystemExit("told to end before the schedule was")
-        print(f"{running.result()} requests, all of them ended", flush=True)  # noqa: T201
-    await ending  # the file is read from this very pod
+        loop.add_signal_handler(signal.SIGTERM, terminated.set)
+        sending = asyncio.create_task(generator.run())
+        terminating = asyncio.create_task(terminated.wait())
+        while not sending.done() and not terminating.done():
+            await asyncio.wait(
+                [sending, terminating],
+                timeout=PROGRESS_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            print(f"{generator.attempts} requests, {generator.failed} failed", flush=True)  # noqa: T201
+        if not sending.done():
+            sending.cancel()
+            raise SystemExit("terminated before the schedule ended")
+        sending.result()
+        print("all requests have ended", flush=True)  # noqa: T201
+    await terminating  # the file is read from this pod
 
 
 if __name__ == "__main__":

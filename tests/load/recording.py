@@ -1,7 +1,8 @@
-"""Judges what the generator wrote: what failed, in which phase, and whose fault it was. Pure, and every request counts.
+"""What a generator recorded: the requests, the failures with their phase and cause, and figures.
 
-A request failed unless it was answered whole with a status that its kind allows. Nothing is forgiven for having been repeated,
-and nothing for its cause: a failure that the generator's own lateness explains fails the run too, as one that proves nothing.
+A request fails unless it gets a whole answer with a status that its kind allows. A repetition that
+succeeds does not excuse it. A failure that the generator's own lateness explains fails the run,
+too: such a run says nothing about the server.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from tests.ledger.history import Answer, Attempt
 from tests.load.generator import event
 
 __all__ = [
@@ -23,33 +23,33 @@ __all__ = [
     "Recording",
     "Request",
     "Summary",
-    "attempts",
     "failures",
     "parse",
+    "serials",
     "summarise",
     "table",
 ]
 
-# What a request of each kind may be answered with. 404: an event that is accepted and not yet stored.
+# The statuses that a request of each kind may get. 404: an event that is accepted, not stored yet.
 ALLOWED = {"POST": {202}, "slow POST": {202}, "GET": {200, 404}}
-# What api-rest says of itself then; tests/load/test_recording.py asks it.
+# The message of api-rest; a test compares it with the source.
 OVERLOADED = "too many requests are waiting"
-STARVED = "generator"
+GENERATOR = "generator"
 SERVER = "server"
-# What the generator's own machine may lack; no server can cause these.
+# Errors of the generator's own machine.
 LOCAL_ERRORS = (
     "Too many open files",
     "Cannot assign requested address",
     "No buffer space available",
 )
-# A timeout is the generator's own fault if it was late for this share of the time that the request took.
-STARVED_SHARE = 0.5
+# A timeout is the generator's fault if it was late for this share of the request's time.
+LATE_SHARE = 0.5
 MILLISECONDS = 1000
 
 
 @dataclass(frozen=True)
 class Request:
-    """One attempt: when it was due, began and ended (Unix time), and what it was answered with."""
+    """One attempt at a request. Times are Unix time."""
 
     number: int
     attempt: int
@@ -62,33 +62,50 @@ class Request:
     ended: float
     status: int | None
     error: str | None
+    # The step that was under way last: connect, send or receive.
     step: str
     reused: bool = False
     serial: str | None = None
     id: str | None = None
     received_at: str | None = None
-    said: str | None = None
+    # The message of a server error.
+    message: str | None = None
+    # The event that was sent.
+    payload: dict[str, Any] = field(default_factory=dict)
 
     @property
     def problem(self) -> str | None:
-        """Why this request failed, or None if it did not."""
+        """Why this request failed; None if it did not."""
         if self.error is not None:
             return f"{self.error} at {self.step}"
-        if self.status not in ALLOWED[self.kind] or (self.status == 404 and not _by_id(self.path)):
-            return f"status {self.status}" + (f", {self.said}" if self.said else "")
+        by_id = self.path is not None and self.path.startswith("/deployments/")
+        if self.status not in ALLOWED[self.kind] or (self.status == 404 and not by_id):
+            return f"status {self.status}" + (f", {self.message}" if self.message else "")
         if self.kind != "GET" and not self.id:
             return "an answer without an id"
         return None
 
     @property
+    def outcome(self) -> Literal["accepted", "refused", "unknown"]:
+        """What is certain about the event of a POST.
+
+        Refused is certain: a 4xx, or no connection. A timeout, a reset and a 5xx are unknown.
+        """
+        if self.status == 202 and self.id:
+            return "accepted"
+        if self.status is None:
+            return "refused" if self.step == "connect" else "unknown"
+        return "refused" if 400 <= self.status < 500 else "unknown"
+
+    @property
     def seconds(self) -> float:
-        """How long a user would have waited: from when it was due."""
+        """How long a user would have waited: from when the request was due."""
         return self.ended - self.due
 
 
 @dataclass(frozen=True)
 class Lag:
-    """The generator itself was late by so many seconds, noticed at this time."""
+    """How many seconds late the generator itself was, and when it noticed (Unix time)."""
 
     lag: float
     at: float
@@ -96,16 +113,26 @@ class Lag:
 
 @dataclass(frozen=True)
 class Recording:
-    """Everything that a generator wrote, known to be whole."""
+    """Everything that a generator recorded; nothing is missing."""
 
     requests: tuple[Request, ...]
     lags: tuple[Lag, ...]
     cpu: float
 
+    @property
+    def posts(self) -> list[Request]:
+        """The attempts to record an event."""
+        return [request for request in self.requests if request.kind != "GET"]
+
+    @property
+    def accepted(self) -> set[int]:
+        """The numbers of the events that the API accepted."""
+        return {request.number for request in self.posts if request.outcome == "accepted"}
+
 
 @dataclass(frozen=True)
 class Phase:
-    """Something was done to the platform from when to when (Unix time)."""
+    """A change to the platform, from when to when (Unix time)."""
 
     name: str
     since: float
@@ -114,7 +141,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed, when (which phase), why, and through whom."""
+    """A request that failed, in which phase, why, and by whose fault."""
 
     request: Request
     phase: str
@@ -123,17 +150,18 @@ class Failure:
 
     def __str__(self) -> str:
         """One line for people."""
-        one = self.request
-        connection = "fresh" if one.fresh else "reused" if one.reused else "new kept"
+        request = self.request
+        connection = "fresh" if request.fresh else "reused" if request.reused else "new kept"
         return (
-            f"{one.due:.3f} {self.phase}: {one.kind} {one.path or one.key} on a {connection} connection: {self.reason} "
-            f"after {one.ended - one.began:.3f} s (fault: {self.fault})"
+            f"{request.due:.3f} {self.phase}: {request.kind} {request.path or request.key}"
+            f" on a {connection} connection: {self.reason}"
+            f" after {request.ended - request.began:.3f} s (fault: {self.fault})"
         )
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A phase in numbers; milliseconds are counted from when a request was due."""
+    """The figures of a phase; milliseconds count from when a request was due."""
 
     phase: str
     seconds: float
@@ -144,43 +172,50 @@ class Summary:
     p50: float
     p99: float
     longest: float
+    # How late the generator began a request at most.
     latest: float
 
     @property
     def rate(self) -> float:
-        """Requests that were due a second."""
+        """Requests a second that were due."""
         return self.requests / self.seconds if self.seconds else 0.0
 
 
 def parse(text: str) -> Recording:
-    """Read the generator's lines; raise ValueError unless they are whole: an end, as many lines as it says, no number missing."""
+    """Read a generator's lines; raise ValueError if any is missing or torn."""
     lines = [_line(number, line) for number, line in enumerate(text.splitlines(), start=1)]
     if not lines or "end" not in lines[-1]:
-        raise ValueError("the recording has no end: what came after its last line is unknown")
+        raise ValueError("the recording has no end: later requests are unknown")
     end = lines.pop()
-    requests = tuple(Request(**line) for line in lines if "number" in line)
+    requests = tuple(_request(end["run"], line) for line in lines if "number" in line)
     lags = tuple(Lag(**line) for line in lines if "lag" in line)
     if len(requests) != end["end"]:
         raise ValueError(f"the recording has {len(requests)} requests, its end says {end['end']}")
     missing = set(range(end["numbers"])) - {request.number for request in requests}
     if missing:
         raise ValueError(
-            f"{len(missing)} requests that were due have no line, the first is number {min(missing)}"
+            f"{len(missing)} requests of the schedule are missing, the first is {min(missing)}"
         )
     return Recording(requests, lags, end["cpu"])
 
 
 def _line(number: int, line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        content = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"line {number} of the recording is not whole: {error}") from None
-    if not isinstance(found, dict) or not found.keys() & {"number", "lag", "end"}:
-        raise ValueError(f"line {number} of the recording is none of the generator's: {line[:100]}")
-    return found
+        raise ValueError(f"line {number} of the recording is torn: {error}") from None
+    if not isinstance(content, dict) or not content.keys() & {"number", "lag", "end"}:
+        raise ValueError(f"line {number} of the recording is not the generator's: {line[:100]}")
+    return content
 
 
-def failures(recording: Recording, phases: Sequence[Phase]) -> list[Failure]:
+def _request(run: str, line: dict[str, Any]) -> Request:
+    # The event follows from the number, so the generator does not write it.
+    payload = {} if line["kind"] == "GET" else event(run, line["number"])
+    return Request(**line, payload=payload)
+
+
+def failures(recording: Recording, phases: Sequence[Phase] = ()) -> list[Failure]:
     """Every request that failed, in the order in which they were due."""
     return [
         Failure(
@@ -192,7 +227,7 @@ def failures(recording: Recording, phases: Sequence[Phase]) -> list[Failure]:
 
 
 def summarise(recording: Recording, phases: Sequence[Phase]) -> list[Summary]:
-    """Each phase in numbers, and what was between them as a last one."""
+    """The figures of each phase, and last those of the time between phases."""
     grouped: dict[str, list[Request]] = {phase.name: [] for phase in phases}
     for request in recording.requests:
         grouped.setdefault(_phase_of(request, phases), []).append(request)
@@ -201,46 +236,28 @@ def summarise(recording: Recording, phases: Sequence[Phase]) -> list[Summary]:
 
 
 def table(summaries: Iterable[Summary]) -> str:
-    """The phases for people, as Markdown. Slow requests are counted, but not in the milliseconds: their bodies take 5 s."""
-    rows = [
-        "| phase | s | requests | a second | fresh connections | slow POSTs | failed | p50 ms | p99 ms | longest ms |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    rows += [
-        f"| {one.phase} | {one.seconds:.0f} | {one.requests} | {one.rate:.0f} | {one.fresh} | {one.slow} | {one.failed} "
-        f"| {one.p50:.0f} | {one.p99:.0f} | {one.longest:.0f} |"
-        for one in summaries
-    ]
+    """The phases as Markdown. Slow requests count, but not in the milliseconds: they take 5 s."""
+    heads = "phase|s|requests|a second|fresh connections|slow POSTs|failed|p50 ms|p99 ms|longest ms"
+    rows = ["| " + heads.replace("|", " | ") + " |", "| --- |" + " ---: |" * heads.count("|")]
+    for phase in summaries:
+        counts = (phase.requests, round(phase.rate), phase.fresh, phase.slow, phase.failed)
+        times = (phase.p50, phase.p99, phase.longest)
+        cells = [f"{phase.seconds:.0f}", *map(str, counts), *(f"{time:.0f}" for time in times)]
+        rows.append(f"| {phase.phase} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def attempts(recording: Recording, run: str) -> list[Attempt]:
-    """The POSTs as the ledger's checker knows them."""
-    return [
-        Attempt(one.number, one.key, event(run, one.number), one.began, one.ended, _answer(one))
-        for one in recording.requests
-        if one.kind != "GET"
-    ]
-
-
-def _answer(one: Request) -> Answer:
-    if one.status == 202 and one.id:
-        return Answer("accepted", one.status, one.id, one.received_at)
-    if one.status is None:
-        return Answer(
-            "refused" if one.step == "connect" else "unknown", None, reason=one.error or ""
-        )
-    return Answer(
-        "refused" if 400 <= one.status < 500 else "unknown", one.status, reason=one.error or ""
+def serials(recording: Recording, since: float, until: float) -> Mapping[str, int]:
+    """How many of the connections that were opened in this time got each certificate."""
+    return Counter(
+        request.serial
+        for request in recording.requests
+        if request.serial and not request.reused and since <= request.began < until
     )
 
 
-def _by_id(path: str | None) -> bool:
-    return path is not None and path.startswith("/deployments/")
-
-
 def _phase_of(request: Request, phases: Sequence[Phase]) -> str:
-    """The phase that a request ended in, or else was due in: what is done to the platform fails requests that began before."""
+    """The phase that a request ended in, or else was due in: a change fails earlier requests."""
     for moment in (request.ended, request.due):
         for phase in phases:
             if phase.since <= moment < phase.until:
@@ -249,51 +266,39 @@ def _phase_of(request: Request, phases: Sequence[Phase]) -> str:
 
 
 def _fault(request: Request, lags: Iterable[Lag]) -> str:
-    """Whose fault a failure is: the generator's own only if it lacked something, or was late for most of a timeout."""
+    """Whose fault a failure is: the generator's if its machine lacked something or it was late."""
     error = request.error or ""
     if any(words in error for words in LOCAL_ERRORS):
-        return STARVED
+        return GENERATOR
     if "timeout" in error.lower():
         late = sum(lag.lag for lag in lags if request.began <= lag.at <= request.ended + lag.lag)
-        if late >= STARVED_SHARE * (request.ended - request.began):
-            return STARVED
+        if late >= LATE_SHARE * (request.ended - request.began):
+            return GENERATOR
     return SERVER
 
 
 def _summary(name: str, seconds: float, requests: Sequence[Request]) -> Summary:
-    quick = sorted(
+    times = sorted(
         request.seconds * MILLISECONDS for request in requests if request.kind != "slow POST"
     )
-    kinds = Counter(request.kind for request in requests)
+    late = [(request.began - request.due) * MILLISECONDS for request in requests]
     return Summary(
         phase=name,
         seconds=seconds,
         requests=len(requests),
         fresh=sum(request.fresh for request in requests),
-        slow=kinds["slow POST"],
+        slow=sum(request.kind == "slow POST" for request in requests),
         failed=sum(request.problem is not None for request in requests),
-        p50=_quantile(quick, 0.5),
-        p99=_quantile(quick, 0.99),
-        longest=quick[-1] if quick else 0.0,
-        latest=max((request.began - request.due for request in requests), default=0.0)
-        * MILLISECONDS,
+        p50=_quantile(times, 0.5),
+        p99=_quantile(times, 0.99),
+        longest=times[-1] if times else 0.0,
+        latest=max(late, default=0.0),
     )
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed (nearest rank); 0 without any."""
+    """The value that this share of the sorted values does not exceed; 0 without values."""
     if not values:
         return 0.0
-    return values[
-        min(len(values), max(1, -(-int(len(values) * share * 1_000_000) // 1_000_000))) - 1
-    ]
-
-
-def serials(recording: Recording, since: float, until: float) -> Mapping[str, int]:
-    """How many connections that were opened in this time were served each certificate."""
-    opened = (
-        one
-        for one in recording.requests
-        if one.serial and not one.reused and since <= one.began < until
-    )
-    return Counter(one.serial for one in opened if one.serial)
+    rank = -(-int(len(values) * share * 1_000_000) // 1_000_000)
+    return values[min(len(values), max(1, rank)) - 1]

@@ -1,4 +1,4 @@
-"""The generator against a real TLS server of this test's own: it keeps its schedule, and writes down whatever the server does."""
+"""The generator against a local server: it keeps its schedule and records every outcome."""
 
 import asyncio
 import io
@@ -7,41 +7,49 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import trustme
 
 from tests.load import generator as module
-from tests.load.generator import Generator, Load, Target, request
-from tests.load.recording import Recording, Request, failures, parse
+from tests.load.checker import check
+from tests.load.generator import Generator, Load, Target, planned, running
+from tests.load.recording import Recording, failures, parse
+from tests.waiting import wait_for
 
-Serve = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
-
-
-class Asked:
-    """A request as a server sees it: which one on its connection, and how long its body took."""
-
-    def __init__(self, head: bytes, body: bytes, turn: int, seconds: float) -> None:
-        self.line = head.split(b"\r\n", 1)[0].decode()
-        self.headers = dict(line.split(": ", 1) for line in head.decode().strip().split("\r\n")[1:])
-        self.body = body
-        self.turn = turn
-        self.seconds = seconds
+Answer = Callable[["Received", asyncio.StreamWriter], Awaitable[None]]
 
 
-def answer(status: int, body: bytes, more: str = "") -> bytes:
-    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
+class Received:
+    """A request as the server sees it."""
+
+    def __init__(self, head: bytes, position: int) -> None:
+        self.line, *headers = head.decode().strip().split("\r\n")
+        self.headers = dict(line.split(": ", 1) for line in headers)
+        # Its position on its connection.
+        self.position = position
+        self.body = b""
+        # How long its body took.
+        self.seconds = 0.0
 
 
-GOOD = json.dumps({"id": "one", "received_at": "t"}).encode()
+def response(status: int, body: bytes, headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
-async def good(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    writer.write(answer(202 if asked.line.startswith("POST") else 200, GOOD))
+VALID = json.dumps({"id": "1", "received_at": "t"}).encode()
+
+
+async def accept(received: Received, writer: asyncio.StreamWriter) -> None:
+    writer.write(response(202 if received.line.startswith("POST") else 200, VALID))
 
 
 @pytest.fixture(scope="module")
@@ -49,233 +57,316 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def drive(
-    authority: trustme.CA, serve: Serve, count: int = 8, **load: object
-) -> tuple[Recording, list[Asked]]:
-    """Send the first so many requests of a load to a server that answers as told."""
-    seen: list[Asked] = []
+def send(
+    authority: trustme.CA,
+    answer: Answer,
+    count: int = 8,
+    **load: Any,  # noqa: ANN401  any field of Load
+) -> tuple[Recording, list[Received]]:
+    """Send the first requests of a load to a server; return the recording and what it received."""
+    requests: list[Received] = []
     options: dict[str, Any] = {"run": "run", "rate": 200.0, "slow_every": 0, "answer_timeout": 5.0}
-    wanted = Load(**{**options, "count": count, **load})
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        turn, loop = 0, asyncio.get_running_loop()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        position, loop = 0, asyncio.get_running_loop()
         try:
             while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
+                received = Received(await reader.readuntil(b"\r\n\r\n"), position)
                 began = loop.time()
-                asked = Asked(head, b"", turn, 0.0)
-                asked.body = await reader.readexactly(int(asked.headers.get("Content-Length", 0)))
-                asked.seconds = loop.time() - began
-                seen.append(asked)
-                await serve(asked, writer)
-                turn += 1
+                length = int(received.headers.get("Content-Length", 0))
+                received.body = await reader.readexactly(length)
+                received.seconds = loop.time() - began
+                requests.append(received)
+                await answer(received, writer)
+                position += 1
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
     async def run() -> str:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         async with server:
             trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-            target = Target("127.0.0.1", server.sockets[0].getsockname()[1], "localhost", trusting)
-            out = io.StringIO()
-            made = Generator(wanted, target, out)
-            await asyncio.wait_for(made.run(), 30)
+            port = server.sockets[0].getsockname()[1]
+            target, out = Target("127.0.0.1", port, "localhost", trusting), io.StringIO()
+
+            async def pick(_attempt: int) -> Target:
+                return target
+
+            generator = Generator(Load(**{**options, "count": count, **load}), pick, out)
+            await asyncio.wait_for(generator.run(), 30)
             return out.getvalue()
 
-    return parse(asyncio.run(run())), seen
+    return parse(asyncio.run(run())), requests
 
 
 def reasons(recording: Recording) -> list[str]:
-    return [failure.reason for failure in failures(recording, [])]
+    return [failure.reason for failure in failures(recording)]
 
 
-def test_the_mix_has_every_kind_on_both_kinds_of_connection() -> None:
+def test_a_load_has_every_kind_on_both_kinds_of_connection() -> None:
     load = Load("run", 200.0)
-    mix = Counter(
-        (one.kind, one.fresh)
-        for one in (request(load, number, deque(["id"])) for number in range(1000))
-    )
-    assert mix["slow POST", True] == mix["slow POST", False] == 5
-    assert min(mix.values()) == 5
-    assert sum(count for (kind, _), count in mix.items() if kind == "GET") == 500
-    assert sum(count for (_, fresh), count in mix.items() if fresh) == 500
+    requests = [planned(load, number, deque(["id"])) for number in range(1000)]
+    kinds = Counter((request.kind, request.fresh) for request in requests)
+    assert kinds["slow POST", True] == kinds["slow POST", False] == 5
+    assert min(kinds.values()) == 5
+    assert sum(count for (kind, _), count in kinds.items() if kind == "GET") == 500
+    assert sum(count for (_, fresh), count in kinds.items() if fresh) == 500
 
 
-def test_a_good_server_fails_nothing(authority: trustme.CA) -> None:
-    recording, seen = drive(authority, good, 40)
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_a_share_of_the_posts_has_no_key(share: float) -> None:
+    load = Load("run", 200.0, only_posts=True, keyless=share)
+    keys = [planned(load, number, deque()).key for number in range(400)]
+    assert keys.count(None) == 400 * share
+
+
+def test_a_correct_server_fails_no_request(authority: trustme.CA) -> None:
+    recording, received = send(authority, accept, 40)
     assert reasons(recording) == []
-    assert len(recording.requests) == len(seen) == 40
-    posts = [asked for asked in seen if asked.line.startswith("POST")]
-    assert {asked.headers["Idempotency-Key"] for asked in posts} == {
-        f"run-{n}" for n in range(0, 40, 2)
-    }
+    assert len(recording.requests) == len(received) == 40
+    posts = [request for request in received if request.line.startswith("POST")]
+    keys = {request.headers["Idempotency-Key"] for request in posts}
+    assert keys == {f"run-{number}" for number in range(0, 40, 2)}
     assert json.loads(posts[0].body)["responsible"] == "Zoë"
+    sent = {request.key: request.payload for request in recording.posts}
+    assert {post.headers["Idempotency-Key"]: json.loads(post.body) for post in posts} == sent
 
 
-def test_fresh_connections_serve_once_and_kept_ones_again(authority: trustme.CA) -> None:
-    recording, _ = drive(authority, good, 40)
+def test_kept_connections_are_reused_and_fresh_ones_are_not(authority: trustme.CA) -> None:
+    recording, _ = send(authority, accept, 40)
     assert {request.reused for request in recording.requests if request.fresh} == {False}
-    assert sum(request.reused for request in recording.requests if not request.fresh) >= 15
-    # The first one that is to be kept finds none: a fresh connection is not left to others.
-    assert not min(
-        (one for one in recording.requests if not one.fresh), key=lambda one: one.began
-    ).reused
+    kept = [request for request in recording.requests if not request.fresh]
+    assert sum(request.reused for request in kept) >= 15
+    # The first one opens a connection: it does not get a fresh one of another request.
+    assert not min(kept, key=lambda request: request.began).reused
     assert len({request.serial for request in recording.requests}) == 1
 
 
 def test_the_schedule_does_not_wait_for_the_server(authority: trustme.CA) -> None:
-    async def late(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def late(received: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.5)
-        await good(asked, writer)
+        await accept(received, writer)
 
-    recording, _ = drive(authority, late, 20)
-    assert len(recording.requests) == 20
-    assert max(one.due for one in recording.requests) - min(
-        one.due for one in recording.requests
-    ) == pytest.approx(19 / 200)
-    assert min(one.ended - one.began for one in recording.requests) >= 0.5
+    recording, _ = send(authority, late, 20)
+    due = [request.due for request in recording.requests]
+    assert len(due) == 20
+    assert max(due) - min(due) == pytest.approx(19 / 200)
+    assert min(request.ended - request.began for request in recording.requests) >= 0.5
 
 
-def test_a_slow_post_takes_its_time_to_send(authority: trustme.CA) -> None:
-    recording, seen = drive(authority, good, 1, slow_every=1, slow_seconds=0.3)
+def test_at_the_limit_of_concurrency_the_schedule_waits(authority: trustme.CA) -> None:
+    open_requests: list[int] = [0]
+
+    async def late(received: Received, writer: asyncio.StreamWriter) -> None:
+        open_requests.append(open_requests[-1] + 1)
+        await asyncio.sleep(0.1)
+        open_requests.append(open_requests[-1] - 1)
+        await accept(received, writer)
+
+    recording, _ = send(authority, late, 6, concurrency=2)
+    assert max(open_requests) == 2
+    due = [request.due for request in recording.requests]
+    assert max(due) - min(due) >= 0.2
+    assert all(request.began - request.due < 0.1 for request in recording.requests)
+
+
+def test_a_slow_post_sends_its_body_slowly(authority: trustme.CA) -> None:
+    recording, received = send(authority, accept, 1, slow_every=1, slow_seconds=0.3)
     assert recording.requests[0].kind == "slow POST"
     assert reasons(recording) == []
-    assert seen[0].seconds >= 0.2
+    assert received[0].seconds >= 0.2
 
 
 @pytest.mark.parametrize(
-    ("sent", "reason"),
+    ("answer", "reason"),
     [
-        (answer(503, b"{}"), "status 503, {}"),
-        (
-            answer(503, b'{"error": {"message": "too many are waiting"}}'),
-            "status 503, too many are waiting",
-        ),
-        (answer(502, b"<html>"), "status 502, <html>"),
+        (response(503, b"{}"), "status 503, {}"),
+        (response(503, b'{"error": {"message": "overloaded"}}'), "status 503, overloaded"),
+        (response(502, b"<html>"), "status 502, <html>"),
         (b"", "IncompleteReadError"),
         (b"HTTP/1.1 202 A\r\nContent-Length: 50\r\n\r\nshort", "IncompleteReadError"),
         (b"HTTP/1.1 202 A\r\n\r\n", "KeyError('content-length')"),
-        (answer(202, b"no JSON"), "JSONDecodeError"),
-        (answer(202, b'{"id": "one"}'), "KeyError('received_at')"),
+        (response(202, b"no JSON"), "JSONDecodeError"),
+        (response(202, b"null"), "TypeError"),
+        (response(202, b'{"id": "1"}'), "KeyError('received_at')"),
     ],
 )
-def test_a_wrong_answer_is_written_down(authority: trustme.CA, sent: bytes, reason: str) -> None:
-    async def wrong(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(sent)
+def test_a_wrong_answer_is_recorded(authority: trustme.CA, answer: bytes, reason: str) -> None:
+    async def wrong(_received: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
         writer.close()
 
-    recording, _ = drive(authority, wrong, 1)
-    assert [one.startswith(reason) for one in reasons(recording)] == [True], reasons(recording)
+    recording, _ = send(authority, wrong, 1)
+    (recorded,) = reasons(recording)
+    assert recorded.startswith(reason)
+    assert recording.accepted == set()
 
 
-def test_silence_is_a_timeout(authority: trustme.CA) -> None:
-    async def silent(_asked: Asked, _writer: asyncio.StreamWriter) -> None:
+def test_no_answer_is_a_timeout(authority: trustme.CA) -> None:
+    async def silent(_received: Received, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(5)
 
-    recording, _ = drive(authority, silent, 1, answer_timeout=0.2)
+    recording, _ = send(authority, silent, 1, answer_timeout=0.2)
     assert reasons(recording) == ["timeout at receive"]
 
 
-def test_a_server_that_announces_its_hanging_up_fails_nothing(authority: trustme.CA) -> None:
-    async def once(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        # It leaves the hanging up to the client, which may send nothing more on this connection.
-        writer.write(
-            answer(202 if asked.line.startswith("POST") else 200, GOOD, "Connection: close\r\n")
-        )
-
-    recording, seen = drive(authority, once, 20)
-    assert reasons(recording) == []
-    assert {asked.turn for asked in seen} == {0}
-
-
-def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(
+def test_a_connection_that_the_server_announces_to_close_is_not_reused(
     authority: trustme.CA,
 ) -> None:
-    async def once(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        await good(asked, writer)
+    async def once(received: Received, writer: asyncio.StreamWriter) -> None:
+        # The client closes it, and may send nothing more on it.
+        status = 202 if received.line.startswith("POST") else 200
+        writer.write(response(status, VALID, "Connection: close\r\n"))
+
+    recording, received = send(authority, once, 20)
+    assert reasons(recording) == []
+    assert {request.position for request in received} == {0}
+
+
+def test_an_idle_connection_that_the_server_closed_is_not_reused(authority: trustme.CA) -> None:
+    async def once(received: Received, writer: asyncio.StreamWriter) -> None:
+        await accept(received, writer)
         writer.close()
 
-    recording, _ = drive(authority, once, 20, rate=20.0)
+    recording, _ = send(authority, once, 20, rate=20.0)
     assert reasons(recording) == []
     assert not any(request.reused for request in recording.requests)
 
 
-def test_a_kept_connection_that_dies_under_a_request_fails_it_and_is_not_tried_again(
+def test_a_request_fails_when_its_kept_connection_breaks_and_is_not_repeated(
     authority: trustme.CA,
 ) -> None:
-    async def twice(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        if asked.turn:
+    async def twice(received: Received, writer: asyncio.StreamWriter) -> None:
+        if received.position:
             writer.transport.abort()
         else:
-            await good(asked, writer)
+            await accept(received, writer)
 
-    recording, seen = drive(authority, twice, 20)
-    failed = [failure.request for failure in failures(recording, [])]
+    recording, received = send(authority, twice, 20)
+    failed = [failure.request for failure in failures(recording)]
     assert failed
     assert all(request.reused for request in failed)
-    assert len(seen) == len(recording.requests) == 20
+    assert len(received) == len(recording.requests) == 20
 
 
-def test_who_insists_repeats_until_accepted_and_every_attempt_is_a_line(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "RETRY_PAUSE", 0.01)
-    turns: Counter[str] = Counter()
+def test_its_own_lateness_is_recorded(authority: trustme.CA) -> None:
+    async def block(received: Received, writer: asyncio.StreamWriter) -> None:
+        # The server shares the generator's event loop: it blocks both.
+        time.sleep(0.3)  # noqa: ASYNC251  on purpose
+        await accept(received, writer)
 
-    async def third_time(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        turns[asked.headers["Idempotency-Key"]] += 1
-        if turns[asked.headers["Idempotency-Key"]] < 3:
-            writer.write(answer(503, b"{}"))
-        else:
-            await good(asked, writer)
-
-    # Slow enough that none is still insisting when the schedule ends.
-    recording, _ = drive(authority, third_time, 4, insist=True, only_posts=True, rate=5.0)
-    made: dict[int, list[Request]] = {}
-    for one in recording.requests:
-        made.setdefault(one.number, []).append(one)
-    assert [[one.status for one in attempts] for attempts in made.values()] == [[503, 503, 202]] * 4
-    assert {one.key for one in made[1]} == {"run-1"}
-
-
-def test_its_own_lateness_is_written_down(authority: trustme.CA) -> None:
-    async def block(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        # The server shares the generator's loop here, so what blocks one blocks both.
-        __import__("time").sleep(0.3)
-        await good(asked, writer)
-
-    recording, _ = drive(authority, block, 1)
+    recording, _ = send(authority, block, 1)
     assert max(lag.lag for lag in recording.lags) > 0.2
 
 
-def test_the_program_ends_its_schedule_when_told_and_stays_to_be_read(
+class Unreliable(ThreadingHTTPServer):
+    """An API that stores an event once for each key; it fails every third POST after storing it."""
+
+    daemon_threads = True
+
+    def __init__(self, rows: dict[str, dict[str, Any]], posts: Counter[int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        # Shared by all instances: the rows by key or number, and the POSTs to each port.
+        self.rows = rows
+        self.posts = posts
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Unreliable
+
+    def do_POST(self) -> None:
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        posts, rows = self.server.posts, self.server.rows
+        posts[self.server.server_port] += 1
+        key = self.headers["Idempotency-Key"] or str(event["details"]["number"])
+        fields = {"id": f"id-{key}", "received_at": f"{posts.total():09}"}
+        row = rows.setdefault(key, {**event, **fields})
+        body = json.dumps(row).encode()
+        self.wfile.write(response(503 if posts.total() % 3 == 0 else 202, body))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def unreliable() -> Iterator[tuple[Unreliable, Unreliable]]:
+    """Two instances of an API."""
+    rows: dict[str, dict[str, Any]] = {}
+    posts: Counter[int] = Counter()
+    with Unreliable(rows, posts) as one, Unreliable(rows, posts) as two:
+        for server in (one, two):
+            Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield one, two
+        for server in (one, two):
+            server.shutdown()
+
+
+def test_only_posts_with_a_key_are_repeated_until_accepted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "RETRY_PAUSE", 0.001)
+    load = Load(
+        "run",
+        2000.0,
+        slow_every=0,
+        insist=True,
+        only_posts=True,
+        keyless=0.25,
+        repeat_every=5,
+        concurrency=4,
+        count=200,
+    )
+    with unreliable() as servers:
+        targets = [Target("127.0.0.1", server.server_port) for server in servers]
+
+        async def pick(attempt: int) -> Target:
+            if attempt % 10 == 3:
+                raise ConnectionError("no instance is ready")
+            return targets[attempt % 2]
+
+        path = tmp_path / "requests"
+        with running(load, pick, path) as generator:
+            wait_for("half of the events", lambda: generator.accepted > 100, every=0.001)
+            wait_for("the end of the schedule", lambda: '"end"' in path.read_text(), every=0.01)
+    recording = parse(path.read_text())
+    verdict = check(recording.posts, list(servers[0].rows.values()))
+    assert verdict.findings == (), verdict.describe()
+    assert min(servers[0].posts.values()) > 50
+    outcomes: dict[int, list[str]] = {}
+    for post in sorted(recording.posts, key=lambda post: post.attempt):
+        outcomes.setdefault(post.number, []).append(post.outcome)
+    keyless = {post.number for post in recording.posts if post.key is None}
+    assert len(keyless) == 50
+    assert all(len(outcomes[number]) == 1 for number in keyless)
+    assert all("accepted" in outcomes[number] for number in outcomes.keys() - keyless)
+    assert any(outcome.count("accepted") == 2 for outcome in outcomes.values())
+    assert any("no instance is ready" in str(failure) for failure in failures(recording))
+
+
+def test_a_refused_post_is_not_repeated(authority: trustme.CA) -> None:
+    async def refuse(_received: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(422, b"{}"))
+
+    recording, _ = send(authority, refuse, 3, insist=True, only_posts=True)
+    assert [request.attempt for request in recording.requests] == [0, 0, 0]
+
+
+def test_the_program_ends_its_schedule_at_a_signal_and_waits_to_be_read(
     authority: trustme.CA, tmp_path: Path
 ) -> None:
     ca, out = tmp_path / "ca.pem", tmp_path / "out.jsonl"
     authority.cert_pem.write_to_path(str(ca))
-    options = [
-        "--name",
-        "localhost",
-        "--port",
-        "1",
-        "--ca",
-        str(ca),
-        "--out",
-        str(out),
-        "--run",
-        "r",
-        "--rate",
-        "50",
-    ]
+    options = f"--name localhost --port 1 --ca {ca} --out {out} --run r --rate 50".split()
     program = [sys.executable, module.__file__, *options]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while not out.exists() or not out.stat().st_size:
-            pass
+        wait_for("a request", lambda: out.exists() and out.stat().st_size > 0, every=0.01)
         process.send_signal(signal.SIGUSR1)
-        assert "all of them ended" in process.stdout.readline()
+        assert "requests" in process.stdout.readline()
+        assert "all requests have ended" in process.stdout.readline()
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
