@@ -49,7 +49,7 @@ REFS = {
 }
 LEAVES = {
     "prepare": "./run inv engine.up",
-    "engine room": "./run inv ci.check --of delivery-platform",
+    "delivery": "./run inv ci.check --of delivery-platform",
     "base-image": "./run inv ci.check --of base-image",
     "apps": "./run inv ci.check --of apps",
     "platform-chart": "./run inv ci.check --of platform-chart",
@@ -189,7 +189,7 @@ def expected(decision: Decision) -> list[str]:  # noqa: C901, PLR0915  # as long
     node(BUILD)
     sh("make / prepare", BUILD, 2 * HOUR, "./run inv engine.up")
     for stage, part in (
-        ("engine room", declaration().name),
+        ("delivery", declaration().name),
         *((name, name) for name in declaration().subprojects),
     ):
         sh(f"make / checks / {stage}", BUILD, 2 * HOUR, f"./run inv ci.check --of {part}")
@@ -383,7 +383,7 @@ def test_a_failure_ends_the_line_and_is_told(done: dict[str, Run], stage: str) -
     # The branches beside a check that fails are run, what comes after is not.
     last = (
         LEAVES["platform-chart"]
-        if stage in {"engine room", "base-image", "apps"}
+        if stage in {"delivery", "base-image", "apps"}
         else LEAVES[stage]
     )
     assert run.commands == [*usual[: usual.index(last) + 1], "./run inv ci.notify --result FAILURE"]
