@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(DeliveryError, match="make the cache folder"):
+    with pytest.raises(DeliveryError, match="create the cache folder"):
         cache.folder("engine")
 
 
