@@ -1,8 +1,8 @@
-"""The one module that starts other programs.
+"""Start other programs; no other module does.
 
-Each runs in a session of its own, without a terminal. Ctrl-C reaches only us; whatever interrupts us
-ends the program and all that it started, except what has made itself another session. A program that
-needs a password gets it from elsewhere: an agent, a file, the environment.
+Each program runs in its own session, without a terminal: Ctrl-C reaches only this process. An
+interrupt ends the program and all that it started, except processes with another session. A program
+that needs a password reads it from an agent, a file or the environment.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ __all__ = [
     "detach",
     "stream",
     "terminable",
-    "watch",
 ]
 
-GRACE_SECONDS = 10.0  # from asking a program and all that it started to end, until they are killed
-_KILL_SECONDS = 1.0  # how long the kernel may take to end what is killed
-# How long an output is waited for after the program has ended. What it left running may keep it open.
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+_KILL_SECONDS = 1.0  # that the kernel may take after SIGKILL
+# How long to read output after the program has ended: its children may keep the pipe open.
 _OPEN_SECONDS = 1.0
-_LOOK_SECONDS = 0.1
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POLL_SECONDS = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAIL_LINES = 40
+_SHOWN_WORDS = 4  # of a command line in an error
 _CHUNK_BYTES = 65536
-_CHUNKS = 64  # that wait to be taken; a program that prints faster is held back, as by a pipe
+_CHUNKS = 64  # in the queue at most; a program that prints faster blocks, like on a full pipe
 
 _Sink = Callable[[bytes], object]
-_Chunks = Queue[tuple[_Sink, bytes] | None]  # what is read, None for the end of an output
+_Chunks = Queue[tuple[_Sink, bytes] | None]  # None: the end of one output
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where a program runs."""
+    """The folder and the environment of a program."""
 
-    folder: Path | None = None  # None: our own
-    env: Mapping[str, str] | None = None  # variables in addition to our own
+    folder: Path | None = None  # default: this process' own
+    env: Mapping[str, str] | None = None  # in addition to this process' own
 
 
 @dataclass(frozen=True)
 class Timer:
-    """What is called every so many seconds while a program runs."""
+    """A function that is called every few seconds while a program runs."""
 
     tick: Callable[[], None] = lambda: None
     every: float = float("inf")  # seconds
@@ -74,13 +74,11 @@ class Timer:
 
 @dataclass(frozen=True)
 class _Command:
-    """A program to run. doing names the action for errors, as in "read the engine's context"."""
-
     argv: Sequence[str]
-    doing: str
+    doing: str  # for errors: "cannot {doing}: …"
     options: Options = Options()
-    text: str | None = None  # what it reads
-    prefix: Sequence[str] = ()  # the program that starts it, with its arguments
+    text: str | None = None  # its standard input
+    prefix: Sequence[str] = ()  # the command line of the program that starts it
 
 
 def capture(
@@ -91,10 +89,10 @@ def capture(
     timeout: float = 60,
     text: str | None = None,
 ) -> str:
-    """Run a short command and return its standard output; text is what it reads.
+    """Run a short command and return its standard output; text is its standard input.
 
-    doing names the action for the error, as in "read the engine's context". Raises CommandError when
-    the program is not there, takes longer than timeout seconds, or exits with anything but 0.
+    Raises CommandError ("cannot {doing}: …") if the program is missing, runs longer than timeout
+    seconds, or does not exit with 0.
     """
 
     def expire() -> None:
@@ -115,36 +113,26 @@ def stream(
     doing: str,
     on_line: Callable[[str], None],
     options: Options = Options(),
+    timer: Timer | None = None,
 ) -> None:
-    """Run a long command, giving each line it prints (output and errors together) to on_line.
+    """Run a long command and pass each line of its output (stdout and stderr) to on_line.
 
-    Raises CommandError, with the last lines, when it exits with anything but 0. Interrupted, it ends
-    the command first.
+    Raises CommandError, with the last lines, if it does not exit with 0. An interrupt, or an error
+    of the timer, ends the command first. A command with a timer must not run unattended: on Linux
+    the kernel kills it together with this process.
     """
     console.command(argv)
-    _stream(_Command(argv, doing, options), on_line, Timer())
-
-
-def watch(
-    argv: Sequence[str],
-    *,
-    doing: str,
-    on_line: Callable[[str], None],
-    timer: Timer,
-    options: Options = Options(),
-) -> None:
-    """Run a long command with a timer beside it.
-
-    What its tick raises ends the command first. Raises CommandError, with the last lines, when it exits
-    with anything but 0. On Linux the command is killed when we are killed: nobody watches it then.
-    """
-    console.command(argv)
-    prefix = _killed_with_us() if shutil.which(argv[0]) else ()
-    _stream(_Command(argv, doing, options, prefix=prefix), on_line, timer)
+    prefix = _kill_with_parent() if timer and shutil.which(argv[0]) else ()
+    lines = _Lines(on_line)
+    command = _Command(argv, doing, options, prefix=prefix)
+    returncode = _run(command, [lines.feed], timer or Timer())
+    lines.end()
+    if returncode:
+        raise _failed(argv, doing, returncode, list(lines.tail))
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that outlives us, in a session of its own, its output going to the file log."""
+    """Start a program that outlives this process, in its own session, with its output in a file."""
     console.command(argv)
     try:
         with log.open("ab") as sink:
@@ -156,11 +144,11 @@ def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[by
                 start_new_session=True,
             )
     except FileNotFoundError as error:
-        raise _not_there(argv, doing) from error
+        raise _missing(argv, doing) from error
 
 
 def csv_line(*fields: object) -> str:
-    """One record of CSV, as programs in Go read an option that is a list: a path may hold a comma."""
+    """A line of CSV: how Go programs read an option that is a list. A path may have a comma."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(fields)
     return text.getvalue()
@@ -168,7 +156,7 @@ def csv_line(*fields: object) -> str:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise TerminatedError on SIGTERM and SIGHUP, so that programs that run are ended first."""
+    """Raise TerminatedError on SIGTERM and SIGHUP, so that running programs are ended first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -176,42 +164,32 @@ def terminable() -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         raise TerminatedError(signal.Signals(number).name)
 
-    # What somebody else handles, or ignores as nohup does, is left to them.
-    taken = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    # Signals that another handler takes, or that nohup ignores, keep that meaning.
+    default = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
     try:
-        for number in taken:
+        for number in default:
             signal.signal(number, handle)
         yield
     finally:
-        for number in taken:
+        for number in default:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _stream(command: _Command, on_line: Callable[[str], None], timer: Timer) -> None:
-    lines = _Lines(on_line)
-    returncode = _run(command, [lines.feed], timer)
-    lines.end()
-    if returncode:
-        raise _failed(command.argv, command.doing, returncode, list(lines.tail))
-
-
 def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
-    """Run a program and return its exit code; what is raised meanwhile ends it first.
+    """Run a program and return its exit code; an exception meanwhile ends the program first.
 
-    Of two sinks the second gets the errors; one alone gets both outputs.
+    With two sinks the second gets stderr; a single one gets stdout and stderr.
     """
     process = None
     chunks: _Chunks = Queue(_CHUNKS)
-    ended = (
-        threading.Event()
-    )  # from now on what is printed is thrown away, and holds no program back
+    ended = threading.Event()  # from then on output is discarded, so that no program blocks
     try:
         with _uninterrupted():
-            process = _start(command, apart=len(sinks) > 1)
+            process = _start(command, separate=len(sinks) > 1)
             for pipe, sink in zip((process.stdout, process.stderr), sinks, strict=False):
-                _beside(_read, pipe, sink, chunks, ended)
+                _in_thread(_read, pipe, sink, chunks, ended)
             if command.text is not None:
-                _beside(_write, process.stdin, command.text)
+                _in_thread(_write, process.stdin, command.text)
         return _follow(process, chunks, len(sinks), timer)
     except BaseException:
         ended.set()
@@ -222,7 +200,7 @@ def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
         ended.set()
 
 
-def _start(command: _Command, *, apart: bool) -> subprocess.Popen[bytes]:
+def _start(command: _Command, *, separate: bool) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [*command.prefix, *command.argv],
@@ -230,18 +208,18 @@ def _start(command: _Command, *, apart: bool) -> subprocess.Popen[bytes]:
             env={**os.environ, **(command.options.env or {})},
             stdin=subprocess.DEVNULL if command.text is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+            stderr=subprocess.PIPE if separate else subprocess.STDOUT,
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise _not_there(command.argv, command.doing) from error
+        raise _missing(command.argv, command.doing) from error
 
 
 @functools.cache
-def _killed_with_us() -> tuple[str, ...]:
-    """What to write before a command, so that the kernel kills it when the thread that started it is killed.
+def _kill_with_parent() -> tuple[str, ...]:
+    """The prefix that makes the kernel kill a command together with the thread that started it.
 
-    () where there is no setpriv of util-linux that can do that.
+    Empty without a setpriv (of util-linux) that can do that.
     """
     prefix = ("setpriv", "--pdeathsig", "KILL")
     with suppress(OSError):
@@ -252,17 +230,17 @@ def _killed_with_us() -> tuple[str, ...]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold signals back until the body has run: an exception amid a start would leave the program running."""
+    """Delay signals until the body has run: an exception during a start would orphan a program."""
     arrived: list[tuple[int, FrameType | None]] = []
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
     if threading.current_thread() is threading.main_thread():  # no other thread is interrupted
-        for number in map(int, _ENDING):
+        for number in map(int, _SIGNALS):
             handler = signal.getsignal(number)
             if callable(handler):
                 handlers[number] = handler
     try:
         for number in handlers:
-            signal.signal(number, lambda *signalled: arrived.append(signalled))
+            signal.signal(number, lambda *received: arrived.append(received))
         yield
     finally:
         for number, handler in handlers.items():
@@ -274,13 +252,13 @@ def _uninterrupted() -> Iterator[None]:
 def _follow(
     process: subprocess.Popen[bytes], chunks: _Chunks, still_open: int, timer: Timer
 ) -> int:
-    """Give a program's output to the sinks, calling the timer's tick; return its exit code.
+    """Pass a program's output to the sinks and call the timer; return the exit code.
 
-    Its outputs are read to their ends, or until the program has ended and no more came for a moment.
+    Reads to the end of the outputs, or until _OPEN_SECONDS after the program's end without output.
     """
     due = time.monotonic() + timer.every
-    ended = None
-    heard = 0.0  # when the last piece of output was taken
+    ended = None  # when the program ended
+    latest = 0.0  # when the last chunk came
     while still_open or ended is None:
         if still_open:
             with suppress(Empty):
@@ -288,7 +266,7 @@ def _follow(
                     chunk[0](chunk[1])
                 else:
                     still_open -= 1
-                heard = time.monotonic()
+                latest = time.monotonic()
         else:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_until(due))
@@ -298,17 +276,17 @@ def _follow(
         if ended is None and now >= due:
             timer.tick()
             due = time.monotonic() + timer.every
-        if ended is not None and now > max(ended, heard) + _OPEN_SECONDS:
+        if ended is not None and now > max(ended, latest) + _OPEN_SECONDS:
             break
     return process.wait()
 
 
 def _until(due: float) -> float:
-    return max(0.0, min(due - time.monotonic(), _LOOK_SECONDS))
+    return max(0.0, min(due - time.monotonic(), _POLL_SECONDS))
 
 
-def _beside(function: Callable[..., None], *arguments: object) -> None:
-    """Run a function in a thread that is not waited for: a pipe may stay open for long."""
+def _in_thread(function: Callable[..., None], *arguments: object) -> None:
+    """Run a function in a daemon thread: a pipe may stay open for long."""
     threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
@@ -320,15 +298,15 @@ def _read(pipe: io.BufferedReader, sink: _Sink, chunks: _Chunks, ended: threadin
 
 
 def _put(chunk: tuple[_Sink, bytes] | None, chunks: _Chunks, ended: threading.Event) -> None:
-    """Hand a piece of output on, unless nobody takes it any more."""
+    """Queue a chunk of output, unless no one reads the queue any more."""
     while not ended.is_set():
         with suppress(Full):
-            chunks.put(chunk, timeout=_LOOK_SECONDS)
+            chunks.put(chunk, timeout=_POLL_SECONDS)
             return
 
 
 def _write(pipe: IO[bytes], text: str) -> None:
-    with suppress(BrokenPipeError), pipe:  # a program may end without having read everything
+    with suppress(BrokenPipeError), pipe:  # a program may end before it has read everything
         pipe.write(text.encode())
 
 
@@ -337,14 +315,14 @@ def _text(output: bytes | bytearray) -> str:
 
 
 def _decoder() -> io.IncrementalNewlineDecoder:
-    """Decode UTF-8 piece by piece, with every kind of line end as a newline."""
+    """An incremental decoder of UTF-8 that makes every kind of line end a newline."""
     return io.IncrementalNewlineDecoder(
         codecs.getincrementaldecoder("utf-8")("replace"), translate=True
     )
 
 
 class _Lines:
-    """Splits a program's output into lines, and keeps the last ones."""
+    """Splits a program's output into lines and keeps the last ones."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -355,29 +333,29 @@ class _Lines:
     def feed(self, chunk: bytes, *, final: bool = False) -> None:
         *lines, self._rest = (self._rest + self._decoder.decode(chunk, final)).split("\n")
         for line in lines:
-            self._give(line + "\n")
+            self._add(line + "\n")
 
     def end(self) -> None:
-        """Pass on a last line that has no line end."""
+        """Pass on a last line without line end."""
         self.feed(b"", final=True)
         if self._rest:
-            self._give(self._rest)
+            self._add(self._rest)
 
-    def _give(self, line: str) -> None:
+    def _add(self, line: str) -> None:
         self.tail.append(line.rstrip())
         self._on_line(line)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it started: terminate, wait for the grace, kill.
+    """End a program and all that it started: SIGTERM, then SIGKILL after the grace period.
 
-    A second interrupt kills at once.
+    A second interrupt sends SIGKILL at once.
     """
     deadline = time.monotonic() + GRACE_SECONDS
     try:
         _signal(process, signal.SIGTERM)
-        while _lives(process) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS / 5)
+        while _is_alive(process) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS / 5)
     finally:
         _signal(process, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
@@ -385,36 +363,36 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # ended, or another user's
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or belongs to another user
         os.killpg(process.pid, number)
 
 
-def _lives(process: subprocess.Popen[bytes]) -> bool:
-    """Whether any process of the program's group still runs."""
-    process.poll()  # until it is asked for its exit code it stays as a zombie
+def _is_alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process of the program's group still runs."""
+    process.poll()  # reaps the program, which is a zombie until then
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return _runs(process.pid)
+    return _has_running_process(process.pid)
 
 
-def _runs(group: int) -> bool:
-    """Whether any process of a group is more than a zombie; some containers have nobody to reap those."""
+def _has_running_process(group: int) -> bool:
+    """Whether a process of the group is not a zombie; in some containers nobody reaps zombies."""
     stats = list(Path("/proc").glob("[0-9]*/stat"))
     for stat in stats:
-        with suppress(OSError):  # the process has just ended
+        with suppress(OSError):  # the process has ended meanwhile
             state, _parent, its_group = (
                 stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
             )
             if int(its_group) == group and state not in {"Z", "X"}:
                 return True
-    return not stats  # elsewhere than on Linux there is no /proc
+    return not stats  # only Linux has /proc
 
 
-def _not_there(argv: Sequence[str], doing: str) -> CommandError:
+def _missing(argv: Sequence[str], doing: str) -> CommandError:
     return CommandError(
         f"cannot {doing}: there is no program {argv[0]}",
         argv=list(argv),
@@ -425,10 +403,7 @@ def _not_there(argv: Sequence[str], doing: str) -> CommandError:
 
 
 def _failed(argv: Sequence[str], doing: str, returncode: int, lines: Sequence[str]) -> CommandError:
+    command = shlex.join(argv[:_SHOWN_WORDS]) + (" …" if len(argv) > _SHOWN_WORDS else "")
+    message = f"cannot {doing}: `{command}` exited with {returncode}"
     tail = "\n".join(lines[-_TAIL_LINES:])
-    return CommandError(
-        f"cannot {doing}: `{shlex.join(argv[:4])}{' …' if len(argv) > 4 else ''}` exited with {returncode}",  # noqa: PLR2004
-        argv=list(argv),
-        returncode=returncode,
-        tail=tail,
-    )
+    return CommandError(message, argv=list(argv), returncode=returncode, tail=tail)

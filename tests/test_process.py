@@ -1,4 +1,4 @@
-"""Programs are started in one place, and what went wrong with them can be acted on."""
+"""Programs are run, watched and ended together with their children."""
 
 import os
 import select
@@ -21,20 +21,18 @@ from delivery.errors import CommandError
 PYTHON = sys.executable
 
 
-def test_runs_in_its_folder_with_variables_beside_ours(
+def test_a_program_gets_its_folder_and_both_environments(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KEPT", "1")
     code = "import os; print(os.getcwd(), os.environ['KEPT'] + os.environ['ADDED'])"
     options = process.Options(tmp_path.resolve(), {"ADDED": "2"})
-    assert (
-        process.capture([PYTHON, "-c", code], doing="try", options=options)
-        == f"{options.folder} 12\n"
-    )
+    printed = process.capture([PYTHON, "-c", code], doing="try", options=options)
+    assert printed == f"{options.folder} 12\n"
 
 
-def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
-    with pytest.raises(CommandError, match=r"try: `.* exited with 3") as caught:
+def test_an_error_has_the_action_the_exit_code_and_the_last_lines() -> None:
+    with pytest.raises(CommandError, match=r"cannot try: `.* exited with 3") as caught:
         process.capture(
             [PYTHON, "-c", "import sys; sys.exit(print('the reason', file=sys.stderr) or 3)"],
             doing="try",
@@ -42,52 +40,53 @@ def test_a_failure_names_the_action_the_code_and_the_last_words() -> None:
     assert (caught.value.returncode, caught.value.tail) == (3, "the reason")
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
-    with pytest.raises(CommandError, match="try: there is no program no-such-program"):
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(CommandError, match="cannot try: there is no program no-such-program"):
         process.capture(["no-such-program"], doing="try")
 
 
-def test_one_that_takes_too_long_is_ended() -> None:
+def test_a_timeout_ends_the_program() -> None:
     with pytest.raises(CommandError, match="has not answered"):
         process.capture([PYTHON, "-c", "import time; time.sleep(30)"], doing="try", timeout=0.2)
 
 
-def test_streams_both_outputs_line_by_line() -> None:
+def test_stream_passes_stdout_and_stderr_line_by_line() -> None:
     lines: list[str] = []
     code = "import sys; print('a', flush=True); print('b', file=sys.stderr)"
     process.stream([PYTHON, "-c", code], doing="try", on_line=lines.append)
     assert [line.strip() for line in lines] == ["a", "b"]
 
 
-def test_a_streamed_failure_keeps_the_last_lines() -> None:
+def test_stream_keeps_the_last_lines_of_a_failure() -> None:
     code = "print(*range(100), sep='\\n'); raise SystemExit(1)"
     with pytest.raises(CommandError) as caught:
         process.stream([PYTHON, "-c", code], doing="try", on_line=lambda _: None)
     assert caught.value.tail.splitlines() == [str(number) for number in range(60, 100)]
 
 
-def test_hands_a_command_what_it_reads() -> None:
-    assert process.capture([PYTHON, "-c", "print(input())"], doing="try", text="said\n") == "said\n"
+def test_text_is_standard_input() -> None:
+    assert process.capture([PYTHON, "-c", "print(input())"], doing="try", text="a\n") == "a\n"
 
 
-def test_ticks_beside_a_command_until_it_ends(tmp_path: Path) -> None:
+def test_a_timer_ticks_until_the_program_ends(tmp_path: Path) -> None:
     go = tmp_path / "go"
     code = (
         "import pathlib, time\nprint('ready', flush=True)\n"
         f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\nprint('done')"
     )
     lines: list[str] = []
-    process.watch(
+    process.stream(
         [PYTHON, "-c", code], doing="try", on_line=lines.append, timer=process.Timer(go.touch, 0.05)
     )
     assert [line.strip() for line in lines] == ["ready", "done"]
 
 
-def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
+def test_an_error_of_the_timer_ends_the_program_first(tmp_path: Path) -> None:
     ready, ended = tmp_path / "ready", tmp_path / "ended"
     code = (
         "import pathlib, signal, sys, time\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()))\n"
+        f"ended = pathlib.Path({str(ended)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(ended.touch()))\n"
         f"pathlib.Path({str(ready)!r}).touch()\n"
         "time.sleep(30)"
     )
@@ -97,7 +96,7 @@ def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        process.watch(
+        process.stream(
             [PYTHON, "-c", code],
             doing="try",
             on_line=lambda _: None,
@@ -106,12 +105,12 @@ def test_what_a_tick_raises_ends_the_command_first(tmp_path: Path) -> None:
     assert ended.exists()
 
 
-def test_a_watched_failure_keeps_the_last_lines_and_the_signal() -> None:
+def test_a_failure_beside_a_timer_keeps_the_last_lines_and_the_signal() -> None:
     code = (
         "import os, signal; print('the reason', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     with pytest.raises(CommandError) as caught:
-        process.watch(
+        process.stream(
             [PYTHON, "-c", code],
             doing="try",
             on_line=lambda _: None,
@@ -129,7 +128,7 @@ def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
     assert log.read_text() == "hello\n"
 
 
-def test_echoes_a_line_that_can_be_pasted(
+def test_the_echoed_command_line_is_quoted_for_a_shell(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DELIVERY_ECHO", "1")
@@ -139,7 +138,7 @@ def test_echoes_a_line_that_can_be_pasted(
 
 @dataclass
 class Family:
-    """A shell that starts another program, which alone holds the fifo open as long as it lives."""
+    """A shell with a child program, which holds a FIFO open as long as it runs."""
 
     fifo: Path
     pipe: int
@@ -147,11 +146,11 @@ class Family:
     interrupted: threading.Event = field(default_factory=threading.Event)
 
     def argv(self, grandchild: str, shell: str = "wait") -> list[str]:
-        """The command line of a shell that starts the grandchild, and then does what shell says."""
+        """The command line of a shell that starts the grandchild, then runs the text of `shell`."""
         return ["sh", "-c", f'(exec 3>"$1"; {grandchild}) & {shell}', "sh", str(self.fifo)]
 
     def read(self) -> bool:
-        """Wait for the program to write or end; whether it lives."""
+        """Wait for the program to write or end; return whether it still runs."""
         assert select.select([self.pipe], [], [], 30)[0], (
             f"the program still runs; it wrote {self.written!r}"
         )
@@ -159,8 +158,8 @@ class Family:
         self.written += chunk
         return bool(chunk)
 
-    def last_words(self) -> str:
-        """What the program has written, once it has ended."""
+    def output(self) -> str:
+        """Everything that the program has written, once it has ended."""
         while self.read():
             pass
         return self.written.decode()
@@ -179,19 +178,19 @@ def stream(argv: list[str]) -> None:
     process.stream(argv, doing="try", on_line=lambda _: None)
 
 
-def watch(argv: list[str]) -> None:
-    process.watch(argv, doing="try", on_line=lambda _: None, timer=process.Timer(every=0.05))
+def stream_with_timer(argv: list[str]) -> None:
+    process.stream(argv, doing="try", on_line=lambda _: None, timer=process.Timer(every=0.05))
 
 
 def capture(argv: list[str]) -> None:
     process.capture(argv, doing="try")
 
 
-every_way = pytest.mark.parametrize("run", [stream, watch, capture])
+all_functions = pytest.mark.parametrize("run", [stream, stream_with_timer, capture])
 
 
 def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Family) -> None:
-    """Run a command, and interrupt this process as soon as the grandchild has written something."""
+    """Run a command and interrupt this process once the grandchild has written something."""
 
     def interrupt() -> None:
         family.read()
@@ -199,7 +198,7 @@ def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Famil
         family.interrupted.set()
 
     # A background job ignores Ctrl-C, and these tests may be one.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
@@ -207,19 +206,19 @@ def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Famil
             run(argv)
     finally:
         thread.join()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
-@every_way
-def test_what_a_command_has_started_is_ended_with_it(
+@all_functions
+def test_an_interrupt_ends_the_children_of_a_program(
     run: Callable[[list[str]], None], family: Family
 ) -> None:
     interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
-    assert family.last_words() == "begun\n"
+    assert family.output() == "begun\n"
 
 
-@every_way
-def test_an_interrupt_amid_the_start_ends_the_command_too(
+@all_functions
+def test_an_interrupt_during_the_start_ends_the_program(
     run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Popen(subprocess.Popen[bytes]):
@@ -229,25 +228,25 @@ def test_an_interrupt_amid_the_start_ends_the_command_too(
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
     interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
-    assert family.last_words() == "begun\n"
+    assert family.output() == "begun\n"
 
 
-def test_what_a_command_has_started_gets_time_to_end_in_order(family: Family) -> None:
+def test_children_get_time_to_shut_down(family: Family) -> None:
     # The shell itself ends at once.
     grandchild = (
         "trap 'sleep 0.2; echo tidied >&3; exit' TERM; echo begun >&3; while :; do sleep 0.1; done"
     )
     interrupted(stream, family.argv(grandchild), family)
-    assert family.last_words() == "begun\ntidied\n"
+    assert family.output() == "begun\ntidied\n"
 
 
-@every_way
-def test_what_will_not_end_is_killed(
+@all_functions
+def test_a_child_that_ignores_sigterm_is_killed(
     run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     interrupted(run, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
-    assert family.last_words() == "begun\n"
+    assert family.output() == "begun\n"
 
 
 def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,24 +259,24 @@ def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.Mo
     monkeypatch.setattr(time, "sleep", interrupt)
     monkeypatch.setattr(process, "_KILL_SECONDS", 30)  # a busy machine may take its time
     interrupted(stream, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
-    assert family.last_words() == "begun\n"
+    assert family.output() == "begun\n"
 
 
-def test_what_a_command_has_started_is_ended_when_it_takes_too_long(family: Family) -> None:
+def test_a_timeout_ends_the_children_of_a_program(family: Family) -> None:
     with pytest.raises(CommandError, match="has not answered"):
         process.capture(family.argv("echo begun >&3; exec sleep 60"), doing="try", timeout=0.5)
     os.close(os.open(family.fifo, os.O_WRONLY))  # on a slow machine the program has not begun
-    family.last_words()
+    family.output()
 
 
-LEFT = 'read -r _ < "$2"; printf "the last words"'  # when the program has begun, it is left behind
+_ORPHANS = 'read -r _ < "$2"; printf "the last line"'  # after the grandchild has begun
 
 
-def left(family: Family) -> list[str]:
+def orphaning(family: Family) -> list[str]:
     """A shell that ends while the grandchild lives on and holds the shell's output open."""
     go = family.fifo.with_name("go")
     os.mkfifo(go)
-    return [*family.argv('echo $$ >&3; echo go > "$2"; exec sleep 60', LEFT), str(go)]
+    return [*family.argv('echo $$ >&3; echo go > "$2"; exec sleep 60', _ORPHANS), str(go)]
 
 
 @pytest.fixture
@@ -286,20 +285,20 @@ def _ended(family: Family) -> Iterator[None]:
     family.read()
     ended = select.select([family.pipe], [], [], 0)[0]
     os.killpg(int(family.written), signal.SIGKILL)
-    assert not ended, "the grandchild was waited for"
+    assert not ended, "stream waited for the grandchild"
 
 
 @pytest.mark.usefixtures("_ended")
-def test_an_output_that_stays_open_is_not_waited_for(
+def test_stream_does_not_wait_for_a_pipe_that_a_child_keeps_open(
     family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "_OPEN_SECONDS", 0.1)
     lines: list[str] = []
-    process.stream(left(family), doing="try", on_line=lines.append)
-    assert lines == ["the last words"]
+    process.stream(orphaning(family), doing="try", on_line=lines.append)
+    assert lines == ["the last line"]
 
 
-def test_a_long_output_is_taken_whole_though_the_program_has_long_ended(
+def test_a_long_output_is_read_to_its_end_after_the_program_has_ended(
     family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "_OPEN_SECONDS", 0.05)
@@ -308,7 +307,7 @@ def test_a_long_output_is_taken_whole_though_the_program_has_long_ended(
 
     def slowly(line: str) -> None:
         if not lines:
-            family.last_words()
+            family.output()
         lines.append(line)
         if len(lines) % 20_000 == 0:
             threading.Event().wait(0.1)  # longer than an output is waited for
@@ -317,19 +316,22 @@ def test_a_long_output_is_taken_whole_though_the_program_has_long_ended(
     assert len(lines) == 100_000
 
 
-def test_a_program_that_prints_faster_than_it_is_read_is_held_back(family: Family) -> None:
-    # More than a pipe and the queue hold; what the program writes to the fifo comes after all of it.
+def test_a_program_that_prints_too_fast_blocks(family: Family) -> None:
+    # More than pipe and queue take; the program writes to the FIFO after all of it.
     size = process._CHUNKS * process._CHUNK_BYTES + 2**21
-    code = f"import sys; sys.stdout.write(('x' * 1023 + '\\n') * ({size} // 1024)); open(sys.argv[1], 'w').write('all')"
-    held_back: list[bool] = []
+    code = (
+        f"import sys; sys.stdout.write(('x' * 1023 + '\\n') * ({size} // 1024)); "
+        "open(sys.argv[1], 'w').write('all')"
+    )
+    blocked: list[bool] = []
 
     def first(_line: str) -> None:
-        if not held_back:
-            held_back.append(not select.select([family.pipe], [], [], 0.3)[0])
+        if not blocked:
+            blocked.append(not select.select([family.pipe], [], [], 0.3)[0])
 
     process.stream([PYTHON, "-c", code, str(family.fifo)], doing="try", on_line=first)
-    assert held_back == [True]
-    assert family.last_words() == "all"
+    assert blocked == [True]
+    assert family.output() == "all"
 
 
 SCRIPT = """
@@ -352,44 +354,44 @@ except Exit as error:
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
 )
-def test_a_task_that_is_ended_ends_what_it_started(
+def test_a_signal_to_a_task_ends_its_programs(
     sent: signal.Signals, code: int, family: Family
 ) -> None:
     argv = family.argv("echo begun >&3; exec sleep 60")
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *argv],
         stderr=subprocess.DEVNULL,
-        # Whoever started the tests may ignore it, as nohup and background jobs do.
+        # The tests may run under nohup or in the background, which ignore signals.
         preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         family.read()
         process.send_signal(sent)
         assert process.wait(30) == code
-    assert family.last_words() == "begun\n"
+    assert family.output() == "begun\n"
 
 
 WATCHER = """
 import sys
 from delivery import process
 
-process.watch(sys.argv[1:], doing="try", on_line=lambda _: None, timer=process.Timer(every=60))
+process.stream(sys.argv[1:], doing="try", on_line=lambda _: None, timer=process.Timer(every=60))
 """
 
 
 @pytest.mark.skipif(
-    not process._killed_with_us(), reason="setpriv of util-linux ends it, on Linux alone"
+    not process._kill_with_parent(), reason="setpriv of util-linux ends it, on Linux alone"
 )
-def test_a_watched_command_is_killed_with_whoever_watches_it(family: Family) -> None:
+def test_a_program_with_a_timer_is_killed_together_with_its_parent(family: Family) -> None:
     argv = ["sh", "-c", 'exec 3>"$1"; echo begun >&3; exec sleep 60', "sh", str(family.fifo)]
     with subprocess.Popen(
         [sys.executable, "-c", WATCHER, *argv], stderr=subprocess.DEVNULL
     ) as process:
         family.read()
         process.kill()
-    assert family.last_words() == "begun\n"
+    assert family.output() == "begun\n"
 
 
-def test_a_command_reads_nothing_from_the_terminal() -> None:
+def test_standard_input_is_empty_by_default() -> None:
     assert (
         process.capture(
             [PYTHON, "-c", "import sys; print(sys.stdin.read())"], doing="try", timeout=30
@@ -398,10 +400,11 @@ def test_a_command_reads_nothing_from_the_terminal() -> None:
     )
 
 
-def test_a_line_may_come_in_pieces_and_end_in_each_way() -> None:
+def test_lines_may_come_in_chunks_with_every_kind_of_line_end() -> None:
     code = (
         "import os, sys\n"
-        "for piece in (b'a\\xc3', b'\\xa9\\r', b'\\nb\\rc\\n\\xff'): os.write(1, piece); sys.stdin.readline()"
+        "for piece in (b'a\\xc3', b'\\xa9\\r', b'\\nb\\rc\\n\\xff'): "
+        "os.write(1, piece); sys.stdin.readline()"
     )
     lines: list[str] = []
     process.stream([PYTHON, "-c", code], doing="try", on_line=lines.append)

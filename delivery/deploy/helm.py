@@ -180,7 +180,7 @@ class Helm:
 
     def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher) -> None:
         watcher.tick()  # what ends helm may have happened already
-        process.watch(
+        process.stream(
             self._argv(argv),
             doing=doing,
             on_line=watcher.on_line,

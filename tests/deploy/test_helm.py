@@ -21,7 +21,7 @@ QUIET = Watcher(on_line=lambda _: None, tick=lambda: None, every=0.01)
 @pytest.fixture(autouse=True)
 def _plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Helm's own command lines alone, whether or not a helm is on PATH."""
-    monkeypatch.setattr(process, "_killed_with_us", tuple)
+    monkeypatch.setattr(process, "_kill_with_parent", tuple)
 
 
 @pytest.mark.parametrize(
