@@ -1,5 +1,6 @@
 #!/bin/bash
-# Completes the tasks of `./run inv` and their flags, in bash and zsh: eval "$(./run inv --print-completion-script bash)"
+# Completes the tasks of `./run inv` and their flags, in bash and zsh:
+# eval "$(./run inv --print-completion-script bash)"
 # shellcheck shell=bash disable=SC2207  # bash 3 has no mapfile
 
 [ -z "${ZSH_VERSION:-}" ] || { autoload -U +X compinit bashcompinit && compinit -u && bashcompinit; }

@@ -1,4 +1,4 @@
-"""`./run inv` is invoke's program, in which --help is help wherever it stands behind a task."""
+"""The command line of `./run inv`: help, errors with hints, completion."""
 
 import os
 import subprocess
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from delivery.__main__ import Menu
+from delivery.command_line import CommandLine
 from delivery.project.files import ROOT
 
 
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as ended:
-        Menu(name="inv", binary="inv", version="0").run(["inv", *words])
+        CommandLine(name="inv", binary="inv", version="0").run(["inv", *words])
     return int(ended.value.code or 0)
 
 
@@ -27,34 +27,34 @@ def run(*words: str) -> int:
         (["up", "records.show", "--help"], "records.show"),
     ],
 )
-def test_help_behind_a_task_is_help(
+def test_help_after_a_task_shows_its_help(
     words: list[str], task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*words) == 0
     assert capsys.readouterr().out.startswith(f"Usage: inv [--core-opts] {task} ")
 
 
-def test_help_before_a_task_is_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_before_a_task_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help", "down") == 0
     assert "Usage: inv [--core-opts] down " in capsys.readouterr().out
 
 
-def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "Core options:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["upp"], "cannot run upp: there is no such task\nhint: did you mean up?"),
+        (["upp"], "cannot run upp: no such task\nhint: did you mean up?"),
         (
             ["waiting"],
-            "cannot run waiting: there is no such task\nhint: did you mean records.waiting?",
+            "cannot run waiting: no such task\nhint: did you mean records.waiting?",
         ),
         (
             ["cache.fill"],
-            "there is no such task\nhint: one of cache.clean, cache.prune, cache.status",
+            "no such task\nhint: one of cache.clean, cache.prune, cache.status",
         ),
         (
             ["cache.statu"],
@@ -65,52 +65,55 @@ def test_help_alone_is_of_the_program(capsys: pytest.CaptureFixture[str]) -> Non
         (["records.deliver"], "hint: did you mean ci.deliver?"),
         (
             ["engine"],
-            "cannot run engine: there is no such task\nhint: it is a namespace: one of engine.down, ",
+            "cannot run engine: no such task\nhint: it is a namespace: one of engine.down, ",
         ),
         (
             ["up", "--monitorin"],
-            "cannot run up: there is no flag --monitorin\nhint: did you mean --monitoring? ",
+            "cannot run up: no such flag: --monitorin\nhint: did you mean --monitoring? ",
         ),
         (
             ["repos.split", "--too", "x"],
-            "repos.split: there is no flag --too\nhint: did you mean --to?",
+            "repos.split: no such flag: --too\nhint: did you mean --to?",
         ),
-        (["signing.keys", "-x"], "cannot run signing.keys: there is no flag -x"),
-        (["logs", "--tail", "--x", "--servic", "x"], "cannot run logs: there is no flag --servic"),
+        (["signing.keys", "-x"], "cannot run signing.keys: no such flag: -x"),
+        (["logs", "--tail", "--x", "--servic", "x"], "cannot run logs: no such flag: --servic"),
         (
             ["--foo", "up"],
-            "cannot run anything: there is no flag --foo\nhint: `./run inv --list` shows the tasks",
+            "cannot run a task: no such flag: --foo\nhint: `./run inv --list` shows the tasks",
         ),
         (
             ["component.add"],
             "cannot run component.add: --name is missing\nhint: `./run inv --help component.add` ",
         ),
         (["logs", "--tail"], "cannot run logs: --tail needs a value"),
-        (["--help", "upp"], "cannot run upp: there is no such task"),
-        (["--list-depth"], "cannot run anything: --list-depth needs a value"),
+        (["--help", "upp"], "cannot run upp: no such task"),
+        (["--list-depth"], "cannot run a task: --list-depth needs a value"),
         (
             ["--list", "scam"],
-            "cannot list scam: there is no such namespace\nhint: did you mean scan? one of ",
+            "cannot list scam: no such namespace\nhint: did you mean scan? one of ",
         ),
         (
             ["deploy", "--environment", "stagin"],
             "hint: did you mean staging? --environment takes one of ",
         ),
         (["--print-completion-script", "fish"], "cannot complete in fish"),
-        (["logs", "--tail", "x"], "cannot read the flags: 'x' is no number"),
-        (["--dry", "status"], "--dry is not obeyed here"),
-        (["status", "--dry"], "--dry is not obeyed here"),
+        (["logs", "--tail", "x"], "cannot read the flags: 'x' is not a number"),
+        (["--dry", "status"], "cannot run a task with --dry"),
+        (["status", "--dry"], "cannot run a task with --dry"),
     ],
 )
-def test_what_cannot_be_obeyed_is_refused(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_bad_command_line_is_an_error_with_a_hint(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "500")
     assert run(*words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_list_that_nobody_reads_to_its_end_says_nothing() -> None:
+def test_a_closed_pipe_ends_a_list_without_an_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as closed:

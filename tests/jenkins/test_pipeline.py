@@ -382,9 +382,7 @@ def test_a_failure_ends_the_line_and_is_told(done: dict[str, Run], stage: str) -
     usual = done["main"].commands
     # The branches beside a check that fails are run, what comes after is not.
     last = (
-        LEAVES["platform-chart"]
-        if stage in {"delivery", "base-image", "apps"}
-        else LEAVES[stage]
+        LEAVES["platform-chart"] if stage in {"delivery", "base-image", "apps"} else LEAVES[stage]
     )
     assert run.commands == [*usual[: usual.index(last) + 1], "./run inv ci.notify --result FAILURE"]
     assert (run.result, run.exit) == ("FAILURE", 1)
