@@ -1,1 +1,1 @@
-"""What this repository is: delivery.toml, its files, git, gitflow, versions, changelogs, content keys."""
+"""What this repository is: delivery.toml, its files, git, gitflow, versions and content keys."""

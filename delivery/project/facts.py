@@ -1,4 +1,4 @@
-"""The facts of a clone that decisions are made from: what git says, read once."""
+"""The facts about a clone that decisions are made from, read once from git and the CI server."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Commit", "Facts", "Ref", "Tag", "ancestry", "parse_ref", "requested_
 
 @dataclass(frozen=True)
 class Ref:
-    """What a decision is made for."""
+    """The branch, tag or pull request that a decision is made for."""
 
-    kind: str  # "branch", "pull-request", "tag", or "" where nothing says it (a detached HEAD)
+    kind: str  # "branch", "pull-request", "tag", or "" for a detached HEAD without a known branch
     name: str  # of a pull request its number
 
 
@@ -23,8 +23,8 @@ class Commit:
 
     sha: str
     message: str
-    paths: tuple[str, ...]  # that it changed; of a merge those that differ from all of its parents
-    merged_paths: tuple[str, ...] = ()  # of a merge: the paths that differ from any of its parents
+    paths: tuple[str, ...]  # the changed paths; of a merge those that differ from every parent
+    merged_paths: tuple[str, ...] = ()  # of a merge: the paths that differ from any parent
 
     @property
     def subject(self) -> str:
@@ -34,13 +34,13 @@ class Commit:
 
 @dataclass(frozen=True)
 class Tag:
-    """A version's tag NAME-vX.Y.Z."""
+    """A version tag NAME-vX.Y.Z."""
 
     name: str
     subproject: str
     version: str
-    # Whether HEAD has it in its history. HEAD has it also where it lacks only merges that changed
-    # nothing themselves: develop, into which a release branch is merged, lacks main's merge of it.
+    # Whether HEAD contains its changes. Merge commits without changes of their own do not count:
+    # develop has all of a release after the release branch is merged, without main's merge commit.
     merged: bool
     commit: str = ""
 
@@ -49,20 +49,18 @@ class Tag:
 class Facts:
     """What git and the files of a clone say."""
 
-    ref: Ref  # what to decide for
+    ref: Ref
     commit: str  # HEAD's SHA
     checked_out: str = ""  # the branch that git has checked out, "" when HEAD is detached
-    tags: tuple[Tag, ...] = ()  # every version tag of our subprojects
-    # By tag that numbers may be counted from: the SHAs of HEAD's commits that it lacks.
+    tags: tuple[Tag, ...] = ()  # every version tag of the subprojects
+    # By tag that commits may be counted from: the SHAs of HEAD's commits that the tag lacks.
     commits_since: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    # All commits of `apart`, newest first; of HEAD where a subproject has no tag that HEAD has.
+    # All commits of `commits_since`, newest first; all of HEAD's if a subproject has no merged tag.
     commits: tuple[Commit, ...] = ()
-    file_versions: Mapping[str, str] = field(
-        default_factory=dict
-    )  # by subproject: its files' version
-    # By subproject: those paths of `commits` that are in what it publishes.
+    file_versions: Mapping[str, str] = field(default_factory=dict)  # by subproject
+    # By subproject: the paths of `commits` whose content is published.
     published_paths: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    # By subproject: how delivery.toml builds it otherwise than at its last tag, as a clause.
+    # By subproject: how delivery.toml builds it differently since its last tag, as a clause.
     build_changes: Mapping[str, str] = field(default_factory=dict)
     changelogs: Mapping[str, str] = field(default_factory=dict)  # by subproject, "" without one
     # The release line's commits that develop (on the candidate line: HEAD) lacks: "SHA subject".
@@ -71,7 +69,7 @@ class Facts:
 
 
 def parse_ref(name: str) -> Ref:
-    """What a name stands for: origin/develop, refs/heads/develop, refs/tags/x, refs/pull/7/merge."""
+    """The ref of a name: origin/develop, refs/heads/develop, refs/tags/x, refs/pull/7/merge."""
     if request := re.fullmatch(r"refs/(?:pull|merge-requests)/([0-9]+)/(?:merge|head)", name):
         return Ref("pull-request", request[1])
     if name.startswith("refs/tags/"):
@@ -82,15 +80,15 @@ def parse_ref(name: str) -> Ref:
 
 
 def requested_ref(environment: Mapping[str, str], branch: str = "") -> Ref | None:
-    """What --branch or a CI server's variables say that this is for; None when nobody says it.
+    """The ref that --branch or the CI server names, or None.
 
-    A pull request and a tag come first, since they have a branch's name, too: a request from a
-    branch that is called main is a pull request.
+    A pull request and a tag come before a branch: CI servers set a branch's name for them too, and
+    a pull request may come from a branch called main.
     """
 
     def value(*names: str) -> str:
         values = (environment.get(name, "").strip() for name in names)
-        return next((value for value in values if value), "")
+        return next(filter(None, values), "")
 
     if branch.strip():
         return parse_ref(branch.strip())
@@ -103,17 +101,18 @@ def requested_ref(environment: Mapping[str, str], branch: str = "") -> Ref | Non
 
 
 def ancestry(
-    parents: Mapping[str, Iterable[str]], start: Iterable[str], without: Collection[str] = ()
+    parents: Mapping[str, Iterable[str]], commits: Iterable[str], without: Collection[str] = ()
 ) -> set[str]:
-    """These commits and their ancestors, but for `without`.
+    """These commits and their ancestors, except for `without`.
 
-    parents is the history, each commit with its parents; `without` has all ancestors of its own.
+    parents maps each commit of the history to its parents. `without` contains the ancestors of its
+    members.
     """
-    found: set[str] = set()
-    waiting = [sha for sha in start if sha in parents]
-    while waiting:
-        sha = waiting.pop()
-        if sha not in found and sha not in without:
-            found.add(sha)
-            waiting += [parent for parent in parents[sha] if parent in parents]
-    return found
+    reachable: set[str] = set()
+    queue = [sha for sha in commits if sha in parents]
+    while queue:
+        sha = queue.pop()
+        if sha not in reachable and sha not in without:
+            reachable.add(sha)
+            queue += [parent for parent in parents[sha] if parent in parents]
+    return reachable

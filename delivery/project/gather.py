@@ -1,4 +1,4 @@
-"""Look at the clone: what git and the files say, and what is decided from that."""
+"""Read the clone: its facts, and the versions that are decided from them."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ _DEEPEN = f"`{' '.join(git.DEEPEN)}`"
 def load_checkout(
     declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: bool = True
 ) -> Checkout:
-    """What is checked out, and what is decided for it; branch is what the user says it is.
+    """The commit that is checked out, and what is decided for it; branch overrides its branch.
 
-    On a line that pushes the remote is asked for its version tags, unless `ask` is False, and the
-    missing ones are fetched. A shallow clone is deepened when its history does not reach the tags
-    that versions are counted from. Both are printed. Raises DeclarationError when this is no clone,
-    has no commit, its tags or history cannot be fetched, a tag is of another commit than the
-    remote's, or its files do not say their versions.
+    On a line that pushes, version tags that only the remote has are fetched, unless `ask` is False.
+    A shallow clone is deepened if its history does not reach the tags that versions are counted
+    from. Both are printed.
+
+    Raises DeclarationError if the folder is no clone or has no commit, if its tags or its history
+    cannot be fetched, if a tag differs from the remote's, or if its files have no valid version.
     """
     clone = git.load_clone(root)
     ref = _ref(clone, branch)
     if ask and gitflow.decide(ref, declaration).pushes:
         clone = remote_tags.fetch_missing(declaration, clone)
     checkout = versions.decide(declaration, _facts(declaration, clone, ref))
-    if cut := _cut_off(clone, checkout):
-        clone = _deepen(clone, cut)
+    if uncertain := _uncertain(clone, checkout):
+        clone = _deepen(clone, uncertain)
         checkout = versions.decide(declaration, _facts(declaration, clone, ref))
-        if cut := _cut_off(clone, checkout):
-            raise _too_short(cut, "nor does the remote's")
+        if uncertain := _uncertain(clone, checkout):
+            raise _too_short(uncertain, "nor does the remote's")
     return checkout
 
 
 def load_decision(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Decision:
-    """What gitflow says of a branch, or of what is checked out; asks only for HEAD."""
+    """The gitflow decision for a branch, or for what is checked out."""
     return gitflow.decide(_ref(git.load_clone(root), branch), declaration)
 
 
 def _ref(clone: Clone, branch: str) -> Ref:
-    """What a decision is made for: what the user says, else the CI server, else git."""
-    return facts.requested_ref(os.environ, branch) or Ref(
-        "branch" if clone.branch else "", clone.branch
-    )
+    """The ref to decide for: the user's, else the CI server's, else git's."""
+    ref = facts.requested_ref(os.environ, branch)
+    return ref or Ref("branch" if clone.branch else "", clone.branch)
 
 
 @dataclass(frozen=True)
@@ -65,43 +65,46 @@ class _History:
     clone: Clone
     parents: Mapping[str, tuple[str, ...]]  # of each commit, newest first
 
-    def apart(self, *commits: str) -> frozenset[str]:
-        """HEAD's commits that these do not have in their history."""
-        return frozenset(self.lacked(commits, [self.clone.commit]))
-
     def lacked(self, by: Iterable[str], commits: Iterable[str]) -> set[str]:
-        """What is in the history of some commits and in that of no other ones."""
+        """The commits in the history of `commits` that the history of `by` lacks."""
         return ancestry(self.parents, commits, ancestry(self.parents, by))
 
     def commits(self, shas: Collection[str]) -> dict[str, Commit]:
         """These commits, newest first."""
         return git.commits(self.clone, self.parents, [sha for sha in self.parents if sha in shas])
 
-    def own(self, shas: Collection[str]) -> dict[str, Commit]:
-        """Those of these commits that are more than a merge without a change of its own."""
+    def with_changes(self, shas: Collection[str]) -> dict[str, Commit]:
+        """These commits, without merges that have no changes of their own."""
         commits = self.commits(shas).items()
-        return {sha: one for sha, one in commits if one.paths or len(self.parents[sha]) <= 1}
+        return {
+            sha: commit for sha, commit in commits if commit.paths or len(self.parents[sha]) <= 1
+        }
 
 
 def _facts(declaration: Declaration, clone: Clone, ref: Ref) -> Facts:
-    """What git and the files say of a clone."""
     tagged = {tag: sha for tag, sha in clone.tags.items() if parse_version_tag(tag, declaration)}
-    ends = [_ends(declaration, clone, line) for line in (Line.DEVELOP, Line.RELEASE)]
-    starts = sorted({*tagged.values(), *(sha for shas in ends for sha in shas)})
-    history = _History(clone, git.history(clone, starts))
+    heads = [
+        sha
+        for line in (Line.DEVELOP, Line.RELEASE)
+        for sha in _branch_heads(declaration, clone, line)
+    ]
+    history = _History(clone, git.history(clone, sorted({*tagged.values(), *heads})))
     tags = _tags(history, tagged)
-    anchors = _anchors(declaration, tags)
-    apart = {sha: history.apart(sha) for sha in {tag.commit for tag in anchors}}
+    starts = _starts(declaration, tags)
+    since = {
+        sha: frozenset(history.lacked([sha], [clone.commit]))
+        for sha in {tag.commit for tag in starts}
+    }
     has_first = any(newest_tag(tags, name) is None for name in declaration.subprojects)
-    whole = history.apart() if has_first else frozenset[str]()
-    commits = history.commits(whole.union(*apart.values()))
-    paths = {path for one in commits.values() for path in (*one.paths, *one.merged_paths)}
+    everything = history.lacked([], [clone.commit]) if has_first else set[str]()
+    commits = history.commits(everything.union(*since.values()))
+    paths = {path for commit in commits.values() for path in (*commit.paths, *commit.merged_paths)}
     return Facts(
         ref=ref,
         commit=clone.commit,
         checked_out=clone.branch,
         tags=tags,
-        commits_since={tag.name: apart[tag.commit] for tag in anchors},
+        commits_since={tag.name: since[tag.commit] for tag in starts},
         commits=tuple(commits.values()),
         file_versions=sources.file_versions(declaration, clone.root),
         published_paths=sources.published_paths(declaration, clone.root, paths),
@@ -112,82 +115,75 @@ def _facts(declaration: Declaration, clone: Clone, ref: Ref) -> Facts:
     )
 
 
-def _ends(declaration: Declaration, clone: Clone, line: Line) -> list[str]:
+def _branch_heads(declaration: Declaration, clone: Clone, line: Line) -> list[str]:
     """The commits of a line's branches, here and at the remote."""
     branches = (*clone.branches.items(), *clone.remote_branches.items())
     return [sha for name, sha in branches if line_of(name, declaration)[0] is line]
 
 
 def _tags(history: _History, tagged: Mapping[str, str]) -> tuple[Tag, ...]:
-    """The version tags, each with whether HEAD has it: all that it is but merges of nothing new."""
     head = [history.clone.commit]
     lacked = {name: history.lacked(head, [sha]) for name, sha in tagged.items()}
-    own = history.own(frozenset().union(*lacked.values()))
-    found = list[Tag]()
+    changes = history.with_changes(frozenset().union(*lacked.values()))
+    tags = list[Tag]()
     for name, sha in tagged.items():
         subproject, _, version = name.rpartition("-v")
-        reached = lacked[name].isdisjoint(own)
-        found.append(Tag(name, subproject, version, merged=reached, commit=sha))
-    return tuple(found)
+        is_merged = lacked[name].isdisjoint(changes)
+        tags.append(Tag(name, subproject, version, merged=is_merged, commit=sha))
+    return tuple(tags)
 
 
-def _anchors(declaration: Declaration, tags: tuple[Tag, ...]) -> list[Tag]:
-    """The tags that versions and their numbers may be counted from."""
+def _starts(declaration: Declaration, tags: tuple[Tag, ...]) -> list[Tag]:
+    """The tags from which the N of a version may be counted."""
     bases = [
         tag
         for name in declaration.subprojects
         for tag in (newest_tag(tags, name), *newer_tags(tags, name))
         if tag
     ]
-    return [counting_start(tags, base, how) for base in bases for how in BUMPS]
+    return [counting_start(tags, base, bump) for base in bases for bump in BUMPS]
 
 
 def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[str, ...]:
-    """What the release line has, and develop, or what a release is prepared on, lacks.
+    """The release line's commits that develop, or a branch for preparing a release, lacks.
 
-    A branch counts wherever it is, here or at the remote: what any release branch has is looked for
-    in all that develop has.
+    Local branches count as well as the remote's.
     """
     clone, rules = history.clone, gitflow.decide(ref, declaration).rules
-    if (
-        ref.kind != "branch" or clone.shallow_boundary
-    ):  # what is missing may be in the part that is not here
+    if ref.kind != "branch" or clone.shallow_boundary:  # a shallow clone may hide the merge
         return ()
     if rules.releases:
-        ahead, behind = [clone.commit], _ends(declaration, clone, Line.DEVELOP)
+        ahead, behind = [clone.commit], _branch_heads(declaration, clone, Line.DEVELOP)
     elif rules.prepares:
-        ahead, behind = _ends(declaration, clone, Line.RELEASE), [clone.commit]
+        ahead, behind = _branch_heads(declaration, clone, Line.RELEASE), [clone.commit]
     else:
         return ()
-    own = history.own(history.lacked(behind, ahead)) if behind else {}
-    return tuple(f"{sha} {commit.subject}" for sha, commit in own.items())
+    commits = history.with_changes(history.lacked(behind, ahead)) if behind else {}
+    return tuple(f"{sha} {commit.subject}" for sha, commit in commits.items())
 
 
-def _cut_off(clone: Clone, checkout: Checkout) -> list[str]:
-    """The subprojects whose version cannot be told for sure from a shallow clone's history."""
-    return [
-        name
-        for name in checkout.versions
-        if clone.shallow_boundary and _is_cut_off(clone, checkout, name)
-    ]
+def _uncertain(clone: Clone, checkout: Checkout) -> list[str]:
+    """The subprojects whose version may be wrong because the clone is shallow."""
+    if not clone.shallow_boundary:
+        return []
+    return [name for name in checkout.versions if _is_uncertain(clone, checkout, name)]
 
 
-def _is_cut_off(clone: Clone, checkout: Checkout, name: str) -> bool:
+def _is_uncertain(clone: Clone, checkout: Checkout, name: str) -> bool:
     tags, bump = checkout.facts.tags, checkout.versions[name].bump
     last = newest_tag(tags, name)
-    # A tag that HEAD does not seem to have may be in the part that is not here.
+    # The missing history may show that a newer tag is merged.
     if not last or last != newest_tag(tags, name, merged=False):
         return True
-    first = counting_start(tags, last, bump)
-    # A series begins with a zero; where that tag is not here, it may be in that part, too.
-    begins = {"major": ".0.0", "minor": ".0"}.get(bump, "")
-    return not first.version.endswith(begins) or bool(
-        clone.shallow_boundary & checkout.facts.commits_since[first.name]
-    )
+    start = counting_start(tags, last, bump)
+    # The first tag of a series ends with a zero; a clone without that tag may lack its commit too.
+    first = {"major": ".0.0", "minor": ".0"}.get(bump, "")
+    commits = checkout.facts.commits_since[start.name]
+    return not start.version.endswith(first) or bool(clone.shallow_boundary & commits)
 
 
 def _deepen(clone: Clone, subprojects: list[str]) -> Clone:
-    """Fetch what a shallow clone lacks, say so, and return the clone as it is then."""
+    """Fetch the rest of a shallow clone's history, and return the clone with it."""
     console.say(
         "… this clone is shallow, and its history does not reach the last version of"
         f" {', '.join(subprojects)}: {_DEEPEN}"
@@ -203,6 +199,7 @@ def _too_short(subprojects: list[str], why: str, details: str = "") -> Declarati
     return DeclarationError(
         f"cannot find the last version of {', '.join(subprojects)}: the history of this shallow"
         f" clone does not reach it, {why}",
-        hint=f"{_DEEPEN}, or clone with the whole history and its tags (fetch-depth: 0, GIT_DEPTH: 0)",
+        hint=f"run {_DEEPEN}, or clone with the whole history and its tags"
+        " (fetch-depth: 0, GIT_DEPTH: 0)",
         details=details,
     )

@@ -1,11 +1,10 @@
-"""Gitflow: what a branch, a pull request or a tag means for the pipeline."""
+"""Gitflow: what the pipeline does for a branch, a pull request or a tag."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
 
 from delivery.project.declaration import Declaration, Gitflow
 from delivery.project.facts import Ref
@@ -22,13 +21,13 @@ __all__ = [
     "rules",
 ]
 
-# Nine digits a number keep every version below the 128 characters of a Docker tag.
+# At most nine digits in a number keep a version below the 128 characters of a Docker tag.
 _NUMBER = r"(?:0|[1-9][0-9]{0,8})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 class Line(StrEnum):
-    """The lines of gitflow; `rules` has what each does, `branches` which branches are of it."""
+    """The lines of gitflow: `rules` says what each does, `branch_patterns` which branches it has."""
 
     FEATURE = "feature"
     DEVELOP = "develop"
@@ -38,79 +37,74 @@ class Line(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a line does. No field has a default: a new line pushes nothing unless it says so."""
+    """What a line does. No field has a default, so that a new line has to decide each."""
 
     pushes: bool
-    deploys: bool  # to the environment that `gitflow.deploys` has for it
+    deploys: bool  # to its environment of `gitflow.deploys`
     suffix: str  # what follows X.Y.Z in its versions
-    prepares: bool  # release.prepare runs here
-    prepared: bool  # it publishes only versions that release.prepare has written
+    prepares: bool  # release.prepare may run on it
+    prepared: bool  # it publishes only versions that release.prepare wrote
     releases: bool  # it publishes X.Y.Z, and release.finish tags it
 
 
+_RULES = {
+    Line.FEATURE: Rules(
+        pushes=False, deploys=False, suffix="dev", prepares=False, prepared=False, releases=False
+    ),
+    Line.DEVELOP: Rules(
+        pushes=True, deploys=True, suffix="dev", prepares=True, prepared=False, releases=False
+    ),
+    Line.CANDIDATE: Rules(
+        pushes=True, deploys=True, suffix="rc", prepares=True, prepared=True, releases=False
+    ),
+    Line.RELEASE: Rules(
+        pushes=True, deploys=True, suffix="", prepares=False, prepared=True, releases=True
+    ),
+}
+
+
 def rules(line: Line) -> Rules:
-    """What a line does: the table of all lines."""
-    no, yes = False, True
-    match line:
-        case Line.FEATURE:
-            return Rules(pushes=no, deploys=no, suffix="dev", prepares=no, prepared=no, releases=no)
-        case Line.DEVELOP:
-            return Rules(
-                pushes=yes, deploys=yes, suffix="dev", prepares=yes, prepared=no, releases=no
-            )
-        case Line.CANDIDATE:
-            return Rules(
-                pushes=yes, deploys=yes, suffix="rc", prepares=yes, prepared=yes, releases=no
-            )
-        case Line.RELEASE:
-            return Rules(
-                pushes=yes, deploys=yes, suffix="", prepares=no, prepared=yes, releases=yes
-            )
-        case _:
-            assert_never(line)
+    """What a line does."""
+    return _RULES[line]
 
 
 def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
-    """The names and patterns of a line's branches; none for the line of every other branch."""
-    match line:
-        case Line.FEATURE:
-            return ()
-        case Line.DEVELOP:
-            return gitflow.develop
-        case Line.CANDIDATE:
-            return gitflow.candidate
-        case Line.RELEASE:
-            return gitflow.release
-        case _:
-            assert_never(line)
+    """The names and patterns of a line's branches; none for the feature line."""
+    patterns = {
+        Line.FEATURE: (),
+        Line.DEVELOP: gitflow.develop,
+        Line.CANDIDATE: gitflow.candidate,
+        Line.RELEASE: gitflow.release,
+    }
+    return patterns[line]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to happen for a ref."""
+    """What the pipeline does for a ref."""
 
     ref: Ref
     line: Line
-    because: str  # why it is of this line, as a sentence
+    because: str  # why it is on this line, as a sentence
     pushes: bool
     suffix: str  # what follows X.Y.Z in versions: "dev", "rc", or "" for releases
-    environment: str  # where it is deployed to, "" for nowhere
-    gates: tuple[str, ...]  # "checks", then "approval" where the environment wants a confirmation
+    environment: str  # the environment that it is deployed to, "" for none
+    gates: tuple[str, ...]  # "checks"; then "approval" if the environment asks for confirmation
 
     @property
     def rules(self) -> Rules:
-        """What its line does."""
+        """The rules of its line."""
         return rules(self.line)
 
 
 def decide(ref: Ref, declaration: Declaration) -> Decision:
-    """The decision for a ref; pure, and the same on a laptop and on a CI server."""
+    """The decision for a ref: the same on a laptop and on a CI server."""
     line, because = _line(ref, declaration)
     does = rules(line)
     environment = ""
     if does.deploys and ref.kind != "tag":
-        deploys = {str(name): one for name, one in declaration.gitflow.deploys.items()}
-        environment = deploys.get(line, "")
+        environments = {str(name): value for name, value in declaration.gitflow.deploys.items()}
+        environment = environments.get(line, "")
     approval = bool(environment) and declaration.environments[environment].confirm
     return Decision(
         ref=ref,
@@ -124,10 +118,10 @@ def decide(ref: Ref, declaration: Declaration) -> Decision:
 
 
 def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
-    """The line of a branch, and the name or pattern that says so ("" where none does).
+    """The line of a branch, and the name or pattern that matches it ("" if none does).
 
-    A name goes before patterns, a longer pattern before a shorter one. Where two lines have the
-    same pattern, the first of `Line` is taken.
+    A name wins over patterns, and a longer pattern over a shorter one. If two lines have the same
+    pattern, the first of `Line` wins.
     """
     matching = [
         (pattern, line)
@@ -149,7 +143,7 @@ def parse_version_tag(name: str, declaration: Declaration) -> tuple[str, str] | 
 
 
 def is_version(text: str) -> bool:
-    """Whether this is a version X.Y.Z, with nothing before or behind."""
+    """Whether this is a version X.Y.Z and nothing more."""
     return bool(_VERSION.fullmatch(text))
 
 
@@ -159,25 +153,25 @@ def _rank(pattern: str) -> tuple[bool, int]:
 
 def _matches(branch: str, pattern: str) -> bool:
     if pattern.endswith("*"):
-        # No branch ends with a slash, so `release/` is none of release/*.
+        # No branch ends with a slash, so release/* does not match `release/`.
         return branch.startswith(pattern[:-1]) and not branch.endswith("/")
     return branch == pattern
 
 
 def _line(ref: Ref, declaration: Declaration) -> tuple[Line, str]:
-    nowhere = "is built and checked, and goes nowhere"
+    only_checked = "is built and checked, and not pushed"
     match ref.kind:
         case "branch":
             line, pattern = line_of(ref.name, declaration)
             if not pattern:
-                return line, f"branch {ref.name} is on no line of gitflow, so it {nowhere}"
+                return line, f"branch {ref.name} is on no line of gitflow: it {only_checked}"
             one_of = "" if pattern == ref.name else f", one of {pattern},"
             return line, f"branch {ref.name}{one_of} is on the {line} line"
         case "tag" if tag := parse_version_tag(ref.name, declaration):
             return Line.RELEASE, f"tag {ref.name} is version {tag[1]} of {tag[0]}"
         case "tag":
-            return Line.FEATURE, f"tag {ref.name} is no version of a subproject, so it {nowhere}"
+            return Line.FEATURE, f"tag {ref.name} is no version of a subproject: it {only_checked}"
         case "pull-request":
-            return Line.FEATURE, f"pull request {ref.name} {nowhere}"
+            return Line.FEATURE, f"pull request {ref.name} {only_checked}"
         case _:
-            return Line.FEATURE, f"nothing says which branch this is, so it {nowhere}"
+            return Line.FEATURE, f"HEAD is detached, and no branch is given: it {only_checked}"

@@ -1,4 +1,4 @@
-"""The remote's version tags: a clone that is published has all of them, and the same."""
+"""The remote's version tags: versions are decided only with all of them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FETCH = f"`{' '.join(git.FETCH_TAGS)}`"
 
 
 def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
-    """Fetch the version tags that the remote has and a clone lacks, and return the clone as it is then.
+    """Fetch the version tags that only the remote has, and return the clone with them.
 
-    Raises DeclarationError when a tag differs or cannot be fetched, or when the remote cannot be
-    asked. By hand, in a clone that has tags, the last is only printed.
+    Raises DeclarationError if a tag differs from the remote's or cannot be fetched, or if the
+    remote does not answer and the clone may lack tags.
     """
     if "origin" not in git.remotes(clone.root):
         return clone
@@ -31,9 +31,7 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
     except CommandError as error:
         _require_tags(declaration, clone, error)
         reason = (error.tail or error.message).partition("\n")[0]
-        console.say(
-            f"… the remote cannot be asked for version tags, and those of this clone count: {reason}"
-        )
+        console.say(f"… the remote's version tags cannot be read, this clone's are used: {reason}")
         return clone
     tags = {name: sha for name, sha in tags.items() if parse_version_tag(name, declaration)}
     _refuse_moved(clone, tags)
@@ -43,29 +41,29 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
     details = ""
     try:
         git.fetch_tags(clone.root)
-    except CommandError as error:  # one tag that is another here is enough for it
+    except CommandError as error:  # git also fails for other tags that differ
         details = error.tail
     clone = git.load_clone(clone.root)
     if missing := _missing(clone, tags):
         raise DeclarationError(
             f"cannot decide on versions: this clone {_lacks(missing)}",
-            hint=f"{_FETCH}, or clone with tags (Jenkins: cloneOption, noTags false)",
+            hint=f"run {_FETCH}, or clone with tags (Jenkins: cloneOption, noTags false)",
             details=details,
         )
     return clone
 
 
 def _require_tags(declaration: Declaration, clone: Clone, error: CommandError) -> None:
-    """Raise DeclarationError when the clone may lack tags of the remote, which cannot be asked."""
+    """Raise DeclarationError if the clone may lack tags of a remote that does not answer."""
     has_tags = any(parse_version_tag(name, declaration) for name in clone.tags)
     if git.is_without_tags(clone.root):
         reason = "this clone was made without tags"
     elif pipeline() and not has_tags:
-        reason = "in a pipeline a clone without a version tag does not count"
+        reason = "this clone of a pipeline has none"
     else:
         return
     raise DeclarationError(
-        f"cannot decide on versions: the remote cannot be asked for version tags, and {reason}",
+        f"cannot decide on versions: the remote's version tags cannot be read, and {reason}",
         hint="give this stage credentials for git, and clone with tags"
         f" (Jenkins: cloneOption, noTags false); by hand: {_FETCH}, and"
         " `git config --unset remote.origin.tagOpt` in a clone that was made without tags",
@@ -74,15 +72,16 @@ def _require_tags(declaration: Declaration, clone: Clone, error: CommandError) -
 
 
 def _refuse_moved(clone: Clone, tags: Mapping[str, str]) -> None:
-    """Raise DeclarationError when a version tag is of another commit here than at the remote."""
+    """Raise DeclarationError if a version tag names another commit than the remote's."""
     moved = sorted(name for name, sha in tags.items() if clone.tags.get(name, sha) != sha)
     if not moved:
         return
     differ = "differs" if len(moved) == 1 else "differ"
     raise DeclarationError(
-        f"cannot decide on versions: {plural(moved, 'version tag')} {differ} from the remote's ({shorten(moved)})",
-        hint="`git fetch --tags --force origin` takes the remote's tags, if those are right; "
-        "a version tag is never moved, so find out who moved it",
+        f"cannot decide on versions: {plural(moved, 'version tag')} {differ} from the remote's"
+        f" ({shorten(moved)})",
+        hint="find out who moved it: a version tag never moves. If the remote is right, run"
+        " `git fetch --tags --force origin`",
         details="\n".join(
             f"{name}: {clone.tags[name][:12]} here, {tags[name][:12]} at the remote"
             for name in moved

@@ -213,7 +213,7 @@ def test_a_shallow_clone_that_cannot_be_deepened_is_an_error_that_says_what_to_r
     lacks = "last version of base-image, apps, platform-chart"
     with pytest.raises(DeclarationError, match=lacks) as caught:
         look(clone, "feature/x")
-    assert caught.value.hint.startswith("`git fetch --unshallow --tags`")
+    assert caught.value.hint.startswith("run `git fetch --unshallow --tags`")
     assert "/nowhere" in caught.value.details
     point(repository, clone, between.as_uri())
     with pytest.raises(DeclarationError, match="nor does the remote's"):
@@ -360,7 +360,7 @@ def test_a_remote_that_cannot_be_asked_is_an_error_where_its_tags_may_be_missing
     clone = cloned(released, tmp_path / "clone", "--no-tags")
     reason = "made without tags"
     if variable:
-        reason = "without a version tag"
+        reason = "this clone of a pipeline has none"
         released.git("-C", str(clone), "config", "--unset-all", "remote.origin.tagOpt")
         monkeypatch.setenv(variable, "https://ci.example.com/7/")
     point(released, clone)
@@ -391,7 +391,7 @@ def test_a_remote_that_does_not_answer_is_said_where_the_clone_has_tags(
     point(released, clone)
     assert published(clone) == EXPECTED
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "the remote cannot be asked for version tags" in said
+    assert "the remote's version tags cannot be read" in said
     assert "/nowhere" in said
 
 

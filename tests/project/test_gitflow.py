@@ -318,17 +318,17 @@ def test_a_name_goes_before_a_pattern_and_a_longer_pattern_before_a_shorter(
         ),
         (
             Ref("branch", "x"),
-            "branch x is on no line of gitflow, so it is built and checked, and goes nowhere",
+            "branch x is on no line of gitflow: it is built and checked, and not pushed",
         ),
-        (Ref("pull-request", "7"), "pull request 7 is built and checked, and goes nowhere"),
+        (Ref("pull-request", "7"), "pull request 7 is built and checked, and not pushed"),
         (Ref("tag", "apps-v1.2.0"), "tag apps-v1.2.0 is version 1.2.0 of apps"),
         (
             Ref("tag", "v1"),
-            "tag v1 is no version of a subproject, so it is built and checked, and goes nowhere",
+            "tag v1 is no version of a subproject: it is built and checked, and not pushed",
         ),
         (
             Ref("", ""),
-            "nothing says which branch this is, so it is built and checked, and goes nowhere",
+            "HEAD is detached, and no branch is given: it is built and checked, and not pushed",
         ),
     ],
 )

@@ -1,140 +1,141 @@
-"""What git and the files say against publishing a commit, and what is noted of it."""
+"""What keeps a commit from being published, and what users are told about it."""
 
 from dataclasses import replace
 
 import pytest
 
-from delivery.errors import Problem
-from delivery.project.facts import Facts, Ref
+from delivery.project.facts import Commit, Facts, Ref
 from delivery.project.notices import git_problems, notes
 from delivery.project.versions import decide
-from tests.project.examples import APPS, BASE, CHART, NAMES, PROJECT, commit, facts
+from tests.project.examples import BASE, CHART, NAMES, PROJECT, commit, facts
 
-PREPARE = "`./run inv release.prepare` writes and commits it"
-ON_MAIN = "`git switch -c hotfix/1.0.1 main && ./run inv release.prepare` writes and commits it: merge that into main"
+PREPARE = "run `./run inv release.prepare`"
+ON_MAIN = (
+    "run `git switch -c hotfix/1.0.1 main && ./run inv release.prepare`,"
+    " then merge that branch into main"
+)
+FIX = commit(1, "fix: x", CHART)
 
 
-def found_by(found: Facts) -> list[Problem]:
-    return git_problems(decide(PROJECT, found))
-
-
-def stopped(found: Facts) -> list[tuple[str, str]]:
-    return [(one.message, one.hint) for one in found_by(found)]
+def problems(found: Facts) -> list[tuple[str, str]]:
+    return [(one.message, one.hint) for one in git_problems(decide(PROJECT, found))]
 
 
 def changelog(*versions: str) -> str:
-    return "# Changelog\n\n## [Unreleased]\n" + "".join(
-        f"\n## [{one}] - 2026-01-01\n\n- x\n" for one in versions
-    )
+    sections = (f"\n## [{version}] - 2026-01-01\n\n- x\n" for version in versions)
+    return f"# Changelog\n\n## [Unreleased]\n{''.join(sections)}"
 
 
-def test_a_feature_is_never_stopped() -> None:
-    assert stopped(facts([commit(1, "fix: x", APPS)], "feature/x", uncommitted=("a",))) == []
+def test_a_feature_has_no_problems() -> None:
+    assert problems(facts([FIX], "feature/x", uncommitted=("a",))) == []
 
 
-def test_what_is_not_committed_is_not_pushed() -> None:
-    assert stopped(facts(uncommitted=("a", "b", "c", "d"))) == [
-        (
-            "4 files not in the commit (a, b, c, …): what is pushed has to be in git",
-            "`git stash --include-untracked` puts them aside; or commit or ignore them",
-        )
-    ]
+def test_uncommitted_files_are_a_problem() -> None:
+    hint = "commit or ignore them, or put them aside with `git stash --include-untracked`"
+    expected = [("4 files not committed (a, b, c, …)", hint)]
+    assert problems(facts(uncommitted=("a", "b", "c", "d"))) == expected
 
 
 @pytest.mark.parametrize(
     ("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)]
 )
-def test_what_is_not_prepared_is_not_released(branch: str, hint: str) -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)], branch)) == [
-        ("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)
-    ]
+def test_an_unprepared_version_is_a_problem(branch: str, hint: str) -> None:
+    expected = [("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)]
+    assert problems(facts([FIX], branch)) == expected
 
 
-def test_all_that_is_not_prepared_is_told_at_once() -> None:
-    found = stopped(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
+def test_all_problems_are_reported_at_once() -> None:
+    found = problems(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
     assert [message.partition(" is to be")[0] for message, _ in found[1:]] == list(NAMES)
 
 
 def test_develop_need_not_be_prepared() -> None:
-    assert stopped(facts([commit(1, "fix: x", CHART)])) == []
+    assert problems(facts([FIX])) == []
 
 
-def test_what_is_prepared_is_released_and_its_changelog_has_to_say_so() -> None:
-    found = facts([commit(1, "fix: x", CHART)], "main")
+def test_a_prepared_version_needs_a_section_in_the_changelog() -> None:
+    found = facts([FIX], "main")
     written = replace(found, file_versions={**found.file_versions, "platform-chart": "1.0.1"})
-    assert stopped(written) == [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
-    assert (
-        stopped(replace(written, changelogs={"platform-chart": changelog("1.0.1", "1.0.0")})) == []
-    )
+    expected = [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
+    assert problems(written) == expected
+    changelogs = {"platform-chart": changelog("1.0.1", "1.0.0")}
+    assert problems(replace(written, changelogs=changelogs)) == []
 
 
-@pytest.mark.parametrize("branch", ["release/0.1", "main"])
-def test_a_first_release_has_to_be_prepared_too(branch: str) -> None:
-    found = facts([commit(1, "feat: x", BASE)], branch, last="", written="0.1.0")
-    assert [message for message, _ in stopped(found)] == [
+def test_a_first_release_has_to_be_prepared_too() -> None:
+    found = facts([commit(1, "feat: x", BASE)], "main", last="", written="0.1.0")
+    assert [message for message, _ in problems(found)] == [
         f"the changelog of {name} has no section [0.1.0]" for name in NAMES
     ]
-    assert stopped(replace(found, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
+    assert problems(replace(found, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
 
 
-def test_a_version_that_is_tagged_elsewhere_is_not_given_again() -> None:
-    commits = [commit(1, "fix: x", CHART)]
-    found = facts(commits, "hotfix/x", lacking={"platform-chart-v1.0.1": commits})
-    assert stopped(found) == [
-        (
-            "platform-chart-v1.0.1 is a tag already, on a commit that HEAD does not have",
-            "`git merge platform-chart-v1.0.1`",
-        )
-    ]
+def test_a_version_with_an_unmerged_tag_is_a_problem() -> None:
+    found = facts([FIX], "hotfix/x", lacking={"platform-chart-v1.0.1": [FIX]})
+    message = "tag platform-chart-v1.0.1 exists already, on a commit that HEAD lacks"
+    assert problems(found) == [(message, "run `git merge platform-chart-v1.0.1`")]
 
 
 def tagged(name: str = "apps-v1.0.0", **more: object) -> Facts:
     return facts(**{"ref": Ref("tag", name), "commit": "c0", **more})  # type: ignore[arg-type]
 
 
-def test_a_tag_of_what_is_checked_out_is_published() -> None:
-    assert stopped(tagged()) == []
+def test_a_tag_of_the_commit_has_no_problems() -> None:
+    assert problems(tagged()) == []
 
 
-def test_a_tag_asks_nothing_of_what_is_made_from_it() -> None:
-    assert stopped(tagged(commits=[commit(1, "fix: x", CHART)])) == []
-
-
-def test_a_tag_asks_that_what_it_is_made_from_is_prepared() -> None:
-    ((message, hint), *_) = stopped(tagged(commits=[commit(1, "fix: x", BASE)]))
+def test_a_tag_needs_only_what_its_subproject_is_built_on_to_be_prepared() -> None:
+    assert problems(tagged(commits=[FIX])) == []
+    ((message, hint), *_) = problems(tagged(commits=[commit(1, "fix: x", BASE)]))
     assert "base-image is to be 1.0.1" in message
-    assert hint.startswith("`git switch -c hotfix/1.0.1 apps-v1.0.0 && ")
-    assert hint.endswith("merge that into main")
+    assert hint.startswith("run `git switch -c hotfix/1.0.1 apps-v1.0.0 && ")
+    assert hint.endswith("merge that branch into main")
 
 
 @pytest.mark.parametrize(
     ("found", "message", "hint"),
     [
-        (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0", "`git fetch --tags` gets it"),
+        (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0", "run `git fetch --tags`"),
         (
             tagged(commit="c7"),
             "tag apps-v1.0.0 is on c0, and HEAD is c7",
-            "`git checkout apps-v1.0.0`",
+            "run `git checkout apps-v1.0.0`",
         ),
         (
             tagged(written="1.1.0"),
-            "tag apps-v1.0.0 says 1.0.0, and the files of apps say 1.1.0",
-            "`git tag --delete apps-v1.0.0`, then `./run inv release.finish` on the release line makes it",
+            "tag apps-v1.0.0 is for 1.0.0, and the files of apps say 1.1.0",
+            "run `git tag --delete apps-v1.0.0`, then `./run inv release.finish` on the release line",
         ),
     ],
 )
-def test_a_tag_that_is_not_what_it_says_is_refused(found: Facts, message: str, hint: str) -> None:
-    assert stopped(found)[0] == (message, hint)
+def test_a_tag_that_does_not_fit_the_commit_is_a_problem(
+    found: Facts, message: str, hint: str
+) -> None:
+    assert problems(found)[0] == (message, hint)
 
 
 # --- notes ---
 
-FIX = commit(1, "fix: x", CHART)
-DETACHED = "HEAD is detached, and nothing says for which branch: `--branch NAME` or BRANCH_NAME, as Jenkins sets it, does"
-UNTAGGED = (
-    "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it"
+DETACHED = (
+    "HEAD is detached, and no branch is given:"
+    " pass `--branch NAME`, or set BRANCH_NAME as Jenkins does"
 )
+UNTAGGED = "this clone has no version tag of base-image: if the server has one, `git fetch --tags`"
+MISSING = "apps-v1.0.1 is not in HEAD's history: its changes may be missing here"
 LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
+UNMERGED = [
+    (
+        facts(branch=branch, unmerged=("0123abcdef0 fix: x",)),
+        LACKS.format(behind, ahead, ahead, behind),
+    )
+    for branch, behind, ahead in (
+        ("develop", "develop", "main"),
+        ("release/x", "release/x", "main"),
+        ("main", "develop", "main"),
+        ("master", "develop", "master"),
+    )
+]
+FIRST: dict[str, list[Commit]] = {"apps-v1.0.0": [], "platform-chart-v1.1.0": []}
 
 
 def noted(found: Facts) -> list[str]:
@@ -145,50 +146,24 @@ def noted(found: Facts) -> list[str]:
     ("found", "expected"),
     [
         (facts(checked_out="develop"), ""),
-        *(
-            (
-                facts(branch=branch, unmerged=("0123abcdef0 fix: x",)),
-                LACKS.format(behind, ahead, ahead, behind),
-            )
-            for branch, behind, ahead in (
-                ("develop", "develop", "main"),
-                ("release/x", "release/x", "main"),
-                ("main", "develop", "main"),
-                ("master", "develop", "master"),
-            )
-        ),
-        (
-            facts(lacking={"apps-v1.0.1": []}),
-            "apps-v1.0.1 is not in HEAD's history: what it has may be missing here",
-        ),
+        *UNMERGED,
+        (facts(lacking={"apps-v1.0.1": []}), MISSING),
         (facts(lacking={"apps-v0.9.0": []}), ""),
-        (
-            facts(ref=Ref("", "")),
-            DETACHED,
-        ),
-        (
-            facts(checked_out="main"),
-            "git has main checked out, and this is decided as for develop",
-        ),
-        (
-            facts(
-                last="", lacking={"apps-v1.0.0": [], "platform-chart-v1.1.0": []}, unmerged=("0 x",)
-            ),
-            "there is no version's tag of base-image: where the server has one, `git fetch --tags` gets it",
-        ),
+        (facts(ref=Ref("", "")), DETACHED),
+        (facts(checked_out="main"), "git has main checked out, and this is decided for develop"),
+        (facts(last="", lacking=FIRST, unmerged=("0 x",)), UNTAGGED),
     ],
 )
-def test_what_is_noted(found: Facts, expected: str) -> None:
+def test_a_note(found: Facts, expected: str) -> None:
     assert noted(found)[-1:] == [expected][: bool(expected)]
 
 
 @pytest.mark.parametrize("name", ["1.0.1", "1.0", "v1.0.1", "1.x", "summer"])
-@pytest.mark.parametrize("kind", ["release", "hotfix"])
-def test_a_branch_that_is_called_after_its_version_is_not_noted(kind: str, name: str) -> None:
-    assert noted(facts([FIX], f"{kind}/{name}")) == []
+def test_a_branch_with_the_name_of_its_version_has_no_note(name: str) -> None:
+    assert noted(facts([FIX], f"release/{name}")) == []
 
 
 @pytest.mark.parametrize("branch", ["release/1.1", "hotfix/1.0.2", "release/2.x", "release/1.0.10"])
-def test_a_branch_that_is_called_after_another_version_is_noted(branch: str) -> None:
-    chart = "platform-chart, which the release goes by, is to be 1.0.1"
-    assert noted(facts([FIX], branch)) == [f"the branch is called {branch}, and {chart}"]
+def test_a_branch_with_the_name_of_another_version_has_a_note(branch: str) -> None:
+    expected = f"the branch is called {branch}, but the release is platform-chart 1.0.1"
+    assert noted(facts([FIX], branch)) == [expected]

@@ -63,7 +63,7 @@ FIX, FEAT, BREAKING = (commit(1, f"{what}: x", CHART) for what in ("fix", "feat"
 CHORE = commit(2, "chore: x", "delivery.toml")
 CHART_1_1 = "platform-chart-v1.1.0"
 UNMERGED = f"{CHART_1_1} is not merged here"
-SAME = "nothing of it has changed since platform-chart-v1.0.0"
+SAME = "it has not changed since platform-chart-v1.0.0"
 
 
 def says(number: str, *commits: Commit) -> Facts:
@@ -93,7 +93,7 @@ def says(number: str, *commits: Commit) -> Facts:
             facts([FEAT], last="", written="0.1.0"),
             "0.1.0-dev.1",
             "first",
-            "no version of it is tagged yet",
+            "it has no version tag yet",
         ),
         (
             facts(last="", lacking={"platform-chart-v1.0.0": []}),
