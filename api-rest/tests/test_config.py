@@ -9,8 +9,8 @@ from api_rest.config import (
     SettingsError,
     choice,
     load,
+    reference,
     setting,
-    table,
     whole,
 )
 
@@ -76,14 +76,12 @@ def test_a_missing_secret_names_both_ways_to_set_it() -> None:
     ]
 
 
-def test_the_table_tells_of_every_setting() -> None:
-    assert table(Sample).splitlines() == [
-        "| Variable | Values | Default | What it is |",
-        "| --- | --- | --- | --- |",
-        "| `NAME` | text | required | who |",
-        "| `PASSWORD` | text | required | the password (or in the file that `PASSWORD_FILE` names) |",
-        "| `PORT` | 1 to 10 | `7` | a port |",
-        "| `LEVEL` | LOW, HIGH | `LOW` | how much |",
+def test_the_reference_describes_every_setting() -> None:
+    assert reference(Sample).splitlines() == [
+        "- `NAME` (text; required): who",
+        "- `PASSWORD` (text; required): the password (or in the file that `PASSWORD_FILE` names)",
+        "- `PORT` (1 to 10; `7`): a port",
+        "- `LEVEL` (LOW, HIGH; `LOW`): how much",
     ]
 
 

@@ -1,8 +1,9 @@
-"""Settings declared once: the environment, --help and the README table all derive from the declaration.
+"""Settings declared once: the environment, --help and the README's list all derive from the declaration.
 
 A settings class is a frozen dataclass whose fields are made with `setting()`; the field's upper-case name is the variable's.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -23,8 +24,8 @@ __all__ = [
     "choice",
     "declared",
     "load",
+    "reference",
     "setting",
-    "table",
     "whole",
 ]
 
@@ -173,20 +174,18 @@ def _file(path: str, name: str) -> str:
         raise ValueError(f"cannot read {path} that {name}_FILE names ({reason})") from None
 
 
-def table(settings: type) -> str:
-    """Return the Markdown table of a settings class, as --help prints it and the README holds it."""
-    head = ("Variable", "Values", "Default", "What it is")
-    rows = [
-        (
-            f"`{entry.name}`",
-            entry.kind.label,
-            _default(entry.default),
-            entry.help
-            + (f" (or in the file that `{entry.name}_FILE` names)" if entry.secret else ""),
-        )
+def reference(settings: type) -> str:
+    """Return the settings as a Markdown list, as --help prints it and the README has it."""
+    return "\n".join(
+        textwrap.fill(_described(entry), 100, subsequent_indent="  ", break_on_hyphens=False)
         for entry in declared(settings)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+    )
+
+
+def _described(entry: Declaration) -> str:
+    file = f" (or in the file that `{entry.name}_FILE` names)" if entry.secret else ""
+    default = _default(entry.default)
+    return f"- `{entry.name}` ({entry.kind.label}; {default}): {entry.help}{file}"
 
 
 def _default(default: str | None) -> str:

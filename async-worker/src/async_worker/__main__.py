@@ -210,7 +210,7 @@ def _command_line(arguments: Sequence[str]) -> int:
     if arguments in (["-h"], ["--help"]):
         print(f"Keeps the deployment ledger. Usage: {USAGE}\n")
         print("Settings, from the environment:\n")
-        print(config.table(Settings))
+        print(config.reference(Settings))
         return 0
     if arguments == ["--version"]:
         from . import version  # noqa: PLC0415

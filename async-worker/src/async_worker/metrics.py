@@ -76,13 +76,13 @@ class Metrics:
         )
         self.heartbeat_round_trip = Histogram(
             "worker_heartbeat_round_trip_seconds",
-            "Time from sending a heartbeat of this worker to reading it",
+            "From sending a heartbeat to reading it",
             buckets=ROUND_TRIPS,
             registry=registry,
         )
         self.heartbeat_last = Gauge(
             "worker_heartbeat_last_timestamp_seconds",
-            "When this worker last read a heartbeat of its own, in Unix time",
+            "When a heartbeat was last read, Unix time",
             registry=registry,
         )
         self.notifications = Counter(
