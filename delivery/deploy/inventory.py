@@ -145,7 +145,7 @@ def contents_of_clone(
 def _keep_names(made: Contents, serving: Contents | None) -> Contents:
     """The same, where bytes that serve already keep the name that they have; a digest is none."""
     names = serving.versions if serving else {}
-    same = made.same(serving) if serving else set()
+    same = made.unchanged_from(serving) if serving else set()
     kept = {name: names[name] for name in same if not _is_digest(names[name])}
     return made.model_copy(update={"versions": {**made.versions, **kept}})
 

@@ -53,7 +53,7 @@ def _started(declaration: Declaration, target: Target, recording: Recording) -> 
     with recording.guard():
         if current := inventory.look(declaration, target):
             deployment = target.deployment(Action.REMOVE, Contents(), current.contents)
-            deployment = deployment.served_by(0, current.revision.number)
+            deployment = deployment.with_revisions(0, current.revision.number)
             recording.start(deployment)
     return deployment
 

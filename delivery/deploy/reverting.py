@@ -11,6 +11,7 @@ from delivery.deploy.locked_target import Held, hold
 from delivery.deploy.selection import DeployRequest, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeployError
+from delivery.machine import pipeline
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
@@ -46,7 +47,7 @@ def roll_back(
             + (f": {versions}" if versions else "")
         )
         serves = held.history().serving
-        now_serves = deployment.served_by(
+        now_serves = deployment.with_revisions(
             serves.number if serves else 0, previous.number if previous else 0
         )
         done = now_serves.ended(Outcome.SUCCEEDED)
@@ -105,7 +106,7 @@ def verify(
             try:
                 held.take_back(restored, error)
             except DeployError as taken_back:
-                if taken_back.rolled_back and restored and not recorder.pipeline():
+                if taken_back.rolled_back and restored and not pipeline():
                     _start(declaration, held, Action.VERIFY, (current, restored), recording)
                 raise
     return target

@@ -99,7 +99,7 @@ def _upgrade(held: Held, deployment: Deployment, given: Given) -> Deployment:
     cut_off = held.repair()
     serving = held.history().serving
     if serving and not cut_off and _is_current(held, deployment, given, serving):
-        return deployment.served_by(serving.number, serving.number).ended(Outcome.UNCHANGED)
+        return deployment.with_revisions(serving.number, serving.number).ended(Outcome.UNCHANGED)
     try:
         _apply(held, deployment, given, serving)
         if held.target.declared.test:
@@ -112,7 +112,7 @@ def _upgrade(held: Held, deployment: Deployment, given: Given) -> Deployment:
     console.say(held.target.helm.notes())
     after = held.history().serving
     before = serving.number if serving else 0
-    return deployment.served_by(after.number if after else 0, before).ended(Outcome.SUCCEEDED)
+    return deployment.with_revisions(after.number if after else 0, before).ended(Outcome.SUCCEEDED)
 
 
 def _is_current(held: Held, deployment: Deployment, given: Given, serving: Revision) -> bool:

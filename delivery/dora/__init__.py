@@ -1,1 +1,1 @@
-"""The four DORA figures, out of what the ledger holds."""
+"""The four DORA figures and stage durations, from the events of the ledger."""

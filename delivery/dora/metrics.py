@@ -1,8 +1,7 @@
-"""The four DORA figures and stage durations, from what the ledger holds; docs/records.md defines each."""
+"""The four DORA figures and stage durations; docs/records.md defines each."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -12,62 +11,70 @@ from statistics import median
 from typing import Any
 
 from delivery.errors import DeclarationError
-from delivery.records.events import NO_DATA, NOWHERE, STAGES, details_of, instant, lasting, moment
+from delivery.records.events import (
+    NO_DATA,
+    NO_ENVIRONMENT,
+    STAGES,
+    details_of,
+    format_seconds,
+    parse_time,
+    time_of,
+)
 
 __all__ = [
-    "COLUMNS",
     "Duration",
     "Figures",
-    "cell",
     "deployments",
     "durations",
     "figures",
     "is_removal",
-    "span",
+    "parse_span",
 ]
 
-COLUMNS = (
-    "id",
-    "received_at",
-    "component",
-    "version",
-    "environment",
-    "responsible",
-    "stage",
-    "status",
-    "details",
-)
 _DAY = 86400.0
-_LONGEST = 366 * _DAY  # what says that it took longer is wrong
+_LONGEST = 366 * _DAY  # an event that says that a run took longer is wrong
 _ORDER = ("started", "failed", "rolled-back", "succeeded")
-# What spreadsheets begin a formula with; they may skip whitespace before it.
-_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
 class Duration:
-    """How long a stage of a component took: how many runs, their median and the time that nine of ten took at most."""
+    """How long the runs of a stage of a component took, in seconds."""
 
     component: str
     stage: str
     runs: int
     median: float
-    p90: float
+    p90: float  # the time within which 90 % of the runs ended
+
+    def row(self) -> tuple[str, ...]:
+        """The duration as a row of a table."""
+        times = (format_seconds(self.median), format_seconds(self.p90))
+        return self.component, self.stage, str(self.runs), *times
+
+    def to_json(self) -> dict[str, object]:
+        """The duration as a JSON document."""
+        return {
+            "component": self.component,
+            "stage": self.stage,
+            "runs": self.runs,
+            "median_seconds": self.median,
+            "p90_seconds": self.p90,
+        }
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The four figures of a component in an environment; None is "no data". Times are in seconds."""
+    """The four figures of a component in an environment; None means no data."""
 
     component: str
     environment: str
     deployments: int
     failures: int
     days: float
-    lead_time: float | None
-    restore_time: float | None
+    lead_time: float | None  # seconds
+    restore_time: float | None  # seconds
 
     @property
     def frequency(self) -> float | None:
@@ -81,21 +88,20 @@ class Figures:
         return self.failures / attempts if attempts else None
 
     def row(self) -> tuple[str, ...]:
-        """The figures for people."""
-        frequency, rate = self.frequency, self.failure_rate
+        """The figures as a row of a table."""
+        frequency, rate, attempts = self.frequency, self.failure_rate, self.deployments
+        attempts += self.failures
         return (
             self.component,
             self.environment,
             NO_DATA if frequency is None else f"{frequency:.2g} a day ({self.deployments})",
-            NO_DATA if self.lead_time is None else lasting(self.lead_time),
-            NO_DATA
-            if rate is None
-            else f"{rate:.0%} ({self.failures} of {self.deployments + self.failures})",
-            NO_DATA if self.restore_time is None else lasting(self.restore_time),
+            NO_DATA if self.lead_time is None else format_seconds(self.lead_time),
+            NO_DATA if rate is None else f"{rate:.0%} ({self.failures} of {attempts})",
+            NO_DATA if self.restore_time is None else format_seconds(self.restore_time),
         )
 
     def to_json(self) -> dict[str, object]:
-        """The figures for a machine."""
+        """The figures as a JSON document."""
         return {
             "component": self.component,
             "environment": self.environment,
@@ -108,30 +114,19 @@ class Figures:
         }
 
 
-def span(text: str) -> timedelta:
-    """The time that --since means, such as 30d, 12h or 8w; raise DeclarationError when it is none."""
-    found = _SPAN.fullmatch(text.strip())
-    if not found:
+def parse_span(text: str) -> timedelta:
+    """The time that --since means, such as 30d or 12h; raise DeclarationError when invalid."""
+    match = _SPAN.fullmatch(text.strip())
+    if not match:
         raise DeclarationError(
-            f"read --since: {text!r} is no span of time", hint="as in 30d, 12h, 90m, 8w"
+            f"cannot read --since: {text!r} is not a span of time",
+            hint="pass a span such as 30d, 12h, 90m or 8w",
         )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def cell(value: object) -> str:
-    """A value for a spreadsheet: what one would take for a formula begins with an apostrophe."""
-    if value is None:
-        return ""
-    text = (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    )
-    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping[str, Any]]:
-    """The ends of the last deploys, and the last removals, the newest first."""
+    """The last ends of deploys and removals, the newest first."""
     ends = [
         event
         for event in events
@@ -142,65 +137,72 @@ def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping
 
 
 def is_removal(event: Mapping[str, Any]) -> bool:
-    """Whether a deployment was removed; an earlier version of this project said so in the details."""
+    """Whether a deployment was removed; earlier versions of this project said so in the details."""
     return event.get("status") == "removed" or details_of(event).get("removed") is True
 
 
 def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
-    """How long each stage of each component took, of the runs that came to an end.
+    """How long each stage of each component took, of the runs that ended.
 
-    In a pipeline a stage lasts from its first step's start to its last step's end.
+    In a pipeline a stage lasts from the start of its first run to the end of its last one.
     """
     runs: dict[tuple[str, str], dict[object, tuple[datetime, datetime]]] = {}
     for number, event in enumerate(events):
-        details = details_of(event)
-        seconds = details.get("seconds")
-        if (
-            not isinstance(seconds, int | float)
-            or isinstance(seconds, bool)
-            or not 0 <= seconds < _LONGEST
-        ):
+        seconds = _run_seconds(event)
+        if seconds is None:
             continue
-        is_end = event.get("status") in {"succeeded", "failed"} and not details.get("restored")
-        if not is_end or is_removal(event):  # a removal is no stage of a pipeline
-            continue
-        ours = runs.setdefault((str(event.get("component")), str(event.get("stage"))), {})
-        build = str(details.get("pipeline") or "")
+        of_stage = runs.setdefault((str(event.get("component")), str(event.get("stage"))), {})
+        build = str(details_of(event).get("pipeline") or "")
         run = (build, event.get("version"), event.get("environment")) if build else number
         end = _when(event)
-        first, last = ours.get(run, (end, end))
-        ours[run] = min(first, end - timedelta(seconds=float(seconds))), max(last, end)
-    found = []
+        first, last = of_stage.get(run, (end, end))
+        of_stage[run] = min(first, end - timedelta(seconds=seconds)), max(last, end)
+    durations = []
     for (component, stage), spans in runs.items():
         times = sorted((last - first).total_seconds() for first, last in spans.values())
         p90 = times[math.ceil(0.9 * len(times)) - 1]  # nearest rank
-        found.append(Duration(component, stage, len(times), median(times), p90))
+        durations.append(Duration(component, stage, len(times), median(times), p90))
+    stages = {stage: number for number, stage in enumerate(STAGES)}
     return sorted(
-        found, key=lambda one: (one.component, (*STAGES, one.stage).index(one.stage), one.stage)
+        durations, key=lambda each: (each.component, stages.get(each.stage, 99), each.stage)
     )
 
 
+def _run_seconds(event: Mapping[str, Any]) -> float | None:
+    """How long the run took that this event ends; None for other events and odd values."""
+    details = details_of(event)
+    seconds = details.get("seconds")
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds < _LONGEST:
+        return None
+    is_end = event.get("status") in {"succeeded", "failed"} and not details.get("restored")
+    return float(seconds) if is_end and not is_removal(event) else None
+
+
 def figures(events: Iterable[Mapping[str, Any]], since: datetime, until: datetime) -> list[Figures]:
-    """The four figures of each component in each environment, from events of that time in any order."""
+    """The four figures of each component in each environment, from events in any order."""
     histories: dict[tuple[str, str], _History] = {}
     for event in sorted(events, key=_order):
-        if event.get("environment") != NOWHERE and event.get("stage") in {"deploy", "verify"}:
-            place = str(event.get("component")), str(event.get("environment"))
-            histories.setdefault(place, _History()).add(_Event.read(event))
+        if event.get("environment") != NO_ENVIRONMENT and event.get("stage") in {
+            "deploy",
+            "verify",
+        }:
+            key = str(event.get("component")), str(event.get("environment"))
+            histories.setdefault(key, _History()).add(_Event.read(event))
     days = max((until - since).total_seconds() / _DAY, 1 / _DAY)
-    return [history.figures(*place, days) for place, history in sorted(histories.items())]
+    return [history.figures(*key, days) for key, history in sorted(histories.items())]
 
 
 @dataclass(frozen=True)
 class _Event:
-    """What the figures need of an event: what was done to which version, and when."""
+    """The fields of an event that the figures need."""
 
     stage: str
     status: str
     version: str
     digest: str
     at: datetime
-    changed: object  # False when the component stayed as it was
+    changed: object  # False when the bytes of the component stayed the same
     restored: bool  # a rollback brought the version back
     committed_at: datetime | None
 
@@ -215,7 +217,7 @@ class _Event:
             at=_when(event),
             changed=details.get("changed"),
             restored=bool(details.get("restored")),
-            committed_at=instant(details.get("committed_at")),
+            committed_at=parse_time(details.get("committed_at")),
         )
 
     def is_same(self, other: _Event) -> bool:
@@ -225,7 +227,7 @@ class _Event:
 
 @dataclass
 class _Attempt:
-    """A change that was brought to an environment, or was to be."""
+    """A change that was, or failed to be, deployed."""
 
     event: _Event
     began: datetime
@@ -233,20 +235,19 @@ class _Attempt:
 
 
 class _History:
-    """What happened to a component in an environment, event by event."""
+    """The deployments of a component in an environment, built event by event."""
 
     def __init__(self) -> None:
         self._attempts: list[_Attempt] = []
         self._outages: list[float] = []
         self._broken_since: datetime | None = None
         self._current: _Event | None = None
-        self._started: dict[str, datetime] = {}
+        self._started: dict[str, datetime] = {}  # by version
 
     def figures(self, component: str, environment: str, days: float) -> Figures:
-        """The four figures of what was added."""
+        """The four figures of the events added so far."""
         succeeded = [attempt.event for attempt in self._attempts if not attempt.failed]
-        failures = len(self._attempts) - len(succeeded)
-        leads = [
+        lead_times = [
             (event.at - event.committed_at).total_seconds()
             for event in succeeded
             if event.committed_at and event.committed_at <= event.at
@@ -254,17 +255,17 @@ class _History:
         return Figures(
             component,
             environment,
-            len(succeeded),
-            failures,
-            days,
-            median(leads) if leads else None,
-            median(self._outages) if self._outages else None,
+            deployments=len(succeeded),
+            failures=len(self._attempts) - len(succeeded),
+            days=days,
+            lead_time=median(lead_times) if lead_times else None,
+            restore_time=median(self._outages) if self._outages else None,
         )
 
     def add(self, event: _Event) -> None:
-        """Go on by one event; they come in their order."""
+        """Add the next event in time."""
         if event.status in {"failed", "rolled-back"} and event.changed is False:
-            self._started.pop(event.version, None)  # what failed was a change of something else
+            self._started.pop(event.version, None)  # another component's change failed
         elif event.status == "rolled-back":
             self._fail(event)
             self._restore(event.at)
@@ -280,22 +281,23 @@ class _History:
             self._attempts.append(_Attempt(event, began, failed=True))
             self._broken_since = self._broken_since or began
         elif event.status == "removed":
-            # Neither a failure nor a deployment, and nobody waits any more for what was broken.
+            # Neither a failure nor a deployment, and it ends an outage without a restore.
             self._current = self._broken_since = None
 
     def _succeed(self, event: _Event) -> None:
         began = self._started.pop(event.version, event.at)
         self._restore(event.at)
-        unchanged = (
+        is_unchanged = (
             event.changed is False and self._current is not None and event.is_same(self._current)
         )
         self._current = event
-        if not unchanged and not event.restored:
+        if not is_unchanged and not event.restored:
             self._attempts.append(_Attempt(event, began, failed=False))
 
     def _fail(self, event: _Event) -> None:
-        """The last attempt with this version, which seemed to have gone well, had failed."""
-        attempt = next((one for one in reversed(self._attempts) if one.event.is_same(event)), None)
+        """Mark the last attempt with this version as failed, which had seemed to succeed."""
+        same = (attempt for attempt in reversed(self._attempts) if attempt.event.is_same(event))
+        attempt = next(same, None)
         if attempt is None:
             self._broken_since = self._broken_since or event.at
         elif not attempt.failed:
@@ -309,9 +311,9 @@ class _History:
 
 
 def _order(event: Mapping[str, Any]) -> tuple[datetime, int]:
-    """By time; at one moment a start comes before an end, and what failed before what serves again."""
+    """By time; of events at one time, starts come first and successes last."""
     return _when(event), (*_ORDER, event.get("status")).index(event.get("status"))
 
 
 def _when(event: Mapping[str, Any]) -> datetime:
-    return moment(event) or datetime.fromtimestamp(0, UTC)
+    return time_of(event) or datetime.fromtimestamp(0, UTC)

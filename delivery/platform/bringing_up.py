@@ -17,7 +17,7 @@ from delivery.platform.compose import Compose
 from delivery.platform.lifecycle import Proof
 from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, is_local
-from delivery.records import recorder
+from delivery.records import recorder, sending
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.records.recorder import Recording
 from delivery.registry import local_registry
@@ -168,7 +168,7 @@ def _record_start(recording: Recording, apps: Contents, project: Compose, releas
         running = lifecycle.running(project, release)
         if not running.issuperset(apps.versions):
             deployment = _deployment(apps, apps.only(running))
-            recording.start(deployment, release, to=lifecycle.ledger_address(project))
+            recording.start(deployment, release, ledger=lifecycle.ledger_address(project))
 
 
 def _prove(recording: Recording, apps: Contents, release: Release, address: str) -> Proof:
@@ -179,14 +179,14 @@ def _prove(recording: Recording, apps: Contents, release: Release, address: str)
     already_ran = recording.run is None
     if already_ran:
         with recording.guard():
-            recorder.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
+            sending.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
     image = release.images["api-rest"]
     proof = lifecycle.prove(address, apps.versions.get("api-rest") or image.version or image.key)
     if already_ran:
         with recording.guard():
             if not lifecycle.is_recorded(address, apps.versions):
                 deployment = _deployment(apps, apps)
-                recording.start(deployment, release, to=address)
+                recording.start(deployment, release, ledger=address)
                 recording.finish(deployment.ended(Outcome.UNCHANGED))
     return proof
 

@@ -16,7 +16,7 @@ from delivery.platform.compose import Compose, Service
 from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, image_variable
 from delivery.project.files import ROOT
-from delivery.records.deployment import bytes_of
+from delivery.records.deployment import content_name
 from delivery.records.ledger import Ledger
 from delivery.registry import local_registry
 from delivery.registry.local_registry import pull_missing
@@ -126,7 +126,7 @@ def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     """Whether a ledger says that these run here, by their bytes; not where it does not answer."""
     known = recorded(address)
     return all(
-        bytes_of(known.get(name, "")) == bytes_of(version) for name, version in versions.items()
+        content_name(known.get(name, "")) == content_name(version) for name, version in versions.items()
     )
 
 

@@ -53,4 +53,4 @@ def _record_removal(declaration: Declaration, project: Compose) -> None:
         if versions := {name: known[name] for name in known if name in running}:
             before = Contents(versions=versions)
             removed = Deployment(action=Action.REMOVE, environment=LOCAL, before=before)
-            recording.start(removed, to=address)
+            recording.start(removed, ledger=address)

@@ -1,1 +1,1 @@
-"""What the ledger is told: events, the outbox they wait in, and notifications."""
+"""Tell the ledger of stages and deployments: deployment, events, source, recorder, outbox, sending."""

@@ -1,8 +1,8 @@
-"""A deployment: what a deploy, rollback or removal did to an environment; its record is made of it."""
+"""A deployment: what a deploy, rollback or removal did to an environment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -10,100 +10,96 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from delivery.errors import DeclarationError, validation_message
 
-__all__ = ["Action", "Contents", "Deployment", "Outcome", "bytes_of", "read_deployment"]
+__all__ = ["Action", "Contents", "Deployment", "Outcome", "content_name", "read_deployment"]
 
 
 class Contents(BaseModel):
-    """What is deployed: the version of each component and of the chart, and the digests behind them.
-
-    A digest that is not known is left out.
-    """
+    """The version of each component and of the chart, and the digests that are known."""
 
     model_config = ConfigDict(frozen=True)
 
     versions: Mapping[str, str] = Field(default_factory=dict)
     digests: Mapping[str, str] = Field(default_factory=dict)
 
-    def same(self, other: Contents) -> set[str]:
-        """The components whose bytes are the same in both: by digest, else by what names them."""
-        both = self.versions.keys() & other.versions.keys()
-        return {name for name in both if self._is_same(name, other)}
+    def unchanged_from(self, other: Contents) -> set[str]:
+        """The components whose bytes are the same in both: by digest, else by version."""
+        return {
+            name
+            for name in self.versions.keys() & other.versions.keys()
+            if (
+                self.digests[name] == other.digests[name]
+                if name in self.digests and name in other.digests
+                else content_name(self.versions[name]) == content_name(other.versions[name])
+            )
+        }
 
-    def only(self, names: Mapping[str, object] | set[str]) -> Contents:
+    def only(self, names: Collection[str]) -> Contents:
         """These components alone."""
         return Contents(
             versions={name: version for name, version in self.versions.items() if name in names},
             digests={name: digest for name, digest in self.digests.items() if name in names},
         )
 
-    def _is_same(self, name: str, other: Contents) -> bool:
-        if name in self.digests and name in other.digests:
-            return self.digests[name] == other.digests[name]
-        return bytes_of(self.versions[name]) == bytes_of(other.versions[name])
-
 
 class Action(StrEnum):
     """What is done to an environment."""
 
     DEPLOY = "deploy"
-    ROLLBACK = "rollback"  # an earlier revision serves again, as was asked for
-    VERIFY = "verify"  # one whose tests fail is taken back
+    ROLLBACK = "rollback"  # to an earlier revision, on request
+    VERIFY = "verify"  # a deployment whose tests fail is rolled back
     REMOVE = "remove"
+    NONE = "none"  # a stage of the pipeline that changes no environment
 
 
 class Outcome(StrEnum):
-    """How it went."""
+    """How a deployment ended."""
 
     STARTED = "started"
     SUCCEEDED = "succeeded"
-    UNCHANGED = "unchanged"  # there was nothing to do
+    UNCHANGED = "unchanged"  # the environment ran these contents already
     FAILED = "failed"
-    ROLLED_BACK = "rolled-back"  # it failed, and what served before serves again
+    ROLLED_BACK = "rolled-back"  # it failed, and the environment runs its previous contents again
 
 
 class Deployment(BaseModel):
-    """One change of an environment, from what served before to what serves since.
-
-    context and namespace are empty where docker compose runs it. contents is what it puts there, and
-    is empty for a removal. revision serves since, previous before (helm's numbers; 0: none).
-    """
+    """One change of an environment."""
 
     model_config = ConfigDict(frozen=True)
 
     action: Action
     environment: str
-    context: str = ""
+    context: str = ""  # the kube context and namespace; empty for docker compose
     namespace: str = ""
-    contents: Contents = Contents()
-    before: Contents = Contents()
-    revision: int = 0
-    previous: int = 0
+    contents: Contents = Contents()  # what the environment runs afterwards; empty for a removal
+    before: Contents = Contents()  # what it ran until then
+    revision: int = 0  # the helm revision afterwards; 0: none
+    previous: int = 0  # the helm revision until then; 0: none
     outcome: Outcome = Outcome.STARTED
     error: str = ""
     began: datetime = Field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
 
     @property
-    def subject(self) -> Contents:
-        """What is recorded: what it puts there, or removes."""
+    def affected(self) -> Contents:
+        """What is deployed or, by a removal, removed."""
         return self.before if self.action is Action.REMOVE else self.contents
 
     @property
     def unchanged(self) -> set[str]:
-        """The components that serve on with the same bytes."""
+        """The components whose bytes stay the same."""
         if self.outcome is Outcome.UNCHANGED:
             return set(self.contents.versions)
-        return self.contents.same(self.before)
+        return self.contents.unchanged_from(self.before)
 
     def ended(self, outcome: Outcome, *, error: str = "", at: datetime | None = None) -> Deployment:
-        """The same, with how it ended."""
+        """The same deployment with its outcome and duration."""
         seconds = max(0.0, ((at or datetime.now(UTC)) - self.began).total_seconds())
         return self.model_copy(
             update={"outcome": outcome, "error": error, "seconds": round(seconds, 3)}
         )
 
-    def served_by(self, revision: int, previous: int) -> Deployment:
-        """The same, with helm's revisions: the one that serves since, and the one before."""
+    def with_revisions(self, revision: int, previous: int) -> Deployment:
+        """The same deployment with its helm revisions."""
         return self.model_copy(update={"revision": revision, "previous": previous})
 
     def to_json(self) -> str:
@@ -112,16 +108,16 @@ class Deployment(BaseModel):
 
 
 def read_deployment(text: str, *, file: str) -> Deployment:
-    """Read deployment.json; raise DeclarationError when it is none."""
+    """Parse the text of deployment.json; raise DeclarationError when it is invalid."""
     try:
         return Deployment.model_validate_json(text)
     except ValidationError as error:
         raise DeclarationError(
-            f"read {file}: it is no deployment ({validation_message(error)})",
-            hint="`./run inv deploy` writes it anew",
+            f"cannot read {file}: it is not a deployment ({mistakes(error)})",
+            hint="run `./run inv deploy`, which writes the file again",
         ) from error
 
 
-def bytes_of(version: str) -> str:
-    """What of a version names the bytes: the key of an unreleased one, or all of it."""
+def content_name(version: str) -> str:
+    """The part of a version that names its content: a content key, else the whole version."""
     return version.partition("+")[2] or version

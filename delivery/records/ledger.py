@@ -1,44 +1,84 @@
-"""The deployment ledger: api-rest over HTTP, as api-rest/README.md describes its calls."""
+"""The HTTP client of the ledger, that is of api-rest; api-rest/README.md describes the API."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
-from delivery.errors import PlatformError
-from delivery.records.events import same
+from delivery.errors import DeclarationError, PlatformError
+from delivery.project import saved_settings
+from delivery.project.declaration import Declaration
+from delivery.project.files import ROOT
+from delivery.records.events import SendResult, send_result
 
-__all__ = ["Ledger"]
+__all__ = ["ADDRESS", "TOKEN", "Ledger", "connect", "find_address"]
 
-_TIMEOUT_SECONDS = 10
+ADDRESS = "DELIVERY_LEDGER"
+TOKEN = "DELIVERY_LEDGER_TOKEN"  # noqa: S105  # a variable's name
+_TIMEOUT_SECONDS = 10.0
 _CONNECT_SECONDS = 2.0
+_POLL_SECONDS = 0.1
 _PAGE = 500
-_SHOWN = 300  # characters of an answer that an error quotes
+_QUOTED = 300  # characters of an answer that an error quotes
+
+
+def find_address(declaration: Declaration) -> str:
+    """The ledger's address: DELIVERY_LEDGER, else the declared one, else ""."""
+    address = os.environ.get(ADDRESS, "").strip()
+    if address and not address.startswith(("http://", "https://")):
+        raise DeclarationError(
+            f"cannot read {ADDRESS}: {address!r} is not a URL",
+            hint="use a URL such as http://localhost:8000 or https://ledger.example.com",
+        )
+    declared = declaration.records.ledger if declaration.records else ""
+    return (address or _with_port(declared)).rstrip("/")
+
+
+def _with_port(declared: str) -> str:
+    """The declared address; on this machine with the port that the platform publishes."""
+    parts = urlsplit(declared)
+    port = saved_settings.load(ROOT, os.environ).get(saved_settings.PORTS["api-rest"])
+    if port is None or parts.hostname not in {"localhost", "127.0.0.1"}:
+        return declared
+    return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
+
+
+def connect(declaration: Declaration) -> Ledger:
+    """The ledger to read from; raise DeclarationError when it has no address."""
+    if address := find_address(declaration):
+        return Ledger(address, os.environ.get(TOKEN, ""))
+    raise DeclarationError(
+        "cannot read the ledger: its address is not set",
+        hint=f"set `records.ledger` in delivery.toml, or {ADDRESS}",
+    )
 
 
 class Ledger:
-    """The ledger at a base address such as http://localhost:8000; token is a bearer token, where it wants one."""
+    """A ledger by its base address; token is the bearer token that it asks for, if any."""
 
     def __init__(self, address: str, token: str = "") -> None:
         self.address = address.rstrip("/")
         self._token = token
 
     def post(self, event: dict[str, Any]) -> str:
-        """Hand in a deployment event; return the id that the ledger gave it once the broker has it."""
-        answer = self._ask("POST", "/deployments", "post an event to the ledger", json=event)
+        """Post an event; return its id once the broker has it."""
+        doing = "post an event to the ledger"
+        answer = self._request("POST", "/deployments", doing, json=event)
         if answer.status_code != requests.codes.accepted:
-            raise _unexpected("post an event to the ledger", answer)
+            raise _unexpected(doing, answer)
         return str(answer.json()["id"])
 
-    def offer(self, event: Mapping[str, Any], key: str, *, seconds: float) -> tuple[int, str]:
-        """Hand in an event under its Idempotency-Key: the answer's HTTP status (0: there is none), and what it says.
-
-        Nothing is followed to another address, which would see the token.
-        """
+    def send(
+        self, event: Mapping[str, Any], key: str, *, seconds: float
+    ) -> tuple[SendResult, str]:
+        """Send an event under its Idempotency-Key; return the result and, if any, its reason."""
         try:
+            # A redirect is not followed: another address would see the token.
             answer = requests.post(
                 f"{self.address}/deployments",
                 json=event,
@@ -47,46 +87,39 @@ class Ledger:
                 timeout=(min(_CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
             )
-        except requests.Timeout:
-            return 0, "it does not answer in time"
-        except requests.ConnectionError:
-            return 0, "nobody answers there"
         except (requests.RequestException, ValueError) as error:
-            return 0, f"it cannot be asked ({type(error).__name__})"
-        return answer.status_code, _said(answer)
+            return SendResult.UNAVAILABLE, _reason(error)
+        return send_result(answer.status_code), _describe(answer)
 
-    def answers(self) -> str:
-        """How the ledger answers to who reads from it, in a line."""
+    def status(self) -> str:
+        """How the ledger answers a reader, for people."""
         try:
-            answer = self._ask(
-                "GET",
-                "/deployments",
-                "ask",
-                params={"limit": "1"},
-                timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS),
-            )
+            answer = self._get({"limit": "1"}, _CONNECT_SECONDS)
         except PlatformError:
             return "it does not answer"
-        return "it answers" if answer.status_code == requests.codes.ok else _said(answer)
+        return "it answers" if answer.status_code == requests.codes.ok else _describe(answer)
 
     def readiness(self) -> tuple[str, tuple[str, ...]]:
-        """What the ledger says of itself: ready, degraded or not ready, and why."""
+        """The ledger's own state, ready, degraded or not ready, with the reasons."""
         doing = "ask the ledger whether it is ready"
-        answer = self._ask("GET", "/ready", doing, timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS))
+        answer = self._request("GET", "/ready", doing, timeout=_CONNECT_SECONDS)
         try:
-            told = answer.json()
-            if "error" in told:  # it is shutting down
-                return "not ready", (str(told["error"]["message"]),)
-            return str(told["status"]), tuple(map(str, told.get("reasons", ())))
+            document = answer.json()
+            if "error" in document:  # it is shutting down
+                return "not ready", (str(document["error"]["message"]),)
+            return str(document["status"]), tuple(map(str, document.get("reasons", ())))
         except (ValueError, KeyError, TypeError) as error:
-            raise self._no_ledger(doing) from error
+            raise self._not_a_ledger(doing) from error
 
-    def holds(self, event: Mapping[str, Any], since: str, *, seconds: float) -> bool | None:
-        """Whether the ledger has stored this event since a time; None when it does not say."""
+    def has(self, event: Mapping[str, Any], since: str, *, seconds: float) -> bool | None:
+        """Whether the ledger has stored this event since a time; None when it does not answer."""
         fields = ("component", "environment", "version", "stage", "status", "responsible")
         query = {**{name: str(event[name]) for name in fields if name in event}, "since": since}
         try:
-            return any(same(event, one) for one in self._pages(query, seconds))
+            return any(
+                all(stored.get(name) == value for name, value in event.items())
+                for stored in self._pages(query, seconds)
+            )
         except PlatformError:
             return None
 
@@ -95,114 +128,126 @@ class Ledger:
         return list(self._pages({**filters, "since": since}, _TIMEOUT_SECONDS))
 
     def running(self, environment: str) -> dict[str, str]:
-        """The version of each component that runs in an environment, as the ledger knows."""
+        """The version of each component that the ledger says an environment runs."""
         doing = "ask the ledger what runs"
-        answer = self._ask("GET", "/environments", doing)
+        answer = self._request("GET", "/environments", doing)
         if answer.status_code != requests.codes.ok:
             raise _unexpected(doing, answer)
         try:
             return {
-                str(one["component"]): str(one["version"])
-                for found in answer.json()["environments"]
-                if found["environment"] == environment
-                for one in found["components"]
+                str(component["component"]): str(component["version"])
+                for entry in answer.json()["environments"]
+                if entry["environment"] == environment
+                for component in entry["components"]
             }
         except (ValueError, KeyError, TypeError) as error:
-            raise self._no_ledger(doing) from error
-
-    def _no_ledger(self, doing: str) -> PlatformError:
-        return PlatformError(
-            f"{doing}: {self.address} answers, but is no ledger",
-            hint="`records.ledger` in delivery.toml, or DELIVERY_LEDGER, is the address of an api-rest",
-        )
-
-    def _pages(self, query: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
-        doing = "read deployments from the ledger"
-        asked: dict[str, str] = {**query, "limit": str(_PAGE)}
-        while True:
-            answer = self._ask(
-                "GET",
-                "/deployments",
-                doing,
-                params=asked,
-                timeout=(min(_CONNECT_SECONDS, seconds), seconds),
-            )
-            if answer.status_code != requests.codes.ok:
-                raise _unexpected(doing, answer)
-            try:
-                page = answer.json()
-                found, cursor = list(page["deployments"]), page["next"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise self._no_ledger(doing) from error
-            yield from found
-            if not cursor:
-                return
-            asked["cursor"] = str(cursor)
+            raise self._not_a_ledger(doing) from error
 
     def wait_for(self, identifier: str, *, seconds: float) -> tuple[dict[str, Any], float]:
-        """Read an event back, waiting until the worker has stored it; the event, and how many seconds that took."""
-        doing = f"read event {identifier} back from the ledger"
+        """The event with this id, once the worker has stored it, and the seconds until then."""
+        doing = f"read event {identifier} from the ledger"
         began = time.monotonic()
         while True:
-            answer = self._ask("GET", f"/deployments/{identifier}", doing)
+            answer = self._request("GET", f"/deployments/{identifier}", doing)
             if answer.status_code == requests.codes.ok:
                 return answer.json(), time.monotonic() - began
             if answer.status_code != requests.codes.not_found:
                 raise _unexpected(doing, answer)
             if time.monotonic() - began > seconds:
                 raise PlatformError(
-                    f"{doing}: the worker has not stored it in {seconds:.0f} s",
-                    hint="`./run inv logs --service async-worker` says what it does",
+                    f"cannot {doing}: the worker has not stored it within {seconds:.0f} s",
+                    hint="see `./run inv logs --service async-worker`",
                 )
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
+
+    def _pages(self, query: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
+        query = {**query, "limit": str(_PAGE)}
+        while True:
+            answer = self._get(query, seconds)
+            if answer.status_code != requests.codes.ok:
+                raise _unexpected("read deployments from the ledger", answer)
+            try:
+                page = answer.json()
+                events, cursor = list(page["deployments"]), page["next"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._not_a_ledger("read deployments from the ledger") from error
+            yield from events
+            if not cursor:
+                return
+            query["cursor"] = str(cursor)
+
+    def _get(self, query: Mapping[str, str], seconds: float) -> requests.Response:
+        timeout = (min(_CONNECT_SECONDS, seconds), seconds)
+        doing = "read deployments from the ledger"
+        return self._request("GET", "/deployments", doing, params=query, timeout=timeout)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        *,
+        timeout: float | tuple[float, float] = _TIMEOUT_SECONDS,
+        **options: Any,  # noqa: ANN401  # requests' own
+    ) -> requests.Response:
+        try:
+            return requests.request(
+                method,
+                f"{self.address}{path}",
+                auth=self._authorize,
+                allow_redirects=False,
+                timeout=timeout,
+                **options,
+            )
+        except requests.RequestException as error:
+            raise PlatformError(
+                f"cannot {doing}: {self.address}: {_reason(error)}",
+                hint=f"see `./run inv status`, or name another ledger by {ADDRESS} or by "
+                "records.ledger in delivery.toml",
+            ) from error
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Send our token, or nothing: without an auth requests sends the login of ~/.netrc instead."""
+        """Send the token or nothing: by default requests sends the login of ~/.netrc."""
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _ask(self, method: str, path: str, doing: str, **options: Any) -> requests.Response:  # noqa: ANN401  # requests' own
-        told: dict[str, Any] = {
-            "timeout": _TIMEOUT_SECONDS,
-            "auth": self._authorize,
-            "allow_redirects": False,
-        }
-        try:
-            return requests.request(method, f"{self.address}{path}", **{**told, **options})  # noqa: S113  # told has one
-        except requests.RequestException as error:
-            raise PlatformError(
-                f"{doing}: {self.address} does not answer: {_reason(error)}",
-                hint="`./run inv status` says what runs here; DELIVERY_LEDGER, or records.ledger in delivery.toml, names another",
-            ) from error
+    def _not_a_ledger(self, doing: str) -> PlatformError:
+        return PlatformError(
+            f"cannot {doing}: {self.address} answers, but is not a ledger",
+            hint=f"set `records.ledger` in delivery.toml, or {ADDRESS}, to the address of an "
+            "api-rest",
+        )
 
 
-def _said(answer: requests.Response) -> str:
-    """What an answer that is no 202 says, in a line: the ledger's own words where they can be read."""
+def _describe(answer: requests.Response) -> str:
+    """An answer in a line: its status, and the ledger's error message where it has one."""
     try:
-        told = answer.json()["error"]
-        fields = "; ".join(f"{name} {why}" for name, why in told.get("fields", {}).items())
-        text = f"{told['message']}{f' ({fields})' if fields else ''}"
+        error = answer.json()["error"]
+        fields = "; ".join(f"{name} {why}" for name, why in error.get("fields", {}).items())
+        text = f"{error['message']}{f' ({fields})' if fields else ''}"
     except (ValueError, KeyError, TypeError, AttributeError):
         text = " ".join(answer.text.split())
-    return f"it answered {answer.status_code}{f': {text[:_SHOWN]}' if text else ''}"
+    return f"it answered {answer.status_code}{f': {text[:_QUOTED]}' if text else ''}"
 
 
 def _unexpected(doing: str, answer: requests.Response) -> PlatformError:
     hints = {
-        401: "set DELIVERY_LEDGER_TOKEN to a token that the ledger knows",
-        403: "DELIVERY_LEDGER_TOKEN is of no use for this: api-rest's TOKENS_FILE says what it may do",
+        401: f"set {TOKEN} to a token that the ledger knows",
+        403: f"set {TOKEN} to a token that may do this, by api-rest's TOKENS_FILE",
     }
     return PlatformError(
-        f"{doing}: it answered {answer.status_code}: {answer.text[:_SHOWN]}",
-        hint=hints.get(answer.status_code, "`./run inv logs --service api-rest` says more"),
+        f"cannot {doing}: it answered {answer.status_code}: {answer.text[:_QUOTED]}",
+        hint=hints.get(answer.status_code, "see `./run inv logs --service api-rest`"),
     )
 
 
-def _reason(error: requests.RequestException) -> str:
-    """Why a request got no answer, without what the library was about to do."""
+def _reason(error: Exception) -> str:
+    """Why a request got no answer."""
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not trusted"
     if isinstance(error, requests.Timeout):
-        return "it took too long"
-    return "nobody is there" if isinstance(error, requests.ConnectionError) else str(error)
+        return "it does not answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "it does not answer"
+    return f"it cannot be asked ({type(error).__name__})"

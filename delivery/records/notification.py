@@ -1,6 +1,6 @@
-"""Tell people how a pipeline went: by apprise, so a URL names Slack, Teams, mail or a webhook.
+"""Notify people of the outcome of a pipeline, by apprise: Slack, Teams, mail, or a webhook.
 
-apprise is slow to import: import this module only where something is sent.
+apprise is slow to import: import this module only where a notification is sent.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 from delivery import console, machine
 from delivery.errors import DeclarationError, DeliveryError, did_you_mean
 from delivery.project.files import ROOT
-from delivery.records import recorder
-from delivery.records.events import NO_DATA, StageTime, lasting, span, stage_times
+from delivery.records import journal, sending, source
+from delivery.records.events import NO_DATA, format_seconds
+from delivery.records.stage_times import StageTime, stage_times, total_seconds
 
-__all__ = ["RESULTS", "VARIABLE", "Notice", "announce", "notice", "notify"]
+__all__ = ["RESULTS", "VARIABLE", "Notice", "announce", "load_notice", "notify"]
 
 VARIABLE = "DELIVERY_WEBHOOK"
-# Jenkins' name of each outcome, with the words for it and apprise's type, which sets colour and icon.
+# Jenkins' name of each outcome, with a symbol, words, and apprise's type (colour and icon).
 RESULTS = {
     "SUCCESS": ("✅", "succeeded", NotifyType.SUCCESS),
     "UNSTABLE": ("⚠️", "succeeded, with complaints", NotifyType.WARNING),
@@ -35,16 +36,16 @@ RESULTS = {
 }
 _KINDS = {"pull-request": "pull request ", "tag": "tag "}
 _RETRIES, _WAIT_SECONDS = 2, 0.5
-_DELIVER_SECONDS = 10.0  # for the outbox, which holds nothing up
-# A webhook that apprise does not know gets {"text": …}, which Slack and its likes take. A redirect
-# would turn the POST into a GET, which succeeds and tells nobody.
+_DELIVER_SECONDS = 10.0
+# A webhook that apprise does not know gets {"text": …}, which Slack and similar services accept. A
+# redirect would turn the POST into a GET, which succeeds without a notification.
 _SLACK_LIKE = {":message": "text", ":title": "", ":type": "", ":version": "", ":attachments": ""}
 _WEBHOOK = {**_SLACK_LIKE, "redirect": "no"}
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What there is to say about a pipeline; a field is empty where its value is unknown."""
+    """The outcome of a pipeline; a field is empty where its value is unknown."""
 
     result: str
     project: str
@@ -52,20 +53,20 @@ class Notice:
     version: str
     subject: str
     environment: str
-    responsible: str
+    actor: str
     build: str
     seconds: float | None
     stages: Sequence[StageTime]
 
     def lines(self) -> list[str]:
-        """The notice as plain text, one fact a line."""
+        """The notice as lines of text."""
         stages = ", ".join(_stage(stage) for stage in self.stages)
         subject = f"“{self.subject}”" if self.subject else ""
         facts = {
             "what": " ".join(filter(None, (self.version, subject))),
             "where": self.environment or "nowhere",
-            "who": self.responsible,
-            "how long": NO_DATA if self.seconds is None else lasting(self.seconds),
+            "who": self.actor,
+            "how long": NO_DATA if self.seconds is None else format_seconds(self.seconds),
             "stages": stages or NO_DATA,
             "build": self.build if self.build.startswith(("http://", "https://")) else "",
         }
@@ -73,28 +74,29 @@ class Notice:
 
     @property
     def headline(self) -> str:
-        """The outcome in a line."""
+        """The outcome in one line."""
         sign, words, _ = RESULTS[self.result]
         return f"{sign} {self.project}{f', {self.ref},' if self.ref else ''} {words}"
 
 
-def notice(result: str, root: Path = ROOT) -> Notice:
-    """The notice of this pipeline, from git and from what its stages have recorded."""
-    events = recorder.journal(root)
-    stages, seconds, build = stage_times(events), span(events), recorder.pipeline()
+def load_notice(result: str, root: Path = ROOT) -> Notice:
+    """The notice of this pipeline, from Git and from the records of its stages."""
+    records = journal.read(root)
+    stages, seconds = stage_times(records), total_seconds(records)
+    build = machine.pipeline()
     try:
-        source = recorder.source(root)
-    except (DeliveryError, OSError):  # the outcome is told all the same
-        return Notice(result, root.name, "", "", "", "", machine.actor(), build, seconds, stages)
-    ref = source.decision.ref
+        clone = source.look(root)
+    except (DeliveryError, OSError):  # the outcome alone is worth a notification
+        return Notice(result, root.name, "", "", "", "", machine.user(), build, seconds, stages)
+    ref = clone.decision.ref
     return Notice(
         result=result,
-        project=source.declaration.name,
+        project=clone.declaration.name,
         ref=f"{_KINDS.get(ref.kind, '')}{ref.name}",
-        version=source.versions[source.declaration.name],
-        subject=source.subject,
-        environment=source.decision.environment,
-        responsible=source.origin.responsible,
+        version=clone.versions[clone.declaration.name],
+        subject=clone.subject,
+        environment=clone.decision.environment,
+        actor=clone.origin.actor,
         build=build,
         seconds=seconds,
         stages=stages,
@@ -102,29 +104,29 @@ def notice(result: str, root: Path = ROOT) -> Notice:
 
 
 def announce(result: str) -> None:
-    """Say how the pipeline went, send it, and deliver the outbox once more.
+    """Print the outcome of the pipeline, send a notification, and deliver the outbox.
 
-    A notification or a delivery that fails is a warning. Raises DeclarationError for a result that
-    Jenkins does not know.
+    A failed notification or delivery is printed as a warning. Raises DeclarationError for a result
+    that is not one of Jenkins'.
     """
     result = result.upper()
     if result not in RESULTS:
-        known = f"--result takes one of {', '.join(RESULTS)}"
+        known = f"pass one of {', '.join(RESULTS)} as --result"
         raise DeclarationError(
-            f"notify of {result}: that is no outcome of a build",
+            f"cannot notify of {result}: it is not an outcome of a build",
             hint=did_you_mean(result, RESULTS, known),
         )
-    current = notice(result)
-    for line in (current.headline, *current.lines()):
+    notice = load_notice(result)
+    for line in (notice.headline, *notice.lines()):
         console.say(line)
     if not os.environ.get(VARIABLE, "").strip():
         console.say(f"no notification was sent: {VARIABLE} is not set")
-    elif problem := notify(current):
+    elif problem := notify(notice):
         console.say(f"warning: the notification was not sent: {problem}")
     else:
         console.say("the notification was sent")
     try:
-        report = recorder.deliver(seconds=_DELIVER_SECONDS, wait=_DELIVER_SECONDS)
+        report = sending.deliver(seconds=_DELIVER_SECONDS, wait=_DELIVER_SECONDS)
     except DeliveryError as error:
         console.say(f"warning: {error.message}")
         return
@@ -134,29 +136,29 @@ def announce(result: str) -> None:
 
 
 def notify(notice: Notice) -> str:
-    """Send a notice to the URL in DELIVERY_WEBHOOK; return "" or what went wrong, without the URL."""
-    # Python prints a warning that no handler takes, and some of urllib3's name the URL.
+    """Send a notice to the URL in DELIVERY_WEBHOOK; return "" or the problem, without the URL."""
+    # Without a handler Python prints warnings, and some of urllib3's contain the URL.
     log = io.StringIO()
     logging.getLogger().addHandler(logging.StreamHandler(log))
     service, is_webhook = _service(os.environ.get(VARIABLE, "").strip())
     if service is None:
-        return f"{VARIABLE} is no URL that apprise knows"
+        return f"{VARIABLE} is not a URL that apprise knows"
     title, body = notice.headline, "\n".join(notice.lines())
     if is_webhook:
         title, body = "", _escaped(f"{title}\n{body}")
     _, _, kind = RESULTS[notice.result]
     if Apprise(service).notify(body, title, kind, body_format=NotifyFormat.TEXT):
         return ""
-    # Only the status is taken over: some services' warnings name whom they tell.
+    # Only the status is used: the warnings of some services contain addresses.
     statuses = re.findall(r"error=(\d{3})", log.getvalue())
-    return f"it answered {statuses[-1]}" if statuses else "it cannot be reached, or refuses it"
+    return f"it answered {statuses[-1]}" if statuses else "it cannot be reached, or refuses the notification"
 
 
 def _service(url: str) -> tuple[NotifyBase | None, bool]:
-    """The service that a URL names (None: none), and whether it is a webhook that apprise does not know."""
+    """The service of a URL, None if invalid, and whether it is a webhook unknown to apprise."""
     asset = AppriseAsset(
         app_id="delivery-platform",
-        image_url_mask="",  # else icons from elsewhere
+        image_url_mask="",  # no icons from other hosts
         default_service_retry=_RETRIES,
         default_service_wait=_WAIT_SECONDS,
     )
@@ -177,11 +179,11 @@ def _service(url: str) -> tuple[NotifyBase | None, bool]:
 
 
 def _stage(stage: StageTime) -> str:
-    seconds = "did not end" if stage.seconds is None else lasting(stage.seconds)
+    seconds = "did not end" if stage.seconds is None else format_seconds(stage.seconds)
     status = "" if stage.status in {"succeeded", "started"} else f" ({stage.status})"
     return f"{stage.stage} {seconds}{status}"
 
 
 def _escaped(text: str) -> str:
-    """A text in which Slack and its likes see neither links nor mentions."""
+    """A text in which Slack and similar services see neither links nor mentions."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,7 +1,7 @@
-"""The outbox: events for the ledger, each a file that is there whole or not at all, until the ledger has taken it.
+"""The outbox: a folder in which events wait, a file each, until the ledger has accepted them.
 
-One folder for every clone of a user, outside the cache, or the one that DELIVERY_OUTBOX names. Names sort by time. Whoever
-delivers holds a lock; whoever adds needs none.
+All clones of a user share it. File names sort by time. A process that delivers holds a lock; a
+process that adds events needs none.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from pydantic import BaseModel
 
 from delivery import cache
 from delivery.errors import DeliveryError
-from delivery.records.events import Fate
+from delivery.records.events import SendResult
 
 __all__ = [
     "Rejected",
     "Report",
     "Waiting",
     "add",
-    "again",
     "deliver",
     "folder",
     "rejected",
+    "retry_rejected",
     "take_over",
     "to_json",
     "undelivered_in",
@@ -41,27 +42,27 @@ __all__ = [
 
 _VARIABLE = "DELIVERY_OUTBOX"
 _REJECTED = "rejected"
-_ENDING = ".json"
-_UNDER_WAY = ".tmp"
-_UNREADABLE = "it is no event, or not whole"
-_TAKE_OVER_SECONDS = 10  # how long another process may take to move a few files
-_LEFT_SECONDS = 3600  # a file that was begun so long ago is of a process that was killed
-_last = [0]  # the stamp of the event that was added last
+_SUFFIX = ".json"
+_TEMPORARY = ".tmp"
+_UNREADABLE = "it is not an event, or incomplete"
+_TAKE_OVER_SECONDS = 10.0  # more than another process takes to move a few files
+_ABANDONED_SECONDS = 3600  # a temporary file of this age belongs to a process that was killed
+_last_stamp = [0]
 _not_taken_over: set[Path] = set()  # former outboxes that a warning was printed for
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """An event that waits: its file, the Idempotency-Key that it is always sent with, and the ledger that it is for."""
+    """An event that waits."""
 
     file: Path
-    key: str
+    key: str  # the Idempotency-Key of every try to send it
     ledger: str
     event: Mapping[str, Any]
     since: datetime
 
     def row(self) -> tuple[str, ...]:
-        """The event for people: since when it waits, what it says, and for which ledger."""
+        """The event as a row of a table."""
         names = ("component", "version", "environment", "stage", "status")
         since = self.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         return (since, *(str(self.event.get(name)) for name in names), self.ledger)
@@ -69,47 +70,45 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Rejected:
-    """What will never be taken, and why; event is None for a file that cannot be read."""
+    """An event that the ledger will never accept, or a file that is not an event."""
 
     file: Path
     why: str
-    event: Mapping[str, Any] | None = None
+    event: Mapping[str, Any] | None = None  # None: the file is not an event
 
 
 @dataclass
 class Report:
-    """What came of a delivery: how many went, how many wait, what was put aside now, and what each ledger said that took none.
-
-    busy: another process delivers. late: there was no time for all.
-    """
+    """The result of a delivery."""
 
     sent: int = 0
     waiting: int = 0
     rejected: list[Rejected] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
-    busy: bool = False
-    late: bool = False
+    reasons: dict[str, str] = field(default_factory=dict)  # why events wait, by ledger
+    busy: bool = False  # another process delivers
+    late: bool = False  # the time was over before all events were sent
 
 
-Send = Callable[[Waiting], tuple[Fate, str]]
+Send = Callable[[Waiting], tuple[SendResult, str]]
 
 
 class _Content(BaseModel):
-    """The JSON document in an event's file; why: for what reason it was put aside."""
+    """The JSON document in an event's file."""
 
     key: str
     ledger: str
     event: dict[str, Any]
-    why: str | None = None
+    why: str | None = None  # why it was rejected
 
 
 def folder() -> Path:
-    """Where events wait, made if need be, with what waited where earlier versions kept it.
+    """The folder in which events wait, DELIVERY_OUTBOX or one outside the cache; it is created.
 
-    A failure to take that over is a warning, once a process: new events must not be lost for old ones.
+    Events that wait where earlier versions kept them are moved to it. When that fails, a warning is
+    printed once: old events must not keep new ones from being added.
     """
     path = _folder()
-    with _saying(f"make the outbox {path}"):
+    with _errors(f"make the outbox {path}"):
         path.mkdir(parents=True, exist_ok=True)
     if not os.environ.get(_VARIABLE) and (former := _former()) not in _not_taken_over:
         try:
@@ -131,34 +130,28 @@ def _default() -> Path:
 
 
 def _former() -> Path:
-    """Where the outbox was in earlier versions, which another clone may still run: in the cache."""
+    """The outbox of earlier versions, in the cache; another clone may still use it."""
     return cache.cache_home() / "outbox"
 
 
 def take_over() -> None:
     """Move events from the cache, where earlier versions kept them, to the default outbox.
 
-    Each file is moved whole, under its name. Of two processes one moves; the other waits for it. Raises
-    DeliveryError when one cannot be moved.
+    Raises DeliveryError when an event cannot be moved.
     """
     source, target = _former(), _default()
     folders = [(source, target), (source / _REJECTED, target / _REJECTED)]
-    with _saying(f"cannot take over the events in {source}"):
+    with _errors(f"take over the events in {source}"):
         if source.resolve() == target.resolve() or not any(_files(old) for old, _ in folders):
             return
-        from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-
         target.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(target / ".take-over.lock", timeout=_TAKE_OVER_SECONDS):
-                for old, new in folders:
-                    _move(_files(old), new)
-        except Timeout as error:
-            raise OSError(errno.EBUSY, "another process holds them") from error
+        with _lock(target / ".take-over.lock", _TAKE_OVER_SECONDS):
+            for old, new in folders:
+                _move(_files(old), new)
 
 
 def _move(files: Iterable[Path], target: Path) -> None:
-    """Move files into a folder; one that an earlier version delivers meanwhile is gone."""
+    """Move files into a folder, except those that an earlier version delivers meanwhile."""
     target.mkdir(exist_ok=True)
     for file in files:
         with contextlib.suppress(FileNotFoundError):
@@ -167,7 +160,8 @@ def _move(files: Iterable[Path], target: Path) -> None:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                # Another file system: there twice for a moment, which its key makes up for.
+                # On another file system the event exists twice for a moment. If both are sent, the
+                # ledger ignores the second by its key.
                 _write_bytes(target / file.name, file.read_bytes())
                 file.unlink()
     _sync(target)
@@ -175,134 +169,122 @@ def _move(files: Iterable[Path], target: Path) -> None:
 
 def undelivered_in(folder: Path) -> list[Path]:
     """The files of the events, waiting or rejected, that are inside a folder."""
-    places = {place.resolve() for place in (_folder(), _default(), _former())}
-    inside = sorted(place for place in places if place.is_relative_to(folder.resolve()))
-    return [file for place in inside for file in (*_files(place), *_files(place / _REJECTED))]
+    outboxes = {path.resolve() for path in (_folder(), _default(), _former())}
+    inside = sorted(path for path in outboxes if path.is_relative_to(folder.resolve()))
+    return [file for path in inside for file in (*_files(path), *_files(path / _REJECTED))]
 
 
 def add(ledger: str, events: Iterable[Mapping[str, Any]]) -> None:
-    """Put events into the outbox, in this order; when this returns they outlive a crash of the machine."""
-    place = folder()
-    with _saying(f"put an event into the outbox {place}"):
+    """Add events in this order; when this returns they survive a crash of the machine."""
+    path = folder()
+    with _errors(f"add an event to the outbox {path}"):
         for event in events:
             key = str(uuid.uuid4())
+            # The next nanosecond at least, so that events stay in order when the clock is set back.
+            _last_stamp[0] = max(time.time_ns(), _last_stamp[0] + 1)
             content = _Content(key=key, ledger=ledger, event=dict(event))
-            _write(place / f"{_stamp():020d}-{key}{_ENDING}", content)
-        _sync(place)
-
-
-def _stamp() -> int:
-    """Nanoseconds since 1970, always more than the time before, whatever happens to the clock."""
-    _last[0] = max(time.time_ns(), _last[0] + 1)
-    return _last[0]
+            _write(path / f"{_last_stamp[0]:020d}-{key}{_SUFFIX}", content)
+        _sync(path)
 
 
 def waiting() -> list[Waiting]:
-    """The events that wait, the oldest first; a file that is none of ours, or cannot be read, is left to `deliver`."""
-    return [one for file in _files(folder()) if isinstance(one := _read(file), Waiting)]
+    """The events that wait, the oldest first; `deliver` reports files that are not events."""
+    return [event for file in _files(folder()) if isinstance(event := _read(file), Waiting)]
 
 
 def rejected() -> list[Rejected]:
-    """What was put aside, the oldest first."""
+    """The rejected events, the oldest first."""
     return [_read_rejected(file) for file in _files(folder() / _REJECTED)]
 
 
-def to_json(pending: Iterable[Waiting], aside: Iterable[Rejected]) -> dict[str, Any]:
-    """What waits and what was put aside, for a machine."""
+def to_json(waiting: Iterable[Waiting], rejected: Iterable[Rejected]) -> dict[str, Any]:
+    """The events as a JSON document."""
     return {
         "waiting": [
             {"since": event.since.isoformat(), "ledger": event.ledger, "event": event.event}
-            for event in pending
+            for event in waiting
         ],
-        "rejected": [{"file": str(event.file), "why": event.why} for event in aside],
+        "rejected": [{"file": str(event.file), "why": event.why} for event in rejected],
     }
 
 
-def again() -> int:
-    """Let what was put aside wait once more, under the keys that it had; how many there are."""
-    place, count = folder(), 0
-    with _saying(f"take back what was put aside in {place}"):
-        for one in rejected():
-            if one.event is not None:
-                content = _Content.model_validate_json(one.file.read_bytes())
-                _write(place / one.file.name, content.model_copy(update={"why": None}))
-                one.file.unlink()
+def retry_rejected() -> int:
+    """Let the rejected events wait again, under their keys; return how many there are."""
+    path, count = folder(), 0
+    with _errors(f"retry the rejected events in {path}"):
+        for event in rejected():
+            if event.event is not None:
+                content = _Content.model_validate_json(event.file.read_bytes())
+                _write(path / event.file.name, content.model_copy(update={"why": None}))
+                event.file.unlink()
                 count += 1
-        _sync(place)
+        _sync(path)
     return count
 
 
-def deliver(
-    send: Send, *, seconds: float, wait: float = 0.0, clock: Callable[[], float] = time.monotonic
-) -> Report:
-    """Send what waits, the oldest first, for as long as there is time; what is taken leaves the outbox.
+def deliver(send: Send, *, seconds: float, wait: float = 0.0) -> Report:
+    """Send the events that wait, the oldest first, within this time, and remove those accepted.
 
-    Of two processes one delivers; the other waits so long for its turn, and goes away otherwise. A ledger that takes nothing now
-    is asked once. What one fails to take holds back what comes after it of the same component, and nothing else.
+    If another process delivers, wait up to `wait` seconds for it to finish. A ledger that is
+    unavailable is asked once. An event that failed holds back later events of its component only.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # only here: a command that does not need it starts sooner
-
-    place, report, ends = folder(), Report(), clock() + seconds
-    with _saying(f"deliver what waits in the outbox {place}"):
-        if not _files(place):
+    path, report, deadline = folder(), Report(), monotonic() + seconds
+    with _errors(f"deliver the events in {path}"):
+        if not _files(path):
             return report
-        lock = FileLock(place / ".lock")
         try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            return Report(waiting=len(_files(place)), busy=True)
-        try:
-            _clean(place)
-            _deliver(place, send, report, lambda: clock() >= ends)
-        finally:
-            lock.release()
-        report.waiting = len(_files(place))
+            with _lock(path / ".lock", wait):
+                _remove_abandoned(path)
+                _deliver(path, send, report, deadline)
+        except TimeoutError:
+            report.busy = True
+        report.waiting = len(_files(path))
     return report
 
 
-def _deliver(place: Path, send: Send, report: Report, over: Callable[[], bool]) -> None:
-    held: set[tuple[str, str]] = set()
-    for file in _files(place):
-        if over():
+def _deliver(path: Path, send: Send, report: Report, deadline: float) -> None:
+    failed: set[tuple[str, str]] = set()
+    for file in _files(path):
+        if monotonic() >= deadline:
             report.late = True
             return
-        one = _read(file)
-        if one is None:  # gone meanwhile
+        event = _read(file)
+        if event is None:
             continue
-        if isinstance(one, Rejected):
-            report.rejected.append(_set_aside(place, one))
+        if isinstance(event, Rejected):
+            report.rejected.append(_reject(path, event))
             continue
-        line = (one.ledger, str(one.event.get("component")))
-        if one.ledger in report.reasons or line in held:
+        component = (event.ledger, str(event.event.get("component")))
+        if event.ledger in report.reasons or component in failed:
             continue
-        fate, why = send(one)
-        if fate is Fate.DELIVERED:
+        result, why = send(event)
+        if result is SendResult.DELIVERED:
             file.unlink(missing_ok=True)
             report.sent += 1
-        elif fate is Fate.REJECTED:
-            report.rejected.append(_set_aside(place, Rejected(file, why, one.event)))
-        elif fate is Fate.HELD:
-            held.add(line)
+        elif result is SendResult.REJECTED:
+            report.rejected.append(_reject(path, Rejected(file, why, event.event)))
+        elif result is SendResult.FAILED:
+            failed.add(component)
         else:
-            report.reasons[one.ledger] = why
-    for ledger, component in sorted(held):
-        report.reasons.setdefault(ledger, f"it fails to take an event of {component}")
+            report.reasons[event.ledger] = why
+    for ledger, name in sorted(failed):
+        report.reasons.setdefault(ledger, f"it fails to store an event of {name}")
 
 
-def _files(place: Path) -> list[Path]:
-    """The events' files of a folder, the oldest first."""
+def _files(path: Path) -> list[Path]:
+    """The files of the events in a folder, the oldest first."""
     try:
         return sorted(
             file
-            for file in place.iterdir()
-            if file.name.endswith(_ENDING) and not file.name.startswith(".")
+            for file in path.iterdir()
+            if file.name.endswith(_SUFFIX) and not file.name.startswith(".")
         )
     except FileNotFoundError:
         return []
 
 
 def _read(file: Path) -> Waiting | Rejected | None:
-    """The event in a file; None when it is gone meanwhile, Rejected when it is none."""
+    """The event in a file; None when the file was removed, Rejected when it is not an event."""
     try:
         content = _Content.model_validate_json(file.read_bytes())
         since = datetime.fromtimestamp(int(file.name.partition("-")[0]) / 1e9, UTC)
@@ -318,68 +300,76 @@ def _read_rejected(file: Path) -> Rejected:
         content = _Content.model_validate_json(file.read_bytes())
     except (OSError, ValueError):
         return Rejected(file, _UNREADABLE)
-    return (
-        Rejected(file, content.why, content.event) if content.why else Rejected(file, _UNREADABLE)
-    )
+    return Rejected(file, content.why or _UNREADABLE, content.event if content.why else None)
 
 
-def _set_aside(place: Path, one: Rejected) -> Rejected:
-    """Move a file out of the way; an event takes along why."""
-    target = place / _REJECTED / one.file.name
+def _reject(path: Path, event: Rejected) -> Rejected:
+    """Move a file to the rejected ones, an event with the reason."""
+    target = path / _REJECTED / event.file.name
     target.parent.mkdir(exist_ok=True)
-    if one.event is None:
-        one.file.replace(target)
+    if event.event is None:
+        event.file.replace(target)
     else:
-        content = _Content.model_validate_json(one.file.read_bytes())
-        _write(target, content.model_copy(update={"why": one.why}))
+        content = _Content.model_validate_json(event.file.read_bytes())
+        _write(target, content.model_copy(update={"why": event.why}))
         _sync(target.parent)
-        one.file.unlink(missing_ok=True)
-    return Rejected(target, one.why, one.event)
+        event.file.unlink(missing_ok=True)
+    return Rejected(target, event.why, event.event)
 
 
 def _write(file: Path, content: _Content) -> None:
-    """Write an event's file that is there whole or not at all, on the disk when this returns."""
+    """Write an event's file, on the disk when this returns: the whole file or none."""
     _write_bytes(file, content.model_dump_json(exclude_none=True).encode())
 
 
 def _write_bytes(file: Path, content: bytes) -> None:
-    begun = file.with_name(f".{file.name}{_UNDER_WAY}")
+    temporary = file.with_name(f".{file.name}{_TEMPORARY}")
     try:
-        # Only for who owns it: details may say more than everybody is to know.
-        with os.fdopen(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        # Readable by its owner alone: the details of an event may be confidential.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        begun.replace(file)
+        temporary.replace(file)
     except BaseException:
         with contextlib.suppress(OSError):
-            begun.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 
-def _sync(place: Path) -> None:
-    """Make the names in a folder outlive a crash of the machine."""
-    handle = os.open(place, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make the names in a folder survive a crash of the machine."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _clean(place: Path) -> None:
-    """Remove what processes that were killed had begun to write."""
-    for file in place.glob(f".*{_UNDER_WAY}"):
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of processes that were killed."""
+    for file in path.glob(f".*{_TEMPORARY}"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime > _LEFT_SECONDS:
+            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
                 file.unlink()
 
 
 @contextlib.contextmanager
-def _saying(doing: str) -> Iterator[None]:
+def _lock(file: Path, seconds: float) -> Iterator[None]:
+    """Hold a lock; raise TimeoutError when another process holds it for longer than this."""
+    from filelock import FileLock  # noqa: PLC0415  # slow to import, and most commands need no lock
+
+    with FileLock(file, timeout=seconds):
+        yield
+
+
+@contextlib.contextmanager
+def _errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise DeliveryError(
-            f"{doing}: {error.strerror or error}",
-            hint=f"{_VARIABLE} names another folder that can be written",
+            f"cannot {doing}: {error.strerror or error}",
+            hint=f"set {_VARIABLE} to another folder, which can be written",
         ) from error

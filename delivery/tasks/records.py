@@ -39,7 +39,7 @@ def records(
     """
     from delivery.dora import report
 
-    found = report.look(files.load_declaration(), component, environment, since)
+    found = report.load(files.load_declaration(), component, environment, since)
     if csv:
         found.write(Path(csv))
     if json_:
@@ -58,11 +58,11 @@ def deliver(_context: Context, rejected: bool = False) -> None:
 
     A ledger that takes none now is no error: they wait on.
     """
-    from delivery.records import recorder
+    from delivery.records import sending
 
     if rejected:
-        console.say(f"{_events(outbox.again())} that had been put aside will be sent again")
-    report = recorder.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
+        console.say(f"{_events(outbox.retry_rejected())} that had been put aside will be sent again")
+    report = sending.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
     console.say(
         f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside"
     )
@@ -79,7 +79,7 @@ def deliver(_context: Context, rejected: bool = False) -> None:
 @task()
 def waiting(_context: Context, json_: bool = False) -> None:
     """Show what waits in the outbox for the ledger, and what it has refused."""
-    from delivery.records import recorder
+    from delivery.records import sending
 
     pending, aside = outbox.waiting(), outbox.rejected()
     if json_:
@@ -92,7 +92,7 @@ def waiting(_context: Context, json_: bool = False) -> None:
         columns = ("since", "component", "version", "environment", "stage", "status", "ledger")
         console.table("waiting", columns, [event.row() for event in pending])
         for ledger in dict.fromkeys(event.ledger for event in pending):
-            console.say(f"{ledger}: {recorder.state(ledger)}")
+            console.say(f"{ledger}: {sending.ledger_status(ledger)}")
     if aside:
         console.table(
             "put aside", ("file", "why"), [(str(event.file), event.why) for event in aside]

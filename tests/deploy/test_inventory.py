@@ -161,7 +161,7 @@ def test_what_serves_already_is_unchanged(
     declaration: Declaration, revision: tuple[str, ...], new: Release, expected: set[str]
 ) -> None:
     assert (
-        inventory.contents_of_release(declaration, new).same(look(declaration, revision))
+        inventory.contents_of_release(declaration, new).unchanged_from(look(declaration, revision))
         == expected
     )
 

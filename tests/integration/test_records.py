@@ -14,8 +14,9 @@ from delivery.dora import metrics
 from delivery.errors import DeployError
 from delivery.project import files
 from delivery.project.declaration import Declaration, parse
-from delivery.records import outbox, recorder
+from delivery.records import outbox, recorder, sending
 from delivery.records.deployment import Action, Contents, Deployment
+from delivery.records.ledger import connect
 from delivery.release.released import Release
 from delivery.tasks import records
 from tests.conftest import DECLARATION
@@ -101,8 +102,8 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(sample, component)
-    ledger = recorder.ledger(deploy.declaration)
+    deploy = Deploys(house, component)
+    ledger = connect(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
         return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
@@ -158,8 +159,8 @@ def test_a_removal_and_a_verification_change_what_runs(
     platform: Platform, sample: Repository
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(sample, component)
-    ledger = recorder.ledger(deploy.declaration)
+    deploy = Deploys(house, component)
+    ledger = connect(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
         return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
@@ -205,9 +206,9 @@ def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(
         (one,) = outbox.waiting()
         # What a process that was killed after the answer leaves: the ledger has it, and the outbox, too.
         content = one.file.read_bytes()
-        assert recorder.deliver(seconds=10).sent == 1
+        assert sending.deliver(seconds=10).sent == 1
         one.file.write_bytes(content)
-    ledger = recorder.ledger(deploy.declaration)
+    ledger = connect(deploy.declaration)
 
     def stored() -> int:
         return len(ledger.events({"component": component}, "2020-01-01T00:00:00Z"))

@@ -217,7 +217,7 @@ def test_what_waits_for_the_ledger_is_delivered_before_it_is_asked(
         delivered.append(1)
         asked.known = {"api-rest": K1}
 
-    monkeypatch.setattr("delivery.records.recorder.deliver", deliver)
+    monkeypatch.setattr("delivery.records.sending.deliver", deliver)
     bringing_up.up(declaration).say()
     assert (delivered, recorded()) == ([1], [])
 

@@ -10,7 +10,7 @@ from delivery.records.deployment import (
     Contents,
     Deployment,
     Outcome,
-    bytes_of,
+    content_name,
     read_deployment,
 )
 
@@ -24,7 +24,7 @@ DEPLOYMENT = Deployment(
 
 
 def test_a_version_names_its_bytes_by_the_key_of_an_unreleased_one() -> None:
-    assert [bytes_of(one) for one in ("0.1.0-dev.26+cd38d5a", "cd38d5a", "0.1.0", "")] == [
+    assert [content_name(one) for one in ("0.1.0-dev.26+cd38d5a", "cd38d5a", "0.1.0", "")] == [
         "cd38d5a",
         "cd38d5a",
         "0.1.0",
@@ -47,11 +47,11 @@ def test_the_same_bytes_are_the_same_whatever_they_are_called(
 ) -> None:
     one = Contents(versions={"api-rest": "1.0.0", "other": "1"}, digests={"api-rest": "sha256:a"})
     other = Contents(versions={"api-rest": version}, digests={"api-rest": digest} if digest else {})
-    assert one.same(other) == ({"api-rest"} if is_same else set())
+    assert one.unchanged_from(other) == ({"api-rest"} if is_same else set())
 
 
 def test_a_deployment_that_ended_says_how_and_how_long_it_took() -> None:
-    ended = DEPLOYMENT.served_by(3, 2).ended(
+    ended = DEPLOYMENT.with_revisions(3, 2).ended(
         Outcome.SUCCEEDED, at=DEPLOYMENT.began + timedelta(seconds=90.25)
     )
     assert (ended.revision, ended.previous, ended.outcome, ended.seconds) == (
@@ -71,5 +71,5 @@ def test_a_deployment_is_read_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"environment": "develop", "else": 1}'])
 def test_what_is_no_deployment_is_an_error(text: str) -> None:
-    with pytest.raises(DeclarationError, match=r"read deployment\.json: it is no deployment"):
+    with pytest.raises(DeclarationError, match=r"cannot read deployment\.json: it is not a deployment"):
         read_deployment(text, file="deployment.json")

@@ -19,7 +19,7 @@ from filelock import FileLock
 from delivery.errors import DeliveryError
 from delivery.project.files import ROOT
 from delivery.records import outbox
-from delivery.records.events import Fate, fate
+from delivery.records.events import SendResult
 from delivery.records.ledger import Ledger
 from delivery.records.outbox import Waiting
 from tests.registries import Answer, serving
@@ -40,13 +40,13 @@ def events(*names: str, component: str = "api-rest") -> list[dict[str, Any]]:
 class Taking:
     """A ledger that answers by an event's status, and remembers."""
 
-    def __init__(self, answers: dict[str, tuple[Fate, str]] | None = None) -> None:
+    def __init__(self, answers: dict[str, tuple[SendResult, str]] | None = None) -> None:
         self.answers = answers or {}
         self.seen: list[str] = []
 
-    def __call__(self, one: Waiting) -> tuple[Fate, str]:
+    def __call__(self, one: Waiting) -> tuple[SendResult, str]:
         self.seen.append(str(one.event["status"]))
-        return self.answers.get(str(one.event["status"]), (Fate.DELIVERED, ""))
+        return self.answers.get(str(one.event["status"]), (SendResult.DELIVERED, ""))
 
 
 def test_events_leave_in_the_order_in_which_they_came(place: Path) -> None:
@@ -70,9 +70,9 @@ def test_an_event_keeps_its_key_over_every_try() -> None:
     outbox.add(LEDGER, events("a", "b"))
     keys: list[str] = []
 
-    def away(one: Waiting) -> tuple[Fate, str]:
+    def away(one: Waiting) -> tuple[SendResult, str]:
         keys.append(one.key)
-        return Fate.AWAY, "away"
+        return SendResult.UNAVAILABLE, "away"
 
     for _ in range(3):
         outbox.deliver(away, seconds=5)
@@ -90,7 +90,7 @@ def test_nobody_else_reads_what_waits(place: Path) -> None:
 def test_a_ledger_that_is_away_is_asked_once_and_another_one_goes_on() -> None:
     outbox.add("http://dead", events("away", "later"))
     outbox.add(LEDGER, events("a"))
-    taking = Taking({"away": (Fate.AWAY, "nobody answers there")})
+    taking = Taking({"away": (SendResult.UNAVAILABLE, "nobody answers there")})
     report = outbox.deliver(taking, seconds=5)
     assert taking.seen == ["away", "a"]
     assert (report.sent, report.waiting, report.reasons) == (
@@ -103,16 +103,16 @@ def test_a_ledger_that_is_away_is_asked_once_and_another_one_goes_on() -> None:
 def test_what_it_fails_to_take_holds_back_what_follows_of_that_component_alone() -> None:
     outbox.add(LEDGER, events("poison", "after"))
     outbox.add(LEDGER, events("other", component="async-worker"))
-    taking = Taking({"poison": (Fate.HELD, "500")})
+    taking = Taking({"poison": (SendResult.FAILED, "500")})
     report = outbox.deliver(taking, seconds=5)
     assert taking.seen == ["poison", "other"]
     assert (report.sent, report.waiting) == (1, 2)
-    assert report.reasons == {LEDGER: "it fails to take an event of api-rest"}
+    assert report.reasons == {LEDGER: "it fails to store an event of api-rest"}
 
 
 def test_what_will_never_be_taken_is_put_aside_with_why_and_others_go_on(place: Path) -> None:
     outbox.add(LEDGER, events("bad", "good"))
-    report = outbox.deliver(Taking({"bad": (Fate.REJECTED, "stage is unknown")}), seconds=5)
+    report = outbox.deliver(Taking({"bad": (SendResult.REJECTED, "stage is unknown")}), seconds=5)
     assert (report.sent, report.waiting) == (1, 0)
     (one,) = report.rejected
     assert (one.file.parent, one.why) == (place / "rejected", "stage is unknown")
@@ -124,8 +124,8 @@ def test_what_will_never_be_taken_is_put_aside_with_why_and_others_go_on(place: 
 def test_what_was_put_aside_can_wait_again_under_its_key() -> None:
     outbox.add(LEDGER, events("bad"))
     (before,) = outbox.waiting()
-    outbox.deliver(Taking({"bad": (Fate.REJECTED, "no")}), seconds=5)
-    assert outbox.again() == 1
+    outbox.deliver(Taking({"bad": (SendResult.REJECTED, "no")}), seconds=5)
+    assert outbox.retry_rejected() == 1
     (after,) = outbox.waiting()
     assert (after.key, after.event, after.file.name) == (before.key, before.event, before.file.name)
     assert outbox.rejected() == []
@@ -149,9 +149,9 @@ def test_a_file_that_is_no_event_is_set_aside_and_others_go_on(place: Path, cont
     outbox.add(LEDGER, events("a"))
     report = outbox.deliver(Taking(), seconds=5)
     assert (report.sent, report.waiting) == (1, 0)
-    assert [one.why for one in report.rejected] == ["it is no event, or not whole"]
+    assert [one.why for one in report.rejected] == ["it is not an event, or incomplete"]
     assert (place / "rejected" / "00000000000000000001-x.json").read_bytes() == content
-    assert outbox.again() == 0
+    assert outbox.retry_rejected() == 0
     assert len(outbox.rejected()) == 1
 
 
@@ -166,7 +166,7 @@ def test_there_is_an_end_to_it(place: Path) -> None:
     del place
     outbox.add(LEDGER, events("a", "b", "c"))
     times = iter([0.0, 1.0, 11.0])
-    report = outbox.deliver(Taking(), seconds=10, clock=lambda: next(times))
+    report = outbox.deliver(Taking(), seconds=10)
     assert (report.sent, report.waiting, report.late) == (1, 2, True)
 
 
@@ -228,7 +228,7 @@ def former(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     with monkeypatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(folder))
         outbox.add(LEDGER, events("bad", "a", "b"))
-        outbox.deliver(Taking({"bad": (Fate.REJECTED, "no"), "a": (Fate.AWAY, "away")}), seconds=5)
+        outbox.deliver(Taking({"bad": (SendResult.REJECTED, "no"), "a": (SendResult.UNAVAILABLE, "away")}), seconds=5)
     return folder
 
 
@@ -366,12 +366,10 @@ for number in itertools.count():
 """
 DELIVERING = """
 import sys
-from delivery.records.events import fate
 from delivery.records import outbox
 from delivery.records.ledger import Ledger
 def send(one):
-    status, said = Ledger(one.ledger).offer(one.event, one.key, seconds=5)
-    return fate(status), said
+    return Ledger(one.ledger).send(one.event, one.key, seconds=5)
 print("ready", flush=True)
 while True:
     outbox.deliver(send, seconds=5, wait=0.05)
@@ -404,9 +402,8 @@ def killed(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
     return [len(process.communicate()[0].split()) for process in processes]
 
 
-def send(one: Waiting) -> tuple[Fate, str]:
-    status, said = Ledger(one.ledger).offer(one.event, one.key, seconds=5)
-    return fate(status), said
+def send(one: Waiting) -> tuple[SendResult, str]:
+    return Ledger(one.ledger).send(one.event, one.key, seconds=5)
 
 
 class Counting:

@@ -522,9 +522,7 @@ def test_a_deploy_is_recorded_by_hand_too(declaration: Declaration, sample: Repo
     assert recorder.journal(sample.root) == []
 
 
-def test_a_commit_that_is_not_here_has_no_time(
-    declaration: Declaration, sample: Repository
-) -> None:
+def test_a_commit_that_is_not_here_has_no_time(declaration: Declaration, sample: Repository) -> None:
     deploy(declaration, sample, release=replace(RELEASE, commit="0" * 40))
     assert set(waiting("commit", "committed_at")) == {("0" * 40, "")}
 
@@ -629,9 +627,7 @@ def test_in_a_pipeline_it_is_a_stage_that_failed(
 
 
 @pytest.mark.usefixtures("build")
-def test_a_refused_removal_is_no_failed_deploy(
-    declaration: Declaration, sample: Repository
-) -> None:
+def test_a_refused_removal_is_no_failed_deploy(declaration: Declaration, sample: Repository) -> None:
     with (
         pytest.raises(DeclarationError),
         recorder.deployment(declaration, "undeploy", Action.REMOVE, sample.root),

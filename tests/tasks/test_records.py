@@ -12,7 +12,7 @@ from delivery import console
 from delivery.errors import DeclarationError, PlatformError
 from delivery.project import files
 from delivery.project.declaration import Declaration
-from delivery.records import notification, outbox, recorder
+from delivery.records import notification, outbox, sending
 from delivery.tasks import records
 from tests.registries import Answer, serving
 
@@ -158,7 +158,7 @@ def test_what_waits_is_delivered_and_counted(capsys: pytest.CaptureFixture[str])
         run(records.deliver)
     said = capsys.readouterr().out
     assert "1 event delivered, 1 waiting, 0 put aside" in said
-    assert "http://localhost:1: nobody answers there; what it has not taken waits on" in said
+    assert "http://localhost:1: it does not answer; what it has not taken waits on" in said
 
 
 def test_what_was_put_aside_is_said_and_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +180,7 @@ def test_a_delivery_that_is_late_or_another_ones_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        recorder, "deliver", lambda **_: outbox.Report(waiting=3, busy=True, late=True)
+        sending, "deliver", lambda **_: outbox.Report(waiting=3, busy=True, late=True)
     )
     run(records.deliver)
     said = capsys.readouterr().out
@@ -208,7 +208,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
     notice = notification.Notice(
         "SUCCESS", "sample", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ()
     )
-    monkeypatch.setattr(notification, "notice", lambda _result: notice)
+    monkeypatch.setattr(notification, "load_notice", lambda _result: notice)
 
 
 @pytest.mark.usefixtures("told")

@@ -1,0 +1,48 @@
+"""Stage times follow from the records of a pipeline."""
+
+from datetime import UTC, datetime, timedelta
+
+from delivery.records.events import Details, Record, format_time
+from delivery.records.stage_times import StageTime, stage_times, total_seconds
+
+BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def record(stage: str, component: str, status: str, seconds: float, run: str = "r1") -> Record:
+    return Record(
+        component=component,
+        version="1.0.0",
+        environment="develop",
+        responsible="Zoë",
+        stage=stage,
+        status=status,
+        details=Details(at=format_time(BEGAN + timedelta(seconds=seconds)), run=run),
+    )
+
+
+def test_a_stage_lasts_from_its_first_start_to_its_last_end() -> None:
+    records = [
+        record("test", "api-rest", "started", 0),
+        record("test", "base-image", "started", 1),
+        record("test", "api-rest", "succeeded", 3),
+        record("test", "base-image", "succeeded", 5),
+    ]
+    assert stage_times(records) == [StageTime("test", "succeeded", 5.0)]
+    second_run = [record("test", "api-rest", "failed", 9, run="r2")]
+    unfinished = [record("push", "api-rest", "started", 10, run="r3")]
+    assert stage_times([*records, *second_run, *unfinished]) == [
+        StageTime("test", "failed", 9.0),
+        StageTime("push", "started", None),
+    ]
+    assert stage_times([]) == []
+
+
+def test_a_rollback_is_worse_than_a_failure() -> None:
+    statuses = ("started", "failed", "rolled-back")
+    records = [record("deploy", "api-rest", status, 0) for status in statuses]
+    assert stage_times(records) == [StageTime("deploy", "rolled-back", 0.0)]
+
+
+def test_the_total_is_from_the_first_to_the_last_record() -> None:
+    assert total_seconds([record("build", "a", "started", 2), record("push", "a", "failed", 12)]) == 10
+    assert total_seconds([]) is None
