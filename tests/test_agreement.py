@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from itertools import chain, product
 from typing import Any
@@ -15,7 +15,7 @@ from delivery.project import saved_settings
 from delivery.project.declaration import image_variable
 from delivery.project.files import ROOT, load_declaration
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
-from delivery.records.events import STAGES, Details, Origin, Record, Run, of_deployment, started
+from delivery.records.events import STAGES, Details, Origin, Record, Run, ended, started
 from tests import yaml_strict
 
 UPSTREAM = load_declaration().upstream
@@ -168,7 +168,7 @@ def test_every_status_is_known_wherever_statuses_are() -> None:
 def test_every_detail_of_an_event_is_filled_and_described() -> None:
     page = re.findall(r"`([a-z_]+)`", paragraph("docs/records.md", "\n`details` has"))
     records = [record.details.model_dump(exclude_none=True) for record in every_record()]
-    of_origin = {one.name for one in fields(Origin)} - {"responsible"}
+    of_origin = {field.name for field in fields(Origin)} - {"actor"}
     places = {
         "docs/records.md": page,
         "a record that has it": {
@@ -201,26 +201,27 @@ def test_every_detail_that_the_apps_keep_is_known_wherever_they_are() -> None:
 
 
 def every_record() -> Iterator[Record]:
-    """A record of each kind: a run that begins and every way in which a deployment ends."""
-    versions, digests = {"api-rest": "1.2.0", "chart": "1.2.0"}, {"api-rest": "sha256:1"}
+    """A record of each kind: of a run that begins, and of every way in which one ends."""
+    contents = Contents(
+        versions={"api-rest": "1.2.0", "chart": "1.2.0"}, digests={"api-rest": "sha256:1"}
+    )
+    deployment = Deployment(
+        action=Action.DEPLOY,
+        environment="staging",
+        contents=contents,
+        before=Contents(versions={"api-rest": "1.1.0"}),
+        began=datetime(2026, 1, 31, 12, tzinfo=UTC),
+    )
     run = Run(
         stage="deploy",
         step="deploy",
-        environment="staging",
-        versions=versions,
-        digests=digests,
+        chart="chart",
         origin=Origin(
             "Ann", "https://ci/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00Z"
         ),
-        began=datetime(2026, 1, 31, 12, tzinfo=UTC),
+        deployment=deployment,
     )
     yield from started(run)
-    contents, before = (
-        Contents(versions=versions, digests=digests),
-        Contents(versions={"api-rest": "1.1.0"}),
-    )
     for action, outcome in product(Action, Outcome):
-        deployment = Deployment(
-            action=action, environment="staging", contents=contents, before=before
-        )
-        yield from of_deployment(run, deployment.ended(outcome, error="it broke"))
+        done = deployment.model_copy(update={"action": action}).ended(outcome, error="it broke")
+        yield from ended(replace(run, deployment=done))

@@ -172,11 +172,11 @@ def _run_seconds(event: Mapping[str, Any]) -> float | None:
     """How long the run took that this event ends; None for other events and odd values."""
     details = details_of(event)
     seconds = details.get("seconds")
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 0 <= seconds < _LONGEST:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         return None
     is_end = event.get("status") in {"succeeded", "failed"} and not details.get("restored")
-    return float(seconds) if is_end and not is_removal(event) else None
+    is_valid = is_end and not is_removal(event) and 0 <= seconds < _LONGEST
+    return float(seconds) if is_valid else None
 
 
 def figures(events: Iterable[Mapping[str, Any]], since: datetime, until: datetime) -> list[Figures]:

@@ -126,7 +126,8 @@ def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     """Whether a ledger says that these run here, by their bytes; not where it does not answer."""
     known = recorded(address)
     return all(
-        content_name(known.get(name, "")) == content_name(version) for name, version in versions.items()
+        content_name(known.get(name, "")) == content_name(version)
+        for name, version in versions.items()
     )
 
 

@@ -113,7 +113,7 @@ def read_deployment(text: str, *, file: str) -> Deployment:
         return Deployment.model_validate_json(text)
     except ValidationError as error:
         raise DeclarationError(
-            f"cannot read {file}: it is not a deployment ({mistakes(error)})",
+            f"cannot read {file}: it is not a deployment ({validation_message(error)})",
             hint="run `./run inv deploy`, which writes the file again",
         ) from error
 

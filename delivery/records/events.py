@@ -133,7 +133,7 @@ class Run:
         return changed or [name for name in names if name == self.chart] or list(names)
 
     def record(
-        self, component: str, status: str, contents: Contents | None = None, **details: bool
+        self, component: str, status: str, contents: Contents | None = None, **details: bool | None
     ) -> Record:
         """The record of one component, by default with the version that is deployed or removed."""
         deployment, origin = self.deployment, self.origin
@@ -186,16 +186,16 @@ def ended(run: Run) -> list[Record]:
     if deployment.action in {Action.VERIFY, Action.NONE}:
         return [run.record(name, "succeeded") for name in names]
     rolled_back: list[Record] = []
-    restored = {}
+    restored: bool | None = None
     if deployment.action is Action.ROLLBACK and deployment.before.versions:
         rolled_back = [
             run.record(name, "rolled-back", deployment.before)
             for name in deployment.before.versions
             if name not in deployment.unchanged
         ]
-        restored = {"restored": True}
+        restored = True
     return rolled_back + [
-        run.record(name, "succeeded", changed=name not in deployment.unchanged, **restored)
+        run.record(name, "succeeded", changed=name not in deployment.unchanged, restored=restored)
         for name in names
     ]
 

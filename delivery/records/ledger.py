@@ -73,9 +73,7 @@ class Ledger:
             raise _unexpected(doing, answer)
         return str(answer.json()["id"])
 
-    def send(
-        self, event: Mapping[str, Any], key: str, *, seconds: float
-    ) -> tuple[SendResult, str]:
+    def send(self, event: Mapping[str, Any], key: str, *, seconds: float) -> tuple[SendResult, str]:
         """Send an event under its Idempotency-Key; return the result and, if any, its reason."""
         try:
             # A redirect is not followed: another address would see the token.

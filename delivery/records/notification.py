@@ -87,7 +87,7 @@ def load_notice(result: str, root: Path = ROOT) -> Notice:
     try:
         clone = source.look(root)
     except (DeliveryError, OSError):  # the outcome alone is worth a notification
-        return Notice(result, root.name, "", "", "", "", machine.user(), build, seconds, stages)
+        return Notice(result, root.name, "", "", "", "", machine.actor(), build, seconds, stages)
     ref = clone.decision.ref
     return Notice(
         result=result,
@@ -151,7 +151,11 @@ def notify(notice: Notice) -> str:
         return ""
     # Only the status is used: the warnings of some services contain addresses.
     statuses = re.findall(r"error=(\d{3})", log.getvalue())
-    return f"it answered {statuses[-1]}" if statuses else "it cannot be reached, or refuses the notification"
+    return (
+        f"it answered {statuses[-1]}"
+        if statuses
+        else "it cannot be reached, or refuses the notification"
+    )
 
 
 def _service(url: str) -> tuple[NotifyBase | None, bool]:

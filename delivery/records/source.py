@@ -20,7 +20,7 @@ __all__ = ["Source", "look", "origin_of"]
 
 @dataclass(frozen=True)
 class Source:
-    """This clone as Git and its files describe it; its remote is not asked."""
+    """What Git and the files of this clone say; its remote is not asked."""
 
     declaration: Declaration
     decision: gitflow.Decision
@@ -84,5 +84,5 @@ def _origin(
 def _actor(author: str) -> str:
     """DELIVERY_RESPONSIBLE, else in a pipeline the author of the change, else the user."""
     if not os.environ.get("DELIVERY_RESPONSIBLE") and machine.pipeline():
-        return os.environ.get("CHANGE_AUTHOR") or author or machine.user()
-    return machine.user()
+        return os.environ.get("CHANGE_AUTHOR") or author or machine.actor()
+    return machine.actor()

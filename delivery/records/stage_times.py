@@ -33,8 +33,8 @@ def stage_times(records: Iterable[Record]) -> list[StageTime]:
 def _stage_time(stage: str, records: list[Record]) -> StageTime:
     ends = [record for record in records if record.status in _ENDS]
     statuses = {record.status for record in records}
-    if failures := [status for status in ("rolled-back", "failed") if status in statuses]:
-        status = failures[0]
+    if statuses & {"rolled-back", "failed"}:
+        status = "rolled-back" if "rolled-back" in statuses else "failed"
     elif {record.details.run for record in records} - {record.details.run for record in ends}:
         status = "started"
     else:

@@ -61,7 +61,9 @@ def deliver(_context: Context, rejected: bool = False) -> None:
     from delivery.records import sending
 
     if rejected:
-        console.say(f"{_events(outbox.retry_rejected())} that had been put aside will be sent again")
+        console.say(
+            f"{_events(outbox.retry_rejected())} that had been put aside will be sent again"
+        )
     report = sending.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
     console.say(
         f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside"

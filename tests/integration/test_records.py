@@ -102,7 +102,7 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(house, component)
+    deploy = Deploys(sample, component)
     ledger = connect(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def test_a_removal_and_a_verification_change_what_runs(
     platform: Platform, sample: Repository
 ) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
-    deploy = Deploys(house, component)
+    deploy = Deploys(sample, component)
     ledger = connect(deploy.declaration)
 
     def stored() -> list[dict[str, Any]]:

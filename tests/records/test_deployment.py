@@ -71,5 +71,7 @@ def test_a_deployment_is_read_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"environment": "develop", "else": 1}'])
 def test_what_is_no_deployment_is_an_error(text: str) -> None:
-    with pytest.raises(DeclarationError, match=r"cannot read deployment\.json: it is not a deployment"):
+    with pytest.raises(
+        DeclarationError, match=r"cannot read deployment\.json: it is not a deployment"
+    ):
         read_deployment(text, file="deployment.json")

@@ -45,9 +45,7 @@ BUILD = Run(
 
 def ended(outcome: Outcome, error: str = "", seconds: float = 0.0) -> list[Record]:
     """The records of a build that has ended."""
-    deployment = BUILD.deployment.ended(
-        outcome, error=error, at=BEGAN + timedelta(seconds=seconds)
-    )
+    deployment = BUILD.deployment.ended(outcome, error=error, at=BEGAN + timedelta(seconds=seconds))
     return events.ended(replace(BUILD, deployment=deployment))
 
 
@@ -79,7 +77,11 @@ def test_an_end_has_the_duration_and_the_error() -> None:
     assert (record.status, details.seconds, details.error) == ("failed", 90.25, "no such base")
     assert details.at == "2026-01-31T12:01:30.373Z"
     (record,) = ended(Outcome.SUCCEEDED)
-    assert (record.status, record.details.error, record.details.changed) == ("succeeded", None, None)
+    assert (record.status, record.details.error, record.details.changed) == (
+        "succeeded",
+        None,
+        None,
+    )
 
 
 def test_without_an_environment_a_record_says_none() -> None:

@@ -11,10 +11,11 @@ from delivery.errors import DeclarationError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.records import notification, recorder
-from delivery.records.events import Details, Origin, Record, StageTime
+from delivery.records import journal, notification, source
+from delivery.records.events import Details, Origin, Record
 from delivery.records.notification import Notice
-from delivery.records.recorder import Source
+from delivery.records.source import Source
+from delivery.records.stage_times import StageTime
 from tests.registries import Answer, serving
 
 TOLD = Notice(
@@ -71,7 +72,7 @@ def test_what_is_not_known_is_left_out_or_said() -> None:
     ]
 
 
-def source(declaration: Declaration, ref: Ref) -> Source:
+def source_of(declaration: Declaration, ref: Ref) -> Source:
     decision = gitflow.decide(ref, declaration)
     return Source(declaration, decision, {"sample": "1.2.0"}, Origin("Zoë"), "fix: it")
 
@@ -104,17 +105,17 @@ def test_it_comes_from_git_and_the_journal(
         )
         for status, second in (("started", 0), ("succeeded", 5))
     ]
-    monkeypatch.setattr(recorder, "source", lambda _root: source(declaration, ref))
-    monkeypatch.setattr(recorder, "journal", lambda _root: events)
+    monkeypatch.setattr(source, "look", lambda _root: source_of(declaration, ref))
+    monkeypatch.setattr(journal, "read", lambda _root: events)
     monkeypatch.setenv("BUILD_URL", "https://ci/7/")
-    told = notification.notice("SUCCESS", tmp_path)
+    told = notification.load_notice("SUCCESS", tmp_path)
     assert (told.project, told.ref, told.version, told.subject) == (
         "sample",
         expected,
         "1.2.0",
         "fix: it",
     )
-    assert (told.responsible, told.build, told.seconds) == ("Zoë", "https://ci/7/", 5.0)
+    assert (told.actor, told.build, told.seconds) == ("Zoë", "https://ci/7/", 5.0)
     assert list(told.stages) == [StageTime("build", "succeeded", 5.0)]
 
 
@@ -124,10 +125,10 @@ def test_the_outcome_is_told_where_nothing_else_can_be_found_out(
     def broken(_root: Path) -> Source:
         raise DeclarationError("read the clone: it is no git clone")
 
-    monkeypatch.setattr(recorder, "source", broken)
+    monkeypatch.setattr(source, "look", broken)
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "me")
-    told = notification.notice("FAILURE", tmp_path / "sample")
-    assert (told.headline, told.responsible) == ("❌ sample failed", "me")
+    told = notification.load_notice("FAILURE", tmp_path / "sample")
+    assert (told.headline, told.actor) == ("❌ sample failed", "me")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +178,9 @@ def test_a_url_of_apprise_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("http://localhost:1/secret", "it cannot be reached, or refuses it"),
+        ("http://localhost:1/secret", "it cannot be reached, or refuses the notification"),
         *(
-            (url, "DELIVERY_WEBHOOK is no URL that apprise knows")
+            (url, "DELIVERY_WEBHOOK is not a URL that apprise knows")
             for url in ("hooks/secret", "http://[secret", "mailto://secret")
         ),
     ],

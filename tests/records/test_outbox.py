@@ -162,10 +162,10 @@ def test_a_name_that_is_no_time_is_set_aside(place: Path, name: str) -> None:
     assert len(outbox.deliver(Taking(), seconds=5).rejected) == 1
 
 
-def test_there_is_an_end_to_it(place: Path) -> None:
-    del place
+def test_a_delivery_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox.add(LEDGER, events("a", "b", "c"))
     times = iter([0.0, 1.0, 11.0])
+    monkeypatch.setattr(outbox, "monotonic", lambda: next(times))
     report = outbox.deliver(Taking(), seconds=10)
     assert (report.sent, report.waiting, report.late) == (1, 2, True)
 
@@ -194,7 +194,7 @@ def test_an_outbox_that_cannot_be_written_is_an_error(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
-    with pytest.raises(DeliveryError, match="make the outbox") as raised:
+    with pytest.raises(DeliveryError, match="cannot make the outbox") as raised:
         outbox.add(LEDGER, events("a"))
     assert "DELIVERY_OUTBOX" in raised.value.hint
 
@@ -228,7 +228,10 @@ def former(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     with monkeypatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(folder))
         outbox.add(LEDGER, events("bad", "a", "b"))
-        outbox.deliver(Taking({"bad": (SendResult.REJECTED, "no"), "a": (SendResult.UNAVAILABLE, "away")}), seconds=5)
+        outbox.deliver(
+            Taking({"bad": (SendResult.REJECTED, "no"), "a": (SendResult.UNAVAILABLE, "away")}),
+            seconds=5,
+        )
     return folder
 
 

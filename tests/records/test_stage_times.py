@@ -44,5 +44,7 @@ def test_a_rollback_is_worse_than_a_failure() -> None:
 
 
 def test_the_total_is_from_the_first_to_the_last_record() -> None:
-    assert total_seconds([record("build", "a", "started", 2), record("push", "a", "failed", 12)]) == 10
+    assert (
+        total_seconds([record("build", "a", "started", 2), record("push", "a", "failed", 12)]) == 10
+    )
     assert total_seconds([]) is None

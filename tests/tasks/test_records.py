@@ -253,9 +253,9 @@ def test_an_outbox_that_cannot_be_read_fails_no_notification(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
     run(records.notify, result="SUCCESS")
-    assert "warning: make the outbox" in capsys.readouterr().out
+    assert "warning: cannot make the outbox" in capsys.readouterr().out
 
 
 def test_an_outcome_that_is_none_is_an_error() -> None:
-    with pytest.raises(DeclarationError, match="notify of FINE: that is no outcome"):
+    with pytest.raises(DeclarationError, match="notify of FINE: it is not an outcome"):
         run(records.notify, result="fine")
