@@ -1,4 +1,4 @@
-"""Registries for tests: one in memory, and a proxy that puts faults before a real one."""
+"""Registries for tests: a fake in memory, and a proxy that adds faults to a real one."""
 
 from __future__ import annotations
 
@@ -25,36 +25,33 @@ Answering = Callable[[str, str, dict[str, str], bytes], Answer]  # of method, pa
 
 @dataclass(frozen=True)
 class Break:
-    """A fault of the line, not of the registry: where it strikes, and for how long it stalls.
-
-    "request" resets the connection when half of the request has come, "answer" when half of the answer has gone; "stall" keeps
-    silent for that long, and then resets it.
-    """
+    """A broken connection."""
 
     where: str
+    """After half of the "request", after half of the "answer", or after a "stall"."""
     seconds: float = 0.0
+    """How long it stalls."""
 
 
-Fault = Callable[
-    [str, str], Answer | Break | None
-]  # (method, path) → what to do instead, or None to go on
+# Of method and path: what to do instead of answering, or None.
+Fault = Callable[[str, str], Answer | Break | None]
 
 
 @dataclass
-class FullRegistry:
-    """The distribution API in memory, as registries differ in it."""
+class FakeRegistry:
+    """The distribution API in memory, with the differences between registries."""
 
-    referrers: bool = False  # it lists what is attached to a manifest itself
-    immutable: bool = False  # a tag that is there is never put again
-    deletes: bool = True  # it lets manifests be deleted
+    referrers: bool = False  # has the API for referrers
+    immutable: bool = False  # refuses to put an existing tag
+    deletes: bool = True  # allows to delete manifests
     blobs: dict[tuple[str, str], bytes] = field(default_factory=dict)
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def hold(
+    def add(
         self, repository: str, tag: str, content: bytes = b"{}", media_type: str = MANIFEST
     ) -> str:
-        """Have a manifest under a tag, whoever put it there; its digest."""
+        """Add a manifest under a tag; its digest."""
         digest = sha256(content)
         self.manifests[repository, digest] = (media_type, content)
         self.tags[repository, tag] = digest
@@ -62,10 +59,10 @@ class FullRegistry:
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         path, _, query = path.partition("?")
-        found = re.fullmatch(r"/v2/(.+)/(manifests|blobs|tags|referrers)/(.+)", path)
-        if not found:
+        match = re.fullmatch(r"/v2/(.+)/(manifests|blobs|tags|referrers)/(.+)", path)
+        if not match:
             return 200, {}, b"{}"
-        repository, kind, reference = found[1], found[2], found[3]
+        repository, kind, reference = match[1], match[2], match[3]
         if kind == "tags":
             tags = [tag for known, tag in self.tags if known == repository]
             return (200, {}, json.dumps({"tags": tags}).encode()) if tags else _UNKNOWN
@@ -96,17 +93,17 @@ class FullRegistry:
         self, method: str, repository: str, reference: str, query: str, body: bytes
     ) -> Answer:
         if mount := re.fullmatch(r"mount=(.+)&from=(.+)", query):
-            held = self.blobs.get((mount[2], mount[1]))
-            if held is not None:
-                self.blobs[repository, mount[1]] = held
+            blob = self.blobs.get((mount[2], mount[1]))
+            if blob is not None:
+                self.blobs[repository, mount[1]] = blob
                 return 201, {}, b""
         if method == "POST":
             return 202, {"Location": f"/v2/{repository}/blobs/uploads/session"}, b""
         if method == "PUT":
             self.blobs[repository, query.partition("digest=")[2]] = body
             return 201, {}, b""
-        held = self.blobs.get((repository, reference))
-        return _UNKNOWN if held is None else (200, {}, held)
+        blob = self.blobs.get((repository, reference))
+        return _UNKNOWN if blob is None else (200, {}, blob)
 
     def _get(
         self, repository: str, reference: str, _headers: dict[str, str], _body: bytes
@@ -120,17 +117,11 @@ class FullRegistry:
     def _put(self, repository: str, reference: str, headers: dict[str, str], body: bytes) -> Answer:
         manifest, digest = json.loads(body), sha256(body)
         if self.immutable and (repository, reference) in self.tags:
-            return (
-                400,
-                {},
-                b'{"errors": [{"code": "TAG_INVALID", "message": "the tag is immutable"}]}',
-            )
-        for part in (
-            *manifest.get("layers", ()),
-            *([manifest["config"]] if "config" in manifest else ()),
-        ):
+            return _error(400, "TAG_INVALID", "the tag is immutable")
+        configs = [manifest["config"]] if "config" in manifest else []
+        for part in (*manifest.get("layers", ()), *configs):
             if (repository, part["digest"]) not in self.blobs:
-                return 400, {}, b'{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}'
+                return _error(400, "MANIFEST_BLOB_UNKNOWN")
         self.manifests[repository, digest] = (headers["Content-Type"], body)
         if ":" not in reference:
             self.tags[repository, reference] = digest
@@ -141,11 +132,7 @@ class FullRegistry:
         self, repository: str, reference: str, _headers: dict[str, str], _body: bytes
     ) -> Answer:
         if not self.deletes:
-            return (
-                405,
-                {},
-                b'{"errors": [{"code": "UNSUPPORTED", "message": "The operation is unsupported."}]}',
-            )
+            return _error(405, "UNSUPPORTED", "The operation is unsupported.")
         if self.manifests.pop((repository, reference), None) is None:
             return _UNKNOWN
         self.tags = {
@@ -156,15 +143,15 @@ class FullRegistry:
         return 202, {}, b""
 
 
-_UNKNOWN: Answer = (
-    404,
-    {},
-    b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}',
-)
+def _error(status: int, code: str, message: str = "") -> Answer:
+    return status, {}, json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+
+
+_UNKNOWN = _error(404, "MANIFEST_UNKNOWN", "manifest unknown")
 
 
 def forward_to(upstream: str) -> Answering:
-    """Answer with what another registry answers."""
+    """Answers with those of another registry."""
 
     def ask(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         kept = {
@@ -181,12 +168,9 @@ def forward_to(upstream: str) -> Answering:
             allow_redirects=False,
             stream=True,
         )
-        # A HEAD's length is of what a GET would bring: the engine reads the size of a manifest there.
-        drop = {
-            "transfer-encoding",
-            "connection",
-            *(() if method == "HEAD" else ("content-length",)),
-        }
+        drop = {"transfer-encoding", "connection"}
+        if method != "HEAD":  # the engine reads the size of a manifest from a HEAD
+            drop.add("content-length")
         headers_back = {
             name: value for name, value in answer.headers.items() if name.lower() not in drop
         }
@@ -198,7 +182,7 @@ def forward_to(upstream: str) -> Answering:
 
 
 class _Server(ThreadingHTTPServer):
-    """A server that answers as its handler is told to."""
+    """A server that answers by a function, or by a fault."""
 
     daemon_threads = True
 
@@ -209,7 +193,7 @@ class _Server(ThreadingHTTPServer):
         self.seen: list[str] = []
 
     def handle_error(self, *_: object) -> None:
-        pass  # a client that has gone: the test says what it thinks of that
+        pass  # a client that disconnects: the test checks what it does
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -219,21 +203,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         self.server.seen.append(f"{self.command} {self.path}")
-        told = self.server.fault(self.command, self.path) if self.server.fault else None
+        fault = self.server.fault(self.command, self.path) if self.server.fault else None
         length = int(self.headers.get("Content-Length") or 0)
-        if isinstance(told, Break) and told.where != "answer":
+        if isinstance(fault, Break) and fault.where != "answer":
             self.rfile.read(length // 2)
-            time.sleep(told.seconds)
+            time.sleep(fault.seconds)
             self._reset()
             return
         body = self.rfile.read(length)
-        if isinstance(told, Break) or told is None:
-            self._answer(
-                self.server.answer(self.command, self.path, dict(self.headers), body),
-                broken=bool(told),
-            )
-        else:
-            self._answer(told)
+        if fault and not isinstance(fault, Break):
+            self._answer(fault)
+            return
+        answer = self.server.answer(self.command, self.path, dict(self.headers), body)
+        self._answer(answer, broken=fault is not None)
 
     def _answer(self, answer: Answer, *, broken: bool = False) -> None:
         status, headers, content = answer
@@ -257,7 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  # http.server's names
+    # http.server looks methods up by these names.
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
@@ -267,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serving(
     answer: Answering, fault: Fault | None = None, *, tls: ssl.SSLContext | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Serve on a free port; the address, and the requests as they come ("METHOD /path")."""
+    """Serve on a free port; the address, and the requests so far ("METHOD /path")."""
     with _Server(answer, fault) as server:
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
@@ -279,7 +262,7 @@ def serving(
 
 
 def failing(times: int, method: str, part: str, answer: Answer | Break) -> Fault:
-    """A fault that gives this answer, or breaks so, the first so many times that a request of this kind comes."""
+    """A fault for the first requests of a method whose path has this part."""
     left = [times]
 
     def fault(asked: str, path: str) -> Answer | Break | None:
@@ -319,8 +302,8 @@ def sha256(content: bytes) -> str:
 
 
 def no_line(_text: str) -> None:
-    """Who pushes in a test says nothing of it."""
+    """Print no progress of a push."""
 
 
 def no_pause(_seconds: float) -> None:
-    """Who is to try again in a test does so at once."""
+    """Retry at once."""

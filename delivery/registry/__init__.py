@@ -1,1 +1,1 @@
-"""An OCI registry: what it holds, pushes that are read back, and the local one."""
+"""An OCI registry: its content, pushes that are read back, and the local registry."""

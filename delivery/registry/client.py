@@ -1,4 +1,4 @@
-"""The image registry over HTTP: what it holds, and pushes that are proved by reading back.
+"""The content of an image registry, and pushes that are read back.
 
 The protocol: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """
@@ -9,36 +9,33 @@ import hashlib
 import io
 import json
 import re
-import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-import requests
+from requests import Response, codes
 
 from delivery.errors import RegistryError
 from delivery.registry import oci_layout
 from delivery.registry.http import (
     TIMEOUT_SECONDS,
-    Answer,
-    Conversation,
+    Connection,
     Request,
+    base_url,
+    cannot,
     is_reachable,
     login,
     missing_login,
-    url_of,
-    within,
+    path_of,
 )
 from delivery.registry.oci_layout import MANIFEST, Manifest
 
 __all__ = [
     "Artifact",
     "Blob",
-    "Layer",
     "Manifest",
     "Referrer",
     "Registry",
@@ -50,52 +47,45 @@ __all__ = [
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
-# What registries whose tags are immutable answer to a PUT on one that is there; each has its own way.
-_IMMUTABLE = {400, 403, 409, 412}
+# Registries differ in how they refuse to put an existing tag that is immutable.
+_IMMUTABLE = (400, 403, 409, 412)
 _NO_REFERRERS_API = (400, 404, 405)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of an image: its digest, and its bytes as pushed (packed) and as the sum of its files' sizes (unpacked)."""
-
-    digest: str
-    packed: int
-    unpacked: int
+_CHANGED = (
+    "push again once nothing else writes to this tag; if nothing does, the registry is broken"
+)
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A part of an artefact: its media type, its bytes, and what its descriptor is annotated with."""
+    """A part of an artifact."""
 
     media_type: str
     content: bytes
     annotations: Mapping[str, str] = field(default_factory=dict)
+    """The annotations of its descriptor."""
 
     @property
     def digest(self) -> str:
-        """What it is known by."""
+        """The digest of its content."""
         return _sha256(self.content)
 
     @property
     def descriptor(self) -> dict[str, Any]:
-        """What a manifest says of it."""
+        """Its entry in a manifest."""
         return _descriptor(self.media_type, self.content, self.annotations)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An OCI artefact to push: the same content has the same digest.
-
-    Without a layer or a config the specification's empty one stands in for it. subject is the
-    digest of a manifest in the same repository that it is attached to.
-    """
+    """An OCI artifact to push: the same content has the same digest."""
 
     artifact_type: str
     layers: Sequence[Blob]
+    """Without a layer the specification's empty one stands in; so for the config."""
     config: Blob | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     subject: str = ""
+    """The digest of the manifest, in the same repository, that it is attached to."""
 
     @property
     def parts(self) -> tuple[Blob, ...]:
@@ -105,35 +95,28 @@ class Artifact:
 
     @property
     def type(self) -> str:
-        """What a list of attached manifests calls it: its own type, else its config's."""
+        """Its type in a list of referrers: its own type, else its config's."""
         return self.artifact_type or (self.config.media_type if self.config else "")
 
     def manifest(self, subject: Mapping[str, Any] | None) -> bytes:
         """The bytes of its manifest; subject is the descriptor of what it is attached to."""
         config, *layers = self.parts
-        own_type = (
-            "" if self.config and self.artifact_type == config.media_type else self.artifact_type
-        )
-        return _compact(
-            {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                **({"artifactType": own_type} if own_type else {}),
-                "config": config.descriptor,
-                "layers": [layer.descriptor for layer in layers],
-                **({"subject": subject} if subject else {}),
-                **(
-                    {"annotations": dict(sorted(self.annotations.items()))}
-                    if self.annotations
-                    else {}
-                ),
-            }
-        )
+        has_own_type = not self.config or self.artifact_type != config.media_type
+        content: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST}
+        if self.artifact_type and has_own_type:
+            content["artifactType"] = self.artifact_type
+        content["config"] = config.descriptor
+        content["layers"] = [layer.descriptor for layer in layers]
+        if subject:
+            content["subject"] = subject
+        if self.annotations:
+            content["annotations"] = dict(sorted(self.annotations.items()))
+        return _to_json(content)
 
 
 @dataclass(frozen=True)
 class Referrer:
-    """What is attached to a manifest (an SBOM, a signature): the digest, type, size and annotations of its own manifest."""
+    """A manifest that is attached to another, such as an SBOM or a signature."""
 
     digest: str
     artifact_type: str
@@ -141,20 +124,11 @@ class Referrer:
     annotations: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Upload:
-    """A blob to upload; open gives its bytes, anew for each attempt."""
-
-    digest: str
-    size: int
-    open: Callable[[], BinaryIO]
-
-
 class Registry:
-    """One registry, host[:port][/path]; every method names repositories by their whole name, the address included.
+    """One registry, HOST[:PORT][/PATH]; methods take the whole names of repositories.
 
-    Refusals, faults that outlast the retries, and content that is not what was sent raise RegistryError. timeout is the
-    seconds to connect, and between two pieces of an answer.
+    Raises RegistryError for refusals, for failures that outlast the retries, and for content that
+    is not what was sent. timeout: the seconds to connect, and between two pieces of an answer.
     """
 
     def __init__(
@@ -165,168 +139,125 @@ class Registry:
         timeout: tuple[float, float] = TIMEOUT_SECONDS,
     ) -> None:
         self.address = address
-        self._http = Conversation(address, pause=pause, timeout=timeout)
+        self._connection = Connection(address, pause=pause, timeout=timeout)
         self._without_referrers: set[str] = set()
 
     @property
     def requests(self) -> int:
-        """The requests made so far, those for tokens among them."""
-        return self._http.requests
-
-    @property
-    def sent(self) -> int:
-        """The bytes of the bodies sent so far."""
-        return self._http.sent
-
-    @property
-    def received(self) -> int:
-        """The bytes of the bodies received so far."""
-        return self._http.received
+        """The requests that were answered so far, those for tokens too."""
+        return self._connection.requests
 
     def digest(self, repository: str, reference: str) -> str:
-        """The digest of a manifest that the registry holds under a tag or digest, or "" when it holds none."""
-        doing = f"look for {_spelled(repository, reference)}"
-        answer = self._http.ask(
-            Request(
-                "HEAD",
-                self._path(repository, "manifests", reference),
-                repository,
-                doing,
-                expect=(200, 404),
-            )
-        )
-        if answer.status == requests.codes.not_found:
-            return ""
-        if found := answer.headers.get("Docker-Content-Digest"):
-            return found
-        return _sha256(self._manifest(repository, reference, doing))
+        """The digest of the manifest under a tag or digest; "" when there is no such manifest."""
+        with cannot(f"look for {_reference(repository, reference)}"):
+            answer = self._send("HEAD", repository, f"manifests/{reference}", (200, 404))
+            if answer.status_code == codes.not_found:
+                return ""
+            if digest := answer.headers.get("Docker-Content-Digest"):
+                return digest
+            manifest = self.fetch(repository, reference)
+            return manifest.digest if manifest else ""
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none when the registry does not know it."""
-        doing, url = (
-            f"list the tags of {repository}",
-            f"{url_of(self.address)}/v2/{within(repository)}/tags/list",
-        )
-        found: list[str] = []
-        for page in self._pages(url, repository, doing, (404,)) or ():
-            found += page.get("tags") or []
-        return found
+        with cannot(f"list the tags of {repository}"):
+            pages = self._pages(repository, "tags/list", (404,)) or ()
+        return [tag for page in pages for tag in page.get("tags") or ()]
 
     def fetch(self, repository: str, reference: str) -> Manifest | None:
-        """The manifest under a tag or digest, its bytes checked against the digest; None when the registry holds none."""
-        doing = f"read {_spelled(repository, reference)}"
-        answer = self._http.ask(
-            Request(
-                "GET",
-                self._path(repository, "manifests", reference),
-                repository,
-                doing,
-                expect=(200, 404),
-            )
-        )
-        if answer.status == requests.codes.not_found:
-            return None
-        told = reference if ":" in reference else answer.headers.get("Docker-Content-Digest", "")
-        digest = _sha256(answer.body)
-        if told and told != digest:
-            raise _not_as_told(doing, told, digest)
-        try:
-            manifest = json.loads(answer.body)
-            media_type = answer.headers.get("Content-Type") or manifest.get("mediaType", MANIFEST)
-        except (ValueError, AttributeError) as error:
-            raise RegistryError(
-                f"{doing}: that is no manifest", hint="see what else answers at this address"
-            ) from error
-        return Manifest(digest, media_type.partition(";")[0], answer.body, manifest)
+        """The manifest under a tag or digest, checked against its digest; None when missing."""
+        with cannot(f"read {_reference(repository, reference)}"):
+            answer = self._send("GET", repository, f"manifests/{reference}", (200, 404))
+            if answer.status_code == codes.not_found:
+                return None
+            digest = _sha256(answer.content)
+            named = answer.headers.get("Docker-Content-Digest") or digest
+            _check_content(reference if ":" in reference else named, digest)
+            try:
+                manifest = json.loads(answer.content)
+                media_type = answer.headers.get("Content-Type") or manifest.get(
+                    "mediaType", MANIFEST
+                )
+            except (ValueError, AttributeError) as error:
+                raise RegistryError(
+                    "the answer is not a manifest", hint="see which server answers at this address"
+                ) from error
+            return Manifest(digest, media_type.partition(";")[0], answer.content, manifest)
 
     def blob(self, repository: str, digest: str) -> bytes:
-        """The bytes of a blob, checked against its digest."""
-        doing = f"read {repository}: blob {digest[7:19]}"
-        content = self._http.ask(
-            Request("GET", self._path(repository, "blobs", digest), repository, doing)
-        ).body
-        if _sha256(content) != digest:
-            raise _not_as_told(doing, digest, _sha256(content))
-        return content
+        """The content of a blob, checked against its digest."""
+        with cannot(f"read {repository}: blob {digest[7:19]}"):
+            content = self._send("GET", repository, f"blobs/{digest}", (200,)).content
+            _check_content(digest, _sha256(content))
+            return content
 
     def referrers(self, repository: str, digest: str) -> list[Referrer]:
-        """What is attached to a manifest: as the registry's API says, else as the tag that stands in for it does."""
+        """The manifests that are attached to a manifest.
+
+        From the registry's API; where it has none, from the index under the fallback tag.
+        """
         if repository not in self._without_referrers:
-            url, doing = (
-                self._path(repository, "referrers", digest),
-                f"list what is attached to {repository}@{digest[:19]}",
-            )
-            pages = self._pages(url, repository, doing, _NO_REFERRERS_API)
+            with cannot(f"list the referrers of {_reference(repository, digest)}"):
+                pages = self._pages(repository, f"referrers/{digest}", _NO_REFERRERS_API)
             if pages is not None:
-                return [_referrer(one) for page in pages for one in page.get("manifests") or ()]
+                entries = [entry for page in pages for entry in page.get("manifests") or ()]
+                return [_referrer(entry) for entry in entries]
             self._without_referrers.add(repository)
-        return [_referrer(one) for one in self._listed(repository, _fallback(digest))]
+        return [_referrer(entry) for entry in self._index(repository, _fallback_tag(digest))]
 
-    def put_tag(self, repository: str, tag: str, digest: str) -> bool:
-        """Give a manifest that the repository holds another tag; whether that was to be done. No blob is moved.
+    def put_tag(self, repository: str, tag: str, digest: str) -> None:
+        """Give an existing manifest another tag, without moving a blob.
 
-        A tag is never moved from one manifest to another: that is a RegistryError.
+        A tag is never moved from another manifest: that is a RegistryError.
         """
         if self._holds(repository, tag, digest):
-            return False
-        doing = f"tag {repository}@{digest[:19]} as {tag}"
-        held = self.fetch(repository, digest)
-        if held is None:
-            raise RegistryError(
-                f"{doing}: the registry holds no {digest}",
-                hint="build and push it anew; somebody has deleted it",
-            )
-        self._put_manifest(repository, tag, held.content, held.media_type)
-        return True
+            return
+        with cannot(f"tag {_reference(repository, digest)} as {tag}"):
+            manifest = self.fetch(repository, digest)
+            if manifest is None:
+                raise RegistryError(
+                    f"the registry does not hold {digest}",
+                    hint="build and push it again; it has been deleted",
+                )
+            self._put_manifest(repository, tag, manifest)
 
     def push_artifact(
         self, repository: str, artifact: Artifact, tag: str = "", *, overwrite: bool = False
     ) -> str:
-        """Push an artefact and return its digest, which is all that it is known by without a tag.
+        """Push an artifact, under its digest alone if there is no tag; its digest.
 
-        A tag that holds other content is an error, unless overwrite.
+        A tag of other content is an error, unless overwrite.
         """
-        content = self._manifest_of(repository, artifact)
-        digest = _sha256(content)
-        reference = tag or digest
-        existing = self._holds(repository, reference, digest, overwrite=overwrite)
-        # A push that was cut off may have left the artefact without attaching it.
-        if existing and self._is_attached(repository, artifact.subject, digest):
-            return digest
+        manifest = self._manifest_of(repository, artifact)
+        reference = tag or manifest.digest
+        exists = self._holds(repository, reference, manifest.digest, overwrite=overwrite)
+        # An interrupted push may have left the artifact without attaching it.
+        if exists and self._is_attached(repository, artifact.subject, manifest.digest):
+            return manifest.digest
         for blob in {part.digest: part for part in artifact.parts}.values():
-            self._push_blob(
-                repository,
-                _Upload(blob.digest, len(blob.content), partial(io.BytesIO, blob.content)),
-            )
-        answer = self._put_manifest(repository, reference, content, MANIFEST, overwrite=overwrite)
+            with cannot(f"push {repository}: {_layer(blob.digest)}"):
+                if not self._has_blob(repository, blob.digest):
+                    self._upload(repository, blob.digest, blob.content)
+        answer = self._put_manifest(repository, reference, manifest, overwrite=overwrite)
         if artifact.subject and "OCI-Subject" not in answer.headers:
             entry = {
-                **_descriptor(MANIFEST, content, artifact.annotations),
+                **_descriptor(MANIFEST, manifest.content, artifact.annotations),
                 "artifactType": artifact.type,
             }
-            self._http.with_retries(lambda: self._attach(repository, artifact.subject, entry))
-        return digest
+            self._connection.retry(lambda: self._attach(repository, artifact.subject, entry))
+        return manifest.digest
 
     def artifact_digest(self, repository: str, artifact: Artifact) -> str:
         """The digest that `push_artifact` would push this as; pushes nothing."""
-        return _sha256(self._manifest_of(repository, artifact))
+        return self._manifest_of(repository, artifact).digest
 
     def delete(self, repository: str, digest: str) -> None:
-        """Delete a manifest, and so every tag of it. One that is not there is well; a registry that deletes nothing is an error.
+        """Delete a manifest, if it exists, and with it all its tags.
 
-        The tag that stands in for the list of what is attached to another manifest is not changed.
+        The fallback tag with the referrers of another manifest is not changed.
         """
-        doing = f"delete {repository}@{digest[:19]}"
-        expect = (200, 202, 404)
-        self._http.ask(
-            Request(
-                "DELETE",
-                self._path(repository, "manifests", digest),
-                repository,
-                doing,
-                expect=expect,
-            )
-        )
+        with cannot(f"delete {_reference(repository, digest)}"):
+            self._send("DELETE", repository, f"manifests/{digest}", (200, 202, 404))
 
     def push_layout(
         self,
@@ -337,217 +268,189 @@ class Registry:
         *,
         mount_from: Sequence[str] = (),
     ) -> str:
-        """Push the one image of an OCI layout (https://github.com/opencontainers/image-spec) and return its digest.
+        """Push the image of an OCI layout; its digest.
 
-        The tag is put last, and then read back: what the registry serves under it must be the bytes that were sent. Blobs that a
-        repository of mount_from has are taken over from there, without sending them.
+        The tag is put last, and then read back. A blob that a repository of mount_from has is
+        mounted from there instead of being sent.
         """
         image = oci_layout.read(layout)
         for part in (*image.manifest["layers"], image.manifest["config"]):
-            file = oci_layout.blob(layout, part["digest"])
-            upload = _Upload(part["digest"], part["size"], partial(_opened, file))
-            self._push_blob(repository, upload, on_line, mount_from)
-        self._put_manifest(repository, tag, image.content, image.media_type, overwrite=True)
+            digest, name = part["digest"], _layer(part["digest"])
+            with cannot(f"push {repository}: {name}"):
+                if self._has_blob(repository, digest):
+                    on_line(f"{name} exists")
+                elif sibling := self._mount(repository, digest, mount_from):
+                    on_line(f"{name} mounted from {sibling}")
+                else:
+                    on_line(f"{name}, {part['size'] / 1e6:.1f} MB")
+                    self._upload(repository, digest, oci_layout.blob_file(layout, digest))
+        self._put_manifest(repository, tag, image, overwrite=True)
         return image.digest
 
-    def verify(self, repository: str, tag: str, digest: str) -> None:
-        """Read a pushed manifest back; raise RegistryError unless its bytes have this digest."""
-        doing = f"read back {_spelled(repository, tag)}"
-        held = _sha256(self._manifest(repository, tag, doing))
-        if held != digest:
-            raise RegistryError(
-                f"{doing}: the registry holds {held}, {digest} was sent",
-                hint="something else writes to this tag, or the registry is broken; push again once it is settled",
-            )
+    def check_digest(self, repository: str, reference: str, digest: str) -> None:
+        """Raise RegistryError unless the registry serves this digest under a tag or digest."""
+        with cannot(f"read back {_reference(repository, reference)}"):
+            answer = self._send("GET", repository, f"manifests/{reference}", (200, 404))
+            exists = answer.status_code == codes.ok
+            actual = _sha256(answer.content) if exists else "nothing"
+            if actual != digest:
+                raise RegistryError(
+                    f"the registry holds {actual}, {digest} was sent", hint=_CHANGED
+                )
 
-    def layers(self, repository: str, digest: str) -> list[Layer]:
-        """The layers of an image, lowest first; reads each of them whole."""
-        doing = f"read the layers of {repository}"
-        found = []
-        for part in json.loads(self._manifest(repository, digest, doing))["layers"]:
-            blob = self.blob(repository, part["digest"])
-            with tarfile.open(fileobj=io.BytesIO(blob), mode="r:*") as tar:
-                unpacked = sum(member.size for member in tar if member.isreg())
-            found.append(Layer(part["digest"], len(blob), unpacked))
-        return found
+    def _send(self, method: str, repository: str, path: str, expect: Sequence[int]) -> Response:
+        return self._connection.send(
+            Request(method, self._url(repository, path), repository, expect)
+        )
 
-    def _manifest(self, repository: str, reference: str, doing: str) -> bytes:
-        return self._http.ask(
-            Request("GET", self._path(repository, "manifests", reference), repository, doing)
-        ).body
+    def _url(self, repository: str, path: str) -> str:
+        return f"{base_url(self.address)}/v2/{path_of(repository)}/{path}"
 
     def _pages(
-        self, url: str, repository: str, doing: str, none: Sequence[int]
+        self, repository: str, path: str, none: Sequence[int]
     ) -> list[Mapping[str, Any]] | None:
-        """The pages of a list: a long one comes in several, each with the address of the next. None when none is answered."""
-        found: list[Mapping[str, Any]] = []
+        """The pages of a list, each of which names the next; None for a status of none."""
+        pages: list[Mapping[str, Any]] = []
+        url = self._url(repository, path)
         while url:
-            answer = self._http.ask(Request("GET", url, repository, doing, expect=(200, *none)))
-            if answer.status in none:
+            answer = self._connection.send(Request("GET", url, repository, expect=(200, *none)))
+            if answer.status_code in none:
                 return None
-            found.append(json.loads(answer.body))
+            pages.append(json.loads(answer.content))
             following = _NEXT.match(answer.headers.get("Link", ""))
             url = urljoin(url, following[1]) if following else ""
-        return found
+        return pages
 
     def _holds(
         self, repository: str, reference: str, digest: str, *, overwrite: bool = False
     ) -> bool:
-        """Whether the registry holds this manifest under a tag; raise RegistryError when it holds another."""
-        held = self.digest(repository, reference)
-        if held not in {"", digest} and not overwrite:
+        """Whether this manifest is under a tag or digest; RegistryError if another one is."""
+        actual = self.digest(repository, reference)
+        if actual not in {"", digest} and not overwrite:
             raise RegistryError(
-                f"put {_spelled(repository, reference)}: it is {held} already, and would be {digest}",
-                hint="version tags are never overwritten: other content needs another version",
+                f"cannot put {_reference(repository, reference)}: it is {actual} already, "
+                f"and would be {digest}",
+                hint="give other content another version: version tags are never overwritten",
             )
-        return held == digest
+        return actual == digest
 
     def _put_manifest(
-        self,
-        repository: str,
-        reference: str,
-        content: bytes,
-        media_type: str,
-        *,
-        overwrite: bool = False,
-    ) -> Answer:
-        """Put a manifest and read it back. A registry of immutable tags may refuse one that somebody else has just put."""
-        answer = self._put(repository, reference, content, media_type, (201, *_IMMUTABLE))
-        if answer.status in _IMMUTABLE and not self._holds(
-            repository, reference, _sha256(content), overwrite=overwrite
-        ):
-            raise self._http.refused(f"push {_spelled(repository, reference)}", answer)
-        self.verify(repository, reference, _sha256(content))
+        self, repository: str, reference: str, manifest: Manifest, *, overwrite: bool = False
+    ) -> Response:
+        """Put a manifest and read it back.
+
+        A registry with immutable tags may refuse a tag that another push has just put.
+        """
+        with cannot(f"push {_reference(repository, reference)}"):
+            answer = self._put(repository, reference, manifest, (201, *_IMMUTABLE))
+            if answer.status_code in _IMMUTABLE and not self._holds(
+                repository, reference, manifest.digest, overwrite=overwrite
+            ):
+                raise self._connection.refusal(answer)
+        self.check_digest(repository, reference, manifest.digest)
         return answer
 
     def _put(
-        self,
-        repository: str,
-        reference: str,
-        content: bytes,
-        media_type: str,
-        expect: Sequence[int] = (201,),
-    ) -> Answer:
-        return self._http.ask(
-            Request(
-                "PUT",
-                self._path(repository, "manifests", reference),
-                repository,
-                f"push {_spelled(repository, reference)}",
-                data=content,
-                headers={"Content-Type": media_type},
-                expect=expect,
-            )
+        self, repository: str, reference: str, manifest: Manifest, expect: Sequence[int]
+    ) -> Response:
+        request = Request(
+            "PUT",
+            self._url(repository, f"manifests/{reference}"),
+            repository,
+            data=manifest.content,
+            headers={"Content-Type": manifest.media_type},
+            expect=expect,
         )
+        return self._connection.send(request)
 
     def _attach(self, repository: str, subject: str, entry: Mapping[str, Any]) -> None:
-        """Add to the list that a tag keeps of what is attached to a manifest.
+        """Add a manifest to the index, under the fallback tag, of what is attached to its subject.
 
-        Nothing keeps two from changing the list at the same time: who is lost from it adds itself again.
+        Two pushes may change the index at the same time: the one that is lost adds itself again.
         """
-        tag = _fallback(subject)
-        listed = self._listed(repository, tag)
-        if entry["digest"] not in {one["digest"] for one in listed}:
-            index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [*listed, entry]}
-            self._put(repository, tag, _compact(index), _INDEX)
-            if entry["digest"] not in {one["digest"] for one in self._listed(repository, tag)}:
+        tag = _fallback_tag(subject)
+        with cannot(f"attach to {_reference(repository, subject)}"):
+            entries = self._index(repository, tag)
+            if entry["digest"] in {other["digest"] for other in entries}:
+                return
+            content = _to_json(
+                {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [*entries, entry]}
+            )
+            self._put(repository, tag, Manifest(_sha256(content), _INDEX, content, {}), (201,))
+            if entry["digest"] not in {other["digest"] for other in self._index(repository, tag)}:
                 raise RegistryError(
-                    f"attach to {repository}@{subject[:19]}: the tag {tag} does not keep what is added to it",
-                    hint="something else writes to this tag, or the registry is broken; push again once it is settled",
-                    retriable=True,
+                    f"the tag {tag} loses what is added to it", hint=_CHANGED, retriable=True
                 )
 
-    def _listed(self, repository: str, tag: str) -> list[dict[str, Any]]:
+    def _index(self, repository: str, tag: str) -> list[dict[str, Any]]:
         index = self.fetch(repository, tag)
         return list(index.manifest.get("manifests") or ()) if index else []
 
     def _is_attached(self, repository: str, subject: str, digest: str) -> bool:
-        attached = self.referrers(repository, subject) if subject else ()
-        return not subject or digest in {referrer.digest for referrer in attached}
+        referrers = self.referrers(repository, subject) if subject else ()
+        return not subject or digest in {referrer.digest for referrer in referrers}
 
-    def _manifest_of(self, repository: str, artifact: Artifact) -> bytes:
-        """The bytes of an artefact's manifest; reads the subject, which the repository must hold."""
-        if not artifact.subject:
-            return artifact.manifest(None)
-        subject = self.fetch(repository, artifact.subject)
-        if subject is None:
-            raise RegistryError(
-                f"attach to {repository}@{artifact.subject[:19]}: the registry does not hold it",
-                hint="push it before what belongs to it",
-            )
-        return artifact.manifest(_descriptor(subject.media_type, subject.content, {}))
-
-    def _push_blob(
-        self,
-        repository: str,
-        blob: _Upload,
-        on_line: Callable[[str], None] = lambda _line: None,
-        mount_from: Sequence[str] = (),
-    ) -> None:
-        digest, name = blob.digest, f"layer {blob.digest[7:19]}"
-        doing = f"push {repository}: {name}"
-        if self._has_blob(repository, digest, doing):
-            on_line(f"{name} is there")
-            return
-        for sibling in mount_from:
-            if sibling != repository and self._has_blob(sibling, digest, doing):
-                if self._mount(repository, digest, sibling, doing):
-                    on_line(f"{name} taken over from {sibling}")
-                    return
-                break
-        on_line(f"{name}, {blob.size / 1e6:.1f} MB")
-
-        def upload() -> Answer:
-            # A retried upload starts anew: the place given for the first one is spent.
-            start = self._path(repository, "blobs", "uploads/")
-            place = self._http.once(Request("POST", start, repository, doing, expect=(202,)))
-            url = urljoin(start, place.headers["Location"])
-            joined = f"{url}{'&' if urlsplit(url).query else '?'}digest={digest}"
-            headers = {"Content-Type": "application/octet-stream"}
-            with blob.open() as opened:
-                return self._http.once(
-                    Request(
-                        "PUT",
-                        joined,
-                        repository,
-                        doing,
-                        data=opened,
-                        headers=headers,
-                        expect=(201,),
-                    )
+    def _manifest_of(self, repository: str, artifact: Artifact) -> Manifest:
+        """The manifest of an artifact; reads the subject, which has to exist."""
+        descriptor = None
+        if artifact.subject:
+            subject = self.fetch(repository, artifact.subject)
+            if subject is None:
+                raise RegistryError(
+                    f"cannot attach to {_reference(repository, artifact.subject)}: the registry "
+                    "does not hold it",
+                    hint="push the image first",
                 )
+            descriptor = _descriptor(subject.media_type, subject.content, {})
+        content = artifact.manifest(descriptor)
+        return Manifest(_sha256(content), MANIFEST, content, {})
 
-        self._http.with_retries(upload)
+    def _has_blob(self, repository: str, digest: str) -> bool:
+        answer = self._send("HEAD", repository, f"blobs/{digest}", (200, 404))
+        return bool(answer.status_code == codes.ok)
 
-    def _has_blob(self, repository: str, digest: str, doing: str) -> bool:
-        path = self._path(repository, "blobs", digest)
-        return bool(
-            self._http.ask(Request("HEAD", path, repository, doing, expect=(200, 404))).status
-            == requests.codes.ok
+    def _upload(self, repository: str, digest: str, source: bytes | Path) -> None:
+        def upload() -> None:
+            # Each attempt starts again: the address of an upload is for one attempt.
+            start = self._url(repository, "blobs/uploads/")
+            begun = self._connection.send_once(Request("POST", start, repository, expect=(202,)))
+            url = urljoin(start, begun.headers["Location"])
+            url += f"{'&' if urlsplit(url).query else '?'}digest={digest}"
+            headers = {"Content-Type": "application/octet-stream"}
+            with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as data:
+                request = Request("PUT", url, repository, (201,), data, headers)
+                self._connection.send_once(request)
+
+        self._connection.retry(upload)
+
+    def _mount(self, repository: str, digest: str, siblings: Sequence[str]) -> str:
+        """The sibling that a blob was mounted from; "" if none has it, or the registry refuses."""
+        others = (sibling for sibling in siblings if sibling != repository)
+        sibling = next((other for other in others if self._has_blob(other, digest)), "")
+        if not sibling:
+            return ""
+        query = f"mount={digest}&from={quote(path_of(sibling), safe='/')}"
+        request = Request(
+            "POST",
+            self._url(repository, f"blobs/uploads/?{query}"),
+            repository,
+            expect=(201, 202, 400, 401, 403, 404, 405),
+            mounts_from=sibling,
         )
-
-    def _mount(self, repository: str, digest: str, sibling: str, doing: str) -> bool:
-        """Take a blob over from another repository, if the registry does that, and for this login."""
-        path = (
-            self._path(repository, "blobs", "uploads/")
-            + f"?mount={digest}&from={quote(within(sibling), safe='/')}"
-        )
-        expect = (201, 202, 400, 401, 403, 404, 405)
-        answer = self._http.ask(
-            Request("POST", path, repository, doing, expect=expect, pulls=sibling)
-        )
-        return bool(answer.status == requests.codes.created)
-
-    def _path(self, repository: str, kind: str, reference: str) -> str:
-        return f"{url_of(self.address)}/v2/{within(repository)}/{kind}/{reference}"
+        answer = self._connection.send(request)
+        return sibling if answer.status_code == codes.created else ""
 
 
-def _spelled(repository: str, reference: str) -> str:
+def _reference(repository: str, reference: str) -> str:
     return f"{repository}@{reference[:19]}" if ":" in reference else f"{repository}:{reference}"
 
 
-def _fallback(digest: str) -> str:
-    """The tag that lists what is attached to a manifest where the registry itself does not."""
+def _layer(digest: str) -> str:
+    return f"layer {digest[7:19]}"
+
+
+def _fallback_tag(digest: str) -> str:
+    """The tag of the index of referrers where the registry has no API for them."""
     return digest.replace(":", "-")
 
 
@@ -561,27 +464,22 @@ def _referrer(entry: Mapping[str, Any]) -> Referrer:
 
 
 def _descriptor(media_type: str, content: bytes, annotations: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "mediaType": media_type,
-        "digest": _sha256(content),
-        "size": len(content),
-    }
-    return {**found, "annotations": dict(sorted(annotations.items()))} if annotations else found
+    descriptor = {"mediaType": media_type, "digest": _sha256(content), "size": len(content)}
+    if not annotations:
+        return descriptor
+    return {**descriptor, "annotations": dict(sorted(annotations.items()))}
 
 
-def _compact(content: Mapping[str, Any]) -> bytes:
+def _to_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def _not_as_told(doing: str, told: str, found: str) -> RegistryError:
-    return RegistryError(
-        f"{doing}: the registry says {told} and gives {found}",
-        hint="the registry, or a proxy before it, is broken; nothing was taken from it",
-    )
-
-
-def _opened(file: Path) -> BinaryIO:
-    return file.open("rb")
+def _check_content(expected: str, actual: str) -> None:
+    if actual != expected:
+        raise RegistryError(
+            f"the registry names {expected} and serves {actual}",
+            hint="see the registry's log, and that of any proxy in front of it; nothing was used",
+        )
 
 
 def _sha256(content: bytes) -> str:

@@ -1,10 +1,10 @@
-"""The conversation with an image registry: logins, certificates, faults that are waited out, and a count of what was sent.
+"""HTTP with an image registry: logins, certificates, redirects and errors.
 
-What is said in it is `registry`'s. Logins: https://distribution.github.io/distribution/spec/auth/token/
+Logins: https://distribution.github.io/distribution/spec/auth/token/
 
-A registry may name other addresses: for an upload, for the next page, by a redirect. They are asked
-without its login, and never unencrypted where the registry itself is encrypted. A login goes to the
-registry and to the token service that the registry itself names, to nobody else.
+A registry may name other addresses: for an upload, for the next page, or by a redirect. A request
+to one of these carries no login, and is never unencrypted where the registry itself is encrypted.
+A login is sent only to the registry and to the token service that the registry names.
 """
 
 from __future__ import annotations
@@ -13,42 +13,43 @@ import json
 import os
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from docker import auth
 from docker.errors import DockerException
-from requests.adapters import HTTPAdapter
+from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
+from urllib3.util import make_headers
 
-from delivery.errors import DeliveryError, RegistryError
-from delivery.origin import IDENTITY_USER, Origin, origin
+from delivery.errors import RegistryError
+from delivery.origin import IDENTITY_USER, origin
 from delivery.project.declaration import LOCAL_HOSTS, is_local
 from delivery.retry import BusyError, retry_after, with_retries
 
 __all__ = [
     "TIMEOUT_SECONDS",
-    "Answer",
-    "Conversation",
+    "Connection",
     "Request",
+    "base_url",
+    "cannot",
     "certificate_folders",
     "is_reachable",
     "login",
     "missing_login",
-    "url_of",
-    "within",
+    "path_of",
 ]
 
-TIMEOUT_SECONDS = (5.0, 120.0)  # to connect, between two pieces
+TIMEOUT_SECONDS = (5.0, 120.0)  # to connect, and between two pieces of an answer
 _ACCEPT = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
+    "application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _LOCAL_HOSTS = {host.strip("[]") for host in LOCAL_HOSTS}
@@ -59,44 +60,56 @@ _ACTIONS = {
     "PUT": ("pull", "push"),
     "DELETE": ("pull", "push", "delete"),
 }
-_REDIRECTS = 10  # so many in a row are followed
-_LATER = {requests.codes.request_timeout, requests.codes.too_many_requests}
+_REDIRECTS = 10
+_BROKEN = "see the logs of the registry, and of any proxy in front of it: one of them is broken"
 
-# What a token is for: (repository, action).
+# What a token allows: (repository, action).
 _Scope = frozenset[tuple[str, str]]
 
 _T = TypeVar("_T")
 
 
+@contextmanager
+def cannot(action: str) -> Iterator[None]:
+    """Begin the message of a RegistryError with "cannot ACTION: ", unless it has that beginning."""
+    try:
+        yield
+    except RegistryError as error:
+        if not error.message.startswith("cannot "):
+            error.message = f"cannot {action}: {error.message}"
+            error.args = (error.message,)
+        raise
+
+
 def is_reachable(address: str) -> bool:
-    """Whether a registry answers at this address; one that asks for a login does."""
+    """Whether a registry answers at this address, even if it asks for a login."""
     return _status(address) in {requests.codes.ok, requests.codes.unauthorized}
 
 
 def missing_login(address: str) -> RegistryError | None:
-    """The error that a push would end with because a registry asks for a login and none is known; asks, and sends nothing."""
+    """The error for a registry that asks for a login when none is known; sends no login."""
     if login(address) or _status(address) != requests.codes.unauthorized:
         return None
     code = int(requests.codes.unauthorized)
     return RegistryError(
-        f"the registry {address} asks for a login, and there is none",
-        hint=_hint(code, _host(address), known=False),
+        f"the registry {address} asks for a login, and none is known",
+        hint=_hint(code, _host(address), has_login=False),
     )
 
 
 def _status(address: str) -> int:
-    """What a registry answers to who has not logged in; 0 when it does not."""
+    """The status that a registry answers to a request without a login; 0 without an answer."""
     try:
-        with _session(_host(address)) as session:
-            return session.get(f"{url_of(address)}/v2/", timeout=TIMEOUT_SECONDS).status_code
+        with _Session(_host(address)) as session:
+            return session.get(f"{base_url(address)}/v2/", timeout=TIMEOUT_SECONDS).status_code
     except requests.RequestException:
         return 0
 
 
 def login(address: str) -> tuple[str, str] | None:
-    """The user and password for a registry: from the environment, else from the Docker config and its helpers.
+    """The user and password for a registry: from the environment, else from the Docker config.
 
-    Where these keep an identity token in place of a password, the user is IDENTITY_USER, as helpers have it.
+    For an identity token, which takes the place of a password, the user is IDENTITY_USER.
     """
     user = os.environ.get("DELIVERY_REGISTRY_USERNAME")
     if user:
@@ -105,28 +118,28 @@ def login(address: str) -> tuple[str, str] | None:
         known = auth.load_config().resolve_authconfig(_host(address))
     except DockerException as error:
         raise RegistryError(
-            f"read the login for {_host(address)} from the Docker config: {error}",
-            hint="`docker login` writes it anew; DELIVERY_REGISTRY_USERNAME and _PASSWORD go before it",
+            f"cannot read the login for {_host(address)} from the Docker config: {error}",
+            hint="log in again by `docker login`, or set DELIVERY_REGISTRY_USERNAME and "
+            "DELIVERY_REGISTRY_PASSWORD",
         ) from error
     if not known:
         return None
     if token := known.get("IdentityToken"):
         return IDENTITY_USER, token
-    return known.get("username", known.get("Username", "")), known.get(
-        "password", known.get("Password", "")
-    )
+    user, password = known.get("username"), known.get("password")
+    return user or known.get("Username", ""), password or known.get("Password", "")
 
 
-def url_of(address: str) -> str:
-    """Where a registry's API is: its host's root, over HTTPS unless it is local."""
+def base_url(address: str) -> str:
+    """The URL of a registry's API without its path: over HTTPS unless the registry is local."""
     host = _host(address)
     if host == auth.INDEX_NAME:  # Docker Hub's API has another host than its image names
         host = urlsplit(auth.INDEX_URL).netloc
     return f"{'http' if is_local(address) else 'https'}://{host}"
 
 
-def within(repository: str) -> str:
-    """A repository's name as its registry knows it: without the host."""
+def path_of(repository: str) -> str:
+    """The name of a repository without the registry's host."""
     return repository.partition("/")[2]
 
 
@@ -135,322 +148,211 @@ class Request:
     """A request about one repository."""
 
     method: str
-    url: str  # which the registry may have named: at another address it sees no login
+    url: str
+    """May be another address than the registry's, which then gets no login."""
     repository: str
-    doing: str  # the action under way, for errors
-    expect: Sequence[int] = (200,)  # any other status is an error
+    expect: Sequence[int] = (200,)
+    """Any other status is an error."""
     data: bytes | BinaryIO | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    pulls: str = ""  # another repository that it reads from
+    mounts_from: str = ""
+    """Another repository that it reads from."""
 
     @property
     def scope(self) -> _Scope:
-        """What a token has to be for."""
-        pulls = _scope(self.pulls, ("pull",)) if self.pulls else frozenset()
-        return _scope(self.repository, _ACTIONS[self.method]) | pulls
-
-    @property
-    def size(self) -> int:
-        """The bytes of its body."""
-        if isinstance(self.data, bytes):
-            return len(self.data)
-        return self.data.seek(0, os.SEEK_END) if self.data else 0
+        """What a token has to allow."""
+        actions = {(path_of(self.repository), action) for action in _ACTIONS[self.method]}
+        pulls = {(path_of(self.mounts_from), "pull")} if self.mounts_from else set()
+        return frozenset(actions | pulls)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a registry answered, or the address that it sent the request on to."""
+class Connection:
+    """Sends requests to one registry, and logs in when the registry asks for it.
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
-
-
-class Conversation:
-    """Requests to one registry, each with what it takes to be let in.
-
-    requests, sent and received count what went over the wire so far: requests with those for tokens and redirects, and the
-    bytes of their bodies. Refusals, and faults that outlast the retries, raise RegistryError.
+    Raises RegistryError for a refusal, and for a failure that outlasts the retries. `requests`
+    counts the requests that were answered, those for tokens and redirects too.
     """
 
     def __init__(
-        self,
-        address: str,
-        *,
-        pause: Callable[[float], None] = time.sleep,
-        timeout: tuple[float, float],
+        self, address: str, *, pause: Callable[[float], None], timeout: tuple[float, float]
     ) -> None:
         self.address = address
-        self.requests = self.sent = self.received = 0
+        self.requests = 0
         self._pause = pause
         self._timeout = timeout
-        self._http = _session(_host(address))
+        self._session = _Session(_host(address))
+        self._session.hooks["response"].append(self._count)
         self._login = login(address)
         self._basic = ""
         self._challenge: dict[str, str] = {}
         self._tokens: dict[_Scope, str] = {}
 
-    def with_retries(self, ask: Callable[[], _T]) -> _T:
-        """Do what takes several requests, again from its beginning while what goes wrong may pass."""
-        return with_retries(ask, pause=self._pause)
+    def retry(self, action: Callable[[], _T]) -> _T:
+        """Run an action of one or several requests; again while its failure may be temporary."""
+        return with_retries(action, pause=self._pause)
 
-    def ask(self, request: Request) -> Answer:
-        """Make a request, again while what goes wrong may pass."""
-        return self.with_retries(lambda: self.once(request))
+    def send(self, request: Request) -> requests.Response:
+        """The answer to a request, which is retried while its failure may be temporary."""
+        return self.retry(lambda: self.send_once(request))
 
-    def once(self, request: Request) -> Answer:
-        """Make one request, after logging in if the registry wants that."""
-        scope, doing = request.scope, request.doing
-        # Where tokens come from is known since the first 401.
-        if self._challenge and self._is_own(request.url, doing) and not self._token(scope):
-            self._fetch_token(scope, doing)
-        answer = self._send(request)
-        refused = answer.status == requests.codes.unauthorized and self._is_own(answer.url, doing)
-        if refused and self._log_in(scope, answer, doing):
+    def send_once(self, request: Request) -> requests.Response:
+        """The answer to a request, after a login if the registry asks for it."""
+        scope = request.scope
+        with _registry_errors(self.address):
+            # The first 401 said which service gives tokens.
+            if self._challenge and self._is_own(request.url) and not self._authorization(scope):
+                self._fetch_token(scope)
             answer = self._send(request)
-        if answer.status not in request.expect:
-            raise self.refused(doing, answer)
+            refused = answer.status_code == requests.codes.unauthorized
+            if refused and self._is_own(answer.url) and self._log_in(answer, scope):
+                answer = self._send(request)
+        if answer.status_code not in request.expect:
+            raise self.refusal(answer)
         return answer
 
-    def _send(self, request: Request) -> Answer:
-        """Make a request without logging in, and follow where downloads are redirected to.
+    def refusal(self, answer: requests.Response) -> RegistryError:
+        """The error that an answer means."""
+        status, reason = answer.status_code, answer.content.decode("utf-8", "replace").strip()[:300]
+        # Not every refusal is the specification's JSON.
+        with suppress(ValueError, KeyError, TypeError):
+            errors = json.loads(answer.content)["errors"]
+            reason = "; ".join(f"{error['code']}: {error.get('message', '')}" for error in errors)
+        server = "the registry"
+        hint = _hint(status, _host(self.address), has_login=bool(self._login))
+        if not self._is_own(answer.url):
+            server = f"{origin(answer.url)}, which the registry names,"
+            hint = f"see its log; the login for {_host(self.address)} is sent to no other host"
+        message = f"{server} answered {status}{f' ({reason})' if reason else ''}"
+        if _is_temporary(status):
+            after = retry_after(answer.headers.get("Retry-After", ""))
+            return BusyError(message, hint=hint, after=after)
+        return RegistryError(message, hint=hint)
 
-        requests would follow by itself, but also to what is not encrypted, and with a login of ~/.netrc.
-        """
-        previous, url, doing = url_of(self.address), request.url, request.doing
-        for _ in range(_REDIRECTS + 1):
-            self._check_encrypted(previous, url, doing)
-            answer = self._send_once(request, url)
-            target = (
-                self._http.get_redirect_target(answer)
-                if request.method in {"GET", "HEAD"}
-                else None
-            )
-            if not target:
-                return Answer(answer.status_code, answer.headers, answer.content, url)
-            previous, url = url, urljoin(url, target)
-        raise RegistryError(
-            f"cannot {doing}: too many redirects, the last to {self._origin(url, doing)}",
-            hint="the registry, or a proxy before it, is broken",
+    def _count(self, _answer: requests.Response, **_options: object) -> None:
+        self.requests += 1
+
+    def _send(self, request: Request) -> requests.Response:
+        """Send a request with the login known so far; redirects of downloads are followed."""
+        connect, read = self._timeout
+        if request.data and not isinstance(request.data, bytes):
+            request.data.seek(0)
+            # urllib3 also limits sending by the time to connect, too short for a busy registry.
+            connect = read
+        _check_encrypted(base_url(self.address), request.url)
+        own = self._is_own(request.url)
+        authorization = self._authorization(request.scope) if own else ""
+        return self._session.request(
+            request.method,
+            request.url,
+            data=request.data,
+            headers={"Accept": _ACCEPT, "Authorization": authorization or None, **request.headers},
+            timeout=(connect, read),
+            allow_redirects=request.method in {"GET", "HEAD"},
         )
 
-    def _send_once(self, request: Request, url: str) -> requests.Response:
-        token = self._token(request.scope) if self._is_own(url, request.doing) else ""
-        connect, between = self._timeout
-        size, data = request.size, request.data
-        if data and not isinstance(data, bytes):
-            data.seek(0)
-            # urllib3 holds sending to the time to connect: too short for a registry that takes a breath.
-            connect = between
-        with _talking(request.doing, self.address):
-            self.requests += 1
-            answer = self._http.request(
-                request.method,
-                url,
-                data=data,
-                headers={
-                    "Accept": _ACCEPT,
-                    **({"Authorization": token} if token else {}),
-                    **request.headers,
-                },
-                timeout=(connect, between),
-                allow_redirects=False,
-            )
-        self.sent += size
-        self.received += len(answer.content)
-        return answer
+    def _is_own(self, url: str) -> bool:
+        """Whether a URL is the registry's own, so that its login may be sent there."""
+        return origin(url) == origin(base_url(self.address))
 
-    def _origin(self, url: str, doing: str) -> Origin:
-        try:
-            return origin(url)
-        except requests.RequestException as error:
-            raise RegistryError(
-                f"{doing}: the registry names {url.partition('?')[0]!r}, which is no address",
-                hint="the registry, or a proxy before it, is broken",
-            ) from error
+    def _authorization(self, scope: _Scope) -> str:
+        tokens = (token for known, token in self._tokens.items() if scope <= known)
+        return self._basic or next(tokens, "")
 
-    def _is_own(self, url: str, doing: str) -> bool:
-        """Whether an address is the registry's own, so that its login may be sent there."""
-        return self._origin(url, doing) == self._origin(url_of(self.address), doing)
-
-    def _check_encrypted(self, previous: str, url: str, doing: str) -> None:
-        """Raise RegistryError where something encrypted would go on unencrypted."""
-        there = self._origin(url, doing)
-        if self._origin(previous, doing).scheme == "https" and there.scheme != "https":
-            raise RegistryError(
-                f"{doing}: the registry names {there}, which is not encrypted",
-                hint="the registry has to name https addresses: a proxy before it says so by "
-                "X-Forwarded-Proto, image `registry` takes http.host or http.relativeurls",
-            )
-
-    def _token(self, scope: _Scope) -> str:
-        return self._basic or next(
-            (token for known, token in self._tokens.items() if scope <= known), ""
-        )
-
-    def _log_in(self, scope: _Scope, answer: Answer, doing: str) -> bool:
-        """Answer a 401's challenge, also when a token has run out; say whether it is worth asking again."""
+    def _log_in(self, answer: requests.Response, scope: _Scope) -> bool:
+        """Log in as a 401 asks for; whether another attempt may succeed."""
         scheme, _, rest = answer.headers.get("WWW-Authenticate", "").partition(" ")
-        if (
-            scheme.lower() == "basic"
-            and self._login
-            and self._login[0] != IDENTITY_USER
-            and not self._basic
-        ):
-            basic = (
-                requests.Request("GET", "http://x", auth=self._login)
-                .prepare()
-                .headers["Authorization"]
-            )
-            self._basic = str(basic)
+        has_password = self._login is not None and self._login[0] != IDENTITY_USER
+        if self._login and scheme.lower() == "basic" and has_password and not self._basic:
+            self._basic = make_headers(basic_auth=":".join(self._login))["authorization"]
             return True
         if scheme.lower() != "bearer":
             return False
         self._challenge = dict(_CHALLENGE.findall(rest))
-        return self._fetch_token(scope, doing)
+        return self._fetch_token(scope)
 
-    def _fetch_token(self, scope: _Scope, doing: str) -> bool:
-        for known in [known for known in self._tokens if scope <= known]:
-            del self._tokens[known]
+    def _fetch_token(self, scope: _Scope) -> bool:
+        """Fetch a token in place of any known for this scope; whether the service gave one."""
+        self._tokens = {known: token for known, token in self._tokens.items() if not scope <= known}
         realm = self._challenge.get("realm", "")
         if not realm:
             return False
-        self._check_realm(realm, doing)
-        with _talking(f"{doing}: log in", self.address):
-            self.requests += 1
-            given = self._ask_for_token(realm, self._challenge.get("service", ""), _spelled(scope))
-        self.received += len(given.content)
-        if given.is_redirect:
+        self._check_realm(realm)
+        answer = self._request_token(realm, _scope_parameters(scope))
+        if answer.is_redirect:
             raise RegistryError(
-                f"{doing}: log in: {realm} sends it on to another address",
-                hint="a login is not sent on; the registry has to name the service's own address",
+                f"the token service {realm} redirects the login to another address",
+                hint="make the registry name the token service's own address",
             )
-        if _may_pass(given.status_code):
-            answer = Answer(given.status_code, given.headers, given.content, realm)
-            raise self.refused(f"{doing}: log in", answer)
+        if _is_temporary(answer.status_code):
+            raise self.refusal(answer)
         with suppress(ValueError, AttributeError):
-            token = given.json()
-            if value := given.ok and (token.get("token") or token.get("access_token")):
+            token = answer.json()
+            if value := answer.ok and (token.get("token") or token.get("access_token")):
                 self._tokens[scope] = f"Bearer {value}"
                 return True
         return False
 
-    def _check_realm(self, realm: str, doing: str) -> None:
-        """Raise RegistryError unless a login may be sent to the token service that is named.
+    def _check_realm(self, realm: str) -> None:
+        """Raise RegistryError unless a login may be sent to this token service.
 
         Many have another host than their registry, so any host will do, over https. On this machine
-        a registry without encryption may have a token service without it.
+        a registry without encryption may have a token service without encryption.
         """
-        try:
-            there = origin(realm)
-        except requests.RequestException:
-            there = None
-        own = self._origin(url_of(self.address), doing)
-        is_here = own.scheme == "http" and there is not None and there.host in _LOCAL_HOSTS
-        if is_here or (there and there.scheme == "https"):
-            return
+        with suppress(requests.RequestException):
+            service = origin(realm)
+            is_local_pair = is_local(self.address) and service.host in _LOCAL_HOSTS
+            if service.scheme == "https" or is_local_pair:
+                return
         raise RegistryError(
-            f"{doing}: log in: the registry names {realm} for tokens, which is not encrypted",
-            hint="the registry's token service has to be reached over https",
+            f"the registry names {realm} for tokens, which is not encrypted",
+            hint="make the registry name its token service by an https address",
         )
 
-    def _ask_for_token(self, realm: str, service: str, scopes: Sequence[str]) -> requests.Response:
-        if not self._login or self._login[0] != IDENTITY_USER:
-            asked = {"service": service, "scope": list(scopes)}
-            return self._http.get(
+    def _request_token(self, realm: str, scopes: Sequence[str]) -> requests.Response:
+        service = self._challenge.get("service", "")
+        if self._login is None or self._login[0] != IDENTITY_USER:
+            return self._session.get(
                 realm,
-                params=asked,
+                params={"service": service, "scope": list(scopes)},
                 auth=self._login,
                 timeout=self._timeout,
                 allow_redirects=False,
             )
         # https://distribution.github.io/distribution/spec/auth/oauth/
-        told = {
+        form = {
             "grant_type": "refresh_token",
             "refresh_token": self._login[1],
             "service": service,
             "scope": " ".join(scopes),
             "client_id": "delivery-platform",
         }
-        return self._http.post(realm, data=told, timeout=self._timeout, allow_redirects=False)
-
-    def refused(self, doing: str, answer: Answer) -> RegistryError:
-        """The error that an answer means."""
-        reason = answer.body.decode("utf-8", "replace").strip()[:300]
-        with suppress(
-            ValueError, KeyError, TypeError
-        ):  # not every refusal comes as the specification's JSON
-            reason = "; ".join(
-                f"{one['code']}: {one.get('message', '')}"
-                for one in json.loads(answer.body)["errors"]
-            )
-        own = self._origin(url_of(self.address), doing)
-        there = self._origin(answer.url, doing)
-        who = "the registry" if there == own else f"{there}, which the registry names,"
-        message = f"{doing}: {who} answered {answer.status}{f' ({reason})' if reason else ''}"
-        hint = _hint(answer.status, _host(self.address), known=bool(self._login))
-        if there != own:
-            hint = f"see its own log; the login for {_host(self.address)} is sent to no other host"
-        if _may_pass(answer.status):
-            return BusyError(
-                message, hint=hint, after=retry_after(answer.headers.get("Retry-After", ""))
-            )
-        return RegistryError(message, hint=hint)
+        return self._session.post(realm, data=form, timeout=self._timeout, allow_redirects=False)
 
 
-def _may_pass(status: int) -> bool:
-    return status >= requests.codes.server_error or status in _LATER
-
-
-def _scope(repository: str, actions: Sequence[str]) -> _Scope:
-    return frozenset((within(repository), action) for action in actions)
-
-
-def _spelled(scope: _Scope) -> list[str]:
-    """A scope as token services take it: one parameter a repository."""
-    order = _ACTIONS["DELETE"]
-    repositories = sorted({repository for repository, _ in scope})
-    return [
-        f"repository:{repository}:{','.join(action for action in order if (repository, action) in scope)}"
-        for repository in repositories
-    ]
-
-
-def _hint(status: int, host: str, *, known: bool) -> str:
-    hints = {
-        401: f"the login for {host} is wrong" if known else f"there is no login for {host}",
-        403: "this login may not do that; ask for push rights on the repository",
-        404: "the registry does not know the repository; some want it made first",
-        405: "the registry allows no deletion; one of image `registry` does with REGISTRY_STORAGE_DELETE_ENABLED=true, "
-        "Docker Hub on its own pages only",
-        413: "a proxy before the registry limits the size of uploads; raise its limit",
-        429: "too many requests; wait, or log in for a higher limit",
-    }
-    hint = hints.get(status, "see the registry's own log")
-    if status == requests.codes.unauthorized:
-        hint += f": `docker login {host}`, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD"
-    return hint
-
-
-def _host(address: str) -> str:
-    return address.partition("/")[0]
-
-
-def _session(host: str) -> requests.Session:
+class _Session(requests.Session):
     """A session that trusts, and shows, the certificates that Docker keeps for this host."""
-    session = requests.Session()
-    # A login is what `login` finds, not what ~/.netrc has, for any host that is asked.
-    session.auth = _unchanged
-    # A registry's cookies would go to every port of its host.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    if folders := certificate_folders(host):
-        session.mount("https://", _Trusting(_context(folders)))
-    return session
 
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.max_redirects = _REDIRECTS
+        # `login` finds logins; ~/.netrc may have one for any host.
+        self.auth = lambda request: request
+        # A registry's cookies would be sent to every port of its host.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        if folders := certificate_folders(host):
+            adapter = HTTPAdapter()
+            context = _tls_context(folders)
+            adapter.init_poolmanager(DEFAULT_POOLSIZE, DEFAULT_POOLSIZE, ssl_context=context)
+            self.mount("https://", adapter)
 
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Send no login by a redirect to another host, and nothing unencrypted from https on."""
+        url = prepared_request.url or ""
+        _check_encrypted(response.url, url)
+        if origin(response.url) != origin(url):
+            prepared_request.headers.pop("Authorization", None)
 
 
 # https://docs.docker.com/engine/security/certificates/
@@ -458,23 +360,12 @@ _CERTIFICATES = Path("/etc/docker/certs.d")
 
 
 def certificate_folders(host: str) -> list[Path]:
-    """The folders that Docker keeps a registry's certificates in (HOST or HOST:PORT), the machine's before the user's."""
-    found = [folder / host for folder in (_CERTIFICATES, Path.home() / ".docker" / "certs.d")]
-    return [folder for folder in found if folder.is_dir()]
+    """The folders with Docker's certificates for HOST or HOST:PORT, first the machine's."""
+    folders = [_CERTIFICATES / host, Path.home() / ".docker" / "certs.d" / host]
+    return [folder for folder in folders if folder.is_dir()]
 
 
-class _Trusting(HTTPAdapter):
-    """Adds certificates of one's own to those that requests trusts anyway."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__()
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # urllib3's own
-        super().init_poolmanager(*arguments, **options, ssl_context=self._context)
-
-
-def _context(folders: Sequence[Path]) -> ssl.SSLContext:
+def _tls_context(folders: Sequence[Path]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     for folder in folders:
         for file in (*sorted(folder.glob("*.crt")), *sorted(folder.glob("*.cert"))):
@@ -485,41 +376,101 @@ def _context(folders: Sequence[Path]) -> ssl.SSLContext:
                     context.load_cert_chain(file, file.with_suffix(".key"))
             except (OSError, ssl.SSLError) as error:
                 raise RegistryError(
-                    f"read {file}: {error}",
-                    hint="it has to be readable PEM: CAs in *.crt, a client's certificate in *.cert with its *.key beside it",
+                    f"cannot read {file}: {error}",
+                    hint="make it readable PEM: CAs in *.crt, a client's certificate in *.cert "
+                    "with its *.key beside it",
                 ) from error
     return context
 
 
-def _reason(error: requests.RequestException) -> str:
-    """What the system says of a connection, without what the libraries were about to do."""
-    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
-    return found[1] if found else str(error)
+def _check_encrypted(previous: str, url: str) -> None:
+    """Raise RegistryError where what was encrypted would go on unencrypted."""
+    target = origin(url)
+    if origin(previous).scheme == "https" and target.scheme != "https":
+        raise RegistryError(
+            f"the registry names {target}, which is not encrypted",
+            hint="make the registry name https addresses: a proxy in front of it sets "
+            "X-Forwarded-Proto; the image `registry` takes http.host or http.relativeurls",
+        )
+
+
+def _is_temporary(status: int) -> bool:
+    temporary = {requests.codes.request_timeout, requests.codes.too_many_requests}
+    return status >= requests.codes.server_error or status in temporary
+
+
+def _scope_parameters(scope: _Scope) -> list[str]:
+    """A scope as token services take it: one parameter for each repository."""
+    return [
+        f"repository:{repository}:"
+        + ",".join(action for action in _ACTIONS["DELETE"] if (repository, action) in scope)
+        for repository in sorted({repository for repository, _ in scope})
+    ]
+
+
+def _hint(status: int, host: str, *, has_login: bool) -> str:
+    log_in = (
+        f"`docker login {host}`, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD"
+    )
+    hints = {
+        401: f"the login for {host} is wrong: {log_in}"
+        if has_login
+        else f"there is no login for {host}: {log_in}",
+        403: "ask for the right to push to the repository; this login has none",
+        404: "create the repository first, if the registry wants that; it does not know this one",
+        405: "allow deletion: the image `registry` does with REGISTRY_STORAGE_DELETE_ENABLED=true, "
+        "Docker Hub only on its own pages",
+        413: "raise the limit for the size of uploads of the proxy in front of the registry",
+        429: "wait, or log in for a higher limit on requests",
+    }
+    return hints.get(status, "see the registry's own log")
+
+
+def _host(address: str) -> str:
+    return address.partition("/")[0]
 
 
 @contextmanager
-def _talking(doing: str, address: str) -> Iterator[None]:
-    """Turn the errors of requests into ours, with the action under way."""
+def _registry_errors(address: str) -> Iterator[None]:
+    """Raise the errors of requests as RegistryError."""
     try:
         yield
-    except DeliveryError:
-        raise
-    except requests.RequestException as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise RegistryError(
-                f"{doing}: the registry's certificate is not trusted: {error}",
-                hint=f"put its CA in /etc/docker/certs.d/{_host(address)}/ca.crt, as for Docker, "
-                "or name the bundle that trusts it in REQUESTS_CA_BUNDLE",
-            ) from error
-        if isinstance(error, requests.exceptions.ReadTimeout):
-            raise RegistryError(
-                f"{doing}: the registry has stalled: {error}",
-                hint="it may be overloaded; see its own log",
-                retriable=True,
-            ) from error
+    except requests.TooManyRedirects as error:
+        last = f", the last to {origin(error.response.url)}" if error.response is not None else ""
+        raise RegistryError(f"too many redirects{last}", hint=_BROKEN) from error
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.MissingSchema,
+        requests.exceptions.InvalidSchema,
+    ) as error:
+        # The query may hold a secret.
+        named = str(error).partition("?")[0]
         raise RegistryError(
-            f"{doing}: the registry does not answer: {_reason(error)}",
-            hint="check the registry's address in delivery.toml (or DELIVERY_REGISTRY), and that it runs; "
-            "`./run inv up` starts a local one",
-            retriable=True,
+            f"the registry names an invalid address: {named}", hint=_BROKEN
         ) from error
+    except requests.RequestException as error:
+        raise _connection_error(error, address) from error
+
+
+def _connection_error(error: requests.RequestException, address: str) -> RegistryError:
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return RegistryError(
+            f"the registry's certificate is not trusted: {text}",
+            hint=f"put its CA in /etc/docker/certs.d/{_host(address)}/ca.crt, as for Docker, "
+            "or set REQUESTS_CA_BUNDLE to a bundle that has it",
+        )
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return RegistryError(
+            f"the registry has stalled: {text}",
+            hint="see the registry's own log; it may be overloaded",
+            retriable=True,
+        )
+    # The system's reason alone, without the libraries' own words.
+    reason = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    return RegistryError(
+        f"the registry does not answer: {reason[1] if reason else text}",
+        hint="check the registry's address in delivery.toml (or DELIVERY_REGISTRY), and that it "
+        "runs; `./run inv up` starts a local one",
+        retriable=True,
+    )

@@ -1,4 +1,4 @@
-"""An image's files, read out of its layers without an engine.
+"""The files of an image, read out of its layers without an engine, and the sizes of its layers.
 
 The format: https://github.com/opencontainers/image-spec/blob/v1.1.0/layer.md
 """
@@ -18,131 +18,147 @@ from delivery.errors import RegistryError
 from delivery.registry import oci_layout
 from delivery.registry.client import Registry
 
-__all__ = ["in_layout", "in_registry", "union"]
+__all__ = ["Layer", "merge", "read_layout", "read_registry", "read_sizes"]
 
 _WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"  # whoever wrote it wants nothing of this folder from the layers below
-_DEEPEST = 8  # links to links that are followed
+_OPAQUE = ".wh..wh..opq"  # hides what the layers below have in this folder
+_MAX_LINKS = 8  # links to links that are followed
+
+Selects = Callable[[str], bool]
+"""Whether the file of a path, without its first slash, is read."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of an image, and its size."""
+
+    digest: str
+    packed: int
+    """The bytes in the registry."""
+    unpacked: int
+    """The sum of the sizes of its files."""
 
 
 @dataclass
 class _Tree:
-    """Files that are wanted with their content, and where links lead to."""
+    """The selected files with their content, and the targets of links."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
 
-def in_layout(layout: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The wanted files of the one image of an OCI layout, by path without the first slash; RegistryError where it is none."""
-    doing = f"read the image in {layout}"
-    layers = (
-        oci_layout.blob(layout, one) for one in _layers(oci_layout.read(layout).manifest, doing)
-    )
-    try:
-        return union((layer.read_bytes() for layer in layers), wanted, doing)
-    except OSError as error:
-        raise RegistryError(
-            f"{doing}: it is not an OCI layout with one image ({error})", hint="build it anew"
-        ) from error
+def read_layout(layout: Path, selects: Selects) -> dict[str, bytes]:
+    """The selected files of the image of an OCI layout, by path without the first slash."""
+    action = f"read the image in {layout}"
+    digests = _digests(oci_layout.read(layout).manifest, action)
+    return merge((oci_layout.read_blob(layout, digest) for digest in digests), selects, action)
 
 
-def in_registry(
-    registry: Registry, repository: str, digest: str, wanted: Callable[[str], bool]
+def read_registry(
+    registry: Registry, repository: str, digest: str, selects: Selects
 ) -> dict[str, bytes]:
-    """The wanted files of an image in a registry, by path without the first slash."""
-    doing = f"read the image {repository}@{digest[:19]}…"
-    found = registry.fetch(repository, digest)
-    if found is None:
-        raise RegistryError(
-            f"{doing}: the registry holds no such image",
-            hint="`./run inv push` pushes what is missing",
-        )
-    return union(
-        (registry.blob(repository, layer) for layer in _layers(found.manifest, doing)),
-        wanted,
-        doing,
-    )
+    """The selected files of an image in a registry, by path without the first slash."""
+    action = f"read the image {repository}@{digest[:19]}…"
+    manifest = _manifest(registry, repository, digest, action)
+    layers = (registry.blob(repository, layer) for layer in _digests(manifest, action))
+    return merge(layers, selects, action)
 
 
-def union(layers: Iterable[bytes], wanted: Callable[[str], bool], doing: str) -> dict[str, bytes]:
-    """What is left of layers (tar archives, packed by gzip or not, lowest first) once they are laid one upon another.
+def read_sizes(registry: Registry, repository: str, digest: str) -> list[Layer]:
+    """The layers of an image in a registry, lowest first; downloads each of them."""
+    action = f"read the layers of {repository}"
+    layers = []
+    for layer in _digests(_manifest(registry, repository, digest, action), action):
+        blob = registry.blob(repository, layer)
+        with tarfile.open(fileobj=io.BytesIO(blob), mode="r:*") as tar:
+            unpacked = sum(member.size for member in tar if member.isreg())
+        layers.append(Layer(layer, len(blob), unpacked))
+    return layers
 
-    A file that a link leads to also counts under the link's name, be the link to the file or to its folder.
+
+def merge(layers: Iterable[bytes], selects: Selects, action: str) -> dict[str, bytes]:
+    """The selected files of layers (tar archives, lowest first), each laid over those below.
+
+    A file that a link leads to also counts under the name of the link.
     """
     tree = _Tree()
     for layer in layers:
         try:
             with tarfile.open(fileobj=io.BytesIO(layer), mode="r:*") as tar:
-                _lay(tar, tree, wanted)
+                _add(tar, tree, selects)
         except (tarfile.TarError, zlib.error, EOFError, KeyError, OSError) as error:
             raise RegistryError(
-                f"{doing}: a layer is no tar archive packed by gzip: {error}",
-                hint="images are built by `./run inv push`, whose layers are; another compression is not read here",
+                f"cannot {action}: a layer is not a tar archive packed by gzip: {error}",
+                hint="build the image by `./run inv push`; no other compression is read here",
             ) from error
-    return _through_links(tree, wanted)
+    return _with_links(tree, selects)
 
 
-def _layers(manifest: Mapping[str, Any], doing: str) -> list[str]:
+def _manifest(registry: Registry, repository: str, digest: str, action: str) -> Mapping[str, Any]:
+    manifest = registry.fetch(repository, digest)
+    if manifest is None:
+        raise RegistryError(
+            f"cannot {action}: the registry holds no such image",
+            hint="push it by `./run inv push`",
+        )
+    return manifest.manifest
+
+
+def _digests(manifest: Mapping[str, Any], action: str) -> list[str]:
     layers = manifest.get("layers")
     if layers is None:
         raise RegistryError(
-            f"{doing}: it is not the image of one platform", hint="name the image of a platform"
+            f"cannot {action}: it is not the image of one platform",
+            hint="name the image of a platform",
         )
     return [layer["digest"] for layer in layers]
 
 
-def _lay(tar: tarfile.TarFile, tree: _Tree, wanted: Callable[[str], bool]) -> None:
-    """Lay a layer over what is there. It hides only what is below it, wherever in the archive it says so."""
+def _add(tar: tarfile.TarFile, tree: _Tree, selects: Selects) -> None:
+    """Lay a layer over a tree. Its whiteouts hide only what is below, in any order of its files."""
     above = _Tree()
     for member in tar:
         path = posixpath.normpath(member.name).lstrip("/")
         folder, name = posixpath.split(path)
         if name == _OPAQUE:
-            _drop(tree, folder, itself=False)
+            _remove(tree, folder, itself=False)
         elif name.startswith(_WHITEOUT):
-            _drop(tree, posixpath.join(folder, name.removeprefix(_WHITEOUT)))
+            _remove(tree, posixpath.join(folder, name.removeprefix(_WHITEOUT)))
         elif member.isdir():
-            # A folder in the place of a file; into one that is there, it only lays more.
+            # A folder replaces a file, but adds to an existing folder.
             tree.files.pop(path, None)
             tree.links.pop(path, None)
         else:
-            _drop(tree, path)
+            _remove(tree, path)
             if member.issym():
                 above.links[path] = member.linkname
-            elif wanted(path):
-                content = tar.extractfile(member)
-                if content is not None:
-                    above.files[path] = content.read()
+            elif selects(path) and (content := tar.extractfile(member)):
+                above.files[path] = content.read()
     tree.files |= above.files
     tree.links |= above.links
 
 
-def _drop(tree: _Tree, path: str, *, itself: bool = True) -> None:
-    """Take away what is under a path, and what is at it."""
+def _remove(tree: _Tree, path: str, *, itself: bool = True) -> None:
+    """Remove a path and everything below it."""
     below = f"{path}/" if path else ""
-    for kept in (tree.files, tree.links):
-        for one in [one for one in kept if one.startswith(below) or (itself and one == path)]:
-            del kept[one]
+    for entries in (tree.files, tree.links):
+        for entry in list(entries):
+            if entry.startswith(below) or (itself and entry == path):
+                del entries[entry]
 
 
-def _through_links(tree: _Tree, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    found = dict(tree.files)
-    for _ in range(_DEEPEST):
-        more = {}
-        for link, told in tree.links.items():
-            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), told)).lstrip(
-                "/"
-            )
-            for path, content in found.items():
+def _with_links(tree: _Tree, selects: Selects) -> dict[str, bytes]:
+    files = dict(tree.files)
+    for _ in range(_MAX_LINKS):
+        linked = {}
+        for link, value in tree.links.items():
+            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), value))[1:]
+            for path, content in files.items():
                 name = link + path[len(target) :]
-                if (
-                    (path == target or path.startswith(f"{target}/"))
-                    and name not in found
-                    and wanted(name)
-                ):
-                    more[name] = content
-        if not more:
+                is_target = path == target or path.startswith(f"{target}/")
+                if is_target and name not in files and selects(name):
+                    linked[name] = content
+        if not linked:
             break
-        found |= more
-    return found
+        files |= linked
+    return files

@@ -1,4 +1,4 @@
-"""Have a registry to push to: the declared one, started here when it is a local one that does not answer."""
+"""The declared registry; a local one that does not answer is started here."""
 
 from __future__ import annotations
 
@@ -25,85 +25,84 @@ __all__ = [
     "wait_until_ready",
 ]
 
-_PATIENCE_SECONDS = 30
+_START_SECONDS = 30
 
 
 def container_name(declaration: Declaration) -> str:
-    """The name of the local registry's container and volume: one for each compose project."""
+    """The name of the local registry's container and volume, of which each project has its own."""
     return f"{files.project_name(declaration.name)}-registry"
 
 
 def ensure(engine: Engine, declaration: Declaration) -> Registry:
-    """The registry of the declaration, answering."""
+    """The declared registry, which answers; a local one is started if need be."""
     address = declaration.registry.address
     with console.step(f"registry {address}") as step:
         if client.is_reachable(address):
             step.done("answers")
         elif is_local(address):
-            _start(
-                engine, declaration.upstream["registry"].image, address, container_name(declaration)
-            )
-            step.done(f"started, keeps its images in the volume {container_name(declaration)}")
+            container = container_name(declaration)
+            _start(engine, declaration.upstream["registry"].image, address, container)
+            step.done(f"started, keeps its images in the volume {container}")
         else:
-            raise _silent(address)
+            raise _unreachable(address)
     return Registry(address)
 
 
 def connect(declaration: Declaration) -> Registry:
-    """The registry of the declaration, answering; an engine is asked only where a local one is to be started."""
-    if client.is_reachable(declaration.registry.address):
-        return Registry(declaration.registry.address)
-    if not is_local(declaration.registry.address):
-        raise _silent(declaration.registry.address)
+    """The declared registry, which answers; needs an engine only to start a local one."""
+    address = declaration.registry.address
+    if client.is_reachable(address):
+        return Registry(address)
+    if not is_local(address):
+        raise _unreachable(address)
     engine = engines.ensure()
     upstreams.ensure(engine, declaration, "registry")
     return ensure(engine, declaration)
 
 
 def pull_missing(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
-    """Have an image of ours in the engine. We pull it, since only we know a login that the environment gives."""
+    """Pull an image, unless the engine has it, with the login that the environment gives."""
     if engine.image_labels(pinned) is None:
         engine.pull(pinned, on_line, login=client.login(pinned))
 
 
 def unreachable_problem(declaration: Declaration) -> Problem | None:
-    """The problem that the declared registry, which does not answer, cannot be started here either."""
+    """The problem of a declared registry that does not answer, unless it can be started here."""
     address = declaration.registry.address
-    return None if is_local(address) else Problem.from_error(_silent(address))
+    return None if is_local(address) else Problem.from_error(_unreachable(address))
 
 
 def login_problem(declaration: Declaration) -> Problem | None:
-    """The problem that the declared registry asks for a login, and there is none."""
+    """The problem that the declared registry asks for a login, and none is known."""
     error = client.missing_login(declaration.registry.address)
     return Problem.from_error(error) if error else None
 
 
 def check(declaration: Declaration) -> None:
-    """Raise RegistryError for a registry that is to be pushed to and cannot be: silent, or without a login."""
-    address = declaration.registry.address
-    if problem := (login_problem if client.is_reachable(address) else unreachable_problem)(
-        declaration
-    ):
+    """Raise RegistryError if the registry is unreachable, or asks for a login and none is known."""
+    reachable = client.is_reachable(declaration.registry.address)
+    if problem := (login_problem if reachable else unreachable_problem)(declaration):
         raise problem.error()
 
 
-def _silent(address: str) -> RegistryError:
+def _unreachable(address: str) -> RegistryError:
     return RegistryError(
-        f"reach the registry {address}: it does not answer",
+        f"cannot reach the registry {address}: it does not answer",
         hint="check the address in delivery.toml (or DELIVERY_REGISTRY) and the network",
     )
 
 
 def _start(engine: Engine, image: str, address: str, container: str) -> None:
     port = int(address.partition("/")[0].partition(":")[2] or "80")
-    elsewhere = [taken for taken, (holder, _) in engine.publishers().items() if holder == container]
-    if elsewhere:
+    published = engine.publishers().items()
+    if ports := [other for other, (name, _) in published if name == container]:
         raise RegistryError(
-            f"start a registry at {address}: this project's runs at localhost:{elsewhere[0]}, and others may be using it",
-            hint=f"DELIVERY_REGISTRY=localhost:{elsewhere[0]}; or `./run inv down` first, which leaves its images; or another "
-            "COMPOSE_PROJECT_NAME, for one beside it",
+            f"cannot start a registry at {address}: this project's runs at localhost:{ports[0]}, "
+            "and others may be using it",
+            hint=f"set DELIVERY_REGISTRY=localhost:{ports[0]}; or run `./run inv down` first, "
+            "which keeps its images; or set another COMPOSE_PROJECT_NAME, for a second registry",
         )
-    engine.remove(container)  # one that stopped; its images are in the volume
+    engine.remove(container)  # a stopped one; its images are in the volume
     try:
         engine.run(
             image,
@@ -114,26 +113,24 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
         )
     except EngineError as error:
         engine.remove(container)
-        if (
-            "port is already allocated" in error.message
-            or "address already in use" in error.message
-        ):
+        taken = ("port is already allocated", "address already in use")
+        if any(reason in error.message for reason in taken):
             raise PortTakenError(
-                f"start a registry at {address}: port {port} is taken",
-                hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
-                f"DELIVERY_REGISTRY=localhost:{port + 1} ./run inv up",
+                f"cannot start a registry at {address}: port {port} is taken",
+                hint=f"free it (`ss -ltnp 'sport = :{port}'` names its process), or choose "
+                f"another: DELIVERY_REGISTRY=localhost:{port + 1} ./run inv up",
             ) from error
         raise
     wait_until_ready(address, container, f"start a registry at {address}")
 
 
-def wait_until_ready(address: str, container: str, doing: str) -> None:
-    """Wait until the registry in a container of ours answers; raise RegistryError when it does not in time."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def wait_until_ready(address: str, container: str, action: str) -> None:
+    """Wait until the registry in a container answers; RegistryError when it does not in time."""
+    deadline = time.monotonic() + _START_SECONDS
     while not client.is_reachable(address):
         if time.monotonic() > deadline:
             raise RegistryError(
-                f"{doing}: it has not answered in {_PATIENCE_SECONDS} s",
-                hint=f"`docker logs {container}` says why",
+                f"cannot {action}: it has not answered in {_START_SECONDS} s",
+                hint=f"see `docker logs {container}`",
             )
         time.sleep(0.1)

@@ -1,67 +1,63 @@
-"""Put upstream images that were built here beside ours: the nodes of a local cluster have nowhere else to pull them from."""
+"""Push upstream images that were built here, so that the nodes of a local cluster can pull them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from delivery import console
-from delivery.errors import RegistryError
 from delivery.host import upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, is_local
 from delivery.registry.client import Registry, login
 from delivery.retry import with_retries
 
-__all__ = ["mirror"]
+__all__ = ["mirror", "push_from_engine"]
 
-# The upstream images that the chart runs: under which key of its values, and their name in the declaration.
+# The upstream images that the chart runs: key in its values → name in the declaration.
 _IMAGES = {"kafka": "kafka", "database": "database", "proxy": "haproxy"}
 
 
 def mirror(
     engine: Engine, declaration: Declaration, registry: Registry
 ) -> dict[str, tuple[str, str]]:
-    """Push the upstream images that are built from our recipes to a local registry; (repository, digest) by the chart's key.
+    """Push the upstream images that were built from recipes; (repository, digest) by chart key.
 
-    A published image is left to the nodes to pull by its name: an engine that pulled one platform of it cannot push the whole.
+    Only to a local registry. Nodes pull a published image by its own name: an engine that pulled
+    one platform of it cannot push all of it.
     """
     if not is_local(registry.address):
         return {}
-    found: dict[str, tuple[str, str]] = {}
+    mirrored: dict[str, tuple[str, str]] = {}
+    pushed = []
     with console.step("upstream images for the cluster") as step:
-        pushed = []
         for key, name in _IMAGES.items():
             if name not in declaration.upstream:
                 continue
             image = declaration.upstream[name].image
-            labels = engine.image_labels(image)
-            if labels is None:
+            if engine.image_labels(image) is None:
                 upstreams.ensure(engine, declaration, name)
-                labels = engine.image_labels(image) or {}
-            if upstreams.RECIPE_KEY not in labels:
+            if upstreams.RECIPE_KEY not in (engine.image_labels(image) or {}):
                 continue
             repository, _, tag = f"{registry.address}/{image}".rpartition(":")
             digest = registry.digest(repository, tag)
             if not digest or f"{repository}@{digest}" not in engine.image_digests(image):
-                digest = _push(engine, registry, image, f"{repository}:{tag}", step)
+                engine.tag(image, repository, tag)
+                digest = push_from_engine(engine, registry, f"{repository}:{tag}", step.line)
                 pushed.append(image)
-            found[key] = (repository, digest)
+            mirrored[key] = (repository, digest)
         step.done(
             f"{', '.join(pushed)} pushed"
             if pushed
-            else f"{registry.address} has what the nodes cannot pull"
+            else f"{registry.address} holds every image that nodes cannot pull"
         )
-    return found
+    return mirrored
 
 
-def _push(
-    engine: Engine, registry: Registry, image: str, reference: str, step: console.Step
+def push_from_engine(
+    engine: Engine, registry: Registry, reference: str, on_line: Callable[[str], None]
 ) -> str:
+    """Push REPOSITORY:TAG as the engine has it, and read it back; its digest."""
     repository, _, tag = reference.rpartition(":")
-    engine.tag(image, repository, tag)
-    said = with_retries(lambda: engine.push(reference, step.line, login=login(registry.address)))
-    held = registry.digest(repository, tag)
-    if held != said:
-        raise RegistryError(
-            f"push {reference}: the registry holds {held or 'nothing'}, {said} was sent",
-            hint="something else writes to this tag, or the registry is broken; push again once it is settled",
-        )
-    return held
+    digest = with_retries(lambda: engine.push(reference, on_line, login=login(registry.address)))
+    registry.check_digest(repository, tag, digest)
+    return digest

@@ -14,53 +14,56 @@ from typing import Any
 
 from delivery.errors import RegistryError
 
-__all__ = ["MANIFEST", "Manifest", "blob", "digest", "read"]
+__all__ = ["MANIFEST", "Manifest", "blob_file", "digest", "read", "read_blob"]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest as a registry or a layout gave it: its digest, its media type, its bytes, and what they say."""
+    """A manifest of a registry or a layout."""
 
     digest: str
     media_type: str
     content: bytes
     manifest: Mapping[str, Any]
+    """The content, parsed."""
 
 
 def digest(folder: Path) -> str:
-    """The digest of the one image of a layout; RegistryError where it is none."""
+    """The digest of the image of a layout; RegistryError unless it is a layout with one image."""
     try:
         (entry,) = json.loads((folder / "index.json").read_text(encoding="utf-8"))["manifests"]
         return str(entry["digest"])
     except (OSError, ValueError, KeyError) as error:
-        raise _no_layout(folder, error) from error
+        raise _invalid(folder, f"it is not an OCI layout with one image ({error})") from error
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of that image, checked against its digest."""
-    named = digest(folder)
+    """The manifest of the image of a layout, checked against its digest."""
+    expected = digest(folder)
+    content = read_blob(folder, expected)
     try:
-        content = blob(folder, named).read_bytes()
         manifest = json.loads(content)
-    except (OSError, ValueError) as error:
-        raise _no_layout(folder, error) from error
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != named:
-        raise RegistryError(
-            f"read the image in {folder}: it is damaged: {named} is not its manifest",
-            hint="build it anew",
-        )
-    return Manifest(named, manifest.get("mediaType", MANIFEST), content, manifest)
+    except ValueError as error:
+        raise _invalid(folder, f"it is not an OCI layout with one image ({error})") from error
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != expected:
+        raise _invalid(folder, f"it is damaged: {expected} is not its manifest")
+    return Manifest(expected, manifest.get("mediaType", MANIFEST), content, manifest)
 
 
-def blob(folder: Path, named: str) -> Path:
-    """The file of a blob with this digest."""
+def read_blob(folder: Path, named: str) -> bytes:
+    """The content of the blob with this digest."""
+    try:
+        return blob_file(folder, named).read_bytes()
+    except OSError as error:
+        raise _invalid(folder, f"it is not an OCI layout with one image ({error})") from error
+
+
+def blob_file(folder: Path, named: str) -> Path:
+    """The file of the blob with this digest."""
     return folder / "blobs" / "sha256" / named.partition(":")[2]
 
 
-def _no_layout(folder: Path, error: Exception) -> RegistryError:
-    return RegistryError(
-        f"read the image in {folder}: it is not an OCI layout with one image ({error})",
-        hint="build it anew",
-    )
+def _invalid(folder: Path, reason: str) -> RegistryError:
+    return RegistryError(f"cannot read the image in {folder}: {reason}", hint="build it again")

@@ -60,7 +60,7 @@ def reference(registry: Registry, repository: str, digest: str) -> str:
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
     """The bill of materials of an image, from its layout where there is one, else out of the registry."""
     if layout:
-        files = layers.in_layout(layout, sbom.is_record)
+        files = layers.read_layout(layout, sbom.is_record)
     else:
-        files = layers.in_registry(registry, image.repository, image.digest, sbom.is_record)
+        files = layers.read_registry(registry, image.repository, image.digest, sbom.is_record)
     return sbom.render(image, sbom.packages_of_image(files))

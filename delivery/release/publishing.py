@@ -22,11 +22,11 @@ from delivery.project.chart import image_tag, with_images, with_versions
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry import oci_layout
-from delivery.registry.client import Registry, login
+from delivery.registry.client import Registry
+from delivery.registry.mirroring import push_from_engine
 from delivery.release import attached_sboms, catalog, chart_package, problems, signing
 from delivery.release.released import Release, ReleasedPart, make_release, released_images
 from delivery.release.sbom import Image
-from delivery.retry import with_retries
 
 __all__ = [
     "Built",
@@ -341,9 +341,6 @@ def _push(
                 layout, image.repository, image.key, step.line, mount_from=others
             )
         else:
-            digest = with_retries(
-                lambda: engine.push(image.tagged, step.line, login=login(registry.address))
-            )
-            registry.verify(image.repository, image.key, digest)
+            digest = push_from_engine(engine, registry, image.tagged, step.line)
         step.done(f"{image.repository}@{digest[:19]}…, read back and equal")
     return digest

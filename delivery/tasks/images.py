@@ -20,6 +20,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Decision
 from delivery.registry import local_registry
 from delivery.registry.client import Registry, is_reachable
+from delivery.registry.layers import read_sizes
 from delivery.release import preflight, problems, releasing
 from delivery.tasks.decorator import task
 
@@ -148,7 +149,7 @@ def sizes(_context: Context, json_: bool = False) -> None:
         )
     registry = Registry(files.load_declaration().registry.address)
     found = {
-        name: registry.layers(image.repository, image.digest)
+        name: read_sizes(registry, image.repository, image.digest)
         for name, image in release.images.items()
     }
     if json_:

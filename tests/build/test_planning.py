@@ -8,7 +8,7 @@ from delivery.build import planning
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
-from tests.registries import FullRegistry, serving, sha256
+from tests.registries import FakeRegistry, serving, sha256
 
 
 def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, sample: Path) -> None:
@@ -37,9 +37,9 @@ def test_another_upstream_image_changes_the_key(declaration: Declaration, sample
 
 
 def test_asks_the_registry_one_question_an_image(declaration: Declaration, sample: Path) -> None:
-    registry = FullRegistry()
+    registry = FakeRegistry()
     keys = planning.content_keys(declaration, sample)
-    registry.hold("base-image", keys["base-image"], b"manifest")
+    registry.add("base-image", keys["base-image"], b"manifest")
     with serving(registry) as (address, seen):
         images = planning.plan_images(declaration.with_registry(address), Registry(address), sample)
     assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]
@@ -49,7 +49,7 @@ def test_asks_the_registry_one_question_an_image(declaration: Declaration, sampl
 def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
     declaration: Declaration, clone: Path
 ) -> None:
-    with serving(FullRegistry()) as (address, seen):
+    with serving(FakeRegistry()) as (address, seen):
         plan = planning.plan_checkout(
             declaration.with_registry(address), Registry(address), root=clone
         )
@@ -62,7 +62,7 @@ def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
 
 
 def test_a_plan_for_another_branch_is_that_branchs(declaration: Declaration, clone: Path) -> None:
-    with serving(FullRegistry()) as (address, _):
+    with serving(FakeRegistry()) as (address, _):
         plan = planning.plan_checkout(
             declaration.with_registry(address), Registry(address), "release/0.1", clone
         )

@@ -13,7 +13,7 @@ from delivery.host import docker_api
 from delivery.platform import lifecycle, overview
 from delivery.platform.compose import Service
 from delivery.project.declaration import Declaration
-from tests.registries import FullRegistry, serving, sha256
+from tests.registries import FakeRegistry, serving, sha256
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,8 @@ def test_without_engine_and_registry_says_so(declaration: Declaration, sample: P
 
 
 def test_says_what_the_registry_holds(declaration: Declaration, sample: Path) -> None:
-    registry = FullRegistry()
-    registry.hold(
+    registry = FakeRegistry()
+    registry.add(
         "base-image", planning.content_keys(declaration, sample)["base-image"], b"manifest"
     )
     with serving(registry) as (address, _):

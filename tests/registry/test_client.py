@@ -1,21 +1,19 @@
-"""A push is believed only when the registry gives the same bytes back."""
+"""Pushes are read back, and what a registry serves is checked against its digest."""
 
-import io
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from delivery.errors import RegistryError
-from delivery.registry.client import Artifact, Blob, Layer, Referrer, Registry
+from delivery.registry.client import Artifact, Blob, Referrer, Registry
 from tests.registries import (
     MANIFEST,
     Answer,
     Break,
+    FakeRegistry,
     Fault,
-    FullRegistry,
     failing,
     no_line,
     no_pause,
@@ -26,40 +24,67 @@ from tests.registries import (
 
 TAG = "0123abcd"
 DENIED = b'{"errors": [{"code": "DENIED", "message": "not you"}]}'
+SBOM = "application/spdx+json"
 
 
 def push(
-    tmp_path: Path, fault: Fault | None = None, registry: FullRegistry | None = None
+    tmp_path: Path, fault: Fault | None = None, registry: FakeRegistry | None = None
 ) -> tuple[str, str, list[str]]:
-    """Push a small image; the digest built, the digest the push returned, and the requests it took."""
+    """Push a small image; the digest of its layout, the digest of the push, and the requests."""
     built = write_layout(tmp_path / "layout")
-    with serving(registry or FullRegistry(), fault) as (address, seen):
+    with serving(registry or FakeRegistry(), fault) as (address, seen):
         client = Registry(address, pause=no_pause)
         return built, client.push_layout(tmp_path / "layout", f"{address}/app", TAG, no_line), seen
 
 
-def test_a_push_gives_the_digest_that_was_built_its_tag_last_and_read_back(tmp_path: Path) -> None:
+def test_a_push_returns_the_digest_of_the_layout_and_reads_the_tag_back(tmp_path: Path) -> None:
     built, pushed, seen = push(tmp_path)
     assert pushed == built
-    kinds = [line.split()[0] for line in seen]
-    assert kinds == ["HEAD", "POST", "PUT", "HEAD", "POST", "PUT", "PUT", "GET"]
+    methods = [line.split()[0] for line in seen]
+    assert methods == ["HEAD", "POST", "PUT", "HEAD", "POST", "PUT", "PUT", "GET"]
     assert seen[-2:] == [f"PUT /v2/app/manifests/{TAG}", f"GET /v2/app/manifests/{TAG}"]
 
 
-def test_a_blob_that_is_there_is_not_sent_again(tmp_path: Path) -> None:
-    registry = FullRegistry()
+def test_an_existing_blob_is_not_sent_again(tmp_path: Path) -> None:
+    registry = FakeRegistry()
     registry.blobs["app", sha256(b"a layer")] = b"a layer"
     _, _, seen = push(tmp_path, registry=registry)
     assert len([line for line in seen if line.startswith("POST")]) == 1  # the config's
 
 
 @pytest.mark.parametrize(
-    ("method", "part"),
-    [("HEAD", "/blobs/"), ("POST", "/uploads/"), ("PUT", "/uploads/"), ("PUT", "/manifests/")],
+    ("method", "part", "failure"),
+    [
+        ("HEAD", "/blobs/", (503, {}, b"")),
+        ("POST", "/uploads/", (503, {}, b"")),
+        ("PUT", "/uploads/", Break("request")),
+        ("PUT", "/uploads/", Break("answer")),
+        ("PUT", "/manifests/", (503, {}, b"")),
+        ("GET", "/manifests/", Break("answer")),
+    ],
 )
-def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: str) -> None:
-    built, pushed, _ = push(tmp_path, failing(2, method, part, (503, {}, b"")))
+def test_a_temporary_failure_is_retried(
+    tmp_path: Path, method: str, part: str, failure: Answer | Break
+) -> None:
+    built, pushed, seen = push(tmp_path, failing(2, method, part, failure))
     assert pushed == built
+    assert len([line for line in seen if line.startswith(method) and part in line]) >= 3
+
+
+@pytest.mark.parametrize(("times", "attempts"), [(2, 3), (9, 5)])
+def test_a_stalled_registry_is_retried_and_then_an_error(times: int, attempts: int) -> None:
+    registry = FakeRegistry()
+    digest = registry.add("app", TAG)
+    fault = failing(times, "HEAD", "/manifests/", Break("stall", 0.3))
+    with serving(registry, fault) as (address, seen):
+        client = Registry(address, pause=no_pause, timeout=(5, 0.1))
+        if times < attempts:
+            assert client.digest(f"{address}/app", TAG) == digest
+        else:
+            message = rf"cannot look for \S+:{TAG}: the registry has stalled"
+            with pytest.raises(RegistryError, match=message):
+                client.digest(f"{address}/app", TAG)
+    assert len(seen) == attempts
 
 
 @pytest.mark.parametrize(
@@ -67,7 +92,7 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
     [
         (
             failing(99, "PUT", "/manifests/", (500, {}, b"oh no")),
-            r"push \S+/app:0123abcd: the registry answered 500 \(oh no\)",
+            r"cannot push \S+/app:0123abcd: the registry answered 500 \(oh no\)",
             "",
         ),
         *(
@@ -78,8 +103,8 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
             )
             for status, hint in (
                 (401, "docker login"),
-                (403, "push rights"),
-                (404, "made first"),
+                (403, "right to push"),
+                (404, "create the repository"),
                 (413, "proxy"),
             )
         ),
@@ -93,20 +118,15 @@ def test_a_fault_that_passes_is_waited_out(tmp_path: Path, method: str, part: st
             rf"the registry holds {sha256(b'other')}, sha256:\w+ was sent",
             "",
         ),
-        (failing(1, "GET", "/manifests/", (404, {}, b"")), "read back .* answered 404", ""),
+        (
+            failing(1, "GET", "/manifests/", (404, {}, b"")),
+            "cannot read back .*: the registry holds nothing",
+            "",
+        ),
     ],
-    ids=[
-        "500 stays",
-        "401",
-        "403",
-        "404",
-        "413",
-        "429",
-        "holds something else",
-        "forgot the manifest",
-    ],
+    ids=["500", "401", "403", "404", "413", "429", "other manifest", "no manifest"],
 )
-def test_what_does_not_pass_is_an_error_that_says_what_to_do(
+def test_a_lasting_failure_is_an_error_with_a_hint(
     tmp_path: Path, fault: Fault, message: str, hint: str
 ) -> None:
     with pytest.raises(RegistryError, match=message) as caught:
@@ -121,35 +141,16 @@ def test_a_damaged_layout_is_not_pushed(tmp_path: Path) -> None:
         Registry("localhost:1").push_layout(tmp_path, "localhost:1/app", TAG, no_line)
 
 
-def test_layers_are_measured_packed_and_unpacked(tmp_path: Path) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, size in (("a", 5_000), ("b", 700)):
-            entry = tarfile.TarInfo(name)
-            entry.size = size
-            tar.addfile(entry, io.BytesIO(b"x" * size))
-    write_layout(tmp_path, packed.getvalue())
-    with serving(FullRegistry()) as (address, _):
-        client = Registry(address)
-        digest = client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
-        assert client.layers(f"{address}/app", digest) == [
-            Layer(sha256(packed.getvalue()), packed=len(packed.getvalue()), unpacked=5_700)
-        ]
-
-
-def test_a_registry_without_the_digest_header_is_asked_for_the_manifest() -> None:
-    with serving(FullRegistry(), lambda *_: (200, {}, b"manifest")) as (address, _):
-        assert Registry(address).digest(f"{address}/app", TAG) == sha256(b"manifest")
+def test_without_the_digest_header_the_manifest_is_read() -> None:
+    with serving(FakeRegistry(), lambda *_: (200, {}, b"{}")) as (address, _):
+        assert Registry(address).digest(f"{address}/app", TAG) == sha256(b"{}")
 
 
 def test_tags_come_in_pages() -> None:
     def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         if path == "/v2/app/tags/list":
-            return (
-                200,
-                {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'},
-                b'{"tags": ["a", "b"]}',
-            )
+            link = {"Link": '</v2/app/tags/list?last=b&n=2>; rel="next"'}
+            return 200, link, b'{"tags": ["a", "b"]}'
         if path == "/v2/app/tags/list?last=b&n=2":
             return 200, {}, b'{"tags": ["c"]}'
         return (200, {}, b'{"tags": null}') if "empty" in path else (404, {}, b"")
@@ -160,97 +161,110 @@ def test_tags_come_in_pages() -> None:
         assert registry.tags(f"{address}/empty") == registry.tags(f"{address}/unknown") == []
 
 
-SBOM = "application/spdx+json"
+class Remote:
+    """A registry, a client of it, and the requests that it gets."""
 
-
-class House:
-    """A registry, a client of it, an image in it, and what was asked."""
-
-    def __init__(self, registry: FullRegistry, address: str, seen: list[str]) -> None:
+    def __init__(self, registry: FakeRegistry, address: str, seen: list[str]) -> None:
         self.registry = registry
         self.client = Registry(address, pause=no_pause)
         self.app = f"{address}/app"
         self.seen = seen
 
-    def asked(self) -> list[str]:
-        """What was asked since this was last asked."""
-        found = [line.partition("?")[0] for line in self.seen]
+    def requests(self) -> list[str]:
+        """The requests since the last call, without their queries."""
+        requests = [line.partition("?")[0] for line in self.seen]
         self.seen.clear()
-        return found
+        return requests
 
     def attach(self, subject: str, content: bytes = b"sbom", tag: str = "") -> str:
         layers = [Blob(SBOM, content)]
         return self.client.push_artifact(self.app, Artifact(SBOM, layers, subject=subject), tag=tag)
 
+    def attached(self, subject: str) -> list[str]:
+        return [referrer.digest for referrer in self.client.referrers(self.app, subject)]
+
 
 @pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
-def sample(request: pytest.FixtureRequest) -> Iterator[House]:
-    registry = FullRegistry(referrers=request.param)
+def any_remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
+    registry = FakeRegistry(referrers=request.param)
     with serving(registry) as (address, seen):
-        yield House(registry, address, seen)
+        yield Remote(registry, address, seen)
 
 
 @pytest.fixture
-def image(sample: House, tmp_path: Path) -> str:
-    write_layout(tmp_path / "image")
-    digest = sample.client.push_layout(tmp_path / "image", sample.app, TAG, no_line)
-    sample.asked()
+def remote() -> Iterator[Remote]:
+    registry = FakeRegistry()
+    with serving(registry) as (address, seen):
+        yield Remote(registry, address, seen)
+
+
+def push_image(remote: Remote, folder: Path) -> str:
+    write_layout(folder)
+    digest = remote.client.push_layout(folder, remote.app, TAG, no_line)
+    remote.requests()
     return digest
 
 
-def test_a_tag_is_put_without_moving_a_blob_and_again_for_one_request(
-    sample: House, image: str
-) -> None:
-    assert sample.client.put_tag(sample.app, "1.0.0", image)
-    assert sample.registry.tags["app", "1.0.0"] == sample.registry.tags["app", TAG] == image
-    assert sample.asked() == [
+@pytest.fixture
+def image(remote: Remote, tmp_path: Path) -> str:
+    return push_image(remote, tmp_path / "image")
+
+
+@pytest.fixture
+def subject(any_remote: Remote, tmp_path: Path) -> str:
+    return push_image(any_remote, tmp_path / "image")
+
+
+def test_a_tag_is_put_without_moving_a_blob_and_only_once(remote: Remote, image: str) -> None:
+    remote.client.put_tag(remote.app, "1.0.0", image)
+    assert remote.registry.tags["app", "1.0.0"] == remote.registry.tags["app", TAG] == image
+    assert remote.requests() == [
         "HEAD /v2/app/manifests/1.0.0",
         f"GET /v2/app/manifests/{image}",
         "PUT /v2/app/manifests/1.0.0",
         "GET /v2/app/manifests/1.0.0",
     ]
-    assert not sample.client.put_tag(sample.app, TAG, image)
-    assert sample.asked() == [f"HEAD /v2/app/manifests/{TAG}"]
+    remote.client.put_tag(remote.app, TAG, image)
+    assert remote.requests() == [f"HEAD /v2/app/manifests/{TAG}"]
 
 
-def test_a_tag_keeps_the_media_type(sample: House) -> None:
+def test_a_tag_keeps_the_media_type(remote: Remote) -> None:
     content, index = b'{"manifests":[]}', "application/vnd.oci.image.index.v1+json"
-    digest = sample.registry.hold("app", "k1", content, index)
-    sample.client.put_tag(sample.app, "1.0.0", digest)
-    assert sample.registry.manifests["app", digest] == (index, content)
+    digest = remote.registry.add("app", "k1", content, index)
+    remote.client.put_tag(remote.app, "1.0.0", digest)
+    assert remote.registry.manifests["app", digest] == (index, content)
 
 
-def test_a_tag_is_never_moved(sample: House, image: str, tmp_path: Path) -> None:
-    write_layout(tmp_path / "other", b"another layer")
-    other = sample.client.push_layout(tmp_path / "other", sample.app, "k2", no_line)
-    sample.client.put_tag(sample.app, "1.0.0", image)
-    sample.asked()
-    with pytest.raises(
-        RegistryError, match=rf"app:1\.0\.0: it is {image} already, and would be {other}"
-    ) as caught:
-        sample.client.put_tag(sample.app, "1.0.0", other)
+def test_a_tag_is_never_moved(remote: Remote, image: str) -> None:
+    other = remote.registry.add("app", "k2", b'{"other": true}')
+    remote.client.put_tag(remote.app, "1.0.0", image)
+    remote.requests()
+    message = rf"app:1\.0\.0: it is {image} already, and would be {other}"
+    with pytest.raises(RegistryError, match=message) as caught:
+        remote.client.put_tag(remote.app, "1.0.0", other)
     assert "never overwritten" in caught.value.hint
     assert not caught.value.retriable
-    assert not [line for line in sample.asked() if line.startswith("PUT")]
+    assert not [line for line in remote.requests() if line.startswith("PUT")]
 
 
-def test_what_is_not_there_cannot_be_tagged(sample: House) -> None:
-    with pytest.raises(RegistryError, match=rf"the registry holds no {sha256(b'gone')}"):
-        sample.client.put_tag(sample.app, "1.0.0", sha256(b"gone"))
+def test_a_missing_manifest_cannot_be_tagged(remote: Remote) -> None:
+    with pytest.raises(RegistryError, match=rf"the registry does not hold {sha256(b'gone')}"):
+        remote.client.put_tag(remote.app, "1.0.0", sha256(b"gone"))
 
 
-@pytest.mark.parametrize("status", [400, 403, 409, 412])
-@pytest.mark.parametrize("same", [True, False])
-def test_a_refused_tag_that_somebody_else_has_just_put_is_well_with_the_same_content_alone(
+@pytest.mark.parametrize(
+    ("status", "same"), [(400, True), (403, True), (409, True), (412, True), (400, False)]
+)
+def test_a_refused_tag_that_exists_by_now_is_accepted_for_the_same_content_alone(
     tmp_path: Path, status: int, *, same: bool
 ) -> None:
-    registry = FullRegistry()
+    registry = FakeRegistry()
     image = write_layout(tmp_path)
 
     def fault(method: str, path: str) -> Answer | None:
         if method == "PUT" and path.endswith("/1.0.0"):
-            theirs = registry.manifests["app", image][1] if same else b"{}"
-            registry.hold("app", "1.0.0", theirs)  # they were faster
+            other = registry.manifests["app", image][1] if same else b"{}"
+            registry.add("app", "1.0.0", other)  # another push was faster
             return status, {}, b""
         return None
 
@@ -258,35 +272,34 @@ def test_a_refused_tag_that_somebody_else_has_just_put_is_well_with_the_same_con
         client = Registry(address)
         client.push_layout(tmp_path, f"{address}/app", TAG, no_line)
         if same:
-            assert client.put_tag(f"{address}/app", "1.0.0", image)
+            client.put_tag(f"{address}/app", "1.0.0", image)
         else:
-            named = rf"it is {sha256(b'{}')} already, and would be {image}"
-            with pytest.raises(RegistryError, match=named):
+            message = rf"it is {sha256(b'{}')} already, and would be {image}"
+            with pytest.raises(RegistryError, match=message):
                 client.put_tag(f"{address}/app", "1.0.0", image)
 
 
-def test_a_refused_tag_that_is_not_there_is_a_refusal(sample: House, image: str) -> None:
+def test_a_refused_tag_that_does_not_exist_is_an_error(remote: Remote, image: str) -> None:
     fault = failing(1, "PUT", "/1.0.0", (403, {}, b'{"errors": [{"code": "DENIED"}]}'))
     with (
-        serving(sample.registry, fault) as (address, _),
+        serving(remote.registry, fault) as (address, _),
         pytest.raises(RegistryError, match=r"answered 403 \(DENIED: \)"),
     ):
         Registry(address).put_tag(f"{address}/app", "1.0.0", image)
 
 
-def test_an_artefact_is_the_same_bytes_each_time(sample: House) -> None:
-    def push(name: str, annotations: dict[str, str]) -> str:
+def test_the_same_artifact_has_the_same_bytes(remote: Remote) -> None:
+    def push(tag: str, annotations: dict[str, str]) -> str:
         layer = Blob("text/plain", b"hello", {"org.opencontainers.image.title": "hello.txt"})
-        return sample.client.push_artifact(
-            sample.app, Artifact("text/greeting", [layer], annotations=annotations), tag=name
-        )
+        artifact = Artifact("text/greeting", [layer], annotations=annotations)
+        return remote.client.push_artifact(remote.app, artifact, tag=tag)
 
-    digest = push("one", {"a": "1", "b": "2"})
-    assert push("two", {"b": "2", "a": "1"}) == digest
-    held = sample.client.fetch(sample.app, "one")
-    assert held
-    assert (held.digest, held.media_type) == (digest, MANIFEST)
-    assert held.manifest == {
+    digest = push("first", {"a": "1", "b": "2"})
+    assert push("second", {"b": "2", "a": "1"}) == digest
+    manifest = remote.client.fetch(remote.app, "first")
+    assert manifest
+    assert (manifest.digest, manifest.media_type) == (digest, MANIFEST)
+    assert manifest.manifest == {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": "text/greeting",
@@ -305,117 +318,112 @@ def test_an_artefact_is_the_same_bytes_each_time(sample: House) -> None:
         ],
         "annotations": {"a": "1", "b": "2"},
     }
-    assert sample.client.blob(sample.app, sha256(b"hello")) == b"hello"
+    assert list(manifest.manifest) == [
+        "schemaVersion",
+        "mediaType",
+        "artifactType",
+        "config",
+        "layers",
+        "annotations",
+    ], "another order would be another digest"
+    assert remote.client.blob(remote.app, sha256(b"hello")) == b"hello"
 
 
-def test_an_artefact_is_what_its_config_says_and_without_layers_has_the_empty_one(
-    sample: House,
+def test_an_artifact_has_the_type_of_its_config_and_without_layers_the_empty_one(
+    remote: Remote,
 ) -> None:
     config = Blob("application/vnd.cncf.helm.config.v1+json", b'{"name":"platform"}')
-    sample.client.push_artifact(sample.app, Artifact(config.media_type, [], config=config), tag="1")
-    held = sample.client.fetch(sample.app, "1")
-    assert held
-    assert held.manifest["config"] == config.descriptor
-    assert "artifactType" not in held.manifest
-    assert [layer["digest"] for layer in held.manifest["layers"]] == [sha256(b"{}")]
+    artifact = Artifact(config.media_type, [], config=config)
+    remote.client.push_artifact(remote.app, artifact, tag="1")
+    manifest = remote.client.fetch(remote.app, "1")
+    assert manifest
+    assert manifest.manifest["config"] == config.descriptor
+    assert "artifactType" not in manifest.manifest
+    assert [layer["digest"] for layer in manifest.manifest["layers"]] == [sha256(b"{}")]
 
 
-def test_an_artefact_that_is_there_costs_one_request(sample: House) -> None:
-    def push() -> None:
-        sample.client.push_artifact(sample.app, Artifact("x/y", [Blob("x/y", b"z")]), tag="1")
-
-    push()
-    sample.asked()
-    push()
-    assert sample.asked() == ["HEAD /v2/app/manifests/1"]
-
-
-def test_an_artefacts_tag_is_moved_only_when_told_to(sample: House) -> None:
+def test_an_artifacts_tag_is_checked_by_one_request_and_moved_only_by_overwrite(
+    remote: Remote,
+) -> None:
     def push(content: bytes, *, overwrite: bool = False) -> str:
-        layers = [Blob("x/y", content)]
-        return sample.client.push_artifact(
-            sample.app, Artifact("x/y", layers), tag="1", overwrite=overwrite
-        )
+        artifact = Artifact("x/y", [Blob("x/y", content)])
+        return remote.client.push_artifact(remote.app, artifact, tag="1", overwrite=overwrite)
 
-    first = push(b"one")
+    first = push(b"first")
+    remote.requests()
+    assert push(b"first") == first
+    assert remote.requests() == ["HEAD /v2/app/manifests/1"]
     with pytest.raises(RegistryError, match=f"it is {first} already"):
-        push(b"two")
-    assert sample.registry.tags["app", "1"] == first
-    assert push(b"two", overwrite=True) == sample.registry.tags["app", "1"] != first
+        push(b"second")
+    assert remote.registry.tags["app", "1"] == first
+    assert push(b"second", overwrite=True) == remote.registry.tags["app", "1"] != first
 
 
-def test_what_is_attached_is_found(sample: House, image: str) -> None:
-    assert sample.client.referrers(sample.app, image) == []
-    first, second = sample.attach(image), sample.attach(image, b"signature")
-    found = sample.client.referrers(sample.app, image)
-    assert [one.digest for one in found] == [first, second]
-    size = len(sample.registry.manifests["app", first][1])
-    assert found[0] == Referrer(first, SBOM, size, {})
-    subject = json.loads(sample.registry.manifests["app", first][1])["subject"]
-    assert subject == {
+def test_attached_artifacts_are_listed_and_attached_once(any_remote: Remote, subject: str) -> None:
+    remote = any_remote
+    assert remote.attached(subject) == []
+    first, second = remote.attach(subject), remote.attach(subject, b"signature")
+    remote.requests()
+    assert remote.attach(subject) == first
+    assert not [line for line in remote.requests() if not line.startswith(("GET", "HEAD"))]
+    assert remote.attached(subject) == [first, second]
+    content = remote.registry.manifests["app", first][1]
+    referrer = remote.client.referrers(remote.app, subject)[0]
+    assert referrer == Referrer(first, SBOM, len(content), {})
+    assert json.loads(content)["subject"] == {
         "mediaType": MANIFEST,
-        "digest": image,
-        "size": len(sample.registry.manifests["app", image][1]),
+        "digest": subject,
+        "size": len(remote.registry.manifests["app", subject][1]),
     }
-    standing_in = ("app", image.replace(":", "-")) in sample.registry.tags
-    assert standing_in is not sample.registry.referrers
+    has_fallback = ("app", subject.replace(":", "-")) in remote.registry.tags
+    assert has_fallback is not remote.registry.referrers
 
 
-def test_a_registry_that_does_not_list_attachments_is_asked_to_once(
-    sample: House, image: str
+def test_a_registry_without_referrers_api_is_asked_for_them_once(
+    any_remote: Remote, subject: str
 ) -> None:
-    sample.client.referrers(sample.app, image)
-    sample.asked()
-    sample.client.referrers(sample.app, image)
-    asked = "referrers" if sample.registry.referrers else "manifests"
-    assert [line.split("/")[3] for line in sample.asked()] == [asked]
+    any_remote.attached(subject)
+    any_remote.requests()
+    any_remote.attached(subject)
+    kind = "referrers" if any_remote.registry.referrers else "manifests"
+    assert [line.split("/")[3] for line in any_remote.requests()] == [kind]
 
 
-def test_what_is_attached_already_is_left(sample: House, image: str) -> None:
-    sample.attach(image)
-    sample.asked()
-    sample.attach(image)
-    assert not [line for line in sample.asked() if not line.startswith(("GET", "HEAD"))]
-
-
-def test_an_attachment_that_was_cut_off_before_it_was_listed_is_listed_by_the_next_push(
-    sample: House, image: str
+def test_an_interrupted_attachment_is_finished_by_the_next_push(
+    any_remote: Remote, subject: str
 ) -> None:
-    digest = sample.attach(image, tag="sbom")
-    sample.registry.tags.pop(("app", image.replace(":", "-")), None)
-    assert sample.attach(image, tag="sbom") == digest
-    assert [one.digest for one in sample.client.referrers(sample.app, image)] == [digest]
+    digest = any_remote.attach(subject, tag="sbom")
+    any_remote.registry.tags.pop(("app", subject.replace(":", "-")), None)
+    assert any_remote.attach(subject, tag="sbom") == digest
+    assert any_remote.attached(subject) == [digest]
 
 
-def test_who_is_lost_from_the_list_of_attachments_adds_itself_again(tmp_path: Path) -> None:
-    registry, lost = FullRegistry(), [True]
+def test_an_attachment_that_another_push_overwrites_is_added_again(tmp_path: Path) -> None:
+    registry, overwrites = FakeRegistry(), [True]
     image = write_layout(tmp_path)
     fallback = ("app", image.replace(":", "-"))
     other = b'{"schemaVersion":2,"manifests":[{"digest":"sha256:other"}]}'
 
     def fault(method: str, path: str) -> None:
-        # Somebody else's list comes between our writing and our reading.
-        if method == "GET" and path.endswith(fallback[1]) and fallback in registry.tags and lost[0]:
-            lost[0] = False
-            registry.hold(*fallback, other, "application/vnd.oci.image.index.v1+json")
+        is_index = path.endswith(fallback[1]) and fallback in registry.tags
+        if method == "GET" and is_index and overwrites[0]:
+            overwrites[0] = False
+            registry.add(*fallback, other, "application/vnd.oci.image.index.v1+json")
 
     with serving(registry, fault) as (address, seen):
-        sample = House(registry, address, seen)
-        sample.client.push_layout(tmp_path, sample.app, TAG, no_line)
-        digest = sample.attach(image)
-        assert [one.digest for one in sample.client.referrers(sample.app, image)] == [
-            "sha256:other",
-            digest,
-        ]
-    assert not lost[0]
+        remote = Remote(registry, address, seen)
+        remote.client.push_layout(tmp_path, remote.app, TAG, no_line)
+        digest = remote.attach(image)
+        assert remote.attached(image) == ["sha256:other", digest]
+    assert not overwrites[0]
 
 
-def test_nothing_can_be_attached_to_what_is_not_there(sample: House) -> None:
-    with pytest.raises(RegistryError, match="the registry does not hold it"):
-        sample.attach(sha256(b"gone"))
+def test_nothing_is_attached_to_a_missing_manifest(remote: Remote) -> None:
+    with pytest.raises(RegistryError, match=r"cannot attach to .*: the registry does not hold it"):
+        remote.attach(sha256(b"gone"))
 
 
-def test_long_lists_of_attachments_come_in_pages() -> None:
+def test_referrers_come_in_pages() -> None:
     def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         number = int(path.partition("page=")[2] or 0)
         entry = {
@@ -424,132 +432,93 @@ def test_long_lists_of_attachments_come_in_pages() -> None:
             "artifactType": SBOM,
             "annotations": {"a": "b"},
         }
-        link = (
-            {"Link": f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'}
-            if number < 2
-            else {}
-        )
+        following = f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'
+        link = {"Link": following} if number < 2 else {}
         return 200, link, json.dumps({"manifests": [entry]}).encode()
 
     with serving(answer) as (address, _):
-        found = Registry(address).referrers(f"{address}/app", sha256(b"x"))
-    assert [one.digest for one in found] == ["sha256:0", "sha256:1", "sha256:2"]
-    assert found[0].annotations == {"a": "b"}
+        referrers = Registry(address).referrers(f"{address}/app", sha256(b"x"))
+    assert [referrer.digest for referrer in referrers] == ["sha256:0", "sha256:1", "sha256:2"]
+    assert referrers[0].annotations == {"a": "b"}
 
 
-WRONG = {"Docker-Content-Digest": sha256(b"x")}
+OTHER = {"Docker-Content-Digest": sha256(b"x")}
 
 
 @pytest.mark.parametrize(
     ("reference", "answer", "message"),
     [
-        ("digest", (200, {}, b"{}"), "says {image} and gives"),
-        (TAG, (200, WRONG, b"{}"), f"says {sha256(b'x')} and gives {sha256(b'{}')}"),
-        (TAG, (200, {}, b"<html>"), "that is no manifest"),
-        (TAG, (200, {}, b"[]"), "that is no manifest"),
+        ("digest", (200, {}, b"{}"), "names {image} and serves"),
+        (TAG, (200, OTHER, b"{}"), f"names {sha256(b'x')} and serves {sha256(b'{}')}"),
+        (TAG, (200, {}, b"<html>"), "the answer is not a manifest"),
+        (TAG, (200, {}, b"[]"), "the answer is not a manifest"),
     ],
 )
-def test_a_manifest_is_what_its_digest_and_its_header_say(
-    sample: House, image: str, reference: str, answer: Answer, message: str
+def test_a_manifest_is_checked_against_its_digest_and_its_header(
+    remote: Remote, image: str, reference: str, answer: Answer, message: str
 ) -> None:
     asked = image if reference == "digest" else reference
     with (
-        serving(sample.registry, failing(1, "GET", "/manifests/", answer)) as (address, _),
+        serving(remote.registry, failing(1, "GET", "/manifests/", answer)) as (address, _),
         pytest.raises(RegistryError, match=message.replace("{image}", image)),
     ):
         Registry(address).fetch(f"{address}/app", asked)
 
 
 @pytest.mark.usefixtures("image")
-def test_a_blob_is_what_its_digest_says(sample: House) -> None:
+def test_a_blob_is_checked_against_its_digest(remote: Remote) -> None:
+    fault = failing(1, "GET", "/blobs/", (200, {}, b"other"))
     with (
-        serving(sample.registry, failing(1, "GET", "/blobs/", (200, {}, b"other"))) as (address, _),
-        pytest.raises(RegistryError, match="says sha256"),
+        serving(remote.registry, fault) as (address, _),
+        pytest.raises(RegistryError, match=r"cannot read .*: the registry names sha256"),
     ):
         Registry(address).blob(f"{address}/app", sha256(b"a layer"))
 
 
-def test_what_is_deleted_is_gone_and_its_tags_with_it(sample: House, image: str) -> None:
-    sample.client.put_tag(sample.app, "1.0.0", image)
-    sample.client.delete(sample.app, image)
-    assert sample.client.tags(sample.app) == []
-    assert sample.client.fetch(sample.app, image) is None
-    assert sample.client.digest(sample.app, TAG) == ""
-    sample.client.delete(sample.app, image)
+def test_deleting_a_manifest_deletes_its_tags(remote: Remote, image: str) -> None:
+    remote.client.put_tag(remote.app, "1.0.0", image)
+    remote.client.delete(remote.app, image)
+    assert remote.client.tags(remote.app) == []
+    assert remote.client.fetch(remote.app, image) is None
+    assert remote.client.digest(remote.app, TAG) == ""
+    remote.client.delete(remote.app, image)
 
 
-def test_a_registry_that_deletes_nothing_is_an_error_that_says_how_it_would(
-    sample: House, image: str
+def test_a_registry_that_deletes_nothing_is_an_error_with_a_hint(
+    remote: Remote, image: str
 ) -> None:
-    sample.registry.deletes = False
+    remote.registry.deletes = False
     with pytest.raises(RegistryError, match=r"delete .* answered 405 \(UNSUPPORTED") as caught:
-        sample.client.delete(sample.app, image)
+        remote.client.delete(remote.app, image)
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
 
 
-def test_blobs_of_a_sibling_are_taken_over_unsent(
-    sample: House, image: str, tmp_path: Path
+def test_blobs_of_a_sibling_are_mounted_without_an_upload(
+    remote: Remote, image: str, tmp_path: Path
 ) -> None:
-    other = f"{sample.client.address}/other"
-    sent = sample.client.sent
-    siblings = [f"{sample.client.address}/unknown", sample.app]
-    assert (
-        sample.client.push_layout(tmp_path / "image", other, TAG, no_line, mount_from=siblings)
-        == image
-    )
-    assert sample.registry.blobs["other", sha256(b"a layer")] == b"a layer"
-    assert sample.client.sent - sent == len(sample.registry.manifests["other", image][1])
+    other = f"{remote.client.address}/other"
+    siblings = [f"{remote.client.address}/unknown", remote.app]
+    push = remote.client.push_layout
+    assert push(tmp_path / "image", other, TAG, no_line, mount_from=siblings) == image
+    assert remote.registry.blobs["other", sha256(b"a layer")] == b"a layer"
+    puts = [line for line in remote.requests() if line.startswith("PUT")]
+    assert puts == [f"PUT /v2/other/manifests/{TAG}"]
 
 
-@pytest.mark.parametrize("status", [202, 401, 403, 405])
-def test_blobs_that_cannot_be_taken_over_are_sent(
-    sample: House, image: str, tmp_path: Path, status: int
+@pytest.mark.parametrize("status", [202, 401, 405])
+def test_blobs_that_cannot_be_mounted_are_uploaded(
+    remote: Remote, image: str, tmp_path: Path, status: int
 ) -> None:
     fault = failing(9, "POST", "?mount=", (status, {"Location": "/elsewhere"}, b""))
-    with serving(sample.registry, fault) as (address, _):
-        client = Registry(address)
-        pushed = client.push_layout(
-            tmp_path / "image", f"{address}/other", TAG, no_line, mount_from=[f"{address}/app"]
-        )
-    assert pushed == image
-    assert sample.registry.blobs["other", sha256(b"a layer")] == b"a layer"
+    with serving(remote.registry, fault) as (address, _):
+        client, siblings = Registry(address), [f"{address}/app"]
+        folder, other = tmp_path / "image", f"{address}/other"
+        assert client.push_layout(folder, other, TAG, no_line, mount_from=siblings) == image
+    assert remote.registry.blobs["other", sha256(b"a layer")] == b"a layer"
 
 
-def test_a_layout_whose_tag_somebody_else_has_just_put_is_well(tmp_path: Path) -> None:
+def test_a_layout_whose_immutable_tag_exists_by_now_is_pushed(tmp_path: Path) -> None:
     built = write_layout(tmp_path)
-    with serving(FullRegistry(immutable=True)) as (address, _):
+    with serving(FakeRegistry(immutable=True)) as (address, _):
         for _ in range(2):
             assert Registry(address).push_layout(tmp_path, f"{address}/app", TAG, no_line) == built
-
-
-@pytest.mark.parametrize("where", ["request", "answer"])
-@pytest.mark.parametrize(
-    ("method", "part"), [("PUT", "/uploads/"), ("PUT", "/manifests/"), ("GET", "/manifests/")]
-)
-def test_a_connection_that_breaks_is_made_again(
-    tmp_path: Path, where: str, method: str, part: str
-) -> None:
-    built, pushed, seen = push(tmp_path, failing(2, method, part, Break(where)))
-    assert pushed == built
-    assert len([line for line in seen if line.startswith(method) and part in line]) >= 3
-
-
-@pytest.mark.parametrize(("times", "asked"), [(2, 3), (9, 5)])
-def test_one_that_stalls_is_asked_again_and_then_said_to_have_stalled(
-    times: int, asked: int
-) -> None:
-    registry = FullRegistry()
-    held = registry.hold("app", TAG)
-    with serving(registry, failing(times, "HEAD", "/manifests/", Break("stall", 0.3))) as (
-        address,
-        seen,
-    ):
-        client = Registry(address, pause=no_pause, timeout=(5, 0.1))
-        if times < asked:
-            assert client.digest(f"{address}/app", TAG) == held
-        else:
-            with pytest.raises(
-                RegistryError, match=rf"look for \S+:{TAG}: the registry has stalled"
-            ):
-                client.digest(f"{address}/app", TAG)
-    assert len(seen) == asked

@@ -8,11 +8,11 @@ from delivery.errors import EngineError, PortTakenError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry import local_registry
-from tests.registries import FullRegistry, serving
+from tests.registries import FakeRegistry, serving
 
 
 class Runner:
-    """An engine that starts containers, or says why it does not."""
+    """An engine that starts containers, or refuses."""
 
     def __init__(self, refusal: str = "") -> None:
         self.refusal = refusal
@@ -31,17 +31,17 @@ class Runner:
             raise EngineError(f"start {name}: the Docker engine answered: {self.refusal}")
 
 
-def test_one_that_answers_is_used_as_it_is(declaration: Declaration) -> None:
-    with serving(FullRegistry()) as (address, _):
+def test_a_reachable_registry_is_used(declaration: Declaration) -> None:
+    with serving(FakeRegistry()) as (address, _):
         assert (
             local_registry.ensure(cast("Engine", None), declaration.with_registry(address)).address
             == address
         )
 
 
-def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
+def test_a_registry_of_another_host_is_never_started(declaration: Declaration) -> None:
     with pytest.raises(
-        RegistryError, match=r"reach the registry registry\.invalid/team: it does not answer"
+        RegistryError, match=r"cannot reach the registry registry\.invalid/team: it does not answer"
     ):
         local_registry.ensure(
             cast("Engine", None), declaration.with_registry("registry.invalid/team")
@@ -55,10 +55,12 @@ def test_one_elsewhere_is_never_started(declaration: Declaration) -> None:
         "listen tcp4 127.0.0.1:1: bind: address already in use",
     ],
 )
-def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refusal: str) -> None:
+def test_a_taken_port_is_an_error_with_another_port_as_hint(
+    declaration: Declaration, refusal: str
+) -> None:
     engine = Runner(refusal)
     with pytest.raises(
-        PortTakenError, match="start a registry at localhost:1: port 1 is taken"
+        PortTakenError, match="cannot start a registry at localhost:1: port 1 is taken"
     ) as caught:
         local_registry.ensure(cast("Engine", engine), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
@@ -67,14 +69,14 @@ def test_a_taken_port_says_how_to_choose_another(declaration: Declaration, refus
     )  # what was there before, and what could not be started
 
 
-def test_another_refusal_stays_what_it_is(declaration: Declaration) -> None:
+def test_another_error_of_the_engine_stays(declaration: Declaration) -> None:
     with pytest.raises(EngineError, match="no such image"):
         local_registry.ensure(
             cast("Engine", Runner("no such image")), declaration.with_registry("localhost:1")
         )
 
 
-def test_each_compose_project_has_a_registry_of_its_own(
+def test_each_compose_project_has_its_own_registry(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert local_registry.container_name(declaration) == "sample-registry"
@@ -82,7 +84,7 @@ def test_each_compose_project_has_a_registry_of_its_own(
     assert local_registry.container_name(declaration) == "other-registry"
 
 
-def test_one_that_runs_at_another_port_is_not_taken_away_from_others(
+def test_a_registry_that_runs_at_another_port_is_kept(
     declaration: Declaration,
 ) -> None:
     runner = Runner()

@@ -11,7 +11,7 @@ import pytest
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import attached_sboms, sbom
 from delivery.release.sbom import Image
-from tests.registries import FullRegistry, serving, write_layout
+from tests.registries import FakeRegistry, serving, write_layout
 
 RECORD = b"Metadata-Version: 2.4\nName: bottle\nVersion: 0.13.4\n"
 
@@ -34,7 +34,7 @@ def layout(tmp_path: Path) -> Path:
 @pytest.fixture(params=[True, False], ids=["referrers API", "referrers tag"])
 def pushed(request: pytest.FixtureRequest, layout: Path) -> Iterator[tuple[Registry, Image]]:
     """A registry with the image pushed to it."""
-    with serving(FullRegistry(referrers=request.param)) as (address, _):
+    with serving(FakeRegistry(referrers=request.param)) as (address, _):
         registry, repository = Registry(address), f"{address}/api-rest"
         digest = registry.push_layout(layout, repository, "k", lambda _line: None)
         yield registry, Image("api-rest", "1.2.0", repository, digest)
@@ -59,7 +59,7 @@ def test_what_is_attached_is_the_bill_of_the_image(
 
 
 def test_where_there_is_a_layout_no_layer_is_fetched(layout: Path) -> None:
-    with serving(FullRegistry()) as (address, seen):
+    with serving(FakeRegistry()) as (address, seen):
         registry, repository = Registry(address), f"{address}/api-rest"
         digest = registry.push_layout(layout, repository, "k", lambda _line: None)
         image = Image("api-rest", "1.2.0", repository, digest)

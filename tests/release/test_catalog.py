@@ -10,7 +10,7 @@ from delivery.project.declaration import Declaration
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
-from tests.registries import FullRegistry, serving
+from tests.registries import FakeRegistry, serving
 
 
 @dataclasses.dataclass
@@ -37,7 +37,7 @@ class Place:
 
 @pytest.fixture
 def place(declaration: Declaration) -> Iterator[Place]:
-    with serving(FullRegistry()) as (address, _):
+    with serving(FakeRegistry()) as (address, _):
         made = Place(Registry(address), declaration.with_registry(address), Release({}))
         images = {
             name: ReleasedPart(f"{address}/{name}", "k", made.of(name), "1.0.0")
@@ -75,7 +75,7 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(
     ) as caught:
         catalog.require(place.declaration, place.registry, "1.3.0")
     assert "it holds: 1.2.0;" in caught.value.hint
-    with serving(FullRegistry()) as (address, _), pytest.raises(DeclarationError) as caught:
+    with serving(FakeRegistry()) as (address, _), pytest.raises(DeclarationError) as caught:
         catalog.require(declaration, Registry(address), "1.0.0")
     assert "no release yet" in caught.value.hint
 

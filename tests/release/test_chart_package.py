@@ -12,7 +12,7 @@ from delivery.errors import DeclarationError
 from delivery.project.keys import File
 from delivery.registry.client import Artifact, Registry
 from delivery.release import chart_package
-from tests.registries import FullRegistry, serving
+from tests.registries import FakeRegistry, serving
 
 METADATA = "apiVersion: v2\nname: platform\nversion: 1.2.0\n"
 FILES = [
@@ -59,7 +59,7 @@ def test_holds_the_files_under_the_charts_name_some_of_them_replaced(folder: Pat
 
 def test_comes_out_of_a_registry_as_it_went_in(folder: Path) -> None:
     packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
-    with serving(FullRegistry()) as (address, _):
+    with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/platform-chart"
         digest = chart_package.push(registry, repository, "k1", packed)
         assert chart_package.push(registry, repository, "k2", packed) == digest
@@ -72,7 +72,7 @@ def test_comes_out_of_a_registry_as_it_went_in(folder: Path) -> None:
 
 
 def test_what_is_no_chart_is_an_error() -> None:
-    with serving(FullRegistry()) as (address, _):
+    with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/platform-chart"
         other = registry.push_artifact(repository, Artifact("text/plain", []))
         with pytest.raises(DeclarationError, match="that is no chart"):

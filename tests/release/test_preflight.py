@@ -12,7 +12,7 @@ from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from delivery.release import catalog, preflight, signing
 from delivery.release.released import make_release
-from tests.registries import Answer, Fault, FullRegistry, failing, serving
+from tests.registries import Answer, FakeRegistry, Fault, failing, serving
 
 LINE = 'image: {repository: localhost:5001/api-rest, tag: 0.1.0, digest: ""}\n'
 OTHER = b'{"layers": [], "other": true}'
@@ -25,7 +25,7 @@ class Place:
 
     declaration: Declaration
     root: Path
-    held: FullRegistry = field(default_factory=FullRegistry)
+    held: FakeRegistry = field(default_factory=FakeRegistry)
     seen: list[str] = field(default_factory=list)
 
     def git(self, *arguments: str) -> None:
@@ -51,7 +51,7 @@ class Place:
         """Have the release that is planned, all of it other content of the same keys."""
         plan = self.look_at(address)
         names = ("base-image", "api-rest", "platform-chart")
-        *images, chart = (self.held.hold(name, plan.version, OTHER) for name in names)
+        *images, chart = (self.held.add(name, plan.version, OTHER) for name in names)
         pushed = dict(zip(names, images, strict=False))
         catalog.push(Registry(address), make_release(plan, pushed, chart, "me"))
         return plan
@@ -113,7 +113,7 @@ def test_a_chart_that_names_no_image_or_cannot_be_packaged_is_a_problem(
 
 def test_all_problems_are_told_at_once(place: Place) -> None:
     (place.root / "platform-chart" / "values.yaml").write_text("")
-    place.held.hold("base-image", "0.1.0", OTHER)
+    place.held.add("base-image", "0.1.0", OTHER)
     found = [problem.message for problem in place.look("main").problems]
     assert [message.partition(" ")[0] for message in found] == [
         "1",
@@ -138,7 +138,7 @@ def test_a_feature_has_no_problem_of_publishing(place: Place) -> None:
 def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(
     place: Place, repository: str
 ) -> None:
-    digest = place.held.hold(repository, "0.1.0-dev.1", OTHER)
+    digest = place.held.add(repository, "0.1.0-dev.1", OTHER)
     (problem,) = place.look().problems
     assert (problem.reference, "a version is never overwritten" in problem.message) == (
         "registry",
@@ -170,14 +170,14 @@ def test_other_bytes_under_a_key_are_left_to_who_signs_and_makes_them_again(
     monkeypatch.setattr(signing, "has_key", lambda: signs)
     with serving(place.held) as (address, _):
         plan = place.publish(address)
-        place.held.hold("api-rest", plan.images.all[1].key, b'{"layers": [], "forged": true}')
+        place.held.add("api-rest", plan.images.all[1].key, b'{"layers": [], "forged": true}')
         assert bool(place.look_at(address).problems) is not signs
 
 
 def test_what_has_not_changed_and_is_not_there_is_not_checked(place: Place) -> None:
     """Whether the same sources make the same bytes is seen once they are built."""
     place.release()
-    place.held.hold("base-image", "0.1.0", OTHER)
+    place.held.add("base-image", "0.1.0", OTHER)
     plan = place.look("main")
     assert plan.problems == ()
     (said,) = plan.unchecked
@@ -194,7 +194,7 @@ def test_a_release_that_only_another_line_publishes_is_a_problem(place: Place) -
 
 
 def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
-    place.held.hold("release", "0.1.0-dev.1", OTHER)
+    place.held.add("release", "0.1.0-dev.1", OTHER)
     (problem,) = place.look().problems
     assert "it is none of ours" in problem.message
 
@@ -219,7 +219,7 @@ def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(
     )
     (problem,) = plan.problems
     assert (problem.message, problem.reference) == (
-        "reach the registry registry.invalid/acme: it does not answer",
+        "cannot reach the registry registry.invalid/acme: it does not answer",
         "registry",
     )
 
@@ -244,7 +244,7 @@ def test_a_login_that_a_push_needs_is_a_problem(
         return REFUSED if path == "/v2/" else None  # who reads needs none
 
     (problem,) = place.look(fault=fault).problems
-    assert "asks for a login, and there is none" in problem.message
+    assert "asks for a login, and none is known" in problem.message
     assert "`docker login localhost:" in problem.hint
     assert place.look("feature/x", fault).problems == ()
     monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")

@@ -25,7 +25,7 @@ from delivery.release.publishing import Built
 from delivery.release.released import Release, read_release
 from delivery.release.sbom import MEDIA_TYPE, Image
 from tests.project.examples import checkout, decision, version
-from tests.registries import Fault, FullRegistry, failing, serving, sha256, write_layout
+from tests.registries import FakeRegistry, Fault, failing, serving, sha256, write_layout
 
 ATTACH = attached_sboms.attach
 KEYS = {"base-image": "k1", "api-rest": "k2"}
@@ -43,7 +43,7 @@ class Place:
 
     declaration: Declaration
     root: Path
-    held: FullRegistry = field(default_factory=FullRegistry)
+    held: FakeRegistry = field(default_factory=FakeRegistry)
     attached: list[str] = field(default_factory=list)
     signed_by_us: set[str] = field(default_factory=set)
     sources: dict[str, str] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Place:
 
     def forge(self, name: str, tag: str) -> str:
         """Put other content under a tag, as who may push there could; its digest."""
-        return self.held.hold(name, tag, b'{"layers": [], "forged": true}')
+        return self.held.add(name, tag, b'{"layers": [], "forged": true}')
 
     def version_tags(self) -> list[str]:
         """What is published, as the registry has it."""
@@ -322,7 +322,7 @@ def test_what_gitflow_or_a_problem_forbids_is_not_published(place: Place) -> Non
 
 @pytest.mark.parametrize("honest", [True, False])
 def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest: bool) -> None:
-    (digest,) = {place.held.hold(name, key, b'{"layers": []}') for name, key in KEYS.items()}
+    (digest,) = {place.held.add(name, key, b'{"layers": []}') for name, key in KEYS.items()}
     with serving(place.held) as (address, _):
         images = make_images(place.declaration.with_registry(address), KEYS, {})
         said = digest if honest else sha256(b"another")

@@ -21,7 +21,7 @@ from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
-from tests.registries import FullRegistry, serving, sha256
+from tests.registries import FakeRegistry, serving, sha256
 
 TODAY = date(2026, 11, 21)
 
@@ -34,7 +34,7 @@ def no_pause(_seconds: float) -> None:
 class House:
     """A registry with releases in it, and what is asked of it."""
 
-    registry: FullRegistry
+    registry: FakeRegistry
     client: Registry
     declaration: Declaration
     root: Path
@@ -102,7 +102,7 @@ class House:
 def sample(
     request: pytest.FixtureRequest, declaration: Declaration, tmp_path: Path
 ) -> Iterator[House]:
-    registry = FullRegistry(referrers=request.param)
+    registry = FakeRegistry(referrers=request.param)
     with serving(registry) as (address, seen):
         declared = declaration.with_registry(address).model_copy(
             update={"prune": Prune(develop=1, candidate=1, days=7)}

@@ -16,7 +16,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import decide
 from delivery.registry import local_registry
-from delivery.registry.client import Layer, Registry
+from delivery.registry.layers import Layer
 from delivery.release import preflight
 from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import images
@@ -147,7 +147,7 @@ def test_sizes_are_shown_by_layer(
     ]
     image = ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
     monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
-    monkeypatch.setattr(Registry, "layers", lambda *_: layers)
+    monkeypatch.setattr(images, "read_sizes", lambda *_: layers)
     images.sizes.body.__wrapped__(None, json_=json_)
     printed = capsys.readouterr().out
     if json_:

@@ -18,7 +18,7 @@ from delivery.release import attached_sboms, catalog, cosign, signing
 from delivery.release.released import Release, ReleasedPart
 from delivery.release.sbom import Image, Package, render
 from delivery.tasks import supply
-from tests.registries import FullRegistry, serving, write_layout
+from tests.registries import FakeRegistry, serving, write_layout
 
 MENU = Collection(supply.sbom)
 MENU.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
@@ -79,7 +79,7 @@ def image(
     released: list[Release | None], tmp_path: Path
 ) -> Iterator[tuple[Registry, ReleasedPart]]:
     """A release whose one image is in a registry, with nothing attached to it."""
-    with serving(FullRegistry()) as (address, _):
+    with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/api-rest"
         write_layout(tmp_path, bytes(1024))  # the end of a tar archive, and so one without files
         digest = registry.push_layout(tmp_path, repository, "k", lambda _line: None)
