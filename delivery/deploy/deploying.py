@@ -1,4 +1,4 @@
-"""Deploy a release to an environment: choose it, roll it out, and record what came of it."""
+"""Deploy a release to an environment: select it, roll it out, and record the outcome."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from delivery import prompt
 from delivery.deploy import inventory, upgrade
 from delivery.deploy.helm_values import image_values
-from delivery.deploy.inventory import Serving
-from delivery.deploy.locked_target import Held, hold
+from delivery.deploy.inventory import Deployed
+from delivery.deploy.locked_target import lock_target
 from delivery.deploy.selection import DeployRequest, choose_version, find_release, resolve
 from delivery.deploy.target import Options, Target, connect
 from delivery.deploy.upgrade import Chart
@@ -31,124 +31,122 @@ __all__ = ["deploy"]
 
 
 @dataclass(frozen=True)
-class _Selected:
-    """What is deployed: the images' (repository, digest) by name.
+class _Selection:
+    """What to deploy: a release, this clone's images, or (without either) the deployed images."""
 
-    release is the published one. built are the images that this clone's sources make, and engine
-    what built them; without either, the images are those that serve already.
-    """
-
-    images: Mapping[str, tuple[str, str]]
+    images: Mapping[str, tuple[str, str]]  # (repository, digest) by name
     release: Release | None = None
-    built: Mapping[str, ReleasedPart] = field(default_factory=dict)
-    engine: Engine | None = None
+    built: Mapping[str, ReleasedPart] = field(default_factory=dict)  # from this clone's sources
+    engine: Engine | None = None  # the engine that built them
 
 
 def deploy(
     declaration: Declaration, request: DeployRequest, options: Options, root: Path = ROOT
 ) -> Deployment:
-    """Deploy what is requested, and wait until it serves; a failure is rolled back, and recorded.
+    """Deploy what is requested, and wait until it is ready; roll back a failure.
 
-    It starts, and is recorded, once no other deploy is under way.
+    The deployment starts, and is recorded, when this process has the environment's lock.
     """
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
         environment, release = resolve(declaration, request)
         target = connect(declaration, environment, request.context)
-        selected = _select(declaration, target, request, release)
-        given = upgrade.write_files(target, _chart(declaration, selected), root)
-        with hold(target, options) as held:
-            deployment = _started(declaration, held, selected, recording)
-            done = upgrade.upgrade(held, deployment, given, root)
+        selection = _select(declaration, target, request, release)
+        inputs = upgrade.write_files(target, _chart(declaration, selection), root)
+        with lock_target(target, options) as locked:
+            deployment = _start(declaration, target, selection, recording)
+            done = upgrade.upgrade(locked, deployment, inputs, root)
         recording.finish(done)
         return done
 
 
-def _started(
-    declaration: Declaration, held: Held, selected: _Selected, recording: Recording
+def _start(
+    declaration: Declaration, target: Target, selection: _Selection, recording: Recording
 ) -> Deployment:
-    """The deployment as it starts now, recorded; what cannot be named is deployed all the same."""
-    contents = before = Contents()
+    """Record the start of the deployment; a failure to name the contents does not stop it."""
+    contents = previous = Contents()
     with recording.guard():
-        if current := inventory.look(declaration, held.target):
-            before = current.contents
-        contents = _contents(declaration, selected, before)
-    deployment = held.target.deployment(Action.DEPLOY, contents, before)
+        if deployed := inventory.read_deployed(declaration, target):
+            previous = deployed.contents
+        contents = _contents(declaration, selection, previous)
+    deployment = target.deployment(Action.DEPLOY, contents, previous)
     if contents.versions:
-        recording.start(deployment, selected.release)
+        recording.start(deployment, selection.release)
     return deployment
 
 
-def _contents(declaration: Declaration, selected: _Selected, before: Contents) -> Contents:
-    if selected.release:
-        return inventory.contents_of_release(declaration, selected.release)
-    of_clone = inventory.contents_of_clone(declaration, selected.built, before)
-    if selected.built:
+def _contents(declaration: Declaration, selection: _Selection, previous: Contents) -> Contents:
+    if selection.release:
+        return inventory.contents_of_release(declaration, selection.release)
+    of_clone = inventory.contents_of_clone(declaration, selection.built, previous)
+    if selection.built:
         return of_clone
-    kept = inventory.contents_of_images(declaration, selected.images, before)
+    images = inventory.contents_of_images(declaration, selection.images, previous)
     return Contents(
-        versions={**kept.versions, **of_clone.versions},
-        digests={**kept.digests, **of_clone.digests},
+        versions={**images.versions, **of_clone.versions},
+        digests={**images.digests, **of_clone.digests},
     )
 
 
 def _select(
     declaration: Declaration, target: Target, request: DeployRequest, release: Release | None
-) -> _Selected:
-    version = request.version
+) -> _Selection:
+    version, ask = request.version, request.is_interactive
     if release is None and not version:
-        kept = _keep(inventory.look(declaration, target)) if request.may_ask else {}
-        version = choose_version(declaration, target.name, kept, ask=request.may_ask)
-    signed = request.signed or target.declared.signed
+        answer = _keep_answer(inventory.read_deployed(declaration, target)) if ask else {}
+        version = choose_version(declaration, target.name, answer, ask=ask)
+    signed = request.signed or target.environment.signed
     release = find_release(declaration, target.name, release, version, signed=signed)
-    if target.declared.confirm:
-        doing = f"deploy {release.version if release else version} to {target}"
-        prompt.confirm(doing, target.name, yes=request.yes)
+    if target.environment.confirm:
+        action = f"deploy {release.version if release else version} to {target}"
+        prompt.confirm(action, target.name, yes=request.yes)
     if release:
-        return _Selected(_pinned(release.images), release=release)
+        return _Selection(_pinned(release.images), release=release)
     if version == catalog.CURRENT:
         engine = engines.ensure()
         built = releasing.ensure_images(engine, declaration).images
-        return _Selected(_pinned(built), built=built, engine=engine)
-    return _as_deployed(declaration, inventory.look(declaration, target))
+        return _Selection(_pinned(built), built=built, engine=engine)
+    return _select_deployed(declaration, inventory.read_deployed(declaration, target))
 
 
 def _pinned(images: Mapping[str, ReleasedPart]) -> dict[str, tuple[str, str]]:
     return {name: (image.repository, image.digest) for name, image in images.items()}
 
 
-def _as_deployed(declaration: Declaration, current: Serving | None) -> _Selected:
-    """The images that serve already, by this clone's chart."""
-    if current is None or not current.images:
+def _select_deployed(declaration: Declaration, deployed: Deployed | None) -> _Selection:
+    """The deployed images, for this clone's chart."""
+    if deployed is None or not deployed.images:
         raise DeclarationError(
-            "deploy what is deployed: nothing is", hint=f"--version {catalog.CURRENT}, or X.Y.Z"
+            "cannot deploy the deployed images: nothing is deployed",
+            hint=f"pass --version {catalog.CURRENT} or --version X.Y.Z",
         )
-    if missing := [name for name in declaration.components() if name not in current.images]:
+    if missing := [name for name in declaration.components() if name not in deployed.images]:
         raise DeclarationError(
-            f"cannot deploy what is deployed: it has no {', '.join(missing)}, which delivery.toml declares",
-            hint=f"--version {catalog.CURRENT} builds this clone's sources, --version X.Y.Z is a release",
+            "cannot deploy the deployed images: "
+            f"delivery.toml also declares {', '.join(missing)}, which is not deployed",
+            hint=f"pass --version {catalog.CURRENT} to build this clone's sources, "
+            "or --version X.Y.Z",
         )
-    return _Selected(current.images)
+    return _Selection(deployed.images)
 
 
-def _keep(current: Serving | None) -> dict[str, str]:
-    """The answer that leaves the images as they are, with its meaning, if any serve."""
-    if current is None or not current.images:
+def _keep_answer(deployed: Deployed | None) -> dict[str, str]:
+    """The answer that keeps the deployed images, with its meaning; empty without any."""
+    if deployed is None or not deployed.images:
         return {}
-    names = ", ".join(
-        f"{name} {current.contents.versions[name]}" for name in current.contents.digests
-    )
-    return {catalog.DEPLOYED: f"what runs now: revision {current.revision.number}, {names}"}
+    versions, number = deployed.contents.versions, deployed.revision.number
+    names = ", ".join(f"{name} {versions[name]}" for name in deployed.contents.digests)
+    return {catalog.DEPLOYED: f"the deployed images: revision {number}, {names}"}
 
 
-def _chart(declaration: Declaration, selected: _Selected) -> Chart:
-    """The chart with the values for what was selected; upstream images go to a local registry, too."""
+def _chart(declaration: Declaration, selection: _Selection) -> Chart:
+    """The chart with its values; a local registry also gets the upstream images."""
     registry = Registry(declaration.registry.address)
-    engine = selected.engine
+    engine = selection.engine
     if engine is None and is_local(declaration.registry.address):
         engine = engines.ensure()
     mirrored = mirroring.mirror(engine, declaration, registry) if engine else {}
-    values = image_values(selected.images, declaration.components(), mirrored)
+    values = image_values(selection.images, declaration.components(), mirrored)
     folder = Path(declaration.chart.folder)
-    chart = selected.release.chart if selected.release else None
+    chart = selection.release.chart if selection.release else None
     packed = chart_package.fetch(registry, chart.repository, chart.digest) if chart else None
     return Chart(folder, values, packed)

@@ -1,4 +1,4 @@
-"""Look at what each environment has that this machine reaches, changing nothing."""
+"""Read what is deployed to each environment that this machine reaches, changing nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from delivery.deploy import follow, inventory
-from delivery.deploy.helm import RELEASE
 from delivery.deploy.rollout import progress
 from delivery.deploy.target import Target, reachable
 from delivery.errors import DeliveryError
@@ -15,23 +14,20 @@ from delivery.project.declaration import Declaration
 
 __all__ = ["EnvironmentStatus", "status"]
 
-_SECONDS = 5.0  # that a cluster has to answer
+_SECONDS = 5.0  # how long a cluster may take to answer
 
 
 @dataclass(frozen=True)
 class EnvironmentStatus:
-    """An environment in a context: the revision that serves, with its versions, its pods, its time.
-
-    revision: 0 where nothing is deployed; note: why nothing more is known.
-    """
+    """What is deployed to an environment, in one context."""
 
     name: str
     context: str
-    revision: int = 0
+    revision: int = 0  # 0 when nothing is deployed
     versions: tuple[tuple[str, str], ...] = ()
     pods: str = ""
     deployed_at: str = ""
-    note: str = ""
+    note: str = ""  # why the rest is not known
 
     def row(self) -> tuple[str, ...]:
         """The environment for people."""
@@ -47,36 +43,36 @@ class EnvironmentStatus:
 
 
 def status(declaration: Declaration) -> tuple[EnvironmentStatus, ...]:
-    """Every environment that the kubeconfig has a context of; none where kubectl or helm is missing."""
-    client, program = programs.find("kubectl"), programs.find("helm")
-    if client is None or program is None:
+    """Every environment whose context is in the kubeconfig; empty without kubectl or helm."""
+    kubectl, helm = programs.find("kubectl"), programs.find("helm")
+    if kubectl is None or helm is None:
         return ()
     try:
-        by_name = reachable(declaration, declaration.environments, program, client)
+        by_name = reachable(declaration, declaration.environments, helm, kubectl)
     except DeliveryError:
         return ()
     targets = [target for targets in by_name.values() for target in targets]
     if not targets:
         return ()
     with ThreadPoolExecutor(len(targets)) as pool:
-        return tuple(pool.map(lambda target: _look_at(declaration, target), targets))
+        return tuple(pool.map(lambda target: _status(declaration, target), targets))
 
 
-def _look_at(declaration: Declaration, target: Target) -> EnvironmentStatus:
+def _status(declaration: Declaration, target: Target) -> EnvironmentStatus:
     kubernetes = target.kubernetes.within(_SECONDS)
     context = kubernetes.context
     try:
         kubernetes.reach()
-        current = inventory.look(declaration, target)
-        if current is None:
+        deployed = inventory.read_deployed(declaration, target)
+        if deployed is None:
             return EnvironmentStatus(target.name, context)
         return EnvironmentStatus(
             target.name,
             context,
-            current.revision.number,
-            tuple(current.contents.versions.items()),
-            progress(follow.workloads(kubernetes, RELEASE)),
-            f"{current.revision.updated:%Y-%m-%d %H:%M:%S}",
+            deployed.revision.number,
+            tuple(deployed.contents.versions.items()),
+            progress(follow.workloads(kubernetes)),
+            f"{deployed.revision.updated:%Y-%m-%d %H:%M:%S}",
         )
     except DeliveryError as error:
         return EnvironmentStatus(target.name, context, note=f"not known: {error.message}")

@@ -1,4 +1,4 @@
-"""Follow a rollout: how far it is, whether it is hopeless, and what there is to say about it when it failed."""
+"""Follow a rollout: how far it is, whether it can still succeed, and why it failed."""
 
 from __future__ import annotations
 
@@ -9,198 +9,169 @@ from concurrent.futures import Future
 from datetime import datetime
 
 from delivery import console
+from delivery.deploy.helm import SELECTOR
 from delivery.deploy.kubectl import Kubernetes, Object
-from delivery.deploy.lock import Turn
+from delivery.deploy.lock import Lock
 from delivery.deploy.rollout import (
     Container,
     Pod,
-    Trouble,
     Workload,
-    hopeless,
+    blockers,
+    fatal,
     progress,
     read_pod,
     read_workload,
-    recent,
-    superseded,
-    troubles,
+    recent_warnings,
+    superseded_templates,
 )
 from delivery.errors import CommandError, DeployError
 
-__all__ = ["HopelessError", "Watch", "report", "uids", "workloads"]
+__all__ = ["RolloutError", "Watch", "pod_uids", "report", "workloads"]
 
-_LINES = 15  # of each log
-_PODS = 5  # whose logs are shown
+_LOG_LINES = 15
+_LOGGED_PODS = 5
 _EVENTS = 15
 
 
-class HopelessError(DeployError):
-    """A rollout that cannot come to a good end, however long one waits."""
+class RolloutError(DeployError):
+    """A rollout cannot succeed, or did not in time."""
 
 
-def uids(kubernetes: Kubernetes, release: str) -> frozenset[str]:
-    """The UIDs of the pods of a release as they are now."""
-    return frozenset(one.uid for one in _pods(kubernetes, release))
+def pod_uids(kubernetes: Kubernetes) -> frozenset[str]:
+    """The UIDs of the release's pods as they are now."""
+    return frozenset(pod.uid for pod in _pods(kubernetes))
 
 
 class Watch:
-    """Look at the pods of a release again and again, saying how far they are; `before` has those that were there already."""
+    """Check the release's pods again and again, and show how far they are."""
 
     def __init__(
         self,
         kubernetes: Kubernetes,
-        release: str,
         step: console.Step,
-        turn: Turn,
-        before: Collection[str] = (),
+        lock: Lock,
+        existing: Collection[str] = (),
     ) -> None:
+        """Existing has the UIDs of the pods that are older than the deploy."""
         self._kubernetes = kubernetes
-        self._release = release
         self._step = step
-        self._turn = turn
-        self._before = before
-        self._since: dict[str, float] = {}
-        self._looked: Future[bool] | None = None
+        self._lock = lock
+        self._existing = existing
+        self._first_seen: dict[str, float] = {}  # of each blocker, by its key
+        self._checking: Future[bool] | None = None
         self._ended = threading.Event()
 
-    def look(self) -> bool:
-        """Look once; whether all is settled. Raise HopelessError when it never will be."""
-        self._turn.check()
+    def check(self) -> bool:
+        """Whether all is ready; raise RolloutError when it never will be."""
+        self._lock.check()
         try:
-            pods = _pods(self._kubernetes, self._release)
+            pods = _pods(self._kubernetes)
             if self._ended.is_set():
                 return False
-            things = _things(self._kubernetes, self._release)
-        except (
-            CommandError
-        ) as error:  # a cluster that is busy just now; who waits for us has a time limit
+            objects = _objects(self._kubernetes)
+        except CommandError as error:  # the cluster may be busy; the caller has a time limit
             if not self._ended.is_set():
                 self._step.line(error.message)
             return False
         if self._ended.is_set():
             return False
-        workloads = _workloads(things)
-        old = superseded([one for one in things if one["kind"] == "ReplicaSet"])
-        found = troubles(pods, workloads, self._before, old)
+        workloads = _workloads(objects)
+        replica_sets = [each for each in objects if each["kind"] == "ReplicaSet"]
+        blocking = blockers(pods, workloads, self._existing, superseded_templates(replica_sets))
         now = time.monotonic()
-        self._since = {one.key: self._since.get(one.key, now) for one in found}
-        if lost := hopeless(found, self._since, now):
-            raise HopelessError(
-                _sentence(lost), hint=next((one.hint for one in lost if one.hint), "")
-            )
-        self._step.line(progress(workloads) + "".join(f"; {one.text}" for one in found[:1]))
-        return all(one.settled for one in workloads)
+        self._first_seen = {each.key: self._first_seen.get(each.key, now) for each in blocking}
+        if failed := fatal(blocking, self._first_seen, now):
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            hint = next((each.hint for each in failed if each.hint), "")
+            raise RolloutError(f"{failed[0].text}{more}", hint=hint)
+        self._step.line(progress(workloads) + "".join(f"; {each.text}" for each in blocking[:1]))
+        return all(workload.is_ready for workload in workloads)
 
     def tick(self) -> None:
-        """Look beside a program that does the waiting; a later call raises what a look raises.
+        """Start a check beside helm; a later call raises what that check raised.
 
-        It never waits for the cluster, so that a lost lease ends the program in any case.
+        It never waits for the cluster, so that a lost lease always ends helm.
         """
-        self._turn.check()
-        if self._looked is not None:
-            if not self._looked.done():
+        self._lock.check()
+        if self._checking is not None:
+            if not self._checking.done():
                 return
-            self._looked.result()
-        self._looked = Future()
-        threading.Thread(target=self._look_into, args=(self._looked,), daemon=True).start()
+            self._checking.result()
+        self._checking = Future()
+        threading.Thread(target=self._check_into, args=(self._checking,), daemon=True).start()
 
     def end(self) -> None:
-        """Drop what a look beside a program has yet to ask or to say: its step is over.
-
-        It is not waited for, for the same reason.
-        """
+        """Make a check that still runs print nothing more; it is not waited for."""
         self._ended.set()
 
-    def _look_into(self, looked: Future[bool]) -> None:
+    def _check_into(self, future: Future[bool]) -> None:
         try:
-            looked.set_result(self.look())
-        except BaseException as error:  # noqa: BLE001  # raised again where the program can be ended
-            looked.set_exception(error)
+            future.set_result(self.check())
+        except BaseException as error:  # noqa: BLE001  # the next tick raises it, to end helm
+            future.set_exception(error)
 
     def wait(self, seconds: int, every: float = 2.0) -> None:
-        """Wait until all is settled; raise DeployError when it is not in time."""
+        """Wait until all is ready; raise RolloutError when it is not in time."""
         deadline = time.monotonic() + seconds
-        while not self.look():
+        while not self.check():
             if time.monotonic() > deadline:
-                raise HopelessError(f"not everything is ready after {seconds} s")
+                raise RolloutError(f"not everything is ready after {seconds} s")
             time.sleep(every)
 
 
-def _sentence(lost: list[Trouble]) -> str:
-    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-    return f"{lost[0].text}{more}"
+def report(kubernetes: Kubernetes, since: datetime) -> None:
+    """Print the pods, the warnings since a moment, and the logs of unhealthy pods.
 
-
-def report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
-    """Print the pods, what the cluster says about them since then, and the logs of those not well.
-
-    A cluster that does not answer is a line here: what is reported on is what went wrong.
+    A cluster that does not answer is one line: the failure that is reported on matters more.
     """
     try:
-        _report(kubernetes, release, since)
+        _report(kubernetes, since)
     except CommandError as error:
         console.say(f"cannot show the pods: {error.message}")
 
 
-def _report(kubernetes: Kubernetes, release: str, since: datetime) -> None:
-    pods = _pods(kubernetes, release)
+def _report(kubernetes: Kubernetes, since: datetime) -> None:
     console.say("")
-    _say_rows([("POD", "NODE", "READY", "RESTARTS", "STATE"), *(pod.row() for pod in pods)])
-    for workload in workloads(kubernetes, release):
+    console.say(kubernetes.table("pods", SELECTOR))
+    for workload in workloads(kubernetes):
         if workload.failure:
             console.say(f"{workload.name}: {workload.failure}")
-    events = recent(kubernetes.all("events"), since)[-_EVENTS:]
-    if events:
+    warnings = recent_warnings(kubernetes.all("events"), since)[-_EVENTS:]
+    if warnings:
         console.say("")
-        for about, reason, message in events:
+        for about, reason, message in warnings:
             console.say(f"{about}: {reason}: {message}")
-    for pod in [one for one in pods if not one.well][:_PODS]:
+    for pod in [pod for pod in _pods(kubernetes) if not pod.is_healthy][:_LOGGED_PODS]:
         for container in pod.containers:
-            if not container.well or container.restarts:
-                _say_log(kubernetes, pod, container)
+            if not container.is_healthy or container.restarts:
+                _print_log(kubernetes, pod, container)
     console.say("")
 
 
-def _say_log(kubernetes: Kubernetes, pod: Pod, container: Container) -> None:
+def _print_log(kubernetes: Kubernetes, pod: Pod, container: Container) -> None:
+    name = f"{pod.name}/{container.name}"
     console.say("")
-    console.say(
-        f"--- {pod.name}/{container.name}: {container.reason or 'runs'}, the last lines of its log"
-    )
-    console.say(kubernetes.log(pod.name, container.name, lines=_LINES).rstrip())
-    before = (
-        kubernetes.log(pod.name, container.name, lines=_LINES, previous=True)
-        if container.restarts
-        else ""
-    )
-    if before and not before.startswith("("):
-        console.say(f"--- {pod.name}/{container.name}, of the one before")
-        console.say(before.rstrip())
+    console.say(f"--- {name}: {container.reason or 'running'}, the last lines of its log")
+    console.say(kubernetes.log(pod.name, container.name, lines=_LOG_LINES).rstrip())
+    if container.restarts:
+        log = kubernetes.log(pod.name, container.name, lines=_LOG_LINES, previous=True)
+        if log and not log.startswith("("):  # else the log is not there any more
+            console.say(f"--- {name}, before its last restart")
+            console.say(log.rstrip())
 
 
-def _say_rows(rows: list[tuple[str, ...]]) -> None:
-    """Print rows in columns that are never folded: a pod's name is there to be copied."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        console.say(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+def workloads(kubernetes: Kubernetes) -> list[Workload]:
+    """The release's Deployments and StatefulSets."""
+    return _workloads(_objects(kubernetes))
 
 
-def workloads(kubernetes: Kubernetes, release: str) -> list[Workload]:
-    """How far each Deployment and StatefulSet of a release is."""
-    return _workloads(_things(kubernetes, release))
+def _pods(kubernetes: Kubernetes) -> list[Pod]:
+    return [read_pod(pod) for pod in kubernetes.all("pods", SELECTOR)]
 
 
-def _pods(kubernetes: Kubernetes, release: str) -> list[Pod]:
-    return [read_pod(one) for one in kubernetes.all("pods", _selector(release))]
+def _objects(kubernetes: Kubernetes) -> list[Object]:
+    return kubernetes.all("deployments,statefulsets,replicasets", SELECTOR)
 
 
-def _things(kubernetes: Kubernetes, release: str) -> list[Object]:
-    return kubernetes.all("deployments,statefulsets,replicasets", _selector(release))
-
-
-def _workloads(things: list[Object]) -> list[Workload]:
-    return [read_workload(one) for one in things if one["kind"] != "ReplicaSet"]
-
-
-def _selector(release: str) -> str:
-    return f"app.kubernetes.io/instance={release}"
+def _workloads(objects: list[Object]) -> list[Workload]:
+    return [read_workload(each) for each in objects if each["kind"] != "ReplicaSet"]

@@ -13,12 +13,12 @@ def image_values(
     components: Iterable[str],
     mirrored: Mapping[str, tuple[str, str]],
 ) -> dict[str, Any]:
-    """The values for each component's image, and for upstream images that were mirrored beside them.
+    """The values for each component's image and for mirrored upstream images.
 
     images and mirrored are (repository, digest), by component and by the chart's key.
     """
-    ours = {name: _value(images[name]) for name in components}
-    return {"components": ours, **{key: _value(image) for key, image in mirrored.items()}}
+    pinned = {name: _value(images[name]) for name in components}
+    return {"components": pinned, **{key: _value(image) for key, image in mirrored.items()}}
 
 
 def _value(image: tuple[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The history of a release in an environment, as helm keeps it: what serves, and what to go back to."""
+"""The helm history of a release in an environment: what is deployed, and what to roll back to."""
 
 from __future__ import annotations
 
@@ -34,50 +34,55 @@ class History:
     revisions: tuple[Revision, ...] = ()
 
     @property
-    def serving(self) -> Revision | None:
-        """The revision that serves: the last one that was deployed successfully."""
-        return next((one for one in reversed(self.revisions) if one.status == "deployed"), None)
+    def deployed(self) -> Revision | None:
+        """The last revision that was deployed successfully."""
+        successful = (each for each in reversed(self.revisions) if each.status == "deployed")
+        return next(successful, None)
 
     @property
     def pending(self) -> Revision | None:
-        """The last revision, if its helm has not finished; helm refuses another one until then."""
+        """The last revision, if its helm has not finished; until then, helm refuses another."""
         last = self.revisions[-1] if self.revisions else None
         return last if last and last.status.startswith("pending-") else None
 
     def find(self, number: int) -> Revision | None:
         """The revision of this number."""
-        return next((one for one in self.revisions if one.number == number), None)
+        return next((each for each in self.revisions if each.number == number), None)
 
     def rollback_target(self, requested: int = 0) -> Revision:
-        """The revision to go back to: the requested one, or the last good one before the serving one.
+        """The requested revision, or the last successful one before what is deployed.
 
-        Going back twice goes back two: a revision that is a rollback counts as the one that it
-        repeats. Raises DeclarationError when there is none.
+        A second rollback goes one revision further back: a revision that is a rollback counts as
+        the revision that it repeats. Raises DeclarationError when there is no such revision.
         """
-        good = [one for one in self.revisions if one.status in {"superseded", "deployed"}]
-        known = "; ".join(self._summary(one) for one in good if one is not self.serving)
+        deployed = self.deployed
+        successful = [each for each in self.revisions if each.status in {"superseded", "deployed"}]
+        known = "; ".join(self._summary(each) for each in successful if each is not deployed)
         if requested:
-            for revision in good:
+            for revision in successful:
                 if revision.number == requested:
                     return revision
             raise DeclarationError(
-                f"roll back to revision {requested}: there is none that went well",
-                hint=f"those that did: {known or 'none'}",
+                f"cannot roll back to revision {requested}: no revision of that number succeeded",
+                hint=f"pass --revision with one of: {known or 'none'}",
             )
         last = self.revisions[-1].number + 1 if self.revisions else 0
-        limit = self._origin(self.serving) if self.serving else last
-        for revision in reversed(good):
+        limit = self._origin(deployed) if deployed else last
+        for revision in reversed(successful):
             if revision.number < limit:
                 return revision
         raise DeclarationError(
-            "roll back: there is no earlier revision that went well",
-            hint=f"--revision takes one of: {known}"
+            "cannot roll back: no earlier revision succeeded",
+            hint=f"pass --revision with one of: {known}"
             if known
-            else "`./run inv deploy` deploys another version",
+            else "deploy another version with `./run inv deploy`",
         )
 
     def versions(self, revision: Revision) -> dict[str, str]:
-        """The versions that a revision, or the one that it repeats, was described with; empty without."""
+        """The versions in the description of a revision, or of the one that it repeats.
+
+        Empty where helm wrote the description.
+        """
         source = self.find(self._origin(revision)) or revision
         parts = [part.partition(" ") for part in source.description.split(", ")]
         if source.description in _HELMS_OWN or any(
@@ -93,11 +98,11 @@ class History:
     def _origin(self, revision: Revision) -> int:
         """The number of the revision that this one is, or repeats."""
         number = revision.number
-        while (found := self.find(number)) and (rollback := _ROLLED_BACK.match(found.description)):
-            number = int(rollback[1])
+        while (source := self.find(number)) and (match := _ROLLED_BACK.match(source.description)):
+            number = int(match[1])
         return number
 
 
 def describe(versions: Mapping[str, str]) -> str:
-    """The description that helm is given for a revision; `History.versions` reads it."""
+    """The description that helm keeps for a revision; `History.versions` reads it."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())

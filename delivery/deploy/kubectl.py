@@ -1,4 +1,4 @@
-"""A Kubernetes cluster by `kubectl`: one context and namespace, named on every command line."""
+"""A Kubernetes cluster by `kubectl`; every command names its context and namespace."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from delivery.errors import CommandError, DeployError
 
 __all__ = ["Kubernetes", "Object", "contexts", "current_context", "view_context"]
 
-Object = dict[str, Any]  # one Kubernetes object as its API has it
+Object = dict[str, Any]  # a Kubernetes object as its API has it
 
-# A pod that cannot be asked now is asked again soon; a cluster that does not answer is no reason to wait for a minute.
+# Callers retry, so a cluster that does not answer is given up soon.
 _REQUEST_SECONDS = 20
 
 
 def contexts(kubectl: str) -> list[str]:
     """The contexts of the kubeconfig."""
-    return process.capture(
-        [kubectl, "config", "get-contexts", "--output=name"], doing="list the contexts"
-    ).split()
+    argv = [kubectl, "config", "get-contexts", "--output=name"]
+    return process.capture(argv, doing="list the contexts").split()
 
 
 def current_context(kubectl: str) -> str:
-    """The current context of the kubeconfig, "" when there is none."""
+    """The current context of the kubeconfig, "" when it has none."""
+    argv = [kubectl, "config", "current-context"]
     try:
-        return process.capture(
-            [kubectl, "config", "current-context"], doing="read the current context"
-        ).strip()
+        return process.capture(argv, doing="read the current context").strip()
     except CommandError as error:
         if "not set" in error.tail:
             return ""
@@ -41,7 +39,7 @@ def current_context(kubectl: str) -> str:
 
 
 def view_context(kubectl: str, context: str, kubeconfig: Path | None = None) -> Object:
-    """What a kubeconfig, else the user's own, says of one context: its cluster and its user."""
+    """The cluster and user of a context, from this kubeconfig (None: the user's own)."""
     argv = [kubectl, *([f"--kubeconfig={kubeconfig}"] if kubeconfig else []), "config", "view"]
     argv += ["--raw", "--minify", "--output=json", f"--context={context}"]
     return cast("Object", json.loads(process.capture(argv, doing="read the kubeconfig")))
@@ -49,20 +47,16 @@ def view_context(kubectl: str, context: str, kubeconfig: Path | None = None) -> 
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """A namespace of the cluster that a context leads to.
-
-    kubeconfig is the file to read, else the user's own; seconds is how long one command may take,
-    with all the requests that it makes.
-    """
+    """A namespace of the cluster that a context leads to."""
 
     kubectl: str
     context: str
     namespace: str
-    kubeconfig: Path | None = None
-    seconds: float = 120
+    kubeconfig: Path | None = None  # None: the user's own
+    seconds: float = 120  # how long one command may take, with all its requests
 
     def within(self, seconds: float) -> Kubernetes:
-        """The same, for commands that may take this long at most."""
+        """The same namespace, for commands that may take this long at most."""
         return replace(self, seconds=min(seconds, self.seconds))
 
     def reach(self) -> str:
@@ -71,79 +65,74 @@ class Kubernetes:
             return self._run(["get", "--raw", "/version"], f"reach the cluster of {self.context}")
         except CommandError as error:
             raise DeployError(
-                f"reach the cluster of the context {self.context}: it does not answer",
+                f"cannot reach the cluster of the context {self.context}: it does not answer",
                 details=error.tail,
-                hint="`./run inv cluster.up` starts the local one; for another: is it up, and are you logged in?",
+                hint="start the local cluster with `./run inv cluster.up`; "
+                "for another, check that it is up and that you are logged in",
             ) from error
 
     def find(self, kind: str, name: str) -> Object | None:
-        """One object, or None."""
-        printed = self._run(
-            ["get", kind, name, "--ignore-not-found", "--output=json"],
-            f"look for the {kind.lower()} {name}",
-        )
+        """The object of this name, or None."""
+        argv = ["get", kind, name, "--ignore-not-found", "--output=json"]
+        printed = self._run(argv, f"look for the {kind.lower()} {name}")
         return cast("Object", json.loads(printed)) if printed.strip() else None
 
     def all(self, kind: str, selector: str = "") -> list[Object]:
-        """All objects of a kind, or those that a label selector chooses."""
-        chosen = [f"--selector={selector}"] if selector else []
-        printed = self._run(["get", kind, *chosen, "--output=json"], f"list the {kind.lower()}")
+        """All objects of a kind, or those that a label selector matches."""
+        argv = ["get", kind, *([f"--selector={selector}"] if selector else []), "--output=json"]
+        printed = self._run(argv, f"list the {kind.lower()}")
         return cast("list[Object]", json.loads(printed)["items"])
 
-    def create(self, made: Object) -> Object:
-        """Create an object; raise CommandError when there is one of this name."""
-        return self._put("create", made)
+    def table(self, kind: str, selector: str) -> str:
+        """The objects that a label selector matches, as kubectl prints them for people."""
+        argv = ["get", kind, f"--selector={selector}", "--output=wide"]
+        return self._run(argv, f"show the {kind}").rstrip()
 
-    def replace(self, changed: Object) -> Object:
-        """Replace an object; raise CommandError when it is not the version any more that `changed` was made from."""
-        return self._put("replace", changed)
+    def create(self, resource: Object) -> Object:
+        """Create an object; raise CommandError when the name is taken."""
+        return self._put("create", resource)
+
+    def replace(self, resource: Object) -> Object:
+        """Replace an object; raise CommandError when it has changed since `resource` was read."""
+        return self._put("replace", resource)
 
     def delete(self, kind: str, names: Iterable[str]) -> None:
-        """Delete objects by name; those that are missing are ignored.
+        """Delete objects by name; missing ones are ignored.
 
-        It ends before somebody else may have the lease of whoever deletes.
+        The time limit is short, so that a caller is done before another one may take its lease.
         """
-        if told := list(names):
-            argv = ["delete", kind, *told, "--ignore-not-found", "--wait=false"]
-            self._run(argv, f"delete the {kind.lower()} {told[0]}", limit=STOP_SECONDS)
+        if listed := list(names):
+            argv = ["delete", kind, *listed, "--ignore-not-found", "--wait=false"]
+            self._run(argv, f"delete the {kind.lower()} {listed[0]}", limit=STOP_SECONDS)
 
     def live(self, manifest: str) -> list[Object]:
-        """The objects of a manifest as the cluster has them; those that it lacks are left out."""
-        printed = self._run(
-            ["get", "--filename=-", "--ignore-not-found", "--output=json"],
-            "read what is deployed",
-            text=manifest,
-        )
-        return _items(printed)
+        """The objects of a manifest as the cluster has them, without missing ones."""
+        argv = ["get", "--filename=-", "--ignore-not-found", "--output=json"]
+        return _items(self._run(argv, "read the deployed objects", text=manifest))
 
-    def would_be(self, manifest: str, manager: str) -> list[Object]:
-        """The objects of a manifest as the cluster would have them if a field manager applied it now."""
-        argv = [
-            "apply",
-            "--server-side",
-            "--dry-run=server",
-            "--force-conflicts",
-            f"--field-manager={manager}",
-        ]
-        return _items(
-            self._run(
-                [*argv, "--filename=-", "--output=json"], "compare with the cluster", text=manifest
-            )
-        )
+    def dry_run(self, manifest: str, manager: str) -> list[Object]:
+        """The objects of a manifest as they would be if this field manager applied it now."""
+        argv = ["apply", "--server-side", "--dry-run=server", "--force-conflicts"]
+        argv += [f"--field-manager={manager}", "--filename=-", "--output=json"]
+        return _items(self._run(argv, "compare with the cluster", text=manifest))
 
     def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
-        """The last lines of a container's log, of the one that ran before it when asked; why not, where there is none."""
-        before = ["--previous"] if previous else []
-        argv = ["logs", pod, f"--container={container}", f"--tail={lines}", *before]
+        """The last lines of a container's log, or, in parentheses, why there are none.
+
+        previous: of the container before its last restart.
+        """
+        argv = ["logs", pod, f"--container={container}", f"--tail={lines}"]
         try:
-            return self._run(argv, f"read the log of {pod}")
+            return self._run(
+                [*argv, *(["--previous"] if previous else [])], f"read the log of {pod}"
+            )
         except CommandError as error:
             return f"({error.tail or error.message})"
 
-    def _put(self, verb: str, thing: Object) -> Object:
-        doing = f"{verb} the {thing['kind'].lower()} {thing['metadata']['name']}"
-        printed = self._run([verb, "--filename=-", "--output=json"], doing, text=json.dumps(thing))
-        return cast("Object", json.loads(printed))
+    def _put(self, verb: str, resource: Object) -> Object:
+        doing = f"{verb} the {resource['kind'].lower()} {resource['metadata']['name']}"
+        argv = [verb, "--filename=-", "--output=json"]
+        return cast("Object", json.loads(self._run(argv, doing, text=json.dumps(resource))))
 
     def _run(
         self, argv: Sequence[str], doing: str, text: str | None = None, limit: float = math.inf
@@ -163,8 +152,8 @@ class Kubernetes:
 
 
 def _items(printed: str) -> list[Object]:
-    """The objects that kubectl prints: one, or a list of them, or nothing."""
+    """The objects that kubectl prints: an object, a list of objects, or nothing."""
     if not printed.strip():
         return []
-    found = json.loads(printed)
-    return cast("list[Object]", found["items"] if found["kind"] == "List" else [found])
+    document = json.loads(printed)
+    return cast("list[Object]", document["items"] if document["kind"] == "List" else [document])

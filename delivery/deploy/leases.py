@@ -1,4 +1,4 @@
-"""The lease: who is at a release, as a coordination.k8s.io/v1 Lease says it, so that two machines take turns too."""
+"""Read and write the coordination.k8s.io/v1 Lease by which two machines lock one environment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ __all__ = [
     "REQUEST_SECONDS",
     "RETRY_SECONDS",
     "STOP_SECONDS",
-    "Holding",
-    "is_kept",
-    "made",
-    "read",
+    "Holder",
+    "acquired",
+    "new_lease",
+    "read_holder",
     "released",
     "renewed",
-    "taken",
 ]
 
 # As in client-go's leader election, the holder gives up before anyone else may take over. Each side
@@ -26,9 +25,9 @@ __all__ = [
 # others from when they first saw a renewal, which is later. No wall clock is compared.
 LEASE_SECONDS = 30  # others take over when they have seen no renewal for longer than this
 RENEW_DEADLINE_SECONDS = 14  # without a renewal for this long, the holder stops its work
-STOP_SECONDS = 13  # how long that may take at most: noticing it, and ending helm
-REQUEST_SECONDS = 5  # how long one request for the lease may take; two fit before the deadline
-RETRY_SECONDS = 2  # between two requests, of the holder and of those who wait
+STOP_SECONDS = 13  # how long stopping takes at most: noticing the loss, and ending helm
+REQUEST_SECONDS = 5  # how long one request for the Lease may take; two fit before the deadline
+RETRY_SECONDS = 2  # between two requests, both to renew and to acquire
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # MicroTime of the API
 
@@ -36,57 +35,50 @@ _Lease = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Holding:
-    """What a Lease says: its holder ("" for nobody), since when, renewed when, and which version of the object says so."""
+class Holder:
+    """The holder of a Lease, as one version of the Lease has it."""
 
-    holder: str
+    name: str  # "" for nobody
     since: datetime | None
-    renewed: datetime | None
-    version: str
+    version: str  # the Lease's resourceVersion
 
-    def dead(self, unchanged: float) -> bool:
-        """Whether the holder is gone: the caller has seen no renewal for this many seconds."""
-        return unchanged > LEASE_SECONDS
+    def is_same(self, other: Holder) -> bool:
+        """Whether both are one holder, which has not lost the Lease in between."""
+        return (self.name, self.since) == (other.name, other.since)
 
-    def is_same(self, other: Holding) -> bool:
-        """Whether both are of one holder, which has not lost the lease in between."""
-        return (self.holder, self.since) == (other.holder, other.since)
-
-    def covers(self, moment: datetime) -> bool:
-        """Whether something begun at this moment was begun by this holder."""
+    def had_lease_at(self, moment: datetime) -> bool:
+        """Whether this holder already had the Lease at this moment."""
         return self.since is not None and self.since <= moment
 
 
-def is_kept(renewed: float, now: float) -> bool:
-    """Whether a holder may go on that sent its last successful renewal at this time."""
-    return now - renewed < RENEW_DEADLINE_SECONDS
-
-
-def made(name: str, holder: str, now: datetime) -> _Lease:
-    """A new Lease."""
+def new_lease(name: str, holder: str, now: datetime) -> _Lease:
+    """A new Lease with this holder."""
     lease: _Lease = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"name": name},
         "spec": {},
     }
-    return taken(lease, holder, now)
+    return acquired(lease, holder, now)
 
 
-def read(lease: _Lease) -> Holding:
-    """What a Lease says."""
+def read_holder(lease: _Lease) -> Holder:
+    """The holder that a Lease names."""
     spec = lease.get("spec") or {}
-    return Holding(
-        holder=spec.get("holderIdentity") or "",
-        since=_read_time(spec.get("acquireTime")),
-        renewed=_read_time(spec.get("renewTime")),
+    since = spec.get("acquireTime")
+    return Holder(
+        name=spec.get("holderIdentity") or "",
+        since=datetime.strptime(since, _TIME).replace(tzinfo=UTC) if since else None,
         version=lease["metadata"].get("resourceVersion", ""),
     )
 
 
-def taken(lease: _Lease, holder: str, now: datetime) -> _Lease:
-    """The Lease with a new holder. It keeps its version, so that of two who take it one is refused."""
-    changes = int((lease.get("spec") or {}).get("leaseTransitions") or 0) + 1
+def acquired(lease: _Lease, holder: str, now: datetime) -> _Lease:
+    """The Lease with a new holder.
+
+    It keeps its resourceVersion, so that the API refuses the second of two who acquire it.
+    """
+    transitions = int((lease.get("spec") or {}).get("leaseTransitions") or 0) + 1
     time = now.strftime(_TIME)
     return _with(
         lease,
@@ -94,12 +86,12 @@ def taken(lease: _Lease, holder: str, now: datetime) -> _Lease:
         acquireTime=time,
         renewTime=time,
         leaseDurationSeconds=LEASE_SECONDS,
-        leaseTransitions=changes,
+        leaseTransitions=transitions,
     )
 
 
 def renewed(lease: _Lease, now: datetime) -> _Lease:
-    """The Lease, held for another while."""
+    """The Lease with a new renewTime."""
     return _with(lease, renewTime=now.strftime(_TIME))
 
 
@@ -110,7 +102,3 @@ def released(lease: _Lease) -> _Lease:
 
 def _with(lease: _Lease, **spec: object) -> _Lease:
     return {**lease, "spec": {**(lease.get("spec") or {}), **spec}}
-
-
-def _read_time(text: str | None) -> datetime | None:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC) if text else None

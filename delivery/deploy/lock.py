@@ -1,4 +1,4 @@
-"""Take turns at a release: of two deploys, on whichever machines, the second waits."""
+"""Lock an environment by a Lease: of two deploys, on whichever machines, the second waits."""
 
 from __future__ import annotations
 
@@ -14,155 +14,172 @@ from datetime import UTC, datetime
 from delivery import console
 from delivery.deploy import leases
 from delivery.deploy.kubectl import Kubernetes, Object
-from delivery.deploy.leases import RENEW_DEADLINE_SECONDS, REQUEST_SECONDS, RETRY_SECONDS, Holding
+from delivery.deploy.leases import (
+    LEASE_SECONDS,
+    RENEW_DEADLINE_SECONDS,
+    REQUEST_SECONDS,
+    RETRY_SECONDS,
+    Holder,
+)
 from delivery.errors import CommandError, DeployError, LeaseLostError
 from delivery.machine import actor
 
-__all__ = ["Turn", "hold"]
+__all__ = ["Lock", "acquire"]
 
 _CONFLICTS = ("AlreadyExists", "already exists", "Conflict", "the object has been modified")
 
 
 @dataclass
-class Turn:
-    """Our turn at a release: the lease that we hold, by its name."""
+class Lock:
+    """A Lease that this process holds."""
 
-    name: str
-    dead: Holding | None  # who had it before and never gave it back: its work was cut off
+    name: str  # the Lease's
+    dead_holder: Holder | None  # the previous holder, if it died: its deploy was cut off
     lost: threading.Event = field(default_factory=threading.Event)
     # When the last renewal that succeeded was sent, on the monotonic clock.
     renewed: float = field(default_factory=time.monotonic)
-    successor: str = ""  # who has taken the lease from us, when that is known
+    successor: str = ""  # the next holder, when a renewal has seen it
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the last renewal is so old that this process has to stop its work."""
+        return time.monotonic() - self.renewed >= RENEW_DEADLINE_SECONDS
 
     def check(self) -> None:
-        """Raise LeaseLostError when the lease is lost: somebody else has it, or may have it soon.
+        """Raise LeaseLostError when another process has the Lease, or may have it soon.
 
-        To be called before anything is changed, and again and again beside helm. It asks the clock
-        and not the cluster, so that it answers while a renewal hangs.
+        Call it before each change, and regularly beside helm. It reads the clock instead of asking
+        the cluster, so that it answers while a renewal hangs.
         """
-        if not leases.is_kept(self.renewed, time.monotonic()):
-            self.lost.set()  # for good: our caller stops, though a renewal may yet succeed
+        if self.is_expired:
+            self.lost.set()  # for good: the caller stops, even if a later renewal succeeds
         if self.lost.is_set():
             reason = f"it could not be renewed for {RENEW_DEADLINE_SECONDS} s"
             if self.successor:
                 reason = f"{self.successor} has it now"
-            after = "nothing is rolled back, the next deploy repairs what was cut off"
             raise LeaseLostError(
-                f"cannot keep the lease {self.name}: {reason}; {after}",
-                hint="see that the cluster answers, and run the same command again",
+                f"cannot keep the lease {self.name}: {reason}; "
+                "nothing is rolled back, the next deploy repairs what was cut off",
+                hint="check that the cluster answers, then run the same command again",
             )
 
 
 @contextmanager
-def hold(
+def acquire(
     kubernetes: Kubernetes, name: str, *, seconds: int, pause: float = RETRY_SECONDS
-) -> Iterator[Turn]:
-    """Hold the Lease of this name while the body runs; wait for another holder, at most for so many seconds."""
+) -> Iterator[Lock]:
+    """Hold the Lease of this name while the body runs; wait at most `seconds` for another holder."""
     quick = kubernetes.within(REQUEST_SECONDS)
-    lease, turn = _acquire(kubernetes, name, seconds, pause)
+    lease, lock = _acquire(kubernetes, name, seconds, pause)
     ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(quick, lease, turn, ended, pause), daemon=True)
-    keeper.start()
+    renewal = threading.Thread(
+        target=_renew_until, args=(ended, quick, lease, lock, pause), daemon=True
+    )
+    renewal.start()
     try:
-        yield turn
+        yield lock
     finally:
         ended.set()
-        keeper.join()
-        # One that was lost is never given back: the next has to know that our work was cut off.
-        if not turn.lost.is_set():
+        renewal.join()
+        # A lost Lease stays as it is: the next holder has to see that this deploy was cut off.
+        if not lock.lost.is_set():
             _release(quick, lease)
 
 
-def _me() -> str:
-    return f"{actor()}@{socket.gethostname()} pid {os.getpid()}"
-
-
-def _acquire(kubernetes: Kubernetes, name: str, seconds: int, pause: float) -> tuple[Object, Turn]:
-    """The Lease, ours, and the turn. The holder's clock need not be ours: what counts is for how long we saw no renewal."""
-    began = time.monotonic()
-    quick = kubernetes.within(REQUEST_SECONDS)
-    seen, unchanged_since, told = "", began, ""
+def _acquire(kubernetes: Kubernetes, name: str, seconds: int, pause: float) -> tuple[Object, Lock]:
+    """Acquire the Lease; a holder is dead once this process has seen no renewal for long enough."""
+    quick, own_name = kubernetes.within(REQUEST_SECONDS), _own_name()
+    started = unchanged_since = time.monotonic()
+    last_version, announced = "", ""
     while True:
-        lease = kubernetes.find("Lease", name)
-        now = time.monotonic()
+        lease, now = kubernetes.find("Lease", name), time.monotonic()
         if lease is None:
             with suppress(_ConflictError):
-                created = _put(quick.create, leases.made(name, _me(), datetime.now(UTC)))
-                return created, Turn(name, None, renewed=now)
+                created = _put(quick.create, leases.new_lease(name, own_name, datetime.now(UTC)))
+                return created, Lock(name, None, renewed=now)
             continue
-        holding = leases.read(lease)
-        if holding.version != seen:
-            seen, unchanged_since = holding.version, now
-        dead = bool(holding.holder) and holding.dead(now - unchanged_since)
-        if dead or not holding.holder:
+        holder = leases.read_holder(lease)
+        if holder.version != last_version:
+            last_version, unchanged_since = holder.version, now
+        is_dead = bool(holder.name) and now - unchanged_since > LEASE_SECONDS
+        if is_dead or not holder.name:
             with suppress(_ConflictError):
-                taken = _put(quick.replace, leases.taken(lease, _me(), datetime.now(UTC)))
-                return taken, Turn(name, holding if dead else None, renewed=now)
+                taken = _put(quick.replace, leases.acquired(lease, own_name, datetime.now(UTC)))
+                return taken, Lock(name, holder if is_dead else None, renewed=now)
             continue
-        if now - began > seconds:
+        if now - started > seconds:
             raise DeployError(
-                f"wait for {holding.holder} to be done with {name}: it still is at it after {seconds} s",
-                hint="wait for it, or give more time with --lock-timeout; a holder that is gone is noticed by itself",
+                f"cannot lock {name}: {holder.name} still holds it after {seconds} s",
+                hint="wait for that deploy, or pass a longer --lock-timeout "
+                "(a holder that died loses the lock after 30 s)",
             )
-        if told != holding.holder:
-            since = f" since {holding.since:%H:%M:%S} UTC" if holding.since else ""
-            console.say(f"… {holding.holder} is at {name}{since}; waiting for it")
-            told = holding.holder
+        if announced != holder.name:
+            since = f" since {holder.since:%H:%M:%S} UTC" if holder.since else ""
+            console.say(f"… {holder.name} holds {name}{since}; waiting until it is released")
+            announced = holder.name
         time.sleep(pause)
 
 
+def _own_name() -> str:
+    return f"{user()}@{socket.gethostname()} pid {os.getpid()}"
+
+
 class _ConflictError(Exception):
-    """The Lease is not the version any more that the change was made from."""
+    """The Lease has changed since it was read."""
 
 
 def _put(put: Callable[[Object], Object], lease: Object) -> Object:
     try:
         return put(lease)
     except CommandError as error:
-        if any(one in error.tail for one in _CONFLICTS):
+        if any(text in error.tail for text in _CONFLICTS):
             raise _ConflictError from error
         raise
 
 
-def _keep(
-    kubernetes: Kubernetes, lease: Object, turn: Turn, ended: threading.Event, pause: float
+def _renew_until(
+    ended: threading.Event, kubernetes: Kubernetes, lease: Object, lock: Lock, pause: float
 ) -> None:
-    """Renew the Lease until the turn has ended or is lost; one that fails is tried again."""
+    """Renew the Lease until the body has ended or the Lease is lost; retry a failed renewal."""
     while not ended.wait(pause):
-        lease = _renew(kubernetes, lease, turn)
-        if turn.lost.is_set() or not leases.is_kept(turn.renewed, time.monotonic()):
-            turn.lost.set()
+        lease = _renew(kubernetes, lease, lock)
+        if lock.lost.is_set() or lock.is_expired:
+            lock.lost.set()
             return
 
 
-def _renew(kubernetes: Kubernetes, lease: Object, turn: Turn) -> Object:
-    """Try to renew the Lease once; the Lease to try it with the next time."""
+def _renew(kubernetes: Kubernetes, lease: Object, lock: Lock) -> Object:
+    """Try to renew the Lease once; return the Lease for the next renewal."""
     sent = time.monotonic()
     try:
         try:
             renewed = _put(kubernetes.replace, leases.renewed(lease, datetime.now(UTC)))
         except _ConflictError:
-            # A renewal of ours may have been applied, and its answer lost.
-            return _read_again(kubernetes, lease, turn)
+            # An earlier renewal may have been applied though its answer was lost.
+            return _read_again(kubernetes, lease, lock)
     except CommandError:
         return lease
-    turn.renewed = sent
+    lock.renewed = sent
     return renewed
 
 
-def _read_again(kubernetes: Kubernetes, lease: Object, turn: Turn) -> Object:
-    """The Lease as it is; the turn is lost when that is not ours any more."""
-    current = kubernetes.find("Lease", turn.name)
-    if current is not None and leases.read(current).is_same(leases.read(lease)):
+def _read_again(kubernetes: Kubernetes, lease: Object, lock: Lock) -> Object:
+    """The Lease as it is now; the lock is lost when the Lease has another holder."""
+    current = kubernetes.find("Lease", lock.name)
+    if current is not None and _have_same_holder(current, lease):
         return current
-    turn.successor = (leases.read(current).holder if current else "") or "nobody"
-    turn.lost.set()
+    lock.successor = (leases.read_holder(current).name if current else "") or "nobody"
+    lock.lost.set()
     return lease
 
 
-def _release(kubernetes: Kubernetes, ours: Object) -> None:
-    """Give the Lease back; where that fails it runs out by itself."""
+def _release(kubernetes: Kubernetes, own: Object) -> None:
+    """Release the Lease; if that fails, it expires by itself."""
     with suppress(CommandError, _ConflictError):
-        lease = kubernetes.find("Lease", ours["metadata"]["name"])
-        if lease is not None and leases.read(lease).is_same(leases.read(ours)):
+        lease = kubernetes.find("Lease", own["metadata"]["name"])
+        if lease is not None and _have_same_holder(lease, own):
             _put(kubernetes.replace, leases.released(lease))
+
+
+def _have_same_holder(lease: Object, other: Object) -> bool:
+    return leases.read_holder(lease).is_same(leases.read_holder(other))

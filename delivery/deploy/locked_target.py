@@ -1,4 +1,4 @@
-"""Hold an environment: while we do, no other deploy changes its release, and a failed change can be taken back."""
+"""What may be done to an environment under its lock: repair, test, roll back, restore."""
 
 from __future__ import annotations
 
@@ -10,62 +10,61 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from delivery import console
-from delivery.deploy import follow, lock
+from delivery.deploy import follow
 from delivery.deploy.helm import RELEASE, Watcher
 from delivery.deploy.history import History, Revision
-from delivery.deploy.lock import Turn
+from delivery.deploy.lock import Lock, acquire
 from delivery.deploy.target import Options, Target
 from delivery.errors import CommandError, DeliveryError, DeployError, LeaseLostError
 
-__all__ = ["CutOff", "Held", "hold"]
+__all__ = ["CutOff", "LockedTarget", "lock_target"]
 
 _ENFORCED = "pod-security.kubernetes.io/enforce"
-# A helm that somebody runs by hand gets this long before its revision counts as cut off.
+# How long a user's own helm may take before its pending revision counts as cut off.
 _FOREIGN_SECONDS = 600
 _ROLLBACK_SECONDS = 300
+_RETRY = "fix what the lines above say, then run the same command again"
 
 
 @dataclass(frozen=True)
 class CutOff:
-    """A revision whose helm was killed: its objects as YAML, and since when the cluster knows it."""
+    """A revision whose helm was killed."""
 
-    objects: str
-    began: datetime
+    objects: str  # its manifest
+    began: datetime  # by the cluster's clock
 
 
 @contextmanager
-def hold(target: Target, options: Options) -> Iterator[Held]:
-    """Hold the environment while the body runs; another deploy is waited for. Its namespace is made if need be."""
+def lock_target(target: Target, options: Options) -> Iterator[LockedTarget]:
+    """Hold the environment's lock while the body runs; make its namespace if it is missing."""
     _ensure_namespace(target)
-    with lock.hold(target.kubernetes, f"{RELEASE}-deploy", seconds=options.lock_seconds) as turn:
-        yield Held(target, turn, options)
+    with acquire(target.kubernetes, f"{RELEASE}-deploy", seconds=options.lock_timeout) as lock:
+        yield LockedTarget(target, lock, options)
 
 
 def _ensure_namespace(target: Target) -> None:
     name = target.kubernetes.namespace
-    found = target.kubernetes.find("namespace", name)
-    if found is None:
-        labels = {_ENFORCED: "restricted"}
-        namespace = {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": labels},
-        }
+    namespace = target.kubernetes.find("namespace", name)
+    if namespace is None:
+        metadata = {"name": name, "labels": {_ENFORCED: "restricted"}}
         with console.step(f"namespace {name}") as step:
-            target.kubernetes.create(namespace)
-            step.done("made; it enforces Pod Security restricted")
-    elif _ENFORCED not in found["metadata"].get("labels", {}):
+            target.kubernetes.create(
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+            )
+            step.done("created; it enforces Pod Security restricted")
+    elif _ENFORCED not in namespace["metadata"].get("labels", {}):
         console.say(
-            f"the namespace {name} enforces no Pod Security; `kubectl label namespace {name} {_ENFORCED}=restricted`"
+            f"the namespace {name} enforces no Pod Security; "
+            f"`kubectl label namespace {name} {_ENFORCED}=restricted` makes it"
         )
 
 
 @dataclass(frozen=True)
-class Held:
-    """A target whose lock we hold; turn.check() comes before each change of it."""
+class LockedTarget:
+    """A target whose lock this process holds; lock.check() comes before each change."""
 
     target: Target
-    turn: Turn
+    lock: Lock
     options: Options
 
     def history(self) -> History:
@@ -74,142 +73,145 @@ class Held:
 
     def delete(self, kind: str, names: list[str]) -> None:
         """Delete objects of the namespace."""
-        self.turn.check()
+        self.lock.check()
         self.target.kubernetes.delete(kind, names)
 
-    def repair(self, *, ours: bool = False) -> CutOff | None:
-        """Take a revision whose helm was killed out of the history; return it, for what it may have left behind.
+    def repair(self, *, own: bool = False) -> CutOff | None:
+        """Remove a pending revision whose helm was killed from the history, and return it.
 
-        While we hold the environment no other deploy of this project is at work. A helm that
-        somebody runs by hand may be: its revision is removed only once it is too old for that.
-        ours: the revision is of our own helm, which has ended.
+        Under the lock, no other deploy of this project runs, but a user's own helm may: its
+        revision is removed only when it is too old for that. own: the revision is of this
+        process's helm, which has ended.
         """
         announced = False
-        while stuck := self.history().pending:
-            until = stuck.updated + timedelta(seconds=_FOREIGN_SECONDS)
-            dead = self.turn.dead
-            if ours or (dead and dead.covers(stuck.updated)) or datetime.now(UTC) > until:
-                return self._remove(stuck)
+        while pending := self.history().pending:
+            until = pending.updated + timedelta(seconds=_FOREIGN_SECONDS)
+            dead = self.lock.dead_holder
+            is_of_dead_deploy = dead is not None and dead.had_lease_at(pending.updated)
+            if own or is_of_dead_deploy or datetime.now(UTC) > until:
+                return self._remove(pending)
             if not announced:
                 console.say(
-                    f"… revision {stuck.number} is {stuck.status} since {stuck.updated:%H:%M:%S}, and not by "
-                    f"`inv deploy`; waiting for it to end, until {until:%H:%M:%S} at most"
+                    f"… revision {pending.number} is {pending.status} since "
+                    f"{pending.updated:%H:%M:%S}, and not by `inv deploy`; "
+                    f"waiting for it until {until:%H:%M:%S} at most"
                 )
                 announced = True
-            self.turn.check()
+            self.lock.check()
             time.sleep(2)
         return None
 
-    def _remove(self, stuck: Revision) -> CutOff | None:
-        with console.step(f"repair revision {stuck.number}") as step:
-            # Helm keeps a revision in this Secret, which is made before the revision's objects are.
-            name = f"sh.helm.release.v1.{RELEASE}.v{stuck.number}"
+    def _remove(self, pending: Revision) -> CutOff | None:
+        with console.step(f"repair revision {pending.number}") as step:
+            # Helm keeps a revision in this Secret, which it creates before the revision's objects.
+            name = f"sh.helm.release.v1.{RELEASE}.v{pending.number}"
             secret = self.target.kubernetes.find("secret", name)
-            left = None
+            cut_off = None
             if secret is not None:
-                # The cluster's clock, as in the objects' creationTimestamp; helm's may be another machine's.
+                # The cluster's clock, as in the objects' creationTimestamp; helm's may differ.
                 began = datetime.fromisoformat(secret["metadata"]["creationTimestamp"])
-                left = CutOff(self.target.helm.manifest(stuck.number).objects, began)
+                cut_off = CutOff(self.target.helm.manifest(pending.number).objects, began)
             self.delete("secret", [name])
             step.done(
-                f"it was {stuck.status} since {stuck.updated:%H:%M:%S} with nobody at it; taken out of the history"
+                f"it was {pending.status} since {pending.updated:%H:%M:%S}, and its helm had "
+                "ended; removed from the history"
             )
-        return left
+        return cut_off
 
     @contextmanager
-    def following(self, title: str) -> Iterator[Watcher]:
+    def following(self, action: str) -> Iterator[Watcher]:
         """Follow a helm command; when it fails, print why, and raise DeployError."""
-        kubernetes = self.target.kubernetes
-        since = datetime.now(UTC).replace(microsecond=0)
-        before = follow.uids(kubernetes, RELEASE)
+        kubernetes, since = self.target.kubernetes, _this_second()
+        existing = follow.pod_uids(kubernetes)
         try:
-            with console.step(title) as step:
-                watch = follow.Watch(kubernetes, RELEASE, step, self.turn, before)
+            with console.step(action) as step:
+                watch = follow.Watch(kubernetes, step, self.lock, existing)
                 try:
                     yield Watcher(on_line=lambda _line: None, tick=watch.tick)
                 finally:
                     watch.end()
                 step.done(f"all ready on {self.target}")
-        except (CommandError, follow.HopelessError) as error:
-            follow.report(kubernetes, RELEASE, since)
-            reason, hint = _reason(error, self.options), error.hint or _hint(error)
-            raise DeployError(f"{title} on {self.target}: {reason}", hint=hint) from error
+        except (CommandError, follow.RolloutError) as error:
+            follow.report(kubernetes, since)
+            reason, hint = _explain(error, self.options)
+            raise DeployError(f"cannot {action} on {self.target}: {reason}", hint=hint) from error
 
     def test(self) -> None:
-        """Run the chart's tests; raise DeployError, after their output and the pods were shown, when one fails."""
+        """Run the chart's tests; when one fails, print their output, and raise DeployError."""
         lines: list[str] = []
 
         def on_line(line: str) -> None:
             lines.append(line)
             step.line(line)
 
-        since = datetime.now(UTC).replace(microsecond=0)
+        since = _this_second()
         try:
             with console.step("helm test") as step:
-                watcher = Watcher(on_line=on_line, tick=self.turn.check)
-                self.target.helm.test(seconds=self.options.seconds, watcher=watcher)
+                watcher = Watcher(on_line=on_line, tick=self.lock.check)
+                self.target.helm.test(seconds=self.options.timeout, watcher=watcher)
                 step.done(f"{sum(line.startswith('Phase:') for line in lines)} passed")
         except CommandError as error:
             console.say("".join(lines))
-            follow.report(self.target.kubernetes, RELEASE, since)
+            follow.report(self.target.kubernetes, since)
             raise DeployError(
-                f"test {self.target}: the chart's tests failed",
-                hint="mend what the lines above say, and run the same command again",
+                f"cannot verify {self.target}: the chart's tests failed", hint=_RETRY
             ) from error
 
     def roll_back(self, revision: Revision, seconds: int) -> None:
-        """Deploy an earlier revision once more, and wait until it serves."""
+        """Deploy an earlier revision again, and wait until it is ready."""
         with self.following(f"roll back to revision {revision.number}") as watcher:
             self.target.helm.rollback(revision.number, seconds=seconds, watcher=watcher)
 
-    def take_back(self, serving: Revision | None, error: DeployError) -> NoReturn:
-        """Go back to what served before a change failed, then raise that failure with how this went."""
-        if isinstance(error, LeaseLostError):  # the release is another deploy's now
+    def restore(self, previous: Revision | None, error: DeployError) -> NoReturn:
+        """Roll back to what was deployed before a change failed; then raise the failure."""
+        if isinstance(error, LeaseLostError):  # another deploy may already have the lock
             raise error
         try:
-            state, rolled_back = self._restore(serving)
+            state, rolled_back = self._restore(previous)
         except DeliveryError as failure:
-            again = f"`{self._rollback(serving)}` goes back; " if serving else ""
-            to = f" to revision {serving.number}" if serving else ""
+            revision, hint = "", error.hint
+            if previous:
+                revision = f" to revision {previous.number}"
+                hint = f"go back with `{self._rollback_command(previous)}`; {error.hint}"
             raise DeployError(
-                f"{error.message}; going back{to} failed too: {failure.message}",
+                f"{error.message}; rolling back{revision} failed too: {failure.message}",
                 details=failure.details,
-                hint=f"{again}{error.hint}",
+                hint=hint,
             ) from error
         raise DeployError(
             f"{error.message}; {state}", hint=error.hint, rolled_back=rolled_back
         ) from error
 
-    def _restore(self, serving: Revision | None) -> tuple[str, bool]:
-        """Go back to a revision if that may be; what serves now, and whether that is it."""
-        self.turn.check()
-        self.repair(ours=True)
-        if serving is None:
-            stays = "nothing served before, so what came of it stays to be looked at"
-            return (
-                f"{stays}; `./run inv undeploy --environment {self.target.name}` removes it",
-                False,
-            )
+    def _restore(self, previous: Revision | None) -> tuple[str, bool]:
+        """Roll back if that is possible and allowed: what is deployed now, and whether it did."""
+        self.lock.check()
+        self.repair(own=True)
+        if previous is None:
+            undeploy = f"./run inv undeploy --environment {self.target.name}"
+            return f"nothing was deployed before, so it stays; `{undeploy}` removes it", False
         if not self.options.rollback:
-            return f"nothing is rolled back; `{self._rollback(serving)}` does it", False
-        self.roll_back(serving, _ROLLBACK_SECONDS)
-        return f"revision {serving.number} serves on", True
+            return f"nothing is rolled back; `{self._rollback_command(previous)}` does it", False
+        self.roll_back(previous, _ROLLBACK_SECONDS)
+        return f"revision {previous.number} is deployed again", True
 
-    def _rollback(self, revision: Revision) -> str:
+    def _rollback_command(self, revision: Revision) -> str:
         return f"./run inv rollback --environment {self.target.name} --revision {revision.number}"
 
 
-def _hint(error: CommandError | follow.HopelessError) -> str:
-    if isinstance(error, CommandError) and error.returncode < 0:
-        return "it was not the release's fault: run the same command again"
-    return "mend what the lines above say, and run the same command again"
+def _this_second() -> datetime:
+    """The time, to the second, as events have it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
-def _reason(error: CommandError | follow.HopelessError, options: Options) -> str:
-    if isinstance(error, follow.HopelessError):
-        return error.message
+def _explain(error: CommandError | follow.RolloutError, options: Options) -> tuple[str, str]:
+    """The reason why a helm command failed, and the hint."""
+    if not isinstance(error, CommandError):
+        return error.message, error.hint or _RETRY
     if error.returncode < 0:
-        return f"helm was ended by signal {-error.returncode}"
+        hint = "the release is not the cause: run the same command again"
+        return f"helm was ended by signal {-error.returncode}", error.hint or hint
     lines = [line for line in error.tail.splitlines() if line.startswith("Error")]
     reason = lines[-1] if lines else error.message
-    return f"not ready after {options.seconds} s ({reason})" if "deadline" in reason else reason
+    if "deadline" in reason:
+        reason = f"not ready after {options.timeout} s ({reason})"
+    return reason, error.hint or _RETRY

@@ -1,4 +1,4 @@
-"""Go back to an earlier revision: as asked for, or because what was deployed fails its tests."""
+"""Roll back to an earlier revision: on request, or because the chart's tests fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from delivery import console, prompt
 from delivery.deploy import inventory
 from delivery.deploy.history import Revision, describe
-from delivery.deploy.locked_target import Held, hold
+from delivery.deploy.locked_target import LockedTarget, lock_target
 from delivery.deploy.selection import DeployRequest, choose_environment
 from delivery.deploy.target import Options, Target, connect
 from delivery.errors import DeployError
@@ -23,53 +23,51 @@ __all__ = ["roll_back", "verify"]
 
 
 def roll_back(
-    declaration: Declaration, request: DeployRequest, requested: int, options: Options
+    declaration: Declaration, request: DeployRequest, number: int, options: Options
 ) -> Deployment:
-    """Deploy an earlier revision once more: the requested one, or the last good one before what serves."""
-    target = connect(
-        declaration, choose_environment(declaration, request, "roll back"), request.context
-    )
-    if target.declared.confirm:
+    """Deploy an earlier revision again: this one, or (0) the last successful one before."""
+    environment = choose_environment(declaration, request, "roll back")
+    target = connect(declaration, environment, request.context)
+    if target.environment.confirm:
         prompt.confirm(f"roll back {target}", target.name, yes=request.yes)
     with (
         recorder.deployment(declaration, "rollback", Action.ROLLBACK) as recording,
-        hold(target, options) as held,
+        lock_target(target, options) as locked,
     ):
-        held.repair()
-        history = held.history()
-        revision, previous = history.rollback_target(requested), history.serving
-        deployment = _start(declaration, held, Action.ROLLBACK, (revision, previous), recording)
-        held.roll_back(revision, options.seconds)
+        locked.repair()
+        history = locked.history()
+        revision, previous = history.rollback_target(number), history.deployed
+        deployment = _start(declaration, locked, recording, Action.ROLLBACK, (revision, previous))
+        locked.roll_back(revision, options.timeout)
         versions = describe(history.versions(revision))
         console.say(
-            f"{target}: revision {revision.number} serves again"
+            f"{target}: revision {revision.number} is deployed again"
             + (f" in place of {previous.number}" if previous else "")
             + (f": {versions}" if versions else "")
         )
-        serves = held.history().serving
-        now_serves = deployment.with_revisions(
-            serves.number if serves else 0, previous.number if previous else 0
-        )
-        done = now_serves.ended(Outcome.SUCCEEDED)
+        new = locked.history().deployed
+        done = deployment.served_by(new.number if new else 0, previous.number if previous else 0)
+        done = done.ended(Outcome.SUCCEEDED)
         recording.finish(done)
         return done
 
 
 def _start(
     declaration: Declaration,
-    held: Held,
+    locked: LockedTarget,
+    recording: Recording,
     action: Action,
     revisions: tuple[Revision, Revision | None],
-    recording: Recording,
 ) -> Deployment:
-    """A deployment of one revision in place of another, as it starts now, recorded."""
-    contents, before = Contents(), Contents()
+    """Record the start of a deployment of the first revision in place of the second."""
+    target, (revision, previous) = locked.target, revisions
+    contents = before = Contents()
     with recording.guard():
-        history, (revision, previous) = held.history(), revisions
-        contents = inventory.revision_contents(declaration, held.target, history, revision)
+        history = locked.history()
+        contents = inventory.read_revision(declaration, target, history, revision).contents
         if previous:
-            before = inventory.revision_contents(declaration, held.target, history, previous)
-    deployment = held.target.deployment(action, contents, before)
+            before = inventory.read_revision(declaration, target, history, previous).contents
+    deployment = target.deployment(action, contents, before)
     if contents.versions:
         recording.start(deployment)
     return deployment
@@ -78,48 +76,59 @@ def _start(
 def verify(
     declaration: Declaration, environment: str, context: str, options: Options, root: Path = ROOT
 ) -> Target:
-    """Run the chart's tests against what serves in an environment.
+    """Run the chart's tests against what is deployed to an environment.
 
-    When they fail, and what serves is what this clone's last deploy put there, the revision before
-    serves again; by hand that is recorded, in a pipeline the stage is.
+    When they fail, and this clone's last deploy made the deployed revision, roll back to the
+    revision before. That is recorded here, except in a pipeline, which records the stage.
     """
     target = connect(declaration, environment, context)
     with (
         recorder.deployment(declaration, "verify", Action.VERIFY) as recording,
-        hold(target, options) as held,
+        lock_target(target, options) as locked,
     ):
-        history = held.history()
-        current = history.serving
-        if current is None:
+        history = locked.history()
+        deployed = history.deployed
+        if deployed is None:
             raise DeployError(
-                f"verify {target}: nothing is deployed there", hint="`./run inv deploy` deploys"
+                f"cannot verify {target}: nothing is deployed",
+                hint="deploy with `./run inv deploy`",
             )
         try:
-            held.test()
+            locked.test()
         except DeployError as error:
-            previous = _previous(target, current, root)
-            if previous is None:
+            number = _replaced_by_this_clone(target, deployed, root)
+            if number is None:
                 raise DeployError(
-                    f"{error.message}; revision {current.number} serves on", hint=error.hint
+                    f"{error.message}; revision {deployed.number} stays deployed", hint=error.hint
                 ) from error
-            restored = history.find(previous)
+            previous = history.find(number)
             try:
-                held.take_back(restored, error)
-            except DeployError as taken_back:
-                if taken_back.rolled_back and restored and not pipeline():
-                    _start(declaration, held, Action.VERIFY, (current, restored), recording)
+                locked.restore(previous, error)
+            except DeployError as restored:
+                if restored.rolled_back and previous and not recorder.pipeline():
+                    revisions = (deployed, previous)
+                    _start(declaration, locked, recording, Action.VERIFY, revisions)
                 raise
     return target
 
 
-def _previous(target: Target, current: Revision, root: Path) -> int | None:
-    """The revision that this clone's last deploy replaced by the one that serves (0: none); None if it made another."""
+def _replaced_by_this_clone(target: Target, deployed: Revision, root: Path) -> int | None:
+    """The revision that this clone's last deploy replaced by the deployed one (0: none).
+
+    None if that deploy did not make the deployed revision.
+    """
     file = files.output("deployment.json", root=root)
     if not file.exists():
         return None
     last = read_deployment(file.read_text(encoding="utf-8"), file=str(file))
-    if last.outcome is not Outcome.SUCCEEDED:
-        return None
-    made = (last.environment, last.context, last.namespace, last.revision)
-    here = (target.name, target.kubernetes.context, target.kubernetes.namespace, current.number)
-    return last.previous if made == here else None
+    kubernetes = target.kubernetes
+    made = (last.outcome, last.environment, last.context, last.namespace, last.revision)
+    if made == (
+        Outcome.SUCCEEDED,
+        target.name,
+        kubernetes.context,
+        kubernetes.namespace,
+        deployed.number,
+    ):
+        return last.previous
+    return None

@@ -8,22 +8,22 @@ from datetime import datetime
 from typing import Any
 
 __all__ = [
+    "Blocker",
     "Container",
     "Pod",
-    "Trouble",
     "Workload",
-    "hopeless",
+    "blockers",
+    "fatal",
     "progress",
     "read_pod",
     "read_workload",
-    "recent",
-    "superseded",
-    "troubles",
+    "recent_warnings",
+    "superseded_templates",
 ]
 
-_RESTARTS = 3  # as often a new container may die before it is given up
-# For how long a state is waited out that may pass by itself: a registry that hiccups, a Secret that is made a moment later,
-# a node that an autoscaler adds.
+_MAX_RESTARTS = 3  # a new container that has restarted this often is given up
+# How long to wait for a state that may pass by itself: a registry that fails for a moment, a Secret
+# that is made a moment later, a node that an autoscaler adds.
 _GRACE_SECONDS = {
     "InvalidImageName": 0,
     "ErrImageNeverPull": 0,
@@ -35,100 +35,76 @@ _GRACE_SECONDS = {
     "FailedCreate": 30,
     "Unschedulable": 180,
 }
-_GONE = ("not found", "manifest unknown", "unauthorized", "denied", "forbidden")
-_OLD_GRACE_SECONDS = (
-    60  # a pod that was unwell before we came is replaced, or is still ours to worry about
-)
-
-_MESSAGE = (
-    300  # letters of what the cluster says; a pull that fails says the same thing three times
-)
-
+_PERMANENT_PULL_ERRORS = ("not found", "manifest unknown", "unauthorized", "denied", "forbidden")
+# More time for a pod that was unhealthy before the deploy: the deploy may replace it.
+_EXISTING_GRACE_SECONDS = 60
+_MESSAGE_LENGTH = 300  # a pull that fails repeats its message three times
 _CAPACITY = "shipay.com.br/capacity-type"
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a pod: whether it is ready, how often it restarted, why it does not run ("" when it does)."""
+    """A container of a pod, init containers included."""
 
     name: str
     ready: bool
     restarts: int
-    reason: str
+    reason: str  # why it does not run; "" when it does
     message: str
-    last: str = ""
+    last_exit: str = ""  # how it ended the last time
 
     @property
-    def well(self) -> bool:
-        """Whether there is nothing to say about it."""
+    def is_healthy(self) -> bool:
+        """Whether it is ready, or has completed."""
         return self.ready or self.reason == "Completed"
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod with its containers, those that start before the others too; template is the hash of what it was made from."""
+    """A pod with its containers."""
 
     uid: str
     name: str
-    owner: str
+    owner: str  # the kind that owns it, such as Job
     phase: str
-    node: str
     containers: tuple[Container, ...]
-    unschedulable: str = ""
-    leaving: bool = False
-    template: str = ""
+    unschedulable: str = ""  # the scheduler's message
+    terminating: bool = False
+    template: str = ""  # the hash of the pod template that it was made from
 
     @property
-    def well(self) -> bool:
-        """Whether it is ready, or done."""
+    def is_healthy(self) -> bool:
+        """Whether it is ready, or has succeeded."""
         return self.phase == "Succeeded" or (
-            self.phase == "Running" and all(one.well for one in self.containers)
-        )
-
-    def row(self) -> tuple[str, str, str, str, str]:
-        """Name, node, containers ready, restarts and state, for people."""
-        ready = sum(one.ready for one in self.containers)
-        state = "; ".join(
-            dict.fromkeys(one.reason for one in self.containers if one.reason and not one.well)
-        )
-        return (
-            self.name,
-            self.node or "-",
-            f"{ready}/{len(self.containers)}",
-            str(sum(one.restarts for one in self.containers)),
-            "leaving"
-            if self.leaving
-            else "Unschedulable"
-            if self.unschedulable
-            else state or self.phase,
+            self.phase == "Running" and all(each.is_healthy for each in self.containers)
         )
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A Deployment or StatefulSet: how many pods it wants, how many are of its latest shape, how many of those are ready."""
+    """A Deployment or StatefulSet, with the counts of its pods."""
 
     kind: str
     name: str
     desired: int
-    updated: int
-    ready: int
-    observed: bool
-    failure: str = ""
+    updated: int  # pods of its latest template
+    ready: int  # pods of its latest template that are ready, at least
+    observed: bool  # whether the counts are of its latest generation
+    failure: str = ""  # why it cannot create pods
 
     @property
-    def settled(self) -> bool:
-        """Whether every pod that it wants is there, new and ready."""
+    def is_ready(self) -> bool:
+        """Whether every desired pod is updated and ready."""
         return self.observed and self.updated >= self.desired and self.ready >= self.desired
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why a pod or workload does not get on: a key that is stable from look to look, and how long it may take to pass."""
+class Blocker:
+    """Why a pod or workload does not become ready."""
 
-    key: str
+    key: str  # the same each time that the same blocker is seen
     text: str
-    grace: float
+    grace: float  # how many seconds it may last
     hint: str = ""
 
 
@@ -136,52 +112,57 @@ def read_pod(pod: Mapping[str, Any]) -> Pod:
     """A pod as the API has it."""
     status = pod.get("status", {})
     sidecars = {
-        one["name"]
-        for one in pod["spec"].get("initContainers", ())
-        if one.get("restartPolicy") == "Always"
+        container["name"]
+        for container in pod["spec"].get("initContainers", ())
+        if container.get("restartPolicy") == "Always"
     }
-    begun = [
-        _container(one, init=one["name"] not in sidecars)
-        for one in status.get("initContainerStatuses") or ()
-    ] + [_container(one, init=False) for one in status.get("containerStatuses") or ()]
-    unscheduled = [
-        one.get("message", "")
-        for one in status.get("conditions") or ()
-        if one["type"] == "PodScheduled" and one["status"] == "False"
-    ]
-    owner: Mapping[str, Any] = next(iter(pod["metadata"].get("ownerReferences") or ()), {})
+    containers = [
+        _container(each, init=each["name"] not in sidecars)
+        for each in status.get("initContainerStatuses") or ()
+    ] + [_container(each, init=False) for each in status.get("containerStatuses") or ()]
     return Pod(
         uid=pod["metadata"]["uid"],
         name=pod["metadata"]["name"],
-        owner=owner.get("kind", ""),
+        owner=_owner(pod).get("kind", ""),
         phase=status.get("phase", "Unknown"),
-        node=pod["spec"].get("nodeName", ""),
-        containers=tuple(begun),
-        unschedulable=unscheduled[0] if unscheduled else "",
-        leaving="deletionTimestamp" in pod["metadata"],
+        containers=tuple(containers),
+        unschedulable=_condition(status, "PodScheduled", "False"),
+        terminating="deletionTimestamp" in pod["metadata"],
         template=_template(pod),
     )
 
 
-def superseded(replica_sets: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The hashes of the templates that their Deployments have a newer one than."""
+def superseded_templates(replica_sets: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The hashes of pod templates that are not the newest of their Deployments."""
     newest: dict[str, int] = {}
-    seen = []
-    for one in replica_sets:
-        owner: Mapping[str, Any] = next(iter(one["metadata"].get("ownerReferences") or ()), {})
-        revision = int(
-            (one["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision", 0)
-        )
-        deployment = str(owner.get("uid", ""))
+    templates = []
+    for replica_set in replica_sets:
+        annotations = replica_set["metadata"].get("annotations") or {}
+        revision = int(annotations.get("deployment.kubernetes.io/revision", 0))
+        deployment = str(_owner(replica_set).get("uid", ""))
         newest[deployment] = max(revision, newest.get(deployment, 0))
-        seen.append((deployment, revision, _template(one)))
+        templates.append((deployment, revision, _template(replica_set)))
     return frozenset(
-        template for deployment, revision, template in seen if revision < newest[deployment]
+        template for deployment, revision, template in templates if revision < newest[deployment]
     )
 
 
-def _template(thing: Mapping[str, Any]) -> str:
-    return str((thing["metadata"].get("labels") or {}).get("pod-template-hash", ""))
+def _owner(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(iter(resource["metadata"].get("ownerReferences") or ()), {})
+
+
+def _template(resource: Mapping[str, Any]) -> str:
+    return str((resource["metadata"].get("labels") or {}).get("pod-template-hash", ""))
+
+
+def _condition(status: Mapping[str, Any], kind: str, value: str) -> str:
+    """The message of a condition of this type, if it has this status."""
+    messages = (
+        str(condition.get("message", ""))
+        for condition in status.get("conditions") or ()
+        if (condition["type"], condition["status"]) == (kind, value)
+    )
+    return next(messages, "")
 
 
 def _container(status: Mapping[str, Any], *, init: bool) -> Container:
@@ -193,144 +174,134 @@ def _container(status: Mapping[str, Any], *, init: bool) -> Container:
     )
     if init and ended and ended.get("exitCode") == 0:
         reason = "Completed"
-    died = f"{last.get('reason', '')}, exit code {last.get('exitCode')}" if last else ""
     return Container(
         name=status["name"],
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
         reason=reason,
         message=waiting.get("message") or ended.get("message") or "",
-        last=died,
+        last_exit=f"{last.get('reason', '')}, exit code {last.get('exitCode')}" if last else "",
     )
 
 
-def read_workload(thing: Mapping[str, Any]) -> Workload:
+def read_workload(workload: Mapping[str, Any]) -> Workload:
     """A Deployment or StatefulSet as the API has it."""
-    status = thing.get("status", {})
-    stuck = [
-        one.get("message", "")
-        for one in status.get("conditions") or ()
-        if one["type"] == "ReplicaFailure" and one["status"] == "True"
-    ]
-    ready = int(status.get("readyReplicas", 0))
-    # A Deployment counts its old pods among the ready; those of the new shape are what is left of them at most.
-    surplus = int(status.get("replicas", 0)) - int(status.get("updatedReplicas", 0))
+    metadata, status = workload["metadata"], workload.get("status", {})
+    updated = int(status.get("updatedReplicas", 0))
+    # A Deployment counts old pods among the ready ones; assume that all of them are ready.
+    old = int(status.get("replicas", 0)) - updated
     return Workload(
-        kind=thing["kind"],
-        name=thing["metadata"]["name"],
-        desired=int(thing["spec"].get("replicas", 1)),
-        updated=int(status.get("updatedReplicas", 0)),
-        ready=max(0, ready - surplus),
-        observed=int(status.get("observedGeneration", 0))
-        >= int(thing["metadata"].get("generation", 0)),
-        failure=stuck[0] if stuck else "",
+        kind=workload["kind"],
+        name=metadata["name"],
+        desired=int(workload["spec"].get("replicas", 1)),
+        updated=updated,
+        ready=max(0, int(status.get("readyReplicas", 0)) - old),
+        observed=int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0)),
+        failure=_condition(status, "ReplicaFailure", "True"),
     )
 
 
 def progress(workloads: Sequence[Workload]) -> str:
     """How far the rollout is, in one line: each workload that is not ready, else that all are."""
-    waiting = [one for one in workloads if not one.settled]
+    waiting = [workload for workload in workloads if not workload.is_ready]
     if workloads and not waiting:
         return "all pods are ready"
     return ", ".join(
-        f"{one.name}: {_count_ready(one)} of {one.desired} pods ready" for one in waiting
+        f"{workload.name}: {min(workload.ready, workload.updated, workload.desired)} "
+        f"of {workload.desired} pods ready"
+        for workload in waiting
     )
 
 
-def _count_ready(workload: Workload) -> int:
-    """How many pods of the latest shape are ready, as far as the counts say."""
-    return min(workload.ready, workload.updated, workload.desired)
-
-
-def troubles(
+def blockers(
     pods: Sequence[Pod],
     workloads: Sequence[Workload],
-    before: Collection[str],
-    old: Collection[str] = (),
-) -> list[Trouble]:
-    """What keeps the pods from becoming ready; before has the UIDs of those that were there before the deploy.
+    existing: Collection[str] = (),
+    superseded: Collection[str] = (),
+) -> list[Blocker]:
+    """What keeps pods from becoming ready.
 
-    Pods of templates in old do not count: a Deployment keeps them, well or not, until a new one is ready.
+    existing has the UIDs of pods that are older than the deploy. Pods of superseded templates do
+    not count: a Deployment keeps them, healthy or not, until a new one is ready.
     """
-    found = [
-        Trouble(
-            f"{one.name} FailedCreate",
-            f"{one.name} gets no pods: {one.failure}",
-            _GRACE_SECONDS["FailedCreate"],
+    grace = _GRACE_SECONDS["FailedCreate"]
+    blocking = [
+        Blocker(
+            f"{each.name} FailedCreate", f"{each.name} cannot create pods: {each.failure}", grace
         )
-        for one in workloads
-        if one.failure
+        for each in workloads
+        if each.failure
     ]
     for pod in pods:
-        if (
-            pod.leaving or pod.owner == "Job" or pod.template in old
-        ):  # a Job counts its own failures
+        # A Job counts its own failures.
+        if pod.terminating or pod.owner == "Job" or pod.template in superseded:
             continue
-        extra = _OLD_GRACE_SECONDS if pod.uid in before else 0
+        extra = _EXISTING_GRACE_SECONDS if pod.uid in existing else 0
         if pod.unschedulable:
-            found.append(_unschedulable(pod, extra))
+            blocking.append(_unschedulable(pod, extra))
         for container in pod.containers:
-            grace = _grace(container)
-            if grace is not None:
+            grace_or_none = _grace(container)
+            if grace_or_none is not None:
                 text = f"{pod.name}/{container.name}: {_reason(container)}"
-                found.append(Trouble(f"{pod.uid} {container.name}", text, grace + extra))
-    return found
+                key = f"{pod.uid} {container.name}"
+                blocking.append(Blocker(key, text, grace_or_none + extra))
+    return blocking
 
 
-def _unschedulable(pod: Pod, old: float) -> Trouble:
+def _unschedulable(pod: Pod, extra: float) -> Blocker:
     hint = ""
     if "node affinity/selector" in pod.unschedulable or "node(s) didn't match" in pod.unschedulable:
-        hint = f"if it may run on ondemand nodes only, say which those are: kubectl label node NODE {_CAPACITY}=ondemand"
-    text = f"{pod.name} finds no node: {pod.unschedulable}"
-    return Trouble(f"{pod.uid} Unschedulable", text, _GRACE_SECONDS["Unschedulable"] + old, hint)
+        hint = (
+            "if it may run on ondemand nodes only, label those nodes: "
+            f"kubectl label node NODE {_CAPACITY}=ondemand"
+        )
+    text = f"{pod.name} cannot be scheduled: {pod.unschedulable}"
+    return Blocker(f"{pod.uid} Unschedulable", text, _GRACE_SECONDS["Unschedulable"] + extra, hint)
 
 
 def _grace(container: Container) -> float | None:
-    """For how long to wait out why a container does not run; None when there is nothing wrong."""
-    if container.well:
+    """How many seconds a container's state may last; None for a state that blocks nothing."""
+    if container.is_healthy:
         return None
     if container.reason in {"ErrImagePull", "ImagePullBackOff"} and any(
-        one in container.message for one in _GONE
+        text in container.message for text in _PERMANENT_PULL_ERRORS
     ):
         return 0
     if container.reason in _GRACE_SECONDS:
         return _GRACE_SECONDS[container.reason]
-    # Between two deaths it runs, or has just ended: the number of its restarts is what tells.
-    return (
-        0
-        if container.restarts >= _RESTARTS
-        and container.reason not in {"Waiting", "PodInitializing"}
-        else None
-    )
+    # Between two restarts it runs, or has just ended: only the number of restarts says that it fails.
+    failing = container.restarts >= _MAX_RESTARTS
+    return 0 if failing and container.reason not in {"Waiting", "PodInitializing"} else None
 
 
 def _reason(container: Container) -> str:
-    if container.restarts >= _RESTARTS:
-        return f"died {container.restarts} times{f' (the last time: {container.last})' if container.last else ''}"
-    return f"{container.reason}: {container.message[:_MESSAGE]}".rstrip(": ")
+    if container.restarts >= _MAX_RESTARTS:
+        last = f" (last exit: {container.last_exit})" if container.last_exit else ""
+        return f"restarted {container.restarts} times{last}"
+    return f"{container.reason}: {container.message[:_MESSAGE_LENGTH]}".rstrip(": ")
 
 
-def hopeless(found: Sequence[Trouble], since: Mapping[str, float], now: float) -> list[Trouble]:
-    """Those of the troubles that have lasted too long to pass; since has when each was first seen, by its key."""
-    return [one for one in found if now - since.get(one.key, now) >= one.grace]
+def fatal(
+    blocking: Sequence[Blocker], first_seen: Mapping[str, float], now: float
+) -> list[Blocker]:
+    """The blockers that have lasted longer than they may; first_seen has a time for each key."""
+    return [each for each in blocking if now - first_seen.get(each.key, now) >= each.grace]
 
 
-def recent(events: Sequence[Mapping[str, Any]], since: datetime) -> list[tuple[str, str, str]]:
-    """The warnings since a moment, oldest first, each once: what they are about, the reason, the message."""
-    found = []
+def recent_warnings(
+    events: Sequence[Mapping[str, Any]], since: datetime
+) -> list[tuple[str, str, str]]:
+    """The warnings since a moment, oldest first, without repetition: (object, reason, message)."""
+    warnings = []
     for event in events:
-        told = (
+        text = (
             event.get("lastTimestamp")
             or event.get("eventTime")
             or event["metadata"].get("creationTimestamp")
         )
-        when = datetime.fromisoformat(told) if told else since
+        when = datetime.fromisoformat(text) if text else since
         if event.get("type") == "Warning" and when >= since:
             about = event.get("involvedObject", {})
-            row = (
-                f"{about.get('kind', '')}/{about.get('name', '')}",
-                event.get("reason", ""),
-                event.get("message", ""),
-            )
-            found.append((when, row))
-    return list(dict.fromkeys(row for _, row in sorted(found, key=lambda one: one[0])))
+            name = f"{about.get('kind', '')}/{about.get('name', '')}"
+            warnings.append((when, (name, event.get("reason", ""), event.get("message", ""))))
+    return list(dict.fromkeys(row for _, row in sorted(warnings, key=lambda each: each[0])))

@@ -1,4 +1,4 @@
-"""Which release a deploy is of: what was asked for, found in the registry, and fit for the environment."""
+"""Select the release to deploy: as requested, in the registry, and allowed in the environment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from delivery import prompt
 from delivery.build import planning
 from delivery.errors import DeclarationError, did_you_mean
 from delivery.project.declaration import LOCAL, Declaration
+from delivery.project.gitflow import Decision
 from delivery.registry.client import Registry
 from delivery.release import catalog, signing
 from delivery.release.released import Release, read_release
@@ -17,152 +18,142 @@ __all__ = [
     "DOCKER",
     "KUBERNETES",
     "DeployRequest",
-    "check_line",
     "choose_environment",
     "choose_platform",
     "choose_version",
     "environment_to_verify",
     "find_release",
+    "is_allowed",
     "resolve",
 ]
 
 KUBERNETES, DOCKER = "kubernetes", "docker"
 _PLATFORMS = {KUBERNETES: "the chart, in a cluster", DOCKER: "docker compose, on this machine"}
-_UNRELEASED = (catalog.CURRENT, catalog.DEPLOYED)  # only `local` takes them
+_UNRELEASED = (catalog.CURRENT, catalog.DEPLOYED)  # versions that only `local` takes
+_VERSION_HINT = "pass --version, --release or --plan"
 
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What a deploy was asked for: at most one of version, file (a release.json) and plan.
+    """The flags of `inv deploy`; `rollback` and `undeploy` take three of them."""
 
-    environment: "" is the plan's, else local. context: "" is the kubeconfig's current one. signed:
-    refuse what is not signed, wherever it goes. yes: ask nothing.
-    """
-
-    environment: str = ""
-    version: str = ""
-    file: str = ""
-    plan: str = ""
-    context: str = ""
-    signed: bool = False
-    yes: bool = False
+    environment: str = ""  # "": the plan's, else local
+    version: str = ""  # at most one of version, file and plan is given
+    file: str = ""  # a release.json
+    plan: str = ""  # a plan that `inv plan --file` wrote
+    context: str = ""  # the kube context; "": the kubeconfig's current one
+    signed: bool = False  # refuse what is not signed, whatever the environment says
+    yes: bool = False  # ask nothing
 
     @property
-    def may_ask(self) -> bool:
-        """Whether somebody at a terminal can be asked what was not given."""
-        return prompt.is_interactive() and not self.yes
+    def is_interactive(self) -> bool:
+        """Whether a user at a terminal can be asked for what is missing."""
+        return prompt.someone() and not self.yes
 
 
 def choose_platform(request: DeployRequest, platform: str) -> str:
-    """The platform to deploy to: the given one, asked for where it may be docker, else kubernetes."""
+    """The given platform, else the user's choice where docker is possible, else kubernetes."""
     is_local = request.environment in {"", LOCAL}
-    if not platform and is_local and not request.plan and request.may_ask:
+    if not platform and is_local and not request.plan and request.is_interactive:
         platform = prompt.choose("Which platform?", _PLATFORMS, KUBERNETES)
     platform = platform or KUBERNETES
     if platform not in _PLATFORMS:
+        known = f"--platform takes one of {', '.join(_PLATFORMS)}"
         raise DeclarationError(
-            f"deploy: --platform {platform} is not known",
-            hint=did_you_mean(
-                platform, _PLATFORMS, f"--platform takes one of {', '.join(_PLATFORMS)}"
-            ),
+            f"cannot deploy: --platform {platform} is unknown",
+            hint=did_you_mean(platform, _PLATFORMS, known),
         )
     if platform == DOCKER and not is_local:
         raise DeclarationError(
-            f"deploy to {request.environment}: docker is for local only",
-            hint="leave --platform out, or say kubernetes",
+            f"cannot deploy to {request.environment}: docker is for local only",
+            hint="omit --platform, or pass --platform kubernetes",
         )
     if platform == DOCKER and request.context:
         raise DeclarationError(
-            "deploy: --context names a cluster, and docker is none",
-            hint="leave --context out, or say --platform kubernetes",
+            "cannot deploy: --context names a cluster, but docker uses none",
+            hint="omit --context, or pass --platform kubernetes",
         )
     return platform
 
 
-def choose_environment(declaration: Declaration, request: DeployRequest, doing: str) -> str:
-    """The environment for what has no default: the given one, or asked for on a terminal."""
-    if not request.environment and request.may_ask:
+def choose_environment(declaration: Declaration, request: DeployRequest, action: str) -> str:
+    """The given environment, else the user's choice, for an action without a default."""
+    if request.environment:
+        return request.environment
+    if request.is_interactive:
         return prompt.choose("Which environment?", dict.fromkeys(declaration.environments, ""))
-    if not request.environment:
-        raise DeclarationError(
-            f"cannot {doing}: no environment given",
-            hint=f"--environment takes one of {', '.join(declaration.environments)}",
-        )
-    return request.environment
+    raise DeclarationError(
+        f"cannot {action}: no environment given",
+        hint=f"pass --environment with one of {', '.join(declaration.environments)}",
+    )
 
 
 def environment_to_verify(environment: str, plan: str) -> str:
-    """The given environment, or the one that the plan in this file deploys to; they may not contradict each other."""
-    if not plan:
-        if not environment:
-            raise DeclarationError(
-                "verify: no environment is told", hint="--environment NAME, or --plan FILE"
-            )
-        return environment
-    planned = planning.read(Path(plan)).decision
-    if not planned.environment:
+    """The given environment, or the one of the plan in this file; they must not differ."""
+    if plan:
+        return _planned_environment(planning.read(Path(plan)).decision, plan, environment, "verify")
+    if not environment:
         raise DeclarationError(
-            f"verify {plan}: {planned.because}; it is deployed nowhere",
-            hint="--environment NAME, instead of --plan",
+            "cannot verify: no environment given", hint="pass --environment or --plan"
         )
-    if environment not in {"", planned.environment}:
+    return environment
+
+
+def _planned_environment(decision: Decision, file: str, environment: str, action: str) -> str:
+    """The environment of a plan; raise DeclarationError for none, or for another given one."""
+    if not decision.environment:
         raise DeclarationError(
-            f"verify {environment}: the plan {plan} says {planned.environment}",
-            hint="leave one of the two out",
+            f"cannot {action} {file}: {decision.because}; it is deployed nowhere",
+            hint="omit --plan, and pass --environment"
+            + (" and --version" if action == "deploy" else ""),
         )
-    return planned.environment
+    if environment not in {"", decision.environment}:
+        raise DeclarationError(
+            f"cannot {action} {file} to {environment}: the plan says {decision.environment}",
+            hint="omit --environment or --plan",
+        )
+    return decision.environment
 
 
 def resolve(declaration: Declaration, request: DeployRequest) -> tuple[str, Release | None]:
-    """The environment, and the release that a file or a plan names; None where a version is to be found."""
+    """The environment, and the release of a file or plan; None where neither is given."""
     if sum(map(bool, (request.file, request.plan, request.version))) > 1:
         raise DeclarationError(
-            "deploy: --version, --release and --plan each say what is deployed",
-            hint="give one of the three",
+            "cannot deploy: --version, --release and --plan each name what to deploy",
+            hint="pass only one of them",
         )
     if request.plan:
-        return _from_plan(declaration, request)
+        return _resolve_plan(declaration, request)
     environment = request.environment or LOCAL
-    if request.file:
-        registry = Registry(declaration.registry.address)
-        return environment, catalog.check_file(
-            declaration, registry, _read(request.file), request.file
-        )
-    return environment, None
+    if not request.file:
+        return environment, None
+    registry, release = Registry(declaration.registry.address), _read_release(request.file)
+    return environment, catalog.check_file(declaration, registry, release, request.file)
 
 
-def _from_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, Release]:
+def _resolve_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, Release]:
     registry = Registry(declaration.registry.address)
     plan = planning.plan_checkout(declaration, registry)
     planning.check_unchanged(Path(request.plan), plan)
-    environment = plan.decision.environment
-    if not environment:
-        raise DeclarationError(
-            f"deploy {request.plan}: {plan.decision.because}; it is deployed nowhere",
-            hint="--environment and --version deploy a release by hand",
-        )
-    if request.environment not in {"", environment}:
-        raise DeclarationError(
-            f"deploy {request.plan} to {request.environment}: the plan says {environment}",
-            hint="leave --environment out, or give --version instead of --plan",
-        )
+    environment = _planned_environment(plan.decision, request.plan, request.environment, "deploy")
     release = catalog.require(declaration, registry, plan.version)
     planned = {image.name: image.key for image in plan.images.all}
     if (published := {name: image.key for name, image in release.images.items()}) != planned:
         raise DeclarationError(
-            f"deploy {request.plan}: the registry's release {plan.version} has other images ({published})",
-            hint="plan anew",
+            f"cannot deploy {request.plan}: "
+            f"the registry's release {plan.version} has other images ({published})",
+            hint="write a new plan with `./run inv plan --file FILE`",
         )
     return environment, release
 
 
-def _read(file: str) -> Release:
+def _read_release(file: str) -> Release:
     try:
         return read_release(Path(file).read_text(encoding="utf-8"), file=file)
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"read the release {file}: {error}",
-            hint="`./run inv push` writes .delivery/release.json",
+            f"cannot read the release {file}: {error}",
+            hint="write .delivery/release.json with `./run inv push`",
         ) from error
 
 
@@ -174,25 +165,27 @@ def find_release(
     *,
     signed: bool,
 ) -> Release | None:
-    """The release to deploy, fit for the environment; None for `current` and `deployed` (local only).
+    """The release to deploy; None for `current` and `deployed`, which are no releases.
 
-    release is one that a file or a plan named; without it, version is looked for in the registry.
+    `release` comes from a file or a plan; without it, the version is looked up in the registry.
+    Raises DeclarationError when the environment does not take it, or SignatureError.
     """
     if release is None and version in _UNRELEASED:
         if environment != LOCAL or signed:
-            why = (
-                "--signed, or the environment, asks for signatures"
-                if signed
-                else "only local takes what is none"
-            )
+            reason = "signatures are required" if signed else "only local takes it"
             raise DeclarationError(
-                f"deploy {version} to {environment}: that is no release, and {why}",
-                hint="--version X.Y.Z, --release FILE, or --plan FILE",
+                f"cannot deploy {version} to {environment}: it is no release, and {reason}",
+                hint=_VERSION_HINT,
             )
         return None
     registry = Registry(declaration.registry.address)
     release = release or catalog.require(declaration, registry, version)
-    check_line(environment, release, declaration)
+    if not is_allowed(environment, release, declaration):
+        raise DeclarationError(
+            f"cannot deploy {release.version} to {environment}: it comes from the {release.line} "
+            f"line, and {environment} takes releases only",
+            hint="merge it into the release branch, whose pipeline publishes the same images",
+        )
     if signed:
         signing.verify(declaration, catalog.references(registry, release))
     return release
@@ -201,27 +194,22 @@ def find_release(
 def choose_version(
     declaration: Declaration, environment: str, deployed: dict[str, str], *, ask: bool
 ) -> str:
-    """The version that is meant where none was given: asked for, or `current` for local.
+    """The version to deploy where none is given: the user's choice, or `current` for local.
 
-    deployed is the answer that keeps what serves, with its meaning; empty where nothing does.
+    deployed is the answer that keeps the deployed images, with its meaning; empty without any.
     """
     releases = dict.fromkeys(catalog.newest(declaration), "") if ask else {}
     if environment == LOCAL:
-        answers = {catalog.CURRENT: "this clone's sources as they are", **deployed, **releases}
+        answers = {catalog.CURRENT: "this clone's sources", **deployed, **releases}
         return prompt.choose("Which version?", answers, catalog.CURRENT) if ask else catalog.CURRENT
     if not releases:
         raise DeclarationError(
-            f"deploy to {environment}: no version is told",
-            hint="--version X.Y.Z, --release FILE, or --plan FILE",
+            f"cannot deploy to {environment}: no version given", hint=_VERSION_HINT
         )
     return prompt.choose("Which version?", releases, next(iter(releases)))
 
 
-def check_line(environment: str, release: Release, declaration: Declaration) -> None:
-    """Raise DeclarationError for a candidate where the release line is deployed: releases alone go there."""
-    if environment == declaration.gitflow.deploys.get("release") and "-" in release.version:
-        raise DeclarationError(
-            f"deploy {release.version} to {environment}: it comes from the {release.line} line, "
-            f"and {environment} takes releases",
-            hint="merge it into the release branch, whose pipeline publishes the same images as a release",
-        )
+def is_allowed(environment: str, release: Release, declaration: Declaration) -> bool:
+    """Whether the environment takes this release; the release line's takes no candidates."""
+    release_environment = declaration.gitflow.deploys.get("release")
+    return environment != release_environment or "-" not in release.version

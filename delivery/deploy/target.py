@@ -24,23 +24,19 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True)
 class Options:
-    """How a release is changed.
+    """How to change a release."""
 
-    seconds: for everything to be ready. lock_seconds: to wait for another deploy. rollback: whether
-    a failure is undone.
-    """
-
-    seconds: int = 600
-    lock_seconds: int = 1800
-    rollback: bool = True
+    timeout: int = 600  # seconds for everything to become ready
+    lock_timeout: int = 1800  # seconds to wait for another deploy to finish
+    rollback: bool = True  # whether a failure is rolled back
 
 
 @dataclass(frozen=True)
 class Target:
-    """An environment in a cluster: its name and declaration, and both programs for its namespace."""
+    """An environment in a cluster, with helm and kubectl for its namespace."""
 
     name: str
-    declared: Environment
+    environment: Environment
     helm: Helm
     kubernetes: Kubernetes
 
@@ -48,7 +44,7 @@ class Target:
         return f"{self.name} ({self.kubernetes.context}, namespace {self.kubernetes.namespace})"
 
     def deployment(self, action: Action, contents: Contents, before: Contents) -> Deployment:
-        """A deployment that starts here now."""
+        """A deployment to this target that starts now."""
         return Deployment(
             action=action,
             environment=self.name,
@@ -60,20 +56,22 @@ class Target:
 
 
 def parse_options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:
-    """The options that these flags mean; raise DeclarationError for what is no duration."""
+    """The options of these flags; raise DeclarationError when one is no duration."""
     return Options(
-        _seconds(timeout, "--timeout"), _seconds(lock_timeout, "--lock-timeout"), rollback
+        _parse_seconds(timeout, "--timeout"),
+        _parse_seconds(lock_timeout, "--lock-timeout"),
+        rollback,
     )
 
 
-def _seconds(text: str, flag: str) -> int:
-    """The seconds of a duration such as 90, 90s, 10m or 1h."""
-    found = _DURATION.fullmatch(text.strip())
-    if not found or not int(found[1]):
+def _parse_seconds(text: str, flag: str) -> int:
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not int(match[1]):
         raise DeclarationError(
-            f"read {flag}: {text!r} is no duration", hint="seconds, or as in 90s, 10m, 1h"
+            f"cannot read {flag}: {text!r} is no duration",
+            hint="write seconds, or a duration such as 90s, 10m or 1h",
         )
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def find_environment(declaration: Declaration, name: str) -> Environment:
@@ -83,7 +81,7 @@ def find_environment(declaration: Declaration, name: str) -> Environment:
     except KeyError:
         known = ", ".join(declaration.environments) or "none: it declares none"
         raise DeclarationError(
-            f"look for the environment {name}: delivery.toml has none of that name",
+            f"cannot find the environment {name}: delivery.toml does not declare it",
             hint=did_you_mean(
                 name, declaration.environments, f"--environment takes one of {known}"
             ),
@@ -91,70 +89,76 @@ def find_environment(declaration: Declaration, name: str) -> Environment:
 
 
 def connect(declaration: Declaration, name: str, context: str = "") -> Target:
-    """The target of an environment, whose cluster answers.
+    """The target of an environment, after its cluster has answered.
 
-    context: the kube context; "" is the kubeconfig's current one. It has to be one of the
-    environment's.
+    context has to be one of the environment's kube contexts; "" is the kubeconfig's current one.
     """
-    declared = find_environment(declaration, name)
-    program, client = programs.ensure("helm"), programs.ensure("kubectl")
+    environment = find_environment(declaration, name)
+    helm_program, kubectl_program = programs.ensure("helm"), programs.ensure("kubectl")
     with console.step("cluster") as step:
-        chosen = context or kubectl.current_context(client)
-        _check_context(name, declaration.contexts(name), chosen, kubectl.contexts(client))
-        kubernetes = Kubernetes(client, chosen, declared.namespace)
+        context = context or kubectl.current_context(kubectl_program)
+        existing = kubectl.contexts(kubectl_program)
+        _check_context(name, declaration.contexts(name), context, existing)
+        kubernetes = Kubernetes(kubectl_program, context, environment.namespace)
         version = json.loads(kubernetes.reach())["gitVersion"]
-        step.done(f"{chosen} answers, Kubernetes {version}; namespace {declared.namespace}")
-    return Target(
-        name, declared, Helm(program, helm.probe(program), chosen, declared.namespace), kubernetes
-    )
+        namespace = environment.namespace
+        step.done(f"{context} answers, Kubernetes {version}; namespace {namespace}")
+    program = Helm(helm_program, helm.probe(helm_program), context, namespace)
+    return Target(name, environment, program, kubernetes)
 
 
 def reachable(
-    declaration: Declaration, names: Collection[str], program: str, client: str
+    declaration: Declaration, names: Collection[str], helm_program: str, kubectl_program: str
 ) -> dict[str, list[Target]]:
-    """The targets of each of these environments, one a context that the kubeconfig has; none is asked.
+    """The targets of each environment, one for each of its contexts in the kubeconfig.
 
-    program and client are helm and kubectl.
+    No cluster is asked.
     """
-    version, known = helm.probe(program), kubectl.contexts(client)
-    return {
-        name: [
+    version, existing = helm.probe(helm_program), kubectl.contexts(kubectl_program)
+    targets: dict[str, list[Target]] = {}
+    for name in names:
+        environment = declaration.environments[name]
+        targets[name] = [
             Target(
                 name,
-                declaration.environments[name],
-                Helm(program, version, context, declaration.environments[name].namespace),
-                Kubernetes(client, context, declaration.environments[name].namespace),
+                environment,
+                Helm(helm_program, version, context, environment.namespace),
+                Kubernetes(kubectl_program, context, environment.namespace),
             )
             for context in declaration.contexts(name)
-            if context in known
+            if context in existing
         ]
-        for name in names
-    }
+    return targets
 
 
 def _check_context(
-    name: str, contexts: Sequence[str], context: str, known: Collection[str]
+    name: str, contexts: Sequence[str], context: str, existing: Collection[str]
 ) -> None:
-    """Raise DeclarationError unless this context may be used for the environment, and exists."""
+    """Raise DeclarationError unless the context is one of the environment's, and exists."""
     allowed = ", ".join(contexts)
-    doing = f"cannot use the cluster of {name}"
+    problem = f"cannot use the cluster of {name}"
     if not context:
         raise DeclarationError(
-            f"{doing}: no context is told, and the kubeconfig has no current one",
-            hint=f"--context takes one of {allowed}; `./run inv cluster.up` makes the local one",
+            f"{problem}: no context given, and the kubeconfig has no current one",
+            hint=f"pass --context with one of {allowed}; "
+            "`./run inv cluster.up` makes the local cluster",
         )
     if context not in contexts:
-        usable = [one for one in contexts if one in known]
+        usable = [each for each in contexts if each in existing]
         raise DeclarationError(
-            f"{doing}: the context {context} is not one of this environment's ({allowed})",
-            hint=f"--context {usable[0]}" if usable else _no_context(name, allowed),
+            f"{problem}: the context {context} is not one of this environment's ({allowed})",
+            hint=f"pass --context {usable[0]}" if usable else _no_context_hint(name, allowed),
         )
-    if context not in known:
+    if context not in existing:
         raise DeclarationError(
-            f"{doing}: the kubeconfig has no context {context}", hint=_no_context(name, allowed)
+            f"{problem}: the kubeconfig has no context {context}",
+            hint=_no_context_hint(name, allowed),
         )
 
 
-def _no_context(name: str, allowed: str) -> str:
-    up = "`./run inv cluster.up` makes the local one; else " if name == LOCAL else ""
-    return f"{up}add one of {allowed} to the kubeconfig, or list yours as environments.{name}.contexts in delivery.toml"
+def _no_context_hint(name: str, allowed: str) -> str:
+    up = "make the local cluster with `./run inv cluster.up`; else " if name == LOCAL else ""
+    return (
+        f"{up}add one of {allowed} to the kubeconfig, "
+        f"or add your context to environments.{name}.contexts in delivery.toml"
+    )

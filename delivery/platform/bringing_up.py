@@ -92,7 +92,7 @@ def _maker(declaration: Declaration, request: DeployRequest) -> _Make:
         )
     version = request.version
     if release is None and not version:
-        version = choose_version(declaration, LOCAL, {}, ask=request.may_ask)
+        version = choose_version(declaration, LOCAL, {}, ask=request.is_interactive)
     if version == catalog.DEPLOYED:
         raise DeclarationError(
             "cannot deploy what is deployed by docker: no cluster is asked",

@@ -1,8 +1,7 @@
-"""A cluster with helm, in memory: what the tests of a deploy run against."""
+"""A cluster with helm, in memory, for the tests of a deploy."""
 
 import json
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -10,51 +9,48 @@ from typing import Any, cast
 import pytest
 
 from delivery.deploy import follow, leases
-from delivery.deploy.helm import Helm, Watcher
+from delivery.deploy.helm import ChartFiles, Helm, Watcher
 from delivery.deploy.history import History, Revision
 from delivery.deploy.kubectl import Kubernetes
-from delivery.deploy.lock import Turn
+from delivery.deploy.lock import Lock
 from delivery.deploy.manifests import Manifest, objects
 from delivery.deploy.target import Target
 from delivery.errors import CommandError
 from delivery.project.declaration import Environment
 from delivery.project.keys import File
 from delivery.release import chart_package
-from tests import yaml_strict
 
-OLD, NEW = (
-    Manifest("kind: Old\nmetadata:\n  name: old\n", ""),
-    Manifest("kind: New\nmetadata:\n  name: new\n", ""),
-)
+OLD = Manifest("kind: Old\nmetadata:\n  name: old\n", "")
+NEW = Manifest("kind: New\nmetadata:\n  name: new\n", "")
 CHART = Path("platform-chart")
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 class Cluster:
-    """Helm, a namespace and a lock in one; done is what was asked of them, in order."""
+    """Helm, a namespace and a lock in one."""
 
     def __init__(self) -> None:
-        self.done: list[str] = []
+        self.done: list[str] = []  # every change, in order
         self.revisions: list[Revision] = []
         self.manifests: dict[int, Manifest] = {}
         self.rendered = NEW
-        self.fails: dict[str, CommandError | follow.HopelessError] = {}
+        self.fails: dict[str, CommandError | follow.RolloutError] = {}  # once, by command
         self.live_objects: list[dict[str, Any]] = []
-        self.made: dict[tuple[str, str], dict[str, Any]] = {}
-        self.left: dict[str, list[str]] = {}
+        self.created: dict[tuple[str, str], dict[str, Any]] = {}
+        self.left: dict[str, list[str]] = {}  # by kind, what an uninstall leaves
         self.namespaces: dict[str, dict[str, Any]] = {
             "platform": labelled("pod-security.kubernetes.io/enforce")
         }
-        self.dead: leases.Holding | None = None
-        self.turn = Turn("platform-deploy", None)
+        self.dead_holder: leases.Holder | None = None
+        self.lock = Lock("platform-deploy", None)
         self.namespace = "platform"
         self.context = "kind-sample"
         self.chart = Path()
         self.values_text = ""
         self.images: dict[str, Any] = {}
         image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
-        self.images_now: dict[str, Any] = {"api-rest": {"image": image}}
+        self.deployed_images: dict[str, Any] = {"api-rest": {"image": image}}
 
     def add(
         self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = ""
@@ -70,23 +66,17 @@ class Cluster:
     def manifest(self, revision: int) -> Manifest:
         return self.manifests[revision]
 
-    def preview(self, _chart: Path, _values: Sequence[Path]) -> Manifest:
+    def preview(self, _files: ChartFiles) -> Manifest:
         self._may_fail("preview")
         return self.rendered
 
-    def upgrade(  # as helm takes them
-        self,
-        chart: Path,
-        values: Sequence[Path],
-        *,
-        description: str,
-        seconds: int,
-        watcher: Watcher,
+    def upgrade(
+        self, files: ChartFiles, *, description: str, seconds: int, watcher: Watcher
     ) -> None:
         assert seconds
-        assert len(values) == 2
-        self.chart, self.values_text = chart, values[0].read_text()
-        self.images = json.loads(values[1].read_text()).get("components", {})
+        environment, images = files.values
+        self.chart, self.values_text = files.chart, environment.read_text()
+        self.images = json.loads(images.read_text()).get("components", {})
         self.done.append("upgrade")
         error = self.fails.get("upgrade")
         killed = isinstance(error, CommandError) and error.returncode < 0
@@ -118,7 +108,7 @@ class Cluster:
         return "Say hello."
 
     def values(self, _revision: int) -> dict[str, object]:
-        return {"components": {**self.images_now, "other": {}}}
+        return {"components": {**self.deployed_images, "other": {}}}
 
     # Kubernetes
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
@@ -127,14 +117,15 @@ class Cluster:
             return {"metadata": {"creationTimestamp": self.revisions[-1].updated.isoformat()}}
         return self.namespaces.get(name)
 
-    def make(self, manifest: str, at: datetime, annotations: dict[str, str]) -> None:
+    def create_objects(self, manifest: str) -> None:
         """Put a manifest's objects into the cluster."""
         for kind, name in objects(manifest):
-            found = {"name": name, "creationTimestamp": at.isoformat(), "annotations": annotations}
-            self.made[kind, name] = {"kind": kind, "metadata": found}
+            metadata = {"name": name, "creationTimestamp": NOW.isoformat()}
+            self.created[kind, name] = {"kind": kind, "metadata": metadata}
 
-    def create(self, made: dict[str, Any]) -> None:
-        self.done.append(f"create {made['metadata']['name']} {made['metadata']['labels']}")
+    def create(self, resource: dict[str, Any]) -> None:
+        metadata = resource["metadata"]
+        self.done.append(f"create {metadata['name']} {metadata['labels']}")
 
     def delete(self, kind: str, names: list[str]) -> None:
         if names:
@@ -143,19 +134,19 @@ class Cluster:
             assert names == [f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"]
             self.revisions.pop()
 
-    def would_be(self, _manifest: str, _manager: str) -> list[dict[str, Any]]:
-        return [{"kind": "Service", "metadata": {"name": "web"}}]
+    def dry_run(self, _manifest: str, _manager: str) -> list[dict[str, Any]]:
+        metadata = {"name": "web", "creationTimestamp": LONG_AGO.isoformat()}
+        return [{"kind": "Service", "metadata": metadata}]
 
     def live(self, manifest: str) -> list[dict[str, Any]]:
-        documents = yaml_strict.load_all(manifest)
-        named = [(one["kind"], one["metadata"]["name"]) for one in documents]
-        return [*self.live_objects, *(self.made[one] for one in named if one in self.made)]
+        created = [self.created[key] for key in objects(manifest) if key in self.created]
+        return [*self.live_objects, *created]
 
     def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
         return [{"metadata": {"name": name}} for name in self.left.get(kind, [])]
 
-    def _may_fail(self, what: str) -> None:
-        if error := self.fails.pop(what, None):
+    def _may_fail(self, command: str) -> None:
+        if error := self.fails.pop(command, None):
             raise error
 
 
@@ -164,7 +155,7 @@ def labelled(*labels: str) -> dict[str, Any]:
 
 
 def failed(tail: str = "Error: UPGRADE FAILED: oh no", returncode: int = 1) -> CommandError:
-    return CommandError("deploy platform", argv=["helm"], returncode=returncode, tail=tail)
+    return CommandError("cannot deploy platform", argv=["helm"], returncode=returncode, tail=tail)
 
 
 def target(cluster: Cluster, name: str = "local", **declared: object) -> Target:
@@ -183,7 +174,7 @@ def lose_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def packed(root: Path, *names: str) -> bytes:
-    """A packaged chart whose files say that they are of the package."""
+    """A packaged chart whose files say that they come from the package."""
     folder = root / "package"
     folder.mkdir()
     (folder / "Chart.yaml").write_text("name: platform\nversion: 1.0.0\n")

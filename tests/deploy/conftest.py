@@ -1,4 +1,4 @@
-"""A namespace where revision 1 serves, and a clone with a chart."""
+"""A namespace where revision 1 is deployed, and a clone with a chart."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.deploy import follow, inventory, lock
-from delivery.deploy.lock import Turn
+from delivery.deploy import follow, inventory, locked_target
+from delivery.deploy.lock import Lock
 from tests.conftest import FOREIGN
 from tests.deploy.cluster import OLD, Cluster
 
@@ -24,19 +24,19 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """A namespace where revision 1 serves, nothing has drifted, and everything is ready."""
+    """A namespace where revision 1 is deployed, unchanged and ready."""
     made = Cluster()
     made.add("deployed", OLD)
-    made.live_objects = made.would_be("", "")
+    made.live_objects = made.dry_run("", "")
 
     @contextmanager
-    def hold(*_arguments: object, **_options: object) -> Iterator[Turn]:
-        made.turn = Turn("platform-deploy", made.dead)
-        yield made.turn
+    def acquire(*_arguments: object, **_options: object) -> Iterator[Lock]:
+        made.lock = Lock("platform-deploy", made.dead_holder)
+        yield made.lock
 
-    monkeypatch.setattr(lock, "hold", hold)
+    monkeypatch.setattr(locked_target, "acquire", acquire)
     monkeypatch.setattr(follow, "report", lambda *_: made.done.append("report"))
-    monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
+    monkeypatch.setattr(follow.Watch, "check", lambda _self: True)
     return made
 
 

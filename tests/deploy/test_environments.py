@@ -1,4 +1,4 @@
-"""What runs where is asked of every cluster that the kubeconfig leads to; one that is away is said."""
+"""Each cluster of the kubeconfig is asked what is deployed; one that does not answer is noted."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def reach(self: Kubernetes) -> str:
         if self.context == "production":
-            raise DeployError("reach the cluster of the context production: it does not answer")
+            raise DeployError("cannot reach the cluster of the context production")
         return "{}"
 
     def history(self: Helm) -> History:
@@ -52,7 +52,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return known
 
 
-def test_each_environment_says_what_serves(declaration: Declaration) -> None:
+def test_each_environment_has_its_revision_versions_and_pods(declaration: Declaration) -> None:
     develop, staging, production = environments.status(declaration)
     assert develop.row() == (
         "develop",
@@ -63,7 +63,7 @@ def test_each_environment_says_what_serves(declaration: Declaration) -> None:
         "2026-11-28 12:00:00",
     )
     assert staging.row()[2:] == ("-", "nothing is deployed", "-", "-")
-    assert production.note.startswith("not known: reach the cluster of the context production")
+    assert production.note.startswith("not known: cannot reach the cluster of the context")
 
 
 def test_only_contexts_of_the_kubeconfig_are_asked(
@@ -74,7 +74,7 @@ def test_only_contexts_of_the_kubeconfig_are_asked(
 
 
 @pytest.mark.parametrize("missing", ["helm", "kubectl"])
-def test_without_their_programs_nothing_is_asked_or_installed(
+def test_without_helm_or_kubectl_nothing_is_asked_or_installed(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(programs, "find", lambda name: None if name == missing else name)

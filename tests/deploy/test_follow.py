@@ -1,8 +1,9 @@
-"""A rollout is followed until it is settled or hopeless, and told with everything that helps."""
+"""A rollout is followed until it is ready or cannot succeed; a failure is explained."""
 
 import math
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -11,162 +12,159 @@ import pytest
 from delivery.console import Step
 from delivery.deploy import follow
 from delivery.deploy.kubectl import Kubernetes
-from delivery.deploy.lock import Turn
+from delivery.deploy.lock import Lock
 from delivery.errors import CommandError, DeployError
+from tests.deploy.test_rollout import replica_set
 
 NOW = datetime.now(UTC)
+CRASHING: dict[str, Any] = {"ready": False, "restarts": 3, "reason": "CrashLoopBackOff"}
 
 
 class Cluster:
     """A namespace with one Deployment of one pod."""
 
     def __init__(self, *, restarts: int = 0, ready: bool = True, reason: str = "") -> None:
-        self.ready = ready
         self.busy = False
-        self.sets: list[dict[str, Any]] = []
+        self.before_answer: Callable[[str], object] = lambda _kind: None
         state = {"waiting": {"reason": reason}} if reason else {"running": {}}
         status = {"name": "web", "ready": ready, "restartCount": restarts, "state": state}
         self.pod = {
             "metadata": {"name": "web-1", "uid": "u1"},
-            "spec": {"nodeName": "node-a"},
+            "spec": {},
             "status": {"phase": "Running", "containerStatuses": [status]},
         }
-
-    def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        if self.busy:
-            raise CommandError(
-                "list the pods", argv=["kubectl"], returncode=1, tail="too many requests"
-            )
-        if kind == "events":
-            about = {"kind": "Pod", "name": "web-1"}
-            event = {
-                "type": "Warning",
-                "reason": "BackOff",
-                "message": "back-off",
-                "involvedObject": about,
-                "metadata": {},
-            }
-            return [{**event, "lastTimestamp": NOW.isoformat()}]
-        assert selector == "app.kubernetes.io/instance=platform"
-        ready = int(self.ready)
-        status = {
-            "observedGeneration": 1,
-            "replicas": 1,
-            "updatedReplicas": 1,
-            "readyReplicas": ready,
-        }
-        workload = {
+        self.workload = {
             "kind": "Deployment",
             "metadata": {"name": "web", "generation": 1},
             "spec": {},
-            "status": status,
+            "status": {
+                "observedGeneration": 1,
+                "replicas": 1,
+                "updatedReplicas": 1,
+                "readyReplicas": int(ready),
+            },
         }
-        return [self.pod] if kind == "pods" else [workload, *self.sets]
+        self.replica_sets: list[dict[str, Any]] = []
+
+    def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        self.before_answer(kind)
+        if self.busy:
+            raise CommandError("cannot list the pods", argv=["kubectl"], returncode=1, tail="")
+        if kind == "events":
+            about = {"kind": "Pod", "name": "web-1"}
+            event = {"type": "Warning", "reason": "BackOff", "message": "back-off"}
+            return [{**event, "involvedObject": about, "lastTimestamp": NOW.isoformat()}]
+        assert selector == "app.kubernetes.io/instance=platform"
+        return [self.pod] if kind == "pods" else [self.workload, *self.replica_sets]
+
+    def table(self, kind: str, _selector: str) -> str:
+        return f"the table of {kind}" if self.all(kind, _selector) else ""
 
     def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
         assert (pod, container, lines) == ("web-1", "web", 15)
-        return "died before\n" if previous else "the reason\n"
+        return "the log before\n" if previous else "the log\n"
 
 
 def watch(
-    cluster: Cluster, *, before: tuple[str, ...] = (), turn: Turn | None = None
+    cluster: Cluster, *, existing: tuple[str, ...] = (), lock: Lock | None = None
 ) -> tuple[follow.Watch, Step]:
     step = Step("upgrade")
-    turn = turn or Turn("platform-deploy", None)
-    return follow.Watch(cast("Kubernetes", cluster), "platform", step, turn, before), step
+    lock = lock or Lock("platform-deploy", None)
+    return follow.Watch(cast("Kubernetes", cluster), step, lock, existing), step
 
 
-def test_is_settled_when_all_is_ready() -> None:
+def test_a_ready_rollout() -> None:
     watched, step = watch(Cluster())
-    assert watched.look()
+    assert watched.check()
     assert step.latest == "all pods are ready"
 
 
-def test_says_how_far_it_is() -> None:
+def test_a_rollout_under_way_shows_how_far_it_is() -> None:
     watched, step = watch(Cluster(ready=False, restarts=1))
-    assert not watched.look()
+    assert not watched.check()
     assert step.latest == "web: 0 of 1 pods ready"
 
 
-def test_is_given_up_when_it_is_hopeless() -> None:
-    watched, _ = watch(Cluster(ready=False, restarts=3, reason="CrashLoopBackOff"))
-    with pytest.raises(follow.HopelessError, match="web-1/web: died 3 times"):
-        watched.look()
+def test_a_rollout_that_cannot_succeed_is_an_error() -> None:
+    watched, _ = watch(Cluster(**CRASHING))
+    with pytest.raises(follow.RolloutError, match="web-1/web: restarted 3 times"):
+        watched.check()
 
 
-def test_what_was_unwell_before_is_watched_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_that_was_unhealthy_before_gets_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    turn = Turn("platform-deploy", None, renewed=math.inf)
-    pod = Cluster(ready=False, restarts=3, reason="CrashLoopBackOff")
-    watched, step = watch(pod, before=("u1",), turn=turn)
-    assert not watched.look()
-    assert "died 3 times" in step.latest
+    lock = Lock("platform-deploy", None, renewed=math.inf)
+    watched, step = watch(Cluster(**CRASHING), existing=("u1",), lock=lock)
+    assert not watched.check()
+    assert "restarted 3 times" in step.latest
     clock[0] += 60
-    with pytest.raises(follow.HopelessError):
-        watched.look()
+    with pytest.raises(follow.RolloutError):
+        watched.check()
 
 
 def test_a_busy_cluster_is_asked_again() -> None:
     cluster = Cluster()
     cluster.busy = True
     watched, _ = watch(cluster)
-    assert not watched.look()
+    assert not watched.check()
     cluster.busy = False
-    assert watched.look()
+    assert watched.check()
 
 
-def test_ends_when_the_turn_is_lost() -> None:
-    turn = Turn("platform-deploy", None)
-    turn.lost.set()
-    watched, _ = watch(Cluster(), turn=turn)
+def test_a_lost_lock_ends_the_check() -> None:
+    lock = Lock("platform-deploy", None)
+    lock.lost.set()
+    watched, _ = watch(Cluster(), lock=lock)
     with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
-        watched.look()
+        watched.check()
 
 
-def test_beside_a_program_it_never_waits_for_the_cluster() -> None:
+def wait_for_check(watched: follow.Watch) -> None:
+    assert watched._checking is not None
+    watched._checking.exception(60)
+
+
+def test_a_tick_never_waits_for_the_cluster() -> None:
     asked: list[str] = []
-    answered, cluster, turn = threading.Event(), Cluster(), Turn("platform-deploy", None)
+    answered, cluster, lock = threading.Event(), Cluster(), Lock("platform-deploy", None)
 
-    class Hanging(Cluster):
-        def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
-            asked.append(kind)
-            assert answered.wait(60)
-            return cluster.all(kind, _selector)
+    def hang(kind: str) -> None:
+        asked.append(kind)
+        assert answered.wait(60)
 
-    watched, step = watch(Hanging(), turn=turn)
+    cluster.before_answer = hang
+    watched, step = watch(cluster, lock=lock)
     try:
         watched.tick()
         watched.tick()
-        turn.lost.set()
+        lock.lost.set()
         with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
             watched.tick()
         assert asked in ([], ["pods"])
-        turn.lost.clear()
+        lock.lost.clear()
     finally:
         answered.set()
-    wait_for_look(watched)
+    wait_for_check(watched)
     watched.tick()
     assert step.latest == "all pods are ready"
 
 
 @pytest.mark.parametrize(("number", "busy"), [(1, False), (2, False), (1, True)])
-def test_a_look_that_outlasts_its_step_asks_and_says_nothing_more(
+def test_a_check_that_outlasts_its_step_asks_and_prints_nothing_more(
     number: int, *, busy: bool
 ) -> None:
     asked: list[str] = []
     under_way, answered = threading.Event(), threading.Event()
 
-    class Hanging(Cluster):
-        def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-            asked.append(kind)
-            if len(asked) == number:
-                under_way.set()
-                assert answered.wait(60)
-            return super().all(kind, selector)
+    def hang(kind: str) -> None:
+        asked.append(kind)
+        if len(asked) == number:
+            under_way.set()
+            assert answered.wait(60)
 
-    cluster = Hanging()
-    cluster.busy = busy
+    cluster = Cluster()
+    cluster.busy, cluster.before_answer = busy, hang
     watched, step = watch(cluster)
     try:
         watched.tick()
@@ -174,70 +172,51 @@ def test_a_look_that_outlasts_its_step_asks_and_says_nothing_more(
         watched.end()
     finally:
         answered.set()
-    wait_for_look(watched)
+    wait_for_check(watched)
     assert (len(asked), step.latest) == (number, "")
 
 
-def wait_for_look(watched: follow.Watch) -> None:
-    assert watched._looked is not None
-    watched._looked.exception(60)
-
-
-def test_what_a_look_beside_a_program_finds_ends_the_program() -> None:
-    watched, _ = watch(Cluster(ready=False, restarts=3, reason="CrashLoopBackOff"))
+def test_a_failed_check_ends_helm_at_the_next_tick() -> None:
+    watched, _ = watch(Cluster(**CRASHING))
     watched.tick()
-    wait_for_look(watched)
-    with pytest.raises(follow.HopelessError, match="web-1/web: died 3 times"):
+    wait_for_check(watched)
+    with pytest.raises(follow.RolloutError, match="web-1/web: restarted 3 times"):
         watched.tick()
 
 
-def test_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     watched, _ = watch(Cluster(ready=False))
-    with pytest.raises(follow.HopelessError, match="not everything is ready after -1 s"):
+    with pytest.raises(follow.RolloutError, match="not everything is ready after -1 s"):
         watched.wait(-1)
 
 
-def test_tells_pods_events_and_both_logs(capsys: pytest.CaptureFixture[str]) -> None:
-    cluster = Cluster(ready=False, restarts=3, reason="CrashLoopBackOff")
-    follow.report(cast("Kubernetes", cluster), "platform", NOW - timedelta(minutes=1))
+def test_a_pod_of_a_superseded_template_is_no_reason_to_give_up() -> None:
+    cluster = Cluster(**CRASHING)
+    cluster.pod["metadata"] = {"name": "web-1", "uid": "u1", "labels": {"pod-template-hash": "a"}}
+    cluster.replica_sets = [replica_set("a", 1), replica_set("b", 2)]
+    watched, _ = watch(cluster)
+    assert not watched.check()
+
+
+def test_a_report_has_pods_events_and_both_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    follow.report(cast("Kubernetes", Cluster(**CRASHING)), NOW - timedelta(minutes=1))
     printed = capsys.readouterr().out
-    assert "web-1  node-a  0/1    3         CrashLoopBackOff" in printed
-    assert "Pod/web-1: BackOff: back-off" in printed
-    assert "the reason" in printed
-    assert "died before" in printed
+    for text in ("the table of pods", "Pod/web-1: BackOff: back-off", "the log", "the log before"):
+        assert f"{text}\n" in printed
 
 
-def test_a_cluster_that_is_away_hides_nothing_of_what_went_wrong(
+def test_a_report_has_no_log_of_a_healthy_pod_and_no_old_event(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    follow.report(cast("Kubernetes", Cluster(restarts=2)), NOW + timedelta(minutes=1))
+    assert capsys.readouterr().out.split("\n") == ["", "the table of pods", "", ""]
+
+
+def test_a_report_on_a_cluster_that_does_not_answer_raises_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cluster = Cluster()
     cluster.busy = True
-    follow.report(cast("Kubernetes", cluster), "platform", NOW)
-    assert capsys.readouterr().out.strip() == "cannot show the pods: list the pods"
-
-
-def test_what_is_well_needs_no_log(capsys: pytest.CaptureFixture[str]) -> None:
-    follow.report(cast("Kubernetes", Cluster(restarts=2)), "platform", NOW + timedelta(minutes=1))
-    printed = capsys.readouterr().out
-    assert "the reason" not in printed
-    assert "BackOff" not in printed
-
-
-def test_what_a_deployment_has_left_behind_it_is_no_reason_to_give_up() -> None:
-    cluster = Cluster(ready=False, restarts=3, reason="CrashLoopBackOff")
-    cluster.pod["metadata"] = {"name": "web-1", "uid": "u1", "labels": {"pod-template-hash": "old"}}
-    cluster.sets = [replica_set("old", 1), replica_set("new", 2)]
-    watched, _ = watch(cluster)
-    assert not watched.look()
-
-
-def replica_set(template: str, revision: int) -> dict[str, Any]:
-    return {
-        "kind": "ReplicaSet",
-        "metadata": {
-            "labels": {"pod-template-hash": template},
-            "annotations": {"deployment.kubernetes.io/revision": str(revision)},
-            "ownerReferences": [{"kind": "Deployment", "uid": "d1"}],
-        },
-    }
+    follow.report(cast("Kubernetes", cluster), NOW)
+    assert capsys.readouterr().out.strip() == "cannot show the pods: cannot list the pods"

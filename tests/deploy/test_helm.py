@@ -1,4 +1,4 @@
-"""The exact lines that helm is given, 3 and 4, and what is read from what it prints."""
+"""The exact command lines of helm 3 and 4, and how their output is read."""
 
 import json
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery import process
-from delivery.deploy.helm import Helm, Watcher, probe
+from delivery.deploy.helm import ChartFiles, Helm, Watcher, probe
 from delivery.deploy.history import History
 from delivery.errors import CommandError, DeployError
 
@@ -33,7 +33,7 @@ def test_reads_its_version(fp: FakeProcess, printed: str, version: tuple[int, in
 
 
 @pytest.mark.parametrize("printed", ["v3.17.9+g1", "v2.17.0", "hello"])
-def test_refuses_one_that_is_too_old_or_no_helm(fp: FakeProcess, printed: str) -> None:
+def test_an_old_helm_is_refused(fp: FakeProcess, printed: str) -> None:
     fp.register(["helm", "version", "--short"], stdout=[printed])
     with pytest.raises(DeployError, match=r"3\.18 or newer is needed"):
         probe("helm")
@@ -48,24 +48,17 @@ def test_upgrades_and_rolls_back_waiting_and_never_atomically(
     helm: Helm, applying: list[str], fp: FakeProcess
 ) -> None:
     waiting = ["--wait", "--timeout=90s", *SCOPE]
-    upgrade = [
-        "helm",
-        "upgrade",
-        "platform",
-        "chart",
-        "--install",
-        "--values=a.yaml",
-        "--values=b.json",
-    ]
-    fp.register([*upgrade, "--history-max=10", "--description=api-rest 0.2.0", *applying, *waiting])
+    upgrade = ["helm", "upgrade", "platform", "chart", "--install"]
+    upgrade += ["--values=a.yaml", "--values=b.json", "--history-max=10"]
+    fp.register([*upgrade, "--description=api-rest 0.2.0", *applying, *waiting])
     fp.register(["helm", "rollback", "platform", "3", "--history-max=10", *applying, *waiting])
-    values = [Path("a.yaml"), Path("b.json")]
-    helm.upgrade(Path("chart"), values, description="api-rest 0.2.0", seconds=90, watcher=QUIET)
+    files = ChartFiles(Path("chart"), (Path("a.yaml"), Path("b.json")))
+    helm.upgrade(files, description="api-rest 0.2.0", seconds=90, watcher=QUIET)
     helm.rollback(3, seconds=90, watcher=QUIET)
     assert len(fp.calls) == 2
 
 
-def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
+def test_a_tick_that_raises_keeps_helm_from_starting(fp: FakeProcess) -> None:
     def tick() -> None:
         raise DeployError("the lease is lost")
 
@@ -74,32 +67,20 @@ def test_does_not_start_when_it_is_ended_already(fp: FakeProcess) -> None:
     assert len(fp.calls) == 0
 
 
-def test_removes_and_tests(fp: FakeProcess) -> None:
-    fp.register(
-        [
-            "helm",
-            "uninstall",
-            "platform",
-            "--cascade=foreground",
-            "--wait=legacy",
-            "--timeout=90s",
-            *SCOPE,
-        ]
-    )
-    fp.register(
-        ["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE], stdout=["Phase: Succeeded"]
-    )
+@pytest.mark.parametrize(("helm", "wait"), [(THREE, "--wait"), (FOUR, "--wait=legacy")])
+def test_uninstalls_and_waits(helm: Helm, wait: str, fp: FakeProcess) -> None:
+    line = ["helm", "uninstall", "platform", "--cascade=foreground", wait, "--timeout=90s", *SCOPE]
+    fp.register(line)
+    helm.uninstall(seconds=90, watcher=QUIET)
+    assert fp.call_count(line) == 1
+
+
+def test_tests_and_passes_on_the_output(fp: FakeProcess) -> None:
+    line = ["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE]
+    fp.register(line, stdout=["Phase: Succeeded"])
     lines: list[str] = []
-    FOUR.uninstall(seconds=90, watcher=QUIET)
     FOUR.test(seconds=90, watcher=Watcher(lines.append, lambda: None, 0.01))
     assert [line.strip() for line in lines] == ["Phase: Succeeded"]
-
-
-def test_the_helm_before_knows_one_way_to_wait(fp: FakeProcess) -> None:
-    fp.register(
-        ["helm", "uninstall", "platform", "--cascade=foreground", "--wait", "--timeout=90s", *SCOPE]
-    )
-    THREE.uninstall(seconds=90, watcher=QUIET)
 
 
 def test_reads_the_history(fp: FakeProcess) -> None:
@@ -113,14 +94,13 @@ def test_reads_the_history(fp: FakeProcess) -> None:
     fp.register(
         ["helm", "history", "platform", "--output=json", *SCOPE], stdout=[json.dumps([revision])]
     )
-    (found,) = FOUR.history().revisions
-    assert (found.number, found.status, found.chart) == (2, "deployed", "platform-0.1.0")
-    assert found.updated.astimezone(UTC).replace(microsecond=0) == datetime(
-        2026, 11, 21, 14, 54, 50, tzinfo=UTC
-    )
+    (read,) = FOUR.history().revisions
+    assert (read.number, read.status, read.chart) == (2, "deployed", "platform-0.1.0")
+    updated = datetime(2026, 11, 21, 14, 54, 50, tzinfo=UTC)
+    assert read.updated.astimezone(UTC).replace(microsecond=0) == updated
 
 
-def test_a_release_that_is_not_there_has_no_history_but_a_failure_is_one(fp: FakeProcess) -> None:
+def test_a_missing_release_has_an_empty_history_but_a_failure_is_an_error(fp: FakeProcess) -> None:
     history = ["helm", "history", "platform", "--output=json", *SCOPE]
     fp.register(history, returncode=1, stderr=["Error: release: not found"])
     fp.register(history, returncode=1, stderr=["Error: Kubernetes cluster unreachable"])
@@ -129,19 +109,11 @@ def test_a_release_that_is_not_there_has_no_history_but_a_failure_is_one(fp: Fak
         FOUR.history()
 
 
-def test_a_preview_compares_with_what_is_deployed(fp: FakeProcess) -> None:
+def test_a_preview_equals_the_manifest_of_the_same_revision(fp: FakeProcess) -> None:
     hook = {"path": "platform/templates/test.yaml", "manifest": "kind: Pod\n"}
     rendered = {"manifest": "---\nkind: Service\n", "hooks": [hook]}
-    upgrade = [
-        "helm",
-        "upgrade",
-        "platform",
-        "chart",
-        "--values=a.yaml",
-        "--dry-run=server",
-        "--output=json",
-        *SCOPE,
-    ]
+    upgrade = ["helm", "upgrade", "platform", "chart", "--values=a.yaml"]
+    upgrade += ["--dry-run=server", "--output=json", *SCOPE]
     fp.register(upgrade, stdout=[json.dumps(rendered)])
     fp.register(
         ["helm", "get", "manifest", "platform", "--revision=3", *SCOPE],
@@ -149,7 +121,7 @@ def test_a_preview_compares_with_what_is_deployed(fp: FakeProcess) -> None:
     )
     hooks = ["---", "# Source: platform/templates/test.yaml", "kind: Pod"]
     fp.register(["helm", "get", "hooks", "platform", "--revision=3", *SCOPE], stdout=hooks)
-    assert FOUR.preview(Path("chart"), [Path("a.yaml")]) == FOUR.manifest(3)
+    assert FOUR.preview(ChartFiles(Path("chart"), (Path("a.yaml"),))) == FOUR.manifest(3)
 
 
 def test_reads_values_and_notes(fp: FakeProcess) -> None:
@@ -162,7 +134,7 @@ def test_reads_values_and_notes(fp: FakeProcess) -> None:
     assert FOUR.notes() == "Say hello."
 
 
-def test_keeps_its_releases_where_they_are_repaired(
+def test_the_users_helm_driver_has_no_effect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HELM_DRIVER", "configmap")
@@ -176,4 +148,5 @@ def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
     fp.register(
         ["helm", "upgrade", "platform", "chart", "--install", '--values="/a, b/c.yaml"', fp.any()]
     )
-    FOUR.upgrade(Path("chart"), [Path("/a, b/c.yaml")], description="", seconds=90, watcher=QUIET)
+    files = ChartFiles(Path("chart"), (Path("/a, b/c.yaml"),))
+    FOUR.upgrade(files, description="", seconds=90, watcher=QUIET)

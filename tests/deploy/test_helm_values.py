@@ -1,11 +1,11 @@
-"""Values name images by digest, and are read again."""
+"""Values name images by digest."""
 
 import pytest
 
 from delivery.deploy.helm_values import image_values, pinned_images
 
 
-def test_values_name_every_image_by_digest_and_nothing_else() -> None:
+def test_values_name_each_components_image_by_digest() -> None:
     images = {name: (f"localhost:5001/{name}", "sha256:a") for name in ("api-rest", "base")}
     values = image_values(images, ["api-rest"], {"kafka": ("localhost:5001/kafka", "sha256:b")})
     assert values == {
@@ -26,5 +26,5 @@ def test_values_name_every_image_by_digest_and_nothing_else() -> None:
         {"greeter": {"image": {"tag": "1", "repository": "r", "digest": ""}}},
     ],
 )
-def test_values_may_name_no_image_by_digest(components: object) -> None:
+def test_values_without_an_image_by_digest(components: object) -> None:
     assert pinned_images({"components": components}) == {}

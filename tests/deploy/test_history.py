@@ -1,4 +1,4 @@
-"""What serves, and what to go back to, follows from the history alone."""
+"""The history says what is deployed, and what to roll back to."""
 
 from datetime import UTC, datetime
 
@@ -18,11 +18,11 @@ def history(*states: str) -> History:
     return History(tuple(revisions))
 
 
-def test_what_serves_is_the_last_that_went_well() -> None:
-    found = history("superseded", "deployed", "failed").serving
-    assert found is not None
-    assert found.number == 2
-    assert history("failed").serving is None
+def test_what_is_deployed_is_the_last_successful_revision() -> None:
+    deployed = history("superseded", "deployed", "failed").deployed
+    assert deployed is not None
+    assert deployed.number == 2
+    assert history("failed").deployed is None
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_what_serves_is_the_last_that_went_well() -> None:
         ((), None),
     ],
 )
-def test_only_the_last_revision_can_be_stuck(states: tuple[str, ...], number: int | None) -> None:
-    found = history(*states).pending
-    assert (found.number if found else None) == number
+def test_only_the_last_revision_can_be_pending(states: tuple[str, ...], number: int | None) -> None:
+    pending = history(*states).pending
+    assert (pending.number if pending else None) == number
 
 
 @pytest.mark.parametrize(
@@ -51,54 +51,55 @@ def test_only_the_last_revision_can_be_stuck(states: tuple[str, ...], number: in
         (("superseded", "failed"), 1),
     ],
 )
-def test_goes_back_to_the_last_good_one_before(states: tuple[str, ...], number: int) -> None:
+def test_the_rollback_target_is_the_last_successful_revision_before(
+    states: tuple[str, ...], number: int
+) -> None:
     assert history(*states).rollback_target().number == number
 
 
-def test_goes_back_to_the_one_that_is_told_if_it_went_well() -> None:
+def test_a_requested_revision_has_to_have_succeeded() -> None:
     revisions = history("superseded", "failed", "superseded", "deployed")
     assert revisions.rollback_target(1).number == 1
-    with pytest.raises(
-        DeclarationError, match="revision 2: there is none that went well"
-    ) as caught:
+    message = "cannot roll back to revision 2: no revision of that number succeeded"
+    with pytest.raises(DeclarationError, match=message) as caught:
         revisions.rollback_target(2)
     assert "1 (platform-0.1.0" in caught.value.hint
     assert "3 (platform-0.1.0" in caught.value.hint
 
 
 @pytest.mark.parametrize("states", [("deployed",), ("failed", "deployed"), ()])
-def test_there_may_be_nothing_to_go_back_to(states: tuple[str, ...]) -> None:
+def test_a_history_may_have_no_rollback_target(states: tuple[str, ...]) -> None:
     with pytest.raises(DeclarationError, match="no earlier revision"):
         history(*states).rollback_target()
 
 
-def told(number: int, description: str, status: str = "superseded") -> Revision:
+def revision(number: int, description: str, status: str = "superseded") -> Revision:
     when = datetime(2026, 11, 21, tzinfo=UTC)
     return Revision(number, status, when, "platform-0.1.0", description)
 
 
-def test_a_revision_says_what_it_or_the_one_that_it_repeats_is_made_of() -> None:
+def test_versions_come_from_the_description_also_after_a_rollback() -> None:
     versions = {"api-rest": "0.1.0-dev.26+cd38d5a", "platform-chart": "0.1.0"}
     revisions = [
-        told(1, describe(versions)),
-        told(2, "Upgrade complete"),
-        told(3, "Rollback to 1"),
-        told(4, "Rollback to 3"),
-        told(5, "Rollback to 9"),
-        told(6, 'Upgrade "platform" failed: context deadline exceeded'),
-        told(7, ""),
+        revision(1, describe(versions)),
+        revision(2, "Upgrade complete"),
+        revision(3, "Rollback to 1"),
+        revision(4, "Rollback to 3"),
+        revision(5, "Rollback to 9"),
+        revision(6, 'Upgrade "platform" failed: context deadline exceeded'),
+        revision(7, ""),
     ]
-    found = [History(tuple(revisions)).versions(one) for one in revisions]
-    assert found == [versions, {}, versions, versions, {}, {}, {}]
+    read = [History(tuple(revisions)).versions(each) for each in revisions]
+    assert read == [versions, {}, versions, versions, {}, {}, {}]
 
 
-def test_where_one_can_go_back_to_is_said_by_what_it_is_made_of() -> None:
+def test_the_hint_lists_possible_revisions_with_their_versions() -> None:
     revisions = [
-        told(1, "api-rest 0.2.0, platform-chart 0.2.0"),
-        told(2, "Rollback to 1"),
-        told(3, "", "deployed"),
+        revision(1, "api-rest 0.2.0, platform-chart 0.2.0"),
+        revision(2, "Rollback to 1"),
+        revision(3, "", "deployed"),
     ]
     with pytest.raises(DeclarationError) as caught:
         History(tuple(revisions)).rollback_target(9)
-    made_of = "api-rest 0.2.0, platform-chart 0.2.0, 2026-11-21 00:00:00"
-    assert caught.value.hint == f"those that did: 1 ({made_of}); 2 ({made_of})"
+    versions = "api-rest 0.2.0, platform-chart 0.2.0, 2026-11-21 00:00:00"
+    assert caught.value.hint == f"pass --revision with one of: 1 ({versions}); 2 ({versions})"

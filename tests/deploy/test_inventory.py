@@ -1,4 +1,4 @@
-"""Which versions serve, as far as it can be told."""
+"""Which versions are deployed, as far as that is known."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def release(version: str, digest: str = A, line: str = "release") -> Release:
 
 
 class Helm:
-    """Helm with a history: chart and image of each revision, and what it is described with."""
+    """Helm with a history: the chart, image digest and description of each revision."""
 
     def __init__(self, *revisions: tuple[str, ...]) -> None:
         self.revisions = revisions
@@ -62,35 +62,35 @@ def target(*revisions: tuple[str, ...], environment: str = "staging") -> Target:
 def look(
     declaration: Declaration, *revisions: tuple[str, ...], environment: str = "staging"
 ) -> Contents:
-    """What serves, of these revisions."""
-    found = inventory.look(declaration, target(*revisions, environment=environment))
-    assert found
-    return found.contents
+    """What is deployed, with these revisions."""
+    deployed = inventory.read_deployed(declaration, target(*revisions, environment=environment))
+    assert deployed
+    return deployed.contents
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
-    """What the registry holds, newest first."""
-    found: list[Release] = []
+def published(monkeypatch: pytest.MonkeyPatch) -> list[Release]:
+    """The releases of the registry, newest first."""
+    releases: list[Release] = []
     monkeypatch.setattr(inventory, "is_reachable", lambda _address: True)
-    monkeypatch.setattr(catalog, "versions", lambda _registry: [one.version for one in found])
+    monkeypatch.setattr(catalog, "versions", lambda _registry: [each.version for each in releases])
     monkeypatch.setattr(
         catalog,
         "find",
-        lambda _registry, version: next(one for one in found if one.version == version),
+        lambda _registry, version: next(each for each in releases if each.version == version),
     )
-    return found
+    return releases
 
 
 @pytest.fixture(autouse=True)
-def decided(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What git says of the versions to come."""
-    found = {"api-rest": "0.1.0-dev.26", "platform-chart": "0.1.0-dev.30"}
-    monkeypatch.setattr(inventory, "_coming", lambda _declaration: found)
-    return found
+def next_versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The versions that this clone would publish."""
+    versions = {"api-rest": "0.1.0-dev.26", "platform-chart": "0.1.0-dev.30"}
+    monkeypatch.setattr(inventory, "_next_versions", lambda _declaration: versions)
+    return versions
 
 
-def test_a_release_says_its_versions_and_digests(declaration: Declaration) -> None:
+def test_the_contents_of_a_release(declaration: Declaration) -> None:
     assert inventory.contents_of_release(declaration, release("1.0.0")) == Contents(
         versions={"api-rest": "1.0.0-app", "platform-chart": "1.0.0"},
         digests={"api-rest": A, "platform-chart": B},
@@ -107,34 +107,34 @@ def images(key: str = "cd38d5a" + "0" * 25, digest: str = A) -> dict[str, Releas
     return {"api-rest": ReleasedPart("localhost:5001/api-rest", key, digest)}
 
 
-def test_what_is_unreleased_is_named_by_the_version_to_come_and_its_bytes(
-    declaration: Declaration, clone: Path, decided: dict[str, str]
+def test_unreleased_images_are_named_by_the_next_version_and_their_key(
+    declaration: Declaration, clone: Path, next_versions: dict[str, str]
 ) -> None:
-    found = inventory.contents_of_clone(declaration, images())
-    assert found.versions["api-rest"] == "0.1.0-dev.26+cd38d5a"
-    assert found.digests["api-rest"] == A
-    chart = found.versions["platform-chart"]
-    assert chart == f"0.1.0-dev.30+{found.digests['platform-chart'][:7]}"
+    contents = inventory.contents_of_clone(declaration, images())
+    assert contents.versions["api-rest"] == "0.1.0-dev.26+cd38d5a"
+    assert contents.digests["api-rest"] == A
+    chart = contents.versions["platform-chart"]
+    assert chart == f"0.1.0-dev.30+{contents.digests['platform-chart'][:7]}"
     assert (
         inventory.contents_of_clone(declaration, images("0" * 32, B)).versions["platform-chart"]
         == chart
     )
     (clone / "platform-chart" / "values.yaml").write_text("more: true\n")
     assert inventory.contents_of_clone(declaration, images()).versions["platform-chart"] != chart
-    decided.clear()  # no git
+    next_versions.clear()  # no git
     assert inventory.contents_of_clone(declaration, images()).versions["api-rest"] == "cd38d5a"
 
 
 @pytest.mark.usefixtures("clone")
-def test_what_serves_with_the_same_bytes_keeps_its_name(
-    declaration: Declaration, decided: dict[str, str]
+def test_unchanged_bytes_keep_their_name(
+    declaration: Declaration, next_versions: dict[str, str]
 ) -> None:
-    before = inventory.contents_of_clone(declaration, images())
-    decided |= {"api-rest": "0.1.0-dev.27", "platform-chart": "0.1.0-dev.31"}
-    assert inventory.contents_of_clone(declaration, images(), before) == before
-    other = inventory.contents_of_clone(declaration, images("0" * 32, B), before)
+    previous = inventory.contents_of_clone(declaration, images())
+    next_versions |= {"api-rest": "0.1.0-dev.27", "platform-chart": "0.1.0-dev.31"}
+    assert inventory.contents_of_clone(declaration, images(), previous) == previous
+    other = inventory.contents_of_clone(declaration, images("0" * 32, B), previous)
     assert other.versions["api-rest"] == "0.1.0-dev.27+0000000"
-    assert other.versions["platform-chart"] == before.versions["platform-chart"]
+    assert other.versions["platform-chart"] == previous.versions["platform-chart"]
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_what_serves_with_the_same_bytes_keeps_its_name(
         ),
     ],
 )
-@pytest.mark.usefixtures("held")
-def test_what_serves_already_is_unchanged(
+@pytest.mark.usefixtures("published")
+def test_components_with_the_same_bytes_are_unchanged(
     declaration: Declaration, revision: tuple[str, ...], new: Release, expected: set[str]
 ) -> None:
     assert (
@@ -166,24 +166,24 @@ def test_what_serves_already_is_unchanged(
     )
 
 
-def test_where_nothing_is_deployed_nothing_serves(declaration: Declaration) -> None:
-    assert inventory.look(declaration, target()) is None
+def test_without_a_revision_nothing_is_deployed(declaration: Declaration) -> None:
+    assert inventory.read_deployed(declaration, target()) is None
 
 
-def test_a_revision_is_what_it_was_described_with_and_nobody_is_asked(
+def test_a_described_revision_is_named_without_the_registry(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inventory, "is_reachable", None)
     description = "api-rest 0.1.0-dev.26+cd38d5a, platform-chart 0.1.0-dev.30+0123456"
-    found = inventory.look(
+    deployed = inventory.read_deployed(
         declaration, target(("platform-0.1.0", B), ("platform-0.1.0", A, description))
     )
-    assert found
-    assert (found.revision.number, found.images) == (
+    assert deployed
+    assert (deployed.revision.number, deployed.images) == (
         2,
         {"api-rest": ("localhost:5001/api-rest", A)},
     )
-    assert found.contents == Contents(
+    assert deployed.contents == Contents(
         versions={"api-rest": "0.1.0-dev.26+cd38d5a", "platform-chart": "0.1.0-dev.30+0123456"},
         digests={"api-rest": A},
     )
@@ -200,32 +200,32 @@ def test_a_revision_is_what_it_was_described_with_and_nobody_is_asked(
         ("staging", [], None),
     ],
 )
-def test_a_revision_without_a_description_is_the_release_of_the_same_bytes_that_fits_there(
+def test_a_revision_without_versions_is_the_allowed_release_of_the_same_bytes(
     declaration: Declaration,
-    held: list[Release],
+    published: list[Release],
     environment: str,
     versions: Sequence[tuple[str, str]],
     expected: str | None,
 ) -> None:
-    held += [release(version, A, line) for version, line in versions]
-    found = look(declaration, ("platform-1.0.0", A), environment=environment)
+    published += [release(version, A, line) for version, line in versions]
+    deployed = look(declaration, ("platform-1.0.0", A), environment=environment)
     by_digest = {"api-rest": "sha256:aaaaaaaaaaaa", "platform-chart": "1.0.0"}
     named = {"api-rest": f"{expected}-app", "platform-chart": expected}
-    assert found.versions == (named if expected else by_digest)
-    assert found.digests["api-rest"] == A
+    assert deployed.versions == (named if expected else by_digest)
+    assert deployed.digests["api-rest"] == A
 
 
-def test_without_a_registry_digests_are_names(declaration: Declaration) -> None:
+def test_without_a_registry_images_are_named_by_their_digests(declaration: Declaration) -> None:
     assert look(declaration, ("platform-1.0.0", A)).versions["api-rest"] == "sha256:aaaaaaaaaaaa"
 
 
 @pytest.mark.parametrize("description", ["", "api-rest 1.0.0-app, platform-chart 1.0.0"])
-def test_a_revision_from_before_a_component_was_added_is_known_all_the_same(
-    declaration: Declaration, held: list[Release], description: str
+def test_a_revision_is_named_without_a_component_that_was_added_later(
+    declaration: Declaration, published: list[Release], description: str
 ) -> None:
-    held += [] if description else [release("1.0.0")]
+    published += [] if description else [release("1.0.0")]
     more = {**declaration.images, "greeter": declaration.images["api-rest"]}
     later = declaration.model_copy(update={"images": more})
-    found = look(later, ("platform-1.0.0", A, description))
-    assert found.versions == {"api-rest": "1.0.0-app", "platform-chart": "1.0.0"}
-    assert found.digests["api-rest"] == A
+    deployed = look(later, ("platform-1.0.0", A, description))
+    assert deployed.versions == {"api-rest": "1.0.0-app", "platform-chart": "1.0.0"}
+    assert deployed.digests["api-rest"] == A

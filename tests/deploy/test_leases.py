@@ -1,4 +1,4 @@
-"""Who is at a release is told by a Lease, whatever the clocks say."""
+"""What a Lease says about its holder."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,67 +9,49 @@ from delivery.deploy.leases import (
     REQUEST_SECONDS,
     RETRY_SECONDS,
     STOP_SECONDS,
+    Holder,
+    read_holder,
 )
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 5, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=5)
+NEW = leases.new_lease("deploy", "me", NOW)
 
 
-def test_reads_back_what_it_made() -> None:
-    found = leases.read(leases.made("deploy", "me", NOW))
-    assert (found.holder, found.since, found.renewed, found.version) == ("me", NOW, NOW, "")
+def test_a_new_lease_names_its_holder() -> None:
+    assert read_holder(NEW) == Holder("me", NOW, "")
 
 
-def test_taking_keeps_the_version_so_that_of_two_one_is_refused() -> None:
-    given = {
-        **leases.made("deploy", "you", NOW),
-        "metadata": {"name": "deploy", "resourceVersion": "7"},
-    }
-    later = NOW + timedelta(minutes=1)
-    taken = leases.taken(given, "me", later)
-    assert leases.read(taken) == leases.Holding("me", later, later, "7")
-    assert taken["spec"]["leaseTransitions"] == 2
-    assert leases.read(given).holder == "you"
+def test_a_second_holder_keeps_the_version_so_that_a_third_is_refused() -> None:
+    lease = {**NEW, "metadata": {"name": "deploy", "resourceVersion": "7"}}
+    acquired = leases.acquired(lease, "you", LATER)
+    assert read_holder(acquired) == Holder("you", LATER, "7")
+    assert acquired["spec"]["leaseTransitions"] == 2
+    assert read_holder(lease).name == "me"
 
 
-def test_renewing_keeps_the_holder_and_since_when() -> None:
-    later = NOW + timedelta(seconds=5)
-    found = leases.read(leases.renewed(leases.made("deploy", "me", NOW), later))
-    assert (found.holder, found.since, found.renewed) == ("me", NOW, later)
+def test_a_renewed_lease_keeps_its_holder_and_a_released_one_has_none() -> None:
+    renewed = leases.renewed(NEW, LATER)
+    assert read_holder(renewed) == read_holder(NEW)
+    assert renewed["spec"]["renewTime"] > NEW["spec"]["renewTime"]
+    assert read_holder(leases.released(NEW)).name == ""
 
 
-def test_a_released_one_has_no_holder() -> None:
-    assert leases.read(leases.released(leases.made("deploy", "me", NOW))).holder == ""
-
-
-def test_a_holder_is_dead_when_no_renewal_is_seen_for_longer_than_the_lease() -> None:
-    found = leases.read(leases.made("deploy", "me", NOW))
-    assert not found.dead(LEASE_SECONDS)
-    assert found.dead(LEASE_SECONDS + 0.1)
-
-
-def test_a_holder_goes_on_until_the_deadline_after_its_last_renewal() -> None:
-    assert leases.is_kept(100, 100 + RENEW_DEADLINE_SECONDS - 0.1)
-    assert not leases.is_kept(100, 100 + RENEW_DEADLINE_SECONDS)
-
-
-def test_the_holder_has_stopped_before_others_begin_and_may_fail_once_to_renew() -> None:
+def test_helm_has_ended_before_the_next_holder_starts_and_one_renewal_may_fail() -> None:
     assert RENEW_DEADLINE_SECONDS + STOP_SECONDS < LEASE_SECONDS
     assert 2 * (RETRY_SECONDS + REQUEST_SECONDS) <= RENEW_DEADLINE_SECONDS
 
 
-def test_a_holder_that_came_back_is_another_one_though_it_has_the_same_name() -> None:
-    first = leases.made("deploy", "me", NOW)
-    later = NOW + timedelta(seconds=5)
+def test_a_holder_that_acquires_the_lease_again_is_another_holder() -> None:
     renewed = {
-        **leases.renewed(first, later),
+        **leases.renewed(NEW, LATER),
         "metadata": {"name": "deploy", "resourceVersion": "8"},
     }
-    assert leases.read(renewed).is_same(leases.read(first))
-    assert not leases.read(leases.taken(first, "me", later)).is_same(leases.read(first))
-    assert not leases.read(leases.made("deploy", "you", NOW)).is_same(leases.read(first))
+    assert read_holder(renewed).is_same(read_holder(NEW))
+    assert not read_holder(leases.acquired(NEW, "me", LATER)).is_same(read_holder(NEW))
+    assert not read_holder(leases.new_lease("deploy", "you", NOW)).is_same(read_holder(NEW))
 
 
-def test_what_was_begun_before_the_holder_came_is_not_the_holders() -> None:
-    found = leases.read(leases.made("deploy", "me", NOW))
-    assert found.covers(NOW + timedelta(seconds=1))
-    assert not found.covers(NOW - timedelta(seconds=1))
+def test_a_holder_has_the_lease_from_when_it_acquired_it() -> None:
+    assert read_holder(NEW).had_lease_at(LATER)
+    assert not read_holder(NEW).had_lease_at(NOW - timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""Of two deploys the second waits, and one that died is not waited for."""
+"""Of two deploys the second waits, unless the first has died."""
 
 import json
 import threading
@@ -19,94 +19,91 @@ from delivery.deploy.leases import (
     REQUEST_SECONDS,
     RETRY_SECONDS,
 )
-from delivery.deploy.lock import Turn
+from delivery.deploy.lock import Lock
 from delivery.errors import CommandError, DeployError
+
+NAME = "platform-deploy"
 
 
 class Cluster:
-    """A namespace with one Lease, versions and conflicts as the API has them; before_put stands for somebody faster."""
+    """A namespace with one Lease, and the API's versions and conflicts."""
 
-    def __init__(self, held: dict[str, Any] | None = None) -> None:
-        self.held = held
+    def __init__(self, lease: dict[str, Any] | None = None) -> None:
+        self.lease = lease
         self.version = 1
-        self.before_put: list[dict[str, Any] | None] = []
+        self.before_put: list[dict[str, Any] | None] = []  # what another client puts just before
         self.down = False
         self.down_for_reading = False
         self.loses_answer = False
-        self.while_asked: Callable[[], object] = lambda: None
+        self.during_put: Callable[[], object] = lambda: None
 
-    def within(self, seconds: float) -> "Quick":
+    def within(self, seconds: float) -> "QuickCluster":
         assert seconds == REQUEST_SECONDS
-        return Quick(self)
+        return QuickCluster(self)
 
     def find(self, _kind: str, _name: str) -> dict[str, Any] | None:
         if self.down or self.down_for_reading:
             raise failed("connection refused")
-        if self.held is None:
+        if self.lease is None:
             return None
-        metadata = {**self.held["metadata"], "resourceVersion": str(self.version)}
-        return cast("dict[str, Any]", json.loads(json.dumps({**self.held, "metadata": metadata})))
+        metadata = {**self.lease["metadata"], "resourceVersion": str(self.version)}
+        return cast("dict[str, Any]", json.loads(json.dumps({**self.lease, "metadata": metadata})))
 
-    def made(self, made: dict[str, Any]) -> dict[str, Any]:
-        self._others()
-        if self.held is not None:
+    def create(self, lease: dict[str, Any]) -> dict[str, Any]:
+        self._other_clients()
+        if self.lease is not None:
             raise failed('leases "platform-deploy" already exists')
-        return self._put(made)
+        return self._put(lease)
 
-    def replaced(self, changed: dict[str, Any]) -> dict[str, Any]:
-        self._others()
-        if changed["metadata"]["resourceVersion"] != str(self.version):
-            raise failed(
-                "the object has been modified; please apply your changes to the latest version"
-            )
-        return self._put(changed)
+    def replace(self, lease: dict[str, Any]) -> dict[str, Any]:
+        self._other_clients()
+        if lease["metadata"]["resourceVersion"] != str(self.version):
+            raise failed("the object has been modified; please apply your changes to the latest")
+        return self._put(lease)
 
-    def put_by_others(self, held: dict[str, Any] | None) -> None:
-        self.held = held
+    def put_by_another(self, lease: dict[str, Any] | None) -> None:
+        self.lease = lease
         self.version += 1
 
-    def _others(self) -> None:
-        self.while_asked()
+    def _other_clients(self) -> None:
+        self.during_put()
         if self.down:
             raise failed("connection refused")
         if self.before_put:
-            self.put_by_others(self.before_put.pop(0))
+            self.put_by_another(self.before_put.pop(0))
 
-    def _put(self, given: dict[str, Any]) -> dict[str, Any]:
-        self.held = given
-        self.version += 1
-        found = self.find("Lease", "")
+    def _put(self, lease: dict[str, Any]) -> dict[str, Any]:
+        self.put_by_another(lease)
         if self.loses_answer:
             self.loses_answer = False
             raise failed("connection reset by peer")
-        assert found is not None
-        return found
+        stored = self.find("Lease", "")
+        assert stored is not None
+        return stored
 
     @property
     def holder(self) -> str:
-        assert self.held is not None
-        return leases.read(self.held).holder
+        assert self.lease is not None
+        return leases.read_holder(self.lease).name
 
 
-class Quick:
-    """The cluster for requests that have a limit; there is no other way to change the lease."""
+class QuickCluster:
+    """The cluster with a time limit on requests: only this one can change the Lease."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.find, self.create, self.replace = cluster.find, cluster.made, cluster.replaced
+        self.find, self.create, self.replace = cluster.find, cluster.create, cluster.replace
 
 
 def failed(tail: str) -> CommandError:
     return CommandError("put", argv=["kubectl"], returncode=1, tail=tail)
 
 
-def theirs(age: float = 0) -> dict[str, Any]:
-    return leases.made(
-        "platform-deploy", "you@there pid 7", datetime.now(UTC) - timedelta(seconds=age)
-    )
+def others(age: float = 0, holder: str = "you@there pid 7") -> dict[str, Any]:
+    return leases.new_lease(NAME, holder, datetime.now(UTC) - timedelta(seconds=age))
 
 
 class Clock:
-    """A monotonic clock that goes on when somebody sleeps, and what happens then."""
+    """A monotonic clock that only sleeping moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -130,120 +127,111 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def hold(cluster: Cluster, seconds: int = 60, pause: float = RETRY_SECONDS) -> Any:  # noqa: ANN401  # a context manager
-    return lock.hold(cast("Kubernetes", cluster), "platform-deploy", seconds=seconds, pause=pause)
+def acquire(cluster: Cluster, seconds: int = 60, pause: float = RETRY_SECONDS) -> Any:  # noqa: ANN401  # a context manager
+    return lock.acquire(cast("Kubernetes", cluster), NAME, seconds=seconds, pause=pause)
 
 
-def test_holds_it_while_at_work_and_gives_it_back() -> None:
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_a_lock_is_released_when_the_work_ends(error: type[BaseException] | None) -> None:
     cluster = Cluster()
-    with hold(cluster) as turn:
-        assert "pid" in cluster.holder
-        assert turn.dead is None
-        turn.check()
+    try:
+        with acquire(cluster) as held:
+            assert "pid" in cluster.holder
+            held.check()
+            if error:
+                raise error
+    except KeyboardInterrupt:
+        pass
     assert cluster.holder == ""
-    with hold(cluster) as turn:
-        assert turn.dead is None
+    with acquire(cluster) as held:
+        assert held.dead_holder is None
 
 
-def test_gives_it_back_when_the_work_fails() -> None:
-    cluster = Cluster()
-    with pytest.raises(KeyboardInterrupt), hold(cluster):
-        raise KeyboardInterrupt
-    assert cluster.holder == ""
-
-
-def test_waits_for_who_has_it_and_says_who(
+def test_the_second_deploy_waits_and_names_the_first(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster = Cluster(theirs())
+    cluster = Cluster(others())
 
-    def give_back() -> None:
+    def release() -> None:
         if clock.sleeps == 3:
-            assert cluster.held is not None
-            cluster.put_by_others(leases.released(cluster.held))
+            assert cluster.lease is not None
+            cluster.put_by_another(leases.released(cluster.lease))
 
-    clock.on_sleep = give_back
-    with hold(cluster) as turn:
+    clock.on_sleep = release
+    with acquire(cluster) as held:
         assert clock.sleeps == 3
-        assert turn.dead is None
-    assert capsys.readouterr().out.count("you@there pid 7 is at platform-deploy since") == 1
+        assert held.dead_holder is None
+    assert capsys.readouterr().out.count("you@there pid 7 holds platform-deploy since") == 1
 
 
-def test_waits_no_longer_than_it_may() -> None:
-    with (
-        pytest.raises(
-            DeployError, match="wait for you@there pid 7 to be done with platform-deploy"
-        ),
-        hold(Cluster(theirs()), -1),
-    ):
+def test_waiting_has_a_time_limit() -> None:
+    message = "cannot lock platform-deploy: you@there pid 7 still holds it after -1 s"
+    with pytest.raises(DeployError, match=message), acquire(Cluster(others()), -1):
         pass
 
 
 @pytest.mark.parametrize("age", [0, 3600, -3600])
-def test_takes_over_from_one_that_died_whatever_its_clock_said(clock: Clock, age: float) -> None:
+def test_a_dead_holder_is_replaced_whatever_its_clock_was(clock: Clock, age: float) -> None:
     began = clock.now
-    with hold(Cluster(theirs(age))) as turn:
-        assert turn.dead is not None
-        assert turn.dead.holder == "you@there pid 7"
+    with acquire(Cluster(others(age))) as held:
+        assert held.dead_holder is not None
+        assert held.dead_holder.name == "you@there pid 7"
         assert LEASE_SECONDS < clock.now - began <= LEASE_SECONDS + RETRY_SECONDS
 
 
-def test_one_that_renews_late_but_in_time_is_not_dead(clock: Clock) -> None:
-    cluster = Cluster(theirs())
+def test_a_holder_that_renews_late_but_in_time_is_not_dead(clock: Clock) -> None:
+    cluster = Cluster(others())
 
     def renew() -> None:
         if clock.sleeps % (LEASE_SECONDS / RETRY_SECONDS) == 0:
-            cluster.put_by_others(cluster.held)
+            cluster.put_by_another(cluster.lease)
 
     clock.on_sleep = renew
-    seconds = 10 * LEASE_SECONDS
-    with pytest.raises(DeployError, match="to be done with platform"), hold(cluster, seconds):
+    with (
+        pytest.raises(DeployError, match="still holds it"),
+        acquire(cluster, 10 * LEASE_SECONDS),
+    ):
         pass
 
 
-def test_of_two_who_are_as_fast_one_waits(clock: Clock) -> None:
-    cluster = Cluster(leases.released(theirs()))
-    cluster.before_put = [theirs()]  # taken just before us, by one that dies then
-    with hold(cluster) as turn:
-        assert turn.dead is not None
+@pytest.mark.parametrize("lease", [None, leases.released(others())])
+def test_of_two_that_acquire_at_once_one_waits(clock: Clock, lease: dict[str, Any] | None) -> None:
+    cluster = Cluster(lease)
+    cluster.before_put = [others()]  # it dies then
+    with acquire(cluster) as held:
+        assert held.dead_holder is not None
     assert clock.sleeps
 
 
-def test_of_two_who_make_it_one_waits(clock: Clock) -> None:
-    cluster = Cluster()
-    cluster.before_put = [theirs()]
-    with hold(cluster) as turn:
-        assert turn.dead is not None
-    assert clock.sleeps
+@pytest.mark.parametrize("lease", [None, leases.released(others())])
+def test_the_lock_counts_from_before_the_request(
+    clock: Clock, lease: dict[str, Any] | None
+) -> None:
+    cluster, began = Cluster(lease), clock.now
+    cluster.during_put = lambda: clock.sleep(3)
+    with acquire(cluster) as held:
+        assert held.renewed == began
 
 
-@pytest.mark.parametrize("held", [None, leases.released(theirs())])
-def test_counts_from_when_it_asked_for_the_lease(clock: Clock, held: dict[str, Any] | None) -> None:
-    cluster, began = Cluster(held), clock.now
-    cluster.while_asked = lambda: clock.sleep(3)
-    with hold(cluster) as turn:
-        assert turn.renewed == began
-
-
-def test_another_refusal_is_told_as_it_is() -> None:
+def test_another_refusal_is_raised_as_it_is() -> None:
     cluster = Cluster()
     cluster.down = True
-    with pytest.raises(CommandError), hold(cluster):
+    with pytest.raises(CommandError), acquire(cluster):
         pass
 
 
 class Holder:
-    """A holder of the lease that renews it when it is told to."""
+    """A holder of the Lease that renews it on call instead of in a thread."""
 
     def __init__(self, cluster: Cluster) -> None:
-        cluster.put_by_others(leases.made("platform-deploy", "me", datetime.now(UTC)))
-        found = cluster.find("Lease", "platform-deploy")
-        assert found is not None
-        self.turn = Turn("platform-deploy", None, renewed=time.monotonic())
-        self.lease, self._cluster = found, cluster.within(REQUEST_SECONDS)
+        cluster.put_by_another(others(holder="me"))
+        lease = cluster.find("Lease", NAME)
+        assert lease is not None
+        self.lock = Lock(NAME, None, renewed=time.monotonic())
+        self.lease, self._cluster = lease, cluster.within(REQUEST_SECONDS)
 
     def renew(self) -> None:
-        self.lease = lock._renew(cast("Kubernetes", self._cluster), self.lease, self.turn)
+        self.lease = lock._renew(cast("Kubernetes", self._cluster), self.lease, self.lock)
 
 
 def test_a_renewal_counts_from_when_it_was_sent(clock: Clock) -> None:
@@ -251,82 +239,74 @@ def test_a_renewal_counts_from_when_it_was_sent(clock: Clock) -> None:
     holder = Holder(cluster)
     clock.now += 9
     sent = clock.now
-    cluster.while_asked = lambda: clock.sleep(4)
+    cluster.during_put = lambda: clock.sleep(4)
     holder.renew()
-    assert holder.turn.renewed == sent
+    assert holder.lock.renewed == sent
     clock.now = sent + RENEW_DEADLINE_SECONDS - 0.1
-    holder.turn.check()
+    holder.lock.check()
 
 
-def test_a_renewal_that_was_applied_though_its_answer_was_lost_is_ours(clock: Clock) -> None:
+def test_a_renewal_whose_answer_is_lost_does_not_lose_the_lock(clock: Clock) -> None:
     cluster = Cluster()
     holder = Holder(cluster)
     began = clock.now
     cluster.loses_answer = True
-    # First the one whose answer is lost, then one that is refused: it was made from an old version.
+    # First the lost answer, then a refusal: the second renewal was made from an old version.
     for _ in range(2):
         clock.now += RETRY_SECONDS
         holder.renew()
-        assert holder.turn.renewed == began
-    holder.turn.check()
+        assert holder.lock.renewed == began
+    holder.lock.check()
     clock.now += RETRY_SECONDS
     holder.renew()
-    assert holder.turn.renewed == clock.now
+    assert holder.lock.renewed == clock.now
 
 
-def test_a_lease_that_somebody_else_has_is_lost_at_once() -> None:
+@pytest.mark.parametrize(
+    ("lease", "message"),
+    [
+        (others(), "you@there pid 7 has it now; nothing is rolled back"),
+        (others(-40, "me"), "me has it now"),  # the same name, acquired later
+        (leases.released(others()), "nobody has it now"),
+    ],
+)
+def test_a_lease_with_another_holder_is_lost_at_once(lease: dict[str, Any], message: str) -> None:
     cluster = Cluster()
     holder = Holder(cluster)
-    cluster.put_by_others(theirs())
+    cluster.put_by_another(lease)
     holder.renew()
-    with pytest.raises(DeployError, match="you@there pid 7 has it now; nothing is rolled back"):
-        holder.turn.check()
+    with pytest.raises(DeployError, match=message):
+        holder.lock.check()
 
 
-def test_one_of_our_name_that_took_it_later_is_somebody_else() -> None:
+def test_a_refused_renewal_is_retried_when_the_lease_cannot_be_read() -> None:
     cluster = Cluster()
     holder = Holder(cluster)
-    later = datetime.now(UTC) + timedelta(seconds=40)
-    cluster.put_by_others(leases.made("platform-deploy", "me", later))
-    holder.renew()
-    assert holder.turn.lost.is_set()
-
-
-def test_a_lease_that_was_given_back_for_us_is_lost() -> None:
-    cluster = Cluster()
-    holder = Holder(cluster)
-    cluster.put_by_others(leases.released(theirs()))
-    holder.renew()
-    with pytest.raises(DeployError, match="nobody has it now"):
-        holder.turn.check()
-
-
-def test_a_refused_renewal_that_cannot_be_looked_into_is_tried_again() -> None:
-    cluster = Cluster()
-    holder = Holder(cluster)
-    cluster.put_by_others(cluster.held)
+    cluster.put_by_another(cluster.lease)
     cluster.down_for_reading = True
     holder.renew()
-    assert not holder.turn.lost.is_set()
+    assert not holder.lock.lost.is_set()
     cluster.down_for_reading = False
     holder.renew()
     holder.renew()
-    assert not holder.turn.lost.is_set()
-    assert leases.read(holder.lease).version == str(cluster.version)
+    assert not holder.lock.lost.is_set()
+    assert leases.read_holder(holder.lease).version == str(cluster.version)
 
 
-def test_is_lost_for_good_at_the_deadline_though_a_renewal_succeeds_then(clock: Clock) -> None:
+def test_a_lock_is_lost_for_good_at_the_deadline_even_if_a_later_renewal_succeeds(
+    clock: Clock,
+) -> None:
     cluster = Cluster()
     holder = Holder(cluster)
     clock.now += RENEW_DEADLINE_SECONDS
     with pytest.raises(DeployError, match="it could not be renewed for 14 s; nothing"):
-        holder.turn.check()
+        holder.lock.check()
     holder.renew()
     with pytest.raises(DeployError):
-        holder.turn.check()
+        holder.lock.check()
 
 
-def test_the_lease_is_known_to_be_lost_while_a_renewal_hangs(clock: Clock) -> None:
+def test_a_lock_is_lost_while_a_renewal_hangs(clock: Clock) -> None:
     cluster = Cluster()
     asked, answered = threading.Event(), threading.Event()
 
@@ -334,50 +314,48 @@ def test_the_lease_is_known_to_be_lost_while_a_renewal_hangs(clock: Clock) -> No
         asked.set()
         assert answered.wait(60)
 
-    with hold(cluster, pause=0.01) as turn:
-        cluster.while_asked = hang
+    with acquire(cluster, pause=0.01) as held:
+        cluster.during_put = hang
         try:
             assert asked.wait(60)
-            turn.check()
+            held.check()
             clock.now += RENEW_DEADLINE_SECONDS
             with pytest.raises(DeployError, match="cannot keep the lease"):
-                turn.check()
+                held.check()
         finally:
             answered.set()
 
 
-def test_renews_it_until_somebody_else_has_it() -> None:
+def test_the_lease_is_renewed_until_another_holder_has_it() -> None:
     cluster = Cluster()
     renewed = threading.Event()
-    with hold(cluster, pause=0.01) as turn:
-        cluster.while_asked = renewed.set
+    with acquire(cluster, pause=0.01) as held:
+        cluster.during_put = renewed.set
         assert renewed.wait(60)
-        cluster.put_by_others(theirs())
-        assert turn.lost.wait(60)
+        cluster.put_by_another(others())
+        assert held.lost.wait(60)
     assert cluster.holder == "you@there pid 7"
 
 
-def test_one_that_could_not_be_renewed_in_time_is_not_given_back(clock: Clock) -> None:
-    """So that the next deploy knows that this one was cut off."""
+def test_a_lease_that_was_lost_is_not_released(clock: Clock) -> None:
+    """So that the next deploy sees that this one was cut off."""
     cluster = Cluster()
-    with hold(cluster, pause=0.01) as turn:
+    with acquire(cluster, pause=0.01) as held:
         cluster.down = True
         clock.now += RENEW_DEADLINE_SECONDS
-        assert turn.lost.wait(60)
+        assert held.lost.wait(60)
         cluster.down = False
     assert "pid" in cluster.holder
 
 
-def test_one_of_our_name_that_took_it_later_is_left_alone() -> None:
+def test_a_later_holder_of_the_same_name_is_not_released() -> None:
     cluster = Cluster()
-    with hold(cluster):
-        assert cluster.held is not None
-        later = datetime.now(UTC) + timedelta(seconds=40)
-        cluster.put_by_others(leases.made("platform-deploy", cluster.holder, later))
+    with acquire(cluster):
+        cluster.put_by_another(others(-40, cluster.holder))
     assert "pid" in cluster.holder
 
 
-def test_helm_is_ended_in_the_time_that_the_lease_leaves_for_it() -> None:
+def test_helm_ends_in_the_time_that_the_lease_leaves_for_it() -> None:
     kill_seconds = 1
     grace = next(value for name, value in vars(process).items() if name.endswith("GRACE_SECONDS"))
     every = Watcher(on_line=lambda _line: None, tick=lambda: None).every

@@ -1,4 +1,4 @@
-"""Removing a release keeps its data, unless somebody says otherwise."""
+"""Removing a release keeps its data, unless the user asks to remove it."""
 
 import pytest
 
@@ -30,8 +30,8 @@ def remove(
 
 def recorded() -> list[tuple[str, str, str | None]]:
     return [
-        (one.event["stage"], one.event["status"], one.event["details"].get("error"))
-        for one in outbox.waiting()
+        (each.event["stage"], each.event["status"], each.event["details"].get("error"))
+        for each in outbox.waiting()
     ]
 
 
@@ -51,14 +51,14 @@ def test_a_removal_that_fails_is_recorded_and_is_no_failed_deploy(
     cluster: Cluster, declaration: Declaration
 ) -> None:
     cluster.fails["uninstall"] = CommandError(
-        "remove platform", argv=["helm"], returncode=1, tail="stuck"
+        "cannot remove platform", argv=["helm"], returncode=1, tail="stuck"
     )
     with pytest.raises(CommandError):
         remove(declaration)
     assert {row[:2] for row in recorded()} == {("record", "failed")}
 
 
-def test_the_environment_has_no_default_and_production_is_confirmed(
+def test_the_environment_has_to_be_given_and_production_confirmed(
     cluster: Cluster, declaration: Declaration
 ) -> None:
     with pytest.raises(DeclarationError, match="cannot undeploy: no environment given"):
@@ -76,8 +76,8 @@ def test_on_a_terminal_the_environment_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answers = iter(["", "staging"])  # Enter alone chooses nothing
-    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
+    answers = iter(["", "staging"])  # Enter alone selects nothing
+    monkeypatch.setattr(prompt, "someone", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
     remove(declaration, "")
     assert cluster.done == ["uninstall"]
@@ -85,11 +85,11 @@ def test_on_a_terminal_the_environment_is_asked_for(
     assert outbox.waiting()[0].event["environment"] == "staging"
 
 
-def test_the_data_goes_when_asked_for_and_confirmed(
+def test_data_is_removed_when_requested_and_confirmed(
     cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.left = DATA
-    with pytest.raises(DeclarationError, match="nobody is here to be asked"):
+    with pytest.raises(DeclarationError, match="there is no terminal to confirm it on"):
         remove(declaration, data=True)
     assert cluster.done == []
     answers = iter(["yes", "local"])
@@ -105,14 +105,16 @@ def test_the_data_goes_when_asked_for_and_confirmed(
     assert cluster.done == ["uninstall", *deletes]
 
 
-def test_removing_takes_the_pods_of_tests_along(cluster: Cluster, declaration: Declaration) -> None:
+def test_removing_also_removes_the_pods_of_tests(
+    cluster: Cluster, declaration: Declaration
+) -> None:
     cluster.left = {"pods": ["platform-test"]}
     remove(declaration)
     assert cluster.done == ["uninstall", "delete pods platform-test"]
 
 
 @pytest.mark.parametrize("when", ["uninstalled", "asked"])
-def test_who_lost_the_lease_removes_nothing_more(
+def test_a_removal_that_lost_the_lease_removes_nothing_more(
     cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     cluster.left = {"pods": ["platform-test"], **DATA}
@@ -141,4 +143,4 @@ def test_removing_what_does_not_exist_succeeds_and_is_not_recorded(
     cluster.namespaces = {}
     remove(declaration)
     assert (cluster.done, outbox.waiting()) == ([], [])
-    assert "there is no such namespace" in capsys.readouterr().out
+    assert "the namespace does not exist" in capsys.readouterr().out

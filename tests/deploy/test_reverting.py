@@ -1,4 +1,4 @@
-"""Going back: as it was asked for, and what fails its tests."""
+"""Roll back on request, and when the chart's tests fail."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from delivery.deploy import reverting
 from delivery.deploy.history import Revision
-from delivery.deploy.locked_target import hold
+from delivery.deploy.locked_target import lock_target
 from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
 from delivery.deploy.upgrade import Chart, upgrade, write_files
@@ -27,7 +27,7 @@ def _connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorded() -> list[tuple[str, ...]]:
     names = ("component", "version", "environment", "stage", "status")
-    return [tuple(str(one.event[name]) for name in names) for one in outbox.waiting()]
+    return [tuple(str(each.event[name]) for name in names) for each in outbox.waiting()]
 
 
 def roll_back(
@@ -38,7 +38,7 @@ def roll_back(
     )
 
 
-def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(
+def test_a_rollback_names_its_versions_and_is_recorded(
     cluster: Cluster, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.revisions = [
@@ -50,7 +50,7 @@ def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(
     done = roll_back(declaration)
     assert cluster.done == ["rollback 1"]
     assert (
-        "revision 1 serves again in place of 2: api-rest 0.2.0, platform-chart 0.2.0"
+        "revision 1 is deployed again in place of 2: api-rest 0.2.0, platform-chart 0.2.0"
         in capsys.readouterr().out
     )
     assert (done.outcome, done.revision, done.previous) == (Outcome.SUCCEEDED, 3, 2)
@@ -58,13 +58,15 @@ def test_goes_back_to_the_revision_before_says_to_what_and_is_recorded(
     assert recorded()[0] == ("platform-chart", "0.2.0", "local", "deploy", "started")
 
 
-def test_there_may_be_nothing_to_go_back_to(cluster: Cluster, declaration: Declaration) -> None:
+def test_a_history_may_have_no_revision_to_roll_back_to(
+    cluster: Cluster, declaration: Declaration
+) -> None:
     with pytest.raises(DeclarationError, match="no earlier revision"):
         roll_back(declaration)
     assert (cluster.done, outbox.waiting()) == ([], [])
 
 
-def test_production_is_confirmed_and_the_environment_has_no_default(
+def test_the_environment_has_to_be_given_and_production_confirmed(
     cluster: Cluster, declaration: Declaration
 ) -> None:
     cluster.add("deployed", NEW)
@@ -88,29 +90,30 @@ def clone(cluster: Cluster, root: Path) -> Path:
 
 
 def deploy(cluster: Cluster, root: Path) -> None:
-    place = target(cluster)
+    local = target(cluster)
     contents = Contents(versions={"api-rest": "0.3.0", "platform-chart": "0.2.0"})
-    given = write_files(place, Chart(CHART, {}), root)
-    with hold(place, Options()) as held:
-        upgrade(held, place.deployment(Action.DEPLOY, contents, Contents()), given, root)
+    inputs = write_files(local, Chart(CHART, {}), root)
+    with lock_target(local, Options()) as locked:
+        upgrade(locked, local.deployment(Action.DEPLOY, contents, Contents()), inputs, root)
 
 
 def verify(declaration: Declaration, root: Path, *, rollback: bool = True) -> None:
     reverting.verify(declaration, "local", "", Options(rollback=rollback), root)
 
 
-def test_what_serves_is_verified(cluster: Cluster, declaration: Declaration, root: Path) -> None:
+def test_a_verification_that_passes_is_not_recorded(
+    cluster: Cluster, declaration: Declaration, root: Path
+) -> None:
     verify(declaration, root)
     assert (cluster.done, outbox.waiting()) == (["test"], [])
 
 
-def test_what_a_deploy_put_there_is_taken_back_when_it_fails_later_which_is_recorded(
+def test_a_deployed_revision_that_fails_later_is_rolled_back_and_recorded(
     cluster: Cluster, declaration: Declaration, clone: Path
 ) -> None:
     cluster.fails["test"] = failed()
-    with pytest.raises(
-        DeployError, match="the chart's tests failed; revision 1 serves on"
-    ) as caught:
+    message = "the chart's tests failed; revision 1 is deployed again"
+    with pytest.raises(DeployError, match=message) as caught:
         verify(declaration, clone)
     assert cluster.done == ["test", "report", "rollback 1"]
     assert caught.value.rolled_back
@@ -120,7 +123,7 @@ def test_what_a_deploy_put_there_is_taken_back_when_it_fails_later_which_is_reco
     ]
 
 
-def test_in_a_pipeline_it_is_the_stage_that_records_it(
+def test_in_a_pipeline_the_stage_records_it(
     cluster: Cluster, declaration: Declaration, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/delivery/7/")
@@ -130,60 +133,62 @@ def test_in_a_pipeline_it_is_the_stage_that_records_it(
     assert recorded() == []
 
 
-def test_what_cannot_be_taken_back_is_not_said_to_be(
+def test_a_rollback_that_fails_is_not_recorded_as_one(
     cluster: Cluster, declaration: Declaration, clone: Path
 ) -> None:
     cluster.fails = {"test": failed(), "rollback": failed()}
-    with pytest.raises(DeployError, match="tests failed; going back to revision 1 failed"):
+    with pytest.raises(DeployError, match="tests failed; rolling back to revision 1 failed"):
         verify(declaration, clone)
     assert cluster.done == ["test", "report", "rollback 1", "report"]
     assert recorded() == []
 
 
 @pytest.mark.parametrize(
-    "what", ["nothing deployed here", "nothing changed", "deployed since", "another place"]
+    "case", ["nothing deployed here", "nothing changed", "deployed since", "another cluster"]
 )
-def test_what_others_put_there_stays_though_it_fails(
-    cluster: Cluster, declaration: Declaration, root: Path, what: str
+def test_a_revision_of_another_deploy_stays_though_it_fails(
+    cluster: Cluster, declaration: Declaration, root: Path, case: str
 ) -> None:
-    if what != "nothing deployed here":
-        cluster.rendered = OLD if what == "nothing changed" else NEW
+    if case != "nothing deployed here":
+        cluster.rendered = OLD if case == "nothing changed" else NEW
         deploy(cluster, root)
-    if what == "deployed since":
+    if case == "deployed since":
         cluster.add("deployed", NEW)
-    if what == "another place":
+    if case == "another cluster":
         cluster.context = "kind-other"
     cluster.fails["test"] = failed()
     before = list(cluster.done)
-    with pytest.raises(DeployError, match=f"revision {len(cluster.revisions)} serves on") as caught:
+    with pytest.raises(
+        DeployError, match=f"revision {len(cluster.revisions)} stays deployed"
+    ) as caught:
         verify(declaration, root)
     assert cluster.done == [*before, "test", "report"]
     assert not caught.value.rolled_back
 
 
-def test_a_failed_deploy_leaves_nothing_for_a_later_verify_to_take_back(
+def test_after_a_failed_deploy_verify_rolls_nothing_back(
     cluster: Cluster, declaration: Declaration, clone: Path
 ) -> None:
     cluster.fails["preview"] = failed("Error: no")
     with pytest.raises(DeployError):
         deploy(cluster, clone)
     cluster.fails["test"] = failed()
-    with pytest.raises(DeployError, match="revision 2 serves on"):
+    with pytest.raises(DeployError, match="revision 2 stays deployed"):
         verify(declaration, clone)
     assert "rollback 1" not in cluster.done
 
 
-def test_a_first_install_that_fails_later_stays_to_be_looked_at(
+def test_a_first_install_that_fails_later_stays(
     cluster: Cluster, declaration: Declaration, root: Path
 ) -> None:
     cluster.revisions = []
     deploy(cluster, root)
     cluster.fails["test"] = failed()
-    with pytest.raises(DeployError, match="nothing served before"):
+    with pytest.raises(DeployError, match="nothing was deployed before"):
         verify(declaration, root)
 
 
-def test_one_that_fails_later_may_be_left_in_place(
+def test_a_revision_that_fails_later_stays_with_no_rollback(
     cluster: Cluster, declaration: Declaration, clone: Path
 ) -> None:
     cluster.fails["test"] = failed()
@@ -191,10 +196,10 @@ def test_one_that_fails_later_may_be_left_in_place(
         verify(declaration, clone, rollback=False)
 
 
-def test_there_has_to_be_something_to_verify(
+def test_without_a_deployment_there_is_nothing_to_verify(
     cluster: Cluster, declaration: Declaration, root: Path
 ) -> None:
     cluster.revisions = []
-    with pytest.raises(DeployError, match="nothing is deployed there"):
+    with pytest.raises(DeployError, match=r"cannot verify .*: nothing is deployed"):
         verify(declaration, root)
     assert cluster.done == []

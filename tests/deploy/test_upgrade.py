@@ -1,4 +1,4 @@
-"""A deploy looks, repairs, compares, upgrades and tells why, in this order; only then it rolls back."""
+"""A deploy repairs, compares, upgrades and reports, in this order; only then it rolls back."""
 
 import dataclasses
 import time
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from delivery.deploy import follow, leases
+from delivery.deploy import follow
 from delivery.deploy.history import describe
-from delivery.deploy.locked_target import hold
+from delivery.deploy.leases import Holder
+from delivery.deploy.locked_target import lock_target
 from delivery.deploy.manifests import Manifest
 from delivery.deploy.target import Options
 from delivery.deploy.upgrade import Chart, upgrade, write_files
@@ -39,15 +40,14 @@ def deploy(
     contents: Contents | None = None,
     **declared: object,
 ) -> Deployment:
-    place = target(cluster, "local", **declared)
-    given = write_files(place, Chart(CHART, {"components": {}}, packed), root)
-    with hold(place, Options(rollback=rollback)) as held:
-        return upgrade(
-            held, place.deployment(Action.DEPLOY, contents or Contents(), Contents()), given, root
-        )
+    local = target(cluster, "local", **declared)
+    inputs = write_files(local, Chart(CHART, {"components": {}}, packed), root)
+    deployment = local.deployment(Action.DEPLOY, contents or Contents(), Contents())
+    with lock_target(local, Options(rollback=rollback)) as locked:
+        return upgrade(locked, deployment, inputs, root)
 
 
-def test_a_new_version_is_upgraded_to_and_tested(
+def test_a_new_version_is_deployed_and_tested(
     cluster: Cluster, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert deploy(cluster, root, test=True).outcome is Outcome.SUCCEEDED
@@ -57,7 +57,7 @@ def test_a_new_version_is_upgraded_to_and_tested(
     assert printed.rstrip().endswith("Say hello.")
 
 
-def test_what_is_deployed_already_is_left_alone(
+def test_a_deployed_version_is_not_deployed_again(
     cluster: Cluster, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.rendered = OLD
@@ -66,13 +66,13 @@ def test_what_is_deployed_already_is_left_alone(
     assert "nothing to do: revision 1 is this already" in capsys.readouterr().out
 
 
-def test_another_hook_is_another_release(cluster: Cluster, root: Path) -> None:
-    cluster.rendered = Manifest(OLD.objects, "kind: Job")
+def test_a_changed_hook_is_deployed(cluster: Cluster, root: Path) -> None:
+    cluster.rendered = Manifest(OLD.objects, "kind: Job\nmetadata: {name: job}")
     deploy(cluster, root)
     assert cluster.done == ["upgrade"]
 
 
-def test_what_somebody_changed_in_the_cluster_is_mended(
+def test_a_change_in_the_cluster_is_corrected(
     cluster: Cluster, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.rendered, cluster.live_objects = OLD, []
@@ -84,102 +84,100 @@ def test_what_somebody_changed_in_the_cluster_is_mended(
 def test_an_unchanged_release_that_is_not_ready_is_an_error_without_a_new_revision(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(_self: object) -> bool:
-        raise follow.HopelessError("web-1 died 3 times")
+    def check(_self: object) -> bool:
+        raise follow.RolloutError("web-1 restarted 3 times")
 
-    monkeypatch.setattr(follow.Watch, "look", look)
+    monkeypatch.setattr(follow.Watch, "check", check)
     cluster.rendered = OLD
-    with pytest.raises(DeployError, match="revision 1 is this already, but web-1 died 3 times"):
+    with pytest.raises(DeployError, match="revision 1 is this already, but web-1 restarted 3"):
         deploy(cluster, root)
     assert cluster.done == ["report"]
 
 
-def test_a_chart_that_refuses_changes_nothing(cluster: Cluster, root: Path) -> None:
+def test_values_that_the_chart_refuses_change_nothing(cluster: Cluster, root: Path) -> None:
     cluster.fails["preview"] = failed("Error: execution error at validate.yaml: tls wants one of …")
-    with pytest.raises(DeployError, match="the chart refuses it") as caught:
+    with pytest.raises(DeployError, match="the chart refuses the values") as caught:
         deploy(cluster, root)
     assert "tls wants one of" in caught.value.details
     assert cluster.done == []
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (failed(), "UPGRADE FAILED: oh no"),
         (failed("Error: UPGRADE FAILED: context deadline exceeded"), "not ready after 600 s"),
-        (follow.HopelessError("web-1 died 3 times"), "web-1 died 3 times"),
+        (follow.RolloutError("web-1 restarted 3 times"), "web-1 restarted 3 times"),
     ],
 )
-def test_a_failure_is_told_before_it_is_rolled_back(
-    cluster: Cluster, root: Path, error: CommandError | follow.HopelessError, said: str
+def test_a_failure_is_reported_and_then_rolled_back(
+    cluster: Cluster, root: Path, error: CommandError | follow.RolloutError, message: str
 ) -> None:
     cluster.fails["upgrade"] = error
-    with pytest.raises(DeployError, match=f"{said}.*; revision 1 serves on") as caught:
+    with pytest.raises(DeployError, match=f"{message}.*; revision 1 is deployed again") as caught:
         deploy(cluster, root)
     assert cluster.done == ["upgrade", "report", "rollback 1"]
     assert caught.value.exit_code == 8
 
 
-def test_a_failure_may_be_left_in_target(cluster: Cluster, root: Path) -> None:
+def test_a_failed_revision_stays_with_no_rollback(cluster: Cluster, root: Path) -> None:
     cluster.fails["upgrade"] = failed()
-    with pytest.raises(
-        DeployError,
-        match=r"nothing is rolled back; `\./run inv rollback --environment local --revision 1`",
-    ):
+    message = r"nothing is rolled back; `\./run inv rollback --environment local --revision 1`"
+    with pytest.raises(DeployError, match=message):
         deploy(cluster, root, rollback=False)
     assert cluster.done == ["upgrade", "report"]
 
 
-def test_a_first_install_that_fails_stays_to_be_looked_at(cluster: Cluster, root: Path) -> None:
+def test_a_first_install_that_fails_stays(cluster: Cluster, root: Path) -> None:
     cluster.revisions = []
     cluster.fails["upgrade"] = failed()
-    with pytest.raises(DeployError, match="nothing served before"):
+    with pytest.raises(DeployError, match="nothing was deployed before"):
         deploy(cluster, root)
     assert cluster.done == ["upgrade", "report"]
 
 
 def test_a_version_that_fails_its_test_is_rolled_back(cluster: Cluster, root: Path) -> None:
     cluster.fails["test"] = failed()
-    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 serves on"):
+    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 is deployed again"):
         deploy(cluster, root, test=True)
     assert cluster.done == ["upgrade", "test", "report", "rollback 1"]
 
 
-NO_WAY_BACK = (
-    r"^upgrade on local \(kind-sample, namespace platform\): Error: UPGRADE FAILED: oh no; "
-    r"going back to revision 1 failed too: "
+NOT_RESTORED = (
+    r"^cannot upgrade on local \(kind-house, namespace platform\): Error: UPGRADE FAILED: oh no; "
+    r"rolling back to revision 1 failed too: "
 )
 
 
-def test_a_rollback_that_fails_does_not_hide_why(cluster: Cluster, root: Path) -> None:
+def test_a_rollback_that_fails_does_not_hide_the_reason(cluster: Cluster, root: Path) -> None:
     cluster.fails = {"upgrade": failed(), "rollback": failed("Error: no such revision")}
-    with pytest.raises(DeployError, match=f"{NO_WAY_BACK}.*no such revision") as caught:
+    with pytest.raises(DeployError, match=f"{NOT_RESTORED}.*no such revision") as caught:
         deploy(cluster, root)
     assert cluster.done == ["upgrade", "report", "rollback 1", "report"]
     assert not caught.value.rolled_back
     assert "`./run inv rollback --environment local --revision 1`" in caught.value.hint
 
 
-def test_a_rollback_that_cannot_begin_does_not_hide_why(
+def test_a_rollback_that_cannot_begin_does_not_hide_the_reason(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the cluster has gone away: neither the error nor its exit code is lost."""
+    """When the cluster has stopped answering, neither the error nor its exit code is lost."""
     cluster.fails["upgrade"] = failed()
 
-    def uids(*_: object) -> frozenset[str]:
+    def pod_uids(*_: object) -> frozenset[str]:
         if "upgrade" in cluster.done:
-            raise CommandError("list the pods", argv=["kubectl"], returncode=1, tail="refused")
+            raise CommandError("cannot list pods", argv=["kubectl"], returncode=1, tail="refused")
         return frozenset()
 
-    monkeypatch.setattr(follow, "uids", uids)
-    with pytest.raises(DeployError, match=f"{NO_WAY_BACK}list the pods$") as caught:
+    monkeypatch.setattr(follow, "pod_uids", pod_uids)
+    with pytest.raises(DeployError, match=f"{NOT_RESTORED}cannot list pods$") as caught:
         deploy(cluster, root)
     assert caught.value.details == "refused"
     assert cluster.done == ["upgrade", "report"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_look_ends_with_its_step_whatever_comes_of_that(
+def test_the_watch_ends_with_its_step(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
     monkeypatch.setattr(follow.Watch, "end", lambda _watch: cluster.done.append("end"))
@@ -191,15 +189,15 @@ def test_a_look_ends_with_its_step_whatever_comes_of_that(
 
 
 @pytest.mark.parametrize("successor", ["", "you@there pid 7"])
-def test_a_lost_lease_is_told_once(
+def test_a_lost_lease_is_reported_once(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch, successor: str
 ) -> None:
     def tick(_watch: object) -> None:
-        cluster.turn.lost.set()
+        cluster.lock.lost.set()
         try:
-            cluster.turn.check()
-        finally:  # who has it may be known only after it was found to be lost
-            cluster.turn.successor = successor
+            cluster.lock.check()
+        finally:  # a later renewal may learn who has it
+            cluster.lock.successor = successor
 
     monkeypatch.setattr(follow.Watch, "tick", tick)
     with pytest.raises(LeaseLostError) as caught:
@@ -208,100 +206,55 @@ def test_a_lost_lease_is_told_once(
     assert cluster.done == ["upgrade"]
 
 
-def test_a_helm_that_is_killed_leaves_nothing_stuck(cluster: Cluster, root: Path) -> None:
+def test_the_pending_revision_of_a_killed_helm_is_removed(cluster: Cluster, root: Path) -> None:
     cluster.fails["upgrade"] = failed(returncode=-9)
-    with pytest.raises(
-        DeployError, match="helm was ended by signal 9; revision 1 serves on"
-    ) as caught:
+    message = "helm was ended by signal 9; revision 1 is deployed again"
+    with pytest.raises(DeployError, match=message) as caught:
         deploy(cluster, root)
-    assert cluster.done == [
-        "upgrade",
-        "report",
-        "delete secret sh.helm.release.v1.platform.v2",
-        "rollback 1",
-    ]
+    assert cluster.done == ["upgrade", "report", REPAIRED, "rollback 1"]
     assert "run the same command again" in caught.value.hint
 
 
-def cut_off(cluster: Cluster, made: str, at: datetime = NOW, policy: str = "") -> None:
-    """A deploy that was killed just now; its revision's objects are in the cluster since `at`."""
-    cluster.dead = leases.Holding("you", NOW - timedelta(seconds=30), datetime.now(UTC), "1")
-    cluster.add("pending-upgrade", Manifest(made, ""), NOW)
-    cluster.make(made, at, {"helm.sh/resource-policy": policy} if policy else {})
-
-
 REPAIRED = "delete secret sh.helm.release.v1.platform.v2"
+SECRET = "kind: Secret\nmetadata:\n  name: platform-data\n"
 
 
-def test_a_revision_that_a_dead_deploy_left_is_repaired_at_once(
-    cluster: Cluster, root: Path
-) -> None:
+def cut_off(cluster: Cluster, manifest: str) -> None:
+    """Revision 2 is of a deploy that was killed just now, after it had created its objects."""
+    cluster.dead_holder = Holder("you", NOW - timedelta(seconds=30), "1")
+    cluster.add("pending-upgrade", Manifest(manifest, ""), NOW)
+    cluster.create_objects(manifest)
+
+
+def test_a_dead_deploys_revision_is_repaired_at_once(cluster: Cluster, root: Path) -> None:
     cluster.rendered = OLD
     cut_off(cluster, NEW.objects)
     assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
-    # What it may have changed is applied anew, what only it made is deleted.
+    # Its changes are overwritten, and what only it created is deleted.
     assert cluster.done == [REPAIRED, "upgrade", "delete New new"]
 
 
-def test_what_the_new_revision_has_too_stays(cluster: Cluster, root: Path) -> None:
+def test_the_new_revisions_objects_are_no_leftovers(cluster: Cluster, root: Path) -> None:
     cut_off(cluster, NEW.objects)
     cluster.rendered = Manifest(OLD.objects, NEW.objects)
     assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
     assert cluster.done == [REPAIRED, "upgrade"]
 
 
-def test_what_serves_now_stays_however_it_is_written(cluster: Cluster, root: Path) -> None:
-    cut_off(cluster, NEW.objects)
-    cluster.rendered = Manifest("{metadata: {name: new}, kind: New}\n", "")
-    assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
-    assert cluster.done == [REPAIRED, "upgrade"]
-
-
-def thing(kind: str) -> str:
-    return f"kind: {kind}\nmetadata:\n  name: platform-data\n"
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"],
-)
-def test_what_holds_data_is_never_tidied_away(cluster: Cluster, root: Path, kind: str) -> None:
-    cut_off(cluster, thing(kind))
-    assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
-    assert cluster.done == [REPAIRED, "upgrade"]
-
-
-def test_what_the_chart_keeps_is_never_tidied_away(cluster: Cluster, root: Path) -> None:
-    cut_off(cluster, thing("Secret"), policy="keep")
-    assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
-    assert cluster.done == [REPAIRED, "upgrade"]
-
-
-def test_what_is_older_than_a_killed_revision_is_not_tidied_away(
-    cluster: Cluster, root: Path
-) -> None:
-    """An earlier revision made it, though the history may not go back so far."""
-    cut_off(cluster, thing("Secret"), NOW - timedelta(seconds=1))
-    assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
-    assert cluster.done == [REPAIRED, "upgrade"]
-
-
 @pytest.mark.parametrize("status", ["superseded", "failed"])
 @pytest.mark.parametrize("as_hook", [False, True])
-def test_what_an_earlier_revision_had_is_never_tidied_away(
+def test_an_earlier_revisions_objects_are_no_leftovers(
     cluster: Cluster, root: Path, status: str, *, as_hook: bool
 ) -> None:
-    """Whether that went well or not, and whatever the clocks say."""
-    text = thing("Secret")
     cluster.revisions = []
-    cluster.add(status, Manifest("", text) if as_hook else Manifest(text, ""))
+    cluster.add(status, Manifest("", SECRET) if as_hook else Manifest(SECRET, ""))
     cluster.add("deployed", OLD)
-    cut_off(cluster, text)
+    cut_off(cluster, SECRET)
     assert deploy(cluster, root).outcome is Outcome.SUCCEEDED
     assert cluster.done == ["delete secret sh.helm.release.v1.platform.v3", "upgrade"]
 
 
-def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(
+def test_a_foreign_pending_revision_is_repaired_when_it_is_old(
     cluster: Cluster, root: Path
 ) -> None:
     cluster.revisions = []
@@ -310,7 +263,7 @@ def test_one_that_is_too_old_for_anybody_to_be_at_it_is_repaired(
     assert cluster.done == ["delete secret sh.helm.release.v1.platform.v1", "upgrade"]
 
 
-def test_a_helm_that_is_not_ours_is_waited_for(
+def test_a_foreign_helm_is_waited_for(
     cluster: Cluster,
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -331,24 +284,21 @@ def test_a_helm_that_is_not_ours_is_waited_for(
     assert capsys.readouterr().out.count("and not by `inv deploy`") == 1
 
 
-def test_who_lost_the_lease_deletes_no_revision(
+def test_a_deploy_that_lost_the_lease_deletes_no_revision(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = datetime.now(UTC)
-    cluster.dead = leases.Holding("you", now - timedelta(seconds=30), now, "1")
-    cluster.add("pending-upgrade", NEW, now)
-
     def manifest(_revision: int) -> Manifest:
         lose_lease(monkeypatch)
         return NEW
 
+    cut_off(cluster, NEW.objects)
     monkeypatch.setattr(cluster, "manifest", manifest)
     with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
         deploy(cluster, root)
     assert cluster.done == []
 
 
-def test_who_lost_the_lease_rolls_nothing_back(
+def test_a_deploy_that_lost_the_lease_rolls_nothing_back(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "report", lambda *_: lose_lease(monkeypatch))
@@ -359,23 +309,23 @@ def test_who_lost_the_lease_rolls_nothing_back(
     assert not caught.value.rolled_back
 
 
-def test_who_lost_the_lease_deletes_nothing_that_was_left(
+def test_a_deploy_that_lost_the_lease_deletes_no_leftovers(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off(cluster, thing("Secret"))
+    cut_off(cluster, SECRET)
     monkeypatch.setattr(cluster, "test", lambda *_, **__: lose_lease(monkeypatch))
     with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
         deploy(cluster, root, test=True)
     assert cluster.done == [REPAIRED, "upgrade"]
 
 
-def test_a_namespace_is_made_that_enforces_pod_security(cluster: Cluster, root: Path) -> None:
+def test_a_missing_namespace_is_created_with_pod_security(cluster: Cluster, root: Path) -> None:
     cluster.namespaces = {}
     deploy(cluster, root)
     assert cluster.done[0] == "create platform {'pod-security.kubernetes.io/enforce': 'restricted'}"
 
 
-def test_a_namespace_that_is_there_is_left_as_it_is(
+def test_an_existing_namespace_is_not_changed(
     cluster: Cluster, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.namespaces = {"platform": labelled()}
@@ -384,7 +334,7 @@ def test_a_namespace_that_is_there_is_left_as_it_is(
     assert "enforces no Pod Security" in capsys.readouterr().out
 
 
-def test_values_that_are_not_there_are_named(cluster: Cluster, root: Path) -> None:
+def test_missing_values_are_an_error(cluster: Cluster, root: Path) -> None:
     (root / "platform-chart" / "values-local.yaml").unlink()
     with pytest.raises(DeclarationError, match=r"environments\.local\.values: there is no file"):
         deploy(cluster, root)
@@ -396,7 +346,7 @@ def test_a_clones_chart_is_deployed_with_the_clones_values(cluster: Cluster, roo
     assert (cluster.chart, cluster.values_text) == (root / CHART, "")
 
 
-def test_a_releases_chart_is_deployed_with_the_values_that_it_was_packaged_with(
+def test_a_packaged_chart_is_deployed_with_its_packaged_values(
     cluster: Cluster, root: Path
 ) -> None:
     release = packed(root, "values-local.yaml")
@@ -405,35 +355,31 @@ def test_a_releases_chart_is_deployed_with_the_values_that_it_was_packaged_with(
     assert cluster.values_text == "of: the package\n"
 
 
-def test_a_releases_chart_without_the_environments_values_is_refused(
+def test_a_packaged_chart_without_the_environments_values_is_refused(
     cluster: Cluster, root: Path
 ) -> None:
-    with pytest.raises(
-        DeclarationError,
-        match=r"there is no file platform-chart/values-local\.yaml in the packaged chart",
-    ):
+    message = r"there is no file platform-chart/values-local\.yaml in the packaged chart"
+    with pytest.raises(DeclarationError, match=message):
         deploy(cluster, root, packed=packed(root))
     assert cluster.done == []
 
 
-def test_a_deploy_says_what_it_changes_and_helm_keeps_what_it_is_made_of(
+def test_values_outside_the_chart_are_always_the_clones(cluster: Cluster, root: Path) -> None:
+    (root / "chosen.yaml").write_text("of: the clone\n")
+    deploy(cluster, root, packed=packed(root), values="chosen.yaml")
+    assert cluster.values_text == "of: the clone\n"
+
+
+def test_a_deploy_prints_its_changes_and_helm_keeps_its_versions(
     cluster: Cluster, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {"api-rest": "0.2.0", "async-worker": "0.2.0", "platform-chart": "0.2.0"}
-    cluster.revisions[0] = dataclasses.replace(cluster.revisions[0], description=describe(before))
-    contents = Contents(versions={**before, "api-rest": "0.2.1"})
+    versions = {"api-rest": "0.2.0", "async-worker": "0.2.0", "platform-chart": "0.2.0"}
+    cluster.revisions[0] = dataclasses.replace(cluster.revisions[0], description=describe(versions))
+    contents = Contents(versions={**versions, "api-rest": "0.2.1"})
     done = deploy(cluster, root, contents=contents)
     assert (
-        "not what revision 1 is: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)"
+        "differs from revision 1: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)"
         in capsys.readouterr().out
     )
     assert (done.revision, done.previous, done.outcome) == (2, 1, Outcome.SUCCEEDED)
     assert cluster.history().versions(cluster.revisions[-1]) == contents.versions
-
-
-def test_values_beside_the_chart_are_the_clones_also_for_a_release(
-    cluster: Cluster, root: Path
-) -> None:
-    (root / "chosen.yaml").write_text("of: the clone\n")
-    deploy(cluster, root, packed=packed(root), values="chosen.yaml")
-    assert cluster.values_text == "of: the clone\n"

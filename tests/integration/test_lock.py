@@ -1,6 +1,6 @@
-"""The lease with a real kubectl, and an API server that stalls or loses an answer.
+"""The lock with a real kubectl, and an API server that stalls or loses an answer.
 
-At the product's own durations.
+The durations are the real ones.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ import pytest
 
 from delivery.console import Step
 from delivery.deploy import follow, leases, lock
-from delivery.deploy.helm import Helm, Watcher
+from delivery.deploy.helm import ChartFiles, Helm, Watcher
 from delivery.deploy.kubectl import Kubernetes
-from delivery.deploy.leases import LEASE_SECONDS, Holding
+from delivery.deploy.leases import LEASE_SECONDS, Holder
 from delivery.errors import DeployError
 from delivery.host import programs
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.engine
 NAMESPACE, NAME = "platform", "platform-deploy"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 KIND = {"group": "coordination.k8s.io", "version": "v1", "kind": "Lease"}
-# The part of an API that kubectl reads before it asks for a Lease, or for the objects of a release.
+# What kubectl reads of an API before it asks for a Lease, or for the objects of a release.
 RESOURCES = {
     "v1": {"pods": "Pod"},
     "apps/v1": {
@@ -58,10 +58,10 @@ VALIDATION = {
 
 
 class Api:
-    """A namespace with one Lease; each client has a port of its own, so that one can be cut off."""
+    """A namespace with one Lease; each client has its own port, so that it can be cut off."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Any] | None = None
+        self.lease: dict[str, Any] | None = None
         self.version = 0
         self.answers: list[int] = []  # the status of each PUT, in order; 0 for a lost answer
         self.changed = threading.Condition()
@@ -70,29 +70,29 @@ class Api:
         self.closing = threading.Event()
 
     def put(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Store a Lease, unless it is not the latest version that it was made from."""
-        told = given["metadata"].get("resourceVersion", "")
-        if self.held is not None and told != str(self.version):
+        """Store a Lease, unless it was made from an old version."""
+        version = given["metadata"].get("resourceVersion", "")
+        if self.lease is not None and version != str(self.version):
             return status(409, "Conflict", "the object has been modified")
         self.version += 1
-        self.held = {
+        self.lease = {
             **given,
             "metadata": {**given["metadata"], "resourceVersion": str(self.version)},
         }
-        return 200, self.held
+        return 200, self.lease
 
     def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """What there is at a path."""
-        if path == f"{LEASES}/{NAME}" and self.held is not None:
-            return 200, self.held
+        """The resource at a path."""
+        if path == f"{LEASES}/{NAME}" and self.lease is not None:
+            return 200, self.lease
         return (
             (200, DISCOVERY[path])
             if path in DISCOVERY
-            else status(404, "NotFound", "there is no such thing")
+            else status(404, "NotFound", "no such resource")
         )
 
     def wait_for(self, met: Callable[[list[int]], bool]) -> None:
-        """Wait until the answers to PUT are what they are to be."""
+        """Wait until the answers to PUT meet a condition."""
         with self.changed:
             assert self.changed.wait_for(lambda: met(self.answers), 60), self.answers
 
@@ -110,7 +110,7 @@ def status(code: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
 
 
 def discovery() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {"/api": {"kind": "APIVersions", "versions": ["v1"]}}
+    paths: dict[str, dict[str, Any]] = {"/api": {"kind": "APIVersions", "versions": ["v1"]}}
     groups = []
     for version, kinds in RESOURCES.items():
         group, _, number = version.rpartition("/")
@@ -125,9 +125,9 @@ def discovery() -> dict[str, dict[str, Any]]:
             }
             for name, kind in kinds.items()
         ]
-        found[base] = {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
+        paths[base] = {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
         for name, kind in kinds.items():
-            found[f"{base}/namespaces/{NAMESPACE}/{name}"] = {
+            paths[f"{base}/namespaces/{NAMESPACE}/{name}"] = {
                 "kind": f"{kind}List",
                 "apiVersion": version,
                 "metadata": {},
@@ -136,16 +136,16 @@ def discovery() -> dict[str, dict[str, Any]]:
         if group:
             preferred = {"groupVersion": version, "version": number}
             groups.append({"name": group, "versions": [preferred], "preferredVersion": preferred})
-    found["/apis"] = {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-    found[f"/api/v1/namespaces/{NAMESPACE}"] = {
+    paths["/apis"] = {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    paths[f"/api/v1/namespaces/{NAMESPACE}"] = {
         "kind": "Namespace",
         "apiVersion": "v1",
         "metadata": {"name": NAMESPACE},
     }
     where = "apis/coordination.k8s.io/v1"
-    found["/openapi/v3"] = {"paths": {where: {"serverRelativeURL": f"/openapi/v3/{where}"}}}
-    found[f"/openapi/v3/{where}"] = VALIDATION
-    return found
+    paths["/openapi/v3"] = {"paths": {where: {"serverRelativeURL": f"/openapi/v3/{where}"}}}
+    paths[f"/openapi/v3/{where}"] = VALIDATION
+    return paths
 
 
 DISCOVERY = discovery()
@@ -197,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
             self.api.closing.wait()
 
     def reset(self) -> None:
-        """End the connection as a network that breaks does."""
+        """Reset the connection."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
@@ -213,7 +213,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except OSError:  # the client is gone, or we have cut it off
+        except OSError:  # the client has closed the connection, or reset() has
             self.close_connection = True
 
     def finish(self) -> None:
@@ -228,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """A client of the API: its kubectl, and the port that it alone uses."""
+    """A client of the API: its kubectl and its own port."""
 
     kubernetes: Kubernetes
     port: int
@@ -245,7 +245,7 @@ def api() -> Iterator[Api]:
 def client(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Client]]:
-    """What makes a client of this name."""
+    """Make a client of this name."""
     monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
     kubectl = programs.ensure("kubectl")
     with ExitStack() as servers:
@@ -254,13 +254,13 @@ def client(
             port = servers.enter_context(serving(api))
             config = tmp_path / f"{name}.json"
             cluster = {"server": f"http://127.0.0.1:{port}"}
-            told = {
+            kubeconfig = {
                 "apiVersion": "v1",
                 "kind": "Config",
                 "clusters": [{"name": name, "cluster": cluster}],
                 "contexts": [{"name": name, "context": {"cluster": name, "user": ""}}],
             }
-            config.write_text(json.dumps(told))
+            config.write_text(json.dumps(kubeconfig))
             return Client(Kubernetes(kubectl, name, NAMESPACE, config), port)
 
         yield make
@@ -282,24 +282,24 @@ def serving(api: Api) -> Iterator[int]:
 
 @dataclasses.dataclass(frozen=True)
 class Second:
-    """What the second of two saw when its turn began: when, whose it had been, the first's helm."""
+    """What the second deploy saw when it had the lock."""
 
     began: float
-    dead: Holding | None
-    helm_runs: bool
+    dead_holder: Holder | None
+    helm_runs: bool  # the first deploy's
 
 
-def take_turn(kubernetes: Kubernetes, running: Callable[[], bool]) -> Second:
-    with lock.hold(kubernetes, NAME, seconds=120) as turn:
-        return Second(time.monotonic(), turn.dead, running())
+def acquire(kubernetes: Kubernetes, running: Callable[[], bool]) -> Second:
+    with lock.acquire(kubernetes, NAME, seconds=120) as held:
+        return Second(time.monotonic(), held.dead_holder, running())
 
 
-def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
+def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
     api: Api, client: Callable[[str], Client], tmp_path: Path
 ) -> None:
     first, second = client("first"), client("second")
     program, number = tmp_path / "helm", tmp_path / "pid"
-    # The worst of all: it does not end when it is asked to.
+    # The worst case: it ignores SIGTERM.
     program.write_text(
         "#!/bin/sh\ntrap '' TERM\necho $$ > \"${0%helm}pid\"\necho started\nexec sleep 300\n"
     )
@@ -317,38 +317,39 @@ def test_who_cannot_renew_has_ended_helm_before_the_next_begins(
     with ThreadPoolExecutor() as threads:
 
         def on_line(_line: str) -> None:
-            challenger.append(threads.submit(take_turn, second.kubernetes, helm_runs))
-            api.wait_for(lambda answers: len(answers) >= 3)  # renewed, so that it is under way
+            challenger.append(threads.submit(acquire, second.kubernetes, helm_runs))
+            api.wait_for(lambda answers: len(answers) >= 3)  # it renews the Lease
             api.stalled.add(first.port)
             stalled.append(time.monotonic())
 
         def deploy() -> None:
-            with lock.hold(first.kubernetes, NAME, seconds=0) as turn:
-                watch = follow.Watch(first.kubernetes, "platform", Step("upgrade"), turn)
+            with lock.acquire(first.kubernetes, NAME, seconds=0) as held:
+                watch = follow.Watch(first.kubernetes, Step("upgrade"), held)
                 watcher = Watcher(on_line=on_line, tick=watch.tick)
                 helm = Helm(str(program), (4, 0), "first", NAMESPACE)
-                helm.upgrade(tmp_path, (), description="", seconds=300, watcher=watcher)
+                inputs = ChartFiles(tmp_path, ())
+                helm.upgrade(inputs, description="", seconds=300, watcher=watcher)
 
         with pytest.raises(DeployError, match=f"cannot keep the lease {NAME}"):
             deploy()
-        next_turn = challenger[0].result()
-    assert not next_turn.helm_runs
-    assert next_turn.dead is not None  # so that it repairs what was cut off
-    waited = next_turn.began - stalled[0]
+        seen = challenger[0].result()
+    assert not seen.helm_runs
+    assert seen.dead_holder is not None  # so that it repairs what was cut off
+    waited = seen.began - stalled[0]
     assert waited >= LEASE_SECONDS - leases.RETRY_SECONDS - leases.REQUEST_SECONDS
-    assert api.held is not None
-    assert leases.read(api.held).holder == ""
+    assert api.lease is not None
+    assert leases.read_holder(api.lease).name == ""
 
 
-def test_a_renewal_whose_answer_is_lost_is_known_as_ours(
+def test_a_renewal_whose_answer_is_lost_does_not_lose_the_lock(
     api: Api, client: Callable[[str], Client]
 ) -> None:
-    with lock.hold(client("first").kubernetes, NAME, seconds=0) as turn:
+    with lock.acquire(client("first").kubernetes, NAME, seconds=0) as held:
         api.wait_for(lambda answers: len(answers) >= 2)
         api.answers_to_lose = 1
         api.wait_for(lambda answers: 0 in answers and 200 in answers[answers.index(0) :])
-        turn.check()
+        held.check()
     lost = api.answers.index(0)
     assert api.answers[lost : lost + 3] == [0, 409, 200]
-    assert api.held is not None
-    assert leases.read(api.held).holder == ""
+    assert api.lease is not None
+    assert leases.read_holder(api.lease).name == ""

@@ -92,8 +92,10 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         return found.known
 
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
-    monkeypatch.setattr(recorder, "_printed", set())
-    monkeypatch.setattr(inventory, "_coming", lambda _declaration: {"api-rest": "0.1.0-dev.3"})
+    monkeypatch.setattr(recorder, "_said", set())
+    monkeypatch.setattr(
+        inventory, "_next_versions", lambda _declaration: {"api-rest": "0.1.0-dev.3"}
+    )
     monkeypatch.setattr(releasing, "ensure_images", lambda *_: RELEASE)
     monkeypatch.setattr(lifecycle, "prove", prove)
     monkeypatch.setattr(Compose, "services", lambda _self: found.running)
@@ -414,7 +416,7 @@ def test_down_says_for_whom_the_registry_is_left_and_how_it_is_stopped(
     ("request_", "said"),
     [
         (DeployRequest(version="1.0.0", signed=True), "no signature"),
-        (DeployRequest(version="current", signed=True), "asks for signatures"),
+        (DeployRequest(version="current", signed=True), "signatures are required"),
         (DeployRequest(version="deployed"), "no cluster is asked"),
         (DeployRequest("staging", "1.0.0"), "docker is for local only"),
     ],

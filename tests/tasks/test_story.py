@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import pytest
 
-from delivery.deploy import deploying, follow, inventory, lock, removal, reverting
-from delivery.deploy.helm import Watcher
+from delivery.deploy import deploying, follow, inventory, locked_target, removal, reverting
+from delivery.deploy.helm import ChartFiles, Watcher
 from delivery.deploy.history import History, Revision
-from delivery.deploy.lock import Turn
+from delivery.deploy.lock import Lock
 from delivery.deploy.manifests import Manifest
 from delivery.deploy.target import Target
 from delivery.dora import metrics
@@ -57,20 +57,14 @@ class Helm:
     def manifest(self, revision: int) -> Manifest:
         return rendered(self.told[revision])
 
-    def preview(self, _chart: Path, values: Sequence[Path]) -> Manifest:
-        return rendered(json.loads(values[-1].read_text()))
+    def preview(self, files: ChartFiles) -> Manifest:
+        return rendered(json.loads(files.values[-1].read_text()))
 
     def upgrade(
-        self,
-        _chart: Path,
-        values: Sequence[Path],
-        *,
-        description: str,
-        watcher: Watcher,
-        **_: object,
+        self, files: ChartFiles, *, description: str, watcher: Watcher, **_: object
     ) -> None:
         watcher.tick()
-        told = json.loads(values[-1].read_text())
+        told = json.loads(files.values[-1].read_text())
         if self.crashes and self.crashes in json.dumps(told):
             self._add(told, "failed", 'Upgrade "platform" failed: context deadline exceeded')
             raise CommandError(
@@ -185,8 +179,8 @@ def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stor
     there = Target("local", local, cast("Any", made.helm), cast("Any", Cluster()))
 
     @contextmanager
-    def hold(*_: object, **__: object) -> Iterator[Turn]:
-        yield Turn("platform-deploy", None)
+    def acquire(*_: object, **__: object) -> Iterator[Lock]:
+        yield Lock("platform-deploy", None)
 
     def decided(_declaration: object) -> Mapping[str, str]:
         return made.decided
@@ -194,15 +188,15 @@ def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stor
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
     for module in (deploying, reverting, removal):
         monkeypatch.setattr(module, "connect", lambda *_: there)
-    monkeypatch.setattr(deploying, "deploy", functools.partial(deploying.deploy, root=sample))
-    monkeypatch.setattr(lock, "hold", hold)
+    monkeypatch.setattr(deploying, "deploy", functools.partial(deploying.deploy, root=house))
+    monkeypatch.setattr(locked_target, "acquire", acquire)
     monkeypatch.setattr(follow, "report", lambda *_: None)
-    monkeypatch.setattr(follow.Watch, "look", lambda _self: True)
+    monkeypatch.setattr(follow.Watch, "check", lambda _self: True)
     monkeypatch.setattr(engines, "ensure", lambda: cast("Any", None))
     monkeypatch.setattr(releasing, "ensure_images", lambda *_: made.made())
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
-    monkeypatch.setattr(inventory, "ROOT", sample)
-    monkeypatch.setattr(inventory, "_coming", decided)
+    monkeypatch.setattr(inventory, "ROOT", house)
+    monkeypatch.setattr(inventory, "_next_versions", decided)
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     return made

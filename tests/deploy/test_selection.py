@@ -1,0 +1,228 @@
+"""A deploy is of the requested release, if the environment allows it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery import prompt
+from delivery.build import planning
+from delivery.build.plan import Images, Plan, make_images, make_plan
+from delivery.deploy import selection
+from delivery.deploy.selection import DOCKER, DeployRequest, choose_platform, environment_to_verify
+from delivery.errors import DeclarationError, SignatureError
+from delivery.project.declaration import Declaration
+from delivery.project.gitflow import Line
+from delivery.release import catalog, signing
+from delivery.release.released import Release, ReleasedPart
+from tests.project.examples import checkout, decision, version
+
+PUBLISHED = Release(
+    {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)}, "1.0.0"
+)
+
+
+@pytest.fixture(autouse=True)
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The versions whose signatures were verified; the registry has every version."""
+    versions: list[str] = []
+
+    def require(_declaration: object, _registry: object, version: str) -> Release:
+        return replace(PUBLISHED, version=version)
+
+    monkeypatch.setattr(catalog, "require", require)
+    monkeypatch.setattr(catalog, "check_file", lambda *arguments: arguments[2])
+    monkeypatch.setattr(catalog, "references", lambda _registry, release: release.version)
+    monkeypatch.setattr(signing, "verify", lambda _declaration, version: versions.append(version))
+    return versions
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have a user at a terminal who gives these answers, and then closes it."""
+
+    def answers(*texts: str) -> None:
+        left: Iterator[str] = iter(texts)
+
+        def answer(_prompt: str) -> str:
+            try:
+                return next(left)
+            except StopIteration:
+                raise EOFError from None
+
+        monkeypatch.setattr(prompt, "someone", lambda: True)
+        monkeypatch.setattr("builtins.input", answer)
+
+    monkeypatch.setattr(prompt, "someone", lambda: False)
+    return answers
+
+
+def test_the_platform_is_a_flag_or_the_users_choice(terminal: Callable[..., None]) -> None:
+    assert choose_platform(DeployRequest(), DOCKER) == DOCKER
+    assert choose_platform(DeployRequest(), "") == "kubernetes"
+    terminal("docker", "")
+    assert choose_platform(DeployRequest(), "") == DOCKER
+    assert choose_platform(DeployRequest(), "") == "kubernetes"
+    for request in (DeployRequest("staging"), DeployRequest(yes=True)):
+        assert choose_platform(request, "") == "kubernetes"  # not asked
+    with pytest.raises(DeclarationError, match="nobody answers"):
+        choose_platform(DeployRequest(), "")
+
+
+@pytest.mark.parametrize(
+    ("request_", "platform", "message"),
+    [
+        (DeployRequest(), "vm", "--platform vm is unknown"),
+        (DeployRequest("staging"), DOCKER, "docker is for local only"),
+        (DeployRequest(context="kind-house"), DOCKER, "--context names a cluster"),
+    ],
+)
+def test_an_impossible_platform_is_refused(
+    request_: DeployRequest, platform: str, message: str
+) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        choose_platform(request_, platform)
+
+
+def find(
+    declaration: Declaration, environment: str, version: str, *, signed: bool = False
+) -> Release | None:
+    return selection.find_release(declaration, environment, None, version, signed=signed)
+
+
+@pytest.mark.parametrize("version", ["current", "deployed"])
+def test_only_local_takes_an_unreleased_version_and_never_signed(
+    declaration: Declaration, version: str
+) -> None:
+    assert find(declaration, "local", version) is None
+    with pytest.raises(DeclarationError, match=f"cannot deploy {version} to develop: it is no rel"):
+        find(declaration, "develop", version)
+    with pytest.raises(DeclarationError, match="signatures are required"):
+        find(declaration, "local", version, signed=True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "version", "allowed"),
+    [
+        ("production", "1.2.0", True),
+        ("production", "1.2.0-rc.1", False),
+        ("production", "1.2.0-dev.7", False),
+        ("staging", "1.2.0-dev.7", True),
+        ("develop", "1.2.0", True),
+    ],
+)
+def test_production_takes_releases_only(
+    declaration: Declaration, environment: str, version: str, *, allowed: bool
+) -> None:
+    if allowed:
+        assert find(declaration, environment, version)
+    else:
+        with pytest.raises(DeclarationError, match="and production takes releases only"):
+            find(declaration, environment, version)
+
+
+def test_signatures_are_verified_on_request(
+    declaration: Declaration, verified: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find(declaration, "staging", "1.0.0")
+    assert verified == []
+    find(declaration, "staging", "1.2.0", signed=True)
+    assert verified == ["1.2.0"]
+
+    def refuse(*_: object) -> None:
+        raise SignatureError("unsigned")
+
+    monkeypatch.setattr(signing, "verify", refuse)
+    with pytest.raises(SignatureError):
+        find(declaration, "develop", "1.1.0", signed=True)
+
+
+def test_a_release_file_names_the_release(declaration: Declaration, tmp_path: Path) -> None:
+    file = tmp_path / "release.json"
+    file.write_text(PUBLISHED.to_json())
+    request = DeployRequest("staging", file=str(file))
+    assert selection.resolve(declaration, request) == ("staging", PUBLISHED)
+    for text in ("{}", None):
+        (file.write_text(text) if text else file.unlink())
+        with pytest.raises(DeclarationError, match="read "):
+            selection.resolve(declaration, request)
+
+
+def test_only_one_of_version_release_and_plan_is_taken(declaration: Declaration) -> None:
+    with pytest.raises(DeclarationError, match="each name what to deploy"):
+        selection.resolve(declaration, DeployRequest(version="1.0.0", file="release.json"))
+
+
+def planned(declaration: Declaration, line: Line, environment: str, key: str = "k") -> Plan:
+    versions = {
+        name: version(name, "1.0.0", last="0.9.0", bump="minor")
+        for name in ("base-image", "apps", "platform-chart")
+    }
+    clone = checkout(declaration, decision(line, "b", environment), versions)
+    images = make_images(declaration, {"base-image": "b", "api-rest": key}, {}, clone)
+    images = Images(tuple(image for image in images.all if image.name == "api-rest"))
+    return make_plan(clone, images, ("k", ""))
+
+
+def test_a_plan_names_the_environment_and_the_release(
+    declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(declaration, Line.CANDIDATE, "staging")
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan)
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    for environment in ("", "staging"):
+        resolved = selection.resolve(declaration, DeployRequest(environment, plan=str(file)))
+        assert resolved == ("staging", replace(PUBLISHED, version=plan.version))
+    with pytest.raises(DeclarationError, match="to develop: the plan says staging"):
+        selection.resolve(declaration, DeployRequest("develop", plan=str(file)))
+
+
+@pytest.mark.parametrize(
+    ("written", "current", "message"),
+    [
+        ((Line.CANDIDATE, "staging"), (Line.DEVELOP, "develop"), "it does not hold any more"),
+        ((Line.CANDIDATE, "staging"), (Line.CANDIDATE, "staging", "other"), "it does not hold"),
+        ((Line.FEATURE, ""), (Line.FEATURE, ""), "is deployed nowhere"),
+        ((Line.CANDIDATE, "staging", "x"), (Line.CANDIDATE, "staging", "x"), "has other images"),
+    ],
+)
+def test_a_plan_that_is_not_true_any_more_is_refused(
+    declaration: Declaration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: Any,  # noqa: ANN401  # arguments of planned
+    current: Any,  # noqa: ANN401
+    message: str,
+) -> None:
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: planned(declaration, *current))
+    file = tmp_path / "plan.json"
+    file.write_text(planned(declaration, *written).to_json())
+    with pytest.raises(DeclarationError, match=message):
+        selection.resolve(declaration, DeployRequest(plan=str(file)))
+
+
+@pytest.mark.parametrize(
+    ("plan", "environment", "message"),
+    [
+        ((Line.FEATURE, ""), "", "it is deployed nowhere"),
+        ((Line.DEVELOP, "develop"), "production", "the plan says develop"),
+        (None, "", "no environment given"),
+    ],
+)
+def test_the_environment_to_verify_is_given_or_planned(
+    declaration: Declaration,
+    tmp_path: Path,
+    plan: tuple[Line, str] | None,
+    environment: str,
+    message: str,
+) -> None:
+    file = tmp_path / "plan.json"
+    if plan:
+        file.write_text(planned(declaration, *plan).to_json())
+    with pytest.raises(DeclarationError, match=message):
+        environment_to_verify(environment, str(file) if plan else "")
+    file.write_text(planned(declaration, Line.CANDIDATE, "staging").to_json())
+    assert environment_to_verify("", str(file)) == environment_to_verify("staging", "") == "staging"
