@@ -24,7 +24,7 @@ _SERVER_SIDE = (4, 0)  # the first version that applies on the server, and waits
 _QUICK_SECONDS = 120
 _HISTORY = 10  # how many revisions helm keeps: a rollback can go back so far
 # The user's HELM_DRIVER has no effect: a stuck revision is repaired in its Secret.
-_PLACE = process.Place(env={"HELM_DRIVER": "secret"})
+_OPTIONS = process.Options(env={"HELM_DRIVER": "secret"})
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Helm:
 
     def _watch(self, argv: Sequence[str], verb: str, watcher: Watcher) -> None:
         watcher.tick()  # the reason to end helm may already be there
-        process.watch(
+        process.stream(
             self._argv(argv),
             doing=f"{verb} {RELEASE}",
             on_line=watcher.on_line,
@@ -181,7 +181,7 @@ class Helm:
 
 
 def _values(files: ChartFiles) -> list[str]:
-    return [f"--values={process.record(file)}" for file in files.values]
+    return [f"--values={process.csv_line(file)}" for file in files.values]
 
 
 def _wait_flags(seconds: int) -> list[str]:

@@ -127,7 +127,7 @@ def _keep_names(contents: Contents, previous: Contents | None) -> Contents:
     """The same contents, where unchanged bytes keep a previous name that is more than a digest."""
     if previous is None:
         return contents
-    names = {name: previous.versions[name] for name in contents.same(previous)}
+    names = {name: previous.versions[name] for name in contents.unchanged_from(previous)}
     kept = {name: version for name, version in names.items() if not version.startswith("sha256:")}
     return contents.model_copy(update={"versions": {**contents.versions, **kept}})
 

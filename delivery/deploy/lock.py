@@ -121,7 +121,7 @@ def _acquire(kubernetes: Kubernetes, name: str, seconds: int, pause: float) -> t
 
 
 def _own_name() -> str:
-    return f"{user()}@{socket.gethostname()} pid {os.getpid()}"
+    return f"{actor()}@{socket.gethostname()} pid {os.getpid()}"
 
 
 class _ConflictError(Exception):

@@ -50,7 +50,7 @@ def _start(declaration: Declaration, target: Target, recording: Recording) -> De
     with recording.guard():
         if deployed := inventory.read_deployed(declaration, target):
             deployment = target.deployment(Action.REMOVE, Contents(), deployed.contents)
-            deployment = deployment.served_by(0, deployed.revision.number)
+            deployment = deployment.with_revisions(0, deployed.revision.number)
             recording.start(deployment)
     return deployment
 
@@ -88,7 +88,7 @@ def _remove_data(locked: LockedTarget, *, data: bool, yes: bool) -> None:
 
 def _is_confirmed(names: list[str], environment: str) -> bool:
     console.say("\n  ".join(["these would be deleted, with all their data:", *names]))
-    confirmed = prompt.typed(f"type {environment} to delete them:", environment)
+    confirmed = prompt.ask_for_word(f"type {environment} to delete them:", environment)
     if not confirmed:
         console.say("nothing is deleted")
     return confirmed

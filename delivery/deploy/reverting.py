@@ -46,7 +46,9 @@ def roll_back(
             + (f": {versions}" if versions else "")
         )
         new = locked.history().deployed
-        done = deployment.served_by(new.number if new else 0, previous.number if previous else 0)
+        done = deployment.with_revisions(
+            new.number if new else 0, previous.number if previous else 0
+        )
         done = done.ended(Outcome.SUCCEEDED)
         recording.finish(done)
         return done
@@ -105,7 +107,7 @@ def verify(
             try:
                 locked.restore(previous, error)
             except DeployError as restored:
-                if restored.rolled_back and previous and not recorder.pipeline():
+                if restored.rolled_back and previous and not pipeline():
                     revisions = (deployed, previous)
                     _start(declaration, locked, recording, Action.VERIFY, revisions)
                 raise

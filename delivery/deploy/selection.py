@@ -48,7 +48,7 @@ class DeployRequest:
     @property
     def is_interactive(self) -> bool:
         """Whether a user at a terminal can be asked for what is missing."""
-        return prompt.someone() and not self.yes
+        return prompt.is_interactive() and not self.yes
 
 
 def choose_platform(request: DeployRequest, platform: str) -> str:

@@ -92,7 +92,7 @@ def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -
     cut_off = locked.repair()
     previous = locked.history().deployed
     if previous and not cut_off and _is_deployed(locked, deployment, inputs, previous):
-        return deployment.served_by(previous.number, previous.number).ended(Outcome.UNCHANGED)
+        return deployment.with_revisions(previous.number, previous.number).ended(Outcome.UNCHANGED)
     try:
         with locked.following("upgrade" if previous else "install") as watcher:
             locked.target.helm.upgrade(
@@ -110,7 +110,7 @@ def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -
     console.say("")
     console.say(locked.target.helm.notes())
     new = locked.history().deployed
-    done = deployment.served_by(new.number if new else 0, previous.number if previous else 0)
+    done = deployment.with_revisions(new.number if new else 0, previous.number if previous else 0)
     return done.ended(Outcome.SUCCEEDED)
 
 

@@ -94,7 +94,7 @@ def deploy(
     monkeypatch.setattr(
         inventory, "_next_versions", lambda _declaration: {"api-rest": "2.1.0-dev.3"}
     )
-    monkeypatch.setattr(prompt, "someone", lambda: made.terminal)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", made.answer)
     return made
 
@@ -166,7 +166,7 @@ def test_on_a_terminal_the_user_chooses_the_version(
 
 
 def test_production_is_confirmed(deploy: Deploys) -> None:
-    with pytest.raises(DeclarationError, match="nobody is here to confirm it"):
+    with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         deploy("production", version="1.0.0")
     deploy.at_terminal("y")
     with pytest.raises(DeclarationError, match="not confirmed"):

@@ -12,8 +12,8 @@ from delivery.deploy.kubectl import Kubernetes
 from delivery.deploy.leases import STOP_SECONDS
 from delivery.errors import CommandError, DeployError
 
-START = ["kubectl", "--context=kind-house", "--namespace=platform", "--request-timeout=20s"]
-CLUSTER = Kubernetes("kubectl", "kind-house", "platform")
+START = ["kubectl", "--context=kind-sample", "--namespace=platform", "--request-timeout=20s"]
+CLUSTER = Kubernetes("kubectl", "kind-sample", "platform")
 POD = {"kind": "Pod", "metadata": {"name": "web"}}
 
 
@@ -37,7 +37,7 @@ def test_there_may_be_no_current_context(fp: FakeProcess) -> None:
 
 def test_a_cluster_that_does_not_answer_is_an_error_with_a_hint(fp: FakeProcess) -> None:
     fp.register([*START, "get", "--raw", "/version"], returncode=1, stderr=["connection refused"])
-    with pytest.raises(DeployError, match="the context kind-house: it does not answer") as caught:
+    with pytest.raises(DeployError, match="the context kind-sample: it does not answer") as caught:
         CLUSTER.reach()
     assert "./run inv cluster.up" in caught.value.hint
     assert caught.value.details == "connection refused"
@@ -101,7 +101,7 @@ def test_creates_and_replaces_the_given_object(tmp_path: Path, verb: str) -> Non
     program = tmp_path / "kubectl"
     program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/line\ncat\n')
     program.chmod(0o755)
-    assert getattr(Kubernetes(str(program), "kind-house", "platform"), verb)(POD) == POD
+    assert getattr(Kubernetes(str(program), "kind-sample", "platform"), verb)(POD) == POD
     line = [*START[1:], verb, "--filename=-", "--output=json"]
     assert (tmp_path / "line").read_text().split() == line
 

@@ -77,7 +77,7 @@ def test_on_a_terminal_the_environment_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers = iter(["", "staging"])  # Enter alone selects nothing
-    monkeypatch.setattr(prompt, "someone", lambda: True)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
     remove(declaration, "")
     assert cluster.done == ["uninstall"]

@@ -52,10 +52,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             except StopIteration:
                 raise EOFError from None
 
-        monkeypatch.setattr(prompt, "someone", lambda: True)
+        monkeypatch.setattr(prompt, "is_interactive", lambda: True)
         monkeypatch.setattr("builtins.input", answer)
 
-    monkeypatch.setattr(prompt, "someone", lambda: False)
+    monkeypatch.setattr(prompt, "is_interactive", lambda: False)
     return answers
 
 
@@ -67,7 +67,7 @@ def test_the_platform_is_a_flag_or_the_users_choice(terminal: Callable[..., None
     assert choose_platform(DeployRequest(), "") == "kubernetes"
     for request in (DeployRequest("staging"), DeployRequest(yes=True)):
         assert choose_platform(request, "") == "kubernetes"  # not asked
-    with pytest.raises(DeclarationError, match="nobody answers"):
+    with pytest.raises(DeclarationError, match="the input has ended"):
         choose_platform(DeployRequest(), "")
 
 
@@ -76,7 +76,7 @@ def test_the_platform_is_a_flag_or_the_users_choice(terminal: Callable[..., None
     [
         (DeployRequest(), "vm", "--platform vm is unknown"),
         (DeployRequest("staging"), DOCKER, "docker is for local only"),
-        (DeployRequest(context="kind-house"), DOCKER, "--context names a cluster"),
+        (DeployRequest(context="kind-sample"), DOCKER, "--context names a cluster"),
     ],
 )
 def test_an_impossible_platform_is_refused(

@@ -41,10 +41,10 @@ def test_an_existing_context_of_the_environment_is_used(
 @pytest.mark.parametrize(
     ("context", "existing", "message", "hint"),
     [
-        ("", [], "no context given", "with one of kind-house, minikube"),
+        ("", [], "no context given", "with one of kind-sample, minikube"),
         ("work", ["work", "minikube"], r"context work is not one of .*minikube", "minikube"),
         ("", ["work"], "the context work is not one of", "./run inv cluster.up"),
-        ("kind-house", ["work"], "the kubeconfig has no context kind-house", "cluster.up"),
+        ("kind-sample", ["work"], "the kubeconfig has no context kind-sample", "cluster.up"),
     ],
 )
 def test_another_context_is_refused(

@@ -144,7 +144,7 @@ def test_a_version_that_fails_its_test_is_rolled_back(cluster: Cluster, root: Pa
 
 
 NOT_RESTORED = (
-    r"^cannot upgrade on local \(kind-house, namespace platform\): Error: UPGRADE FAILED: oh no; "
+    r"^cannot upgrade on local \(kind-sample, namespace platform\): Error: UPGRADE FAILED: oh no; "
     r"rolling back to revision 1 failed too: "
 )
 
