@@ -1,4 +1,4 @@
-"""A cluster and the platform's namespace in it, as the tests see them: kubectl, helm, and the nodes' own shell."""
+"""A cluster and the platform's namespace: kubectl, helm and the shell of the nodes."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from tests import waiting
 __all__ = ["CAPACITY", "Cluster", "Pod", "wait_for"]
 
 CAPACITY = "shipay.com.br/capacity-type"
-PATIENCE = 180.0
+TIMEOUT = 180.0
 
 
-# A look at the cluster is a program that is started: no oftener than once a second.
+# A check starts a program: at most one a second.
 wait_for = functools.partial(waiting.wait_for, every=1.0)
 
 
 @dataclass(frozen=True)
 class Pod:
-    """What the tests want to know of a pod."""
+    """A pod of the release."""
 
     name: str
-    part: str
+    component: str
     uid: str
     node: str
     phase: str
     ready: bool
-    leaving: bool
+    terminating: bool
     manifest: Mapping[str, Any] = field(repr=False)
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Pod:
-        """Read the API server's answer."""
+        """Read a manifest of the API server."""
         meta, status = manifest["metadata"], manifest["status"]
-        conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
+        conditions = {entry["type"]: entry["status"] for entry in status.get("conditions", ())}
         return cls(
             name=meta["name"],
-            part=meta.get("labels", {}).get("app.kubernetes.io/name", ""),
+            component=meta.get("labels", {}).get("app.kubernetes.io/name", ""),
             uid=meta["uid"],
             node=manifest["spec"].get("nodeName", ""),
             phase=status["phase"],
             ready=conditions.get("Ready") == "True",
-            leaving="deletionTimestamp" in meta,
+            terminating="deletionTimestamp" in meta,
             manifest=manifest,
         )
 
     @property
     def restarts(self) -> dict[str, int]:
-        """How often each container was started again."""
+        """How many times each container restarted."""
         status = self.manifest["status"]
-        found = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
-        return {one["name"]: int(one["restartCount"]) for one in found}
+        containers = status.get("containerStatuses", []) + status.get("initContainerStatuses", [])
+        return {container["name"]: int(container["restartCount"]) for container in containers}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the platform is deployed, and what is asked of it."""
+    """The namespace of a release in a cluster."""
 
     kubeconfig: Path
     namespace: str
@@ -73,17 +73,17 @@ class Cluster:
     )
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = PATIENCE) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = TIMEOUT) -> str:
         """Run kubectl in the namespace."""
         return self._run([*self._kubectl(), *arguments], stdin=stdin, timeout=timeout)
 
-    def helm(self, *arguments: str, timeout: float = PATIENCE) -> str:
+    def helm(self, *arguments: str, timeout: float = TIMEOUT) -> str:
         """Run helm in the namespace."""
-        where = ["--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace]
-        return self._run([self.programs["helm"], *arguments, *where], timeout=timeout)
+        options = ["--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace]
+        return self._run([self.programs["helm"], *arguments, *options], timeout=timeout)
 
     def shell(self, node: str, *command: str) -> str:
-        """Run a command on a node, as root, outside any pod."""
+        """Run a command on a node, as root, outside the pods."""
         return self._run(["docker", "exec", node, *command])
 
     def get(self, kind: str, *arguments: str) -> list[dict[str, Any]]:
@@ -99,49 +99,53 @@ class Cluster:
         objects = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "--filename", "-", stdin=json.dumps(objects))
 
-    def pods(self, part: str | None = None) -> list[Pod]:
-        """The release's pods, or those of one part; not those that are done."""
-        labels = f"app.kubernetes.io/instance={self.release}" + (
-            f",app.kubernetes.io/name={part}" if part else ""
-        )
-        found = [Pod.of(one) for one in self.get("pods", "--selector", labels)]
-        return [pod for pod in found if pod.phase not in {"Succeeded", "Failed"}]
+    def pods(self, component: str | None = None) -> list[Pod]:
+        """The release's pods, or those of one component, without completed ones."""
+        labels = f"app.kubernetes.io/instance={self.release}"
+        if component:
+            labels += f",app.kubernetes.io/name={component}"
+        pods = [Pod.of(manifest) for manifest in self.get("pods", "--selector", labels)]
+        return [pod for pod in pods if pod.phase not in {"Succeeded", "Failed"}]
 
-    def pod(self, part: str) -> Pod:
-        """The only pod of a part that is not leaving."""
-        (found,) = (pod for pod in self.pods(part) if not pod.leaving)
-        return found
+    def pod(self, component: str) -> Pod:
+        """The only pod of a component that is not terminating."""
+        (pod,) = (pod for pod in self.pods(component) if not pod.terminating)
+        return pod
 
     def nodes(self, capacity: str | None = None) -> list[str]:
-        """The workers of a capacity type; without one, those that have none."""
+        """The workers of a capacity type; by default those without one."""
         label = f"{CAPACITY}={capacity}" if capacity else f"!{CAPACITY}"
-        found = self.get("nodes", "--selector", f"{label},!node-role.kubernetes.io/control-plane")
-        return [one["metadata"]["name"] for one in found]
+        nodes = self.get("nodes", "--selector", f"{label},!node-role.kubernetes.io/control-plane")
+        return [node["metadata"]["name"] for node in nodes]
 
     def is_settled(self) -> bool:
-        """Whether every pod of the release is ready, none is leaving, and every controller has what it wants."""
+        """Whether all pods are ready, none terminates, and all controllers have their replicas."""
         pods = self.pods()
-        if not pods or any(pod.leaving or not pod.ready for pod in pods):
+        if not pods or any(pod.terminating or not pod.ready for pod in pods):
             return False
         return all(
-            _is_settled(one) for kind in ("deployments", "statefulsets") for one in self.get(kind)
+            _has_its_replicas(workload)
+            for kind in ("deployments", "statefulsets")
+            for workload in self.get(kind)
         )
 
-    def settle(self, *, seconds: float = PATIENCE) -> float:
-        """Wait until the platform rests; return how long that took."""
-        return wait_for("every pod to be ready and none to leave", self.is_settled, seconds=seconds)
+    def settle(self, *, seconds: float = TIMEOUT) -> float:
+        """Wait until the platform is settled; return how long that took."""
+        return wait_for(
+            "every pod to be ready and none to terminate", self.is_settled, seconds=seconds
+        )
 
     def uids(self) -> dict[str, str]:
-        """Which pods there are; a pod that was replaced has another UID."""
+        """The UIDs of the pods: a replaced pod has another one."""
         return {pod.name: pod.uid for pod in self.pods()}
 
     def revisions(self) -> list[dict[str, Any]]:
-        """What `helm history` says."""
+        """The revisions of `helm history`."""
         return list(json.loads(self.helm("history", self.release, "--output", "json")))
 
     @contextmanager
     def cordoned(self, node: str) -> Iterator[None]:
-        """No new pod on a node for as long as the body runs."""
+        """Keep new pods off a node while the body runs."""
         self.kubectl("cordon", node)
         try:
             yield
@@ -150,17 +154,17 @@ class Cluster:
 
     @contextmanager
     def forwarded(self, target: str, port: int) -> Iterator[int]:
-        """A port of this machine that leads to a pod or Service."""
+        """Forward a port of this machine to a pod or Service."""
         argv = [*self._kubectl(), "port-forward", target, f":{port}"]
         with subprocess.Popen(
             argv, stdout=subprocess.PIPE, text=True, env=self._environment()
         ) as process:
             try:
                 assert process.stdout is not None
-                told = process.stdout.readline()
-                if "->" not in told:
+                line = process.stdout.readline()
+                if "->" not in line:
                     raise AssertionError(f"kubectl forwards no port to {target}")
-                yield int(told.split("->", 1)[0].rsplit(":", 1)[1])
+                yield int(line.split("->", 1)[0].rsplit(":", 1)[1])
             finally:
                 process.terminate()
 
@@ -170,7 +174,7 @@ class Cluster:
         return f"{nodes}\n{self.kubectl('get', 'pods', '--output', 'wide')}"
 
     def describe(self) -> str:
-        """What went on, for when a test fails: pods, events, last lines of each container."""
+        """Pods, events and the last lines of each container, for the report of a failed test."""
         parts = [self.table(), self.kubectl("get", "events", "--sort-by", ".lastTimestamp")[-6000:]]
         labels = f"app.kubernetes.io/instance={self.release}"
         parts.append(
@@ -200,7 +204,7 @@ class Cluster:
         return {**os.environ, **self.environment}
 
     def _run(
-        self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = PATIENCE
+        self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = TIMEOUT
     ) -> str:
         done = subprocess.run(
             argv,
@@ -218,10 +222,10 @@ class Cluster:
         return done.stdout
 
 
-def _is_settled(workload: Mapping[str, Any]) -> bool:
-    wanted, status = workload["spec"].get("replicas", 1), workload["status"]
-    counted = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
+def _has_its_replicas(workload: Mapping[str, Any]) -> bool:
+    replicas, status = workload["spec"].get("replicas", 1), workload["status"]
+    counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
     return bool(
         status.get("observedGeneration") == workload["metadata"]["generation"]
-        and counted == {wanted}
+        and counts == {replicas}
     )

@@ -1,4 +1,4 @@
-"""What the proofs on a real cluster share: one cluster, one deploy of the platform, and a client pod."""
+"""Fixtures of the tests on a real cluster: the cluster, the platform and a client pod."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import pytest
 from delivery.host import engines, programs
 from tests.e2e.cluster import Cluster
 from tests.e2e.platform import (
-    API,
     DEPLOY,
     Authority,
     Checkout,
     Client,
     Platform,
     copy_checkout,
-    done,
+    output_of,
 )
 from tests.e2e.traffic import client_pod
 
@@ -29,70 +28,68 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--keep",
         action="store_true",
-        help="leave cluster and platform; the next run goes on with them",
+        help="keep the cluster and the platform for the next run",
     )
-    group.addoption(
-        "--load", type=float, help="requests a second, for a machine that has other work, too (200)"
-    )
+    group.addoption("--load", type=float, help="requests a second (200); fewer on a busy machine")
 
 
-# What needs a platform that nothing was done to comes first, what kills it last.
+# Tests of an unchanged platform come first, tests that kill it last.
 ORDER = (
-    "test_cluster",  # tests/integration: a cluster of its own, gone before there is another
+    "test_cluster",  # tests/integration: a cluster of its own, removed before the next one
     "test_install",
     "test_security",
-    "test_deploys",  # before anything is changed by another hand than inv deploy's
+    "test_deploys",  # before anything but inv deploy changes the platform
     "test_placement",
     "test_component",
     "test_pipeline",
-    "test_story",
+    "test_history",
     "test_no_request_fails",
-    "test_deploy",  # tests/integration: what the task does, on the same cluster
+    "test_deploy",  # tests/integration, on the same cluster
     "test_rights",
     "test_crashes",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # One that nobody put in its place comes before what kills the platform, not before there is one.
+    # A file that is not in ORDER runs after the platform is there and before it is killed.
     unknown = len(ORDER) - 1.5
     items.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else unknown)
 
 
 @pytest.fixture(scope="session")
 def rate(pytestconfig: pytest.Config) -> float:
-    """Requests a second; these options are only known to a run that names this folder."""
-    told = pytestconfig.getoption("load", default=None)
-    return 200.0 if told is None else float(told)
+    """Requests a second; pytest knows the option only if the command line names this folder."""
+    rate = pytestconfig.getoption("load", default=None)
+    return 200.0 if rate is None else float(rate)
 
 
 @pytest.fixture(scope="session")
 def checkout(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Checkout]:
-    """A copy of the project that declares a cluster of its own, so that nobody's is disturbed."""
+    """A copy of the project that declares a cluster of its own."""
     folder = tmp_path_factory.mktemp("checkout") / "project"
-    made = copy_checkout(folder, engines.require().environment)
-    yield made
+    checkout = copy_checkout(folder, engines.require().environment)
+    yield checkout
     if not pytestconfig.getoption("keep", default=False):
-        done(made.inv("cluster.down"))
+        output_of(checkout.inv("cluster.down"))
 
 
 @pytest.fixture(scope="session")
 def platform(checkout: Checkout, say: Say) -> Platform:
-    """The cluster and the platform on it, made as a user makes them."""
-    stages: dict[str, float] = {}
+    """The cluster and the platform, made by the tasks of a user."""
+    seconds: dict[str, float] = {}
     outputs: dict[str, str] = {}
     for name, task in (("cluster", ["cluster.up"]), ("deploy", DEPLOY)):
         since = time.monotonic()
-        outputs[name] = done(checkout.inv(*task))
-        stages[name] = time.monotonic() - since
-        say(f"inv {' '.join(task)}: {stages[name]:.0f} s")
-    found = {name: programs.ensure(name) for name in ("kubectl", "helm")}
+        outputs[name] = output_of(checkout.inv(*task))
+        seconds[name] = time.monotonic() - since
+        say(f"inv {' '.join(task)}: {seconds[name]:.0f} s")
+    tools = {name: programs.ensure(name) for name in ("kubectl", "helm")}
     cluster = Cluster(
-        checkout.kubeconfig, "platform", programs=found, environment=checkout.environment
+        checkout.kubeconfig, "platform", programs=tools, environment=checkout.environment
     )
-    return Platform(cluster, checkout, stages, outputs)
+    return Platform(cluster, checkout, seconds, outputs)
 
 
 @pytest.fixture(scope="session")
@@ -102,19 +99,17 @@ def authority(platform: Platform) -> Authority:
 
 @pytest.fixture(scope="session")
 def client(platform: Platform, authority: Authority) -> Iterator[Client]:
-    """A pod to ask questions from, on the node that nothing is done to."""
-    (node,) = platform.cluster.nodes()
+    """A pod to send requests from, on the node that no test changes."""
     sleep = ["/usr/bin/python3", "-c", "import signal; signal.pause()"]
-    image, files = platform.image(API), {"ca.crt": authority.certificate}
-    with client_pod(platform.cluster, "e2e-client", image, sleep, files, node) as name:
-        yield Client(platform.cluster, name)
+    with client_pod(platform, "e2e-client", sleep, {"ca.crt": authority.certificate}):
+        yield Client(platform.cluster, "e2e-client")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where a proof fails, what the cluster looks like belongs to the report."""
+    """Add the state of the cluster to the report of a failed test."""
     report = yield
     platform = getattr(item, "funcargs", {}).get("platform")
     if report.failed and platform is not None and call.when in {"setup", "call"}:

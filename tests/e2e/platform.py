@@ -1,4 +1,4 @@
-"""The platform as it is deployed, and the project that deployed it: what the proofs on the cluster share."""
+"""The deployed platform, and the checkout that deployed it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = [
     "Client",
     "Platform",
     "copy_checkout",
-    "done",
+    "output_of",
 ]
 
 DEPLOY = ["deploy", "--environment", "local", "--platform", "kubernetes", "--yes"]
 API, WORKER, KAFKA, DATABASE = "api-rest", "async-worker", "kafka", "database"
-# What the copy of the project declares otherwise: a cluster that is nobody's, in subnets beside those of the user's.
+# What the copy declares instead: a cluster beside the user's, with other subnets.
 DECLARED = {
     'name = "delivery-platform"': 'name = "delivery-e2e"',
     'pods = "198.18.0.0/17"': 'pods = "198.19.0.0/17"',
     'services = "198.18.128.0/17"': 'services = "198.19.128.0/17"',
 }
-# Says the serial numbers of the certificates that addresses serve, verified with the CAs of the tests.
+# Prints the serial numbers of the certificates of some addresses, verified with the tests' CA.
 _SERIALS = """
 import socket, ssl, sys
 context = ssl.create_default_context(cafile="/e2e/ca.crt")
@@ -51,18 +51,18 @@ for address in sys.argv[2:]:
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the project with a cluster of its own, where tasks are run as a user would."""
+    """A copy of the project with a cluster of its own."""
 
     folder: Path
     environment: Mapping[str, str]
 
     @property
     def kubeconfig(self) -> Path:
-        """Where the cluster is known; not in the user's file."""
+        """The kubeconfig of the cluster, not the user's."""
         return Path(self.environment["KUBECONFIG"])
 
     def inv(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-        """Run a task to its end; its output is both streams together, as on a screen."""
+        """Run a task; its output has both streams, as in a terminal."""
         return subprocess.run(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
@@ -77,10 +77,10 @@ class Checkout:
 
 
 def copy_checkout(folder: Path, environment: Mapping[str, str]) -> Checkout:
-    """Copy what git knows of this project, and have it declare another cluster."""
+    """Copy the project's files, tracked or not ignored, and declare another cluster."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    told = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, told.split("\0")):
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, files.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
@@ -88,20 +88,20 @@ def copy_checkout(folder: Path, environment: Mapping[str, str]) -> Checkout:
     for old, new in DECLARED.items():
         if declaration.count(old) != 1:
             raise AssertionError(
-                f"delivery.toml does not say {old} once: DECLARED in {__file__} is to follow it"
+                f"delivery.toml does not have {old} once: update DECLARED in {__file__}"
             )
         declaration = declaration.replace(old, new)
     (folder / "delivery.toml").write_text(declaration, encoding="utf-8")
-    # nox names the file, so that proofs elsewhere can go to the same cluster; never the user's own.
-    own = {
+    # nox names the file, so that tests/integration use the same cluster.
+    variables = {
         "KUBECONFIG": os.environ.get("E2E_KUBECONFIG") or str(folder.parent / "kubeconfig"),
         "CI": "true",
     }
-    return Checkout(folder, {**os.environ, **environment, **own})
+    return Checkout(folder, {**os.environ, **environment, **variables})
 
 
-def done(task: subprocess.CompletedProcess[str]) -> str:
-    """What a task that went well printed; an AssertionError with all of it for one that did not."""
+def output_of(task: subprocess.CompletedProcess[str]) -> str:
+    """The output of a task; an AssertionError with it if the task failed."""
     if task.returncode:
         raise AssertionError(
             f"inv {' '.join(task.args[3:])}: exit code {task.returncode}\n{task.stdout}"
@@ -111,16 +111,17 @@ def done(task: subprocess.CompletedProcess[str]) -> str:
 
 @dataclass(frozen=True)
 class Platform:
-    """The release in its namespace, the project that it was deployed from, and how long that took."""
+    """The release in its namespace, and the tasks that deployed it."""
 
     cluster: Cluster
     checkout: Checkout
-    stages: Mapping[str, float]
+    # How long each task took.
+    seconds: Mapping[str, float]
     outputs: Mapping[str, str]
 
     @property
     def names(self) -> list[str]:
-        """What the API is called in the cluster, from the short name to the full one."""
+        """The API's names in the cluster, from the short to the full one."""
         parts = [self.name(API), self.cluster.namespace, "svc", "cluster.local"]
         return [".".join(parts[:count]) for count in range(1, 5)]
 
@@ -129,19 +130,22 @@ class Platform:
         """The API's full name."""
         return self.names[-1]
 
-    def name(self, part: str) -> str:
-        """What the chart calls a part's objects."""
-        return f"{self.cluster.release}-{part}"
+    def name(self, component: str) -> str:
+        """The name of a component's objects."""
+        return f"{self.cluster.release}-{component}"
 
-    def image(self, part: str) -> str:
+    def image(self, component: str) -> str:
         """The image that a component runs."""
-        pod = self.cluster.get_one("deployment", self.name(part))["spec"]["template"]["spec"]
-        (image,) = (one["image"] for one in pod["containers"] if one["name"] == part)
-        return str(image)
+        deployment = self.cluster.get_one("deployment", self.name(component))
+        containers = {
+            container["name"]: container["image"]
+            for container in deployment["spec"]["template"]["spec"]["containers"]
+        }
+        return str(containers[component])
 
     def upgrade(self, *values: str) -> None:
-        """Make a new revision with some values changed, and wait for it."""
-        told = [part for value in values for part in ("--set", value)]
+        """Upgrade to a new revision with these values, and wait for it."""
+        options = [option for value in values for option in ("--set", value)]
         chart = str(self.checkout.folder / "platform-chart")
         self.cluster.helm(
             "upgrade",
@@ -151,19 +155,19 @@ class Platform:
             "--wait",
             "--timeout",
             "150s",
-            *told,
+            *options,
         )
 
 
 @dataclass(frozen=True)
 class Client:
-    """A pod of the tests' own beside the platform, to ask questions from."""
+    """A pod beside the platform, to send requests from."""
 
     cluster: Cluster
     pod: str
 
     def python(self, code: str, *arguments: str) -> str:
-        """Run Python there."""
+        """Run Python in the pod."""
         return self.cluster.kubectl(
             "exec", self.pod, "--", "/usr/bin/python3", "-c", code, *arguments
         )
@@ -177,23 +181,23 @@ class Client:
 
 @dataclass(frozen=True)
 class Authority:
-    """The platform's CA: what clients trust, and the key that another certificate is made with."""
+    """The platform's CA: its certificate and key."""
 
     certificate: str
     key: str
 
     @classmethod
     def of(cls, platform: Platform) -> Authority:
-        """Read the Secret that no pod mounts."""
+        """Read the CA's Secret, which no pod mounts."""
         data = platform.cluster.get_one("secret", platform.name("ca-key"))["data"]
         return cls(*(base64.b64decode(data[name]).decode() for name in ("tls.crt", "tls.key")))
 
     def issue(self, names: list[str]) -> dict[str, str]:
-        """What the Secret of a certificate holds once it is replaced."""
+        """The Secret of a new certificate for these names."""
         authority = trustme.CA.from_pem(self.certificate.encode(), self.key.encode())
-        made = authority.issue_cert(*names, key_type=trustme.KeyType.ECDSA)
-        chain = b"".join(one.bytes() for one in made.cert_chain_pems)
-        return {"tls.crt": _text(chain), "tls.key": _text(made.private_key_pem.bytes())}
+        issued = authority.issue_cert(*names, key_type=trustme.KeyType.ECDSA)
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        return {"tls.crt": _text(chain), "tls.key": _text(issued.private_key_pem.bytes())}
 
 
 def _text(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Another image becomes a component by values alone: the chart's example of an app beside a MySQL-compatible database."""
+"""Values alone make another image a component: the chart's example of an app with a database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
 STORE = """
 import json, urllib.request
 data = json.dumps({"text": "bought milk"}).encode()
-print(urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/notes", data), timeout=10).status)
+request = urllib.request.Request("http://127.0.0.1:8000/notes", data)
+print(urllib.request.urlopen(request, timeout=10).status)
 """
 LIST = """
 import urllib.request
@@ -31,7 +32,7 @@ print(urllib.request.urlopen("http://notes-app/notes", timeout=10).read().decode
 
 @pytest.fixture(scope="module")
 def image(platform: Platform) -> str:
-    """The example's app, built on the API's image and pushed, by digest."""
+    """The example's app by digest, built on the API's image and pushed."""
     folder = platform.checkout.folder / "platform-chart" / "tests" / "apps" / "notes"
     base = f"BASE_IMAGE={platform.image(API)}"
     docker(
@@ -46,13 +47,13 @@ def image(platform: Platform) -> str:
         str(folder),
     )
     docker(platform, "push", "--quiet", IMAGE)
-    told = docker(platform, "image", "inspect", "--format", "{{json .RepoDigests}}", IMAGE)
-    return str(next(one for one in json.loads(told) if one.startswith(f"{IMAGE}@")))
+    digests = docker(platform, "image", "inspect", "--format", "{{json .RepoDigests}}", IMAGE)
+    return str(next(name for name in json.loads(digests) if name.startswith(f"{IMAGE}@")))
 
 
 @pytest.fixture(scope="module")
 def notes(platform: Platform, image: str) -> Iterator[Cluster]:
-    """The example as its own comment says, in a namespace of its own that enforces restricted."""
+    """The example, installed as its comment says, in a namespace that enforces restricted."""
     cluster = replace(platform.cluster, namespace=NAMESPACE, release="notes")
     cluster.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
@@ -68,7 +69,7 @@ def notes(platform: Platform, image: str) -> Iterator[Cluster]:
     )
     chart = platform.checkout.folder / "platform-chart"
     names = {"components.app.image": image, "components.mysql.image": database_image(platform)}
-    values = [part for path, name in names.items() for part in named(path, name)]
+    values = [part for path, name in names.items() for part in image_values(path, name)]
     cluster.helm(
         *(
             "install",
@@ -82,20 +83,22 @@ def notes(platform: Platform, image: str) -> Iterator[Cluster]:
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
-def test_the_app_keeps_what_it_is_told_in_its_database(notes: Cluster) -> None:
+def test_the_app_stores_notes_in_its_database(notes: Cluster) -> None:
     pods = notes.pods("app")
     assert len(pods) == 2
-    assert ask(notes, pods[0].name, STORE) == "201"
-    assert json.loads(ask(notes, pods[1].name, LIST)) == {"notes": ["bought milk"]}
+    assert run_python(notes, pods[0].name, STORE) == "201"
+    assert json.loads(run_python(notes, pods[1].name, LIST)) == {"notes": ["bought milk"]}
 
 
-def test_what_it_was_told_survives_its_database(notes: Cluster) -> None:
+def test_notes_survive_a_restart_of_the_database(notes: Cluster) -> None:
     notes.kubectl("delete", "pod", notes.pod("mysql").name)
     notes.settle()
-    assert json.loads(ask(notes, notes.pods("app")[0].name, LIST)) == {"notes": ["bought milk"]}
+    assert json.loads(run_python(notes, notes.pods("app")[0].name, LIST)) == {
+        "notes": ["bought milk"]
+    }
 
 
-def ask(notes: Cluster, pod: str, code: str) -> str:
+def run_python(notes: Cluster, pod: str, code: str) -> str:
     return notes.kubectl("exec", pod, "--", "/usr/bin/python3", "-c", code).strip()
 
 
@@ -104,19 +107,19 @@ def database_image(platform: Platform) -> str:
     return str(container["image"])
 
 
-def named(path: str, image: str) -> list[str]:
-    """An image by digest as helm is told it."""
+def image_values(path: str, image: str) -> list[str]:
+    """Helm's options for an image by digest."""
     repository, _, digest = image.partition("@")
     return ["--set", f"{path}.repository={repository}", "--set", f"{path}.digest={digest}"]
 
 
 def docker(platform: Platform, *arguments: str) -> str:
-    told = subprocess.run(
+    done = subprocess.run(
         ["docker", *arguments],
         capture_output=True,
         text=True,
         check=False,
         env=dict(platform.checkout.environment),
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,4 +1,4 @@
-"""From no cluster to a platform whose own tests pass, by the two commands that a user gives."""
+"""Two commands make a cluster and a platform whose chart tests pass."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from tests.e2e.platform import API, WORKER, Platform
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 
-def test_two_commands_make_a_cluster_and_a_platform_that_is_proved(
-    platform: Platform, say: Say
-) -> None:
+def test_two_commands_make_a_cluster_and_a_tested_platform(platform: Platform, say: Say) -> None:
     say("from no cluster to helm test green")
     for name, output in platform.outputs.items():
-        say(f"{name}: {platform.stages[name]:.0f} s, of which")
+        say(f"{name}: {platform.seconds[name]:.0f} s, of which")
         for line in re.findall(r"^✓ (.*)$", output, re.MULTILINE):
             say(f"    {line}")
     assert (
         "✓ helm test: " in platform.outputs["deploy"]
         or "compare: nothing to do" in platform.outputs["deploy"]
     )
-    told = json.loads(platform.cluster.helm("status", platform.cluster.release, "--output", "json"))
-    assert told["info"]["status"] == "deployed"
+    status = json.loads(
+        platform.cluster.helm("status", platform.cluster.release, "--output", "json")
+    )
+    assert status["info"]["status"] == "deployed"
     tests = {
         hook["name"]: hook["last_run"]["phase"]
-        for hook in told["hooks"]
+        for hook in status["hooks"]
         if "test" in hook["events"]
     }
     assert set(tests.values()) == {"Succeeded"}, tests
     assert len([name for name in tests if "test" in name]) >= 2
-    # The scripts of tests that passed do not stay.
+    # The scripts of passed tests are deleted.
     scripts = f"{platform.cluster.release}-test"
     assert platform.cluster.kubectl("get", "configmap", scripts, "--ignore-not-found") == ""
 
@@ -42,24 +42,24 @@ def test_two_commands_make_a_cluster_and_a_platform_that_is_proved(
 def test_every_pod_is_ready_and_was_not_restarted(platform: Platform) -> None:
     platform.cluster.settle()
     restarts = {pod.name: pod.restarts for pod in platform.cluster.pods()}
-    assert {part.part for part in platform.cluster.pods()} >= {API, WORKER, "kafka", "database"}
-    assert {name: found for name, found in restarts.items() if any(found.values())} == {}
+    assert {pod.component for pod in platform.cluster.pods()} >= {API, WORKER, "kafka", "database"}
+    assert {name: counts for name, counts in restarts.items() if any(counts.values())} == {}
 
 
 def test_the_limits_fit_two_processors_and_four_gibibytes(platform: Platform) -> None:
     containers = [
-        one
+        container
         for pod in platform.cluster.pods()
-        # The Job that makes the topics ends by itself, sooner or later than this test comes.
+        # The Job that makes the topics ends by itself, maybe during this test.
         if pod.manifest["metadata"]["ownerReferences"][0]["kind"] != "Job"
-        for one in [
+        for container in [
             *pod.manifest["spec"]["containers"],
             *pod.manifest["spec"].get("initContainers", ()),
         ]
     ]
-    limits = [one["resources"]["limits"] for one in containers]
-    assert sum(processors(one["cpu"]) for one in limits) <= 2
-    assert sum(mebibytes(one["memory"]) for one in limits) <= 4096
+    limits = [container["resources"]["limits"] for container in containers]
+    assert sum(processors(limit["cpu"]) for limit in limits) <= 2
+    assert sum(mebibytes(limit["memory"]) for limit in limits) <= 4096
 
 
 def processors(text: str) -> float:

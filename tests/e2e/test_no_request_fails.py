@@ -1,7 +1,8 @@
-"""200 requests a second over HTTPS while the platform is changed in every ordinary way: none fails, no event is lost.
+"""200 requests a second while the platform changes in every ordinary way: no request fails.
 
-A machine that has other work may not carry as many: pods then say that too many requests wait, whatever is done to the platform.
-Such a storm proves nothing, is ended, said, and made again with half the rate; at the lowest rate every failure counts.
+A busy machine may not carry that load: pods then refuse requests because too many are waiting,
+whatever the change. Such a run is ended and repeated at half the rate; at the lowest rate every
+failure counts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,28 +21,28 @@ from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.ledger import compare
 from tests.e2e.platform import API, Authority, Client, Platform
-from tests.e2e.traffic import Traffic, traffic
+from tests.e2e.traffic import traffic
 from tests.load.recording import Phase, Recording, Summary, failures, serials, summarise, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 HALVINGS = 3  # 200, 100, 50, 25 a second
 QUIET_SECONDS = 10
-# values-local.yaml fits a laptop, where 250 millicores do not carry this load: throttled pods would be all that is proved.
+# The 250 millicores of values-local.yaml do not carry this load: pods would be throttled.
 CAPACITY = [
     f"components.{API}.resources.limits.cpu=1",
     "database.resources.limits.cpu=1",
     "proxy.resources.limits.cpu=1",
 ]
-# What a phase lasts at least, so that slow requests are under way in each.
-AFTERMATH = 6
+# How long a phase lasts at least, so that each has slow requests.
+REST_SECONDS = 6
 
 PHASES = ("nothing", "rollout restart", "upgrade", "drain", "scale in", "certificate rotation")
 
 
 @dataclass(frozen=True)
-class Storm:
-    """What a generator saw of it all, at so many requests a second."""
+class Result:
+    """The requests of a load during all changes."""
 
     run: str
     rate: float
@@ -51,36 +53,37 @@ class Storm:
 
 
 def rest(_platform: Platform) -> None:
-    """Nothing happens: what the other phases are compared with."""
+    """No change: the baseline of the other phases."""
     time.sleep(QUIET_SECONDS)
 
 
-def restart(platform: Platform) -> None:
-    """Every pod of the API is replaced."""
+@contextmanager
+def replacing_pods(platform: Platform) -> Iterator[None]:
+    """Wait until the pods of the API from before the body are gone."""
     before = {pod.uid for pod in platform.cluster.pods(API)}
-    platform.cluster.kubectl("rollout", "restart", "deployment", platform.name(API))
+    yield
     platform.cluster.settle()
-    # A pod that is told to end serves on for a while.
+    # A terminating pod still serves for a while.
     wait_for(
         "the old pods to be gone",
         lambda: not before & {pod.uid for pod in platform.cluster.pods(API)},
     )
+
+
+def restart(platform: Platform) -> None:
+    """Replace every pod of the API."""
+    with replacing_pods(platform):
+        platform.cluster.kubectl("rollout", "restart", "deployment", platform.name(API))
 
 
 def upgrade(platform: Platform) -> None:
-    """A new revision with another configuration."""
-    before = {pod.uid for pod in platform.cluster.pods(API)}
-    platform.upgrade(f"components.{API}.config.LOG_LEVEL=WARNING")
-    platform.cluster.settle()
-    # A pod that is told to end serves on for a while.
-    wait_for(
-        "the old pods to be gone",
-        lambda: not before & {pod.uid for pod in platform.cluster.pods(API)},
-    )
+    """Deploy a revision with another configuration."""
+    with replacing_pods(platform):
+        platform.upgrade(f"components.{API}.config.LOG_LEVEL=WARNING")
 
 
 def drain(platform: Platform) -> None:
-    """The spot node is taken away, as spot nodes are; the API leaves it and comes back later."""
+    """Drain the spot node; the API leaves it and returns later."""
     cluster = platform.cluster
     (node,) = cluster.nodes("spot")
     assert [pod for pod in cluster.pods(API) if pod.node == node], (
@@ -97,7 +100,7 @@ def drain(platform: Platform) -> None:
 
 
 def scale_in(platform: Platform) -> None:
-    """One pod more, and back to as many as the load needs."""
+    """Add a pod, and remove it again."""
     cluster, deployment = platform.cluster, platform.name(API)
     replicas = int(cluster.get_one("deployment", deployment)["spec"]["replicas"])
     for count in (replicas + 1, replicas):
@@ -114,20 +117,30 @@ CHANGES: dict[str, Callable[[Platform], None]] = {
 }
 
 
-def rotate(platform: Platform, authority: Authority, client: Client) -> str:
-    """Put another certificate into the Secret, and wait until every pod of the API serves it; return its serial."""
-    cluster = platform.cluster
-    patch = json.dumps({"data": authority.issue(platform.names)})
+@dataclass(frozen=True)
+class Setting:
+    """The fixtures that a run needs."""
+
+    platform: Platform
+    authority: Authority
+    client: Client
+    say: Say
+
+
+def rotate(setting: Setting) -> str:
+    """Replace the certificate, wait until every pod of the API serves it; return its serial."""
+    platform, cluster = setting.platform, setting.platform.cluster
+    patch = json.dumps({"data": setting.authority.issue(platform.names)})
 
     def served() -> set[str]:
-        return client.serials(cluster.pods(API), platform.host)
+        return setting.client.serials(cluster.pods(API), platform.host)
 
     old = served()
     cluster.kubectl("patch", "secret", f"{cluster.release}-tls", "--patch", patch)
     for pod in cluster.pods(API):
-        # The kubelet looks at Secrets about once a minute; a change of the pod makes it look now.
+        # The kubelet reads Secrets about once a minute, and at once when the pod changes.
         cluster.kubectl(
-            "annotate", "pod", pod.name, f"e2e/looked-at={time.time():.0f}", "--overwrite"
+            "annotate", "pod", pod.name, f"e2e/changed-at={time.time():.0f}", "--overwrite"
         )
 
     wait_for(
@@ -141,109 +154,89 @@ def rotate(platform: Platform, authority: Authority, client: Client) -> str:
 
 
 @pytest.fixture(scope="module")
-def storm(platform: Platform, authority: Authority, client: Client, rate: float, say: Say) -> Storm:
-    """Everything that is done to the platform, one after the other, under one load that this machine carries."""
-    tried = rate
+def result(
+    platform: Platform, authority: Authority, client: Client, rate: float, say: Say
+) -> Result:
+    """All changes, one after the other, under a load that this machine carries."""
+    setting = Setting(platform, authority, client, say)
     for _ in range(HALVINGS):
-        if (carried := storm_of(tried, platform, authority, client, say, give_up=True)) is not None:
-            return carried
-        say(
-            f"this machine does not carry {tried:g} requests a second: once more with {tried / 2:g}"
-        )
-        tried /= 2
-    last = storm_of(tried, platform, authority, client, say, give_up=False)
-    assert last is not None
-    return last
+        if (result := run_at(rate, setting, may_end=True)) is not None:
+            return result
+        say(f"this machine does not carry {rate:g} requests a second: retry with {rate / 2:g}")
+        rate /= 2
+    result = run_at(rate, setting, may_end=False)
+    assert result is not None
+    return result
 
 
-def storm_of(
-    rate: float,
-    platform: Platform,
-    authority: Authority,
-    client: Client,
-    say: Say,
-    *,
-    give_up: bool,
-) -> Storm | None:
-    """A storm at a rate; None if it was given up as too much for the machine."""
-    cluster = platform.cluster
+def run_at(rate: float, setting: Setting, *, may_end: bool) -> Result | None:
+    """All changes under load at a rate; None if the load was too much for the machine."""
+    platform, say = setting.platform, setting.say
     platform.upgrade(*CAPACITY, f"components.{API}.config.LOG_LEVEL=INFO")
-    cluster.settle()
-    (node,) = cluster.nodes()
-    new: list[str] = []
-    # A platform that was kept has the keys of runs before; a key that comes again is answered as before.
+    platform.cluster.settle()
+    rotated: list[str] = []
+    # A kept platform has the keys of earlier runs: each run has its own.
     run = f"load-{uuid.uuid4().hex[:8]}"
-    options = ["--name", platform.host, "--run", run, "--rate", str(rate)]
     changes: dict[str, Callable[[], None]] = {
-        name: partial(change, platform) for name, change in CHANGES.items()
+        **{name: partial(change, platform) for name, change in CHANGES.items()},
+        "certificate rotation": lambda: rotated.append(rotate(setting)),
     }
-    changes["certificate rotation"] = lambda: new.append(rotate(platform, authority, client))
-    with traffic(
-        cluster, "load", platform.image(API), node, authority.certificate, options
-    ) as running:
+    with traffic(platform, setting.authority, "load", "--run", run, "--rate", str(rate)) as running:
         for name, change in changes.items():
-            blow(running, name, change, say)
-            if give_up and running.overloaded():
+            with running.phase(name):
+                change()
+                time.sleep(REST_SECONDS)
+            phase = running.phases[-1]
+            say(f"{name}: {phase.until - phase.since:.0f} s")
+            if may_end and running.overloaded():
                 return None
         recording = running.finish()
-    summaries = {one.phase: one for one in summarise(recording, running.phases)}
+    summaries = {summary.phase: summary for summary in summarise(recording, running.phases)}
     say(table(summaries.values()))
-    late = max(one.latest for one in summaries.values())
-    say(
-        f"the generator took {recording.cpu:.0f} s of processor time, and began its requests {late:.0f} ms late at most"
-    )
+    late = max(summary.latest for summary in summaries.values())
+    say(f"the generator used {recording.cpu:.0f} s of CPU and was {late:.0f} ms late at most")
     for failure in failures(recording, running.phases)[:20]:
         say(str(failure))
-    return Storm(run, rate, recording, running.phases, summaries, new[0])
+    return Result(run, rate, recording, running.phases, summaries, rotated[0])
 
 
-def blow(running: Traffic, name: str, change: Callable[[], None], say: Say) -> None:
-    """One phase: the change, and what comes after it."""
-    with running.phase(name):
-        change()
-        time.sleep(AFTERMATH)
-    phase = running.phases[-1]
-    say(f"{name}: {phase.until - phase.since:.0f} s")
-
-
-def test_the_generator_was_not_what_failed(storm: Storm) -> None:
-    starved = [
-        str(one) for one in failures(storm.recording, storm.phases) if one.fault == "generator"
-    ]
-    assert starved == [], "this run proves nothing: the machine is too busy for the generator"
+def test_the_generator_itself_did_not_fail(result: Result) -> None:
+    failed = failures(result.recording, result.phases)
+    own = [str(failure) for failure in failed if failure.fault == "generator"]
+    assert own == [], "this run says nothing: the machine is too busy for the generator"
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_no_request_fails_during(storm: Storm, phase: str) -> None:
-    failed = [str(one) for one in failures(storm.recording, storm.phases) if one.phase == phase]
-    assert failed == []
+def test_no_request_fails_during(result: Result, phase: str) -> None:
+    failed = failures(result.recording, result.phases)
+    assert [str(failure) for failure in failed if failure.phase == phase] == []
 
 
-def test_no_request_failed_at_all(storm: Storm) -> None:
-    assert [str(one) for one in failures(storm.recording, storm.phases)] == []
+def test_no_request_fails_between_the_phases(result: Result) -> None:
+    assert [str(failure) for failure in failures(result.recording, result.phases)] == []
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_there_was_load_of_every_kind_during(storm: Storm, phase: str) -> None:
-    """There was something to fail: a phase that was proved by a trickle would be no proof."""
-    summary = storm.summaries[phase]
-    # Not all of it: what is under way when a phase ends counts for the next one, and machines are noisy.
-    assert summary.requests >= 0.5 * storm.rate * summary.seconds
+def test_there_is_load_of_every_kind_during(result: Result, phase: str) -> None:
+    """Without enough load a phase without failures says nothing."""
+    summary = result.summaries[phase]
+    # Requests that are open when a phase ends count for the next one.
+    assert summary.requests >= 0.5 * result.rate * summary.seconds
     assert summary.fresh == pytest.approx(summary.requests / 2, rel=0.1)
     assert summary.slow >= 1
 
 
-def test_the_new_certificate_is_served_and_the_old_one_no_more(storm: Storm) -> None:
-    """Seen by the requests themselves: only the old one before, only the new one at the end."""
-    rotation = storm.phases[-1]
-    before = serials(storm.recording, storm.phases[0].since, rotation.since)
-    after = serials(storm.recording, rotation.until - AFTERMATH, rotation.until)
-    assert storm.new_serial not in before
-    assert set(after) == {storm.new_serial}
+def test_the_new_certificate_replaces_the_old_one(result: Result) -> None:
+    """Connections get only the old one before the rotation, and only the new one at its end."""
+    rotation = result.phases[-1]
+    before = serials(result.recording, result.phases[0].since, rotation.since)
+    after = serials(result.recording, rotation.until - REST_SECONDS, rotation.until)
+    assert result.new_serial not in before
+    assert set(after) == {result.new_serial}
 
 
-def test_every_accepted_event_is_stored_once(storm: Storm, platform: Platform, say: Say) -> None:
-    verdict = compare(platform.cluster, storm.recording, storm.run)
+def test_every_accepted_event_is_stored_once(result: Result, platform: Platform, say: Say) -> None:
+    verdict = compare(platform.cluster, result.recording, result.run)
     say(verdict.describe())
     assert verdict.findings == (), verdict.describe()
-    assert verdict.counts.accepted == len(storm.recording.posts)
+    assert verdict.counts.accepted == len(result.recording.posts)

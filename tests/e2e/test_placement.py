@@ -1,4 +1,4 @@
-"""Where pods run: the API prefers spot nodes and spreads, the worker runs on demand only; without such a node it says so."""
+"""The API's pods prefer spot nodes and spread; the worker's need an on-demand node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_api_uses_the_spot_node_and_spreads(platform: Platform, say: Say) ->
     assert len(set(nodes)) == len(nodes) == 2
 
 
-def test_with_the_spot_node_cordoned_the_api_runs_elsewhere_and_comes_back_when_it_can(
+def test_the_api_leaves_a_cordoned_spot_node_and_returns_later(
     platform: Platform, say: Say
 ) -> None:
     cluster = platform.cluster
@@ -39,7 +39,7 @@ def test_with_the_spot_node_cordoned_the_api_runs_elsewhere_and_comes_back_when_
         pods = cluster.pods(API)
         assert len(pods) == 2
         assert spot not in {pod.node for pod in pods}
-    # Two nodes are free of it now, spot and another: it is the preference that decides.
+    # Two nodes have no pod of the API, spot and another: the preference decides.
     remove(platform, cluster.pods(API)[:1])
     say(f"spot back\n{cluster.table()}")
     assert spot in {pod.node for pod in cluster.pods(API)}
@@ -49,7 +49,7 @@ def test_the_worker_runs_on_demand_only(platform: Platform) -> None:
     assert [pod.node for pod in platform.cluster.pods(WORKER)] == platform.cluster.nodes("ondemand")
 
 
-def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_do(
+def test_without_an_ondemand_node_the_worker_is_pending_and_the_notes_have_the_remedy(
     platform: Platform, say: Say
 ) -> None:
     cluster = platform.cluster
@@ -65,8 +65,10 @@ def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_d
         say(f"no ondemand node\n{cluster.table()}\n{events(platform, waiting)}")
         assert cluster.pod(WORKER).phase == "Pending"
         chart = str(platform.checkout.folder / "platform-chart")
-        told = cluster.helm("upgrade", cluster.release, chart, "--reuse-values", "--dry-run=server")
-        notes = told.partition("NOTES:")[2]
+        output = cluster.helm(
+            "upgrade", cluster.release, chart, "--reuse-values", "--dry-run=server"
+        )
+        notes = output.partition("NOTES:")[2]
         assert "label node" in notes, notes
         assert f"{CAPACITY}=ondemand" in notes, notes
     cluster.settle()
@@ -74,7 +76,7 @@ def test_without_an_ondemand_node_a_new_worker_waits_and_the_notes_say_what_to_d
 
 
 def remove(platform: Platform, pods: list[Pod]) -> None:
-    """Delete pods and wait for those that come instead."""
+    """Delete pods, and wait for their replacements."""
     assert pods
     platform.cluster.kubectl("delete", "pod", *(pod.name for pod in pods))
     platform.cluster.settle()
@@ -88,7 +90,7 @@ def events(platform: Platform, pod: Pod) -> str:
 
 @contextmanager
 def unlabelled(platform: Platform, node: str) -> Iterator[None]:
-    """A node that is not what it was for as long as the body runs."""
+    """Remove a node's capacity type while the body runs."""
     platform.cluster.kubectl("label", "node", node, f"{CAPACITY}-")
     try:
         yield

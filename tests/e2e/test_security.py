@@ -1,4 +1,4 @@
-"""TLS as a client in the cluster sees it, and what the namespace lets in."""
+"""TLS as a client in the cluster sees it, and the restrictions of the namespace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.platform import API, WORKER, Client, Platform
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-# Asks for /health by a name, verified with the platform's CA; prints the status and the TLS version.
+# GET /health by a name, verified with the platform's CA; prints the status and the TLS version.
 ASK = """
 import http.client, ssl, sys
 context = ssl.create_default_context(cafile="/e2e/ca.crt")
@@ -20,7 +20,7 @@ version = connection.sock.version()
 connection.request("GET", "/health")
 print(connection.getresponse().status, version)
 """
-# Tries to speak a TLS version only; prints what came of it.
+# Connects with one TLS version; prints the version or the refusal.
 SPEAK = """
 import socket, ssl, sys, warnings
 warnings.simplefilter("ignore")
@@ -35,7 +35,7 @@ try:
 except (ssl.SSLError, ConnectionResetError) as error:
     print("refused", error)
 """
-# Sends plain HTTP to the port of HTTPS; prints the first bytes of the answer.
+# Sends plain HTTP to the HTTPS port; prints the first bytes of the answer.
 PLAIN = """
 import socket, sys
 with socket.create_connection((sys.argv[1], 443), timeout=10) as plain:
@@ -46,7 +46,7 @@ with socket.create_connection((sys.argv[1], 443), timeout=10) as plain:
         print(b"")
 """
 WRITE = "open('/written', 'w')"
-# Runs statements in the database by the pod's own login; prints "done" or the error's number.
+# Runs statements in the database with the pod's login; prints "done" or the error's number.
 QUERY = """
 import os, pymysql, sys
 names = {"host": "HOST", "database": "DATABASE", "user": "USERNAME", "password": "PASSWORD"}
@@ -87,54 +87,53 @@ def test_no_plain_http_is_answered(platform: Platform, client: Client) -> None:
     assert "200" not in client.python(PLAIN, platform.host)
 
 
-def test_the_api_has_port_443_alone_and_the_worker_has_no_service(platform: Platform) -> None:
-    service = platform.cluster.get_one("service", platform.name(API))["spec"]
-    assert (service["type"], [(port["port"], port["protocol"]) for port in service["ports"]]) == (
-        "ClusterIP",
-        [(443, "TCP")],
-    )
-    selectors = [one["spec"].get("selector", {}) for one in platform.cluster.get("services")]
+def test_the_api_has_only_port_443_and_the_worker_has_no_service(platform: Platform) -> None:
+    spec = platform.cluster.get_one("service", platform.name(API))["spec"]
+    ports = [(port["port"], port["protocol"]) for port in spec["ports"]]
+    assert (spec["type"], ports) == ("ClusterIP", [(443, "TCP")])
+    selectors = [
+        service["spec"].get("selector", {}) for service in platform.cluster.get("services")
+    ]
     assert selectors
     assert all(selector.get("app.kubernetes.io/name") != WORKER for selector in selectors)
 
 
-def test_the_namespace_refuses_what_is_not_restricted(platform: Platform) -> None:
+def test_the_namespace_refuses_an_unrestricted_pod(platform: Platform) -> None:
     cluster = platform.cluster
     namespace = cluster.get_one("namespace", cluster.namespace)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    container = {"name": "it", "image": "it"}
+    container = {"name": "any", "image": "any"}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "it"},
+        "metadata": {"name": "any"},
         "spec": {"containers": [container]},
     }
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         cluster.kubectl("apply", "--dry-run=server", "--filename", "-", stdin=json.dumps(pod))
 
 
-def test_no_pod_has_a_token_and_none_shares_an_account(platform: Platform) -> None:
+def test_no_pod_has_a_token_or_shares_an_account(platform: Platform) -> None:
     pods = platform.cluster.pods()
     for pod in pods:
         spec = pod.manifest["spec"]
         mounts = [
             mount["mountPath"]
-            for one in spec["containers"]
-            for mount in one.get("volumeMounts", ())
+            for container in spec["containers"]
+            for mount in container.get("volumeMounts", ())
         ]
         assert TOKEN not in mounts, pod.name
         assert spec["serviceAccountName"] != "default", pod.name
-    accounts = {pod.part: pod.manifest["spec"]["serviceAccountName"] for pod in pods}
+    accounts = {pod.component: pod.manifest["spec"]["serviceAccountName"] for pod in pods}
     assert len(set(accounts.values())) == len(accounts)
 
 
 def test_every_root_file_system_is_read_only(platform: Platform) -> None:
     for pod in platform.cluster.pods():
         spec = pod.manifest["spec"]
-        for one in [*spec["containers"], *spec.get("initContainers", ())]:
-            assert one["securityContext"]["readOnlyRootFilesystem"] is True, (
-                f"{pod.name}/{one['name']}"
-            )
+        for container in [*spec["containers"], *spec.get("initContainers", ())]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True, f"{pod.name}/{container['name']}"
     pod = platform.cluster.pods(API)[0]
     with pytest.raises(AssertionError, match="Read-only file system"):
         platform.cluster.kubectl(
@@ -142,7 +141,7 @@ def test_every_root_file_system_is_read_only(platform: Platform) -> None:
         )
 
 
-def test_api_rest_cannot_change_what_is_stored(platform: Platform) -> None:
+def test_api_rest_cannot_change_stored_events(platform: Platform) -> None:
     statements = [
         "SELECT COUNT(*) FROM deployments",
         "SELECT COUNT(*) FROM idempotency_keys",
@@ -151,5 +150,5 @@ def test_api_rest_cannot_change_what_is_stored(platform: Platform) -> None:
         "INSERT INTO deployments SELECT * FROM deployments WHERE id = 'nobody'",
     ]
     execute = ["exec", platform.cluster.pods(API)[0].name, "--container", API, "--"]
-    found = platform.cluster.kubectl(*execute, "/usr/bin/python3", "-c", QUERY, *statements)
-    assert found.split() == ["done", "done", "1142", "1142", "1142"]
+    results = platform.cluster.kubectl(*execute, "/usr/bin/python3", "-c", QUERY, *statements)
+    assert results.split() == ["done", "done", "1142", "1142", "1142"]

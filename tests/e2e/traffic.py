@@ -12,6 +12,7 @@ from typing import Any
 
 from delivery.project.files import ROOT
 from tests.e2e.cluster import Cluster, Pod, wait_for
+from tests.e2e.platform import API, Authority, Platform
 from tests.load.recording import OVERLOADED, Phase, Recording, parse
 
 __all__ = ["Traffic", "client_pod", "traffic"]
@@ -66,20 +67,14 @@ class Traffic:
 
 @contextmanager
 def traffic(
-    cluster: Cluster, name: str, image: str, node: str, authority: str, options: Sequence[str]
+    platform: Platform, authority: Authority, name: str, *options: str
 ) -> Iterator[Traffic]:
     """Send a load while the body runs; delete the pod after it."""
-    command = [
-        "/usr/bin/python3",
-        "/e2e/generator.py",
-        "--ca",
-        "/e2e/ca.crt",
-        "--out",
-        _RESULTS,
-        *options,
-    ]
-    files = {"generator.py": GENERATOR.read_text(encoding="utf-8"), "ca.crt": authority}
-    with client_pod(cluster, name, image, command, files, node):
+    command = ["/usr/bin/python3", "/e2e/generator.py", "--name", platform.host]
+    command += ["--ca", "/e2e/ca.crt", "--out", _RESULTS, *options]
+    files = {"generator.py": GENERATOR.read_text(encoding="utf-8"), "ca.crt": authority.certificate}
+    cluster = platform.cluster
+    with client_pod(platform, name, command, files):
         wait_for(
             "the generator's first requests",
             lambda: "requests" in cluster.kubectl("logs", name),
@@ -90,17 +85,14 @@ def traffic(
 
 @contextmanager
 def client_pod(
-    cluster: Cluster,
-    name: str,
-    image: str,
-    command: Sequence[str],
-    files: Mapping[str, str],
-    node: str,
-) -> Iterator[str]:
-    """A pod of the tests, with files in /e2e."""
+    platform: Platform, name: str, command: Sequence[str], files: Mapping[str, str]
+) -> Iterator[None]:
+    """A pod of the API's image with files in /e2e, on the node that no test changes."""
+    cluster = platform.cluster
+    (node,) = cluster.nodes()
     cluster.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files},
-        _manifest(name, image, command, node),
+        _manifest(name, platform.image(API), command, node),
     )
     try:
         wait_for(
@@ -109,7 +101,7 @@ def client_pod(
             seconds=_PULL_SECONDS,
             every=0.5,
         )
-        yield name
+        yield
     finally:
         cluster.kubectl("delete", "pod,configmap", name, "--grace-period=1", "--wait=false")
 

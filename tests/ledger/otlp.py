@@ -1,4 +1,4 @@
-"""A collector of traces that takes OTLP over HTTP and tells which span is whose child."""
+"""A collector of traces: it takes OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATH = "/v1/traces"
 
 @dataclass(frozen=True)
 class Span:
-    """A span as it was received: the ids in hexadecimal, no parent as an empty one."""
+    """A received span; ids are hexadecimal, and the parent's may be empty."""
 
     service: str
     name: str
@@ -41,19 +41,22 @@ def read(request: bytes) -> list[Span]:
 
 def _span(part: ResourceSpans, span: ReceivedSpan) -> Span:
     names = [
-        one.value.string_value for one in part.resource.attributes if one.key == "service.name"
+        attribute.value.string_value
+        for attribute in part.resource.attributes
+        if attribute.key == "service.name"
     ]
     kind = ReceivedSpan.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower()
-    ids = (one.hex() for one in (span.trace_id, span.span_id, span.parent_span_id))
+    ids = (ident.hex() for ident in (span.trace_id, span.span_id, span.parent_span_id))
     return Span("".join(names), span.name, kind, *ids)
 
 
 class Collector:
-    """What was sent to it so far."""
+    """Keeps every request."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        self._server = ThreadingHTTPServer(("0.0.0.0", 0), _handler(self.bodies))  # noqa: S104  containers send to it
+        address = ("0.0.0.0", 0)  # noqa: S104  containers send to it
+        self._server = ThreadingHTTPServer(address, _handler(self.bodies))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
         )
@@ -61,7 +64,7 @@ class Collector:
 
     @property
     def port(self) -> int:
-        """Where it listens, at every address of this machine."""
+        """Its port, at every address of this machine."""
         return self._server.server_port
 
     def spans(self, trace_id: str) -> list[Span]:
@@ -71,7 +74,7 @@ class Collector:
         ]
 
     def stop(self) -> None:
-        """Be away: nobody listens at the port any more."""
+        """Close the port."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -79,7 +82,7 @@ class Collector:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Run a collector; it may be stopped before the end."""
+    """Run a collector; the body may stop it."""
     collector = Collector()
     try:
         yield collector
@@ -88,7 +91,7 @@ def collecting() -> Iterator[Collector]:
 
 
 def _handler(bodies: list[bytes]) -> type[BaseHTTPRequestHandler]:
-    # HTTP/1.0, which it speaks unless told otherwise, keeps no connection: a collector that has stopped answers nobody.
+    # HTTP/1.0, the default, keeps no connection: a stopped collector answers no request.
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -100,6 +103,6 @@ def _handler(bodies: list[bytes]) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler

@@ -109,13 +109,13 @@ class Stack:
             container.unpause()
 
     def memory(self, service: str) -> int | None:
-        """How many bytes a container's processes hold, without cached files; None unless it runs."""
+        """The bytes of a container's processes, without cached files; None unless it runs."""
         memory = self._statistics(service)["memory_stats"].get("stats")
         # The name of cgroup v2, else of v1.
         return int(memory["anon"] if "anon" in memory else memory["rss"]) if memory else None
 
     def processor_seconds(self, service: str) -> float:
-        """For how long a container's processes have used a processor; 0 unless it runs."""
+        """The processor time of a container's processes; 0 unless it runs."""
         return float(self._statistics(service)["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
     def _statistics(self, service: str) -> dict[str, Any]:

@@ -174,7 +174,8 @@ def test_the_checker_reports_a_changed_row(
     chaos: Chaos, accepted: Request, change: str, field: str
 ) -> None:
     with restored(chaos, accepted.id):
-        chaos.stack.execute(f"UPDATE deployments SET {change} WHERE id = %s", accepted.id)  # noqa: S608  constants of this test
+        statement = f"UPDATE deployments SET {change} WHERE id = %s"  # noqa: S608  constants
+        chaos.stack.execute(statement, accepted.id)
         (finding,) = chaos.check().findings
     assert (finding.kind, finding.number) == ("altered", accepted.number)
     assert field in finding.text

@@ -1,4 +1,4 @@
-"""Large reads leave api-rest within its memory limit, and so do clients that hardly read."""
+"""Large reads and slow clients leave api-rest within its memory limit."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.engine
 EVENTS = 600
 EVENT_BYTES = 30_000
 READERS = 8
-# Of 256 MB: what is left is for the kernel's buffers and the health check's own process.
+# Of 256 MB; the rest is for the kernel's buffers and the process of the health check.
 LIMIT = 200_000_000
 
-STORM_EVENTS = 3_000
-STORM_EVENT_BYTES = 32_000
-STORM_READERS = 20
-STORM_SECONDS = 60
-# More than the memory limit has megabytes: each is owed one.
+LOAD_EVENTS = 3_000
+LOAD_EVENT_BYTES = 32_000
+LOAD_READERS = 20
+LOAD_SECONDS = 60
+# More than the megabytes of the limit: each waits for an answer of one.
 IDLERS = 250
 
 OK, BUSY = 200, 503
@@ -47,13 +47,13 @@ FROM seq_{first}_to_{last}
 """
 
 
-# Clients within api-rest's container, since a port's proxy takes megabytes ahead, and with small
-# segments, since so does the kernel with large ones. By one thread: processes have a limit there.
+# Slow clients in api-rest's container: a port's proxy would buffer megabytes, and so would the
+# kernel with large segments. One thread: the container limits processes.
 # Arguments: path, clients, seconds, reads a second.
 _SLOW = """
 import socket, sys, time
 path, count, seconds, rate = sys.argv[1], *map(int, sys.argv[2:])
-def ask():
+def connect():
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
@@ -69,7 +69,7 @@ def read(client):
     except OSError:
         return 0
 end, received = time.monotonic() + seconds, 0
-clients = [ask() for _ in range(count)]
+clients = [connect() for _ in range(count)]
 while time.monotonic() < end:
     time.sleep(1 / rate if rate else seconds)
     for number, client in enumerate(clients if rate else ()):
@@ -77,35 +77,35 @@ while time.monotonic() < end:
         received += size or 0
         if size == 0:
             client.close()
-            clients[number] = ask()
+            clients[number] = connect()
 print(received)
 """
 
 
 class Events:
-    """Large events of an environment of their own."""
+    """Large events in an environment of their own."""
 
     def __init__(self, stack: Stack, environment: str) -> None:
         self.stack = stack
         self.environment = environment
 
     def write(self, count: int, size: int) -> None:
-        """Write them straight into the table, some at a time."""
+        """Insert them into the table, 200 at a time."""
         for first in range(1, count + 1, 200):
             statement = _INSERT.format(first=first, last=min(first + 199, count))
             self.stack.execute(statement, self.environment, size)
 
     def ids(self) -> list[str]:
         """Their ids, the newest first."""
-        found = self.stack.execute(
+        rows = self.stack.execute(
             "SELECT id FROM deployments WHERE environment = %s ORDER BY received_at DESC, id DESC",
             self.environment,
         )
-        return [row["id"] for row in found]
+        return [row["id"] for row in rows]
 
     def address(self, path: str, **query: int) -> str:
-        asked = "".join(f"&{name}={value}" for name, value in query.items())
-        return f"{path}?environment={self.environment}{asked}"
+        options = "".join(f"&{name}={value}" for name, value in query.items())
+        return f"{path}?environment={self.environment}{options}"
 
     def remove(self) -> None:
         self.stack.execute("DELETE FROM deployments WHERE environment = %s", self.environment)
@@ -119,7 +119,7 @@ def events(stack: Stack) -> Iterator[Events]:
 
 
 def memory(stack: Stack) -> tuple[int, int]:
-    """What api-rest's process holds now, and held at most, in bytes."""
+    """The memory of api-rest's process, present and highest, in bytes."""
     program = "print(open('/proc/1/status').read())"
     command = ("/usr/bin/python3", "-I", "-S", "-c", program)
     status = stack.compose("exec", "--no-TTY", "api-rest", *command)
@@ -128,13 +128,13 @@ def memory(stack: Stack) -> tuple[int, int]:
 
 
 def started(stack: Stack) -> tuple[str, str]:
-    """Whether the container runs, and since when."""
+    """The container's status, and when it started."""
     state = stack.container("api-rest").attrs["State"]
     return state["Status"], state["StartedAt"]
 
 
 def get(stack: Stack, path: str) -> tuple[int, bytes, str | None]:
-    """The status, the whole body, and where the Link header leads."""
+    """The status, the whole body, and the address in the Link header."""
     with closing(HTTPConnection(*stack.address("api-rest"), timeout=TIMEOUT)) as connection:
         try:
             connection.request("GET", path)
@@ -147,8 +147,8 @@ def get(stack: Stack, path: str) -> tuple[int, bytes, str | None]:
             raise AssertionError(f"GET {path}: {error!r}; the container: {state}") from error
 
 
-def patiently(stack: Stack, path: str) -> tuple[bytes, str | None]:
-    """The same of a request that is sent again while the server has too much to do."""
+def get_when_ready(stack: Stack, path: str) -> tuple[bytes, str | None]:
+    """The body and the Link; retry while the server is busy."""
     while True:
         status, body, following = get(stack, path)
         if status != BUSY:
@@ -160,21 +160,21 @@ def patiently(stack: Stack, path: str) -> tuple[bytes, str | None]:
 
 def pages(stack: Stack, path: str | None) -> list[str]:
     """The ids of every page, to the end."""
-    seen: list[str] = []
+    ids: list[str] = []
     while path:
-        body, path = patiently(stack, path)
-        seen += [event["id"] for event in json.loads(body)["deployments"]]
-    return seen
+        body, path = get_when_ready(stack, path)
+        ids += [event["id"] for event in json.loads(body)["deployments"]]
+    return ids
 
 
 def tables(stack: Stack, path: str | None) -> list[str]:
     """The ids of every table, to the end."""
-    seen: list[str] = []
+    ids: list[str] = []
     while path:
-        body, path = patiently(stack, path)
+        body, path = get_when_ready(stack, path)
         rows = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        seen += [row["id"] for row in rows]
-    return seen
+        ids += [row["id"] for row in rows]
+    return ids
 
 
 def test_large_reads_show_every_event_once(stack: Stack, events: Events, say: Say) -> None:
@@ -184,12 +184,12 @@ def test_large_reads_show_every_event_once(stack: Stack, events: Events, say: Sa
     before, _ = memory(stack)
     path = events.address("/deployments", limit=500)
     with ThreadPoolExecutor(READERS) as pool:
-        seen = list(pool.map(lambda _: pages(stack, path), range(READERS)))
-    assert seen == [expected] * READERS
+        read = list(pool.map(lambda _: pages(stack, path), range(READERS)))
+    assert read == [expected] * READERS
     for limit in (10_000, 100):
         assert tables(stack, events.address("/deployments.csv", limit=limit)) == expected
-    now, most = memory(stack)
-    say(f"api-rest's memory: {before:,} bytes before, {most:,} at most, {now:,} after")
+    present, most = memory(stack)
+    say(f"api-rest's memory: {before:,} bytes before, {most:,} at most, {present:,} after")
     assert started(stack) == running
     assert most < LIMIT
 
@@ -244,8 +244,8 @@ def test_clients_that_read_nothing_hold_little(stack: Stack, events: Events, say
     running = started(stack)
     path = events.address("/deployments", limit=500)
     read_slowly(stack, path, IDLERS, 20, 0)
-    now, most = memory(stack)
-    say(f"api-rest's memory: {most:,} at most, {now:,} after")
+    present, most = memory(stack)
+    say(f"api-rest's memory: {most:,} at most, {present:,} after")
     assert started(stack) == running
     assert most < LIMIT
 
@@ -275,25 +275,27 @@ def sampled(stack: Stack) -> Iterator[list[int]]:
 def test_a_minute_of_large_reads_then_of_slow_ones_stays_within_the_memory_limit(
     stack: Stack, events: Events, sampled: list[int], path: str, say: Say
 ) -> None:
-    events.write(STORM_EVENTS, STORM_EVENT_BYTES)
+    events.write(LOAD_EVENTS, LOAD_EVENT_BYTES)
     running = started(stack)
     address = events.address(path, limit=500)
-    with ThreadPoolExecutor(STORM_READERS + 1) as pool:
-        end = time.monotonic() + STORM_SECONDS
-        busy = [pool.submit(read_for, stack, address, end) for _ in range(STORM_READERS)]
+    with ThreadPoolExecutor(LOAD_READERS + 1) as pool:
+        end = time.monotonic() + LOAD_SECONDS
+        busy = [pool.submit(read_for, stack, address, end) for _ in range(LOAD_READERS)]
         statuses: Counter[int] = Counter()
         for done in busy:
             statuses += done.result()
         fast = max(sampled)
-        end = time.monotonic() + STORM_SECONDS
-        slow = pool.submit(read_slowly, stack, address, STORM_READERS, STORM_SECONDS, 10)
-        # Who reads at once is served meanwhile.
+        end = time.monotonic() + LOAD_SECONDS
+        slow = pool.submit(read_slowly, stack, address, LOAD_READERS, LOAD_SECONDS, 10)
+        # Fast readers are served meanwhile.
         others = read_for(stack, events.address("/deployments", limit=1), end)
         received = slow.result()
-    now, most = memory(stack)
+    present, most = memory(stack)
     say(f"{path}: {dict(statuses)} at full speed, {fast:,} bytes of memory at most")
     say(f"{path}: {received:,} bytes read slowly, others {dict(others)}")
-    say(f"{path}: sampled {min(sampled):,} to {max(sampled):,} bytes; {most:,} ever; {now:,} now")
+    say(
+        f"{path}: sampled {min(sampled):,} to {max(sampled):,} bytes; {most:,} ever; {present:,} now"
+    )
     assert started(stack) == running
     assert set(statuses) <= {OK, BUSY}
     assert set(others) == {OK}

@@ -1,10 +1,11 @@
-"""The stack's compose file: the project's own, with a second instance of each app."""
+"""The stack's compose file has a second instance of each app; and what counts as ready."""
 
 from typing import Any
 
 import pytest
 
-from tests.ledger.stack import SERVICES, doubled
+from tests.ledger.stack import SERVICES, doubled, is_ready
+from tests.registries import serving
 
 PORTS = {name: 20_000 + number for number, name in enumerate(SERVICES)}
 
@@ -33,7 +34,24 @@ def config() -> dict[str, Any]:
     }
 
 
-def test_no_network_or_volume_of_another_project_is_named(config: dict[str, Any]) -> None:
-    made = doubled(config, PORTS, {})
-    assert made["networks"] == {"default": {"labels": {"ours": "true"}}}
-    assert made["volumes"] == {"kafka": {"labels": {"ours": "true"}}}
+def test_networks_and_volumes_have_no_name_of_another_project(config: dict[str, Any]) -> None:
+    copy = doubled(config, PORTS, {})
+    assert copy["networks"] == {"default": {"labels": {"ours": "true"}}}
+    assert copy["volumes"] == {"kafka": {"labels": {"ours": "true"}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ready"),
+    [
+        (200, b'{"status": "ready"}', [True]),
+        (200, b'{"status": "degraded", "reasons": ["Kafka does not answer"]}', [False]),
+        (503, b'{"status": "ready"}', [False]),
+    ],
+)
+def test_an_app_is_ready_when_nothing_is_missing(
+    status: int, body: bytes, ready: list[bool]
+) -> None:
+    with serving(lambda *_: (status, {}, body)) as (address, _):
+        host, port = address.split(":")
+        assert [is_ready((host, int(port)))] == ready
+    assert not is_ready((host, int(port)))

@@ -1,4 +1,4 @@
-"""Memory over a run: what is sampled is read back, summed up and drawn."""
+"""Memory over a run: samples are read back and summarised."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.usage import (
-    MIB,
-    Sample,
-    describe,
-    read_samples,
-    sampling,
-)
+from tests.ledger.usage import MIB, Sample, describe, read_samples, sampling
 
 
-def sample(seconds: float, struck: str = "", **held: int) -> Sample:
-    return Sample(
-        seconds, int(seconds) * 10, struck, {name: size * MIB for name, size in held.items()}
-    )
+def sample(seconds: float, fault: str = "", **mib: int) -> Sample:
+    memory = {name: size * MIB for name, size in mib.items()}
+    return Sample(seconds, int(seconds) * 10, fault, memory)
 
 
 SAMPLES = [
@@ -33,11 +26,11 @@ SAMPLES = [
 
 
 def test_samples_are_taken_until_the_end_and_read_back(tmp_path: Path) -> None:
-    looks, enough = itertools.count(1), threading.Event()
+    calls, enough = itertools.count(1), threading.Event()
     sizes = {"api": 1_000, "worker": None}
 
     def progress() -> tuple[int, str]:
-        number = next(looks)
+        number = next(calls)
         if number == 3:
             enough.set()
         return number, "kafka frozen" if number == 2 else ""
@@ -46,22 +39,22 @@ def test_samples_are_taken_until_the_end_and_read_back(tmp_path: Path) -> None:
         assert enough.wait(30)
         sizes["worker"] = 2_000
     samples = read_samples(tmp_path / "memory.csv")
-    assert [one.accepted for one in samples] == list(range(1, len(samples) + 1))
-    assert samples[0].held == {"api": 1_000}, "what does not run holds nothing"
-    assert samples[1].struck == "kafka frozen"
-    assert samples[-1].held == {"api": 1_000, "worker": 2_000}, "the end is missed"
+    assert [sample.accepted for sample in samples] == list(range(1, len(samples) + 1))
+    assert samples[0].memory == {"api": 1_000}, "a stopped container has no memory"
+    assert samples[1].fault == "kafka frozen"
+    assert samples[-1].memory == {"api": 1_000, "worker": 2_000}, "the last sample is missing"
 
 
-def test_a_sampler_that_breaks_is_no_quiet_end(tmp_path: Path) -> None:
+def test_an_error_of_the_sampler_fails_the_run(tmp_path: Path) -> None:
     broken = threading.Event()
 
-    def held(_: str) -> int:
+    def memory(_: str) -> int:
         broken.set()
         raise RuntimeError("a bug")
 
     with (
         pytest.raises(RuntimeError, match="a bug"),
-        sampling(tmp_path / "memory.csv", ("api",), held, lambda: (0, ""), every=0.001),
+        sampling(tmp_path / "memory.csv", ("api",), memory, lambda: (0, ""), every=0.001),
     ):
         assert broken.wait(30)
 

@@ -1,4 +1,4 @@
-"""The memory of the apps over a run: sampled into a CSV file, and summed up."""
+"""The memory of containers over a run: sampled into a CSV file, and summarised."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ __all__ = ["Sample", "describe", "highest", "read_samples", "sampling"]
 
 EVERY = 1.0
 MIB = 1024 * 1024
-# What a sample says of the run; every other column is a container's bytes.
-FIELDS = ("seconds", "accepted", "struck")
+# The first columns; each further column has the bytes of a container.
+FIELDS = ("seconds", "accepted", "fault")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How much the containers held at a time of the run.
-
-    struck: what was killed or frozen then, as words. held: bytes by container, without those that
-    did not run.
-    """
+    """The memory of the containers at a time of the run."""
 
     seconds: float
+    # How many events were accepted.
     accepted: int
-    struck: str
-    held: Mapping[str, int]
+    # The services that were killed or frozen, for people.
+    fault: str
+    # Bytes by container, without stopped ones.
+    memory: Mapping[str, int]
 
 
 @contextmanager
 def sampling(
     file: Path,
     services: Sequence[str],
-    held: Callable[[str], int | None],
+    memory: Callable[[str], int | None],
     progress: Callable[[], tuple[int, str]],
     *,
     every: float = EVERY,
 ) -> Iterator[None]:
-    """Append a sample to the file every so often while the body runs, and one at the end.
+    """Append samples to the file while the body runs, and a last sample after it.
 
-    progress says how many events are accepted, and what is struck.
+    `progress` returns how many events are accepted, and the fault.
     """
     started, stop = time.monotonic(), threading.Event()
     failures: list[Exception] = []
@@ -52,20 +51,20 @@ def sampling(
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow((*FIELDS, *services))
 
-        def look() -> None:
-            accepted, struck = progress()
-            sizes = ["" if (size := held(service)) is None else size for service in services]
-            writer.writerow((f"{time.monotonic() - started:.1f}", accepted, struck, *sizes))
+        def sample() -> None:
+            seconds = f"{time.monotonic() - started:.1f}"
+            # The csv module writes None as an empty cell.
+            writer.writerow((seconds, *progress(), *map(memory, services)))
 
-        def keep_looking() -> None:
+        def keep_sampling() -> None:
             try:
                 while not stop.wait(every):
-                    look()
-                look()
-            except Exception as error:  # noqa: BLE001  raised again where the run ends
+                    sample()
+                sample()
+            except Exception as error:  # noqa: BLE001  raised again in the test's thread
                 failures.append(error)
 
-        thread = threading.Thread(target=keep_looking, name="memory")
+        thread = threading.Thread(target=keep_sampling, name="memory")
         thread.start()
         try:
             yield
@@ -77,13 +76,13 @@ def sampling(
 
 
 def read_samples(file: Path) -> list[Sample]:
-    """Read samples back."""
+    """The samples of a file."""
     with file.open(encoding="utf-8", newline="") as opened:
         return [
             Sample(
                 float(row["seconds"]),
                 int(row["accepted"]),
-                row["struck"],
+                row["fault"],
                 {name: int(size) for name, size in row.items() if name not in FIELDS and size},
             )
             for row in csv.DictReader(opened)
@@ -91,23 +90,24 @@ def read_samples(file: Path) -> list[Sample]:
 
 
 def sizes(samples: Sequence[Sample]) -> dict[str, list[int]]:
-    """What each container held, in order."""
-    services = dict.fromkeys(service for sample in samples for service in sample.held)
+    """The bytes of each container, in order."""
+    services = dict.fromkeys(service for sample in samples for service in sample.memory)
     return {
-        service: [sample.held[service] for sample in samples if service in sample.held]
+        service: [sample.memory[service] for sample in samples if service in sample.memory]
         for service in services
     }
 
 
 def highest(samples: Sequence[Sample]) -> dict[str, int]:
-    """The most that each container held, in bytes."""
-    return {service: max(held) for service, held in sizes(samples).items()}
+    """The most bytes of each container."""
+    return {service: max(values) for service, values in sizes(samples).items()}
 
 
 def describe(samples: Sequence[Sample]) -> list[str]:
     """A line for each container: least, median and most."""
     return [
-        f"memory of {service}: {min(held) / MIB:.0f} MiB at least, median {statistics.median(held) / MIB:.0f},"
-        f" at most {max(held) / MIB:.0f}, in {len(held)} samples"
-        for service, held in sorted(sizes(samples).items())
+        f"memory of {service}: {min(values) / MIB:.0f} MiB at least,"
+        f" median {statistics.median(values) / MIB:.0f},"
+        f" at most {max(values) / MIB:.0f}, in {len(values)} samples"
+        for service, values in sorted(sizes(samples).items())
     ]

@@ -8,6 +8,8 @@ tests/e2e runs this file in a pod, from a ConfigMap: it imports only the standar
 tests/ledger runs it in a thread. `recording.py` reads the lines and finds the failures.
 """
 
+# ruff: noqa: T201  a command line speaks by print
+
 from __future__ import annotations
 
 import argparse
@@ -119,7 +121,7 @@ def event(run: str, number: int) -> dict[str, Any]:
 
 
 def planned(load: Load, number: int, known_ids: deque[str]) -> Request:
-    """The request of a number: half are POSTs, half are GETs; half of each use a fresh connection."""
+    """The request of a number: half are POSTs, half GETs; half of each use a fresh connection."""
     # Pairs of numbers, so that both methods have both kinds of connection; hundreds for slow POSTs.
     fresh = (number // 2 + number // 100) % 2 == 0
     slow = load.slow_every > 0 and number % load.slow_every == 0
@@ -463,12 +465,12 @@ async def _main(arguments: argparse.Namespace) -> None:
                 timeout=PROGRESS_SECONDS,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            print(f"{generator.attempts} requests, {generator.failed} failed", flush=True)  # noqa: T201
+            print(f"{generator.attempts} requests, {generator.failed} failed", flush=True)
         if not sending.done():
             sending.cancel()
             raise SystemExit("terminated before the schedule ended")
         sending.result()
-        print("all requests have ended", flush=True)  # noqa: T201
+        print("all requests have ended", flush=True)
     await terminating  # the file is read from this pod
 
 

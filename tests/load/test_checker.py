@@ -28,7 +28,7 @@ def attempt(
     component: str = "a",
     **changes: Any,  # noqa: ANN401  any field
 ) -> Request:
-    """An accepted attempt at event NUMBER; it takes half a second, by default from second NUMBER."""
+    """An accepted attempt at an event, half a second long, by default in second NUMBER."""
     payload = {
         "component": component,
         "version": f"1.{number}",

@@ -1,6 +1,6 @@
 """What the ledger is told of one story, and what is made of it: the same image has one name in all of it.
 
-tests/e2e/test_story.py is the same on a real cluster, with the ledger's own view.
+tests/e2e/test_history.py is the same on a real cluster, with the ledger's own view.
 """
 
 from __future__ import annotations

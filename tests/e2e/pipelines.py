@@ -1,4 +1,4 @@
-"""A small project that the real Jenkinsfile delivers on the tests' cluster, and what its pipelines are run with."""
+"""A sample project, and runs of its pipeline: the real Jenkinsfile on the tests' cluster."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.registries import Answer
 __all__ = [
     "COMPONENTS",
     "ENVIRONMENTS",
-    "Delivery",
-    "Shop",
-    "Sink",
-    "base_of",
+    "PipelineRun",
+    "Pipelines",
+    "Webhook",
     "docker",
-    "make",
-    "stand_on",
+    "make_project",
+    "upstream_base",
+    "use_base",
 ]
 
 ENVIRONMENTS = ("develop", "staging", "production")
 COMPONENTS = ("api-rest", "async-worker")
-_ENGINE_ROOM = "delivery-platform"  # what the Jenkinsfile calls it
-_PARTS = ("base-image", "apps", "platform-chart", _ENGINE_ROOM)
-# The parts of the project's own noxfile, with a check that a wrong commit does not pass.
+_PROJECT = "delivery-platform"  # its name in the Jenkinsfile
+_PARTS = ("base-image", "apps", "platform-chart", _PROJECT)
+# Sessions with the tags of the real noxfile, and a check that fails for a wrong commit.
 _NOXFILE = f"""
 import pathlib
 import nox
@@ -46,9 +46,9 @@ import nox
 def unit(session, part):
     wrong = [str(file) for file in pathlib.Path().glob("*/file") if "wrong" in file.read_text()]
     if wrong:
-        session.error("these are wrong: " + ", ".join(wrong))
+        session.error("wrong: " + ", ".join(wrong))
 """
-# The project's own makes an environment from locks first, which other tests are about.
+# The real `run` makes an environment from locks first; other tests cover that.
 _RUN = """#!/bin/sh
 PATH="{programs}:$PATH"
 export PATH
@@ -57,40 +57,40 @@ exec "$@"
 
 
 @dataclass
-class Sink:
-    """A webhook that remembers what it was told, the newest last."""
+class Webhook:
+    """A webhook that keeps the messages that it gets, the newest last."""
 
-    told: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
-        """Take a message as Slack does."""
+        """Answer as Slack does."""
         assert method == "POST"
-        self.told.append(json.loads(body))
+        self.messages.append(json.loads(body))
         return 200, {"Content-Type": "text/plain"}, b"ok"
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A pipeline that has ended, and where it kept what it archived."""
+class PipelineRun:
+    """A finished run, and the folder of its artifacts."""
 
-    run: Run
+    build: Run
     folder: Path
 
     def archived(self, name: str) -> dict[str, Any]:
-        """A JSON file that it archived."""
+        """A JSON file that the run archived."""
         return dict(
             json.loads((self.folder / "artifacts" / ".delivery" / name).read_text(encoding="utf-8"))
         )
 
     @property
-    def build(self) -> str:
-        """The build's address, which its records name."""
+    def url(self) -> str:
+        """The build's URL, as in its records."""
         return str(self.archived("release.json")["builder"])
 
 
 @dataclass(frozen=True)
-class Shop:
-    """The project with what its pipelines need: a registry, a cluster, a ledger, a webhook."""
+class Pipelines:
+    """The project, and the surroundings of its pipeline: cluster, credentials and environment."""
 
     project: small.Small
     cluster: Cluster
@@ -99,16 +99,16 @@ class Shop:
     credentials: Mapping[str, Credential]
     say: Callable[[str], None]
 
-    def deliver(self, branch: str, *, approved_by: str = "") -> Delivery:
-        """Run the pipeline for what a branch is at."""
+    def run(self, branch: str, *, approved_by: str = "") -> PipelineRun:
+        """Run the pipeline for the head of a branch."""
         number = len(list(self.folder.glob("build-*"))) + 1
-        run = perform(
+        build = perform(
             (ROOT / "Jenkinsfile").read_text(encoding="utf-8"),
             Case(
                 ref=parse_ref(branch),
                 credentials=self.credentials,
                 approval=Approval(approved_by) if approved_by else None,
-                # A ledger that an earlier run left has builds of other names.
+                # A kept ledger has the builds of earlier runs: the job has another name each time.
                 job=self.project.registry.rpartition("/")[2],
                 number=number,
             ),
@@ -118,26 +118,27 @@ class Shop:
             environment=self.environment,
             on_line=self.say,
         )
-        return Delivery(run, self.folder / f"build-{number}")
+        return PipelineRun(build, self.folder / f"build-{number}")
 
-    def serving(self, environment: str) -> dict[str, set[str]]:
-        """The digests that the nodes report for the containers that are ready there, by component."""
-        told = self.cluster.kubectl(
+    def deployed(self, environment: str) -> dict[str, set[str]]:
+        """The digests of the ready containers in an environment, by component."""
+        pods = self.cluster.kubectl(
             "get",
             "pods",
             "--selector=app.kubernetes.io/name",
             f"--namespace=pipeline-{environment}",
             "--output=json",
         )
-        found: dict[str, set[str]] = {}
-        for pod in json.loads(told)["items"]:
-            for one in pod["status"].get("containerStatuses", ()):
-                if one["ready"] and "deletionTimestamp" not in pod["metadata"]:
-                    found.setdefault(one["name"], set()).add(str(one["imageID"]).rpartition("@")[2])
-        return found
+        digests: dict[str, set[str]] = {}
+        for pod in json.loads(pods)["items"]:
+            for container in pod["status"].get("containerStatuses", ()):
+                if container["ready"] and "deletionTimestamp" not in pod["metadata"]:
+                    digest = str(container["imageID"]).rpartition("@")[2]
+                    digests.setdefault(container["name"], set()).add(digest)
+        return digests
 
-    def stored(self, **filters: str) -> list[Event]:
-        """What the ledger holds of this, the oldest first."""
+    def events(self, **filters: str) -> list[Event]:
+        """The ledger's events that match the filters, the oldest first."""
         answer = requests.get(
             f"{self.environment['DELIVERY_LEDGER']}/deployments",
             params={**filters, "limit": "500"},
@@ -146,24 +147,24 @@ class Shop:
         answer.raise_for_status()
         return list(reversed(answer.json()["deployments"]))
 
-    def runs(self, environment: str) -> dict[str, str]:
-        """Which version the ledger says an environment runs, by component."""
+    def versions(self, environment: str) -> dict[str, str]:
+        """The versions in an environment by component, as the ledger reports them."""
         answer = requests.get(f"{self.environment['DELIVERY_LEDGER']}/environments", timeout=30)
         answer.raise_for_status()
         return {
-            one["component"]: one["version"]
-            for place in answer.json()["environments"]
-            if place["environment"] == environment
-            for one in place["components"]
+            component["component"]: component["version"]
+            for reported in answer.json()["environments"]
+            if reported["environment"] == environment
+            for component in reported["components"]
         }
 
 
-def make(
+def make_project(
     folder: Path, registry: str, base: str, context: str, environment: Mapping[str, str]
 ) -> small.Small:
-    """Make the project, whose images stand on `base` and can run, with signed releases in production."""
+    """Make the project: its images are based on `base`, and production needs signed releases."""
     folder.mkdir()
-    made = small.make(
+    project = small.make(
         folder, registry, {name: (context, f"pipeline-{name}") for name in ENVIRONMENTS}
     )
     for name in ("Jenkinsfile", "ops/gitleaks.toml"):
@@ -173,20 +174,20 @@ def make(
     (folder / "run").write_text(_RUN.format(programs=programs))
     (folder / "run").chmod(0o755)
     (folder / "noxfile.py").write_text(_NOXFILE)
-    code, printed = made.inv("signing.keys", "--to", str(folder.parent), environment=environment)
+    code, printed = project.inv("signing.keys", "--to", str(folder.parent), environment=environment)
     assert code == 0, printed
     shutil.copy2(folder.parent / "cosign.pub", folder)
-    stand_on(folder, base)
+    use_base(folder, base)
     file = folder / "delivery.toml"
-    text = file.read_text().replace('name = "small"', f'name = "{_ENGINE_ROOM}"', 1)
+    text = file.read_text().replace('name = "small"', f'name = "{_PROJECT}"', 1)
     # The last environment is production.
     file.write_text(text + 'signed = true\n[signing]\npublic_key = "cosign.pub"\n')
-    made.commit("build: sign, and stand on an image with Python")
-    return made
+    project.commit("build: sign, and use a base with Python")
+    return project
 
 
-def stand_on(folder: Path, base: str) -> None:
-    """Have the images of a small project stand on this one, so that they can run."""
+def use_base(folder: Path, base: str) -> None:
+    """Base the images of a sample project on this one, which has Python."""
     (folder / "base-image" / "Dockerfile").write_text(
         "ARG DEBIAN_IMAGE\nFROM ${DEBIAN_IMAGE}\nCOPY file /base-image\n"
     )
@@ -196,8 +197,8 @@ def stand_on(folder: Path, base: str) -> None:
     file.write_text(text.replace(declared, f'"{base}"', 1))
 
 
-def base_of(release: Release, docker: Callable[..., str]) -> str:
-    """Our own base image under a name that an upstream image may have: what the small project's pods run Python from."""
+def upstream_base(release: Release, docker: Callable[..., str]) -> str:
+    """The project's base image under a name that an upstream image may have."""
     pinned = release.images["base-image"]
     name = f"pipeline-test/python:{pinned.key}"
     docker("pull", "--quiet", pinned.pinned)
@@ -206,7 +207,7 @@ def base_of(release: Release, docker: Callable[..., str]) -> str:
 
 
 def docker(environment: Mapping[str, str]) -> Callable[..., str]:
-    """The docker command line at the tests' engine."""
+    """A function that runs docker commands on the tests' engine."""
 
     def run(*arguments: str) -> str:
         return subprocess.run(
