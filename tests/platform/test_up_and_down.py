@@ -92,7 +92,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         return found.known
 
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
-    monkeypatch.setattr(recorder, "_said", set())
+    monkeypatch.setattr(recorder, "_printed", set())
     monkeypatch.setattr(
         inventory, "_next_versions", lambda _declaration: {"api-rest": "0.1.0-dev.3"}
     )
