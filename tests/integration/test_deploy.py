@@ -394,7 +394,7 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
     code, second = served.inv("deploy", "--version", "1.0.0")
     first, _ = started.communicate(timeout=300)
     assert (started.returncode, code) == (0, 0), first + second
-    assert f"pid {started.pid} is at platform-deploy since" in second
+    assert f"pid {started.pid} holds platform-deploy since" in second
     assert "nothing to do" in second
 
 
@@ -439,7 +439,7 @@ def test_asks_on_a_terminal(served: Place) -> None:
     os.close(leader)
     assert started.returncode == 0, printed
     assert "Which platform?" in printed
-    assert "1) current: this clone's sources as they are (Enter)" in printed
+    assert "1) current: this clone's sources (Enter)" in printed
     assert "3) 1.2.0-rc.1" in printed
     assert "5) 1.0.0" in printed
     assert "7 is no option" in printed
