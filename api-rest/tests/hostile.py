@@ -198,7 +198,7 @@ CODINGS = [
     ),
     refused("Transfer-Encoding in HTTP/1.0", b"POST /x HTTP/1.0\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
     refused(
-        "Transfer-Encoding and Content-Length in HTTP/1.0",
+        "Transfer-Encoding, Content-Length in HTTP/1.0",
         b"POST /x HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n"
         + CHUNKED
         + b"\r\n0\r\n\r\n",
