@@ -192,7 +192,7 @@ def down(engine: Engine, declaration: Declaration) -> None:
     cluster = open_cluster(engine, declaration)
     with console.step(f"cluster {cluster.name}") as step, cache.lock(f"cluster-{cluster.name}"):
         _check_ours(cluster)
-        noted = engine.noted(cluster.note)
+        noted = engine.read_note(cluster.note)
         if noted is None:
             step.done("there is none")
             return
@@ -230,7 +230,7 @@ def clusters_pulling_from(engine: Engine, container: str) -> list[str]:
     return [
         cluster
         for cluster, nodes in kind.nodes_by_cluster(engine).items()
-        if engine.noted(_note(cluster)) is not None and any(is_told(node) for node in nodes)
+        if engine.read_note(_note(cluster)) is not None and any(is_told(node) for node in nodes)
     ]
 
 
@@ -244,7 +244,7 @@ def _server(container: str, port: object) -> str:
 
 
 def _check_ours(cluster: Cluster) -> None:
-    if cluster.kind.nodes(cluster.name) and cluster.engine.noted(cluster.note) is None:
+    if cluster.kind.nodes(cluster.name) and cluster.engine.read_note(cluster.note) is None:
         raise ForeignError(
             f"use the cluster {cluster.name}: there is one of this name that this project did not make",
             hint=f"remove it (`kind delete cluster --name {cluster.name}`), or change name in delivery.toml",
@@ -296,7 +296,7 @@ def _have_nodes(cluster: Cluster, step: console.Step) -> str:
 
 def _why_anew(cluster: Cluster, nodes: list[Node]) -> str:
     """Why the nodes that are there cannot go on; "" if they can."""
-    noted = cluster.engine.noted(cluster.note) or {}
+    noted = cluster.engine.read_note(cluster.note) or {}
     if noted.get(_KEY) != cluster.key:
         return "delivery.toml declares it otherwise now"
     if sorted(node.name for node in nodes) != sorted(cluster.node_names):
@@ -327,12 +327,12 @@ def _create(cluster: Cluster, step: console.Step) -> None:
             f"make the cluster {cluster.name}: the engine has {engine.memory() / 1e9:.1f} GB of memory",
             hint=f"give it {_LEAST_MEMORY / 1e9:.0f} GB or more (Docker Desktop: Settings, Resources)",
         )
-    if noted := engine.noted(cluster.note):
+    if noted := engine.read_note(cluster.note):
         gone = [subnet for subnet in json.loads(noted[_SUBNETS]) if subnet not in cluster.subnets]
         routes.allow(engine, cluster.image, gone)
         engine.remove_volume(cluster.note)
     # Before the first node: whatever is interrupted from here on is known to be ours.
-    engine.note(cluster.note, {_KEY: cluster.key, _SUBNETS: json.dumps(cluster.subnets)})
+    engine.write_note(cluster.note, {_KEY: cluster.key, _SUBNETS: json.dumps(cluster.subnets)})
     file = cache.folder("cluster") / f"{cluster.name}.json"
     file.write_text(cluster.config, encoding="utf-8")
     cluster.kind.create(cluster.name, file, cluster.image, step.line)

@@ -39,4 +39,4 @@ def allow(engine: Engine, image: str, subnets: Sequence[str]) -> None:
 
 
 def _ip(engine: Engine, image: str, argv: list[str]) -> str:
-    return engine.once(image, argv, network="host", capabilities=["NET_ADMIN"])
+    return engine.run_once(image, argv, network="host", capabilities=["NET_ADMIN"])

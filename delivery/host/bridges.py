@@ -1,4 +1,4 @@
-"""What a private engine leaves in the kernel's network: its bridges, and the rules of iptables for them."""
+"""Remove the bridges of a private engine from the kernel, and the iptables rules for them."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ _TABLES = ("nat", "filter")
 
 
 def policy() -> str:
-    """What becomes of packets that this machine forwards, as in ACCEPT; "" where that cannot be asked."""
+    """The policy of the chain FORWARD, such as ACCEPT; "" if iptables does not answer."""
     if not shutil.which("iptables"):
         return ""
     try:
-        told = process.capture(
-            ["iptables", "--wait", "-S", "FORWARD"], doing="read the rules for forwarding"
+        rules = process.capture(
+            ["iptables", "--wait", "-S", "FORWARD"], doing="read the policy of the chain FORWARD"
         )
     except CommandError:
         return ""
-    return told.split()[2]
+    return rules.split()[2]
 
 
 def remove(bridges: Sequence[Bridge], policy: str) -> None:
-    """Remove the bridges and their rules, and Docker's chains that are empty then.
+    """Remove the bridges, their rules, and the chains of Docker's that are empty then.
 
-    policy is that of the chain FORWARD before there was an engine; "" leaves it.
+    policy becomes the policy of the chain FORWARD; "" keeps the current one.
     """
     for program in _PROGRAMS:
         if shutil.which(f"{program}-save") and shutil.which(f"{program}-restore"):
             for table in _TABLES:
                 _clear(program, table, bridges, policy)
     if shutil.which("ip"):
-        there = process.capture(
+        listed = process.capture(
             ["ip", "-brief", "link", "show", "type", "bridge"], doing="list the bridges"
         )
-        names = {line.split()[0] for line in there.splitlines()}
-        for name in sorted({one.interface for one in bridges} & names):
+        names = {line.split()[0] for line in listed.splitlines()}
+        for name in sorted({bridge.interface for bridge in bridges} & names):
             process.capture(["ip", "link", "delete", name], doing=f"remove the bridge {name}")
 
 
 def _clear(program: str, table: str, bridges: Sequence[Bridge], policy: str) -> None:
     doing = f"remove the engine's rules from {program}"
     saved = process.capture([f"{program}-save", "-t", table], doing=doing)
-    left = without(saved, bridges, policy)
-    if left != saved:
-        process.capture([f"{program}-restore", "--wait"], doing=doing, text=left)
+    remaining = without(saved, bridges, policy)
+    if remaining != saved:
+        process.capture([f"{program}-restore", "--wait"], doing=doing, text=remaining)

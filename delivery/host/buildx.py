@@ -1,4 +1,4 @@
-"""BuildKit by `docker buildx`: one graph for the images of ours, one build for an upstream recipe."""
+"""Builds by `docker buildx`: this project's images in one graph, an upstream recipe alone."""
 
 from __future__ import annotations
 
@@ -24,22 +24,20 @@ __all__ = [
 ]
 
 _FAILED = re.compile(r"^#(\d+) ERROR: ", re.MULTILINE)
-_PLACE = re.compile(r"\S*Dockerfile\S*:\d+")
+_PLAIN = ("--progress", "plain", "--provenance=false")
+_LOCATION = re.compile(r"\S*Dockerfile\S*:\d+")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One image of a bake graph.
-
-    contexts maps a name that the Dockerfile says FROM to what stands for it ("target:NAME", "docker-image://REF"). The result
-    goes to the OCI layout in the folder `layout`, or into the engine as `tag` where it cannot write layouts.
-    """
+    """An image of a bake graph."""
 
     name: str
     context: Path
-    layout: Path
-    tag: str
+    layout: Path  # the folder of the resulting OCI layout, if the engine can write one
+    tag: str  # of the resulting image in the engine, if it cannot
     arguments: Mapping[str, str] = field(default_factory=dict)
+    # By the name in the Dockerfile's FROM: "target:NAME", "docker-image://REFERENCE" or a folder.
     contexts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,31 +49,20 @@ def bake(
     secrets: Mapping[str, Path],
     on_line: Callable[[str], None],
 ) -> None:
-    """Build these images in one graph; raise BuildError with the failing step's last lines."""
-    file.write_text(
-        json.dumps(bake_file(targets, secrets, oci=engine.oci_layouts), indent=2), encoding="utf-8"
-    )
-    _run(
-        engine,
-        [
-            "docker",
-            "buildx",
-            "bake",
-            "--file",
-            str(file),
-            "--progress",
-            "plain",
-            "--provenance=false",
-        ],
-        doing=f"build {', '.join(target.name for target in targets)}",
-        on_line=on_line,
-    )
+    """Build images in one graph; raise BuildError with the output of the failed step."""
+    content = bake_file(targets, secrets, oci=engine.oci_layouts)
+    file.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    names = ", ".join(target.name for target in targets)
+    _run(engine, ["bake", "--file", str(file), *_PLAIN], f"build {names}", on_line)
 
 
 def bake_file(
     targets: list[Target], secrets: Mapping[str, Path], *, oci: bool
 ) -> dict[str, object]:
-    """The bake file of these targets, as JSON. Layouts are made with the files' times rewritten, so that digests repeat."""
+    """The content of the bake file.
+
+    Rewritten timestamps make the digests of layouts reproducible.
+    """
     return {
         "group": {"default": {"targets": [target.name for target in targets]}},
         "target": {
@@ -102,7 +89,7 @@ def bake_file(
 
 @dataclass(frozen=True)
 class Single:
-    """One image to build by itself, into the engine under its tag."""
+    """An image that is built alone, into the engine."""
 
     context: Path
     tag: str
@@ -112,39 +99,21 @@ class Single:
 
 
 def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None:
-    """Build one image; raise BuildError with the failing step's last lines."""
-    argv = [
-        "docker",
-        "buildx",
-        "build",
-        "--progress",
-        "plain",
-        "--provenance=false",
-        "--load",
-        "--tag",
-        image.tag,
-    ]
+    """Build one image; raise BuildError with the output of the failed step."""
+    argv = ["build", *_PLAIN, "--load", f"--tag={image.tag}"]
+    argv += [f"--build-arg={name}={value}" for name, value in image.arguments.items()]
+    argv += [f"--label={name}={value}" for name, value in image.labels.items()]
     argv += [
-        word
-        for name, value in image.arguments.items()
-        for word in ("--build-arg", f"{name}={value}")
-    ]
-    argv += [
-        word for name, value in image.labels.items() for word in ("--label", f"{name}={value}")
-    ]
-    argv += [
-        word
+        f"--secret={process.csv_line(f'id={name}', f'src={path}')}"
         for name, path in image.secrets.items()
-        for word in ("--secret", process.csv_line(f"id={name}", f"src={path}"))
     ]
-    _run(engine, [*argv, str(image.context)], doing=f"build {image.tag}", on_line=on_line)
+    _run(engine, [*argv, str(image.context)], f"build {image.tag}", on_line)
 
 
-def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str], None]) -> None:
+def _run(engine: Engine, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
+    options = process.Options(env=engine.environment)
     try:
-        process.stream(
-            argv, doing=doing, on_line=on_line, options=process.Options(env=engine.environment)
-        )
+        process.stream(["docker", "buildx", *argv], doing=doing, on_line=on_line, options=options)
     except CommandError as error:
         raise BuildError(
             error.message, details=failing_step(error.tail), hint=hint_for(error.tail)
@@ -152,7 +121,7 @@ def _run(engine: Engine, argv: list[str], *, doing: str, on_line: Callable[[str]
 
 
 def has_plugin(engine: Engine, plugin: str) -> bool:
-    """Whether the docker command line has a plugin: buildx or compose."""
+    """Whether the docker command line has the plugin buildx or compose."""
     argv = ["docker", plugin, "version"]
     try:
         process.capture(
@@ -164,31 +133,29 @@ def has_plugin(engine: Engine, plugin: str) -> bool:
 
 
 def failing_step(output: str) -> str:
-    """What the step that failed printed, and where it stands: BuildKit says that three times over.
+    """The output and the location of the failed step, once: BuildKit prints them three times.
 
-    All of the output where no step failed.
+    The whole output if no step failed.
     """
     failed = _FAILED.search(output)
     if not failed:
         return output
     lines = output.splitlines()
     step = [line for line in lines if line.startswith(f"#{failed[1]} ")]
-    place = next(
-        (number for number, line in enumerate(lines) if _PLACE.fullmatch(line)), len(lines)
-    )
-    excerpt = [line for line in lines[place:] if not line.startswith("ERROR: failed to ")]
+    start = next((i for i, line in enumerate(lines) if _LOCATION.fullmatch(line)), len(lines))
+    excerpt = [line for line in lines[start:] if not line.startswith("ERROR: failed to ")]
     return "\n".join([*step, *excerpt])
 
 
 def hint_for(output: str) -> str:
-    """What to do about a failed build, from what it printed last."""
+    """The hint for a failed build, by its last lines."""
     if "no space left on device" in output.lower():
         return (
-            "the engine's disk is full: `docker system df` shows what takes it, `docker builder prune` frees the build cache, "
-            "`./run inv cache.clean` all that this project keeps; then run the same command again"
+            "free disk space, since the engine's disk is full: `docker system df` shows its use, "
+            "`docker builder prune` frees the build cache, `./run inv cache.clean` this project's"
         )
     if "CERTIFICATE_VERIFY_FAILED" in output or "certificate verify failed" in output:
-        return "a proxy intercepts TLS: name the bundle that trusts it in DELIVERY_BUILD_CA, then run the same command again"
+        return "set DELIVERY_BUILD_CA to a CA bundle with the CA of the proxy that intercepts TLS"
     if "Temporary failure resolving" in output or "Name or service not known" in output:
-        return "the build cannot reach its package mirrors: check the network and DNS of containers"
-    return "the lines above are the failing step's; mend it and run the same command again"
+        return "check the network and DNS of containers: the build cannot reach its package mirrors"
+    return "correct the step whose output is above, then run the same command again"

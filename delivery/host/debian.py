@@ -1,4 +1,4 @@
-"""Debian's package manager: what the machine is, and installing what it lacks."""
+"""Debian's release and package manager."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from delivery.errors import EngineError
 
 __all__ = ["can_install", "install", "release"]
 
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # apt's own
-# Slim images lack this folder, and Java's packages fail where they cannot link their manuals into it.
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # as apt sets it
+# Slim images lack this folder, without which Java's packages fail to install.
 _MANUALS = Path("/usr/share/man/man1")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# Bookworm's docker.io (20.10) has no BuildKit plugin and cannot run privileged containers everywhere; trixie's 26.1 can, and
-# runs on bookworm's libc. Trixie's runc does not, so a pin below the default keeps everything else bookworm's own.
+# Bookworm's docker.io (20.10) lacks BuildKit's plugin and cannot run privileged containers on every
+# kernel. Trixie's 26.1 can, and runs on bookworm's libc. Trixie's runc does not: a pin below the
+# default keeps all other packages at bookworm's version.
 _NEWER = {"bookworm": "trixie"}
 _FROM_NEWER = (
     "docker.io",
@@ -33,7 +34,7 @@ _FROM_NEWER = (
 
 
 def release() -> str:
-    """The code name of the Debian release we are on, or "" elsewhere."""
+    """The code name of this machine's Debian release, or "" for another system."""
     try:
         system = platform.freedesktop_os_release()
     except OSError:
@@ -42,12 +43,12 @@ def release() -> str:
 
 
 def can_install() -> bool:
-    """Whether we may install packages here: root on a Debian that has what we need."""
+    """Whether packages can be installed: as root, on a Debian release that has them."""
     return release() in {"bookworm", "trixie"} and os.geteuid() == 0
 
 
 def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
-    """Install these packages without starting any service, and without adding a source to the machine's own list."""
+    """Install packages without starting services; apt's configuration does not change."""
     suite = release()
     apt_options = _apt_options(suite) if suite in _NEWER else []
     names = [
@@ -55,7 +56,7 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
         for name in packages
     ]
     options = process.Options(env={"DEBIAN_FRONTEND": "noninteractive"})
-    with suppress(OSError):  # apt says what it cannot write
+    with suppress(OSError):  # apt reports what it cannot write
         _MANUALS.mkdir(parents=True, exist_ok=True)
     with cache.lock("apt"):
         process.stream(
@@ -81,7 +82,7 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
 
 
 def _apt_options(suite: str) -> list[str]:
-    """Make apt read, for one call, this release and the newer one with a low priority; the machine's files stay as they are."""
+    """Options of apt for one call: this release and, with low priority, the newer one."""
     home = cache.folder("apt")
     sources = home / "sources.d"
     lists = home / "lists"
@@ -108,25 +109,25 @@ def _apt_options(suite: str) -> list[str]:
 
 
 def _mirror(suite: str) -> str:
-    """The mirror that this machine gets the release from."""
+    """The mirror that this machine uses for the release."""
     listed = process.capture(
         ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
-        doing="read which Debian mirror this machine uses",
+        doing="read apt's Debian mirror",
     )
-    found = re.search(rf"^{suite} (\S+)$", listed, re.MULTILINE)
-    if not found:
+    match = re.search(rf"^{suite} (\S+)$", listed, re.MULTILINE)
+    if not match:
         raise EngineError(
-            f"read which Debian mirror this machine uses: apt lists no source for {suite}",
+            f"cannot read apt's Debian mirror: apt has no source for {suite}",
             hint=f"add Debian's {suite} main to apt's sources",
         )
-    return found[1]
+    return match[1]
 
 
 def _no_services() -> list[str]:
-    """Keep packages from starting services: we run our own engine, and leave the machine's others alone.
+    """Options of apt that keep packages from starting services.
 
-    Packages start services by these programs, by name. Those of this call do nothing. A policy-rc.d, which
-    is what Debian has for this, would count for everybody, and stay after a `kill -9`.
+    Packages start services by these programs, which are replaced for one call. Debian's policy-rc.d
+    would affect other calls, and stay after a `kill -9`.
     """
     programs = cache.folder("apt", "no-services")
     for name in ("invoke-rc.d", "deb-systemd-invoke"):

@@ -1,4 +1,4 @@
-"""A private Docker engine: Debian's dockerd with everything of its own inside the cache."""
+"""A private Docker engine: Debian's dockerd with all its files in the cache."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = [
     "address",
     "log",
     "pid",
-    "policy_before",
+    "previous_policy",
     "revive",
     "start",
     "stop",
     "unmount",
 ]
 
-# The engine itself, and what its package only recommends or is to take from this release rather than from the newer one.
+# The engine, packages that it only recommends, and packages that must come from this release.
 PACKAGES = (
     "docker.io",
     "docker-cli",
@@ -37,11 +37,11 @@ PACKAGES = (
     "runc",
     "ca-certificates",
 )
-_SOCKET_LIMIT = 104  # bytes of a Unix socket's path that every system takes
-_PATIENCE_SECONDS = 60
+_SOCKET_LIMIT = 104  # bytes of a Unix socket's path on every system
+_TIMEOUT_SECONDS = 60
 
 _SETTINGS = {
-    # The containerd image store: digests that repeat, OCI layouts out of builds, pulls by digest as production does them.
+    # The containerd image store: reproducible digests, builds into OCI layouts, pulls by digest.
     "features": {"containerd-snapshotter": True},
     "log-driver": "json-file",
     "log-opts": {"max-size": "10m", "max-file": "3"},
@@ -54,23 +54,26 @@ def _home() -> Path:
 
 
 def address() -> str:
-    """Where the private engine listens, whether or not it runs."""
+    """The address of the private engine, whether or not it runs."""
     path = _home() / "docker.sock"
     if len(os.fsencode(path)) > _SOCKET_LIMIT:
         raise EngineError(
-            f"start a private engine: the path {path} is too long for a socket",
+            f"cannot start a private engine: the path {path} is too long for a socket",
             hint="set XDG_CACHE_HOME to a shorter path",
         )
     return f"unix://{path}"
 
 
 def log() -> Path:
-    """The file that the private engine writes its log to."""
+    """The log file of the private engine."""
     return _home() / "dockerd.log"
 
 
 def pid() -> int:
-    """The process id of our engine, or 0 when it does not run. A number that another program got since is not ours."""
+    """The process id of the private engine, or 0 if it does not run.
+
+    The id in the file may belong to another program meanwhile, so its command line is compared.
+    """
     try:
         number = int((_home() / "dockerd.pid").read_text(encoding="ascii"))
         words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
@@ -80,16 +83,16 @@ def pid() -> int:
 
 
 def start(on_line: Callable[[str], None]) -> None:
-    """Start the private engine, installing Debian's where it is not there; return once it listens."""
+    """Start the private engine and wait until it listens; install Debian's if it is missing."""
     if pid():
         return
     if not _installed():
         debian.install(PACKAGES, on_line)
     home = _home()
     log().unlink(missing_ok=True)
-    if not _policy_file().exists():  # else an engine that was killed has changed it
+    if not _policy_file().exists():  # the file of a killed engine has the policy before that one
         _policy_file().write_text(bridges.policy(), encoding="ascii")
-    # Left by one that was killed: dockerd would take whoever has its number now, or its unburied process, for another engine.
+    # A killed engine's file would make dockerd take the process with that id for another engine.
     (home / "dockerd.pid").unlink(missing_ok=True)
     settings = home / "daemon.json"
     settings.write_text(json.dumps(_SETTINGS, indent=2), encoding="utf-8")
@@ -104,42 +107,41 @@ def start(on_line: Callable[[str], None]) -> None:
     ]
     argv += ["--pidfile", str(home / "dockerd.pid"), "--host", address()]
     daemon = process.detach(argv, doing="start a private engine", log=log())
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    # dockerd makes its socket early; "API listen" is when it answers there.
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    # dockerd creates its socket before it answers there.
     while b"API listen on" not in log().read_bytes():
         if daemon.poll() is not None or time.monotonic() > deadline:
+            state = "ended" if daemon.poll() is not None else "does not listen"
+            lines = log().read_text(encoding="utf-8", errors="replace").splitlines()
             raise EngineError(
-                f"start a private engine: dockerd {'ended' if daemon.poll() is not None else 'has not come up'}",
-                details="\n".join(
-                    log().read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-                ),
-                hint=f"the whole log is {log()}; containers need root's capabilities, cgroups and iptables",
+                f"cannot start a private engine: dockerd {state}",
+                details="\n".join(lines[-12:]),
+                hint=f"see {log()}; dockerd needs root's capabilities, cgroups and iptables",
             )
         time.sleep(0.1)
-    daemon.returncode = 0  # it outlives us on purpose: keep Python from warning about it
+    daemon.returncode = 0  # silences Python's warning about a child process that still runs
     on_line("dockerd listens")
 
 
 def _installed() -> bool:
     plugins = ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins")
-    have = all(
+    has_plugins = all(
         any(Path(folder, f"docker-{plugin}").exists() for folder in plugins)
         for plugin in ("buildx", "compose")
     )
-    return have and all(shutil.which(program) for program in ("dockerd", "docker", "iptables"))
+    return has_plugins and all(
+        shutil.which(program) for program in ("dockerd", "docker", "iptables")
+    )
 
 
 def revive() -> None:
-    """Start an engine that was killed again, where containers of its have outlived it.
-
-    Only an engine of the same folder takes them over, and can stop them.
-    """
-    if not pid() and _left_behind():
+    """Restart a killed engine whose containers still run: only it can stop them."""
+    if not pid() and _has_orphans():
         start(lambda _: None)
 
 
-def policy_before() -> str:
-    """The policy of the kernel's chain FORWARD before the engine was started; "" where nobody knows."""
+def previous_policy() -> str:
+    """The policy of the chain FORWARD before the engine was started; "" if unknown."""
     try:
         return _policy_file().read_text(encoding="ascii")
     except OSError:
@@ -151,39 +153,42 @@ def _policy_file() -> Path:
 
 
 def stop() -> bool:
-    """Stop the private engine with its containers; say whether it ran. Images, volumes and build cache stay."""
+    """Stop the private engine and its containers; return False if it did not run.
+
+    Images, volumes and build cache stay.
+    """
     number = pid()
     if not number:
         return False
     os.kill(number, signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while pid() == number:
         if time.monotonic() > deadline:
             raise EngineError(
-                f"stop the private engine: process {number} has not ended in {_PATIENCE_SECONDS} s",
-                hint=f"see {log()}; `kill -9 {number}` ends it",
+                f"cannot stop the private engine: process {number} runs after {_TIMEOUT_SECONDS} s",
+                hint=f"see {log()}; end it with `kill -9 {number}`",
             )
         time.sleep(0.1)
     _policy_file().unlink(missing_ok=True)
     return True
 
 
-def _left_behind() -> bool:
-    """Whether a process of our engine's still runs: each container's keeper names our folder on its command line."""
+def _has_orphans() -> bool:
+    """Whether a container of a killed engine runs: its shim has the engine's folder in its argv."""
     home = os.fsencode(_home()) + b"/"
     for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended meanwhile
             if home in file.read_bytes():
                 return True
     return False
 
 
 def unmount() -> None:
-    """Let go of what an engine that was killed left mounted in its folder; one that was stopped leaves nothing."""
+    """Unmount what a killed engine left mounted in its folder."""
     table = Path("/proc/self/mounts")
-    if not table.exists():  # only Linux has a private engine, and mounts of it
+    if not table.exists():  # only Linux has it, and private engines
         return
     home = str(_home())
-    mounted = [line.split()[1] for line in table.read_text(encoding="utf-8").splitlines()]
-    for place in sorted((place for place in mounted if place.startswith(f"{home}/")), reverse=True):
-        process.capture(["umount", "--lazy", place], doing=f"let go of {place}")
+    mounts = [line.split()[1] for line in table.read_text(encoding="utf-8").splitlines()]
+    for path in sorted((path for path in mounts if path.startswith(f"{home}/")), reverse=True):
+        process.capture(["umount", "--lazy", path], doing=f"unmount {path}")

@@ -1,4 +1,4 @@
-"""Have a Docker engine: the one that is there, or a private one."""
+"""Find a Docker engine, or start a private one."""
 
 from __future__ import annotations
 
@@ -16,76 +16,79 @@ _PLUGINS = {"buildx": "docker-buildx", "compose": "docker-compose"}
 
 
 def ensure() -> Engine:
-    """The engine to work with; where none answers, Debian's is installed and started for us."""
+    """The engine that answers; without one, install Debian's and start it as a private engine."""
     with console.step("engine") as step, cache.lock("engine"):
-        found = docker_api.find()
-        if found is None:
-            _may_start()
+        engine = docker_api.find()
+        if engine is None:
+            _check_can_start()
             dockerd.start(step.line)
-            found = docker_api.find()
-            if found is None:
+            engine = docker_api.find()
+            if engine is None:
                 raise EngineError(
-                    "start a private engine: it listens, but does not answer", hint=_LOG_HINT
+                    "cannot start a private engine: it listens, but does not answer",
+                    hint="`./run inv engine.status` names its log",
                 )
-        _have_plugins(found, step)
-        step.done(found.describe())
-    return found
+        _ensure_plugins(engine, step)
+        step.done(engine.describe())
+    return engine
 
 
 def require() -> Engine:
-    """The engine that answers; an error when none does."""
-    found = docker_api.find()
-    if found is None:
+    """The engine that answers; raise EngineError if none does."""
+    engine = docker_api.find()
+    if engine is None:
         raise EngineError(
-            "ask the Docker engine: none answers",
-            hint="`./run inv up`, or `./run inv engine.up`, starts one",
+            "cannot use a Docker engine: none answers",
+            hint="run `./run inv up` or `./run inv engine.up`, which start one",
         )
-    return found
+    return engine
 
 
 def down() -> bool:
-    """Stop the private engine, and take its bridges, rules and mounts off this machine; say whether it ran."""
+    """Stop the private engine and remove its bridges, firewall rules and mounts.
+
+    Returns False if it did not run.
+    """
     dockerd.revive()
-    found = docker_api.find_private()
-    made = found.bridges() if found else []
-    policy = dockerd.policy_before()
-    ran = dockerd.stop()
-    if made:
-        bridges.remove(made, policy)
+    engine = docker_api.find_private()
+    engine_bridges = engine.bridges() if engine else []
+    policy = dockerd.previous_policy()
+    did_run = dockerd.stop()
+    if engine_bridges:
+        bridges.remove(engine_bridges, policy)
     dockerd.unmount()
-    return ran
+    return did_run
 
 
-_LOG_HINT = "`./run inv engine.status` names its log"
-
-
-def _may_start() -> None:
+def _check_can_start() -> None:
     if debian.can_install():
         return
-    looked = "asked the current Docker context and DOCKER_HOST"
     if sys.platform == "darwin":
-        hint = "start Docker Desktop (or colima, OrbStack, Rancher Desktop), then run the same command again"
+        hint = "start Docker Desktop, colima, OrbStack or Rancher Desktop, then run this again"
     elif debian.release() and os.geteuid() != 0:
         hint = (
-            "as root, the same command installs and starts Debian's engine by itself; "
-            "or have an administrator install docker.io and add you to the group docker, then log in anew"
+            "run the same command as root, which installs and starts Debian's engine; or let an "
+            "administrator install docker.io and add you to the group docker"
         )
     else:
-        hint = "install Docker Engine 23 or newer for this system and start it, or set DOCKER_HOST to one that runs"
-    raise EngineError(f"find a Docker engine: none answers ({looked})", hint=hint)
+        hint = "install and start Docker Engine 23 or newer, or set DOCKER_HOST to one that runs"
+    message = "cannot use a Docker engine: none answers at DOCKER_HOST or in the Docker context"
+    raise EngineError(message, hint=hint)
 
 
-def _have_plugins(found: Engine, step: console.Step) -> None:
-    missing = [
-        package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)
-    ]
+def _ensure_plugins(engine: Engine, step: console.Step) -> None:
+    missing = _missing_plugins(engine)
     if missing and debian.can_install():
         debian.install(missing, step.line)
-        missing = [
-            package for plugin, package in _PLUGINS.items() if not buildx.has_plugin(found, plugin)
-        ]
+        missing = _missing_plugins(engine)
     if missing:
         raise EngineError(
-            f"use the docker command line: its plugins {', '.join(missing)} are missing",
-            hint="install them (Docker's own packages call them docker-buildx-plugin and docker-compose-plugin)",
+            f"cannot use the docker command line: its plugins {', '.join(missing)} are missing",
+            hint="install them; in Docker's own packages they are docker-buildx-plugin and "
+            "docker-compose-plugin",
         )
+
+
+def _missing_plugins(engine: Engine) -> list[str]:
+    """Debian's packages of the plugins that the docker command line lacks."""
+    return [package for name, package in _PLUGINS.items() if not buildx.has_plugin(engine, name)]

@@ -1,4 +1,4 @@
-"""Rules of iptables: which of them are left when a Docker engine is taken off a machine."""
+"""Which rules of iptables remain once a Docker engine is removed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ __all__ = ["Bridge", "without"]
 
 _INTERFACE = re.compile(r"-[io] (\S+)")
 _SOURCE = re.compile(r"-s (\S+)")
-_USERS = "DOCKER-USER"  # a user's own rules are in this one
+_USERS = "DOCKER-USER"  # the chain for a user's own rules
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """A bridge of a Docker engine: its interface, and the subnets behind it, as in 172.17.0.0/16."""
+    """A network bridge of a Docker engine."""
 
     interface: str
-    subnets: tuple[str, ...]
+    subnets: tuple[str, ...]  # such as 172.17.0.0/16
 
 
 def without(saved: str, bridges: Sequence[Bridge], policy: str = "") -> str:
-    """What `iptables-save` printed, without the rules for these bridges.
+    """The output of `iptables-save` without the rules for these bridges.
 
-    Docker's chains go too, where no rule of another engine or of a user is left in them. policy is
-    what becomes of the chain FORWARD then, as in ACCEPT.
+    Without Docker's chains too, unless rules of another engine or of a user remain in them; then
+    policy, such as ACCEPT, becomes that of the chain FORWARD.
     """
-    left = [line for line in saved.splitlines() if not any(_is_for(line, one) for one in bridges)]
-    if any(_keeps_chains(line) for line in left):
-        return _text(left)
-    kept = [line for line in left if "DOCKER" not in line]
-    if policy:
-        kept = [re.sub(r"^:FORWARD \S+", f":FORWARD {policy}", line) for line in kept]
-    return _text(kept)
+    lines = [
+        line for line in saved.splitlines() if not any(_is_for(line, bridge) for bridge in bridges)
+    ]
+    if not any(_needs_chains(line) for line in lines):
+        lines = [line for line in lines if "DOCKER" not in line]
+        if policy:
+            lines = [re.sub(r"^:FORWARD \S+", f":FORWARD {policy}", line) for line in lines]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _is_for(rule: str, bridge: Bridge) -> bool:
@@ -45,24 +46,18 @@ def _is_for(rule: str, bridge: Bridge) -> bool:
 
 
 def _within(source: str, bridge: Bridge) -> bool:
-    inner = ipaddress.ip_network(source, strict=False)
-    outer = [ipaddress.ip_network(subnet) for subnet in bridge.subnets]
+    network = ipaddress.ip_network(source, strict=False)
     return any(
-        inner.version == one.version
-        and inner.network_address in one
-        and inner.prefixlen >= one.prefixlen
-        for one in outer
+        network.network_address in subnet and network.prefixlen >= subnet.prefixlen
+        for subnet in map(ipaddress.ip_network, bridge.subnets)
+        if subnet.version == network.version
     )
 
 
-def _keeps_chains(line: str) -> bool:
-    """Whether a rule needs Docker's chains: one for an interface in them, or a user's own."""
+def _needs_chains(line: str) -> bool:
+    """Whether a rule needs Docker's chains: one for an interface, or a user's own."""
     if not line.startswith("-A ") or "DOCKER" not in line:
         return False
     if line.startswith(f"-A {_USERS} "):
         return not line.endswith("-j RETURN")
     return bool(_INTERFACE.search(line))
-
-
-def _text(lines: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

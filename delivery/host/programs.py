@@ -1,4 +1,4 @@
-"""Have a program that we or our tests drive: the one that is there if it is fit, else Debian's, else the one a wheel carries."""
+"""Helper programs: found on PATH, else installed from Debian, else unpacked from a wheel."""
 
 from __future__ import annotations
 
@@ -22,34 +22,27 @@ __all__ = ["PROGRAMS", "can_install", "ensure", "find", "require"]
 
 @dataclass(frozen=True)
 class Versions:
-    """Which versions are fit: the arguments that make the program say its own, the oldest, and the first that is too new.
+    """The versions of a program that work, and how to ask it for its own."""
 
-    says finds the version in the answer, unnumbered a build that was not told its own and is taken as it is.
-    """
-
-    ask: Sequence[str]
+    arguments: Sequence[str]  # that make the program print its version
     oldest: tuple[int, int]
-    below: tuple[int, int] | None = None
-    says: str = r"(\d+)\.(\d+)"
-    unnumbered: str = ""
+    below: tuple[int, int] | None = None  # the first version that is too new
+    pattern: str = r"(\d+)\.(\d+)"  # of the version in the output
+    unversioned: str = ""  # of the output of a build without version, which is accepted
 
     def __str__(self) -> str:
-        return f"{_dotted(self.oldest)} or newer" + (
-            f", below {_dotted(self.below)}," if self.below else ""
-        )
+        below = f", below {_dotted(self.below)}," if self.below else ""
+        return f"{_dotted(self.oldest)} or newer{below}"
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program: the variable that names it, what it may be called, and where it comes from when it is missing.
+    """A helper program and where it comes from."""
 
-    packages are Debian's of it, wheel is the lock in ops/locks/ of the wheel that carries it as the first of its names.
-    """
-
-    variable: str
-    names: Sequence[str]
-    packages: Sequence[str] = ()
-    wheel: str = ""
+    variable: str  # the environment variable that may have its path
+    names: Sequence[str]  # on PATH
+    packages: Sequence[str] = ()  # Debian's
+    wheel: str = ""  # the lock in ops/locks/ of the wheel that contains it, as names[0]
     versions: Versions | None = None
 
 
@@ -69,13 +62,13 @@ PROGRAMS = {
     ),
     "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
     "curl": Program("CURL", ("curl",), packages=("curl",)),
-    # It runs on any Java; which one, where Debian's default is missing, is for whoever runs it to find.
+    # It runs on any Java.
     "groovy": Program("GROOVY", ("groovy",), packages=("groovy", "default-jre-headless")),
-    # 0.27 is the first that speaks to the containerd 2 of today's node images.
+    # 0.27 is the first that works with containerd 2, which node images have.
     "kind": Program(
         "KIND", ("kind",), packages=("kind",), versions=Versions(("--version",), (0, 27))
     ),
-    # 3 keeps signatures in another way, and asks the network how to sign. Debian's does not know its own version.
+    # 3 stores signatures in another way and signs by network. Debian's build has no version.
     "cosign": Program(
         "COSIGN",
         ("cosign",),
@@ -84,24 +77,24 @@ PROGRAMS = {
             ("version", "--json"),
             (2, 4),
             (3, 0),
-            says=r'"gitVersion": "v?(\d+)\.(\d+)',
-            unnumbered=r'"gitVersion": "devel"',
+            pattern=r'"gitVersion": "v?(\d+)\.(\d+)',
+            unversioned=r'"gitVersion": "devel"',
         ),
     ),
-    # 8.16 is trixie's; its build does not know its own version.
+    # 8.16 is trixie's; its build has no version.
     "gitleaks": Program(
         "GITLEAKS",
         ("gitleaks",),
         packages=("gitleaks",),
         versions=Versions(
-            ("version",), (8, 16), (9, 0), unnumbered="version is set by build process"
+            ("version",), (8, 16), (9, 0), unversioned="version is set by build process"
         ),
     ),
     "helm": Program("HELM", ("helm",), wheel="kubernetes", versions=Versions(_HELM, (3, 18))),
     "helm3": Program(
         "HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))
     ),
-    # Kubernetes promises that kubectl works with clusters one minor version older or newer: ours is the node image's.
+    # kubectl works with clusters one minor version older or newer: here with the node image's.
     "kubectl": Program(
         "KUBECTL",
         ("kubectl",),
@@ -112,96 +105,104 @@ PROGRAMS = {
 
 
 def find(name: str) -> str | None:
-    """Return where a program is, or None; a name that is not known here is an error."""
+    """The path of a program, or None."""
     return _look(name, _known(name), [])
 
 
 def can_install(name: str) -> bool:
-    """Whether `ensure` may install a program that is missing."""
+    """Whether `ensure` can install a missing program."""
     program = _known(name)
-    return bool(program.packages and debian.can_install()) or bool(
-        program.wheel and platform() == wheel.ARCHITECTURE
-    )
+    return _has_package(program) or _has_wheel(program)
+
+
+def _has_package(program: Program) -> bool:
+    return bool(program.packages) and debian.can_install()
+
+
+def _has_wheel(program: Program) -> bool:
+    return bool(program.wheel) and platform() == wheel.ARCHITECTURE
 
 
 def require(name: str) -> str:
-    """Return where a program is; an error where there is none. Nothing is installed, and nothing printed."""
-    program, unfit = _known(name), list[str]()
-    found = _look(name, program, unfit)
-    if found is None:
-        raise _missing(name, program, unfit)
-    return found
+    """The path of a program; raise DeliveryError without it. Installs and prints nothing."""
+    program, rejected = _known(name), list[str]()
+    path = _look(name, program, rejected)
+    if path is None:
+        raise _missing(name, program, rejected)
+    return path
 
 
 def ensure(name: str) -> str:
-    """Return where a program is; where it is missing, or not fit, it is installed for us."""
-    program = _known(name)
-    unfit: list[str] = []
+    """The path of a program, which is installed if it is missing or has a wrong version."""
+    program, rejected = _known(name), list[str]()
     with console.step(name) as step:
-        found = _look(name, program, unfit)
-        if found is None and program.packages and debian.can_install():
+        path = _look(name, program, rejected)
+        if path is None and _has_package(program):
             debian.install(program.packages, step.line)
-            found = find(name)
-        if found is None and program.wheel and platform() == wheel.ARCHITECTURE:
+            path = find(name)
+        if path is None and _has_wheel(program):
             with cache.lock(f"program-{program.wheel}"):
                 if not _unpacked(program).exists():
                     wheel.unpack(_lock(program), _unpacked(program).parent, step.line)
-            found = find(name)
-        if found is None:
-            raise _missing(name, program, unfit)
-        step.done(found)
-    return found
+            path = find(name)
+        if path is None:
+            raise _missing(name, program, rejected)
+        step.done(path)
+    return path
 
 
-def _missing(name: str, program: Program, unfit: list[str]) -> DeliveryError:
-    reason = "; ".join(unfit) or "it is not installed"
-    return DeliveryError(f"look for {name}: {reason}", hint=_hint(name, program))
+def _missing(name: str, program: Program, rejected: list[str]) -> DeliveryError:
+    reason = "; ".join(rejected) or "it is not installed"
+    return DeliveryError(f"cannot use {name}: {reason}", hint=_hint(name, program))
 
 
-def _look(name: str, program: Program, unfit: list[str]) -> str | None:
-    """Where a fit one is: where its variable says, on PATH, or unpacked here. Why others do not serve goes to unfit."""
-    if told := os.environ.get(program.variable):
-        reason = _unfit(told, program) if shutil.which(told) else "is no program"
+def _look(name: str, program: Program, rejected: list[str]) -> str | None:
+    """The path from the variable, from PATH, or from the cache.
+
+    Appends the programs with a wrong version, and why, to rejected.
+    """
+    if path := os.environ.get(program.variable):
+        reason = _wrong_version(path, program) if shutil.which(path) else "is no program"
         if reason:
             raise DeclarationError(
-                f"use {name}: {program.variable}={told} {reason}",
+                f"cannot use {name}: {program.variable}={path} {reason}",
                 hint=f"correct or unset {program.variable}",
             )
-        return told
-    for candidate in program.names:
-        if found := shutil.which(candidate):
-            reason = _unfit(found, program)
-            if not reason:
-                return str(Path(found))
-            unfit.append(f"{found} {reason}")
+        return path
+    for path in filter(None, map(shutil.which, program.names)):
+        reason = _wrong_version(path, program)
+        if not reason:
+            return path
+        rejected.append(f"{path} {reason}")
     if program.wheel and _unpacked(program).exists():
         cache.mark_used(_unpacked(program).parent)
         return str(_unpacked(program))
     return None
 
 
-def _unfit(path: str, program: Program) -> str:
-    """Why this one does not serve; "" if it does."""
-    wanted = program.versions
-    if wanted is None:
+def _wrong_version(path: str, program: Program) -> str:
+    """What is wrong with the version of a program; "" if it works."""
+    versions = program.versions
+    if versions is None:
         return ""
+    argv = [path, *versions.arguments]
     try:
-        said = process.capture([path, *wanted.ask], doing=f"ask {path} for its version")
+        output = process.capture(argv, doing=f"ask {path} for its version")
     except (CommandError, OSError):
-        said = ""
-    if wanted.unnumbered and re.search(wanted.unnumbered, said):
+        output = ""
+    if versions.unversioned and re.search(versions.unversioned, output):
         return ""
-    version = re.search(wanted.says, said)
-    if not version:
-        return "does not say which version it is"
-    number = (int(version[1]), int(version[2]))
-    if number < wanted.oldest or (wanted.below and number >= wanted.below):
-        return f"is {_dotted(number)}, and {wanted} is needed"
+    match = re.search(versions.pattern, output)
+    if not match:
+        return "does not print its version"
+    version = (int(match[1]), int(match[2]))
+    if version < versions.oldest or (versions.below and version >= versions.below):
+        return f"is {_dotted(version)}, and {versions} is needed"
     return ""
 
 
 def _unpacked(program: Program) -> Path:
-    """Where the wheel's program is once unpacked: another lock, another folder."""
+    """The path of the unpacked program; each lock has its own folder."""
     key = hashlib.sha256(_lock(program).read_bytes()).hexdigest()[:16]
     return cache.folder("programs") / f"{program.wheel}-{key}" / program.names[0]
 
@@ -213,9 +214,9 @@ def _lock(program: Program) -> Path:
 def _hint(name: str, program: Program) -> str:
     if program.packages and debian.release() and os.geteuid() != 0:
         return f"as root: apt-get install {' '.join(program.packages)}"
-    which = f" {program.versions}" if program.versions else ""
+    version = f" {program.versions}" if program.versions else ""
     brew = f"brew install {program.names[0]}, or " if sys.platform == "darwin" else ""
-    return f"{brew}install {name}{which} with this system's package manager, or set {program.variable} to where it is"
+    return f"{brew}install {name}{version}, or set {program.variable} to its path"
 
 
 def _dotted(version: tuple[int, int]) -> str:
@@ -227,6 +228,6 @@ def _known(name: str) -> Program:
         return PROGRAMS[name]
     except KeyError:
         raise DeclarationError(
-            f"look for {name}: not a program of this project",
+            f"cannot use {name}: not a program of this project",
             hint=did_you_mean(name, PROGRAMS, f"one of {', '.join(PROGRAMS)}"),
         ) from None

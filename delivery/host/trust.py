@@ -1,4 +1,4 @@
-"""What this machine trusts: the CA bundle that builds get as a secret, for proxies that intercept TLS."""
+"""The CA bundle that builds get as a secret, for proxies that intercept TLS."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _BUNDLES = (
 
 
 def secrets() -> dict[str, Path]:
-    """The build secrets, by id. build-ca is the machine's own bundle, or the one that DELIVERY_BUILD_CA names.
+    """The build secrets by id: build-ca is the bundle of DELIVERY_BUILD_CA, else this machine's.
 
-    A secret never reaches a layer, nor a key: a build behind a proxy makes the same image as one without.
+    A secret is part of no layer and of no content key: the image is the same without a proxy.
     """
-    told = os.environ.get("DELIVERY_BUILD_CA")
-    if told:
-        if not Path(told).is_file():
+    bundle = os.environ.get("DELIVERY_BUILD_CA")
+    if bundle:
+        if not Path(bundle).is_file():
             raise DeclarationError(
-                f"read DELIVERY_BUILD_CA: there is no file {told}",
-                hint="name a PEM bundle, or unset it",
+                f"cannot read DELIVERY_BUILD_CA: there is no file {bundle}",
+                hint="set it to the path of a PEM bundle, or unset it",
             )
-        return {"build-ca": Path(told)}
-    return next(({"build-ca": Path(bundle)} for bundle in _BUNDLES if Path(bundle).is_file()), {})
+        return {"build-ca": Path(bundle)}
+    return next(({"build-ca": Path(path)} for path in _BUNDLES if Path(path).is_file()), {})

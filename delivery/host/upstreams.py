@@ -1,4 +1,4 @@
-"""Have the images that others publish: from the engine, else from their registry, else from our recipe."""
+"""Upstream images: taken from the engine, else pulled, else built from this project's recipe."""
 
 from __future__ import annotations
 
@@ -19,68 +19,61 @@ from delivery.project.keys import image_key
 
 __all__ = ["RECIPE_KEY", "describe_source", "ensure", "ensure_all"]
 
-RECIPE_KEY = (
-    "delivery-platform.recipe-key"  # the label that tells a recipe's image from a published one
-)
-_ROOT_IMAGE = "debian"  # the recipe that the others are built on
+# The label of an image that was built from a recipe.
+RECIPE_KEY = "delivery-platform.recipe-key"
+_ROOT_IMAGE = "debian"  # the base of all other recipes
 
 
 def ensure_all(engine: Engine, declaration: Declaration) -> None:
-    """Have every upstream image that our images and the platform need, what the recipes stand on first.
+    """Get every upstream image that builds and the platform need, the base of the recipes first.
 
-    The cluster's nodes are left out: their image is large, and only a cluster needs it. So is what is optional.
+    Leaves out optional images and the large image of the cluster's nodes.
     """
-    for name in sorted(declaration.upstream, key=lambda one: one != _ROOT_IMAGE):
+    for name in sorted(declaration.upstream, key=lambda name: name != _ROOT_IMAGE):
         if name != declaration.cluster.node and not declaration.upstream[name].optional:
             ensure(engine, declaration, name)
 
 
 def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROOT) -> str:
-    """Have one upstream image; say which way it came: "already there", "pulled" or "built from its recipe"."""
+    """Get an upstream image; return "already there", "pulled" or "built from its recipe"."""
     with console.step(f"upstream image {declaration.upstream[name].image}") as step:
-        return _ensure(_Making(engine, declaration, root, step), name)
+        return _ensure(_Context(engine, declaration, root, step), name)
 
 
 @dataclass(frozen=True)
-class _Making:
-    """What every step of having an image needs: root is this repository's, step what is printed on."""
-
+class _Context:
     engine: Engine
     declaration: Declaration
     root: Path
     step: console.Step
 
 
-def _ensure(making: _Making, name: str) -> str:
-    engine, declaration, step = making.engine, making.declaration, making.step
+def _ensure(context: _Context, name: str) -> str:
+    engine, declaration, step = context.engine, context.declaration, context.step
     upstream = declaration.upstream[name]
     with cache.lock(f"upstream-{name}"):
-        key = _recipe_key(declaration, name, making.root)
+        key = _recipe_key(declaration, name, context.root)
         labels = engine.image_labels(upstream.image)
         if labels is not None and labels.get(RECIPE_KEY, key) == key:
             step.done(f"already there, {describe_source(labels)}")
             return "already there"
-        refused = ""
-        if labels is None:  # one that an older recipe made is made anew, not asked for again
-            refused = _pull(engine, upstream.image, step)
-            if not refused:
+        reason = "the recipe has changed"
+        if labels is None:
+            pull_error = _pull(engine, upstream.image, step)
+            if not pull_error:
                 step.done("pulled")
                 return "pulled"
-        if (
-            name != _ROOT_IMAGE
-        ):  # what recipes stand on; whoever wants one image alone may not have it yet
-            _ensure(making, _ROOT_IMAGE)
-        _build(making, name, key)
-        step.done(
-            f"built from {upstream.recipe}"
-            + (f" (no pull: {refused})" if refused else " (the recipe has changed)")
-        )
+            reason = f"no pull: {pull_error}"
+        if name != _ROOT_IMAGE:  # a single image may be requested before its base exists
+            _ensure(context, _ROOT_IMAGE)
+        _build(context, name, key)
+        step.done(f"built from {upstream.recipe} ({reason})")
         return "built from its recipe"
 
 
 def describe_source(labels: dict[str, str]) -> str:
-    """Which way an image came that the engine has, told by its labels."""
-    return "built from our recipe" if RECIPE_KEY in labels else "as published"
+    """The source of an image, by its labels."""
+    return "built from the recipe" if RECIPE_KEY in labels else "as published"
 
 
 def _recipe_key(declaration: Declaration, name: str, root: Path) -> str:
@@ -90,7 +83,7 @@ def _recipe_key(declaration: Declaration, name: str, root: Path) -> str:
 
 
 def _pull(engine: Engine, image: str, step: console.Step) -> str:
-    """Pull an image; the reason when that cannot be done."""
+    """Pull an image; return the reason if that fails, else ""."""
     try:
         engine.pull(image, step.line)
     except DeliveryError as error:
@@ -98,35 +91,37 @@ def _pull(engine: Engine, image: str, step: console.Step) -> str:
     return ""
 
 
-def _build(making: _Making, name: str, key: str) -> None:
-    upstream = making.declaration.upstream[name]
+def _build(context: _Context, name: str, key: str) -> None:
+    upstream = context.declaration.upstream[name]
     labels = {"delivery-platform.recipe": upstream.recipe, RECIPE_KEY: key}
-    recipe = making.root / upstream.recipe
+    recipe = context.root / upstream.recipe
     if (recipe / "build").exists():
-        _build_root(making, upstream, labels)
+        _build_root(context, upstream, labels)
         return
-    arguments = {"DEBIAN_IMAGE": making.declaration.upstream[_ROOT_IMAGE].image}
+    arguments = {"DEBIAN_IMAGE": context.declaration.upstream[_ROOT_IMAGE].image}
     image = buildx.Single(recipe, upstream.image, arguments, labels, trust.secrets())
-    buildx.build(making.engine, image, making.step.line)
+    buildx.build(context.engine, image, context.step.line)
 
 
-def _build_root(making: _Making, upstream: Upstream, labels: dict[str, str]) -> None:
-    """Make a root file system with Debian's own tools, the one thing that no Dockerfile can begin from nothing."""
+def _build_root(context: _Context, upstream: Upstream, labels: dict[str, str]) -> None:
+    """Build a root file system with Debian's own tools: a Dockerfile cannot do that."""
     if not debian.can_install():
         raise UpstreamError(
-            f"make {upstream.image}: no registry gave it, and its recipe needs root on Debian",
-            hint=f"`docker pull {upstream.image}` where there is a registry, or run this as root on Debian",
+            f"cannot build {upstream.image}: its recipe needs root on Debian",
+            hint=f"`docker pull {upstream.image}` from a registry, or run this as root on Debian",
         )
     if not shutil.which("mmdebstrap"):
-        debian.install(["mmdebstrap"], making.step.line)
+        debian.install(["mmdebstrap"], context.step.line)
     tar = cache.folder("roots") / f"{os.getpid()}.tar"
     try:
         process.stream(
-            [str(making.root / upstream.recipe / "build"), str(tar)],
-            doing=f"make {upstream.image}",
-            on_line=making.step.line,
-            options=process.Options(env={"SOURCE_DATE_EPOCH": str(making.declaration.build.epoch)}),
+            [str(context.root / upstream.recipe / "build"), str(tar)],
+            doing=f"build {upstream.image}",
+            on_line=context.step.line,
+            options=process.Options(
+                env={"SOURCE_DATE_EPOCH": str(context.declaration.build.epoch)}
+            ),
         )
-        making.engine.import_root(tar, upstream.image, labels)
+        context.engine.import_root(tar, upstream.image, labels)
     finally:
         tar.unlink(missing_ok=True)

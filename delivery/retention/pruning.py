@@ -117,7 +117,7 @@ def collect(engine: Engine, declaration: Declaration) -> str:
     with console.step(f"collect in {name}") as step:
         engine.stop(name)
         try:
-            said = engine.once(
+            said = engine.run_once(
                 declaration.upstream["registry"].image,
                 ["registry", "garbage-collect", "/etc/docker/registry/config.yml"],
                 network="none",

@@ -43,10 +43,10 @@ class World:
 
     # the engine
 
-    def noted(self, name: str) -> dict[str, str] | None:
+    def read_note(self, name: str) -> dict[str, str] | None:
         return self.notes.get(name)
 
-    def note(self, name: str, labels: dict[str, str]) -> None:
+    def write_note(self, name: str, labels: dict[str, str]) -> None:
         self.notes[name] = labels
 
     def remove_volume(self, name: str) -> bool:

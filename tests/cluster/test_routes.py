@@ -22,7 +22,7 @@ class Host:
         self.printed = printed
         self.ran: list[str] = []
 
-    def once(
+    def run_once(
         self, image: str, argv: Sequence[str], *, network: str, capabilities: Sequence[str]
     ) -> str:
         assert (image, network, list(capabilities)) == ("node:1", "host", ["NET_ADMIN"])

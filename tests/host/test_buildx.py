@@ -1,4 +1,4 @@
-"""What is asked of BuildKit, and what a failed build means."""
+"""The bake file, and the hints of a failed build."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ TARGET = Target(
 )
 
 
-def test_a_layout_is_written_with_its_times_set() -> None:
+def test_layouts_get_rewritten_timestamps() -> None:
     file = bake_file([TARGET], {"build-ca": Path("/ca.pem")}, oci=True)
     assert file == {
         "group": {"default": {"targets": ["app"]}},
@@ -36,28 +36,28 @@ def test_a_layout_is_written_with_its_times_set() -> None:
     }
 
 
-def test_an_engine_without_layouts_keeps_the_image() -> None:
+def test_an_engine_without_layouts_gets_images() -> None:
     assert "'output': ['type=docker']" in str(bake_file([TARGET], {}, oci=False))
 
 
 @pytest.mark.parametrize(
     ("output", "hint"),
     [
-        ("write /var/lib/x: no space left on device", "the engine's disk is full"),
+        ("write /var/lib/x: no space left on device", "free disk space"),
         ("ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED]", "DELIVERY_BUILD_CA"),
         ("Temporary failure resolving 'mirror'", "check the network"),
-        ("exit code: 1", "the lines above"),
+        ("exit code: 1", "correct the step"),
     ],
 )
-def test_says_what_to_do_about_a_failed_build(output: str, hint: str) -> None:
+def test_a_failed_build_has_a_hint(output: str, hint: str) -> None:
     assert hint in hint_for(output)
 
 
-def test_a_path_may_hold_a_comma() -> None:
+def test_a_path_may_have_a_comma() -> None:
     target = dataclasses.replace(TARGET, layout=Path("/a, b/app"))
-    made = bake_file([target], {"build-ca": Path("/c,d")}, oci=True)
-    assert '"dest=/a, b/app"' in str(made)
-    assert 'id=build-ca,"src=/c,d"' in str(made)
+    content = str(bake_file([target], {"build-ca": Path("/c,d")}, oci=True))
+    assert '"dest=/a, b/app"' in content
+    assert 'id=build-ca,"src=/c,d"' in content
 
 
 OUTPUT = """\
@@ -83,11 +83,11 @@ ERROR: failed to solve: process "/bin/sh -c echo broken; exit 7" did not complet
 """
 
 
-def test_a_failed_step_is_told_once() -> None:
+def test_the_output_of_a_failed_step_comes_once() -> None:
     assert failing_step(OUTPUT).splitlines() == [
         "#9 [build 2/9] RUN echo broken; exit 7",
         "#9 0.158 broken",
-        '#9 ERROR: process "/bin/sh -c echo broken; exit 7" did not complete successfully: exit code: 7',
+        *(line for line in OUTPUT.splitlines() if line.startswith("#9 ERROR")),
         "Dockerfile:6",
         "--------------------",
         "   5 |     FROM debian AS build",
@@ -96,5 +96,5 @@ def test_a_failed_step_is_told_once() -> None:
     ]
 
 
-def test_where_no_step_failed_all_of_it_is_told() -> None:
+def test_without_a_failed_step_the_whole_output_comes() -> None:
     assert failing_step("ERROR: no builder\nno such host") == "ERROR: no builder\nno such host"

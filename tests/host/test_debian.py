@@ -1,4 +1,4 @@
-"""Debian's packages come from this machine's mirror, and leave its lists and services as they were."""
+"""Packages come from the machine's mirror; its apt sources and services do not change."""
 
 import os
 import platform
@@ -22,8 +22,8 @@ def _own_manuals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, system: str, release: str) -> None:
-    told = {"ID": system, "VERSION_CODENAME": release}
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: told)
+    values = {"ID": system, "VERSION_CODENAME": release}
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: values)
 
 
 @pytest.fixture
@@ -41,10 +41,8 @@ def quiet(_line: str) -> None:
 
 
 @pytest.mark.usefixtures("bookworm")
-def test_bookworm_takes_the_engine_from_trixie_and_the_rest_from_itself(
-    fp: FakeProcess, tmp_path: Path
-) -> None:
-    manuals: list[bool] = []  # Java's packages link theirs into a folder that slim images lack
+def test_bookworm_gets_only_the_engine_from_trixie(fp: FakeProcess, tmp_path: Path) -> None:
+    manuals: list[bool] = []  # slim images lack the folder, which Java's packages need
     fp.register(
         TARGETS,
         stdout=["bookworm-security http://mirror/security/", "bookworm http://mirror/debian/"],
@@ -78,21 +76,21 @@ touch "$DPKG_ROOT/configured"
 invoke-rc.d --skip-systemd-native ours start || exit 1
 deb-systemd-invoke start ours.service >/dev/null || true
 """
-TOLD = """#!/bin/sh
-echo "$0" >> '{told}'
+LOGGING = """#!/bin/sh
+echo "$0" >> '{log}'
 """
 
 
 @pytest.mark.usefixtures("trixie")
 @pytest.mark.skipif(
     not shutil.which("dpkg-deb") or os.geteuid() != 0,
-    reason="packages are installed by root on Debian alone",
+    reason="needs root on Debian",
 )
-def test_a_real_package_manager_starts_no_service_and_nothing_is_left_for_others(
+def test_real_apt_starts_no_service_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = tmp_path / "told"
-    system = root(tmp_path, told)
+    log = tmp_path / "log"
+    system = root(tmp_path, log)
     monkeypatch.setattr(debian, "_PATH", f"{system / 'usr/sbin'}:{debian._PATH}")
     settings = tmp_path / "apt.conf"
     options = [
@@ -104,20 +102,21 @@ def test_a_real_package_manager_starts_no_service_and_nothing_is_left_for_others
     lines = [
         f'Dir "{system}";',
         'Dir::Etc::SourceParts "/dev/null"; Dir::Etc::Parts "/dev/null"; Dir::Log "var/log";',
-        f'Dir::Bin::dpkg "{shutil.which("dpkg")}"; APT::Sandbox::User ""; APT::Get::AllowUnauthenticated "true";',
+        f'Dir::Bin::dpkg "{shutil.which("dpkg")}"; APT::Sandbox::User "";',
+        'APT::Get::AllowUnauthenticated "true";',
         f'DPkg::Path "{system}/usr/sbin:{debian._PATH}";',
         "DPkg::Options { " + " ".join(f'"{option}";' for option in options) + " };",
     ]
     settings.write_text("\n".join(lines))
     monkeypatch.setenv("APT_CONFIG", str(settings))
-    before = files(system)
+    previous = files(system)
     debian.install([str(package(tmp_path))], print)
-    assert not told.exists(), told.read_text()
-    assert files(system) - before == {"configured"}
+    assert not log.exists(), log.read_text()
+    assert files(system) - previous == {"configured"}
 
 
-def root(folder: Path, told: Path) -> Path:
-    """An empty Debian, whose programs that start services say that they were called."""
+def root(folder: Path, log: Path) -> Path:
+    """An empty Debian whose programs for services log their calls."""
     system = folder / "root"
     folders = "var/lib/dpkg/info var/lib/dpkg/updates var/lib/apt/lists/partial"
     folders += " var/cache/apt/archives/partial var/log usr/sbin etc/apt"
@@ -127,15 +126,15 @@ def root(folder: Path, told: Path) -> Path:
     (system / "etc/apt/sources.list").touch()
     for name in ("invoke-rc.d", "deb-systemd-invoke"):
         program = system / "usr/sbin" / name
-        program.write_text(TOLD.format(told=told))
+        program.write_text(LOGGING.format(log=log))
         program.chmod(0o755)
     return system
 
 
 def files(system: Path) -> set[str]:
-    """Everything but what package managers note down."""
-    found = {str(file.relative_to(system)) for file in system.rglob("*")}
-    return {name for name in found if not name.startswith("var/")}
+    """The files, without those of the package managers."""
+    names = {str(file.relative_to(system)) for file in system.rglob("*")}
+    return {name for name in names if not name.startswith("var/")}
 
 
 def package(folder: Path) -> Path:
@@ -143,23 +142,24 @@ def package(folder: Path) -> Path:
     control = folder / "package" / "DEBIAN"
     control.mkdir(parents=True)
     (control / "control").write_text(
-        "Package: ours\nVersion: 1\nArchitecture: all\nMaintainer: us <us@example.org>\nDescription: ours\n"
+        "Package: ours\nVersion: 1\nArchitecture: all\n"
+        "Maintainer: us <us@example.org>\nDescription: ours\n"
     )
     (control / "postinst").write_text(SCRIPT)
     (control / "postinst").chmod(0o755)
-    made = folder / "ours.deb"
+    file = folder / "ours.deb"
     subprocess.run(
-        ["dpkg-deb", "--build", "--root-owner-group", control.parent, made],
+        ["dpkg-deb", "--build", "--root-owner-group", control.parent, file],
         check=True,
         capture_output=True,
     )
-    return made
+    return file
 
 
 @pytest.mark.usefixtures("bookworm")
 def test_a_machine_without_a_mirror_is_an_error(fp: FakeProcess) -> None:
     fp.register(TARGETS, stdout=[])
-    with pytest.raises(EngineError, match="apt lists no source for bookworm"):
+    with pytest.raises(EngineError, match="apt has no source for bookworm"):
         debian.install(["runc"], quiet)
 
 
@@ -173,7 +173,7 @@ def test_a_machine_without_a_mirror_is_an_error(fp: FakeProcess) -> None:
         ("ubuntu", "noble", 0, False),
     ],
 )
-def test_installs_only_as_root_on_a_debian_it_knows(
+def test_packages_are_installed_only_as_root_on_a_known_debian(
     monkeypatch: pytest.MonkeyPatch, system: str, release: str, user: int, *, expected: bool
 ) -> None:
     on(monkeypatch, system, release)

@@ -1,4 +1,4 @@
-"""Finding an engine, and reading what it streams."""
+"""Finding an engine, and reading its streams."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from delivery.host import docker_api, dockerd
 
 
 def connect(**info: object) -> docker_api.Engine:
-    """Connect to an engine that says so of itself."""
-    told = {"ServerVersion": "26.1.5+dfsg1", **info}
-    client = SimpleNamespace(info=lambda: told)
+    """Connect to an engine with this information."""
+    answer = {"ServerVersion": "26.1.5+dfsg1", **info}
+    client = SimpleNamespace(info=lambda: answer)
     return docker_api.connect(cast("docker.DockerClient", client), "unix:///x", {})
 
 
-def test_an_engine_that_was_named_and_does_not_answer_is_an_error(
+def test_docker_host_without_an_answer_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
@@ -31,7 +31,7 @@ def test_an_engine_that_was_named_and_does_not_answer_is_an_error(
         docker_api.find()
 
 
-def test_an_engine_that_is_too_old_is_an_error() -> None:
+def test_an_old_engine_is_an_error() -> None:
     with pytest.raises(EngineError, match=r"it is 20\.10\.24"):
         connect(ServerVersion="20.10.24")
 
@@ -43,10 +43,12 @@ def test_an_engine_that_is_too_old_is_an_error() -> None:
         ([["Backing Filesystem", "ext4"]], False),
     ],
 )
-def test_knows_which_store_the_engine_has(status: list[list[str]], *, layouts: bool) -> None:
-    found = connect(DriverStatus=status)
-    assert found.oci_layouts is layouts
-    assert found.version == "26.1.5+dfsg1"
+def test_an_engine_with_the_containerd_store_writes_layouts(
+    status: list[list[str]], *, layouts: bool
+) -> None:
+    engine = connect(DriverStatus=status)
+    assert engine.oci_layouts is layouts
+    assert engine.version == "26.1.5+dfsg1"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_knows_which_store_the_engine_has(status: list[list[str]], *, layouts: b
         ("received unexpected HTTP status: 503 Service Unavailable", True),
     ],
 )
-def test_what_is_refused_in_a_stream_is_an_error_and_a_servers_fault_may_pass(
+def test_an_error_in_a_stream_is_raised_and_a_servers_is_retriable(
     error: str, *, retriable: bool
 ) -> None:
     with pytest.raises(RegistryError, match=f"push app: {error}") as caught:
@@ -64,7 +66,7 @@ def test_what_is_refused_in_a_stream_is_an_error_and_a_servers_fault_may_pass(
     assert caught.value.retriable is retriable
 
 
-def test_the_private_engines_own_address_may_have_been_exported_before_it_stopped(
+def test_docker_host_may_name_a_stopped_private_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", dockerd.address())
@@ -76,7 +78,7 @@ def test_a_context_that_does_not_exist_is_an_error(
 ) -> None:
     (tmp_path / "config.json").write_text('{"currentContext": "gone"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with pytest.raises(EngineError, match="names one that does not exist"):
+    with pytest.raises(EngineError, match="the Docker config names an unknown one"):
         docker_api.find()
 
 
@@ -106,15 +108,15 @@ def with_client(**parts: object) -> docker_api.Engine:
 
 
 @pytest.mark.parametrize(
-    ("login", "told"),
+    ("login", "expected"),
     [
         (("me", "secret"), {"username": "me", "password": "secret"}),
         (("<token>", "identity"), {"identitytoken": "identity"}),
         (None, None),
     ],
 )
-def test_an_engine_gets_a_login_as_it_takes_it(
-    login: tuple[str, str] | None, told: dict[str, str] | None
+def test_a_login_becomes_the_engines_auth_config(
+    login: tuple[str, str] | None, expected: dict[str, str] | None
 ) -> None:
     logins: list[object] = []
 
@@ -124,27 +126,29 @@ def test_an_engine_gets_a_login_as_it_takes_it(
 
     api = SimpleNamespace(pull=pull)
     with_client(api=api).pull("registry.test/app", lambda _line: None, login=login)
-    assert logins == [told]
+    assert logins == [expected]
 
 
-def test_a_container_of_ours_is_stopped_and_somebody_elses_is_not() -> None:
-    ours, theirs = Stopping({docker_api.MANAGED: "true"}), Stopping({})
-    with_client(containers=ours).stop("registry")
+def test_only_a_container_of_this_project_is_stopped() -> None:
+    managed, foreign = Stopping({docker_api.MANAGED: "true"}), Stopping({})
+    with_client(containers=managed).stop("registry")
     with pytest.raises(ForeignError, match="stop the container registry: it is not this project's"):
-        with_client(containers=theirs).stop("registry")
-    assert (ours.stopped, theirs.stopped) == (True, False)
+        with_client(containers=foreign).stop("registry")
+    assert (managed.stopped, foreign.stopped) == (True, False)
 
 
-def test_a_container_that_goes_while_all_are_listed_is_left_out() -> None:
-    """Another clone's may: docker-py asks for each one by itself."""
+def test_a_container_that_is_removed_during_a_list_is_left_out() -> None:
+    """docker-py asks for each container by itself."""
 
-    def listed(*, ignore_removed: bool = False, **_: object) -> list[object]:
+    def list_containers(*, ignore_removed: bool = False, **_: object) -> list[object]:
         if not ignore_removed:
             raise docker.errors.NotFound("No such container: c81cf91")
         return [
             SimpleNamespace(name="ledger", ports={"8000/tcp": [{"HostPort": "8100"}]}, image=None)
         ]
 
-    engine = with_client(containers=SimpleNamespace(list=listed), images=SimpleNamespace(list=list))
+    engine = with_client(
+        containers=SimpleNamespace(list=list_containers), images=SimpleNamespace(list=list)
+    )
     assert engine.publishers() == {8100: ("ledger", 8000)}
     assert engine.unused_images([]) == []

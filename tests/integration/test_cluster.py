@@ -74,7 +74,7 @@ def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(
             ["curl", "--silent", "--show-error", "http://198.19.15.254:9"],
         )
     with pytest.raises(EngineError, match=r"No route to host|unreachable"):
-        cluster.engine.once(
+        cluster.engine.run_once(
             cluster.image,
             ["ip", "route", "get", "198.19.15.254"],
             network="host",
@@ -137,5 +137,5 @@ def test_down_leaves_nothing_behind(cluster: local_cluster.Cluster) -> None:
     local_cluster.down(cluster.engine, cluster.declaration)
     assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}") == []
     assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == cluster.subnets
-    assert cluster.engine.noted(cluster.note) is None
+    assert cluster.engine.read_note(cluster.note) is None
     assert cluster.context not in Path(os.environ["KUBECONFIG"]).read_text()

@@ -58,7 +58,7 @@ def standing(engine: Engine, project: Declaration, clone: Clone) -> Iterator[Sta
     image, port = project.upstream["registry"].image, free_port()
     volume = (made.registry, "/var/lib/registry")
     engine.run(image, made.registry, port=(5000, port), volume=volume, environment={})
-    engine.note(f"{made.cluster}-cluster", {})
+    engine.write_note(f"{made.cluster}-cluster", {})
     # As `inv cluster.up` leaves a node, which need not run.
     node = engine.client.containers.create(image, labels={"io.x-k8s.kind.cluster": made.cluster})
     told = f'server = "http://{made.registry}:5000"\n'
@@ -87,4 +87,4 @@ def test_a_registry_that_a_cluster_pulls_from_outlives_down(standing: Standing) 
     code, said = standing.down("--registry")
     assert code == 0, said
     assert standing.engine.container(standing.registry) is None
-    assert standing.engine.noted(standing.registry) is not None, "its images stay"
+    assert standing.engine.read_note(standing.registry) is not None, "its images stay"

@@ -458,7 +458,9 @@ class Runner:
     def stop(self, name: str) -> None:
         self.done.append(f"stop {name}")
 
-    def once(self, image: str, argv: Sequence[str], *, volumes: dict[str, str], **_: object) -> str:
+    def run_once(
+        self, image: str, argv: Sequence[str], *, volumes: dict[str, str], **_: object
+    ) -> str:
         self.done.append(f"{image} {' '.join(argv)} {volumes}")
         if self.fails:
             raise RegistryError(self.fails)
