@@ -1,4 +1,4 @@
-"""The plan: which images there are, under which keys and versions, what is left to do for each, and where it all goes."""
+"""The plan: images and chart, their keys and versions, what to build, and where to deploy."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image of ours as the plan sees it.
-
-    repository is the name to push to, key the content key, base the name of the image below; digest is what the registry
-    holds under the key ("sha256:…"), or empty when it has to be built. version is what this line publishes it as, and tag that
-    version where it is put as a tag: "" where it was published before, or this line publishes nothing.
-    """
+    """One of our images in a plan."""
 
     name: str
     repository: str
     key: str
+    """The content key."""
     base: str
+    """The name of the image that it is built on."""
     digest: str
+    """The digest under the key in the registry, or "" if it has to be built."""
     version: str = ""
+    """The version that this line publishes it as."""
     tag: str = ""
+    """That version if it is put as a tag; "" if it was published before, or is not published."""
 
     @property
     def missing(self) -> bool:
@@ -50,34 +50,32 @@ class PlannedImage:
 
     @property
     def pinned(self) -> str:
-        """The reference by digest, once there is one."""
+        """The reference by digest, for an image in the registry."""
         return f"{self.repository}@{self.digest}"
 
     @property
     def tagged(self) -> str:
-        """The reference by key."""
+        """The reference by content key."""
         return f"{self.repository}:{self.key}"
 
 
 @dataclass(frozen=True)
 class PlannedChart:
-    """The chart as the plan sees it; version is what this line publishes it as, written what its files say.
-
-    The package says `packaged`: what its files say where they are prepared for a release, so that a candidate and its release
-    are the same bytes; else the version that it is published as.
-    """
+    """The chart in a plan."""
 
     repository: str
     key: str
     digest: str
     version: str
+    """The version that this line publishes it as."""
     tag: str
     packaged: str
+    """The version in the package, see `packaged_version`."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Every image of ours, each after the image it stands on."""
+    """All our images, each after the image that it is built on."""
 
     all: tuple[PlannedImage, ...]
 
@@ -85,35 +83,31 @@ class Images:
     def __get_pydantic_core_schema__(
         cls, _source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """A plan's document has them as a list."""
+        """In JSON they are a list."""
         return core_schema.no_info_after_validator_function(cls, handler(tuple[PlannedImage, ...]))
 
     @property
     def missing(self) -> tuple[PlannedImage, ...]:
-        """The images that are to be built and pushed."""
+        """The images that have to be built and pushed."""
         return tuple(image for image in self.all if image.missing)
 
     @property
     def bases(self) -> tuple[PlannedImage, ...]:
-        """The images that the registry holds and a missing one stands on."""
+        """The images in the registry that a missing image is built on."""
         needed = {image.base for image in self.missing}
         return tuple(image for image in self.all if image.name in needed and not image.missing)
 
-    def without(self, names: Collection[str]) -> Images:
-        """The same, as if the registry did not hold these: they are built again."""
-        return Images(
-            tuple(replace(image, digest="") if image.name in names else image for image in self.all)
-        )
+    def rebuilt(self, names: Collection[str]) -> Images:
+        """The same images, of which those with these names are missing, to be built again."""
+        images = (replace(one, digest="") if one.name in names else one for one in self.all)
+        return Images(tuple(images))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to happen to a commit: its versions, images and chart, where they go, and what stands before that.
+    """What a run will build, push, tag and deploy for a commit."""
 
-    problems keep it from being built and published, unchecked is what could not be looked for; notes are for people.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # all the way down
+    __pydantic_config__ = ConfigDict(extra="forbid")  # for its fields too
 
     commit: str
     decision: Decision
@@ -121,8 +115,11 @@ class Plan:
     images: Images
     chart: PlannedChart
     problems: tuple[Problem, ...] = ()
+    """A plan with problems is neither built nor published."""
     notes: tuple[str, ...] = ()
+    """Remarks for people."""
     unchecked: tuple[str, ...] = ()
+    """What could not be checked for problems, and why."""
 
     @property
     def parts(self) -> list[PlannedImage | PlannedChart]:
@@ -131,58 +128,43 @@ class Plan:
 
     @property
     def version(self) -> str:
-        """The release's version: the chart's, since everything else's new version gives it one too."""
+        """The version of the release: the chart's, which changes with any other."""
         return self.chart.version
 
     def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-        """The plan for people: (title, columns, rows) of what is versioned, and of what is built and pushed."""
+        """The plan for people, as (title, columns, rows): versions, then images and chart."""
         pushes = self.decision.pushes
-        versions = [
-            (one.subproject, one.last or "none", one.published if pushes else one.next, one.because)
-            for one in self.versions
-        ]
-        rows = [
-            (
-                part.repository.rpartition("/")[2],
-                part.key,
-                self._to_do(part),
-                part.tag or "no new one",
-            )
+        versions: list[tuple[str, ...]] = []
+        for version in self.versions:
+            new = version.published if pushes else version.next
+            versions.append((version.subproject, version.last or "none", new, version.because))
+        parts: list[tuple[str, ...]] = [
+            (part.repository.rpartition("/")[2], part.key, self._action(part), part.tag or "none")
             for part in self.parts
         ]
+        columns = ("subproject", "last", "new" if pushes else "would be next", "because")
         return [
-            (
-                "versions",
-                ("subproject", "last", "now" if pushes else "would be next", "because"),
-                list(versions),
-            ),
-            ("images and chart", ("repository", "key", "to do", "version tag"), list(rows)),
+            ("versions", columns, versions),
+            ("images and chart", ("repository", "key", "to do", "new version tag"), parts),
         ]
 
     def sentences(self) -> list[str]:
-        """What else there is to say: the line, where it goes and what stands before that."""
-        where = (
-            f"deployed to {self.decision.environment}"
-            if self.decision.environment
-            else "deployed nowhere"
-        )
-        pushes = (
-            f"published as release {self.version}"
-            if self.decision.pushes
-            else "this line publishes nothing"
-        )
+        """The line, the release, the environment and the gates, in sentences for people."""
+        decision, environment = self.decision, self.decision.environment
+        published = f"published as release {self.version}" if decision.pushes else "not published"
+        deployed = f"deployed to {environment}" if environment else "not deployed"
         return [
-            f"{self.decision.line} line: {self.decision.because}",
-            f"{pushes}, {where}; gates: {', '.join(self.decision.gates)}",
+            f"{decision.line} line: {decision.because}",
+            f"{published}, {deployed}; gates: {', '.join(decision.gates)}",
         ]
 
     def to_json(self) -> str:
-        """The plan for a machine to read, and for --plan."""
-        told = asdict(self)
-        told["images"] = told["images"]["all"]
-        return json.dumps(told, indent=2) + "\n"
+        """The plan as JSON, for programs and for --plan."""
+        document = asdict(self)
+        document["images"] = document["images"]["all"]
+        return json.dumps(document, indent=2) + "\n"
 
-    def _to_do(self, part: PlannedImage | PlannedChart) -> str:
+    def _action(self, part: PlannedImage | PlannedChart) -> str:
         if part.digest:
             return "in the registry"
         if isinstance(part, PlannedChart):
@@ -193,12 +175,12 @@ class Plan:
 def make_images(
     declaration: Declaration,
     keys: Mapping[str, str],
-    held: Mapping[str, str],
+    digests: Mapping[str, str],
     checkout: Checkout | None = None,
 ) -> Images:
-    """The images under these keys (name → key), given what the registry holds of them (name → digest).
+    """The images with these keys, and the digests that the registry holds under them, by name.
 
-    Without a checkout they are what a clone runs for itself, and get no version and no tag.
+    Without a checkout they are current images, without a version and a tag.
     """
 
     def planned(name: str) -> PlannedImage:
@@ -209,7 +191,7 @@ def make_images(
             repository=f"{declaration.registry.address}/{name}",
             key=keys[name],
             base=image.base,
-            digest=held.get(name, ""),
+            digest=digests.get(name, ""),
             version=version.published if version else "",
             tag=_tag(checkout, version) if checkout and version else "",
         )
@@ -224,7 +206,7 @@ def make_plan(
     problems: Sequence[Problem] = (),
     notes: Sequence[str] = (),
 ) -> Plan:
-    """The plan of what is checked out; chart is (key, digest that the registry holds or "")."""
+    """The plan of a checkout; chart is (key, the digest that the registry holds or "")."""
     declaration = checkout.declaration
     folder = declaration.chart.folder
     version = checkout.versions[declaration.subproject_of(folder)]
@@ -240,22 +222,27 @@ def make_plan(
             digest=digest,
             version=version.published,
             tag=_tag(checkout, version),
-            packaged=packaged(version),
+            packaged=packaged_version(version),
         ),
         problems=tuple(problems),
         notes=tuple(notes),
     )
 
 
-def packaged(version: Version) -> str:
-    """The version that a packaged chart says it is."""
+def packaged_version(version: Version) -> str:
+    """The version in a packaged chart.
+
+    That in its files once they are prepared, so that a candidate and its release are the same
+    bytes; else the one that this line publishes.
+    """
     return version.written if version.written == version.next else version.published
 
 
 def _tag(checkout: Checkout, version: Version) -> str:
-    """The version tag to put: a release's always, since a registry may be new; another line's only for what it changes.
+    """The version tag to put, or "".
 
-    A git tag is of one subproject: others that it is not made from get no version tag by it.
+    The release line puts every tag, since a registry may be new; other lines only changed versions.
+    A Git tag publishes its own subproject, and those that it is built on.
     """
     decision = checkout.decision
     if version.subproject not in published_subprojects(checkout.declaration, decision):
@@ -265,45 +252,46 @@ def _tag(checkout: Checkout, version: Version) -> str:
 
 
 def read_plan(text: str, *, file: str) -> Plan:
-    """Read what `inv plan --file FILE` wrote; DeclarationError, with every mistake, for what is no plan."""
+    """The plan that `inv plan --file FILE` wrote; DeclarationError with every mistake in it."""
     try:
         return TypeAdapter(Plan).validate_json(text, strict=True)
     except ValidationError as error:
         raise DeclarationError(
-            f"read the plan {file}: it is none ({validation_message(error)})",
-            hint="`./run inv plan --file plan.json` writes one",
+            f"cannot read the plan {file}: it is invalid ({validation_message(error)})",
+            hint="write one by `./run inv plan --file plan.json`",
         ) from error
 
 
-def differences(told: Plan, found: Plan) -> list[str]:
-    """What of a plan that was made before is no longer so, in a line each; none: it still holds.
+def differences(earlier: Plan, current: Plan) -> list[str]:
+    """How an earlier plan differs from the current one, in a line each.
 
-    What the registry has got since is no difference; what it holds under the same key as other bytes is one.
+    Content that the registry got since is no difference; other content under the same key is one.
     """
-    lines = [
-        f"{what}: {before or 'nothing'} was planned, it is {now or 'nothing'} now"
-        for what, before, now in (
-            ("commit", told.commit, found.commit),
-            ("line", told.decision.line.value, found.decision.line.value),
-            ("environment", told.decision.environment, found.decision.environment),
-            ("gates", ", ".join(told.decision.gates), ", ".join(found.decision.gates)),
-            ("release", told.version, found.version),
-        )
-        if before != now
-    ]
-    there = {part.repository: part for part in found.parts}
-    for part in told.parts:
-        now = there.pop(part.repository, None)
-        if now is None:
-            lines.append(f"{part.repository}: was planned, is not known now")
+    fields = (
+        ("commit", earlier.commit, current.commit),
+        ("line", earlier.decision.line.value, current.decision.line.value),
+        ("environment", earlier.decision.environment, current.decision.environment),
+        ("gates", ", ".join(earlier.decision.gates), ", ".join(current.decision.gates)),
+        ("release", earlier.version, current.version),
+    )
+    lines = [_difference(name, old, new) for name, old, new in fields if old != new]
+    parts = {part.repository: part for part in current.parts}
+    for old_part in earlier.parts:
+        repository = old_part.repository
+        part = parts.pop(repository, None)
+        if part is None:
+            lines.append(f"{repository}: was planned, is not any more")
             continue
-        lines += [
-            f"{part.repository}: the {field} {getattr(part, field) or 'nothing'} was planned, it is {getattr(now, field)} now"
-            for field in ("key", "version", "tag")
-            if getattr(part, field) != getattr(now, field)
-        ]
-        if part.digest and now.digest and part.digest != now.digest:
+        for name in ("key", "version", "tag"):
+            old, new = getattr(old_part, name), getattr(part, name)
+            if old != new:
+                lines.append(_difference(f"{repository}: the {name}", old, new))
+        if old_part.digest and part.digest and old_part.digest != part.digest:
             lines.append(
-                f"{part.repository}: the registry held {part.digest}, it holds {now.digest} now"
+                f"{repository}: the registry held {old_part.digest}, and holds {part.digest} now"
             )
-    return lines + [f"{repository}: is planned now, was not" for repository in there]
+    return lines + [f"{repository}: is planned now, was not" for repository in parts]
+
+
+def _difference(name: str, old: str, new: str) -> str:
+    return f"{name}: was planned as {old or 'nothing'}, is {new or 'nothing'} now"

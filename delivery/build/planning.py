@@ -1,4 +1,4 @@
-"""Look before acting: what git, the files, the declaration and the registry say is to be done."""
+"""Make the plan from Git, the files, the declaration and the content of the registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from delivery.build.plan import (
     differences,
     make_images,
     make_plan,
-    packaged,
+    packaged_version,
     read_plan,
 )
 from delivery.errors import DeclarationError
@@ -42,113 +42,113 @@ def plan_checkout(
     branch: str = "",
     root: Path = ROOT,
     *,
-    silent: str = "",
+    reason: str = "",
 ) -> Plan:
-    """The plan for a branch, or for what is checked out: one question an image, and one for the chart, to the registry.
+    """The plan for a branch, or for what is checked out, by one request for each image and chart.
 
-    None is a registry that does not answer: what it holds is not known; the plan says so, in other words
-    where `silent` has them, and takes it for empty. Its problems are those that git has: `release.finding` looks for all.
+    Without a registry everything is planned, and a note says that its content is unknown, for a
+    reason (the registry does not answer, if none is given). Its problems are those that Git has;
+    `release.preflight` adds all others.
     """
     checkout = gather.load_checkout(declaration, root, branch)
-    named = content_keys(declaration, root)
-    held = _held(declaration, registry, named) if registry else {}
-    images = make_images(declaration, named, held, checkout)
-    chart = _chart_key(declaration, named, checkout.versions, root)
-    address = declaration.registry.address
+    keys = content_keys(declaration, root)
+    images = make_images(declaration, keys, _digests(declaration, registry, keys), checkout)
+    folder = declaration.chart.folder
+    chart = _chart_key(declaration, keys, checkout.versions, root)
+    chart_digest = _digests(declaration, registry, {folder: chart}).get(folder, "")
     remarks = notes(checkout)
     if registry is None:
-        remarks.append(
-            f"{silent or f'the registry {address} does not answer'}: what it holds is not known"
-        )
-    held_chart = registry.digest(f"{address}/{declaration.chart.folder}", chart) if registry else ""
-    return make_plan(checkout, images, (chart, held_chart), git_problems(checkout), remarks)
+        reason = reason or f"the registry {declaration.registry.address} does not answer"
+        remarks.append(f"{reason}: its content is unknown")
+    return make_plan(checkout, images, (chart, chart_digest), git_problems(checkout), remarks)
 
 
 def plan_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
-    """The images that a clone makes for itself: keys from the files, and one question an image to the registry, if it answers."""
-    named = content_keys(declaration, root)
-    return make_images(declaration, named, _held(declaration, registry, named) if registry else {})
+    """The current images of this clone, without versions, by one request for each image."""
+    keys = content_keys(declaration, root)
+    return make_images(declaration, keys, _digests(declaration, registry, keys))
 
 
 def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
-    """Write a plan for --plan to read; no folder is made for it but the one of what the tasks leave behind."""
+    """Write a plan for --plan; creates no folder but .delivery."""
     files.output(file.name, root=root)
     try:
         file.write_text(plan.to_json(), encoding="utf-8")
     except OSError as error:
         folder = file.absolute().parent
-        hint = "--file names a file that can be written"
+        hint = "name a writable file by --file"
         if not folder.exists():
-            hint = f"`mkdir -p {quote(str(folder))}` makes its folder; `--file .delivery/plan.json` needs none"
+            make = f"mkdir -p {quote(str(folder))}"
+            hint = f"create its folder by `{make}`, or pass `--file .delivery/plan.json`"
         raise DeclarationError(
             f"cannot write the plan {file}: {error.strerror}", hint=hint
         ) from error
 
 
 def read(file: Path) -> Plan:
-    """A plan that was written before; raise DeclarationError when it is none."""
+    """The plan in a file; DeclarationError for an invalid one."""
     try:
         return read_plan(file.read_text(encoding="utf-8"), file=str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"read the plan {file}: {error}", hint="`./run inv plan --file plan.json` writes one"
+            f"cannot read the plan {file}: {error}",
+            hint="write one by `./run inv plan --file plan.json`",
         ) from error
 
 
-def check_unchanged(file: Path, found: Plan) -> None:
-    """Raise DeclarationError unless a plan that was written before is still what there is to do."""
-    if lines := differences(read(file), found):
+def check_unchanged(file: Path, current: Plan) -> None:
+    """Raise DeclarationError unless the plan in a file is still the current one."""
+    if lines := differences(read(file), current):
         raise DeclarationError(
-            f"keep to the plan {file}: it does not hold any more",
+            f"cannot follow the plan {file}: it is outdated",
             details="\n".join(lines),
-            hint="plan anew: `./run inv plan --file plan.json`",
+            hint="plan again by `./run inv plan --file plan.json`",
         )
 
 
 def content_keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
-    """The content key of each of our images, by name; asks no engine and no network."""
-    found: dict[str, str] = {}
+    """The content key of each of our images, by name; needs no engine and no network."""
+    keys: dict[str, str] = {}
     for name in declaration.images_in_order():
         image = declaration.images[name]
-        below = found.get(image.base) or declaration.upstream[image.base].image
-        found[name] = image_key(
+        keys[name] = image_key(
             files.context_files(root / image.context),
             arguments=build_arguments(declaration, name, root),
             platform=platform(),
-            base=below,
+            base=keys.get(image.base) or declaration.upstream[image.base].image,
             contexts={
                 context: files.context_files(root / folder)
                 for context, folder in image.contexts.items()
             },
         )
-    return found
+    return keys
 
 
 def build_arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:
-    """The build arguments of one of our images: what the declaration decides, and its subproject's version."""
+    """The build arguments of an image: those of the declaration, and its subproject's version."""
     return {
         **declaration.build_arguments(name),
         "VERSION": files.read_version(root / declaration.images[name].context),
     }
 
 
-def _held(declaration: Declaration, registry: Registry, named: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: registry.digest(f"{declaration.registry.address}/{name}", key)
-        for name, key in named.items()
-    }
+def _digests(
+    declaration: Declaration, registry: Registry | None, keys: Mapping[str, str]
+) -> dict[str, str]:
+    """The digests that the registry holds under keys, by repository; none without a registry."""
+    if registry is None:
+        return {}
+    address = declaration.registry.address
+    return {name: registry.digest(f"{address}/{name}", key) for name, key in keys.items()}
 
 
 def _chart_key(
-    declaration: Declaration, named: Mapping[str, str], versions: Mapping[str, Version], root: Path
+    declaration: Declaration, keys: Mapping[str, str], versions: Mapping[str, Version], root: Path
 ) -> str:
-    folder = declaration.chart.folder
+    folder, address = declaration.chart.folder, declaration.registry.address
     return chart_key(
         files.chart_files(root / folder),
-        version=packaged(versions[declaration.subproject_of(folder)]),
-        images={
-            name: f"{declaration.registry.address}/{name}:{named[name]}"
-            for name in declaration.components()
-        },
+        version=packaged_version(versions[declaration.subproject_of(folder)]),
+        images={name: f"{address}/{name}:{keys[name]}" for name in declaration.components()},
         epoch=declaration.build.epoch,
     )

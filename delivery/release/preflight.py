@@ -48,7 +48,7 @@ def checked_plan(
     except RegistryError as error:
         found.add(Problem.from_error(error))
         silent = f"the registry {declaration.registry.address} refuses to answer"
-        plan = planning.plan_checkout(declaration, None, branch, root, silent=silent)
+        plan = planning.plan_checkout(declaration, None, branch, root, reason=silent)
         registry = None
     if silent and not found.problems:
         found.add(local_registry.unreachable_problem(declaration))

@@ -59,7 +59,7 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
     publishing.check_publishable(plan)
     signing.check_key(declaration, plan.decision.environment)
     untrusted = publishing.untrusted(declaration, registry, plan)
-    images = plan.images.without(untrusted)
+    images = plan.images.rebuilt(untrusted)
     if not images.missing:
         return publishing.publish(registry, declaration, plan, Built())
     engine = _engine_for(untrusted) if untrusted else engines.ensure()

@@ -1,4 +1,4 @@
-"""One graph for what is missing; a base is never a stale one; what was built before is not built again."""
+"""Missing images are built in one graph, on a current base, and only once."""
 
 import json
 from collections.abc import Callable
@@ -17,46 +17,46 @@ from delivery.project.declaration import Declaration
 from delivery.registry import oci_layout
 
 KEYS = {"base-image": "k1", "api-rest": "k2"}
-HELD = "sha256:" + "a" * 64
+DIGEST = "sha256:" + "a" * 64
 
 
-def targets(declaration: Declaration, images: Images, root: Path) -> list[Target]:
+def targets(declaration: Declaration, root: Path, **digests: str) -> list[Target]:
+    """The targets for the images that the registry has no digest of."""
+    images = make_images(
+        declaration, KEYS, {name.replace("_", "-"): digest for name, digest in digests.items()}
+    )
     return building.targets(declaration, images, images.missing, root)
 
 
-def test_an_app_stands_on_the_base_that_is_built_with_it(
-    declaration: Declaration, sample: Path
-) -> None:
-    base, app = targets(declaration, make_images(declaration, KEYS, {}), sample)
+def test_an_app_is_built_on_the_target_of_its_base(declaration: Declaration, sample: Path) -> None:
+    base, app = targets(declaration, sample)
     assert base.contexts == {}
     assert app.contexts == {"base-image": "target:base-image"}
     assert app.tag == "localhost:5001/api-rest:k2"
     assert app.layout == sample / ".delivery" / "layouts" / "api-rest@k2.part"
 
 
-def test_a_declared_context_is_a_folder_that_the_build_may_copy_from(
-    declaration: Declaration, sample: Path
-) -> None:
+def test_a_declared_context_is_passed_as_a_folder(declaration: Declaration, sample: Path) -> None:
     image = declaration.images["api-rest"].model_copy(update={"contexts": {"library": "library"}})
     changed = declaration.model_copy(update={"images": {**declaration.images, "api-rest": image}})
-    _, app = targets(changed, make_images(changed, KEYS, {}), sample)
+    _, app = targets(changed, sample)
     assert app.contexts == {
         "library": str(sample / "library"),
         "base-image": "target:base-image",
     }
 
 
-def test_an_app_alone_stands_on_the_base_that_the_registry_holds(
+def test_an_app_is_built_on_the_base_in_the_registry(
     declaration: Declaration, sample: Path
 ) -> None:
-    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), sample)
-    assert app.contexts == {"base-image": f"docker-image://localhost:5001/base-image@{HELD}"}
+    (app,) = targets(declaration, sample, base_image=DIGEST)
+    assert app.contexts == {"base-image": f"docker-image://localhost:5001/base-image@{DIGEST}"}
 
 
 def test_the_build_gets_the_declared_arguments_and_the_version(
     declaration: Declaration, sample: Path
 ) -> None:
-    (app,) = targets(declaration, make_images(declaration, KEYS, {"base-image": HELD}), sample)
+    (app,) = targets(declaration, sample, base_image=DIGEST)
     assert app.arguments == {
         "SOURCE_DATE_EPOCH": "1767225600",
         "DEBIAN_IMAGE": "debian:trixie-slim",
@@ -65,27 +65,27 @@ def test_the_build_gets_the_declared_arguments_and_the_version(
 
 
 class Builder:
-    """An engine that writes layouts, or keeps images itself; built is what each bake was asked for."""
+    """An engine that writes layouts, or keeps images; `built` has the names of each bake."""
 
     def __init__(self, *, oci_layouts: bool = True) -> None:
         self.oci_layouts = oci_layouts
         self.built: list[list[str]] = []
-        self.kept: set[str] = set()
+        self.images: set[str] = set()
         self.fails = False
 
     def image_labels(self, reference: str) -> dict[str, str] | None:
-        return {} if reference in self.kept else None
+        return {} if reference in self.images else None
 
     def bake(self, _engine: object, graph: list[Target], **_: object) -> None:
         self.built.append([target.name for target in graph])
         for target in graph:
-            self.kept.add(target.tag)
+            self.images.add(target.tag)
             if self.oci_layouts:
                 target.layout.mkdir(parents=True)
                 index = {"manifests": [{"digest": f"sha256:{target.name}-{len(self.built)}"}]}
                 (target.layout / "index.json").write_text(json.dumps(index))
             if self.fails:
-                raise BuildError("build: oh no")
+                raise BuildError("cannot build")
 
 
 Build = Callable[[Builder, Images], dict[str, Path]]
@@ -93,8 +93,6 @@ Build = Callable[[Builder, Images], dict[str, Path]]
 
 @pytest.fixture
 def build(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Build in a sample, by a builder."""
-
     def build(builder: Builder, images: Images) -> dict[str, Path]:
         monkeypatch.setattr(buildx, "bake", builder.bake)
         monkeypatch.setattr(
@@ -107,7 +105,7 @@ def build(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
     return build
 
 
-def test_only_the_upstream_images_that_it_stands_on_are_asked_for(
+def test_only_the_upstream_images_of_the_graph_are_ensured(
     build: Build, declaration: Declaration
 ) -> None:
     builder = Builder()
@@ -116,7 +114,7 @@ def test_only_the_upstream_images_that_it_stands_on_are_asked_for(
 
 
 @pytest.mark.parametrize("oci_layouts", [True, False])
-def test_what_was_built_is_not_built_again(
+def test_an_image_is_built_once(
     build: Build, declaration: Declaration, *, oci_layouts: bool
 ) -> None:
     builder = Builder(oci_layouts=oci_layouts)
@@ -127,52 +125,44 @@ def test_what_was_built_is_not_built_again(
         assert oci_layout.digest(first["api-rest"]) == "sha256:api-rest-2"
 
 
-def test_other_sources_are_built_and_the_old_layout_goes(
+def test_changed_sources_are_built_and_the_old_layout_is_removed(
     build: Build, declaration: Declaration
 ) -> None:
     builder = Builder()
     old = build(builder, make_images(declaration, KEYS, {}))["api-rest"]
     new = build(builder, make_images(declaration, {**KEYS, "api-rest": "k3"}, {}))["api-rest"]
     assert (old.exists(), new.exists()) == (False, True)
-    # The base was built before; what stands on it needs it in the graph, where the builder still knows it.
+    # The graph needs the base, which the builder still has in its cache.
     assert builder.built[-1] == ["base-image", "api-rest"]
 
 
-def test_what_was_built_on_another_base_is_built_again(
-    build: Build, declaration: Declaration
-) -> None:
+def test_an_image_on_another_base_is_built_again(build: Build, declaration: Declaration) -> None:
     builder = Builder()
     other = "sha256:" + "b" * 64
-    builder.kept = {f"localhost:5001/base-image@{digest}" for digest in (HELD, other)}
-    for digest in (HELD, HELD, other):
+    builder.images = {f"localhost:5001/base-image@{digest}" for digest in (DIGEST, other)}
+    for digest in (DIGEST, DIGEST, other):
         build(builder, make_images(declaration, KEYS, {"base-image": digest}))
     assert builder.built == [["debian"], ["api-rest"], ["debian"], ["api-rest"]]
 
 
-def test_what_stands_on_a_base_that_is_built_again_is_built_again_too(
+def test_an_image_is_built_again_with_its_base(
     build: Build, declaration: Declaration, sample: Path
 ) -> None:
     builder, images = Builder(), make_images(declaration, KEYS, {})
     build(builder, images)
-    (
-        building.layout_folder(images.all[0], sample) / "base"
-    ).unlink()  # from before layouts said what they stand on
+    base, app = (building.layout_folder(image, sample) / "base" for image in images.all)
+    base.unlink()
     build(builder, images)
     assert builder.built[-1] == ["base-image", "api-rest"]
-    assert (
-        building.layout_folder(images.all[1], sample) / "base"
-    ).read_text() == "sha256:base-image-4"
+    assert app.read_text() == "sha256:base-image-4"
 
 
-def test_a_build_that_is_cut_off_is_not_taken_for_one(
-    build: Build, declaration: Declaration
-) -> None:
+def test_an_interrupted_build_is_repeated(build: Build, declaration: Declaration) -> None:
     builder = Builder()
     builder.fails = True
     with pytest.raises(BuildError):
         build(builder, make_images(declaration, KEYS, {}))
     builder.fails = False
-    assert (
-        build(builder, make_images(declaration, KEYS, {}))["base-image"] / "index.json"
-    ).exists()
+    layouts = build(builder, make_images(declaration, KEYS, {}))
+    assert (layouts["base-image"] / "index.json").exists()
     assert builder.built[-1] == ["base-image", "api-rest"]

@@ -1,4 +1,4 @@
-"""The plan says what is left to do, given what the registry holds, and whether it still holds later."""
+"""The plan names what has to be built and tagged, and is compared with a later one."""
 
 import dataclasses
 import json
@@ -50,11 +50,11 @@ VERSIONS = {
 
 
 def plan(
-    declaration: Declaration, line: str = "develop", held: dict[str, str] | None = None
+    declaration: Declaration, line: str = "develop", digests: dict[str, str] | None = None
 ) -> Plan:
     decided = LINES[line]
     found = checkout(declaration, decided, VERSIONS, "c0ffee")
-    images = make_images(declaration, KEYS, held or {}, found)
+    images = make_images(declaration, KEYS, digests or {}, found)
     return make_plan(found, images, ("k3", ""), [Problem("a problem", "a hint")], ["a note"])
 
 
@@ -63,18 +63,18 @@ def images(declaration: Declaration) -> Images:
     return make_images(declaration, KEYS, {"base-image": DIGEST, "api-rest": ""})
 
 
-def test_what_the_registry_lacks_is_missing_and_without_a_version_where_a_clone_runs_it(
+def test_images_without_a_digest_are_missing_and_current_images_have_no_version(
     images: Images,
 ) -> None:
     assert [image.tagged for image in images.missing] == ["localhost:5001/api-rest:k2"]
     assert {(image.version, image.tag) for image in images.all} == {("", "")}
 
 
-def test_a_base_that_the_registry_holds_is_needed_for_what_stands_on_it(images: Images) -> None:
+def test_a_base_in_the_registry_is_needed_for_a_missing_image(images: Images) -> None:
     assert [base.pinned for base in images.bases] == [f"localhost:5001/base-image@{DIGEST}"]
 
 
-def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Declaration) -> None:
+def test_a_missing_base_is_not_pulled(declaration: Declaration) -> None:
     assert make_images(declaration, KEYS, {}).bases == ()
 
 
@@ -87,7 +87,7 @@ def test_a_base_that_is_built_too_is_not_asked_of_the_registry(declaration: Decl
         ("release", ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]),
     ],
 )
-def test_only_what_changes_gets_a_new_version_tag(
+def test_only_changed_versions_get_a_tag_but_on_the_release_line(
     declaration: Declaration, line: str, tags: list[str]
 ) -> None:
     found = plan(declaration, line)
@@ -104,7 +104,7 @@ def test_only_what_changes_gets_a_new_version_tag(
         ("platform-chart", ["1.0.0", "2.1.0", "0.4.1"]),
     ],
 )
-def test_a_git_tag_publishes_its_subproject_and_what_that_is_made_from(
+def test_a_git_tag_publishes_its_subproject_and_those_that_it_is_built_on(
     declaration: Declaration, name: str, tags: list[str]
 ) -> None:
     tagged = dataclasses.replace(LINES["release"], ref=Ref("tag", f"{name}-v1.0.0"), environment="")
@@ -115,7 +115,7 @@ def test_a_git_tag_publishes_its_subproject_and_what_that_is_made_from(
 
 
 @pytest.mark.parametrize(("written", "packaged"), [("0.4.0", "0.4.1-dev.3"), ("0.4.1", "0.4.1")])
-def test_a_prepared_chart_says_its_release_so_that_a_candidate_is_the_same_bytes(
+def test_a_prepared_chart_has_the_version_of_its_files(
     declaration: Declaration, written: str, packaged: str
 ) -> None:
     versions = {
@@ -127,12 +127,12 @@ def test_a_prepared_chart_says_its_release_so_that_a_candidate_is_the_same_bytes
     assert found.chart.packaged == packaged
 
 
-def test_says_everything_to_people(declaration: Declaration) -> None:
-    found = plan(declaration, held={"base-image": DIGEST})
+def test_tables_and_sentences_for_people(declaration: Declaration) -> None:
+    found = plan(declaration, digests={"base-image": DIGEST})
     (_, _, versions), (_, _, parts) = found.tables()
     assert versions[1] == ("apps", "2.0.0", "2.1.0-dev.3", "because")
     assert parts == [
-        ("base-image", "k1", "in the registry", "no new one"),
+        ("base-image", "k1", "in the registry", "none"),
         ("api-rest", "k2", "build and push", "2.1.0-dev.3"),
         ("platform-chart", "k3", "package and push", "0.4.1-dev.3"),
     ]
@@ -142,33 +142,33 @@ def test_says_everything_to_people(declaration: Declaration) -> None:
     ]
 
 
-def test_a_feature_is_built_and_goes_nowhere(declaration: Declaration) -> None:
+def test_a_feature_is_built_and_not_published(declaration: Declaration) -> None:
     found = plan(declaration, "feature")
     assert [row[2] for row in found.tables()[1][2]] == ["build", "build", "nothing"]
-    assert found.sentences()[1] == "this line publishes nothing, deployed nowhere; gates: checks"
+    assert found.sentences()[1] == "not published, not deployed; gates: checks"
 
 
-def test_a_version_that_is_not_published_is_told_apart_from_one_that_is(
+def test_a_line_that_publishes_nothing_shows_the_next_versions(
     declaration: Declaration,
 ) -> None:
     (_, feature, rows), _ = plan(declaration, "feature").tables()
     (_, develop, published), _ = plan(declaration).tables()
-    assert (feature[2], develop[2]) == ("would be next", "now")
+    assert (feature[2], develop[2]) == ("would be next", "new")
     assert [row[2] for row in rows] == ["1.0.0", "2.1.0", "0.4.1"]
     assert [row[2] for row in published] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
 
 
-def test_is_the_same_after_printing_and_reading(declaration: Declaration) -> None:
+def test_a_plan_is_the_same_after_writing_and_reading(declaration: Declaration) -> None:
     for line in LINES:
         found = plan(declaration, line, {"base-image": DIGEST})
         assert read_plan(found.to_json(), file="plan.json") == found
 
 
-def test_a_plan_of_an_earlier_version_is_read_and_written_as_it_was(
+def test_the_format_of_a_plan_stays(
     declaration: Declaration,
 ) -> None:
     text = Path(__file__).with_name("plan.json").read_text()
-    found = dataclasses.replace(plan(declaration, held={"base-image": DIGEST}), unchecked=("x",))
+    found = dataclasses.replace(plan(declaration, digests={"base-image": DIGEST}), unchecked=("x",))
     assert found.to_json() == text
     assert read_plan(text, file="plan.json") == found
 
@@ -184,18 +184,18 @@ def test_a_plan_of_an_earlier_version_is_read_and_written_as_it_was(
         '{"images": {"all": []}}',
     ],
 )
-def test_what_is_no_plan_is_an_error(text: str) -> None:
-    with pytest.raises(DeclarationError, match=r"read the plan plan\.json: it is none"):
+def test_an_invalid_plan_is_an_error(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"cannot read the plan plan\.json: it is invalid"):
         read_plan(text, file="plan.json")
 
 
-def test_every_mistake_in_a_plan_is_told_at_once(declaration: Declaration) -> None:
-    told = json.loads(plan(declaration).to_json())
-    told["decision"] |= {"line": "sideways", "pushes": "yes", "surprise": 1}
-    told["images"][1]["surprise"] = told["surprise"] = 1
-    told["chart"]["key"] = 3
+def test_all_mistakes_of_a_plan_are_reported_together(declaration: Declaration) -> None:
+    document = json.loads(plan(declaration).to_json())
+    document["decision"] |= {"line": "sideways", "pushes": "yes", "surprise": 1}
+    document["images"][1]["surprise"] = document["surprise"] = 1
+    document["chart"]["key"] = 3
     with pytest.raises(DeclarationError) as caught:
-        read_plan(json.dumps(told), file="plan.json")
+        read_plan(json.dumps(document), file="plan.json")
     for place in (
         "decision.line",
         "decision.pushes",
@@ -207,26 +207,26 @@ def test_every_mistake_in_a_plan_is_told_at_once(declaration: Declaration) -> No
         assert re.search(rf"[ (]{place}: ", caught.value.message), place
 
 
-def test_what_the_registry_got_since_is_no_difference(declaration: Declaration) -> None:
+def test_new_content_of_the_registry_is_no_difference(declaration: Declaration) -> None:
     before, after = (
         plan(declaration),
-        plan(declaration, held={"base-image": DIGEST, "api-rest": OTHER}),
+        plan(declaration, digests={"base-image": DIGEST, "api-rest": OTHER}),
     )
     assert differences(before, after) == []
     assert differences(after, before) == []
 
 
-def test_other_bytes_under_the_same_key_are_one(declaration: Declaration) -> None:
+def test_other_content_under_the_same_key_is_a_difference(declaration: Declaration) -> None:
     before, after = (
-        plan(declaration, held={"api-rest": DIGEST}),
-        plan(declaration, held={"api-rest": OTHER}),
+        plan(declaration, digests={"api-rest": DIGEST}),
+        plan(declaration, digests={"api-rest": OTHER}),
     )
     assert differences(before, after) == [
-        f"localhost:5001/api-rest: the registry held {DIGEST}, it holds {OTHER} now"
+        f"localhost:5001/api-rest: the registry held {DIGEST}, and holds {OTHER} now"
     ]
 
 
-def test_whatever_else_changed_is_told(declaration: Declaration) -> None:
+def test_all_differences_are_listed(declaration: Declaration) -> None:
     before = plan(declaration, "release")
     image = PlannedImage(
         "api-rest", "localhost:5001/api-rest", "k9", "base-image", "", "2.2.0", "2.2.0"
@@ -239,27 +239,27 @@ def test_whatever_else_changed_is_told(declaration: Declaration) -> None:
         chart=dataclasses.replace(before.chart, version="0.5.0"),
     )
     assert differences(before, after) == [
-        "commit: c0ffee was planned, it is decaf now",
-        "line: release was planned, it is develop now",
-        "environment: production was planned, it is develop now",
-        "gates: checks, approval was planned, it is checks now",
-        "release: 0.4.1-dev.3 was planned, it is 0.5.0 now",
-        "localhost:5001/base-image: was planned, is not known now",
-        "localhost:5001/api-rest: the key k2 was planned, it is k9 now",
-        "localhost:5001/api-rest: the version 2.1.0-dev.3 was planned, it is 2.2.0 now",
-        "localhost:5001/api-rest: the tag 2.1.0-dev.3 was planned, it is 2.2.0 now",
-        "localhost:5001/platform-chart: the version 0.4.1-dev.3 was planned, it is 0.5.0 now",
+        "commit: was planned as c0ffee, is decaf now",
+        "line: was planned as release, is develop now",
+        "environment: was planned as production, is develop now",
+        "gates: was planned as checks, approval, is checks now",
+        "release: was planned as 0.4.1-dev.3, is 0.5.0 now",
+        "localhost:5001/base-image: was planned, is not any more",
+        "localhost:5001/api-rest: the key: was planned as k2, is k9 now",
+        "localhost:5001/api-rest: the version: was planned as 2.1.0-dev.3, is 2.2.0 now",
+        "localhost:5001/api-rest: the tag: was planned as 2.1.0-dev.3, is 2.2.0 now",
+        "localhost:5001/platform-chart: the version: was planned as 0.4.1-dev.3, is 0.5.0 now",
         "localhost:5001/new: is planned now, was not",
     ]
 
 
-def test_its_release_names_what_was_pushed_and_where_it_came_from(declaration: Declaration) -> None:
+def test_its_release_names_what_was_pushed_and_its_origin(declaration: Declaration) -> None:
     base = ReleasedPart("localhost:5001/base-image", "k1", DIGEST, "1.0.0")
     app = ReleasedPart("localhost:5001/api-rest", "k2", OTHER, "2.1.0-dev.3")
     chart = ReleasedPart("localhost:5001/platform-chart", "k3", OTHER, "0.4.1-dev.3")
     images = {"base-image": base, "api-rest": app}
     release = make_release(
-        plan(declaration, held={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here"
+        plan(declaration, digests={"base-image": DIGEST}), {"api-rest": OTHER}, OTHER, "me@here"
     )
     assert release == Release(
         images, "0.4.1-dev.3", chart, "develop", "develop", "c0ffee", "me@here"

@@ -11,7 +11,9 @@ from delivery.registry.client import Registry
 from tests.registries import FakeRegistry, serving, sha256
 
 
-def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, sample: Path) -> None:
+def test_a_change_of_the_base_changes_the_keys_of_its_images(
+    declaration: Declaration, sample: Path
+) -> None:
     before = planning.content_keys(declaration, sample)
     (sample / "base-image" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
     after = planning.content_keys(declaration, sample)
@@ -19,7 +21,9 @@ def test_a_change_below_changes_what_stands_on_it(declaration: Declaration, samp
     assert before["api-rest"] != after["api-rest"]
 
 
-def test_a_change_above_leaves_what_is_below(declaration: Declaration, sample: Path) -> None:
+def test_a_change_of_an_app_keeps_the_key_of_its_base(
+    declaration: Declaration, sample: Path
+) -> None:
     before = planning.content_keys(declaration, sample)
     (sample / "api-rest" / "app.py").write_text("pass")
     after = planning.content_keys(declaration, sample)
@@ -36,7 +40,7 @@ def test_another_upstream_image_changes_the_key(declaration: Declaration, sample
     )
 
 
-def test_asks_the_registry_one_question_an_image(declaration: Declaration, sample: Path) -> None:
+def test_one_request_for_each_image(declaration: Declaration, sample: Path) -> None:
     registry = FakeRegistry()
     keys = planning.content_keys(declaration, sample)
     registry.add("base-image", keys["base-image"], b"manifest")
@@ -46,9 +50,7 @@ def test_asks_the_registry_one_question_an_image(declaration: Declaration, sampl
     assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
 
 
-def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
-    declaration: Declaration, clone: Path
-) -> None:
+def test_a_plan_has_versions_tags_and_digests(declaration: Declaration, clone: Path) -> None:
     with serving(FakeRegistry()) as (address, seen):
         plan = planning.plan_checkout(
             declaration.with_registry(address), Registry(address), root=clone
@@ -61,7 +63,7 @@ def test_a_plan_puts_versions_keys_and_what_the_registry_holds_together(
     assert plan.problems == ()
 
 
-def test_a_plan_for_another_branch_is_that_branchs(declaration: Declaration, clone: Path) -> None:
+def test_a_plan_may_be_for_another_branch(declaration: Declaration, clone: Path) -> None:
     with serving(FakeRegistry()) as (address, _):
         plan = planning.plan_checkout(
             declaration.with_registry(address), Registry(address), "release/0.1", clone
@@ -69,15 +71,15 @@ def test_a_plan_for_another_branch_is_that_branchs(declaration: Declaration, clo
     assert (plan.decision.environment, plan.version) == ("staging", "0.1.0-rc.1")
 
 
-def test_where_no_registry_answers_everything_is_planned_and_that_is_said(
+def test_without_a_registry_everything_is_planned_with_a_note(
     declaration: Declaration, clone: Path
 ) -> None:
     plan = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
     assert len(plan.images.missing) == 2
-    assert plan.notes[-1] == "the registry localhost:1 does not answer: what it holds is not known"
+    assert plan.notes[-1] == "the registry localhost:1 does not answer: its content is unknown"
 
 
-def test_a_charts_key_changes_with_the_chart_and_with_its_images(
+def test_the_key_of_the_chart_changes_with_its_files_and_its_images(
     declaration: Declaration, clone: Path
 ) -> None:
     def chart() -> str:
@@ -95,7 +97,7 @@ def test_a_charts_key_changes_with_the_chart_and_with_its_images(
     assert len({*keys, chart()}) == 5
 
 
-def test_a_plan_that_still_holds_is_kept_to(
+def test_a_plan_is_followed_until_it_is_outdated(
     declaration: Declaration, clone: Path, tmp_path: Path
 ) -> None:
     plan = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
@@ -104,9 +106,9 @@ def test_a_plan_that_still_holds_is_kept_to(
     planning.check_unchanged(file, plan)
     (clone / "api-rest" / "app.py").write_text("pass")
     other = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
-    with pytest.raises(DeclarationError, match="it does not hold any more") as caught:
+    with pytest.raises(DeclarationError, match="it is outdated") as caught:
         planning.check_unchanged(file, other)
     assert "localhost:1/api-rest: the key" in caught.value.details
     file.unlink()
-    with pytest.raises(DeclarationError, match="read the plan"):
+    with pytest.raises(DeclarationError, match="cannot read the plan"):
         planning.check_unchanged(file, plan)

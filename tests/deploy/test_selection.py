@@ -183,7 +183,7 @@ def test_a_plan_names_the_environment_and_the_release(
 @pytest.mark.parametrize(
     ("written", "current", "message"),
     [
-        ((Line.CANDIDATE, "staging"), (Line.DEVELOP, "develop"), "it does not hold any more"),
+        ((Line.CANDIDATE, "staging"), (Line.DEVELOP, "develop"), "it is outdated"),
         ((Line.CANDIDATE, "staging"), (Line.CANDIDATE, "staging", "other"), "it does not hold"),
         ((Line.FEATURE, ""), (Line.FEATURE, ""), "is deployed nowhere"),
         ((Line.CANDIDATE, "staging", "x"), (Line.CANDIDATE, "staging", "x"), "has other images"),

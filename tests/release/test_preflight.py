@@ -234,7 +234,7 @@ def test_a_registry_that_lets_nobody_read_is_a_problem_beside_the_others(place: 
         "taken versions",
         "the login to push with",
     ]
-    assert plan.notes[-1].endswith("refuses to answer: what it holds is not known")
+    assert plan.notes[-1].endswith("refuses to answer: its content is unknown")
 
 
 def test_a_login_that_a_push_needs_is_a_problem(

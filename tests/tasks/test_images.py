@@ -83,7 +83,9 @@ def test_a_file_that_cannot_be_written_is_an_error(
         images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
     with pytest.raises(DeclarationError, match="No such file or directory") as caught:
         images.plan.body.__wrapped__(None, file=str(tmp_path / "no where" / "plan.json"))
-    assert caught.value.hint.startswith(f"`mkdir -p '{tmp_path / 'no where'}'` makes its folder")
+    assert caught.value.hint.startswith(
+        f"create its folder by `mkdir -p '{tmp_path / 'no where'}'`"
+    )
     assert not (tmp_path / "no where").exists()
 
 
