@@ -1,6 +1,6 @@
-"""The clone, by git: the one place that runs it.
+"""The only module that runs git.
 
-First what only looks, then what fetches, then what changes the clone or makes other repositories.
+First come the functions that read the clone, then those that fetch, then those that change it.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ __all__ = [
 DEEPEN = ("git", "fetch", "--unshallow", "--tags")
 FETCH_TAGS = ("git", "fetch", "--tags", "origin")
 _SECONDS = 60
-_ASK_SECONDS = 20  # a remote that takes longer to list its tags is away
-_LONG_SECONDS = 900  # for what fetches, pushes or copies a history
-_NO_PROGRAM = 127  # a shell's exit code for a program that is not there
-# What a user has set up for git changes nothing that is read here: neither old grafts nor
-# replacements, no language but git's own, no fsmonitor. Looking takes no locks from who works there.
+_ASK_SECONDS = 20  # for a remote to list its tags
+_LONG_SECONDS = 900  # to fetch, push or copy a history
+_NO_PROGRAM = 127  # a shell's exit code for a missing program
+# A user's settings do not change what is read: neither grafts, replacements, a language nor
+# fsmonitor. Reading takes no lock that another git command may need.
 _ENVIRONMENT = {
     "LC_ALL": "C",
     "GIT_GRAFT_FILE": os.devnull,
@@ -60,15 +60,15 @@ _ENVIRONMENT = {
 }
 _OPTIONS = ("--no-pager", "--no-replace-objects", "-c", "core.fsmonitor=false")
 _TAGS, _BRANCHES, _REMOTE = "refs/tags/", "refs/heads/", "refs/remotes/origin/"
-# By what git prints: why a clone cannot be read, and what to do.
+# By a pattern of git's message: why a clone cannot be read, and what to do.
 _UNREADABLE = {
     "dubious ownership": (
         "it belongs to another user, and git refuses to read it",
-        "`git config --global --add safe.directory {root}` if you trust it",
+        "if you trust it, run `git config --global --add safe.directory {root}`",
     ),
     "not a git repository": (
         "it is no git clone",
-        "`git clone` it; an archive of the files has no tags and commits, which versions come from",
+        "clone it with git: versions come from tags and commits, which an archive lacks",
     ),
     "unknown revision|ambiguous argument|Needed a single revision": (
         "there is no commit yet",
@@ -79,34 +79,32 @@ _UNREADABLE = {
 
 @dataclass(frozen=True)
 class Clone:
-    """What is checked out, and where everything else is."""
+    """The commit that is checked out, and the commits of all tags and branches."""
 
     root: Path
     commit: str  # HEAD's
     branch: str  # "" when HEAD is detached
-    prefix: str  # the project's folder in the clone, with a slash; "" where it is the clone's own
-    shallow_boundary: frozenset[
-        str
-    ]  # the commits where a shallow clone's history ends although there is more
-    # Each by its short name, with its commit; of a tag the commit that it stands for.
+    prefix: str  # the project's folder in the clone, with a slash; "" for the clone's root
+    shallow_boundary: frozenset[str]  # the commits at which a shallow clone's history is cut
+    # The commits of each, by short name.
     tags: Mapping[str, str]
     branches: Mapping[str, str]
     remote_branches: Mapping[str, str]
 
     def branch_refs(self) -> dict[str, str]:
-        """Every branch with its ref: a local one, else origin's."""
+        """The ref of each branch: the local branch's, else origin's."""
         remote = {name: f"{_REMOTE}{name}" for name in self.remote_branches if name != "HEAD"}
         return remote | {name: f"{_BRANCHES}{name}" for name in self.branches}
 
     def ref_commits(self) -> set[str]:
         """The commits of all tags and branches."""
-        found = (self.tags, self.branches, self.remote_branches)
-        return {sha for refs in found for sha in refs.values()}
+        kinds = (self.tags, self.branches, self.remote_branches)
+        return {sha for refs in kinds for sha in refs.values()}
 
 
 @dataclass(frozen=True)
 class Described:
-    """A commit, for people."""
+    """A commit as people read it."""
 
     sha: str
     author: str
@@ -115,13 +113,13 @@ class Described:
 
 
 def load_clone(root: Path) -> Clone:
-    """What is checked out at this folder.
+    """The clone that a folder is in.
 
-    Raises DeclarationError when it is no clone, has no commit, or git cannot be asked.
+    Raises DeclarationError if it is no clone, has no commit, or git cannot read it.
     """
-    asked = ("--is-shallow-repository", "--git-path", "shallow", "--show-prefix", "HEAD^{commit}")
+    what = ("--is-shallow-repository", "--git-path", "shallow", "--show-prefix", "HEAD^{commit}")
     try:
-        printed = _read(root, "rev-parse", *asked, "--symbolic-full-name", "HEAD")
+        printed = _read(root, "rev-parse", *what, "--symbolic-full-name", "HEAD")
     except CommandError as error:
         raise _no_clone(root, error) from error
     shallow, boundary, prefix, sha, name = _rows(printed)
@@ -140,9 +138,9 @@ def load_clone(root: Path) -> Clone:
 
 
 def history(clone: Clone, starts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The whole history of HEAD and of these commits: each with its parents, newest first."""
-    starts = "".join(f"{sha}\n" for sha in (clone.commit, *starts))
-    printed = _read(clone.root, "rev-list", "--topo-order", "--parents", "--stdin", text=starts)
+    """The parents of each commit in the history of HEAD and of `starts`, newest first."""
+    text = "".join(f"{sha}\n" for sha in (clone.commit, *starts))
+    printed = _read(clone.root, "rev-list", "--topo-order", "--parents", "--stdin", text=text)
     lines = (line.split() for line in printed.splitlines())
     return {sha: tuple(parents) for sha, *parents in lines}
 
@@ -154,21 +152,21 @@ def commits(
 
     Paths are relative to the project. A renamed file counts under both names.
     """
-    asked = "".join(f"{' '.join((sha, *parents[sha]))}\n" for sha in shas)
-    if not asked:
+    request = "".join(f"{' '.join((sha, *parents[sha]))}\n" for sha in shas)
+    if not request:
         return {}
     shape = ("--root", "-r", "-m", "--always", "--name-only", "--no-renames", "-z")
-    # Messages and names may have any bytes, so they are read from a file.
+    # Messages and paths may contain any bytes, so git writes them to a file.
     with tempfile.TemporaryDirectory(prefix="delivery-") as folder:
         file = Path(folder) / "commits"
         form = ("--encoding=UTF-8", "--format=%x00%H%x00%B%x00", f"--output={file}")
-        _read(clone.root, "diff-tree", "--stdin", *shape, *form, text=asked)
+        _read(clone.root, "diff-tree", "--stdin", *shape, *form, text=request)
         text = file.read_bytes().decode("utf-8", errors="replace")
     return _commits(text, clone.prefix, parents)
 
 
 def changes(root: Path) -> list[str]:
-    """The paths that differ from the last commit, new ones too."""
+    """The paths that differ from the last commit, with new files."""
     shape = ("--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignored=no")
     doing = "look for changes that are not committed"
     printed = _read(root, "status", *shape, "--", ".", doing=doing)
@@ -176,7 +174,7 @@ def changes(root: Path) -> list[str]:
 
 
 def text_at(clone: Clone, commit: str, path: str) -> str | None:
-    """The text of a file of the project as a commit has it; None when it has none."""
+    """The text of a file of the project in a commit, or None without such a file."""
     try:
         return _read(clone.root, "cat-file", "blob", f"{commit}:{clone.prefix}{path}")
     except CommandError:
@@ -184,21 +182,21 @@ def text_at(clone: Clone, commit: str, path: str) -> str | None:
 
 
 def describe(root: Path, commit: str = "HEAD") -> Described | None:
-    """A commit of the clone at this folder; None where there is no such commit, clone, or git."""
+    """A commit of the clone at this folder; None without such a commit, a clone, or git."""
     if commit.startswith("-"):
         return None
     shape = ("-1", "--no-show-signature", "--no-color", "--encoding=UTF-8")
     try:
         printed = _read(root, "log", *shape, "--format=%H%x00%aN%x00%cI%x00%s", commit, "--")
         return Described(*printed.removesuffix("\n").split("\0"))
-    except (CommandError, OSError, TypeError):  # TypeError: a part too many or too few
+    except (CommandError, OSError, TypeError):  # TypeError: git printed other fields
         return None
 
 
 def log(root: Path, revision: str, paths: Sequence[str] = ()) -> list[str]:
-    """The commits of a history but merges, newest first, as "author time subject".
+    """The commits of a history without merges, newest first, as "author time subject".
 
-    Where paths are given, those that touch them.
+    With paths, only the commits that touch them.
     """
     shape = ("-z", "--no-merges", "--full-history", "--format=%ae %at %s")
     printed = _read(root, "log", *shape, revision, "--", *paths, timeout=_LONG_SECONDS)
@@ -206,7 +204,7 @@ def log(root: Path, revision: str, paths: Sequence[str] = ()) -> list[str]:
 
 
 def tags(root: Path, pattern: str = "*") -> list[str]:
-    """The names of the tags of a pattern."""
+    """The names of the tags that match a pattern."""
     return _read(root, "tag", "--list", pattern).split()
 
 
@@ -214,12 +212,12 @@ def is_without_tags(root: Path) -> bool:
     """Whether the clone was made without tags (`git clone --no-tags`)."""
     try:
         return _read(root, "config", "--get", "remote.origin.tagOpt").strip() == "--no-tags"
-    except CommandError:  # nothing is configured
+    except CommandError:  # it is not set
         return False
 
 
 def files(root: Path) -> list[str]:
-    """The files that git tracks, and those that it would track if it were told to."""
+    """The files that git tracks or would add: all but the ignored ones."""
     arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = _read(root, *arguments, doing="list the files that git tracks")
     return [name for name in listed.split("\0") if name]
@@ -231,57 +229,57 @@ def remotes(root: Path) -> list[str]:
 
 
 def remote_address(root: Path, remote: str) -> str:
-    """Where a push to a remote goes, without a name and password that may be in it."""
+    """The address that a push to a remote uses, without a login."""
     address = _read(root, "remote", "get-url", "--push", "--", remote).strip()
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@", r"\1", address)
 
 
 def remote_tags(root: Path) -> dict[str, str]:
-    """The remote's tags by name, each with the object that it stands for, mostly a commit.
+    """The object, mostly a commit, of each tag of the remote, by name.
 
-    Raises CommandError when the remote does not answer.
+    Raises CommandError if the remote does not answer.
     """
     printed = _read(root, "ls-remote", "--tags", "origin", timeout=_ASK_SECONDS)
-    # What an annotated tag stands for is in a line of its own, NAME^{}, after the tag itself.
+    # The commit of an annotated tag is in a line of its own, NAME^{}, after the tag's.
     lines = (line.split(f"\t{_TAGS}", 1) for line in _rows(printed))
     return {name.removesuffix("^{}"): sha for sha, name in lines}
 
 
 def fetch_tags(root: Path) -> None:
-    """Fetch the remote's tags; raise CommandError when one of them cannot be fetched."""
+    """Fetch the remote's tags; raises CommandError if one of them cannot be fetched."""
     _read(root, *FETCH_TAGS[1:], doing="fetch the remote's tags", timeout=_LONG_SECONDS)
 
 
 def deepen(root: Path) -> None:
-    """Fetch the history that a shallow clone lacks, with all tags; raise CommandError."""
+    """Fetch the history that a shallow clone lacks, with all tags; raises CommandError."""
     doing = "fetch the history that this shallow clone lacks"
     _read(root, *DEEPEN[1:], doing=doing, timeout=_LONG_SECONDS)
 
 
 def commit(root: Path, message: str, paths: Sequence[str]) -> str:
-    """Commit these files as they are, and nothing else that is staged; return the commit's SHA."""
+    """Commit these files and nothing else that is staged; the commit's SHA."""
     argv = ("commit", "--quiet", "--file=-", "--only", "--", *paths)
     _git(root, *argv, doing="commit the release", text=message)
     return _read(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
 
 
 def tag(root: Path, name: str, message: str) -> None:
-    """Make an annotated tag of HEAD; git signs it where its settings say so (tag.gpgSign).
+    """Create an annotated tag of HEAD; git signs it if tag.gpgSign is set.
 
-    The message keeps its lines that begin with #, which git takes for comments otherwise.
+    The message keeps lines that begin with #, which git removes as comments by default.
     """
     argv = ("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name)
     _git(root, *argv, doing=f"tag {name}", text=message)
 
 
 def remove_tags(root: Path, names: Sequence[str]) -> None:
-    """Remove tags of this clone again."""
+    """Remove tags of this clone."""
     if names:
         _git(root, "tag", "--delete", "--", *names, doing="remove tags")
 
 
 def push_tags(root: Path, remote: str, names: Sequence[str]) -> None:
-    """Push tags, all of them or none; nobody is asked for a password."""
+    """Push tags, all of them or none, without a prompt for a password."""
     argv = ("push", "--atomic", "--porcelain", "--", remote, *(f"{_TAGS}{name}" for name in names))
     _git(root, *argv, doing=f"push the tags to {remote}")
 
@@ -289,15 +287,15 @@ def push_tags(root: Path, remote: str, names: Sequence[str]) -> None:
 def copy_history(
     source: Path, to: Path, *, checked_out: str, branches: Mapping[str, str], tags: str
 ) -> None:
-    """Make a repository of these branches (each with the source's ref) and a pattern's tags.
+    """Create a repository with these branches (each from a ref of the source) and matching tags.
 
-    checked_out is the branch that HEAD names. It has no remote, and shares no file with its source.
+    checked_out is its HEAD's branch. It has no remote and shares no file with its source.
     """
     doing = f"copy the history to {to.name}"
     to.mkdir(parents=True, exist_ok=True)
-    # Neither a user's template (hooks) nor their default branch gets into it.
+    # The user's template (hooks) and default branch do not get into it.
     _git(to, "init", "--quiet", "--template=", f"--initial-branch={checked_out}", doing=doing)
-    # A path is read by git's own protocol here: objects are copied, never linked.
+    # A fetch copies the objects; a clone of a path would link them.
     shape = ("--quiet", "--no-tags", "--update-head-ok", "--no-write-fetch-head")
     refs = [f"+{ref}:{_BRANCHES}{name}" for name, ref in branches.items()]
     refs.append(f"+{_TAGS}{tags}:{_TAGS}{tags}")
@@ -308,9 +306,9 @@ def copy_history(
 def filter_history(
     repository: Path, *, renames: Mapping[str, str], on_line: Callable[[str], None]
 ) -> None:
-    """Rewrite a repository's whole history to these paths alone, each under its new name.
+    """Rewrite a repository's whole history to these paths, each under its new name.
 
-    A path that ends with a slash is a folder; a new name of "" is the root. The same history gives
+    A path that ends with a slash is a folder; the new name "" is the root. The same history gives
     the same commits.
     """
     argv = [sys.executable, "-m", "git_filter_repo", "--force", "--quiet"]
@@ -324,7 +322,7 @@ def filter_history(
 def _read(
     root: Path, *arguments: str, doing: str = "", text: str | None = None, timeout: float = _SECONDS
 ) -> str:
-    """What git prints, whatever a user has set up."""
+    """What git prints, independent of the user's settings."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     doing = doing or f"run git {arguments[0]}"
     return process.capture(
@@ -333,20 +331,20 @@ def _read(
 
 
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> str:
-    """Run git with a user's own settings."""
+    """Run git with the user's settings."""
     argv = ["git", "-C", str(root), *arguments]
     options = process.Options(env={"GIT_TERMINAL_PROMPT": "0"})
     return process.capture(argv, doing=doing, options=options, text=text, timeout=_LONG_SECONDS)
 
 
 def _refs(root: Path) -> dict[str, str]:
-    """The commits that tags and branches stand for, by their whole names."""
+    """The commits of all tags and branches, by their full names."""
     patterns = (_TAGS, _BRANCHES, _REMOTE)
     names = _rows(_read(root, "for-each-ref", "--format=%(refname)", *patterns))
-    asked = "".join(f"{name}^{{commit}}\n" for name in names)
-    found = _rows(_read(root, "cat-file", "--batch-check=%(objectname)", text=asked))
-    # What stands for no commit, as a tag of a tree, is told to be missing.
-    pairs = zip(names, found, strict=True)
+    request = "".join(f"{name}^{{commit}}\n" for name in names)
+    shas = _rows(_read(root, "cat-file", "--batch-check=%(objectname)", text=request))
+    # git prints "missing" for a ref without a commit, such as a tag of a tree.
+    pairs = zip(names, shas, strict=True)
     return {name: sha for name, sha in pairs if not sha.endswith(" missing")}
 
 
@@ -355,9 +353,9 @@ def _below(refs: Mapping[str, str], prefix: str) -> dict[str, str]:
 
 
 def _commits(text: str, prefix: str, parents: Mapping[str, Collection[str]]) -> dict[str, Commit]:
-    """Read diff-tree's records: an empty part, a SHA, a message, an empty part, and names.
+    """Parse diff-tree's records: an empty part, a SHA, a message, an empty part, and paths.
 
-    A merge has one for each parent that it differs from.
+    A merge has a record for each parent that it differs from.
     """
     messages: dict[str, str] = {}
     changed: dict[str, list[tuple[str, ...]]] = {}
@@ -367,26 +365,27 @@ def _commits(text: str, prefix: str, parents: Mapping[str, Collection[str]]) -> 
         sha, message = parts[at + 1 : at + 3]
         end = parts.index("", at + 4)
         names = "\0".join(parts[at + 4 : end]).removeprefix("\n").split("\0")
-        ours = tuple(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        paths = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
         messages[sha] = message.removesuffix("\n")
-        changed.setdefault(sha, []).append(tuple(name for name in ours if name))
+        changed.setdefault(sha, []).append(tuple(filter(None, paths)))
         at = end
     return {
-        sha: _commit(sha, messages[sha], paths, len(parents[sha])) for sha, paths in changed.items()
+        sha: _commit(sha, messages[sha], by_parent, len(parents[sha]))
+        for sha, by_parent in changed.items()
     }
 
 
 def _commit(sha: str, message: str, changed: Sequence[tuple[str, ...]], parents: int) -> Commit:
-    """A commit, from the paths that differ from each parent that it differs from."""
+    """A commit, from the paths that differ from each parent; equal parents are left out."""
     if parents <= 1:
         return Commit(sha, message, changed[0])
-    everywhere = set(changed[0]).intersection(*changed) if len(changed) == parents else set()
-    brought = tuple(dict.fromkeys(path for paths in changed for path in paths))
-    return Commit(sha, message, tuple(path for path in brought if path in everywhere), brought)
+    own = set(changed[0]).intersection(*changed) if len(changed) == parents else set()
+    merged = tuple(dict.fromkeys(path for paths in changed for path in paths))
+    return Commit(sha, message, tuple(path for path in merged if path in own), merged)
 
 
 def _rows(text: str) -> list[str]:
-    """Lines by their newlines alone: splitlines() takes more for an end, which names may have."""
+    """The lines of a text; splitlines() would also split at other characters of a path."""
     return text.split("\n")[:-1]
 
 
@@ -394,10 +393,10 @@ def _no_clone(root: Path, error: CommandError) -> DeclarationError:
     doing = f"cannot read the clone {root}"
     if error.returncode == _NO_PROGRAM:
         hint = "install git: versions come from tags and commits"
-        return DeclarationError(f"{doing}: there is no program git", hint=hint)
+        return DeclarationError(f"{doing}: the program git is missing", hint=hint)
     for pattern, (why, hint) in _UNREADABLE.items():
         if re.search(pattern, error.tail):
             return DeclarationError(f"{doing}: {why}", hint=hint.format(root=root.resolve()))
     return DeclarationError(
-        f"{doing}: git cannot", hint="mend what git says above", details=error.tail
+        f"{doing}: git fails", hint="correct what git reports above", details=error.tail
     )

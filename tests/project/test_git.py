@@ -215,11 +215,11 @@ def test_a_shallow_clone_says_where_its_history_ends(
 @pytest.mark.parametrize(
     ("why", "hint", "details"),
     [
-        ("it is no git clone", "git clone", ""),
+        ("it is no git clone", "clone it with git", ""),
         ("there is no commit yet", "commit something first", ""),
-        ("there is no program git", "install git", ""),
+        ("the program git is missing", "install git", ""),
         ("it belongs to another user", "safe.directory {root}`", ""),
-        ("git cannot", "", "config"),
+        ("git fails", "", "config"),
     ],
 )
 def test_a_clone_that_cannot_be_read_is_an_error_that_says_what_to_do(
@@ -235,7 +235,7 @@ def test_a_clone_that_cannot_be_read_is_an_error_that_says_what_to_do(
         monkeypatch.setenv("PATH", "/nowhere")
     elif "another user" in why:
         monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    elif "cannot" in why:
+    elif "fails" in why:
         (root / ".git" / "config").write_text("[core\n")
     with pytest.raises(DeclarationError, match=f"cannot read the clone {root}: {why}") as caught:
         git.load_clone(root)
