@@ -1,4 +1,4 @@
-"""The project's own files: the declaration, build contexts, and what the tasks leave behind."""
+"""The project's files: the declaration, what builds and charts contain, and what tasks write."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "context_files",
     "load_declaration",
     "output",
+    "project_name",
     "read_version",
     "write_atomically",
 ]
@@ -31,113 +32,101 @@ _PACKAGED = 0o644  # the mode of every file of a packaged chart
 
 
 def load_declaration(root: Path = ROOT) -> Declaration:
-    """Read and check delivery.toml; DELIVERY_REGISTRY overrides the registry's address.
+    """Read and check delivery.toml.
 
-    So does the local registry that this clone's platform was brought up with, where the declared
-    one is local too.
+    DELIVERY_REGISTRY overrides the registry's address. If the declared registry is local, so does
+    the local registry that this clone's platform was started with.
     """
     file = root / "delivery.toml"
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise DeclarationError(
-            f"read {file}: {error.strerror}",
-            hint="run this from a clone of the project, which has one",
+            f"cannot read {file}: {error.strerror}",
+            hint="run this in a clone of the project",
         ) from error
     declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
-    address = os.environ.get(saved_settings.REGISTRY) or _kept_registry(declaration, root)
+    address = os.environ.get(saved_settings.REGISTRY)
+    if not address and is_local(declaration.registry.address):
+        address = saved_settings.load(root, {}).get(saved_settings.REGISTRY)
     if not address:
         return declaration
     try:
         return declaration.with_registry(address)
     except ValueError as error:
         raise DeclarationError(
-            f"read DELIVERY_REGISTRY: {address!r} is no registry's address",
-            hint="give a host with an optional port and path, as in localhost:5001 or docker.io/acme",
+            f"cannot use DELIVERY_REGISTRY: {address!r} is no registry's address",
+            hint="set it to a host with an optional port and path,"
+            " as in localhost:5001 or docker.io/acme",
         ) from error
 
 
-def _kept_registry(declaration: Declaration, root: Path) -> str:
-    kept = saved_settings.load(root, {}).get(saved_settings.REGISTRY, "")
-    if kept:
-        kept = kept if is_local(declaration.registry.address) else ""
-    return kept
-
-
 def context_files(folder: Path) -> list[File]:
-    """What a build of this folder can see, .dockerignore obeyed. A file that cannot be read is an error."""
-    try:
-        ignore = (folder / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        ignore = []
-    patterns = [line.strip() for line in ignore if line.strip() and not line.startswith("#")]
-    found = []
-    for path in sorted(exclude_paths(str(folder), patterns)):
+    """The files that a build of this folder gets; raises DeclarationError for an unreadable one."""
+    files = []
+    for path in sorted(exclude_paths(str(folder), ignores.docker_patterns(folder))):
         file = folder / path
         try:
             mode = file.lstat().st_mode
-            if stat.S_ISDIR(mode):
-                continue
-            found.append(_file(file, path.replace(os.sep, "/"), mode))
+            if not stat.S_ISDIR(mode):
+                files.append(_file(file, path.replace(os.sep, "/"), mode))
         except OSError as error:
-            raise DeclarationError(
-                f"take the key of {folder.name}: cannot read {path}: {error.strerror}",
-                hint="a key covers every file of the build context; make it readable or list it in .dockerignore",
-            ) from error
-    return found
+            raise _unreadable(folder, path, error.strerror or "", ".dockerignore") from error
+    return files
 
 
 def chart_files(folder: Path) -> list[File]:
-    """What the packaged chart in this folder has, .helmignore obeyed, each file by the bytes that are packaged.
+    """The files of the packaged chart in this folder, by the bytes that are packaged.
 
-    A link counts as what it leads to, as Helm takes it. One that leads out of the folder is an error, as is
-    a file or folder that cannot be read.
+    Links are followed, as Helm does. Raises DeclarationError for a link out of the folder, and for
+    an unreadable file or folder.
     """
-    ignored = ignores.for_chart(folder)
-    home = os.path.realpath(folder)
-    found = []
-    for path in _below(folder, ignored):
+    is_ignored = ignores.for_chart(folder)
+    top = os.path.realpath(folder)
+    files = []
+    for path in _chart_paths(folder, is_ignored):
         try:
             file = Path(os.path.realpath(folder / path, strict=True))
-            why = "" if file.is_file() else "it is no regular file"
-            why = why if file.is_relative_to(home) else "it leads out of the folder"
-            if not why:
-                found.append(_file(file, path, _PACKAGED))
+            problem = "" if file.is_file() else "it is no regular file"
+            problem = problem if file.is_relative_to(top) else "it links out of the folder"
+            if not problem:
+                files.append(_file(file, path, _PACKAGED))
         except OSError as error:
-            why = error.strerror or str(error)
-        if why:
-            raise _unreadable(folder, path, why)
-    return sorted(found)
+            problem = error.strerror or str(error)
+        if problem:
+            raise _unreadable(folder, path, problem, ".helmignore")
+    return sorted(files)
 
 
-def _unreadable(folder: Path, path: str, why: str) -> DeclarationError:
+def _unreadable(folder: Path, path: str, problem: str, ignore: str) -> DeclarationError:
     return DeclarationError(
-        f"cannot compute the key of {folder.name}: cannot read {path}: {why}",
-        hint="a chart has what is below its folder; copy the file to there, or list it in .helmignore",
+        f"cannot compute the key of {folder.name}: cannot read {path}: {problem}",
+        hint=f"replace it with a file that can be read, or list it in {ignore}",
     )
 
 
-def _below(folder: Path, ignored: Callable[[str], bool]) -> Iterator[str]:
-    """The paths of the files below a chart's folder and of what is none, links to folders followed."""
+def _chart_paths(folder: Path, is_ignored: Callable[[str], bool]) -> Iterator[str]:
+    """The paths below a chart's folder that are not folders; links to folders are followed."""
 
     def fail(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename)).relative_to(folder).as_posix()
-        raise _unreadable(folder, path, error.strerror or str(error)) from error
+        raise _unreadable(folder, path, error.strerror or str(error), ".helmignore") from error
 
-    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        above = Path(place).relative_to(folder)
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        relative = Path(parent).relative_to(folder)
         for name in [*folders]:
-            path = (above / name).as_posix()
-            if ignored(f"{path}/"):
+            path = (relative / name).as_posix()
+            if is_ignored(f"{path}/"):
                 folders.remove(name)
-            elif f"{os.path.realpath(place)}/".startswith(f"{os.path.realpath(folder / path)}/"):
-                folders.remove(name)  # it leads to a folder that it is in
+            elif f"{os.path.realpath(parent)}/".startswith(f"{os.path.realpath(folder / path)}/"):
+                folders.remove(name)  # a link to a folder above it
                 names.append(name)
-        yield from (path for name in names if not ignored(path := (above / name).as_posix()))
+        paths = ((relative / name).as_posix() for name in names)
+        yield from (path for path in paths if not is_ignored(path))
 
 
 def _file(file: Path, path: str, mode: int) -> File:
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(mode):  # Docker copies the link itself
         return File(path, "link", hashlib.sha256(os.fsencode(file.readlink())).hexdigest())
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -145,38 +134,36 @@ def _file(file: Path, path: str, mode: int) -> File:
 
 
 def output(*parts: str, root: Path = ROOT) -> Path:
-    """A path inside the folder for what the tasks make here (ignored by git), its parent made if need be."""
+    """A path in the folder that tasks write to, which git ignores; creates its parent."""
     path = root.joinpath(".delivery", *parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file that others may read at any moment: they find the old text or the new one, whole."""
-    begun = path.with_name(f"{path.name}.{os.getpid()}")  # two processes may write it at once
-    begun.write_text(text, encoding="utf-8")
-    begun.replace(path)
+    """Write a file so that others, reading at any moment, get the old text or the new one."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")  # two processes may write it at once
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def read_version(folder: Path) -> str:
-    """The version of the subproject in this folder: of its pyproject.toml, or of its file VERSION."""
+    """The version in a folder's VERSION or, without that file, in its pyproject.toml."""
     try:
         return (folder / "VERSION").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         pass
     try:
-        return str(
-            tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-                "version"
-            ]
-        )
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return str(project["version"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise DeclarationError(
-            f"read the version of {folder.name}: neither VERSION nor pyproject.toml says one ({error})",
+            f"cannot read the version of {folder.name}:"
+            f" neither VERSION nor pyproject.toml has one ({error})",
             hint="write it as project.version in pyproject.toml",
         ) from error
 
 
 def project_name(declared: str, root: Path = ROOT) -> str:
-    """What the compose project is called: by COMPOSE_PROJECT_NAME as set now, else as kept, else as declared."""
+    """The compose project's name: COMPOSE_PROJECT_NAME, else the saved one, else the declared."""
     return saved_settings.load(root, os.environ).get(saved_settings.NAME, declared)

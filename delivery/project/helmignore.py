@@ -1,4 +1,4 @@
-"""What Helm leaves out of a packaged chart: the rules of .helmignore, which are neither Docker's nor git's."""
+"""The rules of .helmignore, by which Helm leaves files out of a packaged chart."""
 
 from __future__ import annotations
 
@@ -8,50 +8,46 @@ from dataclasses import dataclass
 
 from delivery.errors import DeclarationError
 
-__all__ = ["Rule", "ignored", "read"]
+__all__ = ["Rule", "is_ignored", "parse"]
 
-_DEFAULT = "templates/.?*"  # helm's own, after the chart's
+_DEFAULT = "templates/.?*"  # Helm adds it to the chart's rules
+_SET = re.compile(
+    r"\[(\^?)((?:\\.|[^\\\]-])(?:-(?:\\.|[^\\\]-]))?(?:(?:\\.|[^\\\]-])(?:-(?:\\.|[^\\\]-]))?)*)\]"
+)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A line of .helmignore: what it matches (a whole path, or a name), folders alone or not, and whether it says what stays."""
+    """A line of .helmignore."""
 
     pattern: re.Pattern[str]
-    whole: bool
-    folders: bool
-    negated: bool
+    whole: bool  # the pattern is for the whole path, not for the last name
+    folders: bool  # it is for folders alone
+    negated: bool  # it begins with "!"
 
-    def leaves_out(self, path: str, *, folder: bool) -> bool:
-        """Whether it leaves this one out. Helm takes `!x` for: leave out what is not x."""
-        if self.folders and not folder:
+    def matches(self, path: str, *, is_folder: bool) -> bool:
+        """Whether the rule leaves a path out. For Helm, `!x` leaves out all that is not x."""
+        if self.folders and not is_folder:
             return self.negated
-        found = self.pattern.fullmatch(path if self.whole else path.rpartition("/")[2])
-        return bool(found) != self.negated
+        match = self.pattern.fullmatch(path if self.whole else path.rpartition("/")[2])
+        return bool(match) != self.negated
 
 
-def read(text: str, *, file: str = ".helmignore") -> tuple[Rule, ...]:
-    """The rules of a .helmignore, with Helm's own; raise DeclarationError for a line that Helm refuses."""
-    lines = [line.strip() for line in text.split("\n")]
-    return tuple(
-        _rule(line, file) for line in [*lines, _DEFAULT] if line and not line.startswith("#")
-    )
+def parse(text: str, *, file: str = ".helmignore") -> tuple[Rule, ...]:
+    """The rules of a .helmignore, and Helm's own; raises DeclarationError for an invalid line."""
+    lines = (line.strip() for line in [*text.split("\n"), _DEFAULT])
+    return tuple(_rule(line, file) for line in lines if line and not line.startswith("#"))
 
 
-def ignored(rules: Sequence[Rule], path: str) -> bool:
-    """Whether the file at this path, relative to the chart, stays out of the package, by itself or with a folder above it.
+def is_ignored(rules: Sequence[Rule], path: str) -> bool:
+    """Whether a path, relative to the chart, is left out of the package.
 
-    The path of a folder ends with a slash.
+    The path of a folder ends with a slash. A file in a folder that is left out is left out too.
     """
-    parts = path.split("/")
-    above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-    if any(_left_out(rules, folder, folder=True) for folder in above):
+    folders = [path[:at] for at, character in enumerate(path) if character == "/"]
+    if any(rule.matches(folder, is_folder=True) for folder in folders for rule in rules):
         return True
-    return not path.endswith("/") and _left_out(rules, path, folder=False)
-
-
-def _left_out(rules: Sequence[Rule], path: str, *, folder: bool) -> bool:
-    return any(rule.leaves_out(path, folder=folder) for rule in rules)
+    return not path.endswith("/") and any(rule.matches(path, is_folder=False) for rule in rules)
 
 
 def _rule(line: str, file: str) -> Rule:
@@ -61,8 +57,8 @@ def _rule(line: str, file: str) -> Rule:
         pattern = _pattern(name.removeprefix("/"))
     except (ValueError, re.error) as error:
         raise DeclarationError(
-            f"read {file}: {line!r} is no rule of Helm's: {error}",
-            hint="* and ? match inside a name, [a-z] one of a set, ** nothing",
+            f"cannot read {file}: Helm refuses the rule {line!r}: {error}",
+            hint="use * and ? for a part of a name, and [a-z] for one character; ** is not known",
         ) from error
     return Rule(
         pattern, whole="/" in name, folders=bare.endswith("/"), negated=line.startswith("!")
@@ -71,29 +67,27 @@ def _rule(line: str, file: str) -> Rule:
 
 def _pattern(glob: str) -> re.Pattern[str]:
     """Go's filepath.Match as a regular expression: no wildcard matches a slash."""
-    meanings = {"*": "[^/]*", "?": "[^/]"}
     if "**" in glob:
-        raise ValueError("Helm knows no **")
-    found, at = list[str](), 0
+        raise ValueError("Helm does not know **")
+    wildcards = {"*": "[^/]*", "?": "[^/]"}
+    pieces, at = list[str](), 0
     while at < len(glob):
         if glob[at] == "[":
             piece, at = _set(glob, at)
         elif glob[at] == "\\":
             if at + 1 == len(glob):
-                raise ValueError("a \\ stands before a character")
+                raise ValueError("it ends with a \\")
             piece, at = re.escape(glob[at + 1]), at + 2
         else:
-            piece, at = meanings.get(glob[at], re.escape(glob[at])), at + 1
-        found.append(piece)
-    return re.compile("".join(found), re.DOTALL)
+            piece, at = wildcards.get(glob[at], re.escape(glob[at])), at + 1
+        pieces.append(piece)
+    return re.compile("".join(pieces), re.DOTALL)
 
 
 def _set(glob: str, start: int) -> tuple[str, int]:
-    """A set [a-z] or [^a-z] that begins here, and where it ends."""
-    found = re.compile(
-        r"\[(\^?)((?:\\.|[^\\\]-])(?:-(?:\\.|[^\\\]-]))?(?:(?:\\.|[^\\\]-])(?:-(?:\\.|[^\\\]-]))?)*)\]"
-    ).match(glob, start)
-    if not found:
+    """The set [a-z] or [^a-z] that begins at `start`, as a regular expression, and its end."""
+    match = _SET.match(glob, start)
+    if not match:
         raise ValueError("a set in brackets is not closed, or empty")
-    members = re.sub(r"\\?([^\w-])", r"\\\1", found[2])
-    return f"(?!/)[{found[1]}{members}]", found.end()
+    members = re.sub(r"\\?([^\w-])", r"\\\1", match[2])
+    return f"(?!/)[{match[1]}{members}]", match.end()

@@ -1,4 +1,4 @@
-"""What is left out of images and of the packaged chart, by path alone: also for files that are not there any more."""
+"""Which paths .dockerignore and .helmignore leave out, also for files that no longer exist."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from docker.utils.build import PatternMatcher
 
 from delivery.project import helmignore
 
-__all__ = ["for_chart", "for_image"]
+__all__ = ["docker_patterns", "for_chart", "for_image"]
 
-_DOCKERIGNORE = ".dockerignore"
-_HELMIGNORE = ".helmignore"
+
+def docker_patterns(folder: Path) -> list[str]:
+    """The patterns of a build context's .dockerignore."""
+    lines = _text(folder / ".dockerignore").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def for_image(folder: Path) -> Callable[[str], bool]:
-    """Whether a build of this folder leaves a path (relative to it) out of its context, .dockerignore obeyed as keys obey it."""
-    text = _text(folder / _DOCKERIGNORE)
-    lines = [
-        line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")
-    ]
-    matcher = PatternMatcher([*lines, "!Dockerfile"])
-    kept = [pattern.cleaned_pattern for pattern in matcher.patterns if pattern.exclusion]
+    """A function: whether a build of this folder leaves out a path, relative to it."""
+    matcher = PatternMatcher([*docker_patterns(folder), "!Dockerfile"])
+    exceptions = [pattern.cleaned_pattern for pattern in matcher.patterns if pattern.exclusion]
 
     def matches(path: str) -> bool:
-        return bool(matcher.matches(path))  # type: ignore[arg-type]  # the stubs say PathLike; it takes text alone
+        return bool(matcher.matches(path))  # type: ignore[arg-type]  # it takes text, not PathLike
 
-    def ignored(path: str) -> bool:
-        parts = path.split("/")
-        above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
-        # A folder that is left out is not gone into, unless an exception may lie below it.
-        closed = (
-            folder
-            for folder in above
-            if matches(folder) and not any(one.startswith(folder) for one in kept)
+    def is_ignored(path: str) -> bool:
+        folders = (path[:at] for at, character in enumerate(path) if character == "/")
+        # Docker skips a folder that is left out, unless an exception may be below it.
+        return matches(path) or any(
+            matches(folder) and not any(exception.startswith(folder) for exception in exceptions)
+            for folder in folders
         )
-        return any(True for _ in closed) or matches(path)
 
-    return ignored
+    return is_ignored
 
 
 def for_chart(folder: Path) -> Callable[[str], bool]:
-    """Whether Helm leaves a path (relative to the chart's folder) out of its package, .helmignore obeyed as Helm obeys it."""
-    rules = helmignore.read(_text(folder / _HELMIGNORE), file=f"{folder.name}/{_HELMIGNORE}")
-    return lambda path: helmignore.ignored(rules, path)
+    """A function: whether Helm leaves a path, relative to the chart's folder, out of its package.
+
+    The path of a folder ends with a slash.
+    """
+    file = folder / ".helmignore"
+    rules = helmignore.parse(_text(file), file=f"{folder.name}/{file.name}")
+    return lambda path: helmignore.is_ignored(rules, path)
 
 
 def _text(file: Path) -> str:

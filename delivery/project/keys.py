@@ -1,27 +1,24 @@
-"""Content keys: what an image or a packaged chart is made of, as one name that is known before any build."""
+"""Content keys: the name of an image or a packaged chart, known before it is built."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 __all__ = ["File", "chart_key", "image_key"]
 
-_TAG_LENGTH = 32  # hex digits: 128 bits, and short enough to read in a table
+_TAG_LENGTH = 32  # hex digits: 128 bits, and short enough for a table
 
 
 @dataclass(frozen=True, order=True)
 class File:
-    """A file of a build context: path relative to it with forward slashes, mode, and SHA-256 of its bytes (hex).
+    """A file of a build context."""
 
-    mode is "644", "755" or "link": what a build can see and git keeps, so that an umask changes nothing.
-    """
-
-    path: str
-    mode: str
-    digest: str
+    path: str  # relative to the context, with forward slashes
+    mode: str  # "644", "755" or "link": git keeps no more, so that an umask changes nothing
+    digest: str  # SHA-256 of its bytes, in hex
 
 
 def image_key(
@@ -32,10 +29,10 @@ def image_key(
     base: str,
     contexts: Mapping[str, Iterable[File]] | None = None,
 ) -> str:
-    """The key of an image: a hex name over everything that goes into it.
+    """The content key of an image: a hash of everything that goes into it.
 
-    base is the key of the image below, or the pinned reference of an upstream image. contexts are
-    the files of further build contexts, by name. Order, time, place and ignored files change nothing.
+    base is the key of the base, or the pinned reference of an upstream image. contexts are the
+    files of further build contexts, by name.
     """
     content = {
         "arguments": dict(arguments),
@@ -43,20 +40,20 @@ def image_key(
         "files": _listed(files),
         "platform": platform,
     }
-    if contexts:  # an image without any keeps the key that it had before there were contexts
+    if contexts:  # without any, the key is the same as in versions that had no contexts
         content["contexts"] = {name: _listed(files) for name, files in contexts.items()}
     return _key(content)
 
 
 def chart_key(files: Iterable[File], *, version: str, images: Mapping[str, str], epoch: int) -> str:
-    """The key of a packaged chart: its files, the version that it says, and the images that it names (name → reference)."""
+    """The content key of a packaged chart; images are the references in it, by name."""
     return _key(
         {"epoch": epoch, "files": _listed(files), "images": dict(images), "version": version}
     )
 
 
-def _listed(files: Iterable[File]) -> list[list[str]]:
-    return [[file.path, file.mode, file.digest] for file in sorted(files)]
+def _listed(files: Iterable[File]) -> list[tuple[str, ...]]:
+    return [astuple(file) for file in sorted(files)]
 
 
 def _key(content: Mapping[str, object]) -> str:

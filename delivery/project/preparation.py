@@ -219,14 +219,14 @@ def _changelog(checkout: Checkout, version: Version, texts: Mapping[str, str], d
     if not lines and not starts:
         because = version.because.rstrip(".")
         lines = {"Changed": [f"{because[:1].upper()}{because[1:]}."]}
-    news = changelog.NewSection(
+    new = changelog.NewSection(
         version=version.next,
         day=day,
         default_entries=lines,
         dependency_lines={start: f"{start} {number}." for start, number in starts.items()},
         superseded=_pending(facts, version, text),
     )
-    return changelog.add_release(text, news)
+    return changelog.add_release(text, new)
 
 
 def _pending(facts: Facts, version: Version, text: str) -> set[str]:

@@ -1,67 +1,65 @@
-"""The name and the ports that this clone's platform was brought up with: later commands need not be told again."""
+"""The settings that this clone's platform runs with: later commands need not get them again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from delivery.errors import DeclarationError
 
 __all__ = ["NAME", "PORTS", "REGISTRY", "load", "save"]
 
-# The variable that moves each port that the platform publishes, by service.
+# The variable of each port that the platform publishes, by service.
 PORTS = {
     "api-rest": "API_PORT",
     "kafka": "KAFKA_PORT",
     "database": "DATABASE_PORT",
     "prometheus": "PROMETHEUS_PORT",
 }
-REGISTRY = "DELIVERY_REGISTRY"  # kept too where it is a local one
+REGISTRY = "DELIVERY_REGISTRY"
 NAME = "COMPOSE_PROJECT_NAME"
-_HIGHEST = 65535
+_NAMES = (*PORTS.values(), REGISTRY, NAME)
+_HIGHEST_PORT = 65535
 
 
 def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that say where the platform is: as set now, else as kept; the rest has defaults.
+    """The saved variables, overridden by those of `environ`; one that is set nowhere is missing.
 
-    Raises DeclarationError for one that is no port.
+    Raises DeclarationError for a port that is not valid.
     """
-    found = _read(root) | {name: environ[name] for name in _names() if environ.get(name)}
+    settings = _read(root) | {name: environ[name] for name in _NAMES if environ.get(name)}
     for name in PORTS.values():
-        value = found.get(name, "1")
-        if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST):
+        value = settings.get(name, "1")
+        if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST_PORT):
             raise DeclarationError(
-                f"cannot use {name}={value}: it is no port", hint=f"it takes 1 to {_HIGHEST}"
+                f"cannot use {name}={value}: it is no port",
+                hint=f"set it to a number from 1 to {_HIGHEST_PORT}",
             )
-    return found
+    return settings
 
 
 def save(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
-    """Keep what `load` says; the registry's address only where that registry is a local one."""
-    found = load(root, environ)
+    """Save the variables that `load` returns; the registry's address only if it is local."""
+    settings = load(root, environ)
     if not is_local:
-        found.pop(REGISTRY, None)
+        settings.pop(REGISTRY, None)
     file = _file(root)
-    if not found:
+    if not settings:
         file.unlink(missing_ok=True)
         return
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _read(root: Path) -> dict[str, str]:
     try:
-        found = json.loads(_file(root).read_text(encoding="utf-8"))
+        settings = json.loads(_file(root).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         return {}
-    return {name: str(value) for name, value in found.items() if name in _names()}
-
-
-def _names() -> Iterable[str]:
-    return (*PORTS.values(), REGISTRY, NAME)
+    return {name: str(value) for name, value in settings.items() if name in _NAMES}
 
 
 def _file(root: Path) -> Path:

@@ -200,7 +200,7 @@ def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: 
             f"the changelog of {name} has no section [0.1.0]"
             for name in ("base-image", "apps", "platform-chart")
         ),
-        "cannot write the image async-worker into the chart's values.yaml: it is there 0 times",
+        "cannot write the image async-worker into the chart's values.yaml: it has 0 such images",
         "the registry holds other content under version tags, and a version is never overwritten",
     ]
     for arguments in (("build", "push"), ("push",)):

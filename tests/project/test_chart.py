@@ -59,7 +59,7 @@ def test_published_values_can_be_published_again() -> None:
 )
 def test_an_image_that_the_values_do_not_have_is_an_error(write: object) -> None:
     with pytest.raises(
-        DeclarationError, match=r"cannot write the image web .* it is there 0 times"
+        DeclarationError, match=r"cannot write the image web .* it has 0 such images"
     ):
         write()  # type: ignore[operator]
 
@@ -69,8 +69,8 @@ def test_all_that_keeps_a_chart_from_being_published_is_told_at_once() -> None:
     found = problems("name: platform\n", twice, {"api-rest": "r/api-rest", "web": "r/web"})
     assert [(one.message, one.hint) for one in found[1:]] == [
         (
-            f"cannot write the image {name} into the chart's values.yaml: it is there {times} times",
-            f'one line `image: {{repository: r/{name}, tag: 0.1.0, digest: ""}}` is needed there',
+            f"cannot write the image {name} into the chart's values.yaml: it has {times} such images",
+            f'write one line `image: {{repository: r/{name}, tag: 0.1.0, digest: ""}}`',
         )
         for name, times in (("api-rest", 2), ("web", 0))
     ]

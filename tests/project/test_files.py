@@ -110,7 +110,7 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
 @pytest.mark.parametrize(
     ("leads", "why"),
     [
-        ("../secret", "it leads out of the folder"),
+        ("../secret", "it links out of the folder"),
         ("nowhere", "No such file or directory"),
         ("link", "Too many levels of symbolic links"),
         ("..", "it is no regular file"),
@@ -135,7 +135,7 @@ def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> No
     (chart.parent / "elsewhere" / "file").touch()
     (chart / "files" / "link").symlink_to(chart.parent / "elsewhere")
     with pytest.raises(
-        DeclarationError, match="cannot read files/link/file: it leads out of the folder"
+        DeclarationError, match="cannot read files/link/file: it links out of the folder"
     ):
         files.chart_files(chart)
 

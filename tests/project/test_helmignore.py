@@ -1,9 +1,9 @@
-"""What Helm leaves out of a chart: its own rules. tests/integration/test_ignores.py holds them against `helm package`."""
+"""Helm's ignore rules; tests/integration/test_ignores.py compares them with `helm package`."""
 
 import pytest
 
 from delivery.errors import DeclarationError
-from delivery.project.helmignore import ignored, read
+from delivery.project.helmignore import is_ignored, parse
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ from delivery.project.helmignore import ignored, read
         ("", ".x", False),
     ],
 )
-def test_what_stays_out(rules: str, path: str, out: bool) -> None:  # noqa: FBT001
-    assert ignored(read(rules), path) is out
+def test_a_path_is_ignored_as_helm_does(rules: str, path: str, out: bool) -> None:  # noqa: FBT001 - parametrized
+    assert is_ignored(parse(rules), path) is out
 
 
 @pytest.mark.parametrize("line", ["**/x", "[a", "[]", "x\\"])
 def test_a_rule_that_helm_refuses_is_refused(line: str) -> None:
-    with pytest.raises(DeclarationError, match=r"read chart/\.helmignore: .* is no rule of Helm's"):
-        read(f"x\n{line}\n", file="chart/.helmignore")
+    with pytest.raises(DeclarationError, match=r"cannot read chart/\.helmignore: Helm refuses"):
+        parse(f"x\n{line}\n", file="chart/.helmignore")

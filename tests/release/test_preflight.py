@@ -87,13 +87,13 @@ def test_a_plan_that_may_be_carried_out_has_no_problems_and_changes_nothing(plac
         (
             "values.yaml",
             "",
-            "into the chart's values.yaml: it is there 0 times",
+            "into the chart's values.yaml: it has 0 such images",
             "`image: {repository: localhost:",
         ),
         (
             "values.yaml",
             LINE + LINE,
-            "cannot write the image api-rest into the chart's values.yaml: it is there 2 times",
+            "cannot write the image api-rest into the chart's values.yaml: it has 2 such images",
             "",
         ),
         ("values.yaml", None, "package the chart: cannot read values.yaml", ""),
