@@ -184,7 +184,7 @@ def test_a_plan_names_the_environment_and_the_release(
     ("written", "current", "message"),
     [
         ((Line.CANDIDATE, "staging"), (Line.DEVELOP, "develop"), "it is outdated"),
-        ((Line.CANDIDATE, "staging"), (Line.CANDIDATE, "staging", "other"), "it does not hold"),
+        ((Line.CANDIDATE, "staging"), (Line.CANDIDATE, "staging", "other"), "it is outdated"),
         ((Line.FEATURE, ""), (Line.FEATURE, ""), "is deployed nowhere"),
         ((Line.CANDIDATE, "staging", "x"), (Line.CANDIDATE, "staging", "x"), "has other images"),
     ],
