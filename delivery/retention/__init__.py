@@ -1,1 +1,1 @@
-"""What of a registry goes, and what stays."""
+"""Remove from a registry what is no longer needed: policy, pruning."""

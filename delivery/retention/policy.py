@@ -1,11 +1,11 @@
-"""The clean-up of a registry: which of its manifests stay, which go, and why."""
+"""The decision which manifests of a registry are removed, and why."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
 
@@ -17,301 +17,320 @@ from delivery.release.released import Release
 
 __all__ = [
     "STATE",
-    "Held",
-    "Outcome",
-    "Registered",
+    "PrunePlan",
+    "RegistryContents",
+    "StoredManifest",
     "Use",
     "Verdict",
-    "decide",
-    "digests",
-    "read_state",
-    "state",
+    "dump_state",
+    "make_plan",
+    "parse_state",
+    "release_digests",
     "subject_of",
 ]
 
-STATE = "prune-state"  # the tag, beside the releases, of what a clean-up remembers for the next one
+STATE = "prune-state"  # the tag, beside the releases, of the state that the next run reads
 _SUBJECT = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
-_LINES = {"dev": "develop", "rc": "candidate"}
-_SHOWN = 3
+_LINES = {"dev": "develop", "rc": "candidate"}  # by the first part of a pre-release
+_DIGEST_LENGTH = 19  # of a digest in a table
+_LISTED = 3  # versions in a reason
 
 
 @dataclass(frozen=True)
-class Held:
-    """A manifest that a repository of ours holds."""
+class StoredManifest:
+    """A manifest in a repository of the registry."""
 
     repository: str
     digest: str
     tags: tuple[str, ...]
-    of: frozenset[str]  # what it is attached to, or the index that it is a part of
-    blobs: Mapping[str, int]  # the bytes of all that it is made of, itself included, by digest
+    belongs_to: frozenset[str]  # the digests that it is attached to, or the indexes it is part of
+    blobs: Mapping[str, int]  # the size of each blob and of the manifest itself, by digest
 
     @property
     def pinned(self) -> str:
-        """The reference that always means it."""
+        """The reference by digest."""
         return f"{self.repository}@{self.digest}"
+
+    @property
+    def label(self) -> str:
+        """The tags, else the digest, short enough for a table."""
+        return ", ".join(_short(tag) for tag in self.tags) or self.digest[:_DIGEST_LENGTH]
 
 
 @dataclass(frozen=True)
 class Use:
-    """What somebody runs, or may go back to."""
+    """Digests that an environment or a file uses."""
 
-    who: str
+    user: str
     digests: frozenset[str]
-    version: str = ""  # the release's, where it is known
+    version: str = ""  # the release's, if known
 
 
 @dataclass(frozen=True)
-class Registered:
-    """What our repositories in a registry hold."""
+class RegistryContents:
+    """The repositories of this project in a registry."""
 
-    repositories: tuple[str, ...]  # in the order of removal; that of the releases is the first
-    held: tuple[Held, ...]
+    repositories: tuple[str, ...]  # in the order of removal: that of the releases is the first
+    manifests: tuple[StoredManifest, ...]
     releases: Mapping[str, Release]  # by version
-    seen: Mapping[str, date]  # when a reference was first seen without a release
+    first_seen: Mapping[str, date]  # when a run first saw a manifest that no release names
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What happens to a manifest, and why."""
+    """Whether a manifest is removed, and why."""
 
-    held: Held
-    goes: bool
-    because: str
-    orphan: bool = False
+    manifest: StoredManifest
+    is_removed: bool
+    reason: str
+    is_unnamed: bool = False  # no release names it
+
+    def to_json(self) -> dict[str, object]:
+        """The verdict as a JSON document."""
+        return {
+            "repository": self.manifest.repository,
+            "digest": self.manifest.digest,
+            "tags": list(self.manifest.tags),
+            "goes": self.is_removed,
+            "because": self.reason,
+        }
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What happens to every manifest."""
+class PrunePlan:
+    """A verdict on each manifest of a registry, and what it follows from."""
 
-    verdicts: tuple[Verdict, ...]  # those that go come first, in the order of removal
-    seen: Mapping[str, date]  # what the next clean-up has to know
-
-    @property
-    def going(self) -> tuple[Held, ...]:
-        """What goes: a release before what it names, a part before its whole."""
-        return tuple(verdict.held for verdict in self.verdicts if verdict.goes)
+    contents: RegistryContents
+    uses: Sequence[Use]
+    policy: Prune
+    today: date
+    verdicts: tuple[Verdict, ...]  # the removed ones first, in the order of removal
 
     @property
-    def freed(self) -> int:
-        """The bytes that nothing needs any more once all of that is gone."""
+    def removed(self) -> tuple[StoredManifest, ...]:
+        """The manifests to remove: a release before its images, a part before its whole."""
+        return tuple(verdict.manifest for verdict in self.verdicts if verdict.is_removed)
+
+    @property
+    def first_seen(self) -> dict[str, date]:
+        """The state for the next run: when each manifest was first seen without a release."""
+        names = [verdict.manifest.pinned for verdict in self.verdicts if verdict.is_unnamed]
+        return {name: self.contents.first_seen.get(name, self.today) for name in names}
+
+    @property
+    def freed_bytes(self) -> int:
+        """The bytes that only removed manifests need."""
         kept = {
-            digest for verdict in self.verdicts if not verdict.goes for digest in verdict.held.blobs
+            digest
+            for verdict in self.verdicts
+            if not verdict.is_removed
+            for digest in verdict.manifest.blobs
         }
-        lost = {digest: size for held in self.going for digest, size in held.blobs.items()}
-        return sum(size for digest, size in lost.items() if digest not in kept)
+        blobs = {digest: size for each in self.removed for digest, size in each.blobs.items()}
+        return sum(size for digest, size in blobs.items() if digest not in kept)
+
+    def with_releases(self, releases: Mapping[str, Release]) -> PrunePlan:
+        """The plan for a registry that also has these releases."""
+        contents = replace(self.contents, releases={**self.contents.releases, **releases})
+        return make_plan(contents, self.uses, self.policy, self.today)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """The verdicts as a table: repository, tags (without any the digest), what happens, why."""
+        """The verdicts as rows of a table: repository, tags or digest, verdict, reason."""
         return [
             (
-                verdict.held.repository,
-                ", ".join(_short(tag) for tag in verdict.held.tags) or verdict.held.digest[:19],
-                "goes" if verdict.goes else "stays",
-                verdict.because,
+                verdict.manifest.repository,
+                verdict.manifest.label,
+                "remove" if verdict.is_removed else "keep",
+                verdict.reason,
             )
             for verdict in self.verdicts
         ]
 
     def to_json(self) -> dict[str, object]:
-        """The verdicts for a machine, and the bytes that are freed."""
-        verdicts = [
-            {
-                "repository": verdict.held.repository,
-                "digest": verdict.held.digest,
-                "tags": list(verdict.held.tags),
-                "goes": verdict.goes,
-                "because": verdict.because,
-            }
-            for verdict in self.verdicts
-        ]
-        return {"manifests": verdicts, "freed_bytes": self.freed}
+        """The plan as a JSON document."""
+        verdicts = [verdict.to_json() for verdict in self.verdicts]
+        return {"manifests": verdicts, "freed_bytes": self.freed_bytes}
 
 
-def subject_of(tag: str) -> str:
-    """The digest that a tag of cosign's, or of a list of referrers, stands for, or ""."""
-    found = _SUBJECT.fullmatch(tag)
-    return f"sha256:{found[1]}" if found else ""
+def make_plan(
+    contents: RegistryContents, uses: Sequence[Use], policy: Prune, today: date
+) -> PrunePlan:
+    """Decide about every manifest of a registry.
 
-
-def decide(registered: Registered, uses: Sequence[Use], policy: Prune, today: date) -> Outcome:
-    """Decide for every manifest.
-
-    Releases X.Y.Z stay for ever, of each other line the newest. What is in use stays, and so does
-    all that a staying release names, and what belongs to it. What no release names may be a push
-    under way: it stays for some days after it was first seen.
+    Kept are: releases X.Y.Z, the newest releases of each other line, everything in use, and all that
+    a kept release names, with what is attached to it. A manifest that no release names may belong to
+    a push that has not ended: it is kept for some days after it was first seen.
     """
-    decision = _Decision(registered, uses, policy, today)
-    verdicts = [decision.verdict(held) for held in registered.held]
-    seen = {
-        verdict.held.pinned: registered.seen.get(verdict.held.pinned, today)
-        for verdict in verdicts
-        if verdict.orphan
-    }
-    return Outcome(tuple(sorted(verdicts, key=decision.order)), seen)
-
-
-def state(seen: Mapping[str, date]) -> str:
-    """The text that is kept in the registry between two clean-ups."""
-    return (
-        json.dumps(
-            {"seen": {pinned: day.isoformat() for pinned, day in sorted(seen.items())}}, indent=2
-        )
-        + "\n"
+    decision = _Decision(contents, uses, policy, today)
+    verdicts = [decision.verdict(manifest) for manifest in contents.manifests]
+    return PrunePlan(
+        contents, uses, policy, today, tuple(sorted(verdicts, key=decision.removal_order))
     )
 
 
-def read_state(text: str, *, file: str) -> dict[str, date]:
-    """Read it again; raise RegistryError when it is none."""
+def subject_of(tag: str) -> str:
+    """The digest that a tag of cosign's, or of a list of referrers, belongs to, else ""."""
+    match = _SUBJECT.fullmatch(tag)
+    return f"sha256:{match[1]}" if match else ""
+
+
+def release_digests(release: Release) -> frozenset[str]:
+    """The digests of everything that a release names."""
+    return frozenset(digest for _, _, digest in release.content.values())
+
+
+def dump_state(first_seen: Mapping[str, date]) -> str:
+    """The state that the registry keeps for the next run, as text."""
+    seen = {pinned: day.isoformat() for pinned, day in sorted(first_seen.items())}
+    return json.dumps({"seen": seen}, indent=2) + "\n"
+
+
+def parse_state(text: str, *, file: str) -> dict[str, date]:
+    """The state that an earlier run has written; raise RegistryError when it is invalid."""
     try:
         return {pinned: date.fromisoformat(day) for pinned, day in json.loads(text)["seen"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RegistryError(
-            f"read {file}: it is not what a clean-up wrote ({type(error).__name__}: {error})",
-            hint="delete it: what no release names is then counted from today",
+            f"cannot read {file}: it is not the state of an earlier run "
+            f"({type(error).__name__}: {error})",
+            hint="delete it: manifests that no release names then count as first seen today",
         ) from error
 
 
 class _Reason(NamedTuple):
-    goes: bool
-    because: str
+    is_removed: bool
+    text: str
 
 
-def _stays(because: str) -> _Reason:
-    return _Reason(goes=False, because=because)
+def _keep(text: str) -> _Reason:
+    return _Reason(is_removed=False, text=text)
 
 
-def _goes(because: str) -> _Reason:
-    return _Reason(goes=True, because=because)
+def _remove(text: str) -> _Reason:
+    return _Reason(is_removed=True, text=text)
 
 
 class _Decision:
-    """What the verdicts of one clean-up follow from, computed once."""
+    """What the verdicts follow from, computed once."""
 
     def __init__(
-        self, registered: Registered, uses: Sequence[Use], policy: Prune, today: date
+        self, contents: RegistryContents, uses: Sequence[Use], policy: Prune, today: date
     ) -> None:
-        self.registered = registered
+        self.contents = contents
         self.days = policy.days
         self.today = today
-        self.used = {digest: use.who for use in reversed(uses) for digest in use.digests}
-        self.known = {(held.repository, held.digest): held for held in registered.held}
-        self.releases = _releases(registered, uses, policy)
-        self.naming: dict[str, list[str]] = {}  # the versions that name a digest, newest first
+        self.users = {digest: use.user for use in reversed(uses) for digest in use.digests}
+        self.manifests = {(each.repository, each.digest): each for each in contents.manifests}
+        self.releases = _decide_releases(contents, uses, policy)
+        self.versions: dict[str, list[str]] = {}  # that name a digest, the newest first
         for version in self.releases:
-            for digest in digests(registered.releases[version]):
-                self.naming.setdefault(digest, []).append(version)
+            for digest in release_digests(contents.releases[version]):
+                self.versions.setdefault(digest, []).append(version)
 
-    def verdict(self, held: Held, asked: frozenset[str] = frozenset()) -> Verdict:
-        """What happens to a manifest.
-
-        `asked` are the manifests that this is decided for, so that no circle is followed.
-        """
-        own = self._by_itself(held)
-        if own and not own.goes:
-            return Verdict(held, *own)
-        wholes = [self.verdict(whole, asked | {held.digest}) for whole in self._wholes(held, asked)]
+    def verdict(self, manifest: StoredManifest, parts: frozenset[str] = frozenset()) -> Verdict:
+        """The verdict on a manifest; parts are those that ask for it, so that a cycle ends."""
+        own = self._own_reason(manifest)
+        if own and not own.is_removed:
+            return Verdict(manifest, *own)
+        parts |= {manifest.digest}
+        wholes = [self.verdict(whole, parts) for whole in self._wholes(manifest, parts)]
         if wholes:
-            decisive = min(wholes, key=lambda whole: whole.goes)
-            because = (
-                f"belongs to {_name(decisive.held)}, which {'goes' if decisive.goes else 'stays'}"
-            )
-            return Verdict(held, decisive.goes, because, decisive.orphan)
-        return Verdict(held, *own) if own else self._orphan(held)
+            # One whole that is kept keeps the part.
+            whole = min(wholes, key=lambda verdict: verdict.is_removed)
+            label = whole.manifest.label.partition(", ")[0]
+            reason = f"belongs to {label}, which is {'removed' if whole.is_removed else 'kept'}"
+            return Verdict(manifest, whole.is_removed, reason, whole.is_unnamed)
+        return Verdict(manifest, *own) if own else self._unnamed(manifest)
 
-    def order(self, verdict: Verdict) -> tuple[bool, int, int, tuple[str, ...], str]:
-        """What goes comes first, in the order of repositories, and a part before its whole."""
-        held = verdict.held
-        repository = self.registered.repositories.index(held.repository)
-        return not verdict.goes, repository, -self._depth(held), held.tags, held.digest
+    def removal_order(self, verdict: Verdict) -> tuple[bool, int, int, tuple[str, ...], str]:
+        """The removed manifests first, by repository, and a part before its whole."""
+        manifest = verdict.manifest
+        repository = self.contents.repositories.index(manifest.repository)
+        depth = self._depth(manifest)
+        return not verdict.is_removed, repository, -depth, manifest.tags, manifest.digest
 
-    def _wholes(self, held: Held, asked: frozenset[str]) -> list[Held]:
-        """What a manifest belongs to, of what is in the registry."""
-        wanted = [(held.repository, digest) for digest in sorted(held.of - asked - {held.digest})]
-        return [self.known[key] for key in wanted if key in self.known]
+    def _wholes(self, manifest: StoredManifest, parts: frozenset[str]) -> list[StoredManifest]:
+        """The manifests of the registry that a manifest belongs to."""
+        keys = [(manifest.repository, digest) for digest in sorted(manifest.belongs_to - parts)]
+        return [self.manifests[key] for key in keys if key in self.manifests]
 
-    def _depth(self, held: Held, asked: frozenset[str] = frozenset()) -> int:
-        wholes = self._wholes(held, asked)
-        return max((1 + self._depth(whole, asked | {held.digest}) for whole in wholes), default=0)
+    def _depth(self, manifest: StoredManifest, parts: frozenset[str] = frozenset()) -> int:
+        parts |= {manifest.digest}
+        wholes = self._wholes(manifest, parts)
+        return max((1 + self._depth(whole, parts) for whole in wholes), default=0)
 
-    def _by_itself(self, held: Held) -> _Reason | None:
-        """What its uses and the releases say of a manifest, whatever it belongs to."""
-        if who := self.used.get(held.digest):
-            return _stays(f"in use: {who}")
-        if held.repository == self.registered.repositories[0]:
-            if STATE in held.tags:
-                return _stays("what this clean-up remembers")
-            reasons = [self.releases[tag] for tag in held.tags if tag in self.releases]
-            return min(reasons, key=lambda reason: reason.goes, default=None)
-        versions = self.naming.get(held.digest, [])
-        if staying := [version for version in versions if not self.releases[version].goes]:
-            return _stays(f"named by {_listed(staying)}")
-        return (
-            _goes(f"named by nothing but {_listed(versions)}, which goes too") if versions else None
-        )
+    def _own_reason(self, manifest: StoredManifest) -> _Reason | None:
+        """What uses and releases say of a manifest, whatever it belongs to."""
+        if user := self.users.get(manifest.digest):
+            return _keep(f"in use: {user}")
+        if manifest.repository == self.contents.repositories[0]:
+            if STATE in manifest.tags:
+                return _keep("the state for the next run")
+            reasons = [self.releases[tag] for tag in manifest.tags if tag in self.releases]
+            return min(reasons, key=lambda reason: reason.is_removed, default=None)
+        versions = self.versions.get(manifest.digest, [])
+        if kept := [version for version in versions if not self.releases[version].is_removed]:
+            return _keep(f"named by {_listed(kept)}")
+        return _remove(f"named only by {_listed(versions)}, removed too") if versions else None
 
-    def _orphan(self, held: Held) -> Verdict:
-        first = self.registered.seen.get(held.pinned, self.today)
-        goes = (self.today - first).days >= self.days
-        because = f"no release names it, seen since {first}"
-        return Verdict(
-            held, goes, because if goes else f"{because}: less than {self.days} days", orphan=True
-        )
+    def _unnamed(self, manifest: StoredManifest) -> Verdict:
+        first = self.contents.first_seen.get(manifest.pinned, self.today)
+        is_removed = (self.today - first).days >= self.days
+        reason = f"no release names it, first seen on {first}"
+        if not is_removed:
+            reason += f": less than {self.days} days"
+        return Verdict(manifest, is_removed, reason, is_unnamed=True)
 
 
-def _releases(registered: Registered, uses: Iterable[Use], policy: Prune) -> dict[str, _Reason]:
-    """What happens to each release, newest first."""
-    keep = {"develop": policy.develop, "candidate": policy.candidate}
-    left = dict(keep)
+def _decide_releases(
+    contents: RegistryContents, uses: Iterable[Use], policy: Prune
+) -> dict[str, _Reason]:
+    """The verdict on each release, the newest first."""
+    limits = {"develop": policy.develop, "candidate": policy.candidate}
+    counts = dict.fromkeys(limits, 0)
     reasons: dict[str, _Reason] = {}
-    for version in sorted(registered.releases, key=semver.Version.parse, reverse=True):
+    for version in sorted(contents.releases, key=semver.Version.parse, reverse=True):
         line = _line(version)
         if not line:
-            because = (
-                "of no line that is cleaned up" if "-" in version else "releases stay for ever"
+            is_final = "-" not in version
+            reasons[version] = _keep(
+                "releases are kept" if is_final else "of no line that is pruned"
             )
-            reasons[version] = _stays(because)
-        elif left[line]:
-            left[line] -= 1
-            reasons[version] = _stays(f"one of the newest {keep[line]} of {line}")
+            continue
+        counts[line] += 1
+        limit = limits[line]
+        if counts[line] <= limit:
+            reasons[version] = _keep(f"one of the newest {limit} of {line}")
         else:
-            reasons[version] = _goes(f"older than the newest {keep[line]} of {line}")
-    ours = {held.digest for held in registered.held}
+            reasons[version] = _remove(f"older than the newest {limit} of {line}")
+    stored = {manifest.digest for manifest in contents.manifests}
     for use in uses:
-        for version in _versions(use.version, use.digests & ours, registered.releases):
-            reasons[version] = _stays(f"in use: {use.who}")
+        for version in _used_versions(use.version, use.digests & stored, contents.releases):
+            reasons[version] = _keep(f"in use: {use.user}")
     return reasons
 
 
-def _versions(version: str, used: frozenset[str], releases: Mapping[str, Release]) -> list[str]:
-    """The releases that a use may be of: its version's if that names all that is used, else all that do."""
-    having = [name for name, release in releases.items() if used <= digests(release)]
-    if version in having:
+def _used_versions(
+    version: str, digests: frozenset[str], releases: Mapping[str, Release]
+) -> list[str]:
+    """The releases that are in use: the version if it names all digests, else each that does."""
+    versions = [name for name, release in releases.items() if digests <= release_digests(release)]
+    if version in versions:
         return [version]
-    return having if used else []
+    return versions if digests else []
 
 
 def _line(version: str) -> str:
-    """The line that a version comes from: develop, candidate, or "" for others, which stay."""
+    """The line of a version, develop or candidate; "" for others, which are kept."""
     name, _, number = (semver.Version.parse(version).prerelease or "").partition(".")
     return _LINES.get(name, "") if number.isdecimal() else ""
 
 
-def digests(release: Release) -> frozenset[str]:
-    """The digests of all that a release names."""
-    return frozenset(digest for _, _, digest in release.content.values())
-
-
-def _name(held: Held) -> str:
-    return _short(held.tags[0]) if held.tags else held.digest[:19]
-
-
 def _short(tag: str) -> str:
-    """A tag as people read it: one that holds a whole digest is cut."""
-    subject = subject_of(tag)
-    return f"{tag[:19]}…{tag[len('sha256-') + 64 :]}" if subject else tag
+    """A tag for a table: a digest in it is cut."""
+    return f"{tag[:19]}…{tag[len('sha256-') + 64 :]}" if subject_of(tag) else tag
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _listed(versions: Sequence[str]) -> str:
+    more = len(versions) - _LISTED
+    return ", ".join(versions[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -45,24 +45,23 @@ def prune(  # each is a flag
 
     declaration = files.load_declaration()
     registry = Registry(declaration.registry.address)
-    uses = pruning.in_use(declaration, without or (), in_use or ())
-    found = pruning.look(declaration, registry, uses, datetime.now(UTC).date())
-    going = found.outcome.going
+    uses = pruning.find_uses(declaration, without or (), in_use or ())
+    plan = pruning.plan(declaration, registry, uses, datetime.now(UTC).date())
     if json_:
-        console.data(found.outcome.to_json())
-    found.say(registry.address)
+        console.data(plan.to_json())
+    pruning.print_plan(plan, registry.address)
     if dry_run or not (yes or prompt.is_interactive()):
         console.say(
             "nothing is removed"
             + ("" if dry_run else ": nobody is here to be asked, and --yes is not said")
         )
         return
-    if going:
+    if plan.removed:
         prompt.confirm("clean the registry up", "prune", yes=yes)
-    pruning.act(declaration, registry, found)
+    pruning.prune(registry, plan)
     if collect:
-        pruning.collect(engines.ensure(), declaration)
-    elif going:
+        pruning.collect_garbage(engines.ensure(), declaration)
+    elif plan.removed:
         console.say(
             "the registry frees their bytes when it next collects; --collect does that in the local one"
         )

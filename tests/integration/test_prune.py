@@ -14,6 +14,7 @@ from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
+from delivery.retention.policy import PrunePlan
 from tests.integration.conftest import free_port
 from tests.registries import write_layout
 
@@ -87,16 +88,15 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
         tmp_path / "pushing", image.repository, "key-pushing", lambda _line: None
     )
 
-    def look(days: int = 0) -> pruning.Found:
-        uses = pruning.in_use(declared, list(declared.environments), (), tmp_path)
-        return pruning.look(declared, registry, uses, TODAY + timedelta(days=days))
+    def plan(days: int = 0) -> PrunePlan:
+        uses = pruning.find_uses(declared, list(declared.environments), (), tmp_path)
+        return pruning.plan(declared, registry, uses, TODAY + timedelta(days=days))
 
     before = volume_bytes(engine, declared)
-    found = look()
-    assert (
-        len(found.outcome.going) == 5
-    )  # the release, its chart, its image, what is attached to that, and the list
-    assert pruning.act(declared, registry, found) == 5
+    first = plan()
+    # The release, its chart, its image, what is attached to the image, and the list of that.
+    assert len(first.removed) == 5
+    assert pruning.prune(registry, first) == 5
     assert registry.fetch(image.repository, image.digest) is None
     assert catalog.versions(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
     for release in kept:
@@ -104,19 +104,19 @@ def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
         assert registry.blob(one.repository, _layer(registry, one))
         assert len(registry.referrers(one.repository, one.digest)) == 1
     assert registry.digest(image.repository, "key-pushing") == pushing
-    pruning.collect(engine, declared)
+    pruning.collect_garbage(engine, declared)
     assert before - volume_bytes(engine, declared) > 2_000_000
     for release in kept:
         (one,) = release.images.values()
         assert registry.blob(one.repository, _layer(registry, one))
-    assert look(6).outcome.going == ()
-    later = look(7)
-    assert [held.digest for held in later.outcome.going] == [pushing]
-    pruning.act(declared, registry, later)
+    assert plan(6).removed == ()
+    later = plan(7)
+    assert [manifest.digest for manifest in later.removed] == [pushing]
+    pruning.prune(registry, later)
     assert registry.digest(image.repository, "key-pushing") == ""
 
 
 def _layer(registry: Registry, image: ReleasedPart) -> str:
-    held = registry.fetch(image.repository, image.digest)
-    assert held
-    return str(held.manifest["layers"][0]["digest"])
+    manifest = registry.fetch(image.repository, image.digest)
+    assert manifest
+    return str(manifest.manifest["layers"][0]["digest"])

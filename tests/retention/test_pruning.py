@@ -1,4 +1,4 @@
-"""All of a registry is looked at, and all that is in use, before anything is removed."""
+"""All of a registry, and all uses of it, are read before anything is removed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
+from delivery.retention.policy import PrunePlan
 from tests.registries import FakeRegistry, serving, sha256
 
 TODAY = date(2026, 11, 21)
@@ -31,8 +32,8 @@ def no_pause(_seconds: float) -> None:
 
 
 @dataclass
-class House:
-    """A registry with releases in it, and what is asked of it."""
+class PrunedRegistry:
+    """A registry with releases in it, and the requests that it gets."""
 
     registry: FakeRegistry
     client: Registry
@@ -41,7 +42,7 @@ class House:
     seen: list[str]
 
     def image(self, repository: str, content: str, *tags: str) -> str:
-        """Push something to a repository; its digest."""
+        """Push a manifest with these tags; return its digest."""
         layers = [Blob("x/y", content.encode())]
         for tag in tags:
             self.client.push_artifact(
@@ -56,7 +57,7 @@ class House:
         )
 
     def release(self, version: str, app: str = "") -> Release:
-        """Publish a release of an app, a base image and a chart, the app with something attached to it."""
+        """Publish a release; its app has an SBOM."""
         app = app or version
         image = self.image("api-rest", f"app {app}", f"key-{app}", version)
         self.attach("api-rest", image, f"sbom of {app}")
@@ -83,16 +84,17 @@ class House:
         catalog.push(self.client, made)
         return made
 
-    def look(
-        self, today: date = TODAY, without: Sequence[str] | None = None, in_use: Sequence[str] = ()
-    ) -> pruning.Found:
-        left_out = self.declaration.environments if without is None else without
-        uses = pruning.in_use(self.declaration, list(left_out), in_use, self.root)
-        return pruning.look(self.declaration, self.client, uses, today)
+    def plan(
+        self, days: int = 0, without: Sequence[str] | None = None, in_use: Sequence[str] = ()
+    ) -> PrunePlan:
+        """The plan so many days later, by default without asking any environment."""
+        names = self.declaration.environments if without is None else without
+        uses = pruning.find_uses(self.declaration, list(names), in_use, self.root)
+        return pruning.plan(self.declaration, self.client, uses, TODAY + timedelta(days=days))
 
-    def act(self, found: pruning.Found) -> int:
+    def prune(self, plan: PrunePlan) -> int:
         self.seen.clear()
-        return pruning.act(self.declaration, self.client, found)
+        return pruning.prune(self.client, plan)
 
     def tags(self, repository: str) -> set[str]:
         return {tag for known, tag in self.registry.tags if known == repository}
@@ -101,114 +103,116 @@ class House:
 @pytest.fixture(params=[False, True], ids=["without-referrers-api", "with-referrers-api"])
 def sample(
     request: pytest.FixtureRequest, declaration: Declaration, tmp_path: Path
-) -> Iterator[House]:
+) -> Iterator[PrunedRegistry]:
     registry = FakeRegistry(referrers=request.param)
     with serving(registry) as (address, seen):
         declared = declaration.with_registry(address).model_copy(
             update={"prune": Prune(develop=1, candidate=1, days=7)}
         )
-        yield House(registry, Registry(address, pause=no_pause), declared, tmp_path, seen)
+        yield PrunedRegistry(registry, Registry(address, pause=no_pause), declared, tmp_path, seen)
 
 
-def test_what_an_old_release_alone_needs_is_removed_whole_and_nothing_else(sample: House) -> None:
+def test_only_what_an_old_release_alone_needs_is_removed(sample: PrunedRegistry) -> None:
     old, new = sample.release("1.0.0-dev.1"), sample.release("1.0.0-dev.2")
     sample.seen.clear()
-    found = sample.look()
+    plan = sample.plan()
     assert {line.split()[0] for line in sample.seen} == {"GET"}  # looking changes nothing
-    assert sample.act(found) == len(found.outcome.going)
-    again = sample.look().outcome
-    assert (again.going, again.seen) == ((), {})
+    assert sample.prune(plan) == len(plan.removed)
+    again = sample.plan()
+    assert (again.removed, again.first_seen) == ((), {})
     assert sample.tags("release") == {"1.0.0-dev.2"}
     assert catalog.find(sample.client, "1.0.0-dev.2") == new
     assert sample.tags("platform-chart") == {"1.0.0-dev.2", "key-1.0.0-dev.2"}
     assert sample.tags("base-image") == {"base"}
-    left = {digest for repository, digest in sample.registry.manifests if repository == "api-rest"}
+    digests = {
+        digest for repository, digest in sample.registry.manifests if repository == "api-rest"
+    }
     image = new.images["api-rest"].digest
     sbom = sample.client.referrers(f"{sample.client.address}/api-rest", image)[0].digest
-    assert {image, sbom} <= left
-    assert old.images["api-rest"].digest not in left
-    assert len(left) == (2 if sample.registry.referrers else 3)  # the list of what is attached
+    assert {image, sbom} <= digests
+    assert old.images["api-rest"].digest not in digests
+    assert len(digests) == (2 if sample.registry.referrers else 3)  # the list of attachments
 
 
-def test_releases_are_removed_first_then_charts_then_images(sample: House) -> None:
+def test_releases_are_removed_first_then_charts_then_images(sample: PrunedRegistry) -> None:
     sample.release("1.0.0-dev.1")
     sample.release("1.0.0-dev.2")
-    sample.act(sample.look())
+    sample.prune(sample.plan())
     order = [line.split("/")[2] for line in sample.seen if line.startswith("DELETE")]
     assert order == sorted(order, key=["release", "platform-chart", "api-rest", "base-image"].index)
     assert len(set(order)) == 3
 
 
-def test_a_clean_up_that_is_cut_off_leaves_whole_releases_and_is_finished_by_the_next(
-    sample: House,
+def test_an_interrupted_run_leaves_whole_releases_and_the_next_run_ends_it(
+    sample: PrunedRegistry,
 ) -> None:
     sample.release("1.0.0-dev.1")
     kept = sample.release("1.0.0-dev.2")
-    found = sample.look()
-    for held in found.outcome.going[:3]:
-        sample.client.delete(held.repository, held.digest)
+    plan = sample.plan()
+    for manifest in plan.removed[:3]:
+        sample.client.delete(manifest.repository, manifest.digest)
     assert sample.tags("release") == {"1.0.0-dev.2"}
-    sample.act(sample.look())
-    later = sample.look(today=TODAY + timedelta(days=8))
-    sample.act(later)
+    sample.prune(sample.plan())
+    later = sample.plan(days=8)
+    sample.prune(later)
     assert sample.tags("api-rest") >= {"1.0.0-dev.2"}
     assert "1.0.0-dev.1" not in sample.tags("api-rest")
     assert sample.client.digest(f"{sample.client.address}/api-rest", kept.images["api-rest"].digest)
 
 
-def test_what_is_released_while_it_cleans_up_stays(sample: House) -> None:
+def test_a_release_published_meanwhile_is_kept(sample: PrunedRegistry) -> None:
     sample.release("1.0.0-dev.1", app="same")
     sample.release("1.0.0-dev.2")
-    found = sample.look()
+    plan = sample.plan()
     late = sample.release("1.0.0", app="same")
-    assert sample.act(found) < len(found.outcome.going)
+    assert sample.prune(plan) < len(plan.removed)
     assert sample.client.digest(f"{sample.client.address}/api-rest", late.images["api-rest"].digest)
 
 
-def test_a_push_under_way_is_left_alone_for_some_days_that_are_counted_in_the_registry(
-    sample: House,
+def test_a_push_that_has_not_ended_is_kept_for_some_days(
+    sample: PrunedRegistry,
 ) -> None:
     pushed = sample.image("api-rest", "pushed", "key-pushed")
     sample.attach("api-rest", pushed, "sbom")
-    first = sample.look()
-    assert first.outcome.going == ()
-    sample.act(first)
+    first = sample.plan()
+    assert first.removed == ()
+    sample.prune(first)
     assert sample.tags("release") == {"prune-state"}
-    assert sample.look(today=TODAY + timedelta(days=6)).outcome.going == ()
-    sample.act(sample.look(today=TODAY + timedelta(days=7)))
+    assert sample.plan(days=6).removed == ()
+    sample.prune(sample.plan(days=7))
     assert sample.tags("api-rest") == set()
 
 
 @pytest.mark.parametrize("immutable", [False, True])
-def test_its_memory_is_one_manifest_whatever_changes(sample: House, *, immutable: bool) -> None:
+def test_the_state_is_one_manifest(sample: PrunedRegistry, *, immutable: bool) -> None:
     sample.registry.immutable = immutable
     for number in range(3):
         sample.image("api-rest", f"pushed {number}", f"key-{number}")
-        sample.act(sample.look(today=TODAY + timedelta(days=number)))
+        sample.prune(sample.plan(days=number))
     assert (
         len([digest for repository, digest in sample.registry.manifests if repository == "release"])
         == 1
     )
-    assert len(sample.look().registered.seen) == 3
+    assert len(sample.plan().contents.first_seen) == 3
 
 
-def test_what_has_not_changed_is_not_written_again(sample: House) -> None:
+def test_an_unchanged_state_is_not_written_again(sample: PrunedRegistry) -> None:
     sample.image("api-rest", "pushed", "key")
-    sample.act(sample.look())
-    sample.act(sample.look())
+    sample.prune(sample.plan())
+    sample.prune(sample.plan())
     assert {line.split()[0] for line in sample.seen} == {"GET"}
 
 
-def test_a_registry_that_deletes_nothing_is_an_error(sample: House) -> None:
+def test_a_registry_that_deletes_nothing_is_an_error(sample: PrunedRegistry) -> None:
     sample.release("1.0.0-dev.1")
     sample.release("1.0.0-dev.2")
     sample.registry.deletes = False
     with pytest.raises(RegistryError, match="answered 405") as caught:
-        sample.act(sample.look())
+        sample.prune(sample.plan())
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in caught.value.hint
 
 
-def test_parts_of_an_index_stay_and_go_with_it(sample: House) -> None:
+def test_parts_of_an_index_are_removed_with_it(sample: PrunedRegistry) -> None:
     sample.release("1.0.0")
     part = json.dumps({"schemaVersion": 2, "layers": []}).encode()
     index = json.dumps({"schemaVersion": 2, "manifests": [{"digest": sha256(part)}]}).encode()
@@ -218,80 +222,80 @@ def test_parts_of_an_index_stay_and_go_with_it(sample: House) -> None:
             content,
         )
     sample.registry.tags["api-rest", "many-platforms"] = sha256(index)
-    assert sample.look().outcome.going == ()
-    sample.act(sample.look())
-    outcome = sample.look(today=TODAY + timedelta(days=7)).outcome
-    assert [held.digest for held in outcome.going] == [sha256(part), sha256(index)]
+    assert sample.plan().removed == ()
+    sample.prune(sample.plan())
+    removed = sample.plan(days=7).removed
+    assert [manifest.digest for manifest in removed] == [sha256(part), sha256(index)]
 
 
-def test_what_is_attached_to_something_attached_goes_with_it(sample: House) -> None:
+def test_an_attachment_of_an_attachment_is_removed_too(sample: PrunedRegistry) -> None:
     old = sample.release("1.0.0-dev.1").images["api-rest"].digest
     sample.release("1.0.0-dev.2")
-    bill = sample.client.referrers(f"{sample.client.address}/api-rest", old)[0].digest
-    signature = sample.attach("api-rest", bill, "signature of the bill")
-    assert signature in {held.digest for held in sample.look().outcome.going}
+    sbom = sample.client.referrers(f"{sample.client.address}/api-rest", old)[0].digest
+    signature = sample.attach("api-rest", sbom, "signature of the SBOM")
+    assert signature in {manifest.digest for manifest in sample.plan().removed}
 
 
-def test_what_says_itself_what_it_is_attached_to_is_believed_where_no_list_has_it(
-    sample: House,
+def test_an_attachment_that_no_list_has_is_known_by_its_subject(
+    sample: PrunedRegistry,
 ) -> None:
     old = sample.release("1.0.0-dev.1").images["api-rest"].digest
     sample.release("1.0.0-dev.2")
     layers, repository = [Blob("x/y", b"z")], f"{sample.client.address}/api-rest"
     lone = sample.client.push_artifact(repository, Artifact("x/y", layers, subject=old), tag="lone")
     sample.registry.tags.pop(("api-rest", old.replace(":", "-")), None)
-    assert lone in {held.digest for held in sample.look().outcome.going}
+    assert lone in {manifest.digest for manifest in sample.plan().removed}
 
 
-def test_cosigns_tags_stay_with_what_they_sign(sample: House) -> None:
+def test_a_tag_of_cosign_is_kept_with_its_image(sample: PrunedRegistry) -> None:
     image = sample.release("1.0.0").images["api-rest"].digest
     sample.image("api-rest", "signature", f"{image.replace(':', '-')}.sig")
-    assert sample.look(today=TODAY + timedelta(days=99)).outcome.going == ()
+    assert sample.plan(days=99).removed == ()
 
 
 @pytest.mark.parametrize(
     ("tag", "message"),
     [
         ("1.0.0", r"release:1\.0\.0: it is none of ours"),
-        ("latest", "latest is no version"),
-        ("prune-state", "not what a clean-up wrote"),
+        ("latest", "not a version: latest"),
+        ("prune-state", "not the state of an earlier run"),
     ],
 )
-def test_what_cannot_be_read_beside_the_releases_stops_it(
-    sample: House, tag: str, message: str
+def test_an_unknown_artifact_among_the_releases_is_an_error(
+    sample: PrunedRegistry, tag: str, message: str
 ) -> None:
     sample.image("release", "something else", tag)
     with pytest.raises((DeclarationError, RegistryError), match=message):
-        sample.look()
+        sample.plan()
 
 
-def test_the_release_of_this_clone_stays(sample: House) -> None:
+def test_the_release_of_this_clone_is_kept(sample: PrunedRegistry) -> None:
     old = sample.release("1.0.0-dev.1")
     sample.release("1.0.0-dev.2")
     file = sample.root / ".delivery" / "release.json"
     file.parent.mkdir()
     file.write_text(old.to_json())
-    found = sample.look()
-    assert found.outcome.going == ()
-    assert found.uses[0].who == ".delivery/release.json"
+    plan = sample.plan()
+    assert plan.removed == ()
+    assert plan.uses[0].user == ".delivery/release.json"
 
 
-def test_releases_that_are_said_to_be_in_use_stay(sample: House, tmp_path: Path) -> None:
+def test_a_release_that_is_passed_as_in_use_is_kept(sample: PrunedRegistry, tmp_path: Path) -> None:
     old = sample.release("1.0.0-dev.1")
     sample.release("1.0.0-dev.2")
-    (tmp_path / "told.json").write_text(old.to_json())
-    assert sample.look(in_use=[str(tmp_path / "told.json")]).outcome.going == ()
+    (tmp_path / "used.json").write_text(old.to_json())
+    assert sample.plan(in_use=[str(tmp_path / "used.json")]).removed == ()
 
 
 @pytest.mark.parametrize("content", [None, "{}", b"\xff"])
-def test_a_file_in_use_that_is_no_release_stops_it(
-    sample: House, tmp_path: Path, content: str | bytes | None
+def test_an_invalid_file_in_use_is_an_error(
+    sample: PrunedRegistry, tmp_path: Path, content: str | bytes | None
 ) -> None:
-    file = tmp_path / "told.json"
+    file = tmp_path / "used.json"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DeclarationError, match=r"read .*told\.json"):
-        sample.look(in_use=[str(file)])
+    with pytest.raises(DeclarationError, match=r"read .*used\.json"):
+        sample.plan(in_use=[str(file)])
 
 
 class Cluster:
@@ -351,7 +355,7 @@ class FakeKubernetes:
 
 
 @pytest.fixture
-def cluster(sample: House, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(sample: PrunedRegistry, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = FakeHelm.cluster = FakeKubernetes.cluster = Cluster()
     environments = {
         "staging": Environment(contexts=("staging", "other"), namespace="n", values="v")
@@ -373,74 +377,82 @@ def as_manifest(release: Release) -> str:
     return f"kind: Pod\nspec:\n  image: {release.images['api-rest'].pinned}\n"
 
 
-@pytest.mark.parametrize("told_by", ["values", "manifest"])
-def test_what_an_environment_may_roll_back_to_stays(
-    sample: House, cluster: Cluster, told_by: str
+@pytest.mark.parametrize("named_in", ["values", "manifest"])
+def test_each_revision_of_an_environment_is_kept(
+    sample: PrunedRegistry, cluster: Cluster, named_in: str
 ) -> None:
     old, older, _new = (sample.release(f"1.0.0-dev.{number}") for number in (2, 1, 3))
-    for one in (older, old):
-        told: dict[str, Any] = (
-            {"values": as_values(one)} if told_by == "values" else {"manifest": as_manifest(one)}
+    for release in (older, old):
+        content: dict[str, Any] = (
+            {"values": as_values(release)}
+            if named_in == "values"
+            else {"manifest": as_manifest(release)}
         )
-        cluster.add("staging", "platform-chart-0.1.0", **told)
-    found = sample.look(without=())
-    assert found.outcome.going == ()
-    assert [use.who for use in found.uses] == [
+        cluster.add("staging", "platform-chart-0.1.0", **content)
+    plan = sample.plan(without=())
+    assert plan.removed == ()
+    assert [use.user for use in plan.uses] == [
         "staging (staging), revision 1",
         "staging (staging), revision 2",
     ]
 
 
-def test_a_revisions_chart_tells_which_release_it_is(sample: House, cluster: Cluster) -> None:
+def test_the_chart_of_a_revision_selects_its_release(
+    sample: PrunedRegistry, cluster: Cluster
+) -> None:
     releases = [sample.release(f"1.0.0-dev.{number}", app="same") for number in (1, 2, 3)]
     cluster.add("staging", "platform-chart-1.0.0-dev.1", values=as_values(releases[0]))
-    found = sample.look(without=())
-    assert [use.version for use in found.uses] == ["1.0.0-dev.1"]
-    assert [held.tags for held in found.outcome.going if held.repository.endswith("/release")] == [
-        ("1.0.0-dev.2",)
-    ]
+    plan = sample.plan(without=())
+    assert [use.version for use in plan.uses] == ["1.0.0-dev.1"]
+    assert [
+        manifest.tags for manifest in plan.removed if manifest.repository.endswith("/release")
+    ] == [("1.0.0-dev.2",)]
 
 
-def test_every_context_of_an_environment_is_asked(sample: House, cluster: Cluster) -> None:
+def test_every_context_of_an_environment_is_asked(sample: PrunedRegistry, cluster: Cluster) -> None:
     old = sample.release("1.0.0-dev.1")
     sample.release("1.0.0-dev.2")
     cluster.contexts = ["staging", "other", "else"]
     cluster.add("other", "platform-chart-0.1.0", values=as_values(old))
-    assert sample.look(without=()).outcome.going == ()
+    assert sample.plan(without=()).removed == ()
 
 
-def test_an_environment_that_does_not_answer_stops_it(sample: House, cluster: Cluster) -> None:
+def test_an_environment_that_does_not_answer_is_an_error(
+    sample: PrunedRegistry, cluster: Cluster
+) -> None:
     cluster.down = {"staging"}
     with pytest.raises(
-        DeployError, match=r"ask staging \(staging\) what it runs: it does not answer"
+        DeployError, match=r"cannot ask staging \(staging\) what it runs: it does not answer"
     ) as caught:
-        sample.look(without=())
+        sample.plan(without=())
     assert "--without staging" in caught.value.hint
-    assert sample.look(without=("staging",)).outcome.going == ()
+    assert sample.plan(without=("staging",)).removed == ()
 
 
-def test_an_environment_that_is_not_known_here_stops_it(sample: House, cluster: Cluster) -> None:
+def test_an_environment_without_a_kube_context_is_an_error(
+    sample: PrunedRegistry, cluster: Cluster
+) -> None:
     cluster.contexts = ["else"]
     with pytest.raises(
         DeployError, match=r"kubeconfig has none of its contexts \(staging, other\)"
     ) as caught:
-        sample.look(without=())
+        sample.plan(without=())
     assert "--without staging" in caught.value.hint
 
 
-def test_an_environment_that_is_not_declared_cannot_be_left_out(sample: House) -> None:
+def test_an_undeclared_environment_is_an_error(sample: PrunedRegistry) -> None:
     with pytest.raises(DeclarationError, match="look for the environment stagign"):
-        sample.look(without=("stagign",))
+        sample.plan(without=("stagign",))
 
 
-def test_programs_are_not_fetched_for_nothing(
-    sample: House, monkeypatch: pytest.MonkeyPatch
+def test_without_environments_no_program_is_installed(
+    sample: PrunedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(name: str) -> str:
         raise AssertionError(name)
 
     monkeypatch.setattr(programs, "ensure", refuse)
-    sample.look()
+    sample.plan()
 
 
 class Runner:
@@ -470,12 +482,12 @@ class Runner:
         self.done.append(f"start {name}")
 
 
-def collected(sample: House, runner: Runner) -> str:
+def collected(sample: PrunedRegistry, runner: Runner) -> str:
     runner.port = urlsplit(f"//{sample.declaration.registry.address}").port or 80
-    return pruning.collect(cast("Engine", runner), sample.declaration)
+    return pruning.collect_garbage(cast("Engine", runner), sample.declaration)
 
 
-def test_the_local_registry_is_stopped_collected_and_started_again(sample: House) -> None:
+def test_the_local_registry_is_stopped_while_garbage_is_collected(sample: PrunedRegistry) -> None:
     runner = Runner("sample-registry")
     assert "3 blobs" in collected(sample, runner)
     assert runner.done == [
@@ -485,7 +497,7 @@ def test_the_local_registry_is_stopped_collected_and_started_again(sample: House
     ]
 
 
-def test_it_is_started_again_whatever_happens(sample: House) -> None:
+def test_the_local_registry_is_started_again_after_an_error(sample: PrunedRegistry) -> None:
     runner = Runner("sample-registry", fails="no space left")
     with pytest.raises(RegistryError, match="no space left"):
         collected(sample, runner)
@@ -495,12 +507,12 @@ def test_it_is_started_again_whatever_happens(sample: House) -> None:
 @pytest.mark.parametrize(
     ("address", "publisher"), [("registry.example.com/team", "sample-registry"), ("", "another")]
 )
-def test_somebody_elses_registry_is_not_stopped(
-    sample: House, address: str, publisher: str
+def test_another_registry_is_not_stopped(
+    sample: PrunedRegistry, address: str, publisher: str
 ) -> None:
     runner = Runner(publisher)
     if address:
         sample = replace(sample, declaration=sample.declaration.with_registry(address))
-    with pytest.raises(DeclarationError, match="no registry that this project started"):
+    with pytest.raises(DeclarationError, match="this project has not started that registry"):
         collected(sample, runner)
     assert runner.done == []

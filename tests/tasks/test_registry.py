@@ -16,10 +16,10 @@ from delivery.host import engines
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.retention import pruning
-from delivery.retention.policy import Held, Outcome, Registered, Use, Verdict
+from delivery.retention.policy import PrunePlan, RegistryContents, StoredManifest, Use, Verdict
 from delivery.tasks import registry
 
-GOES = Held(
+REMOVED = StoredManifest(
     "localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000}
 )
 
@@ -39,21 +39,22 @@ class Done:
 def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     made = Done()
 
-    def in_use(
+    def find_uses(
         _declaration: Declaration, without: list[str], releases: list[str]
     ) -> tuple[Use, ...]:
         made.told = {"without": without, "in_use": releases}
         return ()
 
-    def look(*_: object) -> pruning.Found:
-        outcome = Outcome((Verdict(GOES, made.goes, "no release names it"),), {})
-        return pruning.Found(Registered((), (GOES,), {}, {}), (), date(2026, 11, 21), outcome)
+    def plan(*_: object) -> PrunePlan:
+        contents = RegistryContents((), (REMOVED,), {}, {})
+        verdicts = (Verdict(REMOVED, made.goes, "no release names it"),)
+        return PrunePlan(contents, (), declaration.prune, date(2026, 11, 21), verdicts)
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(pruning, "in_use", in_use)
-    monkeypatch.setattr(pruning, "look", look)
-    monkeypatch.setattr(pruning, "act", lambda *_: made.acted.append("act"))
-    monkeypatch.setattr(pruning, "collect", lambda *_: made.acted.append("collect"))
+    monkeypatch.setattr(pruning, "find_uses", find_uses)
+    monkeypatch.setattr(pruning, "plan", plan)
+    monkeypatch.setattr(pruning, "prune", lambda *_: made.acted.append("prune"))
+    monkeypatch.setattr(pruning, "collect_garbage", lambda *_: made.acted.append("collect"))
     monkeypatch.setattr(engines, "ensure", lambda: None)
     monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", lambda _prompt: made.typed)
@@ -73,7 +74,7 @@ def test_where_nobody_can_be_asked_nothing_is_removed(
     printed = capsys.readouterr().out
     assert "k1" in printed
     assert "no release names it" in printed
-    assert "1 manifests go, with 2.5 MB that nothing else needs" in printed
+    assert "1 manifests to remove: 2.5 MB" in printed
     assert "--yes is not said" in printed
 
 
@@ -81,7 +82,7 @@ def test_where_nobody_can_be_asked_nothing_is_removed(
 def test_yes_is_enough(done: Done, *, terminal: bool) -> None:
     done.terminal = terminal
     run(yes=True)
-    assert done.acted == ["act"]
+    assert done.acted == ["prune"]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -105,18 +106,18 @@ def test_at_a_terminal_it_is_typed(done: Done) -> None:
         run()
     done.typed = "prune"
     run()
-    assert done.acted == ["act"]
+    assert done.acted == ["prune"]
 
 
 def test_nothing_to_remove_is_no_question_but_is_remembered(done: Done) -> None:
     done.terminal, done.goes = True, False
     run()
-    assert done.acted == ["act"]
+    assert done.acted == ["prune"]
 
 
 def test_bytes_are_collected_when_asked(done: Done) -> None:
     run(yes=True, collect=True)
-    assert done.acted == ["act", "collect"]
+    assert done.acted == ["prune", "collect"]
 
 
 def test_flags_that_may_be_said_several_times_reach_the_step(done: Done) -> None:
