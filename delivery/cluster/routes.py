@@ -1,4 +1,7 @@
-"""The routes of the engine's host, by a container in its network: the host need not be this machine, nor we be root."""
+"""Read and change the routes of the engine's host, by a container in its network.
+
+The host need not be this machine, and this process need not be root.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from collections.abc import Sequence
 from delivery.cluster.subnets import Route
 from delivery.host.docker_api import Engine
 
-__all__ = ["allow", "look", "stop"]
+__all__ = ["block", "read", "unblock"]
 
-# Who made a route is a number that the kernel keeps and does not read: this one says that it was us.
+# The kernel keeps a route's protocol and does not use it: this number marks this project's routes.
 _PROTOCOL = "213"
 
 
-def look(engine: Engine, image: str) -> list[Route]:
-    """Every IPv4 route, of every table. image has `ip` in it, as the cluster's node images do."""
+def read(engine: Engine, image: str) -> list[Route]:
+    """Every IPv4 route, of every table. The image needs `ip`, as the cluster's node images do."""
     printed = _ip(engine, image, ["ip", "-4", "-json", "route", "show", "table", "all"])
     return [
         Route(route["dst"], route.get("type", "unicast"), route.get("dev", ""))
@@ -23,15 +26,15 @@ def look(engine: Engine, image: str) -> list[Route]:
     ]
 
 
-def stop(engine: Engine, image: str, subnets: Sequence[str]) -> None:
-    """Stop packets to these subnets at the host. The sender is told, so that it may try again at once."""
+def block(engine: Engine, image: str, subnets: Sequence[str]) -> None:
+    """Stop packets to these subnets at the host; it tells the sender, who may retry at once."""
     if subnets:
         add = [f"ip route add unreachable {subnet} proto {_PROTOCOL}" for subnet in subnets]
         _ip(engine, image, ["sh", "-ec", "\n".join(add)])
 
 
-def allow(engine: Engine, image: str, subnets: Sequence[str]) -> None:
-    """Take away what `stop` set; what somebody else set stays."""
+def unblock(engine: Engine, image: str, subnets: Sequence[str]) -> None:
+    """Remove the routes that `block` set; another program's routes stay."""
     flush = [
         f"ip route flush type unreachable proto {_PROTOCOL} exact {subnet}" for subnet in subnets
     ]

@@ -1,4 +1,4 @@
-"""Subnets that are kept from leaving a host: which routes are in their way, and which are still missing."""
+"""Subnets that must not leave a host: which routes conflict, and which subnets are not blocked."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Route", "in_the_way", "missing"]
+__all__ = ["Route", "conflicting_route", "not_blocked"]
 
-_STOPPING = {"blackhole", "prohibit", "unreachable"}
+_BLOCKING = {"blackhole", "prohibit", "unreachable"}
 
 
 @dataclass(frozen=True)
 class Route:
-    """One route of a host: where to ("default", an address or a subnet), its type, and by which device."""
+    """One route of a host."""
 
-    destination: str
-    kind: str
+    destination: str  # "default", an address or a subnet
+    kind: str  # the type, as iproute2 has it
     device: str = ""
 
     @property
-    def stops(self) -> bool:
-        """Whether it stops packets instead of sending them on."""
-        return self.kind in _STOPPING
+    def is_blocking(self) -> bool:
+        """Whether it stops packets instead of forwarding them."""
+        return self.kind in _BLOCKING
 
     @property
     def network(self) -> ipaddress.IPv4Network:
@@ -32,17 +32,19 @@ class Route:
         )
 
 
-def in_the_way(subnet: str, routes: Sequence[Route]) -> Route | None:
+def conflicting_route(subnet: str, routes: Sequence[Route]) -> Route | None:
     """The route by which this host reaches something in the subnet, or None.
 
-    Ways to everywhere do not count: the default route, and the two halves of everything that some VPNs set instead.
+    The default route does not count, nor do the two halves of it that some VPNs set instead.
     """
-    wanted = ipaddress.IPv4Network(subnet)
-    found = [route for route in routes if not route.stops and route.network.prefixlen > 1]
-    return next((route for route in found if route.network.overlaps(wanted)), None)
+    requested = ipaddress.IPv4Network(subnet)
+    forwarding = (
+        route for route in routes if not route.is_blocking and route.network.prefixlen > 1
+    )
+    return next((route for route in forwarding if route.network.overlaps(requested)), None)
 
 
-def missing(subnets: Sequence[str], routes: Sequence[Route]) -> list[str]:
-    """The subnets whose packets no route of exactly them stops."""
-    stopped = {str(route.network) for route in routes if route.stops}
-    return [subnet for subnet in subnets if subnet not in stopped]
+def not_blocked(subnets: Sequence[str], routes: Sequence[Route]) -> list[str]:
+    """The subnets without a blocking route of exactly the same addresses."""
+    blocked = {str(route.network) for route in routes if route.is_blocking}
+    return [subnet for subnet in subnets if subnet not in blocked]

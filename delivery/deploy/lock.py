@@ -68,7 +68,7 @@ class Lock:
 def acquire(
     kubernetes: Kubernetes, name: str, *, seconds: int, pause: float = RETRY_SECONDS
 ) -> Iterator[Lock]:
-    """Hold the Lease of this name while the body runs; wait at most `seconds` for another holder."""
+    """Hold the Lease of this name while the body runs; wait so long for another holder."""
     quick = kubernetes.within(REQUEST_SECONDS)
     lease, lock = _acquire(kubernetes, name, seconds, pause)
     ended = threading.Event()

@@ -269,7 +269,7 @@ def _grace(container: Container) -> float | None:
         return 0
     if container.reason in _GRACE_SECONDS:
         return _GRACE_SECONDS[container.reason]
-    # Between two restarts it runs, or has just ended: only the number of restarts says that it fails.
+    # Between restarts it runs or has just ended: only the number of restarts says that it fails.
     failing = container.restarts >= _MAX_RESTARTS
     return 0 if failing and container.reason not in {"Waiting", "PodInitializing"} else None
 

@@ -54,7 +54,7 @@ def upgrade(
 
 
 def write_files(target: Target, chart: Chart, root: Path = ROOT) -> ChartFiles:
-    """Write the files for helm; raise DeclarationError when the environment's values are missing."""
+    """Write the files for helm; raise DeclarationError without the environment's values."""
     values = files.output(f"values-{target.name}.json", root=root)
     values.write_text(json.dumps(chart.values, indent=2) + "\n", encoding="utf-8")
     environment = _environment_values(target, chart, root)
@@ -66,7 +66,7 @@ def write_files(target: Target, chart: Chart, root: Path = ROOT) -> ChartFiles:
 
 
 def _environment_values(target: Target, chart: Chart, root: Path) -> Path:
-    """The environment's values: the packaged chart's if they are in its folder, else this clone's."""
+    """The environment's values: of the packaged chart if they are in its folder, else the clone's."""
     declared = Path(target.environment.values)
     if chart.packed is None or not declared.is_relative_to(chart.folder):
         if not (root / declared).is_file():

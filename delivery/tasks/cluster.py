@@ -62,5 +62,5 @@ def status(_context: Context, json_: bool = False) -> None:
     console.say(f"context        {found.context}")
     console.say(f"node image     {found.image}, {found.way}")
     console.say(
-        f"subnets        {'kept on this host' if found.kept else 'not kept here; `./run inv cluster.up` mends it'}"
+        f"subnets        {'kept on this host' if found.kept else 'not kept here; `./run inv cluster.up` repairs it'}"
     )

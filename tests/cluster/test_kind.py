@@ -1,4 +1,4 @@
-"""kind is told what is declared, on the engine that is meant; what it says is understood."""
+"""kind gets the declared cluster and the right engine; its output becomes a hint."""
 
 import json
 from pathlib import Path
@@ -15,40 +15,42 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 
 
-class Machine:
-    """An engine with one node, of whatever cluster is asked for."""
+class FakeEngine:
+    """An engine with one node."""
 
     environment = {"DOCKER_HOST": "unix:///engine.sock"}  # noqa: RUF012  # as the engine's own
 
     def labelled(self, label: str) -> list[SimpleNamespace]:
         assert label == "io.x-k8s.kind.cluster=sample"
-        attrs = {"State": {"StartedAt": "2026-11-21T15:00:00.5Z"}}
         return [
             SimpleNamespace(
                 name="sample-worker",
                 labels={"io.x-k8s.kind.role": "worker"},
                 status="exited",
-                attrs=attrs,
+                attrs={"State": {"StartedAt": "2026-11-21T15:00:00.5Z"}},
             )
         ]
 
 
 @pytest.fixture
 def program() -> Kind:
-    return Kind("kind", cast("Engine", Machine()))
+    return Kind("kind", cast("Engine", FakeEngine()))
 
 
-def test_the_declaration_becomes_kinds_own_file(declaration: Declaration) -> None:
-    told = json.loads(kind.config("sample", declaration.cluster))
-    assert told["networking"] == {"podSubnet": "198.18.0.0/17", "serviceSubnet": "198.18.128.0/17"}
-    assert told["nodes"] == [
+def test_the_declared_cluster_becomes_kinds_configuration(declaration: Declaration) -> None:
+    config = json.loads(kind.config("sample", declaration.cluster))
+    assert config["networking"] == {
+        "podSubnet": "198.18.0.0/17",
+        "serviceSubnet": "198.18.128.0/17",
+    }
+    assert config["nodes"] == [
         {"role": "control-plane"},
         {"role": "worker", "labels": {"shipay.com.br/capacity-type": "spot"}},
         {"role": "worker", "labels": {}},
     ]
 
 
-def test_knows_what_kind_calls_the_nodes(declaration: Declaration) -> None:
+def test_node_names_are_kinds(declaration: Declaration) -> None:
     assert kind.node_names("sample", declaration.cluster) == [
         "sample-control-plane",
         "sample-worker",
@@ -56,33 +58,26 @@ def test_knows_what_kind_calls_the_nodes(declaration: Declaration) -> None:
     ]
 
 
-def test_nodes_are_found_running_or_not(program: Kind) -> None:
+def test_stopped_nodes_are_listed(program: Kind) -> None:
     assert program.nodes("sample") == [
         Node("sample-worker", "worker", "exited", "2026-11-21T15:00:00.5Z")
     ]
 
 
-def test_talks_to_the_engine_that_is_meant(program: Kind, fp: FakeProcess) -> None:
+def test_kind_uses_the_given_engine(program: Kind, fp: FakeProcess) -> None:
     fp.register(["kind", "get", "kubeconfig", "--name", "sample"], stdout="apiVersion: v1")
     assert program.kubeconfig("sample") == "apiVersion: v1"
     assert program.environment["DOCKER_HOST"] == "unix:///engine.sock"
     assert program.environment["KIND_EXPERIMENTAL_PROVIDER"] == "docker"
 
 
-def test_a_cluster_that_cannot_be_made_says_what_to_do(program: Kind, fp: FakeProcess) -> None:
-    argv = [
-        "kind",
-        "create",
-        "cluster",
-        "--name",
-        "sample",
-        "--config",
-        "sample.json",
-        "--image",
-        "node:1",
-    ]
+def test_a_cluster_that_cannot_be_created_is_an_error_with_a_hint(
+    program: Kind, fp: FakeProcess
+) -> None:
+    argv = ["kind", "create", "cluster", "--name", "sample"]
+    argv += ["--config", "sample.json", "--image", "node:1"]
     fp.register(argv, stdout=" ✗ Preparing nodes\nwrite: no space left on device", returncode=1)
-    with pytest.raises(ClusterError, match="make the cluster sample") as caught:
+    with pytest.raises(ClusterError, match="cannot create the cluster sample") as caught:
         program.create("sample", Path("sample.json"), "node:1", print)
     assert "no space left" in caught.value.details
     assert caught.value.hint.startswith("free disk space")
@@ -91,14 +86,14 @@ def test_a_cluster_that_cannot_be_made_says_what_to_do(program: Kind, fp: FakePr
 @pytest.mark.parametrize(
     ("output", "hint"),
     [
-        ("could not find a log line that matches", "nodes are privileged containers"),
-        ("failed to create fsnotify watcher: too many open files", "as root: sysctl fs.inotify"),
+        ("could not find a log line that matches", "use another engine: nodes are"),
         (
-            "could not find an available, non-overlapping IPv4 address pool: all predefined address pools",
-            "the engine has",
+            "failed to create fsnotify watcher: too many open files",
+            "run as root: sysctl fs.inotify",
         ),
-        ("who knows", "the lines above are kind's own"),
+        ("could not find a pool: all predefined address pools", "free a subnet"),
+        ("something else", "fix what kind's lines above say"),
     ],
 )
-def test_what_kind_prints_is_understood(output: str, hint: str) -> None:
+def test_the_hint_follows_from_kinds_output(output: str, hint: str) -> None:
     assert kind.hint_for(output).startswith(hint)

@@ -1,4 +1,4 @@
-"""Routes are read as iproute2 prints them, and only ours are taken away."""
+"""Routes are read as iproute2 prints them, and only this project's are removed."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -9,14 +9,14 @@ from delivery.cluster import routes
 from delivery.cluster.subnets import Route
 from delivery.host.docker_api import Engine
 
-# As iproute2 6.1 prints them; a usual route has no type.
+# As iproute2 6.1 prints them; a unicast route has no type.
 PRINTED = """[{"dst":"default","gateway":"192.0.2.1","dev":"eth0","flags":[]},
 {"type":"unreachable","dst":"198.18.0.0/17","dev":"lo","protocol":"213","flags":[]},
 {"type":"local","dst":"127.0.0.1","dev":"lo","table":"local","protocol":"kernel","scope":"host","flags":[]}]"""
 
 
 class Host:
-    """An engine whose containers print what they are told to, and do nothing."""
+    """An engine whose containers print this text, and do nothing."""
 
     def __init__(self, printed: str = "") -> None:
         self.printed = printed
@@ -31,12 +31,12 @@ class Host:
 
 
 def test_reads_every_route() -> None:
-    assert routes.look(cast("Engine", Host(PRINTED)), "node:1") == [
+    assert routes.read(cast("Engine", Host(PRINTED)), "node:1") == [
         Route("default", "unicast", "eth0"),
         Route("198.18.0.0/17", "unreachable", "lo"),
         Route("127.0.0.1", "local", "lo"),
     ]
-    assert routes.look(cast("Engine", Host()), "node:1") == []
+    assert routes.read(cast("Engine", Host()), "node:1") == []
 
 
 ADD = (
@@ -48,13 +48,13 @@ FLUSH = "ip route flush type unreachable proto 213 exact 10.1.0.0/16"
 @pytest.mark.parametrize(
     ("change", "subnets", "ran"),
     [
-        (routes.stop, ["10.1.0.0/16", "10.2.0.0/16"], [ADD]),
-        (routes.stop, [], []),
-        (routes.allow, ["10.1.0.0/16"], [FLUSH]),
+        (routes.block, ["10.1.0.0/16", "10.2.0.0/16"], [ADD]),
+        (routes.block, [], []),
+        (routes.unblock, ["10.1.0.0/16"], [FLUSH]),
     ],
-    ids=["stop", "nothing to stop", "allow"],
+    ids=["block", "nothing to block", "unblock"],
 )
-def test_routes_bear_our_mark_and_only_those_are_taken_away(
+def test_routes_are_marked_and_only_marked_ones_are_removed(
     change: Callable[[Engine, str, list[str]], None], subnets: list[str], ran: list[str]
 ) -> None:
     host = Host()

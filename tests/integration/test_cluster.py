@@ -1,4 +1,4 @@
-"""A cluster of one node goes the whole way: made, pulled into, stopped, mended, removed."""
+"""A cluster of one node is created, used, stopped, repaired and removed."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from delivery import process
 from delivery.cluster import local_cluster, routes
-from delivery.cluster.subnets import missing
+from delivery.cluster.subnets import not_blocked
 from delivery.errors import EngineError
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 @pytest.fixture(scope="module")
 def small(project: Declaration) -> Declaration:
-    """The project with a cluster of its own: one node, in another part of the range that the project's is in."""
+    """The project with another cluster: one node, and other subnets."""
     name = f"delivery-test-{uuid.uuid4().hex[:8]}"
     cluster = Cluster(
         node=project.cluster.node, pods="198.19.0.0/20", services="198.19.16.0/20", workers={}
@@ -34,7 +34,7 @@ def small(project: Declaration) -> Declaration:
 def cluster(
     engine: Engine, small: Declaration, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[local_cluster.Cluster]:
-    """That cluster, made; gone when the module's tests are done."""
+    """That cluster, removed after the module's tests."""
     before = os.environ.get("KUBECONFIG")
     os.environ["KUBECONFIG"] = str(tmp_path_factory.mktemp("kube") / "config")
     try:
@@ -47,34 +47,34 @@ def cluster(
 
 
 def kubectl(cluster: local_cluster.Cluster, *arguments: str) -> str:
-    """Ask by the context that `up` wrote to the user's kubeconfig."""
+    """Run kubectl with the context that `up` wrote to the user's kubeconfig."""
     argv = [cluster.kubectl, "--context", cluster.context, *arguments]
     return process.capture(argv, doing=f"kubectl {arguments[0]}", timeout=180)
 
 
-def test_its_node_is_ready_by_the_context_in_the_kubeconfig(cluster: local_cluster.Cluster) -> None:
+def test_the_node_is_ready_by_the_context_in_the_kubeconfig(cluster: local_cluster.Cluster) -> None:
     assert kubectl(cluster, "get", "nodes", "--no-headers").split()[:2] == [
         f"{cluster.name}-control-plane",
         "Ready",
     ]
-    found = local_cluster.status(cluster.engine, cluster.declaration)
-    assert [(one.role, one.state, one.ready) for one in found.nodes] == [
+    status = local_cluster.status(cluster.engine, cluster.declaration)
+    assert [(node.role, node.state, node.ready) for node in status.nodes] == [
         ("control-plane", "running", "ready")
     ]
-    assert found.kept
+    assert status.kept
 
 
-def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(
+def test_a_packet_for_a_missing_pod_does_not_leave_the_host(
     cluster: local_cluster.Cluster,
 ) -> None:
-    assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
+    assert not_blocked(cluster.subnets, routes.read(cluster.engine, cluster.image)) == []
     with pytest.raises(EngineError, match=r"No route to host|unreachable|Couldn't connect"):
         cluster.engine.execute(
             f"{cluster.name}-control-plane",
             ["curl", "--silent", "--show-error", "http://198.19.15.254:9"],
         )
     with pytest.raises(EngineError, match=r"No route to host|unreachable"):
-        cluster.engine.run_once(
+        cluster.engine.once(
             cluster.image,
             ["ip", "route", "get", "198.19.15.254"],
             network="host",
@@ -82,21 +82,13 @@ def test_a_packet_for_a_pod_that_is_not_there_goes_no_further_than_the_host(
         )
 
 
-def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: local_cluster.Cluster) -> None:
+def test_a_pod_runs_an_image_of_the_local_registry(cluster: local_cluster.Cluster) -> None:
     release = lifecycle.released()
-    assert release, "`inv push` goes before these tests"
-    # The image has no shell, and no sleep either.
-    rest = ["/usr/bin/python3", "-c", "import time; time.sleep(3600)"]
-    kubectl(
-        cluster,
-        "run",
-        "pulled",
-        "--image",
-        release.images["api-rest"].pinned,
-        "--command",
-        "--",
-        *rest,
-    )
+    assert release, "run `inv push` before these tests"
+    # The image has no shell and no sleep.
+    sleep = ["/usr/bin/python3", "-c", "import time; time.sleep(3600)"]
+    image = release.images["api-rest"].pinned
+    kubectl(cluster, "run", "pulled", "--image", image, "--command", "--", *sleep)
     kubectl(cluster, "wait", "--for=condition=Ready", "--timeout=120s", "pod/pulled")
     pod: dict[str, Any] = json.loads(kubectl(cluster, "get", "pod", "pulled", "--output=json"))
     assert pod["status"]["containerStatuses"][0]["imageID"].endswith(
@@ -104,11 +96,11 @@ def test_a_pod_runs_what_was_pushed_to_the_local_registry(cluster: local_cluster
     )
 
 
-def test_its_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> None:
+def test_the_registry_is_known_to_be_in_use(cluster: local_cluster.Cluster) -> None:
     _, _, port = cluster.declaration.registry.address.partition("/")[0].partition(":")
-    found = cluster.engine.publishers().get(int(port))
-    assert found
-    assert cluster.name in local_cluster.clusters_pulling_from(cluster.engine, found[0])
+    publisher = cluster.engine.publishers().get(int(port))
+    assert publisher
+    assert cluster.name in local_cluster.clusters_pulling_from(cluster.engine, publisher[0])
 
 
 def test_a_second_up_changes_nothing(
@@ -120,22 +112,24 @@ def test_a_second_up_changes_nothing(
     assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}")[0].id == before
 
 
-def test_a_node_that_was_killed_is_started_again_with_what_ran_there(
+def test_a_killed_node_is_started_again_with_its_pods(
     cluster: local_cluster.Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     container = cluster.engine.container(f"{cluster.name}-control-plane")
     assert container
     container.kill()
-    routes.allow(cluster.engine, cluster.image, cluster.subnets)  # as a reboot does
+    routes.unblock(cluster.engine, cluster.image, cluster.subnets)  # as a reboot does
     local_cluster.up(cluster.engine, cluster.declaration)
     assert f"{cluster.name}-control-plane started; all ready" in capsys.readouterr().out
-    assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == []
+    assert not_blocked(cluster.subnets, routes.read(cluster.engine, cluster.image)) == []
     assert "pulled" in kubectl(cluster, "get", "pods", "--output=name")
 
 
-def test_down_leaves_nothing_behind(cluster: local_cluster.Cluster) -> None:
+def test_down_removes_nodes_routes_note_and_context(cluster: local_cluster.Cluster) -> None:
     local_cluster.down(cluster.engine, cluster.declaration)
     assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}") == []
-    assert missing(cluster.subnets, routes.look(cluster.engine, cluster.image)) == cluster.subnets
+    assert (
+        not_blocked(cluster.subnets, routes.read(cluster.engine, cluster.image)) == cluster.subnets
+    )
     assert cluster.engine.read_note(cluster.note) is None
     assert cluster.context not in Path(os.environ["KUBECONFIG"]).read_text()
