@@ -70,7 +70,7 @@ class Kind:
         return self._capture(argv, f"read the kubeconfig of {cluster}")
 
     def export(self, cluster: str) -> None:
-        """Write the cluster's context to the user's kubeconfig, and make it the current one."""
+        """Write the cluster's context to the user's kubeconfig, and make it the current context."""
         argv = ["export", "kubeconfig", "--name", cluster]
         self._capture(argv, f"write the context kind-{cluster}")
 

@@ -212,7 +212,7 @@ def down(engine: Engine, declaration: Declaration) -> None:
         _check_ownership(cluster)
         note = engine.read_note(cluster.note)
         if note is None:
-            step.done("there is none")
+            step.done("no cluster")
             return
         _delete(cluster, step)
         if engine.image_labels(cluster.image) is not None:
@@ -455,7 +455,7 @@ def _ensure_context(cluster: Cluster) -> str:
     if _context(cluster, cluster.kubeconfig) == _context(cluster, None):
         return "in the kubeconfig"
     cluster.kind.export(cluster.name)
-    return "written to the kubeconfig; it is the current one"
+    return "written to the kubeconfig; it is the current context"
 
 
 def _context(cluster: Cluster, file: Path | None) -> object:

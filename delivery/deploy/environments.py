@@ -19,7 +19,7 @@ _SECONDS = 5.0  # how long a cluster may take to answer
 
 @dataclass(frozen=True)
 class EnvironmentStatus:
-    """What is deployed to an environment, in one context."""
+    """What is deployed to an environment in a context."""
 
     name: str
     context: str

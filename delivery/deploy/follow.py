@@ -122,7 +122,7 @@ class Watch:
 def report(kubernetes: Kubernetes, since: datetime) -> None:
     """Print the pods, the warnings since a moment, and the logs of unhealthy pods.
 
-    A cluster that does not answer is one line: the failure that is reported on matters more.
+    A cluster that does not answer raises nothing, so that it does not hide the failure.
     """
     try:
         _report(kubernetes, since)
@@ -155,7 +155,7 @@ def _print_log(kubernetes: Kubernetes, pod: Pod, container: Container) -> None:
     console.say(kubernetes.log(pod.name, container.name, lines=_LOG_LINES).rstrip())
     if container.restarts:
         log = kubernetes.log(pod.name, container.name, lines=_LOG_LINES, previous=True)
-        if log and not log.startswith("("):  # else the log is not there any more
+        if log and not log.startswith("("):  # else the log is gone
             console.say(f"--- {name}, before its last restart")
             console.say(log.rstrip())
 

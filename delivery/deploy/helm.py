@@ -16,7 +16,7 @@ from delivery.errors import CommandError, DeployError
 
 __all__ = ["RELEASE", "SELECTOR", "ChartFiles", "Helm", "Watcher", "probe"]
 
-RELEASE = "platform"  # the same in every environment: a namespace has one release
+RELEASE = "platform"  # the same in every environment
 SELECTOR = f"app.kubernetes.io/instance={RELEASE}"  # of the objects of the release
 
 _OLDEST = (3, 18)
@@ -32,7 +32,7 @@ class ChartFiles:
     """The files that helm renders a release from."""
 
     chart: Path  # a folder, or a packaged chart
-    values: tuple[Path, ...]  # a later file overrides an earlier one
+    values: tuple[Path, ...]  # a later file overrides an earlier file
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ def probe(program: str) -> tuple[int, int]:
     if version < _OLDEST:
         raise DeployError(
             f"cannot use {program}: it is {printed.strip() or 'no helm'}; 3.18 or newer is needed",
-            hint="install a newer helm, or unset HELM to let this project find one",
+            hint="install a newer helm, or unset HELM to let this project install it",
         )
     return version
 
 
 @dataclass(frozen=True)
 class Helm:
-    """Helm for the release in one namespace."""
+    """Helm for the release in a namespace."""
 
     program: str
     version: tuple[int, int]  # as `probe` returns it
@@ -166,7 +166,7 @@ class Helm:
         )
 
     def _watch(self, argv: Sequence[str], verb: str, watcher: Watcher) -> None:
-        watcher.tick()  # the reason to end helm may already be there
+        watcher.tick()  # the reason to end helm may already exist
         process.stream(
             self._argv(argv),
             doing=f"{verb} {RELEASE}",

@@ -12,7 +12,7 @@ from delivery.errors import DeclarationError
 __all__ = ["History", "Revision", "describe"]
 
 _ROLLED_BACK = re.compile(r"Rollback to (\d+)")
-# Helm's own description of a revision that was deployed without one.
+# The descriptions that helm itself writes.
 _HELMS_OWN = frozenset(("Install complete", "Upgrade complete"))
 
 
@@ -50,10 +50,10 @@ class History:
         return next((each for each in self.revisions if each.number == number), None)
 
     def rollback_target(self, requested: int = 0) -> Revision:
-        """The requested revision, or the last successful one before what is deployed.
+        """The requested revision, or the last successful revision before what is deployed.
 
-        A second rollback goes one revision further back: a revision that is a rollback counts as
-        the revision that it repeats. Raises DeclarationError when there is no such revision.
+        A second rollback goes further back: a revision that is a rollback counts as the revision
+        that it repeats. Raises DeclarationError when there is no such revision.
         """
         deployed = self.deployed
         successful = [each for each in self.revisions if each.status in {"superseded", "deployed"}]
@@ -79,7 +79,7 @@ class History:
         )
 
     def versions(self, revision: Revision) -> dict[str, str]:
-        """The versions in the description of a revision, or of the one that it repeats.
+        """The versions in the description of a revision, or of the revision that it repeats.
 
         Empty where helm wrote the description.
         """
@@ -96,7 +96,7 @@ class History:
         return f"{revision.number} ({versions}, {revision.updated:%Y-%m-%d %H:%M:%S})"
 
     def _origin(self, revision: Revision) -> int:
-        """The number of the revision that this one is, or repeats."""
+        """The number of this revision, or of the revision that it repeats."""
         number = revision.number
         while (source := self.find(number)) and (match := _ROLLED_BACK.match(source.description)):
             number = int(match[1])

@@ -104,7 +104,7 @@ def contents_of_clone(
 ) -> Contents:
     """The clone's images and chart: each named by its next version and its key.
 
-    Unchanged bytes keep their previous name, so that an image has one name.
+    Unchanged bytes keep their previous name, so that an image has a single name.
     """
     folder, next_versions = declaration.chart.folder, _next_versions(declaration)
     keys = {name: images[name].key for name in declaration.components() if name in images}
@@ -148,7 +148,7 @@ def _chart_version(revision: Revision) -> str:
 def _find_published(
     declaration: Declaration, environment: str, digests: Mapping[str, str], revision: Revision
 ) -> Release | None:
-    """The published release with a revision's bytes; of several, one of the environment's line."""
+    """The published release with a revision's bytes, preferably of the environment's line."""
     address = declaration.registry.address
     if not is_reachable(address):
         return None

@@ -53,7 +53,7 @@ class Kubernetes:
     context: str
     namespace: str
     kubeconfig: Path | None = None  # None: the user's own
-    seconds: float = 120  # how long one command may take, with all its requests
+    seconds: float = 120  # how long a command may take, with all its requests
 
     def within(self, seconds: float) -> Kubernetes:
         """The same namespace, for commands that may take this long at most."""
@@ -99,7 +99,7 @@ class Kubernetes:
     def delete(self, kind: str, names: Iterable[str]) -> None:
         """Delete objects by name; missing ones are ignored.
 
-        The time limit is short, so that a caller is done before another one may take its lease.
+        The time limit is short, so that a caller is done before another deploy may take its lease.
         """
         if listed := list(names):
             argv = ["delete", kind, *listed, "--ignore-not-found", "--wait=false"]
@@ -117,7 +117,7 @@ class Kubernetes:
         return _items(self._run(argv, "compare with the cluster", text=manifest))
 
     def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
-        """The last lines of a container's log, or, in parentheses, why there are none.
+        """The last lines of a container's log, or, in parentheses, why it has none.
 
         previous: of the container before its last restart.
         """

@@ -1,4 +1,4 @@
-"""Read and write the coordination.k8s.io/v1 Lease by which two machines lock one environment."""
+"""Read and write the coordination.k8s.io/v1 Lease by which machines lock an environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 LEASE_SECONDS = 30  # others take over when they have seen no renewal for longer than this
 RENEW_DEADLINE_SECONDS = 14  # without a renewal for this long, the holder stops its work
 STOP_SECONDS = 13  # how long stopping takes at most: noticing the loss, and ending helm
-REQUEST_SECONDS = 5  # how long one request for the Lease may take; two fit before the deadline
+REQUEST_SECONDS = 5  # how long a request for the Lease may take; two fit before the deadline
 RETRY_SECONDS = 2  # between two requests, both to renew and to acquire
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # MicroTime of the API
@@ -36,14 +36,14 @@ _Lease = dict[str, Any]
 
 @dataclass(frozen=True)
 class Holder:
-    """The holder of a Lease, as one version of the Lease has it."""
+    """The holder of a Lease, as a version of the Lease has it."""
 
     name: str  # "" for nobody
     since: datetime | None
     version: str  # the Lease's resourceVersion
 
     def is_same(self, other: Holder) -> bool:
-        """Whether both are one holder, which has not lost the Lease in between."""
+        """Whether both are the same holder, which has not lost the Lease in between."""
         return (self.name, self.since) == (other.name, other.since)
 
     def had_lease_at(self, moment: datetime) -> bool:

@@ -137,7 +137,7 @@ class LockedTarget:
             raise DeployError(f"cannot {action} on {self.target}: {reason}", hint=hint) from error
 
     def test(self) -> None:
-        """Run the chart's tests; when one fails, print their output, and raise DeployError."""
+        """Run the chart's tests; print the output of a failure, and raise DeployError."""
         lines: list[str] = []
 
         def on_line(line: str) -> None:

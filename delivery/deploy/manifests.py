@@ -12,7 +12,7 @@ import yaml
 __all__ = ["Manifest", "changes", "drifted", "leftovers", "objects"]
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml's is ten times as fast
-# Deleting one of these deletes data.
+# Deleting an object of these kinds deletes data.
 _HOLDS_DATA = frozenset(
     ("CustomResourceDefinition", "Namespace", "PersistentVolume", "PersistentVolumeClaim")
 )
@@ -36,7 +36,7 @@ def changes(
     previous_versions: Mapping[str, str],
     requested_versions: Mapping[str, str],
 ) -> str:
-    """What a deploy changes, in one line: versions, then a few objects and hooks by name."""
+    """What a deploy changes, in a line: versions, then a few objects and hooks by name."""
     versions = [
         f"{name} {previous_versions[name]} → {version}"
         for name, version in requested_versions.items()

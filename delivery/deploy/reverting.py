@@ -25,7 +25,7 @@ __all__ = ["roll_back", "verify"]
 def roll_back(
     declaration: Declaration, request: DeployRequest, number: int, options: Options
 ) -> Deployment:
-    """Deploy an earlier revision again: this one, or (0) the last successful one before."""
+    """Deploy an earlier revision again: of this number, or (0) the last that succeeded."""
     environment = choose_environment(declaration, request, "roll back")
     target = connect(declaration, environment, request.context)
     if target.environment.confirm:
@@ -115,7 +115,7 @@ def verify(
 
 
 def _replaced_by_this_clone(target: Target, deployed: Revision, root: Path) -> int | None:
-    """The revision that this clone's last deploy replaced by the deployed one (0: none).
+    """The revision that this clone's last deploy replaced by the deployed revision (0: none).
 
     None if that deploy did not make the deployed revision.
     """

@@ -1,4 +1,4 @@
-"""The rollout: how far workloads are, and which pods cannot become ready however long one waits."""
+"""The rollout: how far workloads are, and which pods cannot become ready."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def read_workload(workload: Mapping[str, Any]) -> Workload:
 
 
 def progress(workloads: Sequence[Workload]) -> str:
-    """How far the rollout is, in one line: each workload that is not ready, else that all are."""
+    """How far the rollout is, in a line: each workload that is not ready, else that all are."""
     waiting = [workload for workload in workloads if not workload.is_ready]
     if workloads and not waiting:
         return "all pods are ready"
@@ -222,7 +222,7 @@ def blockers(
     """What keeps pods from becoming ready.
 
     existing has the UIDs of pods that are older than the deploy. Pods of superseded templates do
-    not count: a Deployment keeps them, healthy or not, until a new one is ready.
+    not count: a Deployment keeps them, healthy or not, until a new pod is ready.
     """
     grace = _GRACE_SECONDS["FailedCreate"]
     blocking = [

@@ -41,7 +41,7 @@ class DeployRequest:
     version: str = ""  # at most one of version, file and plan is given
     file: str = ""  # a release.json
     plan: str = ""  # a plan that `inv plan --file` wrote
-    context: str = ""  # the kube context; "": the kubeconfig's current one
+    context: str = ""  # the kube context; "": the current context of the kubeconfig
     signed: bool = False  # refuse what is not signed, whatever the environment says
     yes: bool = False  # ask nothing
 
@@ -89,7 +89,7 @@ def choose_environment(declaration: Declaration, request: DeployRequest, action:
 
 
 def environment_to_verify(environment: str, plan: str) -> str:
-    """The given environment, or the one of the plan in this file; they must not differ."""
+    """The given environment, or the plan's; they must not differ."""
     if plan:
         return _planned_environment(planning.read(Path(plan)).decision, plan, environment, "verify")
     if not environment:
@@ -100,7 +100,7 @@ def environment_to_verify(environment: str, plan: str) -> str:
 
 
 def _planned_environment(decision: Decision, file: str, environment: str, action: str) -> str:
-    """The environment of a plan; raise DeclarationError for none, or for another given one."""
+    """The environment of a plan; raise DeclarationError if there is none, or if it differs."""
     if not decision.environment:
         raise DeclarationError(
             f"cannot {action} {file}: {decision.because}; it is deployed nowhere",

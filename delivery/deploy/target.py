@@ -56,7 +56,7 @@ class Target:
 
 
 def parse_options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:
-    """The options of these flags; raise DeclarationError when one is no duration."""
+    """The options of these flags; raise DeclarationError for an invalid duration."""
     return Options(
         _parse_seconds(timeout, "--timeout"),
         _parse_seconds(lock_timeout, "--lock-timeout"),
@@ -68,7 +68,7 @@ def _parse_seconds(text: str, flag: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if not match or not int(match[1]):
         raise DeclarationError(
-            f"cannot read {flag}: {text!r} is no duration",
+            f"cannot read {flag}: {text!r} is not a duration",
             hint="write seconds, or a duration such as 90s, 10m or 1h",
         )
     return int(match[1]) * _SECONDS[match[2]]
@@ -91,7 +91,7 @@ def find_environment(declaration: Declaration, name: str) -> Environment:
 def connect(declaration: Declaration, name: str, context: str = "") -> Target:
     """The target of an environment, after its cluster has answered.
 
-    context has to be one of the environment's kube contexts; "" is the kubeconfig's current one.
+    context has to be one of the environment's kube contexts; "" is the current context.
     """
     environment = find_environment(declaration, name)
     helm_program, kubectl_program = programs.ensure("helm"), programs.ensure("kubectl")
@@ -110,7 +110,7 @@ def connect(declaration: Declaration, name: str, context: str = "") -> Target:
 def reachable(
     declaration: Declaration, names: Collection[str], helm_program: str, kubectl_program: str
 ) -> dict[str, list[Target]]:
-    """The targets of each environment, one for each of its contexts in the kubeconfig.
+    """The targets of each environment: its contexts in the kubeconfig.
 
     No cluster is asked.
     """
@@ -134,12 +134,12 @@ def reachable(
 def _check_context(
     name: str, contexts: Sequence[str], context: str, existing: Collection[str]
 ) -> None:
-    """Raise DeclarationError unless the context is one of the environment's, and exists."""
+    """Raise DeclarationError unless the context is the environment's, and exists."""
     allowed = ", ".join(contexts)
     problem = f"cannot use the cluster of {name}"
     if not context:
         raise DeclarationError(
-            f"{problem}: no context given, and the kubeconfig has no current one",
+            f"{problem}: no context given, and the kubeconfig has no current context",
             hint=f"pass --context with one of {allowed}; "
             "`./run inv cluster.up` makes the local cluster",
         )

@@ -84,8 +84,8 @@ def test_reads_durations(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-5", "0", "1.5m", "10 m"])
-def test_other_text_is_no_duration(text: str) -> None:
-    with pytest.raises(DeclarationError, match=r"read --timeout: .* is no duration"):
+def test_other_text_is_not_a_duration(text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"cannot read --timeout: .* is not a duration"):
         parse_options(text, "30m")
-    with pytest.raises(DeclarationError, match=r"read --lock-timeout: .* is no duration"):
+    with pytest.raises(DeclarationError, match=r"cannot read --lock-timeout: .* is not a duration"):
         parse_options("10m", text)

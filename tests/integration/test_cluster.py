@@ -74,7 +74,7 @@ def test_a_packet_for_a_missing_pod_does_not_leave_the_host(
             ["curl", "--silent", "--show-error", "http://198.19.15.254:9"],
         )
     with pytest.raises(EngineError, match=r"No route to host|unreachable"):
-        cluster.engine.once(
+        cluster.engine.run_once(
             cluster.image,
             ["ip", "route", "get", "198.19.15.254"],
             network="host",
