@@ -1,4 +1,4 @@
-"""Look for secrets in files and commits."""
+"""Look for secrets in files and commits, and write the report."""
 
 from __future__ import annotations
 
@@ -10,44 +10,48 @@ from delivery import console
 from delivery.host import programs
 from delivery.project import files, git
 from delivery.project.files import ROOT
-from delivery.scan.findings import Finding
-from delivery.scan.gitleaks import Gitleaks
+from delivery.scan.gitleaks import Finding, Gitleaks
 
-__all__ = ["report", "secrets"]
+__all__ = ["find_secrets", "report"]
 
 
-def secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
-    """The secrets in the files and in the commits of this branch, or of every ref. Writes secrets.json."""
+def find_secrets(root: Path = ROOT, *, everything: bool = False) -> list[Finding]:
+    """The secrets in the files, and in the commits of this branch or of every branch and tag.
+
+    Writes the report.
+    """
     gitleaks = Gitleaks(programs.ensure("gitleaks"), root)
     clone = git.load_clone(root)
     with console.step("secrets in the files") as step:
-        count, found = gitleaks.files()
-        step.done(f"{len(found) or 'none'} in {count} files")
+        count, in_files = gitleaks.files()
+        step.done(f"{len(in_files) or 'none'} in {count} files")
     commits = len(git.history(clone, clone.ref_commits() if everything else ()))
-    whose = "of every ref" if everything else f"of {clone.branch or clone.commit[:12]}"
+    ref = "every ref" if everything else clone.branch or clone.commit[:12]
     with console.step("secrets in the commits") as step:
-        before = gitleaks.commits(everything=everything)
-        step.done(f"{len(before) or 'none'} in {commits} commits {whose}")
+        in_commits = gitleaks.commits(everything=everything)
+        step.done(f"{len(in_commits) or 'none'} in {commits} commits of {ref}")
     if clone.shallow_boundary:
         console.say(
-            f"note: this clone is shallow; `{' '.join(git.DEEPEN)}` fetches the older commits, which were not looked at"
+            "note: this clone is shallow, and its older commits were not scanned; "
+            f"`{' '.join(git.DEEPEN)}` fetches them"
         )
-    looked = {
+    findings = sorted({*in_files, *in_commits})
+    document = {
+        "commit": clone.commit,
         "files": count,
         "commits": commits,
-        "of": whose.removeprefix("of "),
+        "of": ref,
         "shallow": bool(clone.shallow_boundary),
+        "findings": [asdict(finding) for finding in findings],
     }
-    found = sorted({*found, *before})
-    report = {"commit": clone.commit, **looked, "findings": [asdict(finding) for finding in found]}
-    _report(root).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return found
+    _file(root).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return findings
 
 
 def report(root: Path = ROOT) -> str:
-    """The report of the last scan."""
-    return _report(root).read_text(encoding="utf-8")
+    """The text of the last report."""
+    return _file(root).read_text(encoding="utf-8")
 
 
-def _report(root: Path) -> Path:
+def _file(root: Path) -> Path:
     return files.output("scan", "secrets.json", root=root)

@@ -6,7 +6,7 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.errors import ScanError
-from delivery.scan import findings, scanning
+from delivery.scan import scanning
 from delivery.tasks.decorator import task
 
 __all__ = ["secrets"]
@@ -22,14 +22,15 @@ def secrets(_context: Context, history: bool = False, json_: bool = False) -> No
 
     Writes .delivery/scan/secrets.json, without the secrets themselves.
     """
-    found = scanning.secrets(everything=history)
+    findings = scanning.find_secrets(everything=history)
     if json_:
         console.data(scanning.report())
-    if not found:
+    if not findings:
         return
-    console.table("secrets", ("commit", "file", "line", "rule"), findings.finding_rows(found))
+    columns = ("commit", "file", "line", "rule")
+    console.table("secrets", columns, [finding.row() for finding in findings])
     raise ScanError(
-        f"look for secrets: {len(found)} found",
+        f"cannot pass the scan: {len(findings)} secrets found",
         hint="who has a clone has them: revoke or replace them first, then rewrite the history; what is none is let through in "
         "ops/gitleaks.toml (docs/supply-chain.md)",
     )

@@ -54,7 +54,7 @@ def found(repository: Repository, *, everything: bool = False) -> list[tuple[str
     }
     return [
         (messages.get(one.commit, "now"), one.file, one.line, one.rule)
-        for one in scanning.secrets(repository.root, everything=everything)
+        for one in scanning.find_secrets(repository.root, everything=everything)
     ]
 
 
@@ -124,7 +124,7 @@ def test_a_key_is_found_and_markers_without_one_are_not(repository: Repository) 
 
 def test_what_is_no_clone_is_an_error_and_no_clean_one(tmp_path: Path, gitleaks: str) -> None:
     with pytest.raises(DeclarationError, match="it is no git clone"):
-        scanning.secrets(tmp_path)
+        scanning.find_secrets(tmp_path)
     with pytest.raises(CommandError, match="look for secrets in the commits"):
         Gitleaks(gitleaks, tmp_path).commits(everything=False)
 

@@ -441,7 +441,7 @@ def test_an_environment_without_a_kube_context_is_an_error(
 
 
 def test_an_undeclared_environment_is_an_error(sample: PrunedRegistry) -> None:
-    with pytest.raises(DeclarationError, match="look for the environment stagign"):
+    with pytest.raises(DeclarationError, match="cannot find the environment stagign"):
         sample.plan(without=("stagign",))
 
 

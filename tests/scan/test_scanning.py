@@ -1,4 +1,4 @@
-"""Secrets are looked for in the files and in the commits."""
+"""The report has the findings in files and commits."""
 
 import json
 from pathlib import Path
@@ -7,18 +7,17 @@ import pytest
 
 from delivery.host import programs
 from delivery.scan import scanning
-from delivery.scan.findings import Finding
-from delivery.scan.gitleaks import Gitleaks
+from delivery.scan.gitleaks import Finding, Gitleaks
 from tests.repositories import Repository
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     made = Repository(tmp_path / "clone")
-    made.commit("one", "a")
-    made.commit("two", "a")
+    made.commit("first", "a")
+    made.commit("second", "a")
     made.branch("other", "HEAD~1")
-    made.commit("three", "b")
+    made.commit("third", "b")
     made.switch("main")
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(Gitleaks, "files", lambda _: (1, [Finding("", "a", 1, "r")]))
@@ -28,7 +27,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 @pytest.mark.parametrize(
     ("everything", "of", "count"), [(False, "main", 2), (True, "every ref", 3)]
 )
-def test_secrets_are_looked_for_in_files_and_commits(
+def test_findings_in_files_and_commits_are_reported(
     repository: Repository,
     monkeypatch: pytest.MonkeyPatch,
     of: str,
@@ -36,16 +35,16 @@ def test_secrets_are_looked_for_in_files_and_commits(
     *,
     everything: bool,
 ) -> None:
-    told: list[bool] = []
+    requested: list[bool] = []
 
     def commits(_: Gitleaks, *, everything: bool) -> list[Finding]:
-        told.append(everything)
+        requested.append(everything)
         return [Finding("c" * 40, "a", 1, "r"), Finding("", "a", 1, "r")]
 
     monkeypatch.setattr(Gitleaks, "commits", commits)
     expected = [Finding("", "a", 1, "r"), Finding("c" * 40, "a", 1, "r")]
-    assert scanning.secrets(repository.root, everything=everything) == expected
-    assert told == [everything]
+    assert scanning.find_secrets(repository.root, everything=everything) == expected
+    assert requested == [everything]
     report = json.loads((repository.root / ".delivery" / "scan" / "secrets.json").read_text())
     assert {name: report[name] for name in ("files", "commits", "of", "shallow")} == {
         "files": 1,
@@ -57,7 +56,7 @@ def test_secrets_are_looked_for_in_files_and_commits(
     assert len(report["findings"]) == 2
 
 
-def test_a_shallow_clone_is_told(
+def test_a_shallow_clone_is_noted(
     repository: Repository,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -66,9 +65,10 @@ def test_a_shallow_clone_is_told(
     monkeypatch.setattr(Gitleaks, "commits", lambda _, everything: [] if not everything else None)
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
-    scanning.secrets(shallow)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "this clone is shallow; `git fetch --unshallow --tags` fetches the older commits" in said
+    scanning.find_secrets(shallow)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "this clone is shallow" in printed
+    assert "`git fetch --unshallow --tags` fetches them" in printed
     assert (
         json.loads((shallow / ".delivery" / "scan" / "secrets.json").read_text())["shallow"] is True
     )

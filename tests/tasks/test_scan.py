@@ -5,7 +5,7 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from delivery.scan import scanning
-from delivery.scan.findings import Finding
+from delivery.scan.gitleaks import Finding
 from delivery.tasks import scan
 
 MENU = Collection()
@@ -30,7 +30,7 @@ def test_no_secret_is_a_success(
         told.append(everything)
         return []
 
-    monkeypatch.setattr(scanning, "secrets", none)
+    monkeypatch.setattr(scanning, "find_secrets", none)
     assert inv("scan.secrets", *arguments) == 0
     assert told == [everything]
 
@@ -39,20 +39,22 @@ def test_a_secret_is_none(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [Finding("", "a/b", 7, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
-    monkeypatch.setattr(scanning, "secrets", lambda **_: found)
+    monkeypatch.setattr(scanning, "find_secrets", lambda **_: found)
     assert inv("scan.secrets") == 11
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines()]
     assert ["working", "tree", "a/b", "7", "private-key"] in rows
     assert ["c" * 12, "a/b", "3", "private-key"] in rows
-    assert "error: look for secrets: 2 found" in printed.err
+    assert "error: cannot pass the scan: 2 secrets found" in printed.err
     assert "revoke or replace" in " ".join(printed.err.split())
 
 
 def test_a_machine_gets_the_report_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(scanning, "secrets", lambda **_: [Finding("", "a/b", 7, "private-key")])
+    monkeypatch.setattr(
+        scanning, "find_secrets", lambda **_: [Finding("", "a/b", 7, "private-key")]
+    )
     monkeypatch.setattr(scanning, "report", lambda: '{"findings": []}')
     assert inv("scan.secrets", "--json") == 11
     assert capsys.readouterr().out == '{"findings": []}\n'
