@@ -1,4 +1,4 @@
-"""What the files of the subprojects say: their versions, and what of them users get."""
+"""What the subprojects' files say: versions, changelogs, and which paths are published."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ from delivery.project.versions import newest_tag, with_dependencies
 
 __all__ = ["build_changes", "changelogs", "file_versions", "published_paths"]
 
-# A change of these may change what is published: they decide on other files.
-_RULES = (".dockerignore", ".helmignore")
+_IGNORE_FILES = (".dockerignore", ".helmignore")  # they decide what is published
 
 
 def file_versions(declaration: Declaration, root: Path) -> dict[str, str]:
-    """By subproject, the version that its files say: the same in each of its folders."""
-    return {name: _written(declaration, name, root) for name in declaration.subprojects}
+    """The version in each subproject's files: the same in each of its folders."""
+    return {name: _version(declaration, name, root) for name in declaration.subprojects}
 
 
 def published_paths(
     declaration: Declaration, root: Path, paths: Collection[str]
 ) -> dict[str, frozenset[str]]:
-    """By subproject, which of these paths are in what it publishes."""
+    """Those of these paths whose content each subproject publishes."""
     return {
         name: frozenset(
-            path for folder in one.folders for path in _covered(declaration, root, folder, paths)
+            path
+            for folder in subproject.folders
+            for path in _published(declaration, root, folder, paths)
         )
-        for name, one in declaration.subprojects.items()
+        for name, subproject in declaration.subprojects.items()
     }
 
 
 def build_changes(declaration: Declaration, clone: Clone, tags: Collection[Tag]) -> dict[str, str]:
-    """By subproject, how delivery.toml builds its images otherwise than at its last tag."""
+    """How delivery.toml builds a subproject's images differently since its last tag, if it does."""
     last = {name: newest_tag(tags, name) for name in declaration.subprojects}
     commits = {tag.commit for tag in last.values() if tag}
     texts = {commit: git.text_at(clone, commit, "delivery.toml") for commit in commits}
     changes = {
-        name: _changed(declaration, texts[tag.commit], _images(declaration, name), tag.name)
+        name: _build_change(declaration, texts[tag.commit], _images(declaration, name), tag.name)
         for name, tag in last.items()
         if tag
     }
@@ -53,8 +54,11 @@ def build_changes(declaration: Declaration, clone: Clone, tags: Collection[Tag])
 
 
 def changelogs(declaration: Declaration, root: Path) -> dict[str, str]:
-    """By subproject, the text of its changelog, "" where there is none."""
-    return {name: _text(root / one.changelog) for name, one in declaration.subprojects.items()}
+    """The text of each subproject's changelog, "" without one."""
+    return {
+        name: _text(root / subproject.changelog)
+        for name, subproject in declaration.subprojects.items()
+    }
 
 
 def _text(file: Path) -> str:
@@ -64,20 +68,19 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _written(declaration: Declaration, name: str, root: Path) -> str:
+def _version(declaration: Declaration, name: str, root: Path) -> str:
     folders = declaration.subprojects[name].folders
+    chart = declaration.chart.folder
     versions = {
-        folder: _chart_version(root / folder)
-        if folder == declaration.chart.folder
-        else files.read_version(root / folder)
+        folder: (_chart_version if folder == chart else files.read_version)(root / folder)
         for folder in folders
     }
     version = versions[folders[0]]
     if len(set(versions.values())) > 1:
-        each = ", ".join(f"{folder} says {version}" for folder, version in versions.items())
+        each = ", ".join(f"{folder} has {version}" for folder, version in versions.items())
         raise DeclarationError(
-            f"cannot read the version of {name}: its folders do not agree: {each}",
-            hint="one version is for all of them: `./run inv release.prepare` writes it, or correct it by hand",
+            f"cannot read the version of {name}: its folders differ: {each}",
+            hint="write the same version into each, or run `./run inv release.prepare`",
         )
     if not is_version(version):
         raise DeclarationError(
@@ -93,77 +96,72 @@ def _chart_version(folder: Path) -> str:
         return str(yaml.safe_load(text)["version"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"cannot read the version of {folder.name}: Chart.yaml does not say it ({error})",
+            f"cannot read the version of {folder.name}: Chart.yaml has none ({error})",
             hint="write it there as `version: X.Y.Z`",
         ) from error
 
 
-def _covered(
+def _published(
     declaration: Declaration, root: Path, folder: str, paths: Collection[str]
 ) -> Iterable[str]:
-    """Those of these paths that are in what a folder publishes."""
-    inside = {
-        path.removeprefix(f"{folder}/"): path for path in paths if path.startswith(f"{folder}/")
-    }
+    """Those of these paths whose content a folder publishes."""
+    prefix = f"{folder}/"
+    below = {path.removeprefix(prefix): path for path in paths if path.startswith(prefix)}
     if folder == declaration.chart.folder:
-        ignored = ignores.for_chart(root / folder)
+        is_ignored = ignores.for_chart(root / folder)
     elif any(folder in image.folders for image in declaration.images.values()):
-        inside.pop("VERSION", None)  # a build argument, which release.prepare writes
-        ignored = ignores.for_image(root / folder)
+        below.pop("VERSION", None)  # release.prepare writes it; builds get it as an argument
+        is_ignored = ignores.for_image(root / folder)
     else:
-        return inside.values()
-    return [whole for path, whole in inside.items() if path in _RULES or not ignored(path)]
+        return below.values()
+    return [path for name, path in below.items() if name in _IGNORE_FILES or not is_ignored(name)]
 
 
 def _images(declaration: Declaration, name: str) -> list[str]:
-    """The images of a subproject and of all that it is made from."""
+    """The images of a subproject and of all that it is built on."""
     subprojects = with_dependencies(declaration, name)
-    folders = [folder for one in subprojects for folder in declaration.subprojects[one].folders]
+    folders = [folder for name in subprojects for folder in declaration.subprojects[name].folders]
     return [
-        image
+        name
         for folder in folders
-        for image, one in declaration.images.items()
-        if one.context == folder
+        for name, image in declaration.images.items()
+        if image.context == folder
     ]
 
 
-def _changed(declaration: Declaration, text: str | None, images: Sequence[str], tag: str) -> str:
-    """How a tag's delivery.toml builds these images otherwise; "" when it does not."""
+def _build_change(
+    declaration: Declaration, text: str | None, images: Sequence[str], tag: str
+) -> str:
+    """How delivery.toml builds these images differently since a tag, as a clause, or ""."""
     if text is None:
-        return f"there was no delivery.toml at {tag}"
+        return f"delivery.toml did not exist at {tag}"
     try:
-        before = _as_declared(declaration, text)
-        if new := [name for name in images if name not in before.images]:
-            are = "is" if len(new) == 1 else "are"
-            return f"{', '.join(new)} {are} new in delivery.toml since {tag}"
+        old = _old_declaration(declaration, text)
+        if new := [name for name in images if name not in old.images]:
+            verb = "is" if len(new) == 1 else "are"
+            return f"{', '.join(new)} {verb} new in delivery.toml since {tag}"
         differing = [
             name
             for name in images
-            if before.build_arguments(name) != declaration.build_arguments(name)
+            if old.build_arguments(name) != declaration.build_arguments(name)
         ]
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
-        return f"delivery.toml does not say at {tag} how the images were built"
+        return f"delivery.toml of {tag} does not say how the images were built"
     if differing:
         return f"delivery.toml has changed the build arguments of {', '.join(differing)}"
     return ""
 
 
-def _as_declared(declaration: Declaration, text: str) -> Declaration:
-    """Today's declaration with an older one's tables on builds.
+def _old_declaration(declaration: Declaration, text: str) -> Declaration:
+    """The declaration with an older one's tables on builds.
 
-    They are not validated: an older declaration may have other keys, and lack today's.
+    They are not validated: an older declaration may have other keys.
     """
     tables: Mapping[str, dict[str, dict[str, object]]] = tomllib.loads(text)
-    return declaration.model_copy(
-        update={
-            "build": Build.model_construct(None, **tables["build"]),
-            "upstream": {
-                name: Upstream.model_construct(None, **table)
-                for name, table in tables["upstream"].items()
-            },
-            "images": {
-                name: Image.model_construct(None, **table)
-                for name, table in tables["images"].items()
-            },
-        }
-    )
+    models: Mapping[str, type[Upstream | Image]] = {"upstream": Upstream, "images": Image}
+    update: dict[str, object] = {
+        key: {name: model.model_construct(None, **table) for name, table in tables[key].items()}
+        for key, model in models.items()
+    }
+    build = Build.model_construct(None, **tables["build"])
+    return declaration.model_copy(update={"build": build, **update})

@@ -1,1 +1,1 @@
-"""Splits this repository into one a subproject."""
+"""Splits this repository into one for each subproject."""

@@ -1,4 +1,4 @@
-"""Split this repository: one repository a subproject, with its own history and tags."""
+"""Split this repository into one for each subproject, with its history and tags."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from delivery.errors import DeclarationError, did_you_mean
 from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
+from delivery.project.notices import plural, shorten
 
 __all__ = ["history_refs", "renames", "split"]
 
-# What every repository gets from the root of this one.
+# Root files that every repository gets.
 _COMMON = (".gitignore", "LICENSE")
 _COMPOSE = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
-# ops/repos/NAME/ holds the root files of a repository that are not this one's root files.
+# ops/repos/NAME/ has the root files of a repository that differ from this one's.
 _ROOTS = "ops/repos"
-# Where these were earlier: the same history has to give the same commits as before.
+# Former paths of these files: a later split has to give the same commits as an earlier one.
 _FORMER_COMMON = ".editorconfig"
 _FORMER_COMPOSE = "docker-compose.apps.yaml"
 _FORMER_ROOTS = "repos"
 
 
 def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT) -> list[Path]:
-    """Make a repository of each subproject, or of one, under the folder `to`.
+    """Create a repository for each subproject, or for one, in the folder `to`.
 
-    Each has the commits that touch it, its own tags, and no remote; this clone is not changed. The
-    same history gives the same commits, so a later split continues where an earlier one ended.
-    Raises DeclarationError for an unknown subproject, a folder that is not empty or inside of this
-    clone, and a shallow clone.
+    Each has the commits that touch it, its tags, and no remote; this clone does not change. The
+    same history gives the same commits, so that a later split continues an earlier one.
+
+    Raises DeclarationError for an unknown subproject, for a folder that is not empty or is inside
+    this clone, and for a shallow clone.
     """
     if only and only not in declaration.subprojects:
         known = declaration.subprojects
@@ -42,8 +44,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
     clone = git.load_clone(root)
     _check(to, clone)
     if changed := git.changes(root):
-        listed = ", ".join(changed[:3])
-        console.say(f"{len(changed)} uncommitted files get into no repository: {listed}")
+        console.say(f"{plural(changed, 'uncommitted file')} left out: {shorten(changed)}")
     current, refs = history_refs(declaration, clone)
     repositories = list[Path]()
     try:
@@ -58,7 +59,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
                     repository, renames=renames(declaration, name), on_line=step.line
                 )
                 commits, tags = git.log(repository, "HEAD"), git.tags(repository)
-                step.done(f"{repository}, {len(commits)} commits, {len(tags)} tags")
+                step.done(f"{repository}, {plural(commits, 'commit')}, {plural(tags, 'tag')}")
     except BaseException:
         for repository in repositories:
             shutil.rmtree(repository, ignore_errors=True)
@@ -69,7 +70,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
 def renames(declaration: Declaration, name: str) -> dict[str, str]:
     """The paths of a subproject's repository, each with its new path; a folder ends with a slash.
 
-    The only folder of a subproject becomes the root (""); several stay beside each other.
+    A subproject's only folder becomes the root (""); several folders keep their names.
     """
     folders = declaration.subprojects[name].folders
     common = {path: path for path in (*_COMMON, _FORMER_COMMON)}
@@ -81,10 +82,10 @@ def renames(declaration: Declaration, name: str) -> dict[str, str]:
 
 
 def history_refs(declaration: Declaration, clone: git.Clone) -> tuple[str, Mapping[str, str]]:
-    """The branch that a new repository has checked out, and its branches with the refs they come from.
+    """The branch that a new repository has checked out, and the ref of each of its branches.
 
-    The branch is the one checked out here, else the first release branch that exists. Beside it
-    stand the develop and release branches that exist.
+    It has the branch that is checked out here, else the first release branch, and all develop and
+    release branches of this clone.
     """
     flow, branches = declaration.gitflow, clone.branch_refs()
     releases = [name for name in flow.release if name in branches] or flow.release
@@ -94,14 +95,15 @@ def history_refs(declaration: Declaration, clone: git.Clone) -> tuple[str, Mappi
 
 
 def _check(to: Path, clone: git.Clone) -> None:
-    cannot = "cannot split the repository:"
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        state = "is not empty" if to.is_dir() else "is a file"
-        raise DeclarationError(f"{cannot} {to} {state}", hint="name a folder that is new or empty")
-    if to.resolve().is_relative_to(clone.root.resolve()):
-        raise DeclarationError(
-            f"{cannot} {to} is inside of this clone", hint="name a folder elsewhere"
-        )
-    if clone.shallow_boundary:
+    problem, hint = "", "pass a new or empty folder"
+    if to.exists() and not to.is_dir():
+        problem = f"{to} is a file"
+    elif to.exists() and any(to.iterdir()):
+        problem = f"{to} is not empty"
+    elif to.resolve().is_relative_to(clone.root.resolve()):
+        problem, hint = f"{to} is inside this clone", "pass a folder elsewhere"
+    elif clone.shallow_boundary:
+        problem = "this clone is shallow"
         hint = "run `git fetch --unshallow --tags`, then try again"
-        raise DeclarationError(f"{cannot} this clone lacks a part of its history", hint=hint)
+    if problem:
+        raise DeclarationError(f"cannot split the repository: {problem}", hint=hint)

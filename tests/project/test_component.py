@@ -55,7 +55,7 @@ def test_one_that_listens_on_nothing_has_an_image_alone() -> None:
 def test_one_that_is_there_already_is_refused() -> None:
     again = replace(GREETER, name="api-rest")
     with pytest.raises(
-        DeclarationError, match="api-rest to the chart's values: it is a component there already"
+        DeclarationError, match="api-rest to the chart's values: they have a component of that name"
     ):
         add_to_values(VALUES, again, IMAGE)
 
@@ -67,7 +67,7 @@ def test_one_that_is_there_already_is_refused() -> None:
         ('[subprojects.apps]\nfolders = ["app"]\n', "no table \\[images"),
         (
             '[images.app]\n[subprojects.apps]\nfolders = [\n "app"\n]\nx = 1\n',
-            "its folders are not one line",
+            "its folders are not on one line",
         ),
     ],
 )

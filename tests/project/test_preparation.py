@@ -173,9 +173,9 @@ def test_before_the_first_release_every_section_is_of_what_was_never_released() 
         (
             "api-rest/pyproject.toml",
             '[project]\nname = "x"\n[tool]\nversion = "1.0.0"\n',
-            "project.version cannot be found",
+            "it has no project.version",
         ),
-        ("api-rest/pyproject.toml", '[tool]\nversion = "1"\n', "project.version cannot be found"),
+        ("api-rest/pyproject.toml", '[tool]\nversion = "1"\n', "it has no project.version"),
     ],
 )
 def test_a_file_without_a_place_for_a_version_is_an_error(
@@ -204,7 +204,7 @@ def test_releases_are_prepared_on_develop_and_on_candidates(ref: Ref, said: str)
         return
     with pytest.raises(DeclarationError, match=said) as caught:
         check_branch(PROJECT, decision)
-    assert "git switch -c release/X.Y` off develop" in caught.value.hint
+    assert "git switch -c release/X.Y develop`" in caught.value.hint
 
 
 def test_versions_are_told_by_name() -> None:
@@ -218,7 +218,7 @@ def test_versions_are_told_by_name() -> None:
         (["chart=1.0.0"], "'chart' is no subproject"),
         (["apps"], "'' is no version"),
         (["apps=1.0.0-rc.1"], "'1.0.0-rc.1' is no version"),
-        (["apps=1.0.0", "apps=2.0.0"], "apps is told to be 1.0.0 too"),
+        (["apps=1.0.0", "apps=2.0.0"], "apps is given as 1.0.0 too"),
     ],
 )
 def test_what_is_no_version_by_name_is_refused(arguments: list[str], said: str) -> None:
@@ -234,8 +234,8 @@ def test_a_version_by_hand_may_be_what_the_commits_ask_for_or_higher() -> None:
 @pytest.mark.parametrize(
     ("versions", "name", "low", "why"),
     [
-        (VERSIONS, "base-image", "1.0.9", "the commits make it 1.1.0"),
-        (VERSIONS, "apps", "1.0.0", "the commits make it 1.0.1"),
+        (VERSIONS, "base-image", "1.0.9", "the commits ask for 1.1.0"),
+        (VERSIONS, "apps", "1.0.0", "the commits ask for 1.0.1"),
         (SAME, "apps", "1.0.0", "1.0.0 is released"),
         (SAME, "apps", "0.9.0", "1.0.0 is released"),
     ],

@@ -93,10 +93,10 @@ def test_versions_and_changelogs_are_read_from_the_files(repository: Repository)
     [
         ("base-image/VERSION", "next\n", "'next' is no version"),
         ("api-rest/pyproject.toml", '[project]\nversion = "1.2.0.dev1"\n', "dev1' is no version"),
-        ("platform-chart/Chart.yaml", "name: x\n", "Chart.yaml does not say it"),
-        ("platform-chart/Chart.yaml", "- : [", "Chart.yaml does not say it"),
+        ("platform-chart/Chart.yaml", "name: x\n", "Chart.yaml has none"),
+        ("platform-chart/Chart.yaml", "- : [", "Chart.yaml has none"),
         ("platform-chart/Chart.yaml", "version: 1.2\n", "'1.2' is no version"),
-        ("worker/VERSION", "1.1.0\n", r"api-rest says 1\.0\.0, worker says 1\.1\.0"),
+        ("worker/VERSION", "1.1.0\n", r"api-rest has 1\.0\.0, worker has 1\.1\.0"),
     ],
 )
 def test_files_that_say_no_version_or_two_are_an_error(
@@ -109,7 +109,7 @@ def test_files_that_say_no_version_or_two_are_an_error(
 
 
 CHANGED = "delivery.toml has changed the build arguments of base-image"
-UNSAID = "delivery.toml does not say at apps-v1.0.1 how the images were built"
+UNSAID = "delivery.toml of apps-v1.0.1 does not say how the images were built"
 API_REST = '[images.api-rest]\ncontext = "api-rest"\nbase = "base-image"\nbuilder = "debian"\n'
 
 
@@ -137,7 +137,7 @@ API_REST = '[images.api-rest]\ncontext = "api-rest"\nbase = "base-image"\nbuilde
         ("[build]\nepoch = 1767225600\n", NAMES, UNSAID),
         ("build = 1\nupstream = 2\nimages = 3\n", NAMES, UNSAID),
         ("[build]\n[upstream]\n[images.base-image]\n[images.api-rest]\n", NAMES, UNSAID),
-        ("", NAMES, "there was no delivery.toml at apps-v1.0.1"),
+        ("", NAMES, "delivery.toml did not exist at apps-v1.0.1"),
     ],
 )
 def test_other_build_arguments_are_seen_against_an_older_declaration(

@@ -109,7 +109,7 @@ def test_a_version_below_what_the_commits_ask_for_and_what_is_not_committed_are_
     repository: Repository,
 ) -> None:
     fix(repository, "feat(api-rest): a page")
-    with pytest.raises(DeclarationError, match=r"the commits make it 1\.1\.0"):
+    with pytest.raises(DeclarationError, match=r"the commits ask for 1\.1\.0"):
         look(repository, "apps=1.0.1")
     repository.write("note", "1")
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(note\)"):

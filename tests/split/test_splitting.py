@@ -96,7 +96,7 @@ def test_the_same_history_gives_the_same_commits_and_a_later_split_continues(
     [
         ("full", "", "is not empty"),
         ("full/file", "", "is a file"),
-        ("source/split", "", "is inside of this clone"),
+        ("source/split", "", "is inside this clone"),
         ("split", "chart", "--only chart is no subproject"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_shallow_clone_is_refused(
     declaration: Declaration, source: Repository, tmp_path: Path
 ) -> None:
     source.git("clone", "--quiet", "--depth=1", f"file://{source.root}", str(tmp_path / "shallow"))
-    with pytest.raises(DeclarationError, match="lacks a part of its history"):
+    with pytest.raises(DeclarationError, match="this clone is shallow"):
         splitting.split(declaration, tmp_path / "split", root=tmp_path / "shallow")
 
 
