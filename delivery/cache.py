@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from delivery import console
 from delivery.errors import DeliveryError
 
@@ -63,8 +65,6 @@ def folder(*parts: str) -> Path:
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold a lock of this user: of two runs that need the same thing, the second waits."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # commands without a lock start sooner
-
     file = FileLock(folder("locks") / f"{name}.lock")
     try:
         file.acquire(timeout=0)

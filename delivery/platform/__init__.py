@@ -1,1 +1,1 @@
-"""The platform on this machine, by docker compose."""
+"""The platform on this machine, by docker compose: start, status, stop, cache."""

@@ -1,4 +1,4 @@
-"""Bring the platform up on this machine, prove it, and record it as a deployment to local."""
+"""Start the platform on this machine, check it, and record a deployment to local."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
-from delivery.platform.lifecycle import Proof
+from delivery.platform.lifecycle import StoredEvent
 from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.records import recorder, sending
@@ -27,46 +27,45 @@ from delivery.release.released import Release
 __all__ = ["Running", "deploy", "up"]
 
 _DELIVER_SECONDS = 3.0
-_Make = Callable[[Engine], Release]
+_MakeRelease = Callable[[Engine], Release]
 
 
 @dataclass(frozen=True)
 class Running:
-    """The platform as it was brought up: its proof, each service's ports, and what no service runs."""
+    """The running platform."""
 
     engine: Engine
     registry: str
-    proof: Proof
-    ports: dict[str, tuple[int, ...]]
-    not_started: tuple[str, ...]
+    event: StoredEvent  # of the check
+    ports: dict[str, tuple[int, ...]]  # by service
+    not_started: tuple[str, ...]  # components that are in no compose file
 
     def say(self) -> None:
-        """Print where everything is."""
-        ledger, event = (
-            f"{self.proof.address}/",
-            f"{self.proof.address}/deployments/{self.proof.identifier}",
-        )
+        """Print the addresses of everything."""
+        address = self.event.address
+        event = f"{address}/deployments/{self.event.identifier}"
         rows = [
-            ("the ledger", f"{ledger}  (this event: {event})"),
+            ("the ledger", f"{address}/  (this event: {event})"),
             ("Kafka", f"localhost:{self.ports['kafka'][0]}"),
             ("database", f"localhost:{self.ports['database'][0]}"),
         ]
-        if prometheus := self.ports.get("prometheus"):  # it runs, by this command or an earlier one
+        if prometheus := self.ports.get("prometheus"):
             rows.append(("Prometheus", f"http://localhost:{prometheus[0]}/"))
         rows.append(("registry", self.registry))
         if self.engine.is_private:
             rows.append(("engine", f"export DOCKER_HOST={self.engine.address}"))
         if self.not_started:
-            rows.append(
-                ("not started", f"{', '.join(self.not_started)}: built, and in the registry")
-            )
-            rows.append(("", "`./run inv deploy --platform kubernetes` runs every component"))
+            names = ", ".join(self.not_started)
+            rows += [
+                ("not started", f"{names}: built, and in the registry"),
+                ("", "`./run inv deploy --platform kubernetes` runs every component"),
+            ]
         rows.append(("next", "./run inv status, ./run inv logs --follow, ./run inv down"))
         console.say("\n".join(["", *(f"{name:<15}{text}" for name, text in rows)]))
 
 
 def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
-    """Bring up what this clone's sources make."""
+    """Start the platform with images of this clone's sources."""
     engine, release = _prepare(
         declaration,
         lambda engine: releasing.ensure_images(engine, declaration),
@@ -77,26 +76,26 @@ def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
 
 
 def deploy(declaration: Declaration, request: DeployRequest) -> Running:
-    """Bring up the requested release."""
+    """Start the platform with the requested release."""
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
         engine, release = _prepare(declaration, _maker(declaration, request))
         return _start(declaration, engine, release, recording)
 
 
-def _maker(declaration: Declaration, request: DeployRequest) -> _Make:
+def _maker(declaration: Declaration, request: DeployRequest) -> _MakeRelease:
     environment, release = resolve(declaration, request)
     if environment != LOCAL:
         raise DeclarationError(
-            f"deploy to {environment}: docker is for local only",
-            hint="leave --platform out, or say kubernetes",
+            f"cannot deploy to {environment} with docker: it is for local only",
+            hint="omit --platform, or pass --platform kubernetes",
         )
     version = request.version
     if release is None and not version:
         version = choose_version(declaration, LOCAL, {}, ask=request.is_interactive)
     if version == catalog.DEPLOYED:
         raise DeclarationError(
-            "cannot deploy what is deployed by docker: no cluster is asked",
-            hint=f"--version {catalog.CURRENT}, or X.Y.Z",
+            f"cannot deploy --version {catalog.DEPLOYED} with docker: only a cluster has one",
+            hint=f"pass --version {catalog.CURRENT} or X.Y.Z",
         )
     declared = declaration.environments.get(LOCAL)
     signed = request.signed or bool(declared and declared.signed)
@@ -111,11 +110,11 @@ def _maker(declaration: Declaration, request: DeployRequest) -> _Make:
 
 
 def _prepare(
-    declaration: Declaration, make: _Make, *, monitoring: bool = False
+    declaration: Declaration, make: _MakeRelease, *, monitoring: bool = False
 ) -> tuple[Engine, Release]:
-    """The engine, and the release to run, once nothing is in the way of its ports."""
+    """The engine and the release to run, once all ports are known to be free."""
     engine = engines.ensure()
-    # Before the long steps: nobody wants to hear of a taken port after minutes of building.
+    # Before the long steps: a taken port should not fail a run after minutes of building.
     planned = lifecycle.compose(engine, declaration, lifecycle.released(), monitoring=monitoring)
     lifecycle.check_ports(planned)
     if note := lifecycle.shared(planned):
@@ -139,22 +138,22 @@ def _start(
 ) -> Running:
     project = lifecycle.compose(engine, declaration, release, monitoring=monitoring)
     apps = Contents()
-    with recording.guard():  # what cannot be named is brought up all the same
+    with recording.guard():  # an error here must not keep the platform from starting
         apps = _apps(declaration, project, release)
     _record_start(recording, apps, project, release)
     ports = {service.name: service.ports for service in lifecycle.up(project, release)}
-    proof = _prove(recording, apps, release, f"http://localhost:{ports['api-rest'][0]}")
+    event = _check(recording, apps, release, f"http://localhost:{ports['api-rest'][0]}")
     return Running(
         engine=engine,
         registry=declaration.registry.address,
-        proof=proof,
+        event=event,
         ports=ports,
         not_started=tuple(name for name in declaration.components() if name not in ports),
     )
 
 
 def _apps(declaration: Declaration, project: Compose, release: Release) -> Contents:
-    """The components that the compose files name; not the chart."""
+    """The components in the compose files, without the chart."""
     if release.chart:
         contents = inventory.contents_of_release(declaration, release)
     else:
@@ -163,7 +162,7 @@ def _apps(declaration: Declaration, project: Compose, release: Release) -> Conte
 
 
 def _record_start(recording: Recording, apps: Contents, project: Compose, release: Release) -> None:
-    """Record that the apps are being deployed, unless all of them run already."""
+    """Record the start of the deployment, unless all apps run already."""
     with recording.guard():
         running = lifecycle.running(project, release)
         if not running.issuperset(apps.versions):
@@ -171,25 +170,27 @@ def _record_start(recording: Recording, apps: Contents, project: Compose, releas
             recording.start(deployment, release, ledger=lifecycle.ledger_address(project))
 
 
-def _prove(recording: Recording, apps: Contents, release: Release, address: str) -> Proof:
-    """Prove the platform; record apps that run unchanged where the ledger does not say that they do.
+def _check(recording: Recording, apps: Contents, release: Release, address: str) -> StoredEvent:
+    """Check the platform; record unchanged apps that the ledger does not know to run.
 
-    Its data may be gone, or they were brought up when nobody recorded it.
+    The ledger's data may have been removed, or an earlier record failed.
     """
-    already_ran = recording.run is None
-    if already_ran:
+    unchanged = recording.run is None
+    if unchanged:
         with recording.guard():
-            sending.deliver(seconds=_DELIVER_SECONDS)  # an earlier deployment may still wait
+            sending.deliver(
+                seconds=_DELIVER_SECONDS
+            )  # events of an earlier deployment may still wait
     image = release.images["api-rest"]
-    proof = lifecycle.prove(address, apps.versions.get("api-rest") or image.version or image.key)
-    if already_ran:
+    event = lifecycle.check(address, apps.versions.get("api-rest") or image.version or image.key)
+    if unchanged:
         with recording.guard():
             if not lifecycle.is_recorded(address, apps.versions):
                 deployment = _deployment(apps, apps)
                 recording.start(deployment, release, ledger=address)
                 recording.finish(deployment.ended(Outcome.UNCHANGED))
-    return proof
+    return event
 
 
-def _deployment(apps: Contents, before: Contents) -> Deployment:
-    return Deployment(action=Action.DEPLOY, environment=LOCAL, contents=apps, before=before)
+def _deployment(apps: Contents, previous: Contents) -> Deployment:
+    return Deployment(action=Action.DEPLOY, environment=LOCAL, contents=apps, before=previous)

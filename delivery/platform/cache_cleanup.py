@@ -1,4 +1,4 @@
-"""What the cache holds, and how it gets smaller: unused parts go, or all of it does."""
+"""Describe the cache, remove unused parts of it, or remove it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["clean", "describe", "prune", "to_json"]
 
 
 def describe() -> str:
-    """Where the cache is, what it takes, and whether the private engine in it runs."""
+    """The cache in one line: its folder, its size, and whether the private engine runs."""
     state = "runs" if dockerd.pid() else "does not run"
     return f"{cache.folder()}: {_size(cache.size())}; the private engine {state}"
 
 
 def to_json() -> dict[str, object]:
-    """The same for a machine."""
-    running = bool(dockerd.pid())
-    return {"folder": str(cache.folder()), "bytes": cache.size(), "engine_runs": running}
+    """The same as JSON."""
+    runs = bool(dockerd.pid())
+    return {"folder": str(cache.folder()), "bytes": cache.size(), "engine_runs": runs}
 
 
 def prune(days: int) -> None:
     """Remove helper programs, build cache and images that were not used for so many days."""
     if days < 0:
-        hint = "--days takes 0 or more"
-        raise DeclarationError(f"cannot prune the cache: {days} days", hint=hint)
+        hint = "pass --days with 0 or more"
+        raise DeclarationError(f"cannot prune the cache: --days is {days}", hint=hint)
     with console.step("helper programs") as step:
         step.done(f"{_size(cache.remove_unused('programs', days))} freed")
     engine = docker_api.find()
@@ -47,25 +47,25 @@ def _prune_images(engine: Engine, days: int) -> str:
     declaration = files.load_declaration()
     address = declaration.registry.address
     unused = engine.unused_images([f"{address}/{name}" for name in declaration.images])
-    since, limit = cache.first_seen("images", unused), time.time() - days * 86_400
-    old = [image for image in unused if since[image] <= limit]
+    seen, limit = cache.first_seen("images", unused), time.time() - days * 86_400
+    old = [image for image in unused if seen[image] <= limit]
     engine.remove_images(old)
     recent = len(unused) - len(old)
-    return f"{len(old)} removed, {recent} more are unused since less than {days} days"
+    return f"{len(old)} removed, {recent} more are unused for less than {days} days"
 
 
 def clean(*, yes: bool) -> None:
-    """Remove the cache and the private engine in it, once somebody agrees; yes: without asking."""
+    """Remove the cache and the private engine in it, after a confirmation; yes: without one."""
     console.say(describe())
     _keep_events()
     if not yes:
         if not prompt.is_interactive():
             raise DeclarationError(
-                "clean the cache: nobody is here to be asked", hint="say it with --yes"
+                "cannot remove the cache: no terminal to confirm it", hint="pass --yes"
             )
-        question = "Remove all of it, the private engine's volumes too? [y/N]"
+        question = "Remove all of it, with the private engine's volumes? [y/N]"
         if not prompt.ask_yes_no(question):
-            console.say("nothing is removed")
+            console.say("nothing was removed")
             return
     with console.step("cache") as step:
         engines.down()
@@ -74,14 +74,14 @@ def clean(*, yes: bool) -> None:
 
 
 def _keep_events() -> None:
-    """Take events that were not delivered out of the cache; refuse to go on where they belong there."""
+    """Move undelivered events out of the cache; raise DeliveryError if the outbox is in it."""
     outbox.take_over()
     if events := outbox.undelivered_in(cache.folder()):
         count = "1 event in it was" if len(events) == 1 else f"{len(events)} events in it were"
         raise DeliveryError(
             f"cannot remove the cache: {count} not delivered ({events[0].parent})",
-            hint="`./run inv ci.deliver` sends what waits, `./run inv records.waiting` shows it; "
-            "DELIVERY_OUTBOX or XDG_STATE_HOME names a folder outside the cache",
+            hint="send them with `./run inv ci.deliver` (`./run inv records.waiting` shows them), "
+            "or set DELIVERY_OUTBOX or XDG_STATE_HOME to a folder outside the cache",
         )
 
 

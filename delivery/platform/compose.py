@@ -1,4 +1,4 @@
-"""The platform's containers by `docker compose`: the external dependencies, and the apps beside them."""
+"""The platform's containers by `docker compose`: its dependencies and the apps."""
 
 from __future__ import annotations
 
@@ -16,61 +16,61 @@ from delivery.host.docker_api import Engine
 
 __all__ = ["PROJECT", "Compose", "Service"]
 
-PROJECT = "com.docker.compose.project"  # compose's own label of what belongs to a project
+PROJECT = "com.docker.compose.project"  # compose's label for the name of the project
 _FOLDER = f"{PROJECT}.working_dir"
 
-_ALL = ("*",)  # every profile that the files declare
+_ALL = ("*",)  # every profile
 
 
 @dataclass(frozen=True)
 class Service:
-    """A container of the platform: its service's name, state, health ("" without a check), image, and published ports."""
+    """A container of a service of the platform."""
 
-    name: str
+    name: str  # the service's
     id: str
     state: str
-    health: str
+    health: str  # "" without a health check
     image: str
-    ports: tuple[int, ...]
+    ports: tuple[int, ...]  # published on the host
 
     @property
-    def is_well(self) -> bool:
-        """Whether it runs, and no check of it says otherwise."""
+    def is_healthy(self) -> bool:
+        """Whether the container runs and no health check fails."""
         return self.state == "running" and self.health in {"", "healthy"}
 
 
 @dataclass(frozen=True)
 class Compose:
-    """A compose project: its name, the folder and files that declare it, their variables, the profiles.
-
-    Profiles say what is brought up; whatever looks at the project, or takes it down, means all of it.
-    """
+    """A compose project."""
 
     engine: Engine
     name: str
     folder: Path
     files: tuple[str, ...]
-    variables: Mapping[str, str]
-    profiles: tuple[str, ...] = ()
+    variables: Mapping[str, str]  # of the files
+    profiles: tuple[str, ...] = ()  # that `up` starts; all other methods work on all profiles
 
     def up(self, on_line: Callable[[str], None], *, seconds: int = 300) -> None:
-        """Bring every service of the profiles up and wait until all are healthy; what is up and unchanged is left alone."""
+        """Start the services of the profiles and wait until they are healthy.
+
+        Unchanged containers are not restarted.
+        """
         argv = ["up", "--detach", "--wait", "--wait-timeout", str(seconds), "--remove-orphans"]
         try:
-            self._stream(argv, "bring the platform up", on_line, self.profiles)
+            self._stream(argv, "start the platform", on_line, self.profiles)
         except CommandError as error:
-            raise self._not_up(error) from error
+            raise self._not_healthy(error) from error
 
     def down(self, on_line: Callable[[str], None], *, volumes: bool) -> None:
-        """Stop and remove the containers and networks, and the volumes too when asked."""
+        """Stop and remove the containers and networks, with volumes=True also the volumes."""
         self._stream(
             ["down", "--remove-orphans", *(["--volumes"] if volumes else [])],
-            "bring the platform down",
+            "stop the platform",
             on_line,
         )
 
     def services(self) -> list[Service]:
-        """What runs, or has run, by name."""
+        """The containers, running or not, by name."""
         printed = self._capture(
             ["ps", "--all", "--format", "json"], "list the platform's containers"
         )
@@ -78,21 +78,21 @@ class Compose:
         return sorted(services, key=lambda service: service.name)
 
     def other_folders(self) -> list[str]:
-        """The folders of other clones that containers of this project were made from."""
+        """The folders of other clones whose containers belong to this project."""
         containers = self.engine.labelled(f"{PROJECT}={self.name}")
         folders = {container.labels.get(_FOLDER, "") for container in containers} - {""}
         return sorted(path for path in folders if Path(path).is_dir() and Path(path) != self.folder)
 
     def volumes(self) -> list[str]:
-        """The names of the volumes that hold the project's data."""
+        """The names of the project's volumes."""
         return self.engine.volumes(f"{PROJECT}={self.name}")
 
     def declared(self) -> list[str]:
-        """The names of the services that the files declare."""
+        """The names of the services in the files."""
         return sorted(self._config(_ALL)["services"])
 
     def ports(self) -> list[tuple[str, int]]:
-        """The host ports that the services are to publish, each with its service's name."""
+        """The host ports that the files publish, each with its service's name."""
         return [
             (name, int(port["published"]))
             for name, service in self._config(self.profiles)["services"].items()
@@ -106,29 +106,29 @@ class Compose:
     def logs(
         self, services: Sequence[str], on_line: Callable[[str], None], *, follow: bool, tail: int
     ) -> None:
-        """Give the services' last lines to on_line, and go on until interrupted when asked."""
+        """Pass the services' last lines to on_line; with follow=True also later ones."""
         argv = ["logs", "--tail", str(tail), *(["--follow"] if follow else []), *services]
-        with suppress(KeyboardInterrupt):  # which is how one stops following
-            # Compose writes "erase this line" before each, terminal or not.
+        with suppress(KeyboardInterrupt):  # ends --follow
+            # Compose prints "erase this line" before each line, even without a terminal.
             self._stream(
                 argv,
                 "show the logs",
                 lambda line: on_line(line.rstrip("\n").removeprefix("\x1b[2K")),
             )
 
-    def _not_up(self, error: CommandError) -> PlatformError:
-        """Why the platform is not up: what compose said, and the last words of each service that is not well."""
+    def _not_healthy(self, error: CommandError) -> PlatformError:
+        """The error of a failed start, with the last log lines of unhealthy services."""
         details = [error.tail]
-        unwell = [service.name for service in self.services() if not service.is_well]
-        for name in unwell:
+        unhealthy = [service.name for service in self.services() if not service.is_healthy]
+        for name in unhealthy:
             argv = ["logs", "--no-color", "--no-log-prefix", "--tail", "15", name]
-            last = self._capture(argv, f"read the log of {name}")
-            details.append(f"--- {name}, the last lines of its log\n{last.rstrip()}")
-        what = f"{', '.join(unwell)} did not become healthy" if unwell else "compose failed"
+            log = self._capture(argv, f"read the log of {name}")
+            details.append(f"--- {name}, the last lines of its log\n{log.rstrip()}")
+        reason = f"{', '.join(unhealthy)} did not become healthy" if unhealthy else "compose failed"
         return PlatformError(
-            f"bring the platform up: {what}",
+            f"cannot start the platform: {reason}",
             details="\n".join(details),
-            hint="`./run inv logs --service NAME` shows more; `./run inv up` goes on from here once it is mended",
+            hint="see `./run inv logs --service NAME`; then `./run inv up` continues",
         )
 
     def _stream(
@@ -148,28 +148,21 @@ class Compose:
     def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
         chosen = [word for profile in profiles for word in ("--profile", profile)]
-        return [
-            "docker",
-            "compose",
-            "--ansi",
-            "never",
-            "--progress",
-            "plain",
-            *files,
-            *chosen,
-            *argv,
-        ]
+        plain = ["--ansi", "never", "--progress", "plain"]
+        return ["docker", "compose", *plain, *files, *chosen, *argv]
 
     def _options(self) -> process.Options:
-        # A COMPOSE_FILE of the user's would change which project this is.
-        kept = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
-        # The name goes before the one in the files, which is for compose by hand.
-        named = {**kept, "COMPOSE_PROJECT_NAME": self.name}
-        return process.Options(self.folder, {**self.engine.environment, **self.variables, **named})
+        # The user's own values would select another project.
+        cleared = {name: "" for name in ("COMPOSE_FILE", "COMPOSE_PROFILES") if name in os.environ}
+        # It overrides the name in the files, which is for compose by hand.
+        project = {**cleared, "COMPOSE_PROJECT_NAME": self.name}
+        return process.Options(
+            self.folder, {**self.engine.environment, **self.variables, **project}
+        )
 
 
 def _service(container: Mapping[str, Any]) -> Service:
-    """A container as `docker compose ps` prints it."""
+    """A container, from its JSON by `docker compose ps`."""
     published = {int(port["PublishedPort"] or 0) for port in container.get("Publishers") or []}
     return Service(
         name=container["Service"],

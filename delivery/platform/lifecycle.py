@@ -1,4 +1,4 @@
-"""Run the platform here: the external dependencies from docker-compose.yaml, and both apps beside them, by digest."""
+"""Run the platform by docker compose: its dependencies, and the apps by digest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import cache, console
+from delivery.cluster import local_cluster
 from delivery.errors import DeclarationError, PlatformError, PortTakenError, did_you_mean
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.machine import actor
@@ -23,7 +24,8 @@ from delivery.registry.local_registry import pull_missing
 from delivery.release.released import Release, read_release
 
 __all__ = [
-    "Proof",
+    "StoredEvent",
+    "check",
     "check_ports",
     "compose",
     "data",
@@ -31,7 +33,6 @@ __all__ = [
     "is_recorded",
     "ledger_address",
     "logs",
-    "prove",
     "recorded",
     "released",
     "remove_clusters",
@@ -46,16 +47,16 @@ _STORED_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Proof:
-    """An event that went the whole way: its id, and the seconds from the broker's answer until it could be read back."""
+class StoredEvent:
+    """An event that passed the API, Kafka and the worker, and was read back."""
 
     identifier: str
-    address: str
-    seconds: float
+    address: str  # of the ledger
+    seconds: float  # from the API's answer until the event could be read
 
 
 def released(root: Path = ROOT) -> Release | None:
-    """The release that was published from this clone last, or None."""
+    """The last release of this clone, or None."""
     file = files.output("release.json", root=root)
     return read_release(file.read_text(encoding="utf-8"), file=str(file)) if file.exists() else None
 
@@ -68,7 +69,7 @@ def compose(
     *,
     monitoring: bool = False,
 ) -> Compose:
-    """The compose project of the platform, reading each of our images by digest; monitoring: Prometheus is brought up too."""
+    """The compose project of the platform, with images by digest; monitoring: with Prometheus."""
     variables = {
         image_variable(name): upstream.image for name, upstream in declaration.upstream.items()
     }
@@ -82,40 +83,39 @@ def compose(
 
 
 def up(project: Compose, release: Release) -> list[Service]:
-    """Bring everything up and wait until it is healthy; unchanged containers go on as they are."""
+    """Start the platform and wait until it is healthy; unchanged containers are not restarted."""
     with console.step("platform") as step, cache.lock("platform"):
-        running_before = {
-            service.id for service in project.services() if service.state == "running"
-        }
+        running = {service.id for service in project.services() if service.state == "running"}
         for image in release.images.values():
             pull_missing(project.engine, image.pinned, step.line)
         project.up(step.line)
-        after = project.services()
-        begun = [service.name for service in after if service.id not in running_before]
-        if begun:
-            step.done(f"{', '.join(begun)} started; all healthy")
+        services = project.services()
+        started = [service.name for service in services if service.id not in running]
+        if started:
+            step.done(f"{', '.join(started)} started; all healthy")
         else:
-            step.done(f"{', '.join(service.name for service in after)} already up and healthy")
-    return after
+            names = ", ".join(service.name for service in services)
+            step.done(f"{names} already up and healthy")
+    return services
 
 
 def running(project: Compose, release: Release) -> set[str]:
-    """The images of a release that run and are well, by digest."""
+    """The images of a release, by name, whose containers run and are healthy."""
     pinned = {name: image.pinned for name, image in release.images.items()}
     return {
         service.name
         for service in project.services()
-        if service.is_well and service.image == pinned.get(service.name)
+        if service.is_healthy and service.image == pinned.get(service.name)
     }
 
 
 def ledger_address(project: Compose) -> str:
-    """Where the platform's own ledger is, whether or not it runs."""
+    """The address of the platform's own ledger, whether or not it runs."""
     return f"http://localhost:{dict(project.ports())['api-rest']}"
 
 
 def recorded(address: str) -> dict[str, str]:
-    """The versions that a ledger says run here, by component; none where it does not answer."""
+    """The versions in local by component, from a ledger; empty if it does not answer."""
     try:
         return Ledger(address).running(LOCAL)
     except PlatformError:
@@ -123,7 +123,7 @@ def recorded(address: str) -> dict[str, str]:
 
 
 def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
-    """Whether a ledger says that these run here, by their bytes; not where it does not answer."""
+    """Whether a ledger knows that the contents of these versions run in local."""
     known = recorded(address)
     return all(
         content_name(known.get(name, "")) == content_name(version)
@@ -132,57 +132,57 @@ def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
 
 
 def shared(project: Compose) -> str:
-    """What to tell whoever shares the platform with another clone of its name; "" where nobody does."""
+    """A note if another clone uses the same platform, else ""."""
     folders = project.other_folders()
     if not folders:
         return ""
     return (
         f"note: {project.name} is also the platform of the clone in {', '.join(folders)}: "
-        "another `name` in delivery.toml, and other ports, make one beside it"
+        "set another `name` in delivery.toml, and other ports, for a separate one"
     )
 
 
 def data(project: Compose, declaration: Declaration) -> list[str]:
-    """The volumes that `down` removes when it is to remove the data, by name."""
+    """The names of the volumes that `down` removes with the data."""
     registry = local_registry.container_name(declaration)
-    ours = project.engine.volumes(f"{MANAGED}=true")
-    return [*project.volumes(), *(name for name in ours if name == registry)]
+    managed = project.engine.volumes(f"{MANAGED}=true")
+    return [*project.volumes(), *(name for name in managed if name == registry)]
 
 
 def check_ports(project: Compose) -> None:
-    """Raise PortTakenError when a port that the platform is to publish is somebody else's."""
+    """Raise PortTakenError if another program has a port that the platform publishes."""
     ports = project.ports()
     first: dict[int, str] = {}
     for service, port in ports:
         if (other := first.setdefault(port, service)) != service:
             raise PortTakenError(
-                f"cannot bring the platform up: {other} and {service} are both to publish port {port}",
-                hint=f"choose another: {_another_port(service, port)}",
+                f"cannot start the platform: {other} and {service} both publish port {port}",
+                hint=f"choose another port: {_next_port(service, port)}",
             )
     publishers = project.engine.publishers()
-    ours = {
+    running = {
         port
         for service in project.services()
         if service.state == "running"
         for port in service.ports
     }
     for service, port in ports:
-        if port in ours or _free(port):
+        if port in running or _is_free(port):
             continue
         holder = f"the container {publishers[port][0]}" if port in publishers else "another program"
         raise PortTakenError(
-            f"bring the platform up: port {port}, which {service} is to publish, is taken by {holder}",
-            hint=f"free it (`ss -ltnp 'sport = :{port}'` names who has it), or choose another: "
-            f"{_another_port(service, port)}",
+            f"cannot start the platform: port {port} of {service} is taken by {holder}",
+            hint=f"free it (`ss -ltnp 'sport = :{port}'` shows the program), or choose another: "
+            f"{_next_port(service, port)}",
         )
 
 
-def _another_port(service: str, port: int) -> str:
-    """The command that gives a service the next port."""
+def _next_port(service: str, port: int) -> str:
+    """The command that starts the platform with the next port for a service."""
     return f"{saved_settings.PORTS.get(service, 'the port')}={port + 1} ./run inv up"
 
 
-def _free(port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -192,13 +192,10 @@ def _free(port: int) -> bool:
     return True
 
 
-def prove(address: str, version: str) -> Proof:
-    """Record in the ledger that this version of api-rest runs here.
-
-    Taken by the API, carried by Kafka, stored by the worker, read back.
-    """
+def check(address: str, version: str) -> StoredEvent:
+    """Check the platform: post an event (this version of api-rest is verified) and read it back."""
     ledger = Ledger(address)
-    with console.step("prove") as step:
+    with console.step("verify") as step:
         identifier = ledger.post(
             {
                 "component": "api-rest",
@@ -212,68 +209,67 @@ def prove(address: str, version: str) -> Proof:
         stored, seconds = ledger.wait_for(identifier, seconds=_STORED_SECONDS)
         if (stored["id"], stored["component"]) != (identifier, "api-rest"):
             raise PlatformError(
-                f"prove the platform: event {identifier} came back as {stored}",
-                hint="`./run inv logs --service async-worker` says what was stored",
+                f"cannot verify the platform: event {identifier} came back as {stored}",
+                hint="see `./run inv logs --service async-worker`",
             )
+        milliseconds = f"{seconds * 1000:.0f} ms"
         step.done(
-            f"event {identifier} posted, carried by Kafka, stored by the worker, read back after {seconds * 1000:.0f} ms"
+            f"event {identifier} posted, sent through Kafka, stored by the worker, "
+            f"read back after {milliseconds}"
         )
-    return Proof(identifier, address, seconds)
+    return StoredEvent(identifier, address, seconds)
 
 
 def down(project: Compose, declaration: Declaration, *, volumes: bool, registry: bool) -> list[str]:
-    """Stop and remove what `up` started: containers and local registry; their data when asked.
+    """Stop and remove the platform and the local registry; with volumes=True also their data.
 
-    The registry is left as it is while local clusters pull from it, unless `registry` says that it
-    is to go all the same. Returns those clusters.
+    The registry stays while local clusters pull from it, unless registry is true. Returns the names
+    of those clusters.
     """
-    from delivery.cluster import local_cluster  # noqa: PLC0415  # only here: `up` starts sooner
-
     container = local_registry.container_name(declaration)
     users = [] if registry else local_cluster.clusters_pulling_from(project.engine, container)
     if users and volumes:
         raise PlatformError(
-            f"bring the platform down: {_pulls(users)} from the registry whose images are to go",
-            hint=f"first {remove_clusters(declaration, users)}; or, to leave its nodes without "
+            f"cannot remove the registry's images: {_pulls(users)} from it",
+            hint=f"first run {remove_clusters(declaration, users)}; or, to leave its nodes without "
             "images, `./run inv down --volumes --registry`",
         )
     with console.step("platform") as step, cache.lock("platform"):
         project.down(step.line, volumes=volumes)
-        step.done("down; its volumes are gone" if volumes else "down; its volumes stay")
+        step.done("stopped; its volumes are removed" if volumes else "stopped; its volumes stay")
     with console.step("registry") as step:
         if users:
-            step.done(f"left as it is: {_pulls(users)} from it")
+            step.done(f"still runs: {_pulls(users)} from it")
             return users
-        gone = project.engine.remove(container)
+        stopped = project.engine.remove(container)
         if volumes:
             project.engine.remove_volume(container)
-        ended = "stopped" if gone else "none of ours runs"
-        step.done(f"{ended}; its images are gone" if volumes and gone else ended)
+        result = "stopped" if stopped else "does not run"
+        step.done(f"{result}; its images are removed" if volumes and stopped else result)
     return []
 
 
 def remove_clusters(declaration: Declaration, names: Sequence[str]) -> str:
-    """The commands that remove local clusters, to be told to a user."""
-    ours = {declaration.name: "./run inv cluster.down"}
-    commands = [ours.get(name, f"kind delete cluster --name {name}") for name in names]
+    """The commands that remove local clusters, for a hint."""
+    own = {declaration.name: "./run inv cluster.down"}
+    commands = [own.get(name, f"kind delete cluster --name {name}") for name in names]
     return " and ".join(f"`{command}`" for command in commands)
 
 
 def _pulls(names: Sequence[str]) -> str:
-    only = len(names) == 1
-    return (
-        f"the {'cluster' if only else 'clusters'} {', '.join(names)} {'pulls' if only else 'pull'}"
-    )
+    if len(names) == 1:
+        return f"the cluster {names[0]} pulls"
+    return f"the clusters {', '.join(names)} pull"
 
 
 def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> None:
-    """Print what the services print; a service that is not ours is an error."""
+    """Print the logs of these services, or of all; raise DeclarationError for an unknown one."""
     known = project.declared()
     if unknown := [name for name in services if name not in known]:
         raise DeclarationError(
-            f"show the logs: there is no service {', '.join(unknown)}",
-            hint=did_you_mean(unknown[0], known, f"known: {', '.join(known)}"),
+            f"cannot show the logs: there is no service {', '.join(unknown)}",
+            hint=did_you_mean(unknown[0], known, f"pass one of {', '.join(known)}"),
         )
     if not project.services():
-        console.say("nothing is up; `./run inv up` brings the platform up")
+        console.say("nothing is up; `./run inv up` starts the platform")
     project.logs(services, console.say, follow=follow, tail=tail)

@@ -1,4 +1,4 @@
-"""Look at what there is, changing nothing."""
+"""The status of the engine, the images, the platform and the environments."""
 
 from __future__ import annotations
 
@@ -28,104 +28,97 @@ _Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class ImageStatus:
-    """An image of ours: its content key now, and whether the registry holds it ("" when no registry answers)."""
+    """An image of this project."""
 
     name: str
-    key: str
-    registry: str
+    key: str  # of the current sources
+    registry: str  # the digest under that key, or why there is none
 
 
 @dataclass(frozen=True)
 class Status:
-    """What there is: the engine, upstream images with the way they came, our images, the platform's containers.
-
-    name: what the platform here is called. ledger: what api-rest says of itself, "" where it does not
-    run; reasons: what it lacks.
-    environments: those on Kubernetes that this machine reaches.
-    """
+    """The status of everything that this machine reaches."""
 
     engine: str
-    upstream: tuple[tuple[str, str], ...]
+    upstream: tuple[tuple[str, str], ...]  # upstream images, each with its source
     images: tuple[ImageStatus, ...]
     services: tuple[Service, ...]
-    ledger: str = ""
-    reasons: tuple[str, ...] = ()
-    environments: tuple[EnvironmentStatus, ...] = ()
-    name: str = ""
+    ledger: str = ""  # the readiness that api-rest reports, "" if it does not run
+    reasons: tuple[str, ...] = ()  # why api-rest is not ready
+    environments: tuple[EnvironmentStatus, ...] = ()  # on Kubernetes
+    name: str = ""  # of the compose project
     registry: str = ""
-    shared: str = ""
+    shared: str = ""  # the note about another clone with the same platform
 
     @property
     def down(self) -> list[Service]:
-        """What was brought up, and does not run or is not healthy."""
-        return [one for one in self.services if not one.is_well]
+        """The services that do not run or are not healthy."""
+        return [service for service in self.services if not service.is_healthy]
 
     @property
     def problems(self) -> list[str]:
-        """What is down or behind, a few words each."""
+        """What is down or behind, each in a few words."""
         states = [
-            f"{one.name} is {one.health if one.state == 'running' else one.state}"
-            for one in self.down
+            f"{service.name} is {service.health if service.state == 'running' else service.state}"
+            for service in self.down
         ]
         return [*states, *self.reasons]
 
     def check(self) -> None:
-        """Raise PlatformError when anything that was brought up is down or behind."""
+        """Raise PlatformError if a service is down or behind."""
         if not self.problems:
             return
-        service = (
-            self.down[0].name
-            if self.down
-            else "async-worker"
-            if self.ledger == "degraded"
-            else "api-rest"
-        )
+        service = "async-worker" if self.ledger == "degraded" else "api-rest"
+        if self.down:
+            service = self.down[0].name
         raise PlatformError(
             f"cannot use all of the platform: {'; '.join(self.problems)}",
-            hint=f"`./run inv logs --service {service}` says why, `./run inv up` starts what is down",
+            hint=f"see `./run inv logs --service {service}`; start it with `./run inv up`",
         )
 
     def tables(self) -> list[_Table]:
-        """The status for people."""
+        """The status as tables, for people."""
         tables: list[_Table] = [
             ("upstream images", ("image", "in the engine"), list(self.upstream)),
             (
-                "our images",
+                "images",
                 ("image", "key", "in the registry"),
-                [(one.name, one.key, _short(one.registry)) for one in self.images],
+                [(image.name, image.key, _short(image.registry)) for image in self.images],
             ),
             (
                 "the platform",
                 ("service", "state", "health", "ports", "image"),
                 [
                     (
-                        one.name,
-                        one.state,
-                        one.health or "-",
-                        ", ".join(map(str, one.ports)) or "-",
-                        _short(one.image),
+                        service.name,
+                        service.state,
+                        service.health or "-",
+                        ", ".join(map(str, service.ports)) or "-",
+                        _short(service.image),
                     )
-                    for one in self.services
+                    for service in self.services
                 ],
             ),
         ]
         if self.environments:
             columns = ("environment", "context", "revision", "versions", "pods", "deployed (UTC)")
-            tables.append(("on Kubernetes", columns, [one.row() for one in self.environments]))
+            tables.append(
+                ("on Kubernetes", columns, [environment.row() for environment in self.environments])
+            )
         return tables
 
-    def as_json(self) -> dict[str, object]:
-        """The status for a machine."""
+    def to_json(self) -> dict[str, object]:
+        """The status as JSON."""
         return {**asdict(self), "problems": self.problems}
 
 
 def _short(text: str) -> str:
-    """A reference as people compare it: no registry, twelve digits of a digest."""
+    """A reference without registry and with twelve digits of its digest."""
     return re.sub(r"(?:\S+/)?(\S*sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", text)
 
 
 def look(declaration: Declaration, root: Path = ROOT) -> Status:
-    """The status as it is now; what does not answer is said, not started."""
+    """The current status; nothing is started or changed."""
     engine = docker_api.find()
     services: tuple[Service, ...] = ()
     shared = ""
@@ -135,7 +128,7 @@ def look(declaration: Declaration, root: Path = ROOT) -> Status:
         shared = lifecycle.shared(project) if services else ""
     ledger, reasons = _ledger(services)
     return Status(
-        engine=engine.describe() if engine else "none answers; `./run inv up` finds or starts one",
+        engine=engine.describe() if engine else "none answers; `./run inv up` starts one",
         upstream=_upstream(engine, declaration) if engine else (),
         images=_images(declaration, root),
         services=services,
@@ -154,8 +147,8 @@ def _upstream(engine: Engine, declaration: Declaration) -> tuple[tuple[str, str]
         for upstream in declaration.upstream.values()
     }
     return tuple(
-        (image, "not there" if found is None else upstreams.describe_source(found))
-        for image, found in labels.items()
+        (image, "missing" if known is None else upstreams.describe_source(known))
+        for image, known in labels.items()
     )
 
 
@@ -168,12 +161,12 @@ def _images(declaration: Declaration, root: Path) -> tuple[ImageStatus, ...]:
         )
     registry = Registry(address)
     return tuple(
-        ImageStatus(name, key, _held(registry, f"{address}/{name}", key))
+        ImageStatus(name, key, _digest_or_reason(registry, f"{address}/{name}", key))
         for name, key in keys.items()
     )
 
 
-def _held(registry: Registry, repository: str, key: str) -> str:
+def _digest_or_reason(registry: Registry, repository: str, key: str) -> str:
     try:
         return registry.digest(repository, key) or "not built yet"
     except DeliveryError as error:
@@ -181,15 +174,12 @@ def _held(registry: Registry, repository: str, key: str) -> str:
 
 
 def _ledger(services: tuple[Service, ...]) -> tuple[str, tuple[str, ...]]:
-    """What a running api-rest says of itself, and why."""
-    ports = [
-        one.ports
-        for one in services
-        if one.name == "api-rest" and one.state == "running" and one.ports
-    ]
+    """The readiness that a running api-rest reports, and its reasons."""
+    running = {service.name: service.ports for service in services if service.state == "running"}
+    ports = running.get("api-rest")
     if not ports:
         return "", ()
     try:
-        return Ledger(f"http://localhost:{ports[0][0]}").readiness()
+        return Ledger(f"http://localhost:{ports[0]}").readiness()
     except PlatformError:
         return "it does not answer", ("api-rest does not answer",)

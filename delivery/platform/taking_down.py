@@ -1,4 +1,4 @@
-"""Bring the platform on this machine down, and record that its apps are removed."""
+"""Stop the platform on this machine and record the removal of its apps."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["down"]
 
 
 def down(declaration: Declaration, *, volumes: bool, registry: bool, yes: bool) -> None:
-    """Stop everything.
+    """Stop the platform.
 
-    volumes: also remove the data, once the project's name is typed; yes: without asking.
-    registry: stop the local registry even while a local cluster pulls from it.
+    volumes: also remove the data, after a confirmation; yes: without one.
+    registry: stop the local registry even if a local cluster pulls from it.
     """
     project = lifecycle.compose(engines.require(), declaration, lifecycle.released())
     if note := lifecycle.shared(project):
         console.say(note)
     if volumes:
         _confirm(project.name, lifecycle.data(project, declaration), yes=yes)
-    else:  # the ledger goes with the data
+    else:  # with the data, the records would be removed too
         _record_removal(declaration, project)
     users = lifecycle.down(project, declaration, volumes=volumes, registry=registry)
     if not volumes:
-        console.say("its data stays; `./run inv down --volumes` removes it")
+        console.say("the data stays; `./run inv down --volumes` removes it")
     if users:
         remove = lifecycle.remove_clusters(declaration, users)
-        console.say(f"the registry goes on for {', '.join(users)}: to stop it, {remove},")
+        console.say(f"the registry still runs for {', '.join(users)}: to stop it, {remove},")
         console.say("then `./run inv down`; or at once `./run inv down --registry`")
     if project.engine.is_private:
-        console.say("the private engine goes on; `./run inv engine.down` stops it")
+        console.say("the private engine still runs; `./run inv engine.down` stops it")
 
 
 def _confirm(name: str, volumes: list[str], *, yes: bool) -> None:
@@ -45,12 +45,12 @@ def _confirm(name: str, volumes: list[str], *, yes: bool) -> None:
 
 
 def _record_removal(declaration: Declaration, project: Compose) -> None:
-    """Record that the apps are gone while their ledger still runs: it is one of them."""
+    """Record the removal of the apps while the ledger, which is one of them, still runs."""
     with recorder.deployment(declaration, "down", Action.REMOVE) as recording, recording.guard():
         running = {service.name for service in project.services() if service.state == "running"}
         address = lifecycle.ledger_address(project)
         known = lifecycle.recorded(address) if "api-rest" in running else {}
         if versions := {name: known[name] for name in known if name in running}:
-            before = Contents(versions=versions)
-            removed = Deployment(action=Action.REMOVE, environment=LOCAL, before=before)
+            previous = Contents(versions=versions)
+            removed = Deployment(action=Action.REMOVE, environment=LOCAL, before=previous)
             recording.start(removed, ledger=address)

@@ -19,6 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from filelock import FileLock
 from pydantic import BaseModel
 
 from delivery import cache
@@ -358,8 +359,6 @@ def _remove_abandoned(path: Path) -> None:
 @contextlib.contextmanager
 def _lock(file: Path, seconds: float) -> Iterator[None]:
     """Hold a lock; raise TimeoutError when another process holds it for longer than this."""
-    from filelock import FileLock  # noqa: PLC0415  # slow to import, and most commands need no lock
-
     with FileLock(file, timeout=seconds):
         yield
 

@@ -57,7 +57,7 @@ def status(_context: Context, json_: bool = False) -> None:
 
     found = overview.look(files.load_declaration())
     if json_:
-        console.data(found.as_json())
+        console.data(found.to_json())
     else:
         console.say(f"platform: {found.name}, registry {found.registry}\nengine: {found.engine}")
         if found.shared:

@@ -78,8 +78,8 @@ def test_an_interrupted_up_says_so_and_is_finished_by_the_next(platform: Platfor
     assert interrupted.returncode == 130
     assert "cannot finish up: interrupted" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
-    assert "✓ prove" not in interrupted.stdout
-    assert "✓ prove" in platform.up.stdout
+    assert "✓ verify" not in interrupted.stdout
+    assert "✓ verify" in platform.up.stdout
 
 
 def deployed(platform: Platform) -> dict[str, str]:
@@ -185,7 +185,7 @@ def test_status_fails_and_says_why_while_something_is_down(platform: Platform) -
     finally:
         platform.compose("start", "async-worker")
     assert (done.returncode, told.returncode) == (7, 7)
-    assert "our images" in done.stdout
+    assert "images" in done.stdout
     assert "cannot use all of the platform: async-worker is exited" in done.stderr
     assert "./run inv up" in done.stderr
     assert json.loads(told.stdout)["problems"] == ["async-worker is exited"]

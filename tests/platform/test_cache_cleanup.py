@@ -1,4 +1,4 @@
-"""`inv cache.clean` removes the cache and its private engine, and nothing that is needed elsewhere."""
+"""`inv cache.clean` removes the cache and its private engine, and nothing else."""
 
 import json
 import subprocess
@@ -20,17 +20,17 @@ EVENT = {"component": "api-rest", "status": "started"}
 
 @pytest.fixture(autouse=True)
 def root(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with something in it, beside another program's."""
+    """A cache with a file, beside the cache of another program."""
     monkeypatch.delenv("DELIVERY_OUTBOX")
     (cache.folder("engine", "data") / "layer").write_bytes(b"x" * 10_000)
-    found = cache.folder()
-    (found.parent / "another-program").mkdir()
-    return found
+    folder = cache.folder()
+    (folder.parent / "another-program").mkdir()
+    return folder
 
 
 @pytest.fixture
 def engine() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is known as the private engine."""
+    """A process that counts as the private engine."""
     argv = [sys.executable, "-c", "import signal; signal.pause()", dockerd.address()]
     with subprocess.Popen(argv) as process:
         (cache.folder("engine") / "dockerd.pid").write_text(str(process.pid))
@@ -47,69 +47,69 @@ def at_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("builtins.input", lambda _prompt: answer)
 
 
-def in_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An outbox in the cache, where earlier versions had it, with an event that waits."""
+def outbox_in_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An outbox in the cache, as in earlier versions, with an event."""
     with monkeypatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(root / "outbox"))
         outbox.add("http://ledger", [EVENT])
     return root / "outbox"
 
 
-def test_removes_the_cache_and_nothing_beside_it(root: Path) -> None:
+def test_clean_removes_only_this_cache(root: Path) -> None:
     outbox.add("http://ledger", [EVENT])
     clean(yes=True)
     assert [path.name for path in root.parent.iterdir()] == ["another-program"]
-    assert [one.event for one in outbox.waiting()] == [EVENT]
+    assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
 
 
-@pytest.mark.parametrize("own", ["", "outbox-of-its-own"])
-def test_events_that_wait_in_the_cache_are_taken_over_first(
+@pytest.mark.parametrize("own", ["", "other-outbox"])
+def test_events_in_the_cache_are_moved_first(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
 ) -> None:
-    in_the_cache(root, monkeypatch)
+    outbox_in_cache(root, monkeypatch)
     if own:
         monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / own))
     clean(yes=True)
     assert not root.exists()
     monkeypatch.delenv("DELIVERY_OUTBOX", raising=False)
-    assert [one.event for one in outbox.waiting()] == [EVENT]
+    assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
 
 
 @pytest.mark.parametrize("variable", ["DELIVERY_OUTBOX", "XDG_STATE_HOME"])
-def test_an_outbox_that_is_meant_to_be_in_the_cache_keeps_it_from_being_removed(
+def test_a_configured_outbox_in_the_cache_prevents_its_removal(
     root: Path, monkeypatch: pytest.MonkeyPatch, engine: "subprocess.Popen[bytes]", variable: str
 ) -> None:
-    place = root / "mine" if variable == "DELIVERY_OUTBOX" else root.parent
-    monkeypatch.setenv(variable, str(place))
+    folder = root / "own" if variable == "DELIVERY_OUTBOX" else root.parent
+    monkeypatch.setenv(variable, str(folder))
     outbox.add("http://ledger", [EVENT])
     with pytest.raises(
         DeliveryError, match="cannot remove the cache: 1 event in it was not delivered"
     ) as caught:
         clean(yes=True)
     assert "ci.deliver" in caught.value.hint
-    assert [one.event for one in outbox.waiting()] == [EVENT]
+    assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
     assert (root / "engine" / "data" / "layer").exists()
     assert engine.poll() is None
 
 
-def test_an_event_that_cannot_be_taken_over_keeps_it_from_being_removed(
+def test_an_event_that_cannot_be_moved_prevents_the_removal(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = in_the_cache(root, monkeypatch)
+    folder = outbox_in_cache(root, monkeypatch)
 
     def refuse(*_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("delivery.records.outbox.os.rename", refuse)
-    with pytest.raises(DeliveryError, match=f"take over the events in {place}"):
+    with pytest.raises(DeliveryError, match=str(folder)):
         clean(yes=True)
-    assert len(list(place.glob("*.json"))) == 1
+    assert len(list(folder.glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize(
     ("answer", "removed"), [("y", True), ("Yes ", True), ("", False), ("n", False)]
 )
-def test_at_a_terminal_it_asks_first(
+def test_clean_asks_at_a_terminal(
     root: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, removed: bool
 ) -> None:
     at_terminal(monkeypatch, answer)
@@ -117,21 +117,21 @@ def test_at_a_terminal_it_asks_first(
     assert root.exists() is not removed
 
 
-def test_refuses_where_nobody_can_be_asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_without_a_terminal_needs_yes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    with pytest.raises(DeclarationError, match="nobody is here to be asked"):
+    with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         clean()
     assert (root / "engine" / "data" / "layer").exists()
 
 
-def test_stops_the_private_engine(engine: "subprocess.Popen[bytes]", root: Path) -> None:
+def test_clean_stops_the_private_engine(engine: "subprocess.Popen[bytes]", root: Path) -> None:
     clean(yes=True)
     assert engine.wait(timeout=10) == -15
     assert not root.exists()
 
 
-def test_status_is_said_to_a_machine(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cached.status.body.__wrapped__(None, json_=True)
-    told = json.loads(capsys.readouterr().out)
-    assert (told["folder"], told["engine_runs"]) == (str(root), False)
-    assert told["bytes"] >= 10_000
+    status = json.loads(capsys.readouterr().out)
+    assert (status["folder"], status["engine_runs"]) == (str(root), False)
+    assert status["bytes"] >= 10_000

@@ -1,4 +1,4 @@
-"""The exact lines that compose is given, and what is read from what it prints."""
+"""The command lines of compose, and how its output is read."""
 
 import json
 from dataclasses import replace
@@ -12,16 +12,8 @@ from delivery.errors import PlatformError
 from delivery.host.docker_api import Engine
 from delivery.platform.compose import Compose
 
-PLAIN = [
-    "docker",
-    "compose",
-    "--ansi",
-    "never",
-    "--progress",
-    "plain",
-    "--file",
-    "docker-compose.yaml",
-]
+PLAIN = ["docker", "compose", "--ansi", "never", "--progress", "plain"]
+PLAIN += ["--file", "docker-compose.yaml"]
 START = [*PLAIN, "--profile", "*"]
 BRING_UP = ["up", "--detach", "--wait", "--wait-timeout", "300", "--remove-orphans"]
 UP = [*PLAIN, *BRING_UP]
@@ -49,14 +41,16 @@ def project(tmp_path: Path) -> Compose:
     )
 
 
-def test_up_waits_until_all_is_healthy(project: Compose, fp: FakeProcess) -> None:
+def test_up_waits_until_all_services_are_healthy(project: Compose, fp: FakeProcess) -> None:
     fp.register(UP, stdout=["Container kafka Healthy"])
     lines: list[str] = []
     project.up(lines.append)
     assert [line.strip() for line in lines] == ["Container kafka Healthy"]
 
 
-def test_what_is_not_well_is_named_with_its_last_words(project: Compose, fp: FakeProcess) -> None:
+def test_an_unhealthy_service_is_named_with_its_last_log_lines(
+    project: Compose, fp: FakeProcess
+) -> None:
     fp.register(UP, returncode=1, stdout=["container kafka is unhealthy"])
     fp.register(
         [*START, "ps", "--all", "--format", "json"],
@@ -67,14 +61,14 @@ def test_what_is_not_well_is_named_with_its_last_words(project: Compose, fp: Fak
         stdout=["no leader"],
     )
     with pytest.raises(
-        PlatformError, match="bring the platform up: kafka did not become healthy"
+        PlatformError, match="cannot start the platform: kafka did not become healthy"
     ) as caught:
         project.up(lambda _: None)
     assert "no leader" in caught.value.details
 
 
 @pytest.mark.parametrize(("volumes", "more"), [(False, []), (True, ["--volumes"])])
-def test_down_keeps_the_data_unless_told(
+def test_down_keeps_the_volumes_by_default(
     project: Compose, fp: FakeProcess, *, volumes: bool, more: list[str]
 ) -> None:
     fp.register([*START, "down", "--remove-orphans", *more])
@@ -82,7 +76,7 @@ def test_down_keeps_the_data_unless_told(
     assert fp.call_count([*START, "down", "--remove-orphans", *more]) == 1
 
 
-def test_reads_what_runs(project: Compose, fp: FakeProcess) -> None:
+def test_services_are_read_from_ps(project: Compose, fp: FakeProcess) -> None:
     fp.register([*START, "ps", "--all", "--format", "json"], stdout=[json.dumps(CONTAINER)])
     (service,) = project.services()
     assert (service.name, service.state, service.health, service.ports) == (
@@ -93,7 +87,7 @@ def test_reads_what_runs(project: Compose, fp: FakeProcess) -> None:
     )
 
 
-def test_reads_which_ports_are_to_be_published(project: Compose, fp: FakeProcess) -> None:
+def test_ports_and_services_are_read_from_config(project: Compose, fp: FakeProcess) -> None:
     declared = {
         "services": {"kafka": {"ports": [{"published": "9092"}]}, "worker": {"ports": None}}
     }
@@ -103,9 +97,7 @@ def test_reads_which_ports_are_to_be_published(project: Compose, fp: FakeProcess
     assert project.declared() == ["kafka", "worker"]
 
 
-def test_profiles_say_what_is_brought_up_and_which_ports_that_takes(
-    project: Compose, fp: FakeProcess
-) -> None:
+def test_profiles_select_the_services_and_ports_of_up(project: Compose, fp: FakeProcess) -> None:
     monitored = replace(project, profiles=("monitoring",))
     fp.register(
         [*PLAIN, "--profile", "monitoring", "config", "--format", "json"],
@@ -126,7 +118,9 @@ def test_logs_are_plain_lines(project: Compose, fp: FakeProcess) -> None:
     assert lines == ["kafka-1  | started"]
 
 
-def test_its_name_goes_before_the_one_in_the_files(project: Compose, fp: FakeProcess) -> None:
+def test_the_projects_name_overrides_the_one_in_the_files(
+    project: Compose, fp: FakeProcess
+) -> None:
     recorder = fp.register([*START, "down", "--remove-orphans"])
     project.down(lambda _: None, volumes=False)
     assert (recorder.calls[0].kwargs or {})["env"]["COMPOSE_PROJECT_NAME"] == "sample"

@@ -1,4 +1,4 @@
-"""Ports are looked at before anything is started, and what was released is what runs."""
+"""Ports are checked before a start; the released images run; `down` respects clusters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PINNED = "sha256:" + "a" * 64
 
 @dataclass
 class Project:
-    """A compose project of which one service is to publish this port."""
+    """A compose project with one service that publishes this port."""
 
     port: int
     running: bool = False
@@ -52,7 +52,7 @@ class Project:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
+    """A port that another program listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -63,7 +63,7 @@ def check(project: Project) -> None:
     lifecycle.check_ports(cast("Compose", project))
 
 
-def test_a_port_that_is_free_or_our_own_containers_is_fine(taken: int) -> None:
+def test_a_free_port_and_one_of_a_running_service_are_accepted(taken: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
@@ -81,25 +81,23 @@ def test_a_port_that_is_free_or_our_own_containers_is_fine(taken: int) -> None:
         ("prometheus", "", "another program", "PROMETHEUS_PORT"),
     ],
 )
-def test_a_taken_port_names_who_has_it_and_how_another_is_chosen(
+def test_the_error_of_a_taken_port_names_the_program_and_another_port(
     taken: int, service: str, published_by: str, holder: str, variable: str
 ) -> None:
-    with pytest.raises(PortTakenError, match=f"port {taken}, .* is taken by {holder}") as caught:
+    with pytest.raises(PortTakenError, match=f"port {taken} of {service} is taken by {holder}") as caught:
         check(Project(taken, published_by=published_by, service=service))
     assert f"{variable}={taken + 1} ./run inv up" in caught.value.hint
 
 
-def test_two_services_on_one_port_are_refused_before_anything_starts(taken: int) -> None:
+def test_two_services_cannot_publish_one_port(taken: int) -> None:
     project = Project(taken)
     project.ports = lambda: [("api-rest", 8000), ("kafka", 8000)]  # type: ignore[method-assign]
-    with pytest.raises(
-        PortTakenError, match="api-rest and kafka are both to publish port 8000"
-    ) as caught:
+    with pytest.raises(PortTakenError, match="api-rest and kafka both publish port 8000") as caught:
         check(project)
     assert "KAFKA_PORT=8001" in caught.value.hint
 
 
-def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles(
+def test_the_project_has_its_name_images_saved_ports_and_profiles(
     declaration: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def compose(*, monitoring: bool = False) -> Compose:
@@ -120,7 +118,7 @@ def test_the_project_has_the_declared_name_pinned_images_kept_ports_and_profiles
     assert compose().name == "other"
 
 
-def test_what_was_released_is_read_back(tmp_path: Path) -> None:
+def test_the_last_release_is_read(tmp_path: Path) -> None:
     assert lifecycle.released(tmp_path) is None
     release: Any = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "k", PINNED)})
     (tmp_path / ".delivery").mkdir(exist_ok=True)
@@ -128,85 +126,82 @@ def test_what_was_released_is_read_back(tmp_path: Path) -> None:
     assert lifecycle.released(tmp_path) == release
 
 
-class Standing:
-    """A platform that is to go, and its engine: what was done to them, and whom it was left for."""
+class FakeProject:
+    """A compose project and its engine, with the calls and the remaining users."""
 
     def __init__(self) -> None:
-        self.did: list[str] = []
+        self.calls: list[str] = []
         self.users: list[str] = []
         self.engine = self
 
     def down(self, _on_line: object, *, volumes: bool) -> None:
-        self.did.append(f"down {volumes}")
+        self.calls.append(f"down {volumes}")
 
     def remove(self, name: str) -> bool:
-        self.did.append(f"remove {name}")
+        self.calls.append(f"remove {name}")
         return True
 
     def remove_volume(self, name: str) -> bool:
-        self.did.append(f"remove the volume {name}")
+        self.calls.append(f"remove the volume {name}")
         return True
 
 
 @pytest.fixture
 def pulling(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clusters that pull from the local registry."""
-    found: list[str] = []
+    clusters: list[str] = []
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    known = {"sample-registry": found}
+    known = {"sample-registry": clusters}
     monkeypatch.setattr(local_cluster, "clusters_pulling_from", lambda _engine, name: known[name])
-    return found
+    return clusters
 
 
-def take_down(declaration: Declaration, *, volumes: bool, registry: bool = False) -> Standing:
-    """Have the platform down; what was done."""
-    standing = Standing()
-    project = cast("Compose", standing)
-    standing.users = lifecycle.down(project, declaration, volumes=volumes, registry=registry)
-    return standing
+def take_down(declaration: Declaration, *, volumes: bool, registry: bool = False) -> FakeProject:
+    """Stop the platform; return the calls and the remaining users."""
+    project = FakeProject()
+    compose = cast("Compose", project)
+    project.users = lifecycle.down(compose, declaration, volumes=volumes, registry=registry)
+    return project
 
 
 @pytest.mark.parametrize("volumes", [False, True])
 @pytest.mark.parametrize(("users", "registry"), [([], False), (["sample"], True)])
-def test_the_registry_goes_with_the_platform_where_nobody_pulls_from_it_or_that_is_asked(
+def test_down_stops_the_registry_without_users_or_with_the_flag(
     pulling: list[str], declaration: Declaration, users: list[str], *, registry: bool, volumes: bool
 ) -> None:
     pulling += users
-    standing = take_down(declaration, volumes=volumes, registry=registry)
+    project = take_down(declaration, volumes=volumes, registry=registry)
     data = ["remove the volume sample-registry"] if volumes else []
-    assert (standing.users, standing.did) == (
+    assert (project.users, project.calls) == (
         [],
         [f"down {volumes}", "remove sample-registry", *data],
     )
 
 
-def test_a_registry_that_a_cluster_pulls_from_is_left(
+def test_down_leaves_a_registry_that_clusters_pull_from(
     pulling: list[str], declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pulling += ["sample", "other"]
-    standing = take_down(declaration, volumes=False)
-    assert (standing.users, standing.did) == (["sample", "other"], ["down False"])
-    said = capsys.readouterr().out
-    assert "registry: left as it is: the clusters sample, other pull from it" in said
+    project = take_down(declaration, volumes=False)
+    assert (project.users, project.calls) == (["sample", "other"], ["down False"])
+    assert "registry: still runs: the clusters sample, other pull" in capsys.readouterr().out
 
 
-def test_data_that_a_cluster_pulls_is_refused_before_anything_is_stopped(
+def test_down_does_not_remove_images_that_clusters_pull(
     pulling: list[str], declaration: Declaration
 ) -> None:
     pulling += ["sample", "other"]
-    standing = Standing()
-    with pytest.raises(
-        PlatformError, match="clusters sample, other pull from the registry"
-    ) as caught:
-        lifecycle.down(cast("Compose", standing), declaration, volumes=True, registry=False)
-    assert standing.did == []
+    project = FakeProject()
+    with pytest.raises(PlatformError, match="the clusters sample, other pull from it") as caught:
+        lifecycle.down(cast("Compose", project), declaration, volumes=True, registry=False)
+    assert project.calls == []
     assert caught.value.hint.startswith(
-        "first `./run inv cluster.down` and `kind delete cluster --name other`; or"
+        "first run `./run inv cluster.down` and `kind delete cluster --name other`; or"
     )
     assert "`./run inv down --volumes --registry`" in caught.value.hint
 
 
-def test_logs_of_nothing_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_without_containers_print_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     project = SimpleNamespace(declared=lambda: ["kafka"], services=list, logs=lambda *_, **__: None)
     lifecycle.logs(cast("Compose", project), ["kafka"], follow=False, tail=5)
     assert "nothing is up" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Looking changes nothing, and says what does not answer."""
+"""The status of engine, images, platform and environments."""
 
 import json
 from pathlib import Path
@@ -22,29 +22,29 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "status", lambda _declaration: ())
 
 
-def test_without_engine_and_registry_says_so(declaration: Declaration, sample: Path) -> None:
-    found = overview.look(declaration.with_registry("localhost:1"), sample)
-    assert found.engine.startswith("none answers")
-    assert {image.registry for image in found.images} == {"the registry does not answer"}
-    assert found.services == ()
+def test_without_engine_and_registry(declaration: Declaration, sample: Path) -> None:
+    status = overview.look(declaration.with_registry("localhost:1"), sample)
+    assert status.engine.startswith("none answers")
+    assert {image.registry for image in status.images} == {"the registry does not answer"}
+    assert status.services == ()
 
 
-def test_says_what_the_registry_holds(declaration: Declaration, sample: Path) -> None:
+def test_the_digests_in_the_registry_are_shown(declaration: Declaration, sample: Path) -> None:
     registry = FakeRegistry()
     registry.add(
         "base-image", planning.content_keys(declaration, sample)["base-image"], b"manifest"
     )
     with serving(registry) as (address, _):
-        found = overview.look(declaration.with_registry(address), sample)
-    assert [image.registry for image in found.images] == [sha256(b"manifest"), "not built yet"]
+        status = overview.look(declaration.with_registry(address), sample)
+    assert [image.registry for image in status.images] == [sha256(b"manifest"), "not built yet"]
 
 
-def test_tables_name_images_as_people_compare_them() -> None:
+def test_tables_show_short_references() -> None:
     pinned = f"localhost:5001/api-rest@{sha256(b'manifest')}"
-    found = overview.Status(
+    status = overview.Status(
         "an engine", (), (), (Service("api-rest", "c1", "running", "", pinned, (8000,)),)
     )
-    (*_, (_, _, rows)) = found.tables()
+    (*_, (_, _, rows)) = status.tables()
     assert rows == [("api-rest", "running", "-", "8000", f"api-rest@{sha256(b'manifest')[:19]}")]
 
 
@@ -61,14 +61,14 @@ def status_of(*services: Service, reasons: tuple[str, ...] = ()) -> overview.Sta
 
 
 @pytest.mark.parametrize("services", [(), (service("kafka"), service("prometheus", health=""))])
-def test_what_was_taken_down_or_is_well_is_no_problem(services: tuple[Service, ...]) -> None:
-    found = status_of(*services)
-    found.check()
-    assert found.as_json()["problems"] == []
+def test_healthy_services_are_no_problem(services: tuple[Service, ...]) -> None:
+    status = status_of(*services)
+    status.check()
+    assert status.to_json()["problems"] == []
 
 
 @pytest.mark.parametrize(
-    ("found", "said", "hint"),
+    ("status", "problems", "hint"),
     [
         (
             status_of(service("kafka"), service("async-worker", "exited", "")),
@@ -86,22 +86,22 @@ def test_what_was_taken_down_or_is_well_is_no_problem(services: tuple[Service, .
         ),
     ],
 )
-def test_what_is_down_or_behind_is_an_error_that_names_it(
-    found: overview.Status, said: str, hint: str
+def test_a_service_that_is_down_or_behind_is_an_error(
+    status: overview.Status, problems: str, hint: str
 ) -> None:
     with pytest.raises(PlatformError) as caught:
-        found.check()
-    assert caught.value.message == f"cannot use all of the platform: {said}"
+        status.check()
+    assert caught.value.message == f"cannot use all of the platform: {problems}"
     assert f"--service {hint}`" in caught.value.hint
-    assert found.as_json()["problems"] == said.split("; ")
+    assert status.to_json()["problems"] == problems.split("; ")
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
-    """The containers that an engine has of the platform; a test adds them."""
+    """The platform's containers in a fake engine; empty at first."""
     services: list[Service] = []
-    asked = SimpleNamespace(describe=lambda: "an engine", image_labels=lambda _: None)
-    monkeypatch.setattr(docker_api, "find", lambda: asked)
+    engine = SimpleNamespace(describe=lambda: "an engine", image_labels=lambda _: None)
+    monkeypatch.setattr(docker_api, "find", lambda: engine)
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     monkeypatch.setattr(
         lifecycle,
@@ -111,14 +111,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
     return services
 
 
-def test_a_running_ledger_is_asked_how_it_is(
+def test_the_readiness_of_a_running_ledger_is_shown(
     run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
-    told = {"status": "degraded", "reasons": ["7 events wait"]}
-    with serving(lambda *_: (200, {}, json.dumps(told).encode())) as (address, seen):
+    readiness = {"status": "degraded", "reasons": ["7 events wait"]}
+    with serving(lambda *_: (200, {}, json.dumps(readiness).encode())) as (address, seen):
         run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
-        found = overview.look(declaration.with_registry("localhost:1"), sample)
-    assert (found.ledger, found.reasons) == ("degraded", ("7 events wait",))
+        status = overview.look(declaration.with_registry("localhost:1"), sample)
+    assert (status.ledger, status.reasons) == ("degraded", ("7 events wait",))
     assert seen == ["GET /ready"]
 
 
@@ -131,26 +131,24 @@ def test_a_running_ledger_that_does_not_answer_is_a_problem(
     ]
 
 
-def test_a_ledger_that_does_not_run_is_not_asked(
+def test_a_stopped_ledger_is_not_asked(
     run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", "exited", ""))
-    found = overview.look(declaration.with_registry("localhost:1"), sample)
-    assert (found.ledger, found.problems) == ("", ["api-rest is exited"])
+    status = overview.look(declaration.with_registry("localhost:1"), sample)
+    assert (status.ledger, status.problems) == ("", ["api-rest is exited"])
 
 
-def test_environments_on_kubernetes_are_a_table_of_their_own_where_there_are_any(
+def test_environments_on_kubernetes_get_a_table(
     declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = environments.EnvironmentStatus(
+    develop = environments.EnvironmentStatus(
         "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
     )
-    assert [
-        title
-        for title, _, _ in overview.look(declaration.with_registry("localhost:1"), sample).tables()
-    ][-1] == "the platform"
-    monkeypatch.setattr(environments, "status", lambda _declaration: (one,))
+    tables = overview.look(declaration.with_registry("localhost:1"), sample).tables()
+    assert tables[-1][0] == "the platform"
+    monkeypatch.setattr(environments, "status", lambda _declaration: (develop,))
     (*_, (title, _, rows)) = overview.look(
         declaration.with_registry("localhost:1"), sample
     ).tables()
-    assert (title, rows) == ("on Kubernetes", [one.row()])
+    assert (title, rows) == ("on Kubernetes", [develop.row()])
