@@ -44,14 +44,24 @@ def test_each_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_each_task_that_a_page_names_exists(page: Path) -> None:
+def flags_of_tasks() -> dict[str | None, set[str]]:
     assert isinstance(tasks.namespace, Collection)
-    names = set(re.findall(r"\./run inv ([a-z][a-z.]*[a-z])", page.read_text(encoding="utf-8")))
-    known = {
-        name for task, others in tasks.namespace.task_names.items() for name in (task, *others)
+    return {
+        name: {"--help", *context.flags, *context.inverse_flags}
+        for context in tasks.namespace.to_contexts()
+        for name in (context.name, *context.aliases)
     }
-    assert names - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_each_task_and_flag_that_a_page_names_exists(page: Path) -> None:
+    known, unknown = flags_of_tasks(), []
+    text = page.read_text(encoding="utf-8")
+    for task, rest in re.findall(r"\./run inv ([a-z][a-z.]*[a-z])([^`|#;&()\n]*)", text):
+        flags = re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)
+        if task not in known or not known[task].issuperset(flags):
+            unknown.append(f"{task}{rest}")
+    assert unknown == []
 
 
 @pytest.mark.parametrize("page", DOCS, ids=page_id)
