@@ -12,7 +12,7 @@ from delivery.host.docker_api import Engine
 # As iproute2 6.1 prints them; a unicast route has no type.
 PRINTED = """[{"dst":"default","gateway":"192.0.2.1","dev":"eth0","flags":[]},
 {"type":"unreachable","dst":"198.18.0.0/17","dev":"lo","protocol":"213","flags":[]},
-{"type":"local","dst":"127.0.0.1","dev":"lo","table":"local","protocol":"kernel","scope":"host","flags":[]}]"""
+{"type":"local","dst":"127.0.0.1","dev":"lo","table":"local","scope":"host","flags":[]}]"""
 
 
 class Host:

@@ -1,4 +1,4 @@
-"""Each cluster of the kubeconfig is asked what is deployed; one that does not answer is noted."""
+"""Each cluster of the kubeconfig is asked what is deployed, if it answers."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ READY = {
 
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Contexts: one whose cluster has a release, one that has none, one that does not answer."""
+    """Contexts of a cluster with a release, without a release, and without an answer."""
     known = ["develop", "staging", "production", "elsewhere"]
     monkeypatch.setattr(programs, "find", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))

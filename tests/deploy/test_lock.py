@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -127,7 +128,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def acquire(cluster: Cluster, seconds: int = 60, pause: float = RETRY_SECONDS) -> Any:  # noqa: ANN401  # a context manager
+def acquire(
+    cluster: Cluster, seconds: int = 60, pause: float = RETRY_SECONDS
+) -> AbstractContextManager[Lock]:
     return lock.acquire(cast("Kubernetes", cluster), NAME, seconds=seconds, pause=pause)
 
 
@@ -135,16 +138,16 @@ def acquire(cluster: Cluster, seconds: int = 60, pause: float = RETRY_SECONDS) -
 def test_a_lock_is_released_when_the_work_ends(error: type[BaseException] | None) -> None:
     cluster = Cluster()
     try:
-        with acquire(cluster) as held:
+        with acquire(cluster) as acquired:
             assert "pid" in cluster.holder
-            held.check()
+            acquired.check()
             if error:
                 raise error
     except KeyboardInterrupt:
         pass
     assert cluster.holder == ""
-    with acquire(cluster) as held:
-        assert held.dead_holder is None
+    with acquire(cluster) as acquired:
+        assert acquired.dead_holder is None
 
 
 def test_the_second_deploy_waits_and_names_the_first(
@@ -158,9 +161,9 @@ def test_the_second_deploy_waits_and_names_the_first(
             cluster.put_by_another(leases.released(cluster.lease))
 
     clock.on_sleep = release
-    with acquire(cluster) as held:
+    with acquire(cluster) as acquired:
         assert clock.sleeps == 3
-        assert held.dead_holder is None
+        assert acquired.dead_holder is None
     assert capsys.readouterr().out.count("you@there pid 7 holds platform-deploy since") == 1
 
 
@@ -173,9 +176,9 @@ def test_waiting_has_a_time_limit() -> None:
 @pytest.mark.parametrize("age", [0, 3600, -3600])
 def test_a_dead_holder_is_replaced_whatever_its_clock_was(clock: Clock, age: float) -> None:
     began = clock.now
-    with acquire(Cluster(others(age))) as held:
-        assert held.dead_holder is not None
-        assert held.dead_holder.name == "you@there pid 7"
+    with acquire(Cluster(others(age))) as acquired:
+        assert acquired.dead_holder is not None
+        assert acquired.dead_holder.name == "you@there pid 7"
         assert LEASE_SECONDS < clock.now - began <= LEASE_SECONDS + RETRY_SECONDS
 
 
@@ -198,8 +201,8 @@ def test_a_holder_that_renews_late_but_in_time_is_not_dead(clock: Clock) -> None
 def test_of_two_that_acquire_at_once_one_waits(clock: Clock, lease: dict[str, Any] | None) -> None:
     cluster = Cluster(lease)
     cluster.before_put = [others()]  # it dies then
-    with acquire(cluster) as held:
-        assert held.dead_holder is not None
+    with acquire(cluster) as acquired:
+        assert acquired.dead_holder is not None
     assert clock.sleeps
 
 
@@ -209,8 +212,8 @@ def test_the_lock_counts_from_before_the_request(
 ) -> None:
     cluster, began = Cluster(lease), clock.now
     cluster.during_put = lambda: clock.sleep(3)
-    with acquire(cluster) as held:
-        assert held.renewed == began
+    with acquire(cluster) as acquired:
+        assert acquired.renewed == began
 
 
 def test_another_refusal_is_raised_as_it_is() -> None:
@@ -314,14 +317,14 @@ def test_a_lock_is_lost_while_a_renewal_hangs(clock: Clock) -> None:
         asked.set()
         assert answered.wait(60)
 
-    with acquire(cluster, pause=0.01) as held:
+    with acquire(cluster, pause=0.01) as acquired:
         cluster.during_put = hang
         try:
             assert asked.wait(60)
-            held.check()
+            acquired.check()
             clock.now += RENEW_DEADLINE_SECONDS
             with pytest.raises(DeployError, match="cannot keep the lease"):
-                held.check()
+                acquired.check()
         finally:
             answered.set()
 
@@ -329,21 +332,21 @@ def test_a_lock_is_lost_while_a_renewal_hangs(clock: Clock) -> None:
 def test_the_lease_is_renewed_until_another_holder_has_it() -> None:
     cluster = Cluster()
     renewed = threading.Event()
-    with acquire(cluster, pause=0.01) as held:
+    with acquire(cluster, pause=0.01) as acquired:
         cluster.during_put = renewed.set
         assert renewed.wait(60)
         cluster.put_by_another(others())
-        assert held.lost.wait(60)
+        assert acquired.lost.wait(60)
     assert cluster.holder == "you@there pid 7"
 
 
 def test_a_lease_that_was_lost_is_not_released(clock: Clock) -> None:
     """So that the next deploy sees that this one was cut off."""
     cluster = Cluster()
-    with acquire(cluster, pause=0.01) as held:
+    with acquire(cluster, pause=0.01) as acquired:
         cluster.down = True
         clock.now += RENEW_DEADLINE_SECONDS
-        assert held.lost.wait(60)
+        assert acquired.lost.wait(60)
         cluster.down = False
     assert "pid" in cluster.holder
 

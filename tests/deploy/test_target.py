@@ -12,7 +12,7 @@ from delivery.project.declaration import Declaration, Environment
 
 @pytest.fixture
 def contexts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The kubeconfig's contexts, the first of which is the current one."""
+    """The kubeconfig's contexts; the first is the current context."""
     known: list[str] = []
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))

@@ -95,10 +95,10 @@ def test_an_unchanged_release_that_is_not_ready_is_an_error_without_a_new_revisi
 
 
 def test_values_that_the_chart_refuses_change_nothing(cluster: Cluster, root: Path) -> None:
-    cluster.fails["preview"] = failed("Error: execution error at validate.yaml: tls wants one of …")
+    cluster.fails["preview"] = failed("Error: execution error at validate.yaml: tls takes …")
     with pytest.raises(DeployError, match="the chart refuses the values") as caught:
         deploy(cluster, root)
-    assert "tls wants one of" in caught.value.details
+    assert "tls takes" in caught.value.details
     assert cluster.done == []
 
 

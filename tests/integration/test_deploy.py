@@ -1,4 +1,4 @@
-"""Deploys on a real cluster: the kubeconfig's current context, a namespace of their own, and a small chart."""
+"""Deploys of a small chart to the current context of the kubeconfig, in a new namespace."""
 
 import dataclasses
 import json
@@ -39,13 +39,13 @@ public_key = "cosign.pub"
 [environments.local]
 contexts = ["{context}"]
 namespace = "{namespace}"
-values = "chosen.yaml"
+values = "values.yaml"
 test = true
 
 [environments.elsewhere]
 contexts = ["no-such-context"]
 namespace = "{namespace}"
-values = "chosen.yaml"
+values = "values.yaml"
 
 [environments.develop]
 contexts = ["{context}"]
@@ -56,7 +56,7 @@ values = "platform-chart/values.yaml"
 contexts = ["{context}"]
 namespace = "{namespace}-staging"
 values = "platform-chart/values.yaml"
-signed = {signed}
+signed = false
 
 [environments.production]
 contexts = ["{context}"]
@@ -68,8 +68,8 @@ PROMOTED = ("develop", "staging", "production")
 
 
 @dataclass
-class Place:
-    """A clone of the project whose environments are one namespace of the cluster."""
+class Clone:
+    """A clone of the project whose environments are namespaces of the cluster."""
 
     folder: Path
     namespace: str
@@ -79,11 +79,11 @@ class Place:
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def values(self, **values: object) -> None:
-        """Change what the chart is told."""
-        (self.folder / "chosen.yaml").write_text(json.dumps(values))
+        """Set the chart's values."""
+        (self.folder / "values.yaml").write_text(json.dumps(values))
 
     def start(self, *arguments: str, helm: str = "helm") -> subprocess.Popen[str]:
-        """Start a task as a user would, in a session of its own."""
+        """Start a task as a user would, in a new session."""
         started = subprocess.Popen(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
@@ -93,37 +93,39 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            # Where the tests run in the background, Ctrl-C is ignored, and by whatever they start, too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # it only calls signal
+            # A background process ignores Ctrl-C, and so would this one.
+            preexec_fn=_take_interrupts,  # noqa: PLW1509  # it only calls signal
         )
         self.running.append(started)
         return started
 
     def inv(self, *arguments: str, helm: str = "helm") -> tuple[int, str]:
-        """Run a task to its end: its exit code and what it printed."""
+        """Run a task: its exit code and output."""
         started = self.start(*arguments, helm=helm)
         printed, _ = started.communicate(timeout=600)
         return started.returncode, printed
 
     def kubectl(self, *arguments: str) -> str:
-        """Ask the cluster."""
+        """Run kubectl in the namespace."""
         return run(self.programs["kubectl"], f"--namespace={self.namespace}", *arguments)
 
     def helm(self, *arguments: str) -> str:
-        """Ask helm."""
+        """Run helm in the namespace."""
         return run(self.programs["helm"], *arguments, f"--namespace={self.namespace}")
 
     def history(self) -> list[tuple[int, str]]:
-        """The revisions with their states."""
-        found = json.loads(self.helm("history", "platform", "--output=json"))
-        return [(one["revision"], one["status"]) for one in found]
+        """The revisions with their statuses."""
+        revisions = json.loads(self.helm("history", "platform", "--output=json"))
+        return [(revision["revision"], revision["status"]) for revision in revisions]
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """The components' pods by UID."""
-        found = json.loads(
-            self.kubectl("get", "pods", "--selector=app.kubernetes.io/name", "--output=json")
-        )["items"]
-        return {one["metadata"]["uid"]: one for one in found}
+        argv = ("get", "pods", "--selector=app.kubernetes.io/name", "--output=json")
+        return {pod["metadata"]["uid"]: pod for pod in json.loads(self.kubectl(*argv))["items"]}
+
+
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*argv: str) -> str:
@@ -132,11 +134,11 @@ def run(*argv: str) -> str:
 
 def ready(pod: dict[str, Any]) -> bool:
     conditions = pod["status"].get("conditions", ())
-    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
 
 
 def publish(registry: Registry, made: Release, version: str, line: str = "release") -> Release:
-    """Publish these images, and the small chart, as a release in repositories of this test's own."""
+    """Publish these images and the small chart as a release, in repositories of this test."""
     images = {}
     for name in ("api-rest", "async-worker"):
         repository, image = f"{registry.address}/{name}", made.images[name]
@@ -154,7 +156,7 @@ def publish(registry: Registry, made: Release, version: str, line: str = "releas
 
 
 def put(registry: Registry, release: Release) -> Release:
-    """Publish a release, in place of an earlier run's."""
+    """Publish a release in place of an earlier run's."""
     repository = f"{registry.address}/{catalog.REPOSITORY}"
     if held := registry.digest(repository, release.version):
         registry.delete(repository, held)
@@ -162,9 +164,9 @@ def put(registry: Registry, release: Release) -> Release:
     return release
 
 
-def _mount(place: str, name: str, digest: str) -> None:
-    """Have an image that the registry holds in another repository too, below a path."""
-    address, _, path = place.partition("/")
+def _mount(registry: str, name: str, digest: str) -> None:
+    """Copy an image of the registry into a repository below a path."""
+    address, _, path = registry.partition("/")
     base, repository = f"http://{address}", f"{path}/{name}"
     manifest = requests.get(
         f"{base}/v2/{name}/manifests/{digest}", headers={"Accept": OCI}, timeout=30
@@ -181,138 +183,140 @@ def _mount(place: str, name: str, digest: str) -> None:
     assert put.status_code == 201
 
 
-@pytest.fixture(scope="module")
-def place(
-    engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
-    """The namespace, gone again when the module's tests are done. The nodes reach the declaration's registry."""
-    made = lifecycle.released()
-    assert made, "`./run inv images.ensure` comes first"
-    found = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
-    context = run(found["kubectl"], "config", "current-context").strip()
-    namespace = f"deploy-{uuid.uuid4().hex[:8]}"
-    folder = tmp_path_factory.mktemp("clone")
+def make_clone(folder: Path, environments: str) -> None:
+    """Copy what a deploy needs of this project, with the small chart and these environments."""
+    ignored = shutil.ignore_patterns(".venv", "__pycache__")
     for name in ("delivery", "ops/locks", "base-image", "api-rest", "async-worker", "ops/upstream"):
-        shutil.copytree(
-            files.ROOT / name, folder / name, ignore=shutil.ignore_patterns(".venv", "__pycache__")
-        )
+        shutil.copytree(files.ROOT / name, folder / name, ignore=ignored)
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)
     declared = (files.ROOT / "delivery.toml").read_text().partition("\n[environments.")[0]
-    for signed in ("false", "true"):
-        ours = ENVIRONMENTS.format(context=context, namespace=namespace, signed=signed)
-        (folder / f"delivery-{signed}.toml").write_text(declared + ours)
-    shutil.copy2(folder / "delivery-false.toml", folder / "delivery.toml")
-    address = project.registry.address
-    # The same for every run, so that what the nodes cannot pull is not pushed anew.
-    registry = Registry(f"{address}/deploy-test")
+    (folder / "delivery.toml").write_text(declared + environments)
+
+
+def made_release() -> Release:
+    """The release that this clone has built."""
+    release = lifecycle.released()
+    assert release, "run `./run inv images.ensure` before these tests"
+    return release
+
+
+@pytest.fixture(scope="module")
+def clone(
+    engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clone]:
+    """A clone with new namespaces; the nodes reach the declared registry."""
+    made = made_release()
+    paths = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
+    context = run(paths["kubectl"], "config", "current-context").strip()
+    namespace = f"deploy-{uuid.uuid4().hex[:8]}"
+    folder = tmp_path_factory.mktemp("clone")
+    make_clone(folder, ENVIRONMENTS.format(context=context, namespace=namespace))
+    # The same for every run, so that what the nodes cannot pull is not pushed again.
+    registry = Registry(f"{project.registry.address}/deploy-test")
     release = publish(registry, made, "1.0.0")
     publish(registry, made, "1.2.0-rc.1", "candidate")
     gone = dataclasses.replace(release.images["async-worker"], digest="sha256:" + "0" * 64)
-    put(
-        registry,
-        dataclasses.replace(
-            release, version="1.1.0", images={**release.images, "async-worker": gone}
-        ),
-    )
+    images = {**release.images, "async-worker": gone}
+    put(registry, dataclasses.replace(release, version="1.1.0", images=images))
     environment = {
         **os.environ,
         **engine.environment,
         "DELIVERY_REGISTRY": registry.address,
-        "KUBECTL": found["kubectl"],
+        "KUBECTL": paths["kubectl"],
         "CI": "true",
     }
-    place = Place(folder, namespace, environment, found, release)
+    clone = Clone(folder, namespace, environment, paths, release)
     try:
-        yield place
+        yield clone
     finally:
-        for one in place.running:
-            one.kill()
-            one.communicate()
+        for process in clone.running:
+            process.kill()
+            process.communicate()
         namespaces = [namespace, *(f"{namespace}-{name}" for name in PROMOTED)]
-        place.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false")
+        clone.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture
-def served(place: Place) -> Place:
-    """The same, with version 1.0.0 deployed and nothing odd about it."""
-    return serve(place)
+def deployed(clone: Clone) -> Clone:
+    """The clone, with version 1.0.0 deployed."""
+    return deploy(clone)
 
 
 @pytest.fixture(scope="module")
-def standing(place: Place) -> Place:
-    """The same, deployed once for all that is to change nothing."""
-    return serve(place)
+def unchanged(clone: Clone) -> Clone:
+    """The clone, with version 1.0.0 deployed once for all tests that change nothing."""
+    return deploy(clone)
 
 
-def serve(place: Place) -> Place:
-    place.values()
-    code, printed = place.inv("deploy", "--version", "1.0.0")
+def deploy(clone: Clone) -> Clone:
+    clone.values()
+    code, printed = clone.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
-    return place
+    return clone
 
 
-def test_deploys_tests_and_says_how_to_use_it(served: Place) -> None:
-    served.kubectl("delete", "deployment", "platform-async-worker")
-    code, printed = served.inv("deploy", "--version", "1.0.0")
+def test_a_deploy_corrects_the_cluster_tests_it_and_prints_the_notes(deployed: Clone) -> None:
+    deployed.kubectl("delete", "deployment", "platform-async-worker")
+    code, printed = deployed.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
     assert "changed in the cluster since: Deployment/platform-async-worker" in printed
     assert "helm test: 1 passed" in printed
     assert printed.rstrip().endswith("It says hello.")
-    _, status = served.inv("status")
+    _, status = deployed.inv("status")
     assert "api-rest 1.0.0" in status
     assert "all pods are ready" in status
-    assert all(ready(pod) for pod in served.pods().values())
-    assert len(served.pods()) == 2
-    made_of = ", ".join(f"{name} 1.0.0" for name in ("api-rest", "async-worker", "platform-chart"))
-    assert described(served)[-1] == made_of
-    enforced = served.kubectl("get", "namespace", served.namespace, "--output=json")
-    assert (
-        json.loads(enforced)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-        == "restricted"
+    assert all(ready(pod) for pod in deployed.pods().values())
+    assert len(deployed.pods()) == 2
+    versions = ", ".join(f"{name} 1.0.0" for name in ("api-rest", "async-worker", "platform-chart"))
+    assert described(deployed)[-1] == versions
+    namespace = json.loads(
+        deployed.kubectl("get", "namespace", deployed.namespace, "--output=json")
     )
+    labels = namespace["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def described(place: Place) -> list[str]:
-    """What each revision says of itself."""
-    found = json.loads(place.helm("history", "platform", "--output=json"))
-    return [one["description"] for one in found]
+def described(clone: Clone) -> list[str]:
+    """The descriptions of the revisions."""
+    revisions = json.loads(clone.helm("history", "platform", "--output=json"))
+    return [revision["description"] for revision in revisions]
 
 
-def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(served: Place) -> None:
-    before = served.history(), set(served.pods())
-    code, printed = served.inv("deploy", "--version", "1.0.0")
+def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(deployed: Clone) -> None:
+    before = deployed.history(), set(deployed.pods())
+    code, printed = deployed.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
     assert f"nothing to do: revision {before[0][-1][0]} is this already" in printed
-    assert (served.history(), set(served.pods())) == before
+    assert (deployed.history(), set(deployed.pods())) == before
 
 
-def test_an_image_that_is_not_there_is_shown_at_once_and_may_be_left(served: Place) -> None:
-    serving = served.history()[-1][0]
-    served.values(extra="localhost:5001/no-such-image:1.0.0")
-    code, printed = served.inv("deploy", "--version", "1.0.0", "--no-rollback")
+def test_a_missing_image_fails_at_once_and_stays_with_no_rollback(deployed: Clone) -> None:
+    previous = deployed.history()[-1][0]
+    deployed.values(extra="localhost:5001/no-such-image:1.0.0")
+    code, printed = deployed.inv("deploy", "--version", "1.0.0", "--no-rollback")
     assert code == 8, printed
     assert "ErrImagePull" in printed or "ImagePullBackOff" in printed
     assert "nothing is rolled back" in printed
-    assert served.history()[-1] == (serving + 1, "failed")
-    code, printed = served.inv("rollback", "--environment", "local", "--revision", str(serving))
+    assert deployed.history()[-1] == (previous + 1, "failed")
+    code, printed = deployed.inv("rollback", "--environment", "local", "--revision", str(previous))
     assert code == 0, printed
-    until(lambda: len(served.pods()) == 2)
+    until(lambda: len(deployed.pods()) == 2)
 
 
 @pytest.mark.parametrize("helm", ["helm", "helm3"])
-def test_one_that_fails_its_test_is_rolled_back(served: Place, helm: str) -> None:
-    served.values(greeting="rude")
-    code, printed = served.inv("deploy", "--version", "1.0.0", helm=helm)
+def test_a_version_that_fails_its_test_is_rolled_back(deployed: Clone, helm: str) -> None:
+    deployed.values(greeting="rude")
+    code, printed = deployed.inv("deploy", "--version", "1.0.0", helm=helm)
     assert code == 8, printed
     assert printed.find("a greeting that no test likes") < printed.find("✓ roll back to revision")
 
 
-def mid_upgrade(place: Place) -> subprocess.Popen[str]:
-    """A deploy whose helm is at work."""
-    place.values(greeting=uuid.uuid4().hex, slow=15)
-    started = place.start("deploy", "--version", "1.0.0")
-    until(lambda: place.history()[-1][1] == "pending-upgrade")
+def mid_upgrade(clone: Clone) -> subprocess.Popen[str]:
+    """A deploy whose helm runs."""
+    clone.values(greeting=uuid.uuid4().hex, slow=15)
+    started = clone.start("deploy", "--version", "1.0.0")
+    until(lambda: clone.history()[-1][1] == "pending-upgrade")
     return started
 
 
@@ -324,7 +328,7 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def helm_of(parent: int) -> int:
-    """The process of helm that a task has started, in a session of its own."""
+    """The process of helm that a task has started, in a new session."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -336,62 +340,64 @@ def helm_of(parent: int) -> int:
     raise AssertionError
 
 
-def uids(place: Place, *things: str) -> dict[str, str]:
-    """The UIDs of these objects that are there to stay."""
-    printed = place.kubectl("get", *things, "--ignore-not-found", "--output=json")
-    found = json.loads(printed)["items"] if printed else []
-    staying = [one for one in found if "deletionTimestamp" not in one["metadata"]]
-    return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["uid"] for one in staying}
+def uids(clone: Clone, *names: str) -> dict[str, str]:
+    """The UIDs of those of these objects that exist and are not being deleted."""
+    printed = clone.kubectl("get", *names, "--ignore-not-found", "--output=json")
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["uid"]
+        for each in (json.loads(printed)["items"] if printed else [])
+        if "deletionTimestamp" not in each["metadata"]
+    }
 
 
-def test_what_a_killed_deploy_left_is_tidied_but_for_its_data(served: Place) -> None:
-    """A Secret of the revision that served, a claim of one that failed, one of the killed one."""
-    deploy = ("deploy", "--version", "1.0.0")
+def test_the_leftovers_of_a_killed_deploy_are_deleted_except_data(deployed: Clone) -> None:
+    """A Secret of the deployed revision, and claims of a failed and of the killed one."""
+    argv = ("deploy", "--version", "1.0.0")
     data = ("secret/platform-data", "pvc/platform-failed", "pvc/platform-killed")
-    made = ("configmap/platform-left", "deployment/platform-left")  # in no other revision
-    served.values(claims=["failed"])
-    assert served.inv(*deploy, "--no-rollback", "--timeout=5s")[0] == 8
-    image = served.release.images["api-rest"].pinned
-    served.values(claims=["failed", "killed"], left=image, slow=600)
-    started = served.start(*deploy)
-    until(lambda: len(uids(served, *data, *made)) == 5)
+    created = ("configmap/platform-left", "deployment/platform-left")  # in no other revision
+    deployed.values(claims=["failed"])
+    assert deployed.inv(*argv, "--no-rollback", "--timeout=5s")[0] == 8
+    image = deployed.release.images["api-rest"].pinned
+    deployed.values(claims=["failed", "killed"], left=image, slow=600)
+    started = deployed.start(*argv)
+    until(lambda: len(uids(deployed, *data, *created)) == 5)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
-    assert served.history()[-1][1] == "pending-upgrade"
-    before = uids(served, *data)
-    served.values(data=False)
-    code, printed = served.inv(*deploy)
+    assert deployed.history()[-1][1] == "pending-upgrade"
+    before = uids(deployed, *data)
+    deployed.values(data=False)
+    code, printed = deployed.inv(*argv)
     assert code == 0, printed
     assert "repair revision" in printed
-    assert served.history()[-1][1] == "deployed"
-    assert uids(served, *made) == {}
-    assert uids(served, *data) == before
+    assert deployed.history()[-1][1] == "deployed"
+    assert uids(deployed, *created) == {}
+    assert uids(deployed, *data) == before
 
 
-def test_a_helm_that_was_killed_leaves_nothing_stuck(served: Place) -> None:
-    started = mid_upgrade(served)
+def test_a_killed_helm_does_not_block_the_next_deploy(deployed: Clone) -> None:
+    started = mid_upgrade(deployed)
     os.kill(helm_of(started.pid), signal.SIGKILL)
     printed, _ = started.communicate(timeout=300)
     assert started.returncode == 8, printed
     assert "helm was ended by signal 9" in printed
-    code, printed = served.inv("deploy", "--version", "1.0.0")
+    code, printed = deployed.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
-    assert served.history()[-1][1] == "deployed"
+    assert deployed.history()[-1][1] == "deployed"
 
 
-def test_an_interrupt_ends_helm_and_gives_the_turn_back(served: Place) -> None:
-    started = mid_upgrade(served)
+def test_an_interrupt_ends_helm_and_releases_the_lock(deployed: Clone) -> None:
+    started = mid_upgrade(deployed)
     os.killpg(started.pid, signal.SIGINT)
     printed, _ = started.communicate(timeout=60)
     assert started.returncode == 130, printed
-    assert served.history()[-1][1] == "failed"
-    lease = json.loads(served.kubectl("get", "lease", "platform-deploy", "--output=json"))
+    assert deployed.history()[-1][1] == "failed"
+    lease = json.loads(deployed.kubectl("get", "lease", "platform-deploy", "--output=json"))
     assert not lease["spec"].get("holderIdentity")
 
 
-def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
-    started = mid_upgrade(served)
-    code, second = served.inv("deploy", "--version", "1.0.0")
+def test_the_second_deploy_waits_and_then_has_nothing_to_do(deployed: Clone) -> None:
+    started = mid_upgrade(deployed)
+    code, second = deployed.inv("deploy", "--version", "1.0.0")
     first, _ = started.communicate(timeout=300)
     assert (started.returncode, code) == (0, 0), first + second
     assert f"pid {started.pid} holds platform-deploy since" in second
@@ -399,7 +405,7 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ("--environment", "elsewhere", "--version", "1.0.0"),
@@ -412,22 +418,22 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do(served: Place) -> None:
         ),
     ],
 )
-def test_what_may_not_be_is_refused_and_nothing_changes(
-    standing: Place, arguments: tuple[str, ...], said: str
+def test_a_forbidden_deploy_is_refused_and_changes_nothing(
+    unchanged: Clone, arguments: tuple[str, ...], message: str
 ) -> None:
-    before = standing.history()
-    code, printed = standing.inv("deploy", *arguments)
+    before = unchanged.history()
+    code, printed = unchanged.inv("deploy", *arguments)
     assert code == 2
-    assert said in printed
-    assert standing.history() == before
+    assert message in printed
+    assert unchanged.history() == before
 
 
-def test_asks_on_a_terminal(served: Place) -> None:
+def test_on_a_terminal_the_user_is_asked(deployed: Clone) -> None:
     leader, follower = pty.openpty()
     started = subprocess.Popen(
         [sys.executable, "-m", "invoke", "deploy"],
-        cwd=served.folder,
-        env={**served.environment, "HELM": served.programs["helm"]},
+        cwd=deployed.folder,
+        env={**deployed.environment, "HELM": deployed.programs["helm"]},
         stdin=follower,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -446,105 +452,104 @@ def test_asks_on_a_terminal(served: Place) -> None:
     assert "nothing to do" in printed
 
 
-def test_goes_back_and_back_again_and_then_is_removed_with_its_data(served: Place) -> None:
+def test_two_rollbacks_and_a_removal_with_its_data(deployed: Clone) -> None:
     for greeting in ("one", "two"):
-        served.values(greeting=greeting)
-        code, printed = served.inv("deploy", "--version", "1.0.0")
+        deployed.values(greeting=greeting)
+        code, printed = deployed.inv("deploy", "--version", "1.0.0")
         assert code == 0, printed
         assert ": ConfigMap/platform-api-rest, " in printed
-    code, printed = served.inv("rollback", "--environment", "local")
+    code, printed = deployed.inv("rollback", "--environment", "local")
     assert code == 0, printed
     assert ": api-rest 1.0.0, async-worker 1.0.0, platform-chart 1.0.0\n" in printed
-    assert said(served) == "one"
-    assert served.inv("rollback", "--environment", "local")[0] == 0
-    assert said(served) == "hello"
-    code, printed = served.inv("undeploy", "--environment", "local")
+    assert greeting_of(deployed) == "one"
+    assert deployed.inv("rollback", "--environment", "local")[0] == 0
+    assert greeting_of(deployed) == "hello"
+    code, printed = deployed.inv("undeploy", "--environment", "local")
     assert code == 0, printed
-    assert served.pods() == {}
+    assert deployed.pods() == {}
     assert "kept: secrets/platform-data" in printed
-    assert served.inv("undeploy", "--environment", "local", "--data")[0] == 2
-    code, printed = served.inv("undeploy", "--environment", "local", "--data", "--yes")
+    assert deployed.inv("undeploy", "--environment", "local", "--data")[0] == 2
+    code, printed = deployed.inv("undeploy", "--environment", "local", "--data", "--yes")
     assert code == 0, printed
-    assert "platform-data" not in served.kubectl("get", "secrets")
-    assert "no data is left" in served.inv("undeploy", "--environment", "local")[1]
+    assert "platform-data" not in deployed.kubectl("get", "secrets")
+    assert "no data is left" in deployed.inv("undeploy", "--environment", "local")[1]
 
 
-def said(place: Place) -> str:
-    found = json.loads(place.kubectl("get", "configmap", "platform-api-rest", "--output=json"))
-    return cast("str", found["data"]["greeting"])
+def greeting_of(clone: Clone) -> str:
+    printed = clone.kubectl("get", "configmap", "platform-api-rest", "--output=json")
+    return cast("str", json.loads(printed)["data"]["greeting"])
 
 
-def image_ids(place: Place, environment: str) -> dict[str, str]:
-    """The digests that the nodes say run in an environment's namespace, by component."""
+def image_id(pod: dict[str, Any]) -> str:
+    return str(pod["status"]["containerStatuses"][0]["imageID"].rpartition("@")[2])
+
+
+def image_ids(clone: Clone, environment: str) -> dict[str, str]:
+    """The digests that the nodes run in an environment's namespace, by component."""
     argv = [
         "--selector=app.kubernetes.io/name",
         "--output=json",
-        f"--namespace={place.namespace}-{environment}",
+        f"--namespace={clone.namespace}-{environment}",
     ]
-    pods = json.loads(run(place.programs["kubectl"], "get", "pods", *argv))["items"]
+    pods = json.loads(run(clone.programs["kubectl"], "get", "pods", *argv))["items"]
     return {
-        one["metadata"]["labels"]["app.kubernetes.io/name"]: one["status"]["containerStatuses"][0][
-            "imageID"
-        ].rpartition("@")[2]
-        for one in pods
-        if ready(one)
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]: image_id(pod)
+        for pod in pods
+        if ready(pod)
     }
 
 
-def test_one_release_runs_as_the_same_bytes_wherever_it_is_promoted_to(
-    place: Place, say: Callable[[str], None]
+def test_a_promoted_release_runs_with_the_same_digests(
+    clone: Clone, say: Callable[[str], None]
 ) -> None:
-    file = place.folder / "release.json"
-    file.write_text(place.release.to_json())
-    found = {}
+    file = clone.folder / "release.json"
+    file.write_text(clone.release.to_json())
+    digests = {}
     for environment in PROMOTED:
-        code, printed = place.inv(
+        code, printed = clone.inv(
             "deploy", "--environment", environment, "--release", str(file), "--yes"
         )
         assert code == 0, printed
-        found[environment] = image_ids(place, environment)
-        say(f"  {environment}: {found[environment]}")
-    expected = {name: image.digest for name, image in place.release.images.items()}
-    assert found == dict.fromkeys(PROMOTED, expected)
+        digests[environment] = image_ids(clone, environment)
+        say(f"  {environment}: {digests[environment]}")
+    expected = {name: image.digest for name, image in clone.release.images.items()}
+    assert digests == dict.fromkeys(PROMOTED, expected)
 
 
-def test_a_tampered_release_is_refused_and_nothing_changes(place: Place) -> None:
-    other = place.release.images["async-worker"].digest
-    tampered = place.release.to_json().replace(place.release.images["api-rest"].digest, other)
-    file = place.folder / "tampered.json"
+def test_a_tampered_release_is_refused_and_nothing_changes(clone: Clone) -> None:
+    other = clone.release.images["async-worker"].digest
+    tampered = clone.release.to_json().replace(clone.release.images["api-rest"].digest, other)
+    file = clone.folder / "tampered.json"
     file.write_text(tampered)
-    code, printed = place.inv("deploy", "--environment", "develop", "--release", str(file))
+    code, printed = clone.inv("deploy", "--environment", "develop", "--release", str(file))
     assert code == 2
     assert "it is not what was published as 1.0.0 (differs: api-rest)" in printed
-    if found := image_ids(place, "develop"):
-        assert found["api-rest"] != other
+    if digests := image_ids(clone, "develop"):
+        assert digests["api-rest"] != other
 
 
-def test_an_environment_that_wants_signatures_takes_nothing_else(place: Place) -> None:
-    shutil.copy2(place.folder / "delivery-true.toml", place.folder / "delivery.toml")
+def test_an_environment_that_requires_signatures_takes_only_signed_releases(clone: Clone) -> None:
+    declared = clone.folder / "delivery.toml"
+    unsigned = declared.read_text()
+    declared.write_text(unsigned.replace("signed = false", "signed = true"))
     try:
         cosign = programs.ensure("cosign")
         password = {**os.environ, "COSIGN_PASSWORD": "test"}
-        subprocess.run(
-            [cosign, "generate-key-pair"],
-            cwd=place.folder,
-            env=password,
-            check=True,
-            capture_output=True,
-        )
+        argv = [cosign, "generate-key-pair"]
+        subprocess.run(argv, cwd=clone.folder, env=password, check=True, capture_output=True)
         deploy = ("deploy", "--environment", "staging", "--version", "1.0.0")
-        code, printed = place.inv(*deploy)
+        code, printed = clone.inv(*deploy)
         assert code == 10, printed
         assert "/api-rest@" in printed
-        place.environment |= {
-            "DELIVERY_SIGNING_KEY": str(place.folder / "cosign.key"),
+        clone.environment |= {
+            "DELIVERY_SIGNING_KEY": str(clone.folder / "cosign.key"),
             "COSIGN_PASSWORD": "test",
         }
-        (place.folder / ".delivery").mkdir(exist_ok=True)
-        (place.folder / ".delivery" / "release.json").write_text(place.release.to_json())
-        code, printed = place.inv("signing.sign")
+        (clone.folder / ".delivery").mkdir(exist_ok=True)
+        (clone.folder / ".delivery" / "release.json").write_text(clone.release.to_json())
+        code, printed = clone.inv("signing.sign")
         assert code == 0, printed
-        code, printed = place.inv(*deploy)
+        code, printed = clone.inv(*deploy)
         assert code == 0, printed
     finally:
-        shutil.copy2(place.folder / "delivery-false.toml", place.folder / "delivery.toml")
+        declared.write_text(unsigned)

@@ -290,8 +290,8 @@ class Second:
 
 
 def acquire(kubernetes: Kubernetes, running: Callable[[], bool]) -> Second:
-    with lock.acquire(kubernetes, NAME, seconds=120) as held:
-        return Second(time.monotonic(), held.dead_holder, running())
+    with lock.acquire(kubernetes, NAME, seconds=120) as acquired:
+        return Second(time.monotonic(), acquired.dead_holder, running())
 
 
 def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
@@ -323,8 +323,8 @@ def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
             stalled.append(time.monotonic())
 
         def deploy() -> None:
-            with lock.acquire(first.kubernetes, NAME, seconds=0) as held:
-                watch = follow.Watch(first.kubernetes, Step("upgrade"), held)
+            with lock.acquire(first.kubernetes, NAME, seconds=0) as acquired:
+                watch = follow.Watch(first.kubernetes, Step("upgrade"), acquired)
                 watcher = Watcher(on_line=on_line, tick=watch.tick)
                 helm = Helm(str(program), (4, 0), "first", NAMESPACE)
                 inputs = ChartFiles(tmp_path, ())
@@ -344,11 +344,11 @@ def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
 def test_a_renewal_whose_answer_is_lost_does_not_lose_the_lock(
     api: Api, client: Callable[[str], Client]
 ) -> None:
-    with lock.acquire(client("first").kubernetes, NAME, seconds=0) as held:
+    with lock.acquire(client("first").kubernetes, NAME, seconds=0) as acquired:
         api.wait_for(lambda answers: len(answers) >= 2)
         api.answers_to_lose = 1
         api.wait_for(lambda answers: 0 in answers and 200 in answers[answers.index(0) :])
-        held.check()
+        acquired.check()
     lost = api.answers.index(0)
     assert api.answers[lost : lost + 3] == [0, 409, 200]
     assert api.lease is not None
