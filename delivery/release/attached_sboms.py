@@ -1,4 +1,4 @@
-"""The bill of materials beside each image in the registry: made from the image's own layers, attached once."""
+"""The SBOM of each image in the registry: made from the layers of the image, attached once."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ __all__ = ["artifact", "attach", "make", "read", "read_or_make", "reference"]
 
 
 def attach(registry: Registry, image: Image, layout: Path | None) -> str:
-    """Attach an image's bill of materials to it; the digest of the artefact that holds the bill.
+    """Attach the SBOM of an image to it; the digest of its artifact.
 
-    The image is read from its layout where there is one, else out of the registry. Whether another
-    bill is attached is not looked at: a caller that signs the result must not get somebody else's.
+    Does not look for an attached SBOM: a caller that signs the result must not get another one's.
     """
     return registry.push_artifact(image.repository, artifact(registry, image, layout))
 
 
 def artifact(registry: Registry, image: Image, layout: Path | None) -> Artifact:
-    """What an image's bill of materials is attached as."""
+    """The artifact that an image's SBOM is attached as."""
     title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
     blob = Blob(sbom.MEDIA_TYPE, make(registry, image, layout).encode(), title)
     return Artifact(sbom.MEDIA_TYPE, [blob], subject=image.digest)
 
 
 def read(registry: Registry, repository: str, digest: str) -> str:
-    """The bill of materials that is attached to an image, or "" where there is none."""
-    bill = reference(registry, repository, digest)
-    artifact = registry.fetch(repository, bill.partition("@")[2]) if bill else None
-    if artifact is None:
+    """The SBOM that is attached to an image, or ""."""
+    attached = reference(registry, repository, digest).partition("@")[2]
+    manifest = registry.fetch(repository, attached) if attached else None
+    if manifest is None:
         return ""
-    (layer,) = artifact.manifest["layers"]
+    (layer,) = manifest.manifest["layers"]
     return registry.blob(repository, layer["digest"]).decode()
 
 
 def read_or_make(name: str, image: ReleasedPart) -> tuple[str, bool]:
-    """The bill that is attached to a released image, else one made now; whether it was made."""
+    """The SBOM that is attached to a released image, else a new one; whether it is new."""
     registry = Registry(image.repository)
     if text := read(registry, image.repository, image.digest):
         return text, False
@@ -48,17 +47,17 @@ def read_or_make(name: str, image: ReleasedPart) -> tuple[str, bool]:
 
 
 def reference(registry: Registry, repository: str, digest: str) -> str:
-    """REPOSITORY@sha256:… of the artefact with an image's bill; "" where there is none.
+    """REPOSITORY@sha256:… of the SBOM that is attached to an image, or "".
 
-    Of several, which only a race makes, every run takes the same one.
+    Of several, which two pushes at the same time may attach, every run takes the same.
     """
     referrers = registry.referrers(repository, digest)
-    bills = [item.digest for item in referrers if item.artifact_type == sbom.MEDIA_TYPE]
-    return f"{repository}@{min(bills)}" if bills else ""
+    digests = [item.digest for item in referrers if item.artifact_type == sbom.MEDIA_TYPE]
+    return f"{repository}@{min(digests)}" if digests else ""
 
 
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
-    """The bill of materials of an image, from its layout where there is one, else out of the registry."""
+    """The SBOM of an image, from its layout if it has one, else from the registry."""
     if layout:
         files = layers.read_layout(layout, sbom.is_record)
     else:

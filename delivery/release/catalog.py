@@ -1,4 +1,4 @@
-"""The releases that the registry holds, and what of them may be deployed."""
+"""The releases in the registry, and whether they may be deployed."""
 
 from __future__ import annotations
 
@@ -21,61 +21,63 @@ __all__ = [
     "check_file",
     "find",
     "newest",
+    "newest_first",
     "push",
     "references",
     "require",
     "versions",
 ]
 
-CURRENT = "current"  # the sources of this clone as they are
-DEPLOYED = "deployed"  # what the environment runs now
-REPOSITORY = "release"  # beside our images: an artefact a release, its one layer release.json
+CURRENT = "current"  # in place of a version: this clone's sources
+DEPLOYED = "deployed"  # in place of a version: what the environment runs
+REPOSITORY = "release"  # beside those of our images
 _TYPE = "application/vnd.delivery-platform.release.v1+json"
 _SHOWN = 10
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def versions(registry: Registry) -> list[str]:
-    """The versions that the registry holds a release of, newest first."""
+    """The versions of the releases in the registry, newest first."""
     return newest_first(registry.tags(f"{registry.address}/{REPOSITORY}"))
 
 
 def newest(declaration: Declaration) -> list[str]:
-    """The newest of them, for a question; none where the registry does not answer now."""
+    """The newest versions, for a prompt; none if the registry does not answer."""
     address = declaration.registry.address
     return versions(Registry(address))[:_SHOWN] if is_reachable(address) else []
 
 
+def newest_first(tags: Iterable[str]) -> list[str]:
+    """The tags that are versions, newest first."""
+    valid = (tag for tag in tags if semver.Version.is_valid(tag))
+    return sorted(valid, key=semver.Version.parse, reverse=True)
+
+
 def find(registry: Registry, version: str) -> Release | None:
-    """The release that the registry holds under this version, or None."""
+    """The release of a version in the registry, or None."""
     repository = f"{registry.address}/{REPOSITORY}"
-    found = registry.fetch(repository, version)
-    if found is None:
+    manifest = registry.fetch(repository, version)
+    if manifest is None:
         return None
-    layers = [
-        layer["digest"]
-        for layer in found.manifest.get("layers", ())
-        if layer.get("mediaType") == _TYPE
-    ]
-    if len(layers) != 1:
+    layers = manifest.manifest.get("layers", ())
+    digests = [layer["digest"] for layer in layers if layer.get("mediaType") == _TYPE]
+    if len(digests) != 1:
         raise DeclarationError(
-            f"read the release {repository}:{version}: it is none of ours",
-            hint="something else writes to this tag",
+            f"cannot read the release {repository}:{version}: it is not a release",
+            hint="see what else writes to this tag",
         )
-    return read_release(
-        registry.blob(repository, layers[0]).decode(), file=f"{repository}:{version}"
-    )
+    text = registry.blob(repository, digests[0]).decode()
+    return read_release(text, file=f"{repository}:{version}")
 
 
 def push(registry: Registry, release: Release) -> str:
-    """Put a release into the registry under its version, which publishes it; the digest of its artefact."""
-    return registry.push_artifact(
-        f"{registry.address}/{REPOSITORY}", artifact(release), tag=release.version
-    )
+    """Publish a release: push its artifact under its version; the artifact's digest."""
+    repository = f"{registry.address}/{REPOSITORY}"
+    return registry.push_artifact(repository, artifact(release), tag=release.version)
 
 
 def artifact(release: Release) -> Artifact:
-    """What a release is put as."""
+    """The artifact of a release: release.json is its one layer."""
     title = {"org.opencontainers.image.title": "release.json"}
     return Artifact(
         _TYPE,
@@ -88,105 +90,93 @@ def artifact(release: Release) -> Artifact:
 
 
 def require(declaration: Declaration, registry: Registry, version: str) -> Release:
-    """The release of this version; raise DeclarationError unless the registry holds it with all that it names."""
+    """The release of a version; DeclarationError unless the registry holds it and all its parts."""
     if not _TAG.fullmatch(version):
         raise DeclarationError(
-            f"deploy version {version!r}: that cannot be a tag",
-            hint=f"--version X.Y.Z, or `{CURRENT}` for this clone's sources",
+            f"cannot deploy version {version!r}: it cannot be a tag",
+            hint=f"pass --version X.Y.Z, or --version {CURRENT} for this clone's sources",
         )
     release = find(registry, version)
     if release is None:
         raise DeclarationError(
-            f"deploy version {version}: {registry.address} holds no such release",
-            hint=f"it holds: {_listed(versions(registry))}; `{CURRENT}` is what this clone's sources make",
+            f"cannot deploy version {version}: {registry.address} holds no such release",
+            hint=f"{_choices(registry)}; --version {CURRENT} deploys this clone's sources",
         )
-    _whole(declaration, registry, release)
+    _check_complete(declaration, registry, release)
     return release
 
 
 def check_file(
     declaration: Declaration, registry: Registry, release: Release, file: str
 ) -> Release:
-    """The release that a file tells of; raise DeclarationError unless the registry holds that very release, whole."""
-    doing = f"deploy {file}"
+    """The release of a file; DeclarationError unless the registry holds it and all its parts."""
+    action = f"cannot deploy {file}"
     if not release.version:
         raise DeclarationError(
-            f"{doing}: it names images that a clone made for itself, and no release",
-            hint=f"`./run inv push` publishes one; --version {CURRENT} deploys a clone to local",
+            f"{action}: it names the current images of a clone, and no release",
+            hint=f"publish one by `./run inv push`; --version {CURRENT} deploys a clone to local",
         )
-    there = find(registry, release.version)
-    if there is None:
+    published = find(registry, release.version)
+    if published is None:
         raise DeclarationError(
-            f"{doing}: {registry.address} holds no release {release.version}",
-            hint=f"it holds: {_listed(versions(registry))}",
+            f"{action}: {registry.address} holds no release {release.version}",
+            hint=_choices(registry),
         )
-    if there != release:
-        differing = [
-            name for name, part in there.content.items() if release.content.get(name) != part
+    if published != release:
+        names = {**published.content, **release.content}
+        changed = [
+            name for name in names if published.content.get(name) != release.content.get(name)
         ]
-        differing += [name for name in release.content if name not in there.content]
         raise DeclarationError(
-            f"{doing}: it is not what was published as {release.version} (differs: {', '.join(differing) or 'its origin'})",
+            f"{action}: it is not what was published as {release.version} "
+            f"(differs: {', '.join(changed) or 'its origin'})",
             hint=f"the file was changed; --version {release.version} deploys what was published",
         )
-    _whole(declaration, registry, release)
+    _check_complete(declaration, registry, release)
     return release
 
 
-def _whole(declaration: Declaration, registry: Registry, release: Release) -> None:
-    """Raise DeclarationError unless the release has a chart and every component, and this registry holds all of it."""
-    doing = f"deploy version {release.version}"
-    lacking = [name for name in declaration.components() if name not in release.images]
-    if lacking or release.chart is None:
-        raise DeclarationError(
-            f"{doing}: the release has no {', '.join([*lacking, *([] if release.chart else ['chart'])])}",
-            hint="it was made by another declaration; deploy one that this clone's delivery.toml describes",
-        )
-    elsewhere = [
-        part.pinned
-        for part in release.parts
-        if not part.repository.startswith(f"{registry.address}/")
-    ]
-    if elsewhere:
-        raise DeclarationError(
-            f"{doing}: it names what is not of {registry.address}: {', '.join(elsewhere)}",
-            hint="a release is of one registry; set DELIVERY_REGISTRY to that one",
-        )
-    if missing := [
-        part.pinned for part in release.parts if not registry.digest(part.repository, part.digest)
-    ]:
-        raise DeclarationError(
-            f"{doing}: {registry.address} no longer holds {', '.join(missing)}",
-            hint="something has removed it; `./run inv push` at that release's commit puts it back",
-        )
-
-
 def references(registry: Registry, release: Release) -> list[str]:
-    """Everything of a release by digest, its images' bills of materials and the release itself too: what is signed."""
+    """All that is signed of a release, by digest: its parts, its SBOMs and the release itself."""
     repository = f"{registry.address}/{REPOSITORY}"
-    bills = [
+    sboms = [
         attached_sboms.reference(registry, image.repository, image.digest)
         for image in release.images.values()
     ]
-    return [
-        *release.pins,
-        *(bill for bill in bills if bill),
-        f"{repository}@{registry.digest(repository, release.version)}",
+    digest = registry.digest(repository, release.version)
+    parts = (part.pinned for part in release.parts)
+    return [*parts, *filter(None, sboms), f"{repository}@{digest}"]
+
+
+def _check_complete(declaration: Declaration, registry: Registry, release: Release) -> None:
+    """Raise DeclarationError unless a release has all parts, and this registry holds them."""
+    action = f"cannot deploy version {release.version}"
+    absent = [name for name in declaration.components() if name not in release.images]
+    absent += [] if release.chart else ["chart"]
+    if absent:
+        raise DeclarationError(
+            f"{action}: the release has no {', '.join(absent)}",
+            hint="deploy a release that this clone's delivery.toml describes",
+        )
+    own = f"{registry.address}/"
+    if foreign := [part.pinned for part in release.parts if not part.repository.startswith(own)]:
+        raise DeclarationError(
+            f"{action}: it names what is not of {registry.address}: {', '.join(foreign)}",
+            hint="set DELIVERY_REGISTRY to the registry of the release",
+        )
+    missing = [
+        part.pinned for part in release.parts if not registry.digest(part.repository, part.digest)
     ]
+    if missing:
+        raise DeclarationError(
+            f"{action}: {registry.address} no longer holds {', '.join(missing)}",
+            hint="run `./run inv push` at the commit of that release: it pushes what was removed",
+        )
 
 
-def _listed(versions: list[str]) -> str:
-    return (
-        ", ".join(versions[:_SHOWN]) + (" …" if len(versions) > _SHOWN else "")
-        if versions
-        else "no release yet"
-    )
-
-
-def newest_first(tags: Iterable[str]) -> list[str]:
-    """The tags that are versions, newest first."""
-    return sorted(
-        (tag for tag in tags if semver.Version.is_valid(tag)),
-        key=semver.Version.parse,
-        reverse=True,
-    )
+def _choices(registry: Registry) -> str:
+    releases = versions(registry)
+    if not releases:
+        return "publish a release by `./run inv push`: there is none yet"
+    more = " …" if len(releases) > _SHOWN else ""
+    return f"choose one of: {', '.join(releases[:_SHOWN])}{more}"

@@ -1,4 +1,4 @@
-"""The chart as one file, and the file in a registry, as Helm stores it there: https://helm.sh/docs/topics/registries."""
+"""The packaged chart, and its artifact in a registry: https://helm.sh/docs/topics/registries."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["artifact", "fetch", "package", "push", "read_file"]
 _CONFIG = "application/vnd.cncf.helm.config.v1+json"
 _CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 _METADATA = "Chart.yaml"
+_HINT = "name a release that `inv push` has published"
 
 
 def package(
     folder: Path, files: Iterable[File], replaced: Mapping[str, str], *, epoch: int
 ) -> bytes:
-    """The chart in this folder as a .tgz that Helm installs, with these files, some of them replaced (path → text).
+    """The chart of a folder as a .tgz for Helm, with the text of some files replaced (by path).
 
-    The same content gives the same bytes, whenever and wherever: every time is the epoch, every owner root.
+    The same content gives the same bytes: every time is the epoch, every owner root.
     """
-    name = _metadata(replaced.get(_METADATA) or (folder / _METADATA).read_text(encoding="utf-8"))[
-        "name"
-    ]
+    metadata = replaced.get(_METADATA) or (folder / _METADATA).read_text(encoding="utf-8")
+    name = _parse_metadata(metadata)["name"]
     packed = io.BytesIO()
     with (
         gzip.GzipFile(
@@ -40,9 +40,8 @@ def package(
         ) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for file in sorted(
-            files, key=lambda one: (one.path != _METADATA, one.path)
-        ):  # Helm wants Chart.yaml first
+        # Helm requires that Chart.yaml is the first.
+        for file in sorted(files, key=lambda file: (file.path != _METADATA, file.path)):
             text = replaced.get(file.path)
             content = (folder / file.path).read_bytes() if text is None else text.encode()
             entry = tarfile.TarInfo(f"{name}/{file.path}")
@@ -52,16 +51,14 @@ def package(
 
 
 def push(registry: Registry, repository: str, key: str, packed: bytes) -> str:
-    """Push a packaged chart under its key; its digest."""
-    # A key says what went in; a registry that lost the images and got others has other digests now.
+    """Push a packaged chart under its content key; its digest."""
+    # The digests of images, which the chart has, may have changed since for the same keys.
     return registry.push_artifact(repository, artifact(packed), tag=key, overwrite=True)
 
 
 def artifact(packed: bytes) -> Artifact:
-    """What a packaged chart is pushed as."""
-    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-        text = tar.extractfile(tar.getmembers()[0])
-        metadata = _metadata(text.read().decode() if text else "")
+    """The artifact of a packaged chart."""
+    metadata = _parse_metadata(read_file(packed, _METADATA) or "")
     return Artifact(
         _CONFIG,
         [Blob(_CONTENT, packed)],
@@ -74,27 +71,23 @@ def artifact(packed: bytes) -> Artifact:
 
 
 def fetch(registry: Registry, repository: str, digest: str) -> bytes:
-    """The packaged chart that a registry holds under this digest; raise DeclarationError when it holds none."""
-    doing = f"get the chart {repository}@{digest}"
-    found = registry.fetch(repository, digest)
-    if found is None:
+    """The packaged chart of a digest in a registry; DeclarationError if there is none."""
+    action = f"cannot fetch the chart {repository}@{digest}"
+    manifest = registry.fetch(repository, digest)
+    if manifest is None:
         raise DeclarationError(
-            f"{doing}: the registry has none", hint="publish it anew: `./run inv build push`"
+            f"{action}: the registry does not hold it",
+            hint="publish it again by `./run inv build push`",
         )
-    layers = [
-        layer["digest"]
-        for layer in found.manifest.get("layers", ())
-        if layer["mediaType"] == _CONTENT
-    ]
-    if len(layers) != 1:
-        raise DeclarationError(
-            f"{doing}: that is no chart", hint="name a release that `inv push` has published"
-        )
-    return registry.blob(repository, layers[0])
+    layers = manifest.manifest.get("layers", ())
+    digests = [layer["digest"] for layer in layers if layer["mediaType"] == _CONTENT]
+    if len(digests) != 1:
+        raise DeclarationError(f"{action}: it is not a chart", hint=_HINT)
+    return registry.blob(repository, digests[0])
 
 
 def read_file(packed: bytes, path: str) -> str | None:
-    """The text of a file of a packaged chart, its path relative to the chart; None when it has none."""
+    """The text of a file of a packaged chart, by its path in the chart; None if missing."""
     try:
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
             for member in tar:
@@ -103,17 +96,16 @@ def read_file(packed: bytes, path: str) -> str | None:
                     return content.read().decode() if content else None
     except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"cannot read {path} of a chart: that is no chart ({error})",
-            hint="name a release that `inv push` has published",
+            f"cannot read {path} of a chart: it is not a chart ({error})", hint=_HINT
         ) from error
     return None
 
 
-def _metadata(text: str) -> dict[str, object]:
+def _parse_metadata(text: str) -> dict[str, object]:
     try:
-        found = yaml.safe_load(text)
-        return {**found, "name": str(found["name"]), "version": str(found["version"])}
+        metadata = yaml.safe_load(text)
+        return {**metadata, "name": str(metadata["name"]), "version": str(metadata["version"])}
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise DeclarationError(
-            f"read the chart's {_METADATA}: {error}", hint="it needs name and version, in YAML"
+            f"cannot read the chart's {_METADATA}: {error}", hint="give it a name and a version"
         ) from error

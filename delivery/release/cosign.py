@@ -1,6 +1,6 @@
-"""Signatures beside images in the registry, by `cosign` with keys of our own: no certificates, no log, no other network.
+"""Sign and check references with `cosign` and a key pair: no certificates, no transparency log.
 
-A signature is kept in the image's repository under the tag sha256-<hex>.sig, which every registry can do.
+A signature is in the repository of its image, under the tag sha256-<hex>.sig.
 """
 
 from __future__ import annotations
@@ -33,30 +33,27 @@ from delivery.retry import with_retries
 __all__ = ["KEY", "PASSWORD", "Cosign", "Verdict", "signing_key"]
 
 KEY = "DELIVERY_SIGNING_KEY"
-PASSWORD = "COSIGN_PASSWORD"  # noqa: S105  # the name of the variable; cosign reads it by itself
+PASSWORD = "COSIGN_PASSWORD"  # noqa: S105  # the name of a variable, which cosign reads
 _SECONDS = 300
-_UNSIGNED, _UNFIT = (
-    10,
-    12,
-)  # cosign's own exit codes: https://docs.sigstore.dev/cosign/system_config/exit_codes/
-_WITHOUT_LOG = (
-    "--private-infrastructure=true"  # asks no transparency log, nor for the keys of the public one
-)
+# https://docs.sigstore.dev/cosign/system_config/exit_codes/
+_NO_SIGNATURE, _NO_MATCH = 10, 12
+# Asks no transparency log, nor for the keys of the public one.
+_WITHOUT_LOG = "--private-infrastructure=true"
 
 
 class Verdict(Enum):
-    """What a look at the signatures of one reference came to."""
+    """The result of a check of the signatures of a reference."""
 
     GOOD = "is signed"
     UNSIGNED = "is not signed"
-    OTHER_KEY = "is signed, but not with the key that it has to be signed with"
-    OTHER_CONTENT = "carries a signature that was made for other content"
+    OTHER_KEY = "is signed, but with another key"
+    OTHER_CONTENT = "has a signature of other content"
 
 
 def signing_key() -> str:
-    """The private key that DELIVERY_SIGNING_KEY holds or names, as cosign takes it; "" where it is not set.
+    """The private key of DELIVERY_SIGNING_KEY, as an argument of cosign; "" if it is not set.
 
-    A key given as text goes to cosign by the same variable: it is in no file and on no command line.
+    cosign reads a key in PEM from the same variable: it is in no file and on no command line.
     """
     value = os.environ.get(KEY, "")
     if not value.strip():
@@ -65,20 +62,21 @@ def signing_key() -> str:
         return f"env://{KEY}"
     try:
         is_file = Path(value).is_file()
-    except OSError:  # what is no key is no file name either
+    except OSError:  # such as a name that is too long
         is_file = False
     if not is_file:
-        # The message leaves out the value: it may be half a key.
+        # The value may be a part of a key, so no message has it.
         raise DeclarationError(
-            f"read {KEY}: it is neither a private key in PEM nor a file that is there",
-            hint="give the file's path, or its text from -----BEGIN to END-----; `./run inv signing.keys` makes one",
+            f"cannot read {KEY}: it is neither a private key in PEM nor an existing file",
+            hint="set it to the file's path, or to its text from -----BEGIN to END-----; "
+            "`./run inv signing.keys` makes one",
         )
     return value
 
 
 @dataclass(frozen=True)
 class Cosign:
-    """The program cosign; pause waits before a registry that did not answer is tried again."""
+    """The program cosign; pause waits before a retry."""
 
     program: str
     pause: Callable[[float], None] = time.sleep
@@ -86,10 +84,9 @@ class Cosign:
     def sign(
         self, key: str, references: Sequence[str], annotations: Mapping[str, str] | None = None
     ) -> None:
-        """Sign these references with a private key, as `signing_key` names it.
+        """Sign references with a private key, as `signing_key` returns it.
 
-        All in one call, since opening the key takes longest; each signature carries all of the
-        annotations.
+        All in one call, since to open the key takes longest; each signature has all annotations.
         """
         argv = ["sign", "--yes", "--tlog-upload=false", "--key", key, *_annotated(annotations)]
         self._registry(argv, references, "sign")
@@ -100,16 +97,16 @@ class Cosign:
         references: Sequence[str],
         annotations: Mapping[str, str] | None = None,
     ) -> dict[str, Verdict]:
-        """What the signatures of each reference are worth, for a public key.
+        """The verdict on the signatures of each reference, for a public key.
 
-        A signature that lacks one of the annotations does not count. cosign ends at the first bad
-        reference without naming it, so each is then checked alone.
+        A signature without one of the annotations does not count. cosign ends at the first bad
+        reference without naming it, so then each is checked alone.
         """
         argv = ["verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key)]
         try:
             self._registry([*argv, *_annotated(annotations)], references, "check")
         except CommandError as error:
-            if error.returncode not in {_UNSIGNED, _UNFIT}:
+            if error.returncode not in {_NO_SIGNATURE, _NO_MATCH}:
                 raise
             if len(references) > 1:
                 return {
@@ -129,7 +126,7 @@ class Cosign:
         self._run(argv, "make a key pair", {PASSWORD: password})
 
     def _registry(self, argv: Sequence[str], references: Sequence[str], verb: str) -> None:
-        """Run a command on references, with what their registries want; retry what may pass."""
+        """Run a command on references, with the logins of their registries; with retries."""
         count = len(references)
         doing = f"{verb} {references[0] if count == 1 else f'{count} references'}"
         hosts = {reference.partition("/")[0] for reference in references}
@@ -152,10 +149,10 @@ class Cosign:
                 timeout=_SECONDS,
             )
         except CommandError as error:
-            meant = _meant(error, doing)
-            if meant is None:
+            known = _known_error(error, doing)
+            if known is None:
                 raise
-            raise meant from error
+            raise known from error
 
 
 def _annotated(annotations: Mapping[str, str] | None) -> list[str]:
@@ -167,14 +164,14 @@ def _annotated(annotations: Mapping[str, str] | None) -> list[str]:
 
 
 def _password() -> dict[str, str]:
-    """The password of the key; where there is none an empty one, because cosign would ask the terminal for it."""
+    """The password of the key: an empty one if it is not set, else cosign would prompt for it."""
     return {PASSWORD: os.environ.get(PASSWORD, "")}
 
 
 def _trust(hosts: Iterable[str], folder: Path) -> dict[str, str]:
-    """Let cosign trust what our own requests trust, beside what it trusts anyway: Go reads all of SSL_CERT_DIR's folders."""
-    kept = [path for host in sorted(hosts) for path in certificate_folders(host)]
-    files = [file for path in kept for file in sorted(path.glob("*.crt"))]
+    """Make cosign trust what our own requests trust too: Go reads all folders of SSL_CERT_DIR."""
+    docker = [path for host in sorted(hosts) for path in certificate_folders(host)]
+    files = [file for path in docker for file in sorted(path.glob("*.crt"))]
     folders = [path for path in os.environ.get("SSL_CERT_DIR", "").split(":") if path]
     bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
     if Path(bundle).is_file():
@@ -182,7 +179,7 @@ def _trust(hosts: Iterable[str], folder: Path) -> dict[str, str]:
     elif bundle:
         folders.append(bundle)
     if files:
-        # Copies, since what Docker calls HOST:PORT cannot be in a list that colons separate.
+        # Copies, since Docker's folders HOST:PORT cannot be in a list that colons separate.
         (folder / "trusted").mkdir()
         folders.append(str(folder / "trusted"))
     for number, file in enumerate(files):
@@ -191,7 +188,7 @@ def _trust(hosts: Iterable[str], folder: Path) -> dict[str, str]:
 
 
 def _login(hosts: Iterable[str], folder: Path) -> dict[str, str]:
-    """Let cosign log in as we do: a login out of the environment becomes a Docker config; other configs it reads by itself."""
+    """A Docker config with the login of the environment; cosign reads other configs itself."""
     if not os.environ.get("DELIVERY_REGISTRY_USERNAME"):
         return {}
     auths = {}
@@ -204,20 +201,19 @@ def _login(hosts: Iterable[str], folder: Path) -> dict[str, str]:
 
 
 def _verdict(error: CommandError) -> Verdict:
-    if error.returncode == _UNSIGNED:
+    if error.returncode == _NO_SIGNATURE:
         return Verdict.UNSIGNED
     return Verdict.OTHER_CONTENT if "digest in claim" in error.tail else Verdict.OTHER_KEY
 
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What an error of cosign's means."""
+    """The meaning of an error of cosign."""
 
-    words: str
-    """The pattern that its first line has."""
+    pattern: str
+    """Matches its first line."""
     kind: type[RegistryError | SignatureError]
-    wrong: str
-    """What is wrong, in our words."""
+    reason: str
     hint: str
 
 
@@ -226,57 +222,59 @@ _MEANINGS = (
         r"decryption failed",
         SignatureError,
         f"the password does not open the key of {KEY}",
-        f"correct {PASSWORD}, or the key that it is for",
+        f"correct {PASSWORD}, or {KEY}",
     ),
     _Meaning(
         r"(unsupported|invalid) pem|decrypt: ",
         SignatureError,
-        f"{KEY} holds no private key as cosign makes it",
-        "`./run inv signing.keys --to DIR` makes one; `cosign import-key-pair` locks another tool's",
+        f"{KEY} is not a private key of cosign",
+        "make one by `./run inv signing.keys --to DIR`, or by `cosign import-key-pair` of another tool's",
     ),
     _Meaning(
         r"loading public key",
         SignatureError,
-        "signing.public_key is no public key in PEM",
-        "commit the public half of the pair: `cosign public-key --key` prints it anew from the private one",
+        "signing.public_key is not a public key in PEM",
+        "commit the public half of the pair: `cosign public-key --key` prints it from the private one",
     ),
     _Meaning(
         r"signing-config",
         SignatureError,
-        "this cosign stores signatures in another way",
-        "install cosign 2, or name one in COSIGN",
+        "this version of cosign stores signatures in another way",
+        "install cosign 2, or set COSIGN to one",
     ),
     _Meaning(
         r"UNAUTHORIZED|DENIED|status code 40[13]",
         RegistryError,
-        "the registry does not let us",
-        "`docker login` to it, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD",
+        "the registry refuses the login",
+        "run `docker login`, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD",
     ),
     _Meaning(
         r"x509: ",
         RegistryError,
         "the registry's certificate is not trusted",
-        "put its CA in /etc/docker/certs.d/HOST/ca.crt, as for Docker, or name the bundle that trusts it in REQUESTS_CA_BUNDLE",
+        "put its CA in /etc/docker/certs.d/HOST/ca.crt, as for Docker, or set REQUESTS_CA_BUNDLE to a "
+        "bundle that has it",
     ),
     _Meaning(
-        r"status code (429|5\d\d)|connection re(fused|set)|i/o timeout|unexpected EOF|TOOMANYREQUESTS",
+        r"status code (429|5\d\d)|connection re(fused|set)|i/o timeout|unexpected EOF"
+        r"|TOOMANYREQUESTS",
         RegistryError,
-        "the registry does not answer as it should",
+        "the registry does not answer, or by an error",
         "check that it runs, and that this machine reaches it; then run the same command again",
     ),
 )
 
 
-def _meant(error: CommandError, doing: str) -> DeliveryError | None:
-    """The error that cosign's words mean; None where they are unknown, or are a verdict."""
-    if error.returncode in {_UNSIGNED, _UNFIT}:
+def _known_error(error: CommandError, doing: str) -> DeliveryError | None:
+    """The error that cosign's output means; None if it is unknown, or a verdict."""
+    if error.returncode in {_NO_SIGNATURE, _NO_MATCH}:
         return None
     line = error.tail.partition("\n")[0].removeprefix("Error: ")
-    known = (meaning for meaning in _MEANINGS if re.search(meaning.words, line, re.IGNORECASE))
-    meaning = next(known, None)
+    meanings = (known for known in _MEANINGS if re.search(known.pattern, line, re.IGNORECASE))
+    meaning = next(meanings, None)
     if meaning is None:
         return None
-    message = f"{doing}: {meaning.wrong}: {line}"
+    message = f"cannot {doing}: {meaning.reason}: {line}"
     if meaning.kind is RegistryError:
         return RegistryError(message, hint=meaning.hint, retriable=meaning is _MEANINGS[-1])
     return SignatureError(message, hint=meaning.hint)

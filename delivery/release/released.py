@@ -1,4 +1,4 @@
-"""The release: which image and which chart are which bytes, as the one thing that every environment deploys."""
+"""A release: the digests of the images and the chart that every environment deploys."""
 
 from __future__ import annotations
 
@@ -12,52 +12,48 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from delivery.build.plan import Images, Plan
 from delivery.errors import DeclarationError, validation_message
 
-__all__ = [
-    "Release",
-    "ReleasedPart",
-    "make_release",
-    "read_release",
-    "released_images",
-]
+__all__ = ["Release", "ReleasedPart", "make_release", "read_release", "released_images"]
 
-_CLOSED = ConfigDict(extra="forbid")  # an unknown key is a mistake
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class ReleasedPart:
-    """An image in a registry: repository, content key, the digest of its manifest ("sha256:…"), and its version."""
+    """An image or the chart in a registry."""
 
-    __pydantic_config__ = _CLOSED
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     repository: str
     key: str
+    """The content key."""
     digest: str
     version: str = ""
 
     @property
     def pinned(self) -> str:
-        """The reference that always means these bytes."""
+        """The reference by digest."""
         return f"{self.repository}@{self.digest}"
 
 
 @dataclass(frozen=True)
 class Release:
-    """What one build published, by name, with the chart that runs it; where it came from: commit, branch, builder.
+    """What was published under one version, and its origin.
 
-    version is the chart's, since everything else's new version gives it one too. Images alone, without a version and a chart, are
-    what a clone runs for itself (`inv up`).
+    Images alone, without a version and a chart, are the current images of a clone (`inv up`).
     """
 
-    __pydantic_config__ = _CLOSED
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     images: Mapping[str, ReleasedPart]
+    """By name."""
     version: str = ""
+    """The chart's version, which changes with any other."""
     chart: ReleasedPart | None = None
     line: str = ""
     branch: str = ""
     commit: str = ""
     builder: str = ""
+    """USER@HOST or the CI server's build."""
 
     def to_json(self) -> str:
         """The text of release.json."""
@@ -65,43 +61,36 @@ class Release:
 
     @property
     def parts(self) -> list[ReleasedPart]:
-        """Every image, and the chart if there is one."""
+        """Its images, and its chart if it has one."""
         return [*self.images.values(), *([self.chart] if self.chart else ())]
 
     @property
-    def pins(self) -> list[str]:
-        """The images and the chart by digest."""
-        return [part.pinned for part in self.parts]
-
-    @property
     def content(self) -> dict[str, tuple[str, str, str]]:
-        """What it is, apart from who made it when: (version, key, digest) of each image and of the chart, by name."""
-        parts: dict[str, ReleasedPart] = {
-            **self.images,
-            **({"chart": self.chart} if self.chart else {}),
-        }
+        """Its content without its origin: (version, key, digest) of each part, by name."""
+        parts = {**self.images, **({"chart": self.chart} if self.chart else {})}
         return {name: (part.version, part.key, part.digest) for name, part in parts.items()}
 
 
 def read_release(text: str, *, file: str) -> Release:
-    """Read release.json; raise DeclarationError when it is not one."""
+    """The release of a release.json; DeclarationError for an invalid one."""
     try:
         release = TypeAdapter(Release).validate_json(text, strict=True)
     except ValidationError as error:
-        raise _no_release(file, f"it is not a release ({validation_message(error)})") from error
-    if wrong := [
-        name for name, (_, _, digest) in release.content.items() if not _DIGEST.fullmatch(digest)
-    ]:
-        raise _no_release(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
+        raise _invalid(file, f"it is not a release ({validation_message(error)})") from error
+    digests = {name: digest for name, (_, _, digest) in release.content.items()}
+    if wrong := [name for name, digest in digests.items() if not _DIGEST.fullmatch(digest)]:
+        raise _invalid(file, f"{', '.join(wrong)}: the digest is not sha256:<64 hex digits>")
     return release
 
 
-def _no_release(file: str, what: str) -> DeclarationError:
-    return DeclarationError(f"read {file}: {what}", hint="`./run inv build push` writes it anew")
+def _invalid(file: str, reason: str) -> DeclarationError:
+    return DeclarationError(
+        f"cannot read {file}: {reason}", hint="write it again by `./run inv build push`"
+    )
 
 
 def released_images(images: Images, pushed: Mapping[str, str]) -> dict[str, ReleasedPart]:
-    """The images by name, once every missing one is pushed (name → digest)."""
+    """The images by name, given the digests of those that were pushed."""
     return {
         image.name: ReleasedPart(
             image.repository, image.key, image.digest or pushed[image.name], image.version
@@ -111,7 +100,7 @@ def released_images(images: Images, pushed: Mapping[str, str]) -> dict[str, Rele
 
 
 def make_release(plan: Plan, pushed: Mapping[str, str], chart: str, builder: str) -> Release:
-    """The release of a plan, once every missing image (name → digest) and the chart (its digest) are pushed."""
+    """The release of a plan, given the digests of the pushed images and of the chart."""
     return Release(
         images=released_images(plan.images, pushed),
         version=plan.version,

@@ -1,6 +1,6 @@
-"""The bill of materials of an image: what is in it by its own records, as a CycloneDX document and back.
+"""The SBOM of an image: the packages in it by its own records, as a CycloneDX document.
 
-The format: https://cyclonedx.org/docs/1.6/json/, the names in it: https://github.com/package-url/purl-spec
+The format: https://cyclonedx.org/docs/1.6/json/, its names: https://github.com/package-url/purl-spec
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ __all__ = [
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 
-_NAMESPACE = uuid.UUID(
-    "6a3f0f9a-6a43-5b55-8d9c-0f3b1f7f5c11"
-)  # of our serial numbers; any that stays the same
+# The namespace of the serial numbers: any constant.
+_NAMESPACE = uuid.UUID("6a3f0f9a-6a43-5b55-8d9c-0f3b1f7f5c11")
 _WITHIN = "delivery-platform:within"
 _SHOWN_LICENCES = 3
-_LONGEST_LICENCE = 100  # longer is the text of one, not its name
+_MAX_LICENCE_NAME = 100  # anything longer is the text of a licence
 
 _RECORDS = re.compile(
     r"(?P<debian>var/lib/dpkg/status|var/lib/dpkg/status\.d/(?!.*\.(md5sums|list)$)[^/]+)"
@@ -47,23 +46,21 @@ _RECORDS = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Package:
-    """One package: its kind ("deb", "pypi", or what a wheel's own bill says), name, version, and the purl that says it all.
-
-    architecture is Debian's. within names the wheel that carries it, by that wheel's own bill.
-    """
+    """One package of an image."""
 
     kind: str
+    """The type of its purl, such as "deb" or "pypi"."""
     name: str
     version: str
     purl: str
-    architecture: str = ""
     licences: tuple[str, ...] = ()
     within: str = ""
+    """The wheel that carries it, if the SBOM of that wheel names it."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What a bill is of: an image's name and version, the repository it is in, and the digest of its manifest."""
+    """The image that an SBOM describes."""
 
     name: str
     version: str
@@ -72,16 +69,16 @@ class Image:
 
 
 def is_record(path: str) -> bool:
-    """Whether a path inside an image (without the first slash) is read for its bill of materials."""
+    """Whether the file of a path in an image (without the first slash) is read for its SBOM."""
     return _RECORDS.fullmatch(path) is not None
 
 
 def packages_of_image(files: Mapping[str, bytes]) -> list[Package]:
-    """The packages that an image's files record, sorted: Debian's, Python's, and those that a wheel says it carries.
+    """The packages that the files of an image record, sorted: Debian's, Python's, vendored ones.
 
-    A record that cannot be read raises DeliveryError: a bill that lacks something is worse than none.
+    An unreadable record raises DeliveryError: an incomplete SBOM is worse than none.
     """
-    found = set[Package]()
+    packages = set[Package]()
     system = _system(files.get("usr/lib/os-release", b""))
     for path, content in files.items():
         match = _RECORDS.fullmatch(path)
@@ -89,22 +86,23 @@ def packages_of_image(files: Mapping[str, bytes]) -> list[Package]:
             if match is None:
                 continue
             if match["debian"]:
-                found.update(_debian(content, system, files))
+                packages.update(_debian(content, system, files))
             elif match["python"]:
-                found.add(_distribution(content))
+                packages.add(_distribution(content))
             elif match["vendored"]:
-                found.update(_vendored(content, path))
+                packages.update(_vendored(content, path))
         except (KeyError, ValueError, AttributeError, TypeError) as error:
             raise DeliveryError(
-                f"read what is in the image: /{path} is not a record as Debian, Python or CycloneDX write it: {error!r}",
-                hint="mend what writes that file into the image",
+                f"cannot read the packages of the image: /{path} is not a record as Debian, "
+                f"Python or CycloneDX write it: {error!r}",
+                hint="correct the program that writes this file into the image",
             ) from error
-    return _once_each(found)
+    return _unique(packages)
 
 
-def render(image: Image, found: Iterable[Package]) -> str:
-    """The bill of an image as CycloneDX 1.6 JSON: the same image and packages give the same bytes."""
-    # The library takes a quarter of a second to load: only who writes a bill waits for it.
+def render(image: Image, packages: Iterable[Package]) -> str:
+    """The SBOM as CycloneDX 1.6 JSON: the same image and packages give the same bytes."""
+    # The library takes a quarter of a second to import.
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
@@ -117,12 +115,10 @@ def render(image: Image, found: Iterable[Package]) -> str:
     def licence(name: str, *, alone: bool) -> License:
         if is_supported_id(name):
             return DisjunctiveLicense(id=name)
-        # An expression may not stand beside others.
-        return (
-            LicenseExpression(name)
-            if alone and is_expression(name)
-            else DisjunctiveLicense(name=name)
-        )
+        # An expression is valid only as the single licence.
+        if alone and is_expression(name):
+            return LicenseExpression(name)
+        return DisjunctiveLicense(name=name)
 
     def component(package: Package) -> Component:
         return Component(
@@ -135,7 +131,7 @@ def render(image: Image, found: Iterable[Package]) -> str:
             properties=[Property(name=_WITHIN, value=package.within)] if package.within else [],
         )
 
-    itself = Component(
+    subject = Component(
         type=ComponentType.CONTAINER,
         name=image.name,
         version=image.version or image.digest,
@@ -148,42 +144,40 @@ def render(image: Image, found: Iterable[Package]) -> str:
             qualifiers={"repository_url": image.repository},
         ),
     )
-    components = [component(package) for package in _once_each(found)]
+    components = [component(package) for package in _unique(packages)]
     bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, image.digest), components=components)
-    bom.metadata.component = itself
-    bom.metadata.timestamp = None  # type: ignore[assignment]  # when it was written is no part of what is in it
-    bom.register_dependency(itself, components)
-    return (
-        make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2) + "\n"
-    )
+    bom.metadata.component = subject
+    bom.metadata.timestamp = None  # type: ignore[assignment]  # a time would change the bytes
+    bom.register_dependency(subject, components)
+    outputter = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6)
+    return outputter.output_as_string(indent=2) + "\n"
 
 
 def parse(text: str) -> list[Package]:
-    """The packages that a CycloneDX document names, sorted; DeliveryError where it is none.
+    """The packages that a CycloneDX document names, sorted; DeliveryError if it is invalid.
 
-    What `document` wrote comes back as it was; another tool's bill is read so far as its components have a purl.
+    What `render` wrote is read back unchanged; of other documents, the components with a purl.
     """
     try:
-        bill = json.loads(text)
-        return sorted(_components({"CycloneDX": bill}[bill["bomFormat"]]))
+        document = json.loads(text)
+        return sorted(_components({"CycloneDX": document}[document["bomFormat"]]))
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise DeliveryError(
-            f"read a bill of materials: it is not CycloneDX JSON: {error!r}",
-            hint="`./run inv images.sbom` shows what is attached",
+            f"cannot read an SBOM: it is not CycloneDX JSON: {error!r}",
+            hint="see what is attached by `./run inv images.sbom`",
         ) from error
 
 
-def table_rows(found: Iterable[Package]) -> list[tuple[str, str, str, str]]:
-    """What a table shows of packages: kind, name, version, licences."""
-    table = []
-    for package in found:
+def table_rows(packages: Iterable[Package]) -> list[tuple[str, str, str, str]]:
+    """The rows of a table of packages: kind, name, version, licences."""
+    rows = []
+    for package in packages:
         name = f"{package.name} (in {package.within})" if package.within else package.name
         more = len(package.licences) - _SHOWN_LICENCES
-        licences = ", ".join(package.licences[:_SHOWN_LICENCES]) + (
-            f" and {more} more" if more > 0 else ""
-        )
-        table.append((package.kind, name, package.version, licences))
-    return table
+        licences = ", ".join(package.licences[:_SHOWN_LICENCES])
+        licences += f" and {more} more" if more > 0 else ""
+        rows.append((package.kind, name, package.version, licences))
+    return rows
 
 
 def _purl(
@@ -199,7 +193,7 @@ def _fields(content: str) -> Message:
 
 
 def _system(content: bytes) -> tuple[str, str]:
-    """What an image calls its system, as in ("debian", "debian-13")."""
+    """The system of an image and its release, as in ("debian", "debian-13")."""
     values = dict(line.split("=", 1) for line in content.decode().splitlines() if "=" in line)
     name = values.get("ID", "debian").strip("\"'")
     number = values.get("VERSION_ID", "").strip("\"'")
@@ -209,10 +203,10 @@ def _system(content: bytes) -> tuple[str, str]:
 def _debian(
     content: bytes, system: tuple[str, str], files: Mapping[str, bytes]
 ) -> Iterator[Package]:
-    """The packages of a file in dpkg's own format, one or many."""
+    """The packages of a file in dpkg's format."""
     for paragraph in re.split(r"\n\s*\n", content.decode().strip()):
         fields = _fields(paragraph)
-        # Where dpkg itself kept the book, it also lists what was removed again.
+        # dpkg's own file also lists removed packages.
         if fields.get("Status", "install ok installed").split()[-1] != "installed":
             continue
         name, version, architecture = (
@@ -226,13 +220,12 @@ def _debian(
             name=name,
             version=version,
             purl=_purl("deb", system[0], name, version, qualifiers),
-            architecture=architecture,
             licences=_debian_licences(files.get(f"usr/share/doc/{name}/copyright", b"")),
         )
 
 
 def _source(fields: Message, name: str) -> str:
-    """The source package, which Debian's security notices speak of, where it is called otherwise: NAME or NAME@VERSION."""
+    """The source package, NAME or NAME@VERSION, if it differs: security notices name it."""
     source, _, version = fields.get("Source", "").partition(" ")
     if not source or (source == name and not version):
         return ""
@@ -240,7 +233,7 @@ def _source(fields: Message, name: str) -> str:
 
 
 def _debian_licences(content: bytes) -> tuple[str, ...]:
-    """The licences that a copyright file names for any file of the source, by its own short names; none if it only tells.
+    """The short names of the licences in a copyright file; none for a file in prose.
 
     The format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
     """
@@ -255,89 +248,82 @@ def _debian_licences(content: bytes) -> tuple[str, ...]:
 
 
 def _distribution(content: bytes) -> Package:
-    """A Python distribution, from its core metadata: https://packaging.python.org/specifications/core-metadata/."""
+    """A Python distribution, from its core metadata.
+
+    The format: https://packaging.python.org/specifications/core-metadata/
+    """
     fields = _fields(content.decode("utf-8", "replace"))
     name, version = fields.get("Name", ""), fields.get("Version", "")
     if not (name and version):
         raise ValueError("Name or Version is missing")
-    return Package(
-        kind="pypi",
-        name=name,
-        version=version,
-        purl=_purl("pypi", "", name, version),
-        licences=_licence(fields),
-    )
+    purl = _purl("pypi", "", name, version)
+    return Package("pypi", name, version, purl, licences=_python_licences(fields))
 
 
-def _licence(fields: Message) -> tuple[str, ...]:
+def _python_licences(fields: Message) -> tuple[str, ...]:
     licence = str(fields.get("License-Expression") or fields.get("License") or "").strip()
-    if (
-        licence
-        and licence != "UNKNOWN"
-        and "\n" not in licence
-        and len(licence) <= _LONGEST_LICENCE
-    ):
+    is_name = "\n" not in licence and len(licence) <= _MAX_LICENCE_NAME
+    if licence not in {"", "UNKNOWN"} and is_name:
         return (licence,)
-    classified = (str(line).rpartition(" :: ") for line in fields.get_all("Classifier", []))
-    return tuple(sorted({name for above, _, name in classified if above.startswith("License")}))
+    classifiers = (str(line).rpartition(" :: ") for line in fields.get_all("Classifier", []))
+    return tuple(sorted({name for above, _, name in classifiers if above.startswith("License")}))
 
 
 def _vendored(content: bytes, path: str) -> list[Package]:
-    """What a wheel says it carries, in the bills that it brings along: https://peps.python.org/pep-0770/."""
+    """The packages of an SBOM that a wheel brings along: https://peps.python.org/pep-0770/."""
     from packageurl import PackageURL
 
-    bill = json.loads(content)
+    document = json.loads(content)
     wheel = path.split("/")[-3].removesuffix(".dist-info").replace("-", " ")
-    if bill.get("bomFormat") == "CycloneDX":
-        found = _components(bill, within=wheel)
-    elif "spdxVersion" in bill:
-        found = _spdx(bill, wheel)
+    if document.get("bomFormat") == "CycloneDX":
+        packages = _components(document, within=wheel)
+    elif "spdxVersion" in document:
+        packages = _spdx(document, wheel)
     else:
         raise ValueError("neither CycloneDX nor SPDX")
     return [
-        replace(package, purl=PackageURL.from_string(package.purl).to_string()) for package in found
+        replace(package, purl=PackageURL.from_string(package.purl).to_string())
+        for package in packages
     ]
 
 
-def _once_each(found: Iterable[Package]) -> list[Package]:
-    """Each purl once, with the licences that any of its records names: in a document it is what a package is called."""
+def _unique(packages: Iterable[Package]) -> list[Package]:
+    """Each purl once, with the licences of all its records: a document names packages by purl."""
     merged: dict[tuple[str, str], Package] = {}
-    for package in sorted(found):
+    for package in sorted(packages):
         known = merged.setdefault((package.purl, package.within), package)
-        both = tuple(sorted({*known.licences, *package.licences}))
-        merged[package.purl, package.within] = replace(known, licences=both)
+        licences = tuple(sorted({*known.licences, *package.licences}))
+        merged[package.purl, package.within] = replace(known, licences=licences)
     return sorted(merged.values())
 
 
-def _components(bill: Mapping[str, Any], within: str = "") -> Iterator[Package]:
-    """The components of a CycloneDX document that have a purl, those inside of others too."""
-    waiting = list(bill.get("components", []))
+def _components(document: Mapping[str, Any], within: str = "") -> Iterator[Package]:
+    """The components of a CycloneDX document that have a purl, nested ones too."""
+    waiting = list(document.get("components", []))
     while waiting:
         component = waiting.pop()
         waiting += component.get("components", [])
         if "purl" not in component or component.get("scope") == "excluded":
             continue
         properties = {item["name"]: item["value"] for item in component.get("properties", [])}
-        architecture = re.search(r"^pkg:deb/.*[?&]arch=([^&#]+)", component["purl"])
         yield Package(
             kind=_kind(component["purl"]),
             name=str(component["name"]),
             version=str(component.get("version", "")),
             purl=component["purl"],
-            architecture=architecture[1] if architecture else "",
-            licences=tuple(sorted(_named(item) for item in component.get("licenses", []))),
+            licences=tuple(sorted(_licence(item) for item in component.get("licenses", []))),
             within=within or properties.get(_WITHIN, ""),
         )
 
 
-def _named(licence: Mapping[str, Any]) -> str:
-    if "expression" in licence:
-        return str(licence["expression"])
-    return str(licence["license"].get("id") or licence["license"]["name"])
+def _licence(entry: Mapping[str, Any]) -> str:
+    if "expression" in entry:
+        return str(entry["expression"])
+    return str(entry["license"].get("id") or entry["license"]["name"])
 
 
-def _spdx(bill: Mapping[str, Any], wheel: str) -> Iterator[Package]:
-    for package in bill.get("packages", []):
+def _spdx(document: Mapping[str, Any], wheel: str) -> Iterator[Package]:
+    for package in document.get("packages", []):
         for reference in package.get("externalRefs", []):
             if reference["referenceType"] == "purl":
                 purl, version = reference["referenceLocator"], str(package.get("versionInfo", ""))

@@ -1,4 +1,4 @@
-"""An image's bill of materials is made from its layers, and attached once."""
+"""The SBOM of an image is made from its layers, and attached once."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def pushed(request: pytest.FixtureRequest, layout: Path) -> Iterator[tuple[Regis
         yield registry, Image("api-rest", "1.2.0", repository, digest)
 
 
-def test_what_is_attached_is_the_bill_of_the_image(
+def test_the_sbom_of_an_image_is_attached_to_it(
     pushed: tuple[Registry, Image], layout: Path
 ) -> None:
     registry, image = pushed
@@ -50,15 +50,15 @@ def test_what_is_attached_is_the_bill_of_the_image(
         attached_sboms.reference(registry, image.repository, image.digest)
         == f"{image.repository}@{made}"
     )
-    (there,) = registry.referrers(image.repository, image.digest)
-    assert (there.digest, there.artifact_type) == (made, "application/vnd.cyclonedx+json")
+    (referrer,) = registry.referrers(image.repository, image.digest)
+    assert (referrer.digest, referrer.artifact_type) == (made, "application/vnd.cyclonedx+json")
     text = attached_sboms.read(registry, image.repository, image.digest)
     assert text == attached_sboms.make(registry, image)
     assert [package.purl for package in sbom.parse(text)] == ["pkg:pypi/bottle@0.13.4"]
     assert json.loads(text)["metadata"]["component"]["version"] == "1.2.0"
 
 
-def test_where_there_is_a_layout_no_layer_is_fetched(layout: Path) -> None:
+def test_with_a_layout_no_layer_is_downloaded(layout: Path) -> None:
     with serving(FakeRegistry()) as (address, seen):
         registry, repository = Registry(address), f"{address}/api-rest"
         digest = registry.push_layout(layout, repository, "k", lambda _line: None)
@@ -70,7 +70,7 @@ def test_where_there_is_a_layout_no_layer_is_fetched(layout: Path) -> None:
         assert [line for line in seen if "/blobs/" in line]
 
 
-def test_the_same_bill_is_attached_once_by_a_digest_that_is_known_before(
+def test_the_same_sbom_is_attached_once_under_a_predictable_digest(
     pushed: tuple[Registry, Image], layout: Path
 ) -> None:
     registry, image = pushed
@@ -83,7 +83,7 @@ def test_the_same_bill_is_attached_once_by_a_digest_that_is_known_before(
     assert len(registry.referrers(image.repository, image.digest)) == 1
 
 
-def test_what_else_is_attached_is_no_bill(pushed: tuple[Registry, Image]) -> None:
+def test_other_attached_artifacts_are_not_sboms(pushed: tuple[Registry, Image]) -> None:
     registry, image = pushed
     other = registry.push_artifact(
         image.repository, Artifact("text/plain", [Blob("text/plain", b"x")], subject=image.digest)
@@ -93,11 +93,11 @@ def test_what_else_is_attached_is_no_bill(pushed: tuple[Registry, Image]) -> Non
     assert attached_sboms.read(registry, image.repository, image.digest)
 
 
-def test_of_two_that_a_race_has_attached_every_run_takes_the_same(
+def test_of_several_sboms_every_run_takes_the_same(
     pushed: tuple[Registry, Image],
 ) -> None:
     registry, image = pushed
-    both = [
+    digests = [
         registry.push_artifact(
             image.repository,
             Artifact(sbom.MEDIA_TYPE, [Blob(sbom.MEDIA_TYPE, content)], subject=image.digest),
@@ -106,9 +106,9 @@ def test_of_two_that_a_race_has_attached_every_run_takes_the_same(
     ]
     assert (
         attached_sboms.reference(registry, image.repository, image.digest)
-        == f"{image.repository}@{min(both)}"
+        == f"{image.repository}@{min(digests)}"
     )
     assert (
         attached_sboms.read(registry, image.repository, image.digest).encode()
-        == [b"1", b"2", b"3"][both.index(min(both))]
+        == [b"1", b"2", b"3"][digests.index(min(digests))]
     )

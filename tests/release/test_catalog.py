@@ -1,4 +1,4 @@
-"""What can be deployed is a release that the registry holds, whole and as it was published."""
+"""A release can be deployed if the registry holds it, complete and as it was published."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,141 +14,150 @@ from tests.registries import FakeRegistry, serving
 
 
 @dataclasses.dataclass
-class Place:
+class Published:
     """A registry with one release in it."""
 
     registry: Registry
     declaration: Declaration
     release: Release
 
-    def of(self, name: str, content: str = "") -> str:
-        """Have an artefact in a repository; its digest."""
+    def add(self, name: str, content: str = "") -> str:
+        """Push an artifact to a repository; its digest."""
         layers = [Blob("text/plain", (content or name).encode())]
         return self.registry.push_artifact(
             f"{self.registry.address}/{name}", Artifact("text/plain", layers)
         )
 
     def publish(self, **changes: object) -> Release:
-        """Publish a release that differs in this."""
+        """Publish the release with changes."""
         release = dataclasses.replace(self.release, **changes)  # type: ignore[arg-type]
         catalog.push(self.registry, release)
         return release
 
 
 @pytest.fixture
-def place(declaration: Declaration) -> Iterator[Place]:
+def published(declaration: Declaration) -> Iterator[Published]:
     with serving(FakeRegistry()) as (address, _):
-        made = Place(Registry(address), declaration.with_registry(address), Release({}))
+        made = Published(Registry(address), declaration.with_registry(address), Release({}))
         images = {
-            name: ReleasedPart(f"{address}/{name}", "k", made.of(name), "1.0.0")
+            name: ReleasedPart(f"{address}/{name}", "k", made.add(name), "1.0.0")
             for name in ("base-image", "api-rest")
         }
-        chart = ReleasedPart(f"{address}/platform-chart", "k", made.of("platform-chart"), "1.2.0")
+        chart = ReleasedPart(f"{address}/platform-chart", "k", made.add("platform-chart"), "1.2.0")
         made.release = Release(images, "1.2.0", chart, "release", "main", "c0ffee", "me")
         catalog.push(made.registry, made.release)
         yield made
 
 
-def test_a_version_is_found_as_it_was_published(place: Place) -> None:
-    assert catalog.require(place.declaration, place.registry, "1.2.0") == place.release
+def test_a_release_is_read_as_it_was_published(published: Published) -> None:
+    assert catalog.require(published.declaration, published.registry, "1.2.0") == published.release
 
 
-def test_versions_are_the_releases_newest_first(place: Place) -> None:
+def test_versions_are_the_releases_newest_first(published: Published) -> None:
     for version in ("1.10.0", "1.10.0-rc.9", "1.10.0-rc.10"):
-        place.publish(version=version)
-    repository = f"{place.registry.address}/{catalog.REPOSITORY}"
+        published.publish(version=version)
+    repository = f"{published.registry.address}/{catalog.REPOSITORY}"
     for tag in ("prune-state", "latest", "0a1b", "1.10", "01.1.1"):
-        place.registry.push_artifact(repository, Artifact("x", []), tag=tag)
-    assert catalog.versions(place.registry) == ["1.10.0", "1.10.0-rc.10", "1.10.0-rc.9", "1.2.0"]
-    assert catalog.newest(place.declaration) == catalog.versions(place.registry)
+        published.registry.push_artifact(repository, Artifact("x", []), tag=tag)
+    assert catalog.versions(published.registry) == [
+        "1.10.0",
+        "1.10.0-rc.10",
+        "1.10.0-rc.9",
+        "1.2.0",
+    ]
+    assert catalog.newest(published.declaration) == catalog.versions(published.registry)
 
 
-def test_no_version_is_offered_where_no_registry_answers(declaration: Declaration) -> None:
+def test_without_a_registry_there_are_no_versions(declaration: Declaration) -> None:
     assert catalog.newest(declaration.with_registry("localhost:1")) == []
 
 
-def test_a_version_that_is_not_there_is_named_with_those_that_are(
-    place: Place, declaration: Declaration
+def test_a_missing_version_is_an_error_with_the_existing_ones(
+    published: Published, declaration: Declaration
 ) -> None:
     with pytest.raises(
         DeclarationError, match=r"version 1\.3\.0: .* holds no such release"
     ) as caught:
-        catalog.require(place.declaration, place.registry, "1.3.0")
-    assert "it holds: 1.2.0;" in caught.value.hint
+        catalog.require(published.declaration, published.registry, "1.3.0")
+    assert "choose one of: 1.2.0;" in caught.value.hint
     with serving(FakeRegistry()) as (address, _), pytest.raises(DeclarationError) as caught:
         catalog.require(declaration, Registry(address), "1.0.0")
-    assert "no release yet" in caught.value.hint
+    assert "there is none yet" in caught.value.hint
 
 
 @pytest.mark.parametrize("version", ["1/2", "a:b", "", "-x", "sha256:12"])
-def test_what_cannot_be_a_tag_is_not_asked_for(place: Place, version: str) -> None:
-    with pytest.raises(DeclarationError, match="that cannot be a tag"):
-        catalog.require(place.declaration, place.registry, version)
+def test_an_invalid_tag_is_an_error(published: Published, version: str) -> None:
+    with pytest.raises(DeclarationError, match="it cannot be a tag"):
+        catalog.require(published.declaration, published.registry, version)
 
 
-def test_what_is_no_release_of_ours_is_an_error(place: Place) -> None:
-    repository = f"{place.registry.address}/{catalog.REPOSITORY}"
-    place.registry.push_artifact(repository, Artifact("x", [Blob("x", b"{}")]), tag="9.9.9")
-    with pytest.raises(DeclarationError, match="it is none of ours"):
-        catalog.require(place.declaration, place.registry, "9.9.9")
+def test_another_artifact_is_an_error(published: Published) -> None:
+    repository = f"{published.registry.address}/{catalog.REPOSITORY}"
+    published.registry.push_artifact(repository, Artifact("x", [Blob("x", b"{}")]), tag="9.9.9")
+    with pytest.raises(DeclarationError, match="it is not a release"):
+        catalog.require(published.declaration, published.registry, "9.9.9")
 
 
-def test_a_part_that_was_removed_is_named(place: Place) -> None:
-    gone = place.release.images["api-rest"]
-    place.registry.delete(gone.repository, gone.digest)
+def test_a_removed_part_is_an_error(published: Published) -> None:
+    gone = published.release.images["api-rest"]
+    published.registry.delete(gone.repository, gone.digest)
     with pytest.raises(DeclarationError, match=f"no longer holds {gone.pinned}"):
-        catalog.require(place.declaration, place.registry, "1.2.0")
+        catalog.require(published.declaration, published.registry, "1.2.0")
 
 
 @pytest.mark.parametrize(
-    ("changes", "lacks"),
+    ("changes", "missing"),
     [
         ({"images": {}}, "api-rest"),
         ({"chart": None}, "chart"),
         ({"images": {}, "chart": None}, "api-rest, chart"),
     ],
 )
-def test_a_release_that_is_not_whole_is_refused(
-    place: Place, changes: dict[str, object], lacks: str
+def test_an_incomplete_release_is_an_error(
+    published: Published, changes: dict[str, object], missing: str
 ) -> None:
-    place.publish(version="2.0.0", **changes)
-    with pytest.raises(DeclarationError, match=f"the release has no {lacks}$"):
-        catalog.require(place.declaration, place.registry, "2.0.0")
+    published.publish(version="2.0.0", **changes)
+    with pytest.raises(DeclarationError, match=f"the release has no {missing}$"):
+        catalog.require(published.declaration, published.registry, "2.0.0")
 
 
-def test_a_release_of_another_registry_is_refused(place: Place) -> None:
+def test_a_release_of_another_registry_is_an_error(published: Published) -> None:
     elsewhere = dataclasses.replace(
-        place.release.images["api-rest"], repository="registry.example/api-rest"
+        published.release.images["api-rest"], repository="registry.example/api-rest"
     )
-    place.publish(version="2.0.0", images={"api-rest": elsewhere})
+    published.publish(version="2.0.0", images={"api-rest": elsewhere})
     with pytest.raises(DeclarationError, match="names what is not of localhost"):
-        catalog.require(place.declaration, place.registry, "2.0.0")
+        catalog.require(published.declaration, published.registry, "2.0.0")
 
 
-def test_a_file_that_is_what_was_published_passes(place: Place) -> None:
+def test_an_unchanged_file_is_accepted(published: Published) -> None:
     assert (
-        catalog.check_file(place.declaration, place.registry, place.release, "release.json")
-        == place.release
+        catalog.check_file(
+            published.declaration, published.registry, published.release, "release.json"
+        )
+        == published.release
     )
 
 
-def changed(place: Place, what: str) -> Release:
-    image = place.release.images["api-rest"]
+def changed(published: Published, what: str) -> Release:
+    image = published.release.images["api-rest"]
     other = {
-        "digest": dataclasses.replace(image, digest=place.of("api-rest", "another")),
-        "repository": dataclasses.replace(image, repository=f"{place.registry.address}/base-image"),
+        "digest": dataclasses.replace(image, digest=published.add("api-rest", "another")),
+        "repository": dataclasses.replace(
+            image, repository=f"{published.registry.address}/base-image"
+        ),
     }
     if what in other:
         return dataclasses.replace(
-            place.release, images={**place.release.images, "api-rest": other[what]}
+            published.release, images={**published.release.images, "api-rest": other[what]}
         )
     if what == "images alone":
-        return Release(place.release.images)
-    return dataclasses.replace(place.release, **{what: "1.2.1"})  # type: ignore[arg-type]
+        return Release(published.release.images)
+    return dataclasses.replace(published.release, **{what: "1.2.1"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("digest", r"not what was published as 1\.2\.0 \(differs: api-rest\)"),
         ("repository", r"not what was published as 1\.2\.0 \(differs: its origin\)"),
@@ -157,15 +166,17 @@ def changed(place: Place, what: str) -> Release:
         ("images alone", "and no release"),
     ],
 )
-def test_a_file_that_was_changed_is_refused(place: Place, what: str, said: str) -> None:
-    with pytest.raises(DeclarationError, match=said):
-        catalog.check_file(place.declaration, place.registry, changed(place, what), "release.json")
+def test_a_changed_file_is_an_error(published: Published, what: str, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        catalog.check_file(
+            published.declaration, published.registry, changed(published, what), "release.json"
+        )
 
 
-def test_all_of_a_release_is_what_is_signed(place: Place) -> None:
-    pins = catalog.references(place.registry, place.release)
-    names = [pin.rpartition("/")[2].partition("@")[0] for pin in pins]
+def test_the_references_are_all_that_is_signed(published: Published) -> None:
+    references = catalog.references(published.registry, published.release)
+    names = [reference.rpartition("/")[2].partition("@")[0] for reference in references]
     assert names == ["base-image", "api-rest", "platform-chart", "release"]
-    for pin in pins:
-        repository, _, digest = pin.partition("@")
-        assert place.registry.digest(repository, digest) == digest
+    for reference in references:
+        repository, _, digest = reference.partition("@")
+        assert published.registry.digest(repository, digest) == digest

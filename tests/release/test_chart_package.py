@@ -1,4 +1,4 @@
-"""A packaged chart is the same bytes wherever it is packaged, and comes out of a registry as it went in."""
+"""A chart is packaged reproducibly, and read back from a registry unchanged."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ def test_the_same_files_give_the_same_bytes(folder: Path) -> None:
     assert chart_package.package(folder, FILES, {}, epoch=EPOCH + 1) != first
 
 
-def test_holds_the_files_under_the_charts_name_some_of_them_replaced(folder: Path) -> None:
+def test_a_package_has_the_files_under_the_charts_name_with_replaced_texts(folder: Path) -> None:
     packed = chart_package.package(folder, FILES, {"values.yaml": "a: 2\n"}, epoch=EPOCH)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         assert tar.getnames() == [
@@ -51,13 +51,13 @@ def test_holds_the_files_under_the_charts_name_some_of_them_replaced(folder: Pat
             "platform/templates/a.yaml",
             "platform/values.yaml",
         ]
-        assert {(one.mtime, one.uid, one.mode) for one in tar} == {(EPOCH, 0, 0o644)}
+        assert {(member.mtime, member.uid, member.mode) for member in tar} == {(EPOCH, 0, 0o644)}
     assert chart_package.read_file(packed, "values.yaml") == "a: 2\n"
     assert chart_package.read_file(packed, "templates/a.yaml") == "kind: A\n"
     assert chart_package.read_file(packed, "values-local.yaml") is None
 
 
-def test_comes_out_of_a_registry_as_it_went_in(folder: Path) -> None:
+def test_a_chart_is_read_back_from_a_registry(folder: Path) -> None:
     packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
     with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/platform-chart"
@@ -71,28 +71,28 @@ def test_comes_out_of_a_registry_as_it_went_in(folder: Path) -> None:
     assert config == b'{"apiVersion":"v2","name":"platform","version":"1.2.0"}'
 
 
-def test_what_is_no_chart_is_an_error() -> None:
+def test_an_invalid_chart_is_an_error() -> None:
     with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/platform-chart"
         other = registry.push_artifact(repository, Artifact("text/plain", []))
-        with pytest.raises(DeclarationError, match="that is no chart"):
+        with pytest.raises(DeclarationError, match="it is not a chart"):
             chart_package.fetch(registry, repository, other)
-        with pytest.raises(DeclarationError, match="the registry has none"):
+        with pytest.raises(DeclarationError, match="the registry does not hold it"):
             chart_package.fetch(registry, repository, "sha256:" + "0" * 64)
     for packed in (b"no archive", gzip.compress(b"no tar"), gzip.compress(b"cut off")[:-9]):
         with pytest.raises(
-            DeclarationError, match=r"cannot read values\.yaml of a chart: that is no chart"
+            DeclarationError, match=r"cannot read values\.yaml of a chart: it is not a chart"
         ):
             chart_package.read_file(packed, "values.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: [", "version: 1.0.0", "- a"])
-def test_a_chart_that_does_not_say_what_it_is_is_an_error(folder: Path, text: str) -> None:
-    with pytest.raises(DeclarationError, match=r"read the chart's Chart\.yaml"):
+def test_a_chart_without_name_or_version_is_an_error(folder: Path, text: str) -> None:
+    with pytest.raises(DeclarationError, match=r"cannot read the chart's Chart\.yaml"):
         chart_package.package(folder, FILES, {"Chart.yaml": text}, epoch=EPOCH)
 
 
-def test_no_time_is_in_the_compressed_stream_but_the_epoch(folder: Path) -> None:
+def test_the_compressed_stream_has_the_epoch_as_its_time(folder: Path) -> None:
     packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
     assert int.from_bytes(packed[4:8], "little") == EPOCH
     assert gzip.decompress(packed)

@@ -1,4 +1,4 @@
-"""The exact lines that cosign is given, and what is read from what it answers."""
+"""The arguments and the environment of cosign, and the meaning of its output."""
 
 import base64
 import dataclasses
@@ -44,8 +44,8 @@ COPIED = ["Error: no matching signatures: invalid or missing digest in claim: sh
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing in the environment that cosign or we would read."""
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without keys, logins and certificates."""
     for name in (
         cosign.KEY,
         cosign.PASSWORD,
@@ -61,18 +61,17 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @dataclasses.dataclass
 class Given:
-    """What cosign got for a signature: the environment that differs from ours, and a folder of its own."""
+    """The environment of cosign that differs from ours, and the folder that it names."""
 
     environment: dict[str, str]
     folder: Path | None = None
     mode: int = 0
     files: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What was in the folder."""
 
 
 @pytest.fixture
 def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Given]:
-    """Sign, and tell what cosign gets while it runs."""
+    """Sign, and return what cosign gets while it runs."""
     seen: list[Given] = []
     capture = process.capture
 
@@ -100,7 +99,7 @@ def sign(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Give
     return run
 
 
-def test_what_signatures_are_to_say_is_signed_and_asked_for(fp: FakeProcess) -> None:
+def test_annotations_are_signed_and_checked(fp: FakeProcess) -> None:
     words = ["--annotations", "sha256:a=k1", "--annotations", "sha256:b=k2"]
     annotations = {"sha256:a": "k1", "sha256:b": "k2"}
     fp.register([*SIGN, *words, A, B])
@@ -122,7 +121,7 @@ def test_what_signatures_are_to_say_is_signed_and_asked_for(fp: FakeProcess) -> 
         (12, COPIED, Verdict.OTHER_CONTENT),
     ],
 )
-def test_when_one_is_not_good_each_is_looked_at(
+def test_after_a_bad_signature_each_reference_is_checked_alone(
     fp: FakeProcess, returncode: int, said: list[str], verdict: Verdict
 ) -> None:
     fp.register([*VERIFY, A, B], returncode=returncode, stderr=said)
@@ -131,7 +130,7 @@ def test_when_one_is_not_good_each_is_looked_at(
     assert COSIGN.verdicts(PUBLIC, [A, B]) == {A: Verdict.GOOD, B: verdict}
 
 
-def test_what_is_no_verdict_is_an_error(fp: FakeProcess) -> None:
+def test_an_unknown_failure_is_an_error(fp: FakeProcess) -> None:
     fp.register([*VERIFY, A, B], returncode=1, stderr=["Error: something new"])
     with pytest.raises(CommandError, match="check 2 references: ") as caught:
         COSIGN.verdicts(PUBLIC, [A, B])
@@ -146,21 +145,25 @@ def test_what_is_no_verdict_is_an_error(fp: FakeProcess) -> None:
             SignatureError,
             "the password does not",
         ),
-        ("getting signer: reading key: invalid pem block", SignatureError, "holds no private key"),
+        (
+            "getting signer: reading key: invalid pem block",
+            SignatureError,
+            "is not a private key of cosign",
+        ),
         (
             "getting signer: reading key: unsupported pem type: PUBLIC KEY",
             SignatureError,
-            "holds no private key",
+            "is not a private key of cosign",
         ),
         (
             "decrypt: invalid character 'a' looking for beginning of value",
             SignatureError,
-            "holds no private key",
+            "is not a private key of cosign",
         ),
         (
             "loading public key: pem to public key: PEM decoding failed",
             SignatureError,
-            "is no public key in PEM",
+            "is not a public key in PEM",
         ),
         (
             "--tlog-upload=false is not supported with --signing-config",
@@ -170,12 +173,12 @@ def test_what_is_no_verdict_is_an_error(fp: FakeProcess) -> None:
         (
             "GET https://x/v2/: UNAUTHORIZED: authentication required",
             RegistryError,
-            "does not let us",
+            "refuses the login",
         ),
         (
             "GET https://x/v2/: unexpected status code 403 Forbidden",
             RegistryError,
-            "does not let us",
+            "refuses the login",
         ),
         (
             'Get "https://x/v2/": tls: x509: certificate signed by unknown authority',
@@ -184,7 +187,7 @@ def test_what_is_no_verdict_is_an_error(fp: FakeProcess) -> None:
         ),
     ],
 )
-def test_what_cosign_says_is_told_in_our_words(
+def test_known_errors_of_cosign_have_a_meaning_and_a_hint(
     fp: FakeProcess, said: str, kind: type[DeliveryError], message: str
 ) -> None:
     fp.register(
@@ -192,7 +195,7 @@ def test_what_cosign_says_is_told_in_our_words(
     )
     with pytest.raises(kind, match=message) as caught:
         COSIGN.sign("cosign.key", [A])
-    assert caught.value.message.startswith(f"sign {A}: ")
+    assert caught.value.message.startswith(f"cannot sign {A}: ")
     assert said in caught.value.message
     assert caught.value.hint
     assert len(fp.calls) == 1
@@ -207,60 +210,60 @@ def test_what_cosign_says_is_told_in_our_words(
         "read tcp 127.0.0.1:5001: connection reset by peer",
     ],
 )
-def test_what_may_pass_is_tried_again(fp: FakeProcess, said: str) -> None:
+def test_temporary_failures_are_retried(fp: FakeProcess, said: str) -> None:
     fp.register([*SIGN, A], returncode=1, stderr=[f"Error: {said}"])
     fp.register([*SIGN, A])
     COSIGN.sign("cosign.key", [A])
     assert len(fp.calls) == 2
 
 
-def test_what_does_not_pass_is_an_error_in_the_end(fp: FakeProcess) -> None:
+def test_a_lasting_failure_is_an_error(fp: FakeProcess) -> None:
     fp.register([*SIGN, A], returncode=1, stderr=["Error: connection refused"], occurrences=9)
     with pytest.raises(
-        RegistryError, match="the registry does not answer as it should: connection refused"
+        RegistryError, match="the registry does not answer, or by an error: connection refused"
     ):
         COSIGN.sign("cosign.key", [A])
 
 
-def test_the_password_goes_by_the_environment_and_cosign_never_asks_for_one(
+def test_cosign_gets_the_password_by_the_environment_and_never_prompts(
     sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # No DOCKER_CONFIG either: without a login in the environment the user's own counts.
+    # Without a login in the environment, no DOCKER_CONFIG: the user's own is used.
     assert sign(A) == Given({cosign.PASSWORD: ""})
     monkeypatch.setenv(cosign.PASSWORD, "open sesame")
-    assert sign(A) == Given({})  # it is there already, as it was
+    assert sign(A) == Given({}), "the same as in our environment"
 
 
-def test_a_login_of_the_environment_becomes_a_docker_config_that_is_gone_afterwards(
+def test_a_login_of_the_environment_becomes_a_temporary_docker_config(
     sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "s:cret")
     given = sign(A, f"docker.io/acme/app@sha256:{'c' * 64}")
-    told = {"auth": base64.b64encode(b"me:s:cret").decode()}
+    login = {"auth": base64.b64encode(b"me:s:cret").decode()}
     assert json.loads(given.files["config.json"]) == {
-        "auths": {"localhost:5001": told, "https://index.docker.io/v1/": told}
+        "auths": {"localhost:5001": login, "https://index.docker.io/v1/": login}
     }
     assert given.mode == 0o700
     assert given.folder
     assert not given.folder.exists()
 
 
-def test_the_bundle_that_requests_trusts_is_trusted_beside_others(
+def test_trusts_the_bundle_of_requests_too(
     sign: Callable[..., Given], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle, folder = tmp_path / "bundle.pem", tmp_path / "folder"
     bundle.write_text("a bundle")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    monkeypatch.setenv("SSL_CERT_DIR", "/mine:/mine/too")
+    monkeypatch.setenv("SSL_CERT_DIR", "/first:/second")
     given = sign(A)
     assert given.files == {"trusted/0.crt": "a bundle"}
-    assert given.environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{given.folder}/trusted"
+    assert given.environment["SSL_CERT_DIR"] == f"/first:/second:{given.folder}/trusted"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder))
-    assert sign(A).environment["SSL_CERT_DIR"] == f"/mine:/mine/too:{folder}"
+    assert sign(A).environment["SSL_CERT_DIR"] == f"/first:/second:{folder}"
 
 
-def test_the_cas_that_docker_trusts_for_a_registry_are_trusted(
+def test_trusts_the_certificate_authorities_of_docker_for_the_registry(
     sign: Callable[..., Given], tmp_path: Path
 ) -> None:
     for place in (
@@ -276,7 +279,7 @@ def test_the_cas_that_docker_trusts_for_a_registry_are_trusted(
     assert sorted(sign(A).files.values()) == trusted
 
 
-def test_a_key_as_text_goes_by_the_variable_and_one_in_a_file_by_its_path(
+def test_a_signing_key_is_text_in_the_variable_or_the_path_of_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert cosign.signing_key() == ""
@@ -288,19 +291,19 @@ def test_a_key_as_text_goes_by_the_variable_and_one_in_a_file_by_its_path(
     assert cosign.signing_key() == str(file)
 
 
-@pytest.mark.parametrize("told", ["not/there.key", "half of a secret key", "x" * 5000])
-def test_what_is_neither_is_an_error_that_does_not_repeat_it(
-    monkeypatch: pytest.MonkeyPatch, told: str
+@pytest.mark.parametrize("value", ["not/there.key", "half of a secret key", "x" * 5000])
+def test_an_invalid_signing_key_is_an_error_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    monkeypatch.setenv(cosign.KEY, told)
+    monkeypatch.setenv(cosign.KEY, value)
     with pytest.raises(
-        DeclarationError, match="it is neither a private key in PEM nor a file"
+        DeclarationError, match="it is neither a private key in PEM nor an existing file"
     ) as caught:
         cosign.signing_key()
-    assert told not in f"{caught.value.message}{caught.value.hint}{caught.value.details}"
+    assert value not in f"{caught.value.message}{caught.value.hint}{caught.value.details}"
 
 
-def test_a_key_pair_is_locked_by_a_password_that_is_on_no_command_line(
+def test_the_password_of_a_new_key_pair_is_on_no_command_line(
     fp: FakeProcess, tmp_path: Path
 ) -> None:
     recorder = fp.register(
@@ -311,7 +314,7 @@ def test_a_key_pair_is_locked_by_a_password_that_is_on_no_command_line(
     assert kwargs["env"][cosign.PASSWORD] == "open sesame"
 
 
-def test_the_public_half_is_what_cosign_prints(fp: FakeProcess) -> None:
+def test_the_public_half_is_printed_by_cosign(fp: FakeProcess) -> None:
     fp.register(
         ["cosign", "public-key", "--key", "cosign.key"], stdout=["-----BEGIN PUBLIC KEY-----"]
     )

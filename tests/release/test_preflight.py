@@ -196,7 +196,7 @@ def test_a_release_that_only_another_line_publishes_is_a_problem(place: Place) -
 def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
     place.held.add("release", "0.1.0-dev.1", OTHER)
     (problem,) = place.look().problems
-    assert "it is none of ours" in problem.message
+    assert "it is not a release" in problem.message
 
 
 def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> None:

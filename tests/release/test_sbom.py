@@ -1,4 +1,4 @@
-"""A bill of materials names what the records name, whole, and reads back as it was written."""
+"""An SBOM has every recorded package, and is read back as it was written."""
 
 import json
 import subprocess
@@ -60,7 +60,7 @@ def distribution(name: str, version: str, *more: str) -> bytes:
     [(COPYRIGHT, ("GPL-2+", "Zlib")), ("License: of many kinds\n\nFiles: all\nLicense: MIT\n", ())],
     ids=["a list", "prose"],
 )
-def test_a_debian_package_is_named_by_its_record(
+def test_a_debian_package_is_read_from_its_record(
     copyright_file: str, licences: tuple[str, ...]
 ) -> None:
     files = {
@@ -74,7 +74,6 @@ def test_a_debian_package_is_named_by_its_record(
         name="zlib1g",
         version="1:1.3.dfsg+really1.3.1-1+b1",
         purl="pkg:deb/debian/zlib1g@1:1.3.dfsg%2Breally1.3.1-1%2Bb1?arch=amd64&distro=debian-13&upstream=zlib",
-        architecture="amd64",
         licences=licences,
     )
 
@@ -88,29 +87,27 @@ def test_a_debian_package_is_named_by_its_record(
         ("Source: gcc-defaults (1.220)\n", "&upstream=gcc-defaults%401.220"),
     ],
 )
-def test_the_source_that_security_notices_speak_of_is_named_where_it_is_another(
-    source: str, upstream: str
-) -> None:
+def test_a_source_package_of_another_name_is_in_the_purl(source: str, upstream: str) -> None:
     record = f"Package: libgcc-s1\n{source}Version: 14.2.0-19\nArchitecture: amd64\n"
     (package,) = sbom.packages_of_image({f"{STATUS_D}/libgcc-s1": record.encode()})
     assert package.purl == f"pkg:deb/debian/libgcc-s1@14.2.0-19?arch=amd64{upstream}"
 
 
-def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
+def test_removed_packages_in_dpkgs_file_do_not_count() -> None:
     def record(name: str, status: str) -> str:
         return f"Package: {name}\nStatus: {status}\nVersion: 1\nArchitecture: all\n"
 
-    book = [
-        ("here", "install ok installed"),
-        ("gone", "deinstall ok config-files"),
-        ("no", "purge ok not-installed"),
+    packages = [
+        ("installed", "install ok installed"),
+        ("removed", "deinstall ok config-files"),
+        ("purged", "purge ok not-installed"),
     ]
-    files = {"var/lib/dpkg/status": "\n".join(record(*one) for one in book).encode()}
-    assert [package.name for package in sbom.packages_of_image(files)] == ["here"]
+    files = {"var/lib/dpkg/status": "\n".join(record(*package) for package in packages).encode()}
+    assert [package.name for package in sbom.packages_of_image(files)] == ["installed"]
 
 
 @pytest.mark.parametrize(
-    ("told", "licences"),
+    ("fields", "licences"),
     [
         (("License-Expression: MIT OR Apache-2.0", "License: not this"), ("MIT OR Apache-2.0",)),
         (("License: 3-Clause BSD License",), ("3-Clause BSD License",)),
@@ -133,11 +130,11 @@ def test_of_dpkgs_own_book_only_what_is_installed_counts() -> None:
         ((), ()),
     ],
 )
-def test_a_distribution_has_the_licence_that_its_metadata_says(
-    told: tuple[str, ...], licences: tuple[str, ...]
+def test_a_distribution_has_the_licence_of_its_metadata(
+    fields: tuple[str, ...], licences: tuple[str, ...]
 ) -> None:
     found = sbom.packages_of_image(
-        {f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *told)}
+        {f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *fields)}
     )
     assert found == [Package("pypi", "x", "1", "pkg:pypi/x@1", licences=licences)]
 
@@ -152,7 +149,7 @@ def test_a_distribution_has_the_licence_that_its_metadata_says(
         "Foo_Bar-1.dist-info/METADATA",
     ],
 )
-def test_a_distribution_is_found_wherever_its_metadata_lies(path: str) -> None:
+def test_a_distribution_is_found_in_any_folder(path: str) -> None:
     (package,) = sbom.packages_of_image({path: distribution("Foo_Bar", "1")})
     assert (package.name, package.purl) == ("Foo_Bar", "pkg:pypi/foo-bar@1")
 
@@ -174,10 +171,10 @@ def test_other_files_are_not_read(path: str) -> None:
     assert sbom.packages_of_image({path: b"no record"}) == []
 
 
-WITH_BILL = f"{SITE}/crypto_graphy-50.0.2.dist-info/sboms"
+WITH_SBOM = f"{SITE}/crypto_graphy-50.0.2.dist-info/sboms"
 
 
-def test_what_a_wheel_says_it_carries_is_in() -> None:
+def test_packages_of_the_sbom_of_a_wheel_are_included() -> None:
     cyclonedx = {
         "bomFormat": "CycloneDX",
         "metadata": {
@@ -213,8 +210,8 @@ def test_what_a_wheel_says_it_carries_is_in() -> None:
         ],
     }
     files = {
-        f"{WITH_BILL}/rust.cyclonedx.json": json.dumps(cyclonedx).encode(),
-        f"{WITH_BILL}/openssl.spdx.json": json.dumps(spdx).encode(),
+        f"{WITH_SBOM}/rust.cyclonedx.json": json.dumps(cyclonedx).encode(),
+        f"{WITH_SBOM}/openssl.spdx.json": json.dumps(spdx).encode(),
     }
     within = "crypto_graphy 50.0.2"
     assert sbom.packages_of_image(files) == [
@@ -231,7 +228,7 @@ def test_what_a_wheel_says_it_carries_is_in() -> None:
     ]
 
 
-def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> None:
+def test_two_copies_of_a_distribution_are_one_package_with_both_licences() -> None:
     files = {
         f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", "License: MIT"),
         f"{SITE}/y/_vendor/x-1.dist-info/METADATA": distribution("X", "1", "License: BSD"),
@@ -247,21 +244,20 @@ def test_two_copies_of_one_distribution_are_one_package_with_both_licences() -> 
         (f"{STATUS_D}/zlib1g", b"Package: zlib1g\nVersion: 1\n"),
         (f"{STATUS_D}/zlib1g", b"\xff\xfe"),
         (f"{SITE}/x-1.dist-info/METADATA", b"Name: x\n"),
-        (f"{WITH_BILL}/rust.json", b"not JSON"),
-        (f"{WITH_BILL}/rust.json", b"{}"),
-        (f"{WITH_BILL}/rust.json", b"[]"),
+        (f"{WITH_SBOM}/rust.json", b"not JSON"),
+        (f"{WITH_SBOM}/rust.json", b"{}"),
         (
-            f"{WITH_BILL}/rust.json",
+            f"{WITH_SBOM}/rust.json",
             b'{"bomFormat": "CycloneDX", "components": [{"name": "x", "purl": "no purl"}]}',
         ),
         (
-            f"{WITH_BILL}/rust.json",
+            f"{WITH_SBOM}/rust.json",
             b'{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:cargo/nameless@1"}]}',
         ),
     ],
 )
-def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(path: str, content: bytes) -> None:
-    with pytest.raises(DeliveryError, match=f"read what is in the image: /{path}"):
+def test_an_unreadable_record_is_an_error(path: str, content: bytes) -> None:
+    with pytest.raises(DeliveryError, match=f"cannot read the packages of the image: /{path}"):
         sbom.packages_of_image({path: content})
 
 
@@ -274,35 +270,32 @@ licences = st.lists(
 @st.composite
 def some_package(draw: st.DrawFn) -> Package:
     name, version = draw(words), draw(words)
-    told = tuple(sorted(set(draw(licences))))
+    names = tuple(sorted(set(draw(licences))))
     within = draw(st.sampled_from(["", "a-wheel 1"]))
     if draw(st.booleans()):
         purl = f"pkg:deb/debian/{name}@{version}?arch=arm64"
-        return Package(
-            "deb", name, version, purl, architecture="arm64", licences=told, within=within
-        )
-    return Package(
-        "pypi", name, version, f"pkg:pypi/{name}@{version}", licences=told, within=within
-    )
+        return Package("deb", name, version, purl, licences=names, within=within)
+    return Package("pypi", name, version, f"pkg:pypi/{name}@{version}", names, within)
 
 
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 
 
 @given(
-    st.lists(some_package(), max_size=8, unique_by=lambda one: (one.purl, one.within)), st.randoms()
+    st.lists(some_package(), max_size=8, unique_by=lambda package: (package.purl, package.within)),
+    st.randoms(),
 )
-def test_what_is_written_is_valid_reads_back_and_is_the_same_in_any_order(
-    found: list[Package], random: Random
+def test_an_sbom_is_valid_read_back_and_the_same_in_any_order(
+    packages: list[Package], random: Random
 ) -> None:
-    text = sbom.render(IMAGE, found)
-    assert sbom.parse(text) == sorted(found)
+    text = sbom.render(IMAGE, packages)
+    assert sbom.parse(text) == sorted(packages)
     assert VALIDATOR.validate_str(text) is None
-    assert sbom.render(IMAGE, random.sample(found, len(found))) == text
+    assert sbom.render(IMAGE, random.sample(packages, len(packages))) == text
 
 
 def python(code: str, **environment: str) -> str:
-    """What another Python process prints."""
+    """The output of another Python process."""
     argv = [sys.executable, "-c", code]
     return subprocess.run(
         argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
@@ -320,12 +313,12 @@ def test_another_process_writes_the_same_bytes(seed: str) -> None:
     assert printed == sbom.render(IMAGE, sbom.packages_of_image(files))
 
 
-def test_a_document_says_which_image_it_is_of_and_what_that_depends_on() -> None:
+def test_an_sbom_names_its_image_and_the_dependencies() -> None:
     packages = [Package("pypi", name, "1", f"pkg:pypi/{name}@1") for name in ("a", "b")]
-    told = json.loads(sbom.render(IMAGE, packages))
+    document = json.loads(sbom.render(IMAGE, packages))
     depends = {"ref": IMAGE.digest, "dependsOn": ["pkg:pypi/a@1", "pkg:pypi/b@1"]}
-    assert depends in told["dependencies"]
-    component = told["metadata"]["component"]
+    assert depends in document["dependencies"]
+    component = document["metadata"]["component"]
     assert (component["type"], component["name"], component["version"]) == (
         "container",
         "api-rest",
@@ -336,52 +329,50 @@ def test_a_document_says_which_image_it_is_of_and_what_that_depends_on() -> None
         component["purl"]
         == f"pkg:oci/api-rest@sha256:{'ab' * 32}?repository_url=localhost:5001/api-rest"
     )
-    assert "timestamp" not in told["metadata"]
+    assert "timestamp" not in document["metadata"]
     other = json.loads(
         sbom.render(Image(IMAGE.name, "", IMAGE.repository, f"sha256:{'cd' * 32}"), [])
     )
-    assert other["serialNumber"] != told["serialNumber"]
-    assert other["metadata"]["component"]["version"] == f"sha256:{'cd' * 32}", (
-        "it says no version of its own"
-    )
+    assert other["serialNumber"] != document["serialNumber"]
+    assert other["metadata"]["component"]["version"] == f"sha256:{'cd' * 32}"
 
 
-def test_what_is_there_by_itself_and_in_a_wheel_too_is_two_things() -> None:
-    found = [
+def test_a_package_and_its_copies_in_wheels_are_different_components() -> None:
+    packages = [
         Package("pypi", "a", "1", "pkg:pypi/a@1", within=within)
         for within in ("", "wheel 1", "wheel 2")
     ]
-    told = json.loads(sbom.render(IMAGE, found))
-    assert {one["bom-ref"] for one in told["components"]} == {
+    document = json.loads(sbom.render(IMAGE, packages))
+    assert {component["bom-ref"] for component in document["components"]} == {
         "pkg:pypi/a@1",
         "wheel 1/pkg:pypi/a@1",
         "wheel 2/pkg:pypi/a@1",
     }
-    assert sbom.parse(json.dumps(told)) == found
+    assert sbom.parse(json.dumps(document)) == packages
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"bomFormat": "SPDX"}', '{"bomFormat": "CycloneDX", "components": 3}']
 )
-def test_what_is_no_document_is_an_error(text: str) -> None:
-    with pytest.raises(DeliveryError, match="read a bill of materials: it is not CycloneDX JSON"):
+def test_an_invalid_document_is_an_error(text: str) -> None:
+    with pytest.raises(DeliveryError, match="cannot read an SBOM: it is not CycloneDX JSON"):
         sbom.parse(text)
 
 
-def test_a_table_is_short_of_licences_and_says_who_carries_what() -> None:
-    found = [
+def test_a_table_shortens_licences_and_names_the_wheel() -> None:
+    packages = [
         Package(
             "deb", "libc6", "2.41", "pkg:deb/debian/libc6@2.41", licences=("A", "B", "C", "D", "E")
         ),
         Package("cargo", "inner", "2", "pkg:cargo/inner@2", within="wheel 1"),
     ]
-    assert sbom.table_rows(found) == [
+    assert sbom.table_rows(packages) == [
         ("deb", "libc6", "2.41", "A, B, C and 2 more"),
         ("cargo", "inner (in wheel 1)", "2", ""),
     ]
 
 
-def test_who_writes_no_bill_does_not_wait_for_the_library() -> None:
+def test_the_library_is_not_imported_with_the_module() -> None:
     code = (
         "import sys, delivery.release.sbom; print({'cyclonedx', 'packageurl'} & set(sys.modules))"
     )

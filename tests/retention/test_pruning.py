@@ -256,7 +256,7 @@ def test_a_tag_of_cosign_is_kept_with_its_image(sample: PrunedRegistry) -> None:
 @pytest.mark.parametrize(
     ("tag", "message"),
     [
-        ("1.0.0", r"release:1\.0\.0: it is none of ours"),
+        ("1.0.0", r"release:1\.0\.0: it is not a release"),
         ("latest", "not a version: latest"),
         ("prune-state", "not the state of an earlier run"),
     ],
