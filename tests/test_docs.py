@@ -71,6 +71,14 @@ def test_each_module_that_a_page_names_exists(page: Path) -> None:
     assert [module for module in modules if not (ROOT / "delivery" / f"{module}.py").exists()] == []
 
 
+def test_each_page_that_code_names_exists() -> None:
+    sources = ["delivery", "ops", "*.toml", "Jenkinsfile", "noxfile.py", "tasks.py"]
+    names = subprocess.check_output(
+        ["git", "grep", "-hoE", r"\bdocs/[A-Za-z-]+\.(md|schema\.json)", "--", *sources], cwd=ROOT, text=True
+    )
+    assert [name for name in sorted({*names.split()}) if not (ROOT / name).exists()] == []
+
+
 def test_the_table_of_packages_has_all_in_import_order() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (layers,) = (
