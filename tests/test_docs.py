@@ -74,7 +74,9 @@ def test_each_module_that_a_page_names_exists(page: Path) -> None:
 def test_each_page_that_code_names_exists() -> None:
     sources = ["delivery", "ops", "*.toml", "Jenkinsfile", "noxfile.py", "tasks.py"]
     names = subprocess.check_output(
-        ["git", "grep", "-hoE", r"\bdocs/[A-Za-z-]+\.(md|schema\.json)", "--", *sources], cwd=ROOT, text=True
+        ["git", "grep", "-hoE", r"\bdocs/[A-Za-z-]+\.(md|schema\.json)", "--", *sources],
+        cwd=ROOT,
+        text=True,
     )
     assert [name for name in sorted({*names.split()}) if not (ROOT / name).exists()] == []
 
