@@ -27,24 +27,19 @@ def load_checkout(
 ) -> Checkout:
     """The commit that is checked out, and what is decided for it; branch overrides its branch.
 
-    On a line that pushes, version tags that only the remote has are fetched, unless `ask` is False.
-    A shallow clone is deepened if its history does not reach the tags that versions are counted
-    from. Both are printed.
+    The rest of a shallow clone's history is fetched. So are the version tags that only the remote
+    has, on a line that pushes and unless `ask` is False. Both are printed.
 
     Raises DeclarationError if the folder is no clone or has no commit, if its tags or its history
     cannot be fetched, if a tag differs from the remote's, or if its files have no valid version.
     """
     clone = git.load_clone(root)
+    if clone.shallow_boundary:
+        clone = _deepen(clone)
     ref = _ref(clone, branch)
     if ask and gitflow.decide(ref, declaration).pushes:
         clone = remote_tags.fetch_missing(declaration, clone)
-    checkout = versions.decide(declaration, _facts(declaration, clone, ref))
-    if uncertain := _uncertain(clone, checkout):
-        clone = _deepen(clone, uncertain)
-        checkout = versions.decide(declaration, _facts(declaration, clone, ref))
-        if uncertain := _uncertain(clone, checkout):
-            raise _too_short(uncertain, "nor does the remote's")
-    return checkout
+    return versions.decide(declaration, _facts(declaration, clone, ref))
 
 
 def load_decision(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Decision:
@@ -150,7 +145,7 @@ def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[st
     Local branches count as well as the remote's.
     """
     clone, rules = history.clone, gitflow.decide(ref, declaration).rules
-    if ref.kind != "branch" or clone.shallow_boundary:  # a shallow clone may hide the merge
+    if ref.kind != "branch":
         return ()
     if rules.releases:
         ahead, behind = [clone.commit], _branch_heads(declaration, clone, Line.DEVELOP)
@@ -162,44 +157,20 @@ def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[st
     return tuple(f"{sha} {commit.subject}" for sha, commit in commits.items())
 
 
-def _uncertain(clone: Clone, checkout: Checkout) -> list[str]:
-    """The subprojects whose version may be wrong because the clone is shallow."""
-    if not clone.shallow_boundary:
-        return []
-    return [name for name in checkout.versions if _is_uncertain(clone, checkout, name)]
-
-
-def _is_uncertain(clone: Clone, checkout: Checkout, name: str) -> bool:
-    tags, bump = checkout.facts.tags, checkout.versions[name].bump
-    last = newest_tag(tags, name)
-    # The missing history may show that a newer tag is merged.
-    if not last or last != newest_tag(tags, name, merged=False):
-        return True
-    start = counting_start(tags, last, bump)
-    # The first tag of a series ends with a zero; a clone without that tag may lack its commit too.
-    first = {"major": ".0.0", "minor": ".0"}.get(bump, "")
-    commits = checkout.facts.commits_since[start.name]
-    return not start.version.endswith(first) or bool(clone.shallow_boundary & commits)
-
-
-def _deepen(clone: Clone, subprojects: list[str]) -> Clone:
+def _deepen(clone: Clone) -> Clone:
     """Fetch the rest of a shallow clone's history, and return the clone with it."""
-    console.say(
-        "… this clone is shallow, and its history does not reach the last version of"
-        f" {', '.join(subprojects)}: {_DEEPEN}"
-    )
+    console.say(f"… this clone is shallow, and versions need its whole history: {_DEEPEN}")
+    problem, details = "the remote's history is shallow too", ""
     try:
         git.deepen(clone.root)
     except CommandError as error:
-        raise _too_short(subprojects, "and the rest cannot be fetched", error.tail) from error
-    return git.load_clone(clone.root)
-
-
-def _too_short(subprojects: list[str], why: str, details: str = "") -> DeclarationError:
-    return DeclarationError(
-        f"cannot find the last version of {', '.join(subprojects)}: the history of this shallow"
-        f" clone does not reach it, {why}",
-        hint=f"run {_DEEPEN}, or clone with the whole history and its tags"
-        " (fetch-depth: 0, GIT_DEPTH: 0)",
-        details=details,
-    )
+        problem, details = "the rest of its history cannot be fetched", error.tail
+    clone = git.load_clone(clone.root)
+    if clone.shallow_boundary:
+        raise DeclarationError(
+            f"cannot decide on versions: this clone is shallow, and {problem}",
+            hint=f"run {_DEEPEN}, or clone with the whole history and its tags"
+            " (fetch-depth: 0, GIT_DEPTH: 0)",
+            details=details,
+        )
+    return clone
