@@ -1,1 +1,1 @@
-"""Tell the ledger of stages and deployments: deployment, events, source, recorder, outbox, sending."""
+"""Record stages and deployments in the ledger: deployment, events, source, recorder, outbox."""

@@ -37,8 +37,8 @@ RESULTS = {
 _KINDS = {"pull-request": "pull request ", "tag": "tag "}
 _RETRIES, _WAIT_SECONDS = 2, 0.5
 _DELIVER_SECONDS = 10.0
-# A webhook that apprise does not know gets {"text": …}, which Slack and similar services accept. A
-# redirect would turn the POST into a GET, which succeeds without a notification.
+# A webhook that apprise does not know gets {"text": …}, which Slack and similar services accept.
+# A redirect would turn the POST into a GET, which succeeds without a notification.
 _SLACK_LIKE = {":message": "text", ":title": "", ":type": "", ":version": "", ":attachments": ""}
 _WEBHOOK = {**_SLACK_LIKE, "redirect": "no"}
 

@@ -157,9 +157,9 @@ def make_plan(
 ) -> PrunePlan:
     """Decide about every manifest of a registry.
 
-    Kept are: releases X.Y.Z, the newest releases of each other line, everything in use, and all that
-    a kept release names, with what is attached to it. A manifest that no release names may belong to
-    a push that has not ended: it is kept for some days after it was first seen.
+    Kept are: releases X.Y.Z, the newest releases of each other line, everything in use, and
+    everything that a kept release names, with its attachments. A manifest that no release names may
+    belong to a push that has not ended: it is kept for some days after it was first seen.
     """
     decision = _Decision(contents, uses, policy, today)
     verdicts = [decision.verdict(manifest) for manifest in contents.manifests]

@@ -1,7 +1,5 @@
-"""The figures, by examples that can be done in one's head."""
+"""Figures and durations, by examples that are easy to check."""
 
-import csv
-import io
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +16,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 UNTIL = BEGIN + timedelta(days=10)
 
 
-def event(  # each is one thing that an event says
+def event(
     hours: float,
     status: str,
     version: str = "1.0.0",
@@ -42,154 +40,157 @@ def event(  # each is one thing that an event says
     }
 
 
-def one(*events: dict[str, Any]) -> metrics.Figures:
-    (found,) = metrics.figures(events, BEGIN, UNTIL)
-    return found
+def figures_of(*events: dict[str, Any]) -> metrics.Figures:
+    """The figures of the only component."""
+    (figures,) = metrics.figures(events, BEGIN, UNTIL)
+    return figures
 
 
 def committed(hours: float) -> str:
     return (BEGIN + timedelta(hours=hours)).isoformat()
 
 
-def test_deployments_a_day() -> None:
-    found = one(event(1, "succeeded"), event(30, "succeeded", "1.1.0"))
-    assert (found.deployments, found.frequency, found.failure_rate) == (2, 0.2, 0.0)
+A, B = {"digest": "sha256:a"}, {"digest": "sha256:b"}
+HOUR = 3600.0
+# The events, and from them: deployments, failures, and the time to restore.
+HISTORIES: dict[str, tuple[list[dict[str, Any]], tuple[int, int, float | None]]] = {
+    "deploys that succeed": (
+        [event(1, "succeeded"), event(30, "succeeded", "1.1.0")],
+        (2, 0, None),
+    ),
+    "a failure that is rolled back is restored at once": (
+        [
+            event(1, "succeeded"),
+            event(2, "started", "1.1.0"),
+            event(3, "failed", "1.1.0"),
+            event(3, "rolled-back", "1.1.0"),
+            event(5, "succeeded", "1.1.1"),
+        ],
+        (2, 1, HOUR),
+    ),
+    "a deploy that is rolled back later has failed": (
+        [
+            event(1, "succeeded"),
+            event(2, "started", "1.1.0"),
+            event(3, "succeeded", "1.1.0"),
+            event(6, "rolled-back", "1.1.0"),
+            event(6, "succeeded", "1.0.0", restored=True),
+        ],
+        (1, 1, 4 * HOUR),
+    ),
+    "the same bytes are one deployment under any version": (
+        [
+            event(1, "succeeded", "1.0.0-rc.1", **A),
+            event(2, "succeeded", "1.0.0", **A, changed=False),
+            event(3, "succeeded", "1.1.0", **B),
+            event(4, "rolled-back", "sha256:bbbb", **B),
+            event(4, "succeeded", "1.0.0", **A, restored=True),
+        ],
+        (1, 1, HOUR),
+    ),
+    "a removal ends an outage, and is neither a failure nor a deployment": (
+        [event(1, "succeeded"), event(2, "failed", "1.1.0"), event(4, "removed")],
+        (1, 1, None),
+    ),
+    "after a removal unchanged bytes are a deployment": (
+        [event(1, "succeeded"), event(4, "removed"), event(9, "succeeded", changed=False)],
+        (2, 0, None),
+    ),
+    "a verification that fails makes the deploy a failure": (
+        [
+            event(1, "succeeded"),
+            event(2, "failed", stage="verify"),
+            event(5, "succeeded", "1.0.1"),
+        ],
+        (1, 1, 4 * HOUR),
+    ),
+    "a verification that succeeds does not count": (
+        [
+            event(1, "succeeded"),
+            event(2, "started", stage="verify"),
+            event(3, "succeeded", stage="verify"),
+        ],
+        (1, 0, None),
+    ),
+    "failures in a row are one outage": (
+        [
+            event(1, "started", "2"),
+            event(2, "failed", "2"),
+            event(3, "started", "3"),
+            event(4, "failed", "3"),
+            event(6, "succeeded", "4"),
+        ],
+        (1, 2, 5 * HOUR),
+    ),
+    "an outage that has not ended has no time": ([event(2, "failed", "2")], (0, 1, None)),
+    "unchanged bytes are no deployment": (
+        [event(1, "succeeded", changed=True), event(3, "succeeded", changed=False)],
+        (1, 0, None),
+    ),
+    "unchanged bytes whose first deploy was not recorded are a deployment": (
+        [event(1, "started"), event(3, "succeeded", changed=False)],
+        (1, 0, None),
+    ),
+    "unchanged bytes after another version are a deployment": (
+        [event(1, "succeeded", "0.9.0"), event(3, "succeeded", changed=False)],
+        (2, 0, None),
+    ),
+    "a failure of another component does not count": (
+        [
+            event(1, "succeeded"),
+            event(2, "started"),
+            event(3, "failed", changed=False),
+            event(4, "failed", stage="verify", changed=False),
+        ],
+        (1, 0, None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("events", "expected"), HISTORIES.values(), ids=HISTORIES)
+def test_deployments_failures_and_the_time_to_restore(
+    events: list[dict[str, Any]], expected: tuple[int, int, float | None]
+) -> None:
+    figures = figures_of(*events)
+    assert (figures.deployments, figures.failures, figures.restore_time) == expected
+
+
+def test_frequency_and_failure_rate() -> None:
+    figures = figures_of(*HISTORIES["deploys that succeed"][0], event(40, "failed", "1.2.0"))
+    assert (figures.frequency, figures.failure_rate) == (0.2, 1 / 3)
+    only_failure = figures_of(event(2, "failed", "2"))
+    assert (only_failure.frequency, only_failure.failure_rate) == (None, 1)
 
 
 def test_lead_time_is_from_the_commit_to_the_deploy_that_succeeded() -> None:
-    found = one(
+    figures = figures_of(
         event(2, "succeeded", committed_at=committed(1)),
         event(13, "succeeded", "1.1.0", committed_at=committed(10)),
         event(30, "succeeded", "1.2.0", committed_at=committed(20)),
         event(31, "failed", "1.3.0", committed_at=committed(30)),
     )
-    assert found.lead_time == 3 * 3600
+    assert figures.lead_time == 3 * 3600
 
 
-@pytest.mark.parametrize("told", ["", None, "yesterday", committed(5)])
-def test_a_commit_whose_time_is_unknown_or_later_has_no_lead_time(told: object) -> None:
-    assert one(event(2, "succeeded", committed_at=told)).lead_time is None
+@pytest.mark.parametrize("at", ["", None, "yesterday", committed(5)])
+def test_a_commit_of_unknown_or_later_time_has_no_lead_time(at: object) -> None:
+    assert figures_of(event(2, "succeeded", committed_at=at)).lead_time is None
 
 
-def test_failures_are_a_share_of_all_attempts() -> None:
-    found = one(
-        event(1, "succeeded"),
-        event(2, "started", "1.1.0"),
-        event(3, "failed", "1.1.0"),
-        event(3, "rolled-back", "1.1.0"),
-        event(5, "succeeded", "1.1.1"),
-    )
-    assert (found.deployments, found.failures, found.failure_rate) == (2, 1, 1 / 3)
-    assert (
-        found.restore_time == 3600
-    )  # from the start of the deploy that failed to its being rolled back
-
-
-def test_what_is_rolled_back_later_had_failed() -> None:
-    found = one(
-        event(1, "succeeded"),
-        event(2, "started", "1.1.0"),
-        event(3, "succeeded", "1.1.0"),
-        event(6, "rolled-back", "1.1.0"),
-        event(6, "succeeded", "1.0.0", restored=True),
-    )
-    assert (found.deployments, found.failures) == (1, 1)
-    assert found.restore_time == 4 * 3600
-
-
-def test_the_same_bytes_are_one_deployment_whatever_they_are_called() -> None:
-    a, b = {"digest": "sha256:a"}, {"digest": "sha256:b"}
-    found = one(
-        event(1, "succeeded", "1.0.0-rc.1", **a),
-        event(2, "succeeded", "1.0.0", **a, changed=False),
-        event(3, "succeeded", "1.1.0", **b),
-        event(4, "rolled-back", "sha256:bbbb", **b),
-        event(4, "succeeded", "1.0.0", **a, restored=True),
-    )
-    assert (found.deployments, found.failures, found.restore_time) == (1, 1, 3600)
-
-
-def test_a_removal_is_neither_a_failure_nor_a_deployment_and_ends_what_served() -> None:
-    deploys = [event(1, "succeeded"), event(2, "failed", "1.1.0"), event(4, "removed")]
-    found = one(*deploys)
-    assert (found.deployments, found.failures, found.restore_time) == (1, 1, None)
-    found = one(*deploys, event(9, "succeeded", changed=False))
-    assert (found.deployments, found.failures, found.restore_time) == (2, 1, None)
-    assert [each["status"] for each in metrics.deployments(deploys, 1)] == ["removed"]
-    assert metrics.durations([event(4, "removed", seconds=5.0)]) == []
-
-
-def test_a_verification_that_fails_makes_the_deploy_a_failure() -> None:
-    found = one(
-        event(1, "succeeded"),
-        event(2, "failed", stage="verify"),
-        event(5, "succeeded", "1.0.1"),
-    )
-    assert (found.deployments, found.failures, found.restore_time) == (1, 1, 4 * 3600)
-
-
-def test_a_verification_that_succeeds_is_nothing() -> None:
-    found = one(
-        event(1, "succeeded"),
-        event(2, "started", stage="verify"),
-        event(3, "succeeded", stage="verify"),
-    )
-    assert (found.deployments, found.failures, found.restore_time) == (1, 0, None)
-
-
-def test_failures_in_a_row_are_one_outage() -> None:
-    found = one(
-        event(1, "started", "2"),
-        event(2, "failed", "2"),
-        event(3, "started", "3"),
-        event(4, "failed", "3"),
-        event(6, "succeeded", "4"),
-    )
-    assert (found.failures, found.restore_time) == (2, 5 * 3600)
-
-
-def test_an_outage_that_goes_on_has_no_time_yet() -> None:
-    found = one(event(2, "failed", "2"))
-    assert (found.deployments, found.frequency, found.lead_time, found.restore_time) == (
-        0,
-        None,
-        None,
-        None,
-    )
-    assert found.failure_rate == 1
-
-
-def test_nothing_to_do_is_no_deployment_unless_the_first_was_never_recorded() -> None:
-    again = event(3, "succeeded", changed=False)
-    assert one(event(1, "succeeded", changed=True), again).deployments == 1
-    assert one(event(1, "started"), again).deployments == 1
-    assert one(event(1, "succeeded", "0.9.0"), again).deployments == 2
-
-
-def test_what_failed_because_of_something_else_is_no_failure_of_this() -> None:
-    found = one(
-        event(1, "succeeded"),
-        event(2, "started"),
-        event(3, "failed", changed=False),
-        event(4, "failed", stage="verify", changed=False),
-    )
-    assert (found.deployments, found.failures, found.restore_time) == (1, 0, None)
-
-
-def test_events_of_one_moment_are_taken_in_their_order() -> None:
-    told = [
+def test_events_of_the_same_time_have_an_order() -> None:
+    events = [
         event(1, "succeeded", "1"),
         event(2, "succeeded", "2"),
         event(3, "succeeded", "1", restored=True),
         event(3, "rolled-back", "2"),
         event(3, "failed", "2", changed=False),
     ]
-    assert metrics.figures(told, BEGIN, UNTIL) == metrics.figures(reversed(told), BEGIN, UNTIL)
-    assert one(*told).restore_time == 3600
+    assert metrics.figures(events, BEGIN, UNTIL) == metrics.figures(reversed(events), BEGIN, UNTIL)
+    assert figures_of(*events).restore_time == 3600
 
 
-def test_components_and_environments_are_apart_and_nowhere_is_none() -> None:
-    found = metrics.figures(
+def test_each_component_has_figures_in_each_environment() -> None:
+    figures = metrics.figures(
         [
             event(1, "succeeded"),
             event(1, "succeeded", environment="production"),
@@ -200,27 +201,27 @@ def test_components_and_environments_are_apart_and_nowhere_is_none() -> None:
         BEGIN,
         UNTIL,
     )
-    assert [(each.component, each.environment) for each in found] == [
+    assert [(each.component, each.environment) for each in figures] == [
         ("api-rest", "production"),
         ("api-rest", "staging"),
         ("async-worker", "staging"),
     ]
 
 
-def test_no_data_is_said_and_is_not_zero() -> None:
-    row = one(event(2, "failed", "2")).row()
+def test_no_data_is_not_zero() -> None:
+    row = figures_of(event(2, "failed", "2")).row()
     assert row == ("api-rest", "staging", "no data", "no data", "100% (1 of 1)", "no data")
-    assert one(event(2, "failed", changed=False)).row()[4] == "no data"
+    assert figures_of(event(2, "failed", changed=False)).row()[4] == "no data"
 
 
-def test_figures_for_people() -> None:
-    found = one(
+def test_figures_as_a_row_and_as_json() -> None:
+    figures = figures_of(
         event(2, "succeeded", committed_at=committed(1)),
         event(3, "failed", "2"),
         event(5, "succeeded", "3"),
     )
-    assert found.row() == ("api-rest", "staging", "0.2 a day (2)", "1 h", "33% (1 of 3)", "2 h")
-    assert found.to_json()["restore_seconds"] == 7200
+    assert figures.row() == ("api-rest", "staging", "0.2 a day (2)", "1 h", "33% (1 of 3)", "2 h")
+    assert figures.to_json()["restore_seconds"] == 7200
 
 
 def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:
@@ -233,6 +234,7 @@ def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:
         event(12, "succeeded", stage="build", seconds=float("nan")),
         event(12, "succeeded", stage="build", seconds="long"),
         event(12, "succeeded", seconds=99.0, restored=True),
+        event(12, "removed", seconds=5.0),
         {**event(12, "succeeded", stage="build"), "details": None},
     ]
     assert metrics.durations(events) == [
@@ -241,7 +243,7 @@ def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:
     ]
 
 
-def test_a_stage_of_several_steps_lasts_from_the_first_start_to_the_last_end() -> None:
+def test_a_stage_of_several_runs_lasts_from_the_first_start_to_the_last_end() -> None:
     steps = [
         event(hours, "succeeded", stage="scan", seconds=60.0, pipeline="b/1") for hours in (3, 5)
     ]
@@ -251,14 +253,19 @@ def test_a_stage_of_several_steps_lasts_from_the_first_start_to_the_last_end() -
     ]
 
 
-def test_the_last_deployments_are_the_ends_of_deploys() -> None:
+def test_the_last_deployments_are_the_ends_of_deploys_and_removals() -> None:
     events = [
+        event(5, "removed"),
         event(1, "succeeded"),
         event(3, "started"),
         event(2, "failed"),
         event(4, "succeeded", stage="verify"),
     ]
-    assert [each["status"] for each in metrics.deployments(events, 5)] == ["failed", "succeeded"]
+    assert [each["status"] for each in metrics.deployments(events, 5)] == [
+        "removed",
+        "failed",
+        "succeeded",
+    ]
     assert len(metrics.deployments(events, 1)) == 1
 
 
@@ -276,17 +283,17 @@ def test_a_span_of_time(text: str, expected: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0d", "30", "d", "-1d", "1y", "100000d"])
-def test_a_span_that_is_none(text: str) -> None:
+def test_an_invalid_span_is_an_error(text: str) -> None:
     with pytest.raises(DeclarationError, match="is not a span of time"):
         metrics.parse_span(text)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "  =1", "\n=1", "\uff1d1"])
-def test_formulas_are_neutralised(text: str) -> None:
+def test_an_apostrophe_keeps_a_formula_from_being_one(text: str) -> None:
     assert csv_cell(text) == f"'{text}"
 
 
-def test_other_values_are_as_the_ledgers_own_table_has_them() -> None:
+def test_other_values_are_written_as_the_ledger_does() -> None:
     assert [csv_cell(value) for value in (None, "plain", {"at": "é"})] == [
         "",
         "plain",
@@ -295,11 +302,8 @@ def test_other_values_are_as_the_ledgers_own_table_has_them() -> None:
 
 
 @given(st.text())
-def test_no_cell_is_taken_for_a_formula(text: str) -> None:
-    out = io.StringIO()
-    csv.writer(out).writerow([csv_cell(text)])
-    told = csv_cell(text)
-    assert not told.lstrip().startswith(("=", "+", "-", "@"))
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert not csv_cell(text).lstrip().startswith(("=", "+", "-", "@"))
 
 
 STATUSES = st.sampled_from(["started", "succeeded", "failed", "rolled-back", "removed"])
@@ -318,10 +322,10 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_whatever_was_recorded_makes_sense(events: list[dict[str, Any]]) -> None:
-    for found in metrics.figures(events, BEGIN, UNTIL):
-        assert found.deployments >= 0
-        assert found.failures >= 0
-        assert found.failure_rate is None or 0 <= found.failure_rate <= 1
-        assert found.restore_time is None or found.restore_time >= 0
-        assert json.dumps(found.to_json())
+def test_figures_of_any_events_are_valid(events: list[dict[str, Any]]) -> None:
+    for figures in metrics.figures(events, BEGIN, UNTIL):
+        assert figures.deployments >= 0
+        assert figures.failures >= 0
+        assert figures.failure_rate is None or 0 <= figures.failure_rate <= 1
+        assert figures.restore_time is None or figures.restore_time >= 0
+        assert json.dumps(figures.to_json())

@@ -1,4 +1,4 @@
-"""A clean-up of a real registry: what is removed is gone, what stays can be pulled, and the bytes are free."""
+"""Pruning a real registry frees bytes, and what is kept can be pulled."""
 
 import uuid
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def declared(
 
 
 def publish(declaration: Declaration, registry: Registry, version: str, folder: Path) -> Release:
-    """Publish a release of one image with a layer of a megabyte, something attached to it, and a chart."""
+    """Publish a release: an image with a layer of a megabyte and an attachment, and a chart."""
     name = declaration.components()[0]
     repository, chart = (
         f"{registry.address}/{name}",
@@ -73,7 +73,7 @@ def volume_bytes(engine: Engine, declaration: Declaration) -> int:
     return int(said.split()[0]) * 1024
 
 
-def test_a_clean_up_removes_what_is_old_keeps_what_is_not_and_frees_the_bytes(
+def test_pruning_removes_old_releases_and_frees_their_bytes(
     engine: Engine, declared: Declaration, tmp_path: Path
 ) -> None:
     registry = Registry(declared.registry.address)

@@ -1,4 +1,4 @@
-"""Deploys are recorded in the real ledger, once each, whether it was there or not."""
+"""Deploys are recorded in the real ledger, once each, also when it does not run meanwhile."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def sample(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 class Deploys:
-    """Deploys that end as they are told to, recorded as `inv deploy` does it."""
+    """Deploys of a component, recorded as `inv deploy` does it."""
 
     def __init__(self, sample: Repository, component: str) -> None:
         self.declaration: Declaration = parse(DECLARATION, is_folder=lambda _path: True)
@@ -52,18 +52,18 @@ class Deploys:
         self.component = component
         self.release = Release({}, commit=sample.git("rev-parse", "HEAD"))
 
-    def __call__(self, version: str, error: Exception | None = None, served: str = "") -> None:
-        action = Action.ROLLBACK if served else Action.DEPLOY
+    def __call__(self, version: str, error: Exception | None = None, previous: str = "") -> None:
+        action = Action.ROLLBACK if previous else Action.DEPLOY
         with recorder.deployment(self.declaration, "deploy", action, self.sample.root) as recording:
             recording.start(
-                self.deployment(action, version, served), None if served else self.release
+                self.deployment(action, version, previous), None if previous else self.release
             )
             if error:
                 raise error
 
     def deployment(self, action: Action, version: str, before: str = "") -> Deployment:
         contents, served = (
-            Contents(versions={self.component: one} if one else {}) for one in (version, before)
+            Contents(versions={self.component: each} if each else {}) for each in (version, before)
         )
         return Deployment(action=action, environment=ENVIRONMENT, contents=contents, before=served)
 
@@ -73,28 +73,28 @@ def wait_ready(platform: Platform) -> None:
     wait_for("api-rest to be ready", lambda: is_ready(address))
 
 
-def serves(platform: Platform, component: str) -> str | None:
-    """The version of a component that the ledger says runs; what it says may be 2 s old."""
+def running_version(platform: Platform, component: str) -> str | None:
+    """The version of a component that runs, as the ledger knew up to 2 s ago."""
     address = f"http://127.0.0.1:{platform.ports['API_PORT']}/environments"
-    told: dict[str, Any] = requests.get(address, timeout=10).json()
+    document: dict[str, Any] = requests.get(address, timeout=10).json()
     versions = (
-        str(one["version"])
-        for environment in told["environments"]
+        str(entry["version"])
+        for environment in document["environments"]
         if environment["environment"] == ENVIRONMENT
-        for one in environment["components"]
-        if one["component"] == component
+        for entry in environment["components"]
+        if entry["component"] == component
     )
     return next(versions, None)
 
 
-def wait_served(platform: Platform, component: str, version: str | None) -> None:
+def wait_for_version(platform: Platform, component: str, version: str | None) -> None:
     wait_for(
         f"the ledger to say that {version or 'nothing'} runs",
-        lambda: serves(platform, component) == version,
+        lambda: running_version(platform, component) == version,
     )
 
 
-def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
+def test_events_wait_for_a_ledger_that_does_not_run_and_arrive_once(
     platform: Platform,
     sample: Repository,
     tmp_path: Path,
@@ -109,32 +109,32 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
         return ledger.events({"component": component}, "2020-01-01T00:00:00Z")
 
     deploy("1.0.0")
-    assert outbox.waiting() == []  # it is there, so nothing waits
+    assert outbox.waiting() == []
     platform.compose("stop", "api-rest")
     with pytest.raises(DeployError):
         deploy("1.1.0", DeployError("upgrade: not ready", rolled_back=True))
     deploy("1.2.0")
     assert len(outbox.waiting()) == 5
     assert "waits in the outbox: http://127.0.0.1" in capsys.readouterr().err
-    waiting = [one.event for one in outbox.waiting()]
+    waiting = [event.event for event in outbox.waiting()]
 
     platform.compose("start", "api-rest")
     wait_ready(platform)
     records.deliver.body.__wrapped__(None)
     records.deliver.body.__wrapped__(None)
-    said = capsys.readouterr().out
-    assert "5 events delivered, 0 waiting" in said
-    assert "0 events delivered, 0 waiting" in said
+    printed = capsys.readouterr().out
+    assert "5 events delivered, 0 waiting" in printed
+    assert "0 events delivered, 0 waiting" in printed
     wait_for("the worker to have stored all", lambda: len(stored()) >= 7)
-    wait_served(platform, component, "1.2.0")
+    wait_for_version(platform, component, "1.2.0")
 
-    deploy("1.0.0", served="1.2.0")
-    wait_for("the worker to have stored the way back", lambda: len(stored()) >= 10)
-    wait_served(platform, component, "1.0.0")
+    deploy("1.0.0", previous="1.2.0")
+    wait_for("the worker to have stored the rollback", lambda: len(stored()) >= 10)
+    wait_for_version(platform, component, "1.0.0")
     events = stored()
     assert len(events) == 10
-    told = [{name: one[name] for name in waiting[0]} for one in reversed(events)]
-    assert told[2:7] == waiting
+    sent = [{name: event[name] for name in waiting[0]} for event in reversed(events)]
+    assert sent[2:7] == waiting
 
     monkeypatch.setattr(files, "load_declaration", lambda: deploy.declaration)
     monkeypatch.setattr(console.out, "width", 200)
@@ -151,7 +151,7 @@ def test_what_happens_while_the_ledger_is_away_arrives_once_when_it_is_back(
     records.records.body.__wrapped__(None, component=component, csv=str(file))
     with file.open(encoding="utf-8-sig", newline="") as text:
         cells = list(csv.DictReader(text))
-    assert [cell["id"] for cell in cells] == [one["id"] for one in events]
+    assert [cell["id"] for cell in cells] == [event["id"] for event in events]
     assert json.loads(cells[0]["details"])["commit"] == deploy.release.commit
 
 
@@ -174,10 +174,10 @@ def test_a_removal_and_a_verification_change_what_runs(
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
     assert outbox.rejected() == []
     assert metrics.is_removal(stored()[0])
-    wait_served(platform, component, None)
+    wait_for_version(platform, component, None)
     deploy("1.0.0")
     deploy("1.1.0")
-    wait_served(platform, component, "1.1.0")
+    wait_for_version(platform, component, "1.1.0")
 
     def verify() -> None:
         with recorder.deployment(
@@ -189,12 +189,10 @@ def test_a_removal_and_a_verification_change_what_runs(
     with pytest.raises(DeployError):
         verify()
     wait_for("the worker to have stored the verification", lambda: len(stored()) >= 12)
-    wait_served(platform, component, "1.0.0")
+    wait_for_version(platform, component, "1.0.0")
 
 
-def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(
-    platform: Platform, sample: Repository
-) -> None:
+def test_an_event_that_is_sent_twice_is_stored_once(platform: Platform, sample: Repository) -> None:
     component = f"run-{uuid.uuid4().hex[:8]}"
     deploy = Deploys(sample, component)
     deploy("1.0.0")
@@ -203,11 +201,11 @@ def test_an_event_that_was_taken_before_its_answer_was_read_is_one_event(
         recording.start(deploy.deployment(Action.DEPLOY, "1.1.0"), deploy.release)
         platform.compose("start", "api-rest")
         wait_ready(platform)
-        (one,) = outbox.waiting()
-        # What a process that was killed after the answer leaves: the ledger has it, and the outbox, too.
-        content = one.file.read_bytes()
+        (event,) = outbox.waiting()
+        # A process that was killed after the answer leaves the event in the outbox.
+        content = event.file.read_bytes()
         assert sending.deliver(seconds=10).sent == 1
-        one.file.write_bytes(content)
+        event.file.write_bytes(content)
     ledger = connect(deploy.declaration)
 
     def stored() -> int:

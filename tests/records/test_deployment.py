@@ -1,4 +1,4 @@
-"""A deployment knows what it changed; what is written is read again."""
+"""A deployment knows what it changed, and is read as it was written."""
 
 from datetime import timedelta
 
@@ -23,8 +23,10 @@ DEPLOYMENT = Deployment(
 )
 
 
-def test_a_version_names_its_bytes_by_the_key_of_an_unreleased_one() -> None:
-    assert [content_name(one) for one in ("0.1.0-dev.26+cd38d5a", "cd38d5a", "0.1.0", "")] == [
+def test_the_content_of_an_unreleased_version_is_named_by_its_key() -> None:
+    assert [
+        content_name(version) for version in ("0.1.0-dev.26+cd38d5a", "cd38d5a", "0.1.0", "")
+    ] == [
         "cd38d5a",
         "cd38d5a",
         "0.1.0",
@@ -33,7 +35,7 @@ def test_a_version_names_its_bytes_by_the_key_of_an_unreleased_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "digest", "is_same"),
+    ("version", "digest", "is_unchanged"),
     [
         ("1.0.0", "sha256:a", True),
         ("1.0.0-rc.2", "sha256:a", True),
@@ -42,15 +44,17 @@ def test_a_version_names_its_bytes_by_the_key_of_an_unreleased_one() -> None:
         ("1.1.0", "", False),
     ],
 )
-def test_the_same_bytes_are_the_same_whatever_they_are_called(
-    version: str, digest: str, *, is_same: bool
+def test_bytes_are_unchanged_by_digest_else_by_version(
+    version: str, digest: str, *, is_unchanged: bool
 ) -> None:
-    one = Contents(versions={"api-rest": "1.0.0", "other": "1"}, digests={"api-rest": "sha256:a"})
+    contents = Contents(
+        versions={"api-rest": "1.0.0", "other": "1"}, digests={"api-rest": "sha256:a"}
+    )
     other = Contents(versions={"api-rest": version}, digests={"api-rest": digest} if digest else {})
-    assert one.unchanged_from(other) == ({"api-rest"} if is_same else set())
+    assert contents.unchanged_from(other) == ({"api-rest"} if is_unchanged else set())
 
 
-def test_a_deployment_that_ended_says_how_and_how_long_it_took() -> None:
+def test_a_deployment_that_ended_has_an_outcome_and_a_duration() -> None:
     ended = DEPLOYMENT.with_revisions(3, 2).ended(
         Outcome.SUCCEEDED, at=DEPLOYMENT.began + timedelta(seconds=90.25)
     )
@@ -70,7 +74,7 @@ def test_a_deployment_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"environment": "develop", "else": 1}'])
-def test_what_is_no_deployment_is_an_error(text: str) -> None:
+def test_an_invalid_deployment_is_an_error(text: str) -> None:
     with pytest.raises(
         DeclarationError, match=r"cannot read deployment\.json: it is not a deployment"
     ):

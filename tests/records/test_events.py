@@ -243,13 +243,13 @@ def test_a_deploy_starts_what_changes_and_succeeds_in_all() -> None:
     ]
 
 
-def test_where_nothing_was_to_do_nothing_has_changed() -> None:
+def test_an_unchanged_deploy_changes_nothing() -> None:
     ended = recorded(Action.DEPLOY, Outcome.UNCHANGED, NEW, Contents())[2:]
     assert [row[2:] for row in ended] == [("succeeded", False, None)] * 2
 
 
 @pytest.mark.parametrize(
-    ("outcome", "before", "blamed"),
+    ("outcome", "before", "failing"),
     [
         (Outcome.FAILED, Contents(), ["api-rest", "platform-chart"]),
         (Outcome.FAILED, OLD, ["api-rest"]),
@@ -258,14 +258,14 @@ def test_where_nothing_was_to_do_nothing_has_changed() -> None:
     ],
 )
 def test_only_what_changed_fails_and_is_rolled_back(
-    outcome: Outcome, before: Contents, blamed: list[str]
+    outcome: Outcome, before: Contents, failing: list[str]
 ) -> None:
     ends = ["failed"] if outcome is Outcome.FAILED else ["failed", "rolled-back"]
-    expected = [(name, status) for status in ("started", *ends) for name in blamed]
+    expected = [(name, status) for status in ("started", *ends) for name in failing]
     assert [(row[0], row[2]) for row in recorded(Action.DEPLOY, outcome, NEW, before)] == expected
 
 
-def test_without_a_chart_all_of_what_did_not_change_fails() -> None:
+def test_without_a_chart_all_components_fail() -> None:
     alone = Contents(versions={"api-rest": "1.0.0"})
     assert [row[2] for row in recorded(Action.DEPLOY, Outcome.FAILED, alone, alone)] == [
         "started",
@@ -273,7 +273,7 @@ def test_without_a_chart_all_of_what_did_not_change_fails() -> None:
     ]
 
 
-def test_a_rollback_says_what_is_taken_back_and_what_serves_again() -> None:
+def test_a_rollback_rolls_back_what_changes_and_restores_all() -> None:
     assert recorded(Action.ROLLBACK, Outcome.SUCCEEDED, OLD, NEW) == [
         ("api-rest", "1.0.0", "started", None, None),
         ("api-rest", "1.1.0", "rolled-back", None, None),
@@ -287,7 +287,7 @@ def test_a_rollback_says_what_is_taken_back_and_what_serves_again() -> None:
     assert same_bytes == [("started", None, None), *[("succeeded", False, True)] * 2]
 
 
-def test_a_rollback_that_fails_leaves_what_serves_alone() -> None:
+def test_a_rollback_that_fails_rolls_back_nothing() -> None:
     ends = recorded(Action.ROLLBACK, Outcome.ROLLED_BACK, OLD, NEW)[1:]
     assert ends == [("api-rest", "1.0.0", "failed", None, None)]
 

@@ -1,4 +1,4 @@
-"""What a webhook is told of a pipeline."""
+"""A notification has the outcome of a pipeline, and a failure to send it fails nothing."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from delivery.records.source import Source
 from delivery.records.stage_times import StageTime
 from tests.registries import Answer, serving
 
-TOLD = Notice(
+NOTICE = Notice(
     "SUCCESS",
     "sample",
     "release/1.2",
@@ -36,9 +36,9 @@ TOLD = Notice(
 )
 
 
-def test_it_says_what_where_who_how_long_and_links_to_the_build() -> None:
-    assert TOLD.headline == "✅ sample, release/1.2, succeeded"
-    assert TOLD.lines() == [
+def test_a_notice_has_a_headline_and_facts() -> None:
+    assert NOTICE.headline == "✅ sample, release/1.2, succeeded"
+    assert NOTICE.lines() == [
         "what: 1.2.0-rc.3 “fix: <b> & more”",
         "where: staging",
         "who: Zoë",
@@ -63,7 +63,7 @@ def test_every_outcome_has_words(result: str, words: str) -> None:
     )
 
 
-def test_what_is_not_known_is_left_out_or_said() -> None:
+def test_unknown_facts_are_left_out_or_no_data() -> None:
     assert Notice("FAILURE", "sample", "", "", "", "", "me", "javascript:x", None, ()).lines() == [
         "where: nowhere",
         "who: me",
@@ -86,7 +86,7 @@ def source_of(declaration: Declaration, ref: Ref) -> Source:
         (Ref("", ""), ""),
     ],
 )
-def test_it_comes_from_git_and_the_journal(
+def test_a_notice_is_made_from_git_and_the_journal(
     declaration: Declaration,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -108,18 +108,18 @@ def test_it_comes_from_git_and_the_journal(
     monkeypatch.setattr(source, "look", lambda _root: source_of(declaration, ref))
     monkeypatch.setattr(journal, "read", lambda _root: events)
     monkeypatch.setenv("BUILD_URL", "https://ci/7/")
-    told = notification.load_notice("SUCCESS", tmp_path)
-    assert (told.project, told.ref, told.version, told.subject) == (
+    notice = notification.load_notice("SUCCESS", tmp_path)
+    assert (notice.project, notice.ref, notice.version, notice.subject) == (
         "sample",
         expected,
         "1.2.0",
         "fix: it",
     )
-    assert (told.actor, told.build, told.seconds) == ("Zoë", "https://ci/7/", 5.0)
-    assert list(told.stages) == [StageTime("build", "succeeded", 5.0)]
+    assert (notice.actor, notice.build, notice.seconds) == ("Zoë", "https://ci/7/", 5.0)
+    assert list(notice.stages) == [StageTime("build", "succeeded", 5.0)]
 
 
-def test_the_outcome_is_told_where_nothing_else_can_be_found_out(
+def test_without_a_clone_a_notice_has_the_outcome(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(_root: Path) -> Source:
@@ -127,8 +127,8 @@ def test_the_outcome_is_told_where_nothing_else_can_be_found_out(
 
     monkeypatch.setattr(source, "look", broken)
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "me")
-    told = notification.load_notice("FAILURE", tmp_path / "sample")
-    assert (told.headline, told.actor) == ("❌ sample failed", "me")
+    notice = notification.load_notice("FAILURE", tmp_path / "sample")
+    assert (notice.headline, notice.actor) == ("❌ sample failed", "me")
 
 
 @pytest.mark.parametrize(
@@ -140,27 +140,27 @@ def test_the_outcome_is_told_where_nothing_else_can_be_found_out(
         ("/T0/secret", [302, 302, 302], "it answered 302"),
     ],
 )
-def test_a_webhook_gets_a_text_as_slack_takes_it(
+def test_a_webhook_gets_a_text_as_slack_accepts_it(
     monkeypatch: pytest.MonkeyPatch, path: str, answers: list[int], problem: str
 ) -> None:
     bodies: list[dict[str, Any]] = []
-    left = list(answers)
+    statuses = list(answers)
 
     def answer(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
         bodies.append(json.loads(body))
-        return left.pop(0), {"Location": "/elsewhere"}, b"answer"
+        return statuses.pop(0), {"Location": "/elsewhere"}, b"answer"
 
     monkeypatch.setattr(notification, "_WAIT_SECONDS", 0.0)
     with serving(answer) as (address, seen):
         monkeypatch.setenv("DELIVERY_WEBHOOK", f"http://{address}{path}\n")
-        assert notification.notify(TOLD) == problem
+        assert notification.notify(NOTICE) == problem
     assert seen == [f"POST {path}"] * len(answers)
-    lines = [TOLD.headline, "what: 1.2.0-rc.3 “fix: &lt;b&gt; &amp; more”"]
+    lines = [NOTICE.headline, "what: 1.2.0-rc.3 “fix: &lt;b&gt; &amp; more”"]
     assert [set(body) for body in bodies] == [{"text"}] * len(answers)
     assert bodies[-1]["text"].splitlines()[:2] == lines
 
 
-def test_a_url_of_apprise_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_of_apprise_is_used_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[dict[str, Any]] = []
 
     def answer(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
@@ -169,10 +169,10 @@ def test_a_url_of_apprise_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
 
     with serving(answer) as (address, _):
         monkeypatch.setenv("DELIVERY_WEBHOOK", f"json://{address}/secret")
-        assert notification.notify(TOLD) == ""
+        assert notification.notify(NOTICE) == ""
     (body,) = bodies
-    assert (body["title"], body["type"]) == (TOLD.headline, "success")
-    assert body["message"].splitlines() == TOLD.lines()
+    assert (body["title"], body["type"]) == (NOTICE.headline, "success")
+    assert body["message"].splitlines() == NOTICE.lines()
 
 
 @pytest.mark.parametrize(
@@ -185,17 +185,17 @@ def test_a_url_of_apprise_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         ),
     ],
 )
-def test_what_goes_wrong_is_said_without_the_url(
+def test_a_problem_does_not_contain_the_url(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], url: str, problem: str
 ) -> None:
     monkeypatch.setattr(notification, "_WAIT_SECONDS", 0.0)
     monkeypatch.setenv("DELIVERY_WEBHOOK", url)
-    assert notification.notify(TOLD) == problem
+    assert notification.notify(NOTICE) == problem
     printed = capfd.readouterr()
     assert "secret" not in printed.out + printed.err
 
 
-def test_slack_gets_its_own_form_by_its_https_url(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_is_known_by_its_https_url(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, dict[str, Any]]] = []
 
     def request(
@@ -209,9 +209,9 @@ def test_slack_gets_its_own_form_by_its_https_url(monkeypatch: pytest.MonkeyPatc
     url = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/" + "x" * 24
     monkeypatch.setattr(requests.Session, "request", request)
     monkeypatch.setenv("DELIVERY_WEBHOOK", url)
-    assert notification.notify(TOLD) == ""
+    assert notification.notify(NOTICE) == ""
     ((address, message),) = sent
     (attachment,) = message["attachments"]
-    assert (address, attachment["title"]) == (f"POST {url}", TOLD.headline)
+    assert (address, attachment["title"]) == (f"POST {url}", NOTICE.headline)
     assert "&lt;b&gt; &amp; more" in attachment["text"]
     assert "apprise" not in json.dumps(message).lower()

@@ -1,4 +1,4 @@
-"""Events wait on the disk until the ledger has them: whole, in order, each under one key."""
+"""Events wait on the disk until the ledger has accepted them: in order, each with its key."""
 
 import errno
 import json
@@ -37,94 +37,94 @@ def events(*names: str, component: str = "api-rest") -> list[dict[str, Any]]:
     return [{"component": component, "status": name} for name in names]
 
 
-class Taking:
-    """A ledger that answers by an event's status, and remembers."""
+class FakeSend:
+    """Send to a ledger that answers by an event's status."""
 
     def __init__(self, answers: dict[str, tuple[SendResult, str]] | None = None) -> None:
         self.answers = answers or {}
         self.seen: list[str] = []
 
-    def __call__(self, one: Waiting) -> tuple[SendResult, str]:
-        self.seen.append(str(one.event["status"]))
-        return self.answers.get(str(one.event["status"]), (SendResult.DELIVERED, ""))
+    def __call__(self, event: Waiting) -> tuple[SendResult, str]:
+        self.seen.append(str(event.event["status"]))
+        return self.answers.get(str(event.event["status"]), (SendResult.DELIVERED, ""))
 
 
-def test_events_leave_in_the_order_in_which_they_came(place: Path) -> None:
+def test_events_are_sent_in_the_order_in_which_they_were_added(place: Path) -> None:
     outbox.add(LEDGER, events("a", "b"))
     outbox.add(LEDGER, events("c"))
-    taking = Taking()
-    report = outbox.deliver(taking, seconds=5)
-    assert taking.seen == ["a", "b", "c"]
+    send_fake = FakeSend()
+    report = outbox.deliver(send_fake, seconds=5)
+    assert send_fake.seen == ["a", "b", "c"]
     assert (report.sent, report.waiting, report.reasons) == (3, 0, {})
     assert [file.name for file in place.iterdir() if file.suffix == ".json"] == []
 
 
-def test_the_order_holds_when_the_clock_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_stay_in_order_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([time.time_ns() + 10**12, time.time_ns()])
     monkeypatch.setattr("delivery.records.outbox.time.time_ns", lambda: next(times))
     outbox.add(LEDGER, events("a", "b"))
-    assert [one.event["status"] for one in outbox.waiting()] == ["a", "b"]
+    assert [event.event["status"] for event in outbox.waiting()] == ["a", "b"]
 
 
-def test_an_event_keeps_its_key_over_every_try() -> None:
+def test_an_event_keeps_its_key() -> None:
     outbox.add(LEDGER, events("a", "b"))
     keys: list[str] = []
 
-    def away(one: Waiting) -> tuple[SendResult, str]:
-        keys.append(one.key)
+    def away(event: Waiting) -> tuple[SendResult, str]:
+        keys.append(event.key)
         return SendResult.UNAVAILABLE, "away"
 
     for _ in range(3):
         outbox.deliver(away, seconds=5)
     assert len(keys) == 3
     assert len(set(keys)) == 1
-    assert len({one.key for one in outbox.waiting()}) == 2
+    assert len({event.key for event in outbox.waiting()}) == 2
 
 
-def test_nobody_else_reads_what_waits(place: Path) -> None:
+def test_only_the_owner_can_read_an_event(place: Path) -> None:
     outbox.add(LEDGER, events("a"))
     (file,) = place.glob("*.json")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_ledger_that_is_away_is_asked_once_and_another_one_goes_on() -> None:
+def test_an_unavailable_ledger_is_asked_once_and_others_go_on() -> None:
     outbox.add("http://dead", events("away", "later"))
     outbox.add(LEDGER, events("a"))
-    taking = Taking({"away": (SendResult.UNAVAILABLE, "nobody answers there")})
-    report = outbox.deliver(taking, seconds=5)
-    assert taking.seen == ["away", "a"]
+    send_fake = FakeSend({"away": (SendResult.UNAVAILABLE, "it does not answer")})
+    report = outbox.deliver(send_fake, seconds=5)
+    assert send_fake.seen == ["away", "a"]
     assert (report.sent, report.waiting, report.reasons) == (
         1,
         2,
-        {"http://dead": "nobody answers there"},
+        {"http://dead": "it does not answer"},
     )
 
 
-def test_what_it_fails_to_take_holds_back_what_follows_of_that_component_alone() -> None:
+def test_a_failed_event_holds_back_later_ones_of_its_component() -> None:
     outbox.add(LEDGER, events("poison", "after"))
     outbox.add(LEDGER, events("other", component="async-worker"))
-    taking = Taking({"poison": (SendResult.FAILED, "500")})
-    report = outbox.deliver(taking, seconds=5)
-    assert taking.seen == ["poison", "other"]
+    send_fake = FakeSend({"poison": (SendResult.FAILED, "500")})
+    report = outbox.deliver(send_fake, seconds=5)
+    assert send_fake.seen == ["poison", "other"]
     assert (report.sent, report.waiting) == (1, 2)
     assert report.reasons == {LEDGER: "it fails to store an event of api-rest"}
 
 
-def test_what_will_never_be_taken_is_put_aside_with_why_and_others_go_on(place: Path) -> None:
+def test_a_rejected_event_is_moved_with_its_reason_and_others_go_on(place: Path) -> None:
     outbox.add(LEDGER, events("bad", "good"))
-    report = outbox.deliver(Taking({"bad": (SendResult.REJECTED, "stage is unknown")}), seconds=5)
+    report = outbox.deliver(FakeSend({"bad": (SendResult.REJECTED, "stage is unknown")}), seconds=5)
     assert (report.sent, report.waiting) == (1, 0)
-    (one,) = report.rejected
-    assert (one.file.parent, one.why) == (place / "rejected", "stage is unknown")
+    (event,) = report.rejected
+    assert (event.file.parent, event.why) == (place / "rejected", "stage is unknown")
     (kept,) = outbox.rejected()
     assert (kept.why, kept.event) == ("stage is unknown", events("bad")[0])
-    assert outbox.deliver(Taking(), seconds=5).rejected == []  # said once
+    assert outbox.deliver(FakeSend(), seconds=5).rejected == []  # reported once
 
 
-def test_what_was_put_aside_can_wait_again_under_its_key() -> None:
+def test_a_rejected_event_can_be_retried_with_its_key() -> None:
     outbox.add(LEDGER, events("bad"))
     (before,) = outbox.waiting()
-    outbox.deliver(Taking({"bad": (SendResult.REJECTED, "no")}), seconds=5)
+    outbox.deliver(FakeSend({"bad": (SendResult.REJECTED, "no")}), seconds=5)
     assert outbox.retry_rejected() == 1
     (after,) = outbox.waiting()
     assert (after.key, after.event, after.file.name) == (before.key, before.event, before.file.name)
@@ -143,49 +143,49 @@ def test_what_was_put_aside_can_wait_again_under_its_key() -> None:
         b'{"key": "k", "ledger": "x"}',
     ],
 )
-def test_a_file_that_is_no_event_is_set_aside_and_others_go_on(place: Path, content: bytes) -> None:
+def test_an_invalid_file_is_rejected_and_others_go_on(place: Path, content: bytes) -> None:
     outbox.folder()
     (place / "00000000000000000001-x.json").write_bytes(content)
     outbox.add(LEDGER, events("a"))
-    report = outbox.deliver(Taking(), seconds=5)
+    report = outbox.deliver(FakeSend(), seconds=5)
     assert (report.sent, report.waiting) == (1, 0)
-    assert [one.why for one in report.rejected] == ["it is not an event, or incomplete"]
+    assert [event.why for event in report.rejected] == ["it is not an event, or incomplete"]
     assert (place / "rejected" / "00000000000000000001-x.json").read_bytes() == content
     assert outbox.retry_rejected() == 0
     assert len(outbox.rejected()) == 1
 
 
 @pytest.mark.parametrize("name", ["x.json", "9" * 40 + "-x.json"])
-def test_a_name_that_is_no_time_is_set_aside(place: Path, name: str) -> None:
+def test_a_file_with_an_invalid_name_is_rejected(place: Path, name: str) -> None:
     outbox.folder()
     (place / name).write_text(json.dumps({"key": "k", "ledger": LEDGER, "event": {}}))
-    assert len(outbox.deliver(Taking(), seconds=5).rejected) == 1
+    assert len(outbox.deliver(FakeSend(), seconds=5).rejected) == 1
 
 
 def test_a_delivery_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox.add(LEDGER, events("a", "b", "c"))
     times = iter([0.0, 1.0, 11.0])
     monkeypatch.setattr(outbox, "monotonic", lambda: next(times))
-    report = outbox.deliver(Taking(), seconds=10)
+    report = outbox.deliver(FakeSend(), seconds=10)
     assert (report.sent, report.waiting, report.late) == (1, 2, True)
 
 
-def test_two_processes_do_not_deliver_at_once(place: Path) -> None:
+def test_only_one_process_delivers(place: Path) -> None:
     outbox.add(LEDGER, events("a"))
-    taking = Taking()
+    send_fake = FakeSend()
     with FileLock(place / ".lock"):
-        report = outbox.deliver(taking, seconds=5)
-    assert (report.busy, report.waiting, taking.seen) == (True, 1, [])
-    assert outbox.deliver(taking, seconds=5).sent == 1
+        report = outbox.deliver(send_fake, seconds=5)
+    assert (report.busy, report.waiting, send_fake.seen) == (True, 1, [])
+    assert outbox.deliver(send_fake, seconds=5).sent == 1
 
 
-def test_what_a_killed_process_had_begun_is_no_event_and_goes_in_time(place: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed_when_old(place: Path) -> None:
     outbox.add(LEDGER, events("a"))
     old, young = place / ".1-x.json.tmp", place / ".2-x.json.tmp"
     for file in (old, young):
         file.write_text('{"key"')
     os.utime(old, (0, 0))
-    assert outbox.deliver(Taking(), seconds=5).sent == 1
+    assert outbox.deliver(FakeSend(), seconds=5).sent == 1
     assert (old.exists(), young.exists()) == (False, True)
 
 
@@ -199,9 +199,7 @@ def test_an_outbox_that_cannot_be_written_is_an_error(
     assert "DELIVERY_OUTBOX" in raised.value.hint
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -229,23 +227,21 @@ def former(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         patch.setenv("DELIVERY_OUTBOX", str(folder))
         outbox.add(LEDGER, events("bad", "a", "b"))
         outbox.deliver(
-            Taking({"bad": (SendResult.REJECTED, "no"), "a": (SendResult.UNAVAILABLE, "away")}),
+            FakeSend({"bad": (SendResult.REJECTED, "no"), "a": (SendResult.UNAVAILABLE, "away")}),
             seconds=5,
         )
     return folder
 
 
-def test_by_default_it_is_in_the_users_state_not_in_the_cache(state: Path) -> None:
+def test_the_default_outbox_is_outside_the_cache(state: Path) -> None:
     assert outbox.folder() == state
 
 
-def test_events_in_the_cache_are_taken_over_by_whoever_opens_it_next(
-    former: Path, state: Path
-) -> None:
+def test_events_in_the_cache_are_taken_over(former: Path, state: Path) -> None:
     outbox.add(LEDGER, events("c"))
-    assert [one.event["status"] for one in outbox.waiting()] == ["a", "b", "c"]
-    assert [one.why for one in outbox.rejected()] == ["no"]
-    assert {one.file.parent for one in outbox.waiting()} == {state}
+    assert [event.event["status"] for event in outbox.waiting()] == ["a", "b", "c"]
+    assert [event.why for event in outbox.rejected()] == ["no"]
+    assert {event.file.parent for event in outbox.waiting()} == {state}
     assert list(former.rglob("*.json")) == []
 
 
@@ -267,7 +263,7 @@ def test_events_in_the_cache_are_taken_over_from_another_file_system(
     assert list(former.rglob("*.json")) == []
 
 
-def test_with_a_folder_of_its_own_nothing_is_taken_over(
+def test_nothing_is_taken_over_to_a_folder_of_the_variable(
     former: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DELIVERY_OUTBOX", str(place))
@@ -275,7 +271,7 @@ def test_with_a_folder_of_its_own_nothing_is_taken_over(
     assert len(list(former.rglob("*.json"))) == 3
 
 
-def test_one_folder_for_cache_and_state_has_nothing_to_be_taken_over(
+def test_nothing_is_taken_over_within_the_same_folder(
     former: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "cache"))
@@ -288,18 +284,18 @@ from delivery.records import outbox
 print("ready", flush=True)
 input()
 outbox.folder()
-print(*[one.event["status"] for one in outbox.waiting()])
+print(*[event.event["status"] for event in outbox.waiting()])
 """
 
 
-def test_processes_that_take_over_at_once_lose_and_double_nothing(
+def test_processes_that_take_over_at_once_lose_and_duplicate_nothing(
     former: Path, state: Path
 ) -> None:
     names = [str(number) for number in range(50)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(former))
         outbox.add(LEDGER, events(*names))
-    processes = at_work((OPENING,), (OPENING,))
+    processes = start((OPENING,), (OPENING,))
     for process in processes:
         assert process.stdin
         process.stdin.write("\n")
@@ -310,16 +306,14 @@ def test_processes_that_take_over_at_once_lose_and_double_nothing(
     assert list(former.rglob("*.json")) == []
 
 
-def test_an_event_that_is_delivered_while_it_is_taken_over_is_no_error(
-    former: Path, tmp_path: Path
-) -> None:
-    gone, there = former / "1-gone.json", next(former.glob("*.json"))
-    outbox._move([gone, there], tmp_path / "new")
-    assert [file.name for file in (tmp_path / "new").iterdir()] == [there.name]
+def test_an_event_that_is_delivered_meanwhile_is_no_error(former: Path, tmp_path: Path) -> None:
+    missing, existing = former / "1-gone.json", next(former.glob("*.json"))
+    outbox._move([missing, existing], tmp_path / "new")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == [existing.name]
 
 
 @pytest.mark.parametrize("refused", ["rename", "iterdir"])
-def test_what_cannot_be_taken_over_stays_and_keeps_no_new_event_out(
+def test_events_that_cannot_be_taken_over_stay_and_new_ones_are_added(
     former: Path,
     state: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -337,7 +331,7 @@ def test_what_cannot_be_taken_over_stays_and_keeps_no_new_event_out(
         patch.setattr(Path, refused, refuse)
         outbox.add(LEDGER, events("c"))
         outbox.add(LEDGER, events("d"))
-        assert [one.event["status"] for one in outbox.waiting()] == ["c", "d"]
+        assert [event.event["status"] for event in outbox.waiting()] == ["c", "d"]
         with pytest.raises(
             DeliveryError, match=f"take over the events in {former}: Permission denied"
         ):
@@ -345,11 +339,11 @@ def test_what_cannot_be_taken_over_stays_and_keeps_no_new_event_out(
     assert capsys.readouterr().err == (
         f"warning: cannot take over the events in {former}: Permission denied; they stay there\n"
     )
-    assert {one.file.parent for one in outbox.waiting()} == {state}
+    assert {event.file.parent for event in outbox.waiting()} == {state}
     assert len(list(former.rglob("*.json"))) == 3
 
 
-def test_knows_which_undelivered_events_are_in_a_folder(
+def test_undelivered_events_in_a_folder_are_listed(
     former: Path, state: Path, tmp_path: Path
 ) -> None:
     del former
@@ -363,24 +357,24 @@ ADDING = """
 import itertools, sys
 from delivery.records import outbox
 for number in itertools.count():
-    pair = [{"component": sys.argv[2], "run": f"{sys.argv[3]}-{number}", "status": status} for status in ("started", "ended")]
-    outbox.add(sys.argv[1], pair)
+    run = {"component": sys.argv[2], "run": f"{sys.argv[3]}-{number}"}
+    outbox.add(sys.argv[1], [{**run, "status": status} for status in ("started", "ended")])
     print(number, flush=True)
 """
 DELIVERING = """
 import sys
 from delivery.records import outbox
 from delivery.records.ledger import Ledger
-def send(one):
-    return Ledger(one.ledger).send(one.event, one.key, seconds=5)
+def send(event):
+    return Ledger(event.ledger).send(event.event, event.key, seconds=5)
 print("ready", flush=True)
 while True:
     outbox.deliver(send, seconds=5, wait=0.05)
 """
 
 
-def at_work(*commands: tuple[str, ...]) -> list[subprocess.Popen[str]]:
-    """Processes of these scripts and arguments, each once it has said that it is at work."""
+def start(*commands: tuple[str, ...]) -> list[subprocess.Popen[str]]:
+    """Processes of these scripts and arguments, each once it has printed a line."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", *command],
@@ -399,14 +393,14 @@ def at_work(*commands: tuple[str, ...]) -> list[subprocess.Popen[str]]:
 
 
 def killed(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
-    """Kill them; how many pairs each that adds had put into the outbox, as it said."""
+    """Kill them; return how many more lines each has printed."""
     for process in processes:
         process.send_signal(signal.SIGKILL)
     return [len(process.communicate()[0].split()) for process in processes]
 
 
-def send(one: Waiting) -> tuple[SendResult, str]:
-    return Ledger(one.ledger).send(one.event, one.key, seconds=5)
+def send(event: Waiting) -> tuple[SendResult, str]:
+    return Ledger(event.ledger).send(event.event, event.key, seconds=5)
 
 
 class Counting:
@@ -421,26 +415,26 @@ class Counting:
         return 202, {}, b'{"id": "e"}'
 
 
-def test_kill_9_in_any_moment_loses_nothing_and_doubles_nothing() -> None:
+def test_processes_that_are_killed_lose_and_duplicate_nothing() -> None:
     seed = random.randrange(10**6)  # noqa: S311  # guards nothing
     chance, ledger, promised = random.Random(seed), Counting(), dict[str, int]()  # noqa: S311
     with serving(ledger) as (address, _):
-        for turn in range(3):
-            component = f"component-{turn}"
-            adding = (ADDING, f"http://{address}", component, str(turn))
-            processes = at_work((DELIVERING,), (DELIVERING,), adding)
+        for number in range(3):
+            component = f"component-{number}"
+            adding = (ADDING, f"http://{address}", component, str(number))
+            processes = start((DELIVERING,), (DELIVERING,), adding)
             time.sleep(chance.uniform(0.0, 0.1))
-            # One was read when it started.
+            # `start` has read the first line.
             promised[component] = killed(processes)[-1] + 1
         rest = outbox.deliver(send, seconds=60, wait=5)
     assert (rest.waiting, rest.rejected) == (0, [])
-    found: dict[str, list[tuple[str, str]]] = {}
+    by_component: dict[str, list[tuple[str, str]]] = {}
     for event in ledger.keys.values():
-        found.setdefault(event["component"], []).append((event["run"], event["status"]))
+        by_component.setdefault(event["component"], []).append((event["run"], event["status"]))
     for component, count in promised.items():
-        told = found[component]
-        assert len(told) == len(set(told)), f"seed {seed}: twice"
+        sent = by_component[component]
+        assert len(sent) == len(set(sent)), f"seed {seed}: twice"
         runs = [f"{component.rpartition('-')[2]}-{number}" for number in range(count)]
         expected = [(run, status) for run in runs for status in ("started", "ended")]
-        assert told[: len(expected)] == expected, f"seed {seed}: lost, or out of order"
-    assert sum(map(len, found.values())) == len(ledger.keys)
+        assert sent[: len(expected)] == expected, f"seed {seed}: lost, or out of order"
+    assert sum(map(len, by_component.values())) == len(ledger.keys)

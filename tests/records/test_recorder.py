@@ -51,11 +51,11 @@ def test_a_stage_is_recorded_at_its_start_and_end(sample: Repository) -> None:
         ("api-rest", "1.1.0-dev.1", "develop", "build", "succeeded"),
         ("platform-chart", "1.0.1-dev.1", "develop", "build", "succeeded"),
     ]
-    (told,) = {
+    (text,) = {
         json.dumps({**event.event["details"], "at": "", "seconds": 0})
         for event in outbox.waiting()[3:]
     }
-    details = json.loads(told)
+    details = json.loads(text)
     assert details.pop("run")
     assert details == {
         "at": "",
@@ -117,11 +117,11 @@ def test_without_a_clone_a_warning_is_printed_and_the_work_goes_on(
     done = []
     with recorder.stage("build", root=tmp_path):  # neither a clone nor a declaration
         done.append(1)
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert done == [1]
-    assert said.err.count("\n") == 1
-    assert said.err.startswith("records: not recorded: read ")
-    assert said.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("records: not recorded: cannot read ")
+    assert printed.out == ""
 
 
 @pytest.mark.usefixtures("build")
@@ -136,7 +136,7 @@ def test_an_outbox_that_cannot_be_written_is_a_warning(
     with recorder.stage("build", components=["apps"], root=sample.root):
         pass
     assert "records: not recorded: cannot make the outbox" in capsys.readouterr().err
-    assert len(journal.read(sample.root)) == 2  # which is told of at the end all the same
+    assert len(journal.read(sample.root)) == 2
 
 
 @pytest.mark.usefixtures("build")
@@ -198,10 +198,10 @@ def test_a_ledger_that_is_unavailable_is_one_warning_and_events_wait(
     for stage in ("build", "push"):
         with recorder.stage(stage, components=["apps"], root=sample.root):
             pass
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "1 event waits in the outbox: http://localhost:" in said
-    assert "it answered 503" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "1 event waits in the outbox: http://localhost:" in printed
+    assert "it answered 503" in printed
     ledger.status = 202
     assert sending.deliver(seconds=10).sent == 4
     assert [(event["stage"], event["status"]) for event in ledger.accepted.values()] == [
@@ -278,7 +278,6 @@ def test_the_start_of_a_deploy_is_delivered_at_once(
 def test_a_deploy_that_fails_early_began_when_the_task_did(
     declaration: Declaration, sample: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a deploy that fails early in a pipeline, and of a verification that takes a version back."""
     monkeypatch.setenv("BUILD_URL", BUILD)
     clock = iter(datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60))
     monkeypatch.setattr(recorder, "_now", lambda: next(clock))
@@ -371,6 +370,11 @@ def test_a_failed_verification_rolls_back_what_the_deploy_changed(
     ]
 
 
+def default_sigint() -> None:
+    """Handle Ctrl-C as by default: the children of a background job ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -383,7 +387,7 @@ with recorder.stage("build", components=["apps"], root=Path(sys.argv[1])):
 
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "error"),
     [
         (signal.SIGTERM, "interrupted (SIGTERM)"),
         (signal.SIGINT, "interrupted"),
@@ -391,7 +395,7 @@ with recorder.stage("build", components=["apps"], root=Path(sys.argv[1])):
     ],
 )
 def test_a_stage_that_is_ended_by_a_signal_has_failed(
-    sample: Repository, sent: signal.Signals, said: str | None
+    sample: Repository, sent: signal.Signals, error: str | None
 ) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(sample.root)],
@@ -399,16 +403,15 @@ def test_a_stage_that_is_ended_by_a_signal_has_failed(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # A background job ignores Ctrl-C, and so do its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        preexec_fn=default_sigint,  # noqa: PLW1509  # nothing here runs in threads
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == "at work\n"
         process.send_signal(sent)
         process.wait(timeout=30)
     assert process.returncode != 0
-    ends = [error for status, error in waiting("status", "error") if status == "failed"]
-    assert ends == ([said] if said else [])
+    ends = [text for status, text in waiting("status", "error") if status == "failed"]
+    assert ends == ([error] if error else [])
     assert waiting("status")[0] == ("started",)
 
 

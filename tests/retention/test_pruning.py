@@ -490,9 +490,10 @@ def collected(sample: PrunedRegistry, runner: Runner) -> str:
 def test_the_local_registry_is_stopped_while_garbage_is_collected(sample: PrunedRegistry) -> None:
     runner = Runner("sample-registry")
     assert "3 blobs" in collected(sample, runner)
+    config, volumes = "/etc/docker/registry/config.yml", {"sample-registry": "/var/lib/registry"}
     assert runner.done == [
         "stop sample-registry",
-        "registry:2.8.3 registry garbage-collect /etc/docker/registry/config.yml {'sample-registry': '/var/lib/registry'}",
+        f"registry:2.8.3 registry garbage-collect {config} {volumes}",
         "start sample-registry",
     ]
 
