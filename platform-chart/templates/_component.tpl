@@ -1,21 +1,26 @@
-{{/* A component's values, made whole: every template of a component starts here. */}}
+{{/* The values of components. Every template of a component starts with platform.components. */}}
 
 {{/*
-The components that are enabled, as JSON: name to values, each over componentDefaults. What a user set to null is empty, or gone, as if
-it had never been a default. (root)
+The enabled components, as JSON: name to values, merged over componentDefaults. A key that is null
+in the user's values is empty, or removed. Every port is {port, protocol}. (root)
 */}}
 {{- define "platform.components" -}}
 {{- $components := dict -}}
-{{- range $name, $own := .Values.components -}}
-{{- if kindIs "map" $own -}}
-{{- $component := mergeOverwrite (deepCopy $.Values.componentDefaults) (deepCopy $own) -}}
-{{- range $key, $value := $own -}}
+{{- range $name, $values := .Values.components -}}
+{{- if kindIs "map" $values -}}
+{{- $component := mergeOverwrite (deepCopy $.Values.componentDefaults) (deepCopy $values) -}}
+{{- range $key, $value := $values -}}
 {{- if kindIs "invalid" $value -}}
 {{- $kind := kindOf (get $.Values.componentDefaults $key) -}}
-{{- $_ := set $component $key (ternary dict (ternary list "" (eq $kind "slice")) (eq $kind "map")) -}}
+{{- $empty := ternary dict (ternary list "" (eq $kind "slice")) (eq $kind "map") -}}
+{{- $_ := set $component $key $empty -}}
 {{- end -}}
 {{- end -}}
 {{- include "platform.prune" $component -}}
+{{- range $port, $value := $component.ports -}}
+{{- $settings := ternary $value (dict "port" $value) (kindIs "map" $value) -}}
+{{- $_ := set $component.ports $port (merge $settings (dict "protocol" "TCP")) -}}
+{{- end -}}
 {{- if $component.enabled -}}
 {{- $_ := set $components $name $component -}}
 {{- end -}}
@@ -24,7 +29,7 @@ it had never been a default. (root)
 {{- toJson $components -}}
 {{- end -}}
 
-{{/* Takes what is null out of a map, at every depth. Changes the map, prints nothing. (map) */}}
+{{/* Removes null from a map, at every depth. Changes the map and prints nothing. (map) */}}
 {{- define "platform.prune" -}}
 {{- $map := . -}}
 {{- range $key, $value := . -}}
@@ -36,7 +41,7 @@ it had never been a default. (root)
 {{- end -}}
 {{- end -}}
 
-{{/* A scalar as text: 1000000, which Go would print as 1e+06. (scalar) */}}
+{{/* A scalar as text: 1000000, where Go prints 1e+06. (scalar) */}}
 {{- define "platform.text" -}}
 {{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ toJson . }}{{- end -}}
 {{- end -}}
@@ -50,55 +55,63 @@ it had never been a default. (root)
 {{- toJson $texts -}}
 {{- end -}}
 
-{{/* How many pods a component has at the least. dict component */}}
-{{- define "platform.component.fewest" -}}
-{{- if .component.scaling.enabled -}}{{ .component.scaling.min }}{{- else -}}{{ .component.replicas }}{{- end -}}
+{{/* The lowest number of pods that a component may have. (dict component) */}}
+{{- define "platform.component.minReplicas" -}}
+{{- ternary .component.scaling.min .component.replicas .component.scaling.enabled -}}
 {{- end -}}
 
-{{/* The name of a component's service account. dict root name component */}}
+{{/* The name of a component's service account. (dict root name component) */}}
 {{- define "platform.component.serviceAccount" -}}
-{{- if .component.serviceAccount.create -}}
-{{- .component.serviceAccount.name | default (include "platform.name" .) -}}
-{{- else -}}
-{{- .component.serviceAccount.name | default "default" -}}
-{{- end -}}
+{{- $default := ternary (include "platform.name" .) "default" .component.serviceAccount.create -}}
+{{- .component.serviceAccount.name | default $default -}}
 {{- end -}}
 
-{{/* The text behind each variable of `secrets` that the chart's own Secrets hold, as JSON: variable to text. dict root component */}}
-{{- define "platform.component.madeSecrets" -}}
-{{- $made := dict -}}
+{{/*
+The text of each entry of `secrets` that a Secret of the chart holds, as JSON: variable to text.
+(dict root component)
+*/}}
+{{- define "platform.component.secretValues" -}}
+{{- $values := dict -}}
 {{- range $variable, $secret := .component.secrets -}}
 {{- if hasKey $secret "value" -}}
-{{- $_ := set $made $variable (include "platform.text" $secret.value) -}}
+{{- $_ := set $values $variable (include "platform.text" $secret.value) -}}
 {{- else if $secret.from -}}
-{{- $other := dig $secret.from "secrets" ($secret.key | default $variable) dict $.root.Values.components -}}
-{{- $_ := set $made $variable (include "platform.text" (get $other "value")) -}}
+{{- $key := $secret.key | default $variable -}}
+{{- $source := dig $secret.from "secrets" $key dict $.root.Values.components -}}
+{{- $_ := set $values $variable (include "platform.text" (get $source "value")) -}}
 {{- end -}}
 {{- end -}}
-{{- toJson $made -}}
+{{- toJson $values -}}
 {{- end -}}
 
-{{/* The ports of a component's Service, as JSON: name to {port, targetPort, protocol}. dict component */}}
+{{/*
+The ports of a component's Service, as JSON: name to {port, targetPort, protocol}.
+(dict component)
+*/}}
 {{- define "platform.component.servicePorts" -}}
 {{- $ports := dict -}}
 {{- if .component.tls.enabled -}}
 {{- $_ := set $ports "https" (dict "port" 443 "targetPort" "https" "protocol" "TCP") -}}
-{{- else if .component.service.ports -}}
-{{- range $name, $given := .component.service.ports -}}
-{{- $port := ternary $given (dict "port" $given) (kindIs "map" $given) -}}
-{{- $own := dict -}}
-{{- if hasKey $.component.ports $name -}}
-{{- $own = get $.component.ports $name -}}
-{{- $own = ternary $own (dict "port" $own) (kindIs "map" $own) -}}
-{{- end -}}
-{{- $protocol := $port.protocol | default $own.protocol | default "TCP" -}}
-{{- $_ := set $ports $name (dict "port" $port.port "targetPort" ($port.targetPort | default $name) "protocol" $protocol) -}}
-{{- end -}}
 {{- else -}}
-{{- range $name, $given := .component.ports -}}
-{{- $port := ternary $given (dict "port" $given) (kindIs "map" $given) -}}
-{{- $_ := set $ports $name (dict "port" $port.port "targetPort" $name "protocol" ($port.protocol | default "TCP")) -}}
+{{- range $name, $value := .component.service.ports | default .component.ports -}}
+{{- $settings := deepCopy (ternary $value (dict "port" $value) (kindIs "map" $value)) -}}
+{{- $protocol := dig $name "protocol" "TCP" $.component.ports -}}
+{{- $_ := set $ports $name (merge $settings (dict "targetPort" $name "protocol" $protocol)) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $ports -}}
+{{- end -}}
+
+{{/*
+A port's number, from its name among the component's ports or the number itself. With TLS, https is
+the proxy's port. (dict component port)
+*/}}
+{{- define "platform.component.portNumber" -}}
+{{- if and (eq (toString .port) "https") .component.tls.enabled -}}
+8443
+{{- else if kindIs "string" .port -}}
+{{- (get .component.ports .port).port -}}
+{{- else -}}
+{{- .port -}}
+{{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* The database: its names, what a client of it needs, and its configuration. All take the root, if they say nothing else. */}}
+{{/* The database: its names, its configuration, and what its clients need. (root) by default */}}
 
 {{- define "platform.database.name" -}}
 {{- include "platform.name" (dict "root" . "name" "database") -}}
@@ -9,8 +9,8 @@
 {{- end -}}
 
 {{/*
-The accounts besides the owner's, as JSON: name to {username, password, existingSecret, tables};
-what is not given is empty. (root)
+The accounts besides the owner, as JSON: name to {username, password, existingSecret, tables}. Every
+key is there, if only empty.
 */}}
 {{- define "platform.database.accounts" -}}
 {{- $accounts := deepCopy (.Values.database.accounts | default dict) -}}
@@ -25,8 +25,8 @@ what is not given is empty. (root)
 {{- end -}}
 
 {{/*
-The Secret with username and password of an account; "" is the owner's. An external database may
-have one for all. dict root account
+The Secret with username and password of an account, of the owner if the account is "". An external
+database may have one Secret for all. (dict root account)
 */}}
 {{- define "platform.database.secret" -}}
 {{- $database := .root.Values.database -}}
@@ -35,16 +35,19 @@ have one for all. dict root account
 {{- $account := get ($external.accounts | default dict) .account | default dict -}}
 {{- $account.existingSecret | default $external.existingSecret -}}
 {{- else if .account -}}
-{{- $made := include "platform.name" (dict "root" .root "name" (printf "database-%s" .account)) -}}
+{{- $name := printf "database-%s" .account -}}
+{{- $default := include "platform.name" (dict "root" .root "name" $name) -}}
 {{- $accounts := include "platform.database.accounts" .root | fromJson -}}
-{{- dig .account "existingSecret" "" $accounts | default $made -}}
+{{- dig .account "existingSecret" "" $accounts | default $default -}}
 {{- else -}}
 {{- $database.existingSecret | default (include "platform.database.name" .root) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The password that the values give an account of the chart's database. dict root account */}}
-{{- define "platform.database.givenPassword" -}}
+{{/*
+The password of an account of the chart's database, if the values have one. (dict root account)
+*/}}
+{{- define "platform.database.password" -}}
 {{- $database := .root.Values.database -}}
 {{- if and $database.enabled .account -}}
 {{- dig .account "password" "" (include "platform.database.accounts" .root | fromJson) -}}
@@ -53,17 +56,17 @@ have one for all. dict root account
 {{- end -}}
 {{- end -}}
 
-{{/* What a component that uses the database finds in its environment. dict root account */}}
+{{/* The variables of a component that uses the database. (dict root account) */}}
 {{- define "platform.database.env" -}}
 {{- $values := .root.Values -}}
 {{- $external := $values.externalDatabase -}}
-{{- $own := $values.database.enabled -}}
+{{- $internal := $values.database.enabled -}}
 - name: DB_HOST
-  value: {{ ternary (include "platform.database.name" .root) $external.host $own | quote }}
+  value: {{ ternary (include "platform.database.name" .root) $external.host $internal | quote }}
 - name: DB_PORT
-  value: {{ ternary 3306 $external.port $own | quote }}
+  value: {{ ternary 3306 $external.port $internal | quote }}
 - name: DB_DATABASE
-  value: {{ ternary $values.database.name $external.name $own | quote }}
+  value: {{ ternary $values.database.name $external.name $internal | quote }}
 - name: DB_USERNAME
   valueFrom:
     secretKeyRef: {name: {{ include "platform.database.secret" . }}, key: username}
@@ -72,31 +75,29 @@ have one for all. dict root account
     secretKeyRef: {name: {{ include "platform.database.secret" . }}, key: password}
 {{- end -}}
 
-{{/* The apps read the password from their environment and know no CA of a database: nothing to mount. */}}
-{{- define "platform.database.volumes" -}}{{- end -}}
-{{- define "platform.database.volumeMounts" -}}{{- end -}}
-
 {{/* A Kubernetes quantity of bytes in whole MiB. (quantity) */}}
 {{- define "platform.mebibytes" -}}
-{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 -}}
+{{- $_ := merge $units (dict "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0) -}}
 {{- $quantity := include "platform.text" . -}}
 {{- $number := regexFind "^[0-9.]+" $quantity -}}
-{{- divf (mulf (float64 $number) (get $units (trimPrefix $number $quantity))) 1048576.0 | floor | int64 -}}
+{{- $bytes := mulf (float64 $number) (get $units (trimPrefix $number $quantity)) -}}
+{{- divf $bytes 1048576.0 | floor | int64 -}}
 {{- end -}}
 
-{{/* my.cnf: sizes follow from the container's memory limit. */}}
+{{/* my.cnf. Sizes are computed from the container's memory limit. */}}
 {{- define "platform.database.configuration" -}}
 {{- $database := .Values.database -}}
 {{- $limit := include "platform.mebibytes" $database.resources.limits.memory | int64 -}}
 [mariadbd]
-# The image's defaults are for a machine of its own.
+# The image's defaults are for a server that has the machine to itself.
 innodb_buffer_pool_size = {{ div (mul $limit $database.bufferPoolPercentage) 100 }}M
 performance_schema = OFF
-# What is committed is on the disk, also after a power cut.
+# A committed transaction survives a power cut.
 innodb_flush_log_at_trx_commit = 1
-# Addresses of pods change, and looking each one up costs time.
+# Pods change their addresses, and a reverse lookup takes time.
 skip-name-resolve
-# At every start: a volume of an earlier version gets the accounts, and changed passwords are set.
+# Read at every start: creates missing accounts and sets changed passwords.
 init_file = /etc/mysql/conf.d/accounts.sql
 {{- range $key, $value := $database.config }}
 {{ $key }} = {{ include "platform.text" $value }}
@@ -104,9 +105,9 @@ init_file = /etc/mysql/conf.d/accounts.sql
 {{- end -}}
 
 {{/*
-What the server runs at every start, before it takes a connection. The first error ends it, not the
-server; the log has it as "ERROR: ". Names and passwords are read from Secrets; an empty one is an
-error. A GRANT for a table that is not there yet needs CREATE, which is taken back at once. (root)
+The SQL that the server runs at every start, before it accepts connections. An error ends the script
+but not the server; the log shows it after "ERROR: ". Names and passwords are read from Secrets; an
+empty one is an error. A GRANT on a missing table needs CREATE, which is revoked at once.
 */}}
 {{- define "platform.database.initFile" -}}
 {{- $folder := "/etc/platform/database" -}}

@@ -1,24 +1,37 @@
-{{/* Names, labels and what every pod of the chart has in common. Functions that take more than the root take a dict. */}}
+{{/*
+Names, labels and what all pods share.
+The parentheses at the end of a comment name the argument: (root), or the keys of a dict.
+*/}}
 
-{{/* The front of every object's name: the release's. (root) */}}
+{{/* The prefix of every object's name. (root) */}}
 {{- define "platform.fullname" -}}
 {{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The name of a part: platform-kafka. dict root name */}}
+{{/* The name of an object: platform-kafka. (dict root name) */}}
 {{- define "platform.name" -}}
 {{- printf "%s-%s" (include "platform.fullname" .root) .name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What selects a part's pods; never changes over the life of a release. dict root name */}}
+{{/* The host names of a Service, as a JSON list. (dict root name domain) */}}
+{{- define "platform.hosts" -}}
+{{- $service := include "platform.name" . -}}
+{{- $hosts := list $service -}}
+{{- range list "" ".svc" (printf ".svc.%s" .domain) -}}
+{{- $hosts = append $hosts (printf "%s.%s%s" $service $.root.Release.Namespace .) -}}
+{{- end -}}
+{{- toJson $hosts -}}
+{{- end -}}
+
+{{/* The labels that select pods. They never change while a release exists. (dict root name) */}}
 {{- define "platform.selectorLabels" -}}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
 {{/*
-The labels of every object. Nothing that changes with a release of the chart is among those of pods: a label that changes restarts
-every pod. dict root name
+The labels of every object. The chart's version is not among them: pods have these labels, and a
+changed label restarts them. (dict root name)
 */}}
 {{- define "platform.labels" -}}
 {{ include "platform.selectorLabels" . }}
@@ -26,7 +39,7 @@ app.kubernetes.io/part-of: {{ include "platform.fullname" .root }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
-{{/* An image's reference: by digest when there is one, else by tag. dict image */}}
+{{/* An image's reference: by digest if it has one, else by tag. (dict image) */}}
 {{- define "platform.image" -}}
 {{- if .image.digest -}}
 {{- printf "%s@%s" .image.repository .image.digest -}}
@@ -35,7 +48,29 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* What a namespace that enforces Pod Security "restricted" asks of a pod; give it `| nindent`. dict user */}}
+{{/* What the spec of every pod has. (root) */}}
+{{- define "platform.podDefaults" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* nodeSelector, tolerations and affinity of a pod's spec, as far as they are set. (map) */}}
+{{- define "platform.scheduling" -}}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" -}}
+{{- with get $ $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The security context that Pod Security "restricted" requires of a pod. (dict user) */}}
 {{- define "platform.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: {{ .user }}
@@ -46,7 +81,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* And of each of its containers. */}}
+{{/* The security context that it requires of each container. */}}
 {{- define "platform.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

@@ -1,4 +1,4 @@
-{{/* Kafka: its names, what a client of it needs, and its configuration. All take the root. */}}
+{{/* Kafka: its names, its configuration, and what its clients need. (root) */}}
 
 {{- define "platform.kafka.name" -}}
 {{- include "platform.name" (dict "root" . "name" "kafka") -}}
@@ -8,35 +8,38 @@
 {{- include "platform.name" (dict "root" . "name" "kafka-headless") -}}
 {{- end -}}
 
-{{/* What follows a pod's name in the name that brokers and clients know it by. */}}
+{{/* The domain of the brokers' host names: POD.DOMAIN. */}}
 {{- define "platform.kafka.domain" -}}
 {{- printf "%s.%s.svc" (include "platform.kafka.headless" .) .Release.Namespace -}}
 {{- end -}}
 
-{{/* The Secret with the users' names and passwords. */}}
+{{/* The Secret with user names and passwords. */}}
 {{- define "platform.kafka.secret" -}}
 {{- .Values.kafka.auth.existingSecret | default (include "platform.kafka.name" .) -}}
 {{- end -}}
 
 {{/* The Secret with tls.crt, tls.key and ca.crt. */}}
 {{- define "platform.kafka.tlsSecret" -}}
-{{- .Values.kafka.tls.existingSecret | default (printf "%s-tls" (include "platform.kafka.name" .)) -}}
+{{- $default := printf "%s-tls" (include "platform.kafka.name" .) -}}
+{{- .Values.kafka.tls.existingSecret | default $default -}}
 {{- end -}}
 
-{{/* What the listeners of brokers and clients speak. */}}
+{{/* The security protocol of every listener but the pod's own. */}}
 {{- define "platform.kafka.protocol" -}}
-{{- printf "%s%s" (ternary "SASL_" "" .Values.kafka.auth.enabled) (ternary "SSL" "PLAINTEXT" .Values.kafka.tls.enabled) -}}
+{{- ternary "SASL_" "" .Values.kafka.auth.enabled -}}
+{{- ternary "SSL" "PLAINTEXT" .Values.kafka.tls.enabled -}}
 {{- end -}}
 
 {{/*
-16 bytes in base64 that follow from the release's name and namespace: the same when it is uninstalled and comes back to claims that
-were kept, and for a broker that lost its disk.
+16 bytes in base64, derived from the release's name and namespace: the same after an uninstall that
+kept the claims, and for a broker that lost its volume.
 */}}
 {{- define "platform.kafka.clusterId" -}}
-{{- .Values.kafka.clusterId | default (printf "%sw" (printf "%s/%s" .Release.Namespace (include "platform.kafka.name" .) | sha256sum | trunc 21)) -}}
+{{- $name := printf "%s/%s" .Release.Namespace (include "platform.kafka.name" .) -}}
+{{- .Values.kafka.clusterId | default (printf "%sw" ($name | sha256sum | trunc 21)) -}}
 {{- end -}}
 
-{{/* server.properties, but for what differs from pod to pod and for what is secret: files/kafka/start.sh adds that. */}}
+{{/* server.properties. start.sh adds secrets and what differs between pods. */}}
 {{- define "platform.kafka.properties" -}}
 {{- $kafka := .Values.kafka -}}
 {{- $name := include "platform.kafka.name" . -}}
@@ -50,12 +53,16 @@ process.roles=broker,controller
 controller.quorum.voters={{ join "," $voters }}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=INTERNAL
-# LOCAL is for the probes: nothing outside of the pod reaches it.
+# LOCAL is for the probes; only the pod itself reaches it.
 listeners=CLIENT://:9092,CONTROLLER://:9093,INTERNAL://:9094,LOCAL://127.0.0.1:9095
-listener.security.protocol.map=CLIENT:{{ $protocol }},CONTROLLER:{{ $protocol }},INTERNAL:{{ $protocol }},LOCAL:PLAINTEXT
-# Not the volume itself: where its root is a file system's, Kafka takes lost+found for a partition and stops.
+{{- $listeners := list -}}
+{{- range list "CLIENT" "CONTROLLER" "INTERNAL" -}}
+{{- $listeners = append $listeners (printf "%s:%s" . $protocol) -}}
+{{- end }}
+listener.security.protocol.map={{ join "," $listeners }},LOCAL:PLAINTEXT
+# Below the volume's root: Kafka would take its folder lost+found for a partition and stop.
 log.dirs=/var/lib/kafka/data/log
-# A typing error must not make a topic.
+# A typing error must not create a topic.
 auto.create.topics.enable=false
 default.replication.factor={{ $kafka.replicationFactor }}
 min.insync.replicas={{ $kafka.minInsyncReplicas }}
@@ -83,14 +90,14 @@ ssl.enabled.protocols=TLSv1.3,TLSv1.2
 {{- end }}
 {{- end -}}
 
-{{/* What a component that uses Kafka finds in its environment. */}}
+{{/* The variables of a component that uses Kafka. */}}
 {{- define "platform.kafka.env" -}}
 {{- if .Values.kafka.enabled -}}
 - name: BROKER_URL
   value: {{ printf "%s:9092" (include "platform.kafka.name" .) | quote }}
 - name: BROKER_SECURITY_PROTOCOL
   value: {{ include "platform.kafka.protocol" . }}
-# async-worker makes its topics when it is faster than the Job: with as many copies.
+# async-worker creates its topics if it is faster than the Job, with the same number of copies.
 - name: TOPIC_REPLICATION
   value: {{ .Values.kafka.replicationFactor | quote }}
 {{- if .Values.kafka.auth.enabled }}
@@ -120,7 +127,7 @@ ssl.enabled.protocols=TLSv1.3,TLSv1.2
 {{- end -}}
 {{- end -}}
 
-{{/* A user by the keys username and password of a Secret. (its name) */}}
+{{/* The variables of a login. (the name of a Secret with username and password) */}}
 {{- define "platform.kafka.credentials" -}}
 - name: BROKER_USERNAME
   valueFrom:
@@ -130,7 +137,7 @@ ssl.enabled.protocols=TLSv1.3,TLSv1.2
     secretKeyRef: {name: {{ . }}, key: password}
 {{- end -}}
 
-{{/* The Secret that holds the CA which a client is to trust; nothing when it needs none. */}}
+{{/* The Secret with the CA that clients trust; nothing if they need none. */}}
 {{- define "platform.kafka.caSecret" -}}
 {{- if not .Values.kafka.enabled -}}
 {{- .Values.externalKafka.caSecret -}}
@@ -157,31 +164,30 @@ ssl.enabled.protocols=TLSv1.3,TLSv1.2
 {{- end -}}
 {{- end -}}
 
-{{/* Every name that a broker is called by. A certificate made here is made anew when one of them changes. As JSON. */}}
+{{/* Every name in the brokers' certificate, as a JSON list. */}}
 {{- define "platform.kafka.names" -}}
 {{- $name := include "platform.kafka.name" . -}}
-{{- $names := list $name -}}
-{{- $names = append $names (printf "%s.%s" $name .Release.Namespace) -}}
-{{- $names = append $names (printf "%s.%s.svc" $name .Release.Namespace) -}}
-{{- $names = append $names (printf "%s.%s.svc.cluster.local" $name .Release.Namespace) -}}
+{{- $service := dict "root" . "name" "kafka" "domain" "cluster.local" -}}
+{{- $names := include "platform.hosts" $service | fromJsonArray -}}
 {{- range $node := until (int .Values.kafka.replicas) -}}
 {{- $names = append $names (printf "%s-%d.%s" $name $node (include "platform.kafka.domain" $)) -}}
 {{- end -}}
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* What files/kafka/topics.sh brings the topics to. */}}
+{{/* The topics as files/kafka/topics.sh reads them. */}}
 {{- define "platform.kafka.topics" -}}
 minimum {{ .Values.kafka.minInsyncReplicas }}
 {{- range $name, $topic := .Values.kafka.topics }}
-topic {{ $name }} {{ $topic.partitions }} {{ $topic.replicationFactor | default $.Values.kafka.replicationFactor }}
+{{- $copies := $topic.replicationFactor | default $.Values.kafka.replicationFactor }}
+topic {{ $name }} {{ $topic.partitions }} {{ $copies }}
 {{- range $key, $value := $topic.config }}
 set {{ $name }} {{ $key }}={{ include "platform.text" $value }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* The pod that makes the topics. Its Job is named after all of it: what a Job is to do cannot be changed. */}}
+{{/* The pod that creates the topics. A Job cannot change, so its name contains the pod's hash. */}}
 {{- define "platform.kafka.topicsPod" -}}
 {{- $kafka := .Values.kafka -}}
 {{- $name := include "platform.name" (dict "root" . "name" "kafka-topics") -}}
@@ -204,13 +210,8 @@ spec:
   {{- end }}
   securityContext:
     {{- include "platform.podSecurityContext" (dict "user" 1000) | nindent 4 }}
-  {{- with $kafka.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $kafka.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
+  {{- with include "platform.scheduling" (pick $kafka "nodeSelector" "tolerations") }}
+  {{- . | trim | nindent 2 }}
   {{- end }}
   containers:
     - name: topics
@@ -224,7 +225,7 @@ spec:
           value: "600"
         - name: PROTOCOL
           value: {{ include "platform.kafka.protocol" . }}
-        # Several short lives of a JVM, in little memory.
+        # The script starts several short-lived JVMs.
         - name: KAFKA_HEAP_OPTS
           value: -Xmx96M
         - name: KAFKA_JVM_PERFORMANCE_OPTS

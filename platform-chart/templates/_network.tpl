@@ -1,58 +1,50 @@
-{{/* Who may talk to whom. Each function takes dict root name component and returns a JSON list of rules. */}}
+{{/* Rules of NetworkPolicies. */}}
 
+{{/* Who may connect to a component, as a JSON list of rules. (dict root name component) */}}
 {{- define "platform.component.ingress" -}}
-{{- $part := . -}}
 {{- $rules := list -}}
-{{- $policy := .component.networkPolicy -}}
 {{- if .component.service.enabled -}}
 {{- $peers := list (dict "podSelector" dict) -}}
-{{- with $policy.from -}}
-{{- $peers = include "platform.component.peers" (dict "root" $part.root "names" .) | fromJsonArray -}}
+{{- with .component.networkPolicy.from -}}
+{{- $peers = include "platform.peers" (dict "root" $.root "names" .) | fromJsonArray -}}
 {{- end -}}
 {{- $ports := list -}}
-{{- range $name, $port := include "platform.component.servicePorts" . | fromJson -}}
-{{- $number := include "platform.component.portNumber" (dict "component" $part.component "port" $port.targetPort) | int -}}
+{{- range $port := include "platform.component.servicePorts" . | fromJson -}}
+{{- $target := dict "component" $.component "port" $port.targetPort -}}
+{{- $number := include "platform.component.portNumber" $target | int -}}
 {{- $ports = append $ports (dict "port" $number "protocol" $port.protocol) -}}
 {{- end -}}
 {{- $rules = append $rules (dict "from" $peers "ports" $ports) -}}
 {{- end -}}
-{{- with .component.metrics.port -}}
-{{- if $part.root.Values.networkPolicy.scrapers -}}
-{{- $number := include "platform.component.portNumber" (dict "component" $part.component "port" .) | int -}}
+{{- $scrapers := .root.Values.networkPolicy.scrapers -}}
+{{- if and .component.metrics.port $scrapers -}}
+{{- $target := dict "component" .component "port" .component.metrics.port -}}
+{{- $number := include "platform.component.portNumber" $target | int -}}
 {{- $ports := list (dict "port" $number "protocol" "TCP") -}}
-{{- if $part.component.tls.enabled -}}
-{{- $ports = append $ports (dict "port" 8404 "protocol" "TCP") -}}{{/* the proxy's own metrics */}}
+{{- if .component.tls.enabled -}}
+{{- $ports = append $ports (dict "port" 8404 "protocol" "TCP") -}}{{/* the proxy's metrics */}}
 {{- end -}}
-{{- $rules = append $rules (dict "from" $part.root.Values.networkPolicy.scrapers "ports" $ports) -}}
+{{- $rules = append $rules (dict "from" $scrapers "ports" $ports) -}}
 {{- end -}}
-{{- end -}}
-{{- toJson (concat $rules $policy.ingress) -}}
+{{- toJson (concat $rules .component.networkPolicy.ingress) -}}
 {{- end -}}
 
+{{/* Where a component may connect to, as a JSON list of rules. (dict root name component) */}}
 {{- define "platform.component.egress" -}}
-{{- $part := . -}}
-{{- $shared := .root.Values.networkPolicy -}}
-{{- $rules := list -}}
-{{- $ports := list -}}
-{{- range $port := $shared.dns.ports -}}
-{{- range list "UDP" "TCP" -}}
-{{- $ports = append $ports (dict "port" $port "protocol" .) -}}
-{{- end -}}
-{{- end -}}
-{{- with $shared.dns.to -}}
-{{- $rules = append $rules (dict "to" . "ports" $ports) -}}
-{{- end -}}
+{{- $rules := include "platform.dnsEgress" .root | fromYamlArray -}}
 {{- range .component.uses -}}
-{{- $rules = append $rules (include "platform.component.backend" (dict "root" $part.root "name" .) | fromJson) -}}
+{{- $rule := include "platform.backend.egress" (dict "root" $.root "name" .) | fromJson -}}
+{{- $rules = append $rules $rule -}}
 {{- end -}}
 {{- with .component.networkPolicy.to -}}
-{{- $rules = append $rules (dict "to" (include "platform.component.peers" (dict "root" $part.root "names" .) | fromJsonArray)) -}}
+{{- $peers := include "platform.peers" (dict "root" $.root "names" .) | fromJsonArray -}}
+{{- $rules = append $rules (dict "to" $peers) -}}
 {{- end -}}
 {{- toJson (concat $rules .component.networkPolicy.egress) -}}
 {{- end -}}
 
-{{/* The pods of components. dict root names */}}
-{{- define "platform.component.peers" -}}
+{{/* The pods of these names, as a JSON list of peers. (dict root names) */}}
+{{- define "platform.peers" -}}
 {{- $peers := list -}}
 {{- range .names -}}
 {{- $labels := include "platform.selectorLabels" (dict "root" $.root "name" .) | fromYaml -}}
@@ -61,39 +53,54 @@
 {{- toJson $peers -}}
 {{- end -}}
 
-{{/* A port's number, from its name among the component's ports, or the number itself. dict component port */}}
-{{- define "platform.component.portNumber" -}}
-{{- if kindIs "string" .port -}}
-{{- if and (eq .port "https") .component.tls.enabled -}}
-8443
-{{- else -}}
-{{- $given := get .component.ports .port -}}
-{{- (ternary $given (dict "port" $given) (kindIs "map" $given)).port -}}
-{{- end -}}
-{{- else -}}
-{{- .port -}}
+{{/* The egress rule to DNS, as a YAML list; nothing if networkPolicy.dns.to is empty. (root) */}}
+{{- define "platform.dnsEgress" -}}
+{{- $dns := .Values.networkPolicy.dns -}}
+{{- if $dns.to -}}
+- to:
+    {{- toYaml $dns.to | nindent 4 }}
+  ports:
+    {{- range $port := $dns.ports }}
+    - {port: {{ $port }}, protocol: UDP}
+    - {port: {{ $port }}, protocol: TCP}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 
-{{/* The way out to Kafka or the database. dict root name */}}
-{{- define "platform.component.backend" -}}
+{{/* The pods of the components that use a backend, as a YAML list of peers. (dict root name) */}}
+{{- define "platform.backend.clients" -}}
+{{- $root := .root -}}
+{{- range $name, $component := include "platform.components" $root | fromJson -}}
+{{- if has $.name $component.uses }}
+- podSelector:
+    matchLabels:
+      {{- include "platform.selectorLabels" (dict "root" $root "name" $name) | nindent 6 }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The egress rule to Kafka or the database, as JSON. An external one may have a name that only DNS
+knows: any address is allowed, on its ports only. (dict root name)
+*/}}
+{{- define "platform.backend.egress" -}}
 {{- $values := .root.Values -}}
 {{- if (index $values .name).enabled -}}
-{{- toJson (dict "to" (include "platform.component.peers" (dict "root" .root "names" (list .name)) | fromJsonArray)) -}}
+{{- $peers := include "platform.peers" (dict "root" .root "names" (list .name)) -}}
+{{- toJson (dict "to" (fromJsonArray $peers)) -}}
 {{- else -}}
-{{- /* Where it is may be a name that only DNS knows: any address, but its ports alone. */ -}}
-{{- $ports := list -}}
+{{- $numbers := list -}}
 {{- if eq .name "database" -}}
-{{- $ports = list $values.externalDatabase.port -}}
+{{- $numbers = list $values.externalDatabase.port -}}
 {{- else -}}
 {{- range $values.externalKafka.bootstrapServers -}}
-{{- $ports = append $ports (splitList ":" . | last | int) -}}
+{{- $numbers = append $numbers (splitList ":" . | last | int) -}}
 {{- end -}}
 {{- end -}}
-{{- $rule := list -}}
-{{- range uniq $ports -}}
-{{- $rule = append $rule (dict "port" . "protocol" "TCP") -}}
+{{- $ports := list -}}
+{{- range uniq $numbers -}}
+{{- $ports = append $ports (dict "port" . "protocol" "TCP") -}}
 {{- end -}}
-{{- toJson (dict "ports" $rule) -}}
+{{- toJson (dict "ports" $ports) -}}
 {{- end -}}
 {{- end -}}

@@ -1,14 +1,15 @@
-{{/* The pods of a component. Each function takes dict root name component, if it says nothing else. */}}
+{{/* The pods of a component. (dict root name component), unless a comment says otherwise. */}}
 
 {{/* The pod template of a component's workload. */}}
 {{- define "platform.component.podTemplate" -}}
+{{- $checksums := include "platform.component.checksums" . | fromJson -}}
 metadata:
   labels:
     {{- include "platform.labels" . | nindent 4 }}
     {{- with .component.podLabels }}
     {{- include "platform.texts" . | fromJson | toYaml | nindent 4 }}
     {{- end }}
-  {{- with merge (include "platform.component.checksums" . | fromJson) (include "platform.texts" .component.podAnnotations | fromJson) }}
+  {{- with merge $checksums (include "platform.texts" .component.podAnnotations | fromJson) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -17,56 +18,51 @@ spec:
 {{- end -}}
 
 {{/*
-The checksums that restart the pods when what the chart makes for them has changed, as JSON. Certificates are not among them, the
-proxy reads them anew; nor are generated passwords.
+Annotations that restart the pods when an object that the chart makes for them changes, as JSON.
+Certificates have none, since the proxy reloads them. Generated passwords have none: they do not
+change.
 */}}
 {{- define "platform.component.checksums" -}}
 {{- $checksums := dict -}}
 {{- with .component.config -}}
 {{- $_ := set $checksums "checksum/config" (include "platform.texts" . | sha256sum) -}}
 {{- end -}}
-{{- $secrets := include "platform.component.madeSecrets" . -}}
+{{- $secrets := include "platform.component.secretValues" . -}}
 {{- if ne $secrets "{}" -}}
 {{- $_ := set $checksums "checksum/secrets" ($secrets | sha256sum) -}}
 {{- end -}}
 {{- if has "database" .component.uses -}}
-{{- $client := dict "root" .root "account" (.component.databaseAccount | default "") -}}
-{{- with include "platform.database.givenPassword" $client -}}
+{{- $login := dict "root" .root "account" (.component.databaseAccount | default "") -}}
+{{- with include "platform.database.password" $login -}}
 {{- $_ := set $checksums "checksum/database" (sha256sum .) -}}
 {{- end -}}
 {{- end -}}
 {{- range $volume, $source := .component.volumes -}}
-{{- if and (or $source.files $source.secretFiles) (not $source.reloaded) -}}
-{{- $_ := set $checksums (printf "checksum/%s" $volume) (toJson ($source.files | default $source.secretFiles) | sha256sum) -}}
+{{- $files := $source.files | default $source.secretFiles -}}
+{{- if and $files (not $source.reloaded) -}}
+{{- $_ := set $checksums (printf "checksum/%s" $volume) (toJson $files | sha256sum) -}}
 {{- end -}}
 {{- end -}}
 {{- if .component.tls.enabled -}}
-{{- $_ := set $checksums "checksum/proxy" (include "platform.tls.checksum" .) -}}
+{{- $_ := set $checksums "checksum/proxy" (include "platform.proxy.files" .root | sha256sum) -}}
 {{- end -}}
 {{- toJson $checksums -}}
 {{- end -}}
 
 {{- define "platform.component.podSpec" -}}
 {{- $component := .component -}}
-{{- $tls := $component.tls.enabled -}}
+{{- $shutdown := $component.shutdown -}}
 serviceAccountName: {{ include "platform.component.serviceAccount" . }}
-automountServiceAccountToken: false
-enableServiceLinks: false
-{{- with .root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
+{{ include "platform.podDefaults" .root }}
 {{- with $component.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-terminationGracePeriodSeconds: {{ add $component.shutdown.linger $component.shutdown.drain $component.shutdown.margin }}
+terminationGracePeriodSeconds: {{ add $shutdown.linger $shutdown.drain $shutdown.margin }}
 securityContext:
-  {{- $podSecurity := include "platform.podSecurityContext" (dict "user" (int64 $component.user)) | fromYaml }}
-  {{- mergeOverwrite $podSecurity (deepCopy $component.podSecurityContext) | toYaml | nindent 2 }}
-{{- $affinity := include "platform.component.affinity" . | fromJson }}
-{{- with $affinity }}
+  {{- $security := include "platform.podSecurityContext" (dict "user" (int64 $component.user)) }}
+  {{- $own := deepCopy $component.podSecurityContext }}
+  {{- mergeOverwrite (fromYaml $security) $own | toYaml | nindent 2 }}
+{{- with include "platform.component.affinity" . | fromJson }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -87,8 +83,8 @@ hostAliases:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- $init := include "platform.hardened" $component.initContainers | fromJsonArray }}
-{{- if $tls }}
-{{- /* After the others: it serves beside the app, and they need nobody served. */}}
+{{- if $component.tls.enabled }}
+{{- /* Last: the other init containers run before the app, and need no proxy. */}}
 {{- $init = concat $init (include "platform.tls.sidecar" . | fromYamlArray) }}
 {{- end }}
 {{- with $init }}
@@ -96,55 +92,7 @@ initContainers:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 containers:
-  - name: {{ .name }}
-    image: {{ include "platform.image" (dict "image" $component.image) }}
-    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-    {{- with $component.command }}
-    command: {{ toJson . }}
-    {{- end }}
-    {{- with $component.args }}
-    args: {{ toJson . }}
-    {{- end }}
-    {{- with $component.workingDir }}
-    workingDir: {{ . }}
-    {{- end }}
-    {{- with $component.ports }}
-    ports:
-      {{- range $name, $given := . }}
-      {{- $port := ternary $given (dict "port" $given) (kindIs "map" $given) }}
-      - name: {{ $name }}
-        containerPort: {{ $port.port }}
-        protocol: {{ $port.protocol | default "TCP" }}
-      {{- end }}
-    {{- end }}
-    {{- $from := include "platform.component.envFrom" . | fromJsonArray }}
-    {{- with $from }}
-    envFrom:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    {{- with include "platform.component.env" . | fromJsonArray }}
-    env:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    {{- range $probe := list "startup" "liveness" "readiness" }}
-    {{- with get $component.probes $probe }}
-    {{ $probe }}Probe:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    {{- end }}
-    {{- with include "platform.component.lifecycle" . | fromJson }}
-    lifecycle:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    resources:
-      {{- toYaml $component.resources | nindent 6 }}
-    securityContext:
-      {{- $security := include "platform.containerSecurityContext" . | fromYaml }}
-      {{- mergeOverwrite $security (deepCopy $component.securityContext) | toYaml | nindent 6 }}
-    {{- with include "platform.component.volumeMounts" . | fromJsonArray }}
-    volumeMounts:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
+  {{- include "platform.component.container" . | nindent 2 }}
   {{- with include "platform.hardened" $component.extraContainers | fromJsonArray }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -154,72 +102,136 @@ volumes:
 {{- end }}
 {{- end -}}
 
-{{/* A user's own containers, each with the security context that the namespace asks for where it has none, as JSON. (list) */}}
+{{/* The app's container, as a list with one entry. */}}
+{{- define "platform.component.container" -}}
+{{- $component := .component -}}
+- name: {{ .name }}
+  image: {{ include "platform.image" (dict "image" $component.image) }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  {{- with $component.command }}
+  command: {{ toJson . }}
+  {{- end }}
+  {{- with $component.args }}
+  args: {{ toJson . }}
+  {{- end }}
+  {{- with $component.workingDir }}
+  workingDir: {{ . }}
+  {{- end }}
+  {{- with $component.ports }}
+  ports:
+    {{- range $name, $port := . }}
+    - name: {{ $name }}
+      containerPort: {{ $port.port }}
+      protocol: {{ $port.protocol }}
+    {{- end }}
+  {{- end }}
+  {{- with include "platform.component.envFrom" . | fromJsonArray }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with include "platform.component.env" . | fromJsonArray }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- range $probe := list "startup" "liveness" "readiness" }}
+  {{- with get $component.probes $probe }}
+  {{ $probe }}Probe:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+  {{- with include "platform.component.lifecycle" . | fromJson }}
+  lifecycle:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  resources:
+    {{- toYaml $component.resources | nindent 4 }}
+  securityContext:
+    {{- $security := include "platform.containerSecurityContext" . | fromYaml }}
+    {{- mergeOverwrite $security (deepCopy $component.securityContext) | toYaml | nindent 4 }}
+  {{- with include "platform.component.volumeMounts" . | fromJsonArray }}
+  volumeMounts:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/*
+The user's own containers, as JSON: each with the security context that Pod Security "restricted"
+requires, except where it sets its own. (list)
+*/}}
 {{- define "platform.hardened" -}}
 {{- $hardened := list -}}
 {{- range . -}}
 {{- $security := include "platform.containerSecurityContext" $ | fromYaml -}}
-{{- $own := deepCopy . -}}
-{{- $_ := set $own "securityContext" (mergeOverwrite $security ($own.securityContext | default dict)) -}}
-{{- $hardened = append $hardened $own -}}
+{{- $container := deepCopy . -}}
+{{- $merged := mergeOverwrite $security ($container.securityContext | default dict) -}}
+{{- $hardened = append $hardened (set $container "securityContext" $merged) -}}
 {{- end -}}
 {{- toJson $hardened -}}
 {{- end -}}
 
 {{/*
-Variables, as a JSON list. What is given by name wins over what the chart fills in; variables from secrets come before literal
-ones, so that these may quote them: $(DB_PASSWORD).
+The variables, as a JSON list. A variable of the user's replaces the chart's. Variables from Secrets
+come before literal ones, which may then refer to them: $(DB_PASSWORD).
 */}}
 {{- define "platform.component.env" -}}
 {{- $component := .component -}}
-{{- $given := list -}}
-{{- $chartName := include "platform.name" . -}}
+{{- $own := list -}}
 {{- range $variable, $secret := $component.secrets -}}
+{{- $source := ternary $.name $secret.from (hasKey $secret "value") -}}
 {{- $name := $secret.secret -}}
-{{- if hasKey $secret "value" -}}
-{{- $name = $chartName -}}
-{{- else if $secret.from -}}
-{{- $name = include "platform.name" (dict "root" $.root "name" $secret.from) -}}
+{{- with $source -}}
+{{- $name = include "platform.name" (dict "root" $.root "name" .) -}}
 {{- end -}}
 {{- $key := ternary $variable ($secret.key | default $variable) (hasKey $secret "value") -}}
 {{- $reference := dict "name" $name "key" $key -}}
 {{- if $secret.optional -}}
 {{- $_ := set $reference "optional" true -}}
 {{- end -}}
-{{- $given = append $given (dict "name" $variable "valueFrom" (dict "secretKeyRef" $reference)) -}}
+{{- $value := dict "secretKeyRef" $reference -}}
+{{- $own = append $own (dict "name" $variable "valueFrom" $value) -}}
 {{- end -}}
 {{- range $variable, $value := $component.env -}}
-{{- $given = append $given (dict "name" $variable "value" (include "platform.text" $value)) -}}
+{{- $own = append $own (dict "name" $variable "value" (include "platform.text" $value)) -}}
 {{- end -}}
-{{- $given = concat $given $component.extraEnv -}}
-{{- $taken := dict -}}
-{{- range $given -}}
-{{- $_ := set $taken .name true -}}
-{{- end -}}
-{{- $filled := list -}}
-{{- if has "kafka" $component.uses -}}
-{{- $filled = concat $filled (include "platform.kafka.env" .root | fromYamlArray) -}}
-{{- end -}}
-{{- if has "database" $component.uses -}}
-{{- $client := dict "root" .root "account" ($component.databaseAccount | default "") -}}
-{{- $filled = concat $filled (include "platform.database.env" $client | fromYamlArray) -}}
-{{- end -}}
-{{- $values := dict "environment" .root.Values.environment "linger" $component.shutdown.linger "drain" $component.shutdown.drain -}}
-{{- range $what, $variable := $component.variables -}}
-{{- if $variable -}}
-{{- $filled = append $filled (dict "name" $variable "value" (include "platform.text" (get $values $what))) -}}
-{{- end -}}
+{{- $own = concat $own $component.extraEnv -}}
+{{- $names := list -}}
+{{- range $own -}}
+{{- $names = append $names .name -}}
 {{- end -}}
 {{- $env := list -}}
-{{- range $filled -}}
-{{- if not (hasKey $taken .name) -}}
+{{- range include "platform.component.chartEnv" . | fromJsonArray -}}
+{{- if not (has .name $names) -}}
 {{- $env = append $env . -}}
 {{- end -}}
 {{- end -}}
-{{- toJson (concat $env $given) -}}
+{{- toJson (concat $env $own) -}}
 {{- end -}}
 
-{{/* Whole ConfigMaps and Secrets whose keys become variables, as a JSON list. The chart's own comes last: it wins. */}}
+{{/* The variables that the chart sets, as a JSON list. */}}
+{{- define "platform.component.chartEnv" -}}
+{{- $component := .component -}}
+{{- $env := list -}}
+{{- if has "kafka" $component.uses -}}
+{{- $env = concat $env (include "platform.kafka.env" .root | fromYamlArray) -}}
+{{- end -}}
+{{- if has "database" $component.uses -}}
+{{- $login := dict "root" .root "account" ($component.databaseAccount | default "") -}}
+{{- $env = concat $env (include "platform.database.env" $login | fromYamlArray) -}}
+{{- end -}}
+{{- $values := merge (dict "environment" .root.Values.environment) $component.shutdown -}}
+{{- range $setting, $variable := $component.variables -}}
+{{- if $variable -}}
+{{- $value := include "platform.text" (get $values $setting) -}}
+{{- $env = append $env (dict "name" $variable "value" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $env -}}
+{{- end -}}
+
+{{/*
+The ConfigMaps and Secrets of which every key becomes a variable, as a JSON list. The chart's own is
+last: it overrides the others.
+*/}}
 {{- define "platform.component.envFrom" -}}
 {{- $from := list -}}
 {{- range .component.configFrom -}}
@@ -235,8 +247,8 @@ ones, so that these may quote them: $(DB_PASSWORD).
 {{- end -}}
 
 {{/*
-Hooks, as JSON. An app that does not linger by itself is kept serving by a sleep before it is told to stop; Kubernetes knows how
-to sleep without a program in the image from 1.30 on.
+Hooks, as JSON. Before Kubernetes stops an app that has no setting for `linger`, it sleeps that
+long, which needs no program in the image. Kubernetes can do so from 1.30 on.
 */}}
 {{- define "platform.component.lifecycle" -}}
 {{- $lifecycle := deepCopy .component.lifecycle -}}
@@ -250,8 +262,8 @@ to sleep without a program in the image from 1.30 on.
 {{- end -}}
 
 {{/*
-Node affinity from capacityType, together with what the user gives, as JSON. Kubernetes ORs the terms of a required affinity, so
-the capacity type is ANDed into each of them; everything else of the user's is kept.
+The affinity from capacityType and the user's own, as JSON. Kubernetes ORs the terms of a required
+node affinity, so each of them gets the capacity type.
 */}}
 {{- define "platform.component.affinity" -}}
 {{- $affinity := deepCopy .component.affinity -}}
@@ -262,22 +274,30 @@ the capacity type is ANDed into each of them; everything else of the user's is k
 {{- $required := $node.requiredDuringSchedulingIgnoredDuringExecution | default dict -}}
 {{- $terms := list -}}
 {{- range $required.nodeSelectorTerms | default (list dict) -}}
-{{- $terms = append $terms (merge (dict "matchExpressions" (append (.matchExpressions | default list) $expression)) .) -}}
+{{- $expressions := append (.matchExpressions | default list) $expression -}}
+{{- $terms = append $terms (merge (dict "matchExpressions" $expressions) .) -}}
 {{- end -}}
-{{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}
+{{- $required = dict "nodeSelectorTerms" $terms -}}
+{{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" $required -}}
 {{- end -}}
 {{- with .component.capacityType.prefer -}}
-{{- $preferences := $node.preferredDuringSchedulingIgnoredDuringExecution | default list -}}
-{{- $preferences = append $preferences (include "platform.component.preference" (dict "weight" 75 "label" $label "value" .) | fromJson) -}}
+{{- $preferred := $node.preferredDuringSchedulingIgnoredDuringExecution | default list -}}
+{{- $preferences := list (dict "weight" 75 "label" $label "value" .) -}}
 {{- if $.component.spread -}}
 {{- /*
-The scheduler scales preferences so that the best node has all of the points, as many as spreading has: a tie, and all pods may end up
-on the one spot node that can be taken away. A preference that every node meets leaves 75 % of them to the capacity type.
+The scheduler gives the best node by preferences as many points as the best node by spreading: all
+pods may end up on one spot node. A preference that every node meets leaves 75 % of these points to
+the capacity type.
 */ -}}
-{{- $every := include "platform.component.preference" (dict "weight" 25 "label" "kubernetes.io/os" "value" "linux") | fromJson -}}
+{{- $every := dict "weight" 25 "label" "kubernetes.io/os" "value" "linux" -}}
 {{- $preferences = append $preferences $every -}}
 {{- end -}}
-{{- $_ := set $node "preferredDuringSchedulingIgnoredDuringExecution" $preferences -}}
+{{- range $preferences -}}
+{{- $expression := dict "key" .label "operator" "In" "values" (list .value) -}}
+{{- $preference := dict "matchExpressions" (list $expression) -}}
+{{- $preferred = append $preferred (dict "weight" .weight "preference" $preference) -}}
+{{- end -}}
+{{- $_ := set $node "preferredDuringSchedulingIgnoredDuringExecution" $preferred -}}
 {{- end -}}
 {{- if $node -}}
 {{- $_ := set $affinity "nodeAffinity" $node -}}
@@ -285,26 +305,23 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- toJson $affinity -}}
 {{- end -}}
 
-{{/* Nodes that are better than others, as JSON. dict weight label value */}}
-{{- define "platform.component.preference" -}}
-{{- $expression := dict "key" .label "operator" "In" "values" (list .value) -}}
-{{- toJson (dict "weight" .weight "preference" (dict "matchExpressions" (list $expression))) -}}
-{{- end -}}
-
-{{/* Spread over nodes, and the user's own constraints, as a JSON list; each counts the component's own pods. */}}
+{{/*
+The topology spread constraints, the chart's and the user's, as a JSON list. Each counts the
+component's own pods, unless it has a selector.
+*/}}
 {{- define "platform.component.spread" -}}
 {{- $selector := dict "matchLabels" (include "platform.selectorLabels" . | fromYaml) -}}
 {{- $constraints := list -}}
 {{- if .component.spread -}}
-{{- $hosts := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" -}}
+{{- $hosts := dict "topologyKey" "kubernetes.io/hostname" "maxSkew" 1 -}}
+{{- $_ := set $hosts "whenUnsatisfiable" "ScheduleAnyway" -}}
 {{- $constraints = append $constraints $hosts -}}
 {{- end -}}
-{{- $constraints = concat $constraints (deepCopy .component.topologySpreadConstraints) -}}
 {{- $spread := list -}}
-{{- range $constraints -}}
+{{- range concat $constraints (deepCopy .component.topologySpreadConstraints) -}}
 {{- if not .labelSelector -}}
 {{- $_ := set . "labelSelector" $selector -}}
-{{- /* Pods of the version that is going do not count, or the new ones would end up on one node. */ -}}
+{{- /* Old pods do not count during a rollout, or the new ones would end up on one node. */ -}}
 {{- if and (eq $.component.kind "Deployment") (not .matchLabelKeys) -}}
 {{- $_ := set . "matchLabelKeys" (list "pod-template-hash") -}}
 {{- end -}}
@@ -314,7 +331,7 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- toJson $spread -}}
 {{- end -}}
 
-{{/* Where volumes and claims appear in the container, as a JSON list. */}}
+{{/* The volume mounts of the app's container, as a JSON list. */}}
 {{- define "platform.component.volumeMounts" -}}
 {{- $mounts := list -}}
 {{- range $sources := list .component.volumes .component.claims -}}
@@ -323,7 +340,8 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- with $source.subPath -}}
 {{- $_ := set $mount "subPath" . -}}
 {{- end -}}
-{{- if or $source.readOnly $source.files $source.secretFiles $source.configMap $source.secret -}}
+{{- $files := or $source.files $source.secretFiles $source.configMap $source.secret -}}
+{{- if or $source.readOnly $files -}}
 {{- $_ := set $mount "readOnly" true -}}
 {{- end -}}
 {{- $mounts = append $mounts $mount -}}
@@ -332,25 +350,23 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- if has "kafka" .component.uses -}}
 {{- $mounts = concat $mounts (include "platform.kafka.volumeMounts" .root | fromYamlArray) -}}
 {{- end -}}
-{{- if has "database" .component.uses -}}
-{{- $mounts = concat $mounts (include "platform.database.volumeMounts" .root | fromYamlArray) -}}
-{{- end -}}
 {{- toJson $mounts -}}
 {{- end -}}
 
-{{/* The pods' volumes, as a JSON list; the claims of a StatefulSet are in its volumeClaimTemplates. */}}
+{{/* The pods' volumes, as a JSON list. A StatefulSet's claims are in volumeClaimTemplates. */}}
 {{- define "platform.component.volumes" -}}
 {{- $volumes := list -}}
-{{- $chartName := include "platform.name" . -}}
+{{- $prefix := include "platform.name" . -}}
 {{- range $name, $source := .component.volumes -}}
 {{- $volume := dict "name" $name -}}
-{{- $made := printf "%s-%s" $chartName $name -}}
+{{- $default := printf "%s-%s" $prefix $name -}}
+{{- $projection := include "platform.component.projection" $source | fromJson -}}
 {{- if or $source.configMap $source.files -}}
-{{- $reference := dict "name" ($source.configMap | default $made) -}}
-{{- $_ := set $volume "configMap" (merge $reference (include "platform.component.projection" $source | fromJson)) -}}
+{{- $reference := dict "name" ($source.configMap | default $default) -}}
+{{- $_ := set $volume "configMap" (merge $reference $projection) -}}
 {{- else if or $source.secret $source.secretFiles -}}
-{{- $reference := dict "secretName" ($source.secret | default $made) -}}
-{{- $_ := set $volume "secret" (merge $reference (include "platform.component.projection" $source | fromJson)) -}}
+{{- $reference := dict "secretName" ($source.secret | default $default) -}}
+{{- $_ := set $volume "secret" (merge $reference $projection) -}}
 {{- else if $source.claim -}}
 {{- $_ := set $volume "persistentVolumeClaim" (dict "claimName" $source.claim) -}}
 {{- else if $source.source -}}
@@ -361,18 +377,14 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- $volumes = append $volumes $volume -}}
 {{- end -}}
 {{- range $name, $claim := .component.claims -}}
-{{- if $claim.existingClaim -}}
-{{- $volumes = append $volumes (dict "name" $name "persistentVolumeClaim" (dict "claimName" $claim.existingClaim)) -}}
-{{- else if eq $.component.kind "Deployment" -}}
-{{- $reference := dict "claimName" (printf "%s-%s" $chartName $name) -}}
+{{- if or $claim.existingClaim (eq $.component.kind "Deployment") -}}
+{{- $claimName := $claim.existingClaim | default (printf "%s-%s" $prefix $name) -}}
+{{- $reference := dict "claimName" $claimName -}}
 {{- $volumes = append $volumes (dict "name" $name "persistentVolumeClaim" $reference) -}}
 {{- end -}}
 {{- end -}}
 {{- if has "kafka" .component.uses -}}
 {{- $volumes = concat $volumes (include "platform.kafka.volumes" .root | fromYamlArray) -}}
-{{- end -}}
-{{- if has "database" .component.uses -}}
-{{- $volumes = concat $volumes (include "platform.database.volumes" .root | fromYamlArray) -}}
 {{- end -}}
 {{- if .component.tls.enabled -}}
 {{- $volumes = concat $volumes (include "platform.tls.volumes" . | fromYamlArray) -}}
@@ -380,7 +392,7 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- toJson $volumes -}}
 {{- end -}}
 
-{{/* Which keys of a ConfigMap or Secret become files, and how, as JSON. (volume) */}}
+{{/* Which keys of a ConfigMap or Secret become files, and their mode, as JSON. (volume) */}}
 {{- define "platform.component.projection" -}}
 {{- $projection := dict -}}
 {{- with .items -}}
@@ -399,7 +411,7 @@ on the one spot node that can be taken away. A preference that every node meets 
 {{- toJson $projection -}}
 {{- end -}}
 
-{{/* What a claim asks for. (claim) */}}
+{{/* The spec of a PersistentVolumeClaim. (claim) */}}
 {{- define "platform.component.claimSpec" -}}
 accessModes: {{ .accessModes | default (list "ReadWriteOnce") | toJson }}
 {{- with .storageClass }}

@@ -1,42 +1,41 @@
 {{/*
-TLS in front of components. One certificate serves every component of the release that has `tls.enabled`: the three sources then
-look alike, and whoever may read one of its Secrets may read them all anyway.
+TLS for components. One certificate serves every component that has `tls.enabled`, so that its three
+sources work in the same way. Who may read one Secret of the release may read the others too.
 */}}
 
-{{/* The components that end TLS, as a JSON list of names. (root) */}}
+{{/* The names of the components with TLS, as a JSON list. (root) */}}
 {{- define "platform.tls.components" -}}
 {{- $names := list -}}
 {{- range $name, $component := include "platform.components" . | fromJson -}}
-{{- if dig "tls" "enabled" false $component -}}
+{{- if $component.tls.enabled -}}
 {{- $names = append $names $name -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* The host names of a component's Service, as a JSON list. dict root name */}}
+{{/* The host names of a component's Service, as a JSON list. (dict root name) */}}
 {{- define "platform.tls.hosts" -}}
-{{- $service := include "platform.name" . -}}
-{{- $namespace := .root.Release.Namespace -}}
-{{- $hosts := list $service (printf "%s.%s" $service $namespace) (printf "%s.%s.svc" $service $namespace) -}}
-{{- append $hosts (printf "%s.%s.svc.%s" $service $namespace .root.Values.tls.clusterDomain) | toJson -}}
+{{- $domain := .root.Values.tls.clusterDomain -}}
+{{- include "platform.hosts" (dict "root" .root "name" .name "domain" $domain) -}}
 {{- end -}}
 
-{{/* Every name that the certificate is asked for, as a JSON list. (root) */}}
+{{/* Every name in the certificate, as a JSON list. (root) */}}
 {{- define "platform.tls.names" -}}
 {{- $names := list -}}
 {{- range include "platform.tls.components" . | fromJsonArray -}}
-{{- $names = concat $names (include "platform.tls.hosts" (dict "root" $ "name" .) | fromJsonArray) -}}
+{{- $hosts := include "platform.tls.hosts" (dict "root" $ "name" .) -}}
+{{- $names = concat $names (fromJsonArray $hosts) -}}
 {{- end -}}
 {{- concat $names .Values.tls.extraNames | uniq | toJson -}}
 {{- end -}}
 
-{{/* The Secret with tls.crt and tls.key, and ca.crt where the certificate's CA is not one that everybody knows. (root) */}}
+{{/* The Secret with tls.crt, tls.key and, unless tls.publicCA is set, ca.crt. (root) */}}
 {{- define "platform.tls.secretName" -}}
 {{- .Values.tls.existingSecret | default (include "platform.name" (dict "root" . "name" "tls")) -}}
 {{- end -}}
 
-{{/* The Secret that clients read ca.crt from: without a key in it where the chart makes it. (root) */}}
+{{/* The Secret that clients read ca.crt from. One that the chart makes has no key. (root) */}}
 {{- define "platform.tls.caSecretName" -}}
 {{- if .Values.tls.selfSigned.enabled -}}
 {{- include "platform.name" (dict "root" . "name" "ca") -}}
@@ -45,33 +44,31 @@ look alike, and whoever may read one of its Secrets may read them all anyway.
 {{- end -}}
 {{- end -}}
 
-{{/* The port that the proxy forwards to: a number, or the name of one of the component's ports. dict component */}}
+{{/* The number of the port that the proxy forwards to. (dict component) */}}
 {{- define "platform.tls.backendPort" -}}
 {{- $port := .component.tls.backendPort -}}
 {{- if kindIs "string" $port -}}
-{{- $port = get .component.ports $port -}}
-{{- if kindIs "map" $port -}}
-{{- $port = $port.port -}}
-{{- end -}}
+{{- $port = (get .component.ports $port).port -}}
 {{- end -}}
 {{- int64 $port -}}
 {{- end -}}
 
 {{/*
-The sidecar, as a list with one entry of initContainers. Kubernetes stops it after the app, but runs its hook at once: while the app
-lingers, HAProxy serves on and asks its clients to go elsewhere. After two thirds of that time it listens no more and closes what rests;
-whatever it has taken by then finds an app that still takes requests. (HAProxy's own `grace` would leave open what rests.)
-dict root name component
+The proxy, as a list with one entry of initContainers. Kubernetes stops it after the app, but runs
+its hook at once. While the app lingers, HAProxy goes on and asks its clients to reconnect. After
+two thirds of that time it closes its port and idle connections; the app still accepts what HAProxy
+has accepted by then. (HAProxy's own `grace` would leave idle connections open.)
+(dict root name component)
 */}}
 {{- define "platform.tls.sidecar" -}}
 {{- $proxy := .root.Values.proxy -}}
 {{- $linger := int64 .component.shutdown.linger -}}
-{{- $serves := div (mul 2000 $linger) 3 -}}
+{{- $milliseconds := div (mul 2000 $linger) 3 -}}
 - name: proxy
   image: {{ include "platform.image" (dict "image" $proxy.image) }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   restartPolicy: Always
-  {{- /* Not the image's entrypoint: nothing is reloaded, so there is nothing for a master process to do. */}}
+  {{- /* Not the image's entrypoint, which starts a master process to reload it. */}}
   command: [haproxy, -db, -f, /usr/local/etc/haproxy/haproxy.cfg]
   env:
     - name: BACKEND_PORT
@@ -93,10 +90,12 @@ dict root name component
     timeoutSeconds: 5
     failureThreshold: 6
   {{- if $linger }}
+  {{- $seconds := printf "%d.%03d" (div $milliseconds 1000) (mod $milliseconds 1000) }}
+  {{- $leave := "exec 3<>/dev/tcp/127.0.0.1/8405" }}
   lifecycle:
     preStop:
       exec:
-        command: [bash, -c, "exec 3<>/dev/tcp/127.0.0.1/8405; sleep {{ printf "%d.%03d" (div $serves 1000) (mod $serves 1000) }}; kill -USR1 1"]
+        command: [bash, -c, "{{ $leave }}; sleep {{ $seconds }}; kill -USR1 1"]
   {{- end }}
   resources:
     {{- toYaml $proxy.resources | nindent 4 }}
@@ -113,7 +112,7 @@ dict root name component
       readOnly: true
 {{- end -}}
 
-{{/* The volumes of the sidecar. HAProxy looks for a certificate's key in the file of the same name and .key. */}}
+{{/* The proxy's volumes. HAProxy reads the key from the certificate's path with .key added. */}}
 {{- define "platform.tls.volumes" -}}
 - name: proxy
   configMap:
@@ -126,9 +125,4 @@ dict root name component
         path: certificate.pem
       - key: tls.key
         path: certificate.pem.key
-{{- end -}}
-
-{{/* What restarts the sidecar's pods when it changes: the configuration, never the certificate. dict root */}}
-{{- define "platform.tls.checksum" -}}
-{{- include "platform.proxy.files" .root | sha256sum -}}
 {{- end -}}

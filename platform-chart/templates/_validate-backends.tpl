@@ -1,35 +1,6 @@
-{{/* What Kafka and the database have in common: who uses them, and what can be wrong with their values. */}}
-
-{{/* The pods of the components that use a backend, as peers of a NetworkPolicy. dict root name */}}
-{{- define "platform.backend.clients" -}}
-{{- $backend := .name -}}
-{{- $root := .root -}}
-{{- range $name, $component := include "platform.components" $root | fromJson -}}
-{{- if has $backend $component.uses }}
-- podSelector:
-    matchLabels:
-      {{- include "platform.selectorLabels" (dict "root" $root "name" $name) | nindent 6 }}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* DNS, for a NetworkPolicy's egress; nothing when nobody may answer it. (root) */}}
-{{- define "platform.backend.dns" -}}
-{{- $dns := .Values.networkPolicy.dns -}}
-{{- if $dns.to -}}
-- to:
-    {{- toYaml $dns.to | nindent 4 }}
-  ports:
-    {{- range $port := $dns.ports }}
-    - {port: {{ $port }}, protocol: UDP}
-    - {port: {{ $port }}, protocol: TCP}
-    {{- end }}
-{{- end -}}
-{{- end -}}
-
-{{/* What is wrong with Kafka and the database, one mistake a line, nothing when all is well. (root) */}}
+{{/* Mistakes in the values of Kafka and the database, one a line. (root) */}}
 {{- define "platform.validate.backends" -}}
-{{- include "platform.validate.backends.choice" . -}}
+{{- include "platform.validate.backends.source" . -}}
 {{- if .Values.kafka.enabled -}}
 {{- include "platform.validate.kafka.copies" . -}}
 {{- include "platform.validate.kafka.security" . -}}
@@ -40,30 +11,24 @@
 {{- include "platform.validate.database" . -}}
 {{- end -}}
 
-{{/* The chart's own or an external one, and one of them where a component uses it. (root) */}}
-{{- define "platform.validate.backends.choice" -}}
+{{/* Each is either the chart's own or external, and there if a component uses it. (root) */}}
+{{- define "platform.validate.backends.source" -}}
+{{- $components := include "platform.components" . | fromJson -}}
 {{- $kafka := .Values.externalKafka.bootstrapServers -}}
 {{- $database := .Values.externalDatabase.host -}}
-{{- if and .Values.kafka.enabled $kafka }}
-externalKafka.bootstrapServers: the chart's own Kafka is enabled too; set kafka.enabled to false, or take the servers out
+{{- range $backend, $external := dict
+  "kafka" (dict "path" "externalKafka.bootstrapServers" "value" $kafka)
+  "database" (dict "path" "externalDatabase.host" "value" $database)
+-}}
+{{- $internal := (index $.Values $backend).enabled -}}
+{{- if and $internal $external.value }}
+{{ $external.path }}: {{ $backend }}.enabled is true too; set that to false, or remove this
+{{- else if not (or $internal $external.value) -}}
+{{- range $name, $component := $components -}}
+{{- if has $backend $component.uses }}
+components.{{ $name }}.uses: there is no {{ $backend }}; set {{ $backend }}.enabled to true, or set
+{{- printf " %s" $external.path }}
 {{- end -}}
-{{- if and .Values.database.enabled $database }}
-externalDatabase.host: the chart's own database is enabled too; set database.enabled to false, or take the host out
-{{- end -}}
-{{- range $name, $component := include "platform.components" . | fromJson -}}
-{{- if and (has "kafka" $component.uses) (not $.Values.kafka.enabled) (not $kafka) }}
-components.{{ $name }}.uses: there is no Kafka; set kafka.enabled to true, or give externalKafka.bootstrapServers
-{{- end -}}
-{{- if and (has "database" $component.uses) (not $.Values.database.enabled) (not $database) }}
-components.{{ $name }}.uses: there is no database; set database.enabled to true, or give externalDatabase.host
-{{- end -}}
-{{- $parts := list "kafka-headless" "kafka-topics" "database-headless" -}}
-{{- range $account := keys (include "platform.database.accounts" $ | fromJson) -}}
-{{- $parts = append $parts (printf "database-%s" $account) -}}
-{{- end -}}
-{{- range $own := $parts -}}
-{{- if and (eq $name $own) (index $.Values (splitList "-" $own | first)).enabled }}
-components.{{ $name }}: the chart has objects of this name; choose another one
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -73,28 +38,35 @@ components.{{ $name }}: the chart has objects of this name; choose another one
 {{- $kafka := .Values.kafka -}}
 {{- $replicas := int $kafka.replicas -}}
 {{- $copies := int $kafka.replicationFactor -}}
+{{- $minimum := int $kafka.minInsyncReplicas -}}
 {{- if gt $copies $replicas }}
-kafka.replicationFactor: {{ $copies }} copies need as many brokers, and kafka.replicas is {{ $replicas }}
+kafka.replicationFactor: {{ $copies }} copies need more brokers than kafka.replicas, {{ $replicas }}
 {{- end -}}
-{{- if gt (int $kafka.minInsyncReplicas) $copies }}
-kafka.minInsyncReplicas: {{ $kafka.minInsyncReplicas }} of {{ $copies }} copies (kafka.replicationFactor) can never be in sync
-{{- else if and (gt $copies 1) (eq (int $kafka.minInsyncReplicas) $copies) }}
-kafka.minInsyncReplicas: with all {{ $copies }} copies needed, no broker could be away for a moment; {{ sub $copies 1 }} is the most
+{{- if gt $minimum $copies }}
+kafka.minInsyncReplicas: {{ $minimum }} is more than kafka.replicationFactor, {{ $copies }}
+{{- else if and (gt $copies 1) (eq $minimum $copies) }}
+kafka.minInsyncReplicas: no broker could be down; set it to {{ sub $copies 1 }} or less
 {{- end -}}
 {{- range $name, $topic := $kafka.topics -}}
-{{- $at := printf "kafka.topics.%s" $name -}}
+{{- $path := printf "kafka.topics.%s" $name -}}
 {{- $own := int ($topic.replicationFactor | default $copies) -}}
 {{- if gt $own $replicas }}
-{{ $at }}.replicationFactor: {{ $own }} copies need as many brokers, and kafka.replicas is {{ $replicas }}
+{{ $path }}.replicationFactor: {{ $own }} copies need more brokers than kafka.replicas
+{{- printf ", %d" $replicas }}
 {{- end -}}
-{{- $least := int (dig "min.insync.replicas" $kafka.minInsyncReplicas ($topic.config | default dict)) -}}
-{{- if and (gt $least $own) (le (int $kafka.minInsyncReplicas) $copies) }}
-{{ $at }}: {{ $least }} of its {{ $own }} copies can never be in sync; set its config min.insync.replicas
+{{- $required := int (dig "min.insync.replicas" $minimum ($topic.config | default dict)) -}}
+{{- if and (gt $required $own) (le $minimum $copies) }}
+{{ $path }}: {{ $required }} of {{ $own }} copies cannot be in sync; set config min.insync.replicas
 {{- end -}}
 {{- end -}}
-{{- range $key := list "process.roles" "node.id" "broker.id" "controller.quorum.voters" "controller.quorum.bootstrap.servers" "controller.listener.names" "inter.broker.listener.name" "listeners" "advertised.listeners" "listener.security.protocol.map" "log.dirs" "log.dir" "metadata.log.dir" "default.replication.factor" "min.insync.replicas" -}}
+{{- range $key := list
+  "process.roles" "node.id" "broker.id" "controller.quorum.voters"
+  "controller.quorum.bootstrap.servers" "controller.listener.names" "inter.broker.listener.name"
+  "listeners" "advertised.listeners" "listener.security.protocol.map" "log.dirs" "log.dir"
+  "metadata.log.dir" "default.replication.factor" "min.insync.replicas"
+-}}
 {{- if hasKey ($kafka.config | default dict) $key }}
-kafka.config: the chart sets {{ $key }}
+kafka.config: the chart sets {{ $key }}; remove it
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -103,94 +75,97 @@ kafka.config: the chart sets {{ $key }}
 {{- $auth := .Values.kafka.auth -}}
 {{- $tls := .Values.kafka.tls -}}
 {{- if and $auth.existingSecret (not $auth.enabled) }}
-kafka.auth.existingSecret: it says nothing while kafka.auth.enabled is false
+kafka.auth.existingSecret: it has no effect while kafka.auth.enabled is false
 {{- end -}}
 {{- if and (not $tls.enabled) (or $tls.existingSecret $tls.certManager.enabled) }}
-kafka.tls: a certificate's source says nothing while kafka.tls.enabled is false
+kafka.tls: existingSecret and certManager have no effect while kafka.tls.enabled is false
 {{- end -}}
 {{- if and $tls.existingSecret $tls.certManager.enabled }}
-kafka.tls: it has both existingSecret and certManager; choose one
+kafka.tls: existingSecret and certManager are set; keep one
 {{- end -}}
 {{- if and $tls.certManager.enabled (not $tls.certManager.issuerRef.name) }}
-kafka.tls.certManager.issuerRef.name: who is to sign?
+kafka.tls.certManager.issuerRef.name: it is empty; name an Issuer or ClusterIssuer
 {{- end -}}
 {{- end -}}
 
 {{/*
-What a running Kafka cannot be changed to by restarting its brokers one by one. Only a cluster can tell, so `helm template` lets it
-pass. (root)
+What cannot change while the brokers restart one by one. `helm template` has no cluster to compare
+with, so it accepts every value. (root)
 */}}
 {{- define "platform.validate.kafka.unchanged" -}}
 {{- $name := include "platform.kafka.name" . -}}
-{{- $annotations := dig "metadata" "annotations" dict (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) -}}
-{{- $was := get $annotations "platform/kafka-replicas" -}}
-{{- if and $was (ne $was (toString .Values.kafka.replicas)) }}
-kafka.replicas: this Kafka was made with {{ $was }}, and its controllers cannot become {{ .Values.kafka.replicas }} (README, "Kafka")
+{{- $current := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- $annotations := dig "metadata" "annotations" dict $current -}}
+{{- $replicas := get $annotations "platform/kafka-replicas" -}}
+{{- if and $replicas (ne $replicas (toString .Values.kafka.replicas)) }}
+kafka.replicas: it was {{ $replicas }} at the first install and cannot change (README, "Kafka")
 {{- end -}}
-{{- $was = get $annotations "platform/kafka-protocol" -}}
-{{- $protocol := include "platform.kafka.protocol" . -}}
-{{- if and $was (ne $was $protocol) }}
-kafka.auth, kafka.tls: brokers that speak {{ $was }} and brokers that speak {{ $protocol }} do not understand each other, so they cannot be restarted one by one (README, "Kafka")
+{{- $protocol := get $annotations "platform/kafka-protocol" -}}
+{{- $requested := include "platform.kafka.protocol" . -}}
+{{- if and $protocol (ne $protocol $requested) }}
+kafka.auth, kafka.tls: the brokers use {{ $protocol }}, which cannot change to {{ $requested }}
+{{- print " while they restart one by one (README, \"Kafka\")" }}
 {{- end -}}
 {{- end -}}
 
 {{- define "platform.validate.externalKafka" -}}
 {{- $kafka := .Values.externalKafka -}}
-{{- if and (hasPrefix "SASL_" $kafka.securityProtocol) (not $kafka.existingSecret) }}
-externalKafka.existingSecret: {{ $kafka.securityProtocol }} needs a Secret with username and password
-{{- else if and $kafka.existingSecret (not (hasPrefix "SASL_" $kafka.securityProtocol)) }}
-externalKafka.existingSecret: {{ $kafka.securityProtocol }} uses no password; securityProtocol may be meant to be SASL_SSL
+{{- $protocol := $kafka.securityProtocol -}}
+{{- $sasl := hasPrefix "SASL_" $protocol -}}
+{{- if and $sasl (not $kafka.existingSecret) }}
+externalKafka.existingSecret: {{ $protocol }} needs a Secret with username and password
+{{- else if and $kafka.existingSecret (not $sasl) }}
+externalKafka.existingSecret: {{ $protocol }} uses no password; remove it
+{{- print ", or change securityProtocol" }}
 {{- end -}}
-{{- if and $kafka.caSecret (not (hasSuffix "SSL" $kafka.securityProtocol)) }}
-externalKafka.caSecret: {{ $kafka.securityProtocol }} uses no CA; securityProtocol may be meant to be SASL_SSL
+{{- if and $kafka.caSecret (not (hasSuffix "SSL" $protocol)) }}
+externalKafka.caSecret: {{ $protocol }} uses no CA; remove it, or change securityProtocol
 {{- end -}}
 {{- end -}}
 
 {{- define "platform.validate.database" -}}
 {{- $database := .Values.database -}}
 {{- $external := .Values.externalDatabase -}}
-{{- if and $database.enabled $database.password $database.existingSecret }}
-database.password: database.existingSecret is set too; choose one
-{{- end -}}
-{{- if and (not $database.enabled) $external.host (not $external.existingSecret) }}
-externalDatabase.existingSecret: it needs a Secret with username and password
-{{- end -}}
-{{- range $key := list "init_file" "init-file" -}}
-{{- if and $database.enabled (hasKey ($database.config | default dict) $key) }}
-database.config: the chart sets {{ $key }}
-{{- end -}}
-{{- end -}}
-{{- $known := keys (include "platform.database.accounts" . | fromJson) -}}
+{{- $accounts := keys (include "platform.database.accounts" . | fromJson) -}}
 {{- if $database.enabled -}}
 {{- include "platform.validate.database.accounts" . -}}
-{{- else -}}
-{{- $known = concat $known (keys ($external.accounts | default dict)) | uniq -}}
+{{- range $key := list "init_file" "init-file" -}}
+{{- if hasKey ($database.config | default dict) $key }}
+database.config: the chart sets {{ $key }}; remove it
 {{- end -}}
-{{- $names := sortAlpha $known | join ", " | default "none" -}}
+{{- end -}}
+{{- else -}}
+{{- if and $external.host (not $external.existingSecret) }}
+externalDatabase.existingSecret: it is empty; name a Secret with username and password
+{{- end -}}
+{{- $accounts = concat $accounts (keys ($external.accounts | default dict)) | uniq -}}
+{{- end -}}
+{{- $names := sortAlpha $accounts | join ", " | default "none" -}}
 {{- range $name, $component := include "platform.components" . | fromJson -}}
 {{- $account := $component.databaseAccount -}}
-{{- if and $account (has "database" $component.uses) (not (has $account $known)) }}
+{{- if and $account (has "database" $component.uses) (not (has $account $accounts)) }}
 components.{{ $name }}.databaseAccount: database.accounts has no {{ $account }} ({{ $names }})
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
+{{/* The owner and the other accounts: one source of the password, different user names. (root) */}}
 {{- define "platform.validate.database.accounts" -}}
-{{- $database := .Values.database -}}
-{{- $taken := dict -}}
-{{- if not $database.existingSecret -}}
-{{- $_ := set $taken $database.username "database.username" -}}
-{{- end -}}
+{{- $accounts := dict "database" .Values.database -}}
 {{- range $name, $account := include "platform.database.accounts" . | fromJson -}}
-{{- $at := printf "database.accounts.%s" $name -}}
+{{- $_ := set $accounts (printf "database.accounts.%s" $name) $account -}}
+{{- end -}}
+{{- $owners := dict -}}
+{{- range $path, $account := $accounts -}}
 {{- if and $account.password $account.existingSecret }}
-{{ $at }}.password: {{ $at }}.existingSecret is set too; choose one
+{{ $path }}.password: {{ $path }}.existingSecret is set too; keep one
 {{- end -}}
 {{- if not $account.existingSecret -}}
-{{- if hasKey $taken $account.username }}
-{{ $at }}.username: {{ $account.username }} is {{ get $taken $account.username }} too; choose another one
+{{- if hasKey $owners $account.username }}
+{{ $path }}.username: {{ get $owners $account.username }} is also {{ $account.username }}
+{{- print "; choose another name" }}
 {{- end -}}
-{{- $_ := set $taken $account.username (printf "%s.username" $at) -}}
+{{- $_ := set $owners $account.username (printf "%s.username" $path) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

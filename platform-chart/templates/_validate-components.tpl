@@ -1,218 +1,246 @@
-{{/* What is wrong with the components together, one mistake a line, nothing when all is well. (root) */}}
+{{/* Mistakes in the components, one a line. (root) */}}
 {{- define "platform.validate.components" -}}
 {{- $components := include "platform.components" . | fromJson -}}
 {{- range $name, $component := $components -}}
-{{- $part := dict "root" $ "name" $name "component" $component "components" $components "at" (printf "components.%s" $name) -}}
-{{- include "platform.validate.component.identity" $part -}}
-{{- include "platform.validate.component.ports" $part -}}
-{{- include "platform.validate.component.variables" $part -}}
-{{- include "platform.validate.component.volumes" $part -}}
-{{- include "platform.validate.component.scale" $part -}}
-{{- include "platform.validate.component.relations" $part -}}
+{{- $part := dict "root" $ "name" $name "component" $component "components" $components -}}
+{{- $_ := set $part "path" (printf "components.%s" $name) -}}
+{{- range $check := list "identity" "ports" "service" "variables" "mounts" "scale" "peers" -}}
+{{- include (printf "platform.validate.component.%s" $check) $part -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Each of the following takes dict root name component components at, and prints lines. */}}
+{{/* The checks of one component. (dict root name component components path) */}}
 
 {{- define "platform.validate.component.identity" -}}
 {{- $image := .component.image -}}
 {{- if not $image.repository }}
-{{ .at }}.image.repository: an image is needed
+{{ .path }}.image.repository: it is empty; name an image
 {{- else if not (or $image.tag $image.digest) }}
-{{ .at }}.image: it has neither a tag nor a digest
+{{ .path }}.image: it has neither a tag nor a digest; set one of them
 {{- end -}}
 {{- $longest := ternary 52 63 (eq .component.kind "StatefulSet") -}}
 {{- $full := printf "%s-%s" (include "platform.fullname" .root) .name -}}
 {{- if gt (len $full) $longest }}
-{{ .at }}: {{ $full }} has {{ len $full }} characters, and a {{ .component.kind }}'s name may have {{ $longest }}; shorten it, or set fullnameOverride
+{{ .path }}: {{ $full }} has {{ len $full }} characters, and a {{ .component.kind }}'s name may have
+{{- printf " %d; shorten it, or set fullnameOverride" $longest }}
 {{- end -}}
-{{- range $taken := list "kafka" "database" -}}
-{{- if and (eq $.name $taken) (index $.root.Values $taken).enabled }}
-{{ $.at }}: the chart's own {{ $taken }} has this name; choose another one, or set {{ $taken }}.enabled to false
-{{- end -}}
+{{- if has .name (include "platform.reservedNames" .root | fromJsonArray) }}
+{{ .path }}: the chart has objects of this name; choose another one
 {{- end -}}
 {{- if and .component.capacityType.prefer .component.capacityType.require }}
-{{ .at }}.capacityType: it has both prefer and require; set one of them to null
+{{ .path }}.capacityType: it has both prefer and require; set one of them to null
 {{- end -}}
-{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/part-of" "app.kubernetes.io/managed-by" -}}
-{{- if hasKey $.component.podLabels $label }}
-{{ $.at }}.podLabels: the chart sets {{ $label }}
+{{- $labels := include "platform.labels" . | fromYaml -}}
+{{- range $label := keys .component.podLabels | sortAlpha -}}
+{{- if hasKey $labels $label }}
+{{ $.path }}.podLabels: the chart sets {{ $label }}; remove it
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The names of the chart's own objects, which no component may have, as a JSON list. (root) */}}
+{{- define "platform.reservedNames" -}}
+{{- $names := list -}}
+{{- if .Values.kafka.enabled -}}
+{{- $names = concat $names (list "kafka" "kafka-headless" "kafka-topics") -}}
+{{- end -}}
+{{- if .Values.database.enabled -}}
+{{- $names = concat $names (list "database" "database-headless") -}}
+{{- range keys (include "platform.database.accounts" . | fromJson) -}}
+{{- $names = append $names (printf "database-%s" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if include "platform.tls.components" . | fromJsonArray -}}
+{{- $names = concat $names (list "tls" "ca" "ca-key" "proxy") -}}
+{{- end -}}
+{{- toJson $names -}}
 {{- end -}}
 
 {{- define "platform.validate.component.ports" -}}
 {{- $ports := .component.ports -}}
-{{- $numbers := dict -}}
-{{- range $name, $given := $ports -}}
-{{- $port := ternary $given (dict "port" $given) (kindIs "map" $given) -}}
-{{- $number := printf "%v/%s" $port.port ($port.protocol | default "TCP") -}}
-{{- if hasKey $numbers $number }}
-{{ $.at }}.ports: {{ get $numbers $number }} and {{ $name }} are both {{ $number }}
-{{- end -}}
-{{- $_ := set $numbers $number $name -}}
-{{- end -}}
-{{- $known := join ", " (keys $ports | sortAlpha) | default "none" -}}
+{{- include "platform.validate.samePorts" (dict "ports" $ports "path" (printf "%s.ports" .path)) -}}
 {{- range $probe, $settings := .component.probes -}}
-{{- $handlers := list -}}
-{{- range $handler := list "httpGet" "tcpSocket" "exec" "grpc" -}}
-{{- if hasKey $settings $handler -}}
-{{- $handlers = append $handlers $handler -}}
-{{- end -}}
-{{- end -}}
-{{- if ne (len $handlers) 1 }}
-{{ $.at }}.probes.{{ $probe }}: it needs exactly one of httpGet, tcpSocket, exec and grpc, and has {{ join " and " $handlers | default "none" }}; null takes one away
-{{- end -}}
+{{- $path := printf "%s.probes.%s" $.path $probe -}}
+{{- $handlers := list "httpGet" "tcpSocket" "exec" "grpc" -}}
+{{- include "platform.validate.exactlyOne" (dict "map" $settings "keys" $handlers "path" $path) -}}
 {{- if and (ne $probe "readiness") (ne (int ($settings.successThreshold | default 1)) 1) }}
-{{ $.at }}.probes.{{ $probe }}.successThreshold: only a readiness probe may have another one than 1
+{{ $path }}.successThreshold: only a readiness probe may have another value than 1
 {{- end -}}
 {{- range $handler := without $handlers "exec" -}}
-{{- include "platform.validate.component.port" (dict "part" $ "port" (get $settings $handler).port "at" (printf "%s.probes.%s.%s.port" $.at $probe $handler)) -}}
+{{- with get $settings $handler -}}
+{{- $reference := dict "component" $.component "port" .port -}}
+{{- $_ := set $reference "path" (printf "%s.%s.port" $path $handler) -}}
+{{- include "platform.validate.portReference" $reference -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with .component.metrics.port -}}
-{{- /* With tls, https is the proxy's port. */ -}}
-{{- if not (and (eq (toString .) "https") (dig "tls" "enabled" false $.component)) -}}
-{{- include "platform.validate.component.port" (dict "part" $ "port" . "at" (printf "%s.metrics.port" $.at)) -}}
+{{- /* With TLS, https is the proxy's port. */ -}}
+{{- if not (and (eq (toString .) "https") $.component.tls.enabled) -}}
+{{- $path := printf "%s.metrics.port" $.path -}}
+{{- $reference := dict "component" $.component "port" . "path" $path -}}
+{{- include "platform.validate.portReference" $reference -}}
 {{- end -}}
 {{- end -}}
-{{- include "platform.validate.component.service" . -}}
 {{- end -}}
 
-{{/* A port that something refers to, by name or by number. dict part port at */}}
-{{- define "platform.validate.component.port" -}}
-{{- $component := .part.component -}}
-{{- $known := join ", " (keys $component.ports | sortAlpha) | default "none" -}}
-{{- if kindIs "string" .port -}}
-{{- if not (hasKey $component.ports .port) }}
-{{ .at }}: {{ .port }} is none of the component's ports ({{ $known }})
+{{/* Fails unless a map has exactly one of these keys. (dict map keys path) */}}
+{{- define "platform.validate.exactlyOne" -}}
+{{- $present := list -}}
+{{- range .keys -}}
+{{- if hasKey $.map . -}}
+{{- $present = append $present . -}}
 {{- end -}}
-{{- else if not (or $component.extraContainers $component.initContainers) -}}
-{{- $numbers := list -}}
-{{- range $given := $component.ports -}}
-{{- $numbers = append $numbers (int (ternary $given (dict "port" $given) (kindIs "map" $given)).port) -}}
 {{- end -}}
-{{- if not (has (int .port) $numbers) }}
-{{ .at }}: {{ .port }} is none of the component's ports ({{ join ", " $numbers | default "none" }})
+{{- if ne (len $present) 1 }}
+{{ .path }}: it has {{ join " and " $present | default "none" }}; set exactly one of
+{{- printf " %s (null removes one)" (join ", " .keys) }}
 {{- end -}}
+{{- end -}}
+
+{{/* Fails if two ports have the same number and protocol. (dict ports path) */}}
+{{- define "platform.validate.samePorts" -}}
+{{- $names := dict -}}
+{{- range $name, $port := .ports -}}
+{{- $number := printf "%v/%s" $port.port $port.protocol -}}
+{{- if hasKey $names $number }}
+{{ $.path }}: {{ get $names $number }} and {{ $name }} are both {{ $number }}
+{{- end -}}
+{{- $_ := set $names $number $name -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Fails unless a port, by name or number, is one of the component's. A number may also be a port of
+the user's own containers. (dict component port path)
+*/}}
+{{- define "platform.validate.portReference" -}}
+{{- $component := .component -}}
+{{- $ports := keys $component.ports | sortAlpha -}}
+{{- $unchecked := false -}}
+{{- if not (kindIs "string" .port) -}}
+{{- $unchecked = or $component.extraContainers $component.initContainers -}}
+{{- $ports = list -}}
+{{- range $component.ports -}}
+{{- $ports = append $ports (toString .port) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $unchecked (has (toString .port) $ports)) }}
+{{ .path }}: {{ .port }} is none of the component's ports ({{ join ", " $ports | default "none" }})
 {{- end -}}
 {{- end -}}
 
 {{- define "platform.validate.component.service" -}}
 {{- $service := .component.service -}}
 {{- $tls := .component.tls.enabled -}}
-{{- if $service.enabled -}}
+{{- if not $service.enabled -}}
+{{- if $tls }}
+{{ .path }}.tls.enabled: TLS needs a Service; set service.enabled to true
+{{- end -}}
+{{- else -}}
 {{- if and $tls $service.ports }}
-{{ .at }}.service.ports: with tls.enabled the Service has port 443 alone; remove the ports, or disable tls
+{{ .path }}.service.ports: with tls.enabled the Service has port 443 only; remove the ports
 {{- end -}}
 {{- if not (or $tls $service.ports .component.ports) }}
-{{ .at }}.service: there is no port to serve; give the component ports
+{{ .path }}.service: it has no ports; set the component's ports
 {{- end -}}
 {{- if and $service.headless (or $tls (ne $service.type "ClusterIP")) }}
-{{ .at }}.service.headless: a headless Service has type ClusterIP and no TLS, for its clients reach the pods themselves
+{{ .path }}.service.headless: a headless Service has type ClusterIP and no TLS
 {{- end -}}
 {{- if not $tls -}}
-{{- $headless := ternary $service.headless (eq .component.kind "StatefulSet") (hasKey $service "headless") -}}
-{{- $numbers := dict -}}
-{{- range $name, $port := include "platform.component.servicePorts" . | fromJson -}}
-{{- $at := printf "%s.service.ports.%s" $.at $name -}}
-{{- $wrong := include "platform.validate.component.port" (dict "part" $ "port" $port.targetPort "at" $at) -}}
-{{- $wrong -}}
-{{- if and $headless (not $wrong) -}}
-{{- $target := include "platform.component.portNumber" (dict "component" $.component "port" $port.targetPort) -}}
+{{- include "platform.validate.component.servicePorts" . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.validate.component.servicePorts" -}}
+{{- $component := .component -}}
+{{- $service := $component.service -}}
+{{- $stateful := eq $component.kind "StatefulSet" -}}
+{{- $headless := ternary $service.headless $stateful (hasKey $service "headless") -}}
+{{- $ports := include "platform.component.servicePorts" . | fromJson -}}
+{{- $path := printf "%s.service.ports" .path -}}
+{{- include "platform.validate.samePorts" (dict "ports" $ports "path" $path) -}}
+{{- range $name, $port := $ports -}}
+{{- $reference := dict "component" $component "port" $port.targetPort -}}
+{{- $_ := set $reference "path" (printf "%s.%s" $path $name) -}}
+{{- $mistake := include "platform.validate.portReference" $reference -}}
+{{- $mistake -}}
+{{- if and $headless (not $mistake) -}}
+{{- $target := include "platform.component.portNumber" $reference -}}
 {{- if ne (int $target) (int $port.port) }}
-{{ $at }}: a headless Service cannot lead from {{ $port.port }} to {{ $target }}; give them one number, or set service.headless to false
+{{ $reference.path }}: a headless Service cannot map {{ $port.port }} to {{ $target }}
+{{- print "; use the same number, or set service.headless to false" }}
 {{- end -}}
 {{- end -}}
-{{- $number := printf "%v/%s" $port.port $port.protocol -}}
-{{- if hasKey $numbers $number }}
-{{ $.at }}.service.ports: {{ get $numbers $number }} and {{ $name }} are both {{ $number }}
-{{- end -}}
-{{- $_ := set $numbers $number $name -}}
-{{- end -}}
-{{- end -}}
-{{- else if $tls }}
-{{ .at }}.tls.enabled: TLS is for a Service; set service.enabled to true
 {{- end -}}
 {{- end -}}
 
 {{- define "platform.validate.component.variables" -}}
 {{- $component := .component -}}
 {{- range $variable, $secret := $component.secrets -}}
-{{- $at := printf "%s.secrets.%s" $.at $variable -}}
-{{- $sources := list -}}
-{{- range $source := list "secret" "value" "from" -}}
-{{- if hasKey $secret $source -}}
-{{- $sources = append $sources $source -}}
-{{- end -}}
-{{- end -}}
-{{- if ne (len $sources) 1 }}
-{{ $at }}: it needs exactly one of secret, value and from, and has {{ join " and " $sources | default "none" }}
-{{- else if $secret.from -}}
+{{- $path := printf "%s.secrets.%s" $.path $variable -}}
+{{- $sources := list "secret" "value" "from" -}}
+{{- include "platform.validate.exactlyOne" (dict "map" $secret "keys" $sources "path" $path) -}}
+{{- if $secret.from -}}
 {{- $key := $secret.key | default $variable -}}
 {{- if not (hasKey (dig $secret.from "secrets" $key dict $.components) "value") }}
-{{ $at }}: the chart makes no {{ $key }} for {{ $secret.from }}; components.{{ $secret.from }}.secrets.{{ $key }}.value would say it
+{{ $path }}: {{ $secret.from }} has no secret {{ $key }} by value
+{{- printf "; set components.%s.secrets.%s.value" $secret.from $key }}
 {{- end -}}
 {{- end -}}
 {{- if hasKey $component.env $variable }}
-{{ $at }}: {{ $variable }} is also in env
+{{ $path }}: {{ $variable }} is also in env; remove one of them
 {{- end -}}
 {{- end -}}
-{{- $settings := dict "environment" "environment" "linger" (printf "%s.shutdown.linger" .at) "drain" (printf "%s.shutdown.drain" .at) -}}
-{{- range $what, $variable := $component.variables -}}
+{{- range $setting, $variable := omit $component.variables "environment" -}}
 {{- range $map := list "env" "config" "secrets" -}}
-{{- if and $variable (ne $what "environment") (hasKey (get $component $map) $variable) }}
-{{ $.at }}.{{ $map }}.{{ $variable }}: it comes from {{ get $settings $what }}, as does the time that Kubernetes gives the pod; set that
+{{- if and $variable (hasKey (get $component $map) $variable) }}
+{{ $.path }}.{{ $map }}.{{ $variable }}: set {{ $.path }}.shutdown.{{ $setting }} instead
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- define "platform.validate.component.volumes" -}}
+{{- define "platform.validate.component.mounts" -}}
 {{- $component := .component -}}
 {{- $mounted := dict -}}
+{{- range $kind := list "volumes" "claims" -}}
+{{- range $name, $source := get $component $kind -}}
+{{- $path := printf "%s.%s.%s" $.path $kind $name -}}
+{{- if not $source.mountPath }}
+{{ $path }}.mountPath: it is empty; set a path in the container
+{{- else if hasKey $mounted $source.mountPath }}
+{{ $path }}.mountPath: {{ get $mounted $source.mountPath }} is also at {{ $source.mountPath }}
+{{- end -}}
+{{- $_ := set $mounted ($source.mountPath | default $name) (printf "%s.%s" $kind $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $sources := list "emptyDir" "files" "secretFiles" "configMap" "secret" "claim" "source" -}}
 {{- range $name, $volume := $component.volumes -}}
-{{- $at := printf "%s.volumes.%s" $.at $name -}}
-{{- $sources := list -}}
-{{- range $source := list "emptyDir" "files" "secretFiles" "configMap" "secret" "claim" "source" -}}
-{{- if hasKey $volume $source -}}
-{{- $sources = append $sources $source -}}
-{{- end -}}
-{{- end -}}
-{{- if ne (len $sources) 1 }}
-{{ $at }}: it needs exactly one of emptyDir, files, secretFiles, configMap, secret, claim and source, and has {{ join " and " $sources | default "none" }}
-{{- end -}}
+{{- $path := printf "%s.volumes.%s" $.path $name -}}
+{{- include "platform.validate.exactlyOne" (dict "map" $volume "keys" $sources "path" $path) -}}
 {{- if hasKey $component.claims $name }}
-{{ $at }}: there is a claim of this name, too
+{{ $path }}: a claim has this name too; rename one of them
 {{- end -}}
-{{- if not $volume.mountPath }}
-{{ $at }}.mountPath: where it is to appear is needed
-{{- else if hasKey $mounted $volume.mountPath }}
-{{ $at }}.mountPath: {{ get $mounted $volume.mountPath }} is at {{ $volume.mountPath }} already
 {{- end -}}
-{{- $_ := set $mounted ($volume.mountPath | default $name) (printf "volumes.%s" $name) -}}
-{{- end -}}
-{{- $many := or $component.scaling.enabled (gt (int $component.replicas) 1) -}}
 {{- range $name, $claim := $component.claims -}}
-{{- $at := printf "%s.claims.%s" $.at $name -}}
-{{- if not $claim.mountPath }}
-{{ $at }}.mountPath: where it is to appear is needed
-{{- else if hasKey $mounted $claim.mountPath }}
-{{ $at }}.mountPath: {{ get $mounted $claim.mountPath }} is at {{ $claim.mountPath }} already
-{{- end -}}
-{{- $_ := set $mounted ($claim.mountPath | default $name) (printf "claims.%s" $name) -}}
+{{- $path := printf "%s.claims.%s" $.path $name -}}
 {{- if eq (not $claim.size) (not $claim.existingClaim) }}
-{{ $at }}: it needs either size or existingClaim
+{{ $path }}: set either size or existingClaim
 {{- end -}}
-{{- $shared := false -}}
+{{- $shared := $claim.existingClaim -}}
 {{- range $claim.accessModes -}}
-{{- $shared = or $shared (hasPrefix "ReadWriteMany" .) (hasPrefix "ReadOnlyMany" .) -}}
+{{- $shared = or $shared (has . (list "ReadWriteMany" "ReadOnlyMany")) -}}
 {{- end -}}
-{{- if and (eq $component.kind "Deployment") (not $shared) (not $claim.existingClaim) -}}
-{{- if $many }}
-{{ $at }}: one node at a time can have it, and the Deployment has more than one pod; use kind StatefulSet, or accessModes [ReadWriteMany]
+{{- if and (eq $component.kind "Deployment") (not $shared) -}}
+{{- if or $component.scaling.enabled (gt (int $component.replicas) 1) }}
+{{ $path }}: only one node can mount it, and the Deployment has several pods
+{{- print "; use kind StatefulSet, or accessModes [ReadWriteMany]" }}
 {{- else if ne $component.rollout.strategy "Recreate" }}
-{{ $at }}: one node at a time can have it, so a new pod would wait for the old one and the old one for the new one; use kind StatefulSet, or rollout.strategy Recreate
+{{ $path }}: only one node can mount it, so the old and the new pod would wait for each other
+{{- print "; use kind StatefulSet, or rollout.strategy Recreate" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -223,54 +251,69 @@
 {{- $scaling := $component.scaling -}}
 {{- if $scaling.enabled -}}
 {{- if gt (int $scaling.min) (int $scaling.max) }}
-{{ .at }}.scaling: min ({{ $scaling.min }}) is more than max ({{ $scaling.max }})
+{{ .path }}.scaling: min ({{ $scaling.min }}) is more than max ({{ $scaling.max }})
 {{- end -}}
 {{- if not (or $scaling.cpu $scaling.memory $scaling.metrics) }}
-{{ .at }}.scaling: it needs cpu, memory or metrics to scale by
+{{ .path }}.scaling: set cpu, memory or metrics to scale by
 {{- end -}}
 {{- range $resource := list "cpu" "memory" -}}
 {{- if and (get $scaling $resource) (not (dig "requests" $resource "" $component.resources)) }}
-{{ $.at }}.scaling.{{ $resource }}: it is a part of resources.requests.{{ $resource }}, which is not set
+{{ $.path }}.scaling.{{ $resource }}: it needs resources.requests.{{ $resource }}; set that
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $budget := $component.disruptionBudget -}}
-{{- $fewest := int (include "platform.component.fewest" .) -}}
-{{- if and $budget.enabled (gt $fewest 1) -}}
+{{- $replicas := int (include "platform.component.minReplicas" .) -}}
+{{- if and $budget.enabled (gt $replicas 1) -}}
 {{- if hasKey $budget "minAvailable" -}}
-{{- $least := toString $budget.minAvailable -}}
-{{- if or (eq $least "100%") (and (not (hasSuffix "%" $least)) (ge (int $budget.minAvailable) $fewest)) }}
-{{ .at }}.disruptionBudget.minAvailable: {{ $least }} of {{ $fewest }} pods would block every drain of a node
+{{- $count := toString $budget.minAvailable -}}
+{{- $all := and (not (hasSuffix "%" $count)) (ge (int $budget.minAvailable) $replicas) -}}
+{{- if or (eq $count "100%") $all }}
+{{ .path }}.disruptionBudget.minAvailable: {{ $count }} of {{ $replicas }} pods block every drain
 {{- end -}}
 {{- else if has (toString $budget.maxUnavailable) (list "0" "0%") }}
-{{ .at }}.disruptionBudget.maxUnavailable: 0 would block every drain of a node
+{{ .path }}.disruptionBudget.maxUnavailable: 0 blocks every drain
 {{- end -}}
 {{- end -}}
+{{- include "platform.validate.component.rollout" . -}}
+{{- end -}}
+
+{{- define "platform.validate.component.rollout" -}}
+{{- $component := .component -}}
 {{- $rollout := $component.rollout -}}
-{{- $strategies := ternary (list "RollingUpdate" "OnDelete") (list "RollingUpdate" "Recreate") (eq $component.kind "StatefulSet") -}}
+{{- $deployment := eq $component.kind "Deployment" -}}
+{{- $strategies := list "RollingUpdate" (ternary "Recreate" "OnDelete" $deployment) -}}
 {{- if not (has $rollout.strategy $strategies) }}
-{{ .at }}.rollout.strategy: a {{ $component.kind }} has {{ join " or " $strategies }}
+{{ .path }}.rollout.strategy: a {{ $component.kind }} has {{ join " or " $strategies }}
 {{- end -}}
-{{- if and (eq $component.kind "Deployment") (eq $rollout.strategy "RollingUpdate") -}}
-{{- if and (has (toString $rollout.maxSurge) (list "0" "0%")) (has (toString $rollout.maxUnavailable) (list "0" "0%")) }}
-{{ .at }}.rollout: maxSurge and maxUnavailable are both 0, so no pod could ever be replaced
+{{- if $deployment -}}
+{{- $zero := list "0" "0%" -}}
+{{- $surges := not (has (toString $rollout.maxSurge) $zero) -}}
+{{- $shrinks := not (has (toString $rollout.maxUnavailable) $zero) -}}
+{{- if and (eq $rollout.strategy "RollingUpdate") (not (or $surges $shrinks)) }}
+{{ .path }}.rollout: maxSurge and maxUnavailable are both 0, so no pod could be replaced
+{{- end -}}
+{{- $deadline := int $rollout.progressDeadlineSeconds -}}
+{{- if ge (int $rollout.minReadySeconds) $deadline }}
+{{ .path }}.rollout.minReadySeconds: it is not less than progressDeadlineSeconds ({{ $deadline }})
 {{- end -}}
 {{- end -}}
-{{- if and (eq $component.kind "Deployment") (ge (int $rollout.minReadySeconds) (int $rollout.progressDeadlineSeconds)) }}
-{{ .at }}.rollout.minReadySeconds: it must be less than progressDeadlineSeconds ({{ $rollout.progressDeadlineSeconds }})
-{{- end -}}
-{{- if and $component.shutdown.linger (not $component.variables.linger) (not $component.lifecycle.preStop) -}}
-{{- if not (semverCompare ">=1.30.0-0" .root.Capabilities.KubeVersion.Version) }}
-{{ .at }}.shutdown.linger: Kubernetes can sleep before it stops an app from 1.30 on, this one is {{ .root.Capabilities.KubeVersion.Version }}; give variables.linger or lifecycle.preStop
+{{- $kubernetes := .root.Capabilities.KubeVersion.Version -}}
+{{- $sleeps := and $component.shutdown.linger (not $component.variables.linger) -}}
+{{- if and $sleeps (not $component.lifecycle.preStop) -}}
+{{- if not (semverCompare ">=1.30.0-0" $kubernetes) }}
+{{ .path }}.shutdown.linger: it needs Kubernetes 1.30, and this is {{ $kubernetes }}
+{{- print "; set variables.linger or lifecycle.preStop" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- define "platform.validate.component.relations" -}}
+{{- define "platform.validate.component.peers" -}}
 {{- range $direction := list "from" "to" -}}
-{{- range $other := get $.component.networkPolicy $direction -}}
-{{- if not (hasKey $.components $other) }}
-{{ $.at }}.networkPolicy.{{ $direction }}: there is no component {{ $other }} ({{ keys $.components | sortAlpha | join ", " }})
+{{- range $peer := get $.component.networkPolicy $direction -}}
+{{- if not (hasKey $.components $peer) }}
+{{ $.path }}.networkPolicy.{{ $direction }}: there is no component {{ $peer }}
+{{- printf " (%s)" (keys $.components | sortAlpha | join ", ") }}
 {{- end -}}
 {{- end -}}
 {{- end -}}

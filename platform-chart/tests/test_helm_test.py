@@ -267,11 +267,15 @@ def test_the_token_is_sent(
 @pytest.mark.parametrize(
     ("post", "get", "said"),
     [
-        ([(401, {"error": "no token"})], [(200, STORED)], "POST /deployments: wanted 202, got 401"),
+        (
+            [(401, {"error": "no token"})],
+            [(200, STORED)],
+            "POST /deployments: expected 202, got 401",
+        ),
         (
             [ACCEPTED, (202, {"id": "other"})],
             [(200, STORED)],
-            "the same POST again: another answer",
+            "the same POST again: another response",
         ),
         (
             [ACCEPTED],
@@ -298,7 +302,7 @@ def test_an_event_that_is_never_stored_fails(
 ) -> None:
     monkeypatch.setenv("TIMEOUT", "0")
     assert send(ledger, post=[ACCEPTED], get=[(404, {"error": "not stored"})]) == 1
-    assert f"FAILED  GET /deployments/{EVENT_ID}: wanted 200, got 404" in capsys.readouterr().out
+    assert f"FAILED  GET /deployments/{EVENT_ID}: expected 200, got 404" in capsys.readouterr().out
 
 
 # The script about TLS: its port is 443, so no server of ours can be asked: what is tested is how outcomes are

@@ -140,7 +140,7 @@ def test_every_listener_but_the_probes_knows_how_to_log_in(pod: Pod) -> None:
 def test_a_password_that_cannot_be_written_is_refused(pod: Pod, password: str) -> None:
     result = pod.start(**SECRETS | {"BROKER_PASSWORD": password})
     assert result.returncode == 1
-    assert "the password in BROKER_PASSWORD is empty or has other characters than" in result.stderr
+    assert "the password in BROKER_PASSWORD is empty or has characters other than" in result.stderr
     assert not (pod.home / "commands").exists()
 
 

@@ -189,7 +189,7 @@ def test_it_stays_ready_while_another_one_is_away() -> None:
 
 def test_it_is_not_ready_before_the_cluster_counts_on_it() -> None:
     answer = metadata([0, 2], {"a": [([0, 2], [0, 2])]})
-    said = "the cluster does not count on this broker yet\n"
+    said = "the cluster does not know this broker yet\n"
     assert ready({DESCRIBE_QUORUM: quorum(0), METADATA: answer}) == (1, said)
 
 
@@ -197,7 +197,7 @@ def test_an_answer_cut_short_is_not_ready() -> None:
     answer = metadata([0, 1, 2], {"a": [IN_SYNC]})[:-6]
     status, said = ready({DESCRIBE_QUORUM: quorum(0), METADATA: answer})
     assert status == 1
-    assert "the answer about the cluster cannot be read" in said
+    assert "the response about the cluster cannot be read" in said
 
 
 def test_a_broker_that_listens_to_nobody_is_not_ready() -> None:
@@ -243,7 +243,7 @@ def test_it_leaves_when_its_time_is_up(tmp_path: Path) -> None:
     with broker({DESCRIBE_QUORUM: quorum(0), METADATA: metadata([0, 1], {})}) as asked:
         result = state(asked.port, "wait", "0", OUTPUT=str(output))
     assert result.returncode == 0
-    assert output.read_text() == "kafka: leaving though after 0 s still: 2 of 3 brokers are there\n"
+    assert output.read_text() == "kafka: stopping after 0 s although: 2 of 3 brokers are up\n"
 
 
 def test_it_leaves_once_the_others_are_back() -> None:

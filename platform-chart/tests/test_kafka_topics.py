@@ -119,7 +119,7 @@ def test_nothing_is_done_when_all_is_as_wanted(cluster: Cluster) -> None:
         "minimum 1\ntopic deployments 3 1\nset deployments retention.ms=-1\n", topics=there
     )
     assert cluster.changes == []
-    assert said == "topics: as wanted\n"
+    assert said == "topics: up to date\n"
 
 
 def test_a_topic_is_not_taken_for_one_whose_name_begins_the_same(cluster: Cluster) -> None:
@@ -136,13 +136,13 @@ def test_partitions_are_added_and_never_taken_away(cluster: Cluster) -> None:
     (cluster.home / "commands").unlink()
     said = cluster.run("topic deployments 2 1\n", topics=DEPLOYMENTS + "\n")
     assert cluster.changes == []
-    assert "deployments keeps its 3 partitions" in said
+    assert "deployments keeps 3 partitions, 2 requested" in said
 
 
 def test_copies_are_only_reported(cluster: Cluster) -> None:
     said = cluster.run("topic deployments 3 3\n", topics=DEPLOYMENTS + "\n")
     assert cluster.changes == []
-    assert "deployments keeps its 1 copies, and 3 are wanted" in said
+    assert "deployments keeps 1 copies, 3 requested" in said
 
 
 def test_a_setting_that_differs_is_changed(cluster: Cluster) -> None:

@@ -37,7 +37,7 @@ def notes(values: Mapping[str, Any] | None = None) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.replace("\\\n", "").splitlines()]
     return [shlex.split(line) for line in lines if line.startswith(("kubectl ", "curl ", "helm "))]
 
 
@@ -94,7 +94,7 @@ def test_without_tls_there_is_no_curl() -> None:
 
 def test_where_the_worker_may_run_and_how_a_node_is_labelled() -> None:
     text = notes()
-    assert "async-worker runs only on nodes with shipay.com.br/capacity-type=ondemand" in text
+    assert "has the label shipay.com.br/capacity-type=ondemand: async-worker\n" in text
     assert "\n  kubectl label node NODE shipay.com.br/capacity-type=ondemand" in text
     assert "kubectl get nodes --selector shipay.com.br/capacity-type=ondemand" in text
 
@@ -103,7 +103,7 @@ def test_components_that_need_the_same_nodes_are_named_together() -> None:
     text = notes(
         {"components": {"api-rest": {"capacityType": {"prefer": None, "require": "ondemand"}}}}
     )
-    assert "api-rest, async-worker run only on nodes with" in text
+    assert "capacity-type=ondemand: api-rest, async-worker\n" in text
     assert text.count("kubectl label node") == 1
 
 
@@ -120,7 +120,7 @@ def test_the_tests_are_named_where_there_are_some(enabled: bool) -> None:  # noq
 
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_a_login_without_tls_is_warned_of(encrypted: bool) -> None:  # noqa: FBT001
-    told = "kafka.tls.enabled encrypts it" in notes(
+    told = "set kafka.tls.enabled" in notes(
         {"kafka": {"auth": {"enabled": True}, "tls": {"enabled": encrypted}}}
     )
     assert told is not encrypted

@@ -19,37 +19,37 @@ OFF = {"enabled": False}
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"existingSecret": "x"},
-        "tls: the certificate would come from existingSecret and selfSigned;",
+        "tls: existingSecret and selfSigned are set; keep one",
     ),
     (
         {"certManager": CERT_MANAGER},
-        "tls: the certificate would come from certManager and selfSigned;",
+        "tls: certManager and selfSigned are set; keep one",
     ),
     (
         {"existingSecret": "x", "certManager": CERT_MANAGER, "selfSigned": OFF},
-        "tls: the certificate would come from existingSecret and certManager;",
+        "tls: existingSecret and certManager are set; keep one",
     ),
-    ({"selfSigned": OFF}, "tls: web should speak TLS, but no certificate is named;"),
+    ({"selfSigned": OFF}, "tls: no certificate for web;"),
     (
         {"certManager": {"enabled": True}, "selfSigned": OFF},
-        "tls.certManager.issuerRef.name: cert-manager has to know",
+        "tls.certManager.issuerRef.name: it is empty",
     ),
     (
         {
             "certManager": CERT_MANAGER | {"duration": "24h", "renewBefore": "24h"},
             "selfSigned": OFF,
         },
-        "tls.certManager.renewBefore: 24h is not shorter than the duration, 24h;",
+        "tls.certManager.renewBefore: 24h is not less than duration (24h)",
     ),
     (
         {"selfSigned": {"days": 30, "renewBeforeDays": 30}},
-        "tls.selfSigned.renewBeforeDays: 30 is not less than days, 30;",
+        "tls.selfSigned.renewBeforeDays: 30 is not less than days (30)",
     ),
     (
         {"selfSigned": {"days": 300, "renewBeforeDays": 65, "caDays": 365}},
         "tls.selfSigned.caDays: 365 is not more than",
     ),
-    ({"publicCA": True}, "tls.publicCA: nobody knows the CA of a self-signed certificate;"),
+    ({"publicCA": True}, "tls.publicCA: the CA of a self-signed certificate is not public;"),
 ]
 
 
@@ -63,7 +63,7 @@ def test_a_mistake_about_the_certificate(tls: dict[str, Any], said: str) -> None
     [
         (
             {"tls": {"enabled": True}},
-            "components.web.tls.backendPort: the proxy has to know where the app listens;",
+            "components.web.tls.backendPort: it is empty;",
         ),
         (
             {"tls": {"enabled": True, "backendPort": "htp"}},
@@ -71,19 +71,12 @@ def test_a_mistake_about_the_certificate(tls: dict[str, Any], said: str) -> None
         ),
         (
             {"ports": {"http": 8443}},
-            "components.web.tls.backendPort: the proxy itself listens on 8443",
+            "components.web.tls.backendPort: the proxy listens on 8443",
         ),
     ],
 )
 def test_a_mistake_about_a_component_with_tls(component: dict[str, Any], said: str) -> None:
     assert f"\n\none mistake in the values:\n\n  - {said}" in fails(alone(**(TLS | component)))
-
-
-@pytest.mark.parametrize("name", ["tls", "ca", "ca-key", "proxy"])
-def test_a_component_may_not_be_called_as_objects_of_the_chart_are(name: str) -> None:
-    assert f"- components.{name}: the chart's own objects are called so" in fails(
-        alone(name, **TLS)
-    )
 
 
 def test_the_limits_themselves_are_no_mistake() -> None:

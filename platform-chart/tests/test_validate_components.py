@@ -14,7 +14,7 @@ SCALED = {"enabled": True}
 API = "components.api-rest"
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"image": {}}, "web.image.repository: an image is needed"),
+    ({"image": {}}, "web.image.repository: it is empty; name an image"),
     ({"image": {"repository": "web"}}, "web.image: it has neither a tag nor a digest"),
     (
         {"capacityType": {"prefer": "spot", "require": "spot"}},
@@ -27,14 +27,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"ports": {"a": 80, "b": {"port": 80}}}, "web.ports: a and b are both 80/TCP"),
     (
         {"probes": {"liveness": {"periodSeconds": 5}}},
-        "web.probes.liveness: it needs exactly one of httpGet",
+        "web.probes.liveness: it has none; set exactly one of httpGet, tcpSocket, exec, grpc",
     ),
     (
         {
             "ports": {"a": 80},
             "probes": {"liveness": {"tcpSocket": {"port": 80}, "exec": {"command": ["x"]}}},
         },
-        "has tcpSocket and exec",
+        "it has tcpSocket and exec; set exactly one",
     ),
     (
         {"ports": {"http": 80}, "probes": {"readiness": {"httpGet": {"port": "htp"}}}},
@@ -52,7 +52,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"metrics": {"port": "metrics"}},
         "web.metrics.port: metrics is none of the component's ports (none)",
     ),
-    ({"service": {"enabled": True}}, "web.service: there is no port to serve"),
+    ({"service": {"enabled": True}}, "web.service: it has no ports"),
     (
         {**WEB, "service": {"enabled": True, "ports": {"web": 80}}},
         "web.service.ports.web: web is none of the component's ports (http)",
@@ -73,7 +73,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**WEB, "kind": "StatefulSet", "service": {"enabled": True, "ports": {"http": 8080}}},
-        "web.service.ports.http: a headless Service cannot lead from 8080 to 80",
+        "web.service.ports.http: a headless Service cannot map 8080 to 80",
     ),
     (
         {**WEB, "service": {"enabled": True, "headless": True, "type": "NodePort"}},
@@ -81,76 +81,79 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"secrets": {"A": {"key": "a"}}},
-        "web.secrets.A: it needs exactly one of secret, value and from, and has none",
+        "web.secrets.A: it has none; set exactly one of secret, value, from",
     ),
-    ({"secrets": {"A": {"secret": "s", "value": "v"}}}, "web.secrets.A: it needs exactly one of"),
-    ({"secrets": {"A": {"from": "store"}}}, "web.secrets.A: the chart makes no A for store"),
+    ({"secrets": {"A": {"secret": "s", "value": "v"}}}, "web.secrets.A: it has secret and value;"),
+    ({"secrets": {"A": {"from": "store"}}}, "web.secrets.A: store has no secret A by value"),
     ({"secrets": {"A": {"value": "v"}}, "env": {"A": "a"}}, "web.secrets.A: A is also in env"),
     (
         {"variables": {"linger": "DELAY"}, "env": {"DELAY": "5"}},
-        "web.env.DELAY: it comes from components.web.shutdown.linger",
+        "web.env.DELAY: set components.web.shutdown.linger instead",
     ),
     (
         {"variables": {"drain": "DRAIN"}, "config": {"DRAIN": "5"}},
-        "web.config.DRAIN: it comes from components.web.shutdown.drain",
+        "web.config.DRAIN: set components.web.shutdown.drain instead",
     ),
-    ({"volumes": {"v": {"mountPath": "/v"}}}, "web.volumes.v: it needs exactly one of emptyDir"),
+    (
+        {"volumes": {"v": {"mountPath": "/v"}}},
+        "web.volumes.v: it has none; set exactly one of emptyDir",
+    ),
     (
         {"volumes": {"v": {"mountPath": "/v", "secret": "a", "claim": "b"}}},
-        "and has secret and claim",
+        "it has secret and claim;",
     ),
     (
         {"volumes": {"v": {"secret": "a"}}},
-        "web.volumes.v.mountPath: where it is to appear is needed",
+        "web.volumes.v.mountPath: it is empty",
     ),
     (
         {"volumes": {"v": {"mountPath": TMP, "secret": "a"}}},
-        "web.volumes.v.mountPath: volumes.tmp is at /tmp already",
+        "web.volumes.v.mountPath: volumes.tmp is also at /tmp",
     ),
     (
         {"kind": "StatefulSet", "claims": {"tmp": {"mountPath": "/v", "size": 1}}},
-        "web.volumes.tmp: there is a claim of this name, too",
+        "web.volumes.tmp: a claim has this name too",
     ),
     (
         {"kind": "StatefulSet", "claims": {"data": {"mountPath": TMP, "size": 1}}},
-        "web.claims.data.mountPath: volumes.tmp is at /tmp already",
+        "web.claims.data.mountPath: volumes.tmp is also at /tmp",
     ),
     (
         {"kind": "StatefulSet", "claims": {"data": {"size": 1}}},
-        "web.claims.data.mountPath: where it is to appear",
+        "web.claims.data.mountPath: it is empty",
     ),
     (
         {"kind": "StatefulSet", "claims": {"data": {"mountPath": "/d"}}},
-        "web.claims.data: it needs either size or existingClaim",
+        "web.claims.data: set either size or existingClaim",
     ),
     (
         {"claims": {"data": CLAIM}},
-        "web.claims.data: one node at a time can have it, so a new pod would wait",
+        "web.claims.data: only one node can mount it, so the old and the new pod",
     ),
     (
         {"claims": {"data": CLAIM}, "replicas": 2, "rollout": {"strategy": "Recreate"}},
-        "web.claims.data: one node at a time can have it, and the Deployment has more than one pod",
+        "web.claims.data: only one node can mount it, and the Deployment has several",
     ),
     ({"scaling": {**SCALED, "min": 4, "max": 3}}, "web.scaling: min (4) is more than max (3)"),
     (
         {"scaling": {**SCALED, "cpu": None}},
-        "web.scaling: it needs cpu, memory or metrics to scale by",
+        "web.scaling: set cpu, memory or metrics to scale by",
     ),
     (
         {"scaling": SCALED, "resources": {"requests": {"cpu": None}}},
-        "web.scaling.cpu: it is a part of resources.requests.cpu, which is not set",
+        "web.scaling.cpu: it needs resources.requests.cpu",
     ),
     (
         {"replicas": 2, "disruptionBudget": {"minAvailable": 2}},
-        "web.disruptionBudget.minAvailable: 2 of 2 pods would block every drain of a node",
+        "web.disruptionBudget.minAvailable: 2 of 2 pods block every drain",
     ),
     (
         {"replicas": 2, "disruptionBudget": {"minAvailable": "100%"}},
-        "100% of 2 pods would block every drain",
+        "100% of 2 pods block every drain",
     ),
     (
         {"replicas": 2, "disruptionBudget": {"maxUnavailable": 0}},
-        "web.disruptionBudget.maxUnavailable: 0 would block every drain",
+        "web.disruptionBudget.maxUnavailable: 0 blocks every drain",
     ),
     (
         {"kind": "StatefulSet", "rollout": {"strategy": "Recreate"}},
@@ -166,7 +169,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"rollout": {"minReadySeconds": 300}},
-        "web.rollout.minReadySeconds: it must be less than progressDeadlineSeconds (300)",
+        "web.rollout.minReadySeconds: it is not less than progressDeadlineSeconds (300)",
     ),
     ({"networkPolicy": {"to": ["store"]}}, "web.networkPolicy.to: there is no component store ("),
     (
@@ -195,13 +198,13 @@ def test_a_mistake_is_named(number: int, message: str) -> None:
     [
         (
             {"service": {"ports": {"http": 80}}},
-            f"{API}.service.ports: with tls.enabled the Service has port 443 alone",
+            f"{API}.service.ports: with tls.enabled the Service has port 443 only",
         ),
         (
             {"service": {"headless": True}},
             f"{API}.service.headless: a headless Service has type ClusterIP and no TLS",
         ),
-        ({"service": {"enabled": False}}, f"{API}.tls.enabled: TLS is for a Service"),
+        ({"service": {"enabled": False}}, f"{API}.tls.enabled: TLS needs a Service"),
     ],
 )
 def test_a_mistake_with_tls_is_named(values: dict[str, Any], message: str) -> None:
@@ -231,17 +234,23 @@ def test_a_name_is_short_enough_for_what_is_made_of_it(kind: str, longest: int) 
     assert f"has {longest + 1} characters, and a {kind}'s name may have {longest}" in said
 
 
-def test_the_names_of_the_charts_own_parts_are_taken() -> None:
-    values = {"components": {"kafka": {"image": {"repository": "k", "tag": "1"}}}}
-    assert "components.kafka: the chart's own kafka has this name" in fails(values)
+def test_no_component_has_the_name_of_an_object_of_the_chart() -> None:
+    reserved = [
+        *("kafka", "kafka-headless", "kafka-topics"),
+        *("database", "database-headless", "database-reader"),
+        *("tls", "ca", "ca-key", "proxy"),
+    ]
+    image = {"repository": "web", "tag": "1"}
+    message = fails({"components": {name: {"image": image} for name in reserved}})
+    for name in reserved:
+        assert f"components.{name}: the chart has objects of this name" in message
+    render({"kafka": {"enabled": False}} | alone("kafka"))
 
 
 def test_a_sleep_before_the_end_needs_a_kubernetes_that_can_sleep() -> None:
     values = alone(shutdown={"linger": 5})
     assert render(values, kube_version="1.30.0")
-    with pytest.raises(
-        AssertionError, match=r"web\.shutdown\.linger: Kubernetes can sleep .* from 1\.30 on"
-    ):
+    with pytest.raises(AssertionError, match=r"web\.shutdown\.linger: it needs Kubernetes 1\.30"):
         render(values, kube_version="1.29.4")
 
 

@@ -1,7 +1,7 @@
-"""A helm test: an event posted to the API gets through Kafka and the worker into the table, once, also when it is posted twice.
+"""Test for `helm test`: an event is stored exactly once, also if it is posted twice.
 
-Run as `python3 event.py HOST COMPONENT VERSION ENVIRONMENT`; CA_FILE names the CA's certificate, TOKEN is a bearer
-token, TIMEOUT how many seconds the event may take.
+Run as `python3 event.py HOST COMPONENT VERSION ENVIRONMENT`. CA_FILE is the path of the CA's
+certificate, TOKEN a bearer token, TIMEOUT the seconds until the event must be stored.
 """
 # ruff: noqa: INP001, S310, T201  a script, whose output is its report
 
@@ -17,12 +17,11 @@ import urllib.request
 import uuid
 
 PAUSE = 1.0
-CLIENT_ERROR = 4
 
 
 def main(host: str, component: str, version: str, environment: str) -> int:
-    """Post an event, post it again, read it back; print each step."""
-    deadline = time.monotonic() + float(os.environ.get("TIMEOUT", "90"))
+    """Post an event twice and read it, print each step and return the exit code."""
+    client = Client(host)
     event = {
         "component": component,
         "version": version,
@@ -31,62 +30,69 @@ def main(host: str, component: str, version: str, environment: str) -> int:
         "stage": "verify",
         "status": "succeeded",
     }
-    key = str(uuid.uuid4())
-    first = ask(deadline, host, "/deployments", 202, event, key)
-    print(f"passed  POST /deployments: 202, id {first['id']}, Idempotency-Key {key}")
-    again = ask(deadline, host, "/deployments", 202, event, key)
-    if again != first:
-        print(f"FAILED  the same POST again: another answer, {again}")
+    first = client.request("/deployments", 202, event)
+    path = f"/deployments/{first['id']}"
+    print(f"passed  POST /deployments: 202, id {first['id']}, Idempotency-Key {client.key}")
+    second = client.request("/deployments", 202, event)
+    if second != first:
+        print(f"FAILED  the same POST again: another response, {second}")
         return 1
-    print("passed  the same POST again: the same answer")
-    began = time.monotonic()
-    stored = ask(deadline, host, f"/deployments/{first['id']}", 200)
-    differing = {name: stored.get(name) for name in event if stored.get(name) != event[name]}
-    if differing:
-        print(f"FAILED  GET /deployments/{first['id']}: other fields than were posted: {differing}")
+    print("passed  the same POST again: the same response")
+    start = time.monotonic()
+    stored = client.request(path, 200)
+    changed = {name: stored.get(name) for name in event if stored.get(name) != event[name]}
+    if changed:
+        print(f"FAILED  GET {path}: other fields than were posted: {changed}")
         return 1
-    print(
-        f"passed  GET /deployments/{first['id']}: stored {time.monotonic() - began:.1f} s later, as it was posted"
-    )
+    print(f"passed  GET {path}: stored {time.monotonic() - start:.1f} s later, as it was posted")
     return 0
 
 
-def ask(
-    deadline: float,
-    host: str,
-    path: str,
-    wanted: int,
-    event: dict[str, str] | None = None,
-    key: str = "",
-) -> dict[str, object]:
-    """Ask until the answer is the one that is wanted; a platform that has just started may need a moment."""
-    headers = {"Accept": "application/json"}
-    if token := os.environ.get("TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
-    if event is not None:
-        headers |= {"Content-Type": "application/json", "Idempotency-Key": key}
-    body = None if event is None else json.dumps(event).encode()
-    context = ssl.create_default_context(cafile=os.environ.get("CA_FILE"))
-    while True:
-        request = urllib.request.Request(f"https://{host}{path}", body, headers)
+class Client:
+    """Sends requests until a deadline; a platform that has just started may need some time."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.key = str(uuid.uuid4())
+        self.deadline = time.monotonic() + float(os.environ.get("TIMEOUT", "90"))
+        self.context = ssl.create_default_context(cafile=os.environ.get("CA_FILE"))
+
+    def request(
+        self, path: str, expected: int, event: dict[str, str] | None = None
+    ) -> dict[str, object]:
+        """Return the body of the first response with the expected status."""
+        headers = {"Accept": "application/json"}
+        if token := os.environ.get("TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
+        body = None
+        if event is not None:
+            headers |= {"Content-Type": "application/json", "Idempotency-Key": self.key}
+            body = json.dumps(event).encode()
+        request = urllib.request.Request(f"https://{self.host}{path}", body, headers)
+        while True:
+            status, text = self.send(request)
+            if status == expected:
+                answer: dict[str, object] = json.loads(text)
+                return answer
+            # Other 4xx than these two do not change on a retry.
+            permanent = 400 <= status < 500 and status not in (404, 429)  # noqa: PLR2004  HTTP's
+            if permanent or time.monotonic() > self.deadline:
+                print(
+                    f"FAILED  {request.get_method()} {path}: expected {expected}, "
+                    f"got {status or 'no response'}: {text[:500]}"
+                )
+                sys.exit(1)
+            time.sleep(PAUSE)
+
+    def send(self, request: urllib.request.Request) -> tuple[int, str]:
+        """Return status and body of a response; status 0 and the error if there is none."""
         try:
-            with urllib.request.urlopen(request, timeout=15, context=context) as answer:
-                status, text = answer.status, answer.read().decode()
+            with urllib.request.urlopen(request, timeout=15, context=self.context) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
-            status, text = error.code, error.read().decode(errors="replace")
+            return error.code, error.read().decode(errors="replace")
         except OSError as error:
-            status, text = 0, str(error)
-        if status == wanted:
-            answered: dict[str, object] = json.loads(text)
-            return answered
-        # 4xx but for 404 and 429: asking again changes nothing.
-        hopeless = status // 100 == CLIENT_ERROR and status not in (404, 429)
-        if hopeless or time.monotonic() > deadline:
-            print(
-                f"FAILED  {request.get_method()} {path}: wanted {wanted}, got {status or 'no answer'}: {text[:500]}"
-            )
-            sys.exit(1)
-        time.sleep(PAUSE)
+            return 0, str(error)
 
 
 if __name__ == "__main__":

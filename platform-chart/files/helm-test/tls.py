@@ -1,6 +1,7 @@
-"""A helm test: every name of the Service is served by a certificate that the CA vouches for, and what is not safe is refused.
+"""Test for `helm test`: TLS works by every name of the Service, and insecure clients are refused.
 
-Run as `python3 tls.py HOST…`; CA_FILE names the CA's certificate, none: one that everybody knows.
+Run as `python3 tls.py HOST…`. CA_FILE is the path of the CA's certificate; without it the CA is a
+public one.
 """
 # ruff: noqa: INP001, T201  a script, whose output is its report
 
@@ -19,24 +20,28 @@ TIMEOUT = 10.0
 OLD_VERSIONS = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)
 
 
+class CheckError(Exception):
+    """A check failed."""
+
+
 def main(hosts: list[str]) -> int:
-    """Make every check, print what came of each, and return how many failed."""
+    """Run every check, print its result and return the number of failures."""
     failures = 0
-    for what, check in checks(hosts):
+    for name, check in checks(hosts):
         try:
-            seen = check()
-        except (OSError, http.client.HTTPException, AssertionError) as error:
+            result = check()
+        except (OSError, http.client.HTTPException, CheckError) as error:
             failures += 1
-            print(f"FAILED  {what}: {error}")
+            print(f"FAILED  {name}: {error}")
         else:
-            print(f"passed  {what}: {seen}")
+            print(f"passed  {name}: {result}")
     return failures
 
 
 def checks(hosts: list[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield what is checked, and how."""
+    """Yield each check with its name."""
     for host in hosts:
-        yield f"https://{host}/health", partial(answers, host)
+        yield f"https://{host}/health", partial(get_health, host)
     first = hosts[0]
     for version in OLD_VERSIONS:
         yield f"{version.name} is refused", partial(refuses_version, first, version)
@@ -45,8 +50,8 @@ def checks(hosts: list[str]) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "a client without the CA", partial(refuses_authority, first)
 
 
-def trusting() -> ssl.SSLContext:
-    """Return what a careful client verifies with."""
+def verified() -> ssl.SSLContext:
+    """Return the context of a client that trusts the CA."""
     return ssl.create_default_context(cafile=os.environ.get("CA_FILE"))
 
 
@@ -59,9 +64,9 @@ def handshake(context: ssl.SSLContext, host: str, name: str) -> str:
         return str(secured.version())
 
 
-def answers(host: str) -> str:
-    """Ask over verified TLS."""
-    connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=trusting())
+def get_health(host: str) -> str:
+    """Send a request by verified TLS."""
+    connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=verified())
     try:
         connection.request("GET", "/health")
         assert isinstance(connection.sock, ssl.SSLSocket)  # noqa: S101  for the type
@@ -70,51 +75,45 @@ def answers(host: str) -> str:
     finally:
         connection.close()
     if status != http.client.OK:
-        message = f"HTTP {status}"
-        raise AssertionError(message)
+        raise CheckError(f"HTTP {status}")
     return f"{version}, verified, HTTP {status}"
 
 
 def refuses_version(host: str, version: ssl.TLSVersion) -> str:
-    """Offer one old version alone; it has to be the server that refuses it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
-    if authority := os.environ.get("CA_FILE"):
-        context.load_verify_locations(authority)
-    # OpenSSL itself offers so little only at the lowest security level.
+    """Offer only an old version, which the server must refuse."""
+    context = verified()
+    # OpenSSL offers old versions only at the lowest security level.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
     try:
-        spoken = handshake(context, host, host)
+        actual = handshake(context, host, host)
     except ssl.SSLError as error:
         if "ALERT_PROTOCOL_VERSION" not in str(error.reason):
             raise
-        return "the server said so"
-    message = f"the server speaks {spoken}"
-    raise AssertionError(message)
+        return "refused by the server"
+    raise CheckError(f"the server accepts {actual}")
 
 
 def refuses_name(host: str) -> str:
-    """Ask the same server by another name."""
-    return unverified(trusting(), host, "elsewhere.example")
+    """Connect by a name that the certificate does not have."""
+    return unverified(verified(), host, "elsewhere.example")
 
 
 def refuses_authority(host: str) -> str:
-    """Ask with the CAs that everybody knows, of which the one in question is none."""
+    """Connect with the public CAs only."""
     return unverified(ssl.create_default_context(), host, host)
 
 
 def unverified(context: ssl.SSLContext, host: str, name: str) -> str:
-    """Connect; the client has to find the certificate wrong."""
+    """Connect; the client must reject the certificate."""
     try:
         handshake(context, host, name)
     except ssl.SSLCertVerificationError as error:
         return f"refused, {error.verify_message}"
-    message = "the client took the certificate"
-    raise AssertionError(message)
+    raise CheckError("the client accepted the certificate")
 
 
 if __name__ == "__main__":
-    # That the old versions should not be used is what is tested.
+    # The old versions are deprecated; this is a test that the server refuses them.
     warnings.simplefilter("ignore", DeprecationWarning)
     sys.exit(min(main(sys.argv[1:]), 1))

@@ -1,13 +1,14 @@
-{{/* Says "true" where there is something to test: the component is there, and speaks TLS. (root) */}}
+{{/* Prints "true" if the component to test exists and has TLS. (root) */}}
 {{- define "platform.tests.enabled" -}}
-{{- if and .Values.tests.enabled (has .Values.tests.component (include "platform.tls.components" . | fromJsonArray)) -}}
+{{- $components := include "platform.tls.components" . | fromJsonArray -}}
+{{- if and .Values.tests.enabled (has .Values.tests.component $components) -}}
 true
 {{- end -}}
 {{- end -}}
 
 {{/*
-A pod of `helm test`: it runs a script of files/helm-test and ends. It stays until the next test, so that its log can be read.
-dict root name weight script args
+A pod of `helm test` that runs a script of files/helm-test. It stays until the next test, so that
+its log can be read. (dict root name weight script args)
 */}}
 {{- define "platform.tests.pod" -}}
 {{- $tests := .root.Values.tests -}}
@@ -28,22 +29,16 @@ metadata:
     helm.sh/hook-delete-policy: before-hook-creation
 spec:
   restartPolicy: Never
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  {{- with .root.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
+  {{- include "platform.podDefaults" .root | nindent 2 }}
   securityContext:
     {{- include "platform.podSecurityContext" (dict "user" 65532) | nindent 4 }}
   containers:
     - name: test
       image: {{ include "platform.image" (dict "image" $image) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      {{- /* The script itself, not a ConfigMap with it: `helm test --logs` takes every hook of the tests for a pod. */}}
-      command: {{ concat (list "python3" "-I" "-u" "-c" (.root.Files.Get (printf "files/helm-test/%s" .script))) .args | toJson }}
+      {{- /* The script is an argument: `helm test --logs` fails if a hook is a ConfigMap. */}}
+      {{- $script := .root.Files.Get (printf "files/helm-test/%s" .script) }}
+      command: {{ concat (list "python3" "-I" "-u" "-c" $script) .args | toJson }}
       env:
         - name: TIMEOUT
           value: {{ $tests.timeout | quote }}
