@@ -17,7 +17,7 @@ from delivery.project.files import ROOT
 from delivery.release.released import Release
 from tests.e2e.cluster import Cluster
 from tests.integration import small
-from tests.jenkins.harness import Approval, Case, Credential, Event, Run, perform
+from tests.jenkins.harness import Approval, Case, Clones, Credential, Event, Run, perform
 from tests.registries import Answer
 
 __all__ = [
@@ -112,10 +112,12 @@ class Pipelines:
                 job=self.project.registry.rpartition("/")[2],
                 number=number,
             ),
-            project=self.project.folder,
-            commit=self.project.git("rev-parse", branch),
-            folder=self.folder / f"build-{number}",
-            environment=self.environment,
+            Clones(
+                self.project.folder,
+                self.project.git("rev-parse", branch),
+                self.folder / f"build-{number}",
+                self.environment,
+            ),
             on_line=self.say,
         )
         return PipelineRun(build, self.folder / f"build-{number}")

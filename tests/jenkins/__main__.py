@@ -1,4 +1,4 @@
-"""`python -m tests.jenkins BRANCH`: what the pipeline does for a branch, a pull request or a tag, step by step."""
+"""`python -m tests.jenkins BRANCH`: the steps of the pipeline for a branch, request or tag."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.jenkins.harness import (
 
 
 def main(argv: list[str]) -> int:
-    """Print the steps, and return the exit code that the build has."""
-    told = _parser().parse_args(argv)
-    ref = _ref(told)
+    """Print the steps, and return the exit code of the build."""
+    options = _parser().parse_args(argv)
+    ref = _ref(options)
     case = Case(
         ref,
         configured(ROOT / "ops/jenkins/values.yaml"),
         decided(ref, files.load_declaration()),
-        approval=Approval(told.approved_by) if told.approved_by else None,
-        source=told.branch,
+        approval=Approval(options.approved_by) if options.approved_by else None,
+        source=options.branch,
     )
     try:
-        (run,) = record([(told.jenkinsfile.read_text(encoding="utf-8"), case)])
+        (run,) = record([(options.jenkinsfile.read_text(encoding="utf-8"), case)])
     except DeliveryError as error:
         _say(f"{error}" + (f" - {error.hint}" if error.hint else ""))
         return REFUSED
@@ -44,23 +44,26 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.jenkins", description=__doc__)
     parser.add_argument(
-        "branch", nargs="?", default="", help="the branch; with --pr the request's own"
+        "branch", nargs="?", default="", help="the branch; with --pr that of the request"
     )
     parser.add_argument("--pr", default="", metavar="N", help="a pull request, by its number")
     parser.add_argument("--tag", default="", metavar="NAME", help="a tag")
     parser.add_argument(
-        "--approved-by", default="", metavar="NAME", help="who approves; without it nobody does"
+        "--approved-by",
+        default="",
+        metavar="NAME",
+        help="the user who approves; by default nobody does",
     )
     parser.add_argument("--jenkinsfile", type=Path, default=ROOT / "Jenkinsfile")
     return parser
 
 
-def _ref(told: argparse.Namespace) -> Ref:
-    if told.pr:
-        return Ref("pull-request", told.pr)
-    if told.tag:
-        return Ref("tag", told.tag)
-    return Ref("branch", told.branch) if told.branch else Ref("", "")
+def _ref(options: argparse.Namespace) -> Ref:
+    if options.pr:
+        return Ref("pull-request", options.pr)
+    if options.tag:
+        return Ref("tag", options.tag)
+    return Ref("branch", options.branch) if options.branch else Ref("", "")
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
-"""The Jenkinsfile without Jenkins: what it would do for a branch, a request or a tag, and doing it.
+"""The Jenkinsfile without Jenkins: list what it does for a branch, a request or a tag, or do it.
 
-`record` runs nothing and says what would be run, in order; `perform` runs it, in clones, with real shells. What is known of a
-Jenkinsfile is in declarative/: Jenkins' semantics of the part of them that ours uses. Anything else is an error.
+`record` runs nothing and returns the steps in order. `perform` runs them, in clones, with shells.
+declarative/ supports the part of Jenkins that our Jenkinsfile uses; anything else is an error.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "REFUSED",
     "Approval",
     "Case",
+    "Clones",
     "Credential",
     "Event",
     "Run",
@@ -46,7 +47,8 @@ __all__ = [
     "with_tags",
 ]
 
-REFUSED = 64  # the exit code where the file has something that the runner does not know, or Jenkins does not take
+# The exit code for a file that the runner does not support or Jenkins does not accept.
+REFUSED = 64
 _HERE = Path(__file__).parent
 VALUES = _HERE.parent.parent / "ops" / "jenkins" / "values.yaml"
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
@@ -56,90 +58,97 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Credential:
-    """A credential of Jenkins: kind is "string" or "file" (with a value, a file also by its path), or "usernamePassword"."""
+    """A credential of Jenkins."""
 
+    # string, file or usernamePassword.
     kind: str = "string"
+    # Of a string, or the content of a file.
     value: str = "secret"
-    path: str = ""
     username: str = "someone"
     password: str = "secret"
 
 
 @dataclass(frozen=True)
 class Approval:
-    """What is answered where the pipeline asks: somebody approves, or refuses (by is ""). No Approval: nobody answers."""
+    """The answer to the pipeline's input: a user approves, or `by` is empty and it is refused."""
 
     by: str = ""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What one build is started with.
-
-    answers are what commands print that are asked for their output, failures the exit codes of those that fail, lost the
-    command during which the agent goes away. target and source are a pull request's branches.
-    """
+    """The conditions of one build."""
 
     ref: Ref
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    # The output of commands that the pipeline asks for it.
     answers: Mapping[str, str] = field(default_factory=dict)
+    # The exit codes of commands that fail.
     failures: Mapping[str, int] = field(default_factory=dict)
+    # None: nobody answers the input.
     approval: Approval | None = None
+    # The command during which the agent is lost.
     lost: str = ""
+    # The branches of a pull request.
     target: str = "develop"
     source: str = "feature/x"
     job: str = "delivery-platform"
     number: int = 1
 
     def variables(self) -> dict[str, str]:
-        """What a multibranch job tells its build; nothing about a branch where it is none (kind "")."""
+        """The variables that a multibranch job sets; a ref without a kind has none of a branch."""
         name = f"PR-{self.ref.name}" if self.ref.kind == "pull-request" else self.ref.name
         job = f"{self.job}/{quote(name, safe='')}" if self.ref.kind else self.job
         path = "/job/".join(quote(part, safe="") for part in job.split("/", 1))
-        found = {
+        variables = {
             "JOB_NAME": job,
             "BUILD_NUMBER": str(self.number),
             "BUILD_URL": f"https://jenkins.example/job/{path}/{self.number}/",
         }
         if self.ref.kind:
-            found["BRANCH_NAME"] = name
+            variables["BRANCH_NAME"] = name
         if self.ref.kind == "tag":
-            found["TAG_NAME"] = name
+            variables["TAG_NAME"] = name
         if self.ref.kind == "pull-request":
-            found |= {
-                "CHANGE_ID": self.ref.name,
-                "CHANGE_TARGET": self.target,
-                "CHANGE_BRANCH": self.source,
-            }
-        return found
+            variables["CHANGE_ID"] = self.ref.name
+            variables["CHANGE_TARGET"] = self.target
+            variables["CHANGE_BRANCH"] = self.source
+        return variables
+
+
+@dataclass(frozen=True)
+class Clones:
+    """Where `perform` runs a build."""
+
+    # The repository, and its commit.
+    project: Path
+    commit: str
+    # The folder of the workspaces, artifacts and reports.
+    folder: Path
+    # The agents' variables, beside PATH, HOME and the like.
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a build: its result, or the error for which it never began; everything that happened, in order; the exit code.
-
-    log is what a real run printed.
-    """
+    """A finished build."""
 
     result: str
+    # Why the file was refused; then nothing ran.
     error: str
     events: tuple[Event, ...]
     exit: int
+    # The output of `perform`.
     log: str = ""
 
-    def of(self, *what: str) -> list[Event]:
-        """The events of these kinds, in order."""
-        return [event for event in self.events if event["what"] in what]
+    def of(self, *types: str) -> list[Event]:
+        """The events of these types, in order."""
+        return [event for event in self.events if event["type"] in types]
 
     @property
     def commands(self) -> list[str]:
-        """What was run, in order."""
+        """The shell commands, in order."""
         return [event["command"] for event in self.of("sh")]
-
-    @property
-    def stages(self) -> list[str]:
-        """The stages that ran, each with those around it, in the order in which they began."""
-        return [event["stage"] for event in self.of("stage") if not self.skipped(event["stage"])]
 
     def skipped(self, stage: str) -> bool:
         """Whether a stage was skipped."""
@@ -147,65 +156,57 @@ class Run:
 
 
 def answers(decision: Decision) -> dict[str, str]:
-    """What `inv plan --say` prints for a decision."""
-
-    def yes(value: object) -> str:
-        return "true" if value else "false"
-
-    said = {
-        "pushes": yes(decision.pushes),
+    """The output of the `inv plan --say` commands for a decision."""
+    values = {
+        "pushes": json.dumps(bool(decision.pushes)),
         "environment": decision.environment,
-        "approval": yes("approval" in decision.gates),
+        "approval": json.dumps("approval" in decision.gates),
     }
-    return {f"./run inv plan --say {what}": f"{value}\n" for what, value in said.items()}
+    return {f"./run inv plan --say {name}": f"{value}\n" for name, value in values.items()}
 
 
 def decided(ref: Ref, declaration: Declaration) -> dict[str, str]:
-    """What `inv plan --say` prints for a ref."""
+    """The output of the `inv plan --say` commands for a ref."""
     return answers(decide(ref, declaration))
 
 
+def _scripts(values: Path) -> dict[str, str]:
+    """The scripts of Jenkins' configuration in the values of its chart."""
+    loaded = yaml_strict.load(values.read_text(encoding="utf-8"))
+    scripts: dict[str, str] = loaded["controller"]["JCasC"]["configScripts"]
+    return scripts
+
+
 def configured(values: Path) -> dict[str, Credential]:
-    """The credentials that Jenkins is given by the values of its chart: ids and kinds; what they are worth is made up."""
-    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"][
-        "configScripts"
-    ].values()
-    found: dict[str, Credential] = {}
-    for script in scripts:
-        for domain in (
-            (yaml_strict.load(script).get("credentials") or {})
-            .get("system", {})
-            .get("domainCredentials", ())
-        ):
-            for one in domain["credentials"]:
-                ((kind, told),) = one.items()
-                name = told["id"]
-                found[name] = Credential(
-                    kind, value=f"<{name}>", username=f"<{name} user>", password=f"<{name} word>"
-                )
-    return found
+    """The credentials in the values of Jenkins' chart, by id, with invented contents."""
+    script = yaml_strict.load(_scripts(values)["credentials"])
+    (domain,) = script["credentials"]["system"]["domainCredentials"]
+    return {
+        entry["id"]: Credential(
+            kind,
+            value=f"<{entry['id']}>",
+            username=f"<{entry['id']} user>",
+            password=f"<{entry['id']} word>",
+        )
+        for credential in domain["credentials"]
+        for kind, entry in credential.items()
+    }
 
 
 def with_tags(values: Path) -> bool:
-    """Whether the job in the values of Jenkins' chart fetches branches with their tags.
+    """Whether Jenkins' job fetches branches with their tags.
 
     The git plugin leaves tags out (GitSCMSourceDefaults) unless the job has a clone option.
     """
-    scripts = yaml_strict.load(values.read_text(encoding="utf-8"))["controller"]["JCasC"][
-        "configScripts"
-    ]
-    option = re.search(
-        r"^\s*cloneOption \{\s*extension \{(.*?)\}", scripts["job"], re.DOTALL | re.MULTILINE
-    )
+    pattern = r"^\s*cloneOption \{\s*extension \{(.*?)\}"
+    option = re.search(pattern, _scripts(values)["job"], re.DOTALL | re.MULTILINE)
     return bool(option and re.search(r"^\s*noTags false$", option[1], re.MULTILINE))
 
 
 def checkout(project: Path, commit: str, *, tags: bool) -> list[str]:
-    """The commands by which Jenkins' git plugin checks a commit out, into the current folder."""
-    address, refs = (
-        shlex.quote(project.as_uri()),
-        shlex.quote("+refs/heads/*:refs/remotes/origin/*"),
-    )
+    """The commands by which Jenkins' git plugin checks out a commit in the current folder."""
+    address = shlex.quote(project.as_uri())
+    refs = shlex.quote("+refs/heads/*:refs/remotes/origin/*")
     return [
         "git init --quiet .",
         f"git fetch --quiet {'--tags' if tags else '--no-tags'} --force -- {address} {refs}",
@@ -216,40 +217,30 @@ def checkout(project: Path, commit: str, *, tags: bool) -> list[str]:
 
 
 def record(builds: Iterable[tuple[str, Case]]) -> list[Run]:
-    """What each of these builds, a Jenkinsfile's text and a case, would do."""
+    """What each build, a Jenkinsfile's text and a case, would do."""
     texts: dict[str, int] = {}
     runs = [
-        {"text": texts.setdefault(text, len(texts)), "conditions": _conditions(case)}
-        for text, case in list(builds)
+        {"text": texts.setdefault(text, len(texts)), "scenario": _scenario(case)}
+        for text, case in builds
     ]
-    return [
-        _run(one)
-        for one in _ask({"texts": list(texts), "runs": runs, "real": False}, lambda _line: None)
-    ]
+    request = {"texts": list(texts), "runs": runs, "real": False}
+    return [_run(answer) for answer in _ask(request, lambda _line: None)]
 
 
 def perform(
-    text: str,
-    case: Case,
-    *,
-    project: Path,
-    commit: str,
-    folder: Path,
-    environment: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] = lambda _line: None,
+    text: str, case: Case, clones: Clones, on_line: Callable[[str], None] = lambda _line: None
 ) -> Run:
-    """Really run a build, and say line by line what it prints.
+    """Run a build, and pass each line of its output to `on_line`.
 
-    Each agent's workspace, in `folder`, is the project's commit as the job of ops/jenkins/values.yaml
-    checks it out. environment is what the agents have beside PATH, HOME and the like. Artifacts and test
-    reports are kept in `folder`, under those names.
+    Each agent's workspace has the commit as the job of ops/jenkins/values.yaml checks it out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    told = _conditions(case) | {
-        "folder": str(folder.resolve()),
-        "environment": {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        | dict(environment or {}),
-        "checkout": checkout(project, commit, tags=case.ref.kind == "tag" or with_tags(VALUES)),
+    clones.folder.mkdir(parents=True, exist_ok=True)
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    tags = case.ref.kind == "tag" or with_tags(VALUES)
+    scenario = _scenario(case) | {
+        "folder": str(clones.folder.resolve()),
+        "environment": inherited | dict(clones.environment),
+        "checkout": checkout(clones.project, clones.commit, tags=tags),
     }
     lines: list[str] = []
 
@@ -257,28 +248,22 @@ def perform(
         lines.append(line)
         on_line(line.rstrip("\n"))
 
-    (one,) = _ask({"texts": [text], "runs": [{"text": 0, "conditions": told}], "real": True}, keep)
-    return _run(one, "".join(lines))
+    request = {"texts": [text], "runs": [{"text": 0, "scenario": scenario}], "real": True}
+    (answer,) = _ask(request, keep)
+    return _run(answer, "".join(lines))
 
 
 def listing(run: Run) -> list[str]:
-    """What a build did, for people: stage by stage, each step on a line of its own, indented by the stages around it."""
+    """The steps of a build for people, indented by the stages around them."""
     if run.error:
         return [f"refused: {run.error}"]
     lines: list[str] = []
     for event in run.events:
-        line = _line(event)
-        if line:
-            inside = event["what"] not in {"stage", "skipped", "options", "result"} and bool(
-                event["stage"]
-            )
-            depth = event["stage"].count(" / ") + inside
+        if line := _line(event):
+            of_stage = event["type"] in {"stage", "skipped", "options", "result"}
+            depth = event["stage"].count(" / ") + (bool(event["stage"]) and not of_stage)
             lines.append(f"{'  ' * depth}{line}")
-    return _without_skipped_beginnings(lines)
-
-
-def _without_skipped_beginnings(lines: list[str]) -> list[str]:
-    """A stage that its `when` skips is said once: skipped, not begun and then skipped."""
+    # A stage that its `when` skips has begun, too: one line for both.
     return [
         line
         for line, after in zip(lines, [*lines[1:], ""], strict=True)
@@ -286,47 +271,41 @@ def _without_skipped_beginnings(lines: list[str]) -> list[str]:
     ]
 
 
-def _line(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one line for each kind
-    match event["what"]:
-        case "stage":
-            return str(event["stage"].rpartition(" / ")[2])
+def _line(event: Event) -> str:
+    name = event["stage"].rpartition(" / ")[2]
+    match event["type"]:
         case "skipped":
-            return f"{event['stage'].rpartition(' / ')[2]} (skipped: {event['why']})"
+            return f"{name} (skipped: {event['reason']})"
         case "sh":
-            return f"{event['command']}" + (
-                f"  -> exit {event['exit']}" if event.get("exit") else ""
-            )
-        case "agent":
-            return f"agent {event['label']}"
-        case "lock":
-            return f"lock {event['resource']}"
-        case "unlock":
-            return f"unlock {event['resource']}"
+            failed = f"  -> exit {event['exit']}" if event.get("exit") else ""
+            return f"{event['command']}{failed}"
         case "credential":
             return f"credential {event['id']} as {', '.join(event['variables'])}"
-        case "input":
-            return f"input by {event['submitter']}: {event['message']} {event['answer']}"
-        case "stash" | "unstash":
-            return f"{event['what']} {event['name']}"
-        case "junit":
-            return f"reports {event['results']}"
-        case "archive":
-            return f"archive {event['artifacts']}"
-        case "set":
-            return f"{event['name']}={event['value']}"
-        case "caught":
-            return f"caught: {event['message']} ({event['result']})"
-        case "post":
-            return f"post {event['condition']}"
-        case "result":
-            return str(event["result"])
-    return ""
+        case other:
+            return _FORMATS.get(other, "").format(name=name, of=event)
 
 
-def _conditions(case: Case) -> dict[str, Any]:
+_FORMATS = {
+    "stage": "{name}",
+    "agent": "agent {of[label]}",
+    "lock": "lock {of[resource]}",
+    "unlock": "unlock {of[resource]}",
+    "input": "input by {of[submitter]}: {of[message]} {of[answer]}",
+    "stash": "stash {of[name]}",
+    "unstash": "unstash {of[name]}",
+    "junit": "reports {of[results]}",
+    "archive": "archive {of[artifacts]}",
+    "set": "{of[name]}={of[value]}",
+    "caught": "caught: {of[message]} ({of[result]})",
+    "post": "post {of[condition]}",
+    "result": "{of[result]}",
+}
+
+
+def _scenario(case: Case) -> dict[str, Any]:
     return {
         "variables": case.variables(),
-        "credentials": {name: vars(one) for name, one in case.credentials.items()},
+        "credentials": {name: vars(credential) for name, credential in case.credentials.items()},
         "answers": dict(case.answers),
         "failures": dict(case.failures),
         "approval": None if case.approval is None else {"by": case.approval.by},
@@ -334,29 +313,24 @@ def _conditions(case: Case) -> dict[str, Any]:
     }
 
 
-def _run(one: Mapping[str, Any], log: str = "") -> Run:
+def _run(answer: Mapping[str, Any], log: str = "") -> Run:
     return Run(
-        result=one["result"] or "",
-        error=one["error"] or "",
-        events=tuple(one["events"]),
-        exit=one["exit"],
+        result=answer["result"] or "",
+        error=answer["error"] or "",
+        events=tuple(answer["events"]),
+        exit=answer["exit"],
         log=log,
     )
 
 
 class _Runner:
-    """A process of runner.groovy, which answers one request after the other: starting one takes longer than most builds."""
+    """A process of runner.groovy. It answers many requests: a JVM starts slower than a build."""
 
     def __init__(self) -> None:
-        self._mark = secrets.token_hex()  # what begins an answer, and no line of a build
+        self._mark = secrets.token_hex()  # begins each answer, and no line of a build
+        program = [programs.require("groovy"), "-cp", str(_HERE), str(_HERE / "runner.groovy")]
         self._process = subprocess.Popen(
-            [
-                programs.require("groovy"),
-                "-cp",
-                str(_HERE),
-                str(_HERE / "runner.groovy"),
-                self._mark,
-            ],
+            [*program, self._mark],
             env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -366,10 +340,10 @@ class _Runner:
         )
 
     def ask(self, request: Mapping[str, Any], on_line: Callable[[str], None]) -> dict[str, Any]:
-        """The answer to a request; what is printed until then goes to on_line."""
+        """The answer to a request; the lines before it go to `on_line`."""
         lines: deque[str] = deque(maxlen=100)
         pipe = cast("IO[str]", self._process.stdin)
-        with suppress(BrokenPipeError):  # it has ended; its last lines say why
+        with suppress(BrokenPipeError):  # the process has ended; its last lines have the reason
             pipe.write(f"{json.dumps(request)}\n")
             pipe.flush()
         for line in cast("IO[str]", self._process.stdout):
@@ -380,7 +354,7 @@ class _Runner:
         raise _broken("".join(lines))
 
     def end(self) -> None:
-        """End the process, and what it runs."""
+        """End the process, and its children."""
         with suppress(BrokenPipeError), self._process:  # it may have ended by itself
             self._process.terminate()
 
@@ -389,11 +363,8 @@ _idle: list[_Runner] = []
 
 
 def _ask(request: Mapping[str, Any], on_line: Callable[[str], None]) -> list[Event]:
-    """Ask a runner that has nothing to do, or a new one. Of one that ends, or is interrupted, nothing more is asked."""
-    try:
-        runner = _idle.pop()
-    except IndexError:
-        runner = _Runner()
+    """Ask an idle runner or a new one; an interrupted runner is ended."""
+    runner = _idle.pop() if _idle else _Runner()
     try:
         answer = runner.ask(request, on_line)
     except BaseException:
@@ -412,30 +383,28 @@ def _end_idle() -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Our own, and where Java is: Debian's groovy knows the default one only, which a JDK of somebody else's does not bring."""
-    found = {
-        "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -Xshare:auto -Dfile.encoding=UTF-8",
-        **os.environ,
-    }
-    if not found.get("JAVA_HOME"):
+    """Our variables and JAVA_HOME: Debian's groovy looks only for the default JDK."""
+    options = "-XX:TieredStopAtLevel=1 -Xshare:auto -Dfile.encoding=UTF-8"
+    environment = {"JAVA_OPTS": options, **os.environ}
+    if not environment.get("JAVA_HOME"):
         java = shutil.which("java")
         if java is None:
             raise DeliveryError(
-                "run the Jenkinsfile: groovy is here, and no Java for it",
+                "cannot run the Jenkinsfile: groovy has no Java",
                 hint="as root: apt-get install default-jre-headless; elsewhere set JAVA_HOME",
             )
-        found["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
-    return found
+        environment["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
+    return environment
 
 
-def _broken(said: str) -> DeliveryError:
-    ours = [
+def _broken(output: str) -> DeliveryError:
+    relevant = [
         line
-        for line in said.strip().splitlines()
+        for line in output.strip().splitlines()
         if not line.startswith("\tat ") or "declarative" in line
     ]
-    tail = "\n".join(ours[:20])
+    reason = "\n".join(relevant[:20]) or "it has no output"
     return DeliveryError(
-        f"run the Jenkinsfile: the runner itself failed: {tail or 'it says nothing'}",
-        hint="this is a mistake in tests/jenkins, not in the Jenkinsfile",
+        f"cannot run the Jenkinsfile: the runner failed: {reason}",
+        hint="fix tests/jenkins: the Jenkinsfile is not the cause",
     )

@@ -1,10 +1,10 @@
-// Executes Jenkinsfiles without Jenkins: `groovy -cp tests/jenkins tests/jenkins/runner.groovy MARK`. Each line that it reads is a request in
-// JSON, each line that it writes with the mark before it the answer. harness.py writes the one and reads the other; what is known of a
-// Jenkinsfile is in declarative/.
+// Runs Jenkinsfiles without Jenkins: `groovy -cp tests/jenkins tests/jenkins/runner.groovy MARK`.
+// Each line of input is a request in JSON. Each answer is a line of JSON behind the mark.
+// harness.py sends the requests; declarative/ has the supported part of Jenkins.
 import declarative.Build
-import declarative.Hands
+import declarative.Executor
 import declarative.Reader
-import declarative.RealHands
+import declarative.ShellExecutor
 import declarative.Unsupported
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurper
@@ -13,17 +13,17 @@ final EXITS = [SUCCESS: 0, FAILURE: 1, UNSTABLE: 2, ABORTED: 3]
 final REFUSED = 64
 final MARK = args[0]
 
-def shown
-shown = { value, hidden ->
+def masked
+masked = { value, mask ->
     switch (value) {
-        case Map: return value.collectEntries { key, inner -> [key, shown(inner, hidden)] }
-        case List: return value.collect { shown(it, hidden) }
-        case CharSequence: return hidden(value.toString())
+        case Map: return value.collectEntries { key, inner -> [key, masked(inner, mask)] }
+        case List: return value.collect { masked(it, mask) }
+        case CharSequence: return mask(value.toString())
         default: return value
     }
 }
 
-def reading = { text ->
+def read = { text ->
     try {
         [stage: new Reader().read(text)]
     } catch (Unsupported error) {
@@ -31,30 +31,30 @@ def reading = { text ->
     }
 }.memoize()
 
-def answer = { request ->
-    def readings = request.texts.collect(reading)
-    request.runs.collect { run ->
-        def read = readings[run.text]
-        if (read.error) return [result: null, error: read.error, events: [], exit: REFUSED]
-        def hands = request.real ? new RealHands(run.conditions) : new Hands(run.conditions)
-        def built = new Build(read.stage, run.conditions, hands).run()
-        hands.end()
-        shown(built, hands.real ? { hands.masked(it) } : { it }) + [exit: built.error ? REFUSED : EXITS[built.result]]
-    }
+def run = { request, requested ->
+    def file = read(request.texts[requested.text])
+    if (file.error) return [result: null, error: file.error, events: [], exit: REFUSED]
+    def executor = request.real
+        ? new ShellExecutor(requested.scenario) : new Executor(requested.scenario)
+    def build = new Build(file.stage, requested.scenario, executor).run()
+    executor.end()
+    def mask = request.real ? { executor.masked(it) } : { it }
+    masked(build, mask) + [exit: EXITS[build.result]]
 }
 
 System.setOut(new PrintStream(new FileOutputStream(FileDescriptor.out), true, 'UTF-8'))
 System.in.withReader('UTF-8') { requests ->
     requests.eachLine { line ->
-        def answered
+        def answer
         try {
-            answered = [runs: answer(new JsonSlurper().parseText(line))]
+            def request = new JsonSlurper().parseText(line)
+            answer = [runs: request.runs.collect { run(request, it) }]
         } catch (Throwable error) {
             def trace = new StringWriter()
             error.printStackTrace(new PrintWriter(trace, true))
-            answered = [broken: trace.toString()]
+            answer = [broken: trace.toString()]
         }
-        println(MARK + JsonOutput.toJson(answered))
+        println(MARK + JsonOutput.toJson(answer))
     }
 }
 System.exit(0)

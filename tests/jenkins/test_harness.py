@@ -1,4 +1,4 @@
-"""Performed, not only recorded: real shells in clones, files carried between them, secrets hidden, time limits held."""
+"""A performed build: shells in clones, copied files, hidden secrets and time limits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from delivery.project.facts import Ref
 from delivery.project.files import ROOT
 from tests.jenkins import __main__ as command_line
 from tests.jenkins import harness
-from tests.jenkins.harness import Approval, Case, Credential, Run, perform
+from tests.jenkins.harness import Approval, Case, Clones, Credential, Run, perform
 from tests.repositories import Repository
 
-ALL = """
+EVERYTHING = """
 pipeline {
     agent none
     environment { TOKEN = credentials('token') }
@@ -26,24 +26,28 @@ pipeline {
             stages {
                 stage('both') {
                     parallel {
-                        stage('one') { steps { sh 'until test -e other; do sleep 0.05; done; echo "one says $TOKEN"' } }
+                        stage('one') { steps {
+                            sh 'until test -e other; do sleep 0.05; done; echo "one says $TOKEN"'
+                        } }
                         stage('other') { steps { sh 'touch other' } }
                     }
                 }
                 stage('write') {
                     steps {
-                        sh 'mkdir -p out/deep; cat what > out/deep/file; cp report.xml out; cat "$KEY"'
-                        script { env.SAID = sh(script: 'echo " said "; echo aside >&2', returnStdout: true).trim() }
+                        sh 'mkdir -p out/deep; cat what > out/deep/file; cat "$KEY"'
+                        script { env.SAID = sh(
+                            script: 'echo " said "; echo aside >&2', returnStdout: true).trim() }
                     }
                 }
             }
             post { always {
-                junit 'out/*.xml'
+                junit '*.xml'
                 archiveArtifacts 'out/**'
-                stash name: 'out', includes: 'out/**', excludes: '**/*.xml'
+                stash name: 'out', includes: 'out/**'
             } }
         }
         stage('ask') {
+            options { timeout(time: 1, unit: 'HOURS') }
             input { message 'go on?'
                 submitterParameter 'WHO' }
             steps { script { env.BY = env.WHO } }
@@ -52,7 +56,7 @@ pipeline {
             agent { label 'deploy' }
             steps {
                 unstash 'out'
-                sh 'test ! -e out/report.xml; test "$PWD" = "$WORKSPACE"'
+                sh 'test ! -e other; test "$PWD" = "$WORKSPACE"'
                 sh 'echo "$BY $SAID $BRANCH_NAME $(cat out/deep/file) $(pwd)"'
             }
         }
@@ -63,71 +67,64 @@ CREDENTIALS = {
     "token": Credential(value="very-secret"),
     "key": Credential("file", value=f"-----\n{'kEy0' * 10}\n-----\n"),
 }
+REPORT = '<testsuite><testcase name="t"><failure message="no">no</failure></testcase></testsuite>'
+MAIN = Case(Ref("branch", "main"))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     repository = Repository(tmp_path_factory.mktemp("project"))
-    report = (
-        '<testsuite><testcase name="t"><failure message="no">no</failure></testcase></testsuite>'
-    )
-    return repository.root, repository.commit("begin", what="something\n", **{"report.xml": report})
+    files = {"what": "something\n", "report.xml": REPORT}
+    return repository.root, repository.commit("begin", **files)
 
 
-def run(text: str, project: tuple[Path, str], folder: Path, case: Case) -> Run:
-    return perform(text, case, project=project[0], commit=project[1], folder=folder)
+@pytest.fixture
+def clones(project: tuple[Path, str], tmp_path: Path) -> Clones:
+    return Clones(*project, tmp_path)
 
 
 def simple(steps: str, options: str = "") -> str:
-    return f"pipeline {{ agent {{ label 'a' }}\n stages {{ stage('s') {{ {options}\n steps {{ {steps} }} }} }} }}"
-
-
-def test_really_runs_it(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(
-        ALL, project, tmp_path, Case(Ref("branch", "main"), CREDENTIALS, approval=Approval("ana"))
+    return (
+        "pipeline { agent { label 'a' }\n"
+        f" stages {{ stage('s') {{ {options}\n steps {{ {steps} }} }} }} }}"
     )
-    assert (done.result, done.exit, done.error) == ("UNSTABLE", 2, ""), (
-        done.log
-    )  # for a test has failed
-    deploy = tmp_path / "workspaces" / "deploy-2"
-    assert f"[read] ana said main something {deploy}" in done.log
-    assert (tmp_path / "artifacts/out/deep/file").read_text() == "something\n"
-    assert (tmp_path / "reports/out/report.xml").exists()
-    assert "[make / both / one] one says ****" in done.log
-    assert "[make / write] aside" in done.log
-    assert "very-secret" not in done.log + str(done.events)
-    assert "kEy0" not in done.log + str(done.events)
-    assert {event["stage"] for event in done.of("end") if event["seconds"] >= 0} >= {"make", "read"}
-    assert "Finished: UNSTABLE" in done.log
 
 
-def test_a_shell_that_fails_ends_it(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(
-        simple("sh 'echo begun; false; echo never'"), project, tmp_path, Case(Ref("branch", "main"))
-    )
-    assert (done.result, done.exit) == ("FAILURE", 1)
-    assert "[s] begun" in done.log
-    assert "[s] never" not in done.log
-    assert done.of("sh")[0]["exit"] == 1
+def test_everything_runs(clones: Clones) -> None:
+    case = Case(Ref("branch", "main"), CREDENTIALS, approval=Approval("ana"))
+    run = perform(EVERYTHING, case, clones)
+    # The report has a failed test.
+    assert (run.result, run.exit, run.error) == ("UNSTABLE", 2, ""), run.log
+    deploy = clones.folder / "workspaces" / "deploy-2"
+    assert f"[read] ana said main something {deploy}" in run.log
+    assert (clones.folder / "artifacts/out/deep/file").read_text() == "something\n"
+    assert (clones.folder / "reports/report.xml").exists()
+    assert "[make / both / one] one says ****" in run.log
+    assert "[make / write] aside" in run.log
+    assert "very-secret" not in run.log + str(run.events)
+    assert "kEy0" not in run.log + str(run.events)
+    ended = {event["stage"] for event in run.of("end") if event["seconds"] >= 0}
+    assert ended >= {"make", "read"}
+    assert "Finished: UNSTABLE" in run.log
 
 
-def limited(steps: str, seconds: int) -> str:
-    return simple(steps, f"options {{ timeout(time: {seconds}, unit: 'SECONDS') }}")
+def test_a_failed_shell_ends_the_build(clones: Clones) -> None:
+    run = perform(simple("sh 'echo begun; false; echo never'"), MAIN, clones)
+    assert (run.result, run.exit) == ("FAILURE", 1)
+    assert "[s] begun" in run.log
+    assert "[s] never" not in run.log
+    assert run.of("sh")[0]["exit"] == 1
 
 
-def test_a_time_limit_ends_what_runs(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(
-        limited("sh 'sleep 300'\n sh 'echo never'", 1),
-        project,
-        tmp_path,
-        Case(Ref("branch", "main")),
-    )
-    assert (done.result, done.exit) == ("ABORTED", 3)
-    assert "[s] never" not in done.log
+def test_a_timeout_ends_the_shell(clones: Clones) -> None:
+    timeout = "options { timeout(time: 1, unit: 'SECONDS') }"
+    run = perform(simple("sh 'sleep 300'\n sh 'echo never'", timeout), MAIN, clones)
+    assert (run.result, run.exit) == ("ABORTED", 3)
+    assert "[s] never" not in run.log
 
 
-def test_an_interrupt_ends_what_runs_and_the_next_build_is_another_process(
-    project: tuple[Path, str], tmp_path: Path
+def test_an_interrupt_ends_the_shell_and_the_runner(
+    clones: Clones, project: tuple[Path, str], tmp_path: Path
 ) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -137,40 +134,33 @@ def test_an_interrupt_ends_what_runs_and_the_next_build_is_another_process(
         if line == "[s] begun":
             raise KeyboardInterrupt
 
+    text = simple("sh 'exec 3> ../../../fifo; echo begun; sleep 300'")
     with pytest.raises(KeyboardInterrupt):
-        perform(
-            simple("sh 'exec 3> ../../../fifo; echo begun; sleep 300'"),
-            Case(Ref("", "")),
-            project=project[0],
-            commit=project[1],
-            folder=tmp_path / "1",
-            on_line=interrupt,
-        )
-    with open(pipe, "rb") as held:  # noqa: PTH123  # a file descriptor
-        assert held.read() == b""  # nobody has it open any more
-    assert run(simple("sh 'x=1'"), project, tmp_path / "2", Case(Ref("", ""))).result == "SUCCESS"
+        perform(text, MAIN, Clones(*project, tmp_path / "1"), on_line=interrupt)
+    with open(pipe, "rb") as reader:  # noqa: PTH123  a file descriptor
+        assert reader.read() == b""  # no process has it open
+    assert perform(simple("sh 'x=1'"), MAIN, clones).result == "SUCCESS"
 
 
-def test_every_agent_has_a_clone_of_its_own_and_no_branch_checked_out(
-    project: tuple[Path, str], tmp_path: Path
+def test_every_agent_has_its_own_clone_without_a_branch(
+    clones: Clones, project: tuple[Path, str]
 ) -> None:
-    text = simple(
-        "sh 'touch mine; git rev-parse HEAD; git symbolic-ref HEAD || echo detached'\n node('b') { sh 'ls -a; test ! -e mine' }"
+    steps = (
+        "sh 'touch file; git rev-parse HEAD; git symbolic-ref HEAD || echo detached'\n"
+        " node('b') { sh 'ls -a; test ! -e file' }"
     )
-    done = run(text, project, tmp_path, Case(Ref("branch", "main")))
-    assert (done.result, f"[s] {project[1]}" in done.log, "[s] detached" in done.log) == (
-        "SUCCESS",
-        True,
-        True,
-    )
+    run = perform(simple(steps), MAIN, clones)
+    assert run.result == "SUCCESS"
+    assert f"[s] {project[1]}" in run.log
+    assert "[s] detached" in run.log
 
 
 @pytest.mark.parametrize("option", [True, False])
-def test_branches_have_tags_only_by_the_jobs_clone_option(
+def test_branches_have_tags_only_with_the_jobs_clone_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, option: bool
 ) -> None:
     repository = Repository(tmp_path / "project")
-    made = repository.root, repository.commit("begin", what="something\n")
+    commit = repository.commit("begin", what="something\n")
     repository.tag("apps-v1.0.0")
     values = (ROOT / "ops" / "jenkins" / "values.yaml").read_text()
     file = tmp_path / "values.yaml"
@@ -178,48 +168,42 @@ def test_branches_have_tags_only_by_the_jobs_clone_option(
     monkeypatch.setattr(harness, "VALUES", file)
     text = simple("""sh 'echo "tags:$(git tag) branches:$(git branch --remotes)"'""")
     for ref, tags in (("branch", option), ("tag", True)):
-        done = run(text, made, tmp_path / ref, Case(Ref(ref, "main")))
-        said = f"tags:{'apps-v1.0.0' if tags else ''} branches:  origin/main"
-        assert said in done.log, done.log
+        clones = Clones(repository.root, commit, tmp_path / ref)
+        run = perform(text, Case(Ref(ref, "main")), clones)
+        output = f"tags:{'apps-v1.0.0' if tags else ''} branches:  origin/main"
+        assert output in run.log, run.log
 
 
-def test_agents_know_nothing_of_ours(
+def test_agents_have_only_the_variables_that_are_passed(
     project: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DELIVERY_REGISTRY", "ours")
-    done = perform(
-        simple("sh 'echo registry=$DELIVERY_REGISTRY told=$TOLD'"),
-        Case(Ref("", "")),
-        project=project[0],
-        commit=project[1],
-        folder=tmp_path,
-        environment={"TOLD": "yes"},
-    )
-    assert "[s] registry= told=yes" in done.log
+    clones = Clones(*project, tmp_path, {"PASSED": "yes"})
+    run = perform(simple("sh 'echo registry=$DELIVERY_REGISTRY passed=$PASSED'"), MAIN, clones)
+    assert "[s] registry= passed=yes" in run.log
 
 
-def test_nothing_found_is_a_failure_unless_it_may_be(
-    project: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_missing_files_are_a_failure_unless_they_are_optional(clones: Clones) -> None:
     strict = (
         "stash name: 's', includes: 'nothing'",
         "junit 'nothing.xml'",
         "archiveArtifacts 'nothing'",
     )
-    lenient = (
+    optional = (
         "stash name: 's', includes: 'nothing', allowEmpty: true",
         "junit testResults: 'nothing.xml', allowEmptyResults: true",
         "archiveArtifacts artifacts: 'nothing', allowEmptyArchive: true",
     )
-    steps = "\n".join([*lenient, *(f"catchError {{ {step} }}" for step in strict)])
-    done = run(simple(steps), project, tmp_path, Case(Ref("branch", "main")))
-    assert [event["error"].partition(" ")[0] for event in done.of("caught")] == ["No", "No", "No"]
+    steps = "\n".join([*optional, *(f"catchError {{ {step} }}" for step in strict)])
+    run = perform(simple(steps), MAIN, clones)
+    errors = [event["error"].partition(" ")[0] for event in run.of("caught")]
+    assert errors == ["No", "No", "No"], run.log
 
 
-def test_what_is_refused_never_begins(project: tuple[Path, str], tmp_path: Path) -> None:
-    done = run(simple("bat 'x'"), project, tmp_path, Case(Ref("branch", "main")))
-    assert (done.exit, done.error) == (harness.REFUSED, "line 3: step bat is not known")
-    assert not (tmp_path / "workspaces").exists()
+def test_a_refused_file_does_not_run(clones: Clones) -> None:
+    run: Run = perform(simple("bat 'x'"), MAIN, clones)
+    assert (run.exit, run.error) == (harness.REFUSED, "line 3: step bat is not supported")
+    assert not (clones.folder / "workspaces").exists()
 
 
 def test_the_command_line_lists_the_steps(
@@ -228,9 +212,10 @@ def test_the_command_line_lists_the_steps(
     text = """pipeline { agent none
     stages {
         stage('a') { agent { label 'x' }
-            steps { catchError(buildResult: 'UNSTABLE', stageResult: 'UNSTABLE', message: 'm') { error 'no' } } }
+            steps { catchError(
+                buildResult: 'UNSTABLE', stageResult: 'UNSTABLE', message: 'm') { unstash 'no' } } }
         stage('b') { when { environment name: 'BRANCH_NAME', value: 'main' }
-            steps { echo 'b' } }
+            steps { sh 'b' } }
     } }"""
     file = tmp_path / "Jenkinsfile"
     file.write_text(text)
@@ -238,6 +223,7 @@ def test_the_command_line_lists_the_steps(
     assert capsys.readouterr().out.splitlines() == [
         "a",
         "  agent x",
+        "  unstash no",
         "  caught: m (UNSTABLE)",
         "b (skipped: when)",
         "UNSTABLE",

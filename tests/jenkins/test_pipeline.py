@@ -1,8 +1,7 @@
-"""The Jenkinsfile does for every branch, pull request and tag what gitflow.py decides, and no change to it goes unnoticed."""
+"""The Jenkinsfile does what gitflow decides for every ref, and no change to it is unnoticed."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -77,222 +76,200 @@ def decision_of(ref: Ref) -> Decision:
     return decide(ref, declaration())
 
 
-def case(name: str = "main", **changes: Any) -> Case:  # noqa: ANN401  # whatever a case has
-    """A build for one of the refs, which ana approves if it asks."""
+def case(name: str = "main", **changes: Any) -> Case:  # noqa: ANN401  any field of Case
+    """A build for one of the refs, which ana approves."""
     ref = REFS[name]
-    one = Case(ref, declared(), answers(decision_of(ref)), approval=Approval("ana"))
-    return (
-        replace(one, source="main", **changes)
-        if name == "PR-8 of main"
-        else replace(one, **changes)
-    )
+    build = Case(ref, declared(), answers(decision_of(ref)), approval=Approval("ana"))
+    if name == "PR-8 of main":
+        changes["source"] = "main"
+    return replace(build, **changes)
 
 
-# ---- What happened, and what is to happen: the same lines of text
+# ---- A run, and what a decision expects of it, as lists of the same steps
+
+Step = tuple[object, ...]
+
+# The fields of each type of event that are compared; an event of another type is not.
+FIELDS = {
+    "agent": ("label",),
+    "archive": ("artifacts", "allowEmpty"),
+    "caught": ("result", "marks"),
+    "checkout": ("agent",),
+    "credential": ("id", "kind", "variables"),
+    "input": ("agent", "locks", "submitter", "timeout", "parameter", "answer"),
+    "junit": ("results", "allowEmpty"),
+    "lock": ("resource", "agent"),
+    "options": ("buildDiscarder", "disableConcurrentBuilds", "timeout", "timestamps"),
+    "released": ("label",),
+    "result": ("result",),
+    "set": ("name", "value"),
+    "sh": ("stage", "agent", "timeout", "credentials", "locks", "command", "variables"),
+    "skipped": ("stage", "reason"),
+    "stash": ("name", "includes", "allowEmpty"),
+    "unlock": ("resource", "agent"),
+    "unstash": ("name",),
+}
 
 
-def outline(run: Run) -> list[str]:  # noqa: C901, PLR0912  # one branch for each kind of event
-    """A run as lines: all that is done, with what, where and under what."""
+def outline(run: Run) -> list[Step]:
+    """The steps of a run: what is done, with what and where."""
     if run.error:
-        return [f"refused {run.error}"]
-    lines = []
-    for event in run.events:
-        name = event["stage"].rpartition(" / ")[2]
-        match event["what"]:
-            case "sh":
-                known = " ".join(sorted(set(event["credentials"])))
-                locks = " ".join(event["locks"])
-                place = f"{event['stage'] or 'post'} | {event['agent']} | {event['timeout']} | {known} | {locks}"
-                lines.append(f"sh {place} | {event['command']}")
-                lines.append(f"knows {json.dumps(event['variables'], sort_keys=True)}")
-            case "agent" | "released":
-                lines.append(f"{event['what']} {event['label']}")
-            case "lock" | "unlock":
-                lines.append(f"{event['what']} {event['resource']} agent={event['agent']}")
-            case "input":
-                asked = f"{event['submitter']} {event['timeout']} as {event['parameter']}: {event['answer']}"
-                lines.append(f"input agent={event['agent']} locks={event['locks']} {asked}")
-            case "credential":
-                lines.append(
-                    f"credential {event['id']} {event['kind']} {' '.join(event['variables'])}"
-                )
-            case "skipped":
-                lines.append(f"skipped {name}: {event['why']}")
-            case "set":
-                lines.append(f"set {event['name']}={event['value']}")
-            case "stash":
-                lines.append(f"stash {event['name']}: {event['includes']} {event['allowEmpty']}")
-            case "unstash":
-                lines.append(f"unstash {event['name']}")
-            case "archive":
-                lines.append(f"archive {event['artifacts']} {event['allowEmpty']}")
-            case "junit":
-                lines.append(f"junit {event['results']} {event['allowEmpty']}")
-            case "caught":
-                lines.append(f"caught {event['result']} {event['marks']}")
-            case "checkout":
-                lines.append(f"checkout {event['agent']}")
-            case "result":
-                lines.append(f"result {event['result']}")
-            case "options":
-                given = {
-                    key: value
-                    for key, value in event.items()
-                    if key not in {"what", "stage", "agent"}
-                }
-                lines.append(f"options {json.dumps(given, sort_keys=True)}")
-    return lines
+        return [("refused", run.error)]
+    return [
+        (event["type"], *(event.get(name) for name in FIELDS[event["type"]]))
+        for event in run.events
+        if event["type"] in FIELDS
+    ]
 
 
-def expected(decision: Decision) -> list[str]:  # noqa: C901, PLR0915  # as long as a pipeline
-    """The lines that a decision asks for, written from the issue and the decision, not from the Jenkinsfile."""
-    lines = [f"options {json.dumps(OPTIONS, sort_keys=True)}"]
-    known: set[str] = set()
-    variables = {"CI": "true"}
-    locks: list[str] = []
-    plan, stash = (
-        ".delivery/plan.json",
-        ".delivery/plan.json, .delivery/release.json, .delivery/records/**",
-    )
-    approval = "approval" in decision.gates
-
-    def credential(name: str, variable: str) -> None:
-        known.add(name)
-        bound = _bound(name, variable)
-        lines.append(f"credential {name} {declared()[name].kind} {' '.join(bound)}")
-        variables.update(bound)
-
-    def registry(name: str) -> None:
-        credential(name, "REGISTRY")
-        for what, suffix in (("USERNAME", "USR"), ("PASSWORD", "PSW")):
-            variables[f"DELIVERY_REGISTRY_{what}"] = variables[f"REGISTRY_{suffix}"]
-
-    def forget() -> None:
-        """A stage has ended: what it knew, its agent and those after it do not."""
-        known.clear()
-        for name in variables.keys() - kept:
-            del variables[name]
-
-    def sh(stage: str, agent: str, seconds: int, command: str) -> None:
-        lines.append(
-            f"sh {stage} | {agent} | {seconds} | {' '.join(sorted(known))} | {' '.join(locks)} | {command}"
-        )
-        lines.append(f"knows {json.dumps(variables, sort_keys=True)}")
-
-    def node(label: str) -> None:
-        lines.extend([f"agent {label}", f"checkout {label}"])
-
-    def keep() -> None:
-        lines.append(f"stash delivery: {stash} True")
-
-    kept = set(variables)
-    node(BUILD)
-    sh("make / prepare", BUILD, 2 * HOUR, "./run inv engine.up")
-    for stage, part in (
-        ("delivery", declaration().name),
-        *((name, name) for name in declaration().subprojects),
-    ):
-        sh(f"make / checks / {stage}", BUILD, 2 * HOUR, f"./run inv ci.check --of {part}")
-    credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-    registry("delivery-registry-read")
-    sh("make / release / plan", BUILD, 2 * HOUR, f"./run inv plan --file {plan}")
-    for variable, what in (
-        ("PUSHES", "pushes"),
-        ("ENVIRONMENT", "environment"),
-        ("APPROVAL", "approval"),
-    ):
-        sh("make / release / plan", BUILD, 2 * HOUR, f"./run inv plan --say {what}")
-        said = {
-            "pushes": decision.pushes,
-            "environment": decision.environment,
-            "approval": approval,
-        }[what]
-        value = said if isinstance(said, str) else str(said).lower()
-        lines.append(f"set DELIVERY_{variable}={value}")
-        kept.add(f"DELIVERY_{variable}")
-        if value:  # an empty variable is none
-            variables[f"DELIVERY_{variable}"] = value
-    sh("make / release / build", BUILD, 2 * HOUR, f"./run inv build --plan {plan}")
-    sh("make / release / scan", BUILD, 2 * HOUR, "./run inv scan.secrets")
-    if decision.pushes:
-        registry("delivery-registry")
-        credential("delivery-signing-key", "DELIVERY_SIGNING_KEY")
-        credential("delivery-signing-password", "COSIGN_PASSWORD")
-        sh("make / release / push", BUILD, 2 * HOUR, f"./run inv push --plan {plan}")
-    else:
-        lines.append("skipped push: when")
-    lines.append("junit .delivery/reports/*.xml True")
-    lines.append("archive .delivery/plan.json, .delivery/release.json, .delivery/scan/* True")
-    keep()
-    lines.append(f"released {BUILD}")
-    forget()
-    if approval:
-        variables["DELIVERY_RESPONSIBLE"] = "ana"
-        kept.add("DELIVERY_RESPONSIBLE")
-        lines.append(f"input agent= locks=[] releasers {2 * DAY} as APPROVED_BY: approved")
-        lines.append("set DELIVERY_RESPONSIBLE=ana")
-    else:
-        lines.append("skipped approval: when")
-    for name in declaration().gitflow.deploys.values():
-        if name != decision.environment:
-            lines.extend(
-                f"skipped {stage}: when" for stage in (name, f"deploy to {name}", f"verify {name}")
-            )
-            continue
-        lines.append(f"lock delivery-{name} agent=")
-        locks = [f"delivery-{name}"]
-        node(DEPLOY)
-        credential(f"delivery-kubeconfig-{name}", "KUBECONFIG")
-        credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-        registry("delivery-registry-read")
-        lines.append("unstash delivery")
-        sh(
-            f"{name} / deploy to {name}",
-            DEPLOY,
-            90 * MINUTE,
-            f"./run inv deploy --plan {plan} --yes",
-        )
-        sh(f"{name} / verify {name}", DEPLOY, 45 * MINUTE, f"./run inv verify --plan {plan}")
-        keep()
-        lines.append(f"released {DEPLOY}")
-        lines.append(f"unlock delivery-{name} agent=")
-        locks = []
-        forget()
-    node(DEPLOY)
-    credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-    lines.append("unstash delivery")
-    sh("record", DEPLOY, 3 * DAY, "./run inv ci.deliver")
-    keep()
-    lines.append(f"released {DEPLOY}")
-    forget()
-    node(DEPLOY)
-    lines.append("unstash delivery")
-    credential("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-    credential("delivery-webhook", "DELIVERY_WEBHOOK")
-    sh("post", DEPLOY, 3 * DAY, "./run inv ci.notify --result SUCCESS")
-    return [*lines, f"released {DEPLOY}", "result SUCCESS"]
+PLAN = ".delivery/plan.json"
+STASH = f"{PLAN}, .delivery/release.json, .delivery/records/**"
 
 
-def _bound(name: str, variable: str) -> dict[str, str]:
-    """What a credential is worth, by the variables that it is bound to."""
-    one = declared()[name]
-    if one.kind == "usernamePassword":
-        return {
-            variable: f"{one.username}:{one.password}",
-            f"{variable}_USR": one.username,
-            f"{variable}_PSW": one.password,
+class Expected:
+    """The steps that a decision expects, written from the decision, not from the Jenkinsfile."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        self.steps: list[Step] = [
+            ("options", OPTIONS["discard"], OPTIONS["concurrent"], {"seconds": 3 * DAY}, {})
+        ]
+        # The variables of every stage, and those of the present one.
+        self.lasting = {"CI": "true"}
+        self.bound: dict[str, str] = {}
+        self.credentials: list[str] = []
+        self.locks: list[str] = []
+        self.make()
+        self.approve()
+        for name in declaration().gitflow.deploys.values():
+            self.deploy(name)
+        self.finish()
+
+    # What a stage consists of
+
+    def begin(self, label: str) -> None:
+        self.label = label
+        self.steps += [("agent", label), ("checkout", label)]
+
+    def end(self) -> None:
+        self.steps.append(("released", self.label))
+        self.bound, self.credentials = {}, []
+
+    def bind(self, name: str, variable: str) -> None:
+        credential = declared()[name]
+        if credential.kind == "usernamePassword":
+            values = {
+                variable: f"{credential.username}:{credential.password}",
+                f"{variable}_USR": credential.username,
+                f"{variable}_PSW": credential.password,
+            }
+        else:
+            is_file = credential.kind == "file"
+            values = {variable: f"/secrets/{name}" if is_file else credential.value}
+        self.steps.append(("credential", name, credential.kind, list(values)))
+        self.credentials.append(name)
+        self.bound |= values
+
+    def bind_registry(self, name: str) -> None:
+        self.bind(name, "REGISTRY")
+        self.bound["DELIVERY_REGISTRY_USERNAME"] = self.bound["REGISTRY_USR"]
+        self.bound["DELIVERY_REGISTRY_PASSWORD"] = self.bound["REGISTRY_PSW"]
+
+    def sh(self, stage: str, seconds: int, command: str) -> None:
+        variables = self.lasting | self.bound
+        known = [*self.credentials], [*self.locks]
+        self.steps.append(("sh", stage, self.label, seconds, *known, command, variables))
+
+    def set(self, name: str, value: str) -> None:
+        self.steps.append(("set", name, value))
+        if value:  # an empty variable is unset
+            self.lasting[name] = value
+
+    def stash(self) -> None:
+        self.steps.append(("stash", "delivery", STASH, True))
+
+    def unstash(self) -> None:
+        self.steps.append(("unstash", "delivery"))
+
+    # The stages
+
+    def make(self) -> None:
+        self.begin(BUILD)
+        self.sh("make / prepare", 2 * HOUR, "./run inv engine.up")
+        checks = {
+            "delivery": declaration().name,
+            **{name: name for name in declaration().subprojects},
         }
-    return {variable: f"/secrets/{name}" if one.kind == "file" else one.value}
+        for stage, part in checks.items():
+            self.sh(f"make / checks / {stage}", 2 * HOUR, f"./run inv ci.check --of {part}")
+        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
+        self.bind_registry("delivery-registry-read")
+        self.sh("make / release / plan", 2 * HOUR, f"./run inv plan --file {PLAN}")
+        for command, answer in answers(self.decision).items():
+            self.sh("make / release / plan", 2 * HOUR, command)
+            self.set(f"DELIVERY_{command.rpartition(' ')[2].upper()}", answer.strip())
+        self.sh("make / release / build", 2 * HOUR, f"./run inv build --plan {PLAN}")
+        self.sh("make / release / scan", 2 * HOUR, "./run inv scan.secrets")
+        if self.decision.pushes:
+            self.bind_registry("delivery-registry")
+            self.bind("delivery-signing-key", "DELIVERY_SIGNING_KEY")
+            self.bind("delivery-signing-password", "COSIGN_PASSWORD")
+            self.sh("make / release / push", 2 * HOUR, f"./run inv push --plan {PLAN}")
+        else:
+            self.steps.append(("skipped", "make / release / push", "when"))
+        artifacts = f"{PLAN}, .delivery/release.json, .delivery/scan/*"
+        self.steps += [("junit", ".delivery/reports/*.xml", True), ("archive", artifacts, True)]
+        self.stash()
+        self.end()
+
+    def approve(self) -> None:
+        if "approval" in self.decision.gates:
+            self.steps.append(("input", "", [], "releasers", 2 * DAY, "APPROVED_BY", "approved"))
+            self.set("DELIVERY_RESPONSIBLE", "ana")
+        else:
+            self.steps.append(("skipped", "approval", "when"))
+
+    def deploy(self, name: str) -> None:
+        deploy, verify = f"{name} / deploy to {name}", f"{name} / verify {name}"
+        if name != self.decision.environment:
+            self.steps += [("skipped", stage, "when") for stage in (name, deploy, verify)]
+            return
+        self.locks = [f"delivery-{name}"]
+        self.steps.append(("lock", *self.locks, ""))
+        self.begin(DEPLOY)
+        self.bind(f"delivery-kubeconfig-{name}", "KUBECONFIG")
+        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
+        self.bind_registry("delivery-registry-read")
+        self.unstash()
+        self.sh(deploy, 90 * MINUTE, f"./run inv deploy --plan {PLAN} --yes")
+        self.sh(verify, 45 * MINUTE, f"./run inv verify --plan {PLAN}")
+        self.stash()
+        self.end()
+        self.steps.append(("unlock", *self.locks, ""))
+        self.locks = []
+
+    def finish(self) -> None:
+        self.begin(DEPLOY)
+        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
+        self.unstash()
+        self.sh("record", 3 * DAY, "./run inv ci.deliver")
+        self.stash()
+        self.end()
+        self.begin(DEPLOY)
+        self.unstash()
+        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
+        self.bind("delivery-webhook", "DELIVERY_WEBHOOK")
+        self.sh("", 3 * DAY, "./run inv ci.notify --result SUCCESS")
+        self.end()
+        self.steps.append(("result", "SUCCESS"))
 
 
 OPTIONS = {
-    "buildDiscarder": {"artifactNumToKeepStr": "30", "numToKeepStr": "100"},
-    "disableConcurrentBuilds": {"abortPrevious": False},
-    "timeout": {"seconds": 3 * DAY},
-    "timestamps": {},
+    "discard": {"artifactNumToKeepStr": "30", "numToKeepStr": "100"},
+    "concurrent": {"abortPrevious": False},
 }
 
-# ---- Everything in one process
+# ---- Every case, from one process
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -306,7 +283,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "nobody approves": partial(case, approval=None),
     "the agent is lost": partial(case, lost=LEAVES["build"]),
 }
-# A change is looked for in the first of these; only where it does not show there, in the others, which takes another process.
+# Every mutation must change the first case, or else one of the others.
 WATCHED = (
     ("main",),
     (
@@ -326,32 +303,33 @@ WATCHED = (
 
 @pytest.fixture(scope="module")
 def done() -> dict[str, Run]:
-    """What came of every case, made at once, for a JVM takes its time to start."""
-    return dict(zip(CASES, record((TEXT, made()) for made in CASES.values()), strict=True))
+    """The runs of all cases, from one process: a JVM starts slowly."""
+    builds = [(TEXT, make()) for make in CASES.values()]
+    return dict(zip(CASES, record(builds), strict=True))
 
 
 @pytest.mark.parametrize("name", REFS)
 def test_does_what_gitflow_decides(done: dict[str, Run], name: str) -> None:
-    assert outline(done[name]) == expected(decision_of(REFS[name]))
+    assert outline(done[name]) == Expected(decision_of(REFS[name])).steps
 
 
-def test_the_documentation_lists_what_is_done(done: dict[str, Run]) -> None:
+def test_the_documentation_lists_the_steps(done: dict[str, Run]) -> None:
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
-    told = {
+    documented = {
         name: steps
         for names, steps in re.findall(
             r"^### ([^\n]+)\n\n```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL
         )
         for name in re.findall(r"`([^`]+)`", names)
     }
-    assert told == {name: "\n".join(listing(done[name])) for name in told}
-    assert told.keys() >= {
+    assert documented == {name: "\n".join(listing(done[name])) for name in documented}
+    assert documented.keys() >= {
         name for name, ref in REFS.items() if ref.kind and name.isascii() and " " not in name
     } - {"bugfix/y"}
 
 
 @pytest.mark.parametrize("name", REFS)
-def test_every_shell_is_one_task_that_there_is(done: dict[str, Run], name: str) -> None:
+def test_every_shell_command_is_one_existing_task(done: dict[str, Run], name: str) -> None:
     parser = Parser(contexts=namespace.to_contexts())
     for command in done[name].commands:
         program, inv, *arguments = command.split()
@@ -360,12 +338,12 @@ def test_every_shell_is_one_task_that_there_is(done: dict[str, Run], name: str) 
         assert not re.search(r"[;&|<>`$*?]", command)
 
 
-def test_credentials_are_those_that_jenkins_is_given(done: dict[str, Run]) -> None:
+def test_jenkins_has_exactly_the_used_credentials(done: dict[str, Run]) -> None:
     used = {event["id"] for run in done.values() for event in run.of("credential")}
-    assert used == declared().keys() - {"delivery-git"}  # which Jenkins itself clones with
+    assert used == declared().keys() - {"delivery-git"}  # for the clone of Jenkins itself
 
 
-def test_what_has_not_been_reviewed_can_write_nowhere(done: dict[str, Run]) -> None:
+def test_unreviewed_code_has_no_credential_to_write_with(done: dict[str, Run]) -> None:
     for event in done["PR-7"].of("sh"):
         if event["stage"].startswith(("make / prepare", "make / checks")):
             assert event["credentials"] == []
@@ -377,28 +355,30 @@ def test_what_has_not_been_reviewed_can_write_nowhere(done: dict[str, Run]) -> N
 
 
 @pytest.mark.parametrize("stage", LEAVES)
-def test_a_failure_ends_the_line_and_is_told(done: dict[str, Run], stage: str) -> None:
+def test_a_failure_ends_the_pipeline_and_is_notified(done: dict[str, Run], stage: str) -> None:
     run = done[f"{stage} fails"]
     usual = done["main"].commands
-    # The branches beside a check that fails are run, what comes after is not.
+    # The other checks run beside the failed one; later stages do not.
     last = (
         LEAVES["platform-chart"] if stage in {"delivery", "base-image", "apps"} else LEAVES[stage]
     )
     assert run.commands == [*usual[: usual.index(last) + 1], "./run inv ci.notify --result FAILURE"]
     assert (run.result, run.exit) == ("FAILURE", 1)
-    assert [event["what"] for event in run.of("junit", "archive", "stash")][:3] == [
+    assert [event["type"] for event in run.of("junit", "archive", "stash")][:3] == [
         "junit",
         "archive",
         "stash",
     ]
     skipped = {
-        event["stage"] for event in run.of("skipped") if event["why"] == "an earlier stage failed"
+        event["stage"]
+        for event in run.of("skipped")
+        if event["reason"] == "an earlier stage failed"
     }
     assert bool(skipped) == (stage != "record")
 
 
 @pytest.mark.parametrize("name", ["refused", "nobody approves"])
-def test_without_approval_nothing_is_held_and_nothing_deployed(
+def test_without_approval_no_agent_waits_and_nothing_is_deployed(
     done: dict[str, Run], name: str
 ) -> None:
     run = done[name]
@@ -406,12 +386,14 @@ def test_without_approval_nothing_is_held_and_nothing_deployed(
     assert not run.of("lock")
     assert not any(" deploy " in command for command in run.commands)
     assert run.commands[-1] == "./run inv ci.notify --result ABORTED"
-    asked = next(at for at, event in enumerate(run.events) if event["what"] == "input")
-    held = [event["what"] for event in run.events[:asked] if event["what"] in {"agent", "released"}]
-    assert held == ["agent", "released"]
+    position = next(at for at, event in enumerate(run.events) if event["type"] == "input")
+    agents = [
+        event["type"] for event in run.events[:position] if event["type"] in {"agent", "released"}
+    ]
+    assert agents == ["agent", "released"]
 
 
-def test_an_agent_that_is_lost_is_told_of_too(done: dict[str, Run]) -> None:
+def test_a_lost_agent_is_notified_too(done: dict[str, Run]) -> None:
     run = done["the agent is lost"]
     assert run.result == "ABORTED"
     assert not run.of("stash")
@@ -420,25 +402,23 @@ def test_an_agent_that_is_lost_is_told_of_too(done: dict[str, Run]) -> None:
     assert not any(" push " in command or " deploy " in command for command in run.commands)
 
 
-# ---- Mutations: what somebody may do to the file, by mistake or not
+# ---- Mutations: changes to the file, by mistake or on purpose
 
 
 def _blocks(opening: str) -> Iterator[tuple[int, int]]:
-    """Where each section is that opens with this: from the beginning of its line to the end of its block."""
-    for found in re.finditer(rf"^ *{opening} ?\{{", TEXT, re.MULTILINE):
-        depth, at = 1, found.end()
+    """The positions of each section that opens with this, from its line to the end of its block."""
+    for match in re.finditer(rf"^ *{opening} ?\{{", TEXT, re.MULTILINE):
+        depth, at = 1, match.end()
         while depth:
             depth += {"{": 1, "}": -1}.get(TEXT[at], 0)
             at += 1
-        yield found.start(), at
+        yield match.start(), at
 
 
 def _each(title: str, pattern: str, to: str) -> Iterator[tuple[str, str]]:
-    for number, found in enumerate(re.finditer(pattern, TEXT, re.MULTILINE), start=1):
-        yield (
-            f"{title} {number}: {found[0].strip()}",
-            TEXT[: found.start()] + found.expand(to) + TEXT[found.end() :],
-        )
+    for number, match in enumerate(re.finditer(pattern, TEXT, re.MULTILINE), start=1):
+        text = TEXT[: match.start()] + match.expand(to) + TEXT[match.end() :]
+        yield f"{title} {number}: {match[0].strip()}", text
 
 
 def _without(title: str, opening: str) -> Iterator[tuple[str, str]]:
@@ -446,8 +426,8 @@ def _without(title: str, opening: str) -> Iterator[tuple[str, str]]:
         yield f"{title} {number}", TEXT[:start] + TEXT[end:]
 
 
-def _swapped(one: str, other: str) -> str:
-    (first,) = _blocks(rf"stage\('{one}'\)")
+def _swapped(name: str, other: str) -> str:
+    (first,) = _blocks(rf"stage\('{name}'\)")
     (second,) = _blocks(rf"stage\('{other}'\)")
     between = TEXT[first[1] : second[0]]
     return (
@@ -461,9 +441,9 @@ def _swapped(one: str, other: str) -> str:
 
 @cache
 def mutations() -> tuple[tuple[str, str], ...]:
-    """The Jenkinsfile with one thing changed, by what that is."""
+    """The Jenkinsfile with one change, by the name of the change."""
     condition = r"environment (name: '\w+'), value: '(\w*)'"
-    made = [
+    mutated = [
         *_without("no when", "when"),
         *_each("a condition negated", condition, r"not { environment \1, value: '\2' }"),
         *_each("a condition of another value", condition, r"environment \1, value: '\2x'"),
@@ -496,16 +476,16 @@ def mutations() -> tuple[tuple[str, str], ...]:
         *_each("another agent", r"label 'delivery-(\w+)'", r"label 'delivery-x\1'"),
         *_each("a shell gone", r"^ +sh .*\n", ""),
         *_each(
-            "a shell of its own",
+            "a shell without a task",
             r"sh '(\./run inv push)[^']*'",
             "sh 'docker push localhost:5001/api-rest'",
         ),
         *_each("without the plan", r" --plan \.delivery/plan\.json", ""),
-        *_each("no question", r"^ +env\.DELIVERY_\w+ = .*\n", ""),
+        *_each("no answer kept", r"^ +env\.DELIVERY_\w+ = .*\n", ""),
         *_each("nothing carried", r"^ +(?:un)?stash .*\n", ""),
         *_each("nothing kept", r"^ +(?:junit|archiveArtifacts) .*\n", ""),
-        *_each("nobody in particular", r"^ +submitter\w* .*\n", ""),
-        *_each("anybody", "submitter 'releasers'", "submitter 'everyone'"),
+        *_each("no submitter", r"^ +submitter\w* .*\n", ""),
+        *_each("another submitter", "submitter 'releasers'", "submitter 'everyone'"),
         *_each("always a success", r"\$\{currentBuild\.currentResult\}", "SUCCESS"),
         *_each("no checkout", r"^ +checkout scm\n", ""),
         *_each("another node", r"node\('delivery-deploy'\)", "node('delivery-build')"),
@@ -527,27 +507,29 @@ def mutations() -> tuple[tuple[str, str], ...]:
         ("approval after production", _swapped("approval", "production")),
         ("build before plan", _swapped("plan", "build")),
         (
-            "a step that nobody knows",
+            "an unknown step",
             TEXT.replace("sh './run inv engine.up'", "bat 'run inv engine.up'", 1),
         ),
     ]
-    return tuple(made)
+    return tuple(mutated)
 
 
-def test_every_mutation_changes_the_file_and_has_a_name_of_its_own() -> None:
+def test_every_mutation_changes_the_file_and_has_a_unique_name() -> None:
     assert all(text != TEXT for _, text in mutations())
     assert len(dict(mutations())) == len(mutations()) > 100
 
 
-def test_no_change_goes_unnoticed(done: dict[str, Run]) -> None:
-    left = dict(mutations())
+def test_every_mutation_is_noticed(done: dict[str, Run]) -> None:
+    unnoticed = dict(mutations())
     for names in WATCHED:
         builds = {
-            (title, name): (text, CASES[name]()) for title, text in left.items() for name in names
+            (title, name): (text, CASES[name]())
+            for title, text in unnoticed.items()
+            for name in names
         }
         runs = dict(zip(builds, record(builds.values()), strict=True))
         noticed = {
             title for title, name in builds if outline(runs[title, name]) != outline(done[name])
         }
-        left = {title: text for title, text in left.items() if title not in noticed}
-    assert list(left) == []
+        unnoticed = {title: text for title, text in unnoticed.items() if title not in noticed}
+    assert list(unnoticed) == []

@@ -84,7 +84,9 @@ def test_a_free_port_and_one_of_a_running_service_are_accepted(taken: int) -> No
 def test_the_error_of_a_taken_port_names_the_program_and_another_port(
     taken: int, service: str, published_by: str, holder: str, variable: str
 ) -> None:
-    with pytest.raises(PortTakenError, match=f"port {taken} of {service} is taken by {holder}") as caught:
+    with pytest.raises(
+        PortTakenError, match=f"port {taken} of {service} is taken by {holder}"
+    ) as caught:
         check(Project(taken, published_by=published_by, service=service))
     assert f"{variable}={taken + 1} ./run inv up" in caught.value.hint
 

@@ -1,6 +1,6 @@
 package declarative
 
-/** A node that a stage was given, with a workspace of its own. */
+/** A node that a stage runs on, with a workspace of its own. */
 class Agent {
     String label
     int number

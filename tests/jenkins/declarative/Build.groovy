@@ -6,53 +6,46 @@ import org.codehaus.groovy.ast.expr.GStringExpression
 import org.codehaus.groovy.ast.expr.PropertyExpression
 import org.codehaus.groovy.ast.expr.VariableExpression
 
-/** One build of a pipeline: the order of things is that of Jenkins' ModelInterpreter. */
+/** One build of a pipeline. It does everything in the order of Jenkins' ModelInterpreter. */
 class Build {
-    /** What the runner itself adds to what the pipeline says. */
-    private static final List<String> GIVEN = ['STAGE_NAME', 'NODE_NAME', 'WORKSPACE']
+    /** Variables that the runner itself adds to those of the pipeline. */
+    private static final List<String> OWN = ['STAGE_NAME', 'NODE_NAME', 'WORKSPACE']
 
     private final Stage root
-    private final Map<String, Object> conditions
-    private final Hands hands
+    private final Map<String, Object> scenario
+    private final Executor executor
     private final List<Map<String, Object>> events = [].asSynchronized()
+    /** The variables that scripts set by `env.NAME = value`. */
     private final Map<String, String> assigned = Collections.synchronizedMap([:])
-    /** What Jenkins reads when the build begins: of options and input. */
-    private final Map<Stage, Map<String, Object>> settled = [:]
     private String result = 'SUCCESS'
     private int agents = 0
 
-    Build(Stage root, Map<String, Object> conditions, Hands hands) {
+    Build(Stage root, Map<String, Object> scenario, Executor executor) {
         this.root = root
-        this.conditions = conditions
-        this.hands = hands
+        this.scenario = scenario
+        this.executor = executor
     }
 
     Map<String, Object> run() {
-        try {
-            settle(root)
-            hands.begin()
-            tell('options', new Context(), root.options.collectEntries { name, given -> [name, given.findAll { it.key != 'line' }] })
-            pipeline()
-        } catch (Unsupported error) {
-            return [result: null, error: error.message, events: events]
-        }
-        tell('result', new Context(), [result: result])
+        executor.begin()
+        emit('options', new Context(), root.options + [:])
+        pipeline()
+        emit('result', new Context(), [result: result])
         [result: result, error: null, events: events]
     }
 
-    // ---- The order
+    // ---- Stages
 
     private void pipeline() {
-        Exception first = null
+        Stopped first = null
         boolean posted = false
         try {
             inAgent(root, new Context()) { onAgent ->
-                inCredentials(root, onAgent) { known ->
-                    inOptions(root, inVariables(root, known)) { context ->
-                        first = sequence(root.stages, null, null, context)
+                inCredentials(root, onAgent) { bound ->
+                    inOptions(root, withVariables(root, bound)) { context ->
+                        first = sequence(root.stages, context)
                         posted = true
                         first = post(root, first, context)
-                        if (first != null) throw first
                     }
                 }
             }
@@ -63,77 +56,71 @@ class Build {
         if (first != null) worsen(first.result)
     }
 
-    /** Stage after stage; once one has failed, the rest is skipped. parent's post comes last. */
-    private Exception sequence(List<Stage> stages, Exception before, Stage parent, Context context) {
-        Exception first = before
+    /** Runs stage after stage; a failed stage makes the rest skipped. Returns the first failure. */
+    private Stopped sequence(List<Stage> stages, Context context) {
+        Stopped first = null
         stages.each { stage ->
             try {
-                one(stage, first, null, context)
+                runStage(stage, first == null ? '' : 'an earlier stage failed', context)
             } catch (Stopped error) {
-                worsen(error.result)
                 first = first ?: error
             }
         }
-        parent == null ? first : post(parent, first, context)
+        first
     }
 
-    private void one(Stage stage, Exception before, String skip, Context outside) {
+    /** Runs a stage, or skips it for a reason. */
+    private void runStage(Stage stage, String reason, Context outside) {
         String path = outside.stage ? "${outside.stage} / ${stage.name}" : stage.name
         def context = outside.but(stage: path).having([STAGE_NAME: stage.name])
-        if (skip != null || before != null) {
-            skipped(stage, before, skip ?: 'an earlier stage failed', context)
-            if (before != null) throw before
+        if (reason) {
+            skip(stage, reason, context)
             return
         }
         long began = System.nanoTime()
-        tell('stage', context)
-        Exception first = null
-        boolean ran = true
+        emit('stage', context)
+        Stopped first = null
         try {
-            ran = entered(stage, context)
-            if (!ran) skipped(stage, null, 'when', context)
+            if (!enter(stage, context)) {
+                skip(stage, 'when', context)
+                return
+            }
         } catch (Stopped error) {
             worsen(error.result)
             first = error
         }
-        if (!ran) return
-        // Outside of what is around its branches, as in Jenkins.
+        // Outside the agent, credentials and options of its branches, as in Jenkins.
         if (stage.parallel != null) first = post(stage, first, context)
-        Map<String, Object> ended = [result: first == null ? 'SUCCESS' : first.result]
-        if (first != null) ended.message = first.message
-        if (hands.real) ended.seconds = seconds(began)
-        tell('end', context, ended)
+        Map<String, Object> end = [result: first == null ? 'SUCCESS' : first.result]
+        if (first != null) end.message = first.message
+        if (executor.real) end.seconds = seconds(began)
+        emit('end', context, end)
         if (first != null) throw first
     }
 
+    private void skip(Stage stage, String reason, Context context) {
+        emit('skipped', context, [reason: reason])
+        (stage.parallel ?: stage.stages ?: []).each { runStage(it, reason, context) }
+    }
+
     /**
-     * A stage's sections, from the outermost to its steps: options, input, agent, credentials, variables. `when` is asked before the
-     * steps, or as early as it says itself; whether it let the stage run is returned.
+     * Enters the sections of a stage in Jenkins' order: options, input, agent, credentials and
+     * variables. `when` comes before the credentials, or earlier if it says so. Returns whether
+     * `when` let the stage run.
      */
-    private boolean entered(Stage stage, Context context) {
+    private boolean enter(Stage stage, Context context) {
         def when = stage.when
-        boolean asked = when == null
-        if (!asked && when.beforeOptions) {
-            if (!met(when, context)) return false
-            asked = true
-        }
+        if (when?.beforeOptions && !isMet(when, context)) return false
         boolean ran = true
         inOptions(stage, context) { limited ->
-            if (!asked && when.beforeInput) {
-                asked = true
-                ran = met(when, limited)
-                if (!ran) return
-            }
-            answered(stage, limited) { told ->
-                if (!asked && (when.beforeAgent || stage.parallel != null)) {
-                    asked = true
-                    ran = met(when, told)
+            ran = !when?.beforeInput || isMet(when, limited)
+            if (!ran) return
+            inInput(stage, limited) { approved ->
+                inAgent(stage, approved) { onAgent ->
+                    boolean late = when != null && !when.beforeOptions && !when.beforeInput
+                    ran = !late || isMet(when, onAgent)
                     if (!ran) return
-                }
-                inAgent(stage, told) { onAgent ->
-                    ran = asked || met(when, onAgent)
-                    if (!ran) return
-                    inCredentials(stage, onAgent) { known -> body(stage, inVariables(stage, known)) }
+                    inCredentials(stage, onAgent) { body(stage, withVariables(stage, it)) }
                 }
             }
         }
@@ -145,104 +132,89 @@ class Build {
             parallel(stage, context)
             return
         }
-        Exception error = null
+        Stopped first = null
         if (stage.stages != null) {
-            error = sequence(stage.stages, null, stage, context)
+            first = sequence(stage.stages, context)
         } else {
             try {
-                steps(stage.steps, context)
-            } catch (Stopped stopped) {
-                worsen(stopped.result)
-                error = stopped
+                runSteps(stage.steps, context)
+            } catch (Stopped error) {
+                worsen(error.result)
+                first = error
             }
-            error = post(stage, error, context)
         }
-        if (error != null) throw error
+        first = post(stage, first, context)
+        if (first != null) throw first
     }
 
-    /** Every branch runs to its end, whatever becomes of the others. */
+    /** Every branch runs to its end, even if another one fails. */
     private void parallel(Stage stage, Context context) {
         def errors = [].asSynchronized()
-        def branches = stage.parallel.collect { branch ->
-            def run = {
+        executor.runParallel(stage.parallel.collect { branch ->
+            {
+                ->
                 try {
-                    one(branch, null, null, context)
+                    runStage(branch, '', context)
                 } catch (Exception error) {
                     errors << error
                 }
             }
-            run
-        }
-        hands.together(branches)
+        })
         def error = errors.find { !(it instanceof Stopped) } ?: errors ? errors[0] : null
         if (error != null) throw error
     }
 
-    /** What is inside is skipped for the same reason, and said to be. */
-    private void skipped(Stage stage, Exception error, String why, Context context) {
-        tell('skipped', context, [why: why])
-        (stage.parallel ?: stage.stages ?: []).each { inner ->
-            try {
-                one(inner, error, why, context)
-            } catch (Stopped same) {
-                assert same.is(error)
-            }
+    /** Runs `post { always }`; returns the first failure. */
+    private Stopped post(Stage stage, Stopped before, Context context) {
+        if (stage.always == null) return before
+        if (before != null) worsen(before.result)
+        emit('post', context, [condition: 'always'])
+        try {
+            runSteps(stage.always, context)
+        } catch (Stopped error) {
+            emit('error', context, [message: error.message, during: 'post always'])
+            worsen(error.result)
+            return before ?: error
         }
+        before
     }
 
-    private Exception post(Stage stage, Exception before, Context context) {
-        Exception first = before
-        Reader.POST.findAll { stage.post.containsKey(it) }.each { condition ->
-            String now = worse(result, first == null ? 'SUCCESS' : first.result)
-            boolean due = condition in ['always', 'cleanup'] || condition == now.toLowerCase() ||
-                (condition == 'unsuccessful' && now != 'SUCCESS')
-            if (!due) return
-            tell('post', context, [condition: condition])
-            try {
-                steps(stage.post[condition], context)
-            } catch (Stopped error) {
-                tell('error', context, [message: error.message, during: "post ${condition}".toString()])
-                worsen(error.result)
-                first = first ?: error
-            }
-        }
-        first
-    }
-
-    // ---- What is around a stage
+    // ---- The sections around a stage
 
     private void inOptions(Stage stage, Context context, Closure inside) {
-        def limited = stage.options.timeout ? context.limited(stage.options.timeout.seconds) : context
-        def resource = settled[stage]?.resource
-        resource == null ? inside(limited) : locked(resource, limited, inside)
-    }
-
-    private void locked(String resource, Context context, Closure inside) {
-        tell('lock', context, [resource: resource])
+        def timeout = stage.options.timeout
+        def limited = timeout ? context.limited(timeout.seconds) : context
+        String resource = stage.options.lock?.resource
+        if (resource == null) {
+            inside(limited)
+            return
+        }
+        emit('lock', limited, [resource: resource])
         try {
-            inside(context.but(locks: context.locks + [resource]))
+            inside(limited.but(locks: limited.locks + [resource]))
         } finally {
-            tell('unlock', context, [resource: resource])
+            emit('unlock', limited, [resource: resource])
         }
     }
 
-    private void answered(Stage stage, Context context, Closure inside) {
-        if (stage.input == null) {
+    private void inInput(Stage stage, Context context, Closure inside) {
+        def input = stage.input
+        if (input == null) {
             inside(context)
             return
         }
-        def input = settled[stage].input
-        def approval = conditions.approval
+        def approval = scenario.approval
         String answer = approval == null ? 'nobody' : approval.by ? 'approved' : 'refused'
-        tell('input', context, [
-            message: input.message, ok: input.ok, submitter: input.submitter, parameter: input.submitterParameter,
-            timeout: stage.options.timeout?.seconds, locks: context.locks, credentials: context.credentials, answer: answer, by: approval?.by])
+        emit('input', context, [
+            message: input.message, submitter: input.submitter, parameter: input.submitterParameter,
+            timeout: stage.options.timeout.seconds, locks: context.locks, answer: answer,
+            by: approval?.by])
         if (answer == 'refused') throw new Stopped('ABORTED', 'the input was refused')
         if (answer == 'nobody') {
-            if (!context.timeouts) throw new Unsupported(stage.inputLine, 'nobody answers the input, and nothing ends the wait')
             throw new Stopped('ABORTED', "nobody answered within ${context.timeouts.min()} s")
         }
-        inside(input.submitterParameter ? context.having([(input.submitterParameter): approval.by]) : context)
+        String parameter = input.submitterParameter
+        inside(parameter ? context.having([(parameter): approval.by]) : context)
     }
 
     private void inAgent(Stage stage, Context context, Closure inside) {
@@ -257,315 +229,244 @@ class Build {
     }
 
     private void onNode(String label, Context context, Closure inside) {
-        def agent = new Agent(label: label, number: numbered())
-        agent.workspace = hands.workspace(agent)
-        def onAgent = context.but(agent: agent).having(
-            [NODE_NAME: "${label}-${agent.number}".toString(), WORKSPACE: agent.workspace.path])
-        tell('agent', onAgent, [label: label, number: agent.number])
+        def agent = new Agent(label: label, number: nextAgent())
+        agent.workspace = executor.workspace(agent)
+        def onAgent = context.but(agent: agent).having([
+            NODE_NAME: "${label}-${agent.number}".toString(), WORKSPACE: agent.workspace.path])
+        emit('agent', onAgent, [label: label, number: agent.number])
         try {
             inside(onAgent)
         } finally {
-            tell('released', onAgent, [label: label, number: agent.number])
+            emit('released', onAgent, [label: label, number: agent.number])
         }
     }
 
-    private synchronized int numbered() {
+    private synchronized int nextAgent() {
         ++agents
     }
 
     private void checkout(Context context) {
-        onDisk(context)
-        tell('checkout', context)
-        hands.checkout(context.agent, environment(context))
+        requireAgent(context)
+        emit('checkout', context)
+        executor.checkout(context.agent, environment(context))
     }
 
     private void inCredentials(Stage stage, Context context, Closure inside) {
         def inner = context
         stage.environment.findAll { it.credential }.each { variable ->
-            String id = value(variable.value, context)
-            inner = bound(inner, id, credential(id), [variable: variable.name])
+            inner = bind(value(variable.value, context), '', variable.name, inner)
         }
         inside(inner)
     }
 
-    private Map<String, String> credential(String id) {
-        def found = conditions.credentials[id]
-        if (found == null) throw new Stopped('FAILURE', "Could not find credentials entry with ID '${id}'")
-        found
-    }
-
-    private Context bound(Context context, String id, Map found, Map<String, String> into) {
-        Map<String, String> variables
-        if (found.kind == 'string') {
-            variables = [(into.variable): found.value]
-        } else if (found.kind == 'file') {
-            onDisk(context)
-            variables = [(into.variable): hands.secret(id, found)]
-        } else if (into.variable) {
-            variables = [
-                (into.variable): "${found.username}:${found.password}".toString(),
-                (into.variable + '_USR'): found.username,
-                (into.variable + '_PSW'): found.password,
-            ]
-        } else {
-            variables = [(into.usernameVariable): found.username, (into.passwordVariable): found.password]
+    /** Binds a credential, of this kind if one is given, to a variable. */
+    private Context bind(String id, String kind, String name, Context context) {
+        def credential = scenario.credentials[id]
+        if (credential == null) {
+            throw new Stopped('FAILURE', "Could not find credentials entry with ID '${id}'")
         }
-        hands.hide(found, variables)
-        tell('credential', context, [id: id, kind: found.kind, variables: variables.keySet() as List])
+        if (kind && credential.kind != kind) {
+            throw new Stopped('FAILURE',
+                "Credentials '${id}' is a ${credential.kind}, not a ${kind}")
+        }
+        Map<String, String> variables
+        if (credential.kind == 'string') {
+            variables = [(name): credential.value]
+        } else if (credential.kind == 'file') {
+            requireAgent(context)
+            variables = [(name): executor.secretFile(id, credential)]
+        } else {
+            String both = "${credential.username}:${credential.password}"
+            variables = [
+                (name): both,
+                (name + '_USR'): credential.username,
+                (name + '_PSW'): credential.password,
+            ]
+        }
+        executor.hide(credential, variables)
+        def names = variables.keySet() as List
+        emit('credential', context, [id: id, kind: credential.kind, variables: names])
         context.having(variables).but(credentials: context.credentials + [id])
     }
 
-    private Context inVariables(Stage stage, Context context) {
-        def given = stage.environment.findAll { !it.credential }
-        if (!given) return context
-        Map<String, String> known = [:]
-        Closure resolve
-        // One may use another of the same block, whichever stands first, as in Jenkins.
-        resolve = { Variable variable, Set<String> asking ->
-            if (!known.containsKey(variable.name)) {
-                known[variable.name] = value(variable.value, context) { String name ->
-                    def other = given.find { it.name == name && name != variable.name }
-                    if (other == null) return null
-                    if (name in asking) throw new Unsupported(variable.line, "${variable.name} and ${name} are made from each other")
-                    [resolve(other, asking + [variable.name])]
-                }
-            }
-            known[variable.name]
-        }
-        given.each { resolve(it, [] as Set) }
-        context.having(known)
+    private Context withVariables(Stage stage, Context context) {
+        def variables = stage.environment.findAll { !it.credential }
+        if (!variables) return context
+        context.having(variables.collectEntries { [it.name, value(it.value, context)] })
     }
 
-    private boolean met(When when, Context context) {
-        when.conditions.every { met(it, context) }
-    }
-
-    private boolean met(Condition condition, Context context) {
-        def argument = { String name -> condition.arguments[name] == null ? null : value(condition.arguments[name], context) }
+    private boolean isMet(When when, Context context) {
         def variables = environment(context)
-        switch (condition.name) {
-            case 'not': return !met(condition.children[0], context)
-            case 'anyOf': return condition.children.any { met(it, context) }
-            case 'allOf': return condition.children.every { met(it, context) }
-            case 'environment': return (variables[argument('name')] ?: '') == argument('value')
-        }
-        throw new Unsupported(condition.line, "${condition.name} is not known in when")
+        when.conditions.every { name, expected -> (variables[name] ?: '') == expected }
     }
 
     // ---- Steps
 
-    private void steps(List<Step> steps, Context context) {
-        steps.each { step(it, context) }
+    private void runSteps(List<Step> steps, Context context) {
+        steps.each { runStep(it, context) }
     }
 
-    private Object step(Step step, Context context) {
-        def text = { String name -> step.arguments[name] == null ? null : value(step.arguments[name], context) }
-        if (context.deadline != null && System.nanoTime() > context.deadline) throw new Stopped('ABORTED', 'Timeout has been exceeded')
+    private Object runStep(Step step, Context context) {
+        def arguments = step.arguments
+        def text = { String name ->
+            arguments[name] == null ? null : value(arguments[name], context)
+        }
+        if (context.deadline != null && System.nanoTime() > context.deadline) throw timeout()
         switch (step.name) {
             case '=':
-                String given = computed(step.arguments.value, context)
-                assigned[step.arguments.name] = given
-                tell('set', context, [name: step.arguments.name, value: given])
-                return null
-            case 'sh': return sh(step, text('script'), context)
-            case 'echo':
-                tell('echo', context, [message: text('message')])
-                return null
-            case 'error': throw new Stopped('FAILURE', text('message'))
+                String assignment = arguments.value instanceof Step
+                    ? runStep(arguments.value, context).trim()
+                    : value(arguments.value, context)
+                assigned[arguments.name] = assignment
+                emit('set', context, [name: arguments.name, value: assignment])
+                break
+            case 'sh': return sh(arguments.returnStdout ?: false, text('script'), context)
             case 'checkout':
                 checkout(context)
-                return null
+                break
             case 'stash':
-                onDisk(context)
-                boolean empty = step.arguments.allowEmpty
-                tell('stash', context, [name: text('name'), includes: text('includes'), excludes: text('excludes'), allowEmpty: empty])
-                hands.stash(context.agent, text('name'), text('includes') ?: '**', text('excludes'), empty)
-                return null
+                requireAgent(context)
+                def (name, includes) = [text('name'), text('includes')]
+                boolean allowEmpty = arguments.allowEmpty
+                emit('stash', context, [name: name, includes: includes, allowEmpty: allowEmpty])
+                executor.stash(context.agent, name, includes, allowEmpty)
+                break
             case 'unstash':
-                onDisk(context)
-                tell('unstash', context, [name: text('name')])
-                hands.unstash(context.agent, text('name'))
-                return null
+                requireAgent(context)
+                emit('unstash', context, [name: text('name')])
+                executor.unstash(context.agent, text('name'))
+                break
             case 'junit':
-                onDisk(context)
-                boolean none = step.arguments.allowEmptyResults
-                tell('junit', context, [results: text('testResults'), allowEmpty: none])
-                worsen(hands.junit(context.agent, text('testResults'), none))
-                return null
+                requireAgent(context)
+                boolean optional = arguments.allowEmptyResults
+                emit('junit', context, [results: text('testResults'), allowEmpty: optional])
+                worsen(executor.junit(context.agent, text('testResults'), optional))
+                break
             case 'archiveArtifacts':
-                onDisk(context)
-                boolean nothing = step.arguments.allowEmptyArchive
-                tell('archive', context, [artifacts: text('artifacts'), allowEmpty: nothing])
-                hands.archive(context.agent, text('artifacts'), text('excludes'), nothing)
-                return null
+                requireAgent(context)
+                boolean empty = arguments.allowEmptyArchive
+                emit('archive', context, [artifacts: text('artifacts'), allowEmpty: empty])
+                executor.archive(context.agent, text('artifacts'), empty)
+                break
             case 'withCredentials':
-                steps(step.body, step.arguments.bindings.inject(context) { inner, binding -> withCredential(binding, inner) })
-                return null
+                runSteps(step.body, arguments.bindings.inject(context) { inner, binding ->
+                    bind(binding.credentialsId, 'string', binding.variable, inner)
+                })
+                break
             case 'script':
-                steps(step.body, context)
-                return null
+                runSteps(step.body, context)
+                break
             case 'node':
-                onNode(text('label'), context) { steps(step.body, it) }
-                return null
-            case 'lock':
-                locked(text('resource'), context) { steps(step.body, it) }
-                return null
-            case 'timeout':
-                steps(step.body, context.limited(step.arguments.seconds))
-                return null
+                onNode(text('label'), context) { runSteps(step.body, it) }
+                break
             case 'catchError':
-                caught(step, text, context)
-                return null
+                catchError(step, text, context)
+                break
+            default: throw new IllegalStateException(step.name)
         }
-        throw new Unsupported(step.line, "step ${step.name} is not known")
+        null
     }
 
-    private Context withCredential(Map binding, Context context) {
-        String id = value(binding.credentialsId, context)
-        def found = credential(id)
-        if (found.kind != binding.kind) {
-            throw new Stopped('FAILURE', "Credentials '${id}' is of type ${found.kind} where ${binding.kind} was expected")
-        }
-        def into = binding.findAll { !(it.key in ['kind', 'credentialsId']) }
-        bound(context, id, found, into.collectEntries { key, expression -> [key, value(expression, context)] })
-    }
-
-    private void caught(Step step, Closure text, Context context) {
+    private void catchError(Step step, Closure text, Context context) {
         try {
-            steps(step.body, context)
+            runSteps(step.body, context)
         } catch (Stopped error) {
-            boolean interrupted = error.result == 'ABORTED'
-            if (interrupted && step.arguments.catchInterruptions == false) throw error
-            String outcome = interrupted ? 'ABORTED' : text('buildResult') ?: 'FAILURE'
-            tell('caught', context, [
+            boolean aborted = error.result == 'ABORTED'
+            String outcome = aborted ? 'ABORTED' : text('buildResult') ?: 'FAILURE'
+            emit('caught', context, [
                 message: text('message'), error: error.message, result: outcome,
-                marks: interrupted ? 'ABORTED' : text('stageResult') ?: 'SUCCESS'])
+                marks: aborted ? 'ABORTED' : text('stageResult') ?: 'SUCCESS'])
             worsen(outcome)
         }
     }
 
-    private String computed(Object asked, Context context) {
-        if (asked instanceof Map) return asked.containsKey('trim') ? computed(asked.trim, context).trim() : step(asked.sh, context) as String
-        value(asked, context)
-    }
-
-    private Object sh(Step step, String command, Context context) {
-        onDisk(context)
+    private String sh(boolean stdout, String command, Context context) {
+        requireAgent(context)
         def variables = environment(context)
-        String returns = step.arguments.returnStdout ? 'stdout' : step.arguments.returnStatus ? 'status' : ''
         Map<String, Object> event = [
-            command: command, returns: returns, credentials: context.credentials, locks: context.locks,
+            command: command, credentials: context.credentials, locks: context.locks,
             timeout: context.timeouts ? context.timeouts.min() : null,
-            variables: variables.findAll { !(it.key in GIVEN || conditions.variables.containsKey(it.key)) }]
-        tell('sh', context, event)
-        if (conditions.lost == command) {
+            variables: variables.findAll { name, _ ->
+                !(name in OWN || scenario.variables.containsKey(name))
+            }]
+        emit('sh', context, event)
+        if (scenario.lost == command) {
             context.agent.lost = true
             throw new Stopped('ABORTED', "the agent ${context.agent.label} was lost")
         }
         long began = System.nanoTime()
-        def done = hands.sh(context.agent, context.stage, command, variables, returns == 'stdout', context.deadline)
+        def done = executor.sh(new Command(
+            agent: context.agent, stage: context.stage, text: command, variables: variables,
+            stdout: stdout, deadline: context.deadline))
         event.exit = done.exit
-        if (hands.real) event.seconds = seconds(began)
-        if (done.interrupted) throw new Stopped('ABORTED', 'Timeout has been exceeded')
-        if (returns == 'status') return done.exit
-        if (done.exit != 0) throw new Stopped('FAILURE', "script returned exit code ${done.exit}: ${command}")
+        if (executor.real) event.seconds = seconds(began)
+        if (done.timedOut) throw timeout()
+        if (done.exit != 0) {
+            throw new Stopped('FAILURE', "script returned exit code ${done.exit}: ${command}")
+        }
         done.output
     }
 
-    private static void onDisk(Context context) {
+    private static Stopped timeout() {
+        new Stopped('ABORTED', 'Timeout has been exceeded')
+    }
+
+    private static void requireAgent(Context context) {
         if (context.agent == null || context.agent.lost) {
-            throw new Stopped('FAILURE', 'Required context class hudson.FilePath is missing: the step needs an agent')
+            throw new Stopped('FAILURE',
+                'Required context class hudson.FilePath is missing: the step needs an agent')
         }
     }
 
     // ---- Values
 
-    /** What a shell sees: what the job says, what a script has set, then what the sections around say, the innermost last. */
+    /** A shell's variables: the job's, the scripts' and the sections', innermost last. */
     private Map<String, String> environment(Context context) {
-        Map<String, String> found = new LinkedHashMap<String, String>(conditions.variables)
+        Map<String, String> variables = new LinkedHashMap<String, String>(scenario.variables)
         synchronized (assigned) {
-            found.putAll(assigned)
+            variables.putAll(assigned)
         }
-        context.layers.each { found.putAll(it) }
-        // An empty variable is none, as hudson.EnvVars has it.
-        found.findAll { it.value }
+        context.layers.each { variables.putAll(it) }
+        // An empty variable is unset, as in hudson.EnvVars.
+        variables.findAll { it.value }
     }
 
-    /** A text. others says what variables are worth that are being made: [value], or null. */
-    private String value(Expression expression, Context context, Closure others = { null }) {
+    private String value(Expression expression, Context context) {
         switch (expression) {
             case ConstantExpression: return expression.value
             case GStringExpression:
-                def made = new StringBuilder()
+                def text = new StringBuilder()
                 expression.strings.eachWithIndex { string, at ->
-                    made << string.value
-                    if (at < expression.values.size()) made << value(expression.values[at], context, others)
+                    text << string.value
+                    if (at < expression.values.size()) text << value(expression.values[at], context)
                 }
-                return made.toString()
+                return text.toString()
             case VariableExpression:
-                def known = others(expression.name)
-                if (known) return known[0]
-                def found = environment(context)[expression.name]
-                if (found == null) throw new Stopped('FAILURE', "No such property: ${expression.name}")
-                return found
-            case PropertyExpression: return property(expression, context, others)
-        }
-        throw new Unsupported(expression.lineNumber, "${expression.text} is not known as a value")
-    }
-
-    private String property(PropertyExpression expression, Context context, Closure others = { null }) {
-        if (expression.objectExpression.name == 'currentBuild') return result
-        def known = others(expression.propertyAsString)
-        known ? known[0] : environment(context)[expression.propertyAsString]
-    }
-
-    /** Options and input are read when the build begins, not when their stage does: what is not known by then never is. */
-    private void settle(Stage stage) {
-        def known = { Expression expression ->
-            unknown(expression, conditions.variables).each { name ->
-                throw new Unsupported(expression.lineNumber,
-                    "Jenkins reads options and input when the build begins, and ${name} is not set by then")
-            }
-            value(expression, new Context())
-        }
-        def found = [:]
-        if (stage.options.lock) found.resource = known(stage.options.lock.resource)
-        if (stage.input != null) found.input = stage.input.collectEntries { key, expression -> [key, known(expression)] }
-        if (found) settled[stage] = found
-        ((stage.stages ?: []) + (stage.parallel ?: [])).each { settle(it) }
-    }
-
-    private static List<String> unknown(Expression expression, Map<String, String> variables) {
-        switch (expression) {
-            case GStringExpression: return expression.values.collectMany { unknown(it, variables) }
-            case VariableExpression: return variables[expression.name] ? [] : [expression.name]
+                def variable = environment(context)[expression.name]
+                if (variable != null) return variable
+                throw new Stopped('FAILURE', "No such property: ${expression.name}")
             case PropertyExpression:
-                if (expression.objectExpression.name != 'env') return []
-                return variables[expression.propertyAsString] ? [] : ["env.${expression.propertyAsString}".toString()]
+                boolean ofBuild = expression.objectExpression.name == 'currentBuild'
+                return ofBuild ? result : environment(context)[expression.propertyAsString]
         }
-        []
+        throw new IllegalStateException(expression.text)
     }
 
-    // ---- The trace
+    // ---- Events
 
     private synchronized void worsen(String to) {
-        result = worse(result, to)
-    }
-
-    private static String worse(String one, String other) {
-        Reader.RESULTS.indexOf(other) > Reader.RESULTS.indexOf(one) ? other : one
+        if (Reader.RESULTS.indexOf(to) > Reader.RESULTS.indexOf(result)) result = to
     }
 
     private static double seconds(long began) {
         Math.round((System.nanoTime() - began) / 1_000_000) / 1000.0d
     }
 
-    private void tell(String what, Context context, Map<String, Object> more = [:]) {
-        Map<String, Object> event = more
-        event.what = what
+    private void emit(String type, Context context, Map<String, Object> event = [:]) {
+        event.type = type
         event.stage = context.stage
         event.agent = context.agent?.label ?: ''
         events << event
-        hands.told(event)
+        executor.show(event)
     }
 }

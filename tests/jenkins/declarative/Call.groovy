@@ -3,7 +3,7 @@ package declarative
 import org.codehaus.groovy.ast.expr.ClosureExpression
 import org.codehaus.groovy.ast.expr.Expression
 
-/** A call as the file has it: `name positional, key: value { block }`. */
+/** A call in the file: `name positional, key: value { block }`. */
 class Call {
     String name
     int line

@@ -1,20 +1,21 @@
 package declarative
 
-/** Where a step runs: what the sections around it gave it. Never changed, only copied. */
+/** What the sections around a step give it. A context never changes; it is copied. */
 class Context {
     List<Map<String, String>> layers = []
     Agent agent
     String stage = ''
     List<String> credentials = []
     List<String> locks = []
-    /** Of the options around, outermost first; in seconds. */
+    /** The timeouts of the options around, outermost first, in seconds. */
     List<Integer> timeouts = []
-    /** System.nanoTime() that none of them allows to pass; null where nothing is limited. */
+    /** The System.nanoTime() at which the first of them ends; null without one. */
     Long deadline
 
     Context but(Map<String, Object> changes) {
         def copy = new Context(
-            layers: layers, agent: agent, stage: stage, credentials: credentials, locks: locks, timeouts: timeouts, deadline: deadline)
+            layers: layers, agent: agent, stage: stage, credentials: credentials, locks: locks,
+            timeouts: timeouts, deadline: deadline)
         changes.each { key, value -> copy[key] = value }
         copy
     }
@@ -25,6 +26,6 @@ class Context {
 
     Context limited(int seconds) {
         long end = System.nanoTime() + seconds * 1_000_000_000L
-        but(timeouts: timeouts + [seconds], deadline: deadline == null ? end : Math.min(deadline, end))
+        but(timeouts: timeouts + [seconds], deadline: Math.min(deadline ?: end, end))
     }
 }

@@ -1,53 +1,26 @@
 package declarative
 
+import java.nio.file.FileSystems
 import java.nio.file.Files
+import java.nio.file.LinkOption
 
-/** How paths are matched: Ant's patterns, as stash, archiveArtifacts and junit have them. */
+/** The path patterns of stash, archiveArtifacts and junit, as far as the Jenkinsfile uses them. */
 class Glob {
-    static boolean matches(String pattern, String path) {
-        String text = pattern.endsWith('/') ? pattern + '**' : pattern
-        path ==~ expression(text)
-    }
-
-    private static String expression(String pattern) {
-        def made = new StringBuilder()
-        def parts = pattern.split('/') as List
-        parts.eachWithIndex { part, at ->
-            boolean last = at == parts.size() - 1
-            if (part == '**') {
-                made << (last ? '.*' : '(?:[^/]+/)*')
-            } else {
-                part.each { letter -> made << (letter == '*' ? '[^/]*' : letter == '?' ? '[^/]' : java.util.regex.Pattern.quote(letter)) }
-                // a/** is a, too.
-                if (!last) made << (at == parts.size() - 2 && parts[-1] == '**' ? '(?:/|$)' : '/')
+    /** The files below a folder that match one of the patterns, which commas separate. */
+    static List<String> files(File folder, String patterns) {
+        def matchers = patterns.split(',').collect { text ->
+            String pattern = text.trim()
+            // Ant's **/ also matches no folder, Java's does not.
+            if (pattern.contains('**/')) {
+                throw new IllegalArgumentException("${pattern}: ** is supported at the end only")
             }
+            FileSystems.default.getPathMatcher("glob:${pattern}")
         }
-        made.toString()
-    }
-
-    /** The files under a folder that match one of the patterns, which commas part, by their paths. */
-    static List<String> under(File folder, String includes, String excludes) {
-        def wanted = patterns(includes)
-        def unwanted = patterns(excludes) + ['**/.git/**', '**/*~', '**/.DS_Store']
-        def found = []
-        walk(folder, '') { String path ->
-            if (wanted.any { matches(it, path) } && !unwanted.any { matches(it, path) }) found << path
-        }
-        found.sort()
-    }
-
-    private static List<String> patterns(String text) {
-        (text ?: '').split(',').collect { it.trim() }.findAll { it }
-    }
-
-    private static void walk(File folder, String prefix, Closure each) {
-        (folder.listFiles() ?: []).sort { it.name }.each { file ->
-            String path = prefix + file.name
-            if (file.directory && !Files.isSymbolicLink(file.toPath())) {
-                if (file.name != '.git') walk(file, path + '/', each)
-            } else {
-                each(path)
-            }
-        }
+        if (!folder.exists()) return []
+        def root = folder.toPath()
+        def paths = Files.walk(root).iterator().toList()
+            .findAll { !Files.isDirectory(it, LinkOption.NOFOLLOW_LINKS) }
+            .collect { root.relativize(it) }
+        paths.findAll { path -> matchers.any { it.matches(path) } }*.toString().sort()
     }
 }

@@ -8,43 +8,27 @@ import org.codehaus.groovy.control.CompilationUnit
 import org.codehaus.groovy.control.Phases
 
 /**
- * Reads a Jenkinsfile into the model and checks the whole of it, also what no build would reach, as Jenkins does at load.
+ * Reads a Jenkinsfile into a Stage. Like Jenkins it checks the whole file, also what no build runs.
  *
- * Nothing is skipped: what is not listed here is refused with its line.
+ * It supports what our Jenkinsfile uses. Anything else is an error with its line, never skipped.
  */
 class Reader {
     static final Map<String, Integer> UNITS = [SECONDS: 1, MINUTES: 60, HOURS: 3600, DAYS: 86400]
+    /** From the best to the worst. */
     static final List<String> RESULTS = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'ABORTED']
-    /** In Jenkins' order. */
-    static final List<String> POST = ['always', 'aborted', 'failure', 'success', 'unstable', 'unsuccessful', 'cleanup']
 
-    /** Of each step: what stands without a name, what is text, what is true or false, and whether it has a block. */
+    /** The parameters of each step: the one that may come without a name, texts and flags. */
     static final Map<String, Map> STEPS = [
-        sh: [first: 'script', texts: ['script', 'label'], flags: ['returnStdout', 'returnStatus']],
-        echo: [first: 'message', texts: ['message'], flags: []],
-        error: [first: 'message', texts: ['message'], flags: []],
+        sh: [first: 'script', texts: ['script'], flags: ['returnStdout']],
         checkout: [first: 'scm', texts: ['scm'], flags: []],
-        stash: [first: 'name', texts: ['name', 'includes', 'excludes'], flags: ['allowEmpty', 'useDefaultExcludes']],
+        stash: [first: 'name', texts: ['name', 'includes'], flags: ['allowEmpty']],
         unstash: [first: 'name', texts: ['name'], flags: []],
         junit: [first: 'testResults', texts: ['testResults'], flags: ['allowEmptyResults']],
-        archiveArtifacts: [first: 'artifacts', texts: ['artifacts', 'excludes'], flags: ['allowEmptyArchive', 'fingerprint']],
+        archiveArtifacts: [first: 'artifacts', texts: ['artifacts'], flags: ['allowEmptyArchive']],
         withCredentials: [first: 'bindings', texts: [], flags: [], block: true],
         node: [first: 'label', texts: ['label'], flags: [], block: true],
-        lock: [first: 'resource', texts: ['resource'], flags: [], block: true],
-        timeout: [first: 'time', texts: ['unit'], flags: [], numbers: ['time'], block: true],
-        catchError: [texts: ['buildResult', 'stageResult', 'message'], flags: ['catchInterruptions'], block: true, may: true],
-        script: [texts: [], flags: [], block: true, may: true],
-    ]
-    static final Map<String, List<String>> BINDINGS = [
-        string: ['credentialsId', 'variable'],
-        file: ['credentialsId', 'variable'],
-        usernamePassword: ['credentialsId', 'usernameVariable', 'passwordVariable'],
-    ]
-    static final Map<String, List<String>> CONDITIONS = [
-        environment: ['name', 'value'],
-        not: [],
-        anyOf: [],
-        allOf: [],
+        catchError: [texts: ['buildResult', 'stageResult', 'message'], flags: [], block: true],
+        script: [texts: [], flags: [], block: true],
     ]
 
     private final Set<String> names = []
@@ -57,368 +41,382 @@ class Reader {
             unit.compile(Phases.CONVERSION)
             module = unit.AST.modules[0]
         } catch (CompilationFailedException error) {
-            throw new Unsupported(0, "this is not Groovy: ${error.message.readLines().findAll { it }.join(' ')}")
+            String message = error.message.readLines().findAll { it }.join(' ')
+            throw new Unsupported(0, "this is not Groovy: ${message}")
         }
-        if (module.imports || module.starImports || module.staticImports || module.methods || module.classes.size() > 1) {
-            throw new Unsupported(1, 'only a pipeline block is known: no imports, functions or classes')
+        if (module.imports || module.starImports || module.staticImports || module.methods
+            || module.classes.size() > 1) {
+            throw new Unsupported(1, 'imports, functions and classes are not supported')
         }
-        // Groovy lets a script that has nothing return nothing, on no line.
+        // An empty script has a `return null` without a line.
         def statements = module.statementBlock.statements.findAll { it.lineNumber > 0 }
         if (statements.size() != 1) {
-            throw new Unsupported(statements ? statements[1].lineNumber : 1, 'only one pipeline block is known, and nothing beside it')
+            int line = statements ? statements[1].lineNumber : 1
+            throw new Unsupported(line, 'the file must have one pipeline block and nothing else')
         }
-        def call = written(statements[0])
+        def call = callOf(statements[0])
         if (call.name != 'pipeline') {
-            throw new Unsupported(call.line, "the file has to begin with pipeline, not ${call.name}")
+            throw new Unsupported(call.line, "the file must begin with pipeline, not ${call.name}")
         }
-        plain(call)
+        requireSection(call)
         stage(call, '', false)
     }
 
     private Stage stage(Call of, String name, boolean withinParallel) {
         boolean root = name == ''
         String what = root ? 'the pipeline' : "stage '${name}'"
-        def stage = new Stage(name: name, line: of.line)
-        Set<String> seen = []
+        def stage = new Stage(name: name)
+        Set<String> sections = []
         statements(of.block).each { statement ->
-            def call = written(statement)
-            if (!seen.add(call.name)) {
+            def call = callOf(statement)
+            if (!sections.add(call.name)) {
                 throw new Unsupported(call.line, "${what} has ${call.name} twice")
             }
-            switch (call.name) {
-                case 'agent': agent(stage, call); break
-                case 'options': options(stage, call, root); break
-                case "environment": variables(stage, call); break
-                case 'post': post(stage, call); break
-                case 'stages':
-                    plain(call)
-                    stage.stages = children(call, withinParallel)
-                    break
-                case 'when': root ? refuse(call, what) : when(stage, call); break
-                case 'input': root ? refuse(call, what) : input(stage, call); break
-                case 'steps':
-                    if (root) refuse(call, what)
-                    plain(call)
-                    stage.steps = steps(call.block, false)
-                    break
-                case 'parallel':
-                    if (root) refuse(call, what)
-                    plain(call)
-                    if (withinParallel) {
-                        throw new Unsupported(call.line, 'Jenkins takes no parallel within a parallel')
-                    }
-                    stage.parallel = children(call, true)
-                    break
-                default: refuse(call, what)
-            }
+            if (root && call.name in ['when', 'input', 'steps', 'parallel']) refuse(call, what)
+            section(stage, call, root, withinParallel)
         }
         if (root) {
-            if (!seen.contains('agent')) throw new Unsupported(of.line, 'the pipeline has no agent')
+            if (!sections.contains('agent')) {
+                throw new Unsupported(of.line, 'the pipeline has no agent')
+            }
             if (!stage.stages) throw new Unsupported(of.line, 'the pipeline has no stages')
             return stage
         }
         int bodies = [stage.steps, stage.stages, stage.parallel].count { it != null }
         if (bodies != 1) {
-            throw new Unsupported(of.line, "${what} needs one of steps, stages and parallel, and has ${bodies}")
+            throw new Unsupported(of.line,
+                "${what} needs one of steps, stages and parallel, and has ${bodies}")
         }
-        if (stage.parallel != null && seen.contains('agent')) {
-            throw new Unsupported(of.line, "${what} has parallel stages, so that Jenkins takes no agent there")
+        if (stage.parallel != null && sections.contains('agent')) {
+            throw new Unsupported(of.line,
+                "${what} has parallel stages, Jenkins takes no agent there")
+        }
+        if (stage.input != null && !stage.options.timeout) {
+            throw new Unsupported(of.line, "${what} has an input and no timeout for it")
         }
         stage
     }
 
-    private static void refuse(Call call, String where) {
-        throw new Unsupported(call.line, "${call.name} is not known in ${where}")
+    private void section(Stage stage, Call call, boolean root, boolean withinParallel) {
+        if (call.name != 'agent') requireSection(call)
+        switch (call.name) {
+            case 'agent': agent(stage, call); break
+            case 'options': options(stage, call, root); break
+            case 'environment': variables(stage, call); break
+            case 'post': post(stage, call); break
+            case 'when': when(stage, call); break
+            case 'input': input(stage, call); break
+            case 'steps':
+                stage.steps = steps(call.block)
+                break
+            case 'stages':
+                stage.stages = children(call, withinParallel)
+                break
+            case 'parallel':
+                if (withinParallel) {
+                    throw new Unsupported(call.line, 'Jenkins takes no parallel within a parallel')
+                }
+                stage.parallel = children(call, true)
+                break
+            default: refuse(call, root ? 'the pipeline' : "stage '${stage.name}'")
+        }
     }
 
     private List<Stage> children(Call of, boolean withinParallel) {
-        def found = statements(of.block).collect { statement ->
-            def call = written(statement)
+        def stages = statements(of.block).collect { statement ->
+            def call = callOf(statement)
             if (call.name != 'stage') refuse(call, of.name)
             if (call.positional.size() != 1 || call.named || call.block == null) {
-                throw new Unsupported(call.line, "a stage is written stage('name') { ... }")
+                throw new Unsupported(call.line, "a stage is stage('name') { ... }")
             }
             String name = literal(call.positional[0], call.line)
-            if (!name || !names.add(name)) {
-                throw new Unsupported(call.line, name ? "there are two stages called '${name}'" : 'a stage has no name')
+            if (!name) throw new Unsupported(call.line, 'a stage has no name')
+            if (!names.add(name)) {
+                throw new Unsupported(call.line, "two stages have the name '${name}'")
             }
             stage(call, name, withinParallel)
         }
-        if (!found) throw new Unsupported(of.line, "${of.name} has no stage")
-        found
+        if (!stages) throw new Unsupported(of.line, "${of.name} has no stage")
+        stages
     }
+
+    // ---- Sections
 
     private static void agent(Stage stage, Call call) {
         if (call.block == null) {
             def what = single(call)
             if (what instanceof VariableExpression && what.name == 'none') return
-            throw new Unsupported(call.line, "agent is none, or { label '...' }, not ${what.text}")
+            throw new Unsupported(call.line, "agent is none or { label '...' }, not ${what.text}")
         }
-        if (call.positional || call.named) throw new Unsupported(call.line, "agent is none, or { label '...' }")
-        def inner = statements(call.block).collect { written(it) }
-        if (inner.size() != 1 || inner[0].name != 'label') {
-            def wrong = inner.find { it.name != 'label' }
-            throw new Unsupported(wrong ? wrong.line : call.line, "agent { ${wrong ? wrong.name : ''} } is not known, only label")
+        def calls = statements(call.block).collect { callOf(it) }
+        if (call.positional || call.named || calls*.name != ['label']) {
+            throw new Unsupported(call.line, "agent is none or { label '...' }")
         }
-        stage.agent = text(single(inner[0]), inner[0].line)
+        stage.agent = text(single(calls[0]), calls[0].line)
     }
 
     private static void options(Stage stage, Call of, boolean root) {
-        plain(of)
         statements(of.block).each { statement ->
-            def call = written(statement)
-            if (stage.options.containsKey(call.name)) throw new Unsupported(call.line, "option ${call.name} is there twice")
-            if (call.block != null) throw new Unsupported(call.line, "option ${call.name} has no block")
-            Map<String, Object> arguments = [line: call.line]
+            def call = callOf(statement)
+            String where = root ? "the pipeline's options" : "a stage's options"
+            boolean misplaced = root ? call.name == 'lock'
+                : call.name in ['disableConcurrentBuilds', 'buildDiscarder', 'timestamps']
+            if (misplaced) refuse(call, where)
+            Map<String, Object> arguments = [:]
             switch (call.name) {
                 case 'timeout':
                     arguments.seconds = seconds(call)
                     break
                 case 'timestamps':
-                    known(call, [])
+                    requireNames(call, [])
                     break
                 case 'lock':
-                    if (root) refuse(call, "the pipeline's options")
-                    arguments.resource = text(first(call, 'resource', []), call.line)
+                    requireNames(call, ['resource'])
+                    // Jenkins reads options when the build begins: no variable is set yet.
+                    arguments.resource = literal(call.named.resource, call.line)
                     break
                 case 'disableConcurrentBuilds':
-                    if (!root) refuse(call, "a stage's options")
-                    known(call, ['abortPrevious'])
+                    requireNames(call, ['abortPrevious'])
                     call.named.each { key, value -> arguments[key] = flag(value, call.line) }
                     break
                 case 'buildDiscarder':
-                    if (!root) refuse(call, "a stage's options")
                     def rotator = single(call)
-                    if (!(rotator instanceof MethodCallExpression)) throw new Unsupported(call.line, 'buildDiscarder takes logRotator(...)')
-                    def inner = called(rotator)
-                    if (inner.name != 'logRotator') refuse(inner, 'buildDiscarder')
-                    known(inner, ['numToKeepStr', 'artifactNumToKeepStr', 'daysToKeepStr', 'artifactDaysToKeepStr'])
+                    def inner = rotator instanceof MethodCallExpression ? callOf(rotator) : call
+                    if (inner.name != 'logRotator') {
+                        throw new Unsupported(call.line, 'buildDiscarder takes logRotator(...)')
+                    }
+                    requireNames(inner, ['numToKeepStr', 'artifactNumToKeepStr'])
                     inner.named.each { key, value -> arguments[key] = literal(value, inner.line) }
                     break
-                default: refuse(call, root ? "the pipeline's options" : "a stage's options")
+                default: refuse(call, where)
             }
-            stage.options[call.name] = arguments
+            if (stage.options.put(call.name, arguments) != null) {
+                throw new Unsupported(call.line, "options has ${call.name} twice")
+            }
         }
         if (!stage.options) throw new Unsupported(of.line, 'options is empty')
     }
 
     private static int seconds(Call call) {
-        known(call, ['time', 'unit'], ['time'])
-        def time = call.positional ? call.positional[0] : call.named.time
+        requireNames(call, ['time', 'unit'])
+        def time = call.named.time
         if (!(time instanceof ConstantExpression) || !(time.value instanceof Integer)) {
-            throw new Unsupported(call.line, 'a timeout has a time, which is a number')
+            throw new Unsupported(call.line, 'the time of a timeout is a number')
         }
         String unit = call.named.unit ? literal(call.named.unit, call.line) : 'MINUTES'
-        if (!UNITS.containsKey(unit)) throw new Unsupported(call.line, "a timeout's unit is one of ${UNITS.keySet().join(', ')}, not ${unit}")
+        if (!UNITS.containsKey(unit)) {
+            throw new Unsupported(call.line, "a timeout has no unit ${unit}")
+        }
         (time.value as int) * UNITS[unit]
     }
 
     private static void variables(Stage stage, Call of) {
-        plain(of)
         statements(of.block).each { statement ->
-            def expression = statement instanceof ExpressionStatement ? statement.expression : null
-            if (!(expression instanceof BinaryExpression) || expression.operation.text != '=' || !(expression.leftExpression instanceof VariableExpression)) {
-                throw new Unsupported(statement.lineNumber, "environment has NAME = 'value', not ${statement.text}")
+            int line = statement.lineNumber
+            def expression = expressionOf(statement)
+            def to = isAssignment(expression) ? expression.leftExpression : null
+            if (!(to instanceof VariableExpression)) {
+                throw new Unsupported(line, "environment has NAME = 'value', not ${statement.text}")
             }
-            String name = expression.leftExpression.name
-            if (!(name ==~ /[A-Za-z_][A-Za-z0-9_]*/)) throw new Unsupported(statement.lineNumber, "${name} is no variable's name")
-            if (stage.environment.any { it.name == name }) throw new Unsupported(statement.lineNumber, "environment has ${name} twice")
+            String name = to.name
             def value = expression.rightExpression
             boolean credential = value instanceof MethodCallExpression
             if (credential) {
-                def call = called(value)
+                def call = callOf(value)
                 if (call.name != 'credentials') refuse(call, 'environment')
                 value = single(call)
             }
-            if (!(value instanceof GStringExpression || (value instanceof ConstantExpression && value.value instanceof String))) {
-                throw new Unsupported(statement.lineNumber, "${name} is given a text in quotes or credentials('...'), not ${value.text}")
+            if (!(value instanceof GStringExpression) && !isText(value)) {
+                throw new Unsupported(line,
+                    "${name} is a text in quotes or credentials('...'), not ${value.text}")
+            }
+            // Jenkins orders them by use; the runner keeps the order of the file.
+            def others = stage.environment.findAll { !it.credential }*.name + [name]
+            if (value instanceof GStringExpression && value.values.any { it.text in others }) {
+                throw new Unsupported(line, "${name} uses a variable of the same block")
+            }
+            if (stage.environment.any { it.name == name }) {
+                throw new Unsupported(line, "environment has ${name} twice")
             }
             stage.environment << new Variable(
-                name: name, line: statement.lineNumber, value: text(value, statement.lineNumber), credential: credential)
+                name: name, value: text(value, line), credential: credential)
         }
         if (!stage.environment) throw new Unsupported(of.line, 'environment is empty')
     }
 
-    private void when(Stage stage, Call of) {
-        plain(of)
-        def found = new When()
+    private static void when(Stage stage, Call of) {
+        def when = new When()
         statements(of.block).each { statement ->
-            def call = written(statement)
-            if (call.name in ['beforeAgent', 'beforeInput', 'beforeOptions']) {
-                found[call.name] = flag(single(call), call.line)
+            def call = callOf(statement)
+            if (call.name in ['beforeInput', 'beforeOptions']) {
+                when[call.name] = flag(single(call), call.line)
+            } else if (call.name == 'environment') {
+                requireNames(call, ['name', 'value'])
+                def (name, value) = ['name', 'value'].collect { literal(call.named[it], call.line) }
+                if (when.conditions.put(name, value) != null) {
+                    throw new Unsupported(call.line, "when has ${name} twice")
+                }
             } else {
-                found.conditions << condition(call)
+                refuse(call, 'when')
             }
         }
-        if (!found.conditions) throw new Unsupported(of.line, 'when has no condition')
-        stage.when = found
-    }
-
-    private Condition condition(Call call) {
-        if (call.name in ['changeset', 'changelog']) {
-            throw new Unsupported(call.line, "${call.name} is refused: it is empty on a branch's first build; inv plan decides what is built")
-        }
-        if (!CONDITIONS.containsKey(call.name)) refuse(call, 'when')
-        def found = new Condition(name: call.name, line: call.line)
-        switch (call.name) {
-            case ['not', 'anyOf', 'allOf']:
-                plain(call)
-                found.children = statements(call.block).collect { condition(written(it)) }
-                if (!found.children) throw new Unsupported(call.line, "${call.name} has no condition")
-                if (call.name == 'not' && found.children.size() != 1) throw new Unsupported(call.line, 'not takes one condition')
-                break
-            default:
-                if (call.block != null) throw new Unsupported(call.line, "${call.name} has no block")
-                known(call, CONDITIONS[call.name])
-                call.named.each { key, value -> found.arguments[key] = text(value, call.line) }
-                if (found.arguments.size() != 2) throw new Unsupported(call.line, 'the condition environment has a name and a value')
-        }
-        found
+        if (!when.conditions) throw new Unsupported(of.line, 'when has no condition')
+        stage.when = when
     }
 
     private static void input(Stage stage, Call of) {
-        plain(of)
-        stage.inputLine = of.line
         stage.input = [:]
         statements(of.block).each { statement ->
-            def call = written(statement)
-            if (!(call.name in ['message', 'ok', 'submitter', 'submitterParameter', 'id'])) refuse(call, 'input')
-            if (stage.input.containsKey(call.name)) throw new Unsupported(call.line, "input has ${call.name} twice")
-            stage.input[call.name] = text(single(call), call.line)
+            def call = callOf(statement)
+            if (!(call.name in ['message', 'ok', 'submitter', 'submitterParameter'])) {
+                refuse(call, 'input')
+            }
+            // Jenkins reads the input when the build begins: no variable is set yet.
+            if (stage.input.put(call.name, literal(single(call), call.line)) != null) {
+                throw new Unsupported(call.line, "input has ${call.name} twice")
+            }
         }
         if (!stage.input.message) throw new Unsupported(of.line, 'input has no message')
     }
 
     private static void post(Stage stage, Call of) {
-        plain(of)
-        statements(of.block).each { statement ->
-            def call = written(statement)
-            if (!(call.name in POST)) refuse(call, 'post')
-            if (stage.post.containsKey(call.name)) throw new Unsupported(call.line, "post has ${call.name} twice")
-            plain(call)
-            stage.post[call.name] = steps(call.block, false)
-        }
-        if (!stage.post) throw new Unsupported(of.line, 'post is empty')
+        def calls = statements(of.block).collect { callOf(it) }
+        def other = calls.find { it.name != 'always' }
+        if (other) refuse(other, 'post')
+        if (calls.size() != 1) throw new Unsupported(of.line, 'post has one block, always')
+        requireSection(calls[0])
+        stage.always = steps(calls[0].block)
     }
 
-    private static List<Step> steps(ClosureExpression block, boolean script) {
-        def found = statements(block).collect { statement -> script ? scripted(statement) : step(written(statement), false) }
-        if (!found) throw new Unsupported(block.lineNumber, 'there is no step in this block')
-        found
+    // ---- Steps
+
+    private static List<Step> steps(ClosureExpression block) {
+        def steps = statements(block).collect { step(callOf(it)) }
+        if (!steps) throw new Unsupported(block.lineNumber, 'this block has no step')
+        steps
     }
 
-    /** In a script block: env.NAME = value, or sh. */
-    private static Step scripted(Statement statement) {
-        def expression = statement instanceof ExpressionStatement ? statement.expression : null
-        if (expression instanceof BinaryExpression && expression.operation.text == '=') {
-            def to = expression.leftExpression
-            if (to instanceof PropertyExpression && to.objectExpression instanceof VariableExpression && to.objectExpression.name == 'env') {
-                return new Step(name: '=', line: statement.lineNumber,
-                    arguments: [name: to.propertyAsString, value: computed(expression.rightExpression, statement.lineNumber)])
-            }
-        }
-        if (expression instanceof MethodCallExpression && expression.implicitThis && expression.methodAsString == 'sh') {
-            return step(called(expression), true)
-        }
-        throw new Unsupported(statement.lineNumber, "a script has env.NAME = value and sh, not ${statement.text}")
-    }
-
-    /** What env.NAME may be given: a text, or what sh says. */
-    private static Object computed(Expression value, int line) {
-        if (value instanceof MethodCallExpression) {
-            if (!value.implicitThis && value.methodAsString == 'trim' && !value.arguments.expressions) {
-                return [trim: computed(value.objectExpression, line)]
-            }
-            def asked = value.implicitThis ? step(called(value), true) : null
-            if (asked?.name == 'sh' && (asked.arguments.returnStdout || asked.arguments.returnStatus)) return [sh: asked]
-            throw new Unsupported(line, "a script may ask sh(script: ..., returnStdout: true), not ${value.text}")
-        }
-        text(value, line)
-    }
-
-    private static Step step(Call call, boolean script) {
+    private static Step step(Call call) {
         def known = STEPS[call.name]
-        if (known == null) throw new Unsupported(call.line, "step ${call.name} is not known")
-        List<String> keys = known.texts + known.flags + (known.numbers ?: []) + (call.name == 'withCredentials' ? ['bindings'] : [])
-        Reader.known(call, keys, known.first ? [known.first] : [])
-        if (known.block && call.block == null) throw new Unsupported(call.line, "step ${call.name} needs a block")
-        if (!known.block && call.block != null) throw new Unsupported(call.line, "step ${call.name} has no block")
-        def step = new Step(name: call.name, line: call.line)
-        Map<String, Expression> given = new LinkedHashMap<String, Expression>(call.named)
-        if (call.positional) given[known.first] = call.positional[0]
-        if (!known.may && !given.containsKey(known.first)) throw new Unsupported(call.line, "step ${call.name} needs ${known.first}")
+        if (known == null) throw new Unsupported(call.line, "step ${call.name} is not supported")
+        def given = new LinkedHashMap<String, Expression>(call.named)
+        if (known.first && call.positional.size() == 1 && !call.named) {
+            given[known.first] = call.positional[0]
+        } else if (call.positional) {
+            throw new Unsupported(call.line, "step ${call.name} needs the names of its parameters")
+        }
+        if (known.first && !given[known.first]) {
+            throw new Unsupported(call.line, "step ${call.name} needs ${known.first}")
+        }
+        if ((known.block ?: false) != (call.block != null)) {
+            throw new Unsupported(call.line,
+                "step ${call.name} ${known.block ? 'needs a' : 'has no'} block")
+        }
+        def step = new Step(name: call.name)
         given.each { key, value ->
             if (key in known.flags) step.arguments[key] = flag(value, call.line)
             else if (key in known.texts) step.arguments[key] = text(value, call.line)
+            else if (key != 'bindings') {
+                throw new Unsupported(call.line, "step ${call.name} has no parameter ${key} here")
+            }
         }
-        switch (call.name) {
-            case 'checkout':
-                if (!(given.scm instanceof VariableExpression) || given.scm.name != 'scm') {
-                    throw new Unsupported(call.line, 'only checkout scm is known')
-                }
-                break
-            case 'timeout':
-                step.arguments.seconds = seconds(call)
-                break
-            case 'catchError':
-                ['buildResult', 'stageResult'].findAll { given[it] }.each { key ->
-                    if (!(literal(given[key], call.line) in RESULTS)) throw new Unsupported(call.line, "${key} is one of ${RESULTS.join(', ')}")
-                }
-                break
-            case 'sh':
-                if (step.arguments.returnStdout && step.arguments.returnStatus) {
-                    throw new Unsupported(call.line, 'sh returns its output or its status, not both')
-                }
-                break
-            case 'withCredentials':
-                step.arguments.bindings = bindings(given.bindings, call.line)
-                break
+        if (call.name == 'checkout' && given.scm.text != 'scm') {
+            throw new Unsupported(call.line, 'only checkout scm is supported')
         }
-        if (known.block) step.body = steps(call.block, call.name == 'script')
+        if (call.name == 'catchError') {
+            ['buildResult', 'stageResult'].findAll { given[it] }.each { key ->
+                if (!(literal(given[key], call.line) in RESULTS)) {
+                    throw new Unsupported(call.line, "${key} is one of ${RESULTS.join(', ')}")
+                }
+            }
+        }
+        if (call.name == 'withCredentials') {
+            step.arguments.bindings = bindings(given.bindings, call.line)
+        }
+        if (call.name == 'script') step.body = statements(call.block).collect { assignment(it) }
+        else if (known.block) step.body = steps(call.block)
         step
     }
 
-    private static List<Map<String, Object>> bindings(Expression value, int line) {
-        if (!(value instanceof ListExpression) || !value.expressions) throw new Unsupported(line, 'withCredentials takes a list')
+    /** In a script: env.NAME = a text, or the trimmed output of sh. */
+    private static Step assignment(Statement statement) {
+        int line = statement.lineNumber
+        def expression = expressionOf(statement)
+        def to = isAssignment(expression) ? expression.leftExpression : null
+        if (!(to instanceof PropertyExpression) || to.objectExpression.text != 'env') {
+            throw new Unsupported(line, "a script has env.NAME = value, not ${statement.text}")
+        }
+        def value = expression.rightExpression
+        if (!(value instanceof MethodCallExpression)) {
+            def arguments = [name: to.propertyAsString, value: text(value, line)]
+            return new Step(name: '=', arguments: arguments)
+        }
+        def inner = value.objectExpression
+        boolean trimmed = value.methodAsString == 'trim' && inner instanceof MethodCallExpression
+        def sh = trimmed ? step(callOf(inner)) : null
+        if (sh?.name != 'sh' || !sh.arguments.returnStdout) {
+            throw new Unsupported(line,
+                "a script may call sh(script: ..., returnStdout: true).trim(), not ${value.text}")
+        }
+        new Step(name: '=', arguments: [name: to.propertyAsString, value: sh])
+    }
+
+    private static List<Map<String, String>> bindings(Expression value, int line) {
+        if (!(value instanceof ListExpression) || !value.expressions) {
+            throw new Unsupported(line, 'withCredentials takes a list')
+        }
         value.expressions.collect { item ->
-            if (!(item instanceof MethodCallExpression)) throw new Unsupported(line, "${item.text} is no binding of a credential")
-            def call = called(item)
-            def keys = BINDINGS[call.name]
-            if (keys == null) refuse(call, 'withCredentials')
-            known(call, keys)
-            def missing = keys - call.named.keySet()
-            if (missing) throw new Unsupported(call.line, "${call.name} needs ${missing.join(', ')}")
-            [kind: call.name] + call.named.collectEntries { key, expression -> [key, text(expression, call.line)] }
+            def call = item instanceof MethodCallExpression ? callOf(item) : null
+            if (call?.name != 'string') {
+                throw new Unsupported(line, "${item.text} is not supported in withCredentials")
+            }
+            requireNames(call, ['credentialsId', 'variable'])
+            ['credentialsId', 'variable'].collectEntries {
+                [it, literal(call.named[it], call.line)]
+            }
         }
     }
 
-    // ---- What Groovy made of the text
+    // ---- Syntax
 
-    static List<Statement> statements(ClosureExpression block) {
+    private static List<Statement> statements(ClosureExpression block) {
         if (block.parameters) throw new Unsupported(block.lineNumber, 'a block has no parameters')
         def code = block.code
         code instanceof BlockStatement ? code.statements : [code]
     }
 
-    static Call written(Statement statement) {
-        def expression = statement instanceof ExpressionStatement ? statement.expression : null
-        if (!(expression instanceof MethodCallExpression)) {
-            throw new Unsupported(statement.lineNumber, "a section or a step is expected, not ${statement.text}")
-        }
-        called(expression)
+    private static Expression expressionOf(Statement statement) {
+        statement instanceof ExpressionStatement ? statement.expression : null
     }
 
-    static Call called(MethodCallExpression expression) {
+    private static boolean isAssignment(Expression expression) {
+        expression instanceof BinaryExpression && expression.operation.text == '='
+    }
+
+    private static Call callOf(Statement statement) {
+        def expression = expressionOf(statement)
+        if (!(expression instanceof MethodCallExpression)) {
+            throw new Unsupported(statement.lineNumber,
+                "a section or a step is expected, not ${statement.text}")
+        }
+        callOf(expression)
+    }
+
+    private static Call callOf(MethodCallExpression expression) {
         if (!expression.implicitThis || !(expression.method instanceof ConstantExpression)) {
-            throw new Unsupported(expression.lineNumber, "${expression.text} is a call on an object")
+            throw new Unsupported(expression.lineNumber,
+                "${expression.text} is a call on an object")
         }
         def call = new Call(name: expression.methodAsString, line: expression.lineNumber)
-        def arguments = expression.arguments instanceof TupleExpression ? expression.arguments.expressions : [expression.arguments]
-        arguments.eachWithIndex { argument, at ->
-            if (argument instanceof ClosureExpression && at == arguments.size() - 1) {
+        def arguments = expression.arguments instanceof TupleExpression
+            ? expression.arguments.expressions : [expression.arguments]
+        arguments.each { argument ->
+            if (argument instanceof ClosureExpression && argument.is(arguments.last())) {
                 call.block = argument
             } else if (argument instanceof MapExpression) {
-                argument.mapEntryExpressions.each { entry -> call.named[literal(entry.keyExpression, call.line)] = entry.valueExpression }
+                argument.mapEntryExpressions.each { entry ->
+                    call.named[literal(entry.keyExpression, call.line)] = entry.valueExpression
+                }
             } else {
                 call.positional << argument
             }
@@ -426,60 +424,56 @@ class Reader {
         call
     }
 
-    /** A section: a block and nothing else. */
-    static void plain(Call call) {
-        if (call.block == null || call.positional || call.named) throw new Unsupported(call.line, "${call.name} is written ${call.name} { ... }")
+    private static void refuse(Call call, String where) {
+        throw new Unsupported(call.line, "${call.name} is not supported in ${where}")
     }
 
-    static Expression single(Call call) {
-        if (call.positional.size() != 1 || call.named || call.block != null) throw new Unsupported(call.line, "${call.name} takes one value")
+    /** A section has a block and nothing else. */
+    private static void requireSection(Call call) {
+        if (call.block == null || call.positional || call.named) {
+            throw new Unsupported(call.line, "${call.name} is ${call.name} { ... }")
+        }
+    }
+
+    private static Expression single(Call call) {
+        if (call.positional.size() != 1 || call.named || call.block != null) {
+            throw new Unsupported(call.line, "${call.name} takes one value")
+        }
         call.positional[0]
     }
 
-    static Expression first(Call call, String name, List<String> others) {
-        known(call, [name] + others, [name])
-        def value = call.positional ? call.positional[0] : call.named[name]
-        if (value == null) throw new Unsupported(call.line, "${call.name} needs ${name}")
-        value
-    }
-
-    static void known(Call call, List<String> keys, List<String> unnamed = []) {
-        def strange = call.named.keySet() - keys
-        if (strange) throw new Unsupported(call.line, "${call.name} has no parameter ${strange.first()} here, only ${keys.join(', ')}")
-        if (call.positional.size() > unnamed.size() || (call.positional && call.named)) {
-            throw new Unsupported(call.line, "${call.name} has its parameters by name: ${keys.join(', ')}")
+    private static void requireNames(Call call, List<String> names) {
+        if (call.positional || call.block != null || call.named.keySet() - names) {
+            throw new Unsupported(call.line, "${call.name} takes only ${names ?: 'no parameters'}")
         }
     }
 
-    static String literal(Expression value, int line) {
-        if (value instanceof ConstantExpression && value.value instanceof String) return value.value
+    private static boolean isText(Expression value) {
+        value instanceof ConstantExpression && value.value instanceof String
+    }
+
+    private static String literal(Expression value, int line) {
+        if (isText(value)) return value.value
         throw new Unsupported(line, "a plain text is expected, not ${value?.text}")
     }
 
-    static boolean flag(Expression value, int line) {
-        if (value instanceof ConstantExpression && value.value instanceof Boolean) return value.value
+    private static boolean flag(Expression value, int line) {
+        def flag = value instanceof ConstantExpression ? value.value : null
+        if (flag instanceof Boolean) return flag
         throw new Unsupported(line, "true or false is expected, not ${value?.text}")
     }
 
-    /** A text, a text with values in it, or one value: a variable, env.NAME, currentBuild.currentResult. */
-    static Expression text(Expression value, int line) {
-        switch (value) {
-            case ConstantExpression:
-                if (value.value instanceof String) return value
-                break
-            case GStringExpression:
-                value.values.each { text(it, line) }
-                return value
-            case VariableExpression:
-                if (value.name ==~ /[A-Za-z_][A-Za-z0-9_]*/) return value
-                break
-            case PropertyExpression:
-                def of = value.objectExpression
-                if (of instanceof VariableExpression && value.propertyAsString) {
-                    if (of.name == 'env' || (of.name == 'currentBuild' && value.propertyAsString == 'currentResult')) return value
-                }
-                break
+    /** A text, maybe with values in it; or a variable, env.NAME or currentBuild.currentResult. */
+    private static Expression text(Expression value, int line) {
+        if (isText(value) || value instanceof VariableExpression) return value
+        if (value instanceof GStringExpression) {
+            value.values.each { text(it, line) }
+            return value
         }
-        throw new Unsupported(line, "${value?.text} is not known as a value: a text, a variable, env.NAME and currentBuild.currentResult are")
+        if (value instanceof PropertyExpression) {
+            boolean ofEnv = value.objectExpression.text == 'env'
+            if (ofEnv || value.text == 'currentBuild.currentResult') return value
+        }
+        throw new Unsupported(line, "${value?.text} is not supported as a value")
     }
 }

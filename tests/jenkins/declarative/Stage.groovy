@@ -2,20 +2,19 @@ package declarative
 
 import org.codehaus.groovy.ast.expr.Expression
 
-/** A stage; the pipeline itself is one without a name, for it has the same sections. */
+/** A stage. The pipeline itself is a stage without a name: it has the same sections. */
 class Stage {
     String name = ''
-    int line
-    /** The label; null where there is none, or that of the stage around it is kept. */
+    /** The label; null: the agent of the stage around it, if any. */
     Expression agent
-    /** By name: options with their arguments. */
+    /** The arguments of each option, by its name. */
     Map<String, Map<String, Object>> options = [:]
     List<Variable> environment = []
     When when
-    Map<String, Expression> input
-    int inputLine
+    Map<String, String> input
     List<Stage> stages
     List<Stage> parallel
     List<Step> steps
-    Map<String, List<Step>> post = [:]
+    /** The steps of `post { always }`. */
+    List<Step> always
 }

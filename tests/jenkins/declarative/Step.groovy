@@ -1,9 +1,8 @@
 package declarative
 
-/** A step, with the steps of its block. In a `script`, an assignment to env.NAME is one: its name is "=". */
+/** A step, with the steps of its block. `env.NAME = value` in a script is the step "=". */
 class Step {
     String name
-    int line
     Map<String, Object> arguments = [:]
     List<Step> body = []
 }

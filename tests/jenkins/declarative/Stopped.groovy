@@ -1,6 +1,6 @@
 package declarative
 
-/** What ends a build's step: a failure, or an interruption (a timeout, a refusal, an agent that is gone). */
+/** Ends a step: a failure, or an interruption (a timeout, a refusal, a lost agent). */
 class Stopped extends Exception {
     final String result
 

@@ -1,8 +1,8 @@
 package declarative
 
+/** The conditions of a stage: the expected values of environment variables, by name. */
 class When {
-    List<Condition> conditions = []
-    boolean beforeAgent
+    Map<String, String> conditions = [:]
     boolean beforeInput
     boolean beforeOptions
 }
