@@ -65,15 +65,9 @@ class Watch:
         """Whether all is ready; raise RolloutError when it never will be."""
         self._lock.check()
         try:
-            pods = _pods(self._kubernetes)
-            if self._ended.is_set():
-                return False
-            objects = _objects(self._kubernetes)
+            pods, objects = _pods(self._kubernetes), _objects(self._kubernetes)
         except CommandError as error:  # the cluster may be busy; the caller has a time limit
-            if not self._ended.is_set():
-                self._step.line(error.message)
-            return False
-        if self._ended.is_set():
+            self._print(error.message)
             return False
         workloads = _workloads(objects)
         replica_sets = [each for each in objects if each["kind"] == "ReplicaSet"]
@@ -84,7 +78,7 @@ class Watch:
             more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             hint = next((each.hint for each in failed if each.hint), "")
             raise RolloutError(f"{failed[0].text}{more}", hint=hint)
-        self._step.line(progress(workloads) + "".join(f"; {each.text}" for each in blocking[:1]))
+        self._print(progress(workloads) + "".join(f"; {each.text}" for each in blocking[:1]))
         return all(workload.is_ready for workload in workloads)
 
     def tick(self) -> None:
@@ -103,6 +97,10 @@ class Watch:
     def end(self) -> None:
         """Make a check that still runs print nothing more; it is not waited for."""
         self._ended.set()
+
+    def _print(self, text: str) -> None:
+        if not self._ended.is_set():
+            self._step.line(text)
 
     def _check_into(self, future: Future[bool]) -> None:
         try:

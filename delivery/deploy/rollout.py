@@ -84,7 +84,6 @@ class Pod:
 class Workload:
     """A Deployment or StatefulSet, with the counts of its pods."""
 
-    kind: str
     name: str
     desired: int
     updated: int  # pods of its latest template
@@ -191,7 +190,6 @@ def read_workload(workload: Mapping[str, Any]) -> Workload:
     # A Deployment counts old pods among the ready ones; assume that all of them are ready.
     old = int(status.get("replicas", 0)) - updated
     return Workload(
-        kind=workload["kind"],
         name=metadata["name"],
         desired=int(workload["spec"].get("replicas", 1)),
         updated=updated,

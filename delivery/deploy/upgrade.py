@@ -66,7 +66,7 @@ def write_files(target: Target, chart: Chart, root: Path = ROOT) -> ChartFiles:
 
 
 def _environment_values(target: Target, chart: Chart, root: Path) -> Path:
-    """The environment's values: the packaged chart's if they are in its folder, else the clone's."""
+    """The environment's values: the packaged chart's, or those outside its folder in the clone."""
     declared = Path(target.environment.values)
     if chart.packed is None or not declared.is_relative_to(chart.folder):
         if not (root / declared).is_file():

@@ -51,6 +51,7 @@ class Cluster:
         self.images: dict[str, Any] = {}
         image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
         self.deployed_images: dict[str, Any] = {"api-rest": {"image": image}}
+        self.values_of: dict[int, dict[str, Any]] = {}  # by revision, else deployed_images
 
     def add(
         self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = ""
@@ -107,8 +108,9 @@ class Cluster:
     def notes(self) -> str:
         return "Say hello."
 
-    def values(self, _revision: int) -> dict[str, object]:
-        return {"components": {**self.deployed_images, "other": {}}}
+    def values(self, revision: int) -> dict[str, Any]:
+        default = {"components": {**self.deployed_images, "other": {}}}
+        return self.values_of.get(revision, default)
 
     # Kubernetes
     def find(self, kind: str, name: str) -> dict[str, Any] | None:

@@ -165,6 +165,16 @@ def test_on_a_terminal_the_user_chooses_the_version(
     assert "4) 0.9.0" in printed
 
 
+def test_signatures_are_verified_where_the_environment_or_the_user_requires_them(
+    deploy: Deploys,
+) -> None:
+    deploy("staging", version="1.0.0")
+    assert deploy.verified == []
+    deploy("develop", version="1.1.0")
+    deploy("staging", version="1.2.0", signed=True)
+    assert deploy.verified == [["1.1.0"], ["1.2.0"]]
+
+
 def test_production_is_confirmed(deploy: Deploys) -> None:
     with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         deploy("production", version="1.0.0")

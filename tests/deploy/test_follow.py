@@ -150,18 +150,13 @@ def test_a_tick_never_waits_for_the_cluster() -> None:
     assert step.latest == "all pods are ready"
 
 
-@pytest.mark.parametrize(("number", "busy"), [(1, False), (2, False), (1, True)])
-def test_a_check_that_outlasts_its_step_asks_and_prints_nothing_more(
-    number: int, *, busy: bool
-) -> None:
-    asked: list[str] = []
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_check_that_outlasts_its_step_prints_nothing_more(*, busy: bool) -> None:
     under_way, answered = threading.Event(), threading.Event()
 
-    def hang(kind: str) -> None:
-        asked.append(kind)
-        if len(asked) == number:
-            under_way.set()
-            assert answered.wait(60)
+    def hang(_kind: str) -> None:
+        under_way.set()
+        assert answered.wait(60)
 
     cluster = Cluster()
     cluster.busy, cluster.before_answer = busy, hang
@@ -173,7 +168,7 @@ def test_a_check_that_outlasts_its_step_asks_and_prints_nothing_more(
     finally:
         answered.set()
     wait_for_check(watched)
-    assert (len(asked), step.latest) == (number, "")
+    assert step.latest == ""
 
 
 def test_a_failed_check_ends_helm_at_the_next_tick() -> None:

@@ -42,11 +42,6 @@ namespace = "{namespace}"
 values = "values.yaml"
 test = true
 
-[environments.elsewhere]
-contexts = ["no-such-context"]
-namespace = "{namespace}"
-values = "values.yaml"
-
 [environments.develop]
 contexts = ["{context}"]
 namespace = "{namespace}-develop"
@@ -216,9 +211,6 @@ def clone(
     registry = Registry(f"{project.registry.address}/deploy-test")
     release = publish(registry, made, "1.0.0")
     publish(registry, made, "1.2.0-rc.1", "candidate")
-    gone = dataclasses.replace(release.images["async-worker"], digest="sha256:" + "0" * 64)
-    images = {**release.images, "async-worker": gone}
-    put(registry, dataclasses.replace(release, version="1.1.0", images=images))
     environment = {
         **os.environ,
         **engine.environment,
@@ -240,12 +232,6 @@ def clone(
 @pytest.fixture
 def deployed(clone: Clone) -> Clone:
     """The clone, with version 1.0.0 deployed."""
-    return deploy(clone)
-
-
-@pytest.fixture(scope="module")
-def unchanged(clone: Clone) -> Clone:
-    """The clone, with version 1.0.0 deployed once for all tests that change nothing."""
     return deploy(clone)
 
 
@@ -404,30 +390,6 @@ def test_the_second_deploy_waits_and_then_has_nothing_to_do(deployed: Clone) -> 
     assert "nothing to do" in second
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ("--environment", "elsewhere", "--version", "1.0.0"),
-            "is not one of this environment's (no-such-context)",
-        ),
-        (("--version", "1.1.0"), "no longer holds"),
-        (
-            ("--environment", "production", "--version", "1.2.0-rc.1", "--yes"),
-            "production takes releases",
-        ),
-    ],
-)
-def test_a_forbidden_deploy_is_refused_and_changes_nothing(
-    unchanged: Clone, arguments: tuple[str, ...], message: str
-) -> None:
-    before = unchanged.history()
-    code, printed = unchanged.inv("deploy", *arguments)
-    assert code == 2
-    assert message in printed
-    assert unchanged.history() == before
-
-
 def test_on_a_terminal_the_user_is_asked(deployed: Clone) -> None:
     leader, follower = pty.openpty()
     started = subprocess.Popen(
@@ -447,7 +409,7 @@ def test_on_a_terminal_the_user_is_asked(deployed: Clone) -> None:
     assert "Which platform?" in printed
     assert "1) current: this clone's sources (Enter)" in printed
     assert "3) 1.2.0-rc.1" in printed
-    assert "5) 1.0.0" in printed
+    assert ") 1.0.0" in printed
     assert "7 is no option" in printed
     assert "nothing to do" in printed
 
@@ -514,18 +476,6 @@ def test_a_promoted_release_runs_with_the_same_digests(
         say(f"  {environment}: {digests[environment]}")
     expected = {name: image.digest for name, image in clone.release.images.items()}
     assert digests == dict.fromkeys(PROMOTED, expected)
-
-
-def test_a_tampered_release_is_refused_and_nothing_changes(clone: Clone) -> None:
-    other = clone.release.images["async-worker"].digest
-    tampered = clone.release.to_json().replace(clone.release.images["api-rest"].digest, other)
-    file = clone.folder / "tampered.json"
-    file.write_text(tampered)
-    code, printed = clone.inv("deploy", "--environment", "develop", "--release", str(file))
-    assert code == 2
-    assert "it is not what was published as 1.0.0 (differs: api-rest)" in printed
-    if digests := image_ids(clone, "develop"):
-        assert digests["api-rest"] != other
 
 
 def test_an_environment_that_requires_signatures_takes_only_signed_releases(clone: Clone) -> None:

@@ -17,12 +17,11 @@ import pytest
 
 from delivery.deploy import deploying, follow, inventory, locked_target, removal, reverting
 from delivery.deploy.helm import ChartFiles, Watcher
-from delivery.deploy.history import History, Revision
 from delivery.deploy.lock import Lock
 from delivery.deploy.manifests import Manifest
 from delivery.deploy.target import Target
 from delivery.dora import metrics
-from delivery.errors import CommandError, DeployError
+from delivery.errors import DeployError
 from delivery.host import engines
 from delivery.project import files
 from delivery.project.declaration import Environment, parse
@@ -32,6 +31,7 @@ from delivery.release import releasing
 from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import deploy
 from tests.conftest import DECLARATION
+from tests.deploy.cluster import Cluster, failed
 
 APPS = ("api-rest", "async-worker")
 TWO_APPS = DECLARATION.replace(
@@ -39,97 +39,44 @@ TWO_APPS = DECLARATION.replace(
 ).replace('folders = ["api-rest"]', 'folders = ["api-rest", "async-worker"]')
 
 
-class Helm:
-    """Helm with a history, and a cluster where it never takes long; crashes is an image that does not run."""
+class StoryCluster(Cluster):
+    """A cluster whose releases are their values; it starts empty."""
 
-    crashes = ""
-
-    def __init__(self) -> None:
-        self.revisions: list[Revision] = []
-        self.told: dict[int, dict[str, Any]] = {}
-
-    def history(self) -> History:
-        return History(tuple(self.revisions))
-
-    def values(self, revision: int) -> dict[str, Any]:
-        return self.told[revision]
-
-    def manifest(self, revision: int) -> Manifest:
-        return rendered(self.told[revision])
+    crashes = ""  # an image that does not run
 
     def preview(self, files: ChartFiles) -> Manifest:
-        return rendered(json.loads(files.values[-1].read_text()))
+        values = json.loads(files.values[-1].read_text())
+        texts = [
+            f"kind: Deployment\nmetadata:\n  name: platform-{name}\nimage: {part['image']['digest']}"
+            for name, part in values["components"].items()
+        ]
+        self.rendered = Manifest("\n---\n".join(texts), "")
+        return self.rendered
 
     def upgrade(
-        self, files: ChartFiles, *, description: str, watcher: Watcher, **_: object
+        self, files: ChartFiles, *, description: str, seconds: int, watcher: Watcher
     ) -> None:
-        watcher.tick()
-        told = json.loads(files.values[-1].read_text())
-        if self.crashes and self.crashes in json.dumps(told):
-            self._add(told, "failed", 'Upgrade "platform" failed: context deadline exceeded')
-            raise CommandError(
-                "deploy platform",
-                argv=["helm"],
-                returncode=1,
-                tail="Error: UPGRADE FAILED: it crashes",
-            )
-        self._add(told, "deployed", description or "Upgrade complete")
+        text = files.values[-1].read_text()
+        self.values_of[len(self.revisions) + 1] = json.loads(text)
+        if self.crashes and self.crashes in text:
+            self.fails["upgrade"] = failed("Error: UPGRADE FAILED: it crashes")
+        self.preview(files)
+        super().upgrade(files, description=description, seconds=seconds, watcher=watcher)
 
-    def rollback(self, revision: int, **_: object) -> None:
-        self._add(self.told[revision], "deployed", f"Rollback to {revision}")
+    def rollback(self, revision: int, *, seconds: int, watcher: Watcher) -> None:
+        super().rollback(revision, seconds=seconds, watcher=watcher)
+        self.values_of[len(self.revisions)] = self.values_of[revision]
 
-    def uninstall(self, **_: object) -> None:
+    def uninstall(self, *, seconds: int, watcher: Watcher) -> None:
+        super().uninstall(seconds=seconds, watcher=watcher)
         self.revisions.clear()
-
-    def notes(self) -> str:
-        return ""
-
-    def _add(self, told: dict[str, Any], status: str, description: str) -> None:
-        if status == "deployed":
-            self.revisions = [
-                Revision(
-                    **{
-                        **vars(one),
-                        "status": "superseded" if one.status == "deployed" else one.status,
-                    }
-                )
-                for one in self.revisions
-            ]
-        number = len(self.revisions) + 1
-        self.told[number] = told
-        self.revisions.append(
-            Revision(number, status, datetime.now(UTC), "platform-0.1.0", description)
-        )
-
-
-def rendered(values: dict[str, Any]) -> Manifest:
-    texts = [
-        f"kind: Deployment\nmetadata:\n  name: platform-{name}\nimage: {one['image']['digest']}"
-        for name, one in values["components"].items()
-    ]
-    return Manifest("\n---\n".join(texts), "")
-
-
-class Cluster:
-    """A namespace that is as its releases say."""
-
-    context, namespace = "kind-sample", "platform"
-
-    def find(self, _kind: str, _name: str) -> dict[str, Any]:
-        return {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-
-    def all(self, _kind: str, _selector: str = "") -> list[dict[str, Any]]:
-        return []
-
-    def delete(self, _kind: str, names: list[str]) -> None:
-        assert names == []
 
 
 class Story:
     """The tasks, of a clone whose sources become what `deploy` is told."""
 
-    def __init__(self, helm: Helm) -> None:
-        self.helm = helm
+    def __init__(self) -> None:
+        self.cluster = StoryCluster()
         self.sources: dict[str, str] = {}
         self.decided: dict[str, str] = {}
         self._seen = 0
@@ -175,8 +122,8 @@ def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stor
     declared = parse(TWO_APPS, is_folder=lambda _path: True)
     local = Environment(contexts=("kind-sample",), namespace="platform", values="values.yaml")
     declared = declared.model_copy(update={"environments": {"local": local}})
-    made = Story(Helm())
-    there = Target("local", local, cast("Any", made.helm), cast("Any", Cluster()))
+    made = Story()
+    there = Target("local", local, cast("Any", made.cluster), cast("Any", made.cluster))
 
     @contextmanager
     def acquire(*_: object, **__: object) -> Iterator[Lock]:
@@ -233,7 +180,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     ]
     assert story.figures() == {"api-rest": (1, 1), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
-    story.helm.crashes = "c" * 64
+    story.cluster.crashes = "c" * 64
     with pytest.raises(DeployError):
         story.deploy(3, api_rest="c", async_worker="e")
     assert story.told() == [
