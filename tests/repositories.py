@@ -8,25 +8,25 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["Repository", "clone", "environment", "tree"]
+__all__ = ["Repository", "clone", "environment", "log", "tags", "tree"]
 
-_BEGAN = 1767225600  # commits are a minute apart, so that their order is theirs
+_BEGAN = 1767225600  # commits are a minute apart, so that their order is certain
 
 
 def environment(**more: str) -> dict[str, str]:
-    """An environment in which git knows nobody's settings, nor the clone whose hook runs these tests."""
+    """An environment without the user's git settings and the clone whose hook runs these tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    who = {
-        f"GIT_{role}_{what}": f"tester{at}"
+    person = {
+        f"GIT_{role}_{field}": value
         for role in ("AUTHOR", "COMMITTER")
-        for what, at in (("NAME", ""), ("EMAIL", "@x"))
+        for field, value in (("NAME", "tester"), ("EMAIL", "tester@x"))
     }
     return {
         **kept,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
         "LC_ALL": "C",
-        **who,
+        **person,
         **more,
     }
 
@@ -39,12 +39,32 @@ def clone(source: Path, to: Path) -> None:
 
 def tree(root: Path, revision: str = "HEAD") -> dict[str, str]:
     """The files of a commit: mode and object of each, by path."""
-    argv = ["git", "ls-tree", "-r", "-z", "--full-tree", revision]
-    printed = subprocess.run(
-        argv, check=True, cwd=root, env=environment(), capture_output=True, text=True
-    ).stdout
+    printed = _printed(root, "ls-tree", "-r", "-z", "--full-tree", revision)
     lines = [line.partition("\t") for line in printed.split("\0") if line]
     return {path: entry for entry, _, path in lines}
+
+
+def log(root: Path, revision: str = "HEAD", *paths: str) -> list[str]:
+    """The commits that touch these paths, without merges, as "author time subject"."""
+    shape = ("-z", "--no-merges", "--full-history", "--format=%ae %at %s")
+    return _printed(root, "log", *shape, revision, "--", *paths).split("\0")
+
+
+def tags(root: Path, pattern: str = "*") -> list[str]:
+    """The names of the tags that match a pattern."""
+    return _printed(root, "tag", "--list", pattern).split()
+
+
+def _printed(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],
+        check=True,
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    return done.stdout.removesuffix("\0")
 
 
 class Repository:
@@ -85,7 +105,7 @@ class Repository:
         file.write_text(text)
 
     def commit(self, message: str, *paths: str, **files: str) -> str:
-        """Change these files somehow, or to what is told (`a__b` is a/b), and commit everything; the commit's SHA."""
+        """Change these paths, write these files (`a__b` is a/b) and commit all; the commit's SHA."""
         for path in paths:
             self.write(path, f"{self._commits}\n")
         for path, text in files.items():

@@ -33,14 +33,12 @@ __all__ = [
     "history",
     "is_without_tags",
     "load_clone",
-    "log",
     "push_tags",
     "remote_address",
     "remote_tags",
     "remotes",
     "remove_tags",
     "tag",
-    "tags",
     "text_at",
 ]
 
@@ -137,7 +135,7 @@ def load_clone(root: Path) -> Clone:
     )
 
 
-def history(clone: Clone, starts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def history(clone: Clone, starts: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
     """The parents of each commit in the history of HEAD and of `starts`, newest first."""
     text = "".join(f"{sha}\n" for sha in (clone.commit, *starts))
     printed = _read(clone.root, "rev-list", "--topo-order", "--parents", "--stdin", text=text)
@@ -191,21 +189,6 @@ def describe(root: Path, commit: str = "HEAD") -> Described | None:
         return Described(*printed.removesuffix("\n").split("\0"))
     except (CommandError, OSError, TypeError):  # TypeError: git printed other fields
         return None
-
-
-def log(root: Path, revision: str, paths: Sequence[str] = ()) -> list[str]:
-    """The commits of a history without merges, newest first, as "author time subject".
-
-    With paths, only the commits that touch them.
-    """
-    shape = ("-z", "--no-merges", "--full-history", "--format=%ae %at %s")
-    printed = _read(root, "log", *shape, revision, "--", *paths, timeout=_LONG_SECONDS)
-    return [line for line in printed.split("\0") if line]
-
-
-def tags(root: Path, pattern: str = "*") -> list[str]:
-    """The names of the tags that match a pattern."""
-    return _read(root, "tag", "--list", pattern).split()
 
 
 def is_without_tags(root: Path) -> bool:

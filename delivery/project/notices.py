@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from shlex import quote
 
 from semver import Version as Number
@@ -24,7 +24,7 @@ def shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def plural(items: Sequence[str], noun: str) -> str:
+def plural(items: Collection[str], noun: str) -> str:
     """How many items there are, as in "2 files"."""
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 

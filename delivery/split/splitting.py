@@ -58,8 +58,9 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
                 git.filter_history(
                     repository, renames=renames(declaration, name), on_line=step.line
                 )
-                commits, tags = git.log(repository, "HEAD"), git.tags(repository)
-                step.done(f"{repository}, {plural(commits, 'commit')}, {plural(tags, 'tag')}")
+                made = git.load_clone(repository)
+                commits, tags = plural(git.history(made), "commit"), plural(made.tags, "tag")
+                step.done(f"{repository}, {commits}, {tags}")
     except BaseException:
         for repository in repositories:
             shutil.rmtree(repository, ignore_errors=True)

@@ -93,11 +93,11 @@ def test_each_has_its_history_files_and_tags(
 ) -> None:
     renames = splitting.renames(project, name)
     # Sorted: of commits in the same second on two branches, either may come first.
-    expected_log = git.log(source, "HEAD", [path.rstrip("/") for path in renames])
-    assert sorted(git.log(clones[name], "HEAD")) == sorted(expected_log)
+    expected_log = repositories.log(source, "HEAD", *(path.rstrip("/") for path in renames))
+    assert sorted(repositories.log(clones[name])) == sorted(expected_log)
     assert (
-        git.tags(clones[name])
-        == git.tags(source, f"{name}-v*")
+        repositories.tags(clones[name])
+        == repositories.tags(source, f"{name}-v*")
         == (["apps-v0.0.1"] if name == "apps" else [])
     )
     expected = {}

@@ -8,12 +8,12 @@ import pytest
 from delivery.build import planning
 from delivery.build.plan import Plan, make_images, make_plan
 from delivery.errors import CommandError, DeclarationError
-from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Line
 from delivery.release import catalog, finishing
 from delivery.release.finishing import Finish
 from delivery.release.released import make_release
+from tests import repositories
 from tests.project.examples import NAMES, PROJECT, checkout, decision, version
 from tests.release.test_preparing import fix, prepare, repository
 from tests.repositories import Repository
@@ -46,7 +46,7 @@ def test_what_is_prepared_is_tagged_once_and_nothing_else(prepared: Repository) 
     found = look(prepared)
     finishing.make_tags(found.tags, prepared.root)
     assert (found.version, found.names) == ("1.0.1", TAGS)
-    assert git.tags(prepared.root, "*1.0.1") == [*TAGS, "v1.0.1"]
+    assert repositories.tags(prepared.root, "*1.0.1") == [*TAGS, "v1.0.1"]
     assert "- A bug." in prepared.git("tag", "--list", "--format=%(contents)", "apps-v1.0.1")
     again = finishing.plan(PROJECT, root=prepared.root, compare=never)
     assert (again.tags, again.names) == ((), TAGS)
@@ -71,7 +71,7 @@ def test_when_one_cannot_be_made_none_stays(prepared: Repository) -> None:
     prepared.git("tag", "platform-chart-v1.0.1", "HEAD~1")
     with pytest.raises(CommandError, match=r"tag platform-chart-v1\.0\.1"):
         finishing.make_tags(found.tags, prepared.root)
-    assert git.tags(prepared.root, "*-v1.0.1") == ["platform-chart-v1.0.1"]
+    assert repositories.tags(prepared.root, "*-v1.0.1") == ["platform-chart-v1.0.1"]
 
 
 def test_a_release_that_differs_is_not_tagged(prepared: Repository) -> None:
@@ -127,7 +127,7 @@ def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
     found = look(prepared)
     finishing.make_tags(found.tags, prepared.root)
     finishing.push_tags(found.names, "origin", prepared.root)
-    assert git.tags(tmp_path / "server") == TAGS
+    assert repositories.tags(tmp_path / "server") == TAGS
     prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/sample.git")
     assert (
         finishing.remote_address("origin", prepared.root) == "https://example.com/acme/sample.git"

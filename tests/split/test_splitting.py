@@ -49,7 +49,7 @@ def source(template: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def subjects(repository: Path, revision: str = "HEAD") -> list[str]:
-    return [line.split(" ", 2)[2] for line in git.log(repository, revision)]
+    return [line.split(" ", 2)[2] for line in repositories.log(repository, revision)]
 
 
 def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source_is_unchanged(
@@ -67,8 +67,8 @@ def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source
     assert subjects(base, "develop") == ["fix(base-image): develop's", "feat: begin"]
     assert subjects(apps) == ["fix(api-rest): x", "feat: begin"]
     assert subjects(chart) == ["feat: chart", "feat: begin"]
-    assert git.tags(base) == ["base-image-v1.0.0", "base-image-v1.1.0"]
-    assert git.tags(apps) == ["apps-v1.0.0"]
+    assert repositories.tags(base) == ["base-image-v1.0.0", "base-image-v1.1.0"]
+    assert repositories.tags(apps) == ["apps-v1.0.0"]
     assert git.load_clone(base).branch == "main"
     assert sorted(git.load_clone(base).branch_refs()) == ["develop", "main"]
     assert sorted(repositories.tree(base)) == [".gitignore", "LICENSE", "rootfs/etc"]
