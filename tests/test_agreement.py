@@ -1,4 +1,4 @@
-"""What stands in several places stands in all of them: a failure names each place and what it lacks."""
+"""Names that several files repeat are in all of them; a failure says which file lacks which."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tests import yaml_strict
 UPSTREAM = load_declaration().upstream
 RECIPES = ROOT / UPSTREAM["debian"].recipe / ".." / "README.md"
 API, WORKER = "api-rest/src/api_rest", "async-worker/src/async_worker"
-# Each app's copy of what it takes.
+# Each app's copy.
 RULES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/event_rules.py"))]
 RUN_DETAILS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/run_details.py"))]
 
 
-def lacking(
-    expected: Collection[str], places: Mapping[str, Collection[str]]
+def missing(
+    expected: Collection[str], sources: Mapping[str, Collection[str]]
 ) -> dict[str, list[str]]:
-    """What each place lacks, by place."""
-    missing = {place: sorted(set(expected) - set(known)) for place, known in places.items()}
-    return {place: names for place, names in missing.items() if names}
+    """The expected names that a source lacks, for each source that lacks any."""
+    names = {source: sorted(set(expected) - set(known)) for source, known in sources.items()}
+    return {source: lacks for source, lacks in names.items() if lacks}
 
 
 def text(path: str) -> str:
@@ -44,9 +44,9 @@ def words(path: str) -> set[str]:
 
 def paragraph(path: str, beginning: str) -> str:
     """The rest of a page's paragraph after these words."""
-    found = re.search(rf"{beginning}(.*?)(\n\n|\Z)", text(path), re.DOTALL)
-    assert found, f"{path} has no {beginning}"
-    return found[1]
+    match = re.search(rf"{beginning}(.*?)(\n\n|\Z)", text(path), re.DOTALL)
+    assert match, f"{path} has no {beginning}"
+    return match[1]
 
 
 def listed(path: str, beginning: str) -> set[str]:
@@ -59,13 +59,13 @@ def constant(path: str, name: str) -> Any:  # noqa: ANN401  # whatever the const
     """A constant of an app's module, which cannot be imported here: its libraries are missing."""
     for node in ast.parse(text(path)).body:
         match node:
-            case ast.Assign(targets=[ast.Name(id=found)]) if found == name:
+            case ast.Assign(targets=[ast.Name(id=target)]) if target == name:
                 return ast.literal_eval(node.value)
     raise AssertionError(f"{path} has no {name}")
 
 
-def test_a_place_that_lacks_something_is_named() -> None:
-    assert lacking(["a", "b"], {"here": {"a", "b", "c"}, "there": ["b"]}) == {"there": ["a"]}
+def test_missing_names_each_source() -> None:
+    assert missing(["a", "b"], {"page": {"a", "b", "c"}, "code": ["b"]}) == {"code": ["a"]}
 
 
 # Upstream images
@@ -75,7 +75,7 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
     page = RECIPES.read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([\w-]+) \| `([^`]+)` \|", page, re.MULTILINE))
     folders = {name: ROOT / image.recipe for name, image in UPSTREAM.items()}
-    places = {
+    sources = {
         "a recipe": [
             name
             for name, folder in folders.items()
@@ -85,12 +85,12 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
             name for name, image in UPSTREAM.items() if rows.get(name) == image.image
         ],
     }
-    assert lacking(UPSTREAM, places) == {}
-    assert lacking(rows, {"delivery.toml": UPSTREAM}) == {}
+    assert missing(UPSTREAM, sources) == {}
+    assert missing(rows, {"delivery.toml": UPSTREAM}) == {}
 
 
-def test_compose_runs_what_is_declared() -> None:
-    """A service that is added, as by an optional upstream image, fails here with what it lacks."""
+def test_compose_runs_the_declared_images() -> None:
+    """A new service fails here with the files that lack it."""
     files = [
         yaml_strict.load(text(name))
         for name in ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
@@ -99,7 +99,7 @@ def test_compose_runs_what_is_declared() -> None:
     optional = {name for name, image in UPSTREAM.items() if image.optional}
     pages = words("README.md") | words("docs/monitoring.md")
     with_ports = {name for name, service in services.items() if "ports" in service}
-    places = {
+    sources = {
         "services of compose": services,
         "profiles: [monitoring]": [
             name for name, service in services.items() if service.get("profiles") == ["monitoring"]
@@ -108,7 +108,7 @@ def test_compose_runs_what_is_declared() -> None:
             name for name in optional if f"`{UPSTREAM[name].image}`" in text("docs/monitoring.md")
         ],
     }
-    assert lacking(optional, places) == {}
+    assert missing(optional, sources) == {}
     of_others = {name: service["image"] for name, service in services.items() if name in UPSTREAM}
     assert of_others == {
         name: f"${{{image_variable(name)}:-{UPSTREAM[name].image}}}" for name in of_others
@@ -120,7 +120,7 @@ def test_compose_runs_what_is_declared() -> None:
         "the help of `inv logs --service`": words("delivery/tasks/platform.py"),
         "tests/integration/test_platform.py": words("tests/integration/test_platform.py"),
     }
-    assert lacking(services, for_all) == {}
+    assert missing(services, for_all) == {}
     for_ports = {
         "PORTS of delivery/project/saved_settings.py": saved_settings.PORTS,
         "ports: with that variable": [
@@ -132,26 +132,26 @@ def test_compose_runs_what_is_declared() -> None:
             name for name, variable in saved_settings.PORTS.items() if variable in pages
         ],
     }
-    assert lacking(with_ports, for_ports) == {}
+    assert missing(with_ports, for_ports) == {}
 
 
 # Events: stages, statuses, details
 
 
-def test_every_stage_is_known_wherever_stages_are() -> None:
-    places = {
+def test_each_stage_is_in_all_lists_of_stages() -> None:
+    sources = {
         **{path: constant(path, "STAGES") for path in RULES},
         f"{API}/standing.py": constant(f"{API}/standing.py", "_WORDS"),
         "api-rest/README.md": listed("api-rest/README.md", "`responsible`, `stage`"),
         "docs/records.md": listed("docs/records.md", "The stages are"),
     }
-    assert lacking(STAGES, places) == {}
-    assert lacking(set().union(*places.values()), {"delivery/records/events.py": STAGES}) == {}
+    assert missing(STAGES, sources) == {}
+    assert missing(set().union(*sources.values()), {"delivery/records/events.py": STAGES}) == {}
 
 
-def test_every_status_is_known_wherever_statuses_are() -> None:
+def test_each_status_is_in_all_lists_of_statuses() -> None:
     statuses = {record.status for record in every_record()}
-    places = {
+    sources = {
         **{path: constant(path, "STATUSES") for path in RULES},
         f"{API}/runs.py, the worst first": constant(f"{API}/runs.py", "WORST_FIRST"),
         f"{API}/runs.py, in order": constant(f"{API}/runs.py", "RANKS"),
@@ -159,32 +159,32 @@ def test_every_status_is_known_wherever_statuses_are() -> None:
         "the page's styles": re.findall(r"\.pill\.([\w-]+)", text(f"{API}/assets/page.css")),
         "api-rest/README.md": listed("api-rest/README.md", r"record\), `status`"),
     }
-    assert lacking(statuses, places) == {}
+    assert missing(statuses, sources) == {}
     assert statuses == set(constant(RULES[0], "STATUSES"))
     marks = constant(f"{WORKER}/notifier.py", "MARKS")
-    assert lacking(statuses - {"started"}, {"the worker's notices": marks}) == {}
+    assert missing(statuses - {"started"}, {"the worker's notices": marks}) == {}
 
 
-def test_every_detail_of_an_event_is_filled_and_described() -> None:
+def test_each_detail_of_an_event_is_filled_and_described() -> None:
     page = re.findall(r"`([a-z_]+)`", paragraph("docs/records.md", "\n`details` has"))
     records = [record.details.model_dump(exclude_none=True) for record in every_record()]
     of_origin = {field.name for field in fields(Origin)} - {"actor"}
-    places = {
+    sources = {
         "docs/records.md": page,
         "a record that has it": {
             name for details in records for name, value in details.items() if value != ""
         },
     }
-    assert lacking(Details.model_fields, places) == {}
-    assert lacking({*page, *of_origin}, {"Details": Details.model_fields}) == {}
+    assert missing(Details.model_fields, sources) == {}
+    assert missing({*page, *of_origin}, {"Details": Details.model_fields}) == {}
 
 
-def test_every_detail_that_the_apps_keep_is_known_wherever_they_are() -> None:
+def test_each_stored_detail_is_in_all_lists_of_details() -> None:
     migrations = "".join(
         path.read_text() for path in (ROOT / WORKER / "migrations/versions").glob("*.py")
     )
-    kept = {"at", *constant(RUN_DETAILS[0], "TEXTS")}
-    places = {
+    stored = {"at", *constant(RUN_DETAILS[0], "TEXTS")}
+    sources = {
         **{path: {"at", *constant(path, "TEXTS")} for path in RUN_DETAILS},
         "delivery/records/events.py": Details.model_fields,
         f"{API}/store.py": re.findall(r'Column\("(\w+)"', text(f"{API}/store.py")),
@@ -197,7 +197,7 @@ def test_every_detail_that_the_apps_keep_is_known_wherever_they_are() -> None:
         ),
         "async-worker/README.md": re.findall(r"`(\w+)`", text("async-worker/README.md")),
     }
-    assert lacking(kept, places) == {}
+    assert missing(stored, sources) == {}
 
 
 def every_record() -> Iterator[Record]:
