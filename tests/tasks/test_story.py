@@ -1,6 +1,6 @@
-"""What the ledger is told of one story, and what is made of it: the same image has one name in all of it.
+"""The records of several deploys, and the DORA figures: an image keeps its name throughout.
 
-tests/e2e/test_history.py is the same on a real cluster, with the ledger's own view.
+tests/e2e/test_history.py does the same on a real cluster, and reads the ledger.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StoryCluster(Cluster):
     def preview(self, files: ChartFiles) -> Manifest:
         values = json.loads(files.values[-1].read_text())
         texts = [
-            f"kind: Deployment\nmetadata:\n  name: platform-{name}\nimage: {part['image']['digest']}"
+            f"{{kind: Deployment, metadata: {{name: platform-{name}}}, image: {json.dumps(part)}}}"
             for name, part in values["components"].items()
         ]
         self.rendered = Manifest("\n---\n".join(texts), "")
@@ -73,7 +73,7 @@ class StoryCluster(Cluster):
 
 
 class Story:
-    """The tasks, of a clone whose sources become what `deploy` is told."""
+    """The tasks, in a clone with these sources."""
 
     def __init__(self) -> None:
         self.cluster = StoryCluster()
@@ -98,19 +98,19 @@ class Story:
             }
         )
 
-    def told(self) -> list[tuple[str, str, str]]:
-        """What the ledger was told since the last time: component, status, version without its number."""
-        events = [one.event for one in outbox.waiting()]
-        since, self._seen = events[self._seen :], len(events)
+    def new_records(self) -> list[tuple[str, str, str]]:
+        """The new records: component, status, version without its number."""
+        events = [each.event for each in outbox.waiting()]
+        new, self._seen = events[self._seen :], len(events)
         return [
-            (one["component"], one["status"], one["version"].partition("0.1.0-dev.")[2])
-            for one in since
+            (each["component"], each["status"], each["version"].partition("0.1.0-dev.")[2])
+            for each in new
         ]
 
     def figures(self) -> dict[str, tuple[int, int]]:
         """The deployments and the failures of each component."""
         now = datetime.now(UTC)
-        found = metrics.figures([one.event for one in outbox.waiting()], now - timedelta(1), now)
+        found = metrics.figures([each.event for each in outbox.waiting()], now - timedelta(1), now)
         return {one.component: (one.deployments, one.failures) for one in found}
 
 
@@ -149,16 +149,16 @@ def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stor
     return made
 
 
-def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for_each_image(
+def test_deploys_a_rollback_a_crash_and_a_removal_are_recorded_under_one_name_for_each_image(
     story: Story, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     story.deploy(1, api_rest="a", async_worker="e")
-    chart = story.told()[2][2]
+    chart = story.new_records()[2][2]
     a, b, worker = "1+aaaaaaa", "2+bbbbbbb", "1+eeeeeee"
     assert story.figures() == dict.fromkeys((*APPS, "platform-chart"), (1, 0))
 
     story.deploy(2, api_rest="b", async_worker="e")
-    assert story.told() == [
+    assert story.new_records() == [
         ("api-rest", "started", b),
         ("api-rest", "succeeded", b),
         ("async-worker", "succeeded", worker),
@@ -171,7 +171,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     assert story.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
     story.run(deploy.rollback, environment="local")
-    assert story.told() == [
+    assert story.new_records() == [
         ("api-rest", "started", a),
         ("api-rest", "rolled-back", b),
         ("api-rest", "succeeded", a),
@@ -183,7 +183,7 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
     story.cluster.crashes = "c" * 64
     with pytest.raises(DeployError):
         story.deploy(3, api_rest="c", async_worker="e")
-    assert story.told() == [
+    assert story.new_records() == [
         ("api-rest", "started", "3+ccccccc"),
         ("api-rest", "failed", "3+ccccccc"),
         ("api-rest", "rolled-back", "3+ccccccc"),
@@ -192,12 +192,12 @@ def test_a_deploy_its_rollback_a_crash_and_a_removal_are_told_under_one_name_for
 
     (sample / "platform-chart" / "values.yaml").write_text("more: true\n")
     story.deploy(4, api_rest="d", async_worker="e")
-    (new_chart,) = {version for name, _, version in story.told() if name == "platform-chart"}
+    (new_chart,) = {version for name, _, version in story.new_records() if name == "platform-chart"}
     assert new_chart.startswith("4+")
     assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
 
     story.run(deploy.undeploy, environment="local")
-    assert story.told() == [
+    assert story.new_records() == [
         ("api-rest", "removed", "4+ddddddd"),
         ("async-worker", "removed", worker),
         ("platform-chart", "removed", new_chart),
