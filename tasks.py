@@ -1,4 +1,4 @@
-"""The menu of `./run inv`: every task with its name. What a task does is in delivery/."""
+"""The tasks of `./run inv` and their names; their code is in delivery/tasks/."""
 
 from invoke.collection import Collection
 
@@ -39,9 +39,9 @@ namespace.add_collection(
 namespace.add_collection(Collection("images", images.ensure, images.sizes, supply.sbom))
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
 namespace.add_collection(Collection("scan", scan.secrets))
-recorded = Collection("records", records.waiting)
-recorded.add_task(records.records, name="show", default=True)
-namespace.add_collection(recorded)
+ledger = Collection("records", records.waiting)
+ledger.add_task(records.records, name="show", default=True)
+namespace.add_collection(ledger)
 for module in (registry, release, repos, cluster, engine):
     namespace.add_collection(Collection.from_module(module))
 namespace.add_collection(Collection.from_module(components, name="component"))

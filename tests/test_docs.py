@@ -118,9 +118,9 @@ def test_each_page_and_help_names_one_source_of_a_plan() -> None:
         file.read_text(encoding="utf-8")
         for file in sorted((ROOT / "delivery" / "tasks").glob("*.py"))
     )
-    helps = re.findall(r'(?:"plan": |_KEEP = )"(.*)"', source)
+    helps = re.findall(r'(?:"plan": |_PLAN_HELP = )"(.*)"', source)
     assert len(helps) == 3
-    assert [text for text in helps if "`inv plan --file FILE` wrote" not in text] == []
+    assert [text for text in helps if "`inv plan --file FILE`" not in text] == []
     assert [page for page in PAGES if "inv plan --json" in page.read_text(encoding="utf-8")] == []
 
 

@@ -1,1 +1,1 @@
-"""The menu: each module is a namespace of Invoke tasks that parses, calls one function, and prints."""
+"""The tasks of `./run inv`: each reads its flags, calls one function and prints the result."""

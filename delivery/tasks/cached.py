@@ -1,4 +1,4 @@
-"""`inv cache.status`, `cache.prune`, `cache.clean`: what this project keeps for the user, outside every clone."""
+"""`inv cache.status`, `cache.prune`, `cache.clean`: the user's cache, shared by all clones."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ __all__ = ["clean", "prune", "status"]
 
 @task()
 def status(_context: Context, json_: bool = False) -> None:
-    """Show where the cache is and what it takes."""
+    """Show the folder and the size of the cache."""
     if json_:
         console.data(cache_cleanup.to_json())
     else:
         console.say(cache_cleanup.describe())
 
 
-@task(help={"days": "how long what goes was not used"})
+@task(help={"days": "remove what was not used for so many days"})
 def prune(_context: Context, days: int = 14) -> None:
-    """Remove what has not been used for a while.
+    """Remove unused parts of the cache.
 
-    Helper programs of earlier versions, build cache, and images of this project's registry that
-    have no tag and no container: they are pulled or built again. An image goes once it was seen
-    unused for so long.
+    These are helper programs of earlier versions, build cache, and images of this project without
+    tag and container. They are pulled or built again when needed.
     """
     cache_cleanup.prune(days)
 
 
 @task(help={"yes": "do not ask"})
 def clean(_context: Context, yes: bool = False) -> None:
-    """Remove the cache, and the private engine in it.
+    """Remove the cache with the private engine in it.
 
-    That engine's images, containers and volumes go with it. Another engine is left alone. Events
-    that the ledger does not have yet stay.
+    This removes that engine's images, containers and volumes; other engines do not change.
+    Undelivered events stay.
     """
     cache_cleanup.clean(yes=yes)

@@ -1,4 +1,4 @@
-"""`inv ci.check`: what is to hold before anything is published."""
+"""`inv ci.check`: the checks that come before publishing."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _LOCAL_REGISTRY = "localhost:5001"
     stage="test",
     about="of",
     help={
-        "of": "one of the subprojects, or the project's own name: lint, types, the engine room, and every test on an engine"
+        "of": "a subproject; or the project's own name: lint, types, delivery/, tests on an engine"
     },
 )
 def check(_context: Context, of: str) -> None:
-    """Run the nox sessions of a part, as a stage of the pipeline does.
+    """Run the nox sessions of a part, like a stage of the pipeline.
 
-    Nothing goes to the declared registry: what is tested may not have been reviewed yet.
+    Tests push to a local registry: their code may not be reviewed yet.
     """
     declaration = files.load_declaration()
     parts = [*declaration.subprojects, declaration.name]
     if of not in parts:
-        hint = did_you_mean(of, parts, f"--of takes one of {', '.join(parts)}")
-        raise DeclarationError(f"check {of}: there is no such part", hint=hint)
+        hint = did_you_mean(of, parts, f"pass --of with one of {', '.join(parts)}")
+        raise DeclarationError(f"cannot check {of}: no such part", hint=hint)
     environment = {"DELIVERY_REGISTRY": _registry(declaration)}
     try:
         argv = [sys.executable, "-m", "nox", "--tags", of]
@@ -45,11 +45,12 @@ def check(_context: Context, of: str) -> None:
         )
     except CommandError as error:
         raise TestError(
-            f"check {of}: it does not hold", hint=f"`./run nox -t {of}` runs the same; see above"
+            f"cannot pass {of}: a check failed",
+            hint=f"see above; `./run nox -t {of}` runs the same",
         ) from error
 
 
 def _registry(declaration: Declaration) -> str:
-    """Where the tests put images: a registry of this machine."""
+    """The registry that tests push to: one on this machine."""
     address = declaration.registry.address
     return address if is_local(address) else _LOCAL_REGISTRY

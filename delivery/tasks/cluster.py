@@ -1,4 +1,4 @@
-"""`inv cluster.up`, `down`, `status`: a Kubernetes cluster on this machine, for `inv deploy --environment local`."""
+"""`inv cluster.up`, `down`, `status`: a local Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["down", "status", "up"]
 
 @task()
 def up(_context: Context) -> None:
-    """Make a local Kubernetes cluster, or mend the one there is.
+    """Create or repair the local Kubernetes cluster.
 
-    One worker for spot, one for on-demand, one without a label. Its nodes pull from the local registry.
+    It has workers for spot, for on-demand and without a label. Nodes pull from the local registry.
     """
     from delivery.cluster import local_cluster
 
@@ -26,21 +26,19 @@ def up(_context: Context) -> None:
     console.say(f"context        {cluster.context}: kubectl --context {cluster.context} get nodes")
     if engine.is_private:
         console.say(f"engine         export DOCKER_HOST={engine.address}")
-    console.say(
-        "next           ./run inv deploy --environment local --platform kubernetes, ./run inv cluster.down"
-    )
+    deploy = "./run inv deploy --environment local --platform kubernetes"
+    console.say(f"next           {deploy}, ./run inv cluster.down")
 
 
 @task()
 def down(_context: Context) -> None:
-    """Remove the local Kubernetes cluster and what runs in it."""
+    """Remove the local Kubernetes cluster and everything in it."""
     from delivery.cluster import local_cluster
 
     declaration = files.load_declaration()
     local_cluster.down(engines.require(), declaration)
-    console.say(
-        f"the image of its nodes stays, as does the registry {declaration.registry.address}: `./run inv down` stops it"
-    )
+    registry = declaration.registry.address
+    console.say(f"its node image stays; `./run inv down` stops the registry {registry}")
 
 
 @task()
@@ -48,19 +46,20 @@ def status(_context: Context, json_: bool = False) -> None:
     """Show the nodes of the local Kubernetes cluster."""
     from delivery.cluster import local_cluster
 
-    found = local_cluster.status(engines.require(), files.load_declaration())
+    cluster = local_cluster.status(engines.require(), files.load_declaration())
     if json_:
-        console.data(found.as_json())
+        console.data(cluster.as_json())
         return
-    if not found.nodes:
-        console.say(f"there is no cluster {found.name}; `./run inv cluster.up` makes one")
+    if not cluster.nodes:
+        console.say(f"there is no cluster {cluster.name}; `./run inv cluster.up` creates one")
         return
     console.table(
-        f"cluster {found.name}", ("node", "role", "container", "kubernetes", "labels"), found.rows()
+        f"cluster {cluster.name}",
+        ("node", "role", "container", "kubernetes", "labels"),
+        cluster.rows(),
     )
     console.say("")
-    console.say(f"context        {found.context}")
-    console.say(f"node image     {found.image}, {found.way}")
-    console.say(
-        f"subnets        {'kept on this host' if found.kept else 'not kept here; `./run inv cluster.up` repairs it'}"
-    )
+    console.say(f"context        {cluster.context}")
+    console.say(f"node image     {cluster.image}, {cluster.way}")
+    kept = "reserved" if cluster.kept else "not reserved; `./run inv cluster.up` repairs that"
+    console.say(f"subnets        {kept}")

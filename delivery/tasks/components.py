@@ -1,4 +1,4 @@
-"""`inv component.add`: a further image of ours that the chart runs."""
+"""`inv component.add`: declare a further component."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ __all__ = ["add"]
 
 @task(
     help={
-        "name": "what it is called: its image, and its objects in the cluster",
-        "folder": "the folder of its Dockerfile; without it the one of its name",
-        "port": "the port that it listens on, which gets a Service; without it none",
-        "subproject": "whose version it has; without it that of the other components",
+        "name": "of its image and its objects in the cluster",
+        "folder": "of its Dockerfile; default: its name",
+        "port": "that it listens on, for a Service; default: none",
+        "subproject": "whose version it has; default: that of the other components",
     }
 )
 def add(
     _context: Context, name: str, folder: str = "", port: int = 0, subproject: str = ""
 ) -> None:
-    """Declare a component: its image in delivery.toml, its place in the chart's values.
+    """Declare a component: its image in delivery.toml, its values in the chart.
 
-    Both are plain text afterwards, to be changed by hand. docs/components.md goes the whole way.
+    Edit both by hand afterwards. docs/components.md explains the rest.
     """
     from delivery.project import component
 
     new = component.Component(name, folder or name, subproject, port)
-    written = component.add(files.load_declaration(), new)
-    console.say(f"written: {', '.join(written)}")
-    console.say(
-        "next: `git diff` shows it; `./run inv build` builds it; docs/components.md goes on from there"
-    )
+    files_written = component.add(files.load_declaration(), new)
+    console.say(f"written: {', '.join(files_written)}")
+    console.say("next: see `git diff`, run `./run inv build`, read docs/components.md")

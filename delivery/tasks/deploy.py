@@ -1,4 +1,4 @@
-"""`inv deploy`, `rollback`, `undeploy`, `verify`: a release in an environment."""
+"""`inv deploy`, `rollback`, `undeploy`, `verify`: releases in environments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from delivery.tasks.decorator import task
 __all__ = ["deploy", "rollback", "undeploy", "verify"]
 
 _HELP = {
-    "environment": "local, develop, staging or production; asked for on a terminal",
-    "context": "the kube context; without it the current one. It has to be one of the environment's",
+    "environment": "local, develop, staging or production; default: ask at a terminal",
+    "context": "the kube context, one of the environment's; default: the current one",
     "yes": "do not ask",
-    "timeout": "how long everything may take to be ready: 90s, 10m",
+    "timeout": "how long to wait until everything is ready: 90s, 10m",
     "lock-timeout": "how long to wait for another deploy to finish",
 }
 
@@ -24,14 +24,14 @@ _HELP = {
         **_HELP,
         "environment": "local (the default), develop, staging or production",
         "platform": "kubernetes (the default) or docker",
-        "version": "a release that the registry holds; for local also current: this clone's sources, deployed: what runs now",
-        "release": "a release.json; the registry has to hold that very release",
-        "signed": "refuse what is not signed for signing.public_key, also where the environment does not",
-        "plan": "a plan that `inv plan --file FILE` wrote: deploy it to where it says, or nothing",
-        "rollback": "--no-rollback leaves a failed revision in place",
+        "version": "X.Y.Z; for local also current (the sources) or deployed (what runs)",
+        "release": "a release.json; the registry must have this release",
+        "signed": "require signatures, even if the environment does not",
+        "plan": "the file of `inv plan --file FILE`: deploy what it says to where it says",
+        "rollback": "--no-rollback keeps a failed revision",
     }
 )
-def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
+def deploy(
     _context: Context,
     environment: str = "",
     platform: str = "",
@@ -45,9 +45,10 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
     lock_timeout: str = "30m",
     rollback: bool = True,
 ) -> None:
-    """Deploy a version and wait until it serves.
+    """Deploy a version and wait until it is ready.
 
-    On a terminal it asks what is not said. A version that does not become ready is rolled back, after its pods were shown.
+    Asks for missing flags at a terminal. If the version does not become ready, shows its pods and
+    rolls it back.
     """
     from delivery.deploy import deploying, selection, target
 
@@ -67,7 +68,7 @@ def deploy(  # noqa: PLR0913, PLR0917  # each is a flag
 @task(
     help={
         **_HELP,
-        "revision": "the one to go back to, as `helm history` numbers it; without it the last good one before",
+        "revision": "of `helm history`, to return to; default: the last good one",
     }
 )
 def rollback(
@@ -79,7 +80,7 @@ def rollback(
     timeout: str = "10m",
     lock_timeout: str = "30m",
 ) -> None:
-    """Go back to an earlier revision of a deployment."""
+    """Return to an earlier revision of a deployment."""
     from delivery.deploy import reverting, selection, target
 
     options = target.parse_options(timeout, lock_timeout)
@@ -87,7 +88,9 @@ def rollback(
     reverting.roll_back(files.load_declaration(), request, revision, options)
 
 
-@task(help={**_HELP, "data": "also remove the claims, and so Kafka's and the database's data"})
+@task(
+    help={**_HELP, "data": "also remove the volume claims, and so Kafka's and the database's data"}
+)
 def undeploy(
     _context: Context,
     environment: str = "",
@@ -109,11 +112,11 @@ def undeploy(
     stage="verify",
     help={
         "environment": "local, develop, staging or production",
-        "plan": "a plan that `inv plan --file FILE` wrote: verify where it deploys to",
+        "plan": "the file of `inv plan --file FILE`: verify the environment that it deploys to",
         "context": _HELP["context"],
         "lock-timeout": _HELP["lock-timeout"],
         "timeout": "how long the tests may take: 90s, 10m",
-        "rollback": "--no-rollback leaves a revision that fails in place",
+        "rollback": "--no-rollback keeps a revision that fails",
     },
 )
 def verify(
@@ -125,9 +128,9 @@ def verify(
     lock_timeout: str = "10m",
     rollback: bool = True,
 ) -> None:
-    """Run the chart's tests where a release is deployed: TLS, and an event from end to end.
+    """Run the chart's tests in an environment: TLS, and an event from end to end.
 
-    When they fail, and this clone's last deploy put there what serves, the revision before serves again.
+    If they fail for the revision of this clone's last deploy, rolls back to the previous one.
     """
     from delivery.deploy import reverting, selection, target
 

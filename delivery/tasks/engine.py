@@ -1,4 +1,4 @@
-"""`inv engine.up`, `down`, `status`: the Docker engine that everything here runs on."""
+"""`inv engine.up`, `down`, `status`, `env`: the Docker engine."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ __all__ = ["down", "env", "status", "up"]
 @task(stage="prepare", step="engine.up")
 def up(_context: Context) -> None:
     """Find a Docker engine, or start a private one."""
-    found = engines.ensure()
-    if found.is_private:
-        console.say(_export(found.address))
+    engine = engines.ensure()
+    if engine.is_private:
+        console.say(_export(engine.address))
 
 
 @task()
 def down(_context: Context) -> None:
-    """Stop the private engine; its images and data stay.
+    """Stop the private engine and its containers; its images and data stay.
 
-    What runs there stops with it. Another engine is left alone.
+    Other engines do not change.
     """
     with console.step("private engine") as step:
-        step.done("stopped; its bridges and rules are gone" if engines.down() else "does not run")
+        step.done("stopped; network cleaned up" if engines.down() else "does not run")
     console.say("its images, volumes and build cache stay: `./run inv cache.clean` removes them")
 
 
 @task()
 def env(_context: Context, json_: bool = False) -> None:
-    """Print how to talk to it: eval "$(./run inv engine.env)".
+    """Print variables for the docker command line: eval "$(./run inv engine.env)".
 
-    --json has the CAs that builds need, too, as the variable BUILD_CA.
+    --json also has BUILD_CA, the CA bundle for builds.
     """
-    found = engines.require()
-    address = found.environment.get("DOCKER_HOST")
+    engine = engines.require()
+    address = engine.environment.get("DOCKER_HOST")
     if json_:
         known = {"DOCKER_HOST": address, "BUILD_CA": trust.secrets().get("build-ca")}
         console.data({name: str(value) for name, value in known.items() if value})
         return
-    console.say(_export(address) if address else ": the docker command line talks to it as it is")
+    console.say(_export(address) if address else ": the docker command line needs no variable")
 
 
 @task()
 def status(_context: Context, json_: bool = False) -> None:
-    """Show which engine answers, and how to talk to it."""
-    found = docker_api.find()
+    """Show the engine that answers."""
+    engine = docker_api.find()
     if json_:
         known = (
-            {"address": found.address, "version": found.version, "private": found.is_private}
-            if found
+            {"address": engine.address, "version": engine.version, "private": engine.is_private}
+            if engine
             else {}
         )
-        console.data({"answers": found is not None, **known})
+        console.data({"answers": engine is not None, **known})
         return
-    if not found:
-        console.say("no Docker engine answers; `./run inv engine.up` finds or starts one")
+    if not engine:
+        console.say("no Docker engine answers; `./run inv engine.up` starts one")
         return
-    console.say(found.describe())
-    if found.is_private:
+    console.say(engine.describe())
+    if engine.is_private:
         console.say(f"process {dockerd.pid()}, log {dockerd.log()}")
-        console.say(_export(found.address))
+        console.say(_export(engine.address))
 
 
 def _export(address: str) -> str:
-    """The line that leads a shell's docker command there."""
+    """The shell command that makes docker use this engine."""
     return f"export DOCKER_HOST={shlex.quote(address)}"

@@ -1,4 +1,4 @@
-"""`inv plan`, `build`, `push`, `images.ensure`, `images.sizes`: our images, without running them."""
+"""`inv plan`, `build`, `push`, `images.ensure`, `images.sizes`: this project's images."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from delivery.tasks.decorator import task
 __all__ = ["build", "ensure", "plan", "push", "sizes"]
 
 
-_KEEP = "a plan that `inv plan --file FILE` wrote; do nothing unless it still holds"
-# What a pipeline has to know of a plan to choose its stages.
-_SAYS: dict[str, Callable[[Decision], str]] = {
+_PLAN_HELP = "a plan that `inv plan --file FILE` wrote; fail unless it is unchanged"
+# By the value of --say, for a pipeline that chooses its stages.
+_FACTS: dict[str, Callable[[Decision], str]] = {
     "pushes": lambda decision: str(decision.pushes).lower(),
     "environment": lambda decision: decision.environment,
     "approval": lambda decision: str("approval" in decision.gates).lower(),
@@ -40,91 +40,91 @@ _SAYS: dict[str, Callable[[Decision], str]] = {
     stage="plan",
     unless="say",
     help={
-        "branch": "decide as for this branch, instead of what is checked out or the CI server says",
+        "branch": "decide for this branch instead of the current one",
         "file": "also write it to this file, for --plan",
-        "say": f"print one thing alone, without asking the registry: {', '.join(_SAYS)}",
+        "say": f"print only one fact, without the registry: {', '.join(_FACTS)}",
     },
 )
 def plan(
     _context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = ""
 ) -> None:
-    """Show what this commit is published as, what would be built, pushed and tagged, and where it would go.
+    """Show what would be built, pushed, tagged and deployed; change nothing.
 
-    It decides by gitflow and Conventional Commits; nothing is changed anywhere. What build or push would
-    be refused for is listed with what solves it, and the exit code is theirs.
+    Gitflow and Conventional Commits decide. Lists each problem of build and push with a hint, and
+    has their exit code.
     """
     declaration = files.load_declaration()
     if say:
         _say(say, declaration, branch)
         return
     address = declaration.registry.address
-    found = preflight.checked_plan(
+    planned = preflight.checked_plan(
         declaration, Registry(address) if is_reachable(address) else None, branch
     )
     if file:
-        planning.write(found, Path(file))
+        planning.write(planned, Path(file))
     if json_:
-        console.data(found.to_json())
+        console.data(planned.to_json())
     else:
-        _show(found)
-    if error := problems.refusal(found, "publish", shown=True):
+        _show(planned)
+    if error := problems.refusal(planned, "publish", shown=True):
         raise error
 
 
-def _show(found: Plan) -> None:
-    for sentence in found.sentences():
+def _show(planned: Plan) -> None:
+    for sentence in planned.sentences():
         console.say(sentence)
-    for title, columns, rows in found.tables():
+    for title, columns, rows in planned.tables():
         console.table(title, columns, rows)
-    for note in found.notes:
+    for note in planned.notes:
         console.say(f"note: {note}")
-    for what in found.unchecked:
-        console.say(f"not checked: {what}")
-    if found.problems:
+    for subject in planned.unchecked:
+        console.say(f"not checked: {subject}")
+    if planned.problems:
         console.say("problems")
-    for problem in found.problems:
+    for problem in planned.problems:
         for line in problem.lines():
             console.say(f"  {line}")
 
 
-@task(stage="build", help={"plan": _KEEP})
+@task(stage="build", help={"plan": _PLAN_HELP})
 def build(_context: Context, plan: str = "") -> None:
-    """Build what the registry lacks, and push nothing.
+    """Build what the registry lacks; push nothing.
 
-    On a branch that is published, nothing is built that could not be pushed.
+    On a published branch, builds nothing that could not be pushed.
     """
-    declaration, _, found = _looked()
-    _keep_to(plan, found)
-    releasing.build(declaration, found)
+    declaration, _, planned = _checked_plan()
+    _check_unchanged(plan, planned)
+    releasing.build(declaration, planned)
 
 
-@task(stage="push", help={"plan": _KEEP})
+@task(stage="push", help={"plan": _PLAN_HELP})
 def push(_context: Context, plan: str = "") -> None:
-    """Build what the registry lacks, and publish it whole: images and chart, then version tags, then the release.
+    """Build what the registry lacks and publish: images, chart, version tags, release.
 
-    Writes .delivery/release.json. A branch that gitflow publishes nowhere is left alone.
+    Writes .delivery/release.json. Does nothing on a branch that gitflow does not publish.
     """
-    declaration, registry, found = _looked()
-    _keep_to(plan, found)
-    if not found.decision.pushes:
-        console.say(f"nothing is pushed: {found.decision.because}")
+    declaration, registry, planned = _checked_plan()
+    _check_unchanged(plan, planned)
+    if not planned.decision.pushes:
+        console.say(f"nothing is pushed: {planned.decision.because}")
         return
-    releasing.publish(declaration, registry, found)
+    releasing.publish(declaration, registry, planned)
 
 
-def _say(what: str, declaration: Declaration, branch: str) -> None:
-    if what not in _SAYS:
-        hint = did_you_mean(what, _SAYS, f"one of {', '.join(_SAYS)}")
-        raise DeclarationError(f"say {what} of the plan: it says no such thing", hint=hint)
-    console.say(_SAYS[what](gather.load_decision(declaration, files.ROOT, branch)))
+def _say(fact: str, declaration: Declaration, branch: str) -> None:
+    if fact not in _FACTS:
+        hint = did_you_mean(fact, _FACTS, f"pass one of {', '.join(_FACTS)}")
+        raise DeclarationError(f"cannot say {fact}: a plan has no such fact", hint=hint)
+    console.say(_FACTS[fact](gather.load_decision(declaration, files.ROOT, branch)))
 
 
 @functools.cache
-def _looked() -> tuple[Declaration, Registry, Plan]:
-    """What there is to do; `inv build push` looks once, so that what is built is what is pushed."""
+def _checked_plan() -> tuple[Declaration, Registry, Plan]:
+    """The plan of this run, made once: `inv build push` pushes what it has built."""
     declaration = files.load_declaration()
     if not is_reachable(declaration.registry.address):
-        # A registry is started, and maybe built, only for what can be published.
+        # A local registry is started, and maybe built, only for a plan without problems.
         error = problems.refusal(preflight.checked_plan(declaration, None), "publish")
         if error:
             raise error
@@ -132,28 +132,30 @@ def _looked() -> tuple[Declaration, Registry, Plan]:
     return declaration, registry, preflight.checked_plan(declaration, registry)
 
 
-def _keep_to(file: str, found: Plan) -> None:
-    """Raise DeclarationError unless the plan in a file, if one is told, is still what there is to do."""
+def _check_unchanged(file: str, planned: Plan) -> None:
+    """Raise DeclarationError if a plan in a file differs from the current one."""
     if file:
-        planning.check_unchanged(Path(file), found)
+        planning.check_unchanged(Path(file), planned)
 
 
 @task()
 def sizes(_context: Context, json_: bool = False) -> None:
-    """Show how large our images are, and their layers."""
+    """Show the sizes of this project's images and their layers."""
     release = lifecycle.released()
     if release is None:
         raise DeclarationError(
             "cannot show the sizes: nothing was built from this clone yet",
-            hint="`./run inv up` builds it",
+            hint="run `./run inv up`, which builds it",
         )
     registry = Registry(files.load_declaration().registry.address)
-    found = {
+    planned = {
         name: read_sizes(registry, image.repository, image.digest)
         for name, image in release.images.items()
     }
     if json_:
-        console.data({name: [asdict(layer) for layer in layers] for name, layers in found.items()})
+        console.data(
+            {name: [asdict(layer) for layer in layers] for name, layers in planned.items()}
+        )
         return
     rows = [
         (
@@ -162,15 +164,15 @@ def sizes(_context: Context, json_: bool = False) -> None:
             f"{sum(layer.packed for layer in layers) / 1e6:.1f} MB",
             " ".join(layer.digest[7:19] for layer in layers),
         )
-        for name, layers in found.items()
+        for name, layers in planned.items()
     ]
     console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
 
 
 @task()
 def ensure(_context: Context) -> None:
-    """Have every image that the platform needs: upstream ones in the engine, ours in the registry under their keys.
+    """Get every image of the platform: pull, or build and push what is missing.
 
-    What is missing is built and pushed; nothing is published. Writes .delivery/release.json, which the platform runs by.
+    Publishes no version. Writes .delivery/release.json, which `inv up` reads.
     """
     releasing.ensure_images(engines.ensure(), files.load_declaration())

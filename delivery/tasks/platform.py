@@ -1,4 +1,4 @@
-"""`inv up`, `down`, `status`, `logs`: the whole platform on this machine."""
+"""`inv up`, `down`, `status`, `logs`: the platform on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from delivery.tasks.decorator import task
 __all__ = ["down", "logs", "status", "up"]
 
 
-@task(help={"monitoring": "also run Prometheus, which measures both apps"})
+@task(help={"monitoring": "also run Prometheus"})
 def up(_context: Context, monitoring: bool = False) -> None:
-    """Bring the whole platform up and prove it.
+    """Start the platform and check it.
 
-    Finds or starts an engine, gets every upstream image, builds and pushes ours, runs everything, sends an event through.
-    The platform's own ledger has it as a deployment to local.
+    Starts an engine if none answers, gets upstream images, builds and pushes this project's, starts
+    all services, sends an event through them. The ledger records a deployment to local.
     """
     from delivery.platform import bringing_up
 
@@ -27,9 +27,9 @@ def up(_context: Context, monitoring: bool = False) -> None:
 
 @task(
     help={
-        "volumes": "also remove the data: Kafka's, the database's, Prometheus', and the local registry's images",
-        "registry": "stop the local registry even while a local cluster pulls from it",
-        "yes": "remove the data without being asked for the project's name",
+        "volumes": "also remove the data of all services, and the local registry's images",
+        "registry": "stop the local registry even if a local cluster pulls from it",
+        "yes": "remove the data without a confirmation",
     }
 )
 def down(
@@ -38,9 +38,9 @@ def down(
     registry: bool = False,
     yes: bool = False,
 ) -> None:
-    """Bring the platform down; its data stays.
+    """Stop the platform; its data stays.
 
-    The local registry is left running while a local cluster pulls from it.
+    The local registry stays up while a local cluster pulls from it.
     """
     from delivery.platform import taking_down
 
@@ -49,38 +49,40 @@ def down(
 
 @task()
 def status(_context: Context, json_: bool = False) -> None:
-    """Show the engine, the images, the platform here and each environment that this machine reaches.
+    """Show the engine, the images, the platform and the reachable environments.
 
-    Fails when a service of the platform here is down or behind.
+    Fails if a service of the platform is down or behind.
     """
     from delivery.platform import overview
 
-    found = overview.look(files.load_declaration())
+    current = overview.look(files.load_declaration())
     if json_:
-        console.data(found.to_json())
+        console.data(current.to_json())
     else:
-        console.say(f"platform: {found.name}, registry {found.registry}\nengine: {found.engine}")
-        if found.shared:
-            console.say(found.shared)
-        for title, columns, rows in found.tables():
+        console.say(
+            f"platform: {current.name}, registry {current.registry}\nengine: {current.engine}"
+        )
+        if current.shared:
+            console.say(current.shared)
+        for title, columns, rows in current.tables():
             console.say("")
             console.table(title, columns, rows)
-        if found.ledger:
-            console.say(f"\nledger: {found.ledger}")
-        if not found.services:
-            console.say("\nnothing is up; `./run inv up` brings the platform up")
-    found.check()
+        if current.ledger:
+            console.say(f"\nledger: {current.ledger}")
+        if not current.services:
+            console.say("\nnothing is up; `./run inv up` starts the platform")
+    current.check()
 
 
 @task(
     help={
-        "service": "only this service (api-rest, async-worker, kafka, database, prometheus); may be given several times",
-        "follow": "go on printing what comes",
-        "tail": "how many lines of each to begin with",
+        "service": "only this service, such as api-rest or kafka; may be repeated",
+        "follow": "also print new lines until interrupted",
+        "tail": "how many of the last lines to print",
     },
     iterable=["service"],
 )
 def logs(_context: Context, service: list[str], follow: bool = False, tail: int = 50) -> None:
-    """Show what the platform's containers print."""
+    """Show the logs of the platform's containers."""
     project = lifecycle.compose(engines.require(), files.load_declaration(), lifecycle.released())
     lifecycle.logs(project, service, follow=follow, tail=tail)

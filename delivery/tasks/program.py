@@ -1,4 +1,4 @@
-"""`inv ci.program`: what we and our tests drive."""
+"""`inv ci.program`: helper programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["program"]
 
 @task(help={"name": f"one of {', '.join(programs.PROGRAMS)}"})
 def program(_context: Context, name: str, json_: bool = False) -> None:
-    """Find a program that we or our tests drive, or install it; --json prints where it is."""
+    """Find or install a helper program; --json prints its path."""
     path = programs.ensure(name)
     if json_:
         console.data({"path": str(path)})

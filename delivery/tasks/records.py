@@ -1,4 +1,4 @@
-"""`inv records`, `ci.deliver`, `records.waiting`, `notify`: what was deployed, and how a pipeline went."""
+"""`inv records`, `records.waiting`, `ci.deliver`, `ci.notify`: events and notifications."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from delivery.tasks.decorator import task
 
 __all__ = ["deliver", "notify", "records", "waiting"]
 
-_SECONDS = 60.0  # `ci.deliver` holds nothing up
-_TURN_SECONDS = 10.0
+_SECONDS = 60.0  # for delivering
+_LOCK_SECONDS = 10.0  # for another process that delivers
 
 
 @task(
     help={
-        "component": "of this component alone",
-        "environment": "of this environment alone",
+        "component": "only of this component",
+        "environment": "only of this environment",
         "since": "how far back: 90m, 12h, 30d, 8w",
-        "csv": "write every event to this file, for a spreadsheet",
+        "csv": "write every event to this CSV file",
     }
 )
 def records(
@@ -35,70 +35,68 @@ def records(
 ) -> None:
     """Show deployments, stage times and the four DORA figures.
 
-    They come from the deployment ledger. docs/records.md says how each figure is made.
+    They come from the ledger. docs/records.md defines each figure.
     """
     from delivery.dora import report
 
-    found = report.load(files.load_declaration(), component, environment, since)
+    summary = report.load(files.load_declaration(), component, environment, since)
     if csv:
-        found.write(Path(csv))
+        summary.write(Path(csv))
     if json_:
-        console.data(found.to_json())
+        console.data(summary.to_json())
     elif not csv:
-        found.say()
+        summary.say()
 
 
 @task(
     stage="record",
     step="records.deliver",
-    help={"rejected": "first let wait again what the ledger had refused for ever"},
+    help={"rejected": "also send events again that the ledger has rejected"},
 )
 def deliver(_context: Context, rejected: bool = False) -> None:
     """Deliver the events that wait in the outbox.
 
-    A ledger that takes none now is no error: they wait on.
+    An unavailable ledger is no error: its events stay in the outbox.
     """
     from delivery.records import sending
 
     if rejected:
-        console.say(
-            f"{_events(outbox.retry_rejected())} that had been put aside will be sent again"
-        )
-    report = sending.deliver(seconds=_SECONDS, wait=_TURN_SECONDS)
+        console.say(f"sending {_events(outbox.retry_rejected())} again that the ledger rejected")
+    report = sending.deliver(seconds=_SECONDS, wait=_LOCK_SECONDS)
     console.say(
-        f"{_events(report.sent)} delivered, {report.waiting} waiting, {len(report.rejected)} put aside"
+        f"{_events(report.sent)} delivered, {report.waiting} waiting, "
+        f"{len(report.rejected)} rejected"
     )
-    for one in report.rejected:
-        console.say(f"put aside as {one.file}: {one.why}")
+    for event in report.rejected:
+        console.say(f"rejected: {event.why}; kept as {event.file}")
     for ledger, why in report.reasons.items():
-        console.say(f"{ledger}: {why}; what it has not taken waits on")
+        console.say(f"{ledger}: {why}; its events stay in the outbox")
     if report.busy:
         console.say("another process is delivering")
     if report.late:
-        console.say("there was no time for the rest, which waits on")
+        console.say("out of time: the other events stay in the outbox")
 
 
 @task()
 def waiting(_context: Context, json_: bool = False) -> None:
-    """Show what waits in the outbox for the ledger, and what it has refused."""
+    """Show the events in the outbox, and those that the ledger has rejected."""
     from delivery.records import sending
 
-    pending, aside = outbox.waiting(), outbox.rejected()
+    pending, rejected = outbox.waiting(), outbox.rejected()
     if json_:
-        console.data(outbox.to_json(pending, aside))
+        console.data(outbox.to_json(pending, rejected))
         return
     console.say(
-        f"outbox {outbox.folder()}: {_events(len(pending))} waiting, {len(aside)} put aside"
+        f"outbox {outbox.folder()}: {_events(len(pending))} waiting, {len(rejected)} rejected"
     )
     if pending:
         columns = ("since", "component", "version", "environment", "stage", "status", "ledger")
         console.table("waiting", columns, [event.row() for event in pending])
         for ledger in dict.fromkeys(event.ledger for event in pending):
             console.say(f"{ledger}: {sending.ledger_status(ledger)}")
-    if aside:
-        console.table(
-            "put aside", ("file", "why"), [(str(event.file), event.why) for event in aside]
-        )
+    if rejected:
+        rows = [(str(event.file), event.why) for event in rejected]
+        console.table("rejected", ("file", "why"), rows)
         console.say("`./run inv ci.deliver --rejected` sends them again")
 
 
@@ -106,12 +104,12 @@ def _events(count: int) -> str:
     return "1 event" if count == 1 else f"{count} events"
 
 
-@task(help={"result": "SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT, as Jenkins calls it"})
+@task(help={"result": "Jenkins' result: SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT"})
 def notify(_context: Context, result: str) -> None:
-    """Send a notification of how the pipeline went.
+    """Send a notification with the pipeline's result; deliver the outbox first.
 
-    DELIVERY_WEBHOOK is a URL of apprise (Slack, Teams, mail, …) or a webhook's. A notification that
-    fails is a warning. The outbox is delivered once more.
+    DELIVERY_WEBHOOK is a URL of Apprise (Slack, Teams, mail, …) or of a webhook. A failed
+    notification is only a warning.
     """
     from delivery.records import notification
 

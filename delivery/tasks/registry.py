@@ -1,4 +1,4 @@
-"""`inv registry.prune`: the registry, cleaned up by policy."""
+"""`inv registry.prune`: remove what no kept release needs."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ __all__ = ["prune"]
     iterable=["without", "in_use"],
     help={
         "yes": "do not ask",
-        "dry-run": "say what would be removed, and remove nothing: the default where nobody can be asked",
-        "without": "an environment that is not asked what it runs; may be said several times",
-        "in-use": "a release.json whose release stays; may be said several times",
-        "collect": "also free the bytes in the local registry, which is stopped for that",
+        "dry-run": "only show what would be removed: the default without a terminal",
+        "without": "an environment that is not asked for its releases; may be repeated",
+        "in-use": "a release.json whose release stays; may be repeated",
+        "collect": "also free the disk space of the local registry, which stops meanwhile",
     },
 )
 def prune(  # each is a flag
     _context: Context,
     yes: bool = False,
     dry_run: bool = False,
-    without: Sequence[str]
-    | None = None,  # invoke takes several values only where there is no default
+    without: Sequence[str] | None = None,  # Invoke allows several values only without a default
     in_use: Sequence[str] | None = None,
     collect: bool = False,
     json_: bool = False,
 ) -> None:
-    """Remove from the registry what no release needs any more, by delivery.toml's policy.
+    """Remove from the registry what no release needs, by the policy in delivery.toml.
 
-    Nothing goes that an environment runs or may go back to, that a release.json in use names, or that a release needs which
-    stays.
+    Keeps what environments run or may roll back to, the releases of --in-use, and everything that a
+    kept release needs.
     """
     from delivery.retention import pruning
 
@@ -51,17 +50,13 @@ def prune(  # each is a flag
         console.data(plan.to_json())
     pruning.print_plan(plan, registry.address)
     if dry_run or not (yes or prompt.is_interactive()):
-        console.say(
-            "nothing is removed"
-            + ("" if dry_run else ": nobody is here to be asked, and --yes is not said")
-        )
+        reason = "" if dry_run else ": no terminal to confirm it; pass --yes"
+        console.say(f"nothing was removed{reason}")
         return
     if plan.removed:
-        prompt.confirm("clean the registry up", "prune", yes=yes)
+        prompt.confirm("prune the registry", "prune", yes=yes)
     pruning.prune(registry, plan)
     if collect:
         pruning.collect_garbage(engines.ensure(), declaration)
     elif plan.removed:
-        console.say(
-            "the registry frees their bytes when it next collects; --collect does that in the local one"
-        )
+        console.say("the registry frees the disk space later; --collect frees it in the local one")

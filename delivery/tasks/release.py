@@ -1,4 +1,4 @@
-"""`inv release.prepare` and `release.finish`: both say first what they will do."""
+"""`inv release.prepare` and `release.finish`: write versions, tag releases."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from delivery.tasks.decorator import task
 
 __all__ = ["finish", "prepare"]
 
-_LOOK = ", or look with --dry-run"
-_YES = {"yes": "do not ask", "dry-run": "say what would be done, and do nothing"}
+_ALTERNATIVE = " or --dry-run"
+_HELP = {"yes": "do not ask", "dry-run": "only show what would be done"}
 
 
 @task(
     iterable=["subproject"],
     help={
-        **_YES,
-        "subproject": "NAME=X.Y.Z sets a version by hand, only upwards; may be said several times",
+        **_HELP,
+        "subproject": "NAME=X.Y.Z sets a higher version by hand; may be repeated",
     },
 )
 def prepare(
@@ -29,9 +29,9 @@ def prepare(
     yes: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Write next versions and changelogs; commit them.
+    """Write the next versions and changelogs and commit them.
 
-    It says first what changes, and why; what did not change keeps its version.
+    Shows the changes first. Unchanged subprojects keep their versions.
     """
     from delivery.release import preparing
 
@@ -41,20 +41,20 @@ def prepare(
         "prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows()
     )
     if not prepared.texts:
-        console.say("nothing to do: the files say these versions")
+        console.say("nothing to do: the files have these versions")
         return
     if dry_run:
-        console.say(f"it would be committed as: {prepared.subject}")
+        console.say(f"the commit would be: {prepared.subject}")
         return
-    prompt.confirm(f"commit this as `{prepared.subject}`", "yes", yes=yes, alternative=_LOOK)
+    prompt.confirm(f"commit this as `{prepared.subject}`", "yes", yes=yes, alternative=_ALTERNATIVE)
     preparing.write(prepared)
 
 
 @task(
     help={
-        **_YES,
-        "push": "the remote that the tags are pushed to; without it they stay in this clone",
-        "unpublished": "tag what the registry holds no release of",
+        **_HELP,
+        "push": "the remote to push the tags to; default: keep them in this clone",
+        "unpublished": "also tag without a release in the registry",
     }
 )
 def finish(
@@ -64,26 +64,26 @@ def finish(
     dry_run: bool = False,
     unpublished: bool = False,
 ) -> None:
-    """Tag what was released from this branch.
+    """Tag the release of this branch.
 
-    On main or master, once the registry holds the release of these sources.
+    On main or master, once the registry has the release of these sources.
     """
     from delivery.release import finishing
 
     declaration = files.load_declaration()
-    where = f"{push}, which is {finishing.remote_address(push)}" if push else ""
-    found = finishing.plan(declaration, compare=None if unpublished else finishing.differences)
-    found.say(where)
-    if not dry_run and (found.tags or (push and found.names)):
+    remote = f"{push} ({finishing.remote_address(push)})" if push else ""
+    tagging = finishing.plan(declaration, compare=None if unpublished else finishing.differences)
+    tagging.say(remote)
+    if not dry_run and (tagging.tags or (push and tagging.names)):
         doing = f"make the tags{' and push them' if push else ''}"
-        prompt.confirm(doing, "yes", yes=yes, alternative=_LOOK)
-        if found.tags:
-            finishing.make_tags(found.tags)
+        prompt.confirm(doing, "yes", yes=yes, alternative=_ALTERNATIVE)
+        if tagging.tags:
+            finishing.make_tags(tagging.tags)
         if push:
-            finishing.push_tags(found.names, push)
-    if found.names:
-        console.say("what is left to be done:")
+            finishing.push_tags(tagging.names, push)
+    if tagging.names:
+        console.say("next:")
         for line in finishing.next_commands(
-            declaration, found.names, found.branch, pushed=bool(push) and not dry_run
+            declaration, tagging.names, tagging.branch, pushed=bool(push) and not dry_run
         ):
             console.say(f"  {line}")

@@ -1,4 +1,4 @@
-"""`inv repos.split`: three repositories out of this one."""
+"""`inv repos.split`: make a repository of each subproject."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ __all__ = ["split"]
 
 @task(
     help={
-        "to": "a folder that is new or empty; each repository becomes a folder in it",
-        "only": "one subproject instead of all: base-image, apps or platform-chart",
+        "to": "a new or empty folder for the repositories",
+        "only": "only one subproject: base-image, apps or platform-chart",
     }
 )
 def split(_context: Context, to: str, only: str = "") -> None:
-    """Make a repository of each subproject.
+    """Make a repository of each subproject, with its own history and tags.
 
-    Each has its own history and tags, and this clone is not changed. Splitting again later gives
-    the same commits, and those that came since.
+    This clone does not change. A later split has the same commits and the new ones.
     """
     from delivery.split import splitting
 

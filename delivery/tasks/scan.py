@@ -15,12 +15,12 @@ __all__ = ["secrets"]
 @task(
     stage="scan",
     step="scan.secrets",
-    help={"history": "every commit of every branch and tag, not of this branch alone"},
+    help={"history": "scan the commits of all branches and tags, not only of this one"},
 )
 def secrets(_context: Context, history: bool = False, json_: bool = False) -> None:
-    """Look for secrets in the files, and in every commit.
+    """Look for secrets in the files and in every commit.
 
-    Writes .delivery/scan/secrets.json, without the secrets themselves.
+    Writes .delivery/scan/secrets.json, without the secrets.
     """
     findings = scanning.find_secrets(everything=history)
     if json_:
@@ -31,6 +31,6 @@ def secrets(_context: Context, history: bool = False, json_: bool = False) -> No
     console.table("secrets", columns, [finding.row() for finding in findings])
     raise ScanError(
         f"cannot pass the scan: {len(findings)} secrets found",
-        hint="who has a clone has them: revoke or replace them first, then rewrite the history; what is none is let through in "
-        "ops/gitleaks.toml (docs/supply-chain.md)",
+        hint="revoke or replace them first, since every clone has them; then rewrite the history. "
+        "Allow false positives in ops/gitleaks.toml (docs/supply-chain.md)",
     )

@@ -1,4 +1,4 @@
-"""`inv images.sbom` and `signing`: what our images are made of, and who says that they are ours."""
+"""`inv images.sbom` and `inv signing.*`: SBOMs and signatures."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from delivery.tasks.decorator import task
 __all__ = ["keys", "sbom", "sign", "verify"]
 
 
-_VERSION = "of this release; without it, of the one that was published from this clone last"
+_VERSION = "of a release; default: the last one of this clone"
 
 
 @task(
     help={
-        "image": "one of ours, as delivery.toml names it",
+        "image": "its name in delivery.toml",
         "version": _VERSION,
-        "json": "print the CycloneDX document itself",
+        "json": "print the CycloneDX document",
     }
 )
 def sbom(
@@ -38,54 +38,54 @@ def sbom(
     version: str = "",
     json_: bool = False,
 ) -> None:
-    """Show every package that one of our images has in it.
+    """Show every package in an image.
 
-    It is the bill of materials that is attached to the image in the registry; where there is none, one is made now.
+    They come from the SBOM that the registry has for the image, else from a new one.
     """
-    known = _release("show a bill of materials", _registry(), version).images
+    known = _release("show an SBOM", _registry(), version).images
     if image not in known:
         raise DeclarationError(
-            f"show a bill of materials: {image} is no image of ours",
-            hint=did_you_mean(image, known, f"one of {', '.join(known)}"),
+            f"cannot show an SBOM: {image} is no image of this project",
+            hint=did_you_mean(image, known, f"pass one of {', '.join(known)}"),
         )
     text, made = attached_sboms.read_or_make(image, known[image])
     if json_:
         console.data(text)
         return
-    title = f"{known[image].pinned}{' (made now: none is attached)' if made else ''}"
+    title = f"{known[image].pinned}{' (new: the registry has none)' if made else ''}"
     console.table(title, ("kind", "name", "version", "licences"), table_rows(parse(text)))
 
 
-@task(help={"to": "the folder that the two files go to"})
+@task(help={"to": "the folder for the two files"})
 def keys(_context: Context, to: str) -> None:
-    """Make a key pair to sign with.
+    """Make a key pair for signatures.
 
-    The private half is locked by the password in COSIGN_PASSWORD, else it is asked for.
+    The password of the private key is COSIGN_PASSWORD, else it is asked for.
     """
     signing.key_pair(Path(to), _password())
 
 
 @task(help={"version": _VERSION})
 def sign(_context: Context, version: str = "") -> None:
-    """Sign a release, so far as it is not signed yet: its images, its chart, and itself.
+    """Sign a release: its images, its chart and its release.json.
 
-    Nothing is built, and provenance is not checked: `inv push` checks it.
+    Does not check provenance, which `inv push` does.
     """
     if not cosign.signing_key():
         raise DeclarationError(
-            f"sign: {cosign.KEY} is not set",
-            hint="set it to the private key, a file or its text; `./run inv signing.keys --to DIR` makes one",
+            f"cannot sign: {cosign.KEY} is not set",
+            hint="set it to a private key or its file; `./run inv signing.keys --to DIR` makes one",
         )
-    signing.sign(files.load_declaration(), _parts("sign", version))
+    signing.sign(files.load_declaration(), _references("sign", version))
 
 
 @task(help={"version": _VERSION})
 def verify(_context: Context, version: str = "", json_: bool = False) -> None:
-    """Check that a release is signed for the key in delivery.toml."""
-    parts = _parts("check signatures", version)
-    signing.verify(files.load_declaration(), parts)
+    """Check the signatures of a release with the key in delivery.toml."""
+    references = _references("verify signatures", version)
+    signing.verify(files.load_declaration(), references)
     if json_:
-        console.data({"signed": parts})
+        console.data({"signed": references})
 
 
 def _registry() -> Registry:
@@ -95,23 +95,21 @@ def _registry() -> Registry:
 def _release(doing: str, registry: Registry, version: str) -> Release:
     release = catalog.find(registry, version) if version else lifecycle.released()
     if release is None:
-        where = (
-            f"{registry.address} holds no release {version}"
-            if version
-            else "nothing is released from this clone yet"
-        )
-        raise DeclarationError(f"{doing}: {where}", hint="`./run inv push` publishes one")
+        reason = "this clone has no release yet"
+        if version:
+            reason = f"{registry.address} has no release {version}"
+        raise DeclarationError(f"cannot {doing}: {reason}", hint="publish one by `./run inv push`")
     return release
 
 
-def _parts(doing: str, version: str) -> list[str]:
-    """What is signed of a release; what a clone made for itself is images alone."""
+def _references(doing: str, version: str) -> list[str]:
+    """The signed references of a release; of a local one its images."""
     registry = _registry()
     release = _release(doing, registry, version)
     return (
         catalog.references(registry, release)
         if release.version
-        else [one.pinned for one in release.images.values()]
+        else [image.pinned for image in release.images.values()]
     )
 
 
@@ -120,10 +118,10 @@ def _password() -> str:
         return os.environ[cosign.PASSWORD]
     if not sys.stdin.isatty():
         raise DeclarationError(
-            "make a key pair: nobody is here to be asked for a password",
+            "cannot make a key pair: no terminal to ask for a password",
             hint=f"set {cosign.PASSWORD}",
         )
-    told = getpass.getpass("Password for the private key: ")
-    if told != getpass.getpass("The same once more: "):
-        raise DeclarationError("make a key pair: the passwords differ", hint="run it again")
-    return told
+    password = getpass.getpass("Password for the private key: ")
+    if password != getpass.getpass("Repeat it: "):
+        raise DeclarationError("cannot make a key pair: the passwords differ", hint="run it again")
+    return password

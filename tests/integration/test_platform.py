@@ -204,9 +204,7 @@ def test_a_taken_port_is_named_with_who_has_it(platform: Platform) -> None:
         port = holder.getsockname()[1]
         refused = platform.inv("up", environment={"API_PORT": str(port)})
     assert refused.returncode == 7
-    assert (
-        f"port {port}, which api-rest is to publish, is taken by another program" in refused.stderr
-    )
+    assert f"port {port} of api-rest is taken by another program" in refused.stderr
     assert f"API_PORT={port + 1} ./run inv up" in refused.stderr
 
 

@@ -1,4 +1,4 @@
-"""`inv ci.check` runs the sessions of one part, against a registry of this machine."""
+"""`inv ci.check` runs the nox sessions of a part, with a local registry."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,35 +13,35 @@ from delivery.tasks import checks
 
 
 @pytest.fixture
-def ran(
+def runs(
     monkeypatch: pytest.MonkeyPatch, declaration: Declaration
 ) -> list[tuple[list[str], dict[str, str]]]:
-    """What was run, with which variables."""
-    found: list[tuple[list[str], dict[str, str]]] = []
+    """The command lines that were run, each with its variables."""
+    runs: list[tuple[list[str], dict[str, str]]] = []
 
     def stream(
         argv: Sequence[str], *, doing: str, on_line: Callable[[str], None], options: process.Options
     ) -> None:
-        found.append((list(argv), dict(options.env or {})))
+        runs.append((list(argv), dict(options.env or {})))
         on_line(f"{doing}\n")
 
     monkeypatch.setattr(process, "stream", stream)
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    return found
+    return runs
 
 
 @pytest.mark.parametrize("part", ["base-image", "apps", "platform-chart", "sample"])
-def test_runs_the_sessions_of_the_part(
-    ran: list[tuple[list[str], dict[str, str]]], part: str
+def test_check_runs_the_sessions_of_a_part(
+    runs: list[tuple[list[str], dict[str, str]]], part: str
 ) -> None:
     checks.check.body(None, part)
-    assert ran == [
+    assert runs == [
         ([sys.executable, "-m", "nox", "--tags", part], {"DELIVERY_REGISTRY": "localhost:5001"})
     ]
 
 
-def test_leaves_a_registry_elsewhere_alone(
-    ran: list[tuple[list[str], dict[str, str]]],
+def test_check_never_uses_a_remote_registry(
+    runs: list[tuple[list[str], dict[str, str]]],
     declaration: Declaration,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -49,24 +49,24 @@ def test_leaves_a_registry_elsewhere_alone(
         files, "load_declaration", lambda: declaration.with_registry("registry.example.com/acme")
     )
     checks.check.body(None, "apps")
-    assert ran[0][1] == {"DELIVERY_REGISTRY": "localhost:5001"}
+    assert runs[0][1] == {"DELIVERY_REGISTRY": "localhost:5001"}
 
 
-def test_an_unknown_part_is_an_error(ran: list[tuple[list[str], dict[str, str]]]) -> None:
+def test_an_unknown_part_is_an_error(runs: list[tuple[list[str], dict[str, str]]]) -> None:
     with pytest.raises(DeclarationError) as caught:
         checks.check.body.__wrapped__(None, "else")
-    assert caught.value.message == "check else: there is no such part"
-    assert caught.value.hint == "--of takes one of base-image, apps, platform-chart, sample"
-    assert ran == []
+    assert caught.value.message == "cannot check else: no such part"
+    assert caught.value.hint == "pass --of with one of base-image, apps, platform-chart, sample"
+    assert runs == []
 
 
-def test_what_does_not_hold_ends_with_its_own_code(
-    ran: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+def test_a_failed_check_has_its_own_exit_code(
+    runs: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object, **_keywords: object) -> None:
-        raise CommandError("check apps: it exited with 1", argv=[], returncode=1, tail="")
+        raise CommandError("cannot check apps: it exited with 1", argv=[], returncode=1, tail="")
 
     monkeypatch.setattr(process, "stream", fail)
     with pytest.raises(TestError) as caught:
         checks.check.body.__wrapped__(None, "apps")
-    assert (caught.value.exit_code, ran) == (12, [])
+    assert (caught.value.exit_code, runs) == (12, [])

@@ -1,4 +1,4 @@
-"""The flags of `inv deploy`, `rollback`, `undeploy` and `verify` reach what they are for."""
+"""The flags of `inv deploy`, `rollback`, `undeploy` and `verify` reach their functions."""
 
 from typing import Any
 
@@ -17,28 +17,28 @@ from delivery.tasks import deploy
 
 
 @pytest.fixture(autouse=True)
-def called(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple[object, ...]]:
-    """What the tasks called, without the declaration."""
-    made: list[tuple[object, ...]] = []
+def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple[object, ...]]:
+    """The calls of the tasks, without the declaration."""
+    calls: list[tuple[object, ...]] = []
 
-    def note(name: str) -> Any:  # noqa: ANN401
-        return lambda _declaration, *arguments, **named: made.append(
+    def recorder(name: str) -> Any:  # noqa: ANN401
+        return lambda _declaration, *arguments, **named: calls.append(
             (name, *arguments, *named.values())
         )
 
     def bring_up(_declaration: Declaration, request: DeployRequest) -> Running:
-        made.append(("docker", request))
+        calls.append(("docker", request))
         return Running.__new__(Running)
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(prompt, "is_interactive", lambda: False)
-    monkeypatch.setattr(deploying, "deploy", note("deploy"))
-    monkeypatch.setattr(reverting, "roll_back", note("roll back"))
-    monkeypatch.setattr(reverting, "verify", note("verify"))
-    monkeypatch.setattr(removal, "remove", note("remove"))
+    monkeypatch.setattr(deploying, "deploy", recorder("deploy"))
+    monkeypatch.setattr(reverting, "roll_back", recorder("roll back"))
+    monkeypatch.setattr(reverting, "verify", recorder("verify"))
+    monkeypatch.setattr(removal, "remove", recorder("remove"))
     monkeypatch.setattr(bringing_up, "deploy", bring_up)
     monkeypatch.setattr(Running, "say", lambda _self: None)
-    return made
+    return calls
 
 
 def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
@@ -46,19 +46,19 @@ def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task 
 
 
 TIMES = {"timeout": "90s", "lock_timeout": "1m"}
-WHERE = {"environment": "staging", "context": "there", "yes": True}
+TARGET = {"environment": "staging", "context": "context", "yes": True}
 
 
-def test_deploy(called: list[tuple[object, ...]]) -> None:
+def test_deploy(calls: list[tuple[object, ...]]) -> None:
     run(deploy.deploy)
-    run(deploy.deploy, **WHERE, **TIMES, version="1.0.0", signed=True, rollback=False)
+    run(deploy.deploy, **TARGET, **TIMES, version="1.0.0", signed=True, rollback=False)
     run(deploy.deploy, release="release.json")
     run(deploy.deploy, plan="plan.json")
-    assert called == [
+    assert calls == [
         ("deploy", DeployRequest(), Options(600, 1800)),
         (
             "deploy",
-            DeployRequest("staging", "1.0.0", context="there", signed=True, yes=True),
+            DeployRequest("staging", "1.0.0", context="context", signed=True, yes=True),
             Options(90, 60, rollback=False),
         ),
         ("deploy", DeployRequest(file="release.json"), Options()),
@@ -66,30 +66,30 @@ def test_deploy(called: list[tuple[object, ...]]) -> None:
     ]
 
 
-def test_deploy_to_docker(called: list[tuple[object, ...]]) -> None:
+def test_deploy_to_docker(calls: list[tuple[object, ...]]) -> None:
     run(deploy.deploy, platform="docker", version="1.0.0")
-    assert called == [("docker", DeployRequest(version="1.0.0"))]
+    assert calls == [("docker", DeployRequest(version="1.0.0"))]
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [({"platform": "vm"}, "--platform vm"), ({"timeout": "soon"}, "read --timeout")],
 )
-def test_flags_that_make_no_sense_are_refused(
-    called: list[tuple[object, ...]], flags: dict[str, str], said: str
+def test_bad_flags_are_errors(
+    calls: list[tuple[object, ...]], flags: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(DeclarationError, match=said):
+    with pytest.raises(DeclarationError, match=message):
         run(deploy.deploy, **flags)
-    assert called == []
+    assert calls == []
 
 
-def test_rollback_undeploy_and_verify(called: list[tuple[object, ...]]) -> None:
-    run(deploy.rollback, **WHERE, **TIMES, revision=2)
-    run(deploy.undeploy, **WHERE, **TIMES, data=True)
-    run(deploy.verify, environment="staging", context="there", timeout="2m", rollback=False)
-    request = DeployRequest("staging", context="there", yes=True)
-    assert called == [
+def test_rollback_undeploy_and_verify(calls: list[tuple[object, ...]]) -> None:
+    run(deploy.rollback, **TARGET, **TIMES, revision=2)
+    run(deploy.undeploy, **TARGET, **TIMES, data=True)
+    run(deploy.verify, environment="staging", context="context", timeout="2m", rollback=False)
+    request = DeployRequest("staging", context="context", yes=True)
+    assert calls == [
         ("roll back", request, 2, Options(90, 60)),
         ("remove", request, Options(90, 60), True),
-        ("verify", "staging", "there", Options(120, 600, rollback=False)),
+        ("verify", "staging", "context", Options(120, 600, rollback=False)),
     ]

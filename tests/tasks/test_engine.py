@@ -1,4 +1,4 @@
-"""What a shell is told of an engine leads there, wherever the user's cache lies."""
+"""`inv engine.*` prints how to use the engine."""
 
 import json
 import shlex
@@ -17,14 +17,14 @@ from delivery.tasks import engine
 @pytest.mark.parametrize(
     "task", [engine.up, engine.env, engine.status], ids=["up", "env", "status"]
 )
-def test_the_line_to_paste_is_quoted(
+def test_the_export_line_is_quoted(
     task: Any,  # noqa: ANN401  # invoke's own
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     address = "unix:///home/a user's/docker.sock"
     monkeypatch.setattr(dockerd, "address", lambda: address)
-    found = Engine(
+    running = Engine(
         cast("docker.DockerClient", None),
         address,
         "26",
@@ -32,34 +32,34 @@ def test_the_line_to_paste_is_quoted(
         environment={"DOCKER_HOST": address},
     )
     for module, name in ((engines, "ensure"), (engines, "require"), (docker_api, "find")):
-        monkeypatch.setattr(module, name, lambda: found)
+        monkeypatch.setattr(module, name, lambda: running)
     task.body.__wrapped__(None)
     (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("export"))
     assert shlex.split(line) == ["export", f"DOCKER_HOST={address}"]
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_status_is_said_to_a_machine(
+def test_status_as_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, answers: bool
 ) -> None:
-    found = Engine(
+    running = Engine(
         cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={}
     )
-    monkeypatch.setattr(docker_api, "find", lambda: found if answers else None)
+    monkeypatch.setattr(docker_api, "find", lambda: running if answers else None)
     cast("Any", engine.status).body.__wrapped__(None, json_=True)
     known = {"address": "unix:///x", "version": "26", "private": False} if answers else {}
     assert json.loads(capsys.readouterr().out) == {"answers": answers, **known}
 
 
 @pytest.mark.parametrize("bundle", ["/etc/ca.pem", ""])
-def test_what_builds_and_the_docker_command_line_need_is_said_to_a_machine(
+def test_env_as_json_has_docker_host_and_build_ca(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundle: str
 ) -> None:
-    found = Engine(
+    running = Engine(
         cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={}
     )
     monkeypatch.setattr(
-        engines, "require", lambda: replace(found, environment={"DOCKER_HOST": "unix:///x"})
+        engines, "require", lambda: replace(running, environment={"DOCKER_HOST": "unix:///x"})
     )
     monkeypatch.setattr(trust, "secrets", lambda: {"build-ca": Path(bundle)} if bundle else {})
     cast("Any", engine.env).body.__wrapped__(None, json_=True)

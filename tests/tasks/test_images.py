@@ -1,4 +1,4 @@
-"""`inv plan` says one thing alone where it is asked for that, and writes what --plan reads."""
+"""`inv plan`, `build`, `push` and `images.sizes`."""
 
 import json
 from pathlib import Path
@@ -26,16 +26,18 @@ from delivery.tasks import images
 def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(
-        gather, "load_decision", lambda told, _root, branch: decide(Ref("branch", branch), told)
+        gather,
+        "load_decision",
+        lambda declared, _root, branch: decide(Ref("branch", branch), declared),
     )
     monkeypatch.setattr(images, "is_reachable", lambda _address: False)
 
 
-def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **what: Any) -> Plan:  # noqa: ANN401
-    """Have the plan of this clone be one of develop, without images; more fields of it as told."""
+def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **fields: Any) -> Plan:  # noqa: ANN401
+    """Make the plan of this clone one of develop without images, with these further fields."""
     chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
     plan = Plan(
-        "c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart, **what
+        "c" * 40, decide(Ref("branch", "develop"), declaration), (), Images(()), chart, **fields
     )
     monkeypatch.setattr(preflight, "checked_plan", lambda *_arguments: plan)
     return plan
@@ -50,21 +52,22 @@ def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **what: A
         ("main", "true", "production", "true"),
     ],
 )
-def test_one_thing_is_said_alone(
+def test_say_prints_one_fact(
     capsys: pytest.CaptureFixture[str], branch: str, pushes: str, environment: str, approval: str
 ) -> None:
-    for what, said in (("pushes", pushes), ("environment", environment), ("approval", approval)):
-        images.plan.body.__wrapped__(None, branch=branch, say=what)
-        assert capsys.readouterr().out == f"{said}\n"
+    facts = {"pushes": pushes, "environment": environment, "approval": approval}
+    for fact, text in facts.items():
+        images.plan.body.__wrapped__(None, branch=branch, say=fact)
+        assert capsys.readouterr().out == f"{text}\n"
 
 
-def test_another_thing_is_an_error() -> None:
+def test_an_unknown_fact_is_an_error() -> None:
     with pytest.raises(DeclarationError) as caught:
-        images.plan.body.__wrapped__(None, say="weather")
-    assert caught.value.hint == "one of pushes, environment, approval"
+        images.plan.body.__wrapped__(None, say="size")
+    assert caught.value.hint == "pass one of pushes, environment, approval"
 
 
-def test_the_file_is_what_plan_reads(
+def test_a_written_plan_can_be_read(
     monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
 ) -> None:
     plan = planned(monkeypatch, declaration)
@@ -82,11 +85,11 @@ def test_a_file_that_cannot_be_written_is_an_error(
     with pytest.raises(DeclarationError, match="cannot write the plan"):
         images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
     with pytest.raises(DeclarationError, match="No such file or directory") as caught:
-        images.plan.body.__wrapped__(None, file=str(tmp_path / "no where" / "plan.json"))
+        images.plan.body.__wrapped__(None, file=str(tmp_path / "missing folder" / "plan.json"))
     assert caught.value.hint.startswith(
-        f"create its folder by `mkdir -p '{tmp_path / 'no where'}'`"
+        f"create its folder by `mkdir -p '{tmp_path / 'missing folder'}'`"
     )
-    assert not (tmp_path / "no where").exists()
+    assert not (tmp_path / "missing folder").exists()
 
 
 PROBLEMS = (Problem("one thing", "`do this`", "seen", "registry"), Problem("another", "`do that`"))
@@ -94,34 +97,32 @@ PROBLEMS = (Problem("one thing", "`do this`", "seen", "registry"), Problem("anot
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Plan:
-    """A plan that is not to be published, for two reasons."""
-    images._looked.cache_clear()
+    """A plan with two problems."""
+    images._checked_plan.cache_clear()
     return planned(
-        monkeypatch, declaration, problems=PROBLEMS, unchecked=("the weather: no window",)
+        monkeypatch, declaration, problems=PROBLEMS, unchecked=("signatures: no cosign",)
     )
 
 
-def test_problems_have_a_section_and_the_exit_code_of_the_refusal(
+def test_problems_are_printed_and_give_the_exit_code(
     stopped: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RegistryError, match=r"cannot publish 1\.0\.0: 2 things are in the way"):
         images.plan.body.__wrapped__(None)
-    said = capsys.readouterr().out.splitlines()
-    assert "not checked: the weather: no window" in said
+    printed = capsys.readouterr().out.splitlines()
+    assert "not checked: signatures: no cosign" in printed
     lines = ["one thing", "  seen", "  hint: `do this`", "another", "  hint: `do that`"]
-    assert said[said.index("problems") :] == ["problems", *(f"  {line}" for line in lines)]
+    assert printed[printed.index("problems") :] == ["problems", *(f"  {line}" for line in lines)]
     with pytest.raises(RegistryError):
         images.plan.body.__wrapped__(None, json_=True)
-    assert [one["hint"] for one in json.loads(capsys.readouterr().out)["problems"]] == [
-        "`do this`",
-        "`do that`",
-    ]
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert [problem["hint"] for problem in problems] == ["`do this`", "`do that`"]
     assert stopped.problems == PROBLEMS
 
 
 @pytest.mark.parametrize("task", ["build", "push"])
 @pytest.mark.parametrize("answers", [True, False])
-def test_nothing_is_started_or_built_for_what_is_refused(
+def test_a_plan_with_problems_starts_and_builds_nothing(
     stopped: Plan, monkeypatch: pytest.MonkeyPatch, task: str, *, answers: bool
 ) -> None:
     def unexpected(*_arguments: object) -> None:

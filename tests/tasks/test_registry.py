@@ -1,4 +1,4 @@
-"""Nothing is removed that nobody agreed to."""
+"""`inv registry.prune` removes nothing without a confirmation."""
 
 import json
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ REMOVED = StoredManifest(
 
 @dataclass
 class Done:
-    """What the task asked for, and who is there."""
+    """The arguments and the calls of the task, and the answers that it gets."""
 
-    told: dict[str, Any] = field(default_factory=dict)
-    acted: list[str] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
     terminal: bool = False
     typed: str = ""
-    goes: bool = True
+    removes: bool = True
 
 
 @pytest.fixture
@@ -42,19 +42,19 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     def find_uses(
         _declaration: Declaration, without: list[str], releases: list[str]
     ) -> tuple[Use, ...]:
-        made.told = {"without": without, "in_use": releases}
+        made.arguments = {"without": without, "in_use": releases}
         return ()
 
     def plan(*_: object) -> PrunePlan:
         contents = RegistryContents((), (REMOVED,), {}, {})
-        verdicts = (Verdict(REMOVED, made.goes, "no release names it"),)
+        verdicts = (Verdict(REMOVED, made.removes, "no release names it"),)
         return PrunePlan(contents, (), declaration.prune, date(2026, 11, 21), verdicts)
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(pruning, "find_uses", find_uses)
     monkeypatch.setattr(pruning, "plan", plan)
-    monkeypatch.setattr(pruning, "prune", lambda *_: made.acted.append("prune"))
-    monkeypatch.setattr(pruning, "collect_garbage", lambda *_: made.acted.append("collect"))
+    monkeypatch.setattr(pruning, "prune", lambda *_: made.calls.append("prune"))
+    monkeypatch.setattr(pruning, "collect_garbage", lambda *_: made.calls.append("collect"))
     monkeypatch.setattr(engines, "ensure", lambda: None)
     monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", lambda _prompt: made.typed)
@@ -66,63 +66,63 @@ def run(**arguments: Any) -> None:  # noqa: ANN401  # the task's flags
     task.body.__wrapped__(None, **arguments)
 
 
-def test_where_nobody_can_be_asked_nothing_is_removed(
+def test_without_a_terminal_nothing_is_removed(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run()
-    assert done.acted == []
+    assert done.calls == []
     printed = capsys.readouterr().out
     assert "k1" in printed
     assert "no release names it" in printed
     assert "1 manifests to remove: 2.5 MB" in printed
-    assert "--yes is not said" in printed
+    assert "pass --yes" in printed
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_yes_is_enough(done: Done, *, terminal: bool) -> None:
+def test_yes_confirms(done: Done, *, terminal: bool) -> None:
     done.terminal = terminal
     run(yes=True)
-    assert done.acted == ["prune"]
+    assert done.calls == ["prune"]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_dry_run_removes_nothing_whatever_else_is_said(done: Done, *, terminal: bool) -> None:
+def test_a_dry_run_removes_nothing(done: Done, *, terminal: bool) -> None:
     done.terminal = terminal
     run(yes=True, dry_run=True, collect=True)
-    assert done.acted == []
+    assert done.calls == []
 
 
-def test_a_machine_reads_the_verdicts(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verdicts_as_json(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["inv", "prune", "--dry-run", "--json"]
     Program(namespace=Collection(registry.prune)).run(line, exit=False)
-    told = json.loads(capsys.readouterr().out)
-    assert [(held["tags"], held["goes"]) for held in told["manifests"]] == [(["k1"], True)]
-    assert (told["freed_bytes"], done.acted) == (2_500_000, [])
+    output = json.loads(capsys.readouterr().out)
+    assert [(item["tags"], item["goes"]) for item in output["manifests"]] == [(["k1"], True)]
+    assert (output["freed_bytes"], done.calls) == (2_500_000, [])
 
 
-def test_at_a_terminal_it_is_typed(done: Done) -> None:
+def test_a_terminal_confirms_by_a_word(done: Done) -> None:
     done.terminal, done.typed = True, "yes"
     with pytest.raises(DeclarationError, match="not confirmed"):
         run()
     done.typed = "prune"
     run()
-    assert done.acted == ["prune"]
+    assert done.calls == ["prune"]
 
 
-def test_nothing_to_remove_is_no_question_but_is_remembered(done: Done) -> None:
-    done.terminal, done.goes = True, False
+def test_nothing_to_remove_needs_no_confirmation(done: Done) -> None:
+    done.terminal, done.removes = True, False
     run()
-    assert done.acted == ["prune"]
+    assert done.calls == ["prune"]
 
 
-def test_bytes_are_collected_when_asked(done: Done) -> None:
+def test_collect_frees_the_disk_space(done: Done) -> None:
     run(yes=True, collect=True)
-    assert done.acted == ["prune", "collect"]
+    assert done.calls == ["prune", "collect"]
 
 
-def test_flags_that_may_be_said_several_times_reach_the_step(done: Done) -> None:
+def test_repeated_flags_are_passed_on(done: Done) -> None:
     line = ["prune", "--without", "staging", "--in-use=release.json", "--without", "local"]
     (context,) = Parser(Collection(registry.prune).to_contexts()).parse_argv(line)
     run(**context.as_kwargs)
-    assert done.told["without"] == ["staging", "local"]
-    assert done.told["in_use"] == ["release.json"]
+    assert done.arguments["without"] == ["staging", "local"]
+    assert done.arguments["in_use"] == ["release.json"]

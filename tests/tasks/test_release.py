@@ -1,4 +1,4 @@
-"""What is to be done is said first, and done after a yes."""
+"""`inv release.prepare` and `release.finish` act only after a confirmation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,13 +30,13 @@ TAG = NewTag("apps-v1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n")
 
 
 class Done:
-    """What the tasks asked for, and what they find."""
+    """The calls of the tasks, and the results that they get."""
 
     def __init__(self) -> None:
-        self.did: list[str] = []
-        self.told: Sequence[str] = ()
+        self.calls: list[str] = []
+        self.subprojects: Sequence[str] = ()
         self.prepared = PREPARED
-        self.found = Finish((TAG,), "1.1.0", (), "main")
+        self.finish = Finish((TAG,), "1.1.0", (), "main")
         self.unpublished = False
         self.answer: bool | None = None
 
@@ -45,28 +45,28 @@ class Done:
 def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     made = Done()
 
-    def prepare(_declaration: Declaration, told: Sequence[str]) -> Preparation:
-        made.told = told
+    def prepare(_declaration: Declaration, subprojects: Sequence[str]) -> Preparation:
+        made.subprojects = subprojects
         return made.prepared
 
-    def finish(_declaration: Declaration, *, compare: Any) -> Finish:  # noqa: ANN401  # a function or None
+    def finish(_declaration: Declaration, *, compare: Any) -> Finish:  # noqa: ANN401
         made.unpublished = compare is None
-        return made.found
+        return made.finish
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(preparing, "plan", prepare)
-    monkeypatch.setattr(preparing, "write", lambda prepared: made.did.append(prepared.subject))
+    monkeypatch.setattr(preparing, "write", lambda prepared: made.calls.append(prepared.subject))
     monkeypatch.setattr(finishing, "plan", finish)
     monkeypatch.setattr(
         finishing,
         "make_tags",
-        lambda tags: made.did.append(f"tag {', '.join(tag.name for tag in tags)}"),
+        lambda tags: made.calls.append(f"tag {', '.join(tag.name for tag in tags)}"),
     )
     monkeypatch.setattr(finishing, "remote_address", lambda remote: f"https://example.com/{remote}")
     monkeypatch.setattr(
         finishing,
         "push_tags",
-        lambda names, to: made.did.append(f"push {', '.join(names)} to {to}"),
+        lambda names, to: made.calls.append(f"push {', '.join(names)} to {to}"),
     )
     monkeypatch.setattr(prompt, "is_interactive", lambda: made.answer is not None)
     monkeypatch.setattr(prompt, "ask_for_word", lambda _question, _wanted: made.answer)
@@ -81,17 +81,17 @@ def finish(**flags: Any) -> None:  # noqa: ANN401  # the task's own
     release.finish.body.__wrapped__(Context(), **flags)
 
 
-def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_after_a_confirmation(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
     done.answer = True
     prepare()
     done.answer = None
     prepare(yes=True)
-    assert done.did == ["chore(release): apps 1.1.0"] * 2
+    assert done.calls == ["chore(release): apps 1.1.0"] * 2
     assert "feat: a page" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "subprojects"),
     [
         ([], ()),
         (
@@ -100,20 +100,20 @@ def test_a_release_is_prepared_after_a_yes(done: Done, capsys: pytest.CaptureFix
         ),
     ],
 )
-def test_a_command_line_may_name_several_subprojects(
-    done: Done, line: list[str], told: Sequence[str]
+def test_subproject_may_be_repeated(
+    done: Done, line: list[str], subprojects: Sequence[str]
 ) -> None:
     Program(namespace=Collection(release.prepare)).run(
         ["inv", "prepare", "--dry-run", *line], exit=False
     )
-    assert done.told == told
+    assert done.subprojects == subprojects
 
 
 @pytest.mark.parametrize("task", [prepare, finish])
 @pytest.mark.parametrize(
     ("answer", "problem"), [(False, "not confirmed"), (None, "no terminal to confirm it")]
 )
-def test_without_a_yes_nothing_is_done(
+def test_nothing_is_done_without_a_confirmation(
     done: Done,
     task: Any,  # noqa: ANN401  # one of the two
     answer: bool | None,  # noqa: FBT001  # a row
@@ -122,81 +122,79 @@ def test_without_a_yes_nothing_is_done(
     done.answer = answer
     with pytest.raises(DeclarationError, match=problem):
         task()
-    assert done.did == []
+    assert done.calls == []
 
 
-def test_a_dry_run_says_the_commit_and_makes_none(
+def test_a_dry_run_of_prepare_prints_the_commit(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(dry_run=True, yes=True)
-    assert done.did == []
-    assert "it would be committed as: chore(release): apps 1.1.0" in capsys.readouterr().out
+    assert done.calls == []
+    assert "the commit would be: chore(release): apps 1.1.0" in capsys.readouterr().out
 
 
-def test_nothing_to_prepare_is_said_and_not_asked(
+def test_nothing_to_prepare_needs_no_confirmation(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done.prepared = Preparation({"apps": APPS}, {}, "", {"apps": ()})
     prepare()
-    assert done.did == []
+    assert done.calls == []
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_tags_are_made_and_what_is_left_is_said(
+def test_finish_makes_tags_and_prints_the_next_commands(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finish(yes=True)
-    assert done.did == ["tag apps-v1.1.0"]
-    said = capsys.readouterr().out
-    assert "- A page." in said
-    assert "git push --atomic origin apps-v1.1.0" in said
-    assert "git merge --no-ff main" in said
+    assert done.calls == ["tag apps-v1.1.0"]
+    printed = capsys.readouterr().out
+    assert "- A page." in printed
+    assert "git push --atomic origin apps-v1.1.0" in printed
+    assert "git merge --no-ff main" in printed
 
 
-def test_tags_are_pushed_when_that_is_asked_for(
-    done: Done, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_finish_pushes_tags(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
     finish(yes=True, push="origin")
-    assert done.did == ["tag apps-v1.1.0", "push apps-v1.1.0 to origin"]
-    said = capsys.readouterr().out
-    assert "to be pushed to origin, which is https://example.com/origin: apps-v1.1.0" in said
-    assert "git push --atomic" not in said
+    assert done.calls == ["tag apps-v1.1.0", "push apps-v1.1.0 to origin"]
+    printed = capsys.readouterr().out
+    assert "to be pushed to origin (https://example.com/origin): apps-v1.1.0" in printed
+    assert "git push --atomic" not in printed
 
 
-def test_a_remote_that_is_not_there_stops_it_before_a_tag_is_made(
-    done: Done, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_remote_makes_no_tag(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     def address(_remote: str) -> str:
         raise DeclarationError("push the tags to nowhere: it is no remote")
 
     monkeypatch.setattr(finishing, "remote_address", address)
     with pytest.raises(DeclarationError, match="it is no remote"):
         finish(yes=True, push="nowhere")
-    assert done.did == []
+    assert done.calls == []
 
 
-def test_tags_that_are_there_are_pushed_without_being_made_again(done: Done) -> None:
-    done.found = Finish((), "1.1.0", ("apps-v1.1.0",), "main")
+def test_existing_tags_are_only_pushed(done: Done) -> None:
+    done.finish = Finish((), "1.1.0", ("apps-v1.1.0",), "main")
     finish(yes=True, push="origin")
-    assert done.did == ["push apps-v1.1.0 to origin"]
+    assert done.calls == ["push apps-v1.1.0 to origin"]
 
 
-def test_a_dry_run_makes_no_tag_and_says_the_push_that_is_left(
+def test_a_dry_run_of_finish_prints_the_push(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finish(dry_run=True, push="origin", yes=True)
-    assert done.did == []
+    assert done.calls == []
     assert "git push --atomic origin apps-v1.1.0" in capsys.readouterr().out
 
 
-def test_nothing_to_tag_asks_nobody(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
-    done.found = Finish((), "1.1.0", (), "main")
+def test_nothing_to_tag_needs_no_confirmation(
+    done: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done.finish = Finish((), "1.1.0", (), "main")
     finish()
-    assert done.did == []
+    assert done.calls == []
     assert "nothing to tag: nothing changed since the last tags" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("unpublished", [True, False])
-def test_the_registry_is_asked_unless_that_is_left_out(done: Done, *, unpublished: bool) -> None:
+def test_unpublished_skips_the_registry(done: Done, *, unpublished: bool) -> None:
     finish(yes=True, unpublished=unpublished)
     assert done.unpublished is unpublished

@@ -1,4 +1,4 @@
-"""`inv repos.split` passes on what it gets."""
+"""`inv repos.split` passes its arguments on."""
 
 from pathlib import Path
 
@@ -23,5 +23,5 @@ def test_a_relative_folder_is_below_the_current_one(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(splitting, "split", split)
-    repos.split.body.__wrapped__(Context(), to="there", only="apps")
-    assert calls == [(tmp_path / "there", "apps")]
+    repos.split.body.__wrapped__(Context(), to="new", only="apps")
+    assert calls == [(tmp_path / "new", "apps")]

@@ -1,4 +1,4 @@
-"""A scan that has something to say ends with exit code 11 and what to do."""
+"""A scan with findings ends with exit code 11 and a hint."""
 
 import pytest
 from invoke.collection import Collection
@@ -8,13 +8,13 @@ from delivery.scan import scanning
 from delivery.scan.gitleaks import Finding
 from delivery.tasks import scan
 
-MENU = Collection()
-MENU.add_collection(Collection("scan", scan.secrets))
+TASKS = Collection()
+TASKS.add_collection(Collection("scan", scan.secrets))
 
 
 def inv(*arguments: str) -> int:
     try:
-        Program(namespace=MENU).run(["inv", *arguments])
+        Program(namespace=TASKS).run(["inv", *arguments])
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
@@ -24,22 +24,22 @@ def inv(*arguments: str) -> int:
 def test_no_secret_is_a_success(
     monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], *, everything: bool
 ) -> None:
-    told: list[bool] = []
+    calls: list[bool] = []
 
     def none(*, everything: bool) -> list[Finding]:
-        told.append(everything)
+        calls.append(everything)
         return []
 
     monkeypatch.setattr(scanning, "find_secrets", none)
     assert inv("scan.secrets", *arguments) == 0
-    assert told == [everything]
+    assert calls == [everything]
 
 
-def test_a_secret_is_none(
+def test_a_secret_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = [Finding("", "a/b", 7, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
-    monkeypatch.setattr(scanning, "find_secrets", lambda **_: found)
+    findings = [Finding("", "a/b", 7, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
+    monkeypatch.setattr(scanning, "find_secrets", lambda **_: findings)
     assert inv("scan.secrets") == 11
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines()]
@@ -49,7 +49,7 @@ def test_a_secret_is_none(
     assert "revoke or replace" in " ".join(printed.err.split())
 
 
-def test_a_machine_gets_the_report_alone(
+def test_json_prints_only_the_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""What an image is made of is shown as it is attached, and what is signed is the whole of a release."""
+"""`inv images.sbom` and `inv signing.*`."""
 
 import getpass
 import json
@@ -20,8 +20,8 @@ from delivery.release.sbom import Image, Package, render
 from delivery.tasks import supply
 from tests.registries import FakeRegistry, serving, write_layout
 
-MENU = Collection(supply.sbom)
-MENU.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
+TASKS = Collection(supply.sbom)
+TASKS.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
 API, CHART = (f"sha256:{letter * 64}" for letter in "ab")
 BOTTLE = Package("pypi", "bottle", "0.13.4", "pkg:pypi/bottle@0.13.4", licences=("MIT",))
 RELEASE = Release(
@@ -29,7 +29,7 @@ RELEASE = Release(
     version="1.0.0",
     chart=ReleasedPart("localhost:5001/platform-chart", "k", CHART, "1.0.0"),
 )
-HELD = {
+CATALOG = {
     "0.9.0": Release(
         {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", CHART, "1.1.0")}, version="0.9.0"
     )
@@ -38,7 +38,7 @@ HELD = {
 
 def inv(*arguments: str) -> int:
     try:
-        Program(namespace=MENU).run(["inv", *arguments])
+        Program(namespace=TASKS).run(["inv", *arguments])
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
@@ -46,11 +46,11 @@ def inv(*arguments: str) -> int:
 
 @pytest.fixture
 def released(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[Release | None]:
-    """What this clone has released last."""
+    """The releases of this clone; the last one counts."""
     last: list[Release | None] = [RELEASE]
     monkeypatch.setattr(lifecycle, "released", lambda: last[-1])
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
-    monkeypatch.setattr(catalog, "find", lambda _registry, version: HELD.get(version))
+    monkeypatch.setattr(catalog, "find", lambda _registry, version: CATALOG.get(version))
     monkeypatch.setattr(
         catalog, "references", lambda _registry, release: [f"all of {release.version}"]
     )
@@ -59,17 +59,17 @@ def released(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
-    """What was signed or checked."""
+    """The calls of sign and verify."""
     made: list[tuple[str, list[str]]] = []
 
-    def note(what: str) -> object:
+    def recorder(name: str) -> object:
         def step(_declaration: Declaration, pinned: Sequence[str]) -> None:
-            made.append((what, list(pinned)))
+            made.append((name, list(pinned)))
 
         return step
 
-    monkeypatch.setattr(signing, "sign", note("sign"))
-    monkeypatch.setattr(signing, "verify", note("verify"))
+    monkeypatch.setattr(signing, "sign", recorder("sign"))
+    monkeypatch.setattr(signing, "verify", recorder("verify"))
     monkeypatch.setenv(cosign.KEY, "-----BEGIN")
     return made
 
@@ -78,17 +78,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 def image(
     released: list[Release | None], tmp_path: Path
 ) -> Iterator[tuple[Registry, ReleasedPart]]:
-    """A release whose one image is in a registry, with nothing attached to it."""
+    """A release with one image in a registry, without an SBOM."""
     with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/api-rest"
-        write_layout(tmp_path, bytes(1024))  # the end of a tar archive, and so one without files
+        write_layout(tmp_path, bytes(1024))  # an empty tar archive
         digest = registry.push_layout(tmp_path, repository, "k", lambda _line: None)
         made = ReleasedPart(repository, "k", digest, "1.2.0")
         released.append(Release({"api-rest": made}))
         yield registry, made
 
 
-def test_what_is_attached_is_shown(
+def test_the_sbom_of_the_registry_is_shown(
     image: tuple[Registry, ReleasedPart],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -101,57 +101,57 @@ def test_what_is_attached_is_shown(
             registry, Image("api-rest", "1.2.0", made.repository, made.digest), None
         )
     assert inv("sbom", "--image", "api-rest") == 0
-    told = capsys.readouterr().out
-    assert [line.split() for line in told.splitlines()[1:]] == [
+    printed = capsys.readouterr().out
+    assert [line.split() for line in printed.splitlines()[1:]] == [
         ["kind", "name", "version", "licences"],
         ["pypi", "bottle", "0.13.4", "MIT"],
     ]
-    assert "none is attached" not in told
+    assert "the registry has none" not in printed
     assert inv("sbom", "--image", "api-rest", "--json") == 0
     assert capsys.readouterr().out == text
 
 
-def test_what_is_not_attached_is_made_now_and_that_is_said(
+def test_without_an_sbom_a_new_one_is_shown(
     image: tuple[Registry, ReleasedPart], capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry, made = image
     assert inv("sbom", "--image", "api-rest") == 0
-    assert "(made now: none is attached)" in capsys.readouterr().out
+    assert "(new: the registry has none)" in capsys.readouterr().out
     assert inv("sbom", "--image", "api-rest", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["metadata"]["component"]["bom-ref"] == made.digest
+    output = json.loads(capsys.readouterr().out)
+    assert output["metadata"]["component"]["bom-ref"] == made.digest
     assert registry.referrers(made.repository, made.digest) == []
 
 
 @pytest.mark.usefixtures("released")
-def test_an_image_that_is_not_ours_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_image_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert inv("sbom", "--image", "nginx") == 2
-    assert "nginx is no image of ours" in capsys.readouterr().err
+    assert "nginx is no image of this project" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("calls")
 @pytest.mark.parametrize(
     "task", [("sbom", "--image", "api-rest"), ("signing.sign",), ("signing.verify",)]
 )
-def test_before_anything_is_released_there_is_nothing_to_do(
+def test_without_a_release_the_tasks_fail(
     released: list[Release | None], task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     released.append(None)
     assert inv(*task) == 2
-    assert "nothing is released from this clone yet" in capsys.readouterr().err
+    assert "this clone has no release yet" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("released")
-@pytest.mark.parametrize("what", ["sign", "verify"])
-@pytest.mark.parametrize(("asked", "version"), [((), "1.0.0"), (("--version", "0.9.0"), "0.9.0")])
-def test_a_release_is_signed_and_checked_whole(
-    calls: list[tuple[str, list[str]]], what: str, asked: tuple[str, ...], version: str
+@pytest.mark.parametrize("verb", ["sign", "verify"])
+@pytest.mark.parametrize(("flags", "version"), [((), "1.0.0"), (("--version", "0.9.0"), "0.9.0")])
+def test_all_references_of_a_release_are_signed_and_verified(
+    calls: list[tuple[str, list[str]]], verb: str, flags: tuple[str, ...], version: str
 ) -> None:
-    assert inv(f"signing.{what}", *asked) == 0
-    assert calls == [(what, [f"all of {version}"])]
+    assert inv(f"signing.{verb}", *flags) == 0
+    assert calls == [(verb, [f"all of {version}"])]
 
 
-def test_what_a_clone_made_for_itself_is_its_images(
+def test_a_local_release_has_only_images(
     released: list[Release | None],
     calls: list[tuple[str, list[str]]],
     capsys: pytest.CaptureFixture[str],
@@ -166,15 +166,15 @@ def test_what_a_clone_made_for_itself_is_its_images(
 @pytest.mark.parametrize(
     "task", [("sbom", "--image", "api-rest"), ("signing.sign",), ("signing.verify",)]
 )
-def test_a_release_that_is_not_there_is_an_error(
+def test_an_unknown_release_is_an_error(
     task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert inv(*task, "--version", "7.0.0") == 2
-    assert "localhost:5001 holds no release 7.0.0" in capsys.readouterr().err
+    assert "localhost:5001 has no release 7.0.0" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("released")
-def test_who_asks_to_sign_needs_a_key(
+def test_sign_needs_a_key(
     calls: list[tuple[str, list[str]]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -187,7 +187,7 @@ def test_who_asks_to_sign_needs_a_key(
 
 @pytest.fixture
 def pairs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
-    """The key pairs that were made: the folder and the password of each."""
+    """The folder and the password of each key pair that was made."""
     made: list[tuple[Path, str]] = []
     monkeypatch.setattr(
         signing, "key_pair", lambda folder, password: made.append((folder, password))
@@ -197,7 +197,7 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("password", ["open sesame", ""])
-def test_a_key_takes_the_password_of_the_environment(
+def test_keys_reads_the_password_from_the_environment(
     pairs: list[tuple[Path, str]], monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.setenv(cosign.PASSWORD, password)
@@ -209,21 +209,21 @@ def test_a_key_takes_the_password_of_the_environment(
     ("answers", "code", "made"),
     [(["one", "one"], 0, [(Path("here"), "one")]), (["one", "two"], 2, [])],
 )
-def test_on_a_terminal_the_password_is_asked_for_twice(
+def test_a_terminal_asks_twice_for_the_password(
     pairs: list[tuple[Path, str]],
     monkeypatch: pytest.MonkeyPatch,
     answers: list[str],
     code: int,
     made: list[tuple[Path, str]],
 ) -> None:
-    given = iter(answers)
+    inputs = iter(answers)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr(getpass, "getpass", lambda _prompt: next(given))
+    monkeypatch.setattr(getpass, "getpass", lambda _prompt: next(inputs))
     assert inv("signing.keys", "--to", "here") == code
     assert pairs == made
 
 
-def test_where_nobody_can_be_asked_the_error_says_how_to_give_it(
+def test_without_a_terminal_the_hint_names_the_variable(
     pairs: list[tuple[Path, str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
