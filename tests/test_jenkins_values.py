@@ -166,7 +166,7 @@ def test_the_labels_are_those_that_the_pipeline_asks_for() -> None:
 def test_each_step_of_the_pipeline_has_its_plugin_and_each_plugin_is_used() -> None:
     code = re.sub(r"//[^\n]*", "", PIPELINE)
     without_text = re.sub(r"""'[^'\n]*'|"[^"\n]*\"""", "''", code)
-    used = set(re.findall(r"^\s*([a-zA-Z]+)\s*(?:\(|'|\w+:|scm\b)", without_text, re.MULTILINE))
+    used = set(re.findall(r"^\s*([a-zA-Z]+)\b\s*(?:\(|'|\w+:|scm\b)", without_text, re.MULTILINE))
     used |= set(re.findall(r"(?:=\s*|\[|\(|\{ )([a-zA-Z]+)\(", without_text))
     unknown = used - set(PLUGINS) - set(LANGUAGE.split())
     assert not unknown, "add it to PLUGINS with the plugin that brings it"

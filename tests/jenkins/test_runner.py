@@ -1,4 +1,4 @@
-"""The runner does what Jenkins does with the supported part of a Jenkinsfile, and refuses the rest."""
+"""The runner does what Jenkins does with what it supports, and refuses the rest."""
 
 from __future__ import annotations
 
