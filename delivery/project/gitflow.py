@@ -27,7 +27,7 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 class Line(StrEnum):
-    """The lines of gitflow: `rules` says what each does, `branch_patterns` which branches it has."""
+    """The lines of gitflow: `rules` says what each does, `branch_patterns` has its branches."""
 
     FEATURE = "feature"
     DEVELOP = "develop"
@@ -70,13 +70,8 @@ def rules(line: Line) -> Rules:
 
 def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
     """The names and patterns of a line's branches; none for the feature line."""
-    patterns = {
-        Line.FEATURE: (),
-        Line.DEVELOP: gitflow.develop,
-        Line.CANDIDATE: gitflow.candidate,
-        Line.RELEASE: gitflow.release,
-    }
-    return patterns[line]
+    patterns: tuple[str, ...] = getattr(gitflow, line, ())
+    return patterns
 
 
 @dataclass(frozen=True)
