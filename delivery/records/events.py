@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from delivery.errors import DeclarationError, did_you_mean
 from delivery.project.declaration import Declaration
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 
@@ -25,9 +24,9 @@ __all__ = [
     "Record",
     "Run",
     "SendResult",
+    "components_of",
     "details_of",
     "ended",
-    "expand_components",
     "format_seconds",
     "format_time",
     "parse_time",
@@ -133,10 +132,16 @@ class Run:
         return changed or [name for name in names if name == self.chart] or list(names)
 
     def record(
-        self, component: str, status: str, contents: Contents | None = None, **details: bool | None
+        self,
+        component: str,
+        status: str,
+        contents: Contents | None = None,
+        *,
+        changed: bool | None = None,
+        restored: bool | None = None,
     ) -> Record:
         """The record of one component, by default with the version that is deployed or removed."""
-        deployment, origin = self.deployment, self.origin
+        deployment, origin = self.deployment, asdict(self.origin)
         contents = contents or deployment.affected
         is_end = status != "started"
         at = deployment.began + timedelta(seconds=deployment.seconds if is_end else 0)
@@ -146,22 +151,19 @@ class Run:
             component=component,
             version=printable(contents.versions[component], _VERSION_LIMIT),
             environment=deployment.environment or NO_ENVIRONMENT,
-            responsible=printable(origin.actor, _RESPONSIBLE_LIMIT),
+            responsible=printable(origin.pop("actor"), _RESPONSIBLE_LIMIT),
             stage=self.stage,
             status=status,
             details=Details(
                 at=format_time(at),
-                pipeline=origin.pipeline,
-                commit=origin.commit,
-                branch=origin.branch,
-                line=origin.line,
-                committed_at=origin.committed_at,
+                **origin,
                 seconds=deployment.seconds if is_end else None,
                 step=self.step,
                 run=self.identifier,
                 digest=contents.digests.get(component),
                 error=error or None,
-                **details,
+                changed=changed,
+                restored=restored,
             ),
         )
 
@@ -210,28 +212,15 @@ def unchanged_components(records: Iterable[Record]) -> set[str]:
     return {name for name, is_changed in changed.items() if is_changed is False}
 
 
-def expand_components(declaration: Declaration, names: Sequence[str] = ()) -> list[str]:
-    """The components that these names mean; without any, all images and the chart.
-
-    The name of a subproject means its images and its chart.
-    """
+def components_of(declaration: Declaration, part: str = "") -> list[str]:
+    """The components of a subproject, by default of all; the project's own name means itself."""
+    if part == declaration.name:
+        return [part]
     by_folder = {image.context: name for name, image in declaration.images.items()}
     by_folder[declaration.chart.folder] = declaration.chart.folder
-    everything = list(dict.fromkeys(by_folder.values()))
-    if not names:
-        return everything
-    components: list[str] = []
-    for name in names:
-        if name in {*everything, declaration.name}:
-            components.append(name)
-        elif name in declaration.subprojects:
-            folders = declaration.subprojects[name].folders
-            components += [by_folder[folder] for folder in folders if folder in by_folder]
-        else:
-            known = dict.fromkeys([*everything, *declaration.subprojects, declaration.name])
-            hint = did_you_mean(name, known, f"use one of {', '.join(known)}")
-            raise DeclarationError(f"cannot record {name}: no such component", hint=hint)
-    return list(dict.fromkeys(components))
+    subproject = declaration.subprojects.get(part)
+    folders = subproject.folders if subproject else () if part else by_folder
+    return list(dict.fromkeys(by_folder[folder] for folder in folders if folder in by_folder))
 
 
 def send_result(status: int) -> SendResult:

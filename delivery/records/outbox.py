@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import re
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -27,9 +29,8 @@ from delivery.errors import DeliveryError
 from delivery.records.events import SendResult
 
 __all__ = [
-    "Rejected",
+    "Entry",
     "Report",
-    "Waiting",
     "add",
     "deliver",
     "folder",
@@ -44,6 +45,7 @@ __all__ = [
 _VARIABLE = "DELIVERY_OUTBOX"
 _REJECTED = "rejected"
 _SUFFIX = ".json"
+_NAME = re.compile(r"\d{20}-")  # nanoseconds since 1970
 _TEMPORARY = ".tmp"
 _UNREADABLE = "it is not an event, or incomplete"
 _TAKE_OVER_SECONDS = 10.0  # more than another process takes to move a few files
@@ -53,29 +55,25 @@ _not_taken_over: set[Path] = set()  # former outboxes that a warning was printed
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """An event that waits."""
+class Entry:
+    """A file of the outbox: an event that waits or was rejected."""
 
     file: Path
-    key: str  # the Idempotency-Key of every try to send it
-    ledger: str
-    event: Mapping[str, Any]
-    since: datetime
+    event: Mapping[str, Any] = field(default_factory=dict)  # empty: the file is not an event
+    ledger: str = ""
+    key: str = ""  # the Idempotency-Key of every try to send it
+    why: str = ""  # why it was rejected
+
+    @property
+    def since(self) -> datetime:
+        """When it was added."""
+        return datetime.fromtimestamp(int(self.file.name[:20]) / 1e9, UTC)
 
     def row(self) -> tuple[str, ...]:
-        """The event as a row of a table."""
+        """An event as a row of a table."""
         names = ("component", "version", "environment", "stage", "status")
         since = self.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         return (since, *(str(self.event.get(name)) for name in names), self.ledger)
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """An event that the ledger will never accept, or a file that is not an event."""
-
-    file: Path
-    why: str
-    event: Mapping[str, Any] | None = None  # None: the file is not an event
 
 
 @dataclass
@@ -84,13 +82,13 @@ class Report:
 
     sent: int = 0
     waiting: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[Entry] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)  # why events wait, by ledger
     busy: bool = False  # another process delivers
     late: bool = False  # the time was over before all events were sent
 
 
-Send = Callable[[Waiting], tuple[SendResult, str]]
+Send = Callable[[Entry], tuple[SendResult, str]]
 
 
 class _Content(BaseModel):
@@ -99,7 +97,7 @@ class _Content(BaseModel):
     key: str
     ledger: str
     event: dict[str, Any]
-    why: str | None = None  # why it was rejected
+    why: str = ""  # why it was rejected
 
 
 def folder() -> Path:
@@ -183,29 +181,29 @@ def add(ledger: str, events: Iterable[Mapping[str, Any]]) -> None:
             key = str(uuid.uuid4())
             # The next nanosecond at least, so that events stay in order when the clock is set back.
             _last_stamp[0] = max(time.time_ns(), _last_stamp[0] + 1)
-            content = _Content(key=key, ledger=ledger, event=dict(event))
-            _write(path / f"{_last_stamp[0]:020d}-{key}{_SUFFIX}", content)
+            file = path / f"{_last_stamp[0]:020d}-{key}{_SUFFIX}"
+            _write(Entry(file, event, ledger, key))
         _sync(path)
 
 
-def waiting() -> list[Waiting]:
+def waiting() -> list[Entry]:
     """The events that wait, the oldest first; `deliver` reports files that are not events."""
-    return [event for file in _files(folder()) if isinstance(event := _read(file), Waiting)]
+    return [entry for file in _files(folder()) if (entry := _read(file)) and entry.event]
 
 
-def rejected() -> list[Rejected]:
-    """The rejected events, the oldest first."""
-    return [_read_rejected(file) for file in _files(folder() / _REJECTED)]
+def rejected() -> list[Entry]:
+    """The rejected events, and files that are not events, the oldest first."""
+    return [entry for file in _files(folder() / _REJECTED) if (entry := _read(file))]
 
 
-def to_json(waiting: Iterable[Waiting], rejected: Iterable[Rejected]) -> dict[str, Any]:
-    """The events as a JSON document."""
+def to_json(waiting: Iterable[Entry], rejected: Iterable[Entry]) -> dict[str, Any]:
+    """The entries as a JSON document."""
     return {
         "waiting": [
-            {"since": event.since.isoformat(), "ledger": event.ledger, "event": event.event}
-            for event in waiting
+            {"since": entry.since.isoformat(), "ledger": entry.ledger, "event": entry.event}
+            for entry in waiting
         ],
-        "rejected": [{"file": str(event.file), "why": event.why} for event in rejected],
+        "rejected": [{"file": str(entry.file), "why": entry.why} for entry in rejected],
     }
 
 
@@ -213,11 +211,10 @@ def retry_rejected() -> int:
     """Let the rejected events wait again, under their keys; return how many there are."""
     path, count = folder(), 0
     with _errors(f"retry the rejected events in {path}"):
-        for event in rejected():
-            if event.event is not None:
-                content = _Content.model_validate_json(event.file.read_bytes())
-                _write(path / event.file.name, content.model_copy(update={"why": None}))
-                event.file.unlink()
+        for entry in rejected():
+            if entry.event:
+                _write(replace(entry, file=path / entry.file.name, why=""))
+                entry.file.unlink()
                 count += 1
         _sync(path)
     return count
@@ -249,25 +246,25 @@ def _deliver(path: Path, send: Send, report: Report, deadline: float) -> None:
         if monotonic() >= deadline:
             report.late = True
             return
-        event = _read(file)
-        if event is None:
+        entry = _read(file)
+        if entry is None:
             continue
-        if isinstance(event, Rejected):
-            report.rejected.append(_reject(path, event))
+        if not entry.event:
+            report.rejected.append(_reject(path, entry))
             continue
-        component = (event.ledger, str(event.event.get("component")))
-        if event.ledger in report.reasons or component in failed:
+        component = (entry.ledger, str(entry.event.get("component")))
+        if entry.ledger in report.reasons or component in failed:
             continue
-        result, why = send(event)
+        result, why = send(entry)
         if result is SendResult.DELIVERED:
             file.unlink(missing_ok=True)
             report.sent += 1
         elif result is SendResult.REJECTED:
-            report.rejected.append(_reject(path, Rejected(file, why, event.event)))
+            report.rejected.append(_reject(path, replace(entry, why=why)))
         elif result is SendResult.FAILED:
             failed.add(component)
         else:
-            report.reasons[event.ledger] = why
+            report.reasons[entry.ledger] = why
     for ledger, name in sorted(failed):
         report.reasons.setdefault(ledger, f"it fails to store an event of {name}")
 
@@ -284,43 +281,35 @@ def _files(path: Path) -> list[Path]:
         return []
 
 
-def _read(file: Path) -> Waiting | Rejected | None:
-    """The event in a file; None when the file was removed, Rejected when it is not an event."""
+def _read(file: Path) -> Entry | None:
+    """The event in a file; None when the file was removed."""
     try:
         content = _Content.model_validate_json(file.read_bytes())
-        since = datetime.fromtimestamp(int(file.name.partition("-")[0]) / 1e9, UTC)
     except FileNotFoundError:
         return None
-    except (ValueError, OverflowError):  # pydantic's ValidationError is a ValueError
-        return Rejected(file, _UNREADABLE)
-    return Waiting(file, content.key, content.ledger, content.event, since)
+    except ValueError:  # of pydantic
+        return Entry(file, why=_UNREADABLE)
+    return Entry(file, **dict(content)) if _NAME.match(file.name) else Entry(file, why=_UNREADABLE)
 
 
-def _read_rejected(file: Path) -> Rejected:
-    try:
-        content = _Content.model_validate_json(file.read_bytes())
-    except (OSError, ValueError):
-        return Rejected(file, _UNREADABLE)
-    return Rejected(file, content.why or _UNREADABLE, content.event if content.why else None)
-
-
-def _reject(path: Path, event: Rejected) -> Rejected:
+def _reject(path: Path, entry: Entry) -> Entry:
     """Move a file to the rejected ones, an event with the reason."""
-    target = path / _REJECTED / event.file.name
-    target.parent.mkdir(exist_ok=True)
-    if event.event is None:
-        event.file.replace(target)
+    moved = replace(entry, file=path / _REJECTED / entry.file.name)
+    moved.file.parent.mkdir(exist_ok=True)
+    if not entry.event:
+        entry.file.replace(moved.file)
     else:
-        content = _Content.model_validate_json(event.file.read_bytes())
-        _write(target, content.model_copy(update={"why": event.why}))
-        _sync(target.parent)
-        event.file.unlink(missing_ok=True)
-    return Rejected(target, event.why, event.event)
+        _write(moved)
+        _sync(moved.file.parent)
+        entry.file.unlink(missing_ok=True)
+    return moved
 
 
-def _write(file: Path, content: _Content) -> None:
+def _write(entry: Entry) -> None:
     """Write an event's file, on the disk when this returns: the whole file or none."""
-    _write_bytes(file, content.model_dump_json(exclude_none=True).encode())
+    content = {"key": entry.key, "ledger": entry.ledger, "event": entry.event}
+    text = json.dumps({**content, "why": entry.why} if entry.why else content)
+    _write_bytes(entry.file, text.encode())
 
 
 def _write_bytes(file: Path, content: bytes) -> None:

@@ -34,20 +34,17 @@ _printed: set[str] = set()
 
 
 @contextmanager
-def stage(
-    name: str, *, components: Sequence[str] = (), step: str = "", root: Path = ROOT
-) -> Iterator[None]:
+def stage(name: str, *, part: str = "", step: str = "", root: Path = ROOT) -> Iterator[None]:
     """Record a stage of the pipeline; a run by hand is not recorded.
 
-    components are images, the chart's folder, subprojects or the project's own name; by default all
-    that the stage is about.
+    part is the subproject that it is about, or the project's own name; by default all of them.
     """
     if not pipeline():
         yield
         return
     recording = Recording(name, step, root)
     with recording.guard():
-        recording.start_stage(components)
+        recording.start_stage(part)
     with recording.until_the_end():
         yield
 
@@ -87,13 +84,15 @@ class Recording:
         except Exception as error:  # noqa: BLE001  # no error of recording may fail the work
             _warn(f"not recorded: {type(error).__name__}: {error}")
 
-    def start_stage(self, components: Sequence[str] = ()) -> None:
+    def start_stage(self, part: str = "") -> None:
         """Record the start of a stage of this clone's own versions."""
         clone = source.look(self.root)
+        declaration = clone.declaration
         is_verify = self.stage == "verify"
-        if is_verify and not components:
-            components = _deployed(clone.declaration)
-        names = events.expand_components(clone.declaration, components)
+        if is_verify or self.stage == "deploy":
+            names = [*declaration.components(), declaration.chart.folder]
+        else:
+            names = events.components_of(declaration, part)
         contents = clone.contents(names, self.root)
         unchanged = events.unchanged_components(journal.read(self.root)) if is_verify else ()
         started = Deployment(
@@ -103,8 +102,8 @@ class Recording:
             before=contents.only(unchanged),
             began=self.entered,
         )
-        self.ledger = find_address(clone.declaration)
-        self._start(clone.declaration, clone.origin, started)
+        self.ledger = find_address(declaration)
+        self._start(declaration, clone.origin, started)
 
     def start(
         self, deployment: Deployment, release: Release | None = None, *, ledger: str = ""
@@ -155,9 +154,9 @@ class Recording:
 
     def _end(self, error: BaseException | None) -> None:
         is_early = self.run is None and self.stage == "deploy"
-        if error and is_early and self.declaration and pipeline():
+        if error and is_early and pipeline():
             with self.guard():
-                self.start_stage(_deployed(self.declaration))
+                self.start_stage()
         if self.run is None:
             return
         with self.guard():
@@ -209,11 +208,6 @@ def _message(error: BaseException) -> str:
             return error.message
         case _:
             return f"{type(error).__name__}: {error}"
-
-
-def _deployed(declaration: Declaration) -> list[str]:
-    """What a deploy deploys: the components and the chart."""
-    return [*declaration.components(), declaration.chart.folder]
 
 
 def _now() -> datetime:

@@ -17,7 +17,7 @@ from delivery.project.files import ROOT
 from delivery.records import outbox
 from delivery.records.events import SendResult, format_time
 from delivery.records.ledger import TOKEN, Ledger, find_address
-from delivery.records.outbox import Report, Waiting
+from delivery.records.outbox import Entry, Report
 
 __all__ = ["deliver", "ledger_status"]
 
@@ -38,8 +38,8 @@ def deliver(*, seconds: float, wait: float = 0.0, root: Path = ROOT) -> Report:
     token_for = _token_for(root)
     deadline = time.monotonic() + seconds
 
-    def send(event: Waiting) -> tuple[SendResult, str]:
-        return _send(event, token_for(event.ledger), deadline)
+    def send(entry: Entry) -> tuple[SendResult, str]:
+        return _send(entry, token_for(entry.ledger), deadline)
 
     def run() -> None:
         try:
@@ -88,17 +88,17 @@ def _token_for(root: Path) -> Callable[[str], str]:
     return find
 
 
-def _send(event: Waiting, token: str, deadline: float) -> tuple[SendResult, str]:
+def _send(entry: Entry, token: str, deadline: float) -> tuple[SendResult, str]:
     seconds = max(0.1, min(_REQUEST_SECONDS, deadline - time.monotonic()))
-    ledger = Ledger(event.ledger, token)
-    if _now() - event.since > _KEY_AGE:
-        stored = ledger.has(event.event, format_time(event.since - _CLOCK_SKEW), seconds=seconds)
+    ledger, event = Ledger(entry.ledger, token), entry.event
+    if _now() - entry.since > _KEY_AGE:
+        stored = ledger.has(event, format_time(entry.since - _CLOCK_SKEW), seconds=seconds)
         if stored is None:
             why = "it does not say whether it has an event that is older than its keys"
             return SendResult.UNAVAILABLE, why
         if stored:
             return SendResult.DELIVERED, ""
-    return ledger.send(event.event, event.key, seconds=seconds)
+    return ledger.send(event, entry.key, seconds=seconds)
 
 
 def _now() -> datetime:

@@ -81,8 +81,8 @@ def _recorded(
         return nullcontext()
     from delivery.records import recorder
 
-    components = (str(keywords[about]),) if about and keywords.get(about) else ()
-    return recorder.stage(stage, components=components, step=step)
+    part = str(keywords.get(about) or "") if about else ""
+    return recorder.stage(stage, part=part, step=step)
 
 
 def _interrupted(name: str) -> DeliveryError:

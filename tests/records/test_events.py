@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
 from delivery.records import events
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
@@ -16,7 +15,7 @@ from delivery.records.events import (
     Record,
     Run,
     SendResult,
-    expand_components,
+    components_of,
     format_seconds,
     format_time,
     printable,
@@ -149,25 +148,19 @@ def test_a_duration_for_people(seconds: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"),
+    ("part", "expected"),
     [
-        ((), ["base-image", "api-rest", "platform-chart"]),
-        (("apps",), ["api-rest"]),
-        (("platform-chart",), ["platform-chart"]),
-        (("sample",), ["sample"]),
-        (("apps", "api-rest"), ["api-rest"]),
+        ("", ["base-image", "api-rest", "platform-chart"]),
+        ("apps", ["api-rest"]),
+        ("platform-chart", ["platform-chart"]),
+        ("sample", ["sample"]),
+        ("unknown", []),
     ],
 )
-def test_a_subproject_means_its_components(
-    declaration: Declaration, names: tuple[str, ...], expected: list[str]
+def test_components_of_a_part_of_the_project(
+    declaration: Declaration, part: str, expected: list[str]
 ) -> None:
-    assert expand_components(declaration, names) == expected
-
-
-def test_an_unknown_component_is_an_error(declaration: Declaration) -> None:
-    with pytest.raises(DeclarationError, match="cannot record cellar: no such component") as raised:
-        expand_components(declaration, ("cellar",))
-    assert raised.value.hint == "use one of base-image, api-rest, platform-chart, apps, sample"
+    assert components_of(declaration, part) == expected
 
 
 @pytest.mark.parametrize(

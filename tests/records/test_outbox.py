@@ -21,7 +21,7 @@ from delivery.project.files import ROOT
 from delivery.records import outbox
 from delivery.records.events import SendResult
 from delivery.records.ledger import Ledger
-from delivery.records.outbox import Waiting
+from delivery.records.outbox import Entry
 from tests.registries import Answer, serving
 
 LEDGER = "http://ledger"
@@ -44,9 +44,9 @@ class FakeSend:
         self.answers = answers or {}
         self.seen: list[str] = []
 
-    def __call__(self, event: Waiting) -> tuple[SendResult, str]:
-        self.seen.append(str(event.event["status"]))
-        return self.answers.get(str(event.event["status"]), (SendResult.DELIVERED, ""))
+    def __call__(self, entry: Entry) -> tuple[SendResult, str]:
+        self.seen.append(str(entry.event["status"]))
+        return self.answers.get(str(entry.event["status"]), (SendResult.DELIVERED, ""))
 
 
 def test_events_are_sent_in_the_order_in_which_they_were_added(place: Path) -> None:
@@ -70,8 +70,8 @@ def test_an_event_keeps_its_key() -> None:
     outbox.add(LEDGER, events("a", "b"))
     keys: list[str] = []
 
-    def away(event: Waiting) -> tuple[SendResult, str]:
-        keys.append(event.key)
+    def away(entry: Entry) -> tuple[SendResult, str]:
+        keys.append(entry.key)
         return SendResult.UNAVAILABLE, "away"
 
     for _ in range(3):
@@ -365,8 +365,8 @@ DELIVERING = """
 import sys
 from delivery.records import outbox
 from delivery.records.ledger import Ledger
-def send(event):
-    return Ledger(event.ledger).send(event.event, event.key, seconds=5)
+def send(entry):
+    return Ledger(entry.ledger).send(entry.event, entry.key, seconds=5)
 print("ready", flush=True)
 while True:
     outbox.deliver(send, seconds=5, wait=0.05)
@@ -399,8 +399,8 @@ def killed(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
     return [len(process.communicate()[0].split()) for process in processes]
 
 
-def send(event: Waiting) -> tuple[SendResult, str]:
-    return Ledger(event.ledger).send(event.event, event.key, seconds=5)
+def send(entry: Entry) -> tuple[SendResult, str]:
+    return Ledger(entry.ledger).send(entry.event, entry.key, seconds=5)
 
 
 class Counting:

@@ -92,7 +92,7 @@ def test_a_stage_by_hand_is_not_recorded(sample: Repository) -> None:
 def test_a_failed_stage_is_recorded_with_its_error(
     sample: Repository, error: BaseException, message: str
 ) -> None:
-    with pytest.raises(type(error)), recorder.stage("build", components=["apps"], root=sample.root):
+    with pytest.raises(type(error)), recorder.stage("build", part="apps", root=sample.root):
         raise error
     assert waiting("component", "status", "error") == [
         ("api-rest", "started", None),
@@ -105,7 +105,7 @@ def test_a_failed_stage_is_recorded_with_its_error(
 def test_an_exit_fails_a_stage_unless_its_code_is_0(
     sample: Repository, code: int, status: str
 ) -> None:
-    with pytest.raises(SystemExit), recorder.stage("build", components=["apps"], root=sample.root):
+    with pytest.raises(SystemExit), recorder.stage("build", part="apps", root=sample.root):
         sys.exit(code)
     assert waiting("status")[-1] == (status,)
 
@@ -133,7 +133,7 @@ def test_an_outbox_that_cannot_be_written_is_a_warning(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         pass
     assert "records: not recorded: cannot make the outbox" in capsys.readouterr().err
     assert len(journal.read(sample.root)) == 2
@@ -144,7 +144,7 @@ def test_a_journal_that_cannot_be_written_is_a_warning(
     sample: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sample.root / ".delivery").write_text("")
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         pass
     assert "records: not recorded: " in capsys.readouterr().err
 
@@ -158,7 +158,7 @@ def test_an_unexpected_error_in_recording_is_a_warning(
 
     monkeypatch.setattr(outbox, "add", broken)
     monkeypatch.setattr(outbox, "deliver", lambda *_, **__: broken())
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         pass
     assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
 
@@ -168,7 +168,7 @@ def test_without_a_ledger_only_the_journal_is_written(
 ) -> None:
     monkeypatch.delenv("DELIVERY_LEDGER")
     monkeypatch.setenv("BUILD_URL", BUILD)
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         pass
     assert outbox.waiting() == []
     assert len(journal.read(sample.root)) == 2
@@ -182,7 +182,7 @@ def test_records_are_delivered_before_and_after_the_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         assert [event["status"] for event in ledger.accepted.values()] == ["started"]
     assert [event["status"] for event in ledger.accepted.values()] == ["started", "succeeded"]
     assert ledger.tokens == {"Bearer secret"}
@@ -196,7 +196,7 @@ def test_a_ledger_that_is_unavailable_is_one_warning_and_events_wait(
 ) -> None:
     ledger.status = 503
     for stage in ("build", "push"):
-        with recorder.stage(stage, components=["apps"], root=sample.root):
+        with recorder.stage(stage, part="apps", root=sample.root):
             pass
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
@@ -217,7 +217,7 @@ def test_a_rejected_event_is_a_warning(
     sample: Repository, ledger: FakeLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger.status = 422
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         pass
     assert "the ledger rejected an event, now in" in capsys.readouterr().err
     assert len(outbox.rejected()) == 2
@@ -379,7 +379,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from delivery.records import recorder
-with recorder.stage("build", components=["apps"], root=Path(sys.argv[1])):
+with recorder.stage("build", part="apps", root=Path(sys.argv[1])):
     print("at work", flush=True)
     time.sleep(60)
 """
@@ -419,6 +419,6 @@ def test_the_handler_of_sigterm_is_restored(
     sample: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BUILD_URL", BUILD)
-    with recorder.stage("build", components=["apps"], root=sample.root):
+    with recorder.stage("build", part="apps", root=sample.root):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import signature
 
@@ -69,12 +69,12 @@ def test_the_error_decides_on_the_exit_code(
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...], str, str]]:
-    """The recorded stages: name, components, step, error."""
-    stages: list[tuple[str, tuple[str, ...], str, str]] = []
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, str]]:
+    """The recorded stages: name, part, step, error."""
+    stages: list[tuple[str, str, str, str]] = []
 
     @contextmanager
-    def stage(name: str, *, components: Sequence[str], step: str) -> Iterator[None]:
+    def stage(name: str, *, part: str, step: str) -> Iterator[None]:
         ended = ""
         try:
             yield
@@ -82,34 +82,34 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]
             ended = type(error).__name__
             raise
         finally:
-            stages.append((name, tuple(components), step, ended))
+            stages.append((name, part, step, ended))
 
     monkeypatch.setattr(recorder, "stage", stage)
     return stages
 
 
 def test_a_task_that_is_a_stage_is_recorded(
-    recorded: list[tuple[str, tuple[str, ...], str, str]], monkeypatch: pytest.MonkeyPatch
+    recorded: list[tuple[str, str, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(None, monkeypatch, stage="build") == 0
     assert run(EngineError("none"), monkeypatch, stage="scan", step="scan.secrets") == 3
     assert run(KeyboardInterrupt(), monkeypatch, stage="push") == 130
     assert run(None, monkeypatch) == 0
     assert recorded == [
-        ("build", (), "work", ""),
-        ("scan", (), "scan.secrets", "EngineError"),
-        ("push", (), "work", "KeyboardInterrupt"),
+        ("build", "", "work", ""),
+        ("scan", "", "scan.secrets", "EngineError"),
+        ("push", "", "work", "KeyboardInterrupt"),
     ]
 
 
-def test_about_names_the_component_and_unless_skips_the_record(
-    recorded: list[tuple[str, tuple[str, ...], str, str]], monkeypatch: pytest.MonkeyPatch
+def test_about_names_the_part_and_unless_skips_the_record(
+    recorded: list[tuple[str, str, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"stage": "test", "about": "of", "unless": "say"}
     assert run(None, monkeypatch, "--of", "apps", **options) == 0
     assert run(None, monkeypatch, **options) == 0
     assert run(None, monkeypatch, "--say", "pushes", **options) == 0
-    assert recorded == [("test", ("apps",), "work", ""), ("test", (), "work", "")]
+    assert recorded == [("test", "apps", "work", ""), ("test", "", "work", "")]
 
 
 def test_the_list_has_every_task_with_help() -> None:
