@@ -226,7 +226,11 @@ def status(engine: Engine, declaration: Declaration) -> Status:
     cluster = open_cluster(engine, declaration, install=False)
     nodes = cluster.kind.nodes(cluster.name)
     labels = engine.image_labels(cluster.image)
-    known = _read_nodes(cluster) if any(node.state == "running" for node in nodes) else {}
+    known: dict[str, Mapping[str, Any]] = {}
+    if any(node.state == "running" for node in nodes):
+        with suppress(CommandError):  # it does not answer
+            cluster.save_kubeconfig()
+            known = _nodes_by_name(cluster)
     return Status(
         name=cluster.name,
         context=cluster.context,
@@ -465,15 +469,6 @@ def _context(cluster: Cluster, file: Path | None) -> object:
     except CommandError:
         return None
     return [view.get("clusters"), view.get("users")]
-
-
-def _read_nodes(cluster: Cluster) -> dict[str, Mapping[str, Any]]:
-    """The nodes as Kubernetes has them; empty when it does not answer."""
-    try:
-        cluster.save_kubeconfig()
-        return _nodes_by_name(cluster)
-    except CommandError:
-        return {}
 
 
 def _node_status(cluster: Cluster, node: Node, known: Mapping[str, Any] | None) -> NodeStatus:

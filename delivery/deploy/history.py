@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,22 +58,18 @@ class History:
         """
         deployed = self.deployed
         successful = [each for each in self.revisions if each.status in {"superseded", "deployed"}]
-        known = "; ".join(self._summary(each) for each in successful if each is not deployed)
         if requested:
-            for revision in successful:
-                if revision.number == requested:
-                    return revision
-            raise DeclarationError(
-                f"cannot roll back to revision {requested}: no revision of that number succeeded",
-                hint=f"pass --revision with one of: {known or 'none'}",
-            )
-        last = self.revisions[-1].number + 1 if self.revisions else 0
-        limit = self._origin(deployed) if deployed else last
-        for revision in reversed(successful):
-            if revision.number < limit:
-                return revision
+            matches = [each for each in successful if each.number == requested]
+        else:
+            limit = self._origin(deployed) if deployed else math.inf
+            matches = [each for each in successful if each.number < limit]
+        if matches:
+            return matches[-1]
+        known = "; ".join(self._summary(each) for each in successful if each is not deployed)
         raise DeclarationError(
-            "cannot roll back: no earlier revision succeeded",
+            f"cannot roll back to revision {requested}: no revision of that number succeeded"
+            if requested
+            else "cannot roll back: no earlier revision succeeded",
             hint=f"pass --revision with one of: {known}"
             if known
             else "deploy another version with `./run inv deploy`",

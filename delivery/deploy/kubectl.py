@@ -13,7 +13,7 @@ from delivery import process
 from delivery.deploy.leases import STOP_SECONDS
 from delivery.errors import CommandError, DeployError
 
-__all__ = ["Kubernetes", "Object", "contexts", "current_context", "view_context"]
+__all__ = ["Kubernetes", "Object", "contexts", "view_context"]
 
 Object = dict[str, Any]  # a Kubernetes object as its API has it
 
@@ -21,21 +21,12 @@ Object = dict[str, Any]  # a Kubernetes object as its API has it
 _REQUEST_SECONDS = 20
 
 
-def contexts(kubectl: str) -> list[str]:
-    """The contexts of the kubeconfig."""
-    argv = [kubectl, "config", "get-contexts", "--output=name"]
-    return process.capture(argv, doing="list the contexts").split()
-
-
-def current_context(kubectl: str) -> str:
-    """The current context of the kubeconfig, "" when it has none."""
-    argv = [kubectl, "config", "current-context"]
-    try:
-        return process.capture(argv, doing="read the current context").strip()
-    except CommandError as error:
-        if "not set" in error.tail:
-            return ""
-        raise
+def contexts(kubectl: str) -> tuple[list[str], str]:
+    """The contexts of the kubeconfig, and the name of the current context ("" without)."""
+    argv = [kubectl, "config", "view", "--output=json"]
+    kubeconfig = json.loads(process.capture(argv, doing="read the kubeconfig"))
+    names = [context["name"] for context in kubeconfig.get("contexts") or ()]
+    return names, kubeconfig.get("current-context", "")
 
 
 def view_context(kubectl: str, context: str, kubeconfig: Path | None = None) -> Object:

@@ -96,8 +96,8 @@ def connect(declaration: Declaration, name: str, context: str = "") -> Target:
     environment = find_environment(declaration, name)
     helm_program, kubectl_program = programs.ensure("helm"), programs.ensure("kubectl")
     with console.step("cluster") as step:
-        context = context or kubectl.current_context(kubectl_program)
-        existing = kubectl.contexts(kubectl_program)
+        existing, current = kubectl.contexts(kubectl_program)
+        context = context or current
         _check_context(name, declaration.contexts(name), context, existing)
         kubernetes = Kubernetes(kubectl_program, context, environment.namespace)
         version = json.loads(kubernetes.reach())["gitVersion"]
@@ -114,7 +114,7 @@ def reachable(
 
     No cluster is asked.
     """
-    version, existing = helm.probe(helm_program), kubectl.contexts(kubectl_program)
+    version, (existing, _) = helm.probe(helm_program), kubectl.contexts(kubectl_program)
     targets: dict[str, list[Target]] = {}
     for name in names:
         environment = declaration.environments[name]

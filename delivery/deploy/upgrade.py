@@ -122,7 +122,7 @@ def _is_deployed(
         if difference := _difference(locked, deployment, inputs, revision):
             step.done(difference)
             return False
-        step.done(f"nothing to do: revision {revision.number} is this already")
+        step.done(f"nothing to do: revision {revision.number} has the same contents")
     _wait_until_ready(locked, revision)
     return True
 
@@ -166,7 +166,7 @@ def _wait_until_ready(locked: LockedTarget, revision: Revision) -> None:
         follow.report(target.kubernetes, since)
         rollback = f"./run inv rollback --environment {target.name}"
         raise DeployError(
-            f"cannot deploy to {target}: revision {revision.number} is this already, "
+            f"cannot deploy to {target}: revision {revision.number} has the same contents, "
             f"but {error.message}",
             hint=error.hint or f"fix what the lines above say, or go back with `{rollback}`",
         ) from error

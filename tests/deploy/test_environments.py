@@ -28,7 +28,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     known = ["develop", "staging", "production", "elsewhere"]
     monkeypatch.setattr(programs, "find", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
-    monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: known)
+    monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: (known, ""))
 
     def reach(self: Kubernetes) -> str:
         if self.context == "production":

@@ -10,29 +10,28 @@ from delivery import process
 from delivery.deploy import kubectl
 from delivery.deploy.kubectl import Kubernetes
 from delivery.deploy.leases import STOP_SECONDS
-from delivery.errors import CommandError, DeployError
+from delivery.errors import DeployError
 
 START = ["kubectl", "--context=kind-sample", "--namespace=platform", "--request-timeout=20s"]
 CLUSTER = Kubernetes("kubectl", "kind-sample", "platform")
 POD = {"kind": "Pod", "metadata": {"name": "web"}}
 
 
-def test_reads_the_contexts(fp: FakeProcess) -> None:
-    fp.register(
-        ["kubectl", "config", "get-contexts", "--output=name"], stdout=["kind-sample", "work"]
-    )
-    fp.register(["kubectl", "config", "current-context"], stdout=["work"])
-    assert kubectl.contexts("kubectl") == ["kind-sample", "work"]
-    assert kubectl.current_context("kubectl") == "work"
-
-
-def test_there_may_be_no_current_context(fp: FakeProcess) -> None:
-    current = ["kubectl", "config", "current-context"]
-    fp.register(current, returncode=1, stderr=["error: current-context is not set"])
-    fp.register(current, returncode=1, stderr=["error: open /root/.kube/config: permission denied"])
-    assert kubectl.current_context("kubectl") == ""
-    with pytest.raises(CommandError):
-        kubectl.current_context("kubectl")
+@pytest.mark.parametrize(
+    ("kubeconfig", "expected"),
+    [
+        (
+            {"contexts": [{"name": "kind-sample"}, {"name": "work"}], "current-context": "work"},
+            (["kind-sample", "work"], "work"),
+        ),
+        ({"contexts": None, "current-context": ""}, ([], "")),
+    ],
+)
+def test_reads_the_contexts(
+    fp: FakeProcess, kubeconfig: dict[str, object], expected: tuple[list[str], str]
+) -> None:
+    fp.register(["kubectl", "config", "view", "--output=json"], stdout=[json.dumps(kubeconfig)])
+    assert kubectl.contexts("kubectl") == expected
 
 
 def test_a_cluster_that_does_not_answer_is_an_error_with_a_hint(fp: FakeProcess) -> None:

@@ -16,8 +16,7 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     known: list[str] = []
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
-    monkeypatch.setattr(kubectl, "contexts", lambda _program: known)
-    monkeypatch.setattr(kubectl, "current_context", lambda _program: next(iter(known), ""))
+    monkeypatch.setattr(kubectl, "contexts", lambda _program: (known, next(iter(known), "")))
     monkeypatch.setattr(Kubernetes, "reach", lambda _self: '{"gitVersion": "v1.34.4"}')
     return known
 

@@ -63,7 +63,7 @@ def test_a_deployed_version_is_not_deployed_again(
     cluster.rendered = OLD
     assert deploy(cluster, root, test=True).outcome is Outcome.UNCHANGED
     assert cluster.done == []
-    assert "nothing to do: revision 1 is this already" in capsys.readouterr().out
+    assert "nothing to do: revision 1 has the same contents" in capsys.readouterr().out
 
 
 def test_a_changed_hook_is_deployed(cluster: Cluster, root: Path) -> None:
@@ -89,7 +89,9 @@ def test_an_unchanged_release_that_is_not_ready_is_an_error_without_a_new_revisi
 
     monkeypatch.setattr(follow.Watch, "check", check)
     cluster.rendered = OLD
-    with pytest.raises(DeployError, match="revision 1 is this already, but web-1 restarted 3"):
+    with pytest.raises(
+        DeployError, match="revision 1 has the same contents, but web-1 restarted 3"
+    ):
         deploy(cluster, root)
     assert cluster.done == ["report"]
 

@@ -273,7 +273,7 @@ def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(deployed: C
     before = deployed.history(), set(deployed.pods())
     code, printed = deployed.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
-    assert f"nothing to do: revision {before[0][-1][0]} is this already" in printed
+    assert f"nothing to do: revision {before[0][-1][0]} has the same contents" in printed
     assert (deployed.history(), set(deployed.pods())) == before
 
 

@@ -363,7 +363,7 @@ def cluster(sample: PrunedRegistry, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     sample.declaration = sample.declaration.model_copy(update={"environments": environments})
     monkeypatch.setattr(programs, "ensure", lambda name: name)
     monkeypatch.setattr(helm, "probe", lambda _program: (4, 0))
-    monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: made.contexts)
+    monkeypatch.setattr(kubectl, "contexts", lambda _kubectl: (made.contexts, ""))
     monkeypatch.setattr(target, "Helm", FakeHelm)
     monkeypatch.setattr(target, "Kubernetes", FakeKubernetes)
     return made
