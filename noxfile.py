@@ -1,4 +1,4 @@
-"""The checks: `./run nox` runs all that needs no cluster, `./run nox --list` is the menu."""
+"""The checks: `./run nox` runs all without a cluster, `./run nox --list` lists them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in P
 
 @nox.session(venv_backend="none")
 def checks(session: nox.Session) -> None:
-    """Lint, check types, run the unit tests and those on the real engine, three sessions at once."""
-    # Several sessions come to it, and each would build everything.
+    """Lint, check types, run unit tests and tests on an engine: three sessions at once."""
+    # Once, before several sessions need the images.
     session.run("inv", "images.ensure", external=True)
     arguments = [*sessions.CHECKS, "--", *session.posargs]
     session.run(
@@ -35,7 +35,7 @@ def checks(session: nox.Session) -> None:
 
 @nox.session(tags=[WHOLE])
 def lint(session: nox.Session) -> None:
-    """Read everything: ruff, mypy, hadolint, yamllint, shellcheck, import-linter."""
+    """Lint everything: ruff, mypy, hadolint, yamllint, shellcheck, import-linter."""
     sessions.install(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -60,7 +60,7 @@ def ruff(session: nox.Session) -> None:
 @nox.session(tags=["apps"])
 @nox.parametrize("project", APPS)
 def types(session: nox.Session, project: str) -> None:
-    """Check the types of an app, against what its own lock installs."""
+    """Check the types of an app with the packages of its own lock."""
     sessions.install_for(session, project)
     session.chdir(project)
     session.run("mypy", "src", "tests")
@@ -69,7 +69,7 @@ def types(session: nox.Session, project: str) -> None:
 @nox.session
 @nox.parametrize("project", UNITS)
 def unit(session: nox.Session, project: str) -> None:
-    """Run the unit tests of one part; they need no engine, no cluster and no network."""
+    """Run the unit tests of a part, without engine, cluster and network."""
     sessions.install_for(session, project)
     environment = {}
     if project == "platform-chart":
@@ -85,7 +85,7 @@ def unit(session: nox.Session, project: str) -> None:
 @nox.session(tags=[WHOLE])
 @nox.parametrize("project", [*PROJECTS, LEDGER, IMAGES])
 def integration(session: nox.Session, project: str) -> None:
-    """Run the tests of one part on a real engine, registry, Kafka and database."""
+    """Run the tests of a part on a real engine, registry, Kafka and database."""
     sessions.install_for(session, project)
     environment = sessions.engine_environment(session)
     if project in APPS:
@@ -101,85 +101,65 @@ def integration(session: nox.Session, project: str) -> None:
         python = sessions.images()["API_REST_IMAGE"]
         environment |= {"HELM": sessions.helms(session), "PYTHON_IMAGE": python}
     session.chdir(sessions.folder(project))
-    chosen = [*sessions.tests_on_engine(project), *session.posargs]
-    sessions.pytest(session, "engine", *chosen, env=environment, name=project)
+    arguments = [*sessions.tests_on_engine(project), *session.posargs]
+    sessions.pytest(session, "engine", *arguments, env=environment, name=project)
 
 
 @nox.session(default=False)
 def e2e(session: nox.Session) -> None:
-    """Prove the platform on a cluster made for it: `nox -s e2e -- --keep -k drain` leaves it, and goes on with it."""
+    """Test the platform on a new cluster: `nox -s e2e -- --keep -k drain` keeps and reuses it."""
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
-    # Not the user's own: the cluster is of these tests alone.
+    # The cluster is only for these tests, so it stays out of the user's own kubeconfig.
     kubeconfig = str(sessions.own_file(session, "kubeconfig"))
     environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
     environment["GROOVY"] = sessions.program(session, "groovy")
-    # What a proof leaves behind after it failed would fail the others too, each after minutes of waiting.
+    # After a failure other tests would fail too, each after minutes of waiting.
     options = ["tests/e2e", "tests/integration", "--maxfail=3", "--verbosity=1", *session.posargs]
     sessions.pytest(session, "cluster", *options, env=environment)
 
 
 @nox.session(default=False)
 def chaos(session: nox.Session) -> None:
-    """Kill and freeze it all under 100,000 events: `nox -s chaos -- --events 3000 --kills 4`."""
+    """Kill and freeze services under 100,000 events: `nox -s chaos -- --events 3000 --kills 4`."""
     # The results are read later; pytest clears its default folder after three runs.
     results = f"--basetemp={HERE / '.delivery' / 'chaos'}"
     options = ("--events=100000", "--kills=40", "--rate=400", results)
-    _prove_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *options)
+    _test_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *options)
 
 
 @nox.session(default=False)
 def shutdown(session: nox.Session) -> None:
-    """Stop instances under load, 200 times: `nox -s shutdown -- --rounds 20`."""
-    _prove_ledger(session, ["test_shutdown.py"], "--rounds=200")
+    """Stop instances under load 200 times: `nox -s shutdown -- --rounds 20`."""
+    _test_ledger(session, ["test_shutdown.py"], "--rounds=200")
 
 
-def _prove_ledger(session: nox.Session, files: Sequence[str], *options: str) -> None:
-    """Run proofs of the ledger on this clone's own images; what the command line says overrides the options."""
+def _test_ledger(session: nox.Session, files: Sequence[str], *options: str) -> None:
+    """Run tests of the ledger on this clone's images; the command line overrides the options."""
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
-    proof = ["--verbosity=1", *(f"tests/ledger/{file}" for file in files), *options]
-    sessions.pytest(session, "chaos", *proof, *session.posargs, env=environment)
+    arguments = ["--verbosity=1", *(f"tests/ledger/{file}" for file in files), *options]
+    sessions.pytest(session, "chaos", *arguments, *session.posargs, env=environment)
 
 
 @nox.session(default=False, venv_backend="none")
 def slim(session: nox.Session) -> None:
-    """Lint and run the unit tests of the last commit in a container that has Python, venv and git, nothing else."""
+    """Lint and run unit tests of the last commit in a container with only Python, venv and git."""
     environment = sessions.engine_environment(session)
     bundle = environment.get("BUILD_CA", "")
-    session.run(
-        "docker",
-        "build",
-        "--quiet",
-        "--tag",
-        "delivery-slim",
-        "tests/slim",
-        external=True,
-        env=environment,
-    )
-    source = sessions.mounted(str(HERE), "/source")
-    trusted = [
-        *sessions.mounted(bundle, "/build-ca"),
-        "--env",
-        "PIP_CERT=/build-ca",
-        "--env",
-        "SSL_CERT_FILE=/build-ca",
-    ]
-    container = [
-        "docker",
-        "run",
-        "--rm",
-        *source,
-        *(trusted if bundle else []),
-        "delivery-slim",
-        *session.posargs,
-    ]
+    build = ["docker", "build", "--quiet", "--tag=delivery-slim", "tests/slim"]
+    session.run(*build, external=True, env=environment)
+    options = sessions.mounted(str(HERE), "/source")
+    if bundle:
+        options += sessions.mounted(bundle, "/build-ca")
+        options += ["--env=PIP_CERT=/build-ca", "--env=SSL_CERT_FILE=/build-ca"]
+    container = ["docker", "run", "--rm", *options, "delivery-slim", *session.posargs]
     session.run(*container, external=True, env=environment)
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure the apps beside twins, `nox -s bench -- --quick`; or what a build costs beside bake, `nox -s bench -- delivery`."""
+    """Compare apps with other stacks (`-- --quick`), or builds with bake (`-- delivery`)."""
     sessions.install(session, "bench")
     environment = {**sessions.engine_environment(session), **sessions.images()}
     environment["WRK"] = sessions.program(session, "wrk")
@@ -188,21 +168,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def collector(session: nox.Session) -> None:
-    """Show logs and traces on the real OpenTelemetry Collector, compiled here: needs Go 1.26, takes about three minutes."""
+    """Test logs and traces with the OpenTelemetry Collector: needs Go 1.26, takes 3 minutes."""
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
     environment["COLLECTOR"] = str(sessions.own_file(session, "collector"))
-    build = [
-        "-C",
-        "ops/monitoring/collector",
-        "-trimpath",
-        "-ldflags",
-        "-s -w",
-        "-o",
-        environment["COLLECTOR"],
-        ".",
-    ]
-    session.run("go", "build", *build, external=True, env={"CGO_ENABLED": "0"})
+    build = ["go", "build", "-C", "ops/monitoring/collector", "-trimpath", "-ldflags", "-s -w"]
+    build += ["-o", environment["COLLECTOR"], "."]
+    session.run(*build, external=True, env={"CGO_ENABLED": "0"})
     sessions.pytest(
         session, "engine", "-s", "ops/monitoring/tests", *session.posargs, env=environment
     )
@@ -210,7 +182,7 @@ def collector(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def locks(session: nox.Session) -> None:
-    """Write ops/locks/ anew from pyproject.toml; `nox -s locks -- --upgrade` takes the newest."""
+    """Write ops/locks/ from pyproject.toml; `nox -s locks -- --upgrade` with newest versions."""
     session.run("ops/locks/make", *session.posargs, external=True)
     for project in APPS:
         session.run(sessions.poetry(session), "--directory", project, "lock", external=True)

@@ -1,4 +1,4 @@
-"""What the sessions of noxfile.py share: which tests a part has, and what they need to run."""
+"""Helpers for noxfile.py: the tests of each part, and what they need."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ __all__ = [
 ]
 
 HERE = Path(__file__).parents[1]
-APPS = ("api-rest", "async-worker")  # each with a poetry.lock of its own
+APPS = ("api-rest", "async-worker")  # each with its own poetry.lock
 PROJECTS = ("delivery", "base-image", "platform-chart", *APPS)
-LEDGER = "ledger"  # both apps together, by tests of delivery's
-IMAGES = "images"  # images and how they are published; apart, so that they run beside delivery's other tests
-# What `nox -t PART` runs, as the pipeline does beside the others: the tests of a subproject, or delivery/
-# with all that needs an engine, since an agent has one engine.
+LEDGER = "ledger"  # tests in tests/ledger with both apps
+IMAGES = "images"  # tests of images and publishing, which run beside delivery's other tests
+# The tags for `nox -t PART`: a subproject's tests; or delivery/ with all tests on an engine, since
+# an agent of the CI server has one engine.
 WHOLE = "delivery-platform"
 PARTS = {"delivery": WHOLE, **dict.fromkeys(APPS, "apps")}
-# What `nox` runs, three at once: the first two wait for containers for minutes, and what computes runs meanwhile.
+# The sessions of `nox`, three at once. The first two wait for containers: others compute meanwhile.
 CHECKS = (
     "integration(project='delivery')",
     f"integration(project='{IMAGES}')",
@@ -71,32 +71,32 @@ _ON_ENGINE = {
     LEDGER: ["tests/ledger"],
     IMAGES: _OF_IMAGES,
 }
-# What needs a cluster is for `nox -s e2e`, what kills the platform for minutes for `-s chaos` and `-s shutdown`.
-# Pytest refuses a mark that a project does not know.
+# Tests on a cluster run in `-s e2e`, tests that kill the platform in `-s chaos` and `-s shutdown`.
+# Pytest refuses an unknown mark, so other projects have no entry.
 _WITHOUT = {
     **dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"),
     LEDGER: " and not chaos",
 }
-_INTERRUPT_SECONDS = 120  # to end in order; nox gives 0.3
+_INTERRUPT_SECONDS = 120  # to clean up; nox gives 0.3
 
 
 def folder(project: str) -> str:
-    """Where a project's tests are run."""
+    """The folder in which a project's tests run."""
     return "." if project in {"delivery", LEDGER, IMAGES} else project
 
 
 def tests_on_engine(project: str) -> list[str]:
-    """Which tests of a project need an engine, where not all of its folder is looked through."""
+    """Pytest's arguments for the tests on an engine, if they are not all of the folder."""
     return _ON_ENGINE.get(project, [])
 
 
 def install(session: nox.Session, lock: str) -> None:
-    """Install a lock of ops/locks/, every file checked against its hash."""
+    """Install a lock of ops/locks/ with checked hashes."""
     session.install("--quiet", "--require-hashes", "--requirement", f"ops/locks/{lock}.txt")
 
 
 def install_for(session: nox.Session, project: str) -> None:
-    """Install what a project's tests need; for an app what its poetry.lock names, its development group too."""
+    """Install the packages of a project's tests; an app's from its poetry.lock."""
     if project not in APPS:
         install(session, "tests")
         return
@@ -109,97 +109,86 @@ def install_for(session: nox.Session, project: str) -> None:
 
 
 def poetry(session: nox.Session) -> str:
-    """Poetry in an environment of its own: what it needs is not what the apps need."""
+    """The path of Poetry, which has its own environment."""
     home = HERE / ".nox" / "poetry"
-    made = home / "made-from"
+    installed = home / "made-from"
     lock = (HERE / "ops" / "locks" / "poetry.txt").read_text(encoding="utf-8")
-    # The pipeline runs sessions that need it side by side.
+    # The pipeline runs sessions in parallel.
     (HERE / ".nox").mkdir(exist_ok=True)
     with FileLock(HERE / ".nox" / "poetry.lock"):
-        if not made.exists() or made.read_text(encoding="utf-8") != lock:
+        if not installed.exists() or installed.read_text(encoding="utf-8") != lock:
             session.run("uv", "venv", "--quiet", "--clear", str(home), external=True)
             options = ["uv", "pip", "install", "--quiet", "--python", str(home), "--require-hashes"]
             session.run(*options, "--requirement", "ops/locks/poetry.txt", external=True)
-            made.write_text(lock, encoding="utf-8")
+            installed.write_text(lock, encoding="utf-8")
     return str(home / "bin" / "poetry")
 
 
 def pytest(
     session: nox.Session, marks: str, *arguments: str, env: Mapping[str, str], name: str = ""
 ) -> None:
-    """Run the tests of these marks; interrupted, pytest gets the time to remove what its tests have started.
+    """Run the tests with these marks and write a JUnit report for the CI server.
 
-    How many of how many stands at the end of each line, a failure shows at once, and a report in JUnit's
-    form is written for a CI server. name is a project's, where a session has several.
+    An interrupted pytest gets time to clean up. name: the project, in a session for several.
     """
-    report = (
-        HERE
-        / ".delivery"
-        / "reports"
-        / f"{'-'.join(filter(None, (session.name.partition('(')[0], name)))}.xml"
-    )
-    options = [
-        "-m",
-        f"{marks}{_WITHOUT.get(name, '')}",
-        "-o",
-        "console_output_style=count",
-        "--instafail",
-    ]
+    parts = (session.name.partition("(")[0], name)
+    report = HERE / ".delivery" / "reports" / f"{'-'.join(filter(None, parts))}.xml"
+    options = ["-m", f"{marks}{_WITHOUT.get(name, '')}", "--instafail"]
+    options += ["-o", "console_output_style=count"]  # for tests.lanes
     command = ["pytest", *options, f"--junit-xml={report}", *arguments]
     session.run(*command, env=dict(env), interrupt_timeout=_INTERRUPT_SECONDS)
 
 
 def own_file(session: nox.Session, name: str) -> Path:
-    """A file of this session's own. Not by create_tmp(), which also moves TMPDIR there: a socket's path is short."""
+    """A path in this session's folder. create_tmp() would set a TMPDIR too long for sockets."""
     return Path(session.virtualenv.location).resolve() / name
 
 
 def program(session: nox.Session, name: str) -> str:
-    """Where a program is that tests drive; installed first where it is missing and can be."""
+    """The path of a helper program, which is installed if it is missing."""
     return str(_answer(session, "ci.program", name)["path"])
 
 
 def helms(session: nox.Session) -> str:
-    """Both helms that the chart is for, separated as PATH is; one that this machine cannot have is left out, and said."""
-    found = []
+    """The paths of Helm 3 and 4, separated like PATH, without one that cannot be installed."""
+    paths = []
     for name in ("helm", "helm3"):
         try:
-            found.append(program(session, name))
+            paths.append(program(session, name))
         except nox.command.CommandFailed:
-            session.warn(f"the chart is not tested with {name}: see above how to have it")
-    return os.pathsep.join(found)
+            session.warn(f"the chart is not tested with {name}: see above")
+    return os.pathsep.join(paths)
 
 
 def engine_environment(session: nox.Session) -> dict[str, str]:
-    """The variables that lead the docker command line to the engine that the tasks use, and builds to this machine's CAs.
+    """Variables for docker and for builds: the engine's address and the CA bundle.
 
-    Images are had first, so that what is tested is what is run.
+    Builds the images first, so that tests use the current ones.
     """
     session.run("inv", "images.ensure", external=True)
     return dict(_answer(session, "engine.env"))
 
 
 def _answer(session: nox.Session, *task: str) -> dict[str, Any]:
-    """What a task answers with --json."""
-    return dict(
-        json.loads(
-            str(session.run("inv", *task, "--json", external=True, silent=True, stderr=None))
-        )
-    )
+    """The output of a task with --json."""
+    argv = ["inv", *task, "--json"]
+    return dict(json.loads(str(session.run(*argv, external=True, silent=True, stderr=None))))
 
 
 def images() -> dict[str, str]:
-    """The images that `inv images.ensure` made, by digest, each in the variable that compose reads."""
+    """The images of `inv images.ensure` by digest, each under its variable for compose."""
     release = json.loads((HERE / ".delivery" / "release.json").read_text(encoding="utf-8"))
     return {
-        f"{name.removesuffix('-image').upper().replace('-', '_')}_IMAGE": f"{image['repository']}@{image['digest']}"
+        f"{name.removesuffix('-image').upper().replace('-', '_')}_IMAGE": "@".join(
+            (image["repository"], image["digest"])
+        )
         for name, image in release["images"].items()
     }
 
 
 @contextlib.contextmanager
 def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Kafka and the database from docker-compose.yaml, beside a user's own; where they are, as the apps are told."""
+    """Kafka and a database at free ports; the variables that lead the apps to them."""
     kafka, database = _free_port(), _free_port()
     name = f"delivery-nox-{kafka}"
     ports = {"COMPOSE_PROJECT_NAME": name, "KAFKA_PORT": str(kafka), "DATABASE_PORT": str(database)}
@@ -223,23 +212,21 @@ def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterat
 
 
 def _free_port() -> int:
-    """A port that nobody listens on, and that no connection and no container is given by chance before it is used."""
+    """A free port, below those that the kernel and the engine assign to others."""
     while True:
-        port = 20_000 + secrets.randbelow(
-            12_000
-        )  # below those that the kernel and the engine choose themselves
+        port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
 
 
 def mounted(path: str, at: str) -> list[str]:
-    """The option that shows a container a file or folder of this machine; commas in the path are escaped as CSV has it."""
+    """The option that mounts a path in a container; its quotes allow commas in the path."""
     return ["--mount", f'type=bind,"source={path}",target={at},readonly']
 
 
 def tracked(*patterns: str) -> list[str]:
-    """The files that git knows, or would add, by pathspec."""
+    """The files that git tracks or would add, by pathspec."""
     globs = [f":(glob)**/{pattern}" for pattern in patterns]
     argv = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *globs]
     listed = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, check=True).stdout
@@ -247,7 +234,7 @@ def tracked(*patterns: str) -> list[str]:
 
 
 def shell_scripts() -> list[str]:
-    """Every shell script, known by its first line."""
+    """All shell scripts, by their first line."""
     return [
         path
         for path in tracked("*")
