@@ -1,4 +1,4 @@
-"""What is unreleased becomes a version's section, once, and nothing of a changelog is lost."""
+"""A release turns Unreleased into its section once, and no line of a changelog is lost."""
 
 import pytest
 from hypothesis import given
@@ -20,31 +20,33 @@ def text(unreleased: str = "") -> str:
 
 
 def make(before: str, version: str = "1.1.0", day: str = "2026-02-01", **more: object) -> str:
-    told: dict[str, object] = {"default_entries": {}, "dependency_lines": {}, **more}
-    return add_release(before, NewSection(version=version, day=day, **told))  # type: ignore[arg-type]
+    fields: dict[str, object] = {"default_entries": {}, "dependency_lines": {}, **more}
+    new = NewSection(version=version, day=day, **fields)  # type: ignore[arg-type]
+    return add_release(before, new)
 
 
 def commit(message: str) -> Commit:
     return Commit("0" * 40, message, ())
 
 
-def test_what_is_unreleased_gets_the_version_and_the_day_under_an_empty_unreleased() -> None:
+def test_unreleased_entries_become_a_section_under_an_empty_unreleased() -> None:
     assert make(text("### Added\n\n- A page.\n\n")) == (
-        f"{HEAD}\n## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n### Added\n\n- A page.\n\n{OLD}\n{LINKS}"
+        f"{HEAD}\n## [Unreleased]\n\n## [1.1.0] - 2026-02-01\n\n"
+        f"### Added\n\n- A page.\n\n{OLD}\n{LINKS}"
     )
 
 
-def test_what_is_unreleased_counts_and_not_the_commits() -> None:
+def test_unreleased_entries_are_used_instead_of_commits() -> None:
     after = make(text("### Added\n\n- A page.\n\n"), default_entries={"Fixed": ["A bug."]})
     assert section(after, "1.1.0") == "### Added\n\n- A page."
 
 
-def test_commits_tell_where_nothing_is_written() -> None:
+def test_commits_are_used_if_nothing_is_unreleased() -> None:
     after = make(text(), default_entries={"Added": ["A page.", "A form."], "Fixed": ["A bug."]})
     assert section(after, "1.1.0") == "### Added\n\n- A page.\n- A form.\n\n### Fixed\n\n- A bug."
 
 
-def test_what_it_is_built_on_is_always_said() -> None:
+def test_a_line_on_the_base_is_always_added() -> None:
     after = make(
         text("### Changed\n\n- A page.\n\n"),
         dependency_lines={"Built on base": "Built on base 1.3.0."},
@@ -52,7 +54,7 @@ def test_what_it_is_built_on_is_always_said() -> None:
     assert section(after, "1.1.0") == "### Changed\n\n- A page.\n- Built on base 1.3.0."
 
 
-def test_a_newer_base_takes_the_place_of_the_one_that_was_said() -> None:
+def test_a_line_on_a_newer_base_replaces_the_older_one() -> None:
     first = make(
         text("### Changed\n\n- Built on base is what it is.\n\n"),
         dependency_lines={"Built on base": "Built on base 1.3.0."},
@@ -64,7 +66,7 @@ def test_a_newer_base_takes_the_place_of_the_one_that_was_said() -> None:
     )
 
 
-def test_a_second_time_nothing_changes_not_even_the_day() -> None:
+def test_a_second_run_changes_nothing() -> None:
     standing = {"Built on base": "Built on base 1.3.0."}
     first = make(text("### Fixed\n\n- A bug.\n\n"), dependency_lines=standing)
     assert (
@@ -73,7 +75,7 @@ def test_a_second_time_nothing_changes_not_even_the_day() -> None:
     )
 
 
-def test_what_comes_after_it_was_prepared_joins_its_section_with_the_new_day() -> None:
+def test_later_entries_join_a_prepared_section() -> None:
     first = make(text("### Fixed\n\n- A bug.\n\n"))
     later = first.replace(
         "## [Unreleased]\n",
@@ -86,7 +88,7 @@ def test_what_comes_after_it_was_prepared_joins_its_section_with_the_new_day() -
     )
 
 
-def test_a_version_that_was_prepared_and_never_released_becomes_the_higher_one() -> None:
+def test_a_prepared_version_that_was_never_released_is_superseded() -> None:
     first = make(text("### Fixed\n\n- A bug.\n\n"), "1.0.1")
     later = first.replace("## [Unreleased]\n", "## [Unreleased]\n\n### Added\n\n- A page.\n")
     after = make(later, superseded=["1.0.1"])
@@ -94,7 +96,7 @@ def test_a_version_that_was_prepared_and_never_released_becomes_the_higher_one()
     assert section(after, "1.1.0") == "### Added\n\n- A page.\n\n### Fixed\n\n- A bug."
 
 
-def test_a_heading_inside_of_an_example_is_none() -> None:
+def test_a_heading_in_a_code_block_is_ignored() -> None:
     example = "### Added\n\n- A form:\n\n```\n## [0.0.1]\n### Fixed\n```\n\n"
     assert sections(text(example)) == ["Unreleased", "1.0.0"]
     assert section(make(text(example)), "1.1.0") == example.strip()
@@ -105,17 +107,17 @@ def test_a_changelog_without_unreleased_gets_one() -> None:
     assert sections(after) == ["Unreleased", "1.1.0", "1.0.0"]
 
 
-def test_sentences_before_the_first_group_stay_there() -> None:
+def test_sentences_before_the_first_group_are_kept() -> None:
     after = make(text("Thanks to all.\n\n### Added\n\n- A page.\n\n"))
     assert section(after, "1.1.0") == "Thanks to all.\n\n### Added\n\n- A page."
 
 
-def test_the_line_ends_stay_as_they_are() -> None:
+def test_the_line_ends_are_kept() -> None:
     after = make(text("### Added\n\n- A page.\n\n").replace("\n", "\r\n"))
     assert after == make(text("### Added\n\n- A page.\n\n")).replace("\n", "\r\n")
 
 
-def test_a_version_that_is_not_there_has_no_section() -> None:
+def test_an_unknown_version_has_no_section() -> None:
     assert section(text(), "9.9.9") is None
 
 
@@ -145,13 +147,13 @@ def test_a_version_that_is_not_there_has_no_section() -> None:
         ("feat: batch_size", "Added", "batch_size."),
     ],
 )
-def test_a_commit_says_what_it_is(message: str, group: str, line: str) -> None:
+def test_a_commit_becomes_an_entry(message: str, group: str, line: str) -> None:
     assert entries([commit(message)], scopes=("api-rest", "async-worker")) == {group: [line]}
 
 
-def test_commits_are_told_once_the_oldest_first_without_the_releases_own() -> None:
-    told = ["fix: c", "chore(release): apps 1.0.1", "feat: b", "fix: c", "feat: a"]
-    assert entries([commit(message) for message in told]) == {
+def test_entries_are_unique_and_oldest_first_without_release_commits() -> None:
+    messages = ["fix: c", "chore(release): apps 1.0.1", "feat: b", "fix: c", "feat: a"]
+    assert entries([commit(message) for message in messages]) == {
         "Added": ["A.", "B."],
         "Fixed": ["C."],
     }
@@ -172,12 +174,12 @@ def test_no_line_is_lost_and_a_second_run_changes_nothing(
     )
     after = make(before, default_entries={"Added": ["Something."]})
 
-    def counted(said: str) -> list[str]:
-        return sorted(line for line in said.splitlines() if line and not line.startswith("##"))
+    def entry_lines(text: str) -> list[str]:
+        return sorted(line for line in text.splitlines() if line and not line.startswith("##"))
 
-    wanted = counted(before)
+    expected = entry_lines(before)
     if not any(line and not line.startswith("###") for line in unreleased):
-        wanted = sorted([*wanted, "- Something."])
-    assert counted(after) == wanted
+        expected = sorted([*expected, "- Something."])
+    assert entry_lines(after) == expected
     assert make(after, day="2026-03-03", default_entries={"Added": ["Something."]}) == after
     assert changelog.sections(after) == ["Unreleased", "1.1.0", "1.0.0"]

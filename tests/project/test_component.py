@@ -1,4 +1,4 @@
-"""A component is added to the project's own files, which then declare it and nothing else anew."""
+"""A component is added to delivery.toml and to the chart's values, and nothing else changes."""
 
 import re
 import tomllib
@@ -30,7 +30,7 @@ def test_the_declaration_gets_its_image_in_its_subproject() -> None:
     assert after == before
 
 
-def test_nothing_else_of_the_declaration_is_touched() -> None:
+def test_nothing_else_of_the_declaration_changes() -> None:
     lines = '[images.greeter]\ncontext = "greeter"\nbase = "base-image"\n\n'
     added = add_to_declaration(DECLARED, GREETER, "base-image")
     assert added.replace(lines, "", 1).replace(', "greeter"]', "]", 1) == DECLARED
@@ -47,12 +47,12 @@ def test_the_values_get_a_component_with_its_port() -> None:
     assert after == before
 
 
-def test_one_that_listens_on_nothing_has_an_image_alone() -> None:
+def test_a_component_without_a_port_has_only_an_image() -> None:
     quiet = add_to_values(VALUES, replace(GREETER, port=0), IMAGE)
     assert list(yaml_strict.load(quiet)["components"]["greeter"]) == ["image"]
 
 
-def test_one_that_is_there_already_is_refused() -> None:
+def test_an_existing_component_is_refused() -> None:
     again = replace(GREETER, name="api-rest")
     with pytest.raises(
         DeclarationError, match="api-rest to the chart's values: they have a component of that name"
@@ -61,7 +61,7 @@ def test_one_that_is_there_already_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ('[images.app]\ncontext = "app"\n', "no table \\[subprojects.apps\\]"),
         ('[subprojects.apps]\nfolders = ["app"]\n', "no table \\[images"),
@@ -71,8 +71,8 @@ def test_one_that_is_there_already_is_refused() -> None:
         ),
     ],
 )
-def test_where_there_is_no_place_for_it_the_error_says_what_to_write(text: str, said: str) -> None:
-    with pytest.raises(DeclarationError, match=said):
+def test_a_declaration_without_a_place_for_it_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(DeclarationError, match=problem):
         add_to_declaration(text, GREETER, "base-image")
 
 
@@ -86,12 +86,12 @@ WRITTEN = ["delivery.toml", "platform-chart/values.yaml", "greeter/VERSION"]
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with the project's own files, and a new component's."""
+    """A folder with the project's files, and those of a new component."""
     declared = files.load_declaration()
-    places = [one.recipe for one in declared.upstream.values()]
-    places += [folder for one in declared.subprojects.values() for folder in one.folders]
-    for place in (*places, "greeter"):
-        (tmp_path / place).mkdir(parents=True)
+    folders = [upstream.recipe for upstream in declared.upstream.values()]
+    folders += [path for subproject in declared.subprojects.values() for path in subproject.folders]
+    for folder in (*folders, "greeter"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "api-rest" / "VERSION").write_text("0.3.0\n")
     (tmp_path / "greeter" / "Dockerfile").write_text("FROM base-image\n")
     for file in ("delivery.toml", "platform-chart/values.yaml"):
@@ -105,7 +105,7 @@ def add(clone: Path, **more: object) -> list[str]:
     return component.add(files.load_declaration(clone), new, clone)
 
 
-def test_what_is_written_declares_it(clone: Path) -> None:
+def test_the_written_files_declare_it(clone: Path) -> None:
     assert add(clone) == WRITTEN
     declared = files.load_declaration(clone)
     assert "greeter" in declared.components()
@@ -114,14 +114,14 @@ def test_what_is_written_declares_it(clone: Path) -> None:
     assert image_tag((clone / "platform-chart" / "values.yaml").read_text(), "greeter") == "0.3.0"
 
 
-def test_a_version_of_its_own_stays(clone: Path) -> None:
+def test_an_existing_version_file_is_kept(clone: Path) -> None:
     (clone / "greeter" / "VERSION").write_text("2.0.0\n")
     assert add(clone) == WRITTEN[:2]
     assert files.read_version(clone / "greeter") == "2.0.0"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "problem"),
     [
         ({"name": "api-rest"}, "has an image of that name"),
         ({"folder": "nowhere"}, "there is no nowhere/Dockerfile"),
@@ -130,14 +130,14 @@ def test_a_version_of_its_own_stays(clone: Path) -> None:
         ({"name": "Greeter"}, "1 mistake"),
     ],
 )
-def test_what_is_wrong_changes_nothing(clone: Path, change: dict[str, object], said: str) -> None:
+def test_a_mistake_changes_no_file(clone: Path, change: dict[str, object], problem: str) -> None:
     before = {file: file.read_text() for file in clone.rglob("*") if file.is_file()}
-    with pytest.raises(DeclarationError, match=said):
+    with pytest.raises(DeclarationError, match=problem):
         add(clone, **change)
     assert {file: file.read_text() for file in clone.rglob("*") if file.is_file()} == before
 
 
-def test_without_an_image_to_stand_beside_it_says_what_to_write(clone: Path) -> None:
+def test_a_declaration_without_images_is_refused(clone: Path) -> None:
     declared = clone / "delivery.toml"
     without = re.sub(r"^\[images\.[^\[]*", "", declared.read_text(), flags=re.MULTILINE)
     declared.write_text(f"{without}\n[images]\n")

@@ -1,4 +1,4 @@
-"""A key sees what a build sees: no more, no less."""
+"""A content key covers the files that a build or a package contains, and no others."""
 
 import errno
 import hashlib
@@ -35,11 +35,11 @@ def paths(folder: Path) -> list[str]:
     return [file.path for file in files.context_files(folder)]
 
 
-def test_lists_what_a_build_sees(context: Path) -> None:
+def test_the_dockerignore_is_applied(context: Path) -> None:
     assert paths(context) == [".dockerignore", "Dockerfile", "keep.md", "src/app.py"]
 
 
-def test_neither_time_nor_umask_nor_place_changes_a_file(
+def test_time_umask_and_folder_change_nothing(
     context: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("elsewhere")
@@ -51,21 +51,21 @@ def test_neither_time_nor_umask_nor_place_changes_a_file(
     assert files.context_files(other) == files.context_files(context)
 
 
-def test_a_program_is_not_the_same_as_a_text(context: Path) -> None:
+def test_an_executable_file_differs(context: Path) -> None:
     before = files.context_files(context)
     (context / "src" / "app.py").chmod(0o755)
     assert files.context_files(context) != before
 
 
-def test_a_link_counts_by_where_it_leads(context: Path) -> None:
+def test_a_link_counts_by_its_target(context: Path) -> None:
     (context / "link").symlink_to("nowhere")
     (link,) = [file for file in files.context_files(context) if file.path == "link"]
     assert link.mode == "link"
     assert link.digest == hashlib.sha256(b"nowhere").hexdigest()  # Docker keeps it as a link
 
 
-def test_a_file_that_cannot_be_read_is_an_error(context: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listening:  # what even root cannot read
+def test_an_unreadable_file_is_an_error(context: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:  # even root cannot read it
         listening.bind(str(context / "socket"))
         with pytest.raises(DeclarationError, match="cannot read socket: No such device or address"):
             files.context_files(context)
@@ -84,7 +84,7 @@ def chart(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
+def test_a_charts_files_are_the_packaged_bytes(chart: Path) -> None:
     before = files.chart_files(chart)
     packed = chart_package.package(chart, before, {}, epoch=0)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
@@ -94,7 +94,7 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
         }
     assert {file.path: file.digest for file in before} == digests
     assert {"templates/b.yaml", "more/a.yaml", "more/b.yaml"} <= digests.keys()
-    # What a link is called changes nothing, and what it leads to everything.
+    # Only the bytes that a link leads to count.
     (chart / "templates" / "b.yaml").unlink()
     (chart / "templates" / "b.yaml").write_text("kind: A\n")
     (chart / "templates" / "a.yaml").chmod(0o755)
@@ -108,7 +108,7 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("leads", "why"),
+    ("target", "problem"),
     [
         ("../secret", "it links out of the folder"),
         ("nowhere", "No such file or directory"),
@@ -117,20 +117,21 @@ def test_a_charts_key_covers_the_bytes_that_are_packaged(chart: Path) -> None:
         ("../files", "it is no regular file"),
     ],
 )
-def test_a_link_that_a_chart_cannot_have_is_an_error_unless_it_is_ignored(
-    chart: Path, leads: str, why: str
+def test_a_broken_link_in_a_chart_is_an_error_unless_it_is_ignored(
+    chart: Path, target: str, problem: str
 ) -> None:
     (chart.parent / "secret").write_text("secret")
-    (chart / "files" / "link").symlink_to(leads.replace("../secret", "../../secret"))
+    (chart / "files" / "link").symlink_to(target.replace("../secret", "../../secret"))
     with pytest.raises(
-        DeclarationError, match=f"cannot compute the key of chart: cannot read files/link: {why}"
+        DeclarationError,
+        match=f"cannot compute the key of chart: cannot read files/link: {problem}",
     ):
         files.chart_files(chart)
     (chart / ".helmignore").write_text("/files/link\n")
     assert "files/link" not in {file.path for file in files.chart_files(chart)}
 
 
-def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> None:
+def test_a_link_to_a_folder_outside_of_the_chart_is_an_error(chart: Path) -> None:
     (chart.parent / "elsewhere").mkdir()
     (chart.parent / "elsewhere" / "file").touch()
     (chart / "files" / "link").symlink_to(chart.parent / "elsewhere")
@@ -140,17 +141,15 @@ def test_a_folder_that_leads_out_of_the_chart_is_an_error_too(chart: Path) -> No
         files.chart_files(chart)
 
 
-def test_a_folder_that_cannot_be_read_is_an_error(
-    chart: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_is_an_error(chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = os.scandir
 
-    def refuse(path: Path) -> Any:  # noqa: ANN401  # os' own
+    def refuse(path: Path) -> Any:  # noqa: ANN401 - as os.scandir
         if Path(path) == chart / "templates":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # root may read every folder
+    monkeypatch.setattr(os, "scandir", refuse)  # root can read every folder
     with pytest.raises(
         DeclarationError, match="of chart: cannot read templates: Permission denied"
     ):
@@ -159,26 +158,24 @@ def test_a_folder_that_cannot_be_read_is_an_error(
     assert [file.path for file in files.chart_files(chart)] == [".helmignore", "Chart.yaml"]
 
 
-def test_a_folder_that_is_ignored_is_not_gone_into(chart: Path) -> None:
+def test_an_ignored_folder_is_skipped(chart: Path) -> None:
     (chart / ".venv").mkdir()
     (chart / ".venv" / "link").symlink_to("nowhere")
     assert not [file for file in files.chart_files(chart) if file.path.startswith(".venv")]
 
 
-def test_a_folder_without_a_declaration_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_declaration_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="No such file"):
         files.load_declaration(tmp_path)
 
 
-def test_the_environment_names_another_registry(
-    sample: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_overrides_the_registry(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sample / "delivery.toml").write_text(DECLARATION)
     monkeypatch.setenv("DELIVERY_REGISTRY", "docker.io/acme")
     assert files.load_declaration(sample).registry.address == "docker.io/acme"
 
 
-def test_an_address_that_is_none_is_an_error(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_address_is_an_error(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sample / "delivery.toml").write_text(DECLARATION)
     monkeypatch.setenv("DELIVERY_REGISTRY", "http://docker.io")
     with pytest.raises(
@@ -187,23 +184,23 @@ def test_an_address_that_is_none_is_an_error(sample: Path, monkeypatch: pytest.M
         files.load_declaration(sample)
 
 
-def test_reads_the_version_of_a_subproject(tmp_path: Path) -> None:
+def test_a_version_is_read_from_either_file(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     assert files.read_version(tmp_path) == "1.2.3"
     (tmp_path / "VERSION").write_text("2.0.0\n")
     assert files.read_version(tmp_path) == "2.0.0"
 
 
-def test_a_subproject_without_a_version_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_version_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="neither VERSION nor"):
         files.read_version(tmp_path)
 
 
-def test_the_projects_own_declaration_is_good() -> None:
+def test_the_declaration_of_this_repository_is_valid() -> None:
     assert files.load_declaration().images_in_order() == ["base-image", "api-rest", "async-worker"]
 
 
-def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     file = tmp_path / "release.json"
     files.write_atomically(file, "old")
     with file.open(encoding="utf-8") as reader:
@@ -217,7 +214,7 @@ def test_a_file_is_replaced_whole_so_that_a_reader_never_finds_half_of_it(tmp_pa
     ("declared", "expected"),
     [("localhost:5001", "localhost:5002"), ("docker.io/acme", "docker.io/acme")],
 )
-def test_a_registry_that_was_moved_here_stays_moved(
+def test_a_saved_local_registry_overrides_a_declared_local_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
 ) -> None:
     for folder in (

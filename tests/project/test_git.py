@@ -11,6 +11,35 @@ from delivery.project.facts import Commit
 from tests import repositories
 from tests.repositories import Repository
 
+SETTINGS = """\
+[log]
+showSignature = true
+showRoot = false
+decorate = full
+[color]
+ui = always
+status = always
+[diff]
+noprefix = true
+renames = copies
+relative = true
+external = false
+orderFile = /nowhere
+[core]
+quotePath = false
+commentChar = %
+pager = false
+fsmonitor = true
+[format]
+pretty = oneline
+[i18n]
+logOutputEncoding = ISO-8859-1
+[status]
+short = false
+branch = true
+relativePaths = true
+"""
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
@@ -29,25 +58,19 @@ def read(root: Path) -> list[Commit]:
     return list(git.commits(clone, history, history).values())
 
 
-def test_names_what_is_changed_what_is_new_and_what_is_gone(repository: Repository) -> None:
-    repository.commit("first", "kept", "changed", "gone", "moved")
+def test_changes_are_changed_new_and_removed_files(repository: Repository) -> None:
+    repository.commit("first", "kept", "changed", "removed", "moved")
     assert git.changes(repository.root) == []
     repository.write("changed", "2")
     repository.write("new/a file", "1")
     repository.write('new/ü\n"', "1")
-    (repository.root / "gone").unlink()
-    repository.git("mv", "moved", "there")
-    assert sorted(git.changes(repository.root)) == [
-        "changed",
-        "gone",
-        "moved",
-        "new/a file",
-        'new/ü\n"',
-        "there",
-    ]
+    (repository.root / "removed").unlink()
+    repository.git("mv", "moved", "new/place")
+    expected = {"changed", "removed", "moved", "new/place", "new/a file", 'new/ü\n"'}
+    assert set(git.changes(repository.root)) == expected
 
 
-def test_what_is_checked_out(repository: Repository) -> None:
+def test_the_commit_and_branch_that_are_checked_out(repository: Repository) -> None:
     sha = repository.commit("first", "a")
     clone = git.load_clone(repository.root)
     assert (clone.commit, clone.branch, clone.prefix, clone.shallow_boundary) == (
@@ -63,7 +86,7 @@ def test_what_is_checked_out(repository: Repository) -> None:
     )
 
 
-def test_tags_are_the_commits_that_they_stand_for(repository: Repository) -> None:
+def test_tags_have_their_commits(repository: Repository) -> None:
     sha = repository.commit("first", "a")
     repository.tag("annotated")
     repository.git("tag", "light")
@@ -74,7 +97,7 @@ def test_tags_are_the_commits_that_they_stand_for(repository: Repository) -> Non
     assert clone.branches == {"main": sha}
 
 
-def test_commits_are_read_with_their_messages_and_paths(repository: Repository) -> None:
+def test_commits_have_their_messages_and_paths(repository: Repository) -> None:
     first = repository.commit("feat: a\n\nbody\n\nBREAKING CHANGE: b", "a", "d/b c")
     second = repository.commit("", "a")
     third = repository.commit("empty")
@@ -85,13 +108,13 @@ def test_commits_are_read_with_their_messages_and_paths(repository: Repository) 
     ]
 
 
-def test_odd_names_are_read_as_they_are(repository: Repository) -> None:
+def test_paths_may_have_any_characters(repository: Repository) -> None:
     names = ["ü", 'a"b', "a\\b", "a\nb", "\n\nx", "a\tb", " a ", "-", "a\rb"]
     repository.commit("first", *names)
     assert sorted(read(repository.root)[0].paths) == sorted(names)
 
 
-def test_bytes_and_messages_of_other_encodings_hide_nothing(repository: Repository) -> None:
+def test_paths_and_messages_may_have_other_encodings(repository: Repository) -> None:
     (repository.root / os.fsdecode(b"caf\xe9")).write_text("x")
     repository.git("add", "--all")
     repository.git("commit", "--quiet", "--file=-", text=b"feat: caf\xe9\n")
@@ -113,18 +136,18 @@ def test_a_renamed_file_counts_under_both_names(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_main", "own", "changed", "merged_paths"),
+    ("on_main", "own", "paths", "merged_paths"),
     [
         (["c"], [], (), ["b", "c"]),
-        ([], [], (), ["b"]),  # it is one of its sides
+        ([], [], (), ["b"]),  # equal to one of its parents
         (["c"], ["evil"], ("evil",), ["b", "c", "evil"]),
     ],
 )
-def test_a_merge_has_changed_what_it_changes_itself_and_brought_both_sides(
+def test_a_merge_has_its_own_changes_and_those_of_both_sides(
     repository: Repository,
     on_main: list[str],
     own: list[str],
-    changed: tuple[str, ...],
+    paths: tuple[str, ...],
     merged_paths: list[str],
 ) -> None:
     repository.commit("first", "a")
@@ -136,10 +159,10 @@ def test_a_merge_has_changed_what_it_changes_itself_and_brought_both_sides(
     repository.git("merge", "--quiet", "--no-commit", "--no-ff", "side")
     sha = repository.commit("merged", *own)
     merge = next(one for one in read(repository.root) if one.sha == sha)
-    assert (merge.paths, sorted(merge.merged_paths)) == (changed, merged_paths)
+    assert (merge.paths, sorted(merge.merged_paths)) == (paths, merged_paths)
 
 
-def test_a_user_s_settings_change_nothing(
+def test_the_users_settings_change_nothing(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.commit("feat: ü", "ü", "d/x")
@@ -147,12 +170,7 @@ def test_a_user_s_settings_change_nothing(
     repository.commit("fix: x\n\n# kept")
     plain = read(repository.root), git.load_clone(repository.root), git.changes(repository.root)
     settings = tmp_path / "config"
-    settings.write_text(
-        "[log]\nshowSignature = true\nshowRoot = false\ndecorate = full\n[color]\nui = always\nstatus = always\n"
-        "[diff]\nnoprefix = true\nrenames = copies\nrelative = true\nexternal = false\norderFile = /nowhere\n"
-        "[core]\nquotePath = false\ncommentChar = %\npager = false\nfsmonitor = true\n[format]\npretty = oneline\n"
-        "[i18n]\nlogOutputEncoding = ISO-8859-1\n[status]\nshort = false\nbranch = true\nrelativePaths = true\n"
-    )
+    settings.write_text(SETTINGS)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
     assert (
         read(repository.root),
@@ -174,7 +192,7 @@ def test_replacements_and_grafts_change_nothing(repository: Repository) -> None:
     assert read(repository.root) == before
 
 
-def test_a_project_in_a_folder_of_a_clone_sees_its_own_paths(repository: Repository) -> None:
+def test_a_project_in_a_folder_of_a_clone_has_only_its_own_paths(repository: Repository) -> None:
     repository.commit("first", "sample/a", "other")
     sha = repository.commit("second", "other")
     clone = git.load_clone(repository.root / "sample")
@@ -187,7 +205,7 @@ def test_a_project_in_a_folder_of_a_clone_sees_its_own_paths(repository: Reposit
     assert git.text_at(clone, first, "a") != git.text_at(clone, "HEAD", "a") == "three\n"
 
 
-def test_looking_writes_nothing(repository: Repository) -> None:
+def test_reading_writes_nothing(repository: Repository) -> None:
     repository.commit("first", "a")
     index = repository.root / ".git" / "index"
     before = index.read_bytes()
@@ -196,7 +214,7 @@ def test_looking_writes_nothing(repository: Repository) -> None:
     assert index.read_bytes() == before
 
 
-def test_a_shallow_clone_says_where_its_history_ends(
+def test_a_shallow_clone_has_a_boundary_until_it_is_deepened(
     repository: Repository, tmp_path: Path
 ) -> None:
     for number in range(3):
@@ -222,7 +240,7 @@ def test_a_shallow_clone_says_where_its_history_ends(
         ("git fails", "", "config"),
     ],
 )
-def test_a_clone_that_cannot_be_read_is_an_error_that_says_what_to_do(
+def test_an_unreadable_clone_is_an_error_with_a_hint(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, why: str, hint: str, details: str
 ) -> None:
     root = repository.root
@@ -243,21 +261,21 @@ def test_a_clone_that_cannot_be_read_is_an_error_that_says_what_to_do(
     assert details in caught.value.details
 
 
-def test_describes_a_commit(tmp_path: Path) -> None:
+def test_a_commit_is_described(tmp_path: Path) -> None:
     repository = Repository(tmp_path)
     sha = repository.commit("feat: é first\n\nmore")
     repository.commit("fix: second")
     repository.git("config", "log.showSignature", "true")
-    told = git.describe(tmp_path, sha)
-    assert told is not None
-    assert (told.sha, told.author, told.subject) == (sha, "tester", "feat: é first")
-    assert told.committed_at == repository.git("log", "-1", "--format=%cI", sha)
+    described = git.describe(tmp_path, sha)
+    assert described is not None
+    assert (described.sha, described.author, described.subject) == (sha, "tester", "feat: é first")
+    assert described.committed_at == repository.git("log", "-1", "--format=%cI", sha)
     head = git.describe(tmp_path)
     assert head is not None
     assert head.subject == "fix: second"
 
 
-def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+def test_an_unknown_commit_is_not_described(tmp_path: Path) -> None:
     assert git.describe(tmp_path) is None
     repository = Repository(tmp_path / "sample")
     assert git.describe(repository.root) is None
@@ -266,10 +284,10 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert git.describe(repository.root, "--all") is None
 
 
-# --- what changes the clone ---
+# --- changes of the clone ---
 
 
-def test_a_commit_has_the_files_that_are_named_and_no_other(begun: Repository) -> None:
+def test_a_commit_has_only_the_given_files(begun: Repository) -> None:
     begun.write("a/file", "new")
     begun.write("b/file", "new")
     begun.git("add", "b/file")
@@ -285,11 +303,11 @@ def test_a_commit_has_the_files_that_are_named_and_no_other(begun: Repository) -
 
 def test_a_tags_message_keeps_its_headings(begun: Repository) -> None:
     git.tag(begun.root, "apps-v1.0.0", "apps 1.0.0\n\n### Added\n\n- A page.\n")
-    told = begun.git("for-each-ref", "--format=%(objecttype) %(contents)", "refs/tags/apps-v1.0.0")
-    assert told == "tag apps 1.0.0\n\n### Added\n\n- A page."
+    printed = begun.git("for-each-ref", "--format=%(objecttype) %(contents)", "refs/tags")
+    assert printed == "tag apps 1.0.0\n\n### Added\n\n- A page."
 
 
-def test_a_tag_that_is_there_is_an_error_and_stays(begun: Repository) -> None:
+def test_an_existing_tag_is_an_error_and_kept(begun: Repository) -> None:
     git.tag(begun.root, "apps-v1.0.0", "apps 1.0.0")
     begun.tag("apps-v1.1.0")
     with pytest.raises(CommandError, match=r"cannot tag apps-v1\.0\.0"):
@@ -299,7 +317,7 @@ def test_a_tag_that_is_there_is_an_error_and_stays(begun: Repository) -> None:
     assert repositories.tags(begun.root) == ["apps-v1.1.0"]
 
 
-def test_a_tag_is_signed_where_git_says_so(begun: Repository, tmp_path: Path) -> None:
+def test_a_tag_is_signed_if_git_is_set_so(begun: Repository, tmp_path: Path) -> None:
     signer = tmp_path / "signer"
     signer.write_text("#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\necho SIGNED\n")
     signer.chmod(0o755)
@@ -322,7 +340,7 @@ def test_tags_are_pushed_all_or_none(begun: Repository, tmp_path: Path) -> None:
     assert repositories.tags(other.root) == ["a-v1.0.0", "b-v1.0.0"]
 
 
-def test_branches_are_local_ones_else_origins(begun: Repository, tmp_path: Path) -> None:
+def test_a_branch_is_local_else_origins(begun: Repository, tmp_path: Path) -> None:
     begun.branch("develop")
     begun.switch("main")
     repositories.clone(begun.root, tmp_path / "clone")
@@ -333,7 +351,7 @@ def test_branches_are_local_ones_else_origins(begun: Repository, tmp_path: Path)
     )
 
 
-def test_a_copy_has_the_branches_and_tags_that_are_asked_for_and_no_remote(
+def test_a_copy_has_the_given_branches_and_tags_and_no_remote(
     begun: Repository, tmp_path: Path
 ) -> None:
     begun.tag("a-v1.0.0", "b-v1.0.0")
@@ -354,13 +372,12 @@ def test_a_copy_has_the_branches_and_tags_that_are_asked_for_and_no_remote(
     assert linked == []
 
 
-def test_a_filtered_history_has_the_paths_under_their_new_names_and_the_commits_that_touch_them(
+def test_a_filtered_history_has_the_renamed_paths_and_their_commits(
     begun: Repository,
 ) -> None:
     begun.commit("feat: b", "b/other")
     begun.commit("feat: a", "a/sub/ä b\tc")
-    told = list[str]()
-    git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=told.append)
+    git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=print)
     assert sorted(repositories.tree(begun.root)) == ["LICENSE", "file", "sub/ä b\tc"]
     assert [line.split(" ", 2)[2] for line in repositories.log(begun.root)] == [
         "feat: a",

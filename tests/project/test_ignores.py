@@ -1,4 +1,4 @@
-"""A path is left out by its name alone as a build leaves it out."""
+"""A path is ignored as a build or a package ignores the file."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ PATTERN = st.sampled_from([*PATTERNS, "#a", "Dockerfile"])
 @settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
-def test_an_image_s_files_are_those_of_its_key(tmp_path: Path, patterns: list[str]) -> None:
+def test_paths_are_ignored_as_in_a_build(tmp_path: Path, patterns: list[str]) -> None:
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -51,12 +51,12 @@ def test_an_image_s_files_are_those_of_its_key(tmp_path: Path, patterns: list[st
     assert kept == {file.path for file in context_files(tmp_path)}
 
 
-def test_without_rules_everything_is_in(tmp_path: Path) -> None:
+def test_without_rules_nothing_is_ignored(tmp_path: Path) -> None:
     assert not ignores.for_image(tmp_path)("x")
     assert not ignores.for_chart(tmp_path)("x")
 
 
 @pytest.mark.parametrize(("path", "out"), [("tests/x", True), ("values.yaml", False)])
-def test_a_chart_s_rules_are_read(tmp_path: Path, path: str, out: bool) -> None:  # noqa: FBT001
+def test_a_charts_rules_are_read(tmp_path: Path, path: str, out: bool) -> None:  # noqa: FBT001 - parametrized
     (tmp_path / ".helmignore").write_text("/tests/\n")
     assert ignores.for_chart(tmp_path)(path) is out

@@ -1,4 +1,4 @@
-"""A key changes with what goes into an image, and with nothing else."""
+"""A content key changes with what goes into an image or a chart, and with nothing else."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,16 +25,16 @@ def key(
     )
 
 
-def test_is_a_legal_docker_tag() -> None:
+def test_a_key_is_a_valid_image_tag() -> None:
     assert len(key()) == 32
     assert set(key()) <= set("0123456789abcdef")
 
 
-def test_the_order_of_files_and_arguments_changes_nothing() -> None:
+def test_the_order_changes_nothing() -> None:
     assert key(FILES[::-1], arguments={"B": "2", "A": "1"}) == key()
 
 
-def test_everything_that_goes_in_changes_it() -> None:
+def test_every_part_of_an_image_changes_its_key() -> None:
     others = {
         key((FILES[0], File("src/app.py", "644", "cc"))),
         key((FILES[0], File("src/app.py", "755", "bb"))),
@@ -51,13 +51,13 @@ def test_everything_that_goes_in_changes_it() -> None:
 
 
 @given(st.text(), st.text())
-def test_parts_never_run_into_each_other(left: str, right: str) -> None:
-    one = image_key([File(left, right, "")], arguments={}, platform="", base="")
-    other = image_key([File(left + right, "", "")], arguments={}, platform="", base="")
-    assert (one == other) == (right == "")
+def test_parts_are_kept_apart(left: str, right: str) -> None:
+    split = image_key([File(left, right, "")], arguments={}, platform="", base="")
+    joined = image_key([File(left + right, "", "")], arguments={}, platform="", base="")
+    assert (split == joined) == (right == "")
 
 
-def test_everything_that_a_packaged_chart_is_made_of_changes_its_key() -> None:
+def test_every_part_of_a_chart_changes_its_key() -> None:
     def chart(
         files: tuple[File, ...] = FILES,
         version: str = "1.0.0",

@@ -1,4 +1,4 @@
-"""Each changed subproject's files say its next version, and nothing else in them changes."""
+"""The files of each changed subproject get its next version, and nothing else changes."""
 
 from dataclasses import replace
 
@@ -34,7 +34,14 @@ dependencies = ["bottle>=0.13"]
 [tool.other]
 version = "1.0.0"
 """
-CHART = "apiVersion: v2\nname: platform\nversion: 1.0.0\nappVersion: 1.0.0\n# A comment.\nkubeVersion: '>=1.29'\n"
+CHART = """\
+apiVersion: v2
+name: platform
+version: 1.0.0
+appVersion: 1.0.0
+# A comment.
+kubeVersion: '>=1.29'
+"""
 VALUES = """\
 components:
   api-rest:
@@ -56,7 +63,7 @@ DAY = "2026-02-01"
 
 
 def checkout(*versions: Version, message: str = "", **more: object) -> Checkout:
-    """Everything is tagged as 1.0.0; these versions are decided, and a commit has this message."""
+    """A checkout with these versions; the others are tagged as 1.0.0. A commit has this message."""
     found = replace(facts([commit(1, message)]), **more)  # type: ignore[arg-type]
     decided = {name: version(name) for name in NAMES} | {one.subproject: one for one in versions}
     return Checkout(PROJECT, found, gitflow.decide(found.ref, PROJECT), decided)
@@ -82,17 +89,17 @@ def prepared() -> Preparation:
 
 
 def base_log(*versions: Version, text: str = CHANGELOG, **more: object) -> str:
-    """The base image's changelog once these versions are prepared."""
+    """The base image's changelog after these versions are prepared."""
     texts = {**TEXTS, "base-image/CHANGELOG.md": text}
     made = prepare(checkout(*versions, **more), texts, DAY)  # type: ignore[arg-type]
     return made.texts["base-image/CHANGELOG.md"]
 
 
-def test_the_sources_are_what_may_say_a_version() -> None:
+def test_the_files_that_may_contain_a_version() -> None:
     assert set(version_files(PROJECT)) == {*TEXTS, "api-rest/VERSION"}
 
 
-def test_a_base_goes_through_to_the_chart(prepared: Preparation) -> None:
+def test_a_new_base_changes_the_apps_and_the_chart(prepared: Preparation) -> None:
     assert prepared.texts == {
         "base-image/VERSION": "1.1.0\n",
         "base-image/CHANGELOG.md": dated("1.1.0", "### Added\n\n- Time zones."),
@@ -114,7 +121,7 @@ def dated(number: str, body: str) -> str:
     return CHANGELOG.replace("## [1.0.0]", f"## [{number}] - {DAY}\n\n{body}\n\n## [1.0.0]")
 
 
-def test_what_did_not_change_is_left_alone() -> None:
+def test_unchanged_subprojects_are_not_written() -> None:
     probe = "fix: a probe"
     chart = checkout(patch("platform-chart", "1.0.1", probe, probe), message=probe)
     prepared = prepare(chart, TEXTS, DAY)
@@ -124,17 +131,17 @@ def test_what_did_not_change_is_left_alone() -> None:
     assert "Runs" not in prepared.texts["platform-chart/CHANGELOG.md"]
 
 
-def test_a_second_time_there_is_nothing_to_write(prepared: Preparation) -> None:
+def test_a_second_run_writes_nothing(prepared: Preparation) -> None:
     again = prepare(checkout(*CASCADE, message=ZONES), {**TEXTS, **prepared.texts}, "2026-03-03")
     assert (again.texts, again.subject) == ({}, "")
 
 
-def test_a_change_that_no_commit_tells_of_is_told_by_its_reason() -> None:
+def test_without_an_entry_the_reason_is_written() -> None:
     log = base_log(patch("base-image", "1.0.1", "delivery.toml has changed"))
     assert log == dated("1.0.1", "### Changed\n\n- Delivery.toml has changed.")
 
 
-def test_only_commits_that_count_are_told() -> None:
+def test_only_commits_that_change_the_subproject_are_written() -> None:
     commits = (commit(1, "test: it"), commit(1, "fix: a bug"))
     log = base_log(patch("base-image", "1.0.1", "x", "fix: a bug"), commits=commits)
     assert log == dated("1.0.1", "### Fixed\n\n- A bug.")
@@ -146,26 +153,26 @@ PREPARED_BEFORE = CHANGELOG.replace(
 NEXT = patch("base-image", "1.1.0", "feat: x", "feat: x")
 
 
-def test_a_version_that_was_prepared_and_never_tagged_is_taken_over() -> None:
+def test_a_prepared_version_without_a_tag_is_superseded() -> None:
     older = "\n## [0.9.0] - 2025-01-01\n\n- Old.\n"
     log = base_log(NEXT, text=f"{PREPARED_BEFORE}{older}")
     assert log == dated("1.1.0", "### Fixed\n\n- A bug.") + older
 
 
-def test_a_section_of_a_hotfix_that_is_tagged_elsewhere_stays() -> None:
+def test_the_section_of_an_unmerged_hotfix_is_kept() -> None:
     hotfix = Tag("base-image-v1.0.1", "base-image", "1.0.1", merged=False)
     log = base_log(NEXT, text=PREPARED_BEFORE, tags=(*facts().tags, hotfix), message="feat: x")
     assert "## [1.0.1] - 2026-01-20\n\n### Fixed\n\n- A bug.\n" in log
 
 
-def test_before_the_first_release_every_section_is_of_what_was_never_released() -> None:
+def test_before_the_first_release_every_section_is_superseded() -> None:
     log = base_log(replace(patch("base-image", "2.0.0", "first"), last=""), tags=())
     assert "## [2.0.0] - 2026-02-01\n\n### Added\n\n- All.\n" in log
     assert "[1.0.0]" not in log
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "said"),
+    ("path", "text", "problem"),
     [
         ("base-image/CHANGELOG.md", None, "there is no base-image/CHANGELOG.md"),
         ("platform-chart/values.yaml", None, "there is no platform-chart/values.yaml"),
@@ -178,16 +185,15 @@ def test_before_the_first_release_every_section_is_of_what_was_never_released() 
         ("api-rest/pyproject.toml", '[tool]\nversion = "1"\n', "it has no project.version"),
     ],
 )
-def test_a_file_without_a_place_for_a_version_is_an_error(
-    path: str, text: str | None, said: str
-) -> None:
-    texts = {name: found for name, found in {**TEXTS, path: text}.items() if found is not None}
-    with pytest.raises(DeclarationError, match=said):
+def test_a_missing_file_or_version_is_an_error(path: str, text: str | None, problem: str) -> None:
+    changed = {**TEXTS, path: text}
+    texts = {name: content for name, content in changed.items() if content is not None}
+    with pytest.raises(DeclarationError, match=problem):
         prepare(checkout(*CASCADE), texts, DAY)
 
 
 @pytest.mark.parametrize(
-    ("ref", "said"),
+    ("ref", "problem"),
     [
         (Ref("branch", "develop"), ""),
         (Ref("branch", "hotfix/1.0.1"), ""),
@@ -197,23 +203,23 @@ def test_a_file_without_a_place_for_a_version_is_an_error(
         (Ref("tag", "apps-v1.0.0"), "apps-v1.0.0 is no branch for that"),
     ],
 )
-def test_releases_are_prepared_on_develop_and_on_candidates(ref: Ref, said: str) -> None:
+def test_releases_are_prepared_on_develop_and_on_candidates(ref: Ref, problem: str) -> None:
     decision = gitflow.decide(ref, PROJECT)
-    if not said:
+    if not problem:
         check_branch(PROJECT, decision)
         return
-    with pytest.raises(DeclarationError, match=said) as caught:
+    with pytest.raises(DeclarationError, match=problem) as caught:
         check_branch(PROJECT, decision)
     assert "git switch -c release/X.Y develop`" in caught.value.hint
 
 
-def test_versions_are_told_by_name() -> None:
+def test_versions_are_requested_by_name() -> None:
     arguments = ["apps=2.0.0", "platform-chart=1.0.0", "apps=2.0.0"]
     assert parse_versions(PROJECT, arguments) == {"apps": "2.0.0", "platform-chart": "1.0.0"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "problem"),
     [
         (["chart=1.0.0"], "'chart' is no subproject"),
         (["apps"], "'' is no version"),
@@ -221,18 +227,18 @@ def test_versions_are_told_by_name() -> None:
         (["apps=1.0.0", "apps=2.0.0"], "apps is given as 1.0.0 too"),
     ],
 )
-def test_what_is_no_version_by_name_is_refused(arguments: list[str], said: str) -> None:
-    with pytest.raises(DeclarationError, match=said):
+def test_an_invalid_request_is_refused(arguments: list[str], problem: str) -> None:
+    with pytest.raises(DeclarationError, match=problem):
         parse_versions(PROJECT, arguments)
 
 
-def test_a_version_by_hand_may_be_what_the_commits_ask_for_or_higher() -> None:
+def test_a_requested_version_may_be_the_next_one_or_higher() -> None:
     check_versions(VERSIONS, {"base-image": "1.1.0", "apps": "1.10.0"})
     check_versions(SAME, {"apps": "1.0.1"})
 
 
 @pytest.mark.parametrize(
-    ("versions", "name", "low", "why"),
+    ("versions", "name", "low", "problem"),
     [
         (VERSIONS, "base-image", "1.0.9", "the commits ask for 1.1.0"),
         (VERSIONS, "apps", "1.0.0", "the commits ask for 1.0.1"),
@@ -240,14 +246,14 @@ def test_a_version_by_hand_may_be_what_the_commits_ask_for_or_higher() -> None:
         (SAME, "apps", "0.9.0", "1.0.0 is released"),
     ],
 )
-def test_a_version_by_hand_never_goes_down(
-    versions: dict[str, Version], name: str, low: str, why: str
+def test_a_requested_version_never_goes_down(
+    versions: dict[str, Version], name: str, low: str, problem: str
 ) -> None:
-    with pytest.raises(DeclarationError, match=f"{why}, and versions only go up"):
+    with pytest.raises(DeclarationError, match=f"{problem}, and versions only go up"):
         check_versions(versions, {name: low})
 
 
-def test_what_is_prepared_needs_both_the_version_and_the_changelog() -> None:
+def test_a_prepared_version_is_in_the_files_and_the_changelog() -> None:
     log, apps = dated("1.0.1", "- x"), VERSIONS["apps"]
     written = {"apps": replace(apps, written="1.0.1")}
     assert unprepared(written, {"apps": log}) == []

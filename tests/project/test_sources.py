@@ -1,4 +1,4 @@
-"""What the files of the subprojects say, on real repositories."""
+"""The versions and published paths of subprojects, on real repositories."""
 
 import pytest
 
@@ -21,12 +21,12 @@ def look(repository: Repository, declaration: Declaration = PROJECT) -> Facts:
 
 
 def wider(folder: str) -> Declaration:
-    """The apps have another folder, too."""
+    """A declaration in which the apps have another folder."""
     apps = PROJECT.subprojects["apps"].model_copy(update={"folders": ("api-rest", folder)})
     return PROJECT.model_copy(update={"subprojects": {**PROJECT.subprojects, "apps": apps}})
 
 
-def test_only_what_is_published_is_covered(repository: Repository) -> None:
+def test_published_paths_are_those_in_images_and_the_chart(repository: Repository) -> None:
     paths = {
         "base-image": ["base-image/rootfs/etc/x", "base-image/.dockerignore"],
         "apps": ["api-rest/src/deep/a.py", "api-rest/pyproject.toml", "api-rest/Dockerfile"],
@@ -46,22 +46,22 @@ def test_only_what_is_published_is_covered(repository: Repository) -> None:
         "api-rest-2/src/x",
     ]
     repository.write("api-rest/VERSION", "1.0.0\n")
-    for path in [*(one for found in paths.values() for one in found), *more]:
+    for path in [*(path for listed in paths.values() for path in listed), *more]:
         file = repository.root / path
         repository.write(path, f"{file.read_text() if file.exists() else ''}\n")
     repository.commit("chore: everything")
-    expected = {name: frozenset(found) for name, found in paths.items()}
+    expected = {name: frozenset(listed) for name, listed in paths.items()}
     assert look(repository).published_paths == expected
 
 
-def test_a_file_that_is_gone_is_covered(repository: Repository) -> None:
+def test_a_removed_file_counts(repository: Repository) -> None:
     repository.commit("feat: x", "api-rest/src/a")
     repository.git("rm", "--quiet", "api-rest/src/a")
     repository.commit("fix: no x")
     assert look(repository).published_paths["apps"] == {"api-rest/src/a"}
 
 
-def test_a_folder_that_is_no_image_counts_whole(repository: Repository) -> None:
+def test_a_folder_without_an_image_counts_whole(repository: Repository) -> None:
     repository.write("notes/VERSION", "1.0.0\n")
     repository.commit("docs: x", "notes/a")
     assert look(repository, wider("notes")).published_paths["apps"] == {"notes/a", "notes/VERSION"}
@@ -89,7 +89,7 @@ def test_versions_and_changelogs_are_read_from_the_files(repository: Repository)
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "what"),
+    ("path", "text", "problem"),
     [
         ("base-image/VERSION", "next\n", "'next' is no version"),
         ("api-rest/pyproject.toml", '[project]\nversion = "1.2.0.dev1"\n', "dev1' is no version"),
@@ -99,12 +99,12 @@ def test_versions_and_changelogs_are_read_from_the_files(repository: Repository)
         ("worker/VERSION", "1.1.0\n", r"api-rest has 1\.0\.0, worker has 1\.1\.0"),
     ],
 )
-def test_files_that_say_no_version_or_two_are_an_error(
-    repository: Repository, path: str, text: str, what: str
+def test_a_missing_invalid_or_different_version_is_an_error(
+    repository: Repository, path: str, text: str, problem: str
 ) -> None:
     repository.write(path, text)
     declaration = wider("worker") if path.startswith("worker") else PROJECT
-    with pytest.raises(DeclarationError, match=what):
+    with pytest.raises(DeclarationError, match=problem):
         look(repository, declaration)
 
 
@@ -140,7 +140,7 @@ API_REST = '[images.api-rest]\ncontext = "api-rest"\nbase = "base-image"\nbuilde
         ("", NAMES, "delivery.toml did not exist at apps-v1.0.1"),
     ],
 )
-def test_other_build_arguments_are_seen_against_an_older_declaration(
+def test_other_build_arguments_than_at_the_last_tag_are_a_change(
     repository: Repository, then: str, anew: tuple[str, ...], because: str
 ) -> None:
     if then:

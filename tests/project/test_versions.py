@@ -1,4 +1,4 @@
-"""Which version everything gets, given what git says."""
+"""The version of each subproject, from the facts of a clone."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -55,7 +55,7 @@ def published(found: Facts) -> list[str]:
         ('Revert "feat: x"', "patch"),
     ],
 )
-def test_how_much_a_message_asks_for(message: str, how: str) -> None:
+def test_a_message_raises_the_version(message: str, how: str) -> None:
     assert bump_of(message) == how
 
 
@@ -66,8 +66,8 @@ UNMERGED = f"{CHART_1_1} is not merged here"
 SAME = "it has not changed since platform-chart-v1.0.0"
 
 
-def says(number: str, *commits: Commit) -> Facts:
-    """The chart's files say this."""
+def with_chart_version(number: str, *commits: Commit) -> Facts:
+    """Facts with this version in the chart's files."""
     found = facts(commits)
     return replace(found, file_versions={**found.file_versions, "platform-chart": number})
 
@@ -88,7 +88,7 @@ def says(number: str, *commits: Commit) -> Facts:
         (facts([FIX, commit(2, "docs: c", CHART)]), "1.0.1-dev.2", "patch", "fix: x (and 1 more)"),
         (facts([FIX, FEAT]), "1.1.0-dev.2", "minor", "feat: x (and 1 more)"),
         (facts([commit(1, "feat: x", DOCS, "api-rest/tests/x")]), "1.0.0", "", SAME),
-        # Before the first tag the files say it.
+        # Before the first tag the version in the files is used.
         (
             facts([FEAT], last="", written="0.1.0"),
             "0.1.0-dev.1",
@@ -101,12 +101,12 @@ def says(number: str, *commits: Commit) -> Facts:
             "first",
             "platform-chart-v1.0.0 is not in HEAD's history",
         ),
-        # A higher version in the files is wanted, and another one makes other bytes.
+        # A higher version in the files is used, and any other one changes the bytes.
         (facts([FIX], written="2.0.0"), "2.0.0-dev.1", "major", "its files say 2.0.0; fix: x"),
-        (says("1.0.1", FIX), "1.0.1-dev.1", "patch", "fix: x"),
-        (says("1.1.0"), "1.1.0-dev.1", "minor", "its files say 1.1.0"),
-        (says("0.9.0"), "1.0.1-dev.1", "patch", "its files say 0.9.0"),
-        # A fix on develop comes after a hotfix that is not merged; a hotfix after what it has.
+        (with_chart_version("1.0.1", FIX), "1.0.1-dev.1", "patch", "fix: x"),
+        (with_chart_version("1.1.0"), "1.1.0-dev.1", "minor", "its files say 1.1.0"),
+        (with_chart_version("0.9.0"), "1.0.1-dev.1", "patch", "its files say 0.9.0"),
+        # A fix on develop is above a hotfix that is not merged; a hotfix is above its own tags.
         (
             facts([FIX], lacking={"platform-chart-v1.0.1": [FIX]}),
             "1.0.2-dev.1",
@@ -119,7 +119,7 @@ def says(number: str, *commits: Commit) -> Facts:
             "patch",
             "fix: x",
         ),
-        # What a release has already is called as before it; what it lacks is above it.
+        # Commits of an unmerged release keep their version; the others are above it.
         (facts([FEAT], lacking={CHART_1_1: []}), "1.1.0-dev.1", "minor", "feat: x"),
         (
             facts([commit(2, "fix: y", CHART), FEAT], lacking={CHART_1_1: [commit(2, "", CHART)]}),
@@ -140,14 +140,14 @@ def says(number: str, *commits: Commit) -> Facts:
         (facts([FIX], "feature/x"), "1.0.1-dev.1", "patch", "fix: x"),
     ],
 )
-def test_what_the_chart_is_published_as_and_why(
+def test_the_charts_version_and_its_reason(
     found: Facts, published: str, bump: str, because: str
 ) -> None:
     chart = decided(found)["platform-chart"]
     assert (chart.published, chart.bump, chart.because) == (published, bump, because)
 
 
-def test_a_version_tells_its_commits_and_its_last_version() -> None:
+def test_a_version_has_its_commits_and_its_last_version() -> None:
     apps = decided(facts([commit(2, "fix: a", APPS), commit(1, "docs: c", APPS)]))["apps"]
     assert (apps.last, apps.written, apps.next) == ("1.0.0", "1.0.0", "1.0.1")
     assert apps.commits == ("fix: a", "docs: c")
@@ -161,9 +161,7 @@ def test_a_version_tells_its_commits_and_its_last_version() -> None:
         (CHART, ["1.0.0", "1.0.0", "2.0.0-dev.1"]),
     ],
 )
-def test_a_new_version_makes_a_patch_of_what_is_made_from_it(
-    path: str, expected: list[str]
-) -> None:
+def test_a_new_version_gives_a_patch_to_what_is_built_on_it(path: str, expected: list[str]) -> None:
     found = facts([commit(1, "feat!: x", path)])
     assert published(found) == expected
     if path == BASE:
@@ -172,7 +170,7 @@ def test_a_new_version_makes_a_patch_of_what_is_made_from_it(
 
 
 def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
-    """The same, with 1.0.1 of a subproject tagged, which lacks these commits."""
+    """The facts with 1.0.1 of a subproject tagged; the tag lacks these commits."""
     tag = Tag(f"{name}-v1.0.1", name, "1.0.1", merged=True, commit="c1")
     return replace(
         found,
@@ -182,31 +180,31 @@ def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
     )
 
 
-def test_a_base_that_was_released_by_itself_still_gives_the_apps_a_patch() -> None:
+def test_a_base_that_is_tagged_alone_gives_the_apps_a_patch() -> None:
     apps = decided(tagged(facts([commit(1, "fix: x", BASE)]), "base-image", []))["apps"]
     assert (apps.because, apps.published) == ("base-image 1.0.1", "1.0.1-dev.1")
 
 
-def test_without_a_tag_that_head_has_it_goes_above_those_that_head_lacks() -> None:
+def test_without_a_merged_tag_the_version_is_above_the_unmerged_ones() -> None:
     base = decided(facts([CHORE], last="", lacking={"base-image-v1.1.0": [CHORE]}))["base-image"]
     assert (base.last, base.published) == ("", "1.1.1-dev.1")
     assert base.because == "base-image-v1.1.0 is not merged here"
 
 
-def test_what_only_stands_on_something_above_a_release_is_a_patch_above_it() -> None:
+def test_a_change_of_the_base_alone_is_a_patch_above_an_unmerged_release() -> None:
     commits = [commit(2, "feat: x", BASE), commit(1, "feat: x", APPS)]
     apps = decided(facts(commits, lacking={"apps-v1.1.0": commits[:1]}))["apps"]
     assert (apps.published, apps.because) == ("1.1.1-dev.1", "base-image 1.1.0")
 
 
-def test_what_the_declaration_builds_otherwise_makes_a_patch_and_is_why() -> None:
+def test_other_build_arguments_give_a_patch() -> None:
     found = facts([CHORE], build_changes={"base-image": "how", "apps": "why"})
     assert published(found) == ["1.0.1-dev.1"] * 3
     assert [one.because for one in decided(found).values()][:2] == ["how", "base-image 1.0.1"]
     assert decided(replace(found, build_changes={"apps": "why"}))["apps"].because == "why"
 
 
-def test_a_number_counts_what_changes_it_and_what_it_is_made_from() -> None:
+def test_n_counts_the_commits_that_may_change_the_bytes() -> None:
     commits = [
         commit(6, "merge", merged_paths=(APPS,)),
         commit(5, "fix: x", BASE, APPS),
@@ -218,7 +216,7 @@ def test_a_number_counts_what_changes_it_and_what_it_is_made_from() -> None:
     assert published(facts(commits)) == ["1.0.1-dev.3", "1.0.1-dev.4", "1.0.1-dev.5"]
 
 
-def test_a_number_goes_on_when_a_lower_version_is_tagged() -> None:
+def test_n_does_not_start_again_at_a_lower_version() -> None:
     commits = [commit(3, "feat: c", CHART), commit(2, "fix: b", CHART), commit(1, "fix: a", CHART)]
     before = facts(commits)
     after = tagged(before, "platform-chart", commits[:1])
@@ -230,8 +228,8 @@ def test_versions_are_compared_as_numbers() -> None:
         Tag(f"apps-v{one}", "apps", one, merged=one != "1.11.0")
         for one in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")
     ]
-    newest_reached, highest = newest_tag(tags, "apps"), newest_tag(tags, "apps", merged=False)
-    assert (newest_reached and newest_reached.version, highest and highest.version) == (
+    newest, highest = newest_tag(tags, "apps"), newest_tag(tags, "apps", merged=False)
+    assert (newest and newest.version, highest and highest.version) == (
         "1.10.0",
         "1.11.0",
     )
@@ -241,7 +239,7 @@ def test_versions_are_compared_as_numbers() -> None:
 @pytest.mark.parametrize(
     ("how", "first"), [("major", "1.9.1"), ("minor", "1.10.2"), ("patch", "1.10.3"), ("", "1.10.3")]
 )
-def test_where_a_number_is_counted_from(how: str, first: str) -> None:
+def test_n_is_counted_from_the_oldest_tag_of_the_series(how: str, first: str) -> None:
     tags = [Tag(one, "apps", one, merged=True) for one in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
     tags.append(Tag("1.0.0", "base-image", "1.0.0", merged=True))
     assert counting_start(tags, tags[0], how).version == first
@@ -254,7 +252,7 @@ PATHS = st.lists(
     max_size=3,
 )
 COMMITS = st.lists(st.tuples(MESSAGES, PATHS), max_size=12).map(
-    lambda told: [commit(number, message, *paths) for number, (message, paths) in enumerate(told)]
+    lambda drawn: [commit(number, text, *paths) for number, (text, paths) in enumerate(drawn)]
 )
 LASTS = st.sampled_from(["0.1.0", "0.9.9", "1.0.0", "3.2.1"])
 
@@ -263,16 +261,16 @@ LASTS = st.sampled_from(["0.1.0", "0.9.9", "1.0.0", "3.2.1"])
 def test_versions_never_go_down_as_a_branch_grows(commits: list[Commit], last: str) -> None:
     before = [Number.parse(last)] * 3
     for count in range(len(commits) + 1):
-        now = [
+        current = [
             Number.parse(one)
             for one in published(facts(commits[len(commits) - count :], last=last))
         ]
-        assert all(new >= old for new, old in zip(now, before, strict=True))
-        before = [max(new, Number.parse(last)) for new in now]
+        assert all(new >= old for new, old in zip(current, before, strict=True))
+        before = [max(new, Number.parse(last)) for new in current]
 
 
 @given(COMMITS, LASTS)
-def test_what_changes_a_user_s_bytes_changes_the_version_and_nothing_else_does(
+def test_the_version_changes_exactly_with_the_published_paths(
     commits: list[Commit], last: str
 ) -> None:
     paths = {path for one in commits for path in one.paths}

@@ -1,4 +1,4 @@
-"""Real repositories are split."""
+"""Real repositories are split into one for each subproject."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def subjects(repository: Path, revision: str = "HEAD") -> list[str]:
     return [line.split(" ", 2)[2] for line in repositories.log(repository, revision)]
 
 
-def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source_is_unchanged(
+def test_each_repository_has_its_commits_tags_and_branches_and_the_source_is_unchanged(
     declaration: Declaration, source: Repository, tmp_path: Path
 ) -> None:
     def state() -> list[str]:
@@ -75,7 +75,7 @@ def test_each_has_the_commits_that_touch_it_its_tags_and_branches_and_the_source
     assert state() == before
 
 
-def test_the_same_history_gives_the_same_commits_and_a_later_split_continues(
+def test_a_later_split_continues_an_earlier_one(
     declaration: Declaration, source: Repository, tmp_path: Path
 ) -> None:
     first = splitting.split(declaration, tmp_path / "first", "apps", source.root)[0]
@@ -100,14 +100,14 @@ def test_the_same_history_gives_the_same_commits_and_a_later_split_continues(
         ("split", "chart", "--only chart is no subproject"),
     ],
 )
-def test_a_split_that_cannot_be_is_refused(
+def test_a_wrong_argument_is_refused(
     declaration: Declaration, source: Repository, tmp_path: Path, to: str, only: str, message: str
 ) -> None:
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").write_text("mine")
+    (tmp_path / "full" / "file").write_text("kept")
     with pytest.raises(DeclarationError, match=message):
         splitting.split(declaration, tmp_path / to, only, source.root)
-    assert (tmp_path / "full" / "file").read_text() == "mine"
+    assert (tmp_path / "full" / "file").read_text() == "kept"
 
 
 def test_a_shallow_clone_is_refused(
@@ -148,7 +148,7 @@ def test_an_interrupted_split_leaves_nothing(
         ),
     ],
 )
-def test_one_folder_becomes_the_root_and_several_stay_beside_each_other(
+def test_one_folder_becomes_the_root_and_several_keep_their_names(
     declaration: Declaration, folders: tuple[str, ...], paths: dict[str, str]
 ) -> None:
     apps = declaration.subprojects["apps"].model_copy(update={"folders": folders})
@@ -172,7 +172,7 @@ BRANCHES = dict.fromkeys(("main", "develop", "feature/x"), "commit")
         ("feature/x", {"feature/x": "commit"}, {}, ("feature/x", {"feature/x": "HEAD"})),
     ],
 )
-def test_the_branches_are_the_current_one_develop_and_release(
+def test_a_repository_has_the_current_the_develop_and_the_release_branches(
     declaration: Declaration,
     current: str,
     branches: dict[str, str],
