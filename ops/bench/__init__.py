@@ -1,1 +1,1 @@
-"""Measures the apps beside twins written with FastAPI, faust-streaming and aiokafka: `python -m ops.bench`."""
+"""Measures the apps beside twins on FastAPI, faust-streaming and aiokafka."""

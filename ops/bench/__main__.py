@@ -1,4 +1,4 @@
-"""`python -m ops.bench`: what it prints is ready for docs/benchmarks.md."""
+"""`python -m ops.bench` prints tables for docs/benchmarks.md."""
 # ruff: noqa: T201  a command line speaks by print
 
 from __future__ import annotations
@@ -15,21 +15,27 @@ from .stack import BenchError, Images, Stack, build_twins, need, stack
 
 __all__ = ["main"]
 
-SECTIONS = ("api", "readers", "worker", "start")
-DELIVERY = "delivery"  # goes by itself: it needs neither the stack nor the twins
+TITLES = {
+    "api": "api-rest beside FastAPI",
+    "readers": "Recording beside readers",
+    "worker": "async-worker beside faust-streaming and aiokafka",
+    "start": "From `docker start` to the first answer",
+}
+SECTIONS = tuple(TITLES)
+DELIVERY = "delivery"  # runs alone: it needs neither the stack nor the twins
 FAILED = 1
 WORKER_PORT = 8001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for and print the tables."""
-    told = list(sys.argv[1:] if arguments is None else arguments)
-    if told[:1] == [DELIVERY]:
-        return delivery.main(told[1:])
+    """Measure the given sections and print the tables."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == [DELIVERY]:
+        return delivery.main(arguments[1:])
     parser = _parser()
-    options = parser.parse_args(told)
+    options = parser.parse_args(arguments)
     if unknown := [section for section in options.section if section not in SECTIONS]:
-        parser.error(f"there is no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
+        parser.error(f"no section {unknown[0]!r}; sections are {', '.join(SECTIONS)}")
     if options.quick:
         options.seconds, options.rounds, options.events, options.starts = 1, 1, 2_000, 2
     images = Images.of(os.environ)
@@ -43,10 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _prepare(running)
             for section in options.section or SECTIONS:
                 _say(f"measuring {section}")
-                print(
-                    f"\n## {_titles()[section]}\n\n{_measures(running, options)[section]()}",
-                    flush=True,
-                )
+                table = _measures(running, options)[section]()
+                print(f"\n## {TITLES[section]}\n\n{table}", flush=True)
     except BenchError as error:
         print(f"bench cannot {error}", file=sys.stderr)
         return FAILED
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(running: Stack) -> None:
-    """Have async-worker make its topics and its table, as it does in production."""
+    """Start async-worker once: it makes the topics and the table, as in production."""
     with running.running(
         "prepare", running.images.async_worker, env={"GROUP_ID": "prepare"}
     ) as container:
@@ -78,15 +82,6 @@ def _measures(running: Stack, options: argparse.Namespace) -> dict[str, Callable
     }
 
 
-def _titles() -> dict[str, str]:
-    return {
-        "api": "api-rest beside FastAPI",
-        "readers": "Recording beside readers",
-        "worker": "async-worker beside faust-streaming and aiokafka",
-        "start": "From `docker start` to the first answer",
-    }
-
-
 def _say(text: str) -> None:
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
@@ -94,26 +89,25 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench",
-        description="Measure the apps beside their twins. API_REST_IMAGE, ASYNC_WORKER_IMAGE and BASE_IMAGE name the images. "
-        "`bench delivery` measures `inv build push` beside its peers; it has options of its own.",
+        description="Measure the apps beside their twins. API_REST_IMAGE, ASYNC_WORKER_IMAGE and"
+        " BASE_IMAGE name the images. `bench delivery` measures `inv build push` beside its peers;"
+        " it has options of its own.",
     )
     parser.add_argument(
-        "section", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; none means all"
+        "section", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; none means all"
     )
     parser.add_argument(
         "--quick", action="store_true", help="a smoke run of a minute; its figures mean nothing"
     )
+    parser.add_argument("--seconds", type=_positive, default=8, help="how long each load lasts (8)")
     parser.add_argument(
-        "--seconds", type=_positive, default=8, help="how long each turn of load lasts (8)"
-    )
-    parser.add_argument(
-        "--rounds", type=_positive, default=5, help="how often the sides take turns (5)"
+        "--rounds", type=_positive, default=5, help="how many loads each side gets (5)"
     )
     parser.add_argument(
         "--events", type=_positive, default=100_000, help="how many events consumers store (100000)"
     )
     parser.add_argument(
-        "--starts", type=_positive, default=10, help="how often each container starts (10)"
+        "--starts", type=_positive, default=10, help="how many times each container starts (10)"
     )
     parser.add_argument(
         "--access-log",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from statistics import median
 
 from . import database, http, kafka
@@ -48,16 +48,28 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One run against one side."""
+class Request:
+    """A request that wrk sends."""
+
+    name: str
+    path: str
+    connections: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a load against one side."""
 
     load: http.Load
+    # Processor seconds of the server for an answer.
     cpu: float
+    # The processors that each part used.
     share: dict[str, float]
 
 
 def measure(stack: Stack, *, seconds: int, rounds: int, access_log: bool) -> str:
-    """Return the table of requests."""
+    """The table of requests."""
     rows = kafka.events(ROWS)
     with database.connected(stack.database_port) as cursor:
         database.empty(cursor)
@@ -70,50 +82,32 @@ def measure(stack: Stack, *, seconds: int, rounds: int, access_log: bool) -> str
     table: list[list[str]] = []
     limits: list[str] = []
     with _servers(stack, access_log=access_log) as servers:
-        _same_answers(servers, paths)
+        _require_same_answers(servers, paths)
         for name, path in paths.items():
             for connections in CONNECTIONS:
-                turns = _turns(
-                    stack,
-                    servers,
-                    name,
-                    path,
-                    connections=connections,
-                    seconds=seconds,
-                    rounds=rounds,
-                )
-                table += _rows(name, connections, turns)
-                limits.append(_limits(name, connections, turns))
+                request = Request(name, path, connections, seconds)
+                runs = _runs(stack, servers, request, rounds)
+                table += _rows(name, connections, runs)
+                limits.append(_limits(name, connections, runs))
     return "\n".join([markdown(HEAD, table), "", "Processors used, of the cores:", "", *limits])
 
 
 @contextmanager
 def _servers(stack: Stack, *, access_log: bool) -> Iterator[tuple[Server, ...]]:
     kafka.make(stack.kafka_port, [TWIN_TOPIC])
-    told = {"LOG_LEVEL": "INFO" if access_log else "WARNING"}
+    ours = {"LOG_LEVEL": "INFO" if access_log else "WARNING"}
     twin = {"TOPIC": TWIN_TOPIC, "ACCESS_LOG": str(access_log).lower()}
-    with ExitStack() as opened:
-        servers = (
-            Server(
-                "api-rest",
-                opened.enter_context(stack.running("api", stack.images.api_rest, env=told)),
-                "deployments",
-            ),
-            Server(
-                "FastAPI",
-                opened.enter_context(
-                    stack.running("fastapi", stack.images.twins, "fastapi_twin", env=twin)
-                ),
-                TWIN_TOPIC,
-            ),
-        )
-        http.first_200(servers[0].container.address, "/ready")
-        http.first_200(servers[1].container.address, "/health")
-        yield servers
+    with (
+        stack.running("api", stack.images.api_rest, env=ours) as api,
+        stack.running("fastapi", stack.images.twins, "fastapi_twin", env=twin) as fastapi,
+    ):
+        http.first_200(api.address, "/ready")
+        http.first_200(fastapi.address, "/health")
+        yield Server("api-rest", api, "deployments"), Server("FastAPI", fastapi, TWIN_TOPIC)
 
 
-def _same_answers(servers: tuple[Server, ...], paths: dict[str, str]) -> None:
-    """A comparison is worth nothing if the sides do not answer alike."""
+def _require_same_answers(servers: tuple[Server, ...], paths: dict[str, str]) -> None:
+    """Raise BenchError if the sides answer differently: then a comparison means nothing."""
     for name, path in paths.items():
         method, body = ("POST", EVENT) if name == "POST" else ("GET", None)
         ours, theirs = (
@@ -134,80 +128,73 @@ def _same_answers(servers: tuple[Server, ...], paths: dict[str, str]) -> None:
         raise BenchError(f"compare a wrong POST: the answers are {refused}, not 422")
 
 
-def _turns(
-    stack: Stack,
-    servers: tuple[Server, ...],
-    name: str,
-    path: str,
-    *,
-    connections: int,
-    seconds: int,
-    rounds: int,
-) -> dict[str, list[Turn]]:
-    turns: dict[str, list[Turn]] = {server.title: [] for server in servers}
+def _runs(
+    stack: Stack, servers: tuple[Server, ...], request: Request, rounds: int
+) -> dict[str, list[Run]]:
     for server in servers:
-        _load(server, name, path, connections=connections, seconds=1)
+        _load(server, replace(request, seconds=1))
+    runs: dict[str, list[Run]] = {server.title: [] for server in servers}
     for _ in range(rounds):
         for server in servers:
-            turns[server.title].append(
-                _turn(stack, server, name, path, connections=connections, seconds=seconds)
-            )
-    return turns
+            runs[server.title].append(_run(stack, server, request))
+    return runs
 
 
-def _turn(
-    stack: Stack, server: Server, name: str, path: str, *, connections: int, seconds: int
-) -> Turn:
-    before = kafka.end_offset(stack.kafka_port, server.topic) if name == "POST" else 0
+def _run(stack: Stack, server: Server, request: Request) -> Run:
+    is_post = request.name == "POST"
+    before = kafka.end_offset(stack.kafka_port, server.topic) if is_post else 0
     others = {"Kafka": stack.dependency("kafka"), "database": stack.dependency("database")}
     watched = {"server": server.container, **others}
     used = {title: container.cpu_seconds() for title, container in watched.items()}
-    load = _load(server, name, path, connections=connections, seconds=seconds)
+    load = _load(server, request)
     used = {title: container.cpu_seconds() - used[title] for title, container in watched.items()}
-    if name == "POST":
+    if is_post:
         written = kafka.end_offset(stack.kafka_port, server.topic) - before
-        # wrk hangs up on what is under way when its time is over: written, but not counted as answered.
-        if not load.answers - load.errors <= written <= load.answers + connections:
+        # At its end wrk drops the open requests: written, but not counted as answered.
+        if not load.answers - load.errors <= written <= load.answers + request.connections:
             raise BenchError(
                 f"count {server.title}'s events: {load.answers} answers, {written} events on Kafka"
             )
-    return Turn(
+    return Run(
         load,
         used["server"] / max(1, load.answers),
-        {title: cpu / seconds for title, cpu in used.items()},
+        {title: cpu / request.seconds for title, cpu in used.items()},
     )
 
 
-def _load(server: Server, name: str, path: str, *, connections: int, seconds: int) -> http.Load:
-    script = "post" if name == "POST" else "get"
+def _load(server: Server, request: Request) -> http.Load:
     return http.load(
-        server.container.address, path, script=script, connections=connections, seconds=seconds
+        server.container.address,
+        request.path,
+        script="post" if request.name == "POST" else "get",
+        connections=request.connections,
+        seconds=request.seconds,
     )
 
 
-def _rows(name: str, connections: int, turns: dict[str, list[Turn]]) -> Iterator[list[str]]:
-    rates = {title: median(turn.load.rate for turn in side) for title, side in turns.items()}
+def _rows(name: str, connections: int, runs: dict[str, list[Run]]) -> Iterator[list[str]]:
+    rates = {title: median(run.load.rate for run in side) for title, side in runs.items()}
     last = list(rates.values())[-1]
-    for title, side in turns.items():
+    for title, side in runs.items():
         yield [
             name,
             str(connections),
             title,
             f"{rates[title]:.0f}",
-            milliseconds(median(turn.load.p50 for turn in side)),
-            milliseconds(median(turn.load.p99 for turn in side)),
-            str(sum(turn.load.errors for turn in side)),
-            f"{median(turn.cpu for turn in side) * 1e6:.0f}",
+            milliseconds(median(run.load.p50 for run in side)),
+            milliseconds(median(run.load.p99 for run in side)),
+            str(sum(run.load.errors for run in side)),
+            f"{median(run.cpu for run in side) * 1e6:.0f}",
             f"{rates[title] / last:.2f}",
         ]
 
 
-def _limits(name: str, connections: int, turns: dict[str, list[Turn]]) -> str:
+def _limits(name: str, connections: int, runs: dict[str, list[Run]]) -> str:
     shares = [
         f"{title} "
         + ", ".join(
-            f"{part} {median(turn.share[part] for turn in side):.2f}" for part in side[0].share
+            f"{part} {median(run.share[part] for run in side):.2f}" for part in side[0].share
         )
-        for title, side in turns.items()
+        for title, side in runs.items()
     ]
     return f"- {name}, {connections} connections: {'; '.join(shares)}"

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
 
-__all__ = ["checksum", "connected", "count", "empty", "held", "insert"]
+__all__ = ["checksum", "connected", "contents", "count", "empty", "insert"]
 
 
 @contextmanager
 def connected(port: int) -> Iterator[Cursor]:
     """Connect, with every statement its own transaction."""
-    import pymysql  # noqa: PLC0415  `need` tells where it is missing
+    import pymysql  # noqa: PLC0415  `need` reports a missing one
 
     connection = pymysql.connect(
         host="127.0.0.1",
         port=port,
         user="ledger",
-        password="ledger",  # noqa: S106  this machine alone
+        password="ledger",  # noqa: S106  on this machine only
         database="ledger",
         autocommit=True,
     )
@@ -31,7 +31,7 @@ def connected(port: int) -> Iterator[Cursor]:
 
 
 def empty(cursor: Cursor) -> None:
-    """Leave no row."""
+    """Delete every row."""
     cursor.execute("TRUNCATE TABLE deployments")
 
 
@@ -39,25 +39,26 @@ def insert(cursor: Cursor, rows: Iterable[dict[str, str]]) -> None:
     """Store events."""
     names = ("id", "component", "version", "environment", "responsible", "stage", "status")
     cursor.executemany(
-        f"INSERT INTO deployments ({', '.join(names)}, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",  # noqa: S608
+        f"INSERT INTO deployments ({', '.join(names)}, received_at)"  # noqa: S608  constants
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
         [[*(row[name] for name in names), row["received_at"].rstrip("Z")] for row in rows],
     )
 
 
 def count(cursor: Cursor) -> int:
-    """Return the number of rows."""
+    """The number of rows."""
     cursor.execute("SELECT COUNT(*) FROM deployments")
     return int((cursor.fetchone() or (0,))[0])
 
 
-def held(cursor: Cursor) -> tuple[int, int]:
-    """Return the number of rows and a checksum of their ids; the id is the primary key, so none is there twice."""
+def contents(cursor: Cursor) -> tuple[int, int]:
+    """The number of rows and a checksum of their ids; the id is the primary key."""
     cursor.execute("SELECT COUNT(*), COALESCE(SUM(CRC32(id)), 0) FROM deployments")
     rows, ids = cursor.fetchone() or (0, 0)
     return int(rows), int(ids)
 
 
 def checksum(rows: Iterable[dict[str, str]]) -> tuple[int, int]:
-    """Return what `held` returns once exactly these are stored."""
+    """What `contents` returns once exactly these events are stored."""
     ids = [zlib.crc32(row["id"].encode()) for row in rows]
     return len(ids), sum(ids)

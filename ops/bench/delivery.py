@@ -1,4 +1,4 @@
-"""What `inv build push` costs, beside `docker buildx bake --push` and `docker compose build` and `push`."""
+"""The cost of `inv build push`, beside `docker buildx bake --push` and `docker compose`."""
 # ruff: noqa: T201  a command line speaks by print
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ HEAD = (
     "kB sent",
     "kB received",
 )
-# Were this run's registry to die, the tasks would start a local one under the project's name, in place of the user's own.
+# A name of its own: if the registry died, the tasks would start one under the project's name.
 APART = {"COMPOSE_PROJECT_NAME": "delivery-bench"}
-# What a shell or a CI server says of itself would be taken for the clone's.
+# Variables of a CI server would describe another clone.
 FOREIGN = {
     "BRANCH_NAME",
     "CHANGE_ID",
@@ -58,7 +58,7 @@ FOREIGN = {
     "CI_COMMIT_TAG",
     "DELIVERY_SIGNING_KEY",
 }
-# Python is to keep bytecode as it does by itself.
+# Python keeps its bytecode, as by default.
 FOREIGN |= {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
 _STEP = re.compile(r"^✓ (.+?)(?:: .*)? \((\d+\.\d) s\)$", re.MULTILINE)
 _VERSION = re.compile(r" \d+\.\d+\.\d+\S*$")
@@ -70,7 +70,7 @@ _ACCEPT = (
 
 @dataclass(frozen=True)
 class Contender:
-    """A way from a clone to pushed images: its commands, and where in the registry its images go."""
+    """The commands that push images from a clone, and their path in the registry."""
 
     title: str
     path: str
@@ -80,19 +80,19 @@ class Contender:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: how long it took, what passed between it and the registry, and what it printed."""
+    """One run: its time, its traffic with the registry, and its output."""
 
     seconds: float
     traffic: Traffic
-    printed: str = ""
+    output: str = ""
 
 
-Runs = Mapping[str, Sequence[Run]]  # all of one kind, by contender
+Runs = Mapping[str, Sequence[Run]]  # by contender
 
 
 @dataclass
 class Sources:
-    """A copy of the working tree in a git repository of its own, and where the registry is."""
+    """A copy of the working tree in a Git repository, and the ports of the registry."""
 
     folder: Path
     relay: Relay
@@ -102,18 +102,18 @@ class Sources:
     def commit(self, message: str) -> None:
         """Commit everything."""
         run("git", "-C", str(self.folder), "add", "--all")
-        who = ("-c", "user.name=Bench", "-c", "user.email=bench@example.com")
-        run("git", "-C", str(self.folder), *who, "commit", "--quiet", "--message", message)
+        author = ("-c", "user.name=Bench", "-c", "user.email=bench@example.com")
+        run("git", "-C", str(self.folder), *author, "commit", "--quiet", "--message", message)
 
     def change(self) -> None:
-        """Add a line to api-rest that was never there: nobody is served what another contender, or an earlier run, has built."""
+        """Add a unique line to api-rest: no cache has a build of it."""
         with (self.folder / CHANGED).open("a", encoding="utf-8") as file:
             file.write(f"# {uuid.uuid4()}\n")
         self.commit("fix(api-rest): a line")
 
     @contextmanager
     def clone(self) -> Iterator[Path]:
-        """A fresh clone. Its .venv is this project's own: the making of it is not measured."""
+        """A fresh clone with this project's .venv, which is not measured."""
         with tempfile.TemporaryDirectory(prefix="delivery-bench-clone-") as parent:
             folder = Path(parent) / "clone"
             run("git", "clone", "--quiet", str(self.folder), str(folder))
@@ -123,10 +123,10 @@ class Sources:
             yield folder
 
     def go(self, contender: Contender, clone: Path) -> Run:
-        """Have a contender push what this clone has, and see that it did."""
+        """Run a contender in a clone, and check that it pushed."""
         address = f"localhost:{self.relay.port}/{contender.path}"
         commit = run("git", "-C", str(clone), "rev-parse", "HEAD").strip()
-        told = {
+        variables = {
             "REGISTRY": address,
             "TAG": commit[:12],
             "BUILD_CA": self.bundle,
@@ -138,20 +138,21 @@ class Sources:
             "CI": "true",
             **APART,
         }
-        environment = (
-            {name: value for name, value in os.environ.items() if name not in FOREIGN} | told | ours
-        )
+        inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        environment = inherited | variables | ours
         self.relay.take()
         begun = time.perf_counter()
-        printed = "".join(_output(argv, clone, environment) for argv in contender.commands)
-        taken = Run(time.perf_counter() - begun, self.relay.take(), printed)
-        self._look(contender, clone, commit)
-        return taken
+        output = "".join(_output(argv, clone, environment) for argv in contender.commands)
+        measured = Run(time.perf_counter() - begun, self.relay.take(), output)
+        self._check(contender, clone, commit)
+        return measured
 
-    def _look(self, contender: Contender, clone: Path, commit: str) -> None:
-        """Raise BenchError unless everything is there, asked past the relay, and no .venv was made for it."""
+    def _check(self, contender: Contender, clone: Path, commit: str) -> None:
+        """Raise BenchError unless everything is pushed, and the .venv is still the shared one."""
         if not (clone / ".venv").is_symlink():
-            raise BenchError("go on: .venv is not of this lock; `./run inv --list` makes it anew")
+            raise BenchError(
+                "measure: .venv does not match its lock; `./run inv --list` updates it"
+            )
         tags = dict.fromkeys(IMAGES, commit[:12])
         if contender.title == OURS:
             released = json.loads(
@@ -159,19 +160,20 @@ class Sources:
             )
             if released["commit"] != commit:
                 raise BenchError(
-                    f"go on: {contender.title} left the release of {released['commit'][:12]}, not of {commit[:12]}"
+                    f"measure: {contender.title} left a release of {released['commit'][:12]},"
+                    f" not of {commit[:12]}"
                 )
             tags = dict.fromkeys(("platform-chart", "release"), released["version"])
             tags |= {name: image["digest"] for name, image in released["images"].items()}
         for name, tag in tags.items():
-            if not _holds(
+            if not _exists(
                 f"http://127.0.0.1:{self.direct}/v2/{contender.path}/{name}/manifests/{tag}"
             ):
-                raise BenchError(f"go on: {contender.title} has not pushed {name}:{tag}")
+                raise BenchError(f"measure: {contender.title} has not pushed {name}:{tag}")
 
 
 def contenders() -> tuple[Contender, ...]:
-    """Who is measured: this project first, then the peers, each as it comes and without its provenance."""
+    """Our project first, then the peers, each by its defaults and without provenance."""
     bake = ("docker", "buildx", "bake", "--file", str(PEERS / "docker-bake.hcl"), "--push")
     compose = (
         "docker",
@@ -195,10 +197,10 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(prog="bench delivery", description=__doc__)
     parser.add_argument(
-        "--rounds", type=int, default=5, help="how often each has nothing to do (5)"
+        "--rounds", type=int, default=5, help="how many runs each has without a change (5)"
     )
     parser.add_argument(
-        "--changes", type=int, default=3, help="how often each gets a change of a line (3)"
+        "--changes", type=int, default=3, help="how many runs each has with a changed line (3)"
     )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.changes < 0:
@@ -230,7 +232,7 @@ def _measure(sources: Sources, rounds: int, changes: int) -> str:
                 idle[contender.title].append(sources.go(contender, clone))
                 if contender.title == OURS:
                     idle[AGAIN].append(sources.go(contender, clone))
-    told = [table(HEAD, idle), *_told(idle)]
+    parts = [table(HEAD, idle), *_requests(idle)]
     changed = defaultdict[str, list[Run]](list)
     for number in range(changes):
         _say(f"one line changed: round {number + 1} of {changes}")
@@ -239,16 +241,16 @@ def _measure(sources: Sources, rounds: int, changes: int) -> str:
             with sources.clone() as clone:
                 changed[contender.title].append(sources.go(contender, clone))
     if changes:
-        told += [
+        parts += [
             table(("one line changed", *HEAD[1:]), changed),
-            *_told(changed),
+            *_requests(changed),
             _spent(changed[OURS]),
         ]
-    return "\n\n".join(told)
+    return "\n\n".join(parts)
 
 
 def table(head: Sequence[str], measured: Runs) -> str:
-    """Return a table of all contenders; ratios are of medians."""
+    """A table of all contenders; ratios are of medians."""
     ours = median(run.seconds for run in measured[OURS])
     return markdown(head, [[title, *_cells(runs, ours)] for title, runs in measured.items()])
 
@@ -265,40 +267,40 @@ def _cells(runs: Sequence[Run], ours: float) -> list[str]:
     return [*times, f"{requests:.0f}", f"{sent / 1000:.1f}", f"{received / 1000:.1f}"]
 
 
-def _told(measured: Runs) -> list[str]:
+def _requests(measured: Runs) -> list[str]:
     """The requests of each contender's last run, by kind."""
-    lines = [
-        f"- {title}: {', '.join(f'{count} {kind}' for kind, count in sorted(runs[-1].traffic.requests.items()))}"
-        for title, runs in measured.items()
-        if title != AGAIN
-    ]
+    lines = []
+    for title, runs in measured.items():
+        if title != AGAIN:
+            counts = sorted(runs[-1].traffic.requests.items())
+            lines.append(f"- {title}: {', '.join(f'{count} {kind}' for kind, count in counts)}")
     return ["Requests, by kind, in the last round:", "\n".join(lines)]
 
 
 def _spent(runs: Sequence[Run]) -> str:
-    """What ours spent its time on, as it says itself; the rest is start-up, git, keys and questions to the registry."""
-    found = [steps(run.printed) for run in runs]
-    named = {title: median(one.get(title, 0.0) for one in found) for title in found[0]}
-    rest = median(run.seconds - sum(one.values()) for run, one in zip(runs, found, strict=True))
-    told = ", ".join(f"{title} {seconds:.1f}" for title, seconds in named.items())
-    return f"`{OURS}` spent, in seconds (medians): {told}, everything else {rest:.1f}."
+    """The seconds of our steps; the rest is start-up, Git, keys and requests to the registry."""
+    spent = [steps(run.output) for run in runs]
+    medians = {title: median(times.get(title, 0.0) for times in spent) for title in spent[0]}
+    rest = median(run.seconds - sum(times.values()) for run, times in zip(runs, spent, strict=True))
+    listed = ", ".join(f"{title} {seconds:.1f}" for title, seconds in medians.items())
+    return f"`{OURS}` spent, in seconds (medians): {listed}, everything else {rest:.1f}."
 
 
-def steps(printed: str) -> dict[str, float]:
-    """The seconds of each step that our tasks printed; those of one title are added up, whatever version it is of."""
-    found: dict[str, float] = {}
-    for told, seconds in _STEP.findall(printed):
-        title = _VERSION.sub("", told)
-        found[title] = found.get(title, 0.0) + float(seconds)
-    return found
+def steps(output: str) -> dict[str, float]:
+    """The seconds of each step in our tasks' output; steps of one title are added up."""
+    times: dict[str, float] = {}
+    for step, seconds in _STEP.findall(output):
+        title = _VERSION.sub("", step)
+        times[title] = times.get(title, 0.0) + float(seconds)
+    return times
 
 
 @contextmanager
 def _sources() -> Iterator[Sources]:
-    """The working tree as a repository on develop, a registry, and a relay before it; all of it gone afterwards."""
+    """The working tree as a repository on develop, a registry, and a relay in front of it."""
     bundle = os.environ.get("BUILD_CA", BUNDLE)
     if not Path(bundle).is_file():
-        raise BenchError(f"find a bundle of CAs: there is no {bundle}; BUILD_CA names one")
+        raise BenchError(f"find a bundle of CAs: {bundle} is missing; BUILD_CA names one")
     _compile_venv()
     with (
         tempfile.TemporaryDirectory(prefix="delivery-bench-") as parent,
@@ -312,15 +314,15 @@ def _sources() -> Iterator[Sources]:
         try:
             yield sources
         finally:
-            _forget_images(f"localhost:{counting.port}/")
+            _remove_images(f"localhost:{counting.port}/")
 
 
 def _compile_venv() -> None:
-    """Give .venv the bytecode that pip leaves when `./run` makes it: other installers leave none."""
+    """Give .venv the bytecode that pip leaves and other installers do not."""
     venv = ROOT / ".venv"
     if not venv.is_dir():
         raise BenchError("find .venv: `./run inv --list` makes it")
-    # Exits with 1 for the templates among the packages' files that are no Python.
+    # Exits with 1 for templates in the packages, which are not Python.
     subprocess.run([venv / "bin" / "python", "-m", "compileall", "-qq", venv / "lib"], check=False)
 
 
@@ -329,36 +331,35 @@ def _copy_of_the_working_tree(folder: Path) -> None:
         "git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"
     )
     for path in filter(None, listed.split("\0")):
-        if (ROOT / path).is_file():  # one that is deleted is still listed
+        if (ROOT / path).is_file():  # a deleted file is still listed
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, folder / path, follow_symlinks=False)
 
 
 @contextmanager
 def _registry() -> Iterator[int]:
-    """A registry of this run's own; the port that it answers at."""
+    """A registry for this run; its port."""
     declared = tomllib.loads((ROOT / "delivery.toml").read_text(encoding="utf-8"))
     image = declared["upstream"]["registry"]["image"]
     container = docker("run", "--detach", "--rm", "--publish", "127.0.0.1::5000", image).strip()
     try:
         port = int(docker("port", container, "5000/tcp").splitlines()[0].rpartition(":")[2])
         deadline = time.monotonic() + 30
-        while not _holds(f"http://127.0.0.1:{port}/v2/"):
+        while not _exists(f"http://127.0.0.1:{port}/v2/"):
             if time.monotonic() > deadline:
-                raise BenchError(
-                    f"start a registry: it does not answer. Its last words:\n{docker('logs', container)}"
-                )
+                log = docker("logs", container)
+                raise BenchError(f"start a registry: it does not answer. Its log:\n{log}")
             time.sleep(0.05)
         yield port
     finally:
         docker("rm", "--force", "--volumes", container)
 
 
-def _forget_images(prefix: str) -> None:
-    """Take this run's names off the engine's images; what nothing else names goes with them."""
+def _remove_images(prefix: str) -> None:
+    """Remove this run's tags from the engine; images without another name go, too."""
     listed = docker("image", "ls", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}").splitlines()
     for repository, tag, digest in (line.split(" ") for line in listed if line.startswith(prefix)):
-        if tag != "<none>" or digest:  # the engine names some by nothing that it would take
+        if tag != "<none>" or digest:  # the engine lists some without a usable name
             docker(
                 "image",
                 "rm",
@@ -367,11 +368,17 @@ def _forget_images(prefix: str) -> None:
 
 
 def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> str:
-    """What a command prints, or raise BenchError with the end of it."""
+    """The output of a command; raise BenchError with its end if the command fails."""
     done = subprocess.run(
-        argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
-    )  # fmt: skip
+        argv,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise BenchError(
             f"{' '.join(argv[:3])}: exit {done.returncode}: {done.stdout.strip()[-1500:]}"
@@ -379,7 +386,7 @@ def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> s
     return done.stdout
 
 
-def _holds(url: str) -> bool:
+def _exists(url: str) -> bool:
     request = urllib.request.Request(  # noqa: S310
         url, headers={"Accept": _ACCEPT}, method="HEAD" if "/manifests/" in url else "GET"
     )  # http to this machine

@@ -16,12 +16,12 @@ __all__ = ["PORT", "Load", "first_200", "load", "request", "wrk"]
 
 PORT = 8000
 SCRIPTS = Path(__file__).parent / "load"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of wrk saw; times in seconds."""
+    """The figures of one run of wrk; times in seconds."""
 
     answers: int
     rate: float
@@ -33,7 +33,7 @@ class Load:
 def request(
     address: str, method: str, path: str, body: object = None, *, port: int = PORT
 ) -> tuple[int, Any]:
-    """Return status and JSON of one answer."""
+    """The status and JSON of one answer."""
     connection = HTTPConnection(address, port, timeout=5)
     try:
         content = None if body is None else json.dumps(body)
@@ -47,9 +47,9 @@ def request(
     return response.status, json.loads(text or b"null")
 
 
-def first_200(address: str, path: str, *, port: int = PORT, patience: float = PATIENCE) -> float:
-    """Return when, by time.time(), an address first answered with 200."""
-    deadline = time.monotonic() + patience
+def first_200(address: str, path: str, *, port: int = PORT, timeout: float = TIMEOUT) -> float:
+    """When an address first answered with 200, by time.time()."""
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
             if request(address, "GET", path, port=port)[0] == 200:  # noqa: PLR2004
@@ -57,17 +57,17 @@ def first_200(address: str, path: str, *, port: int = PORT, patience: float = PA
         except (OSError, HTTPException):
             pass
         time.sleep(0.002)
-    raise BenchError(f"wait for {path} at {address}: no 200 within {patience:.0f} s")
+    raise BenchError(f"wait for {path} at {address}: no 200 within {timeout:.0f} s")
 
 
 def wrk() -> str:
-    """Return the program that makes load: the one that WRK names, else the one on PATH."""
+    """The program that makes load: WRK, else the one on PATH."""
     return os.environ.get("WRK") or "wrk"
 
 
 def load(address: str, path: str, *, script: str, connections: int, seconds: int) -> Load:
-    """Load one address with wrk, from one thread: it must not take the processor from what it measures."""
-    told = {"BENCH_REPORT": str(SCRIPTS / "report.lua")}
+    """Load an address with wrk, from one thread, which leaves a processor to the server."""
+    variables = {"BENCH_REPORT": str(SCRIPTS / "report.lua")}
     options = [
         "--threads=1",
         f"--connections={connections}",
@@ -75,12 +75,12 @@ def load(address: str, path: str, *, script: str, connections: int, seconds: int
         "--timeout=10s",
     ]
     options.append(f"--script={SCRIPTS / script}.lua")
-    printed = run(wrk(), *options, f"http://{address}:{PORT}{path}", env=told)
-    seen = json.loads(printed.splitlines()[-1])
+    printed = run(wrk(), *options, f"http://{address}:{PORT}{path}", env=variables)
+    figures = json.loads(printed.splitlines()[-1])
     return Load(
-        answers=seen["requests"],
-        rate=seen["requests"] / seen["duration"] * 1e6,
-        p50=seen["p50"] / 1e6,
-        p99=seen["p99"] / 1e6,
-        errors=seen["status"] + seen["socket"] + seen["timeout"],
+        answers=figures["requests"],
+        rate=figures["requests"] / figures["duration"] * 1e6,
+        p50=figures["p50"] / 1e6,
+        p99=figures["p99"] / 1e6,
+        errors=figures["status"] + figures["socket"] + figures["timeout"],
     )

@@ -11,15 +11,18 @@ from datetime import UTC, datetime, timedelta
 
 __all__ = ["PARTITIONS", "end_offset", "events", "fill", "make"]
 
-# aiokafka is imported where it is used: without it, what can be said without it still is, and `need` tells of it.
+# aiokafka is imported where it is used: without it `need` reports that it is missing.
 PARTITIONS = 3
-# A topic that was made a moment ago has no leader yet: a retry later it has, and nobody needs to read of it.
+# A new topic has no leader yet; aiokafka retries, and its warnings say nothing.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 
 def make(port: int, topics: Iterable[str]) -> None:
     """Make topics."""
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-not-found]  # noqa: PLC0415
+    from aiokafka.admin import (  # type: ignore[import-not-found]  # noqa: PLC0415
+        AIOKafkaAdminClient,
+        NewTopic,
+    )
 
     async def work() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
@@ -54,7 +57,7 @@ def fill(port: int, topic: str, values: Iterable[dict[str, str]]) -> None:
 
 
 def end_offset(port: int, topic: str) -> int:
-    """Return how many messages a topic has ever had."""
+    """How many messages a topic has ever had."""
     from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
 
     async def work() -> int:
@@ -72,7 +75,7 @@ def end_offset(port: int, topic: str) -> int:
 
 
 def events(count: int) -> list[dict[str, str]]:
-    """Return distinct events as api-rest would send them."""
+    """Distinct events, as api-rest sends them."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     return [
         {

@@ -1,4 +1,4 @@
-"""A relay before a registry that counts what passes: requests by their kind, and every byte of either way."""
+"""A relay in front of a registry: it counts requests by kind, and bytes in both directions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
-__all__ = ["Relay", "Traffic", "kind", "reading", "relay"]
+__all__ = ["Relay", "Traffic", "kind", "parsing", "relay"]
 
 _PIECE = 1 << 16
-_TLS = b"\x16"  # how a TLS client says hello; engines try that first, and take HTTP when they are not understood
-# What is asked of a registry, by the end of its path: https://github.com/opencontainers/distribution-spec
+# The first byte of TLS; engines try that first, and use HTTP when it fails.
+_TLS = b"\x16"
+# The kinds of requests by their path: https://github.com/opencontainers/distribution-spec
 _KINDS = {
     r"/v2/": "/v2/",
     r"/v2/.+/manifests/[^/]+": "manifest",
@@ -24,12 +25,12 @@ _KINDS = {
     r"/v2/.+/referrers/[^/]+": "referrers",
 }
 
-_Reading = Generator[None, bytes, None]
+_Parser = Generator[None, bytes, None]
 
 
 @dataclass
 class Traffic:
-    """What has passed: requests by their kind ("HEAD manifest"), the bytes to the registry, the bytes from it."""
+    """Counts: requests by kind, such as "HEAD manifest", and bytes to and from the registry."""
 
     requests: Counter[str] = field(default_factory=Counter)
     sent: int = 0
@@ -44,57 +45,56 @@ class Relay:
         self._upstream = upstream
         self._traffic = Traffic()
         self._lock = threading.Lock()
-        self._tasks: set[asyncio.Task[None]] = (
-            set()
-        )  # asyncio itself keeps no hold of them before Python 3.12
+        # Before Python 3.12 asyncio keeps no reference to them.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self) -> Traffic:
-        """What has passed since this was asked last. A client that has its answer finds it counted."""
+        """The counts since the last call; an answer that a client has is counted."""
         with self._lock:
             taken, self._traffic = self._traffic, Traffic()
         return taken
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until either side ends it."""
-        watch = reading(self._asked)
-        next(watch)
+        """Relay a connection until either side ends it."""
+        parser = parsing(self._count)
+        next(parser)
         if task := asyncio.current_task():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        # A side that has gone is for the other one to complain of; the end of the relay ends its connections.
+        # The other side reports a lost one; the end of the relay ends its connections.
         with suppress(OSError, asyncio.CancelledError), closing(writer):
             upstream_reader, upstream_writer = await asyncio.open_connection(
                 "127.0.0.1", self._upstream
             )
             with closing(upstream_writer):
                 await asyncio.gather(
-                    _carry(reader, upstream_writer, lambda data: self._passed(data, watch)),
+                    _carry(reader, upstream_writer, lambda data: self._passed(data, parser)),
                     _carry(upstream_reader, writer, lambda data: self._passed(data, None)),
                 )
 
-    def _asked(self, method: str, path: str) -> None:
+    def _count(self, method: str, path: str) -> None:
         self._traffic.requests[kind(method, path)] += 1
 
-    def _passed(self, data: bytes, watch: _Reading | None) -> None:
+    def _passed(self, data: bytes, parser: _Parser | None) -> None:
         with self._lock:
-            if watch is None:
+            if parser is None:
                 self._traffic.received += len(data)
             else:
                 self._traffic.sent += len(data)
-                watch.send(data)
+                parser.send(data)
 
 
 @contextmanager
 def relay(upstream: int) -> Iterator[Relay]:
     """Relay a free port of this machine to another one."""
-    made = Relay(upstream)
+    relaying = Relay(upstream)
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(made.connected, "127.0.0.1", 0))
-    made.port = server.sockets[0].getsockname()[1]
+    server = loop.run_until_complete(asyncio.start_server(relaying.connected, "127.0.0.1", 0))
+    relaying.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        yield made
+        yield relaying
     finally:
         asyncio.run_coroutine_threadsafe(_end(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -103,13 +103,14 @@ def relay(upstream: int) -> Iterator[Relay]:
 
 
 def kind(method: str, path: str) -> str:
-    """What a request is, without the repository and the digest that it is about."""
+    """The kind of a request, without repository and digest."""
     path = path.partition("?")[0]
-    return f"{method} {next((name for shape, name in _KINDS.items() if re.fullmatch(shape, path)), path)}"
+    names = (name for pattern, name in _KINDS.items() if re.fullmatch(pattern, path))
+    return f"{method} {next(names, path)}"
 
 
-def reading(on_request: Callable[[str, str], None]) -> _Reading:
-    """Read HTTP/1.1 requests out of a connection's bytes, in whatever pieces they are sent to it. An attempt at TLS is none."""
+def parsing(on_request: Callable[[str, str], None]) -> _Parser:
+    """Parse the HTTP/1.1 requests in a connection's bytes, in pieces of any size; ignore TLS."""
     pieces = _Pieces()
     if (yield from pieces.first()) == _TLS:
         while True:
@@ -134,7 +135,7 @@ def reading(on_request: Callable[[str, str], None]) -> _Reading:
 
 
 class _Pieces:
-    """Lines and bodies out of pieces that end anywhere."""
+    """Reads lines and bodies from pieces of any size."""
 
     def __init__(self) -> None:
         self._left = b""
@@ -150,7 +151,7 @@ class _Pieces:
         line, _, self._left = self._left.partition(b"\n")
         return line.rstrip(b"\r")
 
-    def skip(self, size: int) -> _Reading:
+    def skip(self, size: int) -> _Parser:
         while size > len(self._left):
             size -= len(self._left)
             self._left = yield
@@ -160,7 +161,7 @@ class _Pieces:
 async def _carry(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[bytes], None]
 ) -> None:
-    """Carry one way of a connection to its end, counting each piece before it goes on."""
+    """Relay one direction of a connection; count each piece before it is sent."""
     while data := await reader.read(_PIECE):
         passed(data)
         writer.write(data)

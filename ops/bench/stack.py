@@ -1,4 +1,4 @@
-"""What is measured on: images, Kafka, the database, and containers with equal limits in one network."""
+"""Images, Kafka, the database, and containers with equal limits in one network."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class BenchError(Exception):
-    """What cannot be measured, and why."""
+    """A measurement that cannot be made, and why."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is measured, by reference."""
+    """The measured images, by reference."""
 
     base: str
     api_rest: str
@@ -55,7 +55,7 @@ class Images:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Images:
-        """Read them from the environment; the defaults are what the READMEs build."""
+        """The images that the environment names, else those that the READMEs build."""
         return cls(
             base=environ.get("BASE_IMAGE", "base-image"),
             api_rest=environ.get("API_REST_IMAGE", "api-rest"),
@@ -73,7 +73,7 @@ class Container:
     address: str
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that all its processes have used; the engine runs on this machine."""
+        """The processor time of all its processes; the engine must run on this machine."""
         for line in (PROC / str(self.pid) / "cgroup").read_text(encoding="ascii").splitlines():
             _, controllers, path = line.split(":", 2)
             usage = CGROUPS / "cpuacct" / path.lstrip("/") / "cpuacct.usage"
@@ -81,18 +81,15 @@ class Container:
                 return int(usage.read_text(encoding="ascii")) / 1e9
             stat = CGROUPS / path.lstrip("/") / "cpu.stat"
             if not controllers and stat.exists():
-                found = dict(
-                    entry.split() for entry in stat.read_text(encoding="ascii").splitlines()
-                )
-                if "usage_usec" in found:
-                    return int(found["usage_usec"]) / 1e6
-        raise BenchError(
-            f"read the processor time of {self.name}: this machine shows no cgroup of it"
-        )
+                lines = stat.read_text(encoding="ascii").splitlines()
+                values = dict(line.split() for line in lines)
+                if "usage_usec" in values:
+                    return int(values["usage_usec"]) / 1e6
+        raise BenchError(f"read the processor time of {self.name}: its cgroup is missing")
 
 
 class Stack:
-    """Kafka and the database, and what is started beside them."""
+    """Kafka and the database, and the containers beside them."""
 
     def __init__(self, images: Images, *, kafka_port: int, database_port: int) -> None:
         self.images = images
@@ -105,11 +102,10 @@ class Stack:
         name: str,
         image: str,
         *command: str,
-        entrypoint: str = "",
         env: Mapping[str, str] | None = None,
     ) -> Iterator[Container]:
         """Run a container and remove it afterwards."""
-        self.create(name, image, *command, entrypoint=entrypoint, env=env)
+        self.create(name, image, *command, env=env)
         try:
             docker("start", _named(name))
             yield self.inspect(name)
@@ -117,14 +113,9 @@ class Stack:
             self.remove(name)
 
     def create(
-        self,
-        name: str,
-        image: str,
-        *command: str,
-        entrypoint: str = "",
-        env: Mapping[str, str] | None = None,
+        self, name: str, image: str, *command: str, env: Mapping[str, str] | None = None
     ) -> None:
-        """Make a container that is not started yet."""
+        """Create a container, not started yet."""
         self.remove(name)
         variables = [
             f"--env={key}={value}" for key, value in {**SURROUNDINGS, **(env or {})}.items()
@@ -136,42 +127,41 @@ class Stack:
             "--security-opt=no-new-privileges:true",
         ]
         logs = ["--log-opt=max-size=10m", "--log-opt=max-file=2"]
-        start = [f"--entrypoint={entrypoint}"] if entrypoint else []
-        options = [f"--network={NETWORK}", *LIMITS, *hardening, *logs, *start, *variables]
+        options = [f"--network={NETWORK}", *LIMITS, *hardening, *logs, *variables]
         docker("create", f"--name={_named(name)}", *options, image, *command)
 
     def start(self, name: str) -> None:
-        """Start what was made."""
+        """Start a created container."""
         docker("start", _named(name))
 
     def remove(self, name: str) -> None:
-        """Remove a container, if there is one."""
+        """Remove a container, if it exists."""
         docker("rm", "--force", "--volumes", _named(name))
 
     def inspect(self, name: str) -> Container:
-        """Return where a container is."""
-        (found,) = json.loads(docker("inspect", _named(name)))
-        networks = found["NetworkSettings"]["Networks"]
-        if not found["State"]["Running"]:
-            raise BenchError(f"run {name}: it stopped. Its last words:\n{self.logs(name)}")
-        return Container(name, found["State"]["Pid"], networks[NETWORK]["IPAddress"])
+        """A running container."""
+        (container,) = json.loads(docker("inspect", _named(name)))
+        networks, state = container["NetworkSettings"]["Networks"], container["State"]
+        if not state["Running"]:
+            raise BenchError(f"run {name}: it stopped. Its last lines:\n{self.logs(name)}")
+        return Container(name, state["Pid"], networks[NETWORK]["IPAddress"])
 
     def logs(self, name: str) -> str:
-        """Return the last lines of a container."""
+        """The last lines of a container."""
         argv = ["docker", "logs", "--tail", "15", _named(name)]
         return subprocess.run(
             argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         ).stdout
 
     def dependency(self, service: str) -> Container:
-        """Return Kafka or the database."""
+        """The container of Kafka or the database."""
         return self.inspect(f"{service}-1")
 
 
 @contextmanager
 def stack(images: Images, *, kafka_port: int, database_port: int) -> Iterator[Stack]:
     """Start Kafka and the database, and remove them with all their data."""
-    told = {
+    variables = {
         "COMPOSE_PROJECT_NAME": PROJECT,
         "KAFKA_PORT": str(kafka_port),
         "DATABASE_PORT": str(database_port),
@@ -188,15 +178,15 @@ def stack(images: Images, *, kafka_port: int, database_port: int) -> Iterator[St
     ]
     down = [*compose, "down", "--volumes", "--remove-orphans"]
     try:
-        run(*down, env=told)  # what an interrupted run may have left
-        run(*compose, "up", "--detach", "--wait", env=told)
+        run(*down, env=variables)  # the rest of an interrupted run
+        run(*compose, "up", "--detach", "--wait", env=variables)
         yield Stack(images, kafka_port=kafka_port, database_port=database_port)
     finally:
-        run(*down, env=told)
+        run(*down, env=variables)
 
 
 def build_twins(images: Images) -> None:
-    """Build the opponents on the same base image."""
+    """Build the twins on the same base image."""
     bundle = os.environ.get("BUILD_CA", BUNDLE)
     secret = [f"--secret=id=build-ca,src={bundle}"] if Path(bundle).exists() else []
     contexts = [
@@ -214,7 +204,10 @@ def build_twins(images: Images) -> None:
 
 
 def need(tools: Mapping[str, str], modules: Sequence[str] = ()) -> None:
-    """Raise BenchError unless these tools, each with its Debian package, and these modules are installed."""
+    """Raise BenchError unless these tools and modules are installed.
+
+    `tools` maps each tool to its Debian package.
+    """
     missing = {tool: package for tool, package in tools.items() if shutil.which(tool) is None}
     if missing:
         raise BenchError(
@@ -222,18 +215,16 @@ def need(tools: Mapping[str, str], modules: Sequence[str] = ()) -> None:
         )
     absent = [module for module in modules if find_spec(module) is None]
     if absent:
-        raise BenchError(
-            f"find {', '.join(absent)}, which are in an environment of their own: `./run nox -s bench`"
-        )
+        raise BenchError(f"import {', '.join(absent)}; run `./run nox -s bench`, which has them")
 
 
 def docker(*arguments: str) -> str:
-    """Return what a docker command prints."""
+    """The output of a docker command."""
     return run("docker", *arguments)
 
 
 def run(*argv: str, env: Mapping[str, str] | None = None) -> str:
-    """Return what a command prints, or raise BenchError with the end of what it complained of."""
+    """The output of a command; raise BenchError with the end of its errors if it fails."""
     done = subprocess.run(
         argv, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
     )

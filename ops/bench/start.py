@@ -13,27 +13,27 @@ from .tables import markdown, milliseconds
 __all__ = ["measure"]
 
 HEAD = ("container", "until", "median ms", "least ms", "above the floor, ms")
-# Answers every connection with 200 and nothing else: what the engine and Python themselves take.
+# Answers every connection with 200: the time of the engine and Python alone.
 FLOOR = """
 import socket
 listening = socket.create_server(("", 8000), backlog=64)
 while True:
     connection, _ = listening.accept()
     connection.recv(4096)
-    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\nnull")
+    head = b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\n"
+    connection.sendall(head + b"null")
     connection.close()
 """
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is started, and what it is asked."""
+    """A container to start, and the path that must answer 200."""
 
     title: str
     image: str
     path: str
     command: tuple[str, ...] = ()
-    entrypoint: str = ""
 
 
 def measure(stack: Stack, *, times: int) -> str:
@@ -54,11 +54,11 @@ def measure(stack: Stack, *, times: int) -> str:
             ("fastapi_twin",),
         ),
     )
-    taken: dict[Case, list[float]] = {case: [] for case in cases}
+    seconds: dict[Case, list[float]] = {case: [] for case in cases}
     for _ in range(times):
         for case in cases:
-            taken[case].append(_start(stack, case))
-    floor = median(taken[cases[0]])
+            seconds[case].append(_start(stack, case))
+    floor = median(seconds[cases[0]])
     rows = [
         [
             case.title,
@@ -67,7 +67,7 @@ def measure(stack: Stack, *, times: int) -> str:
             milliseconds(min(side)),
             milliseconds(median(side) - floor),
         ]
-        for case, side in taken.items()
+        for case, side in seconds.items()
     ]
     return markdown(HEAD, rows)
 

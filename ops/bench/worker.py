@@ -1,4 +1,4 @@
-"""async-worker beside its twins: a full topic into an empty table, in turn."""
+"""async-worker beside its twins: each stores a full topic in an empty table."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 CONSUMERS = ("async-worker", "aiokafka", "faust-streaming")
-PATIENCE = 300.0
-LOOK = 0.2
+TIMEOUT = 300.0
+POLL = 0.2
 HEAD = (
     "consumer",
     "events/s",
@@ -32,7 +32,7 @@ HEAD = (
 
 
 @dataclass(frozen=True)
-class Turn:
+class Run:
     """One run of one consumer; times in seconds."""
 
     storing: float
@@ -42,23 +42,23 @@ class Turn:
 
 
 def measure(stack: Stack, *, count: int, rounds: int) -> str:
-    """Return the table of consumers."""
+    """The table of consumers."""
     events = kafka.events(count)
     # A topic each: async-worker also sends heartbeats to its own.
     kafka.make(stack.kafka_port, map(_topic, CONSUMERS))
     for title in CONSUMERS:
         kafka.fill(stack.kafka_port, _topic(title), events)
     expected = database.checksum(events)
-    turns: dict[str, list[Turn]] = {title: [] for title in CONSUMERS}
+    runs: dict[str, list[Run]] = {title: [] for title in CONSUMERS}
     with database.connected(stack.database_port) as cursor:
         for number in range(rounds):
-            for title, side in turns.items():
-                side.append(_turn(stack, cursor, title, f"{title}-{number}", expected))
-    table = markdown(HEAD, _rows(count, turns))
-    return "\n".join([table, "", "Processors used, of the cores:", "", *_limits(turns)])
+            for title, side in runs.items():
+                side.append(_run(stack, cursor, title, f"{title}-{number}", expected))
+    table = markdown(HEAD, _rows(count, runs))
+    return "\n".join([table, "", "Processors used, of the cores:", "", *_limits(runs)])
 
 
-def _turn(stack: Stack, cursor: Cursor, title: str, group: str, expected: tuple[int, int]) -> Turn:
+def _run(stack: Stack, cursor: Cursor, title: str, group: str, expected: tuple[int, int]) -> Run:
     database.empty(cursor)
     watched = {"Kafka": stack.dependency("kafka"), "database": stack.dependency("database")}
     used = {name: container.cpu_seconds() for name, container in watched.items()}
@@ -67,17 +67,17 @@ def _turn(stack: Stack, cursor: Cursor, title: str, group: str, expected: tuple[
         first = _wait(stack, cursor, title, 1)
         last = _wait(stack, cursor, title, expected[0])
         cpu = consumer.cpu_seconds()
-        found = database.held(cursor)
-    if found != expected:
+        stored = database.contents(cursor)
+    if stored != expected:
         raise BenchError(
-            f"count what {title} stored: {found[0]} of {expected[0]} events, or other ones"
+            f"compare what {title} stored: {stored[0]} of {expected[0]} events, or other ones"
         )
     storing = last - first
     share = {
         name: (container.cpu_seconds() - used[name]) / (last - begun)
         for name, container in watched.items()
     }
-    return Turn(storing, last - begun, cpu, {"consumer": cpu / (last - begun), **share})
+    return Run(storing, last - begun, cpu, {"consumer": cpu / (last - begun), **share})
 
 
 @contextmanager
@@ -100,33 +100,32 @@ def _topic(title: str) -> str:
 
 
 def _wait(stack: Stack, cursor: Cursor, title: str, rows: int) -> float:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while database.count(cursor) < rows:
         if time.monotonic() > deadline:
-            raise BenchError(
-                f"wait for {title}: {database.count(cursor)} rows, not {rows}, within {PATIENCE:.0f} s"
-            )
+            count = database.count(cursor)
+            raise BenchError(f"wait for {title}: {count} rows, not {rows}, in {TIMEOUT:.0f} s")
         stack.inspect("consumer")
-        time.sleep(LOOK if rows > 1 else LOOK / 20)
+        time.sleep(POLL if rows > 1 else POLL / 20)
     return time.monotonic()
 
 
-def _rows(count: int, turns: dict[str, list[Turn]]) -> Iterator[list[str]]:
-    rates = {title: median(count / turn.storing for turn in side) for title, side in turns.items()}
-    for title, side in turns.items():
+def _rows(count: int, runs: dict[str, list[Run]]) -> Iterator[list[str]]:
+    rates = {title: median(count / run.storing for run in side) for title, side in runs.items()}
+    for title, side in runs.items():
         yield [
             title,
             f"{rates[title]:.0f}",
-            f"{median(turn.storing for turn in side):.1f}",
-            f"{median(turn.total for turn in side):.1f}",
-            f"{median(turn.cpu for turn in side) / count * 1e6:.0f}",
+            f"{median(run.storing for run in side):.1f}",
+            f"{median(run.total for run in side):.1f}",
+            f"{median(run.cpu for run in side) / count * 1e6:.0f}",
             f"{rates[title] / rates['faust-streaming']:.2f}",
         ]
 
 
-def _limits(turns: dict[str, list[Turn]]) -> Iterator[str]:
-    for title, side in turns.items():
+def _limits(runs: dict[str, list[Run]]) -> Iterator[str]:
+    for title, side in runs.items():
         shares = ", ".join(
-            f"{part} {median(turn.share[part] for turn in side):.2f}" for part in side[0].share
+            f"{part} {median(run.share[part] for run in side):.2f}" for part in side[0].share
         )
         yield f"- {title}: {shares}"

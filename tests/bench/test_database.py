@@ -1,4 +1,4 @@
-"""What the table has to hold after a consumer."""
+"""The expected contents of the table after a consumer."""
 
 from ops.bench.database import checksum
 from ops.bench.kafka import events

@@ -1,4 +1,4 @@
-"""`bench delivery`: what it runs, what it reads from what was printed, and the tables."""
+"""`bench delivery`: its commands, the steps that it reads, and the tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ops.bench.stack import BenchError
 from tests import yaml_strict
 
 PRINTED = """
-✓ engine: private Docker 26.1.5+dfsg1 at unix:///engine/docker.sock (a socket), containerd image store (0.3 s)
+✓ engine: private Docker 26.1.5+dfsg1 at unix:///engine/docker.sock (a socket) (0.3 s)
   … build api-rest, 15 s: #39 exporting layers 0.0s done
 ✓ build api-rest: in one graph (10.5 s)
 ✓ engine: private Docker 26.1.5+dfsg1 (0.2 s)
@@ -39,11 +39,11 @@ sign: DELIVERY_SIGNING_KEY is not set, so nothing is signed
 """
 
 
-def test_steps_are_read_from_what_the_tasks_print() -> None:
+def test_steps_are_read_from_the_tasks_output() -> None:
     assert steps(PRINTED) == {"engine": 0.5, "build api-rest": 10.5, "sign": 1.0}
 
 
-def test_ratios_are_of_medians_to_ours() -> None:
+def test_ratios_compare_medians_with_ours() -> None:
     few = Traffic(Counter({"HEAD manifest": 12}), sent=4_100, received=6_000)
     many = Traffic(Counter({"HEAD manifest": 40}), sent=20_000, received=32_949)
     runs = {
@@ -55,13 +55,13 @@ def test_ratios_are_of_medians_to_ours() -> None:
     assert bake == "| bake | 2.00 | 4.00 | 18.00 | 2.00 | 40 | 20.0 | 32.9 |"
 
 
-def test_requests_are_told_by_kind_and_the_second_run_of_ours_not_again() -> None:
+def test_requests_are_listed_by_kind_without_our_second_run() -> None:
     run = Run(1.0, Traffic(Counter({"PUT manifest": 1, "GET /v2/": 2})))
-    told = module._told({title: [run] for title in (OURS, AGAIN, "bake")})[1]
-    assert told == f"- {OURS}: 2 GET /v2/, 1 PUT manifest\n- bake: 2 GET /v2/, 1 PUT manifest"
+    listed = module._requests({title: [run] for title in (OURS, AGAIN, "bake")})[1]
+    assert listed == f"- {OURS}: 2 GET /v2/, 1 PUT manifest\n- bake: 2 GET /v2/, 1 PUT manifest"
 
 
-def test_what_no_step_names_is_the_rest_and_a_version_makes_no_other_step() -> None:
+def test_time_outside_steps_is_the_rest_and_versions_do_not_split_steps() -> None:
     printed = (
         "✓ release 0.1.0-dev.2: put (1.0 s)\n✓ sign (0.5 s)\n",
         "✓ release 0.1.0-dev.3: put (2.0 s)\n",
@@ -72,7 +72,7 @@ def test_what_no_step_names_is_the_rest_and_a_version_makes_no_other_step() -> N
     assert module._spent(runs).endswith("release 1.5, sign 0.2, everything else 3.2.")
 
 
-def test_peers_build_what_we_do_each_in_a_place_of_its_own() -> None:
+def test_peers_build_the_same_images_each_in_its_own_path() -> None:
     services = yaml_strict.load((ROOT / module.PEERS / "compose.yaml").read_text())["services"]
     built = {name: service["build"]["context"] for name, service in services.items()}
     assert built == {name: name for name in IMAGES}
@@ -93,8 +93,8 @@ def sources(tmp_path: Path) -> Sources:
     return made
 
 
-def test_no_change_is_ever_made_twice(sources: Sources, tmp_path: Path) -> None:
-    """An engine keeps what an earlier run has built: the same line again would be served from there."""
+def test_every_change_is_unique(sources: Sources, tmp_path: Path) -> None:
+    """An engine's cache has earlier builds: it would serve the same line again."""
     another = Sources(tmp_path / "another", Relay(1), 1, "")
     shutil.copytree(sources.folder, another.folder)
     for one in (sources, another):
@@ -105,7 +105,7 @@ def test_no_change_is_ever_made_twice(sources: Sources, tmp_path: Path) -> None:
     assert len(set(lines)) == len(lines) == 4
 
 
-def test_a_clone_is_clean_with_its_venv_and_goes_afterwards(sources: Sources) -> None:
+def test_a_clone_is_clean_and_is_removed(sources: Sources) -> None:
     with sources.clone() as clone:
         assert (clone / ".venv").readlink() == ROOT / ".venv"
         argv = ["git", "-C", str(clone), "status", "--porcelain", "--branch"]
@@ -118,12 +118,12 @@ def test_a_clone_is_clean_with_its_venv_and_goes_afterwards(sources: Sources) ->
     ("script", "refusal"),
     [
         ("true", "sh has not pushed base-image:"),
-        ("rm .venv; mkdir .venv", r"\.venv is not of this lock"),
+        ("rm .venv; mkdir .venv", r"\.venv does not match its lock"),
         ("echo no $TAG; exit 3", r"exit 3: exit 3: no [0-9a-f]{12}$"),
     ],
     ids=["pushed nothing", "made a .venv", "failed"],
 )
-def test_a_contender_that_did_not_do_its_work_is_not_measured(
+def test_a_contender_that_failed_is_not_measured(
     sources: Sources, script: str, refusal: str
 ) -> None:
     contender = module.Contender("sh", "sh", (("sh", "-c", script),))
@@ -131,16 +131,16 @@ def test_a_contender_that_did_not_do_its_work_is_not_measured(
         sources.go(contender, clone)
 
 
-def test_what_a_ci_server_says_does_not_reach_a_contender(
+def test_a_contender_has_no_variables_of_a_ci_server(
     sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in module.FOREIGN:
         monkeypatch.setenv(name, "here")
-    monkeypatch.setattr(Sources, "_look", lambda *_: None)
+    monkeypatch.setattr(Sources, "_check", lambda *_: None)
     with sources.clone() as clone:
         printed = sources.go(
             module.Contender("env", "env", (("env",),), {"ITS": "own"}), clone
-        ).printed.splitlines()
+        ).output.splitlines()
     assert not module.FOREIGN & {line.partition("=")[0] for line in printed}
     assert {
         "DELIVERY_REGISTRY=localhost:0/env",
@@ -162,19 +162,19 @@ def test_wrong_numbers_are_refused(
     assert "--rounds" in capsys.readouterr().err
 
 
-def test_a_missing_bundle_is_told_in_a_line(
+def test_a_missing_bundle_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BUILD_CA", "/nowhere/bundle.crt")
     monkeypatch.setattr(module, "need", lambda *_: None)
     assert main([]) == FAILED
     refusal = (
-        "bench cannot find a bundle of CAs: there is no /nowhere/bundle.crt; BUILD_CA names one"
+        "bench cannot find a bundle of CAs: /nowhere/bundle.crt is missing; BUILD_CA names one"
     )
     assert capsys.readouterr().err == f"{refusal}\n"
 
 
-def test_only_this_runs_names_are_taken_off_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_this_runs_images_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = "localhost:5/a/x 1 sha256:a\nlocalhost:5/a/y <none> sha256:b\nlocalhost:5/a/z <none> \n"
     listed = f"{ours}localhost:50/z 1 sha256:c\nregistry 2 sha256:d\n"
     removed: list[str] = []
@@ -185,5 +185,5 @@ def test_only_this_runs_names_are_taken_off_the_engine(monkeypatch: pytest.Monke
         return listed
 
     monkeypatch.setattr(module, "docker", docker)
-    module._forget_images("localhost:5/")
+    module._remove_images("localhost:5/")
     assert removed == ["localhost:5/a/x:1", "localhost:5/a/y@sha256:b"]

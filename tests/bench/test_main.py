@@ -6,7 +6,7 @@ import pytest
 
 from ops.bench import __main__ as module
 from ops.bench import delivery
-from ops.bench.__main__ import FAILED, SECTIONS, _measures, _parser, _titles, main
+from ops.bench.__main__ import FAILED, SECTIONS, TITLES, _measures, _parser, main
 from ops.bench.stack import BenchError, Images, Stack
 
 
@@ -14,7 +14,7 @@ from ops.bench.stack import BenchError, Images, Stack
     ("arguments", "complaint"),
     [
         (["--nonsense"], "unrecognized arguments: --nonsense"),
-        (["apo"], "there is no section 'apo'; there are api, readers, worker, start"),
+        (["apo"], "no section 'apo'; sections are api, readers, worker, start"),
         (["--rounds", "0"], "--rounds: must be a whole number, 1 or more, not '0'"),
         (["--kafka-port", "²"], "--kafka-port: must be a whole number"),
         (["--access-log", "maybe"], "--access-log: invalid choice: 'maybe'"),
@@ -40,15 +40,15 @@ def test_missing_programs_are_named_before_anything_is_started(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (BenchError("do it: no room"), "bench cannot do it: no room"),
         (KeyboardInterrupt(), "bench was interrupted"),
     ],
 )
-def test_what_goes_wrong_ends_with_a_line(
+def test_an_error_is_one_line(
     error: BaseException,
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -58,10 +58,10 @@ def test_what_goes_wrong_ends_with_a_line(
     monkeypatch.setattr(module, "need", lambda *_: None)
     monkeypatch.setattr(module, "build_twins", build)
     assert main(["api"]) == FAILED
-    assert capsys.readouterr().err.splitlines()[-1].startswith(said)
+    assert capsys.readouterr().err.splitlines()[-1].startswith(message)
 
 
-def test_delivery_goes_by_itself_with_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delivery_has_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         delivery, "main", lambda arguments: 7 if arguments == ["--rounds", "2"] else 0
     )
@@ -71,4 +71,4 @@ def test_delivery_goes_by_itself_with_its_own_options(monkeypatch: pytest.Monkey
 def test_every_section_has_a_title_and_a_measurement() -> None:
     options = _parser().parse_args([])
     measures = _measures(Stack(Images.of({}), kafka_port=1, database_port=2), options)
-    assert tuple(_titles()) == tuple(measures) == SECTIONS
+    assert tuple(TITLES) == tuple(measures) == SECTIONS

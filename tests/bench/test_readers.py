@@ -1,4 +1,4 @@
-"""The rows of recording beside readers, and when a measurement is none."""
+"""The rows of recording beside readers, and measurements that are refused."""
 
 import threading
 
@@ -14,11 +14,11 @@ def load(rate: float, p50: float, p99: float = 0.2, errors: int = 0) -> http.Loa
 
 
 def test_a_row_has_medians() -> None:
-    turns = [(load(100, 0.003), 7.0), (load(300, 0.001), 9.0), (load(200, 0.002), 8.0)]
-    assert _row("alone", turns) == ["alone", "200", "2.0", "200", "8"]
+    runs = [(load(100, 0.003), 7.0), (load(300, 0.001), 9.0), (load(200, 0.002), 8.0)]
+    assert _row("alone", runs) == ["alone", "200", "2.0", "200", "8"]
 
 
-def test_the_readers_read_from_before_the_turn_until_after_it(
+def test_the_readers_begin_before_the_load_and_end_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     posted = threading.Event()
@@ -37,7 +37,7 @@ def test_the_readers_read_from_before_the_turn_until_after_it(
     assert sorted(asked) == [("/", 4 + 2 * MARGIN), ("/deployments", MARGIN), ("/deployments", 4)]
 
 
-def test_a_post_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_post_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "load", lambda *_, **__: load(5, 0.001, errors=1))
     with pytest.raises(BenchError, match="1 of 100 POSTs failed"):
         _post_beside_readers("api", 4)

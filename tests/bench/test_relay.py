@@ -1,4 +1,4 @@
-"""The relay before a registry: what passes is what was sent, and all of it is counted."""
+"""The relay in front of a registry: it changes nothing, and counts everything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ops.bench.relay import Traffic, kind, reading, relay
+from ops.bench.relay import Traffic, kind, parsing, relay
 from tests.registries import Answer, serving
 
 PUT = b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -19,24 +19,24 @@ CHUNKED = b"PATCH /v2/a/uploads/1 HTTP/1.1\r\ntransfer-encoding: Chunked\r\n\r\n
 GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = f"POST /v2/a HTTP/1.1\r\nCONTENT-LENGTH: {len(GET)}\r\n\r\n".encode() + GET
 STREAM = PUT + CHUNKED + GET + b"\r\n" + POST + GET
-SEEN = ["PUT /v2/a/manifests/1", "PATCH /v2/a/uploads/1", "GET /v2/", "POST /v2/a", "GET /v2/"]
+REQUESTS = ["PUT /v2/a/manifests/1", "PATCH /v2/a/uploads/1", "GET /v2/", "POST /v2/a", "GET /v2/"]
 
 
 def read(*pieces: bytes) -> list[str]:
-    seen: list[str] = []
-    watch = reading(lambda method, path: seen.append(f"{method} {path}"))
-    next(watch)
+    requests: list[str] = []
+    parser = parsing(lambda method, path: requests.append(f"{method} {path}"))
+    next(parser)
     for piece in pieces:
-        watch.send(piece)
-    return seen
+        parser.send(piece)
+    return requests
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 4096])
-def test_requests_are_read_from_pieces_of_any_size(size: int) -> None:
-    assert read(*(STREAM[at : at + size] for at in range(0, len(STREAM), size))) == SEEN
+def test_requests_are_parsed_from_pieces_of_any_size(size: int) -> None:
+    assert read(*(STREAM[at : at + size] for at in range(0, len(STREAM), size))) == REQUESTS
 
 
-def test_an_attempt_at_tls_is_no_request() -> None:
+def test_tls_is_no_request() -> None:
     assert read(b"\x16\x03\x01\x00\xa5\n", GET) == []
 
 
@@ -53,7 +53,7 @@ def test_an_attempt_at_tls_is_no_request() -> None:
         ("GET", "/token?scope=x", "GET /token"),
     ],
 )
-def test_a_request_is_known_by_its_kind(method: str, path: str, known: str) -> None:
+def test_a_request_has_a_kind(method: str, path: str, known: str) -> None:
     assert kind(method, path) == known
 
 
@@ -92,7 +92,7 @@ def upstream(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def test_what_passes_at_the_same_time_is_what_was_sent_and_counted_once() -> None:
+def test_concurrent_requests_are_unchanged_and_counted_once() -> None:
     answers: list[bytes] = []
     with serving(echo) as (address, seen), relay(int(address.rpartition(":")[2])) as between:
         work = [
@@ -108,7 +108,7 @@ def test_what_passes_at_the_same_time_is_what_was_sent_and_counted_once() -> Non
     assert seen == ["PUT /v2/a/manifests/1"] * 40
 
 
-def test_every_byte_is_counted_and_a_client_that_ended_its_side_gets_its_answer() -> None:
+def test_every_byte_is_counted_and_a_half_closed_client_gets_its_answer() -> None:
     def answer(connection: socket.socket) -> None:
         got = b""
         while piece := connection.recv(4096):
@@ -125,7 +125,7 @@ def test_every_byte_is_counted_and_a_client_that_ended_its_side_gets_its_answer(
     assert (taken.sent, taken.received) == (len(PUT), len(answered))
 
 
-def test_a_registry_that_is_not_there_ends_the_connection() -> None:
+def test_a_missing_registry_ends_the_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with relay(port) as between, connect(between.port) as client:

@@ -1,4 +1,4 @@
-"""What is measured on: the processor time of a container, the images, and what has to be installed."""
+"""The processor time of a container, the images, and the required tools."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ OLD = "3:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
-    """Makes the files in which Linux shows what a process has used."""
+    """Makes the files in which Linux shows the processor time of a process."""
     monkeypatch.setattr(module, "PROC", tmp_path / "proc")
     monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
 
@@ -46,7 +46,7 @@ def test_processor_time_is_read_from_either_hierarchy(
     assert CONTAINER.cpu_seconds() == seconds
 
 
-def test_a_machine_that_shows_no_processor_time_is_named(
+def test_a_machine_without_processor_times_is_an_error(
     machine: Callable[[dict[str, str]], None],
 ) -> None:
     machine(NONE)
@@ -55,26 +55,26 @@ def test_a_machine_that_shows_no_processor_time_is_named(
 
 
 def test_the_environment_names_the_images() -> None:
-    told = {"BASE_IMAGE": "b@1", "API_REST_IMAGE": "a@2", "ASYNC_WORKER_IMAGE": "w@3"}
-    assert Images.of(told) == Images("b@1", "a@2", "w@3", "ledger-bench-twins")
+    variables = {"BASE_IMAGE": "b@1", "API_REST_IMAGE": "a@2", "ASYNC_WORKER_IMAGE": "w@3"}
+    assert Images.of(variables) == Images("b@1", "a@2", "w@3", "ledger-bench-twins")
 
 
-def test_all_that_is_missing_is_told_at_once_with_its_packages(
+def test_all_missing_tools_are_named_with_their_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "there").write_text("")
-    (tmp_path / "there").chmod(0o755)
+    (tmp_path / "existing").write_text("")
+    (tmp_path / "existing").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    need({"there": "there-cli"}, ("json",))
+    need({"existing": "existing-cli"}, ("json",))
     with pytest.raises(
         BenchError, match=r"^find docker, wrk; on Debian: apt-get install docker-cli wrk$"
     ):
-        need({"there": "there-cli", "docker": "docker-cli", "wrk": "wrk"}, ("json",))
-    with pytest.raises(BenchError, match=r"find no_such_module, .*nox -s bench"):
+        need({"existing": "existing-cli", "docker": "docker-cli", "wrk": "wrk"}, ("json",))
+    with pytest.raises(BenchError, match=r"import no_such_module; .*nox -s bench"):
         need({}, ("json", "no_such_module"))
 
 
-def test_a_command_gets_the_environment_and_more_and_says_how_it_failed(
+def test_a_command_gets_variables_and_reports_its_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BENCH_ONE", "1")

@@ -7,19 +7,19 @@ from ops.bench.stack import Images, Stack
 from ops.bench.start import Case, measure
 
 
-def test_starts_are_taken_in_turn_and_told_beside_the_floor(
+def test_starts_alternate_and_are_compared_with_the_floor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
     seconds = iter([0.05, 0.5, 0.7, 2.0, 0.07, 0.3, 0.5, 3.0, 0.06, 0.4, 0.6, 1.0])
 
     def begin(_: Stack, case: Case) -> float:
-        asked.append(case.path)
+        paths.append(case.path)
         return next(seconds)
 
     monkeypatch.setattr(start, "_start", begin)
     table = measure(Stack(Images.of({}), kafka_port=1, database_port=2), times=3)
-    assert asked == ["/health", "/health", "/ready", "/health"] * 3
+    assert paths == ["/health", "/health", "/ready", "/health"] * 3
     assert [line.split(" | ", 1)[1] for line in table.splitlines()[2:]] == [
         "/health | 60.0 | 50.0 | 0.0 |",
         "/health | 400 | 300 | 340 |",

@@ -27,5 +27,5 @@ def test_a_table_has_a_head_and_numbers_to_the_right() -> None:
         (-0.0021, "-2.1"),
     ],
 )
-def test_a_time_has_as_many_digits_as_mean_something(seconds: float, text: str) -> None:
+def test_a_time_has_only_significant_digits(seconds: float, text: str) -> None:
     assert milliseconds(seconds) == text

@@ -1,4 +1,4 @@
-# The same three images by `docker buildx bake --push`, as a project without this one's tasks would have them.
+# The same three images by `docker buildx bake --push`, as in a project without these tasks.
 variable "REGISTRY" {}
 variable "TAG" {}
 variable "BUILD_CA" {}

@@ -1,4 +1,4 @@
-"""async-worker's work with aiokafka: getmany, one transaction, then commit. `python -m aiokafka_twin`."""
+"""async-worker's work with aiokafka: getmany, one transaction, then commit."""
 # ruff: noqa: INP001  the image runs it by its name
 
 from __future__ import annotations

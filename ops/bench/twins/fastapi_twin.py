@@ -1,4 +1,4 @@
-"""api-rest's work as a FastAPI engineer would do it: async all through, pydantic, pools, uvicorn on uvloop and httptools.
+"""api-rest's work with FastAPI: async, pydantic, pools, uvicorn on uvloop and httptools.
 
 `python -m fastapi_twin`; ACCESS_LOG=false leaves out uvicorn's line for every request.
 """
@@ -30,7 +30,7 @@ from pydantic import (
 from sqlalchemy import select
 
 TOPIC = os.environ["TOPIC"]
-# As many as a good engineer finds: more connections made the database slower here, fewer the server.
+# Measured: more connections slow the database, fewer slow the server.
 CONNECTIONS = int(os.environ.get("DB_POOL", "8"))
 DETAILS_LIMIT = 32_768
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
@@ -112,7 +112,7 @@ class Listing(BaseModel):
 
 
 def _cursor(row: Mapping[str, Any]) -> str:
-    """Return where the next page begins, as api-rest spells it."""
+    """The cursor of the next page, as api-rest writes it."""
     since_epoch = row["received_at"].replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)
     moment = since_epoch // timedelta(microseconds=1)
     return urlsafe_b64encode(moment.to_bytes(8, "big") + uuid.UUID(row["id"]).bytes).decode()
@@ -175,7 +175,7 @@ async def one(event_id: uuid.UUID, request: Request) -> Stored:
     async with request.app.state.engine.connect() as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
-        raise HTTPException(404, "there is no such deployment, or it is not stored yet")
+        raise HTTPException(404, "no such deployment, or it is not stored yet")
     return Stored.model_construct(**row)
 
 

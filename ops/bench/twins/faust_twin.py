@@ -1,6 +1,8 @@
-"""async-worker's work with faust-streaming: an agent that takes batches. `python -m faust_twin worker --without-web`.
+"""async-worker's work with faust-streaming: an agent that takes batches.
 
-What an agent has taken is acknowledged when it asks for more; faust commits acknowledged offsets by time.
+`python -m faust_twin worker --without-web` runs it.
+
+Faust acknowledges a batch when the agent takes the next one, and commits offsets by time.
 """
 # ruff: noqa: INP001  the image runs it by its name
 

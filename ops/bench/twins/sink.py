@@ -1,4 +1,4 @@
-"""The effect of the consumers: what async-worker does with a batch, in one transaction."""
+"""Stores a batch in one transaction, as async-worker does."""
 # ruff: noqa: INP001  the image runs it by its name
 
 from __future__ import annotations
