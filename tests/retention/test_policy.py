@@ -100,15 +100,15 @@ def test_the_newest_of_a_line_are_kept_by_version_not_by_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("versions", "goes"),
+    ("versions", "expected"),
     [
         (("1.0.0-dev.99", "1.1.0-dev.1", "1.1.0-dev.2"), "1.0.0-dev.99"),
         (("1.0.0-dev.1", "1.0.0-dev.2", "1.0.0-rc.1", "1.0.0-rc.2"), "1.0.0-rc.1"),
     ],
 )
-def test_each_line_keeps_its_newest_by_precedence(versions: tuple[str, ...], goes: str) -> None:
+def test_each_line_keeps_its_newest_by_precedence(versions: tuple[str, ...], expected: str) -> None:
     assert removed(plan([release(version, version) for version in versions], [])) == [
-        f"release {goes}"
+        f"release {expected}"
     ]
 
 
@@ -147,7 +147,7 @@ def test_a_reason_lists_three_releases_at_most() -> None:
         ("list", attached("app 1")),
         ("signature", attached("app 1", ".sig")),
         ("attestation", attached("app 1", ".att")),
-        ("bill", attached("app 1", ".sbom")),
+        ("SBOM", attached("app 1", ".sbom")),
     ],
 )
 def test_an_attachment_is_kept_and_removed_with_its_subject(name: str, tag: str) -> None:
@@ -161,13 +161,13 @@ def test_an_attachment_of_an_attachment_is_removed_first() -> None:
     manifests = [
         manifest("app", "app 1", "k1"),
         manifest("app", "a list", attached("app 1"), of=["app 1"]),
-        manifest("app", "the bill", of=["app 1"]),
-        manifest("app", "a signature", attached("the bill", ".sig"), of=["the bill"]),
+        manifest("app", "the SBOM", of=["app 1"]),
+        manifest("app", "a signature", attached("the SBOM", ".sig"), of=["the SBOM"]),
     ]
     assert removed(plan(devs(1, 2, 3), manifests)) == [
         "release 1.0.0-dev.1",
         "a signature",
-        "the bill",
+        "the SBOM",
         "a list",
         "app 1",
     ]
@@ -207,7 +207,7 @@ def test_releases_are_removed_before_charts_and_charts_before_images() -> None:
 def test_a_manifest_in_use_is_kept_with_its_whole_release() -> None:
     manifests = [manifest("app", "app 1", "k1"), manifest("base", "base 1")]
     use = Use(
-        "staging (staging), revision 3", frozenset({digest("app 1"), digest("somebody else's")})
+        "staging (staging), revision 3", frozenset({digest("app 1"), digest("of another project")})
     )
     pruned = plan(
         [release("1.0.0-dev.1", "app 1", base="base 1"), *devs(2, 3, 4)], manifests, [use]
@@ -228,11 +228,11 @@ def test_the_version_of_a_use_selects_among_releases_of_the_same_images() -> Non
 
 
 def test_the_version_of_a_use_of_other_images_is_ignored() -> None:
-    manifests = [manifest("app", "app 1"), manifest("app", "built by hand")]
-    use = Use("local", frozenset({digest("built by hand")}), "1.0.0-dev.1")
+    manifests = [manifest("app", "app 1"), manifest("app", "built locally")]
+    use = Use("local", frozenset({digest("built locally")}), "1.0.0-dev.1")
     pruned = plan(devs(1, 2, 3), manifests, [use])
     assert removed(pruned) == ["release 1.0.0-dev.1", "app 1"]
-    assert reason(pruned, "built by hand") == "in use: local"
+    assert reason(pruned, "built locally") == "in use: local"
 
 
 def test_a_use_of_foreign_images_keeps_only_the_release_of_its_version() -> None:
@@ -257,15 +257,14 @@ def test_a_manifest_that_no_release_names_is_kept_for_some_days() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "goes"), [(date(2026, 11, 15), False), (date(2026, 11, 14), True)]
+    ("first", "is_removed"), [(date(2026, 11, 15), False), (date(2026, 11, 14), True)]
 )
-def test_it_is_removed_some_days_after_it_was_first_seen(first: date, *, goes: bool) -> None:
-    manifests = [manifest("app", "pushed", "k9"), manifest("app", "bill", of=["pushed"])]
+def test_it_is_removed_some_days_after_it_was_first_seen(first: date, *, is_removed: bool) -> None:
+    manifests = [manifest("app", "pushed", "k9"), manifest("app", "SBOM", of=["pushed"])]
     pruned = plan([], manifests, first_seen={manifests[0].pinned: first})
-    assert removed(pruned) == (["bill", "pushed"] if goes else [])
-    assert (
-        pruned.first_seen[manifests[0].pinned] == first
-    )  # also when it goes: a clean-up may be cut off
+    assert removed(pruned) == (["SBOM", "pushed"] if is_removed else [])
+    # It is remembered until it is removed: a run may be interrupted.
+    assert pruned.first_seen[manifests[0].pinned] == first
 
 
 def test_without_days_it_is_removed_at_once_but_the_state_is_kept() -> None:
