@@ -1,4 +1,4 @@
-"""Gitflow from the first feature to a hotfix, on a real repository: which version everything has at every step."""
+"""Gitflow from the first commit to a breaking release, on a real repository: every version."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,30 @@ from delivery.project.notices import git_problems, notes
 from delivery.project.versions import Checkout
 from tests.conftest import DECLARATION, FOREIGN
 from tests.pages import hold, table
-from tests.project.examples import PROJECT
+from tests.project.examples import NAMES, PROJECT
 from tests.repositories import Repository
 
 PAGE = ROOT / "docs" / "gitflow.md"
-COLUMNS = ("step", "branch", "base-image", "apps", "platform-chart", "deployed to")
+COLUMNS = ("step", "branch", *NAMES, "deployed to")
+FOLDERS = dict(zip(NAMES, ("base-image", "api-rest", "platform-chart"), strict=True))
+# By subproject: the file with its version, and its text.
+VERSION_FILES = {
+    "base-image": ("base-image/VERSION", "{}\n"),
+    "apps": ("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "{}"\n'),
+    "platform-chart": (
+        "platform-chart/Chart.yaml",
+        "apiVersion: v2\nname: platform\nversion: {}\n",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is decided at a step."""
+    """The decisions at a step."""
 
     step: str
     checkout: Checkout
-    content: dict[str, str]
+    content: dict[str, str]  # what each subproject publishes
 
     @property
     def problems(self) -> list[Problem]:
@@ -33,7 +43,7 @@ class Row:
 
     @property
     def published(self) -> dict[str, str]:
-        return {name: one.published for name, one in self.checkout.versions.items()}
+        return {name: version.published for name, version in self.checkout.versions.items()}
 
     def cells(self) -> list[str]:
         decision, versions = self.checkout.decision, self.checkout.versions.values()
@@ -43,197 +53,168 @@ class Row:
         return [self.step, f"`{decision.ref.name}`", *shown, where]
 
 
-class Story:
-    """A repository that a team works in; every step is looked at as a CI server would."""
+class Scenario(Repository):
+    """A team's repository; `look` records what a CI server decides at a step."""
 
     def __init__(self, root: Path) -> None:
-        self.repository = Repository(root)
+        super().__init__(root)
         self.rows: list[Row] = []
+        self._write_versions(dict.fromkeys(NAMES, "1.0.0"))
+        self.write("delivery.toml", DECLARATION)
+        self.write("base-image/.dockerignore", "*\n!rootfs\n")
+        self.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n")
+        self.write("platform-chart/.helmignore", "/tests/\n/CHANGELOG.md\n")
+        paths = ("base-image/rootfs/etc", "api-rest/src/app.py", "platform-chart/values.yaml")
+        self.commit("feat: begin", *paths, "README.md")
 
     def look(self, step: str, branch: str = "") -> Row:
-        checkout = gather.load_checkout(PROJECT, self.repository.root, branch)
-        self.rows.append(Row(step, checkout, self.content()))
+        checkout = gather.load_checkout(PROJECT, self.root, branch)
+        self.rows.append(Row(step, checkout, self._content()))
         return self.rows[-1]
 
-    def content(self) -> dict[str, str]:
-        """What each subproject's users get: its files as git has them, those of what it is made from, and its VERSION."""
-        tree = [
-            line.split("\t", 1) for line in self.repository.git("ls-tree", "-r", "HEAD").split("\n")
-        ]
-        found: dict[str, str] = {}
-        below = ""
-        for name, folder in (
-            ("base-image", "base-image"),
-            ("apps", "api-rest"),
-            ("platform-chart", "platform-chart"),
-        ):
-            rules = ignores.for_chart if name == "platform-chart" else ignores.for_image
-            ignored = rules(self.repository.root / folder)
-            own = [
-                (path.removeprefix(f"{folder}/"), blob)
-                for blob, path in tree
-                if path.startswith(f"{folder}/")
-            ]
-            kept = [one for one in own if one[0] == "VERSION" or not ignored(one[0])]
-            below = found[name] = f"{kept}{below}"
-        return found
-
     def prepare(self) -> None:
-        """What release.prepare writes: the next versions, into the files."""
-        versions = gather.load_checkout(PROJECT, self.repository.root).versions
-        self.write({name: one.next for name, one in versions.items() if one.changed})
-        self.repository.commit("chore(release): prepare")
-
-    def write(self, wanted: dict[str, str]) -> None:
-        paths = {
-            "base-image": ("base-image/VERSION", "{}\n"),
-            "apps": ("api-rest/pyproject.toml", '[project]\nname = "api-rest"\nversion = "{}"\n'),
-            "platform-chart": (
-                "platform-chart/Chart.yaml",
-                "apiVersion: v2\nname: platform\nversion: {}\n",
-            ),
-        }
-        for name, version in wanted.items():
-            path, text = paths[name]
-            self.repository.write(path, text.format(version))
-            log = self.repository.root / PROJECT.subprojects[name].changelog
-            before = log.read_text() if log.exists() else ""
-            self.repository.write(
-                str(log.relative_to(self.repository.root)), f"## [{version}]\n\n- It.\n\n{before}"
-            )
+        """Write what release.prepare writes: the next versions."""
+        versions = gather.load_checkout(PROJECT, self.root).versions
+        self._write_versions({name: one.next for name, one in versions.items() if one.changed})
+        self.commit("chore(release): prepare")
 
     def finish(self) -> None:
-        """What release.finish does: a tag for everything that has a new version."""
-        self.repository.tag(
-            *(
-                f"{name}-v{one.next}"
-                for name, one in self.rows[-1].checkout.versions.items()
-                if one.changed
-            )
-        )
+        """Tag what release.finish tags: each new version."""
+        versions = self.rows[-1].checkout.versions.items()
+        self.tag(*(f"{name}-v{version.next}" for name, version in versions if version.changed))
+
+    def _write_versions(self, versions: dict[str, str]) -> None:
+        for name, version in versions.items():
+            path, text = VERSION_FILES[name]
+            self.write(path, text.format(version))
+            changelog = PROJECT.subprojects[name].changelog
+            file = self.root / changelog
+            older = file.read_text() if file.exists() else ""
+            self.write(changelog, f"## [{version}]\n\n- It.\n\n{older}")
+
+    def _content(self) -> dict[str, str]:
+        """What each subproject publishes: its files and VERSION, and what it is built on."""
+        blobs = [line.split("\t", 1) for line in self.git("ls-tree", "-r", "HEAD").split("\n")]
+        contents: dict[str, str] = {}
+        below = ""
+        for name, folder in FOLDERS.items():
+            rules = ignores.for_chart if name == "platform-chart" else ignores.for_image
+            is_ignored = rules(self.root / folder)
+            own = [
+                (inside, blob)
+                for blob, path in blobs
+                if path.startswith(f"{folder}/")
+                and (
+                    (inside := path.removeprefix(f"{folder}/")) == "VERSION"
+                    or not is_ignored(inside)
+                )
+            ]
+            below = contents[name] = f"{own}{below}"
+        return contents
 
 
-def begun(story: Story) -> None:
-    repository = story.repository
-    story.write({"base-image": "1.0.0", "apps": "1.0.0", "platform-chart": "1.0.0"})
-    repository.write("delivery.toml", DECLARATION)
-    repository.write("base-image/.dockerignore", "*\n!rootfs\n")
-    repository.write("api-rest/.dockerignore", "*\n!pyproject.toml\n!src\n")
-    repository.write("platform-chart/.helmignore", "/tests/\n/CHANGELOG.md\n")
-    repository.commit(
-        "feat: begin",
-        "base-image/rootfs/etc",
-        "api-rest/src/app.py",
-        "platform-chart/values.yaml",
-        "README.md",
-    )
-
-
-def told(story: Story) -> list[Row]:  # noqa: PLR0915 - a story is told in one go
-    """The whole story."""
-    repository, look = story.repository, story.look
-    begun(story)
-    look("the first commit")
-    story.finish()
-    look("its versions are tagged")
-
-    repository.branch("develop")
-    repository.branch("feature/search")
-    repository.commit("feat(api-rest): search", "api-rest/src/search.py")
-    look("an apps feature")
-    repository.commit("test(api-rest): search", "api-rest/tests/test_search.py")
-    look("tests for it")
-    repository.switch("develop")
-    repository.merge("feature/search")
-    look("the feature is merged")
-    repository.commit("docs: how to search", "README.md")
-    look("a page of documentation")
-    repository.commit("feat(platform-chart): a probe", "platform-chart/values.yaml")
-    look("a feature of the chart")
-
-    repository.branch("release/1.1")
-    look("a release branch")
-    story.prepare()
-    look("`release.prepare`")
-    repository.commit("fix(api-rest): search for nothing", "api-rest/src/search.py")
-    look("a fix on it")
-    repository.switch("develop")
-    repository.commit("feat(base-image): time zones", "base-image/rootfs/zones")
-    look("a base-image feature")
-
-    repository.switch("main")
-    repository.merge("release/1.1")
-    look("the release is merged")
-    story.finish()
-    look("`release.finish` tags it")
-    repository.switch("apps-v1.1.0")
-    look("the tag is built", "refs/tags/apps-v1.1.0")
-    repository.switch("develop")
-    look("develop before merge")
-    repository.merge("main")
-    look("main is merged back")
-
-    repository.branch("hotfix/1.1.1", "main")
-    repository.commit("fix(api-rest): an answer that leaks", "api-rest/src/app.py")
-    look("a hotfix")
-    story.prepare()
-    look("it is prepared")
-    repository.switch("main")
-    repository.merge("hotfix/1.1.1")
-    look("it is merged")
-    story.finish()
-    look("it is tagged")
-    repository.switch("develop")
-    look("develop lacks it")
-    repository.commit("fix(api-rest): a typo", "api-rest/src/text.py")
-    look("a fix on develop")
-    repository.merge("main")
-    look("hotfix merged back")
-
-    repository.branch("release/2.0")
-    repository.commit("feat(api-rest)!: no more XML", "api-rest/src/xml.py")
-    story.prepare()
-    look("a breaking change")
-    repository.switch("main")
-    repository.merge("release/2.0")
-    look("the breaking release is merged")
-    story.finish()
-    repository.switch("develop")
-    repository.merge("release/2.0")
-    look("the release branch, not main, is merged back")
-    return story.rows
+# Each step is a method of Scenario with its arguments.
+STEPS: list[tuple[str, ...]] = [
+    ("look", "the first commit"),
+    ("finish",),
+    ("look", "its versions are tagged"),
+    ("branch", "develop"),
+    ("branch", "feature/search"),
+    ("commit", "feat(api-rest): search", "api-rest/src/search.py"),
+    ("look", "an apps feature"),
+    ("commit", "test(api-rest): search", "api-rest/tests/test_search.py"),
+    ("look", "tests for it"),
+    ("switch", "develop"),
+    ("merge", "feature/search"),
+    ("look", "the feature is merged"),
+    ("commit", "docs: how to search", "README.md"),
+    ("look", "a page of documentation"),
+    ("commit", "feat(platform-chart): a probe", "platform-chart/values.yaml"),
+    ("look", "a feature of the chart"),
+    ("branch", "release/1.1"),
+    ("look", "a release branch"),
+    ("prepare",),
+    ("look", "`release.prepare`"),
+    ("commit", "fix(api-rest): search for nothing", "api-rest/src/search.py"),
+    ("look", "a fix on it"),
+    ("switch", "develop"),
+    ("commit", "feat(base-image): time zones", "base-image/rootfs/zones"),
+    ("look", "a base-image feature"),
+    ("switch", "main"),
+    ("merge", "release/1.1"),
+    ("look", "the release is merged"),
+    ("finish",),
+    ("look", "`release.finish` tags it"),
+    ("switch", "apps-v1.1.0"),
+    ("look", "the tag is built", "refs/tags/apps-v1.1.0"),
+    ("switch", "develop"),
+    ("look", "develop before merge"),
+    ("merge", "main"),
+    ("look", "main is merged back"),
+    ("branch", "hotfix/1.1.1", "main"),
+    ("commit", "fix(api-rest): an answer that leaks", "api-rest/src/app.py"),
+    ("look", "a hotfix"),
+    ("prepare",),
+    ("look", "it is prepared"),
+    ("switch", "main"),
+    ("merge", "hotfix/1.1.1"),
+    ("look", "it is merged"),
+    ("finish",),
+    ("look", "it is tagged"),
+    ("switch", "develop"),
+    ("look", "develop lacks it"),
+    ("commit", "fix(api-rest): a typo", "api-rest/src/text.py"),
+    ("look", "a fix on develop"),
+    ("merge", "main"),
+    ("look", "hotfix merged back"),
+    ("branch", "release/2.0"),
+    ("commit", "feat(api-rest)!: no more XML", "api-rest/src/xml.py"),
+    ("prepare",),
+    ("look", "a breaking change"),
+    ("switch", "main"),
+    ("merge", "release/2.0"),
+    ("look", "the breaking release is merged"),
+    ("finish",),
+    ("switch", "develop"),
+    ("merge", "release/2.0"),
+    ("look", "the release branch, not main, is merged back"),
+]
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     with pytest.MonkeyPatch.context() as patch:
-        alone(patch)
-        return told(Story(tmp_path_factory.mktemp("story") / "sample"))
+        for name in FOREIGN:  # a CI server's variables are not about this repository
+            patch.delenv(name, raising=False)
+        scenario = Scenario(tmp_path_factory.mktemp("scenario") / "sample")
+        for action, *arguments in STEPS:
+            getattr(scenario, action)(*arguments)
+        return scenario.rows
 
 
-def test_the_page_tells_this_story(rows: list[Row]) -> None:
+def test_the_page_shows_this_scenario(rows: list[Row]) -> None:
     hold(PAGE, "story", table(COLUMNS, [row.cells() for row in rows]))
 
 
-def test_a_version_that_is_published_never_gets_other_content(rows: list[Row]) -> None:
+def test_a_published_version_never_gets_other_content(rows: list[Row]) -> None:
     contents: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         if row.checkout.decision.pushes and not row.problems:
             for name, version in row.published.items():
                 contents.setdefault((name, version), set()).add(row.content[name])
     assert len(contents) > 30
-    assert {one: len(found) for one, found in contents.items() if len(found) > 1} == {}
+    assert {key: len(texts) for key, texts in contents.items() if len(texts) > 1} == {}
 
 
-def test_only_what_is_not_prepared_is_refused(rows: list[Row]) -> None:
+def test_only_unprepared_versions_are_refused(rows: list[Row]) -> None:
     assert [row.step for row in rows if row.problems] == ["a release branch", "a hotfix"]
 
 
-def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[Row]) -> None:
-    told_at = [
+def test_a_note_says_what_develop_lacks_of_main(rows: list[Row]) -> None:
+    lacking = [
         row.step for row in rows if any("develop lacks" in note for note in notes(row.checkout))
     ]
-    assert told_at == [
+    assert lacking == [
         "the release is merged",
         "`release.finish` tags it",
         "develop before merge",
@@ -245,35 +226,29 @@ def test_what_main_has_and_develop_lacks_is_told_until_it_is_merged(rows: list[R
     ]
 
 
-def test_a_number_goes_on_when_a_release_is_cut_and_a_feature_lands_before_its_tag(
-    tmp_path: Path,
+def test_n_does_not_start_again_when_a_feature_lands_before_the_releases_tag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = Story(tmp_path / "sample")
-    begun(story)
-    story.look("begun")
-    story.finish()
-    repository = story.repository
-    repository.branch("develop")
-    repository.commit("fix(platform-chart): a", "platform-chart/a")
-    repository.commit("fix(platform-chart): b", "platform-chart/b")
-    repository.branch("release/1.0.1")
-    repository.switch("develop")
-    repository.commit("feat(platform-chart): c", "platform-chart/c")
-    found = [story.look("a feature lands").published["platform-chart"]]
-    repository.switch("release/1.0.1")
-    story.prepare()
-    repository.switch("main")
-    repository.merge("release/1.0.1")
-    story.look("released")
-    story.finish()
-    repository.switch("develop")
-    found.append(story.look("the release is tagged").published["platform-chart"])
-    repository.merge("main")
-    found.append(story.look("and merged back").published["platform-chart"])
-    assert found == ["1.1.0-dev.3", "1.1.0-dev.3", "1.1.0-dev.6"]
-
-
-def alone(patch: pytest.MonkeyPatch) -> None:
-    """What a CI server says of these tests is not about their repositories."""
     for name in FOREIGN:
-        patch.delenv(name, raising=False)
+        monkeypatch.delenv(name, raising=False)
+    scenario = Scenario(tmp_path / "sample")
+    scenario.look("the first commit")
+    scenario.finish()
+    scenario.branch("develop")
+    scenario.commit("fix(platform-chart): a", "platform-chart/a")
+    scenario.commit("fix(platform-chart): b", "platform-chart/b")
+    scenario.branch("release/1.0.1")
+    scenario.switch("develop")
+    scenario.commit("feat(platform-chart): c", "platform-chart/c")
+    published = [scenario.look("a feature lands").published["platform-chart"]]
+    scenario.switch("release/1.0.1")
+    scenario.prepare()
+    scenario.switch("main")
+    scenario.merge("release/1.0.1")
+    scenario.look("released")
+    scenario.finish()
+    scenario.switch("develop")
+    published.append(scenario.look("the release is tagged").published["platform-chart"])
+    scenario.merge("main")
+    published.append(scenario.look("and merged back").published["platform-chart"])
+    assert published == ["1.1.0-dev.3", "1.1.0-dev.3", "1.1.0-dev.6"]
