@@ -1,4 +1,4 @@
-"""Make the image's file system: unpack Debian packages, take away what no app needs, compile Python's library."""
+"""Create the image's file system: unpack Debian packages, prune them, compile Python's library."""
 
 import argparse
 import py_compile
@@ -30,19 +30,20 @@ BLOCK = 4096
 
 
 class RootfsError(Exception):
-    """The tree cannot be made as asked; the message says what to change."""
+    """The file system cannot be created; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class PruneList:
-    """Shell patterns relative to the root: what to take away, and what of it to keep."""
+    """Shell patterns relative to the root."""
 
     remove: tuple[str, ...]
     keep: tuple[str, ...]
+    """Exceptions from `remove`."""
 
 
 def parse_prune_list(text: str) -> PruneList:
-    """Read the patterns of a prune list: comments and empty lines say nothing, "!" keeps."""
+    """Return the patterns of a prune list; "!" keeps, and # begins a comment."""
     lines = [line.strip() for line in text.splitlines()]
     patterns = [line for line in lines if line and not line.startswith("#")]
     return PruneList(
@@ -52,7 +53,7 @@ def parse_prune_list(text: str) -> PruneList:
 
 
 def selected(root: Path, prune: PruneList) -> dict[str, list[Path]]:
-    """Find what each pattern takes away."""
+    """Return the paths that each pattern removes."""
     kept = {path for pattern in prune.keep for path in _glob(root, pattern)}
     return {
         pattern: [path for path in _glob(root, pattern) if path not in kept]
@@ -61,7 +62,7 @@ def selected(root: Path, prune: PruneList) -> dict[str, list[Path]]:
 
 
 def _glob(root: Path, pattern: str) -> list[Path]:
-    """Match name by name, never through a symbolic link: pathlib finds a file under each name that leads to it."""
+    """Return the matching paths. Unlike pathlib's, they never lead through a symbolic link."""
     paths = [root]
     for name in pattern.split("/"):
         folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
@@ -75,7 +76,7 @@ def _glob(root: Path, pattern: str) -> list[Path]:
 
 
 def unpack(package: Path, root: Path) -> None:
-    """Unpack a package, and record it where scanners look for the packages of an image without dpkg."""
+    """Unpack a package, and record it where scanners look if an image has no dpkg."""
     _dpkg_deb("--extract", str(package), str(root))
     name = _dpkg_deb("--field", str(package), "Package").strip()
     record = root / "var/lib/dpkg/status.d" / name
@@ -84,9 +85,10 @@ def unpack(package: Path, root: Path) -> None:
 
 
 def _dpkg_deb(*arguments: str) -> str:
-    done = subprocess.run(["dpkg-deb", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
+    argv = ["dpkg-deb", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RootfsError(f"dpkg-deb {' '.join(arguments)} failed: {done.stderr.strip()}")
+        raise RootfsError(f"dpkg-deb {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -99,15 +101,15 @@ def remove(path: Path) -> None:
 
 
 def missing_libraries(root: Path) -> dict[Path, list[str]]:
-    """Tell which programs and libraries of the tree ask for a library that is not there, and for which."""
+    """Return the missing libraries of each program and library that needs one."""
     present = {path.name for path in root.glob("usr/lib/**/*.so*")}
-    needs = {path: needed_libraries(path) for path in _files(root) if _is_elf(path)}
-    absent = {path: sorted(names - present) for path, names in needs.items()}
-    return {path: names for path, names in absent.items() if names}
+    needed = {path: needed_libraries(path) for path in _files(root) if _is_elf(path)}
+    missing = {path: sorted(names - present) for path, names in needed.items()}
+    return {path: names for path, names in missing.items() if names}
 
 
 def needed_libraries(path: Path) -> frozenset[str]:
-    """Read the names of the shared libraries that a program or library is linked with."""
+    """Return the names of the shared libraries that a program or library is linked with."""
     with path.open("rb") as stream:
         section = ELFFile(stream).get_section_by_name(".dynamic")
         if not isinstance(section, DynamicSection):
@@ -121,7 +123,7 @@ def _is_elf(path: Path) -> bool:
 
 
 def compile_library(root: Path, library: Path = LIBRARY) -> None:
-    """Put bytecode in the place of Python's sources, the same bytes wherever and whenever it is done."""
+    """Replace Python's sources by bytecode, with the same bytes on every machine and every day."""
     for source in sorted((root / library).rglob("*.py")):
         compiled = source.with_suffix(".pyc")
         if source.is_symlink():
@@ -138,24 +140,23 @@ def compile_library(root: Path, library: Path = LIBRARY) -> None:
         source.unlink()
 
 
-def make(packages: Iterable[Path], prune: PruneList, root: Path) -> None:
-    """Make the tree, telling on the way what was left out."""
+def create(packages: Iterable[Path], prune: PruneList, root: Path) -> None:
+    """Create the file system, and print what it does not contain."""
     for package in sorted(packages):
         unpack(package, root)
     for pattern, paths in selected(root, prune).items():
         if not paths:
-            print(
-                f"prune list: {pattern} matches nothing; delete the line if Debian no longer ships it"
-            )
+            print(f"prune list: {pattern} matches nothing; Debian may have removed these files")
         for path in paths:
             remove(path)
     for path, names in missing_libraries(root).items():
-        # A module whose library was not asked for is left out with it; anything else could not run.
+        # An extension module without its library is removed; anything else is an error.
         if path.parent != root / EXTENSIONS:
             raise RootfsError(
-                f"/{path.relative_to(root)} needs {', '.join(names)}; add the Debian package to packages.txt"
+                f"/{path.relative_to(root)} needs {', '.join(names)}\n"
+                "hint: add the Debian package to packages.txt"
             )
-        print(f"left out {path.name}: {', '.join(names)} is not in the image")
+        print(f"removed {path.name}: {', '.join(names)} is not in the image")
         path.unlink()
     compile_library(root)
 
@@ -169,17 +170,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", type=Path, help="folder of *.deb files")
     parser.add_argument("prune", type=Path, help="prune list")
-    parser.add_argument("root", type=Path, help="folder to make")
+    parser.add_argument("root", type=Path, help="folder to create")
     options = parser.parse_args(arguments)
     options.root.mkdir(parents=True)
     try:
-        make(
+        create(
             options.packages.glob("*.deb"),
             parse_prune_list(options.prune.read_text(encoding="utf-8")),
             options.root,
         )
     except RootfsError as error:
-        print(f"making the root file system: {error}", file=sys.stderr)
+        print(f"error: cannot create the root file system: {error}", file=sys.stderr)
         return 1
     sizes = [path.stat().st_size for path in _files(options.root)]
     print(

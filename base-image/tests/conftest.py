@@ -15,7 +15,7 @@ CONTEXT = ("Dockerfile", ".dockerignore", "ca-certificates", "rootfs", "scripts"
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """Skip without an engine, but fail when DOCKER_HOST promises one. Remove at the end what was tagged."""
+    """The engine. Without one, tests are skipped, or fail if DOCKER_HOST is set."""
     if shutil.which("docker") is None or docker("version", check=False).returncode:
         reason = "no Docker engine answers; start one, or set DOCKER_HOST to where it is"
         (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(reason)
@@ -29,29 +29,27 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def layouts(engine: Engine) -> None:
-    """Skip where the engine has the classic image store, whose builder writes no OCI layouts."""
+    """Skip if the engine has the classic image store, which cannot write OCI layouts."""
     del engine
     if "io.containerd.snapshotter" not in docker("info", "--format", "{{.DriverStatus}}").stdout:
-        pytest.skip(
-            "the engine has no containerd image store, so its builder writes no OCI layouts"
-        )
+        pytest.skip("the engine has no containerd image store")
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
-    """The image under test: BASE_IMAGE_REF, or what this folder builds."""
+    """The image under test: BASE_IMAGE_REF, or built from this folder."""
     return os.environ.get("BASE_IMAGE_REF") or engine.load("base", SUBPROJECT)
 
 
 @pytest.fixture(scope="session")
 def container(engine: Engine, image: str) -> str:
-    """A container of the image under test that runs as long as the tests."""
+    """A container of the image under test, which runs until the end."""
     return engine.start(image)
 
 
 @pytest.fixture(scope="session")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], oci.Image]:
-    """Read an image of the engine's: its files, layers and configuration."""
+    """Read an image of the engine: its files, layers and configuration."""
 
     def export(image: str) -> oci.Image:
         archive = tmp_path_factory.mktemp("exported") / "image.tar"
@@ -69,7 +67,7 @@ def exported(image: str, export: Callable[[str], oci.Image]) -> oci.Image:
 
 @pytest.fixture(scope="session")
 def described(engine: Engine, layouts: None, tmp_path_factory: pytest.TempPathFactory) -> oci.Image:
-    """What this folder builds when it is told what to write on the image, and of what time it is to be."""
+    """The image of this folder, built with labels and a fixed date."""
     del layouts
     archive = tmp_path_factory.mktemp("described") / "image.tar"
     engine.build(
@@ -80,7 +78,7 @@ def described(engine: Engine, layouts: None, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """A copy of the build context to change."""
+    """A copy of the build context, which a test may change."""
     copy = tmp_path / "context"
     copy.mkdir()
     for name in CONTEXT:
@@ -92,6 +90,6 @@ def context(tmp_path: Path) -> Path:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the sizes that were measured, passed or failed."""
+    """Print the measured sizes."""
     if measured_sizes in config.stash:
         terminalreporter.write_line(config.stash[measured_sizes])

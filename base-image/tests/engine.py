@@ -12,9 +12,9 @@ Done = subprocess.CompletedProcess[str]
 
 
 def docker(*arguments: str, check: bool = True) -> Done:
-    """Run a docker command; a failure shows all that it printed."""
+    """Run a docker command; a failure shows its output."""
     done = subprocess.run(
-        ["docker", *arguments],  # noqa: S607 -- whichever the machine has
+        ["docker", *arguments],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -28,7 +28,7 @@ def docker(*arguments: str, check: bool = True) -> Done:
 
 @dataclass
 class Engine:
-    """Builds with what this machine needs: DEBIAN_IMAGE, and BUILD_CA where a proxy intercepts."""
+    """Builds with DEBIAN_IMAGE and BUILD_CA, if the machine needs them. Notes what to remove."""
 
     tags: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
@@ -44,19 +44,19 @@ class Engine:
         )
 
     def load(self, name: str, context: Path, *arguments: str) -> str:
-        """Build an image into the engine, and return the tag that only this run of the tests has."""
+        """Build an image into the engine; return its tag, which no other test run has."""
         tag = f"bi-test-{name}:{uuid.uuid4().hex[:12]}"
         self.tags.append(tag)
         self.build(context, "--load", "--tag", tag, *arguments)
         return tag
 
     def start(self, image: str) -> str:
-        """Start a container of an image that only waits, until the end of the tests; return its name."""
+        """Start a container that waits until the end of the tests; return its name."""
         name = f"bi-test-{uuid.uuid4().hex[:12]}"
         self.containers.append(name)
         docker("run", "--detach", "--name", name, image, "-c", "import signal; signal.pause()")
         return name
 
     def run(self, image: str, *arguments: str) -> str:
-        """Run a container of an image to its end, and return what it printed."""
+        """Run a container of an image and return its output."""
         return docker("run", "--rm", image, *arguments).stdout.rstrip("\n")

@@ -1,10 +1,10 @@
-"""Read an image from the OCI layout that BuildKit and `docker save` write: what the image is, without running it."""
+"""Read an image from the OCI layout that BuildKit and `docker save` write."""
 
 import gzip
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its manifest's digest, its configuration, its layers as they are pushed and all its files."""
+    """One image."""
 
     digest: str
     config: Mapping[str, Any]
     layers: tuple[bytes, ...]
+    """Compressed, as they are pushed."""
     files: Mapping[str, tarfile.TarInfo]
     contents: Mapping[str, bytes]
 
@@ -62,22 +63,22 @@ def read(path: Path) -> Image:
     return Image(digest, config, layers, files, contents)
 
 
-def _manifest_digest(index: Mapping[str, Any], blob: Any) -> str:  # noqa: ANN401 -- a function of the caller's
-    """Find the one image manifest: an index may lie in an index, and hold attestations beside the image."""
-    found = [
+def _manifest_digest(index: Mapping[str, Any], blob: Callable[[str], bytes]) -> str:
+    """Return the digest of the only image. An index may contain an index, and attestations."""
+    images = [
         entry
         for entry in index["manifests"]
         if entry.get("platform", {}).get("architecture") != "unknown"
     ]
-    assert len(found) == 1, f"expected one image, found {len(found)}"
-    if "index" in found[0]["mediaType"] or "list" in found[0]["mediaType"]:
-        return _manifest_digest(json.loads(blob(found[0]["digest"])), blob)
-    digest: str = found[0]["digest"]
+    assert len(images) == 1, f"expected one image, not {len(images)}"
+    if "index" in images[0]["mediaType"] or "list" in images[0]["mediaType"]:
+        return _manifest_digest(json.loads(blob(images[0]["digest"])), blob)
+    digest: str = images[0]["digest"]
     return digest
 
 
 def _as_pushed(layer: bytes) -> bytes:
-    """Compress a layer that the engine keeps uncompressed the way it does when it pushes."""
+    """Compress a layer as the engine does for a push, unless it is compressed."""
     return (
         layer if layer.startswith(b"\x1f\x8b") else gzip.compress(layer, compresslevel=6, mtime=0)
     )

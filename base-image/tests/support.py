@@ -1,6 +1,5 @@
-"""What the tests share: where things are, and certificates made to be right or wrong in one way."""
+"""Paths, and certificates that are valid or invalid in one way."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 SUBPROJECT = Path(__file__).resolve().parent.parent
 
-# What a build is told of the image.
+# Options of a build with labels and a fixed date.
 DESCRIPTION = (
     "--build-arg=VERSION=1.2.3",
     "--build-arg=REVISION=abc",
@@ -25,6 +24,11 @@ DESCRIPTION = (
 measured_sizes = pytest.StashKey[str]()
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Extensions: TypeAlias = list[tuple[x509.ExtensionType, bool]]
+"""Each extension, and whether it is critical."""
+
+BEGINS = datetime(2020, 1, 1, tzinfo=UTC)
+ENDS = datetime(2040, 1, 1, tzinfo=UTC)
 CERTIFICATE_SIGN = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,
@@ -46,19 +50,16 @@ def key_identifier(key: Key) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key())
 
 
-def authority_extensions(key: Key) -> list[tuple[x509.ExtensionType, bool]]:
-    """Give what RFC 5280 asks of an authority's certificate, and whether it is critical."""
+def authority_extensions(key: Key) -> Extensions:
+    """Return what RFC 5280 requires of an authority's certificate."""
     constraints = x509.BasicConstraints(ca=True, path_length=None)
     return [(constraints, True), (CERTIFICATE_SIGN, True), (key_identifier(key), False)]
 
 
 def certificate(
-    key: Key,
-    extensions: Sequence[tuple[x509.ExtensionType, bool]],
-    begins: datetime = datetime(2020, 1, 1, tzinfo=UTC),
-    ends: datetime = datetime(2040, 1, 1, tzinfo=UTC),
+    key: Key, extensions: Extensions, begins: datetime = BEGINS, ends: datetime = ENDS
 ) -> bytes:
-    """Make a self-signed certificate, as PEM."""
+    """Return a self-signed certificate, as PEM."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
     builder = (
         x509.CertificateBuilder()
@@ -74,10 +75,7 @@ def certificate(
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def authority(
-    begins: datetime = datetime(2020, 1, 1, tzinfo=UTC),
-    ends: datetime = datetime(2040, 1, 1, tzinfo=UTC),
-) -> bytes:
-    """Make an authority's certificate with nothing wrong but, maybe, its dates."""
+def authority(begins: datetime = BEGINS, ends: datetime = ENDS) -> bytes:
+    """Return an authority's certificate with nothing wrong but perhaps its dates."""
     key = new_key()
     return certificate(key, authority_extensions(key), begins, ends)

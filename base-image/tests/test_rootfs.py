@@ -20,39 +20,39 @@ def write(root: Path, *names: str) -> None:
         (root / name).write_text(f"value = {name!r}\n", encoding="utf-8")
 
 
-def test_prune_list_is_patterns_between_comments() -> None:
-    text = "## Documentation\nusr/share/doc/*/*\n!usr/share/doc/*/copyright\n\n# why\n  usr/share/man\n"
+def test_a_prune_list_has_patterns_and_comments() -> None:
+    text = "## Docs\nusr/share/doc/*/*\n!usr/share/doc/*/copyright\n\n# why\n  usr/share/man\n"
     assert parse_prune_list(text) == PruneList(
         remove=("usr/share/doc/*/*", "usr/share/man"), keep=("usr/share/doc/*/copyright",)
     )
 
 
-def test_what_is_kept_is_not_selected(tmp_path: Path) -> None:
+def test_exceptions_are_not_selected(tmp_path: Path) -> None:
     write(tmp_path, "doc/a/copyright", "doc/a/changelog", "doc/b/copyright")
-    found = selected(tmp_path, PruneList(remove=("doc/*/*",), keep=("doc/*/copyright",)))
-    assert found == {"doc/*/*": [tmp_path / "doc/a/changelog"]}
+    paths = selected(tmp_path, PruneList(remove=("doc/*/*",), keep=("doc/*/copyright",)))
+    assert paths == {"doc/*/*": [tmp_path / "doc/a/changelog"]}
 
 
 def test_a_file_is_not_selected_through_a_link(tmp_path: Path) -> None:
     write(tmp_path, "doc/a/changelog")
     (tmp_path / "doc/b").symlink_to("a")
-    found = selected(tmp_path, PruneList(remove=("doc/*/*",), keep=()))
-    assert found == {"doc/*/*": [tmp_path / "doc/a/changelog"]}
+    paths = selected(tmp_path, PruneList(remove=("doc/*/*",), keep=()))
+    assert paths == {"doc/*/*": [tmp_path / "doc/a/changelog"]}
 
 
-def test_links_themselves_are_selected(tmp_path: Path) -> None:
+def test_links_are_selected(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
-    found = selected(tmp_path, PruneList(remove=("link",), keep=()))
-    assert found == {"link": [tmp_path / "link"]}
+    paths = selected(tmp_path, PruneList(remove=("link",), keep=()))
+    assert paths == {"link": [tmp_path / "link"]}
 
 
-def test_folders_go_with_all_that_is_in_them(tmp_path: Path) -> None:
+def test_folders_are_removed_with_their_content(tmp_path: Path) -> None:
     write(tmp_path, "man/man1/a.1")
     rootfs.remove(tmp_path / "man")
     assert not (tmp_path / "man").exists()
 
 
-def test_a_link_to_a_folder_goes_and_the_folder_stays(tmp_path: Path) -> None:
+def test_a_link_is_removed_without_its_target(tmp_path: Path) -> None:
     write(tmp_path, "a/file")
     (tmp_path / "b").symlink_to("a")
     rootfs.remove(tmp_path / "b")
@@ -61,7 +61,7 @@ def test_a_link_to_a_folder_goes_and_the_folder_stays(tmp_path: Path) -> None:
 
 
 def library_root(root: Path) -> Path:
-    """Make a tree with a small Python library."""
+    """Write a small Python library."""
     write(root, "lib/module.py", "lib/package/__init__.py", "lib/package/inner.py")
     (root / "lib/alias.py").symlink_to("module.py")
     return root
@@ -82,24 +82,25 @@ def test_sources_become_bytecode(tmp_path: Path) -> None:
     }
 
 
-def test_links_lead_to_the_bytecode(tmp_path: Path) -> None:
+def test_links_are_to_bytecode(tmp_path: Path) -> None:
     compile_library(library_root(tmp_path), Path("lib"))
     assert (tmp_path / "lib/alias.pyc").read_bytes() == (tmp_path / "lib/module.pyc").read_bytes()
 
 
-def test_bytecode_is_used_without_a_look_at_a_source(tmp_path: Path) -> None:
+def test_bytecode_needs_no_source(tmp_path: Path) -> None:
     compile_library(library_root(tmp_path), Path("lib"))
     header = (tmp_path / "lib/module.pyc").read_bytes()[:PYC_HEADER]
     assert int.from_bytes(header[4:8], "little") == UNCHECKED_HASH
 
 
-def test_bytecode_names_the_file_as_it_is_in_the_image(tmp_path: Path) -> None:
+def test_bytecode_has_the_path_in_the_image(tmp_path: Path) -> None:
     compile_library(library_root(tmp_path), Path("lib"))
-    code = marshal.loads((tmp_path / "lib/package/inner.pyc").read_bytes()[PYC_HEADER:])  # noqa: S302 -- made above
+    compiled = (tmp_path / "lib/package/inner.pyc").read_bytes()
+    code = marshal.loads(compiled[PYC_HEADER:])  # noqa: S302 -- compiled by this test
     assert code.co_filename == "/lib/package/inner.py"
 
 
-def test_bytecode_is_the_same_from_another_place_and_time(tmp_path: Path) -> None:
+def test_bytecode_does_not_depend_on_folder_and_time(tmp_path: Path) -> None:
     first, second = library_root(tmp_path / "first"), tmp_path / "second place"
     shutil.copytree(first, second, symlinks=True, copy_function=shutil.copy)
     for root in (first, second):
@@ -108,7 +109,7 @@ def test_bytecode_is_the_same_from_another_place_and_time(tmp_path: Path) -> Non
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
 
 
-def test_a_source_with_an_error_stops_the_build(tmp_path: Path) -> None:
+def test_a_syntax_error_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/bad.py").write_text("def\n", encoding="utf-8")
     with pytest.raises(py_compile.PyCompileError):
@@ -117,18 +118,18 @@ def test_a_source_with_an_error_stops_the_build(tmp_path: Path) -> None:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A tree with one program, of which the libraries are missing."""
+    """A program whose libraries are missing."""
     target = tmp_path / "usr/bin/program"
     target.parent.mkdir(parents=True)
     shutil.copy2(Path(sys.executable).resolve(), target)
     return target
 
 
-def test_a_program_needs_its_libraries(tmp_path: Path, program: Path) -> None:
+def test_missing_libraries_are_named(tmp_path: Path, program: Path) -> None:
     assert "libc.so.6" in missing_libraries(tmp_path)[program]
 
 
-def test_a_library_that_is_there_is_not_missing(tmp_path: Path, program: Path) -> None:
+def test_existing_libraries_are_not_missing(tmp_path: Path, program: Path) -> None:
     write(
         tmp_path,
         *(f"usr/lib/x86_64-linux-gnu/{name}" for name in missing_libraries(tmp_path)[program]),
@@ -136,14 +137,12 @@ def test_a_library_that_is_there_is_not_missing(tmp_path: Path, program: Path) -
     assert missing_libraries(tmp_path) == {}
 
 
-def test_a_package_that_cannot_be_unpacked_is_named(
+def test_the_error_of_an_unreadable_package_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(arguments: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(arguments, 2, "", "not a Debian format archive\n")
 
     monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(
-        rootfs.RootfsError, match=r"bad\.deb .* failed: not a Debian format archive"
-    ):
+    with pytest.raises(rootfs.RootfsError, match=r"bad\.deb .*: not a Debian format archive"):
         rootfs.unpack(tmp_path / "bad.deb", tmp_path)
