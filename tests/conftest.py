@@ -1,4 +1,4 @@
-"""What the tests of delivery/ share."""
+"""Fixtures for the tests of delivery/."""
 
 import subprocess
 import time
@@ -13,13 +13,13 @@ from delivery.project import saved_settings
 from delivery.project.declaration import Declaration, parse
 from delivery.project.files import ROOT
 
-# How long an example takes says more of the machine than of the code.
-settings.register_profile("patient", settings(), deadline=None)
-settings.load_profile("patient")
+# The duration of an example depends on the machine.
+settings.register_profile("no-deadline", settings(), deadline=None)
+settings.load_profile("no-deadline")
 
-_BEGAN = time.monotonic()
+_STARTED = time.monotonic()
 
-# No real process has such a high ID, so ending a fake one never signals a real one.
+# Higher than the id of any real process, which a test must not signal.
 ProcessDispatcher._pid = 2**30
 
 DECLARATION = """
@@ -86,7 +86,7 @@ namespace = "platform"
 values = "platform-chart/values-production.yaml"
 confirm = true
 """
-# What a CI server or a user's shell says, and a project of the tests' own would take for itself.
+# Variables of a CI server or a user's shell that a test's own project must not read.
 FOREIGN = (
     "BRANCH_NAME",
     "COMPOSE_PROJECT_NAME",
@@ -112,22 +112,22 @@ FOREIGN = (
 def pytest_report_teststatus(
     report: pytest.TestReport, config: pytest.Config
 ) -> tuple[str, str, str] | None:
-    """Say how long a run has taken so far behind each test, where a run shows each: those that take long do."""
+    """Print the time since the start after each test, in runs that list each test."""
     if config.get_verbosity() < 1 or report.when != "call" or not report.passed:
         return None
-    minutes, seconds = divmod(round(time.monotonic() - _BEGAN), 60)
+    minutes, seconds = divmod(round(time.monotonic() - _STARTED), 60)
     return "passed", ".", f"PASSED, {minutes} min {seconds} s so far"
 
 
 @pytest.fixture
 def declaration() -> Declaration:
-    """A small declaration: one image of ours on another."""
+    """The declaration of the sample project: two images, one based on the other."""
     return parse(DECLARATION, is_folder=lambda _path: True)
 
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """A folder laid out as that declaration says."""
+    """The folder of the sample project."""
     for name in (
         "base-image",
         "api-rest",
@@ -145,7 +145,7 @@ def sample(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clone(sample: Path) -> Path:
-    """The sample as a clone with one commit, on develop."""
+    """The sample project as a clone with one commit on develop."""
     (sample / "platform-chart" / "Chart.yaml").write_text(
         "apiVersion: v2\nname: platform\nversion: 0.1.0\n"
     )
@@ -164,10 +164,12 @@ def clone(sample: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what tests deploy out of the user's outbox, and out of a ledger that runs here."""
+    """Keep events of tests out of the user's outbox and of a local ledger."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(tmp_path_factory.mktemp("outbox")))
-        patch.setenv("DELIVERY_LEDGER", "http://127.0.0.1:9")  # discard: nobody answers
+        patch.setenv(
+            "DELIVERY_LEDGER", "http://127.0.0.1:9"
+        )  # the port of discard, where nothing listens
         yield
 
 
@@ -177,7 +179,7 @@ def _own_cache(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    """Keep unit tests out of the user's folders and settings; tests on the real engine use what is there."""
+    """Keep unit tests out of the user's folders and settings; tests on an engine use them."""
     if request.node.get_closest_marker("engine"):
         return
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -190,14 +192,14 @@ def _own_cache(
         *FOREIGN,
     ):
         monkeypatch.delenv(name, raising=False)
-    # What this clone was brought up with is its own, too.
-    kept = saved_settings._read
-    monkeypatch.setattr(saved_settings, "_read", lambda root: {} if root == ROOT else kept(root))
+    # Ignore the settings that this clone has saved.
+    read = saved_settings._read
+    monkeypatch.setattr(saved_settings, "_read", lambda root: {} if root == ROOT else read(root))
 
 
 @pytest.fixture(scope="session")
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Print at once, captured or not: for tests that take their time."""
+    """Print at once even while pytest captures output: for long tests."""
     manager = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def say(text: str) -> None:

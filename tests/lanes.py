@@ -1,8 +1,7 @@
-"""Run nox sessions side by side: `python -m tests.lanes SESSION... [-- OPTION...]`, options for pytest.
+"""Run nox sessions in parallel: `python -m tests.lanes SESSION... [-- OPTION...]`.
 
-Each line that a session prints is shown at once behind the session's name, so that a failure is
-seen when it happens. Meanwhile a status line says which sessions run, how far their tests are, how
-many sessions are left, and how long all of it has taken. Exit code 1 when a session failed.
+Options are for pytest. Each line of a session is printed at once after the session's name. A status
+line shows the running sessions and their progress. The exit code is 1 if a session failed.
 """
 
 from __future__ import annotations
@@ -25,21 +24,20 @@ from delivery.errors import TerminatedError, TestError
 
 __all__ = ["Run", "main", "run_all", "status", "summary"]
 
-WIDTH = 3  # how many sessions run at once
+WIDTH = 3  # sessions at once
 
-_COUNT = re.compile(
-    r"\[ *(\d+/\d+)\]$"
-)  # pytest's console_output_style=count, at the end of a line
+# By pytest's console_output_style=count, at the end of a line.
+_COUNT = re.compile(r"\[ *(\d+/\d+)\]$")
 _FAILED = re.compile(r"(FAILED|ERROR) \S+::")  # a line of pytest's short summary
 
 
 @dataclass
 class Run:
-    """One session: how far it is, what failed in it, and in the end its exit code and seconds."""
+    """A session and its progress."""
 
     session: str
-    count: str = ""
-    failed: list[str] = field(default_factory=list)
+    count: str = ""  # of tests, as in "7/9"
+    failed: list[str] = field(default_factory=list)  # lines of pytest's summary
     began: float = 0.0
     seconds: float = 0.0
     returncode: int | None = None
@@ -50,15 +48,15 @@ class Run:
         return re.sub(r"\(\w+='(.*)'\)", r" \1", self.session)
 
     def read(self, line: str) -> None:
-        """Take note of how far the session is, and of what failed, from one line of its output."""
-        if counted := _COUNT.search(line):
-            self.count = counted[1]
+        """Read progress and failures from a line of output."""
+        if match := _COUNT.search(line):
+            self.count = match[1]
         if _FAILED.match(line):
             self.failed.append(line)
 
 
 def status(runs: Sequence[Run]) -> str:
-    """Which sessions run, how far each is, and how many are left."""
+    """The running sessions with their progress, and the number of ended ones."""
     ended = [run for run in runs if run.returncode is not None]
     running = [run for run in runs if run.began and run.returncode is None]
     parts = [f"{run.name} {run.count}".rstrip() for run in running]
@@ -71,7 +69,7 @@ def status(runs: Sequence[Run]) -> str:
 
 
 def summary(runs: Sequence[Run]) -> list[list[str]]:
-    """A row for each session: its name, how it ended, its seconds."""
+    """A row for each session: name, outcome, seconds."""
     return [
         [run.name, "failed" if run.returncode else "passed", f"{run.seconds:.0f}"] for run in runs
     ]
@@ -80,9 +78,9 @@ def summary(runs: Sequence[Run]) -> list[list[str]]:
 def run_all(
     runs: Sequence[Run], argv_of: Callable[[Run], Sequence[str]], width: int = WIDTH
 ) -> None:
-    """Run the command of every session, so many at once, in this order; an interrupt ends them.
+    """Run the command of every session in this order, `width` at once.
 
-    Raises TestError when one failed; the others are run all the same.
+    Raises TestError after all have ended, if one failed. An interrupt ends them.
     """
     processes: set[subprocess.Popen[str]] = set()
     stopped = threading.Event()
@@ -94,7 +92,7 @@ def run_all(
             run.began = time.monotonic()
             with _start(argv_of(run)) as process:
                 processes.add(process)
-                if stopped.is_set():  # since it was asked above
+                if stopped.is_set():  # since the check above
                     _interrupt(process)
                 step.line(status(runs))
                 for line in process.stdout or ():
@@ -119,17 +117,17 @@ def run_all(
         if failed := [run for run in runs if run.returncode]:
             again = " ".join(shlex.quote(run.session) for run in failed)
             raise TestError(
-                f"checks: {len(failed)} of {len(runs)} sessions failed",
-                hint=f"again: ./run nox -s {again}",
+                f"cannot pass the checks: {len(failed)} of {len(runs)} sessions failed",
+                hint=f"run them again: ./run nox -s {again}",
             )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the sessions that the arguments name; 1 when one of them failed, 130 or 143 when they were ended."""
+    """Run the sessions; return 1 if one failed, 130 or 143 after a signal."""
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     runs = [Run(session) for session in arguments[:cut]]
     nox = [sys.executable, "-m", "nox", "--session"]
-    # A shell's background job ignores it, and so would the sessions: they could not be interrupted.
+    # In a background job SIGINT is ignored, which the sessions would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not runs:
         console.say("usage: python -m tests.lanes SESSION... [-- OPTION...]")
@@ -153,13 +151,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Interrupt a session as a terminal would: pytest and compose clean up."""
+    """Interrupt a session like a terminal: pytest and compose clean up."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGINT)
 
 
 def _start(argv: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a session in a process group of its own, its output line by line."""
+    """Start a session in its own process group."""
     return subprocess.Popen(
         list(argv),
         stdin=subprocess.DEVNULL,

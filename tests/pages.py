@@ -1,4 +1,4 @@
-"""Tables in documents that tests hold equal to what they found; `WRITE_PAGES=1 pytest …` writes them."""
+"""Tables in pages that tests compare with their results; `WRITE_PAGES=1 pytest …` writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["hold", "table"]
+__all__ = ["check_page", "table"]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -18,12 +18,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def hold(page: Path, name: str, text: str) -> None:
-    """Assert that a page has this text between its marks <!-- NAME --> and <!-- /NAME -->, or write it there when told to."""
+def check_page(page: Path, name: str, text: str) -> None:
+    """Assert that a page has this text between <!-- NAME --> and <!-- /NAME -->, or write it."""
     marked = re.compile(rf"(<!-- {name} -->\n\n).*?(\n\n<!-- /{name} -->)", re.DOTALL)
-    found = page.read_text(encoding="utf-8")
-    assert len(marked.findall(found)) == 1, f"{page} has no place for {name}"
-    wanted = marked.sub(lambda match: f"{match[1]}{text}{match[2]}", found)
+    current = page.read_text(encoding="utf-8")
+    assert len(marked.findall(current)) == 1, f"{page} has no comments for {name}"
+    expected = marked.sub(lambda match: f"{match[1]}{text}{match[2]}", current)
     if os.environ.get("WRITE_PAGES"):
-        page.write_text(wanted, encoding="utf-8")
-    assert page.read_text(encoding="utf-8") == wanted, "WRITE_PAGES=1 writes it anew"
+        page.write_text(expected, encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == expected, "WRITE_PAGES=1 writes it"

@@ -1,4 +1,4 @@
-"""Real git repositories for tests: small, quick to make, and the same on every machine."""
+"""Small git repositories for tests, the same on every machine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 __all__ = ["Repository", "clone", "environment", "log", "tags", "tree"]
 
-_BEGAN = 1767225600  # commits are a minute apart, so that their order is certain
+_BEGAN = 1767225600  # commits are a minute apart, which fixes their order
 
 
 def environment(**more: str) -> dict[str, str]:
     """An environment without the user's git settings and the clone whose hook runs these tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     person = {
         f"GIT_{role}_{field}": value
         for role in ("AUTHOR", "COMMITTER")
         for field, value in (("NAME", "tester"), ("EMAIL", "tester@x"))
     }
     return {
-        **kept,
+        **others,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
         "LC_ALL": "C",
@@ -105,7 +105,7 @@ class Repository:
         file.write_text(text)
 
     def commit(self, message: str, *paths: str, **files: str) -> str:
-        """Change these paths, write these files (`a__b` is a/b) and commit all; the commit's SHA."""
+        """Change these paths, write these files (a__b: a/b), commit all; return the SHA."""
         for path in paths:
             self.write(path, f"{self._commits}\n")
         for path, text in files.items():
@@ -125,7 +125,7 @@ class Repository:
         self.git("checkout", "--quiet", name)
 
     def merge(self, name: str) -> str:
-        """Merge a branch, always with a commit; the commit's SHA."""
+        """Merge a branch with a merge commit; return its SHA."""
         self.git("merge", "--quiet", "--no-ff", "--no-edit", name)
         return self.git("rev-parse", "HEAD")
 

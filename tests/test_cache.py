@@ -1,4 +1,4 @@
-"""The cache is one folder per user, where XDG says."""
+"""The user's cache: folders, locks, size and cleanup."""
 
 import os
 import threading
@@ -19,7 +19,7 @@ HOMES = [
 
 @pytest.mark.parametrize("value", ["/elsewhere", "", "relative/path"])
 @pytest.mark.parametrize(("home", "variable", "default"), HOMES)
-def test_a_home_is_where_its_variable_says_or_below_the_users(
+def test_the_folders_follow_the_xdg_specification(
     monkeypatch: pytest.MonkeyPatch,
     home: Callable[[], Path],
     variable: str,
@@ -32,7 +32,7 @@ def test_a_home_is_where_its_variable_says_or_below_the_users(
     assert home() == Path(parent, "delivery-platform")
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(
+def test_a_folder_that_cannot_be_created_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -41,14 +41,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(
         cache.folder("engine")
 
 
-def test_of_two_that_want_the_same_lock_the_second_waits() -> None:
+def test_the_second_holder_of_a_lock_waits() -> None:
     order: list[str] = []
 
     def second() -> None:
-        with cache.lock("thing"):
+        with cache.lock("name"):
             order.append("second")
 
-    with cache.lock("thing"):
+    with cache.lock("name"):
         waiting = threading.Thread(target=second)
         waiting.start()
         waiting.join(0.3)
@@ -57,7 +57,7 @@ def test_of_two_that_want_the_same_lock_the_second_waits() -> None:
     assert order == ["first", "second"]
 
 
-def test_cleaning_removes_all_of_it() -> None:
+def test_clean_removes_the_cache() -> None:
     (cache.folder("engine") / "big").write_bytes(b"x" * 10_000)
     assert cache.size() >= 10_000
     root = cache.folder()
@@ -65,26 +65,26 @@ def test_cleaning_removes_all_of_it() -> None:
     assert not root.exists()
 
 
-def test_a_file_of_two_names_takes_its_room_once() -> None:
+def test_a_file_with_two_names_counts_once() -> None:
     file = cache.folder("engine") / "big"
     file.write_bytes(b"x" * 1_000_000)
-    before = cache.size()
+    size = cache.size()
     os.link(file, file.with_name("again"))
-    assert cache.size() == before >= 1_000_000
+    assert cache.size() == size >= 1_000_000
 
 
-def test_what_was_not_used_for_a_while_is_removed() -> None:
+def test_unused_entries_are_removed() -> None:
     for name, days in (("old", 15), ("recent", 13), ("used", 15)):
-        home = cache.folder("programs", name)
-        (home / "program").write_bytes(b"x" * 100_000)
+        folder = cache.folder("programs", name)
+        (folder / "program").write_bytes(b"x" * 100_000)
         then = time.time() - days * 86_400
-        os.utime(home, (then, then))
+        os.utime(folder, (then, then))
     cache.mark_used(cache.folder("programs", "used"))
     assert cache.remove_unused("programs", 14) >= 100_000
-    assert sorted(one.name for one in cache.folder("programs").iterdir()) == ["recent", "used"]
+    assert sorted(path.name for path in cache.folder("programs").iterdir()) == ["recent", "used"]
 
 
-def test_what_cannot_be_removed_is_named() -> None:
+def test_an_entry_that_cannot_be_removed_is_an_error() -> None:
     stray = cache.folder("programs") / "stray"
     stray.touch()
     os.utime(stray, (0, 0))
@@ -93,7 +93,7 @@ def test_what_cannot_be_removed_is_named() -> None:
     assert "by hand" in error.value.hint
 
 
-def test_what_is_seen_again_keeps_the_time_at_which_it_was_first_seen() -> None:
+def test_first_seen_keeps_the_time_of_known_names() -> None:
     first = cache.first_seen("images", ["a", "b"])
     assert set(cache.first_seen("images", ["a"])) == {"a"}
     again = cache.first_seen("images", ["a", "b"])

@@ -1,4 +1,4 @@
-"""What a person reads."""
+"""Output for people: steps, errors and tables."""
 
 import time
 
@@ -9,7 +9,7 @@ from delivery import console
 from delivery.errors import EngineError
 
 
-def test_a_step_says_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_prints_its_result(capsys: pytest.CaptureFixture[str]) -> None:
     with console.step("push app") as step:
         step.line("layer 1 of 9")
         step.done("sha256:12 [read back]")
@@ -18,13 +18,13 @@ def test_a_step_says_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None
     assert "layer" not in printed
 
 
-def test_a_step_that_fails_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_step_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineError), console.step("push app"):
         raise EngineError("no")
     assert capsys.readouterr().out.startswith("✗ push app (")
 
 
-def test_a_long_step_speaks_now_and_then_in_ci(
+def test_a_long_step_prints_its_progress_in_ci(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "_QUIET_SECONDS", 0.01)
@@ -35,7 +35,7 @@ def test_a_long_step_speaks_now_and_then_in_ci(
     assert "… build, 0 s: #7 RUN apt-get update\n" in capsys.readouterr().out
 
 
-def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_prints_details_message_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(
         EngineError(
             "cannot find an engine: none [answers]", hint="start one", details="line 1\nline 2"
@@ -49,7 +49,7 @@ def test_an_error_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixtur
 DIGEST = f"sha256:{'a' * 64}"
 
 
-def test_a_table_that_is_piped_has_each_row_whole_on_one_line(
+def test_a_piped_table_has_whole_rows(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     long = "localhost:5001/" + "x" * 300
@@ -63,7 +63,7 @@ def test_a_table_that_is_piped_has_each_row_whole_on_one_line(
     ]
 
 
-def test_a_terminal_shows_the_beginning_of_a_digest(
+def test_a_terminal_shows_short_digests(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "out", Console(force_terminal=True, width=80))

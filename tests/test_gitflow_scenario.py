@@ -11,7 +11,7 @@ from delivery.project.files import ROOT
 from delivery.project.notices import git_problems, notes
 from delivery.project.versions import Checkout
 from tests.conftest import DECLARATION, FOREIGN
-from tests.pages import hold, table
+from tests.pages import check_page, table
 from tests.project.examples import NAMES, PROJECT
 from tests.repositories import Repository
 
@@ -193,7 +193,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 
 
 def test_the_page_shows_this_scenario(rows: list[Row]) -> None:
-    hold(PAGE, "story", table(COLUMNS, [row.cells() for row in rows]))
+    check_page(PAGE, "story", table(COLUMNS, [row.cells() for row in rows]))
 
 
 def test_a_published_version_never_gets_other_content(rows: list[Row]) -> None:

@@ -13,19 +13,19 @@ from delivery.project.files import ROOT
 from tests import lanes
 from tests.lanes import Run, run_all, status, summary
 
-# A session that waits until this test has made a file: what it printed was seen before it ended.
+# A session that ends once its output was seen, which creates a file.
 WAITS = """
 import pathlib, sys, time
 deadline = time.monotonic() + 60
 print("FAILED tests/test_a.py::test_a - it broke", flush=True)
 while not pathlib.Path(sys.argv[1]).exists():
-    if time.monotonic() > deadline: sys.exit("nobody has seen it")
+    if time.monotonic() > deadline: sys.exit("the output was not seen")
     time.sleep(0.01)
 """
 INTERRUPTED = """
 import pathlib, signal, sys
-def tidy(*_): pathlib.Path(sys.argv[1]).touch(); sys.exit(3)
-signal.signal(signal.SIGINT, tidy)
+def clean_up(*_): pathlib.Path(sys.argv[1]).touch(); sys.exit(3)
+signal.signal(signal.SIGINT, clean_up)
 print("ready", flush=True)
 signal.pause()
 """
@@ -42,7 +42,7 @@ def test_a_session_is_named_without_punctuation(session: str, name: str) -> None
     assert Run(session).name == name
 
 
-def test_how_far_it_is_and_what_failed_are_read_from_what_pytest_prints() -> None:
+def test_progress_and_failures_are_read_from_pytests_output() -> None:
     run = Run("lint")
     failed = ["FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b"]
     counted = "tests/test_a.py ..........                 [ 72/635]"
@@ -51,7 +51,7 @@ def test_how_far_it_is_and_what_failed_are_read_from_what_pytest_prints() -> Non
     assert (run.count, run.failed) == ("72/635", failed)
 
 
-def test_the_status_says_what_runs_and_the_summary_how_each_ended() -> None:
+def test_status_and_summary() -> None:
     apps = Run("unit(project='apps')", "7/9", began=1, seconds=7.6)
     runs = [Run("lint", began=1, seconds=1, returncode=0), apps, Run("types")]
     assert status(runs) == "1 of 3 done; running: unit apps 7/9"
@@ -71,44 +71,44 @@ def test_a_failure_is_shown_before_its_session_ends(
     assert len(run.failed) == 1
 
 
-def test_all_are_run_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_session_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(console, "say", shown.append)
     runs = [Run("lint"), Run("types"), Run("unit")]
     code = "import sys; print(sys.argv[1]); sys.exit(sys.argv[1] == 'lint')"
     with pytest.raises(TestError, match="1 of 3 sessions failed") as caught:
         run_all(runs, lambda run: [sys.executable, "-c", code, run.name])
-    assert caught.value.hint == "again: ./run nox -s lint"
+    assert caught.value.hint == "run them again: ./run nox -s lint"
     assert [run.returncode for run in runs] == [1, 0, 0]
     assert sorted(shown) == ["lint  │ lint", "types │ types", "unit  │ unit"]
 
 
-def test_an_interrupt_reaches_what_runs_and_starts_nothing_else(
+def test_an_interrupt_ends_running_sessions_and_starts_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tidied = tmp_path / "tidied"
+    cleaned = tmp_path / "cleaned"
     main_thread = threading.main_thread().ident or 0
     monkeypatch.setattr(
         console, "say", lambda _text: signal.pthread_kill(main_thread, signal.SIGINT)
     )
     runs = [Run("lint"), Run("types")]
-    # The shell that started the tests may ignore an interrupt.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The shell that started the tests may ignore interrupts.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
-        run_all(runs, python(INTERRUPTED, str(tidied)), width=1)
-    signal.signal(signal.SIGINT, before)
-    assert tidied.exists()
+        run_all(runs, python(INTERRUPTED, str(cleaned)), width=1)
+    signal.signal(signal.SIGINT, previous)
+    assert cleaned.exists()
     assert [run.returncode for run in runs] == [3, None]
 
 
-def test_the_exit_code_says_whether_a_session_failed(
+def test_a_failed_session_gives_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fake(runs: list[Run], argv_of: Callable[[Run], list[str]]) -> None:
         assert argv_of(runs[0])[1:] == ["-m", "nox", "--session", "lint", "--", "-k", "x"]
         if runs[-1].session == "types":
             runs[-1].failed = ["FAILED a::b"]
-            raise TestError("checks: 1 of 2 sessions failed")
+            raise TestError("cannot pass: 1 of 2 sessions failed")
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(lanes, "run_all", fake)
@@ -129,10 +129,10 @@ sys.exit(lanes.main(["lint"]))
 """
 
 
-def test_a_run_that_is_terminated_ends_its_sessions_too(tmp_path: Path) -> None:
-    tidied = tmp_path / "tidied"
+def test_sigterm_ends_the_sessions(tmp_path: Path) -> None:
+    cleaned = tmp_path / "cleaned"
     with subprocess.Popen(
-        [sys.executable, "-c", TERMINATED, INTERRUPTED, str(tidied)],
+        [sys.executable, "-c", TERMINATED, INTERRUPTED, str(cleaned)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -143,4 +143,4 @@ def test_a_run_that_is_terminated_ends_its_sessions_too(tmp_path: Path) -> None:
         process.terminate()
         process.stdout.read()
     assert process.returncode == 143
-    assert tidied.exists()
+    assert cleaned.exists()

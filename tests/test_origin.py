@@ -1,4 +1,4 @@
-"""An origin is scheme, host and port, as the request that is made goes there."""
+"""The origin of a URL is the one that requests connects to."""
 
 import pytest
 import requests
@@ -17,16 +17,16 @@ from delivery.origin import Origin, origin
         (r"https://other.test\@registry.test/", Origin("https", "other.test", 443)),
     ],
 )
-def test_says_where_a_request_goes(url: str, expected: Origin) -> None:
+def test_the_origin_is_that_of_the_request(url: str, expected: Origin) -> None:
     assert origin(url) == expected
 
 
 @pytest.mark.parametrize("url", ["/token", "http://", "http://host:99999", "ftp://host/token", ""])
-def test_what_leads_nowhere_by_http_is_an_error(url: str) -> None:
+def test_a_bad_url_is_an_error(url: str) -> None:
     with pytest.raises(requests.RequestException):
         origin(url)
 
 
-def test_is_printed_without_path_query_and_login() -> None:
+def test_an_origin_is_printed_without_secrets() -> None:
     assert str(origin("https://me:secret@registry.test/v2/?signature=s")) == "https://registry.test"
     assert str(origin("http://[::1]:5000/x")) == "http://[::1]:5000"

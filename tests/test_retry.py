@@ -1,4 +1,4 @@
-"""What may pass is waited out; what will not is an error at once."""
+"""A retriable error is retried with pauses; another one is raised at once."""
 
 from datetime import UTC, datetime
 
@@ -10,39 +10,39 @@ from delivery.retry import BusyError, retry_after, with_retries
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
-def answering(*outcomes: RegistryError | str, chance: float = 0.0) -> tuple[list[float], str]:
-    """Ask something that has these outcomes one after the other; the pauses made, and the answer."""
-    left, pauses = list(outcomes), list[float]()
+def run(*outcomes: RegistryError | str) -> tuple[list[float], str]:
+    """Retry a request with these outcomes in turn; return the pauses and the answer."""
+    remaining, pauses = list(outcomes), list[float]()
 
-    def ask() -> str:
-        outcome = left.pop(0)
+    def request() -> str:
+        outcome = remaining.pop(0)
         if isinstance(outcome, RegistryError):
             raise outcome
         return outcome
 
-    return pauses, with_retries(ask, pause=pauses.append, jitter=lambda: chance)
+    return pauses, with_retries(request, pause=pauses.append, jitter=lambda: 0.0)
 
 
-def test_asks_again_later_each_time() -> None:
+def test_pauses_double() -> None:
     busy = RegistryError("503", retriable=True)
-    pauses, answer = answering(busy, busy, "yes")
+    pauses, answer = run(busy, busy, "yes")
     assert answer == "yes"
     assert pauses == [0.5, 1.0]
 
 
-def test_a_refusal_is_final() -> None:
+def test_an_error_that_is_not_retriable_is_raised() -> None:
     with pytest.raises(RegistryError, match="403"):
-        answering(RegistryError("403"), "never asked")
+        run(RegistryError("403"), "not reached")
 
 
-def test_gives_up_in_the_end_with_the_last_error() -> None:
+def test_the_last_error_is_raised_in_the_end() -> None:
     errors = [RegistryError(f"fault {number}", retriable=True) for number in range(5)]
     with pytest.raises(RegistryError, match="fault 4"):
-        answering(*errors, "never asked")
+        run(*errors, "not reached")
 
 
-def test_one_that_says_when_to_come_back_is_left_alone_until_then() -> None:
-    pauses, _ = answering(BusyError("429", after=7.0), BusyError("429", after=0.1), "yes")
+def test_a_busy_error_sets_the_shortest_pause() -> None:
+    pauses, _ = run(BusyError("429", after=7.0), BusyError("429", after=0.1), "yes")
     assert pauses == [7.0, 1.0]
 
 
@@ -61,5 +61,5 @@ def test_one_that_says_when_to_come_back_is_left_alone_until_then() -> None:
         ("soon", 0.0),
     ],
 )
-def test_reads_how_long_it_is_to_wait(header: str, seconds: float) -> None:
+def test_retry_after_is_read(header: str, seconds: float) -> None:
     assert retry_after(header, NOW) == seconds

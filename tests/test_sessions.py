@@ -1,4 +1,4 @@
-"""What the sessions of noxfile.py share."""
+"""Helpers of noxfile.py."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests import sessions
 
 
 class Session:
-    """A session that notes what it runs; inv answers so."""
+    """A fake session that records its commands; `answer` is the output of inv."""
 
     def __init__(self, answer: object = None, name: str = "unit(project='delivery')") -> None:
         self.answer = answer
@@ -35,28 +35,20 @@ class Session:
         self.warned.append(text)
 
 
-def fake(answer: object = None, name: str = "unit(project='delivery')") -> Any:  # noqa: ANN401  # a session of nox
+def fake(answer: object = None, name: str = "unit(project='delivery')") -> Any:  # noqa: ANN401
     return Session(answer, name)
 
 
-def test_every_check_is_a_session_of_a_project_and_of_what_has_tests_on_an_engine() -> None:
-    assert {name.partition("(")[0] for name in sessions.CHECKS} == {
-        "lint",
-        "types",
-        "unit",
-        "integration",
-    }
+def test_the_checks_cover_all_projects() -> None:
+    kinds = {name.partition("(")[0] for name in sessions.CHECKS}
+    assert kinds == {"lint", "types", "unit", "integration"}
     on_engine = {*sessions.PROJECTS, sessions.LEDGER, sessions.IMAGES}
     assert {f"integration(project='{name}')" for name in on_engine} <= set(sessions.CHECKS)
-    assert [sessions.folder(name) for name in ("delivery", "ledger", "images", "api-rest")] == [
-        ".",
-        ".",
-        ".",
-        "api-rest",
-    ]
+    assert sessions.folder("ledger") == "."
+    assert sessions.folder("api-rest") == "api-rest"
 
 
-def test_tests_on_an_engine_are_run_by_one_session_each() -> None:
+def test_tests_on_an_engine_run_in_one_session_each() -> None:
     ignored = {option.removeprefix("--ignore=") for option in sessions.tests_on_engine("delivery")}
     assert ignored == {*sessions.tests_on_engine("ledger"), *sessions.tests_on_engine("images")}
     assert [path for path in ignored if not (sessions.HERE / path).exists()] == []
@@ -76,17 +68,17 @@ def test_tests_on_an_engine_are_run_by_one_session_each() -> None:
         ("e2e", "", "engine", "e2e.xml"),
     ],
 )
-def test_pytest_runs_marks_and_writes_a_report_of_its_own(
+def test_pytest_gets_marks_and_a_report_file(
     name: str, project: str, marks: str, report: str
 ) -> None:
     session = fake(name=name)
     sessions.pytest(session, "engine", "--events=9", env={}, name=project)
-    ((program, _, chosen, *options, last),) = session.ran
-    assert (program, chosen, last) == ("pytest", marks, "--events=9")
+    ((program, _, marker, *options, last),) = session.ran
+    assert (program, marker, last) == ("pytest", marks, "--events=9")
     assert options[-1].endswith(f"/.delivery/reports/{report}")
 
 
-def test_tasks_answer_where_programs_are_and_how_the_engine_is_reached() -> None:
+def test_programs_and_the_engine_come_from_tasks() -> None:
     assert sessions.program(fake({"path": "/usr/bin/wrk"}), "wrk") == "/usr/bin/wrk"
     session = fake({"DOCKER_HOST": "unix:///x", "BUILD_CA": "/ca.pem"})
     assert sessions.engine_environment(session) == {
@@ -96,7 +88,7 @@ def test_tasks_answer_where_programs_are_and_how_the_engine_is_reached() -> None
     assert session.ran == [("inv", "images.ensure"), ("inv", "engine.env", "--json")]
 
 
-def test_a_helm_that_cannot_be_had_is_left_out_and_said() -> None:
+def test_a_missing_helm_is_a_warning() -> None:
     session = fake(nox.command.CommandFailed())
     assert sessions.helms(session) == ""
     assert [text.partition(":")[0] for text in session.warned] == [
@@ -105,7 +97,7 @@ def test_a_helm_that_cannot_be_had_is_left_out_and_said() -> None:
     ]
 
 
-def test_locks_are_installed_by_their_hashes() -> None:
+def test_locks_are_installed_with_hashes() -> None:
     session = fake()
     sessions.install_for(session, "base-image")
     assert session.installed == [
@@ -113,9 +105,7 @@ def test_locks_are_installed_by_their_hashes() -> None:
     ]
 
 
-def test_images_are_named_as_compose_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_have_composes_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "HERE", tmp_path)
     images = {
         name: {"repository": f"r/{name}", "digest": "sha256:a"}
@@ -129,18 +119,18 @@ def test_images_are_named_as_compose_reads_them(
     }
 
 
-def test_scripts_are_known_by_their_first_line() -> None:
+def test_scripts_are_found_by_their_first_line() -> None:
     assert {"run", ".ci/run"} <= set(sessions.shell_scripts())
     assert "noxfile.py" not in sessions.shell_scripts()
     assert "base-image/Dockerfile" in sessions.tracked("Dockerfile")
 
 
-def test_a_comma_in_a_path_does_not_end_a_mount() -> None:
+def test_a_mount_may_have_a_comma_in_its_path() -> None:
     assert sessions.mounted("/a, b", "/c") == [
         "--mount",
         'type=bind,"source=/a, b",target=/c,readonly',
     ]
 
 
-def test_a_free_port_is_below_those_that_others_are_given() -> None:
+def test_a_free_port_is_below_ephemeral_ports() -> None:
     assert 20_000 <= cast("Any", sessions)._free_port() < 32_000

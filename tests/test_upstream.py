@@ -1,4 +1,4 @@
-"""The recipes fit what the declaration calls them."""
+"""The recipe of Kafka has the version in the declaration."""
 
 import re
 import tomllib
@@ -9,11 +9,10 @@ from delivery.project.files import ROOT
 RECIPE = ROOT / "ops" / "upstream" / "kafka"
 
 
-def test_the_locked_jars_are_the_kafka_that_the_image_is_named_after() -> None:
-    version = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]["kafka"][
-        "image"
-    ].partition(":")[2]
-    properties = ET.parse(RECIPE / "pom.xml").find("{*}properties")  # noqa: S314  # our own file
+def test_the_locked_jars_have_the_version_of_the_image() -> None:
+    upstream = tomllib.loads((ROOT / "delivery.toml").read_text())["upstream"]
+    version = upstream["kafka"]["image"].partition(":")[2]
+    properties = ET.parse(RECIPE / "pom.xml").find("{*}properties")  # noqa: S314  # own file
     assert properties is not None
     assert properties.findtext("{*}kafka.version") == version
 
@@ -21,7 +20,6 @@ def test_the_locked_jars_are_the_kafka_that_the_image_is_named_after() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}  [^ /]+[.]jar", line) for line in lines)
     jars = [line.split()[1] for line in lines]
     assert len(set(jars)) == len(jars)
-    assert [
-        jar for jar in jars if jar.startswith("kafka") and not jar.endswith(f"-{version}.jar")
-    ] == []
+    of_kafka = [jar for jar in jars if jar.startswith("kafka")]
+    assert [jar for jar in of_kafka if not jar.endswith(f"-{version}.jar")] == []
     assert f"kafka_2.13-{version}.jar" in jars

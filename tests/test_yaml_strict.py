@@ -1,4 +1,4 @@
-"""No test reads YAML of ours that means something else to whoever is stricter."""
+"""Tests read YAML without duplicate keys."""
 
 import re
 
@@ -10,14 +10,14 @@ from tests import yaml_strict
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "a: {b: 1, b: 1}", "- {a: 1, 'a': 2}"])
-def test_a_key_given_twice_is_an_error(text: str) -> None:
+def test_a_duplicate_key_is_an_error(text: str) -> None:
     with pytest.raises(yaml.YAMLError, match="more than once"):
         yaml_strict.load(text)
     with pytest.raises(yaml.YAMLError, match="more than once"):
         yaml_strict.load_all(text)
 
 
-def test_what_has_no_key_twice_is_read_as_it_is() -> None:
+def test_yaml_without_duplicate_keys_is_read() -> None:
     assert yaml_strict.load("a: {b: 1}\nc: [{b: 2}, {b: 3}]") == {
         "a": {"b": 1},
         "c": [{"b": 2}, {"b": 3}],
@@ -25,7 +25,7 @@ def test_what_has_no_key_twice_is_read_as_it_is() -> None:
     assert yaml_strict.load_all("---\n---\na: 1\n---\na: 2") == [{"a": 1}, {"a": 2}]
 
 
-def test_no_test_reads_yaml_in_another_way() -> None:
+def test_no_test_uses_another_loader() -> None:
     folders = ("tests", "ops/monitoring/tests", "platform-chart/tests")
     lenient = re.compile(r"\byaml\.(safe_load|full_load|load)(_all)?\((?!text, Loader=_Strict\))")
     files = [

@@ -1,4 +1,4 @@
-"""Waiting for what a test has begun, with a limit."""
+"""Wait for a condition in a test, with a timeout."""
 
 import time
 from collections.abc import Callable
@@ -9,12 +9,12 @@ PATIENCE = 180.0
 
 
 def wait_for(
-    what: str, met: Callable[[], bool], *, seconds: float = PATIENCE, every: float = 0.2
+    name: str, condition: Callable[[], bool], *, seconds: float = PATIENCE, every: float = 0.2
 ) -> float:
-    """Wait until a condition is met and return how long that took; an error says what did not come."""
+    """Wait until a condition is true; return the seconds; raise AssertionError with its name."""
     started = time.monotonic()
-    while not met():
+    while not condition():
         if time.monotonic() - started > seconds:
-            raise AssertionError(f"waited {seconds:.0f} s for {what}")
+            raise AssertionError(f"waited {seconds:.0f} s for {name}")
         time.sleep(every)
     return time.monotonic() - started

@@ -76,7 +76,7 @@ def status(_context: Context, json_: bool = False) -> None:
 
 @task(
     help={
-        "service": "only this service, such as api-rest or kafka; may be repeated",
+        "service": "api-rest, async-worker, kafka, database or prometheus; may be repeated",
         "follow": "also print new lines until interrupted",
         "tail": "how many of the last lines to print",
     },

@@ -22,7 +22,7 @@ from delivery.project.gitflow import (
     rules,
 )
 from delivery.retention import policy
-from tests.pages import hold, table
+from tests.pages import check_page, table
 from tests.project.examples import APPS, PROJECT, commit, facts
 
 PAGE = ROOT / "docs" / "gitflow.md"
@@ -130,7 +130,7 @@ def test_a_ref_is_on_its_line(case: Case) -> None:
 
 def test_the_page_shows_these_cases() -> None:
     rows = [(case.shown(), case.kind, case.line) for case in CASES]
-    hold(PAGE, "cases", table(("branch and variables", "what it is", "line"), rows))
+    check_page(PAGE, "cases", table(("branch and variables", "what it is", "line"), rows))
 
 
 def test_only_features_and_develop_need_no_preparation() -> None:
