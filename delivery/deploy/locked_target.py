@@ -184,7 +184,6 @@ class LockedTarget:
 
     def _restore(self, previous: Revision | None) -> tuple[str, bool]:
         """Roll back if that is possible and allowed: what is deployed now, and whether it did."""
-        self.lock.check()
         self.repair(own=True)
         if previous is None:
             undeploy = f"./run inv undeploy --environment {self.target.name}"

@@ -132,6 +132,9 @@ def test_unchanged_bytes_keep_their_name(
     previous = inventory.contents_of_clone(declaration, images())
     next_versions |= {"api-rest": "0.1.0-dev.27", "platform-chart": "0.1.0-dev.31"}
     assert inventory.contents_of_clone(declaration, images(), previous) == previous
+    by_digest = Contents(versions={"api-rest": A[:19]}, digests={"api-rest": A})
+    named = inventory.contents_of_clone(declaration, images(), by_digest)
+    assert named.versions["api-rest"] == "0.1.0-dev.27+cd38d5a"
     other = inventory.contents_of_clone(declaration, images("0" * 32, B), previous)
     assert other.versions["api-rest"] == "0.1.0-dev.27+0000000"
     assert other.versions["platform-chart"] == previous.versions["platform-chart"]
