@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from delivery.errors import BuildError, DeclarationError, DeployError
+from delivery.errors import BuildError, DeclarationError, DeliveryError, DeployError
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.records import journal, outbox, recorder, sending
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
-from delivery.release.released import Release
 from tests.records.conftest import BUILD, FakeLedger
 from tests.records.test_source import RELEASE
 from tests.repositories import Repository
@@ -28,6 +27,12 @@ VERSIONS = {"api-rest": "1.0.0", "platform-chart": "1.0.0"}
 def _no_ledger(no_ledger: None, monkeypatch: pytest.MonkeyPatch) -> None:
     del no_ledger
     monkeypatch.setattr(recorder, "_printed", set())
+
+
+def stage(sample: Repository, name: str = "build") -> None:
+    """Record a stage of the apps."""
+    with recorder.stage(name, part="apps", root=sample.root):
+        pass
 
 
 def waiting(*names: str) -> list[tuple[Any, ...]]:
@@ -125,42 +130,30 @@ def test_without_a_clone_a_warning_is_printed_and_the_work_goes_on(
 
 
 @pytest.mark.usefixtures("build")
-def test_an_outbox_that_cannot_be_written_is_a_warning(
+@pytest.mark.parametrize(
+    ("function", "error", "warning"),
+    [
+        ("outbox.folder", DeliveryError("cannot make the outbox"), "cannot make the outbox"),
+        ("outbox.add", ZeroDivisionError("oops"), "ZeroDivisionError: oops"),
+        ("journal.append", PermissionError(13, "no"), "PermissionError: [Errno 13] no"),
+    ],
+)
+def test_an_error_in_recording_is_a_warning(
     sample: Repository,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    function: str,
+    error: Exception,
+    warning: str,
 ) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "file"))
-    with recorder.stage("build", part="apps", root=sample.root):
-        pass
-    assert "records: not recorded: cannot make the outbox" in capsys.readouterr().err
-    assert len(journal.read(sample.root)) == 2
+    def broken(*_: object, **__: object) -> None:
+        raise error
 
-
-@pytest.mark.usefixtures("build")
-def test_a_journal_that_cannot_be_written_is_a_warning(
-    sample: Repository, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (sample.root / ".delivery").write_text("")
-    with recorder.stage("build", part="apps", root=sample.root):
-        pass
-    assert "records: not recorded: " in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("build")
-def test_an_unexpected_error_in_recording_is_a_warning(
-    sample: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    monkeypatch.setattr(outbox, "add", broken)
-    monkeypatch.setattr(outbox, "deliver", lambda *_, **__: broken())
-    with recorder.stage("build", part="apps", root=sample.root):
-        pass
-    assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err
+    monkeypatch.setattr(f"delivery.records.{function}", broken)
+    stage(sample)
+    assert f"records: not recorded: {warning}" in capsys.readouterr().err
+    recorded = outbox.waiting() if function == "journal.append" else journal.read(sample.root)
+    assert len(recorded) == 2  # what can be written is written
 
 
 def test_without_a_ledger_only_the_journal_is_written(
@@ -168,8 +161,7 @@ def test_without_a_ledger_only_the_journal_is_written(
 ) -> None:
     monkeypatch.delenv("DELIVERY_LEDGER")
     monkeypatch.setenv("BUILD_URL", BUILD)
-    with recorder.stage("build", part="apps", root=sample.root):
-        pass
+    stage(sample)
     assert outbox.waiting() == []
     assert len(journal.read(sample.root)) == 2
 
@@ -195,9 +187,8 @@ def test_a_ledger_that_is_unavailable_is_one_warning_and_events_wait(
     sample: Repository, ledger: FakeLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger.status = 503
-    for stage in ("build", "push"):
-        with recorder.stage(stage, part="apps", root=sample.root):
-            pass
+    stage(sample, "build")
+    stage(sample, "push")
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert "1 event waits in the outbox: http://localhost:" in printed
@@ -217,137 +208,92 @@ def test_a_rejected_event_is_a_warning(
     sample: Repository, ledger: FakeLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger.status = 422
-    with recorder.stage("build", part="apps", root=sample.root):
-        pass
+    stage(sample)
     assert "the ledger rejected an event, now in" in capsys.readouterr().err
     assert len(outbox.rejected()) == 2
 
 
 CONTENTS = Contents(versions=VERSIONS)
+DEPLOYMENT = Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS)
+DEPLOY = ("deploy", Action.DEPLOY)
 
 
-def deploy(
-    declaration: Declaration,
-    sample: Repository,
-    error: BaseException | None = None,
-    release: Release | None = None,
+def test_a_deploy_by_hand_is_recorded(
+    declaration: Declaration, sample: Repository, ledger: FakeLedger
 ) -> None:
-    """A deploy that ends so."""
-    with recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root) as recording:
-        recording.start(
-            Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS), release
-        )
-        if error:
-            raise error
-
-
-def test_a_deploy_by_hand_is_recorded(declaration: Declaration, sample: Repository) -> None:
     sha = sample.git("rev-parse", "main")
-    deploy(declaration, sample, release=replace(RELEASE, commit=sha))
-    assert waiting("component", "environment", "stage", "status", "changed") == [
-        ("api-rest", "staging", "deploy", "started", None),
-        ("platform-chart", "staging", "deploy", "started", None),
-        ("api-rest", "staging", "deploy", "succeeded", True),
-        ("platform-chart", "staging", "deploy", "succeeded", True),
+    with recorder.deployment(declaration, *DEPLOY, sample.root) as recording:
+        recording.start(DEPLOYMENT, replace(RELEASE, commit=sha))
+        assert [event["status"] for event in ledger.accepted.values()] == ["started", "started"]
+        ledger.status = 503
+    names = ("component", "environment", "stage", "status", "changed", "commit", "branch")
+    assert waiting(*names) == [
+        ("api-rest", "staging", "deploy", "succeeded", True, sha, "main"),
+        ("platform-chart", "staging", "deploy", "succeeded", True, sha, "main"),
     ]
-    assert set(waiting("commit", "branch")) == {(sha, "main")}
     assert journal.read(sample.root) == []
 
 
-def test_a_deploy_that_is_rolled_back_has_failed_too(
-    declaration: Declaration, sample: Repository
+def roll_back(declaration: Declaration, sample: Repository, action: Action) -> None:
+    """Record what is rolled back, and starts 5 minutes after its task."""
+    with recorder.deployment(declaration, action, action, sample.root) as recording:
+        recording.entered -= timedelta(minutes=5)
+        began = datetime.now(UTC)
+        recording.start(DEPLOYMENT.model_copy(update={"action": action, "began": began}))
+        raise DeployError("not ready", rolled_back=True)
+
+
+@pytest.mark.parametrize(("action", "seconds"), [(Action.DEPLOY, 0), (Action.VERIFY, 300)])
+def test_what_is_rolled_back_has_failed_and_a_verification_began_with_its_tests(
+    declaration: Declaration, sample: Repository, action: Action, seconds: int
 ) -> None:
     with pytest.raises(DeployError):
-        deploy(declaration, sample, DeployError("upgrade: not ready", rolled_back=True))
-    assert waiting("component", "status", "error")[2:] == [
-        ("api-rest", "failed", "upgrade: not ready"),
-        ("platform-chart", "failed", "upgrade: not ready"),
-        ("api-rest", "rolled-back", "upgrade: not ready"),
-        ("platform-chart", "rolled-back", "upgrade: not ready"),
+        roll_back(declaration, sample, action)
+    ends = waiting("component", "status", "error", "seconds")[2:]
+    assert [(*row, round(took, -1)) for *row, took in ends] == [
+        ("api-rest", "failed", "not ready", seconds),
+        ("platform-chart", "failed", "not ready", seconds),
+        ("api-rest", "rolled-back", "not ready", seconds),
+        ("platform-chart", "rolled-back", "not ready", seconds),
     ]
 
 
-def test_the_start_of_a_deploy_is_delivered_at_once(
-    declaration: Declaration, sample: Repository, ledger: FakeLedger
+@pytest.mark.parametrize(
+    ("is_pipeline", "action", "expected"),
+    [
+        (False, Action.DEPLOY, []),
+        (True, Action.REMOVE, []),
+        (
+            True,
+            Action.DEPLOY,
+            [
+                ("api-rest", "1.1.0-dev.1", "develop", "started", None),
+                ("platform-chart", "1.0.1-dev.1", "develop", "started", None),
+                ("api-rest", "1.1.0-dev.1", "develop", "failed", 60.0),
+                ("platform-chart", "1.0.1-dev.1", "develop", "failed", 60.0),
+            ],
+        ),
+    ],
+)
+def test_only_a_deploy_in_a_pipeline_is_recorded_when_it_fails_before_its_start(
+    declaration: Declaration,
+    sample: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    action: Action,
+    expected: list[tuple[object, ...]],
+    *,
+    is_pipeline: bool,
 ) -> None:
-    with recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root) as recording:
-        recording.start(Deployment(action=Action.DEPLOY, environment="staging", contents=CONTENTS))
-        assert [event["status"] for event in ledger.accepted.values()] == ["started", "started"]
-
-
-def test_a_deploy_that_fails_early_began_when_the_task_did(
-    declaration: Declaration, sample: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BUILD_URL", BUILD)
     clock = iter(datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60))
     monkeypatch.setattr(recorder, "_now", lambda: next(clock))
-    with (
-        pytest.raises(DeployError),
-        recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root),
-    ):
-        raise DeployError("cannot reach the cluster")
-    assert {seconds for status, seconds in waiting("status", "seconds") if status == "failed"} == {
-        60.0
-    }
-
-
-def test_a_verification_that_rolls_back_began_before_its_tests(
-    declaration: Declaration, sample: Repository
-) -> None:
-    def verify() -> None:
-        with recorder.deployment(declaration, "verify", Action.VERIFY, sample.root) as recording:
-            recording.entered -= timedelta(minutes=5)  # the tests took so long
-            recording.start(
-                Deployment(action=Action.VERIFY, environment="staging", contents=CONTENTS)
-            )
-            raise DeployError("test", rolled_back=True)
-
-    with pytest.raises(DeployError):
-        verify()
-    seconds = [
-        seconds for status, seconds in waiting("status", "seconds") if status == "rolled-back"
-    ]
-    assert [round(each) for each in seconds] == [300, 300]
-
-
-def test_a_deploy_by_hand_that_fails_before_its_start_is_not_recorded(
-    declaration: Declaration, sample: Repository
-) -> None:
+    if is_pipeline:
+        monkeypatch.setenv("BUILD_URL", BUILD)
     with (
         pytest.raises(DeclarationError),
-        recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root),
+        recorder.deployment(declaration, "step", action, sample.root),
     ):
         raise DeclarationError("no such version")
-    assert outbox.waiting() == []
-
-
-@pytest.mark.usefixtures("build")
-def test_a_deploy_in_a_pipeline_that_fails_before_its_start_is_a_failed_stage(
-    declaration: Declaration, sample: Repository
-) -> None:
-    with (
-        pytest.raises(DeclarationError),
-        recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root),
-    ):
-        raise DeclarationError("no such version")
-    assert waiting("component", "version", "environment", "status") == [
-        ("api-rest", "1.1.0-dev.1", "develop", "started"),
-        ("platform-chart", "1.0.1-dev.1", "develop", "started"),
-        ("api-rest", "1.1.0-dev.1", "develop", "failed"),
-        ("platform-chart", "1.0.1-dev.1", "develop", "failed"),
-    ]
-
-
-@pytest.mark.usefixtures("build")
-def test_a_removal_that_fails_before_its_start_is_not_recorded(
-    declaration: Declaration, sample: Repository
-) -> None:
-    with (
-        pytest.raises(DeclarationError),
-        recorder.deployment(declaration, "undeploy", Action.REMOVE, sample.root),
-    ):
-        raise DeclarationError("not confirmed")
-    assert outbox.waiting() == []
+    assert waiting("component", "version", "environment", "status", "seconds") == expected
 
 
 @pytest.mark.usefixtures("build")
@@ -355,10 +301,8 @@ def test_a_failed_verification_rolls_back_what_the_deploy_changed(
     declaration: Declaration, sample: Repository
 ) -> None:
     before = Contents(versions={**VERSIONS, "platform-chart": "0.9.0"})
-    with recorder.deployment(declaration, "deploy", Action.DEPLOY, sample.root) as recording:
-        started = Deployment(
-            action=Action.DEPLOY, environment="staging", contents=CONTENTS, before=before
-        )
+    started = DEPLOYMENT.model_copy(update={"before": before})
+    with recorder.deployment(declaration, *DEPLOY, sample.root) as recording:
         recording.start(started)
         recording.finish(started.ended(Outcome.SUCCEEDED))
     with pytest.raises(DeployError), recorder.stage("verify", root=sample.root):
